@@ -1,0 +1,5 @@
+"""`python -m asyncbuild`."""
+
+from asyncbuild.cli import main
+
+main()

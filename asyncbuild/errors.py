@@ -1,0 +1,91 @@
+"""What a stage may say went wrong. Every foreign error becomes one of these where it was met.
+
+A stage raises; the lane decides (`queue/lane.py`). The class says what to do, the text says why:
+
+    Retry       may work if tried again: counts as an attempt
+    Busy        somebody is at a limit: wait, counts as nothing (I5)
+    Reject      can never work: dead-letter now
+    Unreachable the commit is gone from its repository: recorded, not built, no error
+    LeaseLost   the message is no longer ours: stop, commit nothing (I4)
+    Fatal       the service itself cannot work: end the process
+"""
+
+from typing import ClassVar
+
+
+class StageError(Exception):
+    """A stage could not do its work.
+
+    Args:
+        reason: One sentence for people, with the name and the value concerned; never a secret (I10).
+        remedy: What an operator can do about it; empty where there is nothing to do.
+        after_seconds: The earliest time at which a new try makes sense, where the other side said so.
+    """
+
+    kind: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 70  # EX_SOFTWARE of sysexits(3)
+
+    def __init__(
+        self, reason: str, *, remedy: str = "", after_seconds: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+        self.after_seconds = after_seconds
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.remedy})" if self.remedy else self.reason
+
+
+class Retry(StageError):
+    """May work if tried again; the try counts as an attempt."""
+
+    kind = "retry"
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class Busy(StageError):
+    """A limit or a throttle: nothing is wrong with this push, so nothing is counted (I5)."""
+
+    kind = "busy"
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class Reject(StageError):
+    """Can never work, however often it is tried."""
+
+    kind = "reject"
+    exit_code = 65  # EX_DATAERR
+
+
+class Unreachable(StageError):
+    """The commit cannot be reached in its repository any more: overtaken, not wrong."""
+
+    kind = "unreachable"
+    exit_code = 66  # EX_NOINPUT
+
+
+class LeaseLost(StageError):
+    """The message may be in other hands by now; nothing more is committed for it (I4)."""
+
+    kind = "lease-lost"
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class Fatal(StageError):
+    """The service cannot do its work at all, whatever the message."""
+
+    kind = "fatal"
+    exit_code = 70  # EX_SOFTWARE
+
+
+class NoPermission(Fatal):
+    """AWS or git refuses this identity; names the action and the resource."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class ConfigError(Fatal):
+    """The configuration is not whole; the reason lists every fault found."""
+
+    exit_code = 78  # EX_CONFIG

@@ -1,0 +1,177 @@
+"""The nouns that travel from stage to stage. Values only: frozen, without behaviour that does I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Where a push happened. Two repositories of one name in two accounts are two repositories.
+
+    `account` is twelve digits and `region` an AWS region for CodeCommit; for other hosts they hold
+    the host's name and the owner. `name` was checked against the host's own rules (I11).
+    """
+
+    account: str
+    region: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """`account/region/name`: unique, and safe as a relative path."""
+        return f"{self.account}/{self.region}/{self.name}"
+
+
+class RefKind(StrEnum):
+    """What a ref's name begins with."""
+
+    BRANCH = "branch"  # refs/heads/
+    TAG = "tag"  # refs/tags/
+
+
+class Change(StrEnum):
+    """What the push did to the ref."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One ref of one repository now points at `commit`.
+
+    `ref` is the full name (`refs/heads/main`); `commit` and `old_commit` are 40 or 64 lower-case hex
+    digits, `commit` possibly an annotated tag's object. `id` is the event's id: the identity under
+    which the push is built once (I12).
+    """
+
+    id: str
+    repository: Repository
+    ref: str
+    commit: str
+    change: Change
+    time: datetime
+    old_commit: str | None = None
+    pusher: str | None = None
+
+    @property
+    def kind(self) -> RefKind:
+        """Branch or tag."""
+        return RefKind.TAG if self.ref.startswith("refs/tags/") else RefKind.BRANCH
+
+    @property
+    def branch(self) -> str:
+        """The short name: `feature/x` of `refs/heads/feature/x`, `v1` of `refs/tags/v1`."""
+        return self.ref.split("/", 2)[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A well-formed event that asks for no build: a deletion, a merge commit without a ref."""
+
+    id: str
+    reason: str
+    repository: Repository | None = None
+    ref: str | None = None
+
+
+class Action(StrEnum):
+    """What a rule asks for."""
+
+    BUILD = "build"
+    UPLOAD = "upload"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing to do for one push: upload its tree to `key`, and start `project` if there is one."""
+
+    action: Action
+    key: str = ""
+    project: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArchive:
+    """An archive that is whole in S3. `reused` says that it was there already."""
+
+    bucket: str
+    key: str
+    size_bytes: int
+    etag: str
+    version_id: str | None = None
+    reused: bool = False
+    kind: str = "full"  # full, delta or copy
+    sent_bytes: int = 0
+    copied_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What StartBuild is asked for. `token` is the idempotency token: equal for equal requests."""
+
+    project: str
+    bucket: str
+    key: str
+    token: str
+    variables: Mapping[str, str]
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build that was started."""
+
+    id: str
+    arn: str = ""
+    number: int | None = None
+
+
+class Verdict(StrEnum):
+    """How a push was settled."""
+
+    BUILT = "built"
+    UPLOADED = "uploaded"
+    IGNORED = "ignored"  # by rule, or nothing to do
+    STALE = "stale"  # its commit was built already on that ref, or cannot be reached any more
+    SUPERSEDED = "superseded"  # a newer push of the ref stood in for it
+    REJECTED = "rejected"  # dead-lettered
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was decided and done for one push and target; the ledger keeps it."""
+
+    verdict: Verdict
+    reason: str
+    target: Target | None = None
+    archive: StoredArchive | None = None
+    build: Build | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)  # stage → seconds
+
+
+class Account(Protocol):
+    """A share of the process's memory budget (I6), in bytes.
+
+    Who produces a chunk takes its bytes first; who has consumed the chunk (sent, written, dropped)
+    gives them back. Chunks travel as plain bytes; the account travels beside them.
+    """
+
+    async def take(self, nbytes: int) -> None:
+        """Wait until `nbytes` more may be held. A cancelled wait takes nothing."""
+
+    def give_back(self, nbytes: int) -> None:
+        """Say that `nbytes` are no longer held."""
+
+
+class Guard(Protocol):
+    """Asked right before anything is committed; raises `LeaseLost` if it must not be (I4)."""
+
+    def __call__(self) -> None:
+        """Return if the commit may go on."""
