@@ -17,9 +17,9 @@ class StageError(Exception):
     """A stage could not do its work.
 
     Args:
-        reason: One sentence for people, with the name and the value concerned; never a secret (I10).
+        reason: One sentence for people, with the name and the value concerned; no secret (I10).
         remedy: What an operator can do about it; empty where there is nothing to do.
-        after_seconds: The earliest time at which a new try makes sense, where the other side said so.
+        after_seconds: How long to wait before a new try makes sense, where the other side said.
     """
 
     kind: ClassVar[str] = "error"

@@ -1,4 +1,4 @@
-"""The nouns that travel from stage to stage. Values only: frozen, without behaviour that does I/O."""
+"""The nouns that travel from stage to stage. Frozen values; none does I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,9 +43,9 @@ class Change(StrEnum):
 class Push:
     """One ref of one repository now points at `commit`.
 
-    `ref` is the full name (`refs/heads/main`); `commit` and `old_commit` are 40 or 64 lower-case hex
-    digits, `commit` possibly an annotated tag's object. `id` is the event's id: the identity under
-    which the push is built once (I12).
+    `ref` is the full name (`refs/heads/main`); `commit` and `old_commit` are 40 or 64 lower-case
+    hex digits, `commit` possibly an annotated tag's object. `id` is the event's id: the identity
+    under which the push is built once (I12).
     """
 
     id: str
@@ -88,7 +88,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing to do for one push: upload its tree to `key`, and start `project` if there is one."""
+    """One thing to do for one push: upload its tree to `key`, then start `project` if any."""
 
     action: Action
     key: str = ""

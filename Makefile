@@ -1,0 +1,35 @@
+# The whole loop: `make demo` shows it, `make test` proves it. Both build what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types unit servers clean
+
+help:
+	@echo "make demo     pushes become builds, on this machine alone"
+	@echo "make test     formatter, linter, import rules, types, tests"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/asyncbuild demo
+
+test: install lint types servers
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+
+types: install
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis

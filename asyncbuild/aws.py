@@ -1,0 +1,209 @@
+"""Sessions, clients and assumed roles; botocore's errors become ours here and nowhere else.
+
+Two levels retry, and no third: botocore's standard mode repeats a single call (a throttle, a cut
+connection) up to `aws.max_tries` times; the lane repeats a whole push.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore import exceptions as boto
+
+from asyncbuild.config import AwsSettings, Settings
+from asyncbuild.errors import Busy, Fatal, NoPermission, Reject, Retry, StageError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+_BUSY = frozenset(
+    {
+        "AccountLimitExceededException",  # CodeBuild: all its 400s look alike but for the code
+        "ConcurrentPipelineExecutionsLimitExceededException",
+        "LimitExceededException",
+        "OverLimit",  # SQS: 120,000 messages in flight
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",  # S3: 503
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "KmsThrottled",
+    }
+)
+_PERMISSION = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "SignatureDoesNotMatch",
+        "UnauthorizedOperation",
+        "UnrecognizedClientException",
+        "403",  # HeadObject has no body, hence no code
+    }
+)
+_MISSING = frozenset(
+    {
+        "NoSuchBucket",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
+    }
+)
+_REJECT = frozenset(
+    {
+        "EntityTooLarge",
+        "InvalidInputException",
+        "KeyTooLongError",
+        "PipelineNotFoundException",
+        "ResourceNotFoundException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+
+
+def error_code(error: boto.ClientError) -> str:
+    """AWS's name for what went wrong, such as `NoSuchKey`; the HTTP status where it has none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def classify(error: Exception, doing: str) -> StageError:
+    """Name the kind of a botocore error. `doing` says what was tried, for people."""
+    if isinstance(error, boto.ClientError):
+        return _classify_answer(error, doing)
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return NoPermission(
+            f"{doing}: {error}",
+            remedy="give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID",
+        )
+    if isinstance(error, boto.ParamValidationError):
+        return Reject(f"{doing}: {error}")
+    if isinstance(error, boto.NoRegionError):
+        return Fatal(f"{doing}: no region", remedy="set aws.region or AWS_REGION")
+    # Whatever else botocore raises is about the way there: connections, time-outs, cut answers.
+    return Retry(f"{doing}: {type(error).__name__}: {error}")
+
+
+def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
+    code = error_code(error)
+    answer = error.response.get("Error", {})
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    text = f"{doing}: {code}: {answer.get('Message', '')}".rstrip(": ")
+    if code in _BUSY or status == 429:  # noqa: PLR2004 - Too Many Requests, RFC 6585
+        return Busy(text)
+    if code in _PERMISSION:
+        return NoPermission(
+            text, remedy=f"allow {error.operation_name} on it in the policy of the task's role"
+        )
+    if code in _MISSING:
+        return Fatal(text, remedy="create it, or correct its name in the configuration")
+    if code in _REJECT:
+        return Reject(text)
+    return Retry(text)
+
+
+@contextmanager
+def errors_of(doing: str) -> Iterator[None]:
+    """Turn botocore's errors inside into ours; `doing` such as `start build of project web`."""
+    try:
+        yield
+    except (boto.ClientError, boto.BotoCoreError, boto.HTTPClientError) as error:
+        raise classify(error, doing) from error
+    except OSError as error:
+        raise Retry(f"{doing}: {type(error).__name__}: {error}") from error
+
+
+def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # noqa: ANN401 - AioConfig's own
+    """A botocore configuration with our time-outs and retries and `pool` connections.
+
+    The pool is hard and its queue has no limit: every client gets as many connections as it has
+    users at once, so that a renewal never waits behind a long poll.
+    """
+    return AioConfig(
+        max_pool_connections=pool,
+        connect_timeout=aws.connect_timeout_seconds,
+        read_timeout=aws.read_timeout_seconds,
+        retries={"mode": "standard", "total_max_attempts": aws.max_tries},
+        user_agent_extra="asyncbuild",
+        **more,
+    )
+
+
+class Aws:
+    """The service's own session and the clients made from it. One per process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = aioboto3.Session(
+            region_name=settings.aws.region, profile_name=settings.aws.profile
+        )
+
+    @property
+    def session(self) -> aioboto3.Session:
+        """The session itself, for the credentials of the service's own account."""
+        return self._session
+
+    @property
+    def region(self) -> str | None:
+        """The region that calls go to."""
+        return cast("str | None", self._session.region_name)
+
+    @asynccontextmanager
+    async def open_sqs(self, *, pool: int) -> "AsyncIterator[SQSClient]":
+        """A client for SQS with `pool` connections."""
+        async with self._open("sqs", self._settings.queue.endpoint_url, pool=pool) as client:
+            yield client
+
+    @asynccontextmanager
+    async def open_s3(self, *, pool: int) -> "AsyncIterator[S3Client]":
+        """A client for S3: payload signing and checksums as `[storage]` says."""
+        storage = self._settings.storage
+        s3 = {
+            "addressing_style": storage.addressing_style,
+            "payload_signing_enabled": storage.sign_payload,
+        }
+        more = {
+            "s3": s3,
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        async with self._open("s3", storage.endpoint_url, pool=pool, **more) as client:
+            yield client
+
+    @asynccontextmanager
+    async def open_codebuild(self, *, pool: int) -> "AsyncIterator[CodeBuildClient]":
+        """A client for CodeBuild."""
+        endpoint = self._settings.builds.endpoint_url
+        async with self._open("codebuild", endpoint, pool=pool) as client:
+            yield client
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        service: Literal["sqs", "s3", "codebuild"],
+        endpoint_url: str | None,
+        *,
+        pool: int,
+        **more: Any,  # noqa: ANN401 - AioConfig's own
+    ) -> AsyncIterator[Any]:
+        config = client_config(self._settings.aws, pool=pool, **more)
+        with errors_of(f"open a client for {service}"):
+            maker = cast("Any", self._session).client(
+                service, endpoint_url=endpoint_url or self._settings.aws.endpoint_url, config=config
+            )
+            client = await maker.__aenter__()
+        try:
+            yield client
+        finally:
+            await maker.__aexit__(None, None, None)
