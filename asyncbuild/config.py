@@ -6,12 +6,13 @@ variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,13 +21,31 @@ from pydantic_settings import (
 
 from asyncbuild.errors import ConfigError
 from asyncbuild.model import Action
+from asyncbuild.rules import check_template, check_variables
 
 _ENV_PREFIX = "ASYNCBUILD_"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+OWN_VARIABLES = frozenset(
+    {
+        "COMMIT_ID",
+        "BRANCH_NAME",
+        "REPOSITORY_NAME",
+        "REF",
+        "OLD_COMMIT_ID",
+        "PUSHER",
+        "EVENT_ID",
+    }
+)
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 Seconds = Annotated[float, Field(gt=0)]
 OneOrMore = Annotated[int, Field(ge=1)]
+
+
+def _checked_template(template: str) -> str:
+    check_template(template)
+    return template
 
 
 class _Section(BaseModel):
@@ -53,11 +72,13 @@ class QueueSettings(_Section):
     wait_seconds: int = Field(default=20, ge=0, le=20)
     visibility_timeout_seconds: int = Field(default=120, ge=3, le=43_200)
     batch: int = Field(default=10, ge=1, le=10)
+    polls: OneOrMore = 2
 
 
 class LaneSettings(_Section):
     """`[lanes]`: order, attempts and waiting inside one message group."""
 
+    most: OneOrMore = 64
     lookahead: OneOrMore = 4
     max_attempts: OneOrMore = 2
     retry_first_seconds: Seconds = 1
@@ -100,12 +121,19 @@ class StorageSettings(_Section):
     kms_key_id: str | None = None
     ledger_prefix: str = ".asyncbuild/ledger/"
 
+    _key_fields = field_validator("key")(_checked_template)
+
 
 class BuildSettings(_Section):
-    """`[builds]`: CodeBuild."""
+    """`[builds]`: CodeBuild. What is not set here stays as the project has it."""
 
     project: str = "{repository}"
     endpoint_url: str | None = None
+
+    _project_fields = field_validator("project")(_checked_template)
+    buildspec: str | None = None
+    timeout_minutes: int | None = Field(default=None, ge=5, le=2_160)
+    queued_timeout_minutes: int | None = Field(default=None, ge=5, le=480)
 
 
 class LogSettings(_Section):
@@ -148,6 +176,32 @@ class RuleSettings(_Section):
             msg = 'names nothing to include; begin with a glob without "!", such as "*"'
             raise ValueError(msg)
         return globs
+
+    @field_validator("variables")
+    @classmethod
+    def _names_are_free(cls, variables: Mapping[str, str]) -> Mapping[str, str]:
+        faults = [fault for name in variables if (fault := variable_fault(name))]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return variables
+
+
+def variable_fault(name: str) -> str | None:
+    """Why a rule may not give a build the environment variable `name`, if it may not."""
+    if not _VARIABLE.fullmatch(name):
+        return f"{name!r} is no name for a variable; use letters, digits and _"
+    if name.upper().startswith("CODEBUILD_"):
+        return f"{name}: CodeBuild keeps names that begin with CODEBUILD_; choose another"
+    if name in OWN_VARIABLES:
+        return f"{name} is set by asyncbuild for every build; choose another name"
+    return None
+
+    @model_validator(mode="after")
+    def _templates(self) -> Self:
+        for template in (*self.project, *self.variables.values(), self.key or ""):
+            check_template(template)
+        check_variables(self.variables)
+        return self
 
 
 def default_rules() -> tuple[RuleSettings, ...]:

@@ -1,0 +1,1 @@
+"""S3 object → build: started once per push and project, and written down."""

@@ -1,0 +1,122 @@
+"""S3 object → CodeBuild build, started once (I12).
+
+Three things keep it at once. Within five minutes the idempotency token does: the same request
+gives the same build. The same push asked for with other parameters (the object was written again
+and has another version, a rule was changed) is refused by CodeBuild, and then the build is there
+already and is looked up. After five minutes only looking finds it: `find_recent`.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from asyncbuild.aws import errors_of
+from asyncbuild.builds.request import EVENT_ID, parameters_of
+from asyncbuild.config import BuildSettings
+from asyncbuild.errors import Reject
+from asyncbuild.model import Build, BuildRequest, Guard
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_codebuild.type_defs import (
+        BuildTypeDef,
+        ListBuildsForProjectInputTypeDef,
+    )
+
+# A token lives five minutes (API reference, StartBuild); one more for clocks that differ.
+_TOKEN_REMEMBERED = timedelta(minutes=6)
+
+
+class CodeBuild:
+    """Starts builds, and finds those that were started before."""
+
+    def __init__(self, client: "CodeBuildClient", settings: BuildSettings) -> None:
+        self._client = client
+        self._settings = settings
+
+    async def start(self, request: BuildRequest, *, guard: Guard) -> Build:
+        """Start the build, or give back the one this request has started before.
+
+        Raises:
+            LeaseLost: `guard` said so; nothing was started (I4).
+            Busy: the account or project is at its limit, or calls are throttled.
+            Reject: no such project, or CodeBuild finds the request invalid.
+            NoPermission: the role may not start builds of this project.
+            Retry: CodeBuild did not answer as it should.
+        """
+        parameters = parameters_of(request, self._settings)
+        guard()
+        with errors_of(f"start a build of project {request.project}"):
+            try:
+                answer = await self._client.start_build(**parameters)
+            except self._client.exceptions.ResourceNotFoundException as error:
+                raise _no_project(request.project) from error
+            except self._client.exceptions.InvalidInputException:
+                started = await self._started_otherwise(request)
+                if started is None:
+                    raise
+                return started
+        return _build(answer["build"])
+
+    async def find_recent(self, project: str, event_id: str, *, since: datetime) -> Build | None:
+        """The newest build of `project` started for push `event_id` at or after `since`, if any.
+
+        Costs two calls for each hundred builds that the project has started since then.
+
+        Raises:
+            Busy, Reject, NoPermission, Retry: as for `start`.
+        """
+        wanted = {"name": EVENT_ID, "value": event_id}
+        with errors_of(f"look through the recent builds of project {project}"):
+            async for page in self._iter_pages(project):
+                for build in page:
+                    variables = build.get("environment", {}).get("environmentVariables", [])
+                    named = any(wanted.items() <= variable.items() for variable in variables)
+                    if named and build["startTime"] >= since:
+                        return _build(build)
+                if any(build["startTime"] < since for build in page):
+                    break
+        return None
+
+    async def _started_otherwise(self, request: BuildRequest) -> Build | None:
+        """The build this push has started with other parameters, the refusal's likeliest reason.
+
+        CodeBuild calls that a "parameter mismatch error" and documents no code of its own for it,
+        so the answer is not read for words: if there is a build, that was the reason.
+        """
+        event_id = request.variables.get(EVENT_ID)
+        if event_id is None:
+            return None
+        since = datetime.now(UTC) - _TOKEN_REMEMBERED
+        return await self.find_recent(request.project, event_id, since=since)
+
+    async def _iter_pages(self, project: str) -> AsyncIterator[list["BuildTypeDef"]]:
+        """Builds of `project`, a hundred at a time, newest page first.
+
+        No sortOrder: newest first is the default, and naming it is an error once a project has
+        more than a hundred builds (API reference, ListBuildsForProject).
+        """
+        wanted: ListBuildsForProjectInputTypeDef = {"projectName": project}
+        while True:
+            try:
+                listed = await self._client.list_builds_for_project(**wanted)
+            except self._client.exceptions.ResourceNotFoundException as error:
+                raise _no_project(project) from error
+            ids = listed.get("ids", [])
+            if ids:
+                found = (await self._client.batch_get_builds(ids=ids))["builds"]
+                yield sorted(found, key=lambda build: build.get("buildNumber", 0), reverse=True)
+            if not listed.get("nextToken"):
+                return
+            wanted["nextToken"] = listed["nextToken"]
+
+
+def _no_project(project: str) -> Reject:
+    return Reject(
+        f"CodeBuild project {project} does not exist in this account and region",
+        remedy="create it, or correct `project` in [builds] or in the rule that names it",
+    )
+
+
+def _build(build: "BuildTypeDef") -> Build:
+    return Build(id=build["id"], arn=build.get("arn", ""), number=build.get("buildNumber"))

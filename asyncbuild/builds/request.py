@@ -1,0 +1,74 @@
+"""What StartBuild is told about a push. Pure: equal pushes give equal requests, byte for byte.
+
+That matters: CodeBuild refuses a known idempotency token with any other parameter.
+"""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from asyncbuild.config import BuildSettings, variable_fault
+from asyncbuild.errors import ConfigError
+from asyncbuild.model import BuildRequest, Push, Target
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codebuild.type_defs import StartBuildInputTypeDef
+
+EVENT_ID = "EVENT_ID"  # the variable that names the push: how a build is found again (I12)
+
+
+def token_of(push: Push, project: str) -> str:
+    """The idempotency token of this push's build: 64 hex digits, one for each event and project.
+
+    CodeBuild remembers it for five minutes (API reference, StartBuild, idempotencyToken).
+    """
+    return hashlib.sha256(f"{push.id}\n{project}".encode()).hexdigest()
+
+
+def variables_of(push: Push, target: Target) -> dict[str, str]:
+    """The environment variables of this push's build, in a stable order.
+
+    `CODEBUILD_RESOLVED_SOURCE_VERSION` is the S3 version for a source in S3 (user guide,
+    "Environment variables in build environments"), so the commit travels by name. OLD_COMMIT_ID
+    and PUSHER are there when the event told them.
+
+    Raises:
+        ConfigError: the rule gives a variable a name that CodeBuild or asyncbuild keeps.
+    """
+    faults = [fault for name in target.variables if (fault := variable_fault(name))]
+    if faults:
+        raise ConfigError(f"variables of rule {target.rule or target.action}: {'; '.join(faults)}")
+    variables = {
+        "COMMIT_ID": push.commit,
+        "BRANCH_NAME": push.branch,
+        "REPOSITORY_NAME": push.repository.name,
+        "REF": push.ref,
+        "OLD_COMMIT_ID": push.old_commit or "",
+        "PUSHER": push.pusher or "",
+        EVENT_ID: push.id,
+    }
+    told = {name: value for name, value in variables.items() if value}
+    return {**told, **dict(sorted(target.variables.items()))}
+
+
+def parameters_of(request: BuildRequest, settings: BuildSettings) -> "StartBuildInputTypeDef":
+    """The StartBuild call for `request`: a source in S3, no artifacts, plain variables."""
+    parameters: StartBuildInputTypeDef = {
+        "projectName": request.project,
+        "sourceTypeOverride": "S3",
+        "sourceLocationOverride": f"{request.bucket}/{request.key}",
+        "artifactsOverride": {"type": "NO_ARTIFACTS"},
+        "environmentVariablesOverride": [
+            {"name": name, "value": value, "type": "PLAINTEXT"}
+            for name, value in request.variables.items()
+        ],
+        "idempotencyToken": request.token,
+    }
+    if request.version_id:
+        parameters["sourceVersion"] = request.version_id
+    if settings.buildspec:
+        parameters["buildspecOverride"] = settings.buildspec
+    if settings.timeout_minutes:
+        parameters["timeoutInMinutesOverride"] = settings.timeout_minutes
+    if settings.queued_timeout_minutes:
+        parameters["queuedTimeoutInMinutesOverride"] = settings.queued_timeout_minutes
+    return parameters

@@ -1,0 +1,1 @@
+"""The embedded default: servers as children, a stand-in for CodeBuild, the demo."""
