@@ -6,7 +6,6 @@ variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,21 +20,9 @@ from pydantic_settings import (
 
 from asyncbuild.errors import ConfigError
 from asyncbuild.model import Action
-from asyncbuild.rules import check_template, check_variables
+from asyncbuild.rules import check_template, variable_fault
 
 _ENV_PREFIX = "ASYNCBUILD_"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-OWN_VARIABLES = frozenset(
-    {
-        "COMMIT_ID",
-        "BRANCH_NAME",
-        "REPOSITORY_NAME",
-        "REF",
-        "OLD_COMMIT_ID",
-        "PUSHER",
-        "EVENT_ID",
-    }
-)
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
@@ -185,22 +172,10 @@ class RuleSettings(_Section):
             raise ValueError("; ".join(faults))
         return variables
 
-
-def variable_fault(name: str) -> str | None:
-    """Why a rule may not give a build the environment variable `name`, if it may not."""
-    if not _VARIABLE.fullmatch(name):
-        return f"{name!r} is no name for a variable; use letters, digits and _"
-    if name.upper().startswith("CODEBUILD_"):
-        return f"{name}: CodeBuild keeps names that begin with CODEBUILD_; choose another"
-    if name in OWN_VARIABLES:
-        return f"{name} is set by asyncbuild for every build; choose another name"
-    return None
-
     @model_validator(mode="after")
     def _templates(self) -> Self:
         for template in (*self.project, *self.variables.values(), self.key or ""):
             check_template(template)
-        check_variables(self.variables)
         return self
 
 

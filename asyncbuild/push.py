@@ -1,0 +1,195 @@
+"""Message body → `Push`, or why it is none.
+
+Understands the EventBridge envelope of "CodeCommit Repository State Change" in all its forms, also
+inside an SNS notification. Source: CodeCommit User Guide, "Monitoring CodeCommit events in
+EventBridge". Every value that later reaches a command line, a path or a key is checked here (I11).
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import orjson
+
+from asyncbuild.errors import Reject
+from asyncbuild.model import Change, Nothing, Push, Repository
+
+_DETAIL_TYPE = "CodeCommit Repository State Change"
+_UNREFERENCED = "unreferencedMergeCommitCreated"
+_CHANGES = {"referenceCreated": Change.CREATED, "referenceUpdated": Change.UPDATED}
+_PREFIXES = {"branch": "refs/heads/", "tag": "refs/tags/"}
+_MOST_SHOWN = 80
+
+_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z0-9]+){1,4}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# CodeCommit: letters, digits, `.`, `_`, `-`, at most 100 (Quotas in CodeCommit). A leading dash
+# would be legal there; as an option of some command it is not worth the risk anywhere.
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
+# What git-check-ref-format(1) forbids anywhere in a name.
+_NOT_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+_MOST_REF_BYTES = 1024
+
+_Fields = Mapping[str, Any]
+
+
+def parse(body: str | bytes) -> Push | Nothing:
+    """Read one message body.
+
+    Returns:
+        A `Push`, or `Nothing` for a well-formed event that asks for no build.
+
+    Raises:
+        Reject: the body is no such event; the reason names the field and its value.
+    """
+    event = _unwrap(_object(body, "message body"))
+    if "detail-type" not in event:
+        raise Reject("message is not an EventBridge event: it has no detail-type")
+    if event["detail-type"] != _DETAIL_TYPE:
+        raise Reject(f'detail-type is {_show(event["detail-type"])}, not "{_DETAIL_TYPE}"')
+    detail = event.get("detail")
+    if not isinstance(detail, dict):
+        raise Reject(f"detail is {_show(detail)}, not an object")
+    identity = _match(_EVENT_ID, event, "id")
+    repository = _repository(event, detail)
+    return _push(identity, repository, event, detail)
+
+
+def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields) -> Push | Nothing:
+    change = detail.get("event")
+    if change == _UNREFERENCED:
+        return Nothing(identity, "a merge commit that no ref points at", repository)
+    ref = _ref(detail)
+    if change == "referenceDeleted":
+        return Nothing(identity, f"{ref} was deleted", repository, ref)
+    if not isinstance(change, str) or change not in _CHANGES:
+        raise Reject(f"detail.event is {_show(change)}, which is no known change of a reference")
+    return Push(
+        id=identity,
+        repository=repository,
+        ref=ref,
+        commit=_match(_COMMIT, detail, "commitId"),
+        change=_CHANGES[change],
+        time=_time(event),
+        old_commit=_match(_COMMIT, detail, "oldCommitId") if detail.get("oldCommitId") else None,
+        pusher=_pusher(detail),
+    )
+
+
+def check_ref(ref: object) -> str:
+    """Return `ref` if it is a full branch or tag name that git could hold.
+
+    The rules are git-check-ref-format(1)'s; nothing is repaired.
+
+    Raises:
+        Reject: it is not, with the value.
+    """
+    if not isinstance(ref, str) or not ref.startswith(tuple(_PREFIXES.values())):
+        raise Reject(f"ref {_show(ref)} is not below refs/heads/ or refs/tags/")
+    name = ref.split("/", 2)[2]
+    parts = name.split("/")
+    wrong = (
+        not name
+        or bool(_NOT_IN_REF.search(ref))
+        or name.endswith(".")
+        or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
+        or _bytes(ref) > _MOST_REF_BYTES
+    )
+    if wrong:
+        raise Reject(f"ref {_show(ref)} is not a name that git allows (git-check-ref-format)")
+    return ref
+
+
+def _bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:  # a lone surrogate: JSON can say it, UTF-8 cannot
+        return _MOST_REF_BYTES + 1
+
+
+def _object(body: str | bytes, what: str) -> _Fields:
+    try:
+        value = orjson.loads(body)
+    except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
+        raise Reject(f"{what} is not JSON: {error}: {_show(body)}") from error
+    if not isinstance(value, dict):
+        raise Reject(f"{what} is JSON, but not an object: {_show(value)}")
+    return value
+
+
+def _unwrap(event: _Fields) -> _Fields:
+    """Take an EventBridge event out of an SNS notification (SNS Developer Guide, JSON formats)."""
+    if event.get("Type") == "Notification" and "Message" in event and "detail-type" not in event:
+        message = event["Message"]
+        if not isinstance(message, str):
+            raise Reject(f"Message of the SNS notification is {_show(message)}, not a string")
+        return _object(message, "Message of the SNS notification")
+    return event
+
+
+def _repository(event: _Fields, detail: _Fields) -> Repository:
+    account = _match(_ACCOUNT, event, "account")
+    region = _match(_REGION, event, "region")
+    name = _match(_REPOSITORY, detail, "repositoryName")
+    if name in {".", ".."}:
+        _wrong("repositoryName", name)
+    return Repository(account, region, name)
+
+
+def _ref(detail: _Fields) -> str:
+    full = detail.get("referenceFullName")
+    if full:
+        return check_ref(full)
+    short, kind = detail.get("referenceName"), detail.get("referenceType")
+    if isinstance(short, str) and isinstance(kind, str) and kind in _PREFIXES:
+        return check_ref(_PREFIXES[kind] + short)
+    raise Reject(
+        f"detail has no referenceFullName, and referenceType {_show(kind)} with referenceName "
+        f"{_show(short)} names no ref"
+    )
+
+
+def _time(event: _Fields) -> datetime:
+    text = event.get("time")
+    try:
+        time = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        time = None
+    if time is None:
+        raise Reject(f"time is {_show(text)}, not an ISO 8601 time")
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _pusher(detail: _Fields) -> str | None:
+    arn = detail.get("callerUserArn")
+    return arn if isinstance(arn, str) and arn else None
+
+
+def _match(pattern: re.Pattern[str], fields: _Fields, name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        _wrong(name, value)
+    return value
+
+
+def _wrong(name: str, value: object) -> NoReturn:
+    if value is None:
+        raise Reject(f"{name} is missing")
+    raise Reject(f"{name} is {_show(value)}, which is no {_MEANING.get(name, 'legal value')}")
+
+
+_MEANING = {
+    "id": "event id",
+    "account": "AWS account id of 12 digits",
+    "region": "AWS region",
+    "repositoryName": "repository name that is safe to use",
+    "commitId": "commit id of 40 or 64 hex digits",
+    "oldCommitId": "commit id of 40 or 64 hex digits",
+}
+
+
+def _show(value: object) -> str:
+    text = ascii(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"

@@ -1,0 +1,151 @@
+"""Push and rules → targets. First match wins; a push that no rule matches is ignored.
+
+Globs are those of a git refspec made a little richer: `*` stands for any characters, also `/`; `?`
+for one; `[abc]` for one of a set; a leading `!` excludes. Later globs of a list override earlier
+ones, as in .gitignore. A ref glob without `refs/` in front is a branch's name.
+"""
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Formatter
+
+from asyncbuild.errors import Reject
+from asyncbuild.model import Action, Push, Target
+
+FIELDS = ("account", "region", "repository", "ref", "branch", "kind", "commit", "short_commit")
+OWN_VARIABLES = frozenset(
+    {"COMMIT_ID", "BRANCH_NAME", "REPOSITORY_NAME", "REF", "OLD_COMMIT_ID", "PUSHER", "EVENT_ID"}
+)
+
+_MOST_KEY_BYTES = 1024  # Amazon S3 User Guide, "Naming Amazon S3 objects"
+_MOST_VALUE = 400
+# The characters that the same page calls safe; `!` itself is the escape.
+_NOT_SAFE_IN_KEY = re.compile(rb"[^A-Za-z0-9\-_.*'()/]")
+_NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of `[[rules]]`, with the defaults filled in."""
+
+    name: str
+    repository: Sequence[str]
+    ref: Sequence[str]
+    action: Action
+    projects: Sequence[str] = ()
+    key: str = "{repository}/{branch}/{commit}.zip"
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def route(push: Push, rules: Sequence[Rule]) -> tuple[Target, ...]:
+    """Name what is to be done for `push`: one target for each project, or one without.
+
+    Raises:
+        Reject: the key would be longer than S3 allows, or the project's name is none.
+    """
+    for rule in rules:
+        if matches(push.repository.name, rule.repository) and matches(push.ref, _full(rule.ref)):
+            return _targets(push, rule)
+    return (Target(Action.IGNORE, rule="no rule matches"),)
+
+
+def matches(name: str, globs: Sequence[str]) -> bool:
+    """Tell whether the last glob that matches `name` includes it."""
+    verdict = False
+    for glob in globs:
+        excluded = glob.startswith("!")
+        if fnmatch.fnmatchcase(name, glob.removeprefix("!")):
+            verdict = not excluded
+    return verdict
+
+
+def check_template(template: str) -> None:
+    """Refuse a template with a field that no push has.
+
+    Raises:
+        ValueError: with the field and the known ones.
+    """
+    for _, name, spec, conversion in Formatter().parse(template):
+        if name is not None and (name not in FIELDS or spec or conversion):
+            known = ", ".join(f"{{{each}}}" for each in FIELDS)
+            msg = f"{{{name}}} is not a field of a push; there are {known}"
+            raise ValueError(msg)
+
+
+def variable_fault(name: str) -> str | None:
+    """Why a rule may not give a build the environment variable `name`, if it may not.
+
+    Source: CodeBuild User Guide, "Environment variables in build environments".
+    """
+    if not _VARIABLE.fullmatch(name):
+        return f"{name!r} is no name for a variable; use letters, digits and _"
+    if name.upper().startswith("CODEBUILD_"):
+        return f"{name}: CodeBuild keeps names that begin with CODEBUILD_; choose another"
+    if name in OWN_VARIABLES:
+        return f"{name} is set by asyncbuild for every build; choose another name"
+    return None
+
+
+def escape_key(value: str) -> str:
+    """Make `value` safe inside an S3 key: other bytes become `!` and two hex digits.
+
+    Different values stay different; a very long one is cut and ends in a hash of the whole.
+    """
+    safe = _NOT_SAFE_IN_KEY.sub(lambda match: b"!%02X" % match[0][0], value.encode()).decode()
+    if len(safe) <= _MOST_VALUE:
+        return safe
+    return f"{safe[: _MOST_VALUE - 34]}!-{hashlib.sha256(value.encode()).hexdigest()[:32]}"
+
+
+def _full(globs: Sequence[str]) -> list[str]:
+    full = []
+    for glob in globs:
+        sign, bare = ("!", glob[1:]) if glob.startswith("!") else ("", glob)
+        full.append(sign + (bare if bare.startswith("refs/") else f"refs/heads/{bare}"))
+    return full
+
+
+def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
+    if rule.action is Action.IGNORE:
+        return (Target(Action.IGNORE, rule=rule.name),)
+    values = _values(push)
+    key = _fill(rule.key, {name: escape_key(value) for name, value in values.items()})
+    if len(key.encode()) > _MOST_KEY_BYTES:
+        raise Reject(
+            f"key {key[:80]}… of {len(key.encode())} bytes is longer than S3's {_MOST_KEY_BYTES}",
+            remedy=f"shorten the key template of rule {rule.name!r}",
+        )
+    variables = {name: _fill(value, values) for name, value in rule.variables.items()}
+    if rule.action is Action.UPLOAD:
+        return (Target(Action.UPLOAD, key, variables=variables, rule=rule.name),)
+    names = {name: _NOT_SAFE_IN_PROJECT.sub("-", value) for name, value in values.items()}
+    projects = dict.fromkeys(_fill(project, names) for project in rule.projects)
+    return tuple(
+        Target(Action.BUILD, key, project, variables, rule=rule.name) for project in projects
+    )
+
+
+def _values(push: Push) -> dict[str, str]:
+    return {
+        "account": push.repository.account,
+        "region": push.repository.region,
+        "repository": push.repository.name,
+        "ref": push.ref,
+        "branch": push.branch,
+        "kind": push.kind.value,
+        "commit": push.commit,
+        "short_commit": push.commit[:12],
+    }
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    pieces = []
+    for text, name, _, _ in Formatter().parse(template):
+        pieces.append(text)
+        if name is not None:
+            pieces.append(values[name])
+    return "".join(pieces)
