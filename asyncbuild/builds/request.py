@@ -6,9 +6,10 @@ That matters: CodeBuild refuses a known idempotency token with any other paramet
 import hashlib
 from typing import TYPE_CHECKING
 
-from asyncbuild.config import BuildSettings, variable_fault
+from asyncbuild.config import BuildSettings
 from asyncbuild.errors import ConfigError
 from asyncbuild.model import BuildRequest, Push, Target
+from asyncbuild.rules import variable_fault
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild.type_defs import StartBuildInputTypeDef
