@@ -156,6 +156,23 @@ class Outcome:
     timings: Mapping[str, float] = field(default_factory=dict)  # stage → seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it was received. `receipt_handle` is good for this delivery alone.
+
+    `sequence` is SQS's sequence number: within a group, larger is later. `receive_count` counts
+    deliveries, this one included.
+    """
+
+    id: str
+    body: str
+    receipt_handle: str
+    group: str
+    sequence: int
+    receive_count: int = 1
+    sent: datetime | None = None
+
+
 class Account(Protocol):
     """A share of the process's memory budget (I6), in bytes.
 

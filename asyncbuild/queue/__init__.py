@@ -1,0 +1,1 @@
+"""What comes in, and in which order."""

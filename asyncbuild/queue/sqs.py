@@ -1,0 +1,227 @@
+"""The SQS calls. Facts: SQS Developer Guide, "FIFO queue delivery logic", and the API reference."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from asyncbuild.aws import errors_of
+from asyncbuild.errors import Fatal, LeaseLost, Reject, Retry, StageError
+from asyncbuild.model import Message
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_sqs.type_defs import MessageAttributeValueTypeDef, MessageTypeDef
+
+# The handle belongs to an earlier delivery, or the visibility timeout ran out.
+_LOST = frozenset(
+    {
+        "ReceiptHandleIsInvalid",
+        "MessageNotInflight",
+        "InvalidParameterValue",
+        "AWS.SimpleQueueService.MessageNotInflight",
+    }
+)
+_MOST_MESSAGE_BYTES = 1024 * 1024  # body and attributes together (SQS quotas, message size)
+_MOST_REASON = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """What the queue says of itself. `max_receive_count` is None without a redrive policy."""
+
+    fifo: bool
+    visibility_timeout_seconds: int
+    max_receive_count: int | None
+    dead_letter_arn: str | None
+
+
+class Queue:
+    """One FIFO queue and its dead-letter queue.
+
+    `polls` and `control` are two clients, or one whose pool is large enough for both: a renewal
+    must never wait behind a long poll.
+    """
+
+    def __init__(
+        self,
+        *,
+        polls: "SQSClient",
+        control: "SQSClient",
+        url: str,
+        dead_letter_url: str | None = None,
+    ) -> None:
+        self._polls = polls
+        self._control = control
+        self._url = url
+        self._dead_letter_url = dead_letter_url
+
+    async def facts(self) -> QueueFacts:
+        """Ask the queue for its attributes."""
+        with errors_of(f"read the attributes of queue {self._url}"):
+            answer = await self._control.get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=["All"]
+            )
+        attributes: Mapping[str, str] = {str(k): v for k, v in answer["Attributes"].items()}
+        policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
+        limit = policy.get("maxReceiveCount")
+        return QueueFacts(
+            fifo=attributes.get("FifoQueue") == "true",
+            visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
+            max_receive_count=int(limit) if limit is not None else None,
+            dead_letter_arn=policy.get("deadLetterTargetArn"),
+        )
+
+    async def find_dead_letter_queue(self, facts: QueueFacts) -> str:
+        """Return the dead-letter queue's URL: the configured one, or the redrive policy's.
+
+        Raises:
+            Fatal: there is neither.
+        """
+        if self._dead_letter_url is None:
+            if facts.dead_letter_arn is None:
+                raise Fatal(
+                    f"queue {self._url} has no dead-letter queue",
+                    remedy="give it a RedrivePolicy, or set queue.dead_letter_url",
+                )
+            account, name = facts.dead_letter_arn.rsplit(":", 2)[-2:]
+            with errors_of(f"find dead-letter queue {facts.dead_letter_arn}"):
+                answer = await self._control.get_queue_url(
+                    QueueName=name, QueueOwnerAWSAccountId=account
+                )
+            self._dead_letter_url = answer["QueueUrl"]
+        return self._dead_letter_url
+
+    async def receive(
+        self, *, most: int, wait_seconds: int, visibility_seconds: int
+    ) -> list[Message]:
+        """Long-poll once.
+
+        A fresh attempt id goes with every call: when botocore repeats a call whose answer was lost,
+        it then gets the same messages again instead of a locked group.
+        """
+        with errors_of(f"receive from queue {self._url}"):
+            answer = await self._polls.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=most,
+                WaitTimeSeconds=wait_seconds,
+                VisibilityTimeout=visibility_seconds,
+                MessageSystemAttributeNames=[
+                    "MessageGroupId",
+                    "SequenceNumber",
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                ],
+                ReceiveRequestAttemptId=uuid.uuid4().hex,
+            )
+        return [_message(item) for item in answer.get("Messages", [])]
+
+    async def renew(self, messages: Sequence[Message], *, seconds: int) -> set[str]:
+        """Set the visibility timeout of up to ten messages; 0 makes them visible.
+
+        Returns:
+            The ids of the messages that are not ours any more.
+
+        Raises:
+            Retry: some could not be renewed this time.
+        """
+        entries = [
+            {"Id": str(n), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": seconds}
+            for n, message in enumerate(messages)
+        ]
+        with errors_of(f"change the visibility of {len(messages)} messages"):
+            answer = await self._control.change_message_visibility_batch(
+                QueueUrl=self._url,
+                Entries=entries,  # type: ignore[arg-type] # a plain dict is what the call takes
+            )
+        failed = answer.get("Failed", [])
+        lost = {messages[int(entry["Id"])].id for entry in failed if entry["Code"] in _LOST}
+        if len(lost) < len(failed):
+            codes = sorted({entry["Code"] for entry in failed})
+            raise Retry(f"visibility of {len(failed)} messages not changed: {', '.join(codes)}")
+        return lost
+
+    async def release(self, messages: Sequence[Message]) -> None:
+        """Make messages visible one after the other, in the order given: tail first, head last.
+
+        One call each: within one batch SQS promises no order, and a group whose head is visible
+        first is opened with its tail still locked.
+        """
+        for message in messages:
+            await self.renew([message], seconds=0)
+
+    async def delete(self, message: Message) -> None:
+        """Delete a message whose outcome is recorded.
+
+        Raises:
+            LeaseLost: the queue refuses the receipt handle.
+        """
+        try:
+            with errors_of(f"delete message {message.id}"):
+                await self._control.delete_message(
+                    QueueUrl=self._url, ReceiptHandle=message.receipt_handle
+                )
+        except StageError as error:
+            raise _lost_or(error, message) from error
+
+    async def dead_letter(self, message: Message, *, kind: str, reason: str, attempts: int) -> None:
+        """Send a message to the dead-letter queue: same group, same body, and why.
+
+        The deduplication id is the original message's id, so that a repetition within five minutes
+        is absorbed. A body so long that the reason does not fit goes without it.
+        """
+        attributes = {
+            "Reason": _text(reason),
+            "ErrorKind": _text(kind),
+            "Attempts": _number(attempts),
+            "OriginalMessageId": _text(message.id),
+            "OriginalSequenceNumber": _text(str(message.sequence)),
+        }
+        size = len(message.body.encode()) + sum(
+            len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
+            for name, value in attributes.items()
+        )
+        with errors_of(f"send message {message.id} to dead-letter queue {self._dead_letter_url}"):
+            await self._control.send_message(
+                QueueUrl=str(self._dead_letter_url),
+                MessageBody=message.body,
+                MessageGroupId=message.group,
+                MessageDeduplicationId=message.id,
+                MessageAttributes=attributes if size <= _MOST_MESSAGE_BYTES else {},
+            )
+
+
+def _lost_or(error: StageError, message: Message) -> StageError:
+    cause = error.__cause__
+    answer = getattr(cause, "response", None) or {}
+    if answer.get("Error", {}).get("Code") in _LOST:
+        return LeaseLost(f"the queue refuses the receipt handle of message {message.id}")
+    # A refused delete is about the handle or about the way there, never about the push.
+    return Retry(error.reason) if isinstance(error, Reject) else error
+
+
+def _message(item: "MessageTypeDef") -> Message:
+    attributes = item["Attributes"]
+    return Message(
+        id=item["MessageId"],
+        body=item["Body"],
+        receipt_handle=item["ReceiptHandle"],
+        group=attributes.get("MessageGroupId", ""),
+        sequence=int(attributes.get("SequenceNumber", 0)),
+        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent=datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC),
+    )
+
+
+def _text(value: str) -> "MessageAttributeValueTypeDef":
+    # SQS takes tab, line feeds and what XML 1.0 calls characters, and no empty value.
+    legal = "".join(c if c in "\t\n\r" or c >= " " else "?" for c in value[:_MOST_REASON])
+    legal = legal.encode("utf-8", "replace").decode().replace("\ufffe", "?").replace("\uffff", "?")
+    return {"DataType": "String", "StringValue": legal or "-"}
+
+
+def _number(value: int) -> "MessageAttributeValueTypeDef":
+    return {"DataType": "Number", "StringValue": str(value)}
