@@ -77,6 +77,7 @@ class GitSettings(_Section):
     """`[git]`: remotes and the cache of bare mirrors."""
 
     remote: str = "https://git-codecommit.{region}.{dns_suffix}/v1/repos/{repository}"
+    credentials: Literal["auto", "codecommit", "none"] = "auto"
     cache_directory: Path = Path("/var/cache/asyncbuild")
     cache_budget_bytes: OneOrMore = 15 * GIB
     depth: int = Field(default=1, ge=0)
