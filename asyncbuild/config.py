@@ -71,6 +71,8 @@ class LaneSettings(_Section):
     retry_first_seconds: Seconds = 1
     retry_most_seconds: Seconds = 30
     busy_most_seconds: Seconds = 60
+    stale: Literal["skip", "build"] = "skip"
+    superseded: Literal["build", "skip"] = "build"
 
 
 class GitSettings(_Section):

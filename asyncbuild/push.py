@@ -21,7 +21,7 @@ _CHANGES = {"referenceCreated": Change.CREATED, "referenceUpdated": Change.UPDAT
 _PREFIXES = {"branch": "refs/heads/", "tag": "refs/tags/"}
 _MOST_SHOWN = 80
 
-_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z0-9]+){1,4}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -48,6 +48,7 @@ class Lease:
         self._clock = clock
         self._lost = False
         self._scope = anyio.CancelScope()
+        self._keeping = False
         self._kept = anyio.Event()
 
     def guard(self) -> None:
@@ -63,8 +64,13 @@ class Lease:
         """Do not renew `message` any more: it is being deleted."""
         self._held.pop(message.id, None)
 
+    def remember(self, message: Message) -> None:
+        """Renew `message` again: its delete did not go through."""
+        self._held[message.id] = message
+
     async def keep(self, *, on_lost: Callable[[], None], on_old: Callable[[], None]) -> None:
         """Renew until `stop`. Calls `on_lost` once if the lease is lost, `on_old` before 12 h."""
+        self._keeping = True
         try:
             with self._scope:
                 await self._keep(on_lost, on_old)
@@ -74,7 +80,8 @@ class Lease:
     async def stop(self) -> None:
         """End the renewing and wait for it, so that no late renewal undoes a release."""
         self._scope.cancel()
-        await self._kept.wait()
+        if self._keeping:
+            await self._kept.wait()
 
     async def _keep(self, on_lost: Callable[[], None], on_old: Callable[[], None]) -> None:
         # A long poll may have taken most of the timeout before the answer was here.

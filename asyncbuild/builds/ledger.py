@@ -1,0 +1,211 @@
+"""What was decided and started for each push: small objects in the bucket, one for each target.
+
+A record is written once, after the start (`If-None-Match: *`), and read before: a message that
+comes again finds what was done for it (I12). It also answers "why did this push (not) build?", so
+every push has one, also those that were ignored, stale, superseded or rejected.
+
+Layout below the prefix, so that a listing is in order of time:
+
+    push/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json   a record
+    head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
+    try/MESSAGE/N                                           a try that its process may have died of
+    rejected/TIME-MESSAGE.json                              a message that was no push
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import orjson
+
+from asyncbuild.errors import StageError
+from asyncbuild.model import Action, Message, Nothing, Outcome, Push, Repository, Target
+
+VERSION = 1
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+class Records(Protocol):
+    """Where records are kept; `storage.s3.Store` is one."""
+
+    async def put_record(self, key: str, body: bytes) -> bool:
+        """Write unless there is one already; tell whether it was written."""
+
+    async def replace_record(self, key: str, body: bytes) -> None:
+        """Write, whatever was there."""
+
+    async def get_record(self, key: str) -> bytes | None:
+        """Read, or None if there is none."""
+
+    async def delete_record(self, key: str) -> None:
+        """Remove; no error if there is none."""
+
+    def iter_records(self, prefix: str) -> AsyncIterator[Any]:
+        """The records below `prefix` in order of their keys, each with a `key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest push of a ref that was built or uploaded."""
+
+    commit: str
+    time: datetime
+    event_id: str
+
+
+class Ledger:
+    """Reads and writes records below one prefix."""
+
+    def __init__(self, records: Records, *, prefix: str) -> None:
+        self._records = records
+        self._prefix = prefix
+
+    async def find(self, push: Push, target: Target) -> Mapping[str, Any] | None:
+        """The record of what was done for this push and target, if anything was."""
+        body = await self._records.get_record(self._key(push, _slot(target)))
+        return None if body is None else orjson.loads(body)
+
+    async def record(
+        self, push: Push, outcome: Outcome, *, attempts: int = 1, **more: object
+    ) -> bool:
+        """Write down what was done; False if that was recorded before (then nothing changes)."""
+        key = self._key(push, _slot(outcome.target))
+        document = {**_document(push), **_result(outcome), "attempts": attempts, **more}
+        return await self._records.put_record(key, _dump(document))
+
+    async def record_nothing(self, message: Message, event: Nothing) -> None:
+        """Write down an event that asked for no build."""
+        document: dict[str, object] = {
+            "version": VERSION,
+            "event_id": event.id,
+            "ref": event.ref,
+            "verdict": "ignored",
+            "reason": event.reason,
+            "recorded_at": datetime.now(UTC),
+        }
+        if event.repository is None:
+            where = f"rejected/{_when(message)}-{message.id}.json"
+        else:
+            document["repository"] = _name(event.repository)
+            where = f"push/{event.repository.path}/{_when(message)}-{event.id}/nothing.json"
+        await self._records.put_record(self._prefix + where, _dump(document))
+
+    async def record_rejected(
+        self, message: Message, push: Push | None, error: StageError, *, attempts: int
+    ) -> None:
+        """Write down why a message went to the dead-letter queue. Later tries replace it."""
+        document: dict[str, object] = {
+            "version": VERSION,
+            "message_id": message.id,
+            "group": message.group,
+            **(_document(push) if push else {}),
+            "verdict": "rejected",
+            "kind": error.kind,
+            "reason": str(error),
+            "attempts": attempts,
+            "recorded_at": datetime.now(UTC),
+        }
+        if push is None:
+            key = f"{self._prefix}rejected/{_when(message)}-{message.id}.json"
+        else:
+            key = self._key(push, "rejected")
+        await self._records.replace_record(key, _dump(document))
+
+    async def head(self, push: Push) -> Head | None:
+        """The newest push built of this push's ref."""
+        body = await self._records.get_record(self._head_key(push))
+        if body is None:
+            return None
+        document = orjson.loads(body)
+        return Head(
+            document["commit"], datetime.fromisoformat(document["time"]), document["event_id"]
+        )
+
+    async def set_head(self, push: Push) -> None:
+        """Say that `push` is the newest push built of its ref."""
+        document = {"commit": push.commit, "time": push.time, "event_id": push.id, "ref": push.ref}
+        await self._records.replace_record(self._head_key(push), _dump(document))
+
+    async def mark_try(self, message: Message, number: int) -> None:
+        """Say, before it is made, that a try may kill its process."""
+        await self._records.replace_record(self._try_key(message, number), b"{}")
+
+    async def count_tries(self, message: Message) -> int:
+        """How many tries were marked and never unmarked: those their processes died of."""
+        prefix = f"{self._prefix}try/{message.id}/"
+        return len([record async for record in self._records.iter_records(prefix)])
+
+    async def unmark_try(self, message: Message, number: int) -> None:
+        """The try has ended, well or not, and its process lives."""
+        await self._records.delete_record(self._try_key(message, number))
+
+    async def iter_pushes(self, repository: Repository) -> AsyncIterator[Mapping[str, Any]]:
+        """Every record of a repository, oldest push first."""
+        async for each in self._records.iter_records(f"{self._prefix}push/{repository.path}/"):
+            body = await self._records.get_record(each.key)
+            if body is not None:
+                yield orjson.loads(body)
+
+    def _key(self, push: Push, slot: str) -> str:
+        when = push.time.strftime(_TIME)
+        return f"{self._prefix}push/{push.repository.path}/{when}-{push.id}/{slot}.json"
+
+    def _head_key(self, push: Push) -> str:
+        ref = hashlib.sha256(push.ref.encode()).hexdigest()
+        return f"{self._prefix}head/{push.repository.path}/{ref}.json"
+
+    def _try_key(self, message: Message, number: int) -> str:
+        return f"{self._prefix}try/{message.id}/{number}"
+
+
+def _slot(target: Target | None) -> str:
+    if target is None or target.action is Action.IGNORE:
+        return "ignore"
+    return f"build-{target.project}" if target.action is Action.BUILD else "upload"
+
+
+def _document(push: Push) -> dict[str, object]:
+    return {
+        "version": VERSION,
+        "event_id": push.id,
+        "repository": _name(push.repository),
+        "ref": push.ref,
+        "commit": push.commit,
+        "old_commit": push.old_commit,
+        "change": push.change,
+        "pusher": push.pusher,
+        "pushed_at": push.time,
+        "recorded_at": datetime.now(UTC),
+    }
+
+
+def _result(outcome: Outcome) -> dict[str, object]:
+    target = outcome.target
+    return {
+        "verdict": outcome.verdict,
+        "reason": outcome.reason,
+        "action": target.action if target else None,
+        "rule": target.rule if target else None,
+        "project": target.project if target else None,
+        "archive": outcome.archive,
+        "build": outcome.build,
+        "timings": outcome.timings,
+    }
+
+
+def _name(repository: Repository) -> dict[str, str]:
+    return {
+        "account": repository.account,
+        "region": repository.region,
+        "name": repository.name,
+    }
+
+
+def _when(message: Message) -> str:
+    return (message.sent or datetime.now(UTC)).strftime(_TIME)
+
+
+def _dump(document: Mapping[str, object]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z)

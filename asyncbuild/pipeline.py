@@ -1,0 +1,354 @@
+"""One push, top to bottom.
+
+`prepare` does everything that may run beside other pushes of the repository: it ends with a whole
+archive in S3. `start` does what must happen in order: it starts the builds and writes the ledger.
+The lane decides when each is called; the message is deleted after `start` has returned (I1).
+"""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import anyio
+
+from asyncbuild.archive.writer import Engine
+from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.request import token_of, variables_of
+from asyncbuild.errors import NoPermission, Reject, StageError, Unreachable
+from asyncbuild.git.mirror import Mirrors
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.logs import about, logger, stage
+from asyncbuild.model import (
+    Action,
+    Build,
+    BuildRequest,
+    Guard,
+    Message,
+    Nothing,
+    Outcome,
+    Push,
+    StoredArchive,
+    Target,
+    Verdict,
+)
+from asyncbuild.push import parse
+from asyncbuild.rules import Rule, route
+from asyncbuild.storage.s3 import Store
+
+_CLEAN_UP_SECONDS = 5
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A message and what it says; a `Reject` if it says nothing that can be understood."""
+
+    message: Message
+    event: Push | Nothing | Reject
+
+    @property
+    def push(self) -> Push | None:
+        """The push, if it is one."""
+        return self.event if isinstance(self.event, Push) else None
+
+    @property
+    def supersedable_ref(self) -> str | None:
+        """What a newer push of the same ref may stand in for."""
+        push = self.push
+        return f"{push.repository.path}:{push.ref}" if push else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A push that waits for its turn: targets still to be done, and their archives by key."""
+
+    work: Work
+    targets: tuple[Target, ...] = ()
+    archives: Mapping[str, StoredArchive] = field(default_factory=dict)
+    stale: str = ""  # why nothing is to be built, if so
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class Pipeline:
+    """The stages, in the order of a push's way through them."""
+
+    def __init__(  # noqa: PLR0913 - one for each stage
+        self,
+        *,
+        rules: Sequence[Rule],
+        mirrors: Mirrors,
+        engine: Engine,
+        store: Store,
+        builder: CodeBuild,
+        ledger: Ledger,
+        max_attempts: int = 2,
+        skip_stale: bool = True,
+    ) -> None:
+        self._rules = rules
+        self._mirrors = mirrors
+        self._engine = engine
+        self._store = store
+        self._builder = builder
+        self._ledger = ledger
+        self._max_attempts = max_attempts
+        self._skip_stale = skip_stale
+
+    def read(self, message: Message) -> Work:
+        """Message → work; what cannot be understood is kept as the reason why."""
+        try:
+            return Work(message, parse(message.body))
+        except Reject as error:
+            return Work(message, error)
+
+    async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> Ready:
+        """Fetch, archive and upload, unless that was done before.
+
+        Args:
+            work: What to prepare.
+            guard: Asked before anything is committed (I4).
+            suspect: Its process may have died of it: mark the try, and refuse the third.
+
+        Raises:
+            StageError: of the stage that failed.
+        """
+        if isinstance(work.event, Reject):
+            raise Reject(work.event.reason, remedy=work.event.remedy)
+        if isinstance(work.event, Nothing):
+            return Ready(work)
+        with about(work.event), stage("push.prepare") as log:
+            async with self._blamed(work.message, suspect=suspect):
+                ready = await self._prepare(work, work.event, guard)
+            log["bytes"] = sum(archive.size_bytes for archive in ready.archives.values())
+            return ready
+
+    async def start(self, ready: Ready, *, guard: Guard, covers: Sequence[Work] = ()) -> None:
+        """Start the builds of a prepared push, in its turn, and record what was done.
+
+        Args:
+            ready: What `prepare` gave.
+            guard: Asked before anything is committed (I4).
+            covers: Older pushes of the same ref for which this one stands.
+
+        Raises:
+            StageError: of the stage that failed. What was recorded before stays recorded.
+        """
+        event = ready.work.event
+        if isinstance(event, Nothing):
+            guard()
+            await self._ledger.record_nothing(ready.work.message, event)
+            logger().info("push.nothing-to-do", event_id=event.id, reason=event.reason)
+        if not isinstance(event, Push):
+            return
+        with about(event):
+            stale = ready.stale or await self._why_stale(event)
+            for target in ready.targets:
+                await self._start_target(event, target, replace(ready, stale=stale), guard, covers)
+            if ready.archives and not stale:
+                await self._ledger.set_head(event)
+
+    async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
+        """Record that `by`, a newer push of the same ref, stands for this one."""
+        guard()
+        if work.push and by.push:
+            reason = f"superseded by push {by.push.id} of commit {by.push.commit}"
+            await self._ledger.record(work.push, Outcome(Verdict.SUPERSEDED, reason))
+            with about(work.push):
+                logger().info("push.superseded", by=by.push.id)
+
+    async def bury(self, work: Work, error: StageError, *, attempts: int) -> None:
+        """Record why a message is in the dead-letter queue."""
+        await self._ledger.record_rejected(work.message, work.push, error, attempts=attempts)
+        logger().error(
+            "push.dead-lettered",
+            message_id=work.message.id,
+            event_id=work.push.id if work.push else None,
+            kind=error.kind,
+            reason=str(error),
+            attempts=attempts,
+        )
+
+    # --- prepare ----------------------------------------------------------------------------------
+
+    async def _prepare(self, work: Work, push: Push, guard: Guard) -> Ready:
+        targets = await self._undone(push, route(push, self._rules))
+        wanted = [target for target in targets if target.key]
+        own = dict.fromkeys(target.key for target in wanted if _is_own(push, target))
+        archives = await self._already_there(push, own)
+        if len(archives) == len({target.key for target in wanted}):
+            return Ready(work, targets, archives)
+        timings: dict[str, float] = {}
+        begun = time.monotonic()
+        try:
+            async with self._mirrors.open(
+                push.repository, ref=push.ref, commit=push.commit
+            ) as snapshot:
+                timings["fetch"] = time.monotonic() - begun
+                for key in own:
+                    if key not in archives:
+                        archives[key] = await self._upload(push, key, snapshot, guard)
+        except Unreachable as error:
+            return Ready(work, targets, stale=error.reason)
+        timings["archive"] = time.monotonic() - begun - timings["fetch"]
+        return Ready(work, targets, archives, timings=timings)
+
+    async def _undone(self, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:
+        """The targets for which the ledger has no record yet (I12)."""
+        return tuple(
+            [target for target in targets if await self._ledger.find(push, target) is None]
+        )
+
+    async def _already_there(
+        self, push: Push, keys: Mapping[str, None]
+    ) -> dict[str, StoredArchive]:
+        found = {key: await self._store.find(key, fingerprint=self._print(push)) for key in keys}
+        return {key: archive for key, archive in found.items() if archive is not None}
+
+    async def _upload(
+        self, push: Push, key: str, snapshot: Snapshot, guard: Guard
+    ) -> StoredArchive:
+        """`git archive` → zip → S3, as one stream: nothing waits for a whole anything."""
+        with stage("push.upload", key=key) as log:
+            async with (
+                self._engine.open_account() as account,
+                snapshot.open_archive() as tar,
+                self._engine.open_zip(tar, account=account) as chunks,
+            ):
+                archive = await self._store.put_archive(
+                    key,
+                    chunks,
+                    account=account,
+                    guard=guard,
+                    metadata={
+                        "asyncbuild-fingerprint": self._print(push),
+                        "asyncbuild-commit": snapshot.commit,
+                    },
+                )
+            log.update(bytes=archive.size_bytes, entries=chunks.statistics().entries)
+        return archive
+
+    def _print(self, push: Push) -> str:
+        """Equal for archives that hold the same entries in the same form."""
+        text = f"{push.commit}\n{self._engine.format}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @asynccontextmanager
+    async def _blamed(self, message: Message, *, suspect: bool) -> AsyncIterator[None]:
+        """Mark a try that may kill its process, so that the next process can count (I5)."""
+        if not suspect:
+            yield
+            return
+        died = await self._ledger.count_tries(message)
+        if died >= self._max_attempts:
+            raise Reject(
+                f"{died} processes died while they prepared this push",
+                remedy="look for memory, disk or a signal in the logs of the tasks that ended",
+            )
+        await self._ledger.mark_try(message, died)
+        try:
+            yield
+        finally:
+            with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                await self._ledger.unmark_try(message, died)
+
+    # --- start ------------------------------------------------------------------------------------
+
+    async def _start_target(
+        self, push: Push, target: Target, ready: Ready, guard: Guard, covers: Sequence[Work]
+    ) -> None:
+        begun = time.monotonic()
+        outcome = await self._settle(push, target, ready, guard, covers)
+        timings = {**ready.timings, "start": time.monotonic() - begun}
+        timings = {name: round(seconds, 4) for name, seconds in timings.items()}
+        guard()
+        await self._ledger.record(push, replace(outcome, timings=timings))
+        logger().info(
+            f"push.{outcome.verdict}",
+            reason=outcome.reason,
+            rule=target.rule,
+            project=target.project,
+            build_id=outcome.build.id if outcome.build else None,
+            bytes=outcome.archive.size_bytes if outcome.archive else None,
+            **{f"{name}_seconds": seconds for name, seconds in timings.items()},
+        )
+
+    async def _settle(
+        self, push: Push, target: Target, ready: Ready, guard: Guard, covers: Sequence[Work]
+    ) -> Outcome:
+        if target.action is Action.IGNORE:
+            return Outcome(Verdict.IGNORED, f"rule: {target.rule}", target)
+        if ready.stale:
+            return Outcome(Verdict.STALE, ready.stale, target)
+        archive = ready.archives.get(target.key) or await self._upload_in_turn(push, target, guard)
+        if target.action is Action.UPLOAD:
+            return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
+        build = await self._build(push, target, archive, ready.work.message, guard, covers)
+        return Outcome(Verdict.BUILT, f"rule: {target.rule}", target, archive, build)
+
+    async def _upload_in_turn(self, push: Push, target: Target, guard: Guard) -> StoredArchive:
+        """An object that other pushes write too is written in order, hence only now (I2)."""
+        async with self._mirrors.open(
+            push.repository, ref=push.ref, commit=push.commit
+        ) as snapshot:
+            return await self._upload(push, target.key, snapshot, guard)
+
+    async def _build(
+        self,
+        push: Push,
+        target: Target,
+        archive: StoredArchive,
+        message: Message,
+        guard: Guard,
+        covers: Sequence[Work],
+    ) -> Build:
+        project = target.project or ""
+        variables = variables_of(push, target)
+        oldest = covers[0].push if covers else None
+        if oldest is not None and oldest.old_commit:
+            variables["OLD_COMMIT_ID"] = oldest.old_commit
+        request = BuildRequest(
+            project=project,
+            bucket=archive.bucket,
+            key=archive.key,
+            token=token_of(push, project),
+            variables=variables,
+            version_id=archive.version_id,
+        )
+        try:
+            if message.receive_count > 1 and message.sent:
+                since = message.sent - _CLOCK_SKEW
+                found = await self._builder.find_recent(project, push.id, since=since)
+                if found is not None:
+                    return found
+            return await self._builder.start(request, guard=guard)
+        except NoPermission as error:
+            # One project that this role may not build must not end the service for all others.
+            raise Reject(error.reason, remedy=error.remedy) from error
+
+    async def _why_stale(self, push: Push) -> str:
+        """Why the push is overtaken, or nothing: ancestry decides, not arrival.
+
+        Only a push that is older than the newest one built of its ref can be. A force push back, or
+        a branch made anew, is newer by its own time, or names the built commit as its old one.
+        """
+        head = await self._ledger.head(push) if self._skip_stale else None
+        if head is None or head.event_id == push.id:
+            return ""
+        if push.time >= head.time or push.old_commit == head.commit:
+            return ""
+        try:
+            async with self._mirrors.open(
+                push.repository, ref=push.ref, commit=push.commit
+            ) as snapshot:
+                older = await snapshot.is_ancestor(push.commit, head.commit)
+        except Unreachable as error:
+            return error.reason
+        return f"commit {head.commit}, which contains it, was built before" if older else ""
+
+
+def _is_own(push: Push, target: Target) -> bool:
+    """Whether the target's object is this commit's alone, so that it may be written out of turn."""
+    return push.commit[:12] in target.key

@@ -1,0 +1,238 @@
+"""Receive → lanes → settle: polls the queue, opens a lane for each group, stops in order."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbuild.config import LaneSettings, QueueSettings
+from asyncbuild.errors import Busy, Retry, StageError
+from asyncbuild.logs import logger
+from asyncbuild.model import Message
+from asyncbuild.pipeline import Pipeline
+from asyncbuild.queue.consumers import Consumers, ConsumerStatistics, open_consumers
+from asyncbuild.queue.lease import Lease
+from asyncbuild.queue.protocol import Policy
+from asyncbuild.queue.runner import LaneRunner
+from asyncbuild.queue.sqs import Queue, QueueFacts
+
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """What is in hand: open lanes by group with the state of each message, and the consumers."""
+
+    lanes: dict[str, dict[int, str]]
+    consumers: ConsumerStatistics | None
+
+
+class Consumer:
+    """Consumes one queue until told to stop.
+
+    Args:
+        queue: Where messages come from.
+        pipeline: What is done for each.
+        settings: `[queue]`.
+        lanes: `[lanes]`.
+        consumers: How many pushes are prepared at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        pipeline: Pipeline,
+        settings: QueueSettings,
+        lanes: LaneSettings,
+        consumers: int,
+    ) -> None:
+        self._queue = queue
+        self._pipeline = pipeline
+        self._settings = settings
+        self._lane_settings = lanes
+        self._count = consumers
+        self._batch = settings.batch
+        self._consumers: Consumers | None = None
+        self._lanes: dict[str, LaneRunner] = {}
+        self._closed: dict[str, anyio.Event] = {}
+        self._room = anyio.Event()
+        self._stopping = anyio.Event()
+        self._fatal: StageError | None = None
+
+    def statistics(self) -> ConsumerState:
+        """What is in hand now."""
+        lanes = {
+            group: {n: state.value for n, state in lane.statistics().items()}
+            for group, lane in self._lanes.items()
+        }
+        return ConsumerState(lanes, self._consumers.statistics() if self._consumers else None)
+
+    def stop(self) -> None:
+        """Receive no more; lanes settle what they can in order and release the rest."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        for lane in self._lanes.values():
+            lane.stop()
+
+    def expire(self) -> None:
+        """Release everything that is not on its last step."""
+        self.stop()
+        for lane in self._lanes.values():
+            lane.expire()
+
+    async def run(self, *, drain: bool = False) -> None:
+        """Consume until `stop`, or until the queue stays empty for one long poll if `drain`.
+
+        Raises:
+            Fatal: a stage cannot work at all; everything in hand was released before.
+        """
+        facts = await self._queue.facts()
+        self._batch = one_by_one(self._settings, self._lane_settings, facts)
+        async with open_consumers(self._count) as self._consumers:
+            async with anyio.create_task_group() as lanes:
+                async with anyio.create_task_group() as polls:
+                    for _ in range(1 if drain else self._settings.polls):
+                        polls.start_soon(self._poll, self._consumers, lanes, drain)
+                logger().info("consumer.stopped-receiving", lanes=len(self._lanes))
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _poll(self, consumers: Consumers, lanes: TaskGroup, drain: bool) -> None:  # noqa: FBT001 - start_soon takes no keywords
+        failures = 0
+        while not self._stopping.is_set():
+            await self._or_stop(self._wait_room, consumers)
+            if self._stopping.is_set():
+                return
+            asked_at = anyio.current_time()
+            try:
+                messages = await self._receive()
+            except (Retry, Busy) as error:
+                failures += 1
+                await self._pause(failures, error)
+                continue
+            except StageError as error:
+                self._fatal = error
+                self.stop()
+                return
+            failures = 0
+            if messages:
+                await self._open_lanes(messages, consumers, lanes, asked_at)
+            elif drain and not self._lanes:
+                self.stop()
+
+    async def _receive(self) -> list[Message]:
+        return await self._queue.receive(
+            most=self._batch,
+            wait_seconds=self._settings.wait_seconds,
+            visibility_seconds=self._settings.visibility_timeout_seconds,
+        )
+
+    async def _wait_room(self, consumers: Consumers) -> None:
+        """Hold no more than can be worked on: other tasks may have consumers to spare."""
+        await consumers.wait_free()
+        while len(self._lanes) >= self._lane_settings.most:
+            await self._room.wait()
+            await consumers.wait_free()
+
+    async def _or_stop(self, wait: object, *arguments: object) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def until_stop() -> None:
+                await self._stopping.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_stop)
+            await wait(*arguments)  # type: ignore[operator] # any async callable
+            tasks.cancel_scope.cancel()
+
+    async def _pause(self, failures: int, error: StageError) -> None:
+        seconds = min(_LONGEST_PAUSE_SECONDS, 0.25 * 2.0 ** min(failures, 10))
+        logger().warning(
+            "queue.receive-failed", kind=error.kind, reason=str(error), pause_seconds=seconds
+        )
+        await self._or_stop(anyio.sleep, seconds)
+
+    async def _open_lanes(
+        self,
+        messages: Sequence[Message],
+        consumers: Consumers,
+        lanes: TaskGroup,
+        asked_at: float,
+    ) -> None:
+        groups: dict[str, list[Message]] = defaultdict(list)
+        for message in sorted(messages, key=lambda each: each.sequence):
+            groups[message.group].append(message)
+        for group, held in groups.items():
+            await self._end_older_lane(group)
+            lease = Lease(
+                self._queue,
+                held,
+                asked_at=asked_at,
+                visibility_seconds=self._settings.visibility_timeout_seconds,
+            )
+            lane = LaneRunner(
+                held,
+                lease=lease,
+                queue=self._queue,
+                consumers=consumers,
+                pipeline=self._pipeline,
+                policy=_policy(self._lane_settings),
+            )
+            self._lanes[group] = lane
+            self._closed[group] = anyio.Event()
+            if self._stopping.is_set():
+                lane.stop()
+            lanes.start_soon(self._run_lane, group, lane)
+
+    async def _end_older_lane(self, group: str) -> None:
+        """A group that is delivered while we hold it tells that its lease was lost (I4)."""
+        while group in self._lanes:
+            logger().warning("lease.lost", reason="the group was delivered anew", group=group)
+            self._lanes[group].lose()
+            await self._closed[group].wait()
+
+    async def _run_lane(self, group: str, lane: LaneRunner) -> None:
+        try:
+            await lane.run()
+        finally:
+            del self._lanes[group]
+            self._closed.pop(group).set()
+            self._room.set()
+            self._room = anyio.Event()
+        if lane.fatal is not None:
+            self._fatal = lane.fatal
+            self.stop()
+
+
+def one_by_one(queue: QueueSettings, lanes: LaneSettings, facts: QueueFacts) -> int:
+    """How many messages to take in one receive.
+
+    Every message of a batch spends a receive, tried or not. Where the queue's own redrive policy
+    allows too few, one neighbour's failures would dead-letter pushes that nobody ever tried.
+    """
+    limit = facts.max_receive_count
+    enough = lanes.max_attempts + queue.batch
+    if limit is None or limit >= enough or queue.batch == 1:
+        return queue.batch
+    logger().warning(
+        "queue.one-message-per-receive",
+        max_receive_count=limit,
+        remedy=f"raise maxReceiveCount of the queue's RedrivePolicy to {enough} or more, "
+        "so that a repository's pushes can be prepared in parallel",
+    )
+    return 1
+
+
+def _policy(settings: LaneSettings) -> Policy:
+    return Policy(
+        lookahead=settings.lookahead,
+        max_attempts=settings.max_attempts,
+        retry_first_seconds=settings.retry_first_seconds,
+        retry_most_seconds=settings.retry_most_seconds,
+        busy_most_seconds=settings.busy_most_seconds,
+        skip_superseded=settings.superseded == "skip",
+    )

@@ -1,0 +1,254 @@
+"""Runs one lane: carries out the machine's commands and tells it how they went.
+
+Everything a lane does happens inside `run`: when that returns, nothing of the lane is under way, no
+message of it is held, and the renewer has ended. Preparations run on the consumers; all else runs
+in the lane's own task group.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import anyio
+
+from asyncbuild.errors import Fatal, LeaseLost, StageError
+from asyncbuild.logs import logger
+from asyncbuild.model import Message
+from asyncbuild.pipeline import Pipeline, Ready, Work
+from asyncbuild.queue import protocol as p
+from asyncbuild.queue.consumers import Consumers, Job
+from asyncbuild.queue.lane import Lane
+from asyncbuild.queue.lease import Lease
+from asyncbuild.queue.sqs import Queue
+
+_RELEASE_SECONDS = 10
+
+
+class LaneRunner:
+    """One delivery of one group, from receive to the last delete or release."""
+
+    def __init__(  # noqa: PLR0913 - what a lane needs, each by its own name
+        self,
+        messages: Sequence[Message],
+        *,
+        lease: Lease,
+        queue: Queue,
+        consumers: Consumers,
+        pipeline: Pipeline,
+        policy: p.Policy,
+    ) -> None:
+        self._messages = {message.sequence: message for message in messages}
+        self._works = {m.sequence: pipeline.read(m) for m in messages}
+        self._lease = lease
+        self._queue = queue
+        self._consumers = consumers
+        self._pipeline = pipeline
+        self._lane = Lane([_held(work) for work in self._works.values()], policy)
+        self._ready: dict[int, Ready] = {}
+        self._failures: dict[int, StageError] = {}
+        self._jobs: dict[int, Job] = {}
+        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._events_in, self._events = anyio.create_memory_object_stream[p.Event](1_000)
+        self.fatal: Fatal | None = None
+
+    def statistics(self) -> Mapping[int, p.State]:
+        """The state of each message, by sequence number."""
+        return self._lane.states()
+
+    def stop(self) -> None:
+        """Settle what can be settled in order, release the rest."""
+        self._tell(p.Stop())
+
+    def expire(self) -> None:
+        """Release all that is not on its last step."""
+        self._tell(p.Expire())
+
+    def lose(self) -> None:
+        """The lease is lost: end without touching the messages again."""
+        self._tell(p.Lost())
+
+    async def run(self) -> None:
+        """Run to the end. If cancelled, ends what is under way and releases, then is cancelled."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_lease)
+                for command in self._lane.open():
+                    await self._carry_out(command, tasks.start_soon)
+                while not self._lane.closed:
+                    for command in self._lane.feed(await self._events.receive()):
+                        await self._carry_out(command, tasks.start_soon)
+                tasks.cancel_scope.cancel()
+        finally:
+            if not self._lane.closed:
+                with anyio.CancelScope(shield=True):
+                    await self._give_up()
+            self._events.close()
+            self._events_in.close()
+
+    async def _keep_lease(self) -> None:
+        await self._lease.keep(on_lost=self.lose, on_old=self.stop)
+
+    async def _give_up(self) -> None:
+        """Cancelled from outside: the messages go back as they are."""
+        for job in self._jobs.values():
+            self._consumers.cancel(job)
+        for job in self._jobs.values():
+            await job.ended.wait()
+        await self._lease.stop()
+        states = self._lane.states()
+        await self._release([n for n in sorted(states, reverse=True) if states[n] != "settled"])
+
+    def _tell(self, event: p.Event) -> None:
+        # The buffer holds more than a lane of ten messages can ever have to say at once.
+        if not self._lane.closed:
+            self._events_in.send_nowait(event)
+
+    async def _carry_out(self, command: p.Command, start_soon: Callable[..., None]) -> None:
+        match command:
+            case p.Prepare(sequence, suspect):
+                self._submit(sequence, suspect=suspect)
+            case p.Cancel(sequence):
+                self._cancel(sequence)
+            case p.Wait(sequence, seconds):
+                start_soon(self._wait, sequence, seconds)
+            case p.Release(sequences):
+                await self._lease.stop()
+                await self._release(sequences)
+            case p.Close():
+                await self._lease.stop()
+            case _:
+                start_soon(self._last_step, command)
+
+    def _submit(self, sequence: int, *, suspect: bool) -> None:
+        async def prepare() -> None:
+            self._ready[sequence] = await self._pipeline.prepare(
+                self._works[sequence], guard=self._lease.guard, suspect=suspect
+            )
+
+        async def run() -> None:
+            await self._report(sequence, prepare, p.Prepared(sequence))
+
+        async def tell_if_cancelled() -> None:
+            try:
+                await run()
+            except anyio.get_cancelled_exc_class():
+                self._tell(p.Dropped(sequence))
+                raise
+
+        job = Job(self, tell_if_cancelled)
+        self._jobs[sequence] = job
+        self._consumers.submit(job)
+
+    async def _last_step(self, command: p.Command) -> None:
+        match command:
+            case p.Start(sequence, covers):
+                await self._step(sequence, lambda: self._start(sequence, covers), p.Started)
+            case p.Supersede(sequence, by):
+                await self._step(sequence, lambda: self._supersede(sequence, by), p.Started)
+            case p.Delete(sequence):
+                await self._step(sequence, lambda: self._delete(sequence), p.Settled)
+            case p.DeadLetter(sequence, attempts):
+                await self._step(sequence, lambda: self._bury(sequence, attempts), p.Settled)
+
+    async def _step(
+        self,
+        sequence: int,
+        call: Callable[[], Awaitable[None]],
+        done: Callable[[int], p.Event],
+    ) -> None:
+        with anyio.CancelScope() as scope:
+            self._scopes[sequence] = scope
+            await self._report(sequence, call, done(sequence))
+        if scope.cancelled_caught:
+            self._tell(p.Dropped(sequence))
+
+    async def _start(self, sequence: int, covers: Sequence[int]) -> None:
+        older = [self._works[each] for each in covers]
+        await self._pipeline.start(self._ready[sequence], guard=self._lease.guard, covers=older)
+
+    async def _supersede(self, sequence: int, by: int) -> None:
+        await self._pipeline.supersede(
+            self._works[sequence], by=self._works[by], guard=self._lease.guard
+        )
+
+    async def _delete(self, sequence: int) -> None:
+        message = self._messages[sequence]
+        self._lease.guard()
+        self._lease.forget(message)
+        try:
+            await self._queue.delete(message)
+        except BaseException:
+            self._lease.remember(message)
+            raise
+
+    async def _bury(self, sequence: int, attempts: int) -> None:
+        message, failure = self._messages[sequence], self._failures[sequence]
+        self._lease.guard()
+        await self._queue.dead_letter(
+            message, kind=failure.kind, reason=str(failure), attempts=attempts
+        )
+        await self._pipeline.bury(self._works[sequence], failure, attempts=attempts)
+        await self._delete(sequence)
+
+    async def _report(
+        self, sequence: int, call: Callable[[], Awaitable[None]], done: p.Event
+    ) -> None:
+        """Make the call and tell the machine how it went."""
+        try:
+            await call()
+        except LeaseLost as error:
+            logger().warning("lease.lost", reason=str(error), message_id=self._id(sequence))
+            self._tell(p.Failed(sequence, p.Kind.BUSY))
+            self._tell(p.Lost())
+        except StageError as error:
+            self._fail(sequence, error)
+        except Exception as error:  # noqa: BLE001 - the one place: a bug is one push's failure
+            logger().exception("push.bug", message_id=self._id(sequence))
+            self._fail(sequence, _Bug(f"internal error: {type(error).__name__}: {error}"))
+        else:
+            self._tell(done)
+
+    def _fail(self, sequence: int, error: StageError) -> None:
+        if isinstance(error, Fatal):
+            self.fatal = error
+        self._failures[sequence] = error
+        kind = p.Kind(error.kind)
+        # Jitter spreads load; nobody must be unable to guess it.
+        jitter = random.random()  # noqa: S311
+        self._tell(p.Failed(sequence, kind, jitter, error.after_seconds or 0.0))
+
+    def _cancel(self, sequence: int) -> None:
+        state = self._lane.states()[sequence]
+        if state is p.State.PREPARING:
+            if self._consumers.cancel(self._jobs[sequence]):
+                self._tell(p.Dropped(sequence))
+        elif sequence in self._scopes:
+            self._scopes[sequence].cancel()
+
+    async def _wait(self, sequence: int, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self._tell(p.Due(sequence))
+
+    async def _release(self, sequences: Sequence[int]) -> None:
+        """Give messages back, tail first. What fails here comes back by itself, only later."""
+        messages = [self._messages[sequence] for sequence in sequences]
+        try:
+            with anyio.fail_after(_RELEASE_SECONDS, shield=True):
+                await self._queue.release(messages)
+        except (StageError, TimeoutError) as error:
+            logger().warning("lane.release-failed", messages=len(messages), reason=str(error))
+        else:
+            logger().info("lane.released", messages=len(messages))
+
+    def _id(self, sequence: int) -> str:
+        return self._messages[sequence].id
+
+
+class _Bug(StageError):
+    """An error that no stage meant to raise."""
+
+    kind = "retry"
+
+
+def _held(work: Work) -> p.Held:
+    message = work.message
+    return p.Held(message.sequence, message.receive_count, work.supersedable_ref)

@@ -1,0 +1,189 @@
+"""The always-on service: opens and closes everything, listens to signals, drains.
+
+Stopping is not cancelling. The first signal, or the end of a drain, stops the receiving; what is
+in hand is settled in order or released. Shortly before the grace ends what is not on its last step
+is released; a second signal, or the end of the grace, cancels.
+"""
+
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+
+from asyncbuild.archive.writer import open_engine
+from asyncbuild.aws import Aws
+from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.config import Settings
+from asyncbuild.errors import ConfigError, Fatal
+from asyncbuild.git.mirror import open_mirrors
+from asyncbuild.git.remotes import Remotes
+from asyncbuild.logs import logger
+from asyncbuild.pipeline import Pipeline
+from asyncbuild.queue.consumer import Consumer
+from asyncbuild.queue.sqs import Queue
+from asyncbuild.rules import Rule
+from asyncbuild.storage.s3 import Store
+
+# Of the grace: what expiring, and then cancelling, may take before the process is killed.
+_EXPIRE_BEFORE_END = 1 / 4
+_EXPIRE_AT_MOST_SECONDS = 20.0
+
+
+def rules_of(settings: Settings) -> tuple[Rule, ...]:
+    """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
+    return tuple(
+        Rule(
+            name=rule.name or f"rules[{number}]",
+            repository=rule.repository,
+            ref=rule.ref,
+            action=rule.action,
+            projects=rule.project or (settings.builds.project,),
+            key=rule.key or settings.storage.key,
+            variables=rule.variables,
+        )
+        for number, rule in enumerate(settings.rules)
+    )
+
+
+@asynccontextmanager
+async def open_consumer(settings: Settings) -> AsyncIterator[Consumer]:
+    """Everything between the queue and CodeBuild, opened in order and closed in reverse.
+
+    Raises:
+        ConfigError: a setting without which nothing works is empty.
+        Fatal: the queue is no FIFO queue, or has no dead-letter queue.
+    """
+    _require(settings)
+    aws = Aws(settings)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        pollers = await enter(aws.open_sqs(pool=settings.queue.polls + 1))
+        control = await enter(aws.open_sqs(pool=4 * settings.consumers + settings.lanes.most))
+        uploads = settings.consumers * (settings.storage.parts_in_flight + 2)
+        s3 = await enter(aws.open_s3(pool=uploads))
+        codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
+        engine = await enter(open_engine(settings.archive))
+        remotes = Remotes(settings.git, await enter(aws.open_credentials(settings.accounts)))
+        mirrors = await enter(open_mirrors(settings.git, remotes))
+        store = Store(s3, settings.storage)
+        pipeline = Pipeline(
+            rules=rules_of(settings),
+            mirrors=mirrors,
+            engine=engine,
+            store=store,
+            builder=CodeBuild(codebuild, settings.builds),
+            ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
+            max_attempts=settings.lanes.max_attempts,
+            skip_stale=settings.lanes.stale == "skip",
+        )
+        queue = Queue(
+            polls=pollers,
+            control=control,
+            url=settings.queue.url,
+            dead_letter_url=settings.queue.dead_letter_url,
+        )
+        await _check(queue, settings)
+        yield Consumer(
+            queue=queue,
+            pipeline=pipeline,
+            settings=settings.queue,
+            lanes=settings.lanes,
+            consumers=settings.consumers,
+        )
+
+
+async def run(
+    settings: Settings,
+    *,
+    drain: bool = False,
+    stop: anyio.Event | None = None,
+    signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+) -> None:
+    """Serve until told to stop; with `drain`, until the queue stays empty for one long poll.
+
+    Args:
+        settings: All of them.
+        drain: End when there is nothing left to do.
+        stop: Stops like a first signal, for whoever runs the service inside a process of theirs.
+        signals: What to listen to; none where the process has an owner of its own.
+
+    Raises:
+        Fatal: the service cannot work; what was in hand is released.
+    """
+    async with open_consumer(settings) as consumer:
+        logger().info(
+            "service.started",
+            queue=settings.queue.url,
+            bucket=settings.storage.bucket,
+            consumers=settings.consumers,
+            drain=drain,
+        )
+        async with anyio.create_task_group() as tasks:
+            if signals:
+                tasks.start_soon(_listen, signals, consumer, settings, tasks.cancel_scope)
+            if stop is not None:
+                tasks.start_soon(_stop_when, stop, consumer, settings, tasks.cancel_scope)
+            await consumer.run(drain=drain)
+            tasks.cancel_scope.cancel()
+        logger().info("service.stopped")
+
+
+async def _listen(
+    signals: Sequence[signal.Signals],
+    consumer: Consumer,
+    settings: Settings,
+    scope: anyio.CancelScope,
+) -> None:
+    with anyio.open_signal_receiver(*signals) as received:
+        async with anyio.create_task_group() as tasks:
+            first = True
+            async for number in received:
+                logger().info("service.stopping", signal=number.name, second=not first)
+                if not first:
+                    scope.cancel()
+                    return
+                first = False
+                tasks.start_soon(_shut_down, consumer, settings, scope)
+
+
+async def _stop_when(
+    stop: anyio.Event, consumer: Consumer, settings: Settings, scope: anyio.CancelScope
+) -> None:
+    await stop.wait()
+    await _shut_down(consumer, settings, scope)
+
+
+async def _shut_down(consumer: Consumer, settings: Settings, scope: anyio.CancelScope) -> None:
+    grace = settings.shutdown_grace_seconds
+    reserve = min(_EXPIRE_AT_MOST_SECONDS, grace * _EXPIRE_BEFORE_END)
+    consumer.stop()
+    await anyio.sleep(grace - reserve)
+    logger().warning("service.grace-ends", remaining_seconds=reserve)
+    consumer.expire()
+    await anyio.sleep(reserve / 2)
+    scope.cancel()
+
+
+def _require(settings: Settings) -> None:
+    missing = [
+        f"{name} is empty; set it in the file or as {variable}"
+        for name, variable, value in (
+            ("queue.url", "ASYNCBUILD_QUEUE__URL", settings.queue.url),
+            ("storage.bucket", "ASYNCBUILD_STORAGE__BUCKET", settings.storage.bucket),
+        )
+        if not value
+    ]
+    if missing:
+        raise ConfigError("\n  ".join(["the configuration is not whole:", *missing]))
+
+
+async def _check(queue: Queue, settings: Settings) -> None:
+    facts = await queue.facts()
+    if not facts.fifo:
+        raise Fatal(
+            f"queue {settings.queue.url} is not a FIFO queue, so it keeps no order",
+            remedy="make a queue whose name ends in .fifo, and let the rule deliver to it",
+        )
+    await queue.find_dead_letter_queue(facts)
