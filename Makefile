@@ -28,6 +28,9 @@ lint: install
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 
+servers: install
+	$(BIN)/python -m asyncbuild.local.servers
+
 types: install
 	$(BIN)/mypy
 

@@ -1,1 +1,56 @@
 """What every test may ask for."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from support.servers import REGION, served
+
+from asyncbuild.local.servers import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    Server,
+    open_ministack,
+    open_seaweedfs,
+)
+
+_FOREIGN = ("AWS_", "ASYNCBUILD_", "GIT_")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """asyncio, which aioboto3 and aiohttp need."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """No test reads or reaches the developer's accounts, settings or git configuration."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in tuple(os.environ):
+            if name.startswith(_FOREIGN):
+                patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.setenv("GIT_TERMINAL_PROMPT", "0")
+        yield
+
+
+@pytest.fixture(scope="session")
+def ministack(clean_environment: None) -> Iterator[Server]:
+    """One ministack for the whole session: SQS, S3, EventBridge, STS, CloudFormation."""
+    with served(open_ministack) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(clean_environment: None) -> Iterator[Server]:
+    """One SeaweedFS for the whole session: S3 with its rules."""
+    with served(open_seaweedfs) as server:
+        yield server
