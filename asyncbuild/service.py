@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 
 from asyncbuild.archive.writer import open_engine
-from asyncbuild.aws import Aws
+from asyncbuild.aws import AccountCredentials, Aws
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import Settings
@@ -65,7 +65,7 @@ async def open_consumer(settings: Settings) -> AsyncIterator[Consumer]:
         s3 = await enter(aws.open_s3(pool=uploads))
         codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
         engine = await enter(open_engine(settings.archive))
-        remotes = Remotes(settings.git, await enter(aws.open_credentials(settings.accounts)))
+        remotes = Remotes(settings.git, AccountCredentials(aws, settings).get)
         mirrors = await enter(open_mirrors(settings.git, remotes))
         store = Store(s3, settings.storage)
         pipeline = Pipeline(
