@@ -1,0 +1,156 @@
+"""What git's standard error says went wrong. Searched once, here; callers switch on the kind. Pure.
+
+git has no error codes: it exits with 128 or 1 and a sentence, in English because LC_ALL=C. Nobody
+takes values out of the sentences; a kind we do not know is `OTHER`, which is tried again.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+from asyncbuild.errors import Busy, Reject, Retry, StageError
+
+_LINE_MOST = 300
+
+
+class Fault(StrEnum):
+    """Kinds of failure of a git process."""
+
+    BUSY = "busy"
+    DISK_FULL = "disk full"
+    LOGIN = "login"
+    NO_REPOSITORY = "no such repository"
+    NO_REF = "no such ref"
+    NO_OBJECT = "no such object"
+    NOT_BY_ID = "no fetch by id"
+    NETWORK = "network"
+    CORRUPT = "corrupt mirror"
+    SILENT = "silent"
+    OTHER = "other"
+
+
+# The first that matches decides: what a server says comes before the consequences it has here.
+_SIGNS: Mapping[Fault, tuple[str, ...]] = {
+    Fault.BUSY: (
+        r"returned error: (429|503)",
+        r"rate exceeded",
+        r"too many requests",
+        r"throttl",
+    ),
+    Fault.DISK_FULL: (
+        r"no space left on device",
+        r"disk quota exceeded",
+        r"file too large",
+    ),
+    Fault.NO_REF: (
+        r"could(n't| not) find remote ref",
+        r"no such remote ref",
+    ),
+    Fault.NOT_BY_ID: (r"unadvertised object",),
+    Fault.NO_OBJECT: (r"not our ref",),
+    Fault.LOGIN: (
+        r"returned error: (401|403)",
+        r"authentication failed",
+        r"could not read (username|password)",
+        r"permission denied \(",  # ssh: (publickey)
+        r"access denied",
+        r"host key verification failed",
+    ),
+    Fault.NO_REPOSITORY: (
+        r"repository '.*' (not found|does not exist)",
+        r"returned error: 404",
+        r"does not appear to be a git repository",
+    ),
+    Fault.NETWORK: (
+        r"could(n't| not) (resolve|connect)",
+        r"failed to connect",
+        r"connection (refused|reset|timed out)",
+        r"network is unreachable",
+        r"operation (timed out|too slow)",
+        r"early eof",
+        r"hung up unexpectedly",
+        r"unexpected disconnect",
+        r"rpc failed",
+        r"gnutls|ssl",
+        r"broken pipe",
+        r"returned error: 5\d\d",
+        r"transfer closed",
+        r"empty reply",
+        r"bad line length",
+        r"invalid index-pack output",
+    ),
+    Fault.CORRUPT: (
+        r"bad (object|tree|config|pack)",
+        r"missing (blob|tree|commit|object)",
+        r"corrupt",
+        r"object file .* is empty",
+        r"packfile .* (cannot be|does not match)",
+        r"pack has bad",
+        r"(index|shallow) file",
+        r"\.idx",
+        r"sha1 mismatch",
+        r"inflate",
+        r"not a git repository",
+        r"(invalid|not a valid) ('?tree|'?commit|object)",
+        r"unresolved delta",
+        r"(failed|unable|could not) (to )?(read|parse|find|get|load)",
+        r"did not receive expected object",
+        r"remote did not send all",
+    ),
+}
+_TABLE = {fault: re.compile("|".join(signs), re.IGNORECASE) for fault, signs in _SIGNS.items()}
+_LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s']*", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\x80-\U0010ffff]+")
+
+
+class GitFailed(Retry):
+    """A git process failed in a way that another try may mend; `fault` says how."""
+
+    def __init__(self, reason: str, *, fault: Fault = Fault.OTHER, remedy: str = "") -> None:
+        super().__init__(reason, remedy=remedy)
+        self.fault = fault
+
+
+def find_fault(stderr: str) -> Fault:
+    """The kind of failure that these lines tell of."""
+    text = _URL.sub("URL", stderr)  # a repository may be called ssl or corrupt
+    for fault, pattern in _TABLE.items():
+        if pattern.search(text):
+            return fault
+    return Fault.OTHER
+
+
+def quote(stderr: str) -> str:
+    """The line that says most, fit for a log: one line, printable, without user names in URLs."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", stderr) if line.strip()]
+    loud = [line for line in lines if _LOUD.match(line)]
+    fatal = [line for line in loud if line.lower().startswith("fatal")]
+    line = (fatal[:1] or loud[-1:] or lines[-1:] or ["it said nothing"])[0]
+    return _UNPRINTABLE.sub(" ", _USERINFO.sub("***@", line))[:_LINE_MOST]
+
+
+def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:
+    """Name what a failed git process means for the push.
+
+    A refused login is `Retry`, not the end of the service: it concerns one repository or one
+    account, may come from a role not yet known everywhere in IAM, and after the last attempt the
+    push waits in the dead-letter queue until somebody has mended it.
+    """
+    fault = find_fault(stderr)
+    reason = f"{doing}: git {ended}: {quote(stderr)}"
+    match fault:
+        case Fault.BUSY:
+            return Busy(reason)
+        case Fault.NO_REPOSITORY:
+            return Reject(reason, remedy="check the repository's name and git.remote")
+        case Fault.LOGIN:
+            return GitFailed(
+                reason,
+                fault=fault,
+                remedy="allow codecommit:GitPull on the repository to the task's role, or to the "
+                "role of its [[accounts]] entry, and check this machine's clock",
+            )
+        case _:
+            return GitFailed(reason, fault=fault)

@@ -1,0 +1,248 @@
+"""The cache of bare mirrors: a commit is fetched once, by one fetch for all who wait for it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from asyncbuild.config import GitSettings
+from asyncbuild.errors import Busy, Fatal
+from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.fetch import Fetcher
+from asyncbuild.git.locks import open_lock
+from asyncbuild.git.names import check_commit, check_ref, check_repository
+from asyncbuild.git.place import Place
+from asyncbuild.git.process import Git
+from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.remotes import Remotes
+from asyncbuild.git.sharing import SharedFetch, Wish
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.upkeep import Upkeep
+from asyncbuild.model import Repository
+
+_log = structlog.get_logger(__name__)
+_USE_WAIT_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counts since the start; sizes of the last look at the disk."""
+
+    present: int = 0
+    fetched: int = 0
+    fetches: int = 0
+    evictions: int = 0
+    renewals: int = 0
+    mirrors: int = 0
+    size_bytes: int = 0
+    processes: Mapping[str, int] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def open_mirrors(settings: GitSettings, remotes: Remotes) -> AsyncIterator["Mirrors"]:
+    """Open the cache. Leaving ends what still fetches.
+
+    Raises:
+        Fatal: the cache directory cannot be written to.
+    """
+    git = Git(settings)
+    reader = Reader(git, settings.cache_directory / "reader", _mark_suspect)
+    try:
+        await reader.prepare()
+    except OSError as error:
+        raise Fatal(
+            f"git.cache_directory {settings.cache_directory} cannot be used: {error.strerror}",
+            remedy="name a directory that this user may write to",
+        ) from error
+    try:
+        async with anyio.create_task_group() as tasks:
+            yield Mirrors(settings, remotes, git=git, reader=reader, tasks=tasks)
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:  # the body's own error travels as itself
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+        raise
+
+
+class Mirrors:
+    """One bare mirror for each repository, as many as the budget holds."""
+
+    def __init__(
+        self,
+        settings: GitSettings,
+        remotes: Remotes,
+        *,
+        git: Git,
+        reader: Reader,
+        tasks: TaskGroup,
+    ) -> None:
+        self._settings = settings
+        self._remotes = remotes
+        self._git = git
+        self._reader = reader
+        self._tasks = tasks
+        self._fetcher = Fetcher(settings, git, reader)
+        self._upkeep = Upkeep(settings, git)
+        self._shared: dict[str, SharedFetch] = {}
+        self._statistics = Statistics()
+
+    def statistics(self) -> Statistics:
+        """What was done since the start, and what there is now."""
+        kept = self._upkeep.kept
+        return Statistics(
+            present=self._statistics.present,
+            fetched=self._statistics.fetched,
+            fetches=self._statistics.fetches,
+            renewals=self._statistics.renewals,
+            evictions=self._upkeep.evictions,
+            mirrors=kept.mirrors,
+            size_bytes=kept.size_bytes,
+            processes=self._git.running,
+        )
+
+    @asynccontextmanager
+    async def open(
+        self, repository: Repository, *, ref: str, commit: str
+    ) -> AsyncIterator[Snapshot]:
+        """Make the commit present, fetching it if need be; it stays while this is open.
+
+        Args:
+            repository: Where it was pushed.
+            ref: The full name of the ref it was pushed to.
+            commit: Its id, or the id of an annotated tag that leads to it.
+
+        Raises:
+            Unreachable: neither the ref nor its history has it any more.
+            Reject: a name is no name, the repository does not exist, the object is no commit.
+            Busy: the server throttles, or the disk is full even after eviction.
+            Retry: anything that may be better the next time.
+        """
+        check_repository(repository)
+        check_ref(ref)
+        check_commit(commit)
+        place = Place(self._settings.cache_directory / "mirrors" / repository.path)
+        async with AsyncExitStack() as stack:
+            try:
+                found = await self._enter(stack, place, repository, ref, commit)
+            except GitFailed as error:
+                if error.fault is not Fault.CORRUPT:
+                    raise
+                # Marked while still held: nobody can have put a new mirror in its place yet.
+                await _mark_suspect(place.repository)
+                await stack.aclose()
+                found = await self._enter(stack, place, repository, ref, commit)
+            yield Snapshot(
+                path=place.repository,
+                commit=found.id,
+                commit_time=found.time,
+                tree=found.tree,
+                name=repository.path,
+                reader=self._reader,
+            )
+
+    async def _enter(
+        self, stack: AsyncExitStack, place: Place, repository: Repository, ref: str, commit: str
+    ) -> Commit:
+        """Hold the mirror and find the commit in it, or have it fetched."""
+        await to_thread.run_sync(place.make)
+        if await to_thread.run_sync(place.is_suspect):
+            await self._renew(place)
+        await stack.enter_async_context(self._hold(place, repository))
+        await to_thread.run_sync(place.touch)
+        if await to_thread.run_sync(place.is_whole):
+            doing = f"look for {commit} in {repository.path}"
+            present = await self._reader.find(place.repository, [commit], doing)
+            if commit in present:
+                self._statistics.present += 1
+                return present[commit]
+        fetched = await self._share(place, repository).get(ref=ref, commit=commit)
+        self._statistics.fetched += 1
+        return fetched
+
+    def _hold(self, place: Place, repository: Repository) -> AbstractAsyncContextManager[int]:
+        """Keep the mirror from being taken away."""
+        return open_lock(
+            place.use_lock, shared=True, wait_seconds=_USE_WAIT_SECONDS, doing=repository.path
+        )
+
+    def _share(self, place: Place, repository: Repository) -> SharedFetch:
+        for path in [path for path, each in self._shared.items() if each.idle]:
+            del self._shared[path]
+        if repository.path not in self._shared:
+            fetch = partial(self._fetch, place, repository)
+            self._shared[repository.path] = SharedFetch(self._tasks, fetch)
+        return self._shared[repository.path]
+
+    async def _fetch(self, place: Place, repository: Repository, wishes: Sequence[Wish]) -> None:
+        """One fetch for all these wishes, alone in this mirror among all processes."""
+        remote = self._remotes.remote(repository)
+        started = anyio.current_time()
+        self._statistics.fetches += 1
+        async with (
+            self._hold(place, repository),
+            open_lock(
+                place.fetch_lock,
+                shared=False,
+                wait_seconds=self._settings.timeout_seconds,
+                doing=f"fetch {repository.path}",
+            ) as lock,
+        ):
+            await to_thread.run_sync(place.begin)
+            try:
+                await self._fetcher.fetch(place, remote, wishes, lock)
+            except GitFailed as error:
+                if error.fault is not Fault.DISK_FULL:
+                    raise
+                await self._fetch_on_full_disk(place, repository, wishes, lock)
+            seconds = anyio.current_time() - started
+            _log.info(
+                f"fetched {repository.path}",
+                action="fetch.finished",
+                repository=repository.path,
+                pushes=len(wishes),
+                seconds=round(seconds, 3),
+            )
+            await self._upkeep.tidy(place, lock)
+            await to_thread.run_sync(place.finish)
+        self._tasks.start_soon(self._upkeep.evict)
+
+    async def _fetch_on_full_disk(
+        self, place: Place, repository: Repository, wishes: Sequence[Wish], lock: int
+    ) -> None:
+        await self._upkeep.make_room()
+        await to_thread.run_sync(place.begin)  # clears what the failed fetch left
+        try:
+            await self._fetcher.fetch(place, self._remotes.remote(repository), wishes, lock)
+        except GitFailed as error:
+            if error.fault is not Fault.DISK_FULL:
+                raise
+            raise Busy(
+                f"the disk of {self._settings.cache_directory} is full, though every mirror that "
+                f"nobody uses was deleted: {error.reason}",
+                remedy="give it more space, or lower git.cache_budget_bytes",
+            ) from error
+
+    async def _renew(self, place: Place) -> None:
+        """Delete a corrupt mirror; the next fetch makes it anew."""
+        async with open_lock(
+            place.use_lock,
+            shared=False,
+            wait_seconds=_USE_WAIT_SECONDS,
+            doing=f"delete the corrupt mirror {place.repository}",
+        ):
+            if await to_thread.run_sync(place.is_suspect):
+                self._statistics.renewals += 1
+                _log.warning(
+                    f"{place.repository} is corrupt and is fetched anew", action="mirror.renewed"
+                )
+                await self._upkeep.remove(place)
+
+
+async def _mark_suspect(repository: Path) -> None:
+    await to_thread.run_sync(Place(repository.parent).mark_suspect)

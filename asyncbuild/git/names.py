@@ -1,0 +1,81 @@
+"""What may become a path, a refspec or an argument, and what may not (I11). Pure.
+
+Everything here comes from events, which are other people's words. Each function returns its value
+or raises `Reject` with the reason.
+"""
+
+import hashlib
+import re
+
+from asyncbuild.errors import Reject
+from asyncbuild.model import Repository
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# git-check-ref-format(1), rules 1 and 3 to 10; rule 2 is the prefix asked for below.
+_BAD_REF = re.compile(
+    r"""
+      [\x00-\x20\x7f~^:?*\[\\]   # control characters, blanks, and what revisions and globs use
+    | \.\.                       # ranges
+    | //                         # empty components
+    | /\. | \.(?:/|$)            # a component that begins, or a name that ends, with a dot
+    | \.lock(?:/|$)
+    | /$
+    | @\{
+    """,
+    re.VERBOSE,
+)
+_REF_BYTES_MOST = 1_024  # CodeCommit allows branch names of 256
+
+
+def check_repository(repository: Repository) -> Repository:
+    """Each of its three parts must do as the name of a directory."""
+    for part in (repository.account, repository.region, repository.name):
+        if not _SEGMENT.fullmatch(part) or part in {".", ".."}:
+            raise Reject(
+                f"repository {_shown(repository.path)}: {_shown(part)} is no name of 1 to 100 of "
+                "A-Z a-z 0-9 _ . -"
+            )
+    return repository
+
+
+def check_ref(ref: str) -> str:
+    """A full name below `refs/` that git itself would accept."""
+    long = len(ref.encode("utf-8", "surrogatepass")) > _REF_BYTES_MOST
+    if long or not ref.startswith("refs/") or ref.count("/") < 2 or _BAD_REF.search(ref):  # noqa: PLR2004 - refs/heads/x
+        raise Reject(f"ref {_shown(ref)} is no full ref name such as refs/heads/main")
+    try:
+        ref.encode()
+    except UnicodeEncodeError as error:
+        raise Reject(f"ref {_shown(ref)} is not Unicode text") from error
+    return ref
+
+
+def check_commit(commit: str) -> str:
+    """A whole object id: SHA-1 or SHA-256, lower case."""
+    if not _COMMIT.fullmatch(commit):
+        raise Reject(f"commit {_shown(commit)} is no object id of 40 or 64 hex digits")
+    return commit
+
+
+def is_commit(text: str) -> bool:
+    """Does this look like a whole object id?"""
+    return bool(_COMMIT.fullmatch(text))
+
+
+def kept_ref(ref: str) -> str:
+    """Where the mirror keeps what `ref` pointed at.
+
+    A hash, because a mirror outlives branches: `a` may be deleted and `a/b` created, and two names
+    may differ in case alone. Neither can be kept side by side under their own names.
+    """
+    return f"refs/asyncbuild/refs/{hashlib.sha256(ref.encode()).hexdigest()[:40]}"
+
+
+def kept_commit(commit: str) -> str:
+    """Where the mirror keeps a commit fetched by its id."""
+    return f"refs/asyncbuild/commits/{commit}"
+
+
+def _shown(value: str) -> str:
+    return ascii(value if len(value) <= 120 else value[:117] + "...")  # noqa: PLR2004 - a line for people

@@ -1,0 +1,289 @@
+"""Runs git: arguments, environment, deadline, process group, error.
+
+Every git of the service starts here. It gets an environment made from nothing, a session of its
+own, pipes that do not block the loop, and an end: whatever happens to the caller, the whole process
+group is gone and reaped when the `async with` is left.
+"""
+
+import errno
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Self
+
+import anyio
+from anyio.abc import Process
+
+from asyncbuild.config import GitSettings
+from asyncbuild.errors import Busy, Fatal, Retry
+from asyncbuild.git.faults import Fault, GitFailed, stage_error
+from asyncbuild.git.pipe import PipeReader, make_pipe
+from asyncbuild.git.stderr import StderrTail
+
+_CONFIG = Path(__file__).with_name("gitconfig")
+_TERM_SECONDS = 2.0
+_KEPT = (  # what a host may rightly say about the way to the network
+    *("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+)
+
+
+class Work(StrEnum):
+    """What a git process is for. Each kind has its own limit of `git.processes`.
+
+    A stream stays open as long as its reader takes. If look-ups and fetches shared its limit, as
+    many open streams as there are processes could wait for each other for ever.
+    """
+
+    LOOK_UP = "look-up"
+    FETCH = "fetch"
+    STREAM = "stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One call of git.
+
+    Attributes:
+        arguments: What follows `git`. Values from events go after `--end-of-options` or, better,
+            into `stdin` (I11); secrets go nowhere here (I10).
+        doing: What this is, for people: `fetch 123456789012/eu-west-1/web`.
+        git_directory: The repository, or None where the command needs none.
+        environment: More variables; the place of secrets.
+        stdin: What git reads.
+        descriptors: File descriptors that git and its children keep open: locks that are to last
+            as long as they do, even if this process is killed.
+        quiet: The command may say nothing for long without being stuck.
+        good: Exit codes that are no failure.
+    """
+
+    arguments: Sequence[str | bytes]
+    doing: str
+    git_directory: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stdin: bytes = b""
+    descriptors: tuple[int, ...] = ()
+    quiet: bool = False
+    good: frozenset[int] = frozenset({0})
+    work: Work = Work.LOOK_UP
+
+
+class Git:
+    """The one place that starts git processes, at most `git.processes` of each kind at a time."""
+
+    def __init__(self, settings: GitSettings, environment: Mapping[str, str] = os.environ) -> None:
+        self._settings = settings
+        self._environment = _scrubbed(environment)
+        self._limits = {work: anyio.Semaphore(settings.processes) for work in Work}
+        self._running = dict.fromkeys(Work, 0)
+
+    @property
+    def running(self) -> Mapping[str, int]:
+        """How many processes of each kind there are now."""
+        return {work.value: count for work, count in self._running.items()}
+
+    async def run(self, command: Command) -> bytes:
+        """Run to the end and return what git wrote to standard output; see `ask` for errors."""
+        return (await self._finish(command))[1]
+
+    async def ask(self, command: Command) -> int:
+        """Run to the end and return the exit code, one of `command.good`.
+
+        Raises:
+            GitFailed, Busy, Reject: git exited with an error, see `faults.py`.
+            GitFailed: it was silent or took longer than the settings allow, and was killed.
+        """
+        return (await self._finish(command))[0]
+
+    async def _finish(self, command: Command) -> tuple[int, bytes]:
+        chunks: list[bytes] = []
+        code = 0
+        with anyio.move_on_after(self._settings.timeout_seconds) as scope:
+            async with self.open_stdout(command) as stdout:
+                chunks.extend([chunk async for chunk in stdout])
+                code = await stdout.wait()
+        if scope.cancelled_caught:
+            raise GitFailed(
+                f"{command.doing}: not done after {self._settings.timeout_seconds:g} s",
+                fault=Fault.SILENT,
+                remedy="raise git.timeout_seconds if the repository needs it",
+            )
+        return code, b"".join(chunks)
+
+    @asynccontextmanager
+    async def open_stdout(self, command: Command) -> AsyncIterator["Stdout"]:
+        """Start git and lend its standard output as chunks of at most 1 MiB.
+
+        The iterator raises after the last chunk if git failed. Leaving early ends git.
+
+        Raises:
+            Busy: no process could be started.
+        """
+        async with self._limits[command.work]:
+            self._running[command.work] += 1
+            try:
+                async with self._open(command) as stdout:
+                    yield stdout
+            finally:
+                self._running[command.work] -= 1
+
+    @asynccontextmanager
+    async def _open(self, command: Command) -> AsyncIterator["Stdout"]:
+        with _pipe() as (stdout, stdout_end), _pipe() as (stderr, stderr_end):
+            with stdout_end, stderr_end, _as_file(command.stdin) as stdin:
+                process = await self._start(
+                    command, stdin, stdout_end.fileno(), stderr_end.fileno()
+                )
+            tail = StderrTail(stderr.fileno())
+            try:
+                silence = None if command.quiet else self._settings.silence_timeout_seconds
+                yield Stdout(process, PipeReader(stdout.fileno()), tail, command, silence)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await _end(process, tail)
+                    tail.close()
+
+    async def _start(self, command: Command, stdin: int, stdout: int, stderr: int) -> Process:
+        environment = {**self._environment, **command.environment}
+        if command.git_directory is not None:
+            environment["GIT_DIR"] = str(command.git_directory)
+        arguments = [
+            part if isinstance(part, bytes) else os.fsencode(part) for part in command.arguments
+        ]
+        try:
+            # Shielded: a cancellation between fork and return would lose the child.
+            with anyio.CancelScope(shield=True):
+                process = await anyio.open_process(
+                    [b"git", *arguments],
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=environment,
+                    start_new_session=True,
+                    pass_fds=command.descriptors,
+                )
+        except FileNotFoundError as error:
+            raise Fatal("git is not installed", remedy="install git 2.34 or newer") from error
+        except OSError as error:
+            if error.errno in {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}:
+                raise Busy(f"{command.doing}: git cannot be started: {error.strerror}") from error
+            raise Retry(f"{command.doing}: git cannot be started: {error.strerror}") from error
+        return process
+
+
+@dataclass(frozen=True, slots=True)
+class Stdout:
+    """The standard output of a started git, chunk by chunk; after the last one, its verdict."""
+
+    process: Process
+    pipe: PipeReader
+    tail: StderrTail
+    command: Command
+    silence_seconds: float | None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if chunk := await self._receive():
+            return chunk
+        await self.wait()
+        raise StopAsyncIteration
+
+    async def _receive(self) -> bytes:
+        """Read once, unless git is silent for too long.
+
+        Progress on standard error is a sign of life. The reader's own pauses are not counted as
+        git's silence, because the clock runs only in here.
+        """
+        if self.silence_seconds is None:
+            return await self.pipe.receive()
+        seen = self.tail.received_bytes
+        while True:
+            with anyio.move_on_after(self.silence_seconds):
+                return await self.pipe.receive()
+            if self.tail.received_bytes == seen:
+                raise GitFailed(
+                    f"{self.command.doing}: git was silent for {self.silence_seconds:g} s, ended",
+                    fault=Fault.SILENT,
+                    remedy="raise git.silence_timeout_seconds if the server is that slow",
+                )
+            seen = self.tail.received_bytes
+
+    async def wait(self) -> int:
+        """The exit code, once standard output is at its end; raises for a failure."""
+        code = await self.process.wait()
+        if code in self.command.good:
+            return code
+        self.tail.drain()
+        ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+        raise stage_error(self.tail.text, doing=self.command.doing, ended=ended)
+
+
+async def _end(process: Process, tail: StderrTail) -> None:
+    """End the whole group and reap the child. git removes its lock files on SIGTERM, so that first.
+
+    Children of a git that is gone already (a transport helper) are in the group still; that the
+    group exists, and its number is not another's, shows in its end of the stderr pipe being open.
+    """
+    if process.returncode is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with anyio.move_on_after(_TERM_SECONDS):
+            await process.wait()
+    if process.returncode is None or not tail.at_end():
+        _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Both ends of a pipe; the read end is closed at the end, the write end by its holder."""
+    reading, writing = make_pipe()
+    with (
+        os.fdopen(reading, "rb", buffering=0) as source,
+        os.fdopen(writing, "wb", buffering=0) as end,
+    ):
+        yield source, end
+
+
+@contextmanager
+def _as_file(stdin: bytes) -> Iterator[int]:
+    """Memory as a file: git reads at its own pace, and nobody has to feed it."""
+    if not stdin:
+        with open(os.devnull, "rb", buffering=0) as nothing:  # noqa: PTH123 - /dev/null opens at once
+            yield nothing.fileno()
+        return
+    with os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0) as file:
+        rest = memoryview(stdin)
+        while rest:
+            rest = rest[file.write(rest) :]
+        file.seek(0)
+        yield file.fileno()
+
+
+def _scrubbed(host: Mapping[str, str]) -> dict[str, str]:
+    """Nothing of the host but the way to programs and to the network."""
+    return {
+        **{name: host[name] for name in _KEPT if name in host},
+        "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(_CONFIG),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        "GIT_TERMINAL_PROMPT": "0",
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "TZ": "UTC",  # dates that export-subst writes
+    }

@@ -1,0 +1,181 @@
+"""Reads objects of a repository with one git each: commits, archives, trees, ancestry."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.process import Command, Git, Work
+
+_COMMITTED = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What the commit object says. `time` in seconds since 1970."""
+
+    id: str
+    tree: str
+    time: int
+
+
+class Reader:
+    """Reads the objects of repositories, and nothing else of them.
+
+    git sees an empty repository whose object directory is the one to read. So no configuration,
+    attribute, ref, replacement or shallow file of a mirror, or of somebody's own repository, has a
+    say in an archive: the same commit gives the same bytes (I8).
+
+    Args:
+        git: Runs git.
+        directory: Where the two empty repositories are kept.
+        suspect: Called when a repository turns out to be corrupt.
+    """
+
+    def __init__(
+        self,
+        git: Git,
+        directory: Path,
+        suspect: Callable[[Path], Awaitable[None]] | None = None,
+    ) -> None:
+        self._git = git
+        self._directory = directory
+        self._suspect = suspect
+
+    async def prepare(self) -> None:
+        """Make the empty repositories, if they are not there yet."""
+        await to_thread.run_sync(_make_empty, self._directory)
+
+    @asynccontextmanager
+    async def open_stream(
+        self, repository: Path, arguments: Sequence[str | bytes], *, commit: str, doing: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Standard output of one git command."""
+        command = self._command(repository, arguments, commit=commit, doing=doing, work=Work.STREAM)
+        try:
+            async with self._git.open_stdout(command) as stdout:
+                yield stdout
+        except GitFailed as error:
+            if error.fault is Fault.CORRUPT and self._suspect is not None:
+                await self._suspect(repository)
+            raise
+
+    async def find(self, repository: Path, ids: Iterable[str], doing: str) -> dict[str, Commit]:
+        """The commits that object ids name, tags peeled; those that are not here are left out.
+
+        One git answers all: is it there, what is it peeled, what is in it. All ids are of one
+        object format.
+
+        Raises:
+            GitFailed: the repository cannot be read.
+        """
+        asked = list(dict.fromkeys(ids))
+        if not asked:
+            return {}
+        command = self._command(
+            repository,
+            ("cat-file", "--batch"),
+            commit=asked[0],
+            doing=doing,
+            stdin="".join(f"{each}^{{commit}}\n" for each in asked).encode(),
+        )
+        return dict(_parse_batch(await self._git.run(command), asked))
+
+    async def kind(self, repository: Path, object_id: str, doing: str) -> str | None:
+        """What an object is: `blob`, `tree`, `commit`, `tag`; None if it is not here."""
+        command = self._command(
+            repository,
+            ("cat-file", "--batch-check=%(objecttype)"),
+            commit=object_id,
+            doing=doing,
+            stdin=f"{object_id}\n".encode(),
+        )
+        answer = (await self._git.run(command)).decode().strip()
+        return None if answer.endswith("missing") else answer
+
+    async def is_ancestor(self, repository: Path, ancestor: str, descendant: str) -> bool | None:
+        """See `Snapshot.is_ancestor`.
+
+        A shallow mirror knows more than its shallow file says: commits of several fetches connect.
+        That file is not seen here. So a yes is certain; a no only says that no way was found
+        (before git 2.45 even a commit missing in between reads as a plain no), unless the history
+        is whole or the opposite is true.
+        """
+        if await self._connects(repository, ancestor, descendant):
+            return True
+        if await self._connects(repository, descendant, ancestor):
+            return False
+        shallow = await anyio.Path(repository / "shallow").exists()
+        here = await self.find(repository, (ancestor, descendant), "compare")
+        return False if len(here) == len({ancestor, descendant}) and not shallow else None
+
+    async def _connects(self, repository: Path, ancestor: str, descendant: str) -> bool:
+        command = self._command(
+            repository,
+            ("merge-base", "--is-ancestor", "--end-of-options", ancestor, descendant),
+            commit=ancestor,
+            doing=f"compare {ancestor} and {descendant}",
+            good=frozenset({0, 1, 128}),  # 128: one of them, or a commit between them, is missing
+        )
+        return await self._git.ask(command) == 0
+
+    def _command(
+        self,
+        repository: Path,
+        arguments: Sequence[str | bytes],
+        *,
+        commit: str,
+        doing: str,
+        **more: Any,  # noqa: ANN401 - Command's own
+    ) -> Command:
+        return Command(
+            arguments,
+            doing,
+            git_directory=self._directory / f"{_object_format(commit)}.git",
+            environment={"GIT_OBJECT_DIRECTORY": str(repository / "objects")},
+            **more,
+        )
+
+
+def _object_format(object_id: str) -> str:
+    return "sha256" if len(object_id) == 64 else "sha1"  # noqa: PLR2004 - hex digits of SHA-256
+
+
+def _make_empty(directory: Path) -> None:
+    for name, version, extension in (
+        ("sha1", 0, ""),
+        ("sha256", 1, "[extensions]\n\tobjectFormat = sha256\n"),
+    ):
+        repository = directory / f"{name}.git"
+        for part in ("objects", "refs"):
+            (repository / part).mkdir(parents=True, exist_ok=True)
+        config = f"[core]\n\tbare = true\n\trepositoryFormatVersion = {version}\n{extension}"
+        for file, text in (("HEAD", "ref: refs/heads/none\n"), ("config", config)):
+            if not (repository / file).exists():
+                (repository / f"{file}.new").write_text(text)
+                (repository / f"{file}.new").rename(repository / file)
+
+
+def _parse_batch(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Commit]]:
+    """git-cat-file(1) BATCH OUTPUT: `<id> <type> <size>`, the content; or `<name> missing`."""
+    for name in asked:
+        head, _, answer = answer.partition(b"\n")
+        words = head.split()
+        if len(words) == 3 and words[1] == b"commit":  # noqa: PLR2004 - <id> <type> <size>
+            size = int(words[2])
+            yield name, _parse_commit(words[0].decode(), answer[:size])
+            answer = answer[size + 1 :]
+
+
+def _parse_commit(commit: str, content: bytes) -> Commit:
+    """Read the headers of a commit object: `tree <id>` comes first, always."""
+    headers = content.split(b"\n\n", 1)[0]
+    committed = _COMMITTED.search(headers)
+    tree = headers.split(b"\n", 1)[0].removeprefix(b"tree ").decode()
+    return Commit(commit, tree, int(committed[1]) if committed else 0)

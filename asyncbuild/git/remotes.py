@@ -1,0 +1,191 @@
+"""Repository → remote: its URL, and what one git call needs to be let in.
+
+A credential is made for each call and travels in git's environment (`http.<url>.extraHeader` by
+GIT_CONFIG_COUNT): never in an argument, a URL, a file or a message (I10).
+"""
+
+import base64
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from asyncbuild.aws import dns_suffix
+from asyncbuild.config import GitSettings
+from asyncbuild.errors import ConfigError, NoPermission, Reject, Retry
+from asyncbuild.git.credentials import AwsCredentials, codecommit_login
+from asyncbuild.git.names import check_repository
+from asyncbuild.model import Repository
+
+CredentialSource = Callable[[str, str], Awaitable[AwsCredentials]]
+"""(account, region) → credentials that may pull there, not about to expire."""
+
+_CODECOMMIT_HOST = re.compile(
+    r"""
+    (?P<endpoint>vpce-[a-z0-9-]+\.)? git-codecommit(-fips)? \. (?P<region>[a-z0-9-]+) \.
+    (?(endpoint) vpce\. ) (?P<suffix>[a-z0-9.-]+)
+    """,
+    re.VERBOSE,
+)
+_SCHEMES = frozenset({"file", "http", "https", "ssh"})
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where one repository is fetched from.
+
+    `url` holds no secret. `login` makes the header of one call, or is None for anonymous access.
+    """
+
+    url: str
+    name: str
+    login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
+
+    async def environment(self) -> dict[str, str]:
+        """The variables of one git call, with a fresh credential.
+
+        Raises:
+            Retry: there are no credentials for the repository's account at the moment.
+        """
+        if self.login is None:
+            return {}
+        parts = urlsplit(self.url)
+        # followRedirects: a redirect would carry the header to wherever it points.
+        return config_environment(
+            {
+                f"http.{parts.scheme}://{parts.netloc}/.extraHeader": await self.login(),
+                "http.followRedirects": "false",
+            }
+        )
+
+
+def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Settings for one git call, as git-config(1) ENVIRONMENT has them."""
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        variables[f"GIT_CONFIG_KEY_{number}"] = key
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    return variables
+
+
+class Remotes:
+    """Maps repositories to remotes by the template `git.remote`.
+
+    Args:
+        settings: `[git]`.
+        credentials: Where AWS credentials come from; None where no remote needs any.
+        now: The clock that signatures carry.
+    """
+
+    def __init__(
+        self,
+        settings: GitSettings,
+        credentials: CredentialSource | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._template = _checked_template(settings.remote)
+        self._signing = settings.credentials
+        self._credentials = credentials
+        self._now = now
+
+    def remote(self, repository: Repository) -> Remote:
+        """The remote of a repository.
+
+        Raises:
+            Reject: a part of the repository's name cannot be a part of a URL.
+        """
+        check_repository(repository)
+        region = repository.region
+        needed = "{dns_suffix}" in self._template  # other hosts' repositories have no AWS region
+        url = self._template.format(
+            account=repository.account,
+            region=region,
+            dns_suffix=dns_suffix(region) if needed else "",
+            repository=quote(repository.name),
+        )
+        return self.remote_of_url(url, account=repository.account, region=region)
+
+    def remote_of_url(self, url: str, *, account: str = "", region: str | None = None) -> Remote:
+        """The remote of any URL or path; `account` is empty for the service's own."""
+        parts = urlsplit(url)
+        if not parts.scheme:
+            return Remote(str(Path(url).absolute()), url)
+        if parts.scheme not in _SCHEMES:
+            raise Reject(
+                f"URL scheme {parts.scheme!a} is not supported", remedy="use https, ssh or file"
+            )
+        userinfo, _, host = parts.netloc.rpartition("@")
+        if parts.scheme == "ssh":
+            return Remote(url, url)
+        bare = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+        if userinfo:
+            return Remote(bare, bare, _fixed_login(userinfo))
+        served = _codecommit_region(parts.hostname or "")
+        if self._signing == "codecommit" or (self._signing == "auto" and served):
+            login = self._codecommit_login(bare, account, region or served or "")
+            return Remote(bare, bare, login)
+        return Remote(bare, bare)
+
+    def _codecommit_login(
+        self, url: str, account: str, region: str
+    ) -> Callable[[], Awaitable[str]]:
+        async def login() -> str:
+            if self._credentials is None:
+                raise Retry(f"{url} needs AWS credentials, and there are none")
+            try:
+                credentials = await self._credentials(account, region)
+            except NoPermission as error:
+                # One account's role must not end the service for all others.
+                raise Retry(error.reason, remedy=error.remedy) from error
+            parts = urlsplit(url)
+            signed = codecommit_login(
+                credentials,
+                host=parts.hostname or "",
+                path=parts.path,
+                region=region,
+                time=self._now(),
+            )
+            return signed.header()
+
+        return login
+
+
+def _fixed_login(userinfo: str) -> Callable[[], Awaitable[str]]:
+    """`user:password` of a URL in the configuration: moved out of the URL."""
+    user, _, password = userinfo.partition(":")
+    pair = f"{unquote(user)}:{unquote(password)}".encode()
+    header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
+
+    async def login() -> str:
+        return header
+
+    return login
+
+
+def _codecommit_region(host: str) -> str | None:
+    """The region of a CodeCommit host: public, FIPS or a VPC endpoint; None for all other hosts.
+
+    A credential goes only where AWS is: the domain must be the one of the region's partition.
+    """
+    found = _CODECOMMIT_HOST.fullmatch(host)
+    if found is None:
+        return None
+    region = found["region"]
+    try:
+        return region if found["suffix"] == dns_suffix(region) else None
+    except Reject:
+        return None
+
+
+def _checked_template(template: str) -> str:
+    try:
+        template.format(account="", region="", dns_suffix="", repository="")
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(
+            f"git.remote = {template!r} has a placeholder that is not known: {error}",
+            remedy="use {account} {region} {dns_suffix} {repository}",
+        ) from error
+    return template
