@@ -1,0 +1,131 @@
+"""Pushes and rules become targets."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbuild.errors import Reject
+from asyncbuild.model import Action, Change, Push, Repository, Target
+from asyncbuild.rules import Rule, check_template, escape_key, matches, route, variable_fault
+
+_COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def _push(ref: str = "refs/heads/main", repository: str = "web") -> Push:
+    return Push(
+        id="e1",
+        repository=Repository("123456789012", "eu-west-1", repository),
+        ref=ref,
+        commit=_COMMIT,
+        change=Change.UPDATED,
+        time=datetime(2026, 11, 1, tzinfo=UTC),
+    )
+
+
+def _rule(
+    action: Action = Action.BUILD,
+    ref: tuple[str, ...] = ("refs/heads/*",),
+    repository: tuple[str, ...] = ("*",),
+    projects: tuple[str, ...] = ("{repository}",),
+    key: str = "{repository}/{branch}/{commit}.zip",
+    variables: Mapping[str, str] | None = None,
+) -> Rule:
+    return Rule("r", repository, ref, action, projects, key, variables or {})
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    """Later rules are not asked."""
+    rules = [_rule(Action.UPLOAD, ("refs/heads/main",)), _rule()]
+    assert [target.action for target in route(_push(), rules)] == [Action.UPLOAD]
+    assert [target.action for target in route(_push("refs/heads/x"), rules)] == [Action.BUILD]
+
+
+def test_what_no_rule_matches_is_ignored() -> None:
+    """The target says why."""
+    assert (Target(Action.IGNORE, rule="no rule matches"),) == route(
+        _push("refs/tags/v1"), [_rule()]
+    )
+
+
+def test_a_build_target_has_key_project_and_variables() -> None:
+    """Templates are filled; characters that a project name cannot have become dashes."""
+    rule = _rule(
+        repository=("*.js",),
+        projects=("ci-{repository}", "lint"),
+        variables={"STAGE": "{branch}-{short_commit}"},
+    )
+    first, second = route(_push("refs/heads/feature/ä b", "site.js"), [rule])
+    assert (first.project, second.project) == ("ci-site-js", "lint")
+    assert f"site.js/feature/!C3!A4!20b/{_COMMIT}.zip" == first.key == second.key
+    assert {"STAGE": f"feature/ä b-{_COMMIT[:12]}"} == first.variables
+
+
+@pytest.mark.parametrize(
+    ("ref", "globs", "expected"),
+    [
+        ("refs/heads/feature/x/y", ("feature/*",), True),
+        ("refs/heads/main", ("*", "!main"), False),
+        ("refs/heads/main", ("*", "!m*", "main"), True),
+        ("refs/tags/v1", ("*",), False),
+        ("refs/tags/v1", ("refs/tags/v?",), True),
+        ("refs/heads/Main", ("main",), False),
+        ("refs/heads/r1", ("r[12]",), True),
+    ],
+)
+def test_globs_on_refs(ref: str, globs: tuple[str, ...], expected: bool) -> None:  # noqa: FBT001 - a table
+    """`*` crosses slashes, `!` excludes, later globs override, case matters."""
+    target = route(_push(ref), [_rule(ref=globs)])[0]
+    assert expected is (target.action is Action.BUILD)
+
+
+def test_a_list_of_exclusions_alone_matches_nothing() -> None:
+    """There must be something from which to exclude."""
+    assert not matches("a", ("!b",))
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_different_values_have_different_safe_keys(one: str, other: str) -> None:
+    """No two refs share an object; every key is within S3's safe characters."""
+    try:
+        one.encode()
+        other.encode()
+    except UnicodeEncodeError:
+        return
+    assert (one == other) is (escape_key(one) == escape_key(other))
+    assert set(escape_key(one)) <= set(
+        "!-_.*'()/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    )
+
+
+def test_the_longest_ref_has_a_key() -> None:
+    """A ref of 1,024 bytes of umlauts still gives a key that S3 takes, and its own."""
+    keys = {route(_push("refs/heads/" + "ä" * 500 + end), [_rule()])[0].key for end in ("x", "y")}
+    assert len(keys) == 2
+    assert max(len(key) for key in keys) <= 1024
+
+
+def test_a_key_that_is_too_long_is_rejected_with_the_rule() -> None:
+    """The remedy names what to shorten."""
+    with pytest.raises(Reject, match="rule 'r'"):
+        route(_push(), [_rule(key="x" * 1025)])
+
+
+@pytest.mark.parametrize("template", ["{nope}", "{repository.__class__}", "{ref!r}", "{ref:>9}"])
+def test_templates_with_unknown_fields_are_refused(template: str) -> None:
+    """The message lists the fields that there are."""
+    with pytest.raises(ValueError, match="short_commit"):
+        check_template(template)
+
+
+@pytest.mark.parametrize("name", ["CODEBUILD_X", "codebuild_x", "1A", "A-B", "", "COMMIT_ID"])
+def test_variable_names_that_a_rule_may_not_give(name: str) -> None:
+    """CodeBuild's own, ours, and what is no name at all."""
+    assert variable_fault(name)
+
+
+def test_a_variable_name_that_a_rule_may_give() -> None:
+    """Anything else is fine."""
+    assert variable_fault("STAGE_2") is None
