@@ -7,7 +7,7 @@ logs one line when it ends, with its duration, by `stage`.
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,6 +46,25 @@ def configure(settings: LogSettings) -> None:
     )
     # botocore and asyncio log through the standard library; only their warnings matter to us.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+def hand_over(watch: Callable[[Mapping[str, Any]], None]) -> None:
+    """Give every line, those for debugging too, to `watch` instead of writing it."""
+
+    def give(_: object, __: str, line: Mapping[str, Any]) -> str:
+        watch(line)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            give,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS["debug"]),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
 
 
 def _to_json(value: Mapping[str, Any], **_: object) -> bytes:

@@ -97,6 +97,7 @@ class CodeBuildStandin:
     _tokens: dict[str, _Build] = field(default_factory=dict)
     _failures: dict[str, deque[AwsError]] = field(default_factory=dict)
     _starting: anyio.Lock = field(default_factory=anyio.Lock)
+    _news: anyio.Event = field(default_factory=anyio.Event)
 
     def add_project(self, name: str) -> None:
         """Make a project as CreateProject would, unless it is there."""
@@ -118,6 +119,14 @@ class CodeBuildStandin:
     def fail_next(self, operation: str, error: AwsError, *, times: int = 1) -> None:
         """Let the next `times` calls of `operation` fail with `error`."""
         self._failures.setdefault(operation, deque()).extend([error] * times)
+
+    async def wait_started(self, wanted: Callable[[Started], bool]) -> Started:
+        """The first build that is `wanted`, as soon as there is one."""
+        while True:
+            for started in self.started:
+                if wanted(started):
+                    return started
+            await self._news.wait()
 
     async def answer(self, operation: str, members: Document) -> Document:
         """Answer one request that fits the service model.
@@ -186,6 +195,8 @@ class CodeBuildStandin:
         if self.journal is not None:
             await self.journal.write(started)
         self.remember(started)
+        self._news.set()
+        self._news = anyio.Event()
         return self._builds[started.build].seen_at(now)
 
     def _stop_build(self, id_: str) -> Document:

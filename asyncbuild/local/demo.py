@@ -1,0 +1,242 @@
+"""Pushes become builds, on this machine alone: the whole service in ten or twenty seconds.
+
+Real `git push`, a real queue and bucket (ministack), a stand-in for CodeBuild, and the service as
+it runs in production. What is shown while it runs is the service's word; what is said at the end
+is the servers'.
+"""
+
+import signal
+import sys
+from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+import orjson
+from rich.console import Console
+
+from asyncbuild import logs
+from asyncbuild.builds.request import EVENT_ID
+from asyncbuild.config import Settings
+from asyncbuild.errors import Fatal
+from asyncbuild.local import journal, show
+from asyncbuild.local.board import Board
+from asyncbuild.local.journal import Started
+from asyncbuild.local.show import Row
+from asyncbuild.local.stack import BUCKET, Stack, open_stack
+from asyncbuild.local.verify import Findings, Pushed, verify
+from asyncbuild.local.workload import STORIES, Replay, Story, names_of
+
+_POLL_SECONDS = 0.1
+_BUILT_DEADLINE_SECONDS = 30.0  # before a branch is deleted: its last push should be built first
+_SILENCE_SECONDS = 60.0  # nothing settled for so long: the rest is missing
+_PAUSE_SECONDS = (0.05, 0.7)  # between two pushes of one repository
+
+
+class Serve(Protocol):
+    """The service: `asyncbuild.service.run`, which lies above this package."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        *,
+        stop: anyio.Event,
+        signals: Sequence[signal.Signals],
+    ) -> Awaitable[None]:
+        """Serve until `stop`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What to show: made-up repositories, or the last `pushes` commits of each of yours."""
+
+    repositories: tuple[str, ...] = ()
+    pushes: int = 20
+    as_json: bool = False
+    keep: bool = False
+    seed: int = 1
+
+
+async def run(options: DemoOptions, serve: Serve) -> int:
+    """Show it; the exit code: 0 if all went well, 1 if the servers found a fault.
+
+    SIGINT and SIGTERM end it, with nothing left behind: 130 and 143 before its verdict, with
+    `keep` the verdict's code after it.
+
+    Raises:
+        StageError: a server, git or the service could not do its work.
+    """
+    codes: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_end_on_signal, tasks.cancel_scope, codes)
+        names = names_of(options.repositories) if options.repositories else list(STORIES)
+        console = show.open_console(as_json=options.as_json)
+        async with AsyncExitStack() as stack:
+            with console.status("Starting SQS, S3 and CodeBuild on 127.0.0.1 …"):
+                cloud = await stack.enter_async_context(open_stack(names))
+                sources = await _make_sources(cloud.directory, options, names)
+            performance = _Performance(cloud, sources, console, options)
+            await performance.play(serve, codes)
+        tasks.cancel_scope.cancel()
+    return codes[0]
+
+
+async def _end_on_signal(scope: anyio.CancelScope, codes: list[int]) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            codes.append(128 + number)
+            scope.cancel()
+
+
+async def _make_sources(
+    directory: Path, options: DemoOptions, names: Sequence[str]
+) -> list[Story | Replay]:
+    sources: list[Story | Replay] = []
+    for source, name in zip(options.repositories, names, strict=False):
+        sources.append(await Replay.create(directory, source, pushes=options.pushes, name=name))
+    if not options.repositories:
+        for name, story in STORIES.items():
+            sources.append(await Story.create(directory, name, story.split(), seed=options.seed))
+    return sources
+
+
+class _Performance:
+    """One demo: the repositories are pushed to while the service runs, then the servers speak."""
+
+    def __init__(
+        self,
+        cloud: Stack,
+        sources: Sequence[Story | Replay],
+        console: Console,
+        options: DemoOptions,
+    ) -> None:
+        self._cloud = cloud
+        self._sources = sources
+        self._console = console
+        self._options = options
+        self._board = Board({source.remote.name: source.length for source in sources})
+        self._pushes: list[Pushed] = []
+
+    async def play(self, serve: Serve, codes: list[int]) -> None:
+        """Push, wait, verify and tell; `codes` gets the exit code."""
+        logs.hand_over(self._board.hear)
+        stop, served = anyio.Event(), anyio.Event()
+
+        async def run_service() -> None:
+            await serve(self._cloud.settings, stop=stop, signals=())
+            served.set()
+            if not stop.is_set():
+                raise Fatal("the service ended before it was told to")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_service)
+            async with show.open_progress(self._console, self._board):
+                await self._push_all()
+                await self._wait_settled()
+                if not self._options.keep:
+                    stop.set()
+                    await served.wait()
+            findings = await self._verify()
+            codes.append(1 if findings.faults else 0)
+            if self._options.keep:
+                self._say_where()
+                await anyio.sleep_forever()
+
+    async def _push_all(self) -> None:
+        async with anyio.create_task_group() as pushers:
+            for source in self._sources:
+                pushers.start_soon(self._push_one_by_one, source)
+
+    async def _push_one_by_one(self, source: Story | Replay) -> None:
+        random = Random(f"{self._options.seed}/{source.remote.name}/pauses")  # noqa: S311 - repeatable, not secret
+        async for push in source.iter_pushes(self._wait_built):
+            self._board.add(push)
+            self._pushes.append(push)
+            await self._cloud.send(push)
+            await anyio.sleep(random.uniform(*_PAUSE_SECONDS))
+
+    async def _wait_built(self, push: Pushed) -> None:
+        with anyio.move_on_after(_BUILT_DEADLINE_SECONDS):
+            await self._cloud.standin.wait_started(
+                lambda build: build.variables.get(EVENT_ID) == push.id
+            )
+
+    async def _wait_settled(self) -> None:
+        """Until the queue is empty, or nothing has left it for long."""
+        left = await self._cloud.count_waiting()
+        while left:
+            with anyio.move_on_after(_SILENCE_SECONDS) as silence:
+                while (now := await self._cloud.count_waiting()) == left:  # noqa: ASYNC110 - a queue tells nobody
+                    await anyio.sleep(_POLL_SECONDS)
+                left = now
+            if silence.cancelled_caught:
+                return
+
+    async def _verify(self) -> Findings:
+        with self._console.status("Reading every archive back …"):
+            started = await anyio.to_thread.run_sync(journal.read, self._cloud.journal)
+            findings = await verify(self._pushes, started, s3=self._cloud.s3, bucket=BUCKET)
+        rows = self._rows(started, findings)
+        if self._options.as_json:
+            sys.stdout.write(orjson.dumps(_document(rows, findings)).decode() + "\n")
+            sys.stdout.flush()
+        else:
+            self._console.print(show.table_of(rows))
+            self._console.print(show.verdict_of(findings, self._board.warnings))
+        return findings
+
+    def _rows(self, started: Sequence[Started], findings: Findings) -> list[Row]:
+        builds: dict[str, Started] = {}
+        for build in started:
+            builds.setdefault(build.variables.get(EVENT_ID, ""), build)
+        in_lanes = chain.from_iterable(self._board.pushes.values())
+        return [_row(push, builds.get(push.id), findings.sizes.get(push.id)) for push in in_lanes]
+
+    def _say_where(self) -> None:
+        settings = self._cloud.settings
+        self._console.print(
+            f"  queue     {settings.queue.url}\n"
+            f"  bucket    s3://{settings.storage.bucket} at {settings.aws.endpoint_url}\n"
+            f"  builds    {settings.builds.endpoint_url}\n"
+            f"  remotes   {self._cloud.directory}/remotes\n"
+            "  Ctrl-C ends everything.\n",
+            soft_wrap=True,
+        )
+
+
+def _row(push: Pushed, build: Started | None, size_bytes: int | None) -> Row:
+    if build is None:
+        return Row(push, size_bytes)
+    return Row(push, size_bytes, seconds=build.time - push.time, build=build.build)
+
+
+def _document(rows: Sequence[Row], findings: Findings) -> dict[str, Any]:
+    return {
+        "pushes": findings.pushes,
+        "built": findings.built,
+        "uploaded": findings.uploaded,
+        "missing": len(findings.missing),
+        "duplicated": len(findings.duplicated),
+        "out_of_order": len(findings.out_of_order),
+        "unexpected": len(findings.unexpected),
+        "wrong_content": len(findings.wrong_content),
+        "faults": findings.faults,
+        "builds": [
+            {
+                "repository": row.push.repository,
+                "ref": row.push.ref,
+                "commit": row.push.commit,
+                "event_id": row.push.id,
+                "build": row.build,
+                "size_bytes": row.size_bytes,
+                "seconds": round(row.seconds, 3) if row.seconds is not None else None,
+            }
+            for row in rows
+            if row.build is not None
+        ],
+    }

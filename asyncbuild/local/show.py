@@ -1,0 +1,141 @@
+"""What the demo looks like: cells in lanes on a terminal, plain lines elsewhere, then a table."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
+from rich.live import Live
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from asyncbuild.local.board import Board, Place
+from asyncbuild.local.verify import Findings, Pushed
+
+_FRESH_SECONDS = 0.1
+_PLAIN_WIDTH = 160
+_COUNTED = (Place.BUILT, Place.UPLOADED, Place.NOTHING, Place.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One push and what became of it, read from the servers."""
+
+    push: Pushed
+    size_bytes: int | None = None
+    seconds: float | None = None
+    build: str | None = None
+
+
+def open_console(*, as_json: bool) -> Console:
+    """On standard output, unless that is kept for a JSON document."""
+    console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    return console
+
+
+@asynccontextmanager
+async def open_progress(console: Console, board: Board) -> AsyncIterator[None]:
+    """Show how the pushes get on while inside."""
+    begun = time.monotonic()
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_keep_fresh, live, board, begun)
+                yield
+                tasks.cancel_scope.cancel()
+            live.update(draw(board, seconds=time.monotonic() - begun), refresh=True)
+    else:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_print_reached, console, board, begun)
+            yield
+            tasks.cancel_scope.cancel()
+        _print_lines(console, board, begun)
+
+
+async def _keep_fresh(live: Live, board: Board, begun: float) -> None:
+    while True:
+        live.update(draw(board, seconds=time.monotonic() - begun), refresh=True)
+        await anyio.sleep(_FRESH_SECONDS)
+
+
+async def _print_reached(console: Console, board: Board, begun: float) -> None:
+    while True:
+        _print_lines(console, board, begun)
+        await anyio.sleep(_FRESH_SECONDS)
+
+
+def _print_lines(console: Console, board: Board, begun: float) -> None:
+    for push, place in board.take_reached():
+        after = time.monotonic() - begun
+        console.print(f"{after:6.1f} s  {escape(str(push))}  {place.word}", soft_wrap=True)
+
+
+def draw(board: Board, *, seconds: float) -> RenderableType:
+    """One line of cells for each repository, what the signs mean, and the sums."""
+    lanes = Table.grid(padding=(0, 2))
+    for name, pushes in board.pushes.items():
+        places = [board.place_of(push) for push in pushes]
+        cells = Text()
+        for place in places:
+            cells.append(place.sign + " ", style=place.colour)
+        done = sum(place.is_end for place in places)
+        most = max(board.expected.get(name, 0), len(places))
+        lanes.add_row(Text(name, style="bold"), cells, Text(f"{done}/{most}", style="bright_black"))
+    legend = Text()
+    for place in Place:
+        legend.append(f"{place.sign} ", style=place.colour)
+        legend.append(f"{place.word}   ", style="bright_black")
+    counts = board.counts()
+    sums = [f"{counts.total()} pushes", *(f"{counts[p]} {p.word}" for p in _COUNTED if counts[p])]
+    line = Text(" · ".join(sums)).append(f"   {seconds:.1f} s", style="bright_black")
+    return Padding(Group(lanes, Text(), legend, Text(), line), (1, 2))
+
+
+def table_of(rows: Sequence[Row]) -> RenderableType:
+    """Every push, by repository, in the order pushed."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bright_black")
+    table.add_column("repository", style="bold", no_wrap=True)
+    table.add_column("ref", no_wrap=True)
+    table.add_column("commit", no_wrap=True)
+    table.add_column("archive", justify="right", no_wrap=True)
+    table.add_column("push to build", justify="right", no_wrap=True)
+    table.add_column("build", no_wrap=True, overflow="ellipsis")
+    last = None
+    for row in rows:
+        push = row.push
+        table.add_row(
+            push.repository if push.repository != last else "",
+            escape(push.ref.removeprefix("refs/heads/").removeprefix("refs/")),
+            (push.commit or "deleted")[:10],
+            decimal(row.size_bytes) if row.size_bytes is not None else "",
+            f"{row.seconds:.2f} s" if row.seconds is not None else "",
+            row.build or Text(f"none: {push.expects} expected", style="bright_black"),
+        )
+        last = push.repository
+    return Padding(table, (1, 2))
+
+
+def verdict_of(findings: Findings, warnings: Sequence[str]) -> RenderableType:
+    """What the servers say: all is well, or every fault; then what the service warned of."""
+    rest = findings.pushes - findings.built - findings.uploaded - len(findings.missing)
+    sums = (
+        f"{findings.pushes} pushes: {findings.built} built, "
+        f"{findings.uploaded} uploaded only, {rest} with nothing to build."
+    )
+    if findings.faults:
+        text = Text.assemble(("✗ ", "bold red"), (sums, "bold"))
+        text.append("".join(f"\n  {fault}" for fault in findings.faults), style="red")
+    else:
+        proof = "Each once and in order, and every archive holds exactly what its commit does."
+        source = "Read back from CodeBuild's and S3's side; compared with git, by zipfile."
+        text = Text.assemble(("✓ ", "bold green"), (sums, "bold"), f"\n  {proof}\n  {source}")
+    for warning in warnings:
+        text.append(f"\n  warning: {warning}", style="yellow")
+    return Padding(text, (0, 2, 1, 2))

@@ -1,0 +1,155 @@
+"""The demo's cloud, on this machine alone: servers, queue, dead-letter queue, bucket, projects."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from asyncbuild import config
+from asyncbuild.aws import Aws, errors_of
+from asyncbuild.config import Settings
+from asyncbuild.local.codebuild import open_codebuild_standin
+from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_ministack
+from asyncbuild.local.standin import REGION, CodeBuildStandin
+from asyncbuild.local.verify import Pushed
+from asyncbuild.local.workload import event_of
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_sqs.literals import QueueAttributeNameType
+
+BUCKET = "asyncbuild-archives"
+QUEUE = "asyncbuild-pushes.fifo"
+DEAD_LETTERS = "asyncbuild-dead-letters.fifo"
+
+# Of a receive that takes ten messages every one is spent by it, tried or not; leave room for that.
+_MAX_RECEIVE_COUNT = 20
+_LEFT: tuple["QueueAttributeNameType", ...] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything the service talks to, and clients of our own to look at it from outside."""
+
+    directory: Path
+    settings: Settings
+    standin: CodeBuildStandin
+    journal: Path
+    sqs: "SQSClient"
+    s3: "S3Client"
+
+    async def send(self, push: Pushed) -> None:
+        """Put the event of `push` on the queue, as a rule with a group for each repository does."""
+        with errors_of(f"send the event of {push}"):
+            await self.sqs.send_message(
+                QueueUrl=self.settings.queue.url,
+                MessageBody=orjson.dumps(event_of(push)).decode(),
+                MessageGroupId=push.group,
+            )
+
+    async def count_waiting(self) -> int:
+        """How many messages are not settled yet, waiting or in hand."""
+        with errors_of("count the messages in the queue"):
+            answer = await self.sqs.get_queue_attributes(
+                QueueUrl=self.settings.queue.url, AttributeNames=list(_LEFT)
+            )
+        return sum(int(answer["Attributes"][name]) for name in _LEFT)
+
+
+@asynccontextmanager
+async def open_stack(projects: Iterable[str]) -> AsyncIterator[Stack]:
+    """Start everything in a temporary directory, and leave nothing of it.
+
+    Repositories belong below `directory/remotes`. Inside, the process's environment names neither
+    settings nor credentials but the demo's own.
+
+    Raises:
+        Fatal: a server cannot be installed or started.
+    """
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        directory = Path(stack.enter_context(_open_directory()))
+        stack.enter_context(_sheltered())
+        journal = directory / "builds.journal"
+        ministack = await enter(open_ministack(region=REGION))
+        standin = await enter(open_codebuild_standin(projects, journal=journal))
+        overrides = _overrides(directory, ministack.endpoint_url, standin.endpoint_url)
+        aws = Aws(config.load(None, overrides))
+        sqs = await enter(aws.open_sqs(pool=10))
+        s3 = await enter(aws.open_s3(pool=10))
+        overrides["queue"]["url"] = await _create_queues(sqs)
+        with errors_of(f"create bucket {BUCKET}"):
+            where: Any = {"LocationConstraint": REGION}
+            await s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
+        settings = config.load(None, overrides)
+        yield Stack(directory, settings, standin, journal, sqs, s3)
+
+
+def _overrides(directory: Path, endpoint_url: str, builds_url: str) -> dict[str, Any]:
+    return {
+        "aws": {"region": REGION, "endpoint_url": endpoint_url},
+        "queue": {"wait_seconds": 1},  # how long a stop may have to wait for the last long poll
+        "git": {
+            "remote": f"file://{directory}/remotes/{{repository}}",
+            "cache_directory": str(directory / "cache"),
+        },
+        "storage": {"bucket": BUCKET, "addressing_style": "path"},
+        "builds": {"endpoint_url": builds_url},
+    }
+
+
+async def _create_queues(sqs: "SQSClient") -> str:
+    fifo: dict[QueueAttributeNameType, str] = {
+        "FifoQueue": "true",
+        "ContentBasedDeduplication": "true",
+    }
+    with errors_of(f"create queue {QUEUE}"):
+        made = await sqs.create_queue(QueueName=DEAD_LETTERS, Attributes=fifo)
+        dead_letters = await sqs.get_queue_attributes(
+            QueueUrl=made["QueueUrl"], AttributeNames=["QueueArn"]
+        )
+        redrive = {
+            "deadLetterTargetArn": dead_letters["Attributes"]["QueueArn"],
+            "maxReceiveCount": _MAX_RECEIVE_COUNT,
+        }
+        fifo["RedrivePolicy"] = orjson.dumps(redrive).decode()
+        queue = await sqs.create_queue(QueueName=QUEUE, Attributes=fifo)
+    return queue["QueueUrl"]
+
+
+@contextmanager
+def _open_directory() -> Iterator[str]:
+    # A process that is killed while it cleans up may still be writing: what is left then is ours.
+    with tempfile.TemporaryDirectory(prefix="asyncbuild-demo-", ignore_cleanup_errors=True) as path:
+        yield path
+
+
+@contextmanager
+def _sheltered() -> Iterator[None]:
+    """Without the caller's AWS identity and settings: nothing may leave this machine."""
+    kept = dict(os.environ)
+    for name in kept:
+        if name.startswith(("AWS_", "ASYNCBUILD_")):
+            del os.environ[name]
+    os.environ.update(
+        AWS_ACCESS_KEY_ID=ACCESS_KEY,
+        AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)

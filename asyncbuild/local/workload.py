@@ -1,0 +1,257 @@
+"""Repositories that get pushed to, and the event CodeCommit would send for each push.
+
+Two kinds: made-up ones, whose story is written below, and clones of your own, whose last commits
+are pushed one by one. Every push goes into a bare repository under one directory; the service's
+`git.remote` points there.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from asyncbuild.errors import Fatal, Reject
+from asyncbuild.local.content import Changes, File, Files, initial_tree, next_changes
+from asyncbuild.local.standin import ACCOUNT, REGION
+from asyncbuild.local.tree import run_git
+from asyncbuild.local.verify import Expects, Pushed
+from asyncbuild.rules import escape_key
+
+# One word is one push: `main` commits on the branch (made from main if it is new) and pushes it,
+# `#v1` pushes a tag, `-topic` deletes the branch once its last push is built.
+STORIES: Mapping[str, str] = {
+    "storefront": (
+        "main main develop feature/basket main feature/basket develop main feature/basket "
+        "#v1.0 main fix/rounding main -fix/rounding develop main main main"
+    ),
+    "payments": "main develop main release/2.4 main release/2.4 #v2.4.0 main staging main",
+    "search": "main feature/fuzzy main feature/fuzzy feature/fuzzy main -feature/fuzzy main",
+    "firmware": "main test main bring-up/rev-b main bring-up/rev-b main",
+    "handbook": "main übersetzung main übersetzung develop main",
+}
+_UPLOADED_ONLY = frozenset({"test", "develop", "staging"})
+_EPOCH = 1_790_000_000  # commits count their seconds from here: equal seeds, equal commit ids
+_NAMES = uuid.UUID("8f0e6a52-7c5e-4c1b-9d5a-3f1f0a6b7c11")
+
+WaitBuilt = Callable[[Pushed], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A bare repository that is pushed to."""
+
+    name: str
+    directory: Path
+
+    @property
+    def id(self) -> str:
+        """What CodeCommit calls repositoryId: the message group."""
+        return str(uuid.uuid5(_NAMES, self.name))
+
+    def pushed(self, ref: str, commit: str | None, old_commit: str | None) -> Pushed:
+        """The push that moved `ref` just now."""
+        branch = ref.split("/", 2)[2]
+        return Pushed(
+            id=str(uuid.uuid4()),
+            group=self.id,
+            repository=self.name,
+            ref=ref,
+            commit=commit,
+            directory=self.directory,
+            time=time.time(),
+            expects=expected_of(ref, commit),
+            key=f"{self.name}/{escape_key(branch)}/{commit}.zip",
+            old_commit=old_commit,
+        )
+
+
+def expected_of(ref: str, commit: str | None) -> Expects:
+    """What the default rules promise: build every branch, three deployment branches apart."""
+    if commit is None or not ref.startswith("refs/heads/"):
+        return Expects.NOTHING
+    return Expects.UPLOAD if ref.removeprefix("refs/heads/") in _UPLOADED_ONLY else Expects.BUILD
+
+
+def event_of(push: Pushed) -> dict[str, Any]:
+    """The EventBridge event for `push` (CodeCommit User Guide, "Monitoring CodeCommit events")."""
+    _, kind, name = push.ref.split("/", 2)
+    if push.commit is None:
+        change = "referenceDeleted"
+    else:
+        change = "referenceUpdated" if push.old_commit else "referenceCreated"
+    detail = {
+        "callerUserArn": f"arn:aws:iam::{ACCOUNT}:user/developer",
+        "event": change,
+        "repositoryName": push.repository,
+        "repositoryId": push.group,
+        "referenceType": "branch" if kind == "heads" else "tag",
+        "referenceName": name,
+        "referenceFullName": push.ref,
+        "commitId": push.commit,
+        "oldCommitId": push.old_commit,
+    }
+    return {
+        "version": "0",
+        "id": push.id,
+        "detail-type": "CodeCommit Repository State Change",
+        "source": "aws.codecommit",
+        "account": ACCOUNT,
+        "time": datetime.fromtimestamp(push.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": REGION,
+        "resources": [f"arn:aws:codecommit:{REGION}:{ACCOUNT}:{push.repository}"],
+        "detail": {name: value for name, value in detail.items() if value is not None},
+    }
+
+
+@dataclass(slots=True)
+class Story:
+    """A made-up repository: a clone that commits and pushes, word by word."""
+
+    remote: Remote
+    clone: Path
+    words: Sequence[str]
+    random: Random
+    modules: int = 60
+    _tips: dict[str, str] = field(default_factory=dict)
+    _files: dict[str, Files] = field(default_factory=dict)
+    _last: dict[str, Pushed] = field(default_factory=dict)
+    _commits: int = 0
+
+    @classmethod
+    async def create(
+        cls, directory: Path, name: str, words: Sequence[str], *, seed: int
+    ) -> "Story":
+        """Make the bare repository and its clone, both empty."""
+        remote, clone = directory / "remotes" / name, directory / "clones" / name
+        await run_git("init", "--quiet", "--bare", "--initial-branch=main", str(remote))
+        await run_git("init", "--quiet", "--bare", "--initial-branch=main", str(clone))
+        return cls(Remote(name, remote), clone, words, Random(f"{seed}/{name}"))  # noqa: S311 - repeatable, not secret
+
+    @property
+    def length(self) -> int:
+        """How many pushes there will be."""
+        return len(self.words)
+
+    async def iter_pushes(self, wait_built: WaitBuilt) -> AsyncIterator[Pushed]:
+        """Push, word by word, whenever the next is asked for."""
+        for word in self.words:
+            if word.startswith("#"):
+                ref = f"refs/tags/{word[1:]}"
+                yield await self._push(ref, self._tips["main"], None)
+            elif word.startswith("-"):
+                ref = f"refs/heads/{word[1:]}"
+                await wait_built(self._last[ref])
+                yield await self._push(ref, None, self._tips.pop(word[1:]))
+            else:
+                old = self._tips.get(word)
+                commit = await self._commit(word)
+                yield await self._push(f"refs/heads/{word}", commit, old)
+
+    async def _push(self, ref: str, commit: str | None, old_commit: str | None) -> Pushed:
+        await run_git(
+            "push", "--quiet", str(self.remote.directory), f"{commit or ''}:{ref}",
+            directory=self.clone,
+        )  # fmt: skip
+        self._last[ref] = self.remote.pushed(ref, commit, old_commit)
+        return self._last[ref]
+
+    async def _commit(self, branch: str) -> str:
+        base = branch if branch in self._tips else "main"
+        parent = self._tips.get(base)
+        changes: Changes
+        if parent is None:
+            changes = initial_tree(self.random, self.remote.name, modules=self.modules)
+            files: Files = {}
+        else:
+            files = dict(self._files[base])
+            changes = next_changes(self.random, files)
+        self._commits += 1
+        stream = _fast_import(branch, changes, parent, number=self._commits)
+        told = await run_git("fast-import", "--quiet", directory=self.clone, given=stream)
+        self._tips[branch] = told.decode().strip()
+        self._files[branch] = _apply(files, changes)
+        return self._tips[branch]
+
+
+def _apply(files: Files, changes: Changes) -> Files:
+    changed: dict[str, File | None] = {**files, **changes}
+    return {path: file for path, file in changed.items() if file is not None}
+
+
+def _fast_import(branch: str, changes: Changes, parent: str | None, *, number: int) -> bytes:
+    """One commit in the language of git-fast-import, which tells its id (`get-mark`)."""
+    message = f"Change {len(changes)} files\n".encode()
+    lines = [
+        b"commit refs/heads/" + branch.encode(),
+        b"mark :1",
+        b"committer Demo <demo@example.com> %d +0000" % (_EPOCH + number),
+        b"data %d\n%s" % (len(message), message),
+    ]
+    if parent is not None:
+        lines.append(b"from " + parent.encode())
+    for path, file in changes.items():
+        if file is None:
+            lines.append(b"D " + path.encode())
+        else:
+            mode, content = file
+            lines.append(b"M %o inline %s" % (mode, path.encode()))
+            lines.append(b"data %d\n%s" % (len(content), content))
+    return b"\n".join([*lines, b"get-mark :1", b"done", b""])
+
+
+@dataclass(slots=True)
+class Replay:
+    """A clone of somebody's repository, whose last commits are pushed again, oldest first."""
+
+    remote: Remote
+    branch: str
+    commits: Sequence[str]
+
+    @classmethod
+    async def create(cls, directory: Path, source: str, *, pushes: int, name: str) -> "Replay":
+        """Clone `source`, find the last `pushes` first-parent commits, and take all refs away.
+
+        Raises:
+            Reject: there is no such repository, or it has no commit.
+        """
+        remote = directory / "remotes" / name
+        try:
+            await run_git("clone", "--quiet", "--bare", "--", source, str(remote))
+            head = (await run_git("symbolic-ref", "HEAD", directory=remote)).decode().strip()
+            log = ["rev-list", "--first-parent", f"--max-count={pushes}", head]
+            commits = (await run_git(*log, directory=remote)).decode().split()
+        except Fatal as error:
+            remedy = "name a git repository with at least one commit"
+            raise Reject(f"--repository {source}: {error.reason}", remedy=remedy) from error
+        refs = await run_git("for-each-ref", "--format=delete %(refname)", directory=remote)
+        await run_git("update-ref", "--stdin", directory=remote, given=refs)
+        return cls(Remote(name, remote), head.removeprefix("refs/heads/"), commits[::-1])
+
+    @property
+    def length(self) -> int:
+        """How many pushes there will be."""
+        return len(self.commits)
+
+    async def iter_pushes(self, _: WaitBuilt) -> AsyncIterator[Pushed]:
+        """Move the branch one commit on, whenever the next push is asked for."""
+        ref, old = f"refs/heads/{self.branch}", None
+        for commit in self.commits:
+            await run_git("update-ref", ref, commit, directory=self.remote.directory)
+            yield self.remote.pushed(ref, commit, old)
+            old = commit
+
+
+def names_of(sources: Sequence[str]) -> list[str]:
+    """A repository name for each path or URL: its last part, numbered where it comes twice."""
+    names: list[str] = []
+    for source in sources:
+        last = re.split(r"[/:]", source.rstrip("/"))[-1].removesuffix(".git")
+        name = re.sub(r"[^\w-]", "-", last, flags=re.ASCII).strip("-") or "repository"
+        taken = sum(each == name or each.startswith(f"{name}-") for each in names)
+        names.append(f"{name}-{taken + 1}" if name in names else name)
+    return names
