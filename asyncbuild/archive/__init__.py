@@ -1,0 +1,1 @@
+"""Archive stream → zip bytes: what `git archive` says, compressed on every core, in order."""

@@ -1,0 +1,168 @@
+"""The way in: chunks of tar are read, paid for, cut into pieces, and handed to the threads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
+from asyncbuild.archive.pack import PackedBlock, PackedRun, pack_block, pack_run
+from asyncbuild.archive.tar import Block, LargeMember, Piece, TarReader
+from asyncbuild.config import MIB
+from asyncbuild.model import Account
+
+WHOLE_BYTES: Final = 1 * MIB  # files up to this size are compressed whole
+BLOCK_BYTES: Final = MIB // 2  # and larger ones in blocks of this size
+_WORTH_BYTES: Final = MIB // 4  # chunks are joined until they are worth a call to a thread
+_CHUNK_BYTES: Final = 1 * MIB  # and cut if they are longer than this
+LONGEST_CHUNK_BYTES: Final = _WORTH_BYTES + _CHUNK_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """A run of members being compressed; `charged_bytes` are to be settled when it is done."""
+
+    packed: Future[PackedRun]
+    charged_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LargeJob:
+    """A large member begins: nothing to compress yet."""
+
+    member: LargeMember
+    charged_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockJob:
+    """A block of the last large member being compressed."""
+
+    packed: Future[PackedBlock]
+    size: int
+    last: bool
+    charged_bytes: int
+
+
+_Packed = TypeVar("_Packed", PackedRun, PackedBlock)
+Job = RunJob | LargeJob | BlockJob
+
+
+class Charges:
+    """What the engine holds of an account: taken when tar is read, given back or passed on later."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._held_bytes = 0
+
+    async def take(self, nbytes: int) -> None:
+        """Wait until the account has `nbytes`."""
+        await self._account.take(nbytes)
+        self._held_bytes += nbytes
+
+    def pass_on(self, nbytes: int) -> None:
+        """The consumer has them now, and will give them back."""
+        self._held_bytes -= nbytes
+
+    def give_back(self, nbytes: int) -> None:
+        """Nobody needs them any more."""
+        self._held_bytes -= nbytes
+        self._account.give_back(nbytes)
+
+    def close(self) -> None:
+        """Give back whatever is still held."""
+        self.give_back(self._held_bytes)
+
+
+class Intake:
+    """Reads one tar stream; every byte is charged twice: for itself, and for what becomes of it."""
+
+    def __init__(self, charges: Charges, executor: ThreadPoolExecutor, level: int) -> None:
+        self._charges = charges
+        self._executor = executor
+        self._level = level
+        self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES)
+        self._unfinished: set[Future[PackedRun] | Future[PackedBlock]] = set()
+        self.tar_bytes = 0
+
+    @property
+    def commit(self) -> str | None:
+        """The commit id of the global header, once it was read."""
+        return self._reader.commit
+
+    async def run(
+        self, tar: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
+    ) -> None:
+        """Read to the end. What goes wrong is sent behind the jobs, to be raised in its turn."""
+        async with jobs:
+            try:
+                await self._read(tar, jobs)
+            except Exception as error:  # noqa: BLE001 - raised by whoever reads the zip stream
+                await jobs.send(error)
+
+    async def result(self, packed: Future[_Packed]) -> _Packed:
+        """Wait for a thread's work, and raise what it raised."""
+        result = await asyncio.wrap_future(packed)
+        self._unfinished.discard(packed)
+        return result
+
+    async def settle(self) -> None:
+        """Let go of all work that was not waited for: after this no thread works for the stream."""
+        running = [asyncio.wrap_future(packed) for packed in self._unfinished if not packed.cancel()]
+        if running:
+            with anyio.CancelScope(shield=True):  # one piece of work is a matter of milliseconds
+                await asyncio.wait(running)
+
+    async def _read(
+        self, tar: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
+    ) -> None:
+        chunks = _join_and_cut(tar)
+        paid_bytes = 0  # taken from the account and not spent
+        while True:
+            missing_bytes = 2 * LONGEST_CHUNK_BYTES - paid_bytes
+            await self._charges.take(missing_bytes)
+            paid_bytes += missing_bytes
+            chunk = await anext(chunks, b"")
+            if not chunk:
+                break
+            self.tar_bytes += len(chunk)
+            fed_bytes = self._reader.held_bytes + len(chunk)
+            for piece in self._reader.feed(chunk):
+                job = self._submit(piece)
+                fed_bytes -= piece.nbytes
+                await jobs.send(job)
+            padding_bytes = fed_bytes - self._reader.held_bytes
+            paid_bytes -= 2 * (len(chunk) - padding_bytes)
+        self._reader.finish()
+        self._charges.give_back(paid_bytes)
+
+    def _submit(self, piece: Piece) -> Job:
+        charged_bytes = 2 * piece.nbytes
+        if isinstance(piece, LargeMember):
+            return LargeJob(piece, charged_bytes)
+        if isinstance(piece, Block):
+            block = self._executor.submit(pack_block, piece, self._level)
+            self._unfinished.add(block)
+            return BlockJob(block, len(piece.data), piece.last, charged_bytes)
+        run = self._executor.submit(pack_run, piece, self._level)
+        self._unfinished.add(run)
+        return RunJob(run, charged_bytes)
+
+
+async def _join_and_cut(tar: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Chunks of `_WORTH_BYTES` at least, except the last, and of `LONGEST_CHUNK_BYTES` at most."""
+    held: list[bytes] = []
+    held_bytes = 0
+    async for data in tar:
+        for begin in range(0, len(data), _CHUNK_BYTES):
+            held.append(data[begin : begin + _CHUNK_BYTES])
+            held_bytes += len(held[-1])
+            if held_bytes >= _WORTH_BYTES:
+                yield b"".join(held)
+                held.clear()
+                held_bytes = 0
+    if held:
+        yield b"".join(held)

@@ -1,0 +1,247 @@
+"""The engine: a tar stream becomes a zip stream, compressed on every core, written in order (I8).
+
+One task reads the tar stream and hands its pieces to the threads (`intake.py`); whoever iterates
+over the `ZipStream` gets what became of them, in the order of the stream. Between the two is a
+queue of pieces in work, bounded by its length and by the account's bytes (I6).
+"""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from asyncbuild.archive.deflate import crc32_combine, largest_deflated
+from asyncbuild.archive.directory import READ_BYTES, DirectorySpool
+from asyncbuild.archive.intake import (
+    BLOCK_BYTES,
+    LONGEST_CHUNK_BYTES,
+    WHOLE_BYTES,
+    BlockJob,
+    Charges,
+    Intake,
+    Job,
+    LargeJob,
+    RunJob,
+)
+from asyncbuild.archive.tar import LargeMember
+from asyncbuild.archive.zip import Entry, StreamedEntry, dos_time, pack_directory, pack_end
+from asyncbuild.config import ArchiveSettings
+from asyncbuild.model import Account
+
+_DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must follow its contents
+
+# What an account must have reserved for the engine, beyond what the consumer collects before it
+# gives anything back: a file that is not whole yet and a chunk to go on with, each charged twice,
+# and a piece of the directory.
+WORKING_BYTES: Final = 2 * (WHOLE_BYTES + LONGEST_CHUNK_BYTES) + 2 * READ_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class ZipStatistics:
+    """What went in and came out so far; final when the stream has ended.
+
+    `directory_bytes` is the length of the central directory with the records that end it, which
+    are the archive's last bytes. `commit` is what the tar stream says it was made of.
+    """
+
+    entries: int
+    tar_bytes: int
+    zip_bytes: int
+    directory_bytes: int
+    commit: str | None
+
+
+@asynccontextmanager
+async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
+    """Own the threads that compress, one engine for all archives of the process."""
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="deflate")
+    try:
+        yield Engine(executor, threads=threads, level=settings.level)
+    finally:
+        executor.shutdown(cancel_futures=True)  # every stream is closed: the threads are idle
+
+
+class Engine:
+    """Makes zip streams of tar streams; `open_engine` makes it."""
+
+    def __init__(self, executor: ThreadPoolExecutor, *, threads: int, level: int) -> None:
+        self._executor = executor
+        self._threads = threads
+        self._level = level
+
+    @asynccontextmanager
+    async def open_zip(
+        self,
+        tar: AsyncIterator[bytes],
+        *,
+        account: Account,
+        blob_ids: Mapping[bytes, bytes] | None = None,
+    ) -> AsyncIterator["ZipStream"]:
+        """Read `tar`, in chunks of any size, for as long as the stream is open.
+
+        Args:
+            tar: What `git archive --format=tar` writes.
+            account: Has `WORKING_BYTES` reserved, and what its consumer collects besides.
+            blob_ids: Raw object ids by path, to be kept in the directory.
+
+        On exit no thread works for it any more, and what was not yielded is given back.
+        """
+        charges = Charges(account)
+        intake = Intake(charges, self._executor, self._level)
+        sender, receiver = anyio.create_memory_object_stream[Job | Exception](2 * self._threads)
+        failure: Exception | None = None
+        try:
+            async with (
+                DirectorySpool() as directory,
+                receiver,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(intake.run, tar, sender)
+                try:
+                    yield ZipStream(intake, receiver, charges, directory, blob_ids)
+                except Exception as error:  # noqa: BLE001 - a task group would wrap it
+                    failure = error
+                tasks.cancel_scope.cancel()
+        finally:
+            await intake.settle()
+            charges.close()
+        if failure is not None:
+            raise failure
+
+
+class ZipStream:
+    """Chunks of a zip file, to be iterated over once.
+
+    The bytes of each chunk have been taken from the account; the consumer gives them back.
+
+    Raises, while iterated over:
+        BrokenTar: The tar stream is damaged or cut.
+        Reject: It holds something that a zip file cannot.
+        Retry: No room for a temporary file.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        jobs: MemoryObjectReceiveStream[Job | Exception],
+        charges: Charges,
+        directory: DirectorySpool,
+        blob_ids: Mapping[bytes, bytes] | None,
+    ) -> None:
+        self._intake = intake
+        self._jobs = jobs
+        self._charges = charges
+        self._directory = directory
+        self._blob_ids = blob_ids
+        self._entries = 0
+        self._zip_bytes = 0
+        self._directory_bytes = 0
+        self._large: _LargeEntry | None = None
+        self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor given back
+        self._chunks = self._write()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    def statistics(self) -> ZipStatistics:
+        """What went in and came out so far."""
+        return ZipStatistics(
+            entries=self._entries,
+            tar_bytes=self._intake.tar_bytes,
+            zip_bytes=self._zip_bytes,
+            directory_bytes=self._directory_bytes,
+            commit=self._intake.commit,
+        )
+
+    async def _write(self) -> AsyncIterator[bytes]:
+        async for job in self._jobs:
+            if isinstance(job, Exception):
+                raise job
+            data = await self._finish(job)
+            self._settle(job.charged_bytes, len(data))
+            if data:
+                yield data
+        begin = self._zip_bytes
+        async for packed in self._directory.read():
+            await self._charges.take(len(packed))
+            self._settle(len(packed), len(packed))
+            yield packed
+        end = pack_end(entries=self._entries, offset=begin, nbytes=self._directory.nbytes)
+        await self._charges.take(len(end))
+        self._settle(len(end), len(end))
+        self._directory_bytes = self._zip_bytes - begin
+        yield end
+
+    def _settle(self, charged_bytes: int, yielded_bytes: int) -> None:
+        """Pass on what is about to be yielded, and give back what is left of the charge."""
+        self._zip_bytes += yielded_bytes
+        self._charges.pass_on(yielded_bytes)
+        kept_bytes = _DESCRIPTOR_BYTES if self._large else 0
+        left_bytes = self._unspent_bytes + charged_bytes - yielded_bytes
+        self._charges.give_back(left_bytes - kept_bytes)
+        self._unspent_bytes = kept_bytes
+
+    async def _finish(self, job: Job) -> bytes:
+        """The bytes that a job becomes, once it is done."""
+        if isinstance(job, RunJob):
+            run = await self._intake.result(job.packed)
+            await self._record(run.entries)
+            return run.data
+        if isinstance(job, LargeJob):
+            self._large = _LargeEntry(job.member, self._zip_bytes)
+            return self._large.head
+        return await self._finish_block(job)
+
+    async def _finish_block(self, job: BlockJob) -> bytes:
+        block = await self._intake.result(job.packed)
+        large = self._large
+        if large is None:
+            raise AssertionError("a block without its member")
+        large.add(block.data, block.crc, job.size)
+        if not job.last:
+            return block.data
+        entry, descriptor = large.finish()
+        self._large = None
+        await self._record([entry], base=0)
+        return block.data + descriptor
+
+    async def _record(self, entries: list[Entry], base: int | None = None) -> None:
+        base = self._zip_bytes if base is None else base
+        self._entries += len(entries)
+        await self._directory.append(pack_directory(entries, base, self._blob_ids))
+
+
+class _LargeEntry:
+    """A large member on its way: what its blocks add up to."""
+
+    def __init__(self, member: LargeMember, offset: int) -> None:
+        self._offset = offset
+        self._crc = 0
+        self._compressed_size = 0
+        self._streamed = StreamedEntry(
+            member.name,
+            mode=member.mode,
+            dos_time=dos_time(member.mtime),
+            size=member.size,
+            largest_compressed_size=largest_deflated(member.size, BLOCK_BYTES),
+        )
+        self.head = self._streamed.pack_local()
+
+    def add(self, packed: bytes, crc: int, size: int) -> None:
+        """One block more: its deflated bytes, and CRC and size of what it was."""
+        self._crc = crc32_combine(self._crc, crc, size)
+        self._compressed_size += len(packed)
+
+    def finish(self) -> tuple[Entry, bytes]:
+        """The entry for the directory, and the data descriptor."""
+        entry, descriptor = self._streamed.finish(self._crc, self._compressed_size)
+        return entry._replace(offset=self._offset), descriptor
