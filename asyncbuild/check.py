@@ -21,8 +21,8 @@ from asyncbuild.aws import Aws, error_code, errors_of
 from asyncbuild.config import Settings
 from asyncbuild.errors import StageError
 from asyncbuild.model import Action
+from asyncbuild.pipeline import rules_of
 from asyncbuild.queue.sqs import Queue, QueueFacts
-from asyncbuild.service import rules_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

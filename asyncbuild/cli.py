@@ -77,10 +77,11 @@ def archive(repository: str, commit: str, output: str, path: Path | None, *, qui
 @click.option("--keep", is_flag=True, help="Stay up afterwards, until Ctrl-C.")
 def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: bool) -> None:
     """Show pushes turn into builds, with servers of its own on this machine."""
+    from asyncbuild import service  # noqa: PLC0415 - as below
     from asyncbuild.local.demo import DemoOptions, run  # noqa: PLC0415 - as below
 
     options = DemoOptions(repositories=repositories, pushes=pushes, as_json=as_json, keep=keep)
-    _exit(_run(run, options))
+    _exit(_run(run, options, service.run))
 
 
 def _serve(path: Path | None, *, drain: bool) -> None:

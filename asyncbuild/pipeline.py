@@ -14,10 +14,12 @@ from datetime import timedelta
 
 import anyio
 
-from asyncbuild.archive.writer import Engine
+from asyncbuild.archive.writer import WORKING_BYTES, Engine
+from asyncbuild.budget import MemoryBudget
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.request import token_of, variables_of
+from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Reject, StageError, Unreachable
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.snapshot import Snapshot
@@ -38,6 +40,8 @@ from asyncbuild.model import (
 from asyncbuild.push import parse
 from asyncbuild.rules import Rule, route
 from asyncbuild.storage.s3 import Store
+
+FORMAT_VERSION = 1  # of the zip's bytes: part of an archive's fingerprint
 
 _CLEAN_UP_SECONDS = 5
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -73,29 +77,47 @@ class Ready:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+def rules_of(settings: Settings) -> tuple[Rule, ...]:
+    """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
+    return tuple(
+        Rule(
+            name=rule.name or f"rules[{number}]",
+            repository=rule.repository,
+            ref=rule.ref,
+            action=rule.action,
+            projects=rule.project or (settings.builds.project,),
+            key=rule.key or settings.storage.key,
+            variables=rule.variables,
+        )
+        for number, rule in enumerate(settings.rules)
+    )
+
+
 class Pipeline:
     """The stages, in the order of a push's way through them."""
 
-    def __init__(  # noqa: PLR0913 - one for each stage
+    def __init__(
         self,
         *,
-        rules: Sequence[Rule],
         mirrors: Mirrors,
         engine: Engine,
+        budget: MemoryBudget,
         store: Store,
         builder: CodeBuild,
         ledger: Ledger,
-        max_attempts: int = 2,
-        skip_stale: bool = True,
+        settings: Settings,
     ) -> None:
-        self._rules = rules
+        self._rules = rules_of(settings)
         self._mirrors = mirrors
         self._engine = engine
+        self._budget = budget
         self._store = store
         self._builder = builder
         self._ledger = ledger
-        self._max_attempts = max_attempts
-        self._skip_stale = skip_stale
+        self._max_attempts = settings.lanes.max_attempts
+        self._skip_stale = settings.lanes.stale == "skip"
+        self._reserved_bytes = WORKING_BYTES + settings.storage.part_bytes
+        self._format = f"{FORMAT_VERSION}.{settings.archive.level}"
 
     def read(self, message: Message) -> Work:
         """Message → work; what cannot be understood is kept as the reason why."""
@@ -213,7 +235,7 @@ class Pipeline:
         """`git archive` → zip → S3, as one stream: nothing waits for a whole anything."""
         with stage("push.upload", key=key) as log:
             async with (
-                self._engine.open_account() as account,
+                self._budget.open_account(self._reserved_bytes) as account,
                 snapshot.open_archive() as tar,
                 self._engine.open_zip(tar, account=account) as chunks,
             ):
@@ -232,7 +254,7 @@ class Pipeline:
 
     def _print(self, push: Push) -> str:
         """Equal for archives that hold the same entries in the same form."""
-        text = f"{push.commit}\n{self._engine.format}"
+        text = f"{push.commit}\n{self._format}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @asynccontextmanager

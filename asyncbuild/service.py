@@ -13,38 +13,23 @@ import anyio
 
 from asyncbuild.archive.writer import open_engine
 from asyncbuild.aws import AccountCredentials, Aws
+from asyncbuild.budget import MemoryBudget
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError, Fatal
+from asyncbuild.git.credentials import AwsCredentials
 from asyncbuild.git.mirror import open_mirrors
-from asyncbuild.git.remotes import Remotes
+from asyncbuild.git.remotes import CredentialSource, Remotes
 from asyncbuild.logs import logger
 from asyncbuild.pipeline import Pipeline
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
-from asyncbuild.rules import Rule
 from asyncbuild.storage.s3 import Store
 
 # Of the grace: what expiring, and then cancelling, may take before the process is killed.
 _EXPIRE_BEFORE_END = 1 / 4
 _EXPIRE_AT_MOST_SECONDS = 20.0
-
-
-def rules_of(settings: Settings) -> tuple[Rule, ...]:
-    """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
-    return tuple(
-        Rule(
-            name=rule.name or f"rules[{number}]",
-            repository=rule.repository,
-            ref=rule.ref,
-            action=rule.action,
-            projects=rule.project or (settings.builds.project,),
-            key=rule.key or settings.storage.key,
-            variables=rule.variables,
-        )
-        for number, rule in enumerate(settings.rules)
-    )
 
 
 @asynccontextmanager
@@ -65,18 +50,17 @@ async def open_consumer(settings: Settings) -> AsyncIterator[Consumer]:
         s3 = await enter(aws.open_s3(pool=uploads))
         codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
         engine = await enter(open_engine(settings.archive))
-        remotes = Remotes(settings.git, AccountCredentials(aws, settings).get)
+        remotes = Remotes(settings.git, _credentials(AccountCredentials(aws, settings)))
         mirrors = await enter(open_mirrors(settings.git, remotes))
         store = Store(s3, settings.storage)
         pipeline = Pipeline(
-            rules=rules_of(settings),
             mirrors=mirrors,
             engine=engine,
+            budget=MemoryBudget(settings.archive.memory_budget_bytes),
             store=store,
             builder=CodeBuild(codebuild, settings.builds),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
-            max_attempts=settings.lanes.max_attempts,
-            skip_stale=settings.lanes.stale == "skip",
+            settings=settings,
         )
         queue = Queue(
             polls=pollers,
@@ -177,6 +161,14 @@ def _require(settings: Settings) -> None:
     ]
     if missing:
         raise ConfigError("\n  ".join(["the configuration is not whole:", *missing]))
+
+
+def _credentials(accounts: AccountCredentials) -> CredentialSource:
+    async def get(account: str, region: str) -> AwsCredentials:
+        found = await accounts.get(account, region)
+        return AwsCredentials(found.access_key, found.secret_key, found.token)
+
+    return get
 
 
 async def _check(queue: Queue, settings: Settings) -> None:

@@ -92,12 +92,12 @@ class Consumer:
         """
         facts = await self._queue.facts()
         self._batch = one_by_one(self._settings, self._lane_settings, facts)
-        async with open_consumers(self._count) as self._consumers:
-            async with anyio.create_task_group() as lanes:
-                async with anyio.create_task_group() as polls:
-                    for _ in range(1 if drain else self._settings.polls):
-                        polls.start_soon(self._poll, self._consumers, lanes, drain)
-                logger().info("consumer.stopped-receiving", lanes=len(self._lanes))
+        async with open_consumers(self._count) as consumers, anyio.create_task_group() as lanes:
+            self._consumers = consumers
+            async with anyio.create_task_group() as polls:
+                for _ in range(1 if drain else self._settings.polls):
+                    polls.start_soon(self._poll, consumers, lanes, drain)
+            logger().info("consumer.stopped-receiving", lanes=len(self._lanes))
         if self._fatal is not None:
             raise self._fatal
 

@@ -7,8 +7,10 @@ in the lane's own task group.
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import anyio
+from anyio.abc import TaskGroup
 
 from asyncbuild.errors import Fatal, LeaseLost, StageError
 from asyncbuild.logs import logger
@@ -26,7 +28,7 @@ _RELEASE_SECONDS = 10
 class LaneRunner:
     """One delivery of one group, from receive to the last delete or release."""
 
-    def __init__(  # noqa: PLR0913 - what a lane needs, each by its own name
+    def __init__(
         self,
         messages: Sequence[Message],
         *,
@@ -72,10 +74,10 @@ class LaneRunner:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease)
                 for command in self._lane.open():
-                    await self._carry_out(command, tasks.start_soon)
+                    await self._carry_out(command, tasks)
                 while not self._lane.closed:
                     for command in self._lane.feed(await self._events.receive()):
-                        await self._carry_out(command, tasks.start_soon)
+                        await self._carry_out(command, tasks)
                 tasks.cancel_scope.cancel()
         finally:
             if not self._lane.closed:
@@ -102,21 +104,32 @@ class LaneRunner:
         if not self._lane.closed:
             self._events_in.send_nowait(event)
 
-    async def _carry_out(self, command: p.Command, start_soon: Callable[..., None]) -> None:
+    async def _carry_out(self, command: p.Command, tasks: TaskGroup) -> None:
+        call: Callable[[], Awaitable[None]]
         match command:
             case p.Prepare(sequence, suspect):
                 self._submit(sequence, suspect=suspect)
             case p.Cancel(sequence):
                 self._cancel(sequence)
             case p.Wait(sequence, seconds):
-                start_soon(self._wait, sequence, seconds)
+                tasks.start_soon(self._wait, sequence, seconds)
             case p.Release(sequences):
                 await self._lease.stop()
                 await self._release(sequences)
             case p.Close():
                 await self._lease.stop()
-            case _:
-                start_soon(self._last_step, command)
+            case p.Start(sequence, covers):
+                call = partial(self._start, sequence, covers)
+                tasks.start_soon(self._step, sequence, call, p.Started)
+            case p.Supersede(sequence, by):
+                call = partial(self._supersede, sequence, by)
+                tasks.start_soon(self._step, sequence, call, p.Started)
+            case p.Delete(sequence):
+                call = partial(self._delete, sequence)
+                tasks.start_soon(self._step, sequence, call, p.Settled)
+            case p.DeadLetter(sequence, attempts):
+                call = partial(self._bury, sequence, attempts)
+                tasks.start_soon(self._step, sequence, call, p.Settled)
 
     def _submit(self, sequence: int, *, suspect: bool) -> None:
         async def prepare() -> None:
@@ -125,29 +138,15 @@ class LaneRunner:
             )
 
         async def run() -> None:
-            await self._report(sequence, prepare, p.Prepared(sequence))
-
-        async def tell_if_cancelled() -> None:
             try:
-                await run()
+                await self._report(sequence, prepare, p.Prepared(sequence))
             except anyio.get_cancelled_exc_class():
                 self._tell(p.Dropped(sequence))
                 raise
 
-        job = Job(self, tell_if_cancelled)
+        job = Job(self, run)
         self._jobs[sequence] = job
         self._consumers.submit(job)
-
-    async def _last_step(self, command: p.Command) -> None:
-        match command:
-            case p.Start(sequence, covers):
-                await self._step(sequence, lambda: self._start(sequence, covers), p.Started)
-            case p.Supersede(sequence, by):
-                await self._step(sequence, lambda: self._supersede(sequence, by), p.Started)
-            case p.Delete(sequence):
-                await self._step(sequence, lambda: self._delete(sequence), p.Settled)
-            case p.DeadLetter(sequence, attempts):
-                await self._step(sequence, lambda: self._bury(sequence, attempts), p.Settled)
 
     async def _step(
         self,
