@@ -280,7 +280,9 @@ def _explain(item: Any, document: Mapping[str, Any]) -> str:  # noqa: ANN401 - p
     text = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"{name}: {text.lower()}"
-    return f"{name} = {item['input']!r}: {text[:1].lower()}{text[1:]}{_source(place, document)}"
+    if text.startswith("Input "):  # pydantic's own sentences; ours begin as they are meant to
+        text = text[:1].lower() + text[1:]
+    return f"{name} = {item['input']!r}: {text}{_source(place, document)}"
 
 
 def _source(place: tuple[int | str, ...], document: Mapping[str, Any]) -> str:

@@ -166,7 +166,7 @@ def _require(settings: Settings) -> None:
 def _credentials(accounts: AccountCredentials) -> CredentialSource:
     async def get(account: str, region: str) -> AwsCredentials:
         found = await accounts.get(account, region)
-        return AwsCredentials(found.access_key, found.secret_key, found.token)
+        return AwsCredentials(found.access_key or "", found.secret_key or "", found.token)
 
     return get
 

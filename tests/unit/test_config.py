@@ -1,0 +1,120 @@
+"""Settings: the example file is the truth, and every fault is told at once."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from asyncbuild.config import Settings, load, setting_names
+from asyncbuild.errors import ConfigError
+
+_EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+
+
+def test_the_example_is_the_default() -> None:
+    """Every value in the example is the default of its setting."""
+    assert load(_EXAMPLE) == Settings()
+
+
+def test_the_example_names_every_setting() -> None:
+    """Set or commented out, each setting stands in its section."""
+    section = ""
+    named = set()
+    for line in _EXAMPLE.read_text().splitlines():
+        header = re.match(r"(?:# )?\[\[?(\w+)\]\]?", line)
+        setting = re.match(r"(?:# )?(\w+) = ", line)
+        if header:
+            section = header[1] + "."
+        elif setting:
+            named.add(section + setting[1])
+    assert set(setting_names()) <= named
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    """Unknown names with the nearest known one, bad values with the value, bad templates."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        consumer = 3
+        shutdown_grace_seconds = -1
+        [queue]
+        uri = "x"
+        batch = 11
+        [storage]
+        key = "{repo}.zip"
+        [[rules]]
+        repository = "!a"
+        action = "bild"
+        [[rules]]
+        action = "build"
+        variables = { CODEBUILD_X = "1" }
+        """
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    text = caught.value.reason
+    for expected in (
+        "consumer: no such setting; did you mean consumers?",
+        "shutdown_grace_seconds = -1: input should be greater than 0",
+        "queue.uri: no such setting; did you mean queue.url?",
+        "queue.batch = 11: input should be less than or equal to 10",
+        "storage.key = '{repo}.zip': {repo} is not a field of a push",
+        "rules[0].repository = '!a': names nothing to include",
+        "rules[0].action = 'bild'",
+        "CODEBUILD_X: CodeBuild keeps names",
+    ):
+        assert expected in text
+    assert str(path) in text
+
+
+def test_the_environment_overrides_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable comes before the file; lists of tables are JSON."""
+    path = tmp_path / "config.toml"
+    path.write_text('consumers = 3\n[queue]\nurl = "from-file"\nbatch = 5\n')
+    monkeypatch.setenv("ASYNCBUILD_QUEUE__URL", "from-environment")
+    monkeypatch.setenv("ASYNCBUILD_RULES", '[{"action": "ignore"}]')
+    settings = load(path)
+    assert (settings.consumers, settings.queue.batch) == (3, 5)
+    assert settings.queue.url == "from-environment"
+    assert [rule.action for rule in settings.rules] == ["ignore"]
+
+
+def test_a_variable_that_is_no_setting_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typo in a variable is told like one in the file."""
+    monkeypatch.setenv("ASYNCBUILD_QUEUE__ULR", "x")
+    with pytest.raises(ConfigError, match="did you mean ASYNCBUILD_QUEUE__URL"):
+        load(None)
+
+
+def test_a_bad_value_in_a_variable_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody looks for it in the file."""
+    monkeypatch.setenv("ASYNCBUILD_QUEUE__BATCH", "many")
+    with pytest.raises(ConfigError, match="ASYNCBUILD_QUEUE__BATCH"):
+        load(None)
+
+
+@pytest.mark.parametrize("text", ["consumers = ", "\xff"])
+def test_a_file_that_is_no_toml(tmp_path: Path, text: str) -> None:
+    """One message with the file's name."""
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=re.escape(str(path))):
+        load(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """The remedy names the example."""
+    with pytest.raises(ConfigError, match="does not exist"):
+        load(tmp_path / "none.toml")
+
+
+def test_settings_do_not_change() -> None:
+    """One frozen value is passed down."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().consumers = 3  # type: ignore[misc] # that is the point
+
+    names = {name for table in tomllib.loads(_EXAMPLE.read_text()) for name in (table,)}
+    assert names <= set(Settings.model_fields)
