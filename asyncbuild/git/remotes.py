@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from asyncbuild.aws import dns_suffix
+from asyncbuild.aws import AccountCredentials, dns_suffix
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import ConfigError, NoPermission, Reject, Retry
 from asyncbuild.git.credentials import AwsCredentials, codecommit_login
@@ -68,6 +68,16 @@ def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
         variables[f"GIT_CONFIG_KEY_{number}"] = key
         variables[f"GIT_CONFIG_VALUE_{number}"] = value
     return variables
+
+
+def signing(accounts: AccountCredentials) -> CredentialSource:
+    """AWS credentials by account as what signs a login."""
+
+    async def get(account: str, region: str) -> AwsCredentials:
+        found = await accounts.get(account, region)
+        return AwsCredentials(found.access_key or "", found.secret_key or "", found.token)
+
+    return get
 
 
 class Remotes:

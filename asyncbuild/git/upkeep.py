@@ -58,8 +58,10 @@ class Upkeep:
         except GitFailed as error:
             _log.warning(error.reason, action="repack.failed")
         size_bytes = await to_thread.run_sync(place.size_bytes)
-        async with aiofiles.open(place.stamp, "wb") as stamp:
-            await stamp.write(orjson.dumps({"size_bytes": size_bytes}))
+        # Shielded: a cancellation while the file is being opened in a thread would leave it open.
+        with anyio.CancelScope(shield=True):
+            async with aiofiles.open(place.stamp, "wb") as stamp:
+                await stamp.write(orjson.dumps({"size_bytes": size_bytes}))
 
     async def _repack(self, place: Place, lock: int) -> None:
         """Join the small packs, geometrically: each object is copied a logarithmic number of times.

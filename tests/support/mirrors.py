@@ -1,0 +1,96 @@
+"""A mirror cache in front of a git server, as the service has it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from support.git_http import GitServer, open_git_server
+from support.repositories import SourceRepository
+
+from asyncbuild.config import GitSettings
+from asyncbuild.git.credentials import AwsCredentials
+from asyncbuild.git.mirror import Mirrors, open_mirrors
+from asyncbuild.git.remotes import CredentialSource, Remotes
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.model import Repository
+
+ACCOUNT = "123456789012"
+REGION = "eu-west-1"
+KEY, SECRET, TOKEN = "AKIAEXAMPLE", "s3cr3t/Example+Key", "t0ken/Example=="
+MAIN = "refs/heads/main"
+
+
+def repository(name: str = "web", account: str = ACCOUNT) -> Repository:
+    """A repository of the test region."""
+    return Repository(account, REGION, name)
+
+
+def fixed(credentials: AwsCredentials) -> CredentialSource:
+    """Always the same credentials."""
+
+    async def get(account: str, region: str) -> AwsCredentials:
+        return credentials
+
+    return get
+
+
+@dataclass
+class Site:
+    """A git server with one repository, and where mirrors of it go."""
+
+    directory: Path
+    server: GitServer
+    source: SourceRepository
+
+    @property
+    def cache(self) -> Path:
+        """`git.cache_directory`."""
+        return self.directory / "cache"
+
+    @property
+    def mirror(self) -> Path:
+        """The bare mirror of the repository `web`."""
+        return self.cache / "mirrors" / ACCOUNT / REGION / "web" / "repository.git"
+
+    def settings(self, **changes: Any) -> GitSettings:  # noqa: ANN401 - any setting
+        """`[git]` for this site."""
+        values: dict[str, Any] = {
+            "remote": self.server.template,
+            "credentials": "codecommit",
+            "cache_directory": self.cache,
+            "silence_timeout_seconds": 10,
+            "timeout_seconds": 60,
+        }
+        return GitSettings(**(values | changes))
+
+    @asynccontextmanager
+    async def open_mirrors(
+        self,
+        *,
+        credentials: CredentialSource | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        **changes: Any,  # noqa: ANN401 - any setting
+    ) -> AsyncIterator[Mirrors]:
+        """The cache, opened."""
+        settings = self.settings(**changes)
+        source = credentials or fixed(AwsCredentials(KEY, SECRET, TOKEN))
+        async with open_mirrors(settings, Remotes(settings, source, now=now)) as mirrors:
+            yield mirrors
+
+
+@asynccontextmanager
+async def open_site(directory: Path) -> AsyncIterator[Site]:
+    """A server with an empty repository `web`, which one key may pull."""
+    source = SourceRepository(directory / "remote" / "web")
+    keys = {KEY: (SECRET, TOKEN)}
+    async with open_git_server(directory / "remote", region=REGION, keys=keys) as server:
+        yield Site(directory, server, source)
+
+
+async def read_archive(snapshot: Snapshot, *paths: bytes) -> bytes:
+    """The whole tar."""
+    async with snapshot.open_archive(paths=paths) as chunks:
+        return b"".join([chunk async for chunk in chunks])
