@@ -18,9 +18,8 @@ from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError, Fatal
-from asyncbuild.git.credentials import AwsCredentials
 from asyncbuild.git.mirror import open_mirrors
-from asyncbuild.git.remotes import CredentialSource, Remotes
+from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.logs import logger
 from asyncbuild.pipeline import Pipeline
 from asyncbuild.queue.consumer import Consumer
@@ -50,7 +49,7 @@ async def open_consumer(settings: Settings) -> AsyncIterator[Consumer]:
         s3 = await enter(aws.open_s3(pool=uploads))
         codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
         engine = await enter(open_engine(settings.archive))
-        remotes = Remotes(settings.git, _credentials(AccountCredentials(aws, settings)))
+        remotes = Remotes(settings.git, signing(AccountCredentials(aws, settings)))
         mirrors = await enter(open_mirrors(settings.git, remotes))
         store = Store(s3, settings.storage)
         pipeline = Pipeline(
@@ -161,14 +160,6 @@ def _require(settings: Settings) -> None:
     ]
     if missing:
         raise ConfigError("\n  ".join(["the configuration is not whole:", *missing]))
-
-
-def _credentials(accounts: AccountCredentials) -> CredentialSource:
-    async def get(account: str, region: str) -> AwsCredentials:
-        found = await accounts.get(account, region)
-        return AwsCredentials(found.access_key or "", found.secret_key or "", found.token)
-
-    return get
 
 
 async def _check(queue: Queue, settings: Settings) -> None:

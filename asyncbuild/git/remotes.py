@@ -5,6 +5,7 @@ GIT_CONFIG_COUNT): never in an argument, a URL, a file or a message (I10).
 """
 
 import base64
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,11 +37,16 @@ _SCHEMES = frozenset({"file", "http", "https", "ssh"})
 class Remote:
     """Where one repository is fetched from.
 
-    `url` holds no secret. `login` makes the header of one call, or is None for anonymous access.
+    Attributes:
+        url: What git is given; it holds no secret.
+        name: The same, for people.
+        patience_seconds: How long the server may be silent.
+        login: Makes the header of one call; None for anonymous access.
     """
 
     url: str
     name: str
+    patience_seconds: float = 120
     login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
 
     async def environment(self) -> dict[str, str]:
@@ -49,16 +55,14 @@ class Remote:
         Raises:
             Retry: there are no credentials for the repository's account at the moment.
         """
-        if self.login is None:
-            return {}
-        parts = urlsplit(self.url)
-        # followRedirects: a redirect would carry the header to wherever it points.
-        return config_environment(
-            {
-                f"http.{parts.scheme}://{parts.netloc}/.extraHeader": await self.login(),
-                "http.followRedirects": "false",
-            }
-        )
+        # We end a silent git ourselves. This is for one that outlived us and holds its lock still.
+        patience = math.ceil(self.patience_seconds * 1.5)
+        settings = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": str(patience)}
+        if self.login is not None:
+            parts = urlsplit(self.url)
+            settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = await self.login()
+            settings["http.followRedirects"] = "false"  # it would carry the header along
+        return config_environment(settings)
 
 
 def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -98,6 +102,7 @@ class Remotes:
     ) -> None:
         self._template = _checked_template(settings.remote)
         self._signing = settings.credentials
+        self._patience_seconds = settings.silence_timeout_seconds
         self._credentials = credentials
         self._now = now
 
@@ -121,23 +126,29 @@ class Remotes:
     def remote_of_url(self, url: str, *, account: str = "", region: str | None = None) -> Remote:
         """The remote of any URL or path; `account` is empty for the service's own."""
         parts = urlsplit(url)
-        if not parts.scheme:
+        if not parts.scheme and ":" not in url.split("/", 1)[0]:
             return Remote(str(Path(url).absolute()), url)
         if parts.scheme not in _SCHEMES:
             raise Reject(
-                f"URL scheme {parts.scheme!a} is not supported", remedy="use https, ssh or file"
+                f"remote {url!a} is neither a path nor a URL of a known kind",
+                remedy="use https://, ssh:// or file://",
             )
         userinfo, _, host = parts.netloc.rpartition("@")
         if parts.scheme == "ssh":
             return Remote(url, url)
         bare = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+        login = self._login(bare, userinfo, account, region)
+        return Remote(bare, bare, self._patience_seconds, login)
+
+    def _login(
+        self, url: str, userinfo: str, account: str, region: str | None
+    ) -> Callable[[], Awaitable[str]] | None:
         if userinfo:
-            return Remote(bare, bare, _fixed_login(userinfo))
-        served = _codecommit_region(parts.hostname or "")
+            return _fixed_login(userinfo)
+        served = _codecommit_region(urlsplit(url).hostname or "")
         if self._signing == "codecommit" or (self._signing == "auto" and served):
-            login = self._codecommit_login(bare, account, region or served or "")
-            return Remote(bare, bare, login)
-        return Remote(bare, bare)
+            return self._codecommit_login(url, account, region or served or "")
+        return None
 
     def _codecommit_login(
         self, url: str, account: str, region: str

@@ -1,0 +1,132 @@
+"""`asyncbuild archive`: the engine alone, from any repository to a file, a pipe or S3.
+
+A file appears whole or not at all, like an object: it is written beside its place and renamed.
+"""
+
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import aiofiles
+import aiofiles.os
+import anyio
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+
+from asyncbuild.archive.writer import WORKING_BYTES, ZipStream, open_engine
+from asyncbuild.aws import AccountCredentials, Aws
+from asyncbuild.budget import MemoryBudget
+from asyncbuild.config import Settings, StorageSettings
+from asyncbuild.errors import Reject, Retry
+from asyncbuild.git.oneoff import open_commit
+from asyncbuild.git.remotes import Remotes, signing
+from asyncbuild.model import Account
+from asyncbuild.storage.s3 import Store
+
+_S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)")
+
+
+async def run(
+    settings: Settings,
+    repository: str,
+    commit: str,
+    output: str,
+    progress: bool,  # noqa: FBT001 - called by position
+) -> None:
+    """Write the tree of `commit` as a zip to `output`: a file, `-`, or `s3://BUCKET/KEY`.
+
+    Raises:
+        Reject: no such repository or commit, or the output is no place.
+        Retry: it could not be read or written this time.
+    """
+    storage = _storage(settings, output)
+    aws = Aws(settings)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        remotes = Remotes(settings.git, signing(AccountCredentials(aws, settings)))
+        snapshot = await enter(
+            open_commit(repository, commit, settings=settings.git, remotes=remotes)
+        )
+        engine = await enter(open_engine(settings.archive))
+        budget = MemoryBudget(settings.archive.memory_budget_bytes)
+        account = await enter(budget.open_account(WORKING_BYTES + storage.part_bytes))
+        tar = await enter(snapshot.open_archive())
+        zipped = await enter(engine.open_zip(tar, account=account))
+        show = stack.enter_context(_progress(f"{repository} {snapshot.commit[:12]}", progress))
+        chunks = _watched(zipped, show)
+        if output.startswith("s3://"):
+            client = await enter(aws.open_s3(pool=storage.parts_in_flight + 2))
+            await Store(client, storage).put_archive(
+                output.removeprefix(f"s3://{storage.bucket}/"),
+                chunks,
+                account=account,
+                guard=lambda: None,
+                metadata={"asyncbuild-commit": snapshot.commit},
+            )
+        elif output == "-":
+            await _write(sys.stdout.fileno(), chunks, account)
+        else:
+            await _write_whole(Path(output), chunks, account)
+
+
+def _storage(settings: Settings, output: str) -> StorageSettings:
+    if not output.startswith("s3://"):
+        return settings.storage
+    named = _S3.fullmatch(output)
+    if named is None:
+        raise Reject(f"{output} names no object", remedy="give s3://BUCKET/KEY")
+    return settings.storage.model_copy(update={"bucket": named["bucket"]})
+
+
+async def _watched(zipped: ZipStream, show: Progress | None) -> AsyncIterator[bytes]:
+    async for chunk in zipped:
+        if show is not None:
+            entries = zipped.statistics().entries
+            show.update(show.task_ids[0], advance=len(chunk), entries=f"{entries:,} entries")
+        yield chunk
+
+
+async def _write_whole(path: Path, chunks: AsyncIterator[bytes], account: Account) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            await _write(beside, chunks, account)
+            await aiofiles.os.replace(beside, path)
+        except OSError as error:
+            raise Retry(
+                f"{path} cannot be written: {error.strerror}", remedy="name another place"
+            ) from error
+    finally:
+        with anyio.CancelScope(shield=True):
+            if await aiofiles.os.path.exists(beside):
+                await aiofiles.os.remove(beside)
+
+
+async def _write(where: Path | int, chunks: AsyncIterator[bytes], account: Account) -> None:
+    async with aiofiles.open(where, "wb", buffering=0, closefd=not isinstance(where, int)) as file:
+        async for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:  # a pipe takes what fits
+                rest = rest[await file.write(rest) :]
+            account.give_back(len(chunk))
+
+
+@contextmanager
+def _progress(name: str, wanted: bool) -> Iterator[Progress | None]:  # noqa: FBT001 - a switch
+    console = Console(stderr=True)
+    if not wanted or not console.is_terminal:
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("{task.fields[entries]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        progress.add_task(name, total=None, entries="")
+        yield progress
