@@ -1,0 +1,1 @@
+"""Zip bytes → S3 object: whole or not at all (I7)."""

@@ -1,0 +1,272 @@
+"""One archive on its way into the bucket: parts leave while the archive is still being made.
+
+Bytes arrive by `feed` and are cut into parts by `send_parts`, which runs beside it. Nothing here
+limits how much waits to be sent: the archive's account does, as its producer takes from it.
+"""
+
+import base64
+import uuid
+import zlib
+from collections.abc import Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import anyio
+
+from asyncbuild.aws import errors_of
+from asyncbuild.config import StorageSettings
+from asyncbuild.errors import Reject, StageError
+from asyncbuild.model import Account, Guard, StoredArchive
+from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PARTS, Body, Buffer, Piece, part_bytes
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+UPLOAD_KEY: Final = "asyncbuild-upload"  # metadata: which upload an object came from
+_CLEAN_UP_SECONDS = 10.0
+_SILENCE_SECONDS = 1.0
+
+
+class Upload:
+    """Sends one archive; `send_parts` and then `commit`, or else `abort`."""
+
+    def __init__(
+        self,
+        client: "S3Client",
+        settings: StorageSettings,
+        key: str,
+        *,
+        account: Account,
+        metadata: Mapping[str, str],
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._where: dict[str, Any] = {"Bucket": settings.bucket, "Key": key}
+        self._name = f"s3://{settings.bucket}/{key}"
+        self._account = account
+        self._metadata = {**metadata, UPLOAD_KEY: uuid.uuid4().hex}
+        self._buffer = Buffer()
+        self._ended = False
+        self._news = anyio.Event()
+        self._slots = anyio.Semaphore(settings.parts_in_flight)
+        self._in_flight = 0
+        self._held_bytes = 0
+        self._sent_bytes = 0
+        self._upload_id: str | None = None
+        self._parts: list[dict[str, Any]] = []
+
+    def feed(self, chunk: Piece) -> None:
+        """Take over the next bytes of the archive."""
+        self._buffer.append(chunk)
+        self._held_bytes += len(chunk)
+        self._news.set()
+
+    def end(self) -> None:
+        """Say that there are no more."""
+        self._ended = True
+        self._news.set()
+
+    async def send_parts(self) -> None:
+        """Send parts until the end has been said, several at a time.
+
+        An archive that fits into one part is left for `commit`: one request instead of three.
+
+        Raises:
+            StageError: S3 refused, or the archive is larger than 10,000 parts can hold.
+        """
+        async with anyio.create_task_group() as tasks:
+            while (part := await self._next_part()) is not None:
+                number = len(self._parts) + 1
+                if number > MOST_PARTS:
+                    raise Reject(
+                        f"upload to {self._name}: larger than {MOST_PARTS} parts can hold",
+                        remedy="raise storage.part_bytes",
+                    )
+                if self._upload_id is None:
+                    await self._create()
+                self._parts.append({"PartNumber": number})
+                self._in_flight += 1
+                tasks.start_soon(self._send_part, number, part)
+
+    async def commit(self, guard: Guard) -> StoredArchive:
+        """Make the object appear, whole.
+
+        Raises:
+            LeaseLost: by `guard`, right before.
+            StageError: S3 refused.
+        """
+        if self._upload_id is None:
+            answer = await self._put(guard)
+        else:
+            answer = await self._complete(guard)
+        return StoredArchive(
+            bucket=self._where["Bucket"],
+            key=self._where["Key"],
+            size_bytes=self._sent_bytes,
+            etag=answer["ETag"],
+            version_id=answer.get("VersionId"),
+            sent_bytes=self._sent_bytes,
+        )
+
+    async def abort(self) -> StageError | None:
+        """Leave nothing behind (I7): no parts in the bucket, no bytes on the account.
+
+        Its own failure is returned, not raised: it must not hide why the upload ended. The
+        bucket's lifecycle rule for incomplete uploads is there for that.
+        """
+        self._account.give_back(self._held_bytes)
+        self._held_bytes = 0
+        self._buffer = Buffer()
+        if self._upload_id is None:
+            return None
+        try:
+            with (
+                anyio.fail_after(_CLEAN_UP_SECONDS, shield=True),
+                errors_of(f"abort upload to {self._name}"),
+            ):
+                await self._client.abort_multipart_upload(**self._where, UploadId=self._upload_id)
+        except StageError as error:
+            return error
+        return None
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    async def _next_part(self) -> Body | None:
+        """Wait for a free slot, then for enough bytes; None after the last.
+
+        A part that stays too small leaves all the same once nothing has come for a second and the
+        line is idle: its producer may be waiting for the very memory that the part holds. That
+        cannot use up the 10,000 numbers: it would take hours of silence.
+        """
+        await self._slots.acquire()
+        while True:
+            wanted = part_bytes(len(self._parts) + 1, self._settings.part_bytes)
+            if self._buffer.size_bytes >= wanted:
+                return self._buffer.cut(wanted)
+            if self._ended:
+                rest = self._parts and self._buffer.size_bytes
+                return self._buffer.cut(wanted) if rest else None
+            self._news = anyio.Event()
+            with anyio.move_on_after(_SILENCE_SECONDS if self._idles else inf) as silence:
+                await self._news.wait()
+            if silence.cancelled_caught and self._idles:
+                return self._buffer.cut(wanted)
+
+    @property
+    def _idles(self) -> bool:
+        return self._in_flight == 0 and self._buffer.size_bytes >= LEAST_PART_BYTES
+
+    async def _send_part(self, number: int, body: Body) -> None:
+        checksum = await self._checksum(body)
+        with errors_of(f"upload part {number} of {self._name}"):
+            answer = await self._client.upload_part(
+                **self._where,
+                **checksum,
+                UploadId=self._upload_id or "",
+                PartNumber=number,
+                Body=cast("Any", body),  # botocore takes whatever can be read and seeked
+            )
+        self._parts[number - 1].update(ETag=answer["ETag"], **checksum)
+        self._sent(len(body))
+        self._in_flight -= 1
+        self._slots.release()
+        self._news.set()
+
+    def _sent(self, nbytes: int) -> None:
+        self._sent_bytes += nbytes
+        self._held_bytes -= nbytes
+        self._account.give_back(nbytes)
+
+    async def _checksum(self, body: Body) -> dict[str, Any]:
+        if self._settings.checksum == "none":
+            return {}
+        return {"ChecksumCRC32": await anyio.to_thread.run_sync(_crc32, body)}
+
+    # --- the object -------------------------------------------------------------------------------
+
+    def _attributes(self) -> dict[str, Any]:
+        attributes = {"Metadata": self._metadata, "ContentType": "application/zip"}
+        return {**attributes, **encryption(self._settings)}
+
+    async def _create(self) -> None:
+        """Begin the multipart upload.
+
+        A cancelled caller waits for the answer all the same, for a while: without it nobody
+        would know the upload's id, hence nobody could abort it.
+        """
+        checksum: dict[str, Any] = {}
+        if self._settings.checksum == "crc32":
+            checksum = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "COMPOSITE"}
+        shelter = anyio.CancelScope(shield=True)
+        created = anyio.Event()
+
+        async def create() -> None:
+            with shelter, errors_of(f"begin upload to {self._name}"):
+                answer = await self._client.create_multipart_upload(
+                    **self._where, **self._attributes(), **checksum
+                )
+                self._upload_id = answer["UploadId"]
+            created.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(create)
+            try:
+                await created.wait()
+            finally:
+                shelter.deadline = anyio.current_time() + _CLEAN_UP_SECONDS
+
+    async def _put(self, guard: Guard) -> Mapping[str, Any]:
+        body = self._buffer.cut(self._buffer.size_bytes)
+        checksum = await self._checksum(body)
+        guard()
+        with errors_of(f"put {self._name}"):
+            answer = await self._client.put_object(
+                **self._where,
+                **self._attributes(),
+                **checksum,
+                Body=cast("Any", body),  # botocore takes whatever can be read and seeked
+            )
+        self._sent(len(body))
+        return answer
+
+    async def _complete(self, guard: Guard) -> Mapping[str, Any]:
+        guard()
+        try:
+            with errors_of(f"complete {self._name}"):
+                return await self._client.complete_multipart_upload(
+                    **self._where,
+                    UploadId=self._upload_id or "",
+                    MultipartUpload={"Parts": cast("Any", self._parts)},
+                    MpuObjectSize=self._sent_bytes,
+                )
+        except StageError:
+            # The answer may have been lost on its way, and a repeated call is told that there is
+            # no such upload. The object knows which upload it came from.
+            found = await self._head()
+            if found.get("Metadata", {}).get(UPLOAD_KEY) != self._metadata[UPLOAD_KEY]:
+                raise
+            return found
+
+    async def _head(self) -> Mapping[str, Any]:
+        try:
+            with errors_of(f"look for {self._name}"):
+                return await self._client.head_object(**self._where)
+        except StageError:
+            return {}
+
+
+def encryption(settings: StorageSettings) -> dict[str, str]:
+    """The parameters of `storage.encryption`."""
+    if settings.encryption == "bucket-default":
+        return {}
+    if settings.encryption == "aws:kms" and settings.kms_key_id:
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key_id}
+    return {"ServerSideEncryption": settings.encryption}
+
+
+def _crc32(body: Body) -> str:
+    """As S3 wants it: the four bytes, big-endian, in base64."""
+    value = 0
+    for piece in body.pieces:
+        value = zlib.crc32(piece, value)
+    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")

@@ -1,0 +1,128 @@
+"""How bytes become parts: their sizes, and the bytes of each as a body that can be sent again.
+
+Limits (S3 user guide, "Amazon S3 multipart upload limits"): at most 10,000 parts, each of 5 MiB to
+5 GiB; the last one may be smaller.
+"""
+
+import io
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final
+
+MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
+LEAST_PART_BYTES: Final = 5 * MIB
+MOST_PART_BYTES: Final = 5 * GIB
+MOST_PARTS: Final = 10_000
+
+_EVEN_PARTS = 5_000  # as long as this all parts have the size that was set
+_DOUBLING_PARTS = 500  # then it doubles after every so many
+_LEAST_PIECE_BYTES = 64 * 1024
+
+Piece = bytes | memoryview
+
+
+def part_bytes(number: int, first_bytes: int) -> int:
+    """The size that part `number` (from 1) ought to have, where the first has `first_bytes`.
+
+    A part is in memory until it is sent, so growth is late: with the default of 8 MiB all parts
+    are equal up to 39 GiB, and 10,000 parts hold 8 TiB. With the least, 5 MiB, they hold 5 TiB.
+    Beyond that, memory for the parts of 5 GiB has to be granted by setting a larger first size.
+    """
+    doublings = max(0, number - _EVEN_PARTS - 1 + _DOUBLING_PARTS) // _DOUBLING_PARTS
+    return int(min(first_bytes << doublings, MOST_PART_BYTES))
+
+
+class Buffer:
+    """Bytes that came and have not been cut into parts yet. Nothing is copied but small pieces."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self.size_bytes = 0
+
+    def append(self, chunk: Piece) -> None:
+        """Add bytes at the end."""
+        if len(chunk):
+            self._pieces.append(chunk)
+            self.size_bytes += len(chunk)
+
+    def cut(self, nbytes: int) -> "Body":
+        """Take `nbytes` from the front; fewer if there are not so many."""
+        pieces: list[Piece] = []
+        left = min(nbytes, self.size_bytes)
+        self.size_bytes -= left
+        while left:
+            piece = self._pieces.popleft()
+            if len(piece) > left:
+                view = memoryview(piece)
+                self._pieces.appendleft(view[left:])
+                piece = view[:left]
+            pieces.append(piece)
+            left -= len(piece)
+        return Body(join_small(pieces))
+
+
+def join_small(pieces: Iterable[Piece]) -> list[Piece]:
+    """Join neighbours until each piece is worth a call of its own (64 KiB), but the last."""
+    joined: list[Piece] = []
+    small: list[Piece] = []
+    small_bytes = 0
+    for piece in pieces:
+        if not small and len(piece) >= _LEAST_PIECE_BYTES:
+            joined.append(piece)
+            continue
+        small.append(piece)
+        small_bytes += len(piece)
+        if small_bytes >= _LEAST_PIECE_BYTES:
+            joined.append(b"".join(small))
+            small, small_bytes = [], 0
+    if small:
+        joined.append(b"".join(small))
+    return joined
+
+
+class Body:
+    """The bytes of one request, in pieces, as botocore and aiohttp each like to have them.
+
+    aiohttp iterates and writes piece by piece, without joining them and without holding up the
+    loop for a whole part; botocore measures with `len`, rewinds with `seek` before it sends again,
+    and reads only to sign.
+    """
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.pieces = pieces
+        self.size_bytes = sum(map(len, pieces))
+        self._position = 0
+
+    def __len__(self) -> int:
+        return self.size_bytes
+
+    def __bool__(self) -> bool:
+        return True  # an empty body is still one
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        for piece in self.pieces:
+            yield piece
+
+    def tell(self) -> int:
+        """Where `read` goes on."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go somewhere; returns where that is."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
+        self._position = min(max(0, start + offset), self.size_bytes)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes, or all that follow."""
+        wanted = self.size_bytes if size is None or size < 0 else size
+        begin, end = self._position, min(self._position + wanted, self.size_bytes)
+        found = []
+        offset = 0
+        for piece in self.pieces:
+            if offset < end and offset + len(piece) > begin:
+                found.append(memoryview(piece)[max(0, begin - offset) : end - offset])
+            offset += len(piece)
+        self._position = end
+        return b"".join(found)

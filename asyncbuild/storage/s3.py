@@ -1,0 +1,226 @@
+"""Archives and ledger records in one bucket."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import anyio
+from botocore.exceptions import ClientError
+
+from asyncbuild.aws import error_code, errors_of
+from asyncbuild.config import StorageSettings
+from asyncbuild.errors import NoPermission, Retry
+from asyncbuild.model import Account, Guard, StoredArchive
+from asyncbuild.storage.multipart import Upload, encryption
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
+_CONFLICT_TRIES = 5
+_CONFLICT_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """A record as a listing names it."""
+
+    key: str
+    last_modified: datetime
+    size_bytes: int
+
+
+class Store:
+    """Reads and writes objects of `storage.bucket`."""
+
+    def __init__(self, client: "S3Client", settings: StorageSettings) -> None:
+        self._client = client
+        self._settings = settings
+
+    # --- archives ---------------------------------------------------------------------------------
+
+    async def find(self, key: str, *, fingerprint: str) -> StoredArchive | None:
+        """The archive at `key`, if there is one and it was made with this fingerprint.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        doing = f"look for {self._name(key)}"
+        try:
+            with errors_of(doing):
+                answer = await self._client.head_object(**self._where(key))
+        except NoPermission as error:
+            raise NoPermission(
+                error.reason,
+                remedy="allow s3:GetObject on it and s3:ListBucket on the bucket: without the "
+                "latter S3 says 403 of whatever does not exist",
+            ) from error.__cause__
+        except Retry as error:
+            if _code_of(error) == "404":
+                return None
+            raise
+        if answer["Metadata"].get(FINGERPRINT_KEY) != fingerprint:
+            return None
+        return StoredArchive(
+            bucket=self._settings.bucket,
+            key=key,
+            size_bytes=answer["ContentLength"],
+            etag=answer["ETag"],
+            version_id=answer.get("VersionId"),
+            reused=True,
+        )
+
+    async def put_archive(
+        self,
+        key: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        account: Account,
+        guard: Guard,
+        metadata: Mapping[str, str],
+    ) -> StoredArchive:
+        """Send an archive as it comes; the object appears whole at the end, or not at all (I7).
+
+        Args:
+            key: Where to.
+            chunks: The archive's bytes, taken from `account` by whoever makes them. The account
+                must be good for `storage.part_bytes` and whatever its producer holds beside that.
+            account: Given back to what was sent or dropped (I6).
+            guard: Asked right before the object is made to appear (I4).
+            metadata: ASCII; put beside the object.
+
+        Raises:
+            LeaseLost: by `guard`.
+            StageError: S3 refused, or whatever `chunks` raised.
+        """
+        upload = Upload(self._client, self._settings, key, account=account, metadata=metadata)
+        try:
+            await _send(upload, chunks)
+            return await upload.commit(guard)
+        except BaseException as error:
+            if fault := await upload.abort():
+                error.add_note(str(fault))
+            raise
+
+    # --- records ----------------------------------------------------------------------------------
+
+    async def put_record(self, key: str, body: bytes) -> bool:
+        """Write a small object unless there is one already; tell whether it was written.
+
+        Two writers at the same moment may both be told of a conflict (409, user guide
+        "Conditional writes"); then each asks again, and all but one find it written.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        doing = f"write {self._name(key)}"
+        for _ in range(_CONFLICT_TRIES):
+            try:
+                with errors_of(doing):
+                    await self._put(key, body, IfNoneMatch="*")
+            except Retry as error:
+                code = _code_of(error)
+                if code == "PreconditionFailed":
+                    return _was_repeated(error) and await self.get_record(key) == body
+                if code != "ConditionalRequestConflict":
+                    raise
+                await anyio.sleep(_CONFLICT_SECONDS)
+            else:
+                return True
+        raise Retry(f"{doing}: {_CONFLICT_TRIES} times another writer was at it, too")
+
+    async def replace_record(self, key: str, body: bytes) -> None:
+        """Write a small object, whatever was there.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        with errors_of(f"write {self._name(key)}"):
+            await self._put(key, body)
+
+    async def get_record(self, key: str) -> bytes | None:
+        """Read a small object; None if there is none.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        doing = f"read {self._name(key)}"
+        try:
+            with errors_of(doing):
+                answer = await self._client.get_object(**self._where(key))
+                async with answer["Body"] as stream:
+                    return await stream.read()
+        except aiohttp.ClientError as error:  # aiobotocore lets those of a body's end through
+            raise Retry(f"{doing}: {type(error).__name__}: {error}") from error
+        except Retry as error:
+            if _code_of(error) in {"NoSuchKey", "404"}:
+                return None
+            raise
+
+    async def iter_records(self, prefix: str) -> AsyncIterator[RecordKey]:
+        """All objects whose key begins with `prefix`, in order of their keys, page by page.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        more: dict[str, Any] = {}
+        while True:
+            with errors_of(f"list {self._name(prefix)}"):
+                page = await self._client.list_objects_v2(
+                    Bucket=self._settings.bucket, Prefix=prefix, **more
+                )
+            for entry in page.get("Contents", ()):
+                yield RecordKey(entry["Key"], entry["LastModified"], entry["Size"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def delete_record(self, key: str) -> None:
+        """Remove an object; no error if there is none.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        with errors_of(f"delete {self._name(key)}"):
+            await self._client.delete_object(**self._where(key))
+
+    async def _put(self, key: str, body: bytes, **more: Any) -> None:  # noqa: ANN401 - the client's own
+        attributes: dict[str, Any] = {**encryption(self._settings), **more}
+        await self._client.put_object(
+            **self._where(key), **attributes, Body=body, ContentType="application/json"
+        )
+
+    def _where(self, key: str) -> Any:  # noqa: ANN401 - parameters of any call
+        return {"Bucket": self._settings.bucket, "Key": key}
+
+    def _name(self, key: str) -> str:
+        return f"s3://{self._settings.bucket}/{key}"
+
+
+async def _send(upload: Upload, chunks: AsyncIterator[bytes]) -> None:
+    """Make and send at the same time; the first thing that went wrong is the one that is raised."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(upload.send_parts)
+            async for chunk in chunks:
+                upload.feed(chunk)
+            upload.end()
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from error.__cause__
+
+
+def _code_of(error: Retry) -> str:
+    cause = error.__cause__
+    return error_code(cause) if isinstance(cause, ClientError) else ""
+
+
+def _was_repeated(error: Retry) -> bool:
+    """Whether botocore had sent the request before: then it may be its own first try that won."""
+    cause = error.__cause__
+    answer: Mapping[str, Any] = cause.response if isinstance(cause, ClientError) else {}
+    return bool(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
