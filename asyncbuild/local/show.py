@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asyncbuild.local.board import Board, Place
-from asyncbuild.local.verify import Findings, Pushed
+from asyncbuild.local.verify import Expects, Findings, Pushed
 
 _FRESH_SECONDS = 0.1
 _PLAIN_WIDTH = 160
@@ -105,8 +105,8 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
     table.add_column("ref", no_wrap=True)
     table.add_column("commit", no_wrap=True)
     table.add_column("archive", justify="right", no_wrap=True)
-    table.add_column("push to build", justify="right", no_wrap=True)
-    table.add_column("build", no_wrap=True, overflow="ellipsis")
+    table.add_column("to build", justify="right", no_wrap=True)
+    table.add_column("build", overflow="ellipsis")  # gives way where the screen is narrow
     last = None
     for row in rows:
         push = row.push
@@ -116,10 +116,18 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
             (push.commit or "deleted")[:10],
             decimal(row.size_bytes) if row.size_bytes is not None else "",
             f"{row.seconds:.2f} s" if row.seconds is not None else "",
-            row.build or Text(f"none: {push.expects} expected", style="bright_black"),
+            row.build or _without_build(row),
         )
         last = push.repository
     return Padding(table, (1, 2))
+
+
+def _without_build(row: Row) -> Text:
+    if row.push.expects is Expects.NOTHING:
+        return Text("nothing to build", style="bright_black")
+    if row.push.expects is Expects.UPLOAD and row.size_bytes is not None:
+        return Text("uploaded only", style="blue")
+    return Text("missing", style="bold red")
 
 
 def verdict_of(findings: Findings, warnings: Sequence[str]) -> RenderableType:

@@ -206,7 +206,7 @@ def iter_differences(file: IO[bytes], tree: Tree) -> Iterator[str]:
         if there is None and not (entry.kind == "directory" and path in tree.filled):
             yield f"{_shown(path)} is not there"
         elif there is not None and there.kind != entry.kind:
-            yield f"{_shown(path)} is a {there.kind}, not a {entry.kind}"
+            yield f"{_shown(path)} is {there.kind} instead of {entry.kind}"
         elif there is not None and there.content != entry.content:
             yield f"{_shown(path)} has other content"
     for path in found:
