@@ -1,0 +1,77 @@
+"""What the sentences of git and of git servers mean."""
+
+import pytest
+
+from asyncbuild.errors import Busy, Reject
+from asyncbuild.git.faults import Fault, GitFailed, find_fault, quote, stage_error
+
+SENTENCES = [
+    (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 429"),
+    (Fault.BUSY, "remote: Rate Exceeded\nfatal: unable to access 'u': ... returned error: 400"),
+    (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 503"),
+    (Fault.LOGIN, "fatal: unable to access 'http://h/r/': The requested URL returned error: 403"),
+    (Fault.LOGIN, "fatal: Authentication failed for 'http://h/r/'"),
+    (Fault.LOGIN, "fatal: could not read Username for 'http://h': terminal prompts disabled"),
+    (Fault.LOGIN, "git@h: Permission denied (publickey).\nfatal: Could not read from remote"),
+    (Fault.NO_REPOSITORY, "fatal: repository 'http://h/v1/repos/ssl/' not found"),
+    (Fault.NO_REPOSITORY, "fatal: '/x' does not appear to be a git repository"),
+    (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/corrupt"),
+    (Fault.NOT_BY_ID, "error: Server does not allow request for unadvertised object 1111"),
+    (Fault.NO_OBJECT, "fatal: remote error: upload-pack: not our ref 1111"),
+    (Fault.NETWORK, "fatal: unable to access 'http://h/r/': Could not resolve host: h"),
+    (Fault.NETWORK, "fatal: unable to access 'http://h/': Failed to connect to h port 1"),
+    (Fault.NETWORK, "error: RPC failed; curl 18 transfer closed\nfatal: early EOF"),
+    (Fault.NETWORK, "fatal: fetch-pack: invalid index-pack output"),
+    (Fault.DISK_FULL, "fatal: write error: No space left on device\nfatal: early EOF"),
+    (Fault.CORRUPT, "fatal: bad object refs/asyncbuild/refs/1"),
+    (
+        Fault.CORRUPT,
+        "error: object file objects/aa/bb is empty\nfatal: loose object aabb is corrupt",
+    ),
+    (Fault.CORRUPT, "error: packfile a.pack does not match index"),
+    (Fault.CORRUPT, "fatal: not a git repository: '/cache/repository.git'"),
+    (Fault.CORRUPT, "fatal: not a valid object name: aabb"),
+    (Fault.CORRUPT, "error: invalid object 100644 fd53 for 'x'\nerror: cannot read 'fd53'"),
+    (Fault.OTHER, "fatal: something never seen"),
+    (Fault.OTHER, ""),
+]
+
+
+@pytest.mark.parametrize(("fault", "sentence"), SENTENCES)
+def test_sentences(fault: Fault, sentence: str) -> None:
+    """Each is known for what it is, whatever names it holds."""
+    assert find_fault(sentence) is fault
+
+
+def test_names_in_urls_mean_nothing() -> None:
+    """A repository may be called anything."""
+    for name in ("corrupt", "ssl", "no-space-left-on-device", "rate exceeded"):
+        assert find_fault(f"fatal: unable to access 'https://h/{name}/': what") is Fault.OTHER
+
+
+def test_a_throttle_counts_as_nothing() -> None:
+    """Busy, so that the push loses no attempt (I5)."""
+    assert isinstance(stage_error("returned error: 429", doing="fetch", ended="x"), Busy)
+
+
+def test_a_missing_repository_never_works() -> None:
+    """Reject: straight to the dead-letter queue."""
+    error = stage_error("fatal: repository 'http://h/r/' not found", doing="fetch", ended="x")
+    assert isinstance(error, Reject)
+
+
+def test_a_refused_login_is_tried_again_and_ends_no_service() -> None:
+    """Retry with a remedy, not Fatal."""
+    error = stage_error("returned error: 403", doing="fetch", ended="exited with 128")
+    assert isinstance(error, GitFailed)
+    assert "codecommit:GitPull" in error.remedy
+
+
+def test_a_quote_is_one_clean_line() -> None:
+    """No control characters, no progress, no user names of URLs, bounded."""
+    stderr = "Receiving objects:  10%\rfatal: https://user:pw@h/r \x1b[31m bad" + "x" * 1000
+    line = quote(stderr)
+    assert line.startswith("fatal: https://***@h/r")
+    assert "user" not in line
+    assert "\x1b" not in line
+    assert len(line) <= 300
