@@ -2,30 +2,15 @@
 
 import io
 import tarfile
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
-from support.mirrors import ACCOUNT, MAIN, Site, open_site, read_archive, repository
+from support.mirrors import ACCOUNT, MAIN, Site, archive_of, read_archive, repository
 from support.repositories import EPOCH, SourceRepository
 
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """A server with the repository `web`."""
-    async with open_site(tmp_path) as site:
-        yield site
-
-
-async def archive_of(mirrors: Mirrors, commit: str, ref: str = MAIN) -> bytes:
-    """Open and read one archive."""
-    async with mirrors.open(repository(), ref=ref, commit=commit) as snapshot:
-        return await read_archive(snapshot)
 
 
 async def test_an_archive_equals_that_of_the_source(site: Site) -> None:

@@ -94,3 +94,9 @@ async def read_archive(snapshot: Snapshot, *paths: bytes) -> bytes:
     """The whole tar."""
     async with snapshot.open_archive(paths=paths) as chunks:
         return b"".join([chunk async for chunk in chunks])
+
+
+async def archive_of(mirrors: Mirrors, commit: str, ref: str = MAIN, name: str = "web") -> bytes:
+    """Open and read one archive."""
+    async with mirrors.open(repository(name), ref=ref, commit=commit) as snapshot:
+        return await read_archive(snapshot)

@@ -1,0 +1,14 @@
+"""What tests with real servers and real git share."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.mirrors import Site, open_site
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A git server with the empty repository `web`."""
+    async with open_site(tmp_path) as site:
+        yield site
