@@ -18,7 +18,7 @@ class Place(Enum):
     PUSHED = ("·", "bright_black", "pushed")
     FETCHING = ("░", "yellow", "fetching")
     ARCHIVING = ("▒", "dark_orange", "archiving")
-    ARCHIVED = ("▓", "cyan", "archived, waits for its turn")
+    ARCHIVED = ("▓", "cyan", "archived")
     BUILT = ("█", "green", "built")
     UPLOADED = ("■", "blue", "uploaded only")
     NOTHING = ("○", "bright_black", "nothing to build")

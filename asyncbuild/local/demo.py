@@ -35,7 +35,7 @@ from asyncbuild.local.workload import STORIES, Replay, Story, names_of
 _POLL_SECONDS = 0.1
 _BUILT_DEADLINE_SECONDS = 30.0  # before a branch is deleted: its last push should be built first
 _SILENCE_SECONDS = 60.0  # nothing settled for so long: the rest is missing
-_PAUSE_SECONDS = (0.05, 0.7)  # between two pushes of one repository
+_PAUSES_SECONDS = (0.0, 0.0, 0.3, 0.9)  # between two pushes of one repository, one at random
 
 
 class Serve(Protocol):
@@ -125,6 +125,8 @@ class _Performance:
     async def play(self, serve: Serve, codes: list[int]) -> None:
         """Push, wait, verify and tell; `codes` gets the exit code."""
         logs.hand_over(self._board.hear)
+        expected = self._board.expected
+        self._console.print(show.title_of(len(expected), sum(expected.values())))
         stop, served = anyio.Event(), anyio.Event()
 
         async def run_service() -> None:
@@ -158,7 +160,7 @@ class _Performance:
             self._board.add(push)
             self._pushes.append(push)
             await self._cloud.send(push)
-            await anyio.sleep(random.uniform(*_PAUSE_SECONDS))
+            await anyio.sleep(random.choice(_PAUSES_SECONDS))
 
     async def _wait_built(self, push: Pushed) -> None:
         with anyio.move_on_after(_BUILT_DEADLINE_SECONDS):

@@ -1,5 +1,7 @@
 """What the demo looks like: cells in lanes on a terminal, plain lines elsewhere, then a table."""
 
+import io
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +21,7 @@ from asyncbuild.local.verify import Expects, Findings, Pushed
 
 _FRESH_SECONDS = 0.1
 _PLAIN_WIDTH = 160
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _COUNTED = (Place.BUILT, Place.UPLOADED, Place.NOTHING, Place.FAILED)
 
 
@@ -34,7 +37,10 @@ class Row:
 
 def open_console(*, as_json: bool) -> Console:
     """On standard output, unless that is kept for a JSON document."""
-    console = Console(stderr=as_json, highlight=False)
+    stream = sys.stderr if as_json else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # signs that an old terminal does not have
+    console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     return console
@@ -77,6 +83,17 @@ def _print_lines(console: Console, board: Board, begun: float) -> None:
         console.print(f"{after:6.1f} s  {escape(str(push))}  {place.word}", soft_wrap=True)
 
 
+def title_of(repositories: int, pushes: int) -> RenderableType:
+    """What is about to happen, and with which parts."""
+    first = f"{pushes} pushes to {repositories} repositories become builds.\n"
+    parts = (
+        "git: real. SQS and S3: ministack. CodeBuild: a stand-in that keeps every request. "
+        "All on 127.0.0.1; nothing is kept."
+    )
+    text = Text.assemble((first, "bold"), (parts, "bright_black"))
+    return Padding(text, (1, 2, 0, 2), expand=False)
+
+
 def draw(board: Board, *, seconds: float) -> RenderableType:
     """One line of cells for each repository, what the signs mean, and the sums."""
     lanes = Table.grid(padding=(0, 2))
@@ -90,12 +107,13 @@ def draw(board: Board, *, seconds: float) -> RenderableType:
         lanes.add_row(Text(name, style="bold"), cells, Text(f"{done}/{most}", style="bright_black"))
     legend = Text()
     for place in Place:
-        legend.append(f"{place.sign} ", style=place.colour)
-        legend.append(f"{place.word}   ", style="bright_black")
+        legend.append(place.sign + _NO_BREAK, style=place.colour)
+        word = place.word.replace(" ", _NO_BREAK)
+        legend.append(f"{word}  ", style="bright_black")
     counts = board.counts()
     sums = [f"{counts.total()} pushes", *(f"{counts[p]} {p.word}" for p in _COUNTED if counts[p])]
     line = Text(" · ".join(sums)).append(f"   {seconds:.1f} s", style="bright_black")
-    return Padding(Group(lanes, Text(), legend, Text(), line), (1, 2))
+    return Padding(Group(lanes, Text(), legend, Text(), line), (1, 2), expand=False)
 
 
 def table_of(rows: Sequence[Row]) -> RenderableType:
@@ -119,7 +137,7 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
             row.build or _without_build(row),
         )
         last = push.repository
-    return Padding(table, (1, 2))
+    return Padding(table, (1, 2), expand=False)
 
 
 def _without_build(row: Row) -> Text:
@@ -146,4 +164,4 @@ def verdict_of(findings: Findings, warnings: Sequence[str]) -> RenderableType:
         text = Text.assemble(("✓ ", "bold green"), (sums, "bold"), f"\n  {proof}\n  {source}")
     for warning in warnings:
         text.append(f"\n  warning: {warning}", style="yellow")
-    return Padding(text, (0, 2, 1, 2))
+    return Padding(text, (0, 2, 1, 2), expand=False)
