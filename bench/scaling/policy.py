@@ -1,0 +1,45 @@
+"""What the service is scaled by: two policies, as functions of what CloudWatch knows.
+
+`busy` is the policy of deploy/cloudformation.yaml; a test compares its expressions with this.
+`depth` is the policy that AWS documents for SQS: messages by tasks.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+SATURATED_PERCENT = 90.0
+MOST_BACKLOG = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One minute of the queue and the service, as CloudWatch shows it: averages of that minute."""
+
+    visible: float  # messages that wait, also those whose group is locked
+    inflight: float  # messages received and not yet deleted
+    free: float  # consumers without work, of an average task
+    tasks: float  # tasks that run
+
+
+def busy_percent(seen: Seen, *, consumers: int) -> float:
+    """Consumers with work, in percent; above 100 where more consumers would find work, too.
+
+    While a consumer is free, every waiting message belongs to a group that is in somebody's hands
+    already: the consumer would have taken any other. However deep the queue, more tasks would
+    change nothing. Only when nearly all have work may groups wait that nobody holds; then the
+    backlog counts, at most as much as what is in hand.
+    """
+    busy = 100.0 * (1.0 - seen.free / consumers)
+    if busy < SATURATED_PERCENT:
+        return busy
+    return busy * (1.0 + min(seen.visible / max(seen.inflight, 1.0), MOST_BACKLOG))
+
+
+def depth_per_task(seen: Seen) -> float:
+    """Messages that wait for each task."""
+    return seen.visible / max(seen.tasks, 1.0)
+
+
+def wanted_tasks(tasks: int, value: float, target: float, *, least: int, most: int) -> int:
+    """How many tasks bring a value that is shared among tasks to its target."""
+    return min(max(ceil(tasks * value / target), least), most)
