@@ -122,6 +122,7 @@ def _plan_seaweedfs(weed: str, directory: Path) -> _Plan:
     command += [
         "-s3.port.iceberg=0",  # fixed ports of services that nobody asked for
         "-s3.port.lance=0",
+        "-s3.autoCreateBucket=false",  # S3 says NoSuchBucket
         "-master.electionTimeout=100ms",  # of one; the default of 10 s delays the first write by 5
         "-master.heartbeatInterval=50ms",
         "-master.volumeSizeLimitMB=1024",

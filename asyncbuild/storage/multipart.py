@@ -6,12 +6,12 @@ limits how much waits to be sent: the archive's account does, as its producer ta
 
 import base64
 import uuid
-import zlib
 from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
+from isal.isal_zlib import crc32
 
 from asyncbuild.aws import errors_of
 from asyncbuild.config import StorageSettings
@@ -157,7 +157,7 @@ class Upload:
         return self._in_flight == 0 and self._buffer.size_bytes >= LEAST_PART_BYTES
 
     async def _send_part(self, number: int, body: Body) -> None:
-        checksum = await self._checksum(body)
+        checksum = self._checksum(body)
         with errors_of(f"upload part {number} of {self._name}"):
             answer = await self._client.upload_part(
                 **self._where,
@@ -177,10 +177,9 @@ class Upload:
         self._held_bytes -= nbytes
         self._account.give_back(nbytes)
 
-    async def _checksum(self, body: Body) -> dict[str, Any]:
-        if self._settings.checksum == "none":
-            return {}
-        return {"ChecksumCRC32": await anyio.to_thread.run_sync(_crc32, body)}
+    def _checksum(self, body: Body) -> dict[str, Any]:
+        """Ours instead of botocore's, which joins the part first and takes ten times as long."""
+        return {} if self._settings.checksum == "none" else {"ChecksumCRC32": _crc32(body)}
 
     # --- the object -------------------------------------------------------------------------------
 
@@ -217,7 +216,7 @@ class Upload:
 
     async def _put(self, guard: Guard) -> Mapping[str, Any]:
         body = self._buffer.cut(self._buffer.size_bytes)
-        checksum = await self._checksum(body)
+        checksum = self._checksum(body)
         guard()
         with errors_of(f"put {self._name}"):
             answer = await self._client.put_object(
@@ -268,5 +267,5 @@ def _crc32(body: Body) -> str:
     """As S3 wants it: the four bytes, big-endian, in base64."""
     value = 0
     for piece in body.pieces:
-        value = zlib.crc32(piece, value)
+        value = crc32(piece, value)
     return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")

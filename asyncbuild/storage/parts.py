@@ -26,8 +26,9 @@ def part_bytes(number: int, first_bytes: int) -> int:
     """The size that part `number` (from 1) ought to have, where the first has `first_bytes`.
 
     A part is in memory until it is sent, so growth is late: with the default of 8 MiB all parts
-    are equal up to 39 GiB, and 10,000 parts hold 8 TiB. With the least, 5 MiB, they hold 5 TiB.
-    Beyond that, memory for the parts of 5 GiB has to be granted by setting a larger first size.
+    are equal up to 39 GiB, and 10,000 parts hold 8.6 TB; with the least, 5 MiB, they hold 5.3 TB.
+    The largest object there is, 50 TB, needs parts of 4.7 GiB from the first on: no plan that
+    begins small reaches it, and memory for parts of that size must be granted by whoever sets it.
     """
     doublings = max(0, number - _EVEN_PARTS - 1 + _DOUBLING_PARTS) // _DOUBLING_PARTS
     return int(min(first_bytes << doublings, MOST_PART_BYTES))

@@ -1,0 +1,627 @@
+"""The store on two servers: what S3 promises us, and what we promise whatever S3 does.
+
+Each known difference of a server is a named expected failure: `both_but(ministack="...")`.
+"""
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.servers import REGION
+from support.wire import Call, Tap, Tapped, open_cutting_proxy, refused
+
+from asyncbuild.aws import Aws
+from asyncbuild.budget import MemoryAccount, MemoryBudget
+from asyncbuild.config import AwsSettings, Settings, StorageSettings
+from asyncbuild.errors import Busy, Fatal, LeaseLost, NoPermission, Reject, Retry, StageError
+from asyncbuild.local.servers import Server
+from asyncbuild.model import StoredArchive
+from asyncbuild.storage.parts import MIB
+from asyncbuild.storage.s3 import Store
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+BUCKET = "store"
+PART = 5 * MIB
+NAMES = ("seaweedfs", "ministack")
+Waiting = Callable[[], Awaitable[None]]
+
+
+def both_but(**differences: str) -> pytest.MarkDecorator:
+    """Run on both servers; `ministack="accepts X"` says why the test must fail there."""
+    params = [
+        pytest.param(
+            name,
+            marks=pytest.mark.xfail(strict=True, reason=f"{name} {differences[name]}")
+            if name in differences
+            else (),
+        )
+        for name in NAMES
+    ]
+    return pytest.mark.parametrize("server_name", params)
+
+
+both = both_but()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, server_name: str) -> Server:
+    """The server that the test's parameter names."""
+    found = request.getfixturevalue(server_name)
+    assert isinstance(found, Server)
+    return found
+
+
+@asynccontextmanager
+async def open_client(endpoint_url: str, **storage: Any) -> "AsyncIterator[S3Client]":  # noqa: ANN401 - any setting
+    """The client that the service itself would use."""
+    aws = AwsSettings(region=REGION, endpoint_url=endpoint_url, max_tries=2)
+    settings = Settings(aws=aws, storage=StorageSettings(addressing_style="path", **storage))
+    async with Aws(settings).open_s3(pool=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(server: Server) -> "AsyncIterator[S3Client]":
+    """A client of the server, and a bucket on it."""
+    async with open_client(server.endpoint_url) as client:
+        try:
+            await client.head_bucket(Bucket=BUCKET)
+        except ClientError:
+            await client.create_bucket(
+                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+            )
+        yield client
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return f"{uuid.uuid4()}/archive with spaces, ä and +.zip"
+
+
+def store_of(client: object, **storage: Any) -> Store:  # noqa: ANN401 - any setting
+    """A store with the smallest parts there may be."""
+    given = {"bucket": BUCKET, "part_bytes": PART} | storage
+    return Store(client, StorageSettings(**given))  # type: ignore[arg-type] # may be Tapped
+
+
+def allow() -> None:
+    """A guard that lets everything pass."""
+
+
+def refuse() -> None:
+    """The guard of a lost lease."""
+    raise LeaseLost("lease lost")
+
+
+def some_bytes(nbytes: int) -> bytes:
+    """Bytes of which no two stretches are alike."""
+    return random.Random(nbytes).randbytes(nbytes)  # noqa: S311 - the same in every run
+
+
+async def iter_chunks(
+    content: bytes, account: MemoryAccount, *, chunk_bytes: int = MIB
+) -> AsyncIterator[bytes]:
+    """Hand out `content` as a producer does: taken from the account first."""
+    for begin in range(0, len(content), chunk_bytes):
+        chunk = content[begin : begin + chunk_bytes]
+        await account.take(len(chunk))
+        yield chunk
+
+
+async def put(store: Store, key: str, content: bytes, **more: Any) -> StoredArchive:  # noqa: ANN401 - of iter_chunks and the guard
+    """Store `content`; whatever happens, the account ends with nothing held."""
+    guard = more.pop("guard", allow)
+    budget = MemoryBudget(more.pop("budget_bytes", 64 * MIB))
+    reserved = more.pop("reserved_bytes", 2 * PART + MIB)
+    async with budget.open_account(reserved) as account:
+        try:
+            return await store.put_archive(
+                key,
+                iter_chunks(content, account, **more),
+                account=account,
+                guard=guard,
+                metadata={"asyncbuild-fingerprint": "print"},
+            )
+        finally:
+            assert account.held_bytes == 0, "bytes were not given back"
+
+
+async def nothing_left(client: "S3Client", key: str, *, object_too: bool = True) -> None:
+    """Assert (I7): no parts of an unfinished upload, and no object."""
+    uploads = await client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
+    assert uploads.get("Uploads", []) == []
+    if object_too:
+        with pytest.raises(ClientError, match="404"):
+            await client.head_object(Bucket=BUCKET, Key=key)
+
+
+async def body_of(client: "S3Client", key: str) -> bytes:
+    """The bytes of an object."""
+    answer = await client.get_object(Bucket=BUCKET, Key=key)
+    async with answer["Body"] as stream:
+        return await stream.read()
+
+
+# --- what we rely on ------------------------------------------------------------------------------
+
+
+@both_but(ministack="accepts parts below 5 MiB")
+async def test_a_small_part_is_refused(client: "S3Client", key: str) -> None:
+    """A part below 5 MiB that is not the last makes the upload fail, so a bad cutter shows."""
+    where: Any = {"Bucket": BUCKET, "Key": key}
+    upload: Any = {"UploadId": (await client.create_multipart_upload(**where))["UploadId"]}
+    parts = [
+        {
+            "PartNumber": number,
+            "ETag": (await client.upload_part(**where, **upload, PartNumber=number, Body=b"x"))[
+                "ETag"
+            ],
+        }
+        for number in (1, 2)
+    ]
+    with pytest.raises(ClientError, match="EntityTooSmall"):
+        await client.complete_multipart_upload(
+            **where,
+            **upload,
+            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+        )
+
+
+@both_but(ministack="accepts parts in any order")
+async def test_parts_out_of_order_are_refused(client: "S3Client", key: str) -> None:
+    """Parts listed in another order than their numbers' make the upload fail."""
+
+    async def reversed_parts(call: Call, parameters: dict[str, Any]) -> object:
+        parameters["MultipartUpload"]["Parts"].reverse()
+        return await call(**parameters)
+
+    tapped = Tapped(client, complete_multipart_upload=reversed_parts)
+    with pytest.raises(Retry, match="InvalidPartOrder"):
+        await put(store_of(tapped), key, some_bytes(2 * PART))
+    await nothing_left(client, key)
+
+
+@both
+@pytest.mark.parametrize(("call", "nbytes"), [("put_object", 10), ("upload_part", 2 * PART)])
+async def test_a_wrong_checksum_is_refused(
+    client: "S3Client", key: str, call: str, nbytes: int
+) -> None:
+    """Bytes that changed on the way are noticed by the server, and nothing appears."""
+
+    async def falsified(call: Call, parameters: dict[str, Any]) -> object:
+        return await call(**parameters | {"ChecksumCRC32": "AAAAAA=="})
+
+    with pytest.raises(StageError, match=r"BadDigest|InvalidRequest|XAmzContentChecksumMismatch"):
+        await put(store_of(Tapped(client, **{call: falsified})), key, some_bytes(nbytes))
+    await nothing_left(client, key)
+
+
+# --- exact bytes ----------------------------------------------------------------------------------
+
+
+@both
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    parts=st.integers(0, 2),
+    extra=st.sampled_from([-1, 0, 1, 70_000]),
+    chunk_bytes=st.sampled_from([4_099, 65_536, MIB, 6 * MIB]),
+    checksum=st.sampled_from(["crc32", "none"]),
+)
+async def test_the_object_has_exactly_the_bytes(
+    client: "S3Client", parts: int, extra: int, chunk_bytes: int, checksum: str
+) -> None:
+    """Around every boundary between parts: the same bytes, counted right."""
+    content = some_bytes(max(0, parts * PART + extra))
+    key = f"{uuid.uuid4()}.zip"
+    store = store_of(client, checksum=checksum)
+    archive = await put(store, key, content, chunk_bytes=chunk_bytes)
+    assert content == await body_of(client, key)
+    assert len(content) == archive.size_bytes == archive.sent_bytes
+    found = await store.find(key, fingerprint="print")
+    assert found is not None
+    assert (archive.etag, archive.size_bytes, True) == (found.etag, found.size_bytes, found.reused)
+    await nothing_left(client, key, object_too=False)
+
+
+@both
+async def test_a_small_archive_is_one_request(client: "S3Client", key: str) -> None:
+    """What fits into one part is put at once; more goes in parts."""
+    tapped = Tapped(client)
+    await put(store_of(tapped), key, some_bytes(PART - 1))
+    assert tapped.calls == ["put_object"]
+    tapped.calls.clear()
+    await put(store_of(tapped), key, some_bytes(PART + 1))
+    expected = [
+        "create_multipart_upload",
+        "upload_part",
+        "upload_part",
+        "complete_multipart_upload",
+    ]
+    assert expected == tapped.calls
+
+
+@both
+async def test_signed_payloads_give_the_same_object(
+    server: Server, client: "S3Client", key: str
+) -> None:
+    """With `sign_payload` botocore reads the body before it is sent: nothing is lost by that."""
+    content = some_bytes(PART + 17)
+    async with open_client(server.endpoint_url, sign_payload=True) as signing:
+        await put(store_of(signing), key, content)
+    assert content == await body_of(client, key)
+
+
+@both
+async def test_parts_overtake_each_other_and_the_object_is_right(
+    client: "S3Client", key: str
+) -> None:
+    """Parts are sent together, never more than allowed, and are put together by number."""
+    running, most = 0, 0
+    others = anyio.Event()
+
+    async def first_comes_last(call: Call, parameters: dict[str, Any]) -> object:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if parameters["PartNumber"] == 1:
+            await others.wait()
+        answer = await call(**parameters)
+        if parameters["PartNumber"] == 4:
+            others.set()
+        running -= 1
+        return answer
+
+    content = some_bytes(4 * PART)
+    tapped = Tapped(client, upload_part=first_comes_last)
+    await put(store_of(tapped, parts_in_flight=2), key, content)
+    assert content == await body_of(client, key)
+    assert most == 2
+
+
+@both_but(seaweedfs="has no KMS")
+@pytest.mark.parametrize("nbytes", [1, PART + 1])
+async def test_the_object_is_encrypted_as_set(client: "S3Client", key: str, nbytes: int) -> None:
+    """The kind of encryption and the KMS key reach the object, in one request or in parts."""
+    store = store_of(client, encryption="aws:kms", kms_key_id="alias/archives")
+    await put(store, key, some_bytes(nbytes))
+    head = await client.head_object(Bucket=BUCKET, Key=key)
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "alias/archives")
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@both
+async def test_a_slow_server_stops_the_producer(client: "S3Client", key: str) -> None:
+    """While S3 does not take anything, no more bytes come into hand than the budget has (I6)."""
+    served = anyio.Event()
+
+    async def when_served(call: Call, parameters: dict[str, Any]) -> object:
+        await served.wait()
+        return await call(**parameters)
+
+    content = some_bytes(40 * MIB)
+    budget = MemoryBudget(20 * MIB)
+    store = store_of(Tapped(client, upload_part=when_served))
+    async with budget.open_account(2 * PART + MIB) as account, anyio.create_task_group() as tasks:
+        chunks = iter_chunks(content, account)
+
+        async def upload() -> None:
+            await store.put_archive(key, chunks, account=account, guard=allow, metadata={})
+
+        tasks.start_soon(upload)
+        with anyio.fail_after(10):
+            while budget.statistics().waiting == 0:  # noqa: ASYNC110 - nothing tells us
+                await anyio.sleep(0.01)
+        assert account.held_bytes == 20 * MIB
+        served.set()
+    assert content == await body_of(client, key)
+
+
+@both
+async def test_a_part_too_large_for_the_memory_leaves_early(client: "S3Client", key: str) -> None:
+    """A producer that waits for the memory of an unfinished part is not left waiting."""
+    content = some_bytes(13 * MIB)
+    store = store_of(client, part_bytes=8 * MIB)
+    await put(store, key, content, budget_bytes=7 * MIB, reserved_bytes=6 * MIB)
+    assert content == await body_of(client, key)
+
+
+# --- whole or not at all (I7) ---------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("InternalError", 500, Retry),
+        ("NoSuchUpload", 404, Retry),
+        ("SlowDown", 503, Busy),
+        ("AccessDenied", 403, NoPermission),
+        ("EntityTooLarge", 400, Reject),
+    ],
+)
+async def test_a_part_that_fails_ends_the_upload(
+    client: "S3Client", key: str, code: str, status: int, kind: type[StageError]
+) -> None:
+    """The error says what to do and names the part; the other parts are gone."""
+
+    async def second_fails(call: Call, parameters: dict[str, Any]) -> object:
+        if parameters["PartNumber"] == 2:
+            raise refused(code, status=status)
+        return await call(**parameters)
+
+    with pytest.raises(kind, match=f"upload part 2 of s3://{BUCKET}/.*{code}"):
+        await put(store_of(Tapped(client, upload_part=second_fails)), key, some_bytes(4 * PART))
+    await nothing_left(client, key)
+
+
+@both
+async def test_a_producer_that_fails_ends_the_upload(client: "S3Client", key: str) -> None:
+    """What the archive's maker raises comes out as it is, and no part stays."""
+    uploaded = anyio.Event()
+
+    async def tell(call: Call, parameters: dict[str, Any]) -> object:
+        answer = await call(**parameters)
+        uploaded.set()
+        return answer
+
+    async def broken(account: MemoryAccount) -> AsyncIterator[bytes]:
+        await account.take(PART)
+        yield bytes(PART)
+        await uploaded.wait()
+        raise Reject("no such commit")
+
+    store = store_of(Tapped(client, upload_part=tell))
+    async with MemoryBudget(64 * MIB).open_account(2 * PART) as account:
+        with pytest.raises(Reject, match="no such commit"):
+            await store.put_archive(key, broken(account), account=account, guard=allow, metadata={})
+        assert account.held_bytes == 0
+    await nothing_left(client, key)
+
+
+@both
+@pytest.mark.parametrize("nbytes", [10, PART + 10])
+async def test_after_a_lost_lease_no_object_appears(
+    client: "S3Client", key: str, nbytes: int
+) -> None:
+    """The guard is asked at the very end, and its no is the end (I4)."""
+    with pytest.raises(LeaseLost):
+        await put(store_of(client), key, some_bytes(nbytes), guard=refuse)
+    await nothing_left(client, key)
+
+
+@both
+@pytest.mark.parametrize(
+    ("call", "nbytes"),
+    [
+        ("put_object", 10),
+        ("create_multipart_upload", 2 * PART),
+        ("upload_part", 2 * PART),
+        ("complete_multipart_upload", 2 * PART),
+    ],
+)
+@pytest.mark.parametrize("done", [False, True], ids=["unsent", "unanswered"])
+async def test_cancelled_at_any_call_nothing_stays(
+    client: "S3Client", key: str, *, call: str, nbytes: int, done: bool
+) -> None:
+    """A cancelled upload aborts, whether the call it was in reached the server or not."""
+    reached = anyio.Event()
+
+    async def hang(call: Call, parameters: dict[str, Any]) -> None:
+        if done:
+            await call(**parameters)
+        reached.set()
+        await anyio.sleep_forever()
+
+    async def late(call: Call, parameters: dict[str, Any]) -> object:
+        """Beginning an upload cannot be interrupted: its answer comes after the cancellation."""
+        answer = await call(**parameters) if done else None
+        reached.set()
+        await anyio.sleep(0.05)
+        return answer or await call(**parameters)
+
+    tap: Tap = late if call == "create_multipart_upload" else hang
+    store = store_of(Tapped(client, **{call: tap}))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(put, store, key, some_bytes(nbytes))
+        with anyio.fail_after(10):
+            await reached.wait()
+        tasks.cancel_scope.cancel()
+    appeared = done and call in {"put_object", "complete_multipart_upload"}
+    await nothing_left(client, key, object_too=not appeared)
+    if appeared:
+        assert some_bytes(nbytes) == await body_of(client, key)
+
+
+@both
+async def test_an_abort_that_fails_is_told_beside_the_reason(client: "S3Client", key: str) -> None:
+    """The error stays the one that ended the upload; that parts may be left is its note."""
+
+    async def deny(call: Call, parameters: dict[str, Any]) -> object:
+        raise refused("AccessDenied", status=403)
+
+    store = store_of(Tapped(client, abort_multipart_upload=deny))
+    with pytest.raises(LeaseLost) as caught:
+        await put(store, key, some_bytes(PART + 1), guard=refuse)
+    assert "abort upload to" in caught.value.__notes__[0]
+    upload = (await client.list_multipart_uploads(Bucket=BUCKET, Prefix=key))["Uploads"][0]
+    await client.abort_multipart_upload(Bucket=BUCKET, Key=key, UploadId=upload["UploadId"])
+
+
+# --- connections that are cut ---------------------------------------------------------------------
+
+
+@both
+async def test_a_part_whose_connection_was_cut_is_sent_again(
+    server: Server, client: "S3Client", key: str
+) -> None:
+    """The body is rewound and sent once more, whole."""
+    content = some_bytes(2 * PART + 5)
+    async with (
+        open_cutting_proxy(server.endpoint_url, cut_request=b"PUT ") as url,
+        open_client(url) as cut,
+    ):
+        await put(store_of(cut), key, content)
+    assert content == await body_of(client, key)
+
+
+@both
+async def test_an_object_whose_completion_was_not_answered_is_found(
+    server: Server, client: "S3Client", key: str
+) -> None:
+    """The answer is lost, the repeated call is told of no such upload: the object is there."""
+    content = some_bytes(2 * PART)
+    safe_key = key.partition("/")[0]
+    async with (
+        open_cutting_proxy(
+            server.endpoint_url, lose_answer=f"POST /{BUCKET}/{safe_key}?uploadId".encode()
+        ) as url,
+        open_client(url) as cut,
+    ):
+        tapped = Tapped(cut)
+        archive = await put(store_of(tapped), safe_key, content)
+    assert content == await body_of(client, safe_key)
+    head = await client.head_object(Bucket=BUCKET, Key=safe_key)
+    assert (head["ETag"], len(content)) == (archive.etag, archive.size_bytes)
+
+
+@both
+async def test_a_completion_that_never_arrived_is_no_success(client: "S3Client", key: str) -> None:
+    """An older object at the same key is not mistaken for the one that was to appear."""
+    await put(store_of(client), key, b"old")
+
+    async def cut(call: Call, parameters: dict[str, Any]) -> object:
+        raise ConnectionClosedError(endpoint_url="http://s3")
+
+    with pytest.raises(Retry, match="complete s3://"):
+        await put(
+            store_of(Tapped(client, complete_multipart_upload=cut)), key, some_bytes(PART + 1)
+        )
+    await nothing_left(client, key, object_too=False)
+    assert await body_of(client, key) == b"old"
+
+
+# --- looking, and what is missing -----------------------------------------------------------------
+
+
+@both
+async def test_only_an_archive_made_from_the_same_is_found(client: "S3Client", key: str) -> None:
+    """Nothing there, another fingerprint, none at all: each is no archive to reuse."""
+    store = store_of(client)
+    assert await store.find(key, fingerprint="print") is None
+    await put(store, key, b"bytes")
+    assert await store.find(key, fingerprint="other") is None
+    assert await store.find(key, fingerprint="print") is not None
+    await store.replace_record(key, b"{}")
+    assert await store.find(key, fingerprint="print") is None
+
+
+@both
+@pytest.mark.parametrize("nbytes", [1, PART + 1])
+async def test_a_missing_bucket_is_fatal(client: "S3Client", key: str, nbytes: int) -> None:
+    """No push can be served without the bucket; the error says so."""
+    store = store_of(client, bucket="no-such-bucket")
+    with pytest.raises(Fatal, match=r"NoSuchBucket.*create it"):
+        await put(store, key, some_bytes(nbytes))
+
+
+@both_but(ministack="does not check who calls")
+async def test_a_wrong_secret_is_a_matter_of_permission(
+    server: Server, client: "S3Client", key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the action to allow."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    async with open_client(server.endpoint_url) as stranger:
+        with pytest.raises(NoPermission, match=r"s3:ListBucket"):
+            await store_of(stranger).find(key, fingerprint="print")
+        with pytest.raises(NoPermission, match="PutObject"):
+            await put(store_of(stranger), key, b"bytes")
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+@both
+async def test_records_are_written_read_listed_and_removed(client: "S3Client") -> None:
+    """The life of some records, listed in pages of two."""
+
+    async def by_two(call: Call, parameters: dict[str, Any]) -> object:
+        return await call(**parameters, MaxKeys=2)
+
+    prefix = f"{uuid.uuid4()}/"
+    store = store_of(Tapped(client, list_objects_v2=by_two))
+    keys = [f"{prefix}{name}" for name in "abcde"]
+    for key in reversed(keys):
+        assert await store.put_record(key, key.encode())
+        assert not await store.put_record(key, b"again")
+        assert key.encode() == await store.get_record(key)
+    listed = [record async for record in store.iter_records(prefix)]
+    assert keys == [record.key for record in listed]
+    assert {len(keys[0])} == {record.size_bytes for record in listed}
+    await store.replace_record(keys[0], b"new")
+    assert await store.get_record(keys[0]) == b"new"
+    for key in keys:
+        await store.delete_record(key)
+        await store.delete_record(key)
+        assert await store.get_record(key) is None
+    assert [record async for record in store.iter_records(prefix)] == []
+
+
+@both
+async def test_one_of_many_writers_wins(client: "S3Client", key: str) -> None:
+    """Sixteen write the same record at once: one is told that it did, and it is its bytes."""
+    store = store_of(client)
+    winners: list[int] = []
+
+    async def write(number: int) -> None:
+        if await store.put_record(key, str(number).encode()):
+            winners.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(16):
+            tasks.start_soon(write, number)
+    assert len(winners) == 1
+    assert str(winners[0]).encode() == await store.get_record(key)
+
+
+@both
+async def test_a_conflict_between_writers_is_asked_again(client: "S3Client", key: str) -> None:
+    """409 says nothing about who wins; only a second call does."""
+    answers = [refused("ConditionalRequestConflict", status=409)] * 2
+
+    async def conflict(call: Call, parameters: dict[str, Any]) -> object:
+        if answers:
+            raise answers.pop()
+        return await call(**parameters)
+
+    assert await store_of(Tapped(client, put_object=conflict)).put_record(key, b"{}")
+    assert await store_of(client).get_record(key) == b"{}"
+
+
+@both
+async def test_a_record_that_its_own_first_try_wrote_counts_as_written(
+    server: Server, client: "S3Client", key: str
+) -> None:
+    """The answer is lost and botocore repeats the call: the refusal is about ourselves."""
+    lose = f"PUT /{BUCKET}/".encode()
+    async with (
+        open_cutting_proxy(server.endpoint_url, lose_answer=lose) as url,
+        open_client(url) as cut,
+    ):
+        assert await store_of(cut).put_record(key, b"mine")
+        assert not await store_of(cut).put_record(key, b"mine"), "nothing was lost this time"

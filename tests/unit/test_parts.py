@@ -1,0 +1,103 @@
+"""Sizes of parts, and bodies that can be read, sent and sent again."""
+
+import io
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbuild.storage.parts import (
+    LEAST_PART_BYTES,
+    MIB,
+    MOST_PART_BYTES,
+    MOST_PARTS,
+    Body,
+    Buffer,
+    join_small,
+    part_bytes,
+)
+
+FIRST = st.integers(LEAST_PART_BYTES, MOST_PART_BYTES)
+PIECES = st.lists(st.binary(max_size=200))
+
+
+@given(FIRST)
+def test_every_part_is_within_the_limits_of_s3(first: int) -> None:
+    """No planned part is below 5 MiB or above 5 GiB, and none is smaller than the one before."""
+    sizes = [part_bytes(number, first) for number in range(1, MOST_PARTS + 1)]
+    assert first == sizes[0]
+    assert min(sizes) >= LEAST_PART_BYTES
+    assert max(sizes) <= MOST_PART_BYTES
+    assert all(before <= after for before, after in pairwise(sizes))
+    assert sum(sizes) >= 5 * 10**12, "an object of 5 TB does not fit"
+
+
+@pytest.mark.parametrize(
+    ("number", "size"),
+    [(1, 8), (5000, 8), (5001, 16), (5500, 16), (5501, 32), (10_000, 8192)],
+)
+def test_growth_is_late(number: int, size: int) -> None:
+    """Of 8 MiB parts the first 5,000 are equal; then the size doubles every 500, up to 5 GiB."""
+    assert min(size * MIB, MOST_PART_BYTES) == part_bytes(number, 8 * MIB)
+
+
+def test_the_largest_object_takes_parts_that_begin_large() -> None:
+    """50 TB, the largest object there is, fits if the first parts are near the limit already."""
+    sizes = (part_bytes(number, 4700 * MIB) for number in range(1, MOST_PARTS + 1))
+    assert sum(sizes) >= 50 * 10**12
+
+
+@given(PIECES, st.lists(st.integers(0, 300)))
+def test_a_buffer_gives_back_what_it_got(chunks: list[bytes], cuts: list[int]) -> None:
+    """However it is cut, the bytes come out once each and in order."""
+    buffer = Buffer()
+    for chunk in chunks:
+        buffer.append(chunk)
+    whole = b"".join(chunks)
+    begin = 0
+    for nbytes in cuts:
+        assert len(whole) - begin == buffer.size_bytes
+        body = buffer.cut(nbytes)
+        assert whole[begin : begin + nbytes] == body.read()
+        begin = min(begin + nbytes, len(whole))
+    assert whole[begin:] == buffer.cut(len(whole) + 1).read()
+    assert buffer.size_bytes == 0
+
+
+@given(st.lists(st.integers(0, 200_000).map(bytes), max_size=8))
+def test_small_pieces_are_joined_and_large_ones_left_alone(pieces: list[bytes]) -> None:
+    """All pieces but the last are 64 KiB or more; whoever was large by itself is not copied."""
+    joined = join_small(pieces)
+    assert b"".join(pieces) == b"".join(joined)
+    assert all(len(piece) >= 64 * 1024 for piece in joined[:-1])
+    copied = [piece for piece in joined if not any(piece is one for one in pieces)]
+    assert all(len(piece) < 64 * 1024 + 200_000 for piece in copied)
+
+
+@given(
+    PIECES,
+    st.lists(st.tuples(st.sampled_from(["read", "set", "cur", "end"]), st.integers(-9, 300))),
+)
+def test_a_body_reads_like_a_file(pieces: list[bytes], steps: list[tuple[str, int]]) -> None:
+    """Any sequence of reads and seeks gives what a BytesIO of the same bytes gives."""
+    body, file = Body(pieces), io.BytesIO(b"".join(pieces))
+    size = len(body)
+    assert len(file.getvalue()) == size
+    origins = {"set": io.SEEK_SET, "cur": io.SEEK_CUR, "end": io.SEEK_END}
+    for step, number in steps:
+        if step == "read":
+            assert file.read(number) == body.read(number)
+        else:
+            start = {"set": 0, "cur": file.tell(), "end": size}[step]
+            file.seek(min(max(0, start + number), size))
+            assert file.tell() == body.seek(number, origins[step])
+        assert file.tell() == body.tell()
+
+
+@given(PIECES)
+async def test_a_body_can_be_sent_again(pieces: list[bytes]) -> None:
+    """Every iteration begins at the first byte: a request that failed is sent whole once more."""
+    body = Body(pieces)
+    for _ in range(2):
+        assert b"".join(pieces) == b"".join([bytes(piece) async for piece in body])
