@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.stacks import ACCOUNT, SERVICE, as_list, of_type, properties, statements, template
+from botocore import xform_name
+from botocore.session import get_session
+from support.stacks import (
+    ACCOUNT,
+    ROOT,
+    SERVICE,
+    as_list,
+    of_type,
+    properties,
+    statements,
+    template,
+)
 
 # Every right of the running service, and what for. A new one belongs here, with its reason.
 GRANTS = {
@@ -20,7 +31,8 @@ GRANTS = {
     ("s3:GetObject", "Bucket"): "ledger; archives as a source of copies",
     ("s3:GetObjectVersion", "Bucket"): "the very version that is copied from",
     ("s3:AbortMultipartUpload", "Bucket"): "leave no parts behind (I7)",
-    ("s3:ListBucket", "Bucket"): "be told 404, not 403, of what is missing",
+    ("s3:DeleteObject", "Bucket"): "forget notes about tries, below the ledger's prefix only",
+    ("s3:ListBucket", "Bucket"): "read the ledger; be told 404, not 403, of what is missing",
     ("codecommit:GitPull", "codecommit"): "fetch",
     ("codebuild:StartBuild", "codebuild"): "build",
     ("codebuild:BatchGetBuilds", "codebuild"): "find a build that was started before (I12)",
@@ -143,3 +155,60 @@ def test_bucket_is_private(service: Mapping[str, Any]) -> None:
     assert bucket["BucketEncryption"]
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
     assert service["Resources"]["Bucket"]["DeletionPolicy"] == "Retain"
+
+
+# Calls of the API and the actions that they need (Service Authorization Reference). An empty value:
+# no right is needed, or the stack spares the call.
+NEEDED: dict[str, set[str]] = {
+    "sqs.receive_message": {"sqs:ReceiveMessage"},
+    "sqs.delete_message": {"sqs:DeleteMessage"},
+    "sqs.change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
+    "sqs.get_queue_attributes": {"sqs:GetQueueAttributes"},
+    "sqs.get_queue_url": set(),  # only without queue.dead_letter_url
+    "sqs.send_message": {"sqs:SendMessage"},
+    "s3.head_bucket": {"s3:ListBucket"},
+    "s3.list_objects_v2": {"s3:ListBucket"},
+    "s3.get_bucket_lifecycle_configuration": {"s3:GetLifecycleConfiguration"},
+    "s3.head_object": {"s3:GetObject", "s3:ListBucket"},
+    "s3.get_object": {"s3:GetObject", "s3:ListBucket"},
+    "s3.put_object": {"s3:PutObject"},
+    "s3.copy_object": {"s3:PutObject", "s3:GetObject", "s3:GetObjectVersion"},
+    "s3.delete_object": {"s3:DeleteObject"},
+    "s3.create_multipart_upload": {"s3:PutObject"},
+    "s3.upload_part": {"s3:PutObject"},
+    "s3.upload_part_copy": {"s3:PutObject", "s3:GetObject", "s3:GetObjectVersion"},
+    "s3.complete_multipart_upload": {"s3:PutObject"},
+    "s3.abort_multipart_upload": {"s3:AbortMultipartUpload"},
+    "codebuild.start_build": {"codebuild:StartBuild"},
+    "codebuild.batch_get_builds": {"codebuild:BatchGetBuilds"},
+    "codebuild.batch_get_projects": {"codebuild:BatchGetProjects"},
+    "codebuild.list_builds_for_project": {"codebuild:ListBuildsForProject"},
+    "sts.assume_role": {"sts:AssumeRole"},
+    "sts.get_caller_identity": set(),
+}
+
+
+def calls_in_source() -> set[str]:
+    """Every call of SQS, S3, CodeBuild and STS that the running service may make."""
+    session = get_session()
+    operations = {
+        xform_name(operation): f"{name}.{xform_name(operation)}"
+        for name in ("sqs", "s3", "codebuild", "sts")
+        for operation in session.get_service_model(name).operation_names
+    }
+    sources = [
+        path.read_text()
+        for path in (ROOT / "asyncbuild").rglob("*.py")
+        if "local" not in path.parts  # servers of its own, no AWS
+    ]
+    named = {name for text in sources for name in re.findall(r"\.(\w+)\(", text)}
+    return {operations[name] for name in named if name in operations}
+
+
+def test_every_call_has_its_right() -> None:
+    """A new call of an AWS API is no surprise in production."""
+    calls = calls_in_source()
+    assert len(calls) > 10
+    assert calls <= set(NEEDED)
+    granted = {action for action, _ in GRANTS}
+    assert {action for call in calls for action in NEEDED[call]} <= granted
