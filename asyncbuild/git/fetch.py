@@ -60,7 +60,7 @@ class Fetcher:
         self._only_by_ref: set[str] = set()  # URLs of servers that refused an id
 
     async def fetch(self, place: Place, remote: Remote, wishes: Sequence[Wish], lock: int) -> None:
-        """Settle every wish. Call with the fetch lock held and `place.begin()` done.
+        """Settle every wish. Call with the fetch lock held and `place.reclaim()` done.
 
         Raises:
             StageError: the remote could not be asked; it holds for all wishes still open.

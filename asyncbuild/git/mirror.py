@@ -193,7 +193,7 @@ class Mirrors:
                 doing=f"fetch {repository.path}",
             ) as lock,
         ):
-            await to_thread.run_sync(place.begin)
+            await to_thread.run_sync(place.reclaim)
             try:
                 await self._fetcher.fetch(place, remote, wishes, lock)
             except GitFailed as error:
@@ -202,21 +202,19 @@ class Mirrors:
                 await self._fetch_on_full_disk(place, repository, wishes, lock)
             seconds = anyio.current_time() - started
             _log.info(
-                f"fetched {repository.path}",
-                action="fetch.finished",
-                repository=repository.path,
+                "fetch.finished",
+                mirror=repository.path,
                 pushes=len(wishes),
-                seconds=round(seconds, 3),
+                duration_seconds=round(seconds, 4),
             )
             await self._upkeep.tidy(place, lock)
-            await to_thread.run_sync(place.finish)
         self._tasks.start_soon(self._upkeep.evict)
 
     async def _fetch_on_full_disk(
         self, place: Place, repository: Repository, wishes: Sequence[Wish], lock: int
     ) -> None:
         await self._upkeep.make_room()
-        await to_thread.run_sync(place.begin)  # clears what the failed fetch left
+        await to_thread.run_sync(place.reclaim)  # clears what the failed fetch left
         try:
             await self._fetcher.fetch(place, self._remotes.remote(repository), wishes, lock)
         except GitFailed as error:
@@ -238,9 +236,7 @@ class Mirrors:
         ):
             if await to_thread.run_sync(place.is_suspect):
                 self._statistics.renewals += 1
-                _log.warning(
-                    f"{place.repository} is corrupt and is fetched anew", action="mirror.renewed"
-                )
+                _log.warning("mirror.renewed", mirror=str(place.repository))
                 await self._upkeep.remove(place)
 
 

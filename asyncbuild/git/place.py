@@ -5,7 +5,6 @@
         fetch.lock       held exclusively by whoever changes the mirror
         use.lock         held shared by whoever reads it, exclusively by whoever takes it away
         stamp            its size; the time of the last use is the file's own
-        unfinished       a fetch is at work, or was killed
         suspect          the mirror turned out to be corrupt
         staging-*        a first fetch at work, or killed
         evicted-*        a mirror on its way out
@@ -92,19 +91,6 @@ class Place:
         """Did a reader find the mirror corrupt?"""
         return (self.root / "suspect").exists()
 
-    def begin(self) -> None:
-        """A fetch begins. Call with the fetch lock held: clears what a killed one left behind."""
-        unfinished = self.root / "unfinished"
-        self.sweep()
-        if unfinished.exists():
-            for leftover in _leftovers(self.repository):
-                leftover.unlink(missing_ok=True)
-        unfinished.touch()
-
-    def finish(self) -> None:
-        """The fetch ended by itself, well or not."""
-        (self.root / "unfinished").unlink(missing_ok=True)
-
     # Coming and going
 
     def stage(self) -> Path:
@@ -132,12 +118,17 @@ class Place:
             (self.root / "suspect").unlink(missing_ok=True)
         return gone
 
-    def sweep(self) -> None:
-        """Delete what killed processes left half made or half deleted; fetch lock held."""
+    def reclaim(self) -> None:
+        """Delete what killed processes left behind: half-made mirrors, lock files, half packs.
+
+        Call with the fetch lock held: no git can be at work here then.
+        """
         with os.scandir(self.root) as entries:
             gone = [entry.path for entry in entries if entry.name.startswith(_GONE_NAMES)]
         for path in gone:
             delete(Path(path))
+        for leftover in _leftovers(self.repository):
+            leftover.unlink(missing_ok=True)
 
     @property
     def _objects(self) -> Path:
@@ -162,9 +153,8 @@ def _allocated(directory: Path) -> Iterator[int]:
 
 
 def _leftovers(repository: Path) -> Iterator[Path]:
-    """Lock files and temporary packs. No git runs here now: it would hold the fetch lock."""
+    """Lock files, temporary packs, and marks that keep a pack from being joined with others."""
     yield from repository.glob("*.lock")
     yield from (repository / "refs").rglob("*.lock")
-    yield from (repository / "objects").rglob("tmp_*")
-    yield from (repository / "objects").rglob("*.lock")
-    yield from (repository / "objects").rglob("*.keep")
+    for pattern in ("tmp_*", "*.lock", "*.keep"):
+        yield from (repository / "objects" / "pack").glob(pattern)

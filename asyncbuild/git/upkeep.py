@@ -56,7 +56,7 @@ class Upkeep:
             if await to_thread.run_sync(place.packs) > _PACKS_MOST:
                 await self._repack(place, lock)
         except GitFailed as error:
-            _log.warning(error.reason, action="repack.failed")
+            _log.warning("mirror.repack-failed", reason=error.reason)
         size_bytes = await to_thread.run_sync(place.size_bytes)
         # Shielded: a cancellation while the file is being opened in a thread would leave it open.
         with anyio.CancelScope(shield=True):
@@ -125,7 +125,7 @@ class Upkeep:
         self.evictions += count
         self.kept = Kept(len(occupants), sum(each.size_bytes for each in occupants))
         if count:
-            _log.info(f"evicted {count} mirrors", action="mirrors.evicted", freed_bytes=freed)
+            _log.info("mirrors.evicted", mirrors=count, freed_bytes=freed)
 
 
 def _survey(mirrors: Path) -> list[Occupant]:

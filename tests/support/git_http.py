@@ -4,12 +4,12 @@ The door checks the password by computing it anew with botocore's own signer, an
 speak protocol v0 alone, answer 429, stall or cut a pack.
 """
 
-import asyncio
 import base64
 import binascii
 import contextlib
 import os
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+import anyio.abc
 from aiohttp import web
+from anyio.streams.buffered import BufferedByteReceiveStream
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -126,31 +128,27 @@ class GitServer:
         }
         if not self.behaviour.protocol_v0 and "Git-Protocol" in request.headers:
             environment["GIT_PROTOCOL"] = request.headers["Git-Protocol"]
-        process = await asyncio.create_subprocess_exec(
-            *("git", "http-backend"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
+        process = await anyio.open_process(
+            ["git", "http-backend"], stderr=subprocess.DEVNULL, env=environment
         )
-        try:
-            return await self._relay(request, process, body)
-        finally:
-            if process.returncode is None:
+        async with process:
+            try:
+                return await self._relay(request, process, body)
+            finally:
                 # Not process.kill(): it reaps a child that has just ended, behind asyncio's back.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
-            with anyio.CancelScope(shield=True):
-                await process.wait()
 
     async def _relay(
-        self, request: web.Request, process: asyncio.subprocess.Process, body: bytes
+        self, request: web.Request, process: anyio.abc.Process, body: bytes
     ) -> web.StreamResponse:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(body)
-        process.stdin.close()
-        head = (await process.stdout.readuntil(b"\r\n\r\n")).decode()
+        with contextlib.suppress(anyio.BrokenResourceError):  # it may not care for a body
+            await process.stdin.send(body)
+        await process.stdin.aclose()
+        stdout = BufferedByteReceiveStream(process.stdout)
+        head = (await stdout.receive_until(b"\r\n\r\n", _CHUNK)).decode()
         headers = dict(line.split(": ", 1) for line in head.strip().split("\r\n"))
         status = int(headers.pop("Status", "200").split()[0])
         headers.pop("Content-Length", None)
@@ -158,12 +156,15 @@ class GitServer:
         await response.prepare(request)
         sent = 0
         pack = request.path.endswith("/git-upload-pack")
-        while chunk := await process.stdout.read(_CHUNK):
-            if pack:
-                await self._misbehave(request, sent + len(chunk))
-            await response.write(chunk)
-            sent += len(chunk)
-        await response.write_eof()
+        with contextlib.suppress(anyio.EndOfStream, ConnectionError):
+            while True:
+                chunk = await stdout.receive(_CHUNK)
+                if pack:
+                    await self._misbehave(request, sent + len(chunk))
+                await response.write(chunk)
+                sent += len(chunk)
+        with contextlib.suppress(ConnectionError):
+            await response.write_eof()
         return response
 
     async def _misbehave(self, request: web.Request, sent: int) -> None:

@@ -1,0 +1,42 @@
+"""A process that opens one commit, says so and waits: something to kill.
+
+python mirror_child.py TEMPLATE CACHE COMMIT
+"""
+
+import sys
+from pathlib import Path
+
+import anyio
+
+from asyncbuild.config import GitSettings
+from asyncbuild.git.credentials import AwsCredentials
+from asyncbuild.git.mirror import open_mirrors
+from asyncbuild.git.remotes import Remotes
+from asyncbuild.model import Repository
+
+
+async def main(*arguments: str) -> None:
+    """Open and hold."""
+    template, cache, commit = arguments
+    settings = GitSettings(
+        remote=template,
+        credentials="codecommit",
+        cache_directory=Path(cache),
+        silence_timeout_seconds=30,
+    )
+
+    async def credentials(account: str, region: str) -> AwsCredentials:
+        return AwsCredentials("AKIAEXAMPLE", "s3cr3t/Example+Key", "t0ken/Example==")
+
+    web = Repository("123456789012", "eu-west-1", "web")
+    async with (
+        open_mirrors(settings, Remotes(settings, credentials)) as mirrors,
+        mirrors.open(web, ref="refs/heads/main", commit=commit),
+    ):
+        sys.stdout.write("open\n")
+        sys.stdout.flush()
+        await anyio.sleep(60)
+
+
+if __name__ == "__main__":
+    anyio.run(main, *sys.argv[1:])
