@@ -1,0 +1,188 @@
+"""The service as its users run it: a process, a queue, a bucket, and signals."""
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import chain
+
+import orjson
+import pytest
+from support.events import body, envelope
+from support.service import (
+    environment,
+    make_pushes,
+    open_service,
+    read_dead_letters,
+    send,
+    wait_settled,
+)
+
+from asyncbuild.local import journal
+from asyncbuild.local.stack import BUCKET, Stack, open_stack
+from asyncbuild.local.verify import Findings, Pushed, verify
+
+pytestmark = pytest.mark.timeout(180)
+_NAMES = [f"repository-{number:03d}" for number in range(8)]
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    """Servers, queue, bucket and projects of this test's own."""
+    async with open_stack(_NAMES) as stack:
+        yield stack
+
+
+async def _found(stack: Stack, pushes: Sequence[Pushed]) -> Findings:
+    return await verify(pushes, journal.read(stack.journal), s3=stack.s3, bucket=BUCKET)
+
+
+async def test_drain_builds_what_waits_and_ends(stack: Stack) -> None:
+    """Every push once, in order, with its own tree; exit code 0; the queue is empty."""
+    lanes = await make_pushes(stack, repositories=4, pushes=6)
+    for push in chain.from_iterable(zip(*lanes, strict=True)):
+        await stack.send(push)
+    async with open_service(environment(stack), "drain") as service:
+        assert await service.wait(90) == 0
+    assert await stack.count_waiting() == 0
+    found = await _found(stack, list(chain(*lanes)))
+    assert found.faults == []
+    assert found.built == 24
+    named = {line["event"] for line in service.log}
+    assert {"service.started", "push.upload.finished", "push.built", "service.stopped"} <= named
+
+
+async def test_sigterm_finishes_or_gives_back_in_order(stack: Stack) -> None:
+    """Stopped in the middle of the work, twice; what is left is built by the next, in order."""
+    lanes = await make_pushes(stack, repositories=3, pushes=8)
+    pushes = list(chain(*lanes))
+    for push in pushes:
+        await stack.send(push)
+    variables = environment(stack, shutdown_grace_seconds=20)
+    for _ in range(2):
+        async with open_service(variables) as service:
+            await service.wait_logged("push.built")
+            service.terminate()
+            assert await service.wait(25) == 0
+    async with open_service(variables) as service:
+        await wait_settled(stack)
+        service.terminate()
+        assert await service.wait(25) == 0
+    found = await _found(stack, pushes)
+    assert found.faults == []
+    assert found.built == 24
+
+
+async def test_a_second_signal_ends_at_once(stack: Stack) -> None:
+    """Long before the grace is over; what was in hand comes back and is built."""
+    lanes = await make_pushes(stack, repositories=1, pushes=3)
+    # A poll cut off by the second signal may take messages along until their visibility timeout.
+    variables = environment(
+        stack, shutdown_grace_seconds=300, queue={"visibility_timeout_seconds": 5}
+    )
+    async with open_service(variables) as service:
+        await service.wait_logged("service.started")
+        for push in lanes[0]:
+            await stack.send(push)
+        service.terminate()
+        await service.wait_logged("service.stopping")
+        service.terminate()
+        await service.wait(20)
+    async with open_service(variables) as service:
+        await wait_settled(stack)
+        service.terminate()
+        assert await service.wait(20) == 0
+    assert (await _found(stack, lanes[0])).faults == []
+
+
+async def test_malformed_messages_stop_nobody(stack: Stack) -> None:
+    """Bad ones between good ones, in the same groups: each in the dead-letter queue, with why."""
+    lanes = await make_pushes(stack, repositories=4, pushes=5)
+    bad = _malformed(80)
+    sent = iter(bad)
+    for push in chain.from_iterable(zip(*lanes, strict=True)):
+        for text in (next(sent), next(sent), next(sent), next(sent)):
+            await send(stack, text, push.group)
+        await stack.send(push)
+    async with open_service(environment(stack), "drain") as service:
+        assert await service.wait(120) == 0
+    found = await _found(stack, list(chain(*lanes)))
+    assert found.faults == []
+    assert found.built == 20
+    dead = await read_dead_letters(stack)
+    assert sorted(message["Body"] for message in dead) == sorted(bad)
+    for message in dead:
+        assert message["MessageAttributes"]["Reason"]["StringValue"]
+        assert message["MessageAttributes"]["ErrorKind"]["StringValue"] == "reject"
+
+
+def _malformed(count: int) -> list[str]:
+    """Bodies of every kind that is no push, each different from all others."""
+    made: list[str] = []
+    number = 0
+    while len(made) < count:
+        number += 1
+        unique = f"{number:04d}"
+        event = envelope()
+        made += [
+            f"no JSON at all {unique}",
+            f'{{"cut": "{unique}',
+            f'["{unique}"]',
+            f'{{"detail-type": "EC2 Instance {unique}"}}',
+            orjson.dumps({**event, "detail": unique}).decode(),
+            body(commitId=f"--output={unique}"),
+            body(repositoryName=f"../{unique}"),
+            body(referenceFullName=f"refs/heads/a..{unique}"),
+            body(event=f"pushed{unique}"),
+            body(commitId=None),
+            orjson.dumps({**event, "account": unique}).decode(),
+            orjson.dumps({"Type": "Notification", "Message": unique}).decode(),
+        ]
+    return made[:count]
+
+
+async def test_a_configuration_with_faults_is_told_and_ends(stack: Stack) -> None:
+    """Exit code 78, one message with every fault."""
+    variables = {**environment(stack), "ASYNCBUILD_CONSUMERS": "none", "ASYNCBUILD_NOPE": "1"}
+    async with open_service(variables) as service:
+        assert await service.wait() == 78
+    text = "\n".join(str(line.get("text", "")) for line in service.log)
+    assert "consumers" in text
+    assert "ASYNCBUILD_NOPE" in text
+
+
+async def test_a_queue_that_does_not_exist_is_told_and_ends(stack: Stack) -> None:
+    """Exit code of a fatal error, the queue's name and what to do."""
+    url = stack.settings.queue.url.replace("pushes", "nothing")
+    async with open_service(environment(stack, queue={"url": url})) as service:
+        assert await service.wait() == 70
+    text = "\n".join(str(line.get("text", "")) for line in service.log)
+    assert url in text
+    assert "remedy:" in text
+
+
+async def test_check_says_that_all_is_well_or_what_is_not(stack: Stack) -> None:
+    """Exit code 0 with a lifecycle rule and a project, 1 without, and every finding has a why."""
+    variables = environment(stack, builds={"project": "repository-000"})
+    variables["ASYNCBUILD_GIT__CACHE_BUDGET_BYTES"] = "1000000"
+    async with open_service(variables, "check", "--json") as service:
+        assert await service.wait() == 1
+        assert service.process.stdout is not None
+        document = orjson.loads(await service.process.stdout.receive())
+    bad = [each for each in document["findings"] if each["level"] in {"warning", "problem"}]
+    assert [each["what"] for each in bad] == [
+        f"bucket {BUCKET} has no AbortIncompleteMultipartUpload rule"
+    ]
+    assert all(each["why"] and each["remedy"] for each in bad)
+    await stack.s3.put_bucket_lifecycle_configuration(
+        Bucket=BUCKET,
+        LifecycleConfiguration={
+            "Rules": [
+                {
+                    "ID": "abort",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": ""},
+                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+                }
+            ]
+        },
+    )
+    async with open_service(variables, "check") as service:
+        assert await service.wait() == 0
