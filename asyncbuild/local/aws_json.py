@@ -8,6 +8,7 @@ the request's id in `x-amzn-RequestId`.
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import botocore.loaders
@@ -43,6 +44,7 @@ class AwsError(Exception):
         self.status = status
 
 
+@cache
 def service_model(name: str) -> botocore.model.ServiceModel:
     """The model that botocore itself builds its client from."""
     loader = botocore.loaders.Loader()

@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import aioboto3
+import pytest
 from aiobotocore.config import AioConfig
+from botocore.exceptions import ClientError
 
 from asyncbuild.builds.request import token_of, variables_of
 from asyncbuild.model import Action, BuildRequest, Change, Push, Repository, Target
@@ -31,14 +34,19 @@ class Clock:
         self.now += seconds
 
 
+@cache
+def _session() -> aioboto3.Session:
+    """One for all: the first client of a session loads its service's model, later ones do not."""
+    return aioboto3.Session(
+        aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1"
+    )
+
+
 @asynccontextmanager
 async def open_codebuild_client(endpoint_url: str) -> AsyncIterator["CodeBuildClient"]:
     """A client with made-up credentials and no retries."""
-    session = aioboto3.Session(
-        aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1"
-    )
     config = AioConfig(retries={"mode": "standard", "total_max_attempts": 1})
-    async with session.client("codebuild", endpoint_url=endpoint_url, config=config) as client:
+    async with _session().client("codebuild", endpoint_url=endpoint_url, config=config) as client:
         yield client
 
 
@@ -68,3 +76,13 @@ def make_request(
         variables=variables_of(push, target),
         version_id=version,
     )
+
+
+async def refusal(call: Any) -> str:  # noqa: ANN401 - any operation's coroutine
+    """The error code that `call` is refused with."""
+    with pytest.raises(ClientError) as caught:
+        await call
+    assert (
+        caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    )  # as all of CodeBuild's own
+    return str(caught.value.response["Error"]["Code"])
