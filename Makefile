@@ -31,6 +31,9 @@ lint: install
 servers: install
 	$(BIN)/python -m asyncbuild.local.servers
 
+soak: install servers
+	PYTHONPATH=tests $(BIN)/python bench/soak.py
+
 types: install
 	$(BIN)/mypy
 

@@ -5,7 +5,7 @@ from itertools import chain
 
 import orjson
 import pytest
-from support.events import body, envelope
+from support.malformed import malformed
 from support.service import (
     environment,
     make_pushes,
@@ -95,7 +95,7 @@ async def test_a_second_signal_ends_at_once(stack: Stack) -> None:
 async def test_malformed_messages_stop_nobody(stack: Stack) -> None:
     """Bad ones between good ones, in the same groups: each in the dead-letter queue, with why."""
     lanes = await make_pushes(stack, repositories=4, pushes=5)
-    bad = _malformed(80)
+    bad = malformed(80)
     sent = iter(bad)
     for push in chain.from_iterable(zip(*lanes, strict=True)):
         for text in (next(sent), next(sent), next(sent), next(sent)):
@@ -111,31 +111,6 @@ async def test_malformed_messages_stop_nobody(stack: Stack) -> None:
     for message in dead:
         assert message["MessageAttributes"]["Reason"]["StringValue"]
         assert message["MessageAttributes"]["ErrorKind"]["StringValue"] == "reject"
-
-
-def _malformed(count: int) -> list[str]:
-    """Bodies of every kind that is no push, each different from all others."""
-    made: list[str] = []
-    number = 0
-    while len(made) < count:
-        number += 1
-        unique = f"{number:04d}"
-        event = envelope()
-        made += [
-            f"no JSON at all {unique}",
-            f'{{"cut": "{unique}',
-            f'["{unique}"]',
-            f'{{"detail-type": "EC2 Instance {unique}"}}',
-            orjson.dumps({**event, "detail": unique}).decode(),
-            body(commitId=f"--output={unique}"),
-            body(repositoryName=f"../{unique}"),
-            body(referenceFullName=f"refs/heads/a..{unique}"),
-            body(event=f"pushed{unique}"),
-            body(commitId=None),
-            orjson.dumps({**event, "account": unique}).decode(),
-            orjson.dumps({"Type": "Notification", "Message": unique}).decode(),
-        ]
-    return made[:count]
 
 
 async def test_a_configuration_with_faults_is_told_and_ends(stack: Stack) -> None:
