@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # A token lives five minutes (API reference, StartBuild); one more for clocks that differ.
 _TOKEN_REMEMBERED = timedelta(minutes=6)
+TOKEN_TRUSTED_SECONDS = 240  # after this long a repeated start looks for its build first
 
 
 class CodeBuild:

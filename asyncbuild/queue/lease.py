@@ -2,7 +2,7 @@
 
 A group stays closed while its head is invisible, but the others' receipt handles lapse if only the
 head is renewed; so all are renewed in one call. Whoever wants to commit something asks `guard`
-first (I4).
+first (I4). When is `term.py`'s to say.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,9 @@ from asyncbuild.errors import LeaseLost, StageError
 from asyncbuild.logs import logger
 from asyncbuild.model import Message
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.queue.term import Term
 
-_RENEW_AFTER = 1 / 3  # of the visibility timeout: two more tries fit before it runs out
-_TRY_AGAIN_AFTER = 1 / 12
-_MARGIN = 1 / 10  # what a commit may take on its way to the server
-_MOST_AGE_SECONDS = 11.5 * 3_600  # SQS ends every lease 12 hours after the receive
+_LAST_ANSWER_SECONDS = 2  # what a renewal that is under way gets when the lease is given up
 
 
 class Lease:
@@ -26,9 +24,8 @@ class Lease:
     Args:
         queue: Where they came from.
         messages: All messages of one group in one delivery.
-        asked_at: The clock before the receive was sent; the earliest time it can have begun.
+        asked_at: `anyio.current_time()` before the receive was sent.
         visibility_seconds: The visibility timeout asked for.
-        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -38,18 +35,20 @@ class Lease:
         *,
         asked_at: float,
         visibility_seconds: int,
-        clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self._queue = queue
         self._held = {message.id: message for message in messages}
-        self._visibility = visibility_seconds
-        self._asked_at = asked_at
-        self._deadline = asked_at + visibility_seconds
-        self._clock = clock
-        self._lost = False
+        self._doubtful: set[str] = set()
+        self._term = Term(asked_at=asked_at, visibility_seconds=visibility_seconds)
         self._scope = anyio.CancelScope()
         self._keeping = False
         self._kept = anyio.Event()
+        self._fresh = anyio.Event()
+
+    @property
+    def lost(self) -> bool:
+        """Whether commits are refused."""
+        return self._term.is_over(anyio.current_time())
 
     def guard(self) -> None:
         """Return if a commit is safe now.
@@ -57,7 +56,7 @@ class Lease:
         Raises:
             LeaseLost: the lease is lost, or so near its end that it may be when the commit arrives.
         """
-        if self._lost or self._clock() >= self._deadline - self._visibility * _MARGIN:
+        if self.lost:
             raise LeaseLost("the lease on this push ran out before its work was done")
 
     def forget(self, message: Message) -> None:
@@ -65,8 +64,17 @@ class Lease:
         self._held.pop(message.id, None)
 
     def remember(self, message: Message) -> None:
-        """Renew `message` again: its delete did not go through."""
+        """Renew `message` again: its delete failed.
+
+        It may be gone all the same, with only the answer lost. So from now on a refusal to renew it
+        says nothing about the lease.
+        """
         self._held[message.id] = message
+        self._doubtful.add(message.id)
+
+    async def wait_fresh(self) -> None:
+        """Wait until there is time to work: a long poll may have taken most of the timeout."""
+        await self._fresh.wait()
 
     async def keep(self, *, on_lost: Callable[[], None], on_old: Callable[[], None]) -> None:
         """Renew until `stop`. Calls `on_lost` once if the lease is lost, `on_old` before 12 h."""
@@ -75,6 +83,7 @@ class Lease:
             with self._scope:
                 await self._keep(on_lost, on_old)
         finally:
+            self._fresh.set()
             self._kept.set()
 
     async def stop(self) -> None:
@@ -84,34 +93,71 @@ class Lease:
             await self._kept.wait()
 
     async def _keep(self, on_lost: Callable[[], None], on_old: Callable[[], None]) -> None:
-        # A long poll may have taken most of the timeout before the answer was here.
-        pause = max(0.0, self._visibility * _RENEW_AFTER - (self._clock() - self._asked_at))
-        told = False
+        term, told = self._term, False
         while True:
-            await anyio.sleep(pause)
-            pause = self._visibility * (_RENEW_AFTER if await self._renew() else _TRY_AGAIN_AFTER)
-            if self._lost or self._clock() >= self._deadline - self._visibility * _MARGIN:
-                self._lost = True
+            if anyio.current_time() < term.wakes_at:
+                self._fresh.set()
+                await anyio.sleep_until(term.wakes_at)
+            # Past its end a renewal may still find the messages ours, if nobody has asked since.
+            # That helps only before the first commit; later a commit was refused already.
+            if not (self._fresh.is_set() and self.lost):
+                await self._renew()
+            if self.lost:
+                term.lose()
                 on_lost()
                 return
-            if not told and self._clock() - self._asked_at > _MOST_AGE_SECONDS:
+            if not told and term.is_old(anyio.current_time()):
                 told = True
                 on_old()
 
-    async def _renew(self) -> bool:
+    async def _renew(self) -> None:
+        """Renew once. Who is cancelled meanwhile waits a little for the answer all the same.
+
+        A renewal that is cut off may still be on its way, and overtake the release that follows.
+        """
+        now = anyio.current_time()
+        patience = self._term.patience_seconds
+        if self._fresh.is_set():
+            patience = min(patience, self._term.ends_at - now)
+        shelter = anyio.CancelScope(shield=True, deadline=now + patience)
+        ended = anyio.Event()
+
+        async def call() -> None:
+            with shelter:
+                await self._ask_for_more(now)
+            if shelter.cancelled_caught:
+                self._failed("no answer in time")
+            ended.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            try:
+                await ended.wait()
+            finally:
+                last = anyio.current_time() + _LAST_ANSWER_SECONDS
+                shelter.deadline = min(shelter.deadline, last)
+
+    async def _ask_for_more(self, now: float) -> None:
         held = list(self._held.values())
         if not held:
-            return True
-        before = self._clock()
+            self._term.not_renewed(now)
+            return
+        seconds = self._term.renewal_seconds(now)
         try:
-            with anyio.fail_after(self._visibility * _RENEW_AFTER):
-                lost = await self._queue.renew(held, seconds=self._visibility)
-        except (StageError, TimeoutError) as error:
-            logger().warning("lease.renewal-failed", messages=len(held), reason=str(error))
-            return False
-        # A message deleted while the call was under way is not lost.
-        if lost & self._held.keys():
-            self._lost = True
-            return False
-        self._deadline = before + self._visibility
-        return True
+            answer = await self._queue.renew(held, seconds=seconds)
+        except StageError as error:
+            self._failed(str(error))
+            return
+        for gone in answer.lost & self._doubtful:
+            self._held.pop(gone, None)
+        # What was deleted while the call was under way is not lost.
+        if answer.lost & self._held.keys():
+            self._term.lose()
+        elif answer.failed:
+            self._failed(answer.reason)
+        else:
+            self._term.renewed(sent_at=now, seconds=seconds)
+
+    def _failed(self, reason: str) -> None:
+        logger().warning("lease.renewal-failed", messages=len(self._held), reason=reason)
+        self._term.not_renewed(anyio.current_time())

@@ -39,6 +39,15 @@ class QueueFacts:
     dead_letter_arn: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Which messages were not renewed, by id: `lost` are not ours any more, `failed` may be."""
+
+    lost: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    reason: str = ""
+
+
 class Queue:
     """One FIFO queue and its dead-letter queue.
 
@@ -119,14 +128,11 @@ class Queue:
             )
         return [_message(item) for item in answer.get("Messages", [])]
 
-    async def renew(self, messages: Sequence[Message], *, seconds: int) -> set[str]:
+    async def renew(self, messages: Sequence[Message], *, seconds: int) -> Renewal:
         """Set the visibility timeout of up to ten messages; 0 makes them visible.
 
-        Returns:
-            The ids of the messages that are not ours any more.
-
         Raises:
-            Retry: some could not be renewed this time.
+            StageError: the whole call failed.
         """
         entries = [
             {"Id": str(n), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": seconds}
@@ -137,21 +143,26 @@ class Queue:
                 QueueUrl=self._url,
                 Entries=entries,  # type: ignore[arg-type] # a plain dict is what the call takes
             )
-        failed = answer.get("Failed", [])
-        lost = {messages[int(entry["Id"])].id for entry in failed if entry["Code"] in _LOST}
-        if len(lost) < len(failed):
-            codes = sorted({entry["Code"] for entry in failed})
-            raise Retry(f"visibility of {len(failed)} messages not changed: {', '.join(codes)}")
-        return lost
+        codes = {messages[int(each["Id"])].id: each["Code"] for each in answer.get("Failed", [])}
+        lost = frozenset(id_ for id_, code in codes.items() if code in _LOST)
+        failed = frozenset(codes) - lost
+        refused = ", ".join(sorted({codes[id_] for id_ in failed}))
+        return Renewal(lost, failed, f"visibility of {len(failed)} messages not changed: {refused}")
 
     async def release(self, messages: Sequence[Message]) -> None:
         """Make messages visible one after the other, in the order given: tail first, head last.
 
         One call each: within one batch SQS promises no order, and a group whose head is visible
-        first is opened with its tail still locked.
+        first is opened with its tail still locked. For the same reason the first failure ends it.
+        Messages that are not ours any more are passed over.
+
+        Raises:
+            StageError: a message could not be released, nor were those after it.
         """
         for message in messages:
-            await self.renew([message], seconds=0)
+            answer = await self.renew([message], seconds=0)
+            if answer.failed:
+                raise Retry(answer.reason)
 
     async def delete(self, message: Message) -> None:
         """Delete a message whose outcome is recorded.

@@ -1,0 +1,80 @@
+"""Who dies with a push in hand cannot report it: tries are marked in the ledger before they begin.
+
+Only the push in hand may be blamed for a death (I5). A process has many in hand, so the try whose
+death would be the last one allowed is made alone: nothing else is prepared beside it. What dies
+then died of that push.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.errors import Reject
+from asyncbuild.model import Message
+
+_CLEAN_UP_SECONDS = 5
+
+
+class Tries:
+    """Counts the processes that a push has killed, and refuses it in time."""
+
+    def __init__(self, ledger: Ledger, *, max_attempts: int) -> None:
+        self._ledger = ledger
+        self._max_attempts = max_attempts
+        self._room = _Room()
+
+    @asynccontextmanager
+    async def open_try(self, message: Message, *, suspect: bool) -> AsyncIterator[None]:
+        """Prepare a push inside; `suspect` if its message was delivered before.
+
+        Raises:
+            Reject: enough processes have died of it.
+            StageError: the ledger could not be read or written.
+        """
+        if not suspect:
+            async with self._room.open_shared():
+                yield
+            return
+        died = await self._ledger.count_tries(message)
+        if died >= self._max_attempts:
+            raise Reject(
+                f"{died} processes died while they prepared this push",
+                remedy="look for memory, disk or a signal in the logs of the tasks that ended",
+            )
+        last = died + 1 >= self._max_attempts
+        async with self._room.open_alone() if last else self._room.open_shared():
+            await self._ledger.mark_try(message, died)
+            try:
+                yield
+            finally:
+                with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                    await self._ledger.unmark_try(message, died)
+
+
+class _Room:
+    """Many inside at once, or one alone. Who wants to be alone lets nobody in before it."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._door = anyio.Lock()
+        self._empty = anyio.Event()
+
+    @asynccontextmanager
+    async def open_shared(self) -> AsyncIterator[None]:
+        async with self._door:
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            self._empty.set()
+
+    @asynccontextmanager
+    async def open_alone(self) -> AsyncIterator[None]:
+        async with self._door:
+            while self._inside:
+                self._empty = anyio.Event()
+                await self._empty.wait()
+            yield

@@ -1,0 +1,66 @@
+"""How long a lease lasts, when to renew it, and whether a commit is still safe. Pure.
+
+Times are seconds of one monotonic clock; whoever asks says what time it is.
+"""
+
+_RENEW_AFTER = 1 / 3  # of the visibility timeout: two more tries fit before it runs out
+_TRY_AGAIN_AFTER = 1 / 12
+_MARGIN = 1 / 10  # what a commit may take on its way to the server
+_MOST_SECONDS = 12 * 3_600 - 60  # SQS ends every lease 12 hours after the receive
+_OLD_SECONDS = 11.5 * 3_600
+
+
+class Term:
+    """The time for which the messages of one delivery are ours.
+
+    Args:
+        asked_at: Before the receive was sent: the earliest time the visibility can have begun.
+        visibility_seconds: The visibility timeout asked for.
+    """
+
+    def __init__(self, *, asked_at: float, visibility_seconds: int) -> None:
+        self._asked_at = asked_at
+        self._visibility = visibility_seconds
+        self._until = asked_at + visibility_seconds
+        self._renew_at = asked_at + visibility_seconds * _RENEW_AFTER
+        self._lost = False
+
+    @property
+    def ends_at(self) -> float:
+        """From here on nothing is committed: what is sent now could arrive too late."""
+        return self._until - self._visibility * _MARGIN
+
+    @property
+    def wakes_at(self) -> float:
+        """When there is something to do again: renew, or notice the end."""
+        return min(self._renew_at, self.ends_at)
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long one renewal may take before it is better to try anew."""
+        return self._visibility * _RENEW_AFTER
+
+    def is_over(self, now: float) -> bool:
+        """Whether commits are refused (I4)."""
+        return self._lost or now >= self.ends_at
+
+    def is_old(self, now: float) -> bool:
+        """Whether SQS will soon end the lease, however often it is renewed."""
+        return now - self._asked_at >= _OLD_SECONDS
+
+    def renewal_seconds(self, now: float) -> int:
+        """What to ask for: SQS refuses more than 12 hours in all."""
+        return max(1, min(self._visibility, int(self._asked_at + _MOST_SECONDS - now)))
+
+    def renewed(self, *, sent_at: float, seconds: int) -> None:
+        """A renewal over `seconds` went through; it began no earlier than it was sent."""
+        self._until = max(self._until, sent_at + seconds)
+        self._renew_at = sent_at + self._visibility * _RENEW_AFTER
+
+    def not_renewed(self, now: float) -> None:
+        """A renewal failed, or was not needed."""
+        self._renew_at = now + self._visibility * _TRY_AGAIN_AFTER
+
+    def lose(self) -> None:
+        """The queue says that the messages are not ours any more."""
+        self._lost = True
