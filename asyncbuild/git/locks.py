@@ -7,8 +7,8 @@ next waits until that git is gone too.
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -53,6 +53,16 @@ def take_nowait(descriptor: int, *, shared: bool) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def hold_nowait(path: Path) -> Iterator[bool]:
+    """Hold a lock exclusively for a moment, if nobody is in the way; blocks only for the disk."""
+    descriptor = _open(path)
+    try:
+        yield take_nowait(descriptor, shared=False)
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path) -> int:

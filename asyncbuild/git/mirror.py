@@ -62,7 +62,9 @@ async def open_mirrors(settings: GitSettings, remotes: Remotes) -> AsyncIterator
         ) from error
     try:
         async with anyio.create_task_group() as tasks:
-            yield Mirrors(settings, remotes, git=git, reader=reader, tasks=tasks)
+            mirrors = Mirrors(settings, remotes, git=git, reader=reader, tasks=tasks)
+            tasks.start_soon(mirrors.keep_to_budget)
+            yield mirrors
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         if len(group.exceptions) == 1:  # the body's own error travels as itself
@@ -94,17 +96,20 @@ class Mirrors:
 
     def statistics(self) -> Statistics:
         """What was done since the start, and what there is now."""
-        kept = self._upkeep.kept
         return Statistics(
             present=self._statistics.present,
             fetched=self._statistics.fetched,
             fetches=self._statistics.fetches,
             renewals=self._statistics.renewals,
             evictions=self._upkeep.evictions,
-            mirrors=kept.mirrors,
-            size_bytes=kept.size_bytes,
+            mirrors=self._upkeep.mirrors,
+            size_bytes=self._upkeep.size_bytes,
             processes=self._git.running,
         )
+
+    async def keep_to_budget(self) -> None:
+        """Clear up after killed processes and evict what is beyond the budget."""
+        await self._upkeep.evict()
 
     @asynccontextmanager
     async def open(
@@ -150,12 +155,10 @@ class Mirrors:
         self, stack: AsyncExitStack, place: Place, repository: Repository, ref: str, commit: str
     ) -> Commit:
         """Hold the mirror and find the commit in it, or have it fetched."""
-        await to_thread.run_sync(place.make)
-        if await to_thread.run_sync(place.is_suspect):
+        if await to_thread.run_sync(place.arrive):
             await self._renew(place)
         await stack.enter_async_context(self._hold(place, repository))
-        await to_thread.run_sync(place.touch)
-        if await to_thread.run_sync(place.is_whole):
+        if await to_thread.run_sync(place.touch):
             doing = f"look for {commit} in {repository.path}"
             present = await self._reader.find(place.repository, [commit], doing)
             if commit in present:
@@ -208,7 +211,7 @@ class Mirrors:
                 duration_seconds=round(seconds, 4),
             )
             await self._upkeep.tidy(place, lock)
-        self._tasks.start_soon(self._upkeep.evict)
+        self._tasks.start_soon(self._upkeep.settle, place)
 
     async def _fetch_on_full_disk(
         self, place: Place, repository: Repository, wishes: Sequence[Wish], lock: int

@@ -23,7 +23,17 @@ from pathlib import Path
 
 import orjson
 
+from asyncbuild.git.locks import hold_nowait
+
 _GONE_NAMES = ("staging-", "evicted-")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a mirror takes on the disk now, and took when it was last free of waste."""
+
+    bytes: int = 0
+    compact_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +62,33 @@ class Place:
         """Size in bytes, and the time of the last use."""
         return self.root / "stamp"
 
-    def make(self) -> None:
-        """Make the directory, for the locks."""
+    def arrive(self) -> bool:
+        """Make the directory, for the locks; tell whether a reader found the mirror corrupt."""
         self.root.mkdir(parents=True, exist_ok=True)
+        return self.is_suspect()
 
     def is_whole(self) -> bool:
         """Is there a mirror?"""
         return self.repository.is_dir()
 
-    def touch(self) -> None:
-        """Note that the mirror is used now."""
+    def is_shallow(self) -> bool:
+        """Does its history end somewhere?"""
+        return (self.repository / "shallow").exists()
+
+    def touch(self) -> bool:
+        """Note that the mirror is used now; tell whether there is one."""
         self.stamp.touch()
+        return self.is_whole()
 
     def size_bytes(self) -> int:
         """Measure what the mirror takes on the disk."""
         return sum(_allocated(self.repository))
 
-    def remembered_bytes(self) -> int:
-        """The size at the last measurement; measured now if there was none."""
-        with suppress(OSError, orjson.JSONDecodeError, KeyError, TypeError):
-            return int(orjson.loads(self.stamp.read_bytes())["size_bytes"])
-        return self.size_bytes()
+    def remembered(self) -> Size:
+        """The sizes at the last fetch; zeros if there was none."""
+        with suppress(OSError, orjson.JSONDecodeError, TypeError):
+            return Size(**orjson.loads(self.stamp.read_bytes()))
+        return Size()
 
     def packs(self) -> int:
         """How many packs there are: each one slows every look-up a little."""
@@ -102,6 +118,30 @@ class Place:
     def publish(self, staging: Path) -> None:
         """Make a whole new mirror the mirror."""
         staging.rename(self.repository)
+
+    def delete_if_unused(self) -> bool:
+        """Delete the mirror unless somebody reads it, in this process or another."""
+        with hold_nowait(self.use_lock) as alone:
+            gone = self.take_away() if alone else None
+        if gone is not None:
+            delete(gone)
+        return alone
+
+    def reclaim_if_free(self) -> None:
+        """Reclaim, unless somebody fetches."""
+        with hold_nowait(self.fetch_lock) as alone:
+            if alone:
+                self.reclaim()
+
+    def trim_shallow(self, reachable: frozenset[bytes]) -> None:
+        """Keep only those lines of `shallow` whose commits are reachable; fetch lock held."""
+        shallow = self.repository / "shallow"
+        lines = shallow.read_bytes().split()
+        kept = [line for line in lines if line in reachable]
+        if 0 < len(kept) < len(lines):
+            new = self.repository / "shallow.lock"  # git's own name: no git writes it meanwhile
+            new.write_bytes(b"".join(line + b"\n" for line in kept))
+            new.rename(shallow)
 
     def take_away(self) -> Path | None:
         """Make the mirror disappear at once; the caller deletes what is returned at leisure.
@@ -135,9 +175,19 @@ class Place:
         return self.repository / "objects"
 
 
-def find_places(mirrors: Path) -> list[Place]:
-    """Every mirror below a cache's `mirrors` directory."""
-    return [Place(stamp.parent) for stamp in mirrors.glob("*/*/*/stamp")]
+def find_places(mirrors: Path) -> Iterator[tuple[Place, float]]:
+    """Every mirror below a cache's `mirrors` directory, and when it was last used."""
+    for stamp in mirrors.glob("*/*/*/stamp"):
+        place = Place(stamp.parent)
+        with suppress(FileNotFoundError):  # evicted by another process just now
+            used_at = stamp.stat().st_mtime
+            if place.is_whole():
+                yield place, used_at
+
+
+def find_leavings(mirrors: Path) -> set[Place]:
+    """Where killed processes left something half made or half deleted."""
+    return {Place(path.parent) for name in _GONE_NAMES for path in mirrors.glob(f"*/*/*/{name}*")}
 
 
 def delete(directory: Path) -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import IO, Self
 
 import anyio
+from anyio import to_thread
 from anyio.abc import Process
 
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Busy, Fatal, Retry
+from asyncbuild.git.cpu import ticks_of_group
 from asyncbuild.git.faults import Fault, GitFailed, stage_error
 from asyncbuild.git.pipe import PipeReader, make_pipe
 from asyncbuild.git.stderr import StderrTail
@@ -43,6 +45,7 @@ class Work(StrEnum):
     LOOK_UP = "look-up"
     FETCH = "fetch"
     STREAM = "stream"
+    UPKEEP = "upkeep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,6 @@ class Command:
         stdin: What git reads.
         descriptors: File descriptors that git and its children keep open: locks that are to last
             as long as they do, even if this process is killed.
-        quiet: The command may say nothing for long without being stuck.
         good: Exit codes that are no failure.
     """
 
@@ -68,7 +70,6 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     stdin: bytes = b""
     descriptors: tuple[int, ...] = ()
-    quiet: bool = False
     good: frozenset[int] = frozenset({0})
     work: Work = Work.LOOK_UP
 
@@ -141,8 +142,8 @@ class Git:
                 )
             tail = StderrTail(stderr.fileno())
             try:
-                silence = None if command.quiet else self._settings.silence_timeout_seconds
-                yield Stdout(process, PipeReader(stdout.fileno()), tail, command, silence)
+                silence_seconds = self._settings.silence_timeout_seconds
+                yield Stdout(process, PipeReader(stdout.fileno()), tail, command, silence_seconds)
             finally:
                 with anyio.CancelScope(shield=True):
                     await _end(process, tail)
@@ -184,7 +185,7 @@ class Stdout:
     pipe: PipeReader
     tail: StderrTail
     command: Command
-    silence_seconds: float | None
+    silence_seconds: float
 
     def __aiter__(self) -> Self:
         return self
@@ -196,24 +197,28 @@ class Stdout:
         raise StopAsyncIteration
 
     async def _receive(self) -> bytes:
-        """Read once, unless git is silent for too long.
+        """Read once, unless git shows no sign of life for too long.
 
-        Progress on standard error is a sign of life. The reader's own pauses are not counted as
-        git's silence, because the clock runs only in here.
+        Signs of life are output, progress on standard error, and time spent on a processor: git
+        may compute in silence for minutes (connectivity of a large fetch, repack). The reader's
+        own pauses are not counted, because the clock runs only in here.
         """
-        if self.silence_seconds is None:
-            return await self.pipe.receive()
-        seen = self.tail.received_bytes
+        seen = None
         while True:
-            with anyio.move_on_after(self.silence_seconds):
+            with anyio.move_on_after(self.silence_seconds / 2):
                 return await self.pipe.receive()
-            if self.tail.received_bytes == seen:
+            now = await self._signs_of_life()
+            if now == seen:
                 raise GitFailed(
                     f"{self.command.doing}: git was silent for {self.silence_seconds:g} s, ended",
                     fault=Fault.SILENT,
                     remedy="raise git.silence_timeout_seconds if the server is that slow",
                 )
-            seen = self.tail.received_bytes
+            seen = now
+
+    async def _signs_of_life(self) -> tuple[int, int]:
+        ticks = await to_thread.run_sync(ticks_of_group, self.process.pid)
+        return self.tail.received_bytes, ticks
 
     async def wait(self) -> int:
         """The exit code, once standard output is at its end; raises for a failure."""

@@ -1,7 +1,9 @@
-"""Housekeeping of the mirrors: packs, shallow boundaries, sizes, the disk budget."""
+"""Housekeeping of the mirrors: packs, refs, shallow boundaries, sizes, the disk budget."""
 
-import os
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import aiofiles
@@ -10,23 +12,21 @@ import orjson
 import structlog
 from anyio import to_thread
 
-from asyncbuild.config import GitSettings
+from asyncbuild.config import MIB, GitSettings
+from asyncbuild.errors import Busy
 from asyncbuild.git.eviction import Occupant, plan_eviction
 from asyncbuild.git.faults import GitFailed
-from asyncbuild.git.locks import take_nowait
-from asyncbuild.git.place import Place, delete, find_places
+from asyncbuild.git.locks import open_lock
+from asyncbuild.git.place import Place, Size, delete, find_leavings, find_places
 from asyncbuild.git.process import Command, Git, Work
 
 _log = structlog.get_logger(__name__)
 _PACKS_MOST = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What the cache holds."""
-
-    mirrors: int = 0
-    size_bytes: int = 0
+_REFS_MOST = 1_000
+_WASTE_BYTES = 256 * MIB
+_SURVEY_SECONDS = 60.0
+# Old deltas are kept, new ones not looked for: a mirror is a cache, and the cores have other work.
+_REPACK = ("repack", "-d", "-q", "--window=0", "--threads=1")
 
 
 class Upkeep:
@@ -40,115 +40,182 @@ class Upkeep:
     def __init__(self, settings: GitSettings, git: Git) -> None:
         self._settings = settings
         self._git = git
+        self._occupants: dict[str, Occupant] = {}
+        self._noted: dict[str, Occupant] = {}  # since the survey that runs began
+        self._surveyed_at = float("-inf")
         self._evicting = anyio.Lock()
         self._evict_again = False
-        self.kept = Kept()
         self.evictions = 0
 
+    @property
+    def mirrors(self) -> int:
+        """How many mirrors there were when last looked at."""
+        return len(self._occupants)
+
+    @property
+    def size_bytes(self) -> int:
+        """What they took on the disk."""
+        return sum(each.size_bytes for each in self._occupants.values())
+
     async def tidy(self, place: Place, lock: int) -> None:
-        """After a fetch, with the fetch lock held: note the size, join packs when they are many.
+        """After a fetch, with the fetch lock held: join packs when they are many, note the size.
 
         Failure is logged and left at that: the commit is there, and the next fetch tidies again.
         """
-        if not await to_thread.run_sync(place.is_whole):
-            return
         try:
             if await to_thread.run_sync(place.packs) > _PACKS_MOST:
-                await self._repack(place, lock)
+                await self._join_packs(place, lock)
         except GitFailed as error:
             _log.warning("mirror.repack-failed", reason=error.reason)
-        size_bytes = await to_thread.run_sync(place.size_bytes)
-        # Shielded: a cancellation while the file is being opened in a thread would leave it open.
-        with anyio.CancelScope(shield=True):
-            async with aiofiles.open(place.stamp, "wb") as stamp:
-                await stamp.write(orjson.dumps({"size_bytes": size_bytes}))
+        if await to_thread.run_sync(place.is_whole):
+            await self._note_size(place, compact=False)
 
-    async def _repack(self, place: Place, lock: int) -> None:
-        """Join the small packs, geometrically: each object is copied a logarithmic number of times.
-
-        Readers may go on: git looks again for an object whose pack has vanished.
-        """
-        for arguments in (("pack-refs", "--all"), ("repack", "-d", "-q", "--geometric=2")):
-            await self._git.run(
-                Command(
-                    arguments,
-                    f"repack {place.repository}",
-                    git_directory=place.repository,
-                    descriptors=(lock,),
-                    quiet=True,
-                    work=Work.FETCH,
-                )
-            )
+    async def settle(self, place: Place) -> None:
+        """Some time after a fetch, with no lock held: give back waste, keep to the budget."""
+        size = await to_thread.run_sync(place.remembered)
+        if size.bytes > 2 * size.compact_bytes + _WASTE_BYTES:
+            await self._compact(place)
+        await self.evict()
 
     async def evict(self) -> None:
         """Bring the cache back into its budget. Calls while one runs are served by one more run."""
+        self._evict_again = True
         if self._evicting.locked():
-            self._evict_again = True
             return
         async with self._evicting:
-            self._evict_again = True
             while self._evict_again:
                 self._evict_again = False
+                await self._survey()
                 await self._evict_to(self._settings.cache_budget_bytes)
 
     async def make_room(self) -> None:
         """The disk is full: delete every mirror that nobody uses."""
-        await self._evict_to(0)
+        async with self._evicting:
+            self._surveyed_at = float("-inf")
+            await self._survey()
+            await self._evict_to(0)
 
     async def remove(self, place: Place) -> None:
         """Delete a mirror whose use lock is held exclusively."""
+        self._occupants.pop(str(place.root), None)
         gone = await to_thread.run_sync(place.take_away)
         if gone is not None:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(delete, gone)
 
+    async def _join_packs(self, place: Place, lock: int) -> None:
+        """Join the small packs, geometrically: each object is copied a logarithmic number of times.
+
+        Nothing is lost, so readers may go on: git looks again for an object whose pack is gone.
+        """
+        await self._forget_old_refs(place, lock)
+        await self._run(place, ("pack-refs", "--all"), lock)
+        await self._run(place, (*_REPACK, "--geometric=2"), lock)
+        await self._forget_old_boundaries(place, lock)
+
+    async def _forget_old_refs(self, place: Place, lock: int) -> None:
+        """Refs of branches long gone only make each fetch slower."""
+        order = ("for-each-ref", "--sort=-committerdate", "--format=delete %(refname)")
+        lines = (await self._run(place, order, lock)).splitlines(keepends=True)
+        if len(lines) > _REFS_MOST:
+            deletions = b"".join(lines[_REFS_MOST:])
+            await self._run(place, ("update-ref", "--stdin"), lock, stdin=deletions)
+
+    async def _forget_old_boundaries(self, place: Place, lock: int) -> None:
+        """Each fetch at a depth adds a line to `shallow`, and each fetch sends the whole file.
+
+        Lines of commits that no ref leads to any more can go, as `git prune` lets them go. It
+        would walk all trees for that; the commits are enough.
+        """
+        if await to_thread.run_sync(place.is_shallow):
+            reachable = await self._run(place, ("rev-list", "--all"), lock)
+            await to_thread.run_sync(place.trim_shallow, frozenset(reachable.split()))
+
+    async def _compact(self, place: Place) -> None:
+        """Drop what no ref leads to any more. Alone in the mirror, or not at all."""
+        doing = f"compact {place.repository}"
+        try:
+            async with AsyncExitStack() as stack:
+                _, lock = [
+                    await stack.enter_async_context(
+                        open_lock(path, shared=False, wait_seconds=0, doing=doing)
+                    )
+                    for path in (place.use_lock, place.fetch_lock)
+                ]
+                await self._forget_old_refs(place, lock)
+                await self._run(place, (*_REPACK, "-a"), lock)
+                await self._forget_old_boundaries(place, lock)
+                await self._note_size(place, compact=True)
+        except Busy:
+            return  # in use: the next fetch brings us here again
+        except GitFailed as error:
+            _log.warning("mirror.repack-failed", reason=error.reason)
+
+    async def _run(
+        self, place: Place, arguments: tuple[str, ...], lock: int, stdin: bytes = b""
+    ) -> bytes:
+        command = Command(
+            arguments,
+            f"{arguments[0]} in {place.repository}",
+            git_directory=place.repository,
+            stdin=stdin,
+            descriptors=(lock,),
+            work=Work.UPKEEP,
+        )
+        return await self._git.run(command)
+
+    async def _note_size(self, place: Place, *, compact: bool) -> None:
+        now_bytes = await to_thread.run_sync(place.size_bytes)
+        before = await to_thread.run_sync(place.remembered)
+        size = Size(now_bytes, now_bytes if compact else before.compact_bytes or now_bytes)
+        # Shielded: a cancellation while the file is being opened in a thread would leave it open.
+        with anyio.CancelScope(shield=True):
+            async with aiofiles.open(place.stamp, "wb") as stamp:
+                await stamp.write(orjson.dumps(size))
+        path = str(place.root)
+        self._occupants[path] = self._noted[path] = Occupant(path, now_bytes, time.time())
+
+    async def _survey(self) -> None:
+        """Look at the whole cache, for what other processes did, but not after each fetch."""
+        if anyio.current_time() < self._surveyed_at + _SURVEY_SECONDS:
+            if self.size_bytes <= self._settings.cache_budget_bytes:
+                return
+        else:
+            await to_thread.run_sync(self._reclaim)
+        self._noted.clear()
+        found = await to_thread.run_sync(_occupants_of, self._mirrors)
+        self._occupants = {each.path: each for each in found} | self._noted
+        self._surveyed_at = anyio.current_time()
+
+    def _reclaim(self) -> None:
+        for place in find_leavings(self._mirrors):
+            place.reclaim_if_free()
+
+    @property
+    def _mirrors(self) -> Path:
+        return self._settings.cache_directory / "mirrors"
+
     async def _evict_to(self, budget_bytes: int) -> None:
-        mirrors = self._settings.cache_directory / "mirrors"
-        occupants = await to_thread.run_sync(_survey, mirrors)
-        freed = 0
-        count = 0
-        # A mirror turns out to be in use when it is tried: then the next one goes in its place.
-        while going := plan_eviction(occupants, budget_bytes):
-            busy = set()
+        """A mirror shows that it is in use when it is tried: then others go in its place."""
+        freed = count = 0
+        while going := plan_eviction(self._occupants.values(), budget_bytes):
             for each in going:
-                if await to_thread.run_sync(_take_if_unused, Place(Path(each.path))):
+                if await to_thread.run_sync(Place(Path(each.path)).delete_if_unused):
                     freed += each.size_bytes
                     count += 1
+                    self._occupants.pop(each.path, None)
                 else:
-                    busy.add(each.path)
-            gone = {each.path for each in going} - busy
-            occupants = [
-                Occupant(each.path, each.size_bytes, each.used_at, each.busy or each.path in busy)
-                for each in occupants
-                if each.path not in gone
-            ]
+                    self._occupants[each.path] = replace(each, busy=True)
+        self._occupants = {
+            path: replace(each, busy=False) for path, each in self._occupants.items()
+        }
         self.evictions += count
-        self.kept = Kept(len(occupants), sum(each.size_bytes for each in occupants))
         if count:
             _log.info("mirrors.evicted", mirrors=count, freed_bytes=freed)
 
 
-def _survey(mirrors: Path) -> list[Occupant]:
-    found = []
-    for place in find_places(mirrors):
-        try:
-            used_at = place.stamp.stat().st_mtime
-        except FileNotFoundError:
-            continue  # another process evicted it just now
-        if place.is_whole():
-            found.append(Occupant(str(place.root), place.remembered_bytes(), used_at))
-    return found
-
-
-def _take_if_unused(place: Place) -> bool:
-    """Delete the mirror unless it is in use, by this process or another."""
-    using = os.open(place.use_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        if not take_nowait(using, shared=False):
-            return False
-        gone = place.take_away()
-    finally:
-        os.close(using)
-    if gone is not None:
-        delete(gone)
-    return True
+def _occupants_of(mirrors: Path) -> Iterable[Occupant]:
+    return [
+        Occupant(str(place.root), place.remembered().bytes, used_at)
+        for place, used_at in find_places(mirrors)
+    ]
