@@ -17,12 +17,12 @@ from anyio import to_thread
 from anyio.abc import Process
 from support.mirrors import MAIN, Site, archive_of, read_archive, repository
 from support.repositories import SourceRepository
+from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild.errors import Busy, Retry
 from asyncbuild.git.mirror import Mirrors
 
 _CHILD = Path(__file__).parent.parent / "support" / "mirror_child.py"
-_PATIENCE_SECONDS = 20
 
 
 @asynccontextmanager
@@ -41,15 +41,8 @@ async def open_child(site: Site, commit: str) -> AsyncIterator[Process]:
 async def wait_open(child: Process) -> None:
     """Wait until the child holds its commit."""
     assert child.stdout
-    with anyio.fail_after(_PATIENCE_SECONDS):
+    with anyio.fail_after(PATIENCE_SECONDS):
         assert await child.stdout.receive() == b"open\n"
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    """Look again and again, for a bounded time."""
-    with anyio.fail_after(_PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - files and processes raise no event
-            await anyio.sleep(0.02)
 
 
 def gits_in(directory: Path) -> list[int]:
@@ -72,7 +65,7 @@ async def test_a_service_killed_while_it_fetches(site: Site, *, warm: bool) -> N
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
     async with open_child(site, commit) as child:
-        with anyio.fail_after(_PATIENCE_SECONDS):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await site.server.stalled.wait()
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()
@@ -92,7 +85,7 @@ async def test_nobody_fetches_beside_an_orphaned_git(site: Site) -> None:
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
     async with open_child(site, commit) as child:
-        with anyio.fail_after(_PATIENCE_SECONDS):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await site.server.stalled.wait()
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()

@@ -1,0 +1,14 @@
+"""Waiting for what raises no event."""
+
+from collections.abc import Callable
+
+import anyio
+
+PATIENCE_SECONDS = 30
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Look again and again, for a bounded time."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - files and processes raise no event
+            await anyio.sleep(0.02)
