@@ -1,0 +1,268 @@
+"""Previous archive and new tree → what to copy on S3's side, what to send again, what to make anew.
+
+The new archive, in order:
+
+    copies     long stretches of the old archive, copied by S3 (`UploadPartCopy`)
+    resends    stretches too short for that, fetched from the old archive and sent again
+    fresh      new members, read from git and compressed
+    directory  its beginning copied by S3 if that pays, the rest sent
+
+Every member of the old archive that is still wanted is in one copy or one resend, in the old order,
+so nothing dead is left and rarely changed entries gather at the front: they keep their offsets, and
+the beginning of the directory stays the same.
+
+Limits (S3 user guide, "Amazon S3 multipart upload limits"): parts of 5 MiB to 5 GiB, the last one
+may be smaller, at most 10,000.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from typing import Final
+
+from asyncbuild.archive.table import Table, move_headers
+
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What S3 allows. `most_copies` leaves numbers for the parts that are sent."""
+
+    least_part_bytes: int = 5 * _MIB
+    most_part_bytes: int = 5 * 1024 * _MIB
+    most_copies: int = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbours in the old archive: entries from `first` up to, not including, `last`."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes of the old archive from `begin` up to, not including, `end`."""
+
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to make an archive of an old one, but for its fresh members.
+
+    Attributes:
+        table: Of the old archive.
+        copies: Copied by S3, in order, at the front.
+        resends: Fetched and sent again, behind the copies.
+        prefix_bytes: So much of the directory's beginning is copied by S3, too.
+        limits: Kept by every copied range.
+    """
+
+    table: Table
+    copies: tuple[Stretch, ...]
+    resends: tuple[Stretch, ...]
+    prefix_bytes: int
+    limits: Limits
+
+    @property
+    def entries(self) -> int:
+        """How many members stay."""
+        return sum(each.last - each.first for each in chain(self.copies, self.resends))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Their length; fresh members begin there."""
+        return self.copied_members_bytes + self.resent_bytes
+
+    @property
+    def copied_members_bytes(self) -> int:
+        """Length of the members that S3 copies."""
+        return sum(map(self._length, self.copies))
+
+    @property
+    def resent_bytes(self) -> int:
+        """Length of the members that are sent again."""
+        return sum(map(self._length, self.resends))
+
+    @property
+    def kept_directory_bytes(self) -> int:
+        """About the length of the directory of what stays; of that, `prefix_bytes` are copied."""
+        positions = self.table.positions
+        return sum(
+            positions[each.last] - positions[each.first]
+            for each in chain(self.copies, self.resends)
+        )
+
+    def copied_ranges(self) -> list[Range]:
+        """The copies as parts."""
+        return [part for each in self.copies for part in self._cut(self._range(each))]
+
+    def resent_ranges(self) -> list[Range]:
+        """The resends."""
+        return [self._range(each) for each in self.resends]
+
+    def prefix_range(self) -> Range | None:
+        """The copied beginning of the directory, in the old archive."""
+        begin = self.table.members_bytes
+        return Range(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
+
+    def iter_headers(self) -> Iterator[bytes]:
+        """The directory of what stays, without the copied beginning, stretch by stretch."""
+        table, at = self.table, 0
+        for each in chain(self.copies, self.resends):
+            positions = table.positions[each.first : each.last + 1]
+            by = at - table.offsets[each.first]
+            at += self._length(each)
+            if positions[-1] > self.prefix_bytes:
+                copied = bisect_left(positions, self.prefix_bytes)  # of these, none moved
+                yield move_headers(table.directory, positions[copied:] if copied else positions, by)
+
+    def _range(self, stretch: Stretch) -> Range:
+        offsets = self.table.offsets
+        return Range(offsets[stretch.first], offsets[stretch.last])
+
+    def _length(self, stretch: Stretch) -> int:
+        return self.table.offsets[stretch.last] - self.table.offsets[stretch.first]
+
+    def _cut(self, whole: Range) -> Iterator[Range]:
+        """Equal pieces, so that none is too short."""
+        pieces = -(-len(whole) // self.limits.most_part_bytes)
+        for number in range(pieces):
+            begin = whole.begin + len(whole) * number // pieces
+            yield Range(begin, whole.begin + len(whole) * (number + 1) // pieces)
+
+
+def plan_delta(
+    table: Table, removed: Iterable[int], *, limits: Limits | None = None, worth_bytes: int = _MIB
+) -> Plan:
+    """Plan what is done with the members of the old archive.
+
+    Args:
+        table: Of the old archive.
+        removed: Numbers of the entries that are not in the new tree as they are here.
+        limits: S3's, by default.
+        worth_bytes: The directory's beginning is copied if that saves at least so many.
+    """
+    limits = limits or Limits()
+    copies, resends = _sort_out(table, _kept_stretches(len(table), removed), limits)
+    plain = Plan(table, copies, resends, 0, limits)
+    filled = _fill(plain)
+    if filled is None:
+        return plain
+    saved_bytes = filled.prefix_bytes - (filled.resent_bytes - plain.resent_bytes)
+    return filled if saved_bytes >= worth_bytes else plain
+
+
+def _kept_stretches(entries: int, removed: Iterable[int]) -> list[Stretch]:
+    stretches = []
+    first = 0
+    for number in chain(sorted(set(removed)), (entries,)):
+        if number > first:
+            stretches.append(Stretch(first, number))
+        first = number + 1
+    return stretches
+
+
+def _sort_out(
+    table: Table, stretches: Sequence[Stretch], limits: Limits
+) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
+    """Copies and resends: by length, and the longest if there are too many."""
+
+    def length(stretch: Stretch) -> int:
+        return table.offsets[stretch.last] - table.offsets[stretch.first]
+
+    long = [each for each in stretches if length(each) >= limits.least_part_bytes]
+    if len(long) > limits.most_copies:
+        long = sorted(long, key=length)[-limits.most_copies :]
+    chosen = set(long)
+    return (
+        tuple(each for each in stretches if each in chosen),
+        tuple(each for each in stretches if each not in chosen),
+    )
+
+
+def _fill(plain: Plan) -> Plan | None:
+    """The plan that copies the directory's beginning, too, if there can be one.
+
+    What is sent between the copied members and the copied headers must be a part of the least
+    length, without anything dead in it. So the last of the copied members are sent again; they stay
+    where they are.
+    """
+    limits, table = plain.limits, plain.table
+    if not plain.copies:
+        return None
+    copies, resends = list(plain.copies), plain.resends
+    missing_bytes = limits.least_part_bytes - plain.resent_bytes
+    if missing_bytes > 0:
+        tail = copies.pop()
+        end = table.offsets[tail.last] - missing_bytes
+        cut = bisect_right(table.offsets, end, tail.first, tail.last) - 1
+        if table.offsets[cut] - table.offsets[tail.first] >= limits.least_part_bytes:
+            copies.append(Stretch(tail.first, cut))
+            tail = Stretch(cut, tail.last)
+        resends = (tail, *resends)
+    same = 0
+    for each in chain(copies, resends):
+        if each.first != same:
+            break
+        same = each.last
+    most = bisect_right(table.positions, limits.most_part_bytes) - 1
+    prefix_bytes = table.positions[min(same, most)]
+    if not copies or prefix_bytes < limits.least_part_bytes:
+        return None
+    return Plan(table, tuple(copies), resends, prefix_bytes, limits)
+
+
+class Kind(StrEnum):
+    """How an archive is made."""
+
+    FULL = "full"
+    DELTA = "delta"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the work costs, in seconds; measured by `make bench-delta`, rounded.
+
+    They need not be right, only their proportions: they decide between two ways.
+    """
+
+    make_byte: float = 1 / 60e6  # a byte of an archive made from git: read, compressed
+    make_entry: float = 15e-6
+    send_byte: float = 1 / 100e6
+    fetch_byte: float = 1 / 200e6
+    request: float = 0.010  # of those that go side by side
+    begin: float = 0.150  # base, comparison, the requests that begin and end an upload
+    index_entry: float = 1.5e-6  # a line of the table: read, found, moved
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which way is cheaper, and what the model says of both, in seconds."""
+
+    kind: Kind
+    full_seconds: float
+    delta_seconds: float
+
+
+def decide(plan: Plan, rates: Rates | None = None) -> Decision:
+    """Full or delta. What both have to do is left out: the fresh members."""
+    rates = rates or Rates()
+    table = plan.table
+    full = plan.kept_bytes * (rates.make_byte + rates.send_byte)
+    full += plan.entries * rates.make_entry + len(table.directory) * rates.send_byte
+    requests = len(plan.copies) + len(plan.resends) + (plan.prefix_bytes > 0)
+    delta = rates.begin + requests * rates.request + len(table) * rates.index_entry
+    delta += plan.resent_bytes * (rates.fetch_byte + rates.send_byte)
+    delta += (plan.kept_directory_bytes - plan.prefix_bytes) * rates.send_byte
+    pays = bool(plan.copies) and delta < full
+    return Decision(Kind.DELTA if pays else Kind.FULL, full, delta)
