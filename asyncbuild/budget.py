@@ -167,7 +167,7 @@ class MemoryAccount:
         self._budget._serve()  # noqa: SLF001 - two halves of one thing
 
     async def enlarge(self, reserved_bytes: int) -> None:
-        """Wait until the reservation is at least `reserved_bytes`. A cancelled wait changes nothing.
+        """Wait until the reservation is `reserved_bytes`. A cancelled wait changes nothing.
 
         Raises:
             ConfigError: The whole budget is smaller.

@@ -1,10 +1,11 @@
-"""Contents become bytes of an entry (RFC 1951): which library at which level, and when not at all.
+"""Contents become a deflate stream (RFC 1951), by the fastest library there is for a level.
 
-Measured on real sources (`bench/engine.py`): igzip at level 1 is four times as fast as zlib at 1 and
-its output is no longer; above igzip's three levels zlib-ng is twice as fast as zlib, its output
-about as long. Both let other threads run meanwhile.
+igzip, at the highest of its own levels, is more than twice as fast as zlib at level 1, and packs
+better. Its two lower levels are faster still, but not deterministic (I8): what they make of short
+contents varies from thread to thread. From level 4 on it is zlib-ng, about twice as fast as zlib.
+Both let other threads run while they work.
 
-The output depends on the contents and the level alone, as long as the libraries stay the same.
+The output depends on contents and level alone, as long as libraries and processor stay the same.
 """
 
 from collections.abc import Callable
@@ -14,15 +15,13 @@ from typing import Final
 from isal import isal_zlib
 from zlib_ng import zlib_ng
 
-from asyncbuild.archive.zip import DEFLATED, STORED
-
 Content = bytes | memoryview
 
 crc32: Final[Callable[[Content], int]] = isal_zlib.crc32
 crc32_combine: Final[Callable[[int, int, int], int]] = isal_zlib.crc32_combine
 
 _RAW: Final = -15  # no zlib header, the largest window
-_IGZIP_LEVELS: Final = 3
+_IGZIP: Final = 3  # its level, for all of ours up to that
 
 # RFC 1951, 3.2.4: a stored block holds up to 65535 bytes and costs five: its type, and its length
 # twice
@@ -30,25 +29,23 @@ _STORED_BLOCK: Final = Struct("<BHH")
 _LARGEST_STORED: Final = 0xFFFF
 
 
-def deflate(content: Content, level: int) -> tuple[int, Content]:
-    """Method and bytes of an entry: deflated, or stored if that is no longer."""
-    if not level or not content:
-        return STORED, content
-    library = isal_zlib if level <= _IGZIP_LEVELS else zlib_ng
-    packed: bytes = library.compress(content, level, _RAW)
-    return (DEFLATED, packed) if len(packed) < len(content) else (STORED, content)
+def deflate(content: Content, level: int) -> bytes:
+    """A deflate stream; the same one for the same contents, whatever was compressed before."""
+    if level > _IGZIP:
+        return zlib_ng.compress(content, level, _RAW)
+    return isal_zlib.compress(content, _IGZIP, _RAW)
 
 
 def deflate_block(data: bytes, level: int, *, last: bool) -> bytes:
     """A piece of a deflate stream that can follow any other and be followed by any other.
 
-    It refers to nothing outside of itself and ends on a byte, so that pieces made in parallel can be
-    joined. Never longer than `largest_deflated`.
+    It refers to nothing outside of itself and ends on a byte, so that pieces made in parallel can
+    be joined. Never longer than `largest_deflated`.
     """
     stored = _stored_length(len(data))
     if level:
-        library = isal_zlib if level <= _IGZIP_LEVELS else zlib_ng
-        machine = library.compressobj(level, library.DEFLATED, _RAW)
+        library = isal_zlib if level <= _IGZIP else zlib_ng
+        machine = library.compressobj(max(level, _IGZIP), library.DEFLATED, _RAW)
         packed: bytes = machine.compress(data)
         packed += machine.flush(library.Z_FINISH if last else library.Z_SYNC_FLUSH)
         if len(packed) < stored:
@@ -67,7 +64,7 @@ def _stored_length(size: int) -> int:
 
 
 def _store(data: bytes, *, last: bool) -> bytes:
-    pieces = []
+    pieces: list[bytes] = []
     for begin in range(0, len(data), _LARGEST_STORED):
         piece = data[begin : begin + _LARGEST_STORED]
         final = last and begin + len(piece) == len(data)

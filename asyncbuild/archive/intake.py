@@ -52,7 +52,7 @@ Job = RunJob | LargeJob | BlockJob
 
 
 class Charges:
-    """What the engine holds of an account: taken when tar is read, given back or passed on later."""
+    """What the engine holds of an account: taken for what is read, passed on or given back."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -111,7 +111,9 @@ class Intake:
 
     async def settle(self) -> None:
         """Let go of all work that was not waited for: after this no thread works for the stream."""
-        running = [asyncio.wrap_future(packed) for packed in self._unfinished if not packed.cancel()]
+        running = [
+            asyncio.wrap_future(packed) for packed in self._unfinished if not packed.cancel()
+        ]
         if running:
             with anyio.CancelScope(shield=True):  # one piece of work is a matter of milliseconds
                 await asyncio.wait(running)

@@ -7,9 +7,17 @@ deflate.
 from dataclasses import dataclass
 from stat import S_ISREG
 
-from asyncbuild.archive.deflate import crc32, deflate, deflate_block
+from asyncbuild.archive.deflate import Content, crc32, deflate, deflate_block
 from asyncbuild.archive.tar import Block, Run, iter_members
-from asyncbuild.archive.zip import STORED, Entry, dos_time, name_flags, pack_local
+from asyncbuild.archive.zip import (
+    DEFLATED,
+    STORED,
+    Entry,
+    dos_time,
+    name_flags,
+    pack_attributes,
+    pack_local,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +43,32 @@ def pack_run(run: Run, level: int) -> PackedRun:
         BrokenTar: The run is damaged.
         Reject: A zip file cannot hold one of the members.
     """
-    pieces: list[bytes | memoryview] = []
+    pieces: list[Content] = []
     entries: list[Entry] = []
     offset = 0
     times: dict[int, int] = {}
+    attributes: dict[int, bytes] = {}
     for name, mode, mtime, content in iter_members(run):
-        method, packed = deflate(content, level) if S_ISREG(mode) else (STORED, content)
-        time = times.get(mtime)
-        if time is None:
-            time = times[mtime] = dos_time(mtime)
-        entry = Entry(
-            *(name, mode, time, name_flags(name), method, crc32(content)),
-            *(len(packed), len(content), offset),
-        )
-        header = pack_local(entry)
+        if mode not in attributes:
+            attributes[mode] = pack_attributes(mode)
+        if mtime not in times:
+            times[mtime] = dos_time(mtime)
+        size = compressed_size = len(content)
+        method, packed, crc = STORED, content, 0
+        if size:
+            crc = crc32(content)
+            if level and S_ISREG(mode):
+                packed = deflate(content, level)
+                compressed_size = len(packed)
+                if compressed_size < size:
+                    method = DEFLATED
+                else:
+                    packed, compressed_size = content, size
+        flags = name_flags(name)
+        header = pack_local(name, flags, method, times[mtime], crc, compressed_size, size)
         pieces += (header, packed)
-        entries.append(entry)
-        offset += len(header) + len(packed)
+        entries.append(Entry(header, attributes[mode], offset))
+        offset += len(header) + compressed_size
     return PackedRun(b"".join(pieces), entries)
 
 

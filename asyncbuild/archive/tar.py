@@ -399,7 +399,7 @@ def _decimal(digits: bytes, offset: int) -> int:
 
 
 def _number(field: bytes, offset: int) -> int:
-    """A numeric field: octal digits, or base-256 if its first bit is set (GNU tar, "Extensions")."""
+    """A numeric field: octal digits, or base-256 if its first bit is set (GNU tar)."""
     if field[0] & 0x80:
         value = int.from_bytes(field[1:], "big")
         _check(field[0] == 0x80, "a negative number", offset)  # noqa: PLR2004 - as above

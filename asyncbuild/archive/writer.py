@@ -230,7 +230,7 @@ class _LargeEntry:
         self._streamed = StreamedEntry(
             member.name,
             mode=member.mode,
-            dos_time=dos_time(member.mtime),
+            time=dos_time(member.mtime),
             size=member.size,
             largest_compressed_size=largest_deflated(member.size, BLOCK_BYTES),
         )
@@ -243,5 +243,6 @@ class _LargeEntry:
 
     def finish(self) -> tuple[Entry, bytes]:
         """The entry for the directory, and the data descriptor."""
-        entry, descriptor = self._streamed.finish(self._crc, self._compressed_size)
-        return entry._replace(offset=self._offset), descriptor
+        return self._streamed.finish(
+            crc=self._crc, compressed_size=self._compressed_size, offset=self._offset
+        )

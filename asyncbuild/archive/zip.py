@@ -19,9 +19,12 @@ DEFLATED: Final = 8
 # Section 4.3.7: signature, version needed, flags, method, time and date, CRC-32, compressed size,
 # size, length of name, length of extra
 _LOCAL: Final = Struct("<LHHHLLLLHH")
-# 4.3.12: signature, made by, version needed, flags, method, time and date, CRC-32, compressed size,
-# size, lengths of name, extra and comment, disk, internal and external attributes, offset
-_CENTRAL: Final = Struct("<LHHHHLLLLHHHHHLL")
+# 4.3.12: signature and "made by"; from the version needed on it goes on as the local header does
+_CENTRAL_HEAD: Final = Struct("<LH")
+_SAME_BEGINS: Final = 4
+# then length of comment, disk, internal and external attributes; the offset; name, extra, comment
+_ATTRIBUTES: Final = Struct("<HHHL")
+_OFFSET: Final = Struct("<L")
 # 4.3.9: signature, CRC-32, compressed size, size
 _DESCRIPTOR: Final = Struct("<LLLL")
 _DESCRIPTOR_64: Final = Struct("<LLQQ")
@@ -31,6 +34,8 @@ _END: Final = Struct("<LHHHHLLH")
 _END_64: Final = Struct("<LQHHLLQQQQ")
 # 4.3.15: signature, disk, offset of the zip64 end, disks
 _LOCATOR_64: Final = Struct("<LLQL")
+
+_EXTRA: Final = Struct("<HH")  # 4.5.1: id, length
 
 _LOCAL_SIGNATURE: Final = 0x04034B50
 _CENTRAL_SIGNATURE: Final = 0x02014B50
@@ -57,21 +62,19 @@ _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 class Entry(NamedTuple):
-    """What the archive says about one member. Sizes are in bytes.
+    """One member as the directory will list it.
 
-    `offset` of the local header counts from the beginning of the part of the archive that the entry
-    came with; `pack_directory` is told where that part lies.
+    Most of a central header is a copy of the local one, so that is what is kept. `header` is the
+    local header with CRC and sizes as they turned out to be and the name, without extra field.
+    `offset` counts from the beginning of the part of the archive that the entry came with;
+    `pack_directory` is told where that part lies. `sizes` are those, of the size and the compressed
+    size, that do not fit into the header.
     """
 
-    name: bytes
-    mode: int  # st_mode
-    dos_time: int
-    flags: int
-    method: int
-    crc: int
-    compressed_size: int
-    size: int
+    header: bytes
+    attributes: bytes  # of `pack_attributes`
     offset: int
+    sizes: tuple[int, ...] = ()
 
 
 def dos_time(timestamp: int) -> int:
@@ -103,9 +106,10 @@ def name_flags(name: bytes) -> int:
     return _UTF8_FLAG
 
 
-def pack_local(entry: Entry) -> bytes:
+def pack_local(
+    name: bytes, flags: int, method: int, time: int, crc: int, compressed_size: int, size: int
+) -> bytes:
     """The local header of an entry whose sizes are known and fit into 32 bits."""
-    name, _, time, flags, method, crc, compressed_size, size, _ = entry
     return (
         _LOCAL.pack(
             *(_LOCAL_SIGNATURE, _VERSION, flags, method, time, crc, compressed_size, size),
@@ -113,6 +117,11 @@ def pack_local(entry: Entry) -> bytes:
         )
         + name
     )
+
+
+def pack_attributes(mode: int) -> bytes:
+    """What stands between lengths and offset of a central header, for an `st_mode`."""
+    return _ATTRIBUTES.pack(0, 0, 0, mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0))
 
 
 class StreamedEntry:
@@ -123,29 +132,41 @@ class StreamedEntry:
     """
 
     def __init__(
-        self, name: bytes, *, mode: int, dos_time: int, size: int, largest_compressed_size: int
+        self, name: bytes, *, mode: int, time: int, size: int, largest_compressed_size: int
     ) -> None:
+        self._name = name
+        self._flags = name_flags(name) | _DESCRIPTOR_FLAG
+        self._attributes = pack_attributes(mode)
+        self._time = time
+        self._size = size
         self._is_zip64 = max(size, largest_compressed_size) >= _LIMIT_32
-        flags = name_flags(name) | _DESCRIPTOR_FLAG
-        self._entry = Entry(name, mode, dos_time, flags, DEFLATED, 0, 0, size, 0)
 
     def pack_local(self) -> bytes:
-        """The local header; CRC and sizes are zero, or left to a zip64 extra of zeros."""
-        entry = self._entry
-        version, size, extra = _VERSION, 0, b""
-        if self._is_zip64:
-            version, size, extra = _VERSION_64, _LIMIT_32, _pack_zip64([0, 0])
-        header = _LOCAL.pack(
-            *(_LOCAL_SIGNATURE, version, entry.flags, DEFLATED, entry.dos_time, 0, size, size),
-            *(len(entry.name), len(extra)),
-        )
-        return header + entry.name + extra
+        """The local header. CRC and sizes are zero, in a zip64 extra if they will be there."""
+        extra = _pack_zip64(0, 0) if self._is_zip64 else b""
+        size = _LIMIT_32 if self._is_zip64 else 0
+        return self._pack(crc=0, compressed_size=size, size=size, extra_length=len(extra)) + extra
 
-    def finish(self, crc: int, compressed_size: int) -> tuple[Entry, bytes]:
-        """The entry as it is now known, and its data descriptor."""
-        layout = _DESCRIPTOR_64 if self._is_zip64 else _DESCRIPTOR
-        entry = self._entry._replace(crc=crc, compressed_size=compressed_size)
-        return entry, layout.pack(_DESCRIPTOR_SIGNATURE, crc, compressed_size, entry.size)
+    def finish(self, *, crc: int, compressed_size: int, offset: int) -> tuple[Entry, bytes]:
+        """The entry as it turned out, and its data descriptor."""
+        descriptor = (_DESCRIPTOR_64 if self._is_zip64 else _DESCRIPTOR).pack(
+            _DESCRIPTOR_SIGNATURE, crc, compressed_size, self._size
+        )
+        header = self._pack(
+            crc=crc,
+            compressed_size=min(compressed_size, _LIMIT_32),
+            size=min(self._size, _LIMIT_32),
+        )
+        sizes = tuple(one for one in (self._size, compressed_size) if one >= _LIMIT_32)
+        return Entry(header, self._attributes, offset, sizes), descriptor
+
+    def _pack(self, *, crc: int, compressed_size: int, size: int, extra_length: int = 0) -> bytes:
+        version = _VERSION_64 if self._is_zip64 else _VERSION
+        header = _LOCAL.pack(
+            *(_LOCAL_SIGNATURE, version, self._flags, DEFLATED, self._time, crc),
+            *(compressed_size, size, len(self._name), extra_length),
+        )
+        return header + self._name
 
 
 def pack_directory(
@@ -153,29 +174,38 @@ def pack_directory(
 ) -> bytes:
     """Central directory headers of entries whose part of the archive begins at `base`.
 
-    `blob_ids` are raw object ids by name; entries with one get it as an extra field.
+    `blob_ids` are raw object ids by name; an entry that has one gets it as an extra field.
     """
-    packed = []
-    pack = _CENTRAL.pack
-    for name, mode, time, flags, method, crc, compressed_size, size, relative in entries:
-        version, extra, offset = _VERSION, b"", base + relative
-        attributes = mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0)
-        if max(size, compressed_size, offset) >= _LIMIT_32:
-            version = _VERSION_64
-            extra = _pack_zip64(
-                [value for value in (size, compressed_size, offset) if value >= _LIMIT_32]
-            )
-            size, compressed_size, offset = (
-                min(value, _LIMIT_32) for value in (size, compressed_size, offset)
-            )
-        if blob_ids and (blob_id := blob_ids.get(name)):
-            extra += Struct("<HH").pack(BLOB_ID_EXTRA, len(blob_id)) + blob_id
-        header = pack(
-            *(_CENTRAL_SIGNATURE, _MADE_BY_UNIX, version, flags, method, time, crc),
-            *(compressed_size, size, len(name), len(extra), 0, 0, 0, attributes, offset),
-        )
-        packed += (header, name, extra)
+    head = _CENTRAL_HEAD.pack(_CENTRAL_SIGNATURE, _MADE_BY_UNIX)
+    pack_offset = _OFFSET.pack
+    ids = blob_ids or {}
+    packed: list[bytes] = []
+    for header, attributes, relative, sizes in entries:
+        offset = base + relative
+        name = header[_LOCAL.size :]
+        if sizes or ids or offset >= _LIMIT_32:
+            same, extra = _extend(header, sizes, offset, ids.get(name))
+            packed += (head, same, attributes, pack_offset(min(offset, _LIMIT_32)), name, extra)
+        else:
+            same = header[_SAME_BEGINS : _LOCAL.size]
+            packed += (head, same, attributes, pack_offset(offset), name)
     return b"".join(packed)
+
+
+def _extend(
+    header: bytes, sizes: tuple[int, ...], offset: int, blob_id: bytes | None
+) -> tuple[bytes, bytes]:
+    """Version needed to length of extra of a central header that has an extra field, and that."""
+    fields = list(_LOCAL.unpack_from(header))
+    wide = sizes + ((offset,) if offset >= _LIMIT_32 else ())
+    extra = b""
+    if wide:
+        fields[1] = _VERSION_64
+        extra = _pack_zip64(*wide)
+    if blob_id:
+        extra += _EXTRA.pack(BLOB_ID_EXTRA, len(blob_id)) + blob_id
+    fields[-1] = len(extra)
+    return _LOCAL.pack(*fields)[_SAME_BEGINS:], extra
 
 
 def pack_end(*, entries: int, offset: int, nbytes: int) -> bytes:
@@ -188,10 +218,10 @@ def pack_end(*, entries: int, offset: int, nbytes: int) -> bytes:
         )
         end += _LOCATOR_64.pack(_LOCATOR_64_SIGNATURE, 0, offset + nbytes, 1)
     count = min(entries, _LIMIT_16)
-    sizes = (min(nbytes, _LIMIT_32), min(offset, _LIMIT_32))
-    return end + _END.pack(_END_SIGNATURE, 0, 0, count, count, *sizes, 0)
+    where = (min(nbytes, _LIMIT_32), min(offset, _LIMIT_32))
+    return end + _END.pack(_END_SIGNATURE, 0, 0, count, count, *where, 0)
 
 
-def _pack_zip64(values: list[int]) -> bytes:
-    """Section 4.5.3: only what its own field could not hold, in the order of the fields."""
-    return Struct(f"<HH{len(values)}Q").pack(_ZIP64_EXTRA, 8 * len(values), *values)
+def _pack_zip64(*values: int) -> bytes:
+    """Section 4.5.3: what the fields could not hold, in the order size, compressed size, offset."""
+    return _EXTRA.pack(_ZIP64_EXTRA, 8 * len(values)) + Struct(f"<{len(values)}Q").pack(*values)
