@@ -133,6 +133,28 @@ class LogSettings(_Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+class StatusSettings(_Section):
+    """`[status]`: the page, health and metrics."""
+
+    listen: str = "127.0.0.1:8080"
+    embedded_metrics: bool = False
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        host, colon, port = listen.rpartition(":")
+        if listen != "off" and not (host and colon and port.isdecimal() and int(port) < 2**16):
+            msg = 'write "HOST:PORT", such as "127.0.0.1:8080", or "off"'
+            raise ValueError(msg)
+        return listen
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen at."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
 class AccountSettings(_Section):
     """`[[accounts]]`: an account that owns repositories, and the role that may pull them."""
 
@@ -211,6 +233,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     builds: BuildSettings = BuildSettings()
     log: LogSettings = LogSettings()
+    status: StatusSettings = StatusSettings()
     accounts: tuple[AccountSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = Field(default_factory=default_rules)
 

@@ -7,21 +7,22 @@ The lane decides when each is called; the message is deleted after `start` has r
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from asyncbuild.archive.writer import WORKING_BYTES, Engine
-from asyncbuild.budget import MemoryBudget
+from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStatistics, ZipStream
+from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.request import token_of, variables_of
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Reject, StageError, Unreachable
 from asyncbuild.git.mirror import Mirrors
+from asyncbuild.git.mirror import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import about, logger, stage
 from asyncbuild.model import (
@@ -77,6 +78,15 @@ class Ready:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class PipelineStatistics:
+    """What the stages are doing: archives on their way by event id, mirrors, memory."""
+
+    archives: Mapping[str, ZipStatistics]
+    mirrors: MirrorStatistics
+    memory: BudgetStatistics
+
+
 def rules_of(settings: Settings) -> tuple[Rule, ...]:
     """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
     return tuple(
@@ -114,10 +124,19 @@ class Pipeline:
         self._store = store
         self._builder = builder
         self._ledger = ledger
+        self._streams: dict[str, ZipStream] = {}
         self._max_attempts = settings.lanes.max_attempts
         self._skip_stale = settings.lanes.stale == "skip"
         self._reserved_bytes = WORKING_BYTES + settings.storage.part_bytes
         self._format = f"{FORMAT_VERSION}.{settings.archive.level}"
+
+    def statistics(self) -> PipelineStatistics:
+        """What is on its way now. Nobody counts as bytes pass: whoever looks, asks."""
+        return PipelineStatistics(
+            archives={event_id: each.statistics() for event_id, each in self._streams.items()},
+            mirrors=self._mirrors.statistics(),
+            memory=self._budget.statistics(),
+        )
 
     def read(self, message: Message) -> Work:
         """Message → work; what cannot be understood is kept as the reason why."""
@@ -188,6 +207,9 @@ class Pipeline:
             "push.dead-lettered",
             message_id=work.message.id,
             event_id=work.push.id if work.push else None,
+            repository=work.push.repository.name if work.push else None,
+            ref=work.push.ref if work.push else None,
+            commit=work.push.commit if work.push else None,
             kind=error.kind,
             reason=str(error),
             attempts=attempts,
@@ -205,9 +227,7 @@ class Pipeline:
         timings: dict[str, float] = {}
         begun = time.monotonic()
         try:
-            async with self._mirrors.open(
-                push.repository, ref=push.ref, commit=push.commit
-            ) as snapshot:
+            async with self._open_snapshot(push) as snapshot:
                 timings["fetch"] = time.monotonic() - begun
                 for key in own:
                     if key not in archives:
@@ -239,18 +259,40 @@ class Pipeline:
                 snapshot.open_archive() as tar,
                 self._engine.open_zip(tar, account=account) as chunks,
             ):
-                archive = await self._store.put_archive(
-                    key,
-                    chunks,
-                    account=account,
-                    guard=guard,
-                    metadata={
-                        "asyncbuild-fingerprint": self._print(push),
-                        "asyncbuild-commit": snapshot.commit,
-                    },
-                )
-            log.update(bytes=archive.size_bytes, entries=chunks.statistics().entries)
+                with self._on_its_way(push, chunks):
+                    archive = await self._store.put_archive(
+                        key,
+                        chunks,
+                        account=account,
+                        guard=guard,
+                        metadata={
+                            "asyncbuild-fingerprint": self._print(push),
+                            "asyncbuild-commit": snapshot.commit,
+                        },
+                    )
+            log.update(
+                bytes=archive.size_bytes,
+                sent_bytes=archive.sent_bytes,
+                copied_bytes=archive.copied_bytes,
+                entries=chunks.statistics().entries,
+            )
         return archive
+
+    @asynccontextmanager
+    async def _open_snapshot(self, push: Push) -> AsyncIterator[Snapshot]:
+        async with AsyncExitStack() as stack:
+            with stage("push.fetch"):
+                opened = self._mirrors.open(push.repository, ref=push.ref, commit=push.commit)
+                snapshot = await stack.enter_async_context(opened)
+            yield snapshot
+
+    @contextmanager
+    def _on_its_way(self, push: Push, stream: ZipStream) -> Iterator[None]:
+        self._streams[push.id] = stream
+        try:
+            yield
+        finally:
+            self._streams.pop(push.id, None)
 
     def _print(self, push: Push) -> str:
         """Equal for archives that hold the same entries in the same form."""
@@ -282,18 +324,25 @@ class Pipeline:
         self, push: Push, target: Target, ready: Ready, guard: Guard, covers: Sequence[Work]
     ) -> None:
         begun = time.monotonic()
-        outcome = await self._settle(push, target, ready, guard, covers)
+        with stage("push.start", rule=target.rule, project=target.project):
+            outcome = await self._settle(push, target, ready, guard, covers)
         timings = {**ready.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
         guard()
         await self._ledger.record(push, replace(outcome, timings=timings))
+        since = (datetime.now(UTC) - push.time).total_seconds()
+        archive, build = outcome.archive, outcome.build
         logger().info(
             f"push.{outcome.verdict}",
             reason=outcome.reason,
             rule=target.rule,
             project=target.project,
-            build_id=outcome.build.id if outcome.build else None,
-            bytes=outcome.archive.size_bytes if outcome.archive else None,
+            build_id=build.id if build else None,
+            build_arn=build.arn if build else None,
+            bucket=archive.bucket if archive else None,
+            key=archive.key if archive else None,
+            bytes=archive.size_bytes if archive else None,
+            since_push_seconds=round(max(0.0, since), 3),
             **{f"{name}_seconds": seconds for name, seconds in timings.items()},
         )
 
@@ -312,9 +361,7 @@ class Pipeline:
 
     async def _upload_in_turn(self, push: Push, target: Target, guard: Guard) -> StoredArchive:
         """An object that other pushes write too is written in order, hence only now (I2)."""
-        async with self._mirrors.open(
-            push.repository, ref=push.ref, commit=push.commit
-        ) as snapshot:
+        async with self._open_snapshot(push) as snapshot:
             return await self._upload(push, target.key, snapshot, guard)
 
     async def _build(
@@ -362,9 +409,7 @@ class Pipeline:
         if push.time >= head.time or push.old_commit == head.commit:
             return ""
         try:
-            async with self._mirrors.open(
-                push.repository, ref=push.ref, commit=push.commit
-            ) as snapshot:
+            async with self._open_snapshot(push) as snapshot:
                 older = await snapshot.is_ancestor(push.commit, head.commit)
         except Unreachable as error:
             return error.reason

@@ -7,7 +7,8 @@ is released; a second signal, or the end of the grace, cancels.
 
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import anyio
 
@@ -24,6 +25,7 @@ from asyncbuild.logs import logger
 from asyncbuild.pipeline import Pipeline
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
 
 # Of the grace: what expiring, and then cancelling, may take before the process is killed.
@@ -32,7 +34,7 @@ _EXPIRE_AT_MOST_SECONDS = 20.0
 
 
 @asynccontextmanager
-async def open_consumer(settings: Settings) -> AsyncIterator[Consumer]:
+async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]:
     """Everything between the queue and CodeBuild, opened in order and closed in reverse.
 
     Raises:
@@ -40,7 +42,6 @@ async def open_consumer(settings: Settings) -> AsyncIterator[Consumer]:
         Fatal: the queue is no FIFO queue, or has no dead-letter queue.
     """
     _require(settings)
-    aws = Aws(settings)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pollers = await enter(aws.open_sqs(pool=settings.queue.polls + 1))
@@ -95,7 +96,8 @@ async def run(
     Raises:
         Fatal: the service cannot work; what was in hand is released.
     """
-    async with open_consumer(settings) as consumer:
+    aws = Aws(settings)
+    async with open_consumer(settings, aws) as consumer, _open_status(settings, aws, consumer):
         logger().info(
             "service.started",
             queue=settings.queue.url,
@@ -111,6 +113,14 @@ async def run(
             await consumer.run(drain=drain)
             tasks.cancel_scope.cancel()
         logger().info("service.stopped")
+
+
+def _open_status(
+    settings: Settings, aws: Aws, consumer: Consumer
+) -> AbstractAsyncContextManager[None]:
+    credentials = AccountCredentials(aws, settings)
+    own = partial(credentials.get, "", "")
+    return open_status(settings, Sources(consumer.statistics, consumer.depth, own))
 
 
 async def _listen(

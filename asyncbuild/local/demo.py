@@ -124,13 +124,14 @@ class _Performance:
 
     async def play(self, serve: Serve, codes: list[int]) -> None:
         """Push, wait, verify and tell; `codes` gets the exit code."""
-        logs.hand_over(self._board.hear)
+        logs.mute()
         expected = self._board.expected
         self._console.print(show.title_of(len(expected), sum(expected.values())))
         stop, served = anyio.Event(), anyio.Event()
 
         async def run_service() -> None:
-            await serve(self._cloud.settings, stop=stop, signals=())
+            with logs.listening(self._board.hear):
+                await serve(self._cloud.settings, stop=stop, signals=())
             served.set()
             if not stop.is_set():
                 raise Fatal("the service ended before it was told to")

@@ -105,6 +105,7 @@ def _overrides(directory: Path, endpoint_url: str, builds_url: str) -> dict[str,
         },
         "storage": {"bucket": BUCKET, "addressing_style": "path"},
         "builds": {"endpoint_url": builds_url},
+        "status": {"listen": "127.0.0.1:0"},
     }
 
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import anyio
 from anyio.abc import TaskGroup
@@ -12,21 +11,14 @@ from asyncbuild.errors import Busy, Retry, StageError
 from asyncbuild.logs import logger
 from asyncbuild.model import Message
 from asyncbuild.pipeline import Pipeline
-from asyncbuild.queue.consumers import Consumers, ConsumerStatistics, open_consumers
+from asyncbuild.queue.consumers import Consumers, open_consumers
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.protocol import Policy
 from asyncbuild.queue.runner import LaneRunner
 from asyncbuild.queue.sqs import Queue, QueueFacts
+from asyncbuild.state import ConsumerState
 
 _LONGEST_PAUSE_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerState:
-    """What is in hand: open lanes by group with the state of each message, and the consumers."""
-
-    lanes: dict[str, dict[int, str]]
-    consumers: ConsumerStatistics | None
 
 
 class Consumer:
@@ -64,11 +56,23 @@ class Consumer:
 
     def statistics(self) -> ConsumerState:
         """What is in hand now."""
-        lanes = {
-            group: {n: state.value for n, state in lane.statistics().items()}
-            for group, lane in self._lanes.items()
-        }
-        return ConsumerState(lanes, self._consumers.statistics() if self._consumers else None)
+        workers = self._consumers.statistics() if self._consumers else None
+        return ConsumerState(
+            lanes={group: lane.statistics() for group, lane in self._lanes.items()},
+            consumers=self._count,
+            consumers_free=workers.free if workers else 0,
+            jobs_waiting=workers.waiting if workers else 0,
+            stopping=self._stopping.is_set(),
+            pipeline=self._pipeline.statistics(),
+        )
+
+    async def depth(self) -> tuple[int, int, int]:
+        """Messages waiting, messages in flight, and dead letters, by SQS's approximate count.
+
+        Raises:
+            StageError: SQS refused, or cannot be reached.
+        """
+        return await self._queue.depth()
 
     def stop(self) -> None:
         """Receive no more; lanes settle what they can in order and release the rest."""
@@ -119,6 +123,8 @@ class Consumer:
                 self.stop()
                 return
             failures = 0
+            groups = len({message.group for message in messages})
+            logger().debug("queue.polled", messages=len(messages), groups=groups)
             if messages:
                 await self._open_lanes(messages, consumers, lanes, asked_at)
             elif drain and not self._lanes:

@@ -6,7 +6,7 @@ in the lane's own task group.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio
@@ -21,8 +21,10 @@ from asyncbuild.queue.consumers import Consumers, Job
 from asyncbuild.queue.lane import Lane
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.state import Held
 
 _RELEASE_SECONDS = 10
+_WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})
 
 
 class LaneRunner:
@@ -52,9 +54,12 @@ class LaneRunner:
         self._events_in, self._events = anyio.create_memory_object_stream[p.Event](1_000)
         self.fatal: Fatal | None = None
 
-    def statistics(self) -> Mapping[int, p.State]:
-        """The state of each message, by sequence number."""
-        return self._lane.states()
+    def statistics(self) -> tuple[Held, ...]:
+        """Each message with its state, in the queue's order."""
+        return tuple(
+            Held(self._works[sequence], state.value, self._reason(sequence, state))
+            for sequence, state in sorted(self._lane.states().items())
+        )
 
     def stop(self) -> None:
         """Settle what can be settled in order, release the rest."""
@@ -237,6 +242,10 @@ class LaneRunner:
             logger().warning("lane.release-failed", messages=len(messages), reason=str(error))
         else:
             logger().info("lane.released", messages=len(messages))
+
+    def _reason(self, sequence: int, state: p.State) -> str:
+        failure = self._failures.get(sequence)
+        return str(failure) if failure and state in _WITH_REASON else ""
 
     def _id(self, sequence: int) -> str:
         return self._messages[sequence].id

@@ -84,6 +84,33 @@ class Queue:
             dead_letter_arn=policy.get("deadLetterTargetArn"),
         )
 
+    async def depth(self) -> tuple[int, int, int]:
+        """Messages waiting, messages in flight, and dead letters, each about right.
+
+        Raises:
+            StageError: SQS refused, or cannot be reached.
+        """
+        waiting, held = await self._count(self._url)
+        dead_letters = 0
+        if self._dead_letter_url is not None:
+            dead_letters = sum(await self._count(self._dead_letter_url))
+        return waiting, held, dead_letters
+
+    async def _count(self, url: str) -> tuple[int, int]:
+        with errors_of(f"count the messages of queue {url}"):
+            answer = await self._control.get_queue_attributes(
+                QueueUrl=url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                ],
+            )
+        attributes = answer["Attributes"]
+        return (
+            int(attributes["ApproximateNumberOfMessages"]),
+            int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        )
+
     async def find_dead_letter_queue(self, facts: QueueFacts) -> str:
         """Return the dead-letter queue's URL: the configured one, or the redrive policy's.
 

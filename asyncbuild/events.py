@@ -1,0 +1,143 @@
+"""Every event that the service logs: its level, its fields, and what it says.
+
+A stage tells what happens by one log line (`logs.py`); metrics, the page, CloudWatch and traces
+listen to the same lines, so that no stage knows any of them. A test compares this list with what
+the code says, and with `docs/observability.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+# What every line about one push carries besides its own fields.
+PUSH_FIELDS: Final = ("event_id", "account", "repository", "ref", "commit")
+
+# The stages of a push. `prepare` holds `fetch` and `upload`; `start` is once for each target.
+STAGES: Final[Mapping[str, str]] = {
+    "push.prepare": "everything that may run beside other pushes: it ends with an archive in S3",
+    "push.fetch": "making the commit present in the mirror; a fetch may serve several pushes",
+    "push.upload": "tree to zip to S3, as one stream",
+    "push.start": "one target in its turn: the build is started, the outcome recorded",
+}
+_OWN: Final[Mapping[str, tuple[str, ...]]] = {
+    "push.upload": ("key",),
+    "push.start": ("rule", "project"),
+}
+_FINISHED: Final[Mapping[str, tuple[str, ...]]] = {
+    "push.prepare": ("bytes",),
+    "push.upload": ("bytes", "sent_bytes", "copied_bytes", "entries"),
+}
+_OUTCOME: Final = (
+    "reason",
+    "rule",
+    "project",
+    "build_id",
+    "build_arn",
+    "bucket",
+    "key",
+    "bytes",
+    "since_push_seconds",
+    "fetch_seconds",
+    "archive_seconds",
+    "start_seconds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One kind of line. `of_push`: it carries `PUSH_FIELDS`; `fields` are those besides."""
+
+    level: str
+    says: str
+    fields: tuple[str, ...] = ()
+    of_push: bool = False
+
+
+def _of_stages() -> dict[str, Event]:
+    events: dict[str, Event] = {}
+    for name, says in STAGES.items():
+        own = _OWN.get(name, ())
+        ended = (*own, "duration_seconds")
+        events[f"{name}.started"] = Event("debug", f"Began: {says}.", own, of_push=True)
+        fields = (*ended, *_FINISHED.get(name, ()))
+        events[f"{name}.finished"] = Event("info", "Ended well.", fields, of_push=True)
+        fields = (*ended, "kind", "reason")
+        events[f"{name}.failed"] = Event(
+            "warning",
+            "Could not be done; the lane tries again or gives up. "
+            "Level info if nothing is wrong with the push (kinds busy, lease-lost, unreachable).",
+            fields,
+            of_push=True,
+        )
+        events[f"{name}.cancelled"] = Event(
+            "debug", "Ended by a shutdown or a lost lease.", ended, of_push=True
+        )
+    return events
+
+
+def _outcome(says: str) -> Event:
+    return Event("info", says, _OUTCOME, of_push=True)
+
+
+EVENTS: Final[Mapping[str, Event]] = {
+    "service.started": Event(
+        "info", "Everything is open.", ("queue", "bucket", "consumers", "drain")
+    ),
+    "service.stopping": Event("info", "A signal came; `second` cancels.", ("signal", "second")),
+    "service.grace-ends": Event(
+        "warning", "What is not on its last step is released now.", ("remaining_seconds",)
+    ),
+    "service.stopped": Event("info", "Everything in hand was settled or released."),
+    "status.listening": Event("info", "The status page is served.", ("address",)),
+    "status.unavailable": Event(
+        "error", "The status page cannot be served; pushes are.", ("reason", "remedy")
+    ),
+    "consumer.stopped-receiving": Event("info", "The last poll ended.", ("lanes",)),
+    "queue.polled": Event("debug", "A receive was answered.", ("messages", "groups")),
+    "queue.receive-failed": Event(
+        "warning", "A receive failed and is tried again.", ("kind", "reason", "pause_seconds")
+    ),
+    "queue.one-message-per-receive": Event(
+        "warning",
+        "The queue's redrive policy allows too few receives to look ahead.",
+        ("max_receive_count", "remedy"),
+    ),
+    "lease.renewed": Event("debug", "A lane's messages stay invisible.", ("messages",)),
+    "lease.renewal-failed": Event(
+        "warning", "It is tried again before the lease runs out.", ("messages", "reason")
+    ),
+    "lease.lost": Event(
+        "warning",
+        "The messages are in other hands: nothing more is committed for them.",
+        ("reason", "group", "message_id"),
+    ),
+    "lane.released": Event("info", "Messages went back to the queue.", ("messages",)),
+    "lane.release-failed": Event(
+        "warning", "They come back when their visibility runs out.", ("messages", "reason")
+    ),
+    **_of_stages(),
+    "push.built": _outcome("A build was started."),
+    "push.uploaded": _outcome("The archive is in S3, and no more was asked for."),
+    "push.ignored": _outcome("A rule says to do nothing."),
+    "push.stale": _outcome("A newer push of its ref, which contains it, was built before."),
+    "push.superseded": Event(
+        "info", "A newer push of its ref stands for it.", ("by",), of_push=True
+    ),
+    "push.nothing-to-do": Event("info", "An event that asks for no build.", ("event_id", "reason")),
+    "push.dead-lettered": Event(
+        "error",
+        "Given up: it is in the dead-letter queue.",
+        ("message_id", "event_id", "repository", "ref", "commit", "kind", "reason", "attempts"),
+    ),
+    "push.bug": Event("error", "An error that no stage meant to raise.", ("message_id",)),
+    "fetch.finished": Event(
+        "info",
+        "One git fetch, for so many pushes.",
+        ("mirror", "pushes", "duration_seconds"),
+    ),
+    "mirror.renewed": Event("warning", "A corrupt mirror is fetched anew.", ("mirror",)),
+    "mirror.repack-failed": Event("warning", "It is tried after a later fetch.", ("reason",)),
+    "mirrors.evicted": Event(
+        "info", "Least recently used mirrors were deleted.", ("mirrors", "freed_bytes")
+    ),
+}

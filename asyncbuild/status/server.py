@@ -1,0 +1,179 @@
+"""One HTTP port, for reading only: health, readiness, metrics, the status document, the page.
+
+Nothing is counted or drawn unless somebody asks, except for a look at disk, credentials and queue
+every few seconds.
+"""
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import anyio
+import orjson
+from aiohttp import web
+from anyio import to_thread
+
+from asyncbuild import logs
+from asyncbuild.config import Settings
+from asyncbuild.errors import StageError
+from asyncbuild.state import ConsumerState
+from asyncbuild.status.chronicle import Chronicle
+from asyncbuild.status.document import Depth, Disk
+from asyncbuild.status.metrics import Metrics
+from asyncbuild.status.page import add_page
+from asyncbuild.status.survey import Sampled, Survey
+
+_SAMPLE_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 2.0
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the status comes from.
+
+    `state` is cheap and may be asked at any time; `depth` and `credentials` make a call.
+    """
+
+    state: Callable[[], ConsumerState]
+    depth: Callable[[], Awaitable[tuple[int, int, int]]]
+    credentials: Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[None]:
+    """Listen to the log and serve what it tells, as `[status]` says.
+
+    Pushes matter more than their page: if the port is taken, that is logged as an error, and the
+    service goes on without a page.
+    """
+    if settings.status.listen == "off":
+        yield
+        return
+    chronicle, sampled = Chronicle(), Sampled()
+    survey = Survey(settings, sources.state, chronicle, sampled, time.time)
+    metrics = Metrics(sources.state, sampled, time.time)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(logs.listening(chronicle.hear, metrics.hear))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(_keep_sampling, settings, sources, sampled)
+        await stack.enter_async_context(_open_site(settings, _app(survey, metrics)))
+        yield
+
+
+@asynccontextmanager
+async def _open_site(settings: Settings, app: web.Application) -> AsyncIterator[None]:
+    host, port = settings.status.address
+    if _is_loopback(host):
+        app.middlewares.append(_refuse_foreign_names)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            logs.logger().error(
+                "status.unavailable",
+                reason=f"cannot listen at {settings.status.listen}: {error.strerror}",
+                remedy="name another port as status.listen, or off",
+            )
+        else:
+            host, port = runner.addresses[0][:2]
+            shown = f"[{host}]" if ":" in host else host
+            logs.logger().info("status.listening", address=f"http://{shown}:{port}/")
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+
+
+def _app(survey: Survey, metrics: Metrics) -> web.Application:
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        status = survey.take()
+        lines = (f"{'ok  ' if c.ok else 'FAIL'} {c.name}: {c.says}\n" for c in status.checks)
+        return web.Response(text="".join(lines), status=200 if status.ready else 503)
+
+    async def expose(request: web.Request) -> web.Response:
+        body, content_type = metrics.expose(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def document(_: web.Request) -> web.Response:
+        body = orjson.dumps(survey.take(), option=orjson.OPT_INDENT_2)
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application()
+    app.on_response_prepare.append(_add_headers)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", expose)
+    app.router.add_get("/status.json", document)
+    add_page(app, survey)
+    return app
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+    response.headers.pop("Server", None)
+
+
+@web.middleware
+async def _refuse_foreign_names(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """A page elsewhere may not read ours by a name of its own that leads to 127.0.0.1."""
+    name = request.url.host or ""
+    if not _is_loopback(name):
+        raise web.HTTPForbidden(text="this page is served on this machine only\n")
+    return await handler(request)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+async def _keep_sampling(settings: Settings, sources: Sources, sampled: Sampled) -> None:
+    while True:
+        sampled.disk = await to_thread.run_sync(_look_at_disk, settings)
+        sampled.credentials_fault = await _fault_of(sources.credentials)
+        try:
+            waiting, held, dead_letters = await sources.depth()
+            sampled.depth = Depth(waiting, held, dead_letters, time.time())
+        except StageError:
+            sampled.depth = None  # not everyone grants it, and nothing depends on it
+        await anyio.sleep(_SAMPLE_SECONDS)
+
+
+async def _fault_of(call: Callable[[], Awaitable[object]]) -> str:
+    try:
+        await call()
+    except StageError as error:
+        return str(error)
+    return ""
+
+
+def _look_at_disk(settings: Settings) -> Disk | None:
+    try:
+        usage = shutil.disk_usage(settings.git.cache_directory)
+    except OSError:
+        return None
+    return Disk(usage.total, usage.free)
