@@ -51,6 +51,13 @@ def check_ref(ref: str) -> str:
     return ref
 
 
+def check_revision(revision: str) -> str:
+    """A ref's name, full or short, or an object id: what the left side of a refspec may be."""
+    if not revision or revision.startswith(("-", "+")) or _BAD_REF.search(f"refs/{revision}"):
+        raise Reject(f"revision {_shown(revision)} is no name of a branch or tag, and no commit")
+    return revision
+
+
 def check_commit(commit: str) -> str:
     """A whole object id: SHA-1 or SHA-256, lower case."""
     if not _COMMIT.fullmatch(commit):

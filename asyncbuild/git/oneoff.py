@@ -15,7 +15,7 @@ from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.fetch import FETCH
-from asyncbuild.git.names import is_commit
+from asyncbuild.git.names import check_revision, is_commit
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.remotes import Remote, Remotes
@@ -26,7 +26,12 @@ _KEPT = "refs/asyncbuild/asked"
 
 @asynccontextmanager
 async def open_commit(
-    where: str, revision: str, *, settings: GitSettings, remotes: Remotes
+    where: str,
+    revision: str,
+    *,
+    settings: GitSettings,
+    remotes: Remotes,
+    region: str | None = None,
 ) -> AsyncIterator[Snapshot]:
     """Open one commit.
 
@@ -36,6 +41,7 @@ async def open_commit(
             name of a branch or tag, full or short, or the id of a commit that the server serves.
         settings: `[git]`; the cache is not touched.
         remotes: Credentials for URLs.
+        region: Of a CodeCommit URL whose host does not name it.
 
     Raises:
         Reject: there is no repository, or no such commit in it.
@@ -46,8 +52,9 @@ async def open_commit(
         reader = Reader(git, Path(scratch) / "reader")
         await reader.prepare()
         if "://" in where:
+            check_revision(revision)
             repository = Path(scratch) / "repository.git"
-            await _fetch(git, remotes.remote_of_url(where), revision, repository)
+            await _fetch(git, remotes.remote_of_url(where, region=region), revision, repository)
             revision = _KEPT
         else:
             repository = await _find_repository(git, where)

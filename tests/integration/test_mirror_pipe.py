@@ -1,0 +1,114 @@
+"""The stream itself: whole, only as asked for, and never in the way of the loop."""
+
+import os
+
+import anyio
+import pytest
+from anyio import to_thread
+from blockbuster import BlockBuster
+from support.mirrors import MAIN, Site, archive_of, repository
+
+from asyncbuild.config import GitSettings
+from asyncbuild.errors import Busy, Retry
+from asyncbuild.git.pipe import PIPE_BYTES, PipeReader, make_pipe
+from asyncbuild.git.process import Command, Git
+
+
+async def test_git_waits_for_the_reader(site: Site) -> None:
+    """Unread, git stands still in its write: what is held is one pipe, not the archive."""
+    commit = site.source.commit({"a": os.urandom(20_000_000)})
+    async with site.open_mirrors() as mirrors:
+        await archive_of(mirrors, commit)
+    async with (
+        site.open_mirrors(silence_timeout_seconds=0.4) as mirrors,
+        mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
+        snapshot.open_archive() as chunks,
+    ):
+        first = await anext(chunks)
+        await anyio.sleep(1)  # longer than git may be silent: the reader's pause is not its silence
+        sizes = [len(first), *[len(chunk) async for chunk in chunks]]
+    assert max(sizes) <= PIPE_BYTES
+    assert sum(sizes) == len(site.source.archive(commit))
+
+
+async def test_nothing_blocks_the_loop(site: Site) -> None:
+    """A first fetch, a look-up, an archive and a listing, with every blocking call forbidden."""
+    commit = site.source.commit({"a": os.urandom(2_000_000), "b": b"1"})
+    detector = BlockBuster(scanned_modules=["asyncbuild"])
+    detector.activate()
+    try:
+        async with site.open_mirrors() as mirrors:
+            for _ in range(2):
+                async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
+                    async with snapshot.open_archive() as chunks:
+                        assert [chunk async for chunk in chunks]
+                    assert [batch async for batch in snapshot.iter_tree()]
+    finally:
+        detector.deactivate()
+
+
+async def test_a_pipe_is_read_to_its_end() -> None:
+    """Bytes arrive whole and in order, whatever the sizes of the writes."""
+    reading, writing = make_pipe()
+    written = [os.urandom(size) for size in (1, 70_000, 3_000_000, 10)]
+
+    def write() -> None:
+        with os.fdopen(writing, "wb", buffering=0) as end:
+            for block in written:
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[end.write(rest) :]
+
+    got = bytearray()
+    with os.fdopen(reading, "rb", buffering=0) as source:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(to_thread.run_sync, write)
+            while chunk := await PipeReader(source.fileno()).receive():
+                got += chunk
+    assert bytes(got) == b"".join(written)
+
+
+async def test_processes_are_bounded_by_kind(site: Site) -> None:
+    """With one process allowed, a look-up still runs while an archive is open: no deadlock."""
+    commit = site.source.commit({"a": os.urandom(3_000_000)})
+    async with (
+        site.open_mirrors(processes=1) as mirrors,
+        mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
+        snapshot.open_archive() as chunks,
+    ):
+        await anext(chunks)
+        with anyio.fail_after(20):
+            newer = site.source.commit({"b": b"1"})
+            async with mirrors.open(repository(), ref=MAIN, commit=newer) as other:
+                assert other.commit == newer
+
+
+async def test_no_descriptor_is_left(site: Site) -> None:
+    """After fetches, archives, failures and cancelled streams as many files are open as before."""
+    commit = site.source.commit({"a": os.urandom(3_000_000)})
+    async with site.open_mirrors() as mirrors:
+        await archive_of(mirrors, commit)
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
+        for _ in range(3):
+            await archive_of(mirrors, commit)
+            async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
+                async with snapshot.open_archive() as chunks:
+                    await anext(chunks)
+                with pytest.raises(Retry):
+                    async with snapshot.open_archive(paths=[b"nowhere"]) as chunks:
+                        await anext(chunks)
+        assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - a count
+
+
+async def test_git_that_cannot_be_started_is_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No more processes or files: a limit of the machine, not a fault of the push (I5)."""
+    git = Git(GitSettings())
+
+    async def refuse(*_arguments: object, **_more: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(anyio, "open_process", refuse)
+    with pytest.raises(Busy, match="cannot be started"):
+        await git.run(Command(("version",), "ask git for its version"))
