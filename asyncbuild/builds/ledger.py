@@ -42,8 +42,11 @@ class Records(Protocol):
     async def delete_record(self, key: str) -> None:
         """Remove; no error if there is none."""
 
-    def iter_records(self, prefix: str) -> AsyncIterator[Any]:
-        """The records below `prefix` in order of their keys, each with a `key`."""
+    def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
+        """The records below `prefix` behind `after`, in order of their keys, each with a `key`."""
+
+    async def list_folders(self, prefix: str) -> list[str]:
+        """The names that follow `prefix` up to the next slash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +144,30 @@ class Ledger:
         """The try has ended, well or not, and its process lives."""
         await self._records.delete_record(self._try_key(message, number))
 
-    async def iter_pushes(self, repository: Repository) -> AsyncIterator[Mapping[str, Any]]:
-        """Every record of a repository, oldest push first."""
-        async for each in self._records.iter_records(f"{self._prefix}push/{repository.path}/"):
+    async def find_repositories(self, name: str) -> list[Repository]:
+        """The repositories of that name, or the one of that ACCOUNT/REGION/NAME, with records."""
+        prefix = f"{self._prefix}push/"
+        if name.count("/") == 2:  # noqa: PLR2004 - account, region, name
+            account, region, name = name.split("/")
+            places = [(account, region)]
+        else:
+            places = [
+                (account, region)
+                for account in await self._records.list_folders(prefix)
+                for region in await self._records.list_folders(f"{prefix}{account}/")
+            ]
+        return [
+            Repository(account, region, name)
+            for account, region in places
+            if name in await self._records.list_folders(f"{prefix}{account}/{region}/")
+        ]
+
+    async def iter_pushes(
+        self, repository: Repository, *, since: datetime
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Every record of a repository's pushes from `since` on, oldest push first."""
+        prefix = f"{self._prefix}push/{repository.path}/"
+        async for each in self._records.iter_records(prefix, after=prefix + since.strftime(_TIME)):
             body = await self._records.get_record(each.key)
             if body is not None:
                 yield orjson.loads(body)

@@ -1,5 +1,6 @@
 """Archives and ledger records in one bucket."""
 
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
+WRITER_KEY: Final = "asyncbuild-writer"  # metadata: which call a record came from
 _CONFLICT_TRIES = 5
 _CONFLICT_SECONDS = 0.1
 
@@ -110,20 +112,23 @@ class Store:
         """Write a small object unless there is one already; tell whether it was written.
 
         Two writers at the same moment may both be told of a conflict (409, user guide
-        "Conditional writes"); then each asks again, and all but one find it written.
+        "Conditional writes"); then each asks again, and all but one find it written. A request
+        whose answer was lost is repeated (by botocore, for a PUT even by aiohttp, which tells
+        nobody) and then refused on account of itself: the record's metadata names its writer.
 
         Raises:
             StageError: S3 refused.
         """
         doing = f"write {self._name(key)}"
+        writer = uuid.uuid4().hex
         for _ in range(_CONFLICT_TRIES):
             try:
                 with errors_of(doing):
-                    await self._put(key, body, IfNoneMatch="*")
+                    await self._put(key, body, IfNoneMatch="*", Metadata={WRITER_KEY: writer})
             except Retry as error:
                 code = _code_of(error)
                 if code == "PreconditionFailed":
-                    return _was_repeated(error) and await self.get_record(key) == body
+                    return await self._writer(key) == writer
                 if code != "ConditionalRequestConflict":
                     raise
                 await anyio.sleep(_CONFLICT_SECONDS)
@@ -159,13 +164,17 @@ class Store:
                 return None
             raise
 
-    async def iter_records(self, prefix: str) -> AsyncIterator[RecordKey]:
+    async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[RecordKey]:
         """All objects whose key begins with `prefix`, in order of their keys, page by page.
+
+        Args:
+            prefix: What the keys begin with.
+            after: Begin behind this key.
 
         Raises:
             StageError: S3 refused.
         """
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"StartAfter": after} if after else {}
         while True:
             with errors_of(f"list {self._name(prefix)}"):
                 page = await self._client.list_objects_v2(
@@ -177,6 +186,27 @@ class Store:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
+    async def list_folders(self, prefix: str) -> list[str]:
+        """The names that follow `prefix` up to the next slash, in order.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        names: list[str] = []
+        more: dict[str, Any] = {}
+        while True:
+            with errors_of(f"list {self._name(prefix)}"):
+                page = await self._client.list_objects_v2(
+                    Bucket=self._settings.bucket, Prefix=prefix, Delimiter="/", **more
+                )
+            names += [
+                each["Prefix"].removeprefix(prefix).rstrip("/")
+                for each in page.get("CommonPrefixes", ())
+            ]
+            if not page.get("IsTruncated"):
+                return names
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
     async def delete_record(self, key: str) -> None:
         """Remove an object; no error if there is none.
 
@@ -185,6 +215,11 @@ class Store:
         """
         with errors_of(f"delete {self._name(key)}"):
             await self._client.delete_object(**self._where(key))
+
+    async def _writer(self, key: str) -> str | None:
+        with errors_of(f"look for {self._name(key)}"):
+            answer = await self._client.head_object(**self._where(key))
+        return answer["Metadata"].get(WRITER_KEY)
 
     async def _put(self, key: str, body: bytes, **more: Any) -> None:  # noqa: ANN401 - the client's own
         attributes: dict[str, Any] = {**encryption(self._settings), **more}
@@ -217,10 +252,3 @@ async def _send(upload: Upload, chunks: AsyncIterator[bytes]) -> None:
 def _code_of(error: Retry) -> str:
     cause = error.__cause__
     return error_code(cause) if isinstance(cause, ClientError) else ""
-
-
-def _was_repeated(error: Retry) -> bool:
-    """Whether botocore had sent the request before: then it may be its own first try that won."""
-    cause = error.__cause__
-    answer: Mapping[str, Any] = cause.response if isinstance(cause, ClientError) else {}
-    return bool(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
