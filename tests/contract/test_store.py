@@ -484,7 +484,7 @@ async def test_a_part_whose_connection_was_cut_is_sent_again(
 async def test_an_object_whose_completion_was_not_answered_is_found(
     server: Server, client: "S3Client", key: str
 ) -> None:
-    """The answer is lost, the repeated call is told of no such upload: the object is there."""
+    """The answer is lost on the wire; the call is repeated, and the object is there."""
     content = some_bytes(2 * PART)
     safe_key = key.partition("/")[0]
     async with (
@@ -498,6 +498,44 @@ async def test_an_object_whose_completion_was_not_answered_is_found(
     assert content == await body_of(client, safe_key)
     head = await client.head_object(Bucket=BUCKET, Key=safe_key)
     assert (head["ETag"], len(content)) == (archive.etag, archive.size_bytes)
+
+
+@both
+@pytest.mark.parametrize(
+    "error",
+    [refused("NoSuchUpload", status=404), ConnectionClosedError(endpoint_url="http://s3")],
+    ids=["repeated", "unanswered"],
+)
+async def test_a_completion_that_seemed_to_fail_is_looked_up(
+    client: "S3Client", key: str, error: Exception
+) -> None:
+    """Where the last word is an error, the object itself says whether it came to be."""
+
+    async def unheard(call: Call, parameters: dict[str, Any]) -> object:
+        await call(**parameters)
+        raise error
+
+    content = some_bytes(PART + 1)
+    store = store_of(Tapped(client, complete_multipart_upload=unheard))
+    archive = await put(store, key, content)
+    head = await client.head_object(Bucket=BUCKET, Key=key)
+    assert (head["ETag"], len(content)) == (archive.etag, archive.size_bytes)
+
+
+@both
+async def test_a_completion_says_what_is_to_be_put_together(client: "S3Client", key: str) -> None:
+    """S3 can check the whole: every part with its checksum, and the size of all."""
+    said: dict[str, Any] = {}
+
+    async def listen(call: Call, parameters: dict[str, Any]) -> object:
+        said.update(parameters)
+        return await call(**parameters)
+
+    store = store_of(Tapped(client, complete_multipart_upload=listen))
+    await put(store, key, some_bytes(2 * PART + 7))
+    assert said["MpuObjectSize"] == 2 * PART + 7
+    assert [part["PartNumber"] for part in said["MultipartUpload"]["Parts"]] == [1, 2, 3]
+    assert all(part["ChecksumCRC32"] for part in said["MultipartUpload"]["Parts"])
 
 
 @both
@@ -617,11 +655,11 @@ async def test_a_conflict_between_writers_is_asked_again(client: "S3Client", key
 async def test_a_record_that_its_own_first_try_wrote_counts_as_written(
     server: Server, client: "S3Client", key: str
 ) -> None:
-    """The answer is lost and botocore repeats the call: the refusal is about ourselves."""
+    """The answer is lost and the call is repeated: the refusal is about ourselves."""
     lose = f"PUT /{BUCKET}/".encode()
     async with (
         open_cutting_proxy(server.endpoint_url, lose_answer=lose) as url,
         open_client(url) as cut,
     ):
         assert await store_of(cut).put_record(key, b"mine")
-        assert not await store_of(cut).put_record(key, b"mine"), "nothing was lost this time"
+        assert not await store_of(cut).put_record(key, b"mine"), "the same bytes of another writer"

@@ -50,8 +50,11 @@ async def open_cutting_proxy(
     Args:
         endpoint_url: The server.
         cut_request: Cut as soon as a request that begins so has come in part; never if empty.
-        lose_answer: Pass on a request that begins so, wait for its answer, and cut instead of
-            passing that on; never if empty.
+        lose_answer: Pass on a request that begins so, wait for its answer (a `100 Continue` is
+            none), and cut instead of passing that on; never if empty.
+
+    Raises:
+        AssertionError: at the end, if a connection that was to be cut never was.
 
     Yields:
         The URL to reach the server by.
@@ -66,7 +69,7 @@ async def open_cutting_proxy(
 
             async def answer() -> None:
                 async for received in server:
-                    if losing.is_set():
+                    if losing.is_set() and not received.startswith(b"HTTP/1.1 100 "):
                         faults["answer"] = b""
                         break
                     await client.send(received)
@@ -94,3 +97,4 @@ async def open_cutting_proxy(
         tasks.start_soon(listener.serve, serve_quietly)
         yield f"http://127.0.0.1:{port}"
         tasks.cancel_scope.cancel()
+    assert not any(faults.values()), "no connection was cut"
