@@ -1,0 +1,192 @@
+"""`asyncbuild demo` as a newcomer runs it: a process of its own, judged by its exit and JSON."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+from anyio.abc import Process
+from support.naive import Naive
+
+from asyncbuild.local import demo
+from asyncbuild.local.demo import DemoOptions
+from asyncbuild.local.tree import run_git
+from asyncbuild.local.workload import Story
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+# Whose AWS and settings a caller has must not matter: nothing of it may be used.
+CALLERS_OWN = {
+    "AWS_PROFILE": "production",
+    "AWS_ENDPOINT_URL": "https://example.invalid",
+    "ASYNCBUILD_QUEUE__URL": "https://example.invalid/queue.fifo",
+    "ASYNCBUILD_NO_SUCH_SETTING": "1",
+    "GIT_DIR": "/nowhere",
+}
+
+
+def demo_command(*options: str) -> list[str]:
+    """How to run the demo."""
+    return [sys.executable, "-m", "asyncbuild", "demo", *options]
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """The caller's environment; all temporary files go to `directory`."""
+    return {**os.environ, **CALLERS_OWN, "TMPDIR": str(directory)}
+
+
+async def run_demo(*options: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run it to its end."""
+    return await anyio.run_process(demo_command(*options), env=environment(directory), check=False)
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    """Every file below `directory` with its content."""
+    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def left_in(directory: Path) -> list[str]:
+    """What is in `directory`."""
+    return [path.name for path in directory.iterdir()]
+
+
+def iter_children_of(directory: Path) -> Iterator[int]:
+    """Processes, of any parent, whose environment or command line names `directory`."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            said = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+        except OSError:  # ended, or somebody else's
+            continue
+        if str(directory).encode() in said:
+            yield int(process.name)
+
+
+@pytest.fixture
+async def repository(tmp_path: Path) -> Path:
+    """A bare repository with six commits on main."""
+
+    async def at_once(_: object) -> None: ...
+
+    story = await Story.create(tmp_path / "mine", "shop", ["main"] * 6, seed=5)
+    async for _ in story.iter_pushes(at_once):
+        pass
+    return story.remote.directory
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """An empty directory that has to be empty again in the end."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    return directory
+
+
+async def test_every_push_is_built_once_in_order(temporary: Path) -> None:
+    """49 pushes to 5 repositories: all as expected, by the servers' word, and nothing left."""
+    done = await run_demo("--json", directory=temporary)
+    assert done.returncode == 0, done.stderr.decode()
+    document = orjson.loads(done.stdout)
+    builds = document.pop("builds")
+    assert document == {
+        "pushes": 49,
+        "built": 38,
+        "uploaded": 7,
+        "missing": 0,
+        "duplicated": 0,
+        "out_of_order": 0,
+        "unexpected": 0,
+        "wrong_content": 0,
+        "faults": [],
+    }
+    assert len(builds) == 38
+    assert len({build["repository"] for build in builds}) == 5
+    assert all(build["size_bytes"] > 100_000 and build["seconds"] > 0 for build in builds)
+    assert left_in(temporary) == []
+    assert list(iter_children_of(temporary)) == []
+
+
+async def test_own_repositories_are_replayed(temporary: Path, repository: Path) -> None:
+    """The last commits of the default branch become pushes; the repository itself is left alone."""
+    before = files_of(repository)
+    options = ["--repository", str(repository), "--pushes", "4", "--json"]
+    done = await run_demo(*options, directory=temporary)
+    assert done.returncode == 0, done.stderr.decode()
+    document = orjson.loads(done.stdout)
+    commits = await run_git("rev-list", "--reverse", "-4", "main", directory=repository)
+    assert [build["commit"] for build in document["builds"]] == commits.decode().split()
+    assert before == files_of(repository)
+    assert left_in(temporary) == []
+
+
+async def test_what_is_no_repository_is_said_so(temporary: Path) -> None:
+    """One sentence with the path and a remedy, no traceback; nothing left."""
+    missing = str(temporary.parent / "missing")
+    done = await run_demo("-r", missing, directory=temporary)
+    said = done.stderr.decode()
+    assert done.returncode == 65
+    assert missing in said
+    assert "remedy: name a git repository" in said
+    assert "Traceback" not in said
+    assert left_in(temporary) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "keep", "code"),
+    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGINT, True, 0)],
+    ids=["ctrl-c", "terminated", "ctrl-c after --keep"],
+)
+async def test_leaves_nothing_behind_when_stopped(
+    temporary: Path, repository: Path, number: signal.Signals, code: int, *, keep: bool
+) -> None:
+    """Whenever a signal comes, servers, service and temporary files are gone afterwards."""
+    mine = ("--repository", str(repository), "--keep") if keep else ()
+    async with await anyio.open_process(
+        demo_command(*mine), env=environment(temporary), stderr=subprocess.STDOUT
+    ) as process:
+        await wait_said(process, b"Ctrl-C ends everything" if keep else b"built")
+        assert list(iter_children_of(temporary)) != []
+        process.send_signal(number)
+        with anyio.fail_after(30):
+            assert await process.wait() == code
+    assert left_in(temporary) == []
+    assert list(iter_children_of(temporary)) == []
+
+
+async def wait_said(process: Process, words: bytes) -> None:
+    """Read what the process says until it has said `words`."""
+    assert process.stdout is not None
+    said = b""
+    with anyio.fail_after(90):
+        async for piece in process.stdout:
+            said += piece
+            if words in said:
+                return
+    pytest.fail(f"ended without saying {words!r}, but: {said.decode()}")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("missing", "missing"), ("doubled", "duplicated"), ("content", "wrong_content")],
+)
+async def test_the_verdict_follows_the_servers(
+    repository: Path,
+    fault: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A service that does one push wrong gets exit code 1 and the right count."""
+    monkeypatch.setattr(demo, "_PAUSES_SECONDS", (0.0,))
+    options = DemoOptions(repositories=(str(repository),), as_json=True)
+    code = await demo.run(options, Naive(fault))
+    document: dict[str, Any] = orjson.loads(capsys.readouterr().out)
+    assert code == 1
+    wrong = {name for name in ("missing", "duplicated", "wrong_content") if document[name]}
+    assert wrong == {kind}
+    assert len(document["faults"]) == 1
