@@ -15,7 +15,8 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - the module's own name is lower case
 from typing import Final, NamedTuple
 
-from asyncbuild.archive.deflate import crc32
+from isal.isal_zlib import crc32
+
 from asyncbuild.archive.zip import BLOB_ID_EXTRA
 from asyncbuild.errors import Retry
 

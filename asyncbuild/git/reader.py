@@ -1,7 +1,15 @@
 """Reads objects of a repository with one git each: commits, archives, trees, ancestry."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +62,18 @@ class Reader:
 
     @asynccontextmanager
     async def open_stream(
-        self, repository: Path, arguments: Sequence[str | bytes], *, commit: str, doing: str
+        self,
+        repository: Path,
+        arguments: Sequence[str | bytes],
+        *,
+        commit: str,
+        doing: str,
+        stdin: bytes = b"",
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Standard output of one git command."""
-        command = self._command(repository, arguments, commit=commit, doing=doing, work=Work.STREAM)
+        command = self._command(
+            repository, arguments, commit=commit, doing=doing, stdin=stdin, work=Work.STREAM
+        )
         try:
             async with self._git.open_stdout(command) as stdout:
                 yield stdout
@@ -125,6 +141,19 @@ class Reader:
         )
         return await self._git.ask(command) == 0
 
+    async def run(
+        self,
+        repository: Path,
+        arguments: Sequence[str],
+        *,
+        commit: str,
+        doing: str,
+        **more: Any,  # noqa: ANN401 - Command's own
+    ) -> bytes:
+        """All of a short answer; `more` are attributes of `Command`."""
+        command = self._command(repository, arguments, commit=commit, doing=doing, **more)
+        return await self._git.run(command)
+
     def _command(
         self,
         repository: Path,
@@ -132,13 +161,17 @@ class Reader:
         *,
         commit: str,
         doing: str,
+        environment: Mapping[str, str] | None = None,
         **more: Any,  # noqa: ANN401 - Command's own
     ) -> Command:
         return Command(
             arguments,
             doing,
             git_directory=self._directory / f"{_object_format(commit)}.git",
-            environment={"GIT_OBJECT_DIRECTORY": str(repository / "objects")},
+            environment={
+                "GIT_OBJECT_DIRECTORY": str(repository / "objects"),
+                **(environment or {}),
+            },
             **more,
         )
 

@@ -1,23 +1,25 @@
 """One commit, there to be read: its archive and its tree as streams."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from stat import S_IFDIR, S_IFMT
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
+from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.reader import Reader
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
+_GITLINK = 0o160000  # gitrepository-layout: a submodule's commit
 
 
-class TreeEntry(NamedTuple):
-    """One line of `git ls-tree`: a blob, a symbolic link, a tree or a submodule's commit."""
+class Change(NamedTuple):
+    """One line of `git diff-tree`: what a path was and what it is; None where it was or is not."""
 
-    mode: int
-    kind: str
-    object_id: str
-    path: bytes
+    old: TreeEntry | None
+    new: TreeEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,124 @@ class Snapshot:
                 if lines:
                     yield [_parse_entry(line) for line in lines]
 
+    async def has_tree(self, tree: str) -> bool:
+        """Is this tree here? If so, all that is in it is.
+
+        Raises:
+            GitFailed: the repository cannot be read.
+        """
+        if len(tree) != len(self.tree):  # another object format
+            return False
+        return await self.reader.kind(self.path, tree, f"look into {self.name}") == "tree"
+
+    async def iter_changes(self, tree: str) -> AsyncIterator[list[Change]]:
+        """`git diff-tree -r -t`: what differs from `tree`, in git's order, in batches.
+
+        Raises:
+            GitFailed: git did not finish well; the batches so far are not all.
+        """
+        arguments = ("diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", tree, self.tree)
+        doing = f"compare {self.name} {self.commit} with tree {tree}"
+        async with self.reader.open_stream(
+            self.path, arguments, commit=self.commit, doing=doing
+        ) as stdout:
+            rest: list[bytes] = [b""]
+            async for chunk in stdout:
+                fields = (rest[-1] + chunk).split(b"\0")
+                fields = rest[:-1] + fields
+                whole = (len(fields) - 1) & ~1
+                rest = fields[whole:]
+                if whole:
+                    yield [
+                        _parse_change(*pair)
+                        for pair in zip(fields[:whole:2], fields[1:whole:2], strict=True)
+                    ]
+
+    @asynccontextmanager
+    async def open_blobs(self, entries: Sequence[TreeEntry]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The tar stream that `git archive` makes of a tree without attributes, of `entries` alone.
+
+        It costs what the entries cost; `git archive` with paths reads the whole tree first.
+
+        Raises:
+            GitFailed: from the iterator, as `open_archive`.
+        """
+        blobs = [entry.object_id for entry in entries if entry.kind == "blob"]
+        doing = f"read {len(blobs)} blobs of {self.name} {self.commit}"
+        if not blobs:
+            yield write_tar(entries, no_blobs(), time=self.commit_time)
+            return
+        async with self.reader.open_stream(
+            self.path,
+            ("cat-file", "--batch", "--buffer"),
+            commit=self.commit,
+            doing=doing,
+            stdin="\n".join((*blobs, "")).encode(),
+        ) as stdout:
+            yield write_tar(entries, stdout, time=self.commit_time)
+
+    async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> list[bytes] | None:
+        """Contents of small blobs; None if they are more than `most_bytes` together.
+
+        Raises:
+            GitFailed: one of them is not here.
+        """
+        if not ids:
+            return []
+        doing = f"read {len(ids)} blobs of {self.name}"
+        asked = "\n".join((*ids, "")).encode()
+        arguments = ("cat-file", "--batch-check=%(objectsize)")
+        answer = await self.reader.run(
+            self.path, arguments, commit=self.commit, doing=doing, stdin=asked
+        )
+        sizes = [
+            int(size) if size.isdigit() else most_bytes + 1 for size in answer.split(b"\n")[:-1]
+        ]
+        if sum(sizes) > most_bytes:
+            return None
+        answer = await self.reader.run(
+            self.path, ("cat-file", "--batch"), commit=self.commit, doing=doing, stdin=asked
+        )
+        contents = []
+        for size in sizes:
+            begin = answer.index(b"\n") + 1
+            contents.append(answer[begin : begin + size])
+            answer = answer[begin + size + 1 :]
+        return contents
+
+    async def find_attribute(
+        self, name: str, files: Mapping[bytes, str], paths: Iterable[bytes]
+    ) -> set[bytes]:
+        """The paths for which `.gitattributes` set an attribute.
+
+        Args:
+            name: Of the attribute.
+            files: Object ids of all `.gitattributes`, by path.
+            paths: To be looked at.
+
+        Raises:
+            GitFailed: git failed.
+        """
+        lines = [b"100644 %s\t%s\0" % (blob.encode(), path) for path, blob in files.items()]
+        with TemporaryDirectory(prefix="asyncbuild-") as directory:
+            more: dict[str, Any] = {
+                "commit": self.commit,
+                "doing": f"look for {name} in {self.name}",
+                "environment": {"GIT_INDEX_FILE": f"{directory}/index"},
+            }
+            arguments = ("update-index", "-z", "--add", "--index-info")
+            await self.reader.run(self.path, arguments, stdin=b"".join(lines), **more)
+            asked = b"".join(path + b"\0" for path in paths)
+            answer = await self.reader.run(
+                self.path, ("check-attr", "--cached", "-z", "--stdin", name), stdin=asked, **more
+            )
+        fields = answer.split(b"\0")
+        return {
+            path
+            for path, value in zip(fields[:-1:3], fields[2::3], strict=True)
+            if value not in {b"unspecified", b"unset"}
+        }
+
     async def is_ancestor(self, ancestor: str, descendant: str) -> bool | None:
         """Is `ancestor` in the history of `descendant`? None where the history here ends too soon.
 
@@ -84,6 +204,18 @@ class Snapshot:
             GitFailed: git failed for a reason other than missing history.
         """
         return await self.reader.is_ancestor(self.path, ancestor, descendant)
+
+
+def _parse_change(facts: bytes, path: bytes) -> Change:
+    """`:<old mode> <new mode> <old id> <new id> <status>`."""
+    old_mode, new_mode, old_id, new_id, _ = facts[1:].decode().split()
+    return Change(_entry(old_mode, old_id, path), _entry(new_mode, new_id, path))
+
+
+def _entry(mode: str, object_id: str, path: bytes) -> TreeEntry | None:
+    number = int(mode, 8)
+    kind = {S_IFDIR: "tree", _GITLINK: "commit"}.get(S_IFMT(number), "blob")
+    return TreeEntry(number, kind, object_id, path) if number else None
 
 
 def _parse_entry(line: bytes) -> TreeEntry:
