@@ -1,7 +1,7 @@
 """The way in: chunks of tar are read, paid for, cut into pieces, and handed to the threads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -80,8 +80,15 @@ class Charges:
 class Intake:
     """Reads one tar stream; every byte is charged twice: for itself, and for what becomes of it."""
 
-    def __init__(self, charges: Charges, executor: ThreadPoolExecutor, level: int) -> None:
+    def __init__(
+        self,
+        charges: Charges,
+        executor: ThreadPoolExecutor,
+        level: int,
+        without: Container[bytes] = (),
+    ) -> None:
         self._charges = charges
+        self._without = without
         self._executor = executor
         self._level = level
         self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES)
@@ -149,7 +156,7 @@ class Intake:
             block = self._executor.submit(pack_block, piece, self._level)
             self._unfinished.add(block)
             return BlockJob(block, len(piece.data), piece.last, charged_bytes)
-        run = self._executor.submit(pack_run, piece, self._level)
+        run = self._executor.submit(pack_run, piece, self._level, self._without)
         self._unfinished.add(run)
         return RunJob(run, charged_bytes)
 

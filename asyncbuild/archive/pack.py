@@ -4,6 +4,7 @@ Pure, and all in one call: a call per member would spend more time on the way to
 deflate.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from stat import S_ISREG
 
@@ -36,8 +37,8 @@ class PackedBlock:
     crc: int
 
 
-def pack_run(run: Run, level: int) -> PackedRun:
-    """Compress the members of a run.
+def pack_run(run: Run, level: int, without: Container[bytes] = ()) -> PackedRun:
+    """Compress the members of a run, but for directories that are in the archive `without` it.
 
     Raises:
         BrokenTar: The run is damaged.
@@ -49,6 +50,8 @@ def pack_run(run: Run, level: int) -> PackedRun:
     times: dict[int, int] = {}
     attributes: dict[int, bytes] = {}
     for name, mode, mtime, content in iter_members(run):
+        if name in without:
+            continue
         if mode not in attributes:
             attributes[mode] = pack_attributes(mode)
         if mtime not in times:

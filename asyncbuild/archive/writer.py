@@ -6,11 +6,11 @@ queue of pieces in work, bounded by its length and by the account's bytes (I6).
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -29,7 +29,14 @@ from asyncbuild.archive.intake import (
     RunJob,
 )
 from asyncbuild.archive.tar import LargeMember
-from asyncbuild.archive.zip import Entry, StreamedEntry, dos_time, pack_directory, pack_end
+from asyncbuild.archive.zip import (
+    Entry,
+    StreamedEntry,
+    dos_time,
+    name_of,
+    pack_directory,
+    pack_end,
+)
 from asyncbuild.config import ArchiveSettings
 from asyncbuild.model import Account
 
@@ -46,7 +53,8 @@ class ZipStatistics:
     """What went in and came out so far; final when the stream has ended.
 
     `directory_bytes` is the length of the central directory with the records that end it, which
-    are the archive's last bytes. `commit` is what the tar stream says it was made of.
+    are the archive's last bytes; `zip_bytes` counts from the archive's beginning. `commit` is what
+    the tar stream says it was made of.
     """
 
     entries: int
@@ -67,6 +75,13 @@ async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
         executor.shutdown(cancel_futures=True)  # every stream is closed: the threads are idle
 
 
+class BlobIds(Protocol):
+    """Knows what the members of an archive are made of."""
+
+    async def find(self, paths: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Raw ids of those that are blobs. `paths` come in the order of the tree."""
+
+
 class Engine:
     """Makes zip streams of tar streams; `open_engine` makes it."""
 
@@ -81,19 +96,23 @@ class Engine:
         tar: AsyncIterator[bytes],
         *,
         account: Account,
-        blob_ids: Mapping[bytes, bytes] | None = None,
+        blob_ids: BlobIds | None = None,
+        offset: int = 0,
+        without: Container[bytes] = (),
     ) -> AsyncIterator["ZipStream"]:
         """Read `tar`, in chunks of any size, for as long as the stream is open.
 
         Args:
             tar: What `git archive --format=tar` writes.
             account: Has `WORKING_BYTES` reserved, and what its consumer collects besides.
-            blob_ids: Raw object ids by path, to be kept in the directory.
+            blob_ids: Asked for raw object ids by path, to be kept in the directory.
+            offset: Length of an archive's beginning that the stream goes on from.
+            without: Paths of directories that are in it already.
 
         On exit no thread works for it any more, and what was not yielded is given back.
         """
         charges = Charges(account)
-        intake = Intake(charges, self._executor, self._level)
+        intake = Intake(charges, self._executor, self._level, without)
         sender, receiver = anyio.create_memory_object_stream[Job | Exception](2 * self._threads)
         failure: Exception | None = None
         try:
@@ -104,7 +123,7 @@ class Engine:
             ):
                 tasks.start_soon(intake.run, tar, sender)
                 try:
-                    yield ZipStream(intake, receiver, charges, directory, blob_ids)
+                    yield ZipStream(intake, receiver, charges, directory, blob_ids, offset)
                 except Exception as error:  # noqa: BLE001 - a task group would wrap it
                     failure = error
                 tasks.cancel_scope.cancel()
@@ -132,7 +151,8 @@ class ZipStream:
         jobs: MemoryObjectReceiveStream[Job | Exception],
         charges: Charges,
         directory: DirectorySpool,
-        blob_ids: Mapping[bytes, bytes] | None,
+        blob_ids: BlobIds | None,
+        offset: int,
     ) -> None:
         self._intake = intake
         self._jobs = jobs
@@ -140,7 +160,7 @@ class ZipStream:
         self._directory = directory
         self._blob_ids = blob_ids
         self._entries = 0
-        self._zip_bytes = 0
+        self._zip_bytes = offset
         self._directory_bytes = 0
         self._large: _LargeEntry | None = None
         self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor given back
@@ -162,7 +182,8 @@ class ZipStream:
             commit=self._intake.commit,
         )
 
-    async def _write(self) -> AsyncIterator[bytes]:
+    async def iter_members(self) -> AsyncIterator[bytes]:
+        """The beginning alone: members, without the directory."""
         async for job in self._jobs:
             if isinstance(job, Exception):
                 raise job
@@ -170,10 +191,19 @@ class ZipStream:
             self._settle(job.charged_bytes, len(data))
             if data:
                 yield data
-        begin = self._zip_bytes
+
+    async def iter_headers(self) -> AsyncIterator[bytes]:
+        """Then the directory, without what ends it."""
         async for packed in self._directory.read():
             await self._charges.take(len(packed))
             self._settle(len(packed), len(packed))
+            yield packed
+
+    async def _write(self) -> AsyncIterator[bytes]:
+        async for data in self.iter_members():
+            yield data
+        begin = self._zip_bytes
+        async for packed in self.iter_headers():
             yield packed
         end = pack_end(entries=self._entries, offset=begin, nbytes=self._directory.nbytes)
         await self._charges.take(len(end))
@@ -217,7 +247,10 @@ class ZipStream:
     async def _record(self, entries: list[Entry], base: int | None = None) -> None:
         base = self._zip_bytes if base is None else base
         self._entries += len(entries)
-        await self._directory.append(pack_directory(entries, base, self._blob_ids))
+        ids = (
+            await self._blob_ids.find([name_of(each) for each in entries]) if self._blob_ids else {}
+        )
+        await self._directory.append(pack_directory(entries, base, ids))
 
 
 class _LargeEntry:

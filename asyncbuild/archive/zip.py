@@ -77,6 +77,11 @@ class Entry(NamedTuple):
     sizes: tuple[int, ...] = ()
 
 
+def name_of(entry: Entry) -> bytes:
+    """The raw path, a directory's ending in a slash."""
+    return entry.header[_LOCAL.size :]
+
+
 def dos_time(timestamp: int) -> int:
     """Seconds since the epoch as date (upper half) and time of MS-DOS, in UTC.
 
