@@ -72,7 +72,13 @@ def archive(repository: str, commit: str, output: str, path: Path | None, *, qui
 
 @cli.command()
 @click.option("--repository", "-r", "repositories", multiple=True, help="A path or URL; repeat it.")
-@click.option("--pushes", default=20, show_default=True, help="Commits to replay of each of those.")
+@click.option(
+    "--pushes",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Commits to replay of each of those.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--keep", is_flag=True, help="Stay up afterwards, until Ctrl-C.")
 def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: bool) -> None:
@@ -82,6 +88,74 @@ def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: boo
 
     options = DemoOptions(repositories=repositories, pushes=pushes, as_json=as_json, keep=keep)
     _exit(_run(run, options, service.run))
+
+
+@cli.command()
+@click.argument("repository")
+@click.argument("what", required=False, metavar="[REF|COMMIT]")
+@_CONFIG
+@click.option("--days", default=30.0, show_default=True, help="How far back to look.")
+@click.option("--most", "-n", default=20, show_default=True, help="How many pushes to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def explain(
+    repository: str, what: str | None, path: Path | None, *, days: float, most: int, as_json: bool
+) -> None:
+    """Tell what became of the pushes of REPOSITORY, and why. Exit code 1 if no record is found."""
+    from asyncbuild.explain import run  # noqa: PLC0415 - as below
+
+    _exit(_run(run, config.load(path), repository, what, days, most, as_json))
+
+
+@cli.group(name="dead-letters")
+def dead_letters() -> None:
+    """Look at what could not be built, send it back, or drop it.
+
+    An ID may be shortened as long as it is unique.
+    """
+
+
+@dead_letters.command(name="list")
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_(path: Path | None, *, as_json: bool) -> None:
+    """List all, with the reason of each."""
+    from asyncbuild.dead_letters import show  # noqa: PLC0415 - as below
+
+    _exit(_run(show, config.load(path), (), as_json))
+
+
+@dead_letters.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@_CONFIG
+def show(ids: tuple[str, ...], path: Path | None) -> None:
+    """Show dead letters whole, with their bodies."""
+    from asyncbuild.dead_letters import show  # noqa: PLC0415 - as below
+
+    _exit(_run(show, config.load(path), ids, False))  # noqa: FBT003 - called by position
+
+
+@dead_letters.command(name="send-back")
+@click.argument("ids", nargs=-1, metavar="ID...")
+@_CONFIG
+@click.option("--all", "every", is_flag=True, help="All of them, oldest of a group first.")
+@click.option("--force", is_flag=True, help="Also those of which a newer push was built.")
+def send_back(ids: tuple[str, ...], path: Path | None, *, every: bool, force: bool) -> None:
+    """Put dead letters back on their queue, in their group. Safe to repeat."""
+    from asyncbuild.dead_letters import send_back  # noqa: PLC0415 - as below
+
+    if bool(ids) == every:
+        raise click.UsageError("name dead letters, or say --all")
+    _exit(_run(send_back, config.load(path), ids, force))
+
+
+@dead_letters.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@_CONFIG
+def drop(ids: tuple[str, ...], path: Path | None) -> None:
+    """Delete dead letters for good."""
+    from asyncbuild.dead_letters import drop  # noqa: PLC0415 - as below
+
+    _exit(_run(drop, config.load(path), ids))
 
 
 def _serve(path: Path | None, *, drain: bool) -> None:

@@ -12,13 +12,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-import anyio
-
 from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStatistics, ZipStream
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
-from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS, CodeBuild
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.request import token_of, variables_of
+from asyncbuild.builds.tries import Tries
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Reject, StageError, Unreachable
 from asyncbuild.git.mirror import Mirrors
@@ -44,7 +43,6 @@ from asyncbuild.storage.s3 import Store
 
 FORMAT_VERSION = 1  # of the zip's bytes: part of an archive's fingerprint
 
-_CLEAN_UP_SECONDS = 5
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -54,6 +52,7 @@ class Work:
 
     message: Message
     event: Push | Nothing | Reject
+    doubtful: bool = False  # a build may have been started for it, longer ago than a token lives
 
     @property
     def push(self) -> Push | None:
@@ -125,7 +124,7 @@ class Pipeline:
         self._builder = builder
         self._ledger = ledger
         self._streams: dict[str, ZipStream] = {}
-        self._max_attempts = settings.lanes.max_attempts
+        self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self._skip_stale = settings.lanes.stale == "skip"
         self._reserved_bytes = WORKING_BYTES + settings.storage.part_bytes
         self._format = f"{FORMAT_VERSION}.{settings.archive.level}"
@@ -161,18 +160,26 @@ class Pipeline:
         if isinstance(work.event, Nothing):
             return Ready(work)
         with about(work.event), stage("push.prepare") as log:
-            async with self._blamed(work.message, suspect=suspect):
+            async with self._tries.open_try(work.message, suspect=suspect):
                 ready = await self._prepare(work, work.event, guard)
             log["bytes"] = sum(archive.size_bytes for archive in ready.archives.values())
             return ready
 
-    async def start(self, ready: Ready, *, guard: Guard, covers: Sequence[Work] = ()) -> None:
+    async def start(
+        self,
+        ready: Ready,
+        *,
+        guard: Guard,
+        covers: Sequence[Work] = (),
+        waited_seconds: float = 0.0,
+    ) -> None:
         """Start the builds of a prepared push, in its turn, and record what was done.
 
         Args:
             ready: What `prepare` gave.
             guard: Asked before anything is committed (I4).
             covers: Older pushes of the same ref for which this one stands.
+            waited_seconds: Since a start was tried first: the longer ago, the less a token helps.
 
         Raises:
             StageError: of the stage that failed. What was recorded before stays recorded.
@@ -185,7 +192,11 @@ class Pipeline:
         if not isinstance(event, Push):
             return
         with about(event):
-            stale = ready.stale or await self._why_stale(event)
+            if waited_seconds > TOKEN_TRUSTED_SECONDS:
+                work = replace(ready.work, doubtful=True)
+                targets = await self._undone(event, ready.targets)
+                ready = replace(ready, work=work, targets=targets)
+            stale = ready.stale or (await self._why_stale(event) if ready.targets else "")
             for target in ready.targets:
                 await self._start_target(event, target, replace(ready, stale=stale), guard, covers)
             if ready.archives and not stale:
@@ -299,25 +310,6 @@ class Pipeline:
         text = f"{push.commit}\n{self._format}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    @asynccontextmanager
-    async def _blamed(self, message: Message, *, suspect: bool) -> AsyncIterator[None]:
-        """Mark a try that may kill its process, so that the next process can count (I5)."""
-        if not suspect:
-            yield
-            return
-        died = await self._ledger.count_tries(message)
-        if died >= self._max_attempts:
-            raise Reject(
-                f"{died} processes died while they prepared this push",
-                remedy="look for memory, disk or a signal in the logs of the tasks that ended",
-            )
-        await self._ledger.mark_try(message, died)
-        try:
-            yield
-        finally:
-            with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await self._ledger.unmark_try(message, died)
-
     # --- start ------------------------------------------------------------------------------------
 
     async def _start_target(
@@ -353,10 +345,15 @@ class Pipeline:
             return Outcome(Verdict.IGNORED, f"rule: {target.rule}", target)
         if ready.stale:
             return Outcome(Verdict.STALE, ready.stale, target)
-        archive = ready.archives.get(target.key) or await self._upload_in_turn(push, target, guard)
+        archive = ready.archives.get(target.key)
+        if archive is None:
+            try:
+                archive = await self._upload_in_turn(push, target, guard)
+            except Unreachable as error:
+                return Outcome(Verdict.STALE, error.reason, target)
         if target.action is Action.UPLOAD:
             return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
-        build = await self._build(push, target, archive, ready.work.message, guard, covers)
+        build = await self._build(push, target, archive, ready.work, guard, covers)
         return Outcome(Verdict.BUILT, f"rule: {target.rule}", target, archive, build)
 
     async def _upload_in_turn(self, push: Push, target: Target, guard: Guard) -> StoredArchive:
@@ -369,7 +366,7 @@ class Pipeline:
         push: Push,
         target: Target,
         archive: StoredArchive,
-        message: Message,
+        work: Work,
         guard: Guard,
         covers: Sequence[Work],
     ) -> Build:
@@ -387,8 +384,9 @@ class Pipeline:
             version_id=archive.version_id,
         )
         try:
-            if message.receive_count > 1 and message.sent:
-                since = message.sent - _CLOCK_SKEW
+            sent = work.message.sent
+            if sent and (work.doubtful or work.message.receive_count > 1):
+                since = sent - _CLOCK_SKEW
                 found = await self._builder.find_recent(project, push.id, since=since)
                 if found is not None:
                     return found
@@ -413,7 +411,9 @@ class Pipeline:
                 older = await snapshot.is_ancestor(push.commit, head.commit)
         except Unreachable as error:
             return error.reason
-        return f"commit {head.commit}, which contains it, was built before" if older else ""
+        if not older or await self._ledger.is_forced(push):
+            return ""
+        return f"commit {head.commit}, which contains it, was built before"
 
 
 def _is_own(push: Push, target: Target) -> bool:

@@ -8,6 +8,7 @@ Layout below the prefix, so that a listing is in order of time:
 
     push/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json   a record
     head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
+    force/EVENT.json                                        build it although a newer one was
     try/MESSAGE/N                                           a try that its process may have died of
     rejected/TIME-MESSAGE.json                              a message that was no push
 """
@@ -130,6 +131,14 @@ class Ledger:
         """Say that `push` is the newest push built of its ref."""
         document = {"commit": push.commit, "time": push.time, "event_id": push.id, "ref": push.ref}
         await self._records.replace_record(self._head_key(push), _dump(document))
+
+    async def force(self, push: Push) -> None:
+        """Let a push be built although a newer one of its ref was."""
+        await self._records.replace_record(f"{self._prefix}force/{push.id}.json", b"{}")
+
+    async def is_forced(self, push: Push) -> bool:
+        """Whether somebody wants the push built, however old it is."""
+        return await self._records.get_record(f"{self._prefix}force/{push.id}.json") is not None
 
     async def mark_try(self, message: Message, number: int) -> None:
         """Say, before it is made, that a try may kill its process."""

@@ -1,0 +1,271 @@
+"""`asyncbuild dead-letters`: what could not be built, why, and what to do with it.
+
+SQS has no way to look without taking: messages are received, and those that stay are given back.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from asyncbuild.aws import Aws, errors_of
+from asyncbuild.builds.ledger import Head, Ledger
+from asyncbuild.config import Settings
+from asyncbuild.errors import ConfigError, Reject
+from asyncbuild.model import Push
+from asyncbuild.push import parse
+from asyncbuild.queue.sqs import Queue
+from asyncbuild.storage.s3 import Store
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
+
+# Long enough to go through a full queue, short enough that a killed command blocks nobody for long.
+_LOOK_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One message of the dead-letter queue. `push` is None if its body is no push."""
+
+    id: str
+    body: str
+    group: str
+    receipt_handle: str
+    sent: datetime
+    reason: str
+    kind: str
+    attempts: str
+    push: Push | None
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` shows."""
+        push = self.push
+        return {
+            "id": self.id,
+            "group": self.group,
+            "dead_since": self.sent,
+            "kind": self.kind,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "repository": push.repository.path if push else None,
+            "ref": push.ref if push else None,
+            "commit": push.commit if push else None,
+            "event_id": push.id if push else None,
+            "body": self.body,
+        }
+
+
+class DeadLetters:
+    """The dead-letter queue, the queue it belongs to, and the ledger."""
+
+    def __init__(self, sqs: "SQSClient", url: str, dead_url: str, ledger: Ledger) -> None:
+        self._sqs = sqs
+        self._url = url
+        self._dead_url = dead_url
+        self._ledger = ledger
+
+    @asynccontextmanager
+    async def open_all(self) -> AsyncIterator[list[DeadLetter]]:
+        """Take every message, in order within its group; at the end what is left is given back."""
+        taken: list[DeadLetter] = []
+        try:
+            while batch := await self._receive():
+                taken += batch
+            yield list(taken)
+        finally:
+            for letter in reversed(taken):  # tail first, so that each group opens in order
+                await self._give_back(letter)
+
+    async def send_back(self, letter: DeadLetter, *, force: bool) -> str:
+        """Put a message back on its queue, in its group; the text says what was done.
+
+        Safe to repeat: the deduplication id is this letter's own, and a push that was built
+        meanwhile is found in the ledger by the service.
+
+        Raises:
+            Reject: a newer push of its ref was built meanwhile, and `force` is off.
+        """
+        if letter.push is not None:
+            head = await self._ledger.head(letter.push)
+            if _is_overtaken(letter.push, head) and not force:
+                raise Reject(
+                    f"{letter.id}: a newer push of {letter.push.ref} was built meanwhile: commit "
+                    f"{head.commit if head else ''}",
+                    remedy="drop it, or send it back with --force",
+                )
+            if force:
+                await self._ledger.force(letter.push)
+        with errors_of(f"send {letter.id} back"):
+            await self._sqs.send_message(
+                QueueUrl=self._url,
+                MessageBody=letter.body,
+                MessageGroupId=letter.group,
+                MessageDeduplicationId=f"back-{letter.id}",
+            )
+        await self.drop(letter)
+        return f"{letter.id} sent back"
+
+    async def drop(self, letter: DeadLetter) -> str:
+        """Delete a message for good."""
+        with errors_of(f"delete {letter.id}"):
+            await self._sqs.delete_message(
+                QueueUrl=self._dead_url, ReceiptHandle=letter.receipt_handle
+            )
+        return f"{letter.id} dropped"
+
+    async def _receive(self) -> list[DeadLetter]:
+        with errors_of(f"receive from {self._dead_url}"):
+            answer = await self._sqs.receive_message(
+                QueueUrl=self._dead_url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=0,
+                VisibilityTimeout=_LOOK_SECONDS,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
+            )
+        return [_letter(dict(item)) for item in answer.get("Messages", [])]
+
+    async def _give_back(self, letter: DeadLetter) -> None:
+        with errors_of(f"give {letter.id} back"):
+            # Deleted ones are refused in the answer, which is how it should be.
+            await self._sqs.change_message_visibility_batch(
+                QueueUrl=self._dead_url,
+                Entries=[
+                    {"Id": "0", "ReceiptHandle": letter.receipt_handle, "VisibilityTimeout": 0}
+                ],
+            )
+
+
+@asynccontextmanager
+async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
+    """Find the queue's dead-letter queue and open everything.
+
+    Raises:
+        ConfigError: queue or bucket are not set.
+        Fatal: the queue has no dead-letter queue.
+    """
+    if not settings.queue.url or not settings.storage.bucket:
+        raise ConfigError("queue.url or storage.bucket is empty", remedy="set both")
+    aws = Aws(settings)
+    async with aws.open_sqs(pool=4) as sqs, aws.open_s3(pool=4) as s3:
+        queue = Queue(
+            polls=sqs,
+            control=sqs,
+            url=settings.queue.url,
+            dead_letter_url=settings.queue.dead_letter_url,
+        )
+        dead_url = await queue.find_dead_letter_queue(await queue.facts())
+        ledger = Ledger(Store(s3, settings.storage), prefix=settings.storage.ledger_prefix)
+        yield DeadLetters(sqs, settings.queue.url, dead_url, ledger)
+
+
+async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  # noqa: FBT001 - called by position
+    """List all, or show those whose id begins with one of `ids`, whole."""
+    async with open_dead_letters(settings) as dead, dead.open_all() as letters:
+        chosen = _choose(letters, ids) if ids else letters
+    if as_json or ids:
+        option = orjson.OPT_APPEND_NEWLINE | (0 if as_json else orjson.OPT_INDENT_2)
+        for letter in chosen:
+            sys.stdout.write(orjson.dumps(letter.document(), option=option).decode())
+    else:
+        _table(letters)
+    return 0
+
+
+async def send_back(settings: Settings, ids: Sequence[str], force: bool) -> int:  # noqa: FBT001 - called by position
+    """Send messages back, oldest of a group first; no `ids` means all. 1 if one was refused."""
+    refused = 0
+    async with open_dead_letters(settings) as dead, dead.open_all() as letters:
+        for letter in _choose(letters, ids) if ids else letters:
+            try:
+                sys.stdout.write(await dead.send_back(letter, force=force) + "\n")
+            except Reject as error:
+                refused += 1
+                sys.stderr.write(f"refused: {error}\n")
+    return 1 if refused else 0
+
+
+async def drop(settings: Settings, ids: Sequence[str]) -> int:
+    """Delete the messages whose id begins with one of `ids`."""
+    async with open_dead_letters(settings) as dead, dead.open_all() as letters:
+        for letter in _choose(letters, ids):
+            sys.stdout.write(await dead.drop(letter) + "\n")
+    return 0
+
+
+def _is_overtaken(push: Push, head: Head | None) -> bool:
+    return (
+        head is not None
+        and head.event_id != push.id
+        and head.time > push.time
+        and head.commit != push.old_commit
+    )
+
+
+def _choose(letters: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLetter]:
+    chosen: list[DeadLetter] = []
+    for wanted in ids:
+        found = [letter for letter in letters if letter.id.startswith(wanted)]
+        if len(found) != 1:
+            raise Reject(
+                f"{len(found)} dead letters have an id that begins with {wanted}",
+                remedy="`asyncbuild dead-letters list` shows the ids",
+            )
+        chosen += found
+    return [letter for letter in letters if letter in chosen]
+
+
+def _letter(item: dict[str, Any]) -> DeadLetter:
+    told = {
+        name: str(value.get("StringValue", ""))
+        for name, value in (item.get("MessageAttributes") or {}).items()
+    }
+    try:
+        event = parse(item["Body"])
+    except Reject as error:
+        event, fault = None, error.reason
+    else:
+        fault = "received too often: the queue's own redrive policy moved it"
+    attributes = item.get("Attributes", {})
+    return DeadLetter(
+        id=item["MessageId"],
+        body=item["Body"],
+        group=attributes.get("MessageGroupId", ""),
+        receipt_handle=item["ReceiptHandle"],
+        sent=datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC),
+        reason=told.get("Reason", fault),
+        kind=told.get("ErrorKind", "redrive"),
+        attempts=told.get("Attempts", ""),
+        push=event if isinstance(event, Push) else None,
+    )
+
+
+def _table(letters: Sequence[DeadLetter]) -> None:
+    console = Console(highlight=False)
+    if not letters:
+        console.print("The dead-letter queue is empty.")
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 2))
+    for name in ("id", "dead since", "repository", "ref", "commit", "kind", "tries", "why"):
+        table.add_column(name, overflow="fold")
+    for letter in letters:
+        push = letter.push
+        cells = (
+            letter.id[:13],
+            f"{letter.sent:%Y-%m-%d %H:%M:%S}",
+            push.repository.name if push else "",
+            push.branch if push else "",
+            push.commit[:10] if push else "",
+            letter.kind,
+            letter.attempts,
+            letter.reason,
+        )
+        table.add_row(*(cell.replace("[", "\\[") for cell in cells))
+    console.print(table)
