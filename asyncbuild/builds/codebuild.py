@@ -73,9 +73,9 @@ class CodeBuild:
                 for build in page:
                     variables = build.get("environment", {}).get("environmentVariables", [])
                     named = any(wanted.items() <= variable.items() for variable in variables)
-                    if named and build["startTime"] >= since:
+                    if named and build.get("startTime", since) >= since:
                         return _build(build)
-                if any(build["startTime"] < since for build in page):
+                if any(build.get("startTime", since) < since for build in page):
                     break
         return None
 

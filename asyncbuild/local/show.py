@@ -108,8 +108,7 @@ def draw(board: Board, *, seconds: float) -> RenderableType:
     legend = Text()
     for place in Place:
         legend.append(place.sign + _NO_BREAK, style=place.colour)
-        word = place.word.replace(" ", _NO_BREAK)
-        legend.append(f"{word}  ", style="bright_black")
+        legend.append(f"{_unbroken(place.word)}  ", style="bright_black")
     counts = board.counts()
     sums = [f"{counts.total()} pushes", *(f"{counts[p]} {p.word}" for p in _COUNTED if counts[p])]
     line = Text(" · ".join(sums)).append(f"   {seconds:.1f} s", style="bright_black")
@@ -118,7 +117,7 @@ def draw(board: Board, *, seconds: float) -> RenderableType:
 
 def table_of(rows: Sequence[Row]) -> RenderableType:
     """Every push, by repository, in the order pushed."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bright_black")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black")
     table.add_column("repository", style="bold", no_wrap=True)
     table.add_column("ref", no_wrap=True)
     table.add_column("commit", no_wrap=True)
@@ -142,10 +141,14 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
 
 def _without_build(row: Row) -> Text:
     if row.push.expects is Expects.NOTHING:
-        return Text("nothing to build", style="bright_black")
+        return Text(_unbroken(Place.NOTHING.word), style="bright_black")
     if row.push.expects is Expects.UPLOAD and row.size_bytes is not None:
-        return Text("uploaded only", style="blue")
+        return Text(_unbroken(Place.UPLOADED.word), style=Place.UPLOADED.colour)
     return Text("missing", style="bold red")
+
+
+def _unbroken(words: str) -> str:
+    return words.replace(" ", _NO_BREAK)
 
 
 def verdict_of(findings: Findings, warnings: Sequence[str]) -> RenderableType:
