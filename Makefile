@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit servers clean
+.PHONY: help install demo test lint types unit servers clean bench-git
 
 help:
 	@echo "make demo     pushes become builds, on this machine alone"
@@ -33,6 +33,9 @@ servers: install
 
 soak: install servers
 	PYTHONPATH=tests $(BIN)/python bench/soak.py
+
+bench-git: install
+	PYTHONPATH=tests $(BIN)/python bench/git.py --repository $(REPOSITORY)
 
 types: install
 	$(BIN)/mypy

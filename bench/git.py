@@ -1,0 +1,332 @@
+"""How fast a push becomes archive bytes, against git by hand.
+
+    make bench-git REPOSITORY=/path/to/a/large/repository
+
+The repository is served over smart HTTP (protocol v0, as CodeCommit speaks it) on loopback by a
+process of its own. Ways alternate within a round; the table gives medians and ratios.
+"""
+
+import argparse
+import asyncio
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import anyio
+from support.git_http import open_git_server
+from support.repositories import SourceRepository
+
+from asyncbuild.config import GitSettings
+from asyncbuild.git.mirror import Mirrors, open_mirrors
+from asyncbuild.git.process import Git
+from asyncbuild.git.reader import Reader
+from asyncbuild.git.remotes import Remotes
+from asyncbuild.model import Repository
+
+_WEB = Repository("123456789012", "eu-west-1", "web")
+BRANCHES = [f"b{number}" for number in range(8)]
+_DEPTH = "--depth=1"
+_ARCHIVE = ("archive", "--format=tar")
+Way = Callable[[], Awaitable[float | None]]
+
+
+class Table:
+    """Seconds by way; the first way of each group is the measure of the others."""
+
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+
+    async def compare(self, title: str, ways: dict[str, Way]) -> None:
+        """Run all ways in turn, as often as there are rounds; print medians and ratios.
+
+        A way that returns a number has timed itself; of others the whole call is timed.
+        """
+        seconds = defaultdict(list)
+        for _ in range(self._rounds):
+            for name, way in ways.items():
+                begun = time.perf_counter()
+                own = await way()
+                seconds[name].append(time.perf_counter() - begun if own is None else own)
+        first = statistics.median(seconds[next(iter(ways))])
+        print(f"\n{title}")
+        for name, each in seconds.items():
+            median = statistics.median(each)
+            spread = f"{min(each):.3f}-{max(each):.3f}"
+            print(f"  {median / first:6.2f}  {median:8.3f} s  ({spread})  {name}")
+
+
+class Bench:
+    """The source, its server, and directories for mirrors made by us and by hand."""
+
+    def __init__(self, directory: Path, source: SourceRepository, url: str) -> None:
+        self.directory = directory
+        self.source = source
+        self.url = url
+        self._numbers = count()
+
+    def settings(self, cache: str) -> GitSettings:
+        """`[git]` with a cache of its own."""
+        return GitSettings(
+            remote=f"{self.url}/v1/repos/{{repository}}",
+            cache_directory=self.directory / cache,
+        )
+
+    @property
+    def remote(self) -> str:
+        """The URL of the repository."""
+        return f"{self.url}/v1/repos/web"
+
+    def push(self, branch: str = "main") -> str:
+        """A new commit that changes one small file."""
+        return self.source.commit({"bench.txt": b"%d" % next(self._numbers)}, branch=branch)
+
+    def scratch(self) -> Path:
+        """A fresh directory."""
+        path = self.directory / f"scratch-{next(self._numbers)}"
+        path.mkdir()
+        return path
+
+
+async def first_byte(mirrors: Mirrors, commit: str, branch: str = "main") -> None:
+    """Push to first archive byte, as the pipeline does it."""
+    ref = f"refs/heads/{branch}"
+    async with (
+        mirrors.open(_WEB, ref=ref, commit=commit) as snapshot,
+        snapshot.open_archive() as chunks,
+    ):
+        await anext(chunks)
+
+
+async def run(*command: str | Path) -> None:
+    """One command to its end."""
+    await anyio.run_process([str(part) for part in command], stdout=subprocess.DEVNULL)
+
+
+async def first_byte_by_hand(mirror: Path, commit: str) -> None:
+    """`git archive`, until it writes."""
+    command = ["git", "-C", str(mirror), *_ARCHIVE, commit]
+    async with await anyio.open_process(command, stderr=None) as process:
+        assert process.stdout
+        await process.stdout.receive()
+        process.kill()
+
+
+async def warm(bench: Bench, table: Table) -> None:
+    """Mirrors that were filled before; one new commit, and eight at once."""
+    settings = bench.settings("warm")
+    async with open_mirrors(settings, Remotes(settings)) as mirrors:
+        for branch in ("main", *BRANCHES):
+            await first_byte(mirrors, bench.push(branch), branch)
+
+        async def ours() -> float:
+            commit = bench.push()
+            begun = time.perf_counter()
+            await first_byte(mirrors, commit)
+            return time.perf_counter() - begun
+
+        async def known() -> float:
+            commit = bench.source.tip("main") or ""
+            begun = time.perf_counter()
+            await first_byte(mirrors, commit)
+            return time.perf_counter() - begun
+
+        async def eight() -> float:
+            commits = {branch: bench.push(branch) for branch in BRANCHES}
+            begun = time.perf_counter()
+            async with anyio.create_task_group() as tasks:
+                for branch, commit in commits.items():
+                    tasks.start_soon(first_byte, mirrors, commit, branch)
+            return time.perf_counter() - begun
+
+        async def eight_in_turn() -> float:
+            commits = {branch: bench.push(branch) for branch in BRANCHES}
+            begun = time.perf_counter()
+            for branch, commit in commits.items():
+                await first_byte(mirrors, commit, branch)
+            return time.perf_counter() - begun
+
+        await ours()
+        await table.compare(
+            "one new commit, warm mirror: push to first archive byte",
+            {
+                **await by_hand(bench),
+                "asyncbuild": ours,
+                "asyncbuild, commit already fetched": known,
+                "git clone --depth 10, as the old script did for each push": old_script(bench),
+            },
+        )
+        await table.compare(
+            "eight pushes of eight branches: until all have their first archive byte",
+            {
+                "one push of one branch": ours,
+                "eight at once": eight,
+                "eight one after the other": eight_in_turn,
+            },
+        )
+
+
+async def by_hand(bench: Bench) -> dict[str, Way]:
+    """`git fetch` into bare mirrors, then `git archive`."""
+
+    async def fetch(mirror: Path, *depth: str) -> float:
+        commit = bench.push()
+        begun = time.perf_counter()
+        refspec = "+refs/heads/main:refs/heads/main"
+        await run("git", "-C", mirror, "fetch", "--quiet", *depth, bench.remote, refspec)
+        await first_byte_by_hand(mirror, commit)
+        return time.perf_counter() - begun
+
+    shallow, whole = bench.scratch(), bench.scratch()
+    await run("git", "clone", "--quiet", "--bare", _DEPTH, bench.remote, shallow)
+    await run("git", "clone", "--quiet", "--bare", bench.remote, whole)
+    return {
+        "git fetch --depth=1 && git archive, by hand": lambda: fetch(shallow, _DEPTH),
+        "git fetch && git archive in a whole mirror, by hand": lambda: fetch(whole),
+    }
+
+
+def old_script(bench: Bench) -> Way:
+    """A clone for each push."""
+
+    async def clone() -> float:
+        bench.push()
+        tree = bench.scratch()
+        begun = time.perf_counter()
+        await run("git", "clone", "--quiet", "--depth=10", bench.remote, tree)
+        seconds = time.perf_counter() - begun
+        shutil.rmtree(tree)
+        return seconds
+
+    return clone
+
+
+async def cold(bench: Bench, table: Table) -> None:
+    """No mirror yet."""
+
+    async def clone() -> float:
+        commit, mirror = bench.push(), bench.scratch()
+        begun = time.perf_counter()
+        await run("git", "clone", "--quiet", "--bare", _DEPTH, bench.remote, mirror)
+        await first_byte_by_hand(mirror, commit)
+        seconds = time.perf_counter() - begun
+        shutil.rmtree(mirror)
+        return seconds
+
+    async def ours() -> float:
+        commit, cache = bench.push(), bench.scratch()
+        settings = bench.settings(cache.name)
+        async with open_mirrors(settings, Remotes(settings)) as mirrors:
+            begun = time.perf_counter()
+            await first_byte(mirrors, commit)
+            seconds = time.perf_counter() - begun
+        shutil.rmtree(cache)
+        return seconds
+
+    await table.compare(
+        "cold: push to first archive byte",
+        {"git clone --bare --depth 1": clone, "asyncbuild": ours},
+    )
+
+
+async def reading(bench: Bench, table: Table) -> None:
+    """The same archive through several readers."""
+    settings = bench.settings("reading")
+    repository, commit = bench.source.path, bench.push()
+    git = ["git", "-C", str(repository), *_ARCHIVE, commit]
+    reader = Reader(Git(settings), settings.cache_directory)
+    await reader.prepare()
+
+    async def to_nothing() -> None:
+        await run(*git)
+
+    async def to_cat() -> None:
+        await run("sh", "-c", '"$@" | cat > /dev/null', "sh", *git)
+
+    async def ours() -> None:
+        stream = reader.open_stream(repository, (*_ARCHIVE, commit), commit=commit, doing="read")
+        async with stream as chunks:
+            async for _ in chunks:
+                pass
+
+    async def asyncio_streams() -> None:
+        process = await asyncio.create_subprocess_exec(*git, stdout=subprocess.PIPE, limit=2**20)
+        assert process.stdout
+        while await process.stdout.read(2**20):
+            pass
+        await process.wait()
+
+    async def anyio_process() -> None:
+        async with await anyio.open_process(git) as process:
+            assert process.stdout
+            async for _ in process.stdout:
+                pass
+
+    await table.compare(
+        "reading one whole archive",
+        {
+            "git archive | cat > /dev/null": to_cat,
+            "git archive > /dev/null": to_nothing,
+            "asyncbuild": ours,
+            "asyncio streams, limit 1 MiB": asyncio_streams,
+            "anyio.open_process": anyio_process,
+        },
+    )
+
+
+@asynccontextmanager
+async def open_server(root: Path) -> AsyncIterator[str]:
+    """The server, in a process of its own so that it does not share our loop."""
+    command = [sys.executable, __file__, "--serve", str(root)]
+    async with await anyio.open_process(command, stderr=None) as process:
+        assert process.stdout
+        yield (await process.stdout.receive()).decode().strip()
+        process.terminate()
+
+
+async def serve(root: Path) -> None:
+    """What that process does."""
+    async with open_git_server(root) as server:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        await anyio.sleep_forever()
+
+
+async def main(repository: Path, rounds: int) -> None:
+    """All comparisons."""
+    with tempfile.TemporaryDirectory(prefix="bench-git-") as name:
+        directory = Path(name)
+        source = SourceRepository(directory / "remote" / "web")
+        command = ["git", "-C", str(repository), "rev-parse", "--path-format=absolute"]
+        found = subprocess.check_output([*command, "HEAD", "--git-path", "objects"], text=True)  # noqa: ASYNC221 - a script
+        head, objects = found.split()
+        (source.path / "objects" / "info").mkdir(exist_ok=True)
+        (source.path / "objects" / "info" / "alternates").write_text(f"{objects}\n")
+        for branch in ("main", *BRANCHES):
+            source.git("update-ref", f"refs/heads/{branch}", head)
+        async with open_server(directory / "remote") as url:
+            bench, table = Bench(directory, source, url), Table(rounds)
+            await reading(bench, table)
+            await warm(bench, table)
+            await cold(bench, table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--repository", type=Path, help="a repository to serve")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        anyio.run(serve, arguments.serve)
+    elif arguments.repository:
+        anyio.run(main, arguments.repository, arguments.rounds)
+    else:
+        parser.error("name a repository with --repository")
