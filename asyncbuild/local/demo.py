@@ -7,7 +7,7 @@ is the servers'.
 
 import signal
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -121,6 +121,8 @@ class _Performance:
         self._options = options
         self._board = Board({source.remote.name: source.length for source in sources})
         self._pushes: list[Pushed] = []
+        self._page: str | None = None
+        self._opened = anyio.Event()
 
     async def play(self, serve: Serve, codes: list[int]) -> None:
         """Push, wait, verify and tell; `codes` gets the exit code."""
@@ -130,7 +132,7 @@ class _Performance:
         stop, served = anyio.Event(), anyio.Event()
 
         async def run_service() -> None:
-            with logs.listening(self._board.hear):
+            with logs.listening(self._board.hear, self._hear_page):
                 await serve(self._cloud.settings, stop=stop, signals=())
             served.set()
             if not stop.is_set():
@@ -138,6 +140,8 @@ class _Performance:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run_service)
+            await self._opened.wait()
+            self._console.print(f"  Watch it at {self._page}\n", soft_wrap=True)
             async with show.open_progress(self._console, self._board):
                 await self._push_all()
                 await self._wait_settled()
@@ -149,6 +153,11 @@ class _Performance:
             if self._options.keep:
                 self._say_where()
                 await anyio.sleep_forever()
+
+    def _hear_page(self, line: Mapping[str, Any]) -> None:
+        if line["event"] in {"status.listening", "status.unavailable"}:
+            self._page = line.get("address", line.get("reason"))
+            self._opened.set()
 
     async def _push_all(self) -> None:
         async with anyio.create_task_group() as pushers:
@@ -203,6 +212,7 @@ class _Performance:
     def _say_where(self) -> None:
         settings = self._cloud.settings
         self._console.print(
+            f"  page      {self._page}\n"
             f"  queue     {settings.queue.url}\n"
             f"  bucket    s3://{settings.storage.bucket} at {settings.aws.endpoint_url}\n"
             f"  builds    {settings.builds.endpoint_url}\n"

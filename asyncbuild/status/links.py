@@ -1,0 +1,42 @@
+"""Where the AWS consoles show a build or an archive."""
+
+from urllib.parse import quote
+
+from asyncbuild.status.document import Settled
+
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+_ARN_FIELDS = 6
+
+
+def build_link(settled: Settled) -> str:
+    """The build in CodeBuild's console, or nothing."""
+    arn = (settled.build_arn or "").split(":", _ARN_FIELDS - 1)
+    if len(arn) < _ARN_FIELDS or arn[1] not in _CONSOLES or not settled.build_id:
+        return ""
+    partition, region, account = arn[1], arn[3], arn[4]
+    project = settled.build_id.partition(":")[0]
+    return (
+        f"https://{_host(partition, region)}/codesuite/codebuild/{quote(account, '')}/projects/"
+        f"{quote(project, '')}/build/{quote(settled.build_id, '')}/?region={quote(region, '')}"
+    )
+
+
+def archive_link(settled: Settled, region: str | None) -> str:
+    """The archive in S3's console, or nothing."""
+    arn = (settled.build_arn or "arn:aws").split(":", _ARN_FIELDS - 1)
+    region = region or (arn[3] if len(arn) == _ARN_FIELDS else None)
+    if not (settled.bucket and settled.key and region):
+        return ""
+    partition = arn[1]
+    return (
+        f"https://{_host(partition, region)}/s3/object/{quote(settled.bucket, '')}"
+        f"?region={quote(region, '')}&prefix={quote(settled.key, '')}"
+    )
+
+
+def _host(partition: str, region: str) -> str:
+    return f"{quote(region, '')}.{_CONSOLES.get(partition, _CONSOLES['aws'])}"

@@ -1,0 +1,146 @@
+"""A real browser: Debian's chromium without a window, told what to do by the DevTools protocol.
+
+https://chromedevtools.github.io/devtools-protocol/
+"""
+
+import base64
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import orjson
+
+BROWSER = shutil.which("chromium")
+_OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+)
+_START_SECONDS = 20
+_ANSWER_SECONDS = 10
+_POLL_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Tab:
+    """One page of the browser; `errors` are what its console complained of."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    errors: list[str] = field(default_factory=list)
+    _numbers: "count[int]" = field(default_factory=count)
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """One command, and its result."""
+        number = next(self._numbers)
+        await self.socket.send_json({"id": number, "method": method, "params": params})
+        with anyio.fail_after(_ANSWER_SECONDS):
+            while True:
+                message = orjson.loads((await self.socket.receive()).data)
+                if message.get("id") == number:
+                    assert "error" not in message, message
+                    return message["result"]
+                self._note(message)
+
+    async def open(self, address: str) -> None:
+        """Go there and wait until everything is loaded."""
+        await self.call("Page.navigate", url=address)
+        await self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    async def evaluate(self, script: str) -> Any:
+        """The value of a JavaScript expression."""
+        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    async def wait(self, condition: str, *, seconds: float = 10) -> None:
+        """Wait until a JavaScript expression is true."""
+        with anyio.fail_after(seconds):
+            while not await self.evaluate(condition):  # noqa: ASYNC110 - a page tells nobody
+                await anyio.sleep(_POLL_SECONDS)
+
+    async def press(self, key: str) -> None:
+        """Press and let go a key."""
+        for kind in ("keyDown", "keyUp"):
+            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+    async def show_as(self, *, width: int, height: int = 900, dark: bool = False) -> None:
+        """The size of the screen, and what its owner likes."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def allow_scripts(self, *, allowed: bool) -> None:
+        """With JavaScript or without, from the next page on."""
+        await self.call("Emulation.setScriptExecutionDisabled", value=not allowed)
+
+    async def photograph(self, path: Path, *, whole: bool = False) -> None:
+        """Write a PNG of what is to be seen, or of the whole page."""
+        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        await anyio.Path(path).write_bytes(base64.b64decode(answer["data"]))
+
+    def _note(self, message: dict[str, Any]) -> None:
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(str(message["params"]["exceptionDetails"]))
+        if message.get("method") == "Log.entryAdded":
+            entry = message["params"]["entry"]
+            if entry["level"] == "error":
+                self.errors.append(f"{entry['source']}: {entry['text']} {entry.get('url', '')}")
+
+
+@asynccontextmanager
+async def open_tab(profile: Path) -> AsyncIterator[Tab]:
+    """Start a browser with an empty profile; it ends with the block."""
+    assert BROWSER, "chromium is not installed"
+    command = [BROWSER, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+    process = await anyio.open_process(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        port = await _read_port(profile / "DevToolsActivePort")
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                pages = [each for each in await answer.json() if each["type"] == "page"]
+            async with session.ws_connect(
+                pages[0]["webSocketDebuggerUrl"], max_msg_size=0
+            ) as socket:
+                tab = Tab(socket)
+                for domain in ("Page", "Runtime", "Log"):
+                    await tab.call(f"{domain}.enable")
+                yield tab
+                await tab.call("Browser.close")
+        with anyio.move_on_after(_ANSWER_SECONDS):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def _read_port(path: Path) -> int:
+    with anyio.fail_after(_START_SECONDS):
+        while True:
+            if path.exists() and (lines := path.read_text().split()):
+                return int(lines[0])
+            await anyio.sleep(_POLL_SECONDS)
