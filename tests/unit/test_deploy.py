@@ -157,12 +157,15 @@ def test_task_runs_the_image_as_it_was_made(service: Mapping[str, Any]) -> None:
     assert task["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
 
 
-def test_image_and_task_ask_the_same_for_health(service: Mapping[str, Any]) -> None:
-    """One path for both probes."""
+def test_image_and_task_ask_the_service_for_health(service: Mapping[str, Any]) -> None:
+    """Both probes ask the path and the port where the service answers."""
     command = container(service)["HealthCheck"]["Command"][-1]
-    path = re.search(r"127\.0\.0\.1:\d+(/\w+)", command)
-    assert path
-    assert path[1] in (ROOT / "Dockerfile").read_text()
+    address = str(environment(service)["ASYNCBUILD_STATUS__LISTEN"])
+    assert f"http://{address}/healthz" in command
+    assert config.StatusSettings().listen == address
+    assert "/healthz" in (ROOT / "Dockerfile").read_text()
+    server = (ROOT / "asyncbuild" / "status" / "server.py").read_text()
+    assert '"/healthz"' in server
 
 
 # --- alarms ---
