@@ -52,7 +52,7 @@ class _Plan:
     command: Sequence[str]
     environment: Mapping[str, str]
     endpoint_url: str
-    health_path: str
+    ready: Mapping[str, bytes]  # URLs that must answer, and what each answer must hold
     end_signal: signal.Signals
     leftovers: Sequence[Path] = ()
 
@@ -81,7 +81,7 @@ async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[Server]:
                 "DOCKER_HOST": f"unix://{directory}/no-docker.sock",
             },
             endpoint_url=f"http://{HOST}:{port}",
-            health_path="/_ministack/health",
+            ready={f"http://{HOST}:{port}/_ministack/health": b""},
             end_signal=signal.SIGTERM,
         )
 
@@ -123,7 +123,7 @@ def _plan_seaweedfs(weed: str, directory: Path) -> _Plan:
         "-s3.port.iceberg=0",  # fixed ports of services that nobody asked for
         "-s3.port.lance=0",
         "-s3.autoCreateBucket=false",  # S3 says NoSuchBucket
-        "-master.electionTimeout=100ms",  # of one; the default of 10 s delays the first write by 5
+        "-master.electionTimeout=100ms",  # there is nobody else to elect
         "-master.heartbeatInterval=50ms",
         "-master.volumeSizeLimitMB=1024",
         "-master.telemetry=false",
@@ -137,7 +137,11 @@ def _plan_seaweedfs(weed: str, directory: Path) -> _Plan:
         command=command,
         environment={},
         endpoint_url=f"http://{HOST}:{http['s3']}",
-        health_path="/healthz",
+        # Until a volume server has registered, the first write fails and is tried again after 5 s.
+        ready={
+            f"http://{HOST}:{http['s3']}/healthz": b"",
+            f"http://{HOST}:{http['master']}/dir/status": b'"DataNodes"',
+        },
         end_signal=signal.SIGKILL,
         leftovers=sockets,
     )
@@ -200,15 +204,20 @@ async def _start(plan: _Plan, directory: Path) -> Process:
 
 
 async def _wait_for_answer(plan: _Plan, process: Process, log: Path) -> None:
-    url = plan.endpoint_url + plan.health_path
+    missing = dict(plan.ready)
     with anyio.move_on_after(_START_DEADLINE_SECONDS):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
-            while process.returncode is None:
+            while missing and process.returncode is None:
+                url, wanted = next(iter(missing.items()))
                 with suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(url) as answer:
-                        if answer.status == 200 and _listens(process.pid, answer.url.port):  # noqa: PLR2004 - OK
-                            return
+                        good = answer.status == 200 and wanted in await answer.read()  # noqa: PLR2004 - OK
+                        if good and _listens(process.pid, answer.url.port):
+                            del missing[url]
+                            continue
                 await anyio.sleep(_POLL_SECONDS)
+    if not missing:
+        return
     how = "does not answer" if process.returncode is None else f"ended ({process.returncode})"
     raise Fatal(f"{plan.name} {how} at its start; its log ends: {_tail(log)}")
 

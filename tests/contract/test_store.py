@@ -337,7 +337,8 @@ async def test_a_part_too_large_for_the_memory_leaves_early(client: "S3Client", 
     """A producer that waits for the memory of an unfinished part is not left waiting."""
     content = some_bytes(13 * MIB)
     store = store_of(client, part_bytes=8 * MIB)
-    await put(store, key, content, budget_bytes=7 * MIB, reserved_bytes=6 * MIB)
+    with anyio.fail_after(20):
+        await put(store, key, content, budget_bytes=7 * MIB, reserved_bytes=6 * MIB)
     assert content == await body_of(client, key)
 
 

@@ -98,6 +98,6 @@ def test_a_body_reads_like_a_file(pieces: list[bytes], steps: list[tuple[str, in
 @given(PIECES)
 async def test_a_body_can_be_sent_again(pieces: list[bytes]) -> None:
     """Every iteration begins at the first byte: a request that failed is sent whole once more."""
-    body = Body(pieces)
+    whole, body = b"".join(pieces), Body(pieces)
     for _ in range(2):
-        assert b"".join(pieces) == b"".join([bytes(piece) async for piece in body])
+        assert whole == b"".join([bytes(piece) async for piece in body])
