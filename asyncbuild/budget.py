@@ -10,12 +10,13 @@ what it holds without asking for more. Then:
 
 1. A take that fits into the reservation is granted at once, so a healthy account never waits for
    another one. It ends, and gives back its reservation and all that it drew beyond it.
-2. Whoever waits for free bytes (an admission, a take beyond the reservation, an enlargement) stands
-   in one queue, first come first served. What it waits for is held by accounts that end, by 1.
-3. Only an account that waits to be *enlarged* waits while holding its reservation. An enlargement
-   is refused with `Busy` unless every one already waiting, and the new one, could be granted with
-   the reservations of all those that wait still held. Those that do not wait end, by 1; so the
-   first in the queue is granted, and by induction all are.
+2. Whoever waits for free bytes (an enlargement, an admission, a take beyond the reservation) stands
+   in one queue: enlargements before all others, otherwise first come first served. The others wait
+   for bytes held by accounts that end, by 1, or that wait to be enlarged.
+3. An account that waits to be enlarged keeps its reservation meanwhile. It stands behind no one but
+   its like, and is refused with `Busy` unless each of them, itself included, could be granted while
+   all of them keep what they have. Whoever does not wait ends, by 1; so the first is granted, and
+   ends; by induction they all are, and so is everybody behind them.
 """
 
 from collections import deque
@@ -79,11 +80,10 @@ class MemoryBudget:
         )
 
     async def _acquire(self, request: "_Request") -> None:
-        wanted = request.lacking_bytes()
-        if wanted == 0 or (not self._queue and wanted <= self._free_bytes()):
-            request.grant()
+        self._enqueue(request)
+        self._serve()
+        if request.granted.is_set():
             return
-        self._queue.append(request)
         try:
             await request.granted.wait()
         except BaseException:
@@ -93,6 +93,13 @@ class MemoryBudget:
                 self._queue.remove(request)
             self._serve()
             raise
+
+    def _enqueue(self, request: "_Request") -> None:
+        if isinstance(request, _Enlargement):
+            before = sum(isinstance(one, _Enlargement) for one in self._queue)
+            self._queue.insert(before, request)
+        else:
+            self._queue.append(request)
 
     def _serve(self) -> None:
         """Grant in order; whoever lacks nothing any more need not wait for its turn."""

@@ -8,7 +8,6 @@ Both let other threads run while they work.
 The output depends on contents and level alone, as long as libraries and processor stay the same.
 """
 
-from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -17,8 +16,8 @@ from zlib_ng import zlib_ng
 
 Content = bytes | memoryview
 
-crc32: Final[Callable[[Content], int]] = isal_zlib.crc32
-crc32_combine: Final[Callable[[int, int, int], int]] = isal_zlib.crc32_combine
+crc32: Final = isal_zlib.crc32
+crc32_combine: Final = isal_zlib.crc32_combine
 
 _RAW: Final = -15  # no zlib header, the largest window
 _IGZIP: Final = 3  # its level, for all of ours up to that
