@@ -1,0 +1,140 @@
+"""The stacks, deployed on a server: every reference resolves, and the queue is found fit."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+from uuid import uuid4
+
+import aioboto3
+import anyio
+import pytest
+from support.stacks import ACCOUNT, SERVICE, template
+
+from asyncbuild.check import Level, queue_findings
+from asyncbuild.config import Settings
+from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, Server
+from asyncbuild.queue.sqs import Queue
+
+REGION: Final = "eu-west-1"
+# What ministack 1.5.33 refuses, by name: no Application Auto Scaling; no metric math in alarms.
+UNKNOWN: Final = {
+    "ScalingTarget",
+    "ScaleByBusyConsumers",
+    "ScaleFromZero",
+    "WaitingAtZero",
+    "NoTaskAlarm",
+    "Dashboard",  # shows NoTaskAlarm
+}
+NEEDED: Final = {"ImageUri": "asyncbuild:1", "VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
+
+
+@asynccontextmanager
+async def open_client(server: Server, name: str) -> AsyncIterator[Any]:
+    """A client of any service of the server."""
+    session = aioboto3.Session(
+        aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
+    )
+    async with cast("Any", session).client(name, endpoint_url=server.endpoint_url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_stack(
+    server: Server, stack: Mapping[str, Any], **parameters: str
+) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """Deploy, give the stack's name and outputs, delete."""
+    name = f"asyncbuild-{uuid4().hex[:8]}"
+    known = {each: it for each, it in stack["Resources"].items() if each not in UNKNOWN}
+    async with open_client(server, "cloudformation") as cloudformation:
+        await cloudformation.create_stack(
+            StackName=name,
+            TemplateBody=json.dumps({**stack, "Resources": known}),
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        try:
+            with anyio.fail_after(30):
+                while True:
+                    answer = await cloudformation.describe_stacks(StackName=name)
+                    (made,) = answer["Stacks"]
+                    if not made["StackStatus"].endswith("IN_PROGRESS"):
+                        break
+                    await anyio.sleep(0.05)
+            events = await cloudformation.describe_stack_events(StackName=name)
+            reasons = [
+                f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}"
+                for event in events["StackEvents"]
+                if event["ResourceStatus"].endswith("FAILED")
+            ]
+            assert made["StackStatus"] == "CREATE_COMPLETE", reasons
+            yield name, {each["OutputKey"]: each["OutputValue"] for each in made["Outputs"]}
+        finally:
+            await cloudformation.delete_stack(StackName=name)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "group"), [("pipe", "codecommit"), ("rule", "$.detail.repositoryId")]
+)
+async def test_service_finds_the_deployed_queue_fit(
+    ministack: Server, delivery: str, group: str
+) -> None:
+    """Both forms of delivery deploy, and `asyncbuild check` finds no fault with the queue."""
+    parameters = {**NEEDED, "EventDelivery": delivery, "OwnerAccounts": "111111111111"}
+    async with open_stack(ministack, template(SERVICE), **parameters) as (name, outputs):
+        assert outputs["EventGroupId"] == group
+        async with open_client(ministack, "sqs") as sqs:
+            url = (await sqs.get_queue_url(QueueName=f"{name}.fifo"))["QueueUrl"]
+            queue = Queue(polls=sqs, control=sqs, url=url, dead_letter_url=None)
+            facts = await queue.facts()
+            findings = queue_findings(url, facts, Settings())
+            assert [each.what for each in findings if each.level is not Level.OK] == []
+            found = await queue.find_dead_letter_queue(facts)
+            assert found.endswith(f"{name}-dead-letters.fifo")
+
+
+async def test_task_is_told_its_queue_and_bucket(ministack: Server) -> None:
+    """What the container is given are the resources of its own stack."""
+    async with (
+        open_stack(ministack, template(SERVICE), **NEEDED) as (name, outputs),
+        open_client(ministack, "ecs") as ecs,
+    ):
+        answer = await ecs.describe_task_definition(taskDefinition=name)
+        (container,) = answer["taskDefinition"]["containerDefinitions"]
+        told = {each["name"]: each["value"] for each in container["environment"]}
+        assert outputs["QueueUrl"] == told["ASYNCBUILD_QUEUE__URL"]
+        assert outputs["DeadLetterUrl"] == told["ASYNCBUILD_QUEUE__DEAD_LETTER_URL"]
+        assert outputs["BucketName"] == told["ASYNCBUILD_STORAGE__BUCKET"]
+        assert "ASYNCBUILD_RULES" not in told  # not asked for
+
+
+async def test_owner_account_trusts_the_service_alone(ministack: Server) -> None:
+    """The pull role is for one principal that says the external id; the rule sends to one queue."""
+    service_role = "arn:aws:iam::222222222222:role/asyncbuild-TaskRole-1"
+    queue = f"arn:aws:sqs:{REGION}:222222222222:asyncbuild.fifo"
+    parameters = {
+        "ServiceRoleArn": service_role,
+        "ExternalId": "0123456789abcdef",
+        "EventQueueArn": queue,
+        "EventGroupId": "$.detail.repositoryId",
+    }
+    async with (
+        open_stack(ministack, template(ACCOUNT), **parameters) as (name, outputs),
+        open_client(ministack, "iam") as iam,
+        open_client(ministack, "events") as events,
+    ):
+        role = (await iam.get_role(RoleName="asyncbuild-pull"))["Role"]
+        assert outputs["PullRoleArn"] == role["Arn"]
+        (statement,) = _document(role["AssumeRolePolicyDocument"])["Statement"]
+        assert statement["Principal"] == {"AWS": service_role}
+        assert statement["Condition"] == {"StringEquals": {"sts:ExternalId": "0123456789abcdef"}}
+        (target,) = (await events.list_targets_by_rule(Rule=name))["Targets"]
+        assert target["Arn"] == queue
+        assert target["RoleArn"] == outputs["DeliveryRoleArn"]
+        assert target["SqsParameters"] == {"MessageGroupId": "$.detail.repositoryId"}
+
+
+def _document(policy: object) -> dict[str, Any]:
+    return dict(json.loads(policy)) if isinstance(policy, str) else dict(cast("Any", policy))
