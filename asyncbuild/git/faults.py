@@ -4,6 +4,7 @@ git has no error codes: it exits with 128 or 1 and a sentence, in English becaus
 takes values out of the sentences; a kind we do not know is `OTHER`, which is tried again.
 """
 
+import errno
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,6 +12,16 @@ from enum import StrEnum
 from asyncbuild.errors import Busy, Reject, Retry, StageError
 
 _LINE_MOST = 300
+_EXHAUSTED = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EDQUOT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+    }
+)
 
 
 class Fault(StrEnum):
@@ -66,6 +77,8 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
         r"failed to connect",
         r"connection (refused|reset|timed out)",
         r"network is unreachable",
+        r"connection closed",
+        r"could not read from remote",  # ssh went away
         r"operation (timed out|too slow)",
         r"early eof",
         r"hung up unexpectedly",
@@ -99,6 +112,8 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
     ),
 }
 _TABLE = {fault: re.compile("|".join(signs), re.IGNORECASE) for fault, signs in _SIGNS.items()}
+_LOCAL = frozenset({Fault.DISK_FULL, Fault.CORRUPT})
+_REMOTE_LINE = re.compile(r"^(remote:|fatal: remote error).*$", re.IGNORECASE | re.MULTILINE)
 _LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s']*", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
@@ -116,8 +131,9 @@ class GitFailed(Retry):
 def find_fault(stderr: str) -> Fault:
     """The kind of failure that these lines tell of."""
     text = _URL.sub("URL", stderr)  # a repository may be called ssl or corrupt
+    ours = _REMOTE_LINE.sub("", text)  # the server's full disk is no reason to clear our own
     for fault, pattern in _TABLE.items():
-        if pattern.search(text):
+        if pattern.search(ours if fault in _LOCAL else text):
             return fault
     return Fault.OTHER
 
@@ -129,6 +145,12 @@ def quote(stderr: str) -> str:
     fatal = [line for line in loud if line.lower().startswith("fatal")]
     line = (fatal[:1] or loud[-1:] or lines[-1:] or ["it said nothing"])[0]
     return _UNPRINTABLE.sub(" ", _USERINFO.sub("***@", line))[:_LINE_MOST]
+
+
+def machine_error(error: OSError, doing: str) -> StageError:
+    """What the machine refuses: a limit that was reached is nobody's fault (I5)."""
+    reason = f"{doing}: {error.strerror or error}"
+    return Busy(reason) if error.errno in _EXHAUSTED else Retry(reason)
 
 
 def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:

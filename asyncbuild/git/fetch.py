@@ -15,7 +15,7 @@ from anyio import to_thread
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
-from asyncbuild.git.names import kept_commit, kept_ref
+from asyncbuild.git.names import kept_commit, kept_ref, object_format
 from asyncbuild.git.place import Place, delete
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.reader import Reader
@@ -65,15 +65,17 @@ class Fetcher:
         Raises:
             StageError: the remote could not be asked; it holds for all wishes still open.
         """
-        await self._settle_present(place.repository, remote, wishes)
-        if not _open(wishes):
-            return
-        if await to_thread.run_sync(place.is_whole):
-            target = _Target(place.repository, remote, lock)
-            await self._by_ref(target, wishes, self._settings.depth)
-        else:
+        sight = await to_thread.run_sync(place.look)
+        target = _Target(place.repository, remote, lock)
+        if sight is None:
             await self._clone(place, remote, wishes, lock)
-            target = _Target(place.repository, remote, lock)
+        else:
+            _settle_misfits(wishes, sight.object_format)
+            # Another process, or the fetch before this one, may have brought it meanwhile.
+            late = [wish for wish in wishes if wish.seen != sight]
+            await self._settle_present(place.repository, remote, late)
+            if _open(wishes):
+                await self._by_ref(target, wishes, self._settings.depth)
         if _open(wishes):
             await self._search(target, wishes)
         for wish in _open(wishes):
@@ -91,10 +93,9 @@ class Fetcher:
                 await to_thread.run_sync(delete, staging)
 
     async def _init(self, target: _Target, wishes: Sequence[Wish]) -> None:
-        sha256 = len(wishes[0].commit) == 64  # noqa: PLR2004 - hex digits of SHA-256
-        format_ = ["--object-format=sha256"] if sha256 else []
-        arguments = ["init", "--quiet", "--bare", "--template=", *format_, str(target.directory)]
+        arguments = init_arguments(target.directory, wishes[0].commit)
         await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
+        _settle_misfits(wishes, object_format(wishes[0].commit))
 
     async def _by_ref(
         self, target: _Target, wishes: Sequence[Wish], depth: int, publish: Place | None = None
@@ -199,6 +200,20 @@ class Fetcher:
         return Unreachable(
             f"{wish.commit} is not in the history of {wish.ref} of {target.remote.name} any more"
         )
+
+
+def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:
+    """Make a bare repository for commits with ids such as this one."""
+    return (
+        *("init", "--quiet", "--bare", "--template="),
+        *(f"--object-format={object_format(commit)}", str(repository)),
+    )
+
+
+def _settle_misfits(wishes: Sequence[Wish], format_: str) -> None:
+    for wish in _open(wishes):
+        if format_ not in {"", object_format(wish.commit)}:
+            wish.settle(Reject(f"{wish.commit} is no id of a repository of {format_} objects"))
 
 
 def _open(wishes: Iterable[Wish]) -> list[Wish]:

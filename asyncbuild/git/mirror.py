@@ -1,5 +1,6 @@
 """The cache of bare mirrors: a commit is fetched once, by one fetch for all who wait for it."""
 
+import errno
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from anyio.abc import TaskGroup
 
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Busy, Fatal
-from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.faults import Fault, GitFailed, machine_error
 from asyncbuild.git.fetch import Fetcher
 from asyncbuild.git.locks import open_lock
-from asyncbuild.git.names import check_commit, check_ref, check_repository
+from asyncbuild.git.names import check_commit, check_ref, check_repository, object_format
 from asyncbuild.git.place import Place
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Commit, Reader
@@ -133,15 +134,7 @@ class Mirrors:
         check_commit(commit)
         place = Place(self._settings.cache_directory / "mirrors" / repository.path)
         async with AsyncExitStack() as stack:
-            try:
-                found = await self._enter(stack, place, repository, ref, commit)
-            except GitFailed as error:
-                if error.fault is not Fault.CORRUPT:
-                    raise
-                # Marked while still held: nobody can have put a new mirror in its place yet.
-                await _mark_suspect(place.repository)
-                await stack.aclose()
-                found = await self._enter(stack, place, repository, ref, commit)
+            found = await self._find(stack, place, repository, Wish(ref, commit))
             yield Snapshot(
                 path=place.repository,
                 commit=found.id,
@@ -151,20 +144,40 @@ class Mirrors:
                 reader=self._reader,
             )
 
+    async def _find(
+        self, stack: AsyncExitStack, place: Place, repository: Repository, wish: Wish
+    ) -> Commit:
+        """Hold the mirror with the commit in it; a corrupt one is replaced, once."""
+        try:
+            try:
+                return await self._enter(stack, place, repository, wish)
+            except GitFailed as error:
+                if error.fault is not Fault.CORRUPT:
+                    raise
+                # Marked while still held: nobody can have put a new mirror in its place yet.
+                await _mark_suspect(place.repository)
+                await stack.aclose()
+                return await self._enter(stack, place, repository, Wish(wish.ref, wish.commit))
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                await self._upkeep.make_room()
+            raise machine_error(error, f"use {place.root}") from error
+
     async def _enter(
-        self, stack: AsyncExitStack, place: Place, repository: Repository, ref: str, commit: str
+        self, stack: AsyncExitStack, place: Place, repository: Repository, wish: Wish
     ) -> Commit:
         """Hold the mirror and find the commit in it, or have it fetched."""
         if await to_thread.run_sync(place.arrive):
             await self._renew(place)
         await stack.enter_async_context(self._hold(place, repository))
-        if await to_thread.run_sync(place.touch):
-            doing = f"look for {commit} in {repository.path}"
-            present = await self._reader.find(place.repository, [commit], doing)
-            if commit in present:
+        wish.seen = await to_thread.run_sync(place.touch)
+        if wish.seen and wish.seen.object_format == object_format(wish.commit):
+            doing = f"look for {wish.commit} in {repository.path}"
+            present = await self._reader.find(place.repository, [wish.commit], doing)
+            if wish.commit in present:
                 self._statistics.present += 1
-                return present[commit]
-        fetched = await self._share(place, repository).get(ref=ref, commit=commit)
+                return present[wish.commit]
+        fetched = await self._share(place, repository).get(wish)
         self._statistics.fetched += 1
         return fetched
 

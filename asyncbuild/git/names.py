@@ -70,6 +70,11 @@ def is_commit(text: str) -> bool:
     return bool(_COMMIT.fullmatch(text))
 
 
+def object_format(object_id: str) -> str:
+    """The object format that ids of this length are of, as `git init --object-format` has it."""
+    return "sha256" if len(object_id) == 64 else "sha1"  # noqa: PLR2004 - hex digits of SHA-256
+
+
 def kept_ref(ref: str) -> str:
     """Where the mirror keeps what `ref` pointed at.
 

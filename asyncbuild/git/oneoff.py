@@ -14,7 +14,7 @@ from anyio import to_thread
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
-from asyncbuild.git.fetch import FETCH
+from asyncbuild.git.fetch import FETCH, init_arguments
 from asyncbuild.git.names import check_revision, is_commit
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.reader import Reader
@@ -96,9 +96,7 @@ async def _resolve(git: Git, repository: Path, revision: str, where: str) -> str
 
 async def _fetch(git: Git, remote: Remote, revision: str, repository: Path) -> None:
     """Fetch by id or by name; a short name is looked for where git-fetch looks for it."""
-    sha256 = is_commit(revision) and len(revision) == 64  # noqa: PLR2004 - hex digits of SHA-256
-    format_ = ["--object-format=sha256"] if sha256 else []
-    init = ["init", "--quiet", "--bare", "--template=", *format_, str(repository)]
+    init = init_arguments(repository, revision if is_commit(revision) else "")
     await git.run(Command(init, f"make a repository for {remote.name}"))
     arguments = [*FETCH, "--depth=1", "--stdin", "--end-of-options", remote.url]
     command = Command(

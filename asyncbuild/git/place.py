@@ -29,6 +29,14 @@ _GONE_NAMES = ("staging-", "evicted-")
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """A mirror as it was at a moment; equal if no pack came or went in between."""
+
+    object_format: str
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Size:
     """What a mirror takes on the disk now, and took when it was last free of waste."""
 
@@ -75,10 +83,19 @@ class Place:
         """Does its history end somewhere?"""
         return (self.repository / "shallow").exists()
 
-    def touch(self) -> bool:
-        """Note that the mirror is used now; tell whether there is one."""
+    def touch(self) -> Sight | None:
+        """Note that the mirror is used now; tell what it is, None if there is none."""
         self.stamp.touch()
-        return self.is_whole()
+        return self.look()
+
+    def look(self) -> Sight | None:
+        """What the mirror is now. Take it before looking for a commit, never after."""
+        try:
+            config = (self.repository / "config").read_bytes().lower()
+            changed = (self._objects / "pack").stat().st_mtime_ns
+        except FileNotFoundError:
+            return Sight("", 0) if self.is_whole() else None  # damaged: whoever reads it will say
+        return Sight("sha256" if b"objectformat = sha256" in config else "sha1", changed)
 
     def size_bytes(self) -> int:
         """Measure what the mirror takes on the disk."""

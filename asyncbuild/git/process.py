@@ -5,7 +5,6 @@ own, pipes that do not block the loop, and an end: whatever happens to the calle
 group is gone and reaped when the `async with` is left.
 """
 
-import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -20,9 +19,9 @@ from anyio import to_thread
 from anyio.abc import Process
 
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import Busy, Fatal, Retry
+from asyncbuild.errors import Fatal
 from asyncbuild.git.cpu import ticks_of_group
-from asyncbuild.git.faults import Fault, GitFailed, stage_error
+from asyncbuild.git.faults import Fault, GitFailed, machine_error, stage_error
 from asyncbuild.git.pipe import PipeReader, make_pipe
 from asyncbuild.git.stderr import StderrTail
 
@@ -135,8 +134,9 @@ class Git:
 
     @asynccontextmanager
     async def _open(self, command: Command) -> AsyncIterator["Stdout"]:
-        with _pipe() as (stdout, stdout_end), _pipe() as (stderr, stderr_end):
-            with stdout_end, stderr_end, _as_file(command.stdin) as stdin:
+        doing = command.doing
+        with _pipe(doing) as (stdout, stdout_end), _pipe(doing) as (stderr, stderr_end):
+            with stdout_end, stderr_end, _as_file(command.stdin, doing) as stdin:
                 process = await self._start(
                     command, stdin, stdout_end.fileno(), stderr_end.fileno()
                 )
@@ -171,9 +171,7 @@ class Git:
         except FileNotFoundError as error:
             raise Fatal("git is not installed", remedy="install git 2.34 or newer") from error
         except OSError as error:
-            if error.errno in {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}:
-                raise Busy(f"{command.doing}: git cannot be started: {error.strerror}") from error
-            raise Retry(f"{command.doing}: git cannot be started: {error.strerror}") from error
+            raise machine_error(error, f"{command.doing}: git cannot be started") from error
         return process
 
 
@@ -251,9 +249,12 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 
 
 @contextmanager
-def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def _pipe(doing: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """Both ends of a pipe; the read end is closed at the end, the write end by its holder."""
-    reading, writing = make_pipe()
+    try:
+        reading, writing = make_pipe()
+    except OSError as error:
+        raise machine_error(error, f"{doing}: no pipe for git") from error
     with (
         os.fdopen(reading, "rb", buffering=0) as source,
         os.fdopen(writing, "wb", buffering=0) as end,
@@ -262,13 +263,13 @@ def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 
 @contextmanager
-def _as_file(stdin: bytes) -> Iterator[int]:
+def _as_file(stdin: bytes, doing: str) -> Iterator[int]:
     """Memory as a file: git reads at its own pace, and nobody has to feed it."""
-    if not stdin:
-        with open(os.devnull, "rb", buffering=0) as nothing:  # noqa: PTH123 - /dev/null opens at once
-            yield nothing.fileno()
-        return
-    with os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0) as file:
+    try:
+        file = os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0)
+    except OSError as error:
+        raise machine_error(error, f"{doing}: no file for git's input") from error
+    with file:
         rest = memoryview(stdin)
         while rest:
             rest = rest[file.write(rest) :]

@@ -19,6 +19,7 @@ import anyio
 from anyio import to_thread
 
 from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.names import object_format
 from asyncbuild.git.process import Command, Git, Work
 
 _COMMITTED = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
@@ -167,17 +168,13 @@ class Reader:
         return Command(
             arguments,
             doing,
-            git_directory=self._directory / f"{_object_format(commit)}.git",
+            git_directory=self._directory / f"{object_format(commit)}.git",
             environment={
                 "GIT_OBJECT_DIRECTORY": str(repository / "objects"),
                 **(environment or {}),
             },
             **more,
         )
-
-
-def _object_format(object_id: str) -> str:
-    return "sha256" if len(object_id) == 64 else "sha1"  # noqa: PLR2004 - hex digits of SHA-256
 
 
 def _make_empty(directory: Path) -> None:

@@ -12,15 +12,20 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbuild.errors import Retry
+from asyncbuild.git.place import Sight
 from asyncbuild.git.reader import Commit
 
 
 @dataclass(eq=False, slots=True)
 class Wish:
-    """Somebody waits for `commit`, which a push says is on `ref`."""
+    """Somebody waits for `commit`, which a push says is on `ref`.
+
+    `seen` is the mirror in which it was looked for in vain.
+    """
 
     ref: str
     commit: str
+    seen: Sight | None = None
     outcome: Commit | Exception | None = None
     given_up: bool = False
     _settled: anyio.Event = field(default_factory=anyio.Event)
@@ -70,13 +75,12 @@ class SharedFetch:
         """Nobody waits and nothing runs."""
         return self._users == 0 and not self._serving
 
-    async def get(self, *, ref: str, commit: str) -> Commit:
+    async def get(self, wish: Wish) -> Commit:
         """Wait for the commit. A cancelled wait takes its wish back; the last one ends the fetch.
 
         Raises:
             StageError: what the fetch says about this wish.
         """
-        wish = Wish(ref, commit)
         self._waiting.append(wish)
         self._users += 1
         if not self._serving:

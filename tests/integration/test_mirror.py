@@ -196,6 +196,17 @@ async def test_a_repository_of_sha256_ids(site: Site) -> None:
         assert source.archive(commit) == await read_archive(snapshot)
 
 
+async def test_an_id_of_the_other_format_is_rejected(site: Site) -> None:
+    """64 digits in a repository of 40: no fetch can help, and the mirror is not to blame."""
+    commit = site.source.commit({"a": b"1"})
+    async with site.open_mirrors() as mirrors:
+        await archive_of(mirrors, commit)
+        with pytest.raises(Reject, match="no id of a repository of sha1 objects"):
+            await archive_of(mirrors, "1" * 64)
+        assert await archive_of(mirrors, commit)
+        assert mirrors.statistics().renewals == 0
+
+
 async def test_eight_pushes_at_once_share_one_or_two_fetches(site: Site) -> None:
     """Whoever waits is served by one fetch; whoever comes while it runs, by the next."""
     site.source.commit({"a": b"1"})

@@ -32,6 +32,9 @@ SENTENCES = [
     (Fault.CORRUPT, "fatal: not a git repository: '/cache/repository.git'"),
     (Fault.CORRUPT, "fatal: not a valid object name: aabb"),
     (Fault.CORRUPT, "error: invalid object 100644 fd53 for 'x'\nerror: cannot read 'fd53'"),
+    (Fault.NETWORK, "ssh: Connection closed\nfatal: Could not read from remote repository."),
+    (Fault.OTHER, "remote: fatal: write error: No space left on device"),
+    (Fault.OTHER, "fatal: remote error: bad object 1111"),
     (Fault.OTHER, "fatal: something never seen"),
     (Fault.OTHER, ""),
 ]
