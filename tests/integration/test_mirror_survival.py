@@ -80,6 +80,27 @@ async def test_a_service_killed_while_it_fetches(site: Site, *, warm: bool) -> N
     assert list(site.mirror.rglob("tmp_*")) == []
 
 
+async def test_two_services_on_one_disk_fetch_once(site: Site) -> None:
+    """While another process fetches a commit we wait for its lock, and then have the commit."""
+    commit = site.source.commit({"a": os.urandom(300_000)})
+    site.server.behaviour.stall_after_bytes = 100_000
+    got: list[bytes] = []
+
+    async def wait(mirrors: Mirrors) -> None:
+        got.append(await archive_of(mirrors, commit))
+
+    async with open_child(site, commit) as child, site.open_mirrors() as mirrors:
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await site.server.stalled.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, mirrors)
+            await wait_until(lambda: mirrors.statistics().fetches == 1)
+            site.server.resume.set()
+        await wait_open(child)
+    assert got == [site.source.archive(commit)]
+    assert site.server.connections["web"] == 1
+
+
 async def test_nobody_fetches_beside_an_orphaned_git(site: Site) -> None:
     """The git of a killed service keeps the lock until it is gone; the next one waits for that."""
     commit = site.source.commit({"a": os.urandom(300_000)})
