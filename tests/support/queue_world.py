@@ -1,0 +1,595 @@
+"""A world in virtual time: processes with real lanes and terms, a queue, CodeBuild and the ledger.
+
+What `runner.py` and `pipeline.py` do between two awaits is a generator here; each `Call` it yields
+is a request under way. Whoever drives it decides what becomes of the request: it acts or not, and
+the answer comes or not. Servers check the invariants when they act, from their own records.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from support.sqs_model import FifoModel, Refused, Stored
+
+from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
+from asyncbuild.queue import protocol as p
+from asyncbuild.queue.lane import Lane
+from asyncbuild.queue.term import Term
+
+TOKEN_SECONDS = 300.0
+VISIBILITY = 30
+
+
+class Failure(Exception):
+    """A try failed, in the way of `asyncbuild.errors`."""
+
+    def __init__(self, kind: p.Kind, why: str = "") -> None:
+        super().__init__(kind, why)
+        self.kind = kind
+        self.why = why
+
+
+class LostLease(Exception):
+    """The lease is lost."""
+
+
+class Death(Exception):
+    """The push kills the process that prepares it."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A request under way: `act` is what the server does. `acted` holds what came of it."""
+
+    act: Callable[[], Any]
+    answer: Any = None
+    failure: Exception | None = None
+    acted: bool = False
+    cut: bool = False
+
+    def do(self) -> None:
+        """Let the server act, once."""
+        if self.acted or self.cut:
+            return
+        self.acted = True
+        try:
+            self.answer = self.act()
+        except (Failure, LostLease, Refused) as error:
+            self.failure = error
+
+
+Steps = Generator[Call, Any, None]
+
+
+@dataclass(slots=True)
+class Op:
+    """Something a lane has under way."""
+
+    command: p.Command
+    steps: Steps
+    call: Call | None = None
+    cancelled: bool = False
+
+
+@dataclass
+class Push:
+    """What the body of a message says."""
+
+    event: str
+    ref: str
+
+    @classmethod
+    def of(cls, body: str) -> "Push":
+        """Read a body: `event ref number`."""
+        event, ref, _ = body.split()
+        return cls(event, ref)
+
+
+class LaneSim:
+    """One delivery of one group in one process."""
+
+    def __init__(
+        self, process: "Process", messages: list[Stored], *, asked_at: float, policy: p.Policy
+    ) -> None:
+        self.world = process.world
+        self.process = process
+        self.messages = {each.sequence: each for each in messages}
+        self.handles = {each.sequence: str(each.handle) for each in messages}
+        self.receives = {each.sequence: each.receives for each in messages}
+        self.pushes = {each.sequence: Push.of(each.body) for each in messages}
+        self.held = set(self.messages)
+        self.doubtful: set[int] = set()
+        self.term = Term(asked_at=asked_at, visibility_seconds=VISIBILITY)
+        self.policy = policy
+        self.ops: dict[int, Op] = {}
+        self.waits: dict[int, float] = {}
+        self.undone: dict[int, bool] = {}
+        self.first_starts: dict[int, float] = {}
+        self.failures: dict[int, Failure] = {}
+        self.spent: Counter[int] = Counter()
+        self.told_lost = False
+        self.lane = Lane(
+            [p.Held(n, self.receives[n], self.pushes[n].ref) for n in self.messages], policy
+        )
+
+    @property
+    def group(self) -> str:
+        """The message group."""
+        return next(iter(self.messages.values())).group
+
+    def finish(self) -> None:
+        """Let all that was cancelled end now."""
+        while self.ops:
+            self.step(next(iter(self.ops)))
+
+    # --- the machine and its commands -------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin."""
+        self._carry_out(self.lane.open())
+
+    def feed(self, event: p.Event) -> None:
+        """Tell the machine; do what it says."""
+        if not self.lane.closed:
+            self._carry_out(self.lane.feed(event))
+
+    def lose(self) -> None:
+        """As the renewer does."""
+        self.term.lose()
+        if not self.told_lost:
+            self.told_lost = True
+            self.feed(p.Lost())
+
+    def _carry_out(self, commands: list[p.Command]) -> None:  # noqa: C901 - a plain table
+        for command in commands:
+            match command:
+                case p.Prepare(n, suspect):
+                    self._begin(n, command, self._prepare(n, suspect=suspect))
+                case p.Start(n):
+                    self._begin(n, command, self._start(n))
+                case p.Supersede(n):
+                    self._begin(n, command, self._supersede(n))
+                case p.Delete(n):
+                    self._begin(n, command, self._delete(n))
+                case p.DeadLetter(n):
+                    self._begin(n, command, self._bury(n))
+                case p.Wait(n, seconds):
+                    self.waits[n] = self.world.now + seconds
+                case p.Cancel(n):
+                    self.ops[n].cancelled = True
+                    self.world.cut(self.ops[n])
+                case p.Release(sequences):
+                    self._release(sequences)
+                case p.Close():
+                    assert not self.ops
+                    self.process.lanes.remove(self)
+
+    def _begin(self, n: int, command: p.Command, steps: Steps) -> None:
+        assert n not in self.ops
+        self.ops[n] = Op(command, steps)
+
+    def _release(self, sequences: tuple[int, ...]) -> None:
+        for n in sequences:
+            if self.world.chance(0.1):
+                return  # the call failed: the rest comes back when its visibility ends
+            try:
+                self.world.queue.change(self.handles[n], 0)
+            except Refused:
+                assert n in self.doubtful or self.world.now >= self.term.ends_at
+
+    # --- what runs under way ----------------------------------------------------------------------
+
+    def _guard(self) -> None:
+        if self.term.is_over(self.world.now):
+            raise LostLease
+
+    def _prepare(self, n: int, *, suspect: bool) -> Steps:
+        world, message, push = self.world, self.messages[n], self.pushes[n]
+        died, alone = 0, False
+        if suspect:
+            died = yield Call(lambda: len(world.tries[message.id]))
+            if died >= self.policy.max_attempts:
+                raise Failure(p.Kind.REJECT, "deaths")
+            alone = died + 1 >= self.policy.max_attempts
+        try:
+            while not self.process.enter(self, n, alone=alone):
+                yield Call(lambda: None)
+        except BaseException:
+            self.process.give_up_waiting(self, n)
+            raise
+        try:
+            if suspect:
+                yield Call(lambda: world.tries[message.id].add(died))
+            done = yield Call(lambda: push.event in world.ledger)
+            if push.event in world.poisons and not done:
+                self.process.dead = True
+                raise Death
+            if push.event in world.doomed:
+                raise Failure(p.Kind.REJECT, "doomed")
+            if not done:
+                self._guard()
+                yield Call(lambda: world.put_object(self, n))
+            self.undone[n] = not done
+        finally:
+            self.process.leave(self, n)
+            # On a death nothing is cleaned up: the generator is dropped with `process.dead` set.
+            if suspect and not self.process.dead:
+                world.tries[message.id].discard(died)
+
+    def _start(self, n: int) -> Steps:
+        world, push = self.world, self.pushes[n]
+        waited = world.now - self.first_starts.setdefault(n, world.now)
+        if any(each.event == push.event for m, each in self.pushes.items() if m < n):
+            waited = math.inf
+        undone = self.undone[n]
+        doubtful = waited > TOKEN_TRUSTED_SECONDS
+        if doubtful and undone:
+            undone = not (yield Call(lambda: push.event in world.ledger))
+        if undone:
+            found = False
+            if doubtful or self.receives[n] > 1:
+                found = yield Call(lambda: push.event in world.builds)
+            if not found:
+                self._guard()
+                yield Call(lambda: world.start_build(self, n))
+            self._guard()
+            yield Call(lambda: world.record(self, n, "built"))
+
+    def _supersede(self, n: int) -> Steps:
+        self._guard()
+        yield Call(lambda: self.world.record(self, n, "superseded"))
+
+    def _bury(self, n: int) -> Steps:
+        self._guard()
+        yield Call(lambda: self.world.dead_letter(self, n))
+        yield Call(lambda: None)  # the ledger's record of it
+        yield from self._delete(n)
+
+    def _delete(self, n: int) -> Steps:
+        self._guard()
+        self.held.discard(n)
+        try:
+            yield Call(lambda: self.world.delete(self, n))
+        except BaseException:
+            self.held.add(n)
+            self.doubtful.add(n)
+            raise
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def step(self, n: int, *, well: bool = True) -> None:
+        """Let what is under way for `n` take its next step: the answer comes, or not."""
+        op = self.ops[n]
+        try:
+            self._go_on(op, well=well)
+        except StopIteration:
+            self._end(n, None)
+        except (Failure, LostLease, Refused) as error:
+            self._end(n, error)
+        except Death:
+            self.process.die(because_of=self.messages[n].id)
+
+    def _go_on(self, op: Op, *, well: bool) -> None:
+        call, op.call = op.call, None
+        if op.cancelled:
+            op.steps.close()
+            raise StopIteration
+        if call is None:
+            op.call = next(op.steps)
+            return
+        if not well:
+            if self.world.chance(0.5):
+                call.do()  # acted, and the answer is lost
+            kind = self.world.random.choice([p.Kind.RETRY, p.Kind.BUSY])
+            op.call = op.steps.throw(Failure(kind))
+            return
+        if call.cut and not call.acted:
+            op.call = op.steps.throw(Failure(p.Kind.RETRY))
+            return
+        call.do()
+        if call.failure is not None:
+            op.call = op.steps.throw(call.failure)
+        else:
+            op.call = op.steps.send(call.answer)
+
+    def _end(self, n: int, error: Exception | None) -> None:
+        op = self.ops.pop(n)
+        if op.cancelled:
+            self.feed(p.Dropped(n))
+            return
+        match error:
+            case LostLease() | Refused():
+                self.feed(p.Failed(n, p.Kind.BUSY))
+                self.lose()
+            case Failure():
+                self.failures[n] = error
+                self.spent[n] += error.kind is p.Kind.RETRY
+                self.feed(p.Failed(n, error.kind, self.world.random.random()))
+            case _:
+                self.feed(_well(op.command, n))
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float:
+        """When this lane has something to do by itself."""
+        renewal = math.inf if self.told_lost else self.term.wakes_at
+        return min([*self.waits.values(), renewal])
+
+    def on_time(self) -> None:
+        """Do what is due."""
+        now = self.world.now
+        for n in [n for n, due in self.waits.items() if due <= now]:
+            del self.waits[n]
+            self.feed(p.Due(n))
+        if self.lane.closed or self.told_lost or now < self.term.wakes_at:
+            return
+        if not self.term.is_over(now):
+            self._renew()
+        if self.term.is_over(now):
+            self.lose()
+
+    def _renew(self) -> None:
+        world = self.world
+        if self.process.cut_off or not self.held:
+            self.term.not_renewed(world.now)
+            return
+        seconds = self.term.renewal_seconds(world.now)
+        for n in sorted(self.held):
+            try:
+                world.queue.change(self.handles[n], seconds)
+            except Refused:
+                if n in self.doubtful:
+                    self.held.discard(n)
+                else:
+                    self.term.lose()
+        self.term.renewed(sent_at=world.now, seconds=seconds)
+
+
+def _well(command: p.Command, n: int) -> p.Event:
+    match command:
+        case p.Prepare():
+            return p.Prepared(n)
+        case p.Start() | p.Supersede():
+            return p.Started(n)
+        case _:
+            return p.Settled(n)
+
+
+@dataclass(eq=False)
+class Process:
+    """One service process."""
+
+    world: "World"
+    policy: p.Policy
+    lanes: list[LaneSim] = field(default_factory=list)
+    stopping: bool = False
+    cut_off: bool = False  # renewals do not get through
+    frozen: bool = False  # no step is taken, no timer rings
+    dead: bool = False
+    _inside: set[tuple[int, int]] = field(default_factory=set)
+    _alone: tuple[int, int] | None = None
+    _waiting: tuple[int, int] | None = None
+
+    def receive(self, most: int, *, answered: bool = True) -> None:
+        """One receive; without an answer its messages are locked for nobody."""
+        if self.stopping or self.frozen:
+            return
+        groups: dict[str, list[Stored]] = {}
+        for each in self.world.queue.receive(most, VISIBILITY):
+            groups.setdefault(each.group, []).append(each)
+        for group, messages in groups.items() if answered else ():
+            for older in [lane for lane in self.lanes if lane.group == group]:
+                older.lose()
+                older.finish()
+            lane = LaneSim(self, messages, asked_at=self.world.now, policy=self.policy)
+            self.lanes.append(lane)
+            lane.open()
+
+    def die(self, *, because_of: str | None = None) -> None:
+        """The whole process is killed: what is under way acts or not, nothing is cleaned up."""
+        self.dead = True
+        inside = [(lane, n) for lane in self.lanes for n in lane.ops if self.has_inside(lane, n)]
+        for lane, n in inside:
+            id_ = lane.messages[n].id
+            self.world.deaths[id_] += 1
+            self.world.lonely_deaths[id_] += len(inside) == 1
+        if because_of is not None:
+            self.world.deaths[because_of] += 1
+            self.world.lonely_deaths[because_of] += not inside
+        for lane in self.lanes:
+            for op in lane.ops.values():
+                self.world.cut(op)
+                op.steps.close()
+        self.world.processes[self.world.processes.index(self)] = Process(self.world, self.policy)
+
+    # --- the room of builds/tries.py --------------------------------------------------------------
+
+    def enter(self, lane: LaneSim, n: int, *, alone: bool) -> bool:
+        """Whether a preparation may begin: many at once, or one alone."""
+        me = (id(lane), n)
+        if self._alone is not None or self._waiting not in {None, me}:
+            return False
+        if alone and self._inside:
+            self._waiting = me
+            return False
+        self._waiting = None
+        if alone:
+            self._alone = me
+        self._inside.add(me)
+        return True
+
+    def leave(self, lane: LaneSim, n: int) -> None:
+        """It has ended."""
+        me = (id(lane), n)
+        self._inside.discard(me)
+        if self._alone == me:
+            self._alone = None
+
+    def give_up_waiting(self, lane: LaneSim, n: int) -> None:
+        """A preparation that waited to be alone was cancelled."""
+        if self._waiting == (id(lane), n):
+            self._waiting = None
+
+    def has_inside(self, lane: LaneSim, n: int) -> bool:
+        """Whether a preparation is under way."""
+        return (id(lane), n) in self._inside
+
+
+class World:
+    """Servers, clock and processes."""
+
+    def __init__(self, *, processes: int, policy: p.Policy, seed: int, whole_lock: bool) -> None:
+        self.queue = FifoModel(locks_whole_group=whole_lock)
+        self.random = Random(seed)  # noqa: S311 - repeatable, not secret
+        self.objects: set[str] = set()
+        self.builds: dict[str, float] = {}
+        self.ledger: dict[str, str] = {}
+        self.tries: dict[str, set[int]] = _Sets()
+        self.dead: dict[str, Push] = {}
+        self.sent: list[Push] = []
+        self.poisons: set[str] = set()
+        self.doomed: set[str] = set()
+        self.deaths: Counter[str] = Counter()
+        self.lonely_deaths: Counter[str] = Counter()
+        self.at_limit = False
+        self.throttled = False
+        self.processes = [Process(self, policy) for _ in range(processes)]
+
+    @property
+    def now(self) -> float:
+        """The one clock."""
+        return self.queue.now
+
+    def chance(self, probability: float) -> bool:
+        """Whether something happens that nobody decides."""
+        return self.random.random() < probability
+
+    def send(self, group: str, push: Push) -> None:
+        """A message for `push`; equal events may be sent twice."""
+        self.sent.append(push)
+        self.queue.send(f"{push.event} {push.ref} {len(self.sent)}", group)
+
+    # --- what the servers do, and what they check -------------------------------------------------
+
+    def _is_held(self, lane: LaneSim, n: int) -> None:
+        """(I4): whoever commits holds the message, by the queue's own record."""
+        assert self.queue.holds(lane.handles[n]), f"{n} was committed after its lease was lost"
+
+    def _is_head(self, lane: LaneSim, n: int) -> None:
+        """(I2) and (I3): nothing older of the group is left in the queue."""
+        group = lane.messages[n].group
+        older = [m.sequence for m in self.queue.messages if m.group == group and m.sequence < n]
+        assert not older, f"{n} goes before {older}"
+
+    def put_object(self, lane: LaneSim, n: int) -> None:
+        """The archive appears."""
+        self._is_held(lane, n)
+        self.objects.add(lane.pushes[n].event)
+
+    def start_build(self, lane: LaneSim, n: int) -> None:
+        """StartBuild with a token."""
+        event = lane.pushes[n].event
+        if event in self.builds and self.now - self.builds[event] < TOKEN_SECONDS:
+            return
+        if self.at_limit or self.throttled:
+            raise Failure(p.Kind.BUSY)
+        self._is_held(lane, n)
+        self._is_head(lane, n)
+        assert event in self.objects
+        # A dead-lettered push whose answers were all lost may have its build; its duplicate cannot
+        # know that.
+        buried = any(push.event == event for push in self.dead.values())
+        assert event not in self.builds or buried, f"{event} was built before (I12)"
+        self.builds[event] = self.now
+
+    def record(self, lane: LaneSim, n: int, verdict: str) -> None:
+        """The ledger's record, written once."""
+        self._is_held(lane, n)
+        self._is_head(lane, n)
+        event = lane.pushes[n].event
+        assert verdict != "built" or event in self.builds
+        self.ledger.setdefault(event, verdict)
+
+    def dead_letter(self, lane: LaneSim, n: int) -> None:
+        """A message goes to the dead-letter queue, for a reason of its own (I5)."""
+        self._is_held(lane, n)
+        self._is_head(lane, n)
+        message, push, failure = lane.messages[n], lane.pushes[n], lane.failures[n]
+        most = lane.policy.max_attempts
+        match failure.why:
+            case "doomed":
+                assert push.event in self.doomed
+            case "deaths":
+                assert self.deaths[message.id] >= most
+                assert self.lonely_deaths[message.id] >= 1
+            case _:
+                assert lane.spent[n] >= most
+        self.dead[message.id] = push
+
+    def delete(self, lane: LaneSim, n: int) -> None:
+        """A message is deleted, its outcome known (I1)."""
+        message, push = lane.messages[n], lane.pushes[n]
+        assert push.event in self.ledger or message.id in self.dead
+        if any(each is message for each in self.queue.messages):
+            self._is_head(lane, n)
+        self.queue.delete(lane.handles[n])
+
+    # --- what happens -----------------------------------------------------------------------------
+
+    def cut(self, op: Op) -> None:
+        """The connection of what is under way is cut: its request has arrived, or never will."""
+        if op.call is not None:
+            if self.chance(0.5):
+                op.call.do()
+            op.call.cut = True
+
+    def freeze(self, process: Process) -> None:
+        """A process stops for a while: what it sent arrives now or never."""
+        process.frozen = True
+        for lane in process.lanes:
+            for op in lane.ops.values():
+                self.cut(op)
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by; timers ring on time, except in frozen processes."""
+        end = self.now + seconds
+        while True:
+            lanes = [lane for each in self.processes if not each.frozen for lane in each.lanes]
+            due = min((lane.next_timer() for lane in lanes), default=math.inf)
+            if due > end:
+                self.queue.now = end
+                return
+            self.queue.now = max(self.now, due)
+            for lane in lanes:
+                if lane.next_timer() <= self.now:
+                    lane.on_time()
+
+    def settle(self) -> None:
+        """All is well from here on: work until nothing is left."""
+        self.at_limit = self.throttled = False
+        for process in self.processes:
+            process.frozen = process.cut_off = False
+        for _ in range(2_000):
+            for process in list(self.processes):
+                process.stopping = process.stopping and bool(process.lanes)
+                process.receive(10)
+                for lane in list(process.lanes):
+                    for n in list(lane.ops):
+                        if n in lane.ops and not process.dead:
+                            lane.step(n)
+            self.advance(
+                0 if any(lane.ops for each in self.processes for lane in each.lanes) else 5
+            )
+            if not self.queue.messages and not any(each.lanes for each in self.processes):
+                return
+        msg = f"stuck: {self.queue.messages}"
+        raise AssertionError(msg)
+
+
+class _Sets(dict[str, set[int]]):
+    def __missing__(self, key: str) -> set[int]:
+        self[key] = set()
+        return self[key]

@@ -1,0 +1,225 @@
+"""Lanes, terms, queue, ledger and CodeBuild together, in virtual time, whatever may happen.
+
+`ASYNCBUILD_WORLD_EXAMPLES` sets how many worlds are tried; `make chaos` asks for 5,000.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from support.queue_world import LaneSim, Process, Push, World
+
+from asyncbuild.queue import protocol as p
+
+_EXAMPLES = int(os.environ.get("ASYNCBUILD_WORLD_EXAMPLES", "150"))
+_STEPS = 100 if _EXAMPLES >= 1_000 else 60
+
+
+class QueueWorld(RuleBasedStateMachine):
+    """I1 to I5 and I12 are checked by the world's servers each time they act."""
+
+    @initialize(
+        processes=st.integers(1, 3),
+        lookahead=st.integers(1, 5),
+        attempts=st.integers(1, 3),
+        skip=st.booleans(),
+        whole_lock=st.booleans(),
+        seed=st.integers(0, 2**32),
+    )
+    def begin(
+        self, processes: int, lookahead: int, attempts: int, seed: int, **flags: bool
+    ) -> None:
+        """Some processes, one queue."""
+        policy = p.Policy(lookahead, attempts, skip_superseded=flags["skip"])
+        self.world = World(
+            processes=processes, policy=policy, seed=seed, whole_lock=flags["whole_lock"]
+        )
+        self.number = 0
+
+    def _process(self, number: int) -> Process:
+        return self.world.processes[number % len(self.world.processes)]
+
+    @rule(
+        group=st.sampled_from("ab"),
+        ref=st.sampled_from("xyz"),
+        count=st.integers(1, 6),
+        nature=st.sampled_from(["good"] * 8 + ["doomed", "poison"]),
+    )
+    def push(self, group: str, ref: str, count: int, nature: str) -> None:
+        """Some pushes of one ref; the last may be one that can never work, or kills."""
+        events = [f"{group}{self.number + n}" for n in range(count)]
+        self.number += count
+        for each in events:
+            self.world.send(group, Push(each, ref))
+        if nature == "doomed":
+            self.world.doomed.add(events[-1])
+        if nature == "poison":
+            self.world.poisons.add(events[-1])
+
+    @precondition(lambda self: self.world.sent)
+    @rule(number=st.integers(0, 1_000))
+    def repeat(self, number: int) -> None:
+        """EventBridge delivers an event twice."""
+        push = self.world.sent[number % len(self.world.sent)]
+        self.world.send(push.event[0], push)
+
+    @rule(number=st.integers(0, 2), most=st.sampled_from([1, 10, 10]), answered=st.integers(0, 9))
+    def receive(self, number: int, most: int, answered: int) -> None:
+        """A process takes what it gets; now and then the answer is lost."""
+        self._process(number).receive(most, answered=answered > 0)
+
+    @rule(
+        number=st.integers(0, 2),
+        choices=st.lists(st.integers(0, 99), min_size=1, max_size=12),
+        fails=st.integers(0, 99),
+    )
+    def work(self, number: int, choices: list[int], fails: int) -> None:
+        """Some steps of what is under way; perhaps the last of them fails."""
+        for left, choice in zip(reversed(range(len(choices))), choices, strict=True):
+            process = self._process(number)
+            ops = [(lane, n) for lane in process.lanes for n in lane.ops]
+            if not ops or process.frozen:
+                return
+            lane, n = ops[choice % len(ops)]
+            lane.step(n, well=bool(left) or fails > 25)
+
+    @rule(seconds=st.sampled_from([0.5, 2, 9, 10, 20, 30, 61, 240, 301, 600]))
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self.world.advance(seconds)
+
+    @rule(number=st.integers(0, 2), now=st.integers(0, 2))
+    def crash(self, number: int, now: int) -> None:
+        """`kill -9`."""
+        if not now:
+            self._process(number).die()
+
+    @rule(number=st.integers(0, 2), event=st.sampled_from([p.Stop(), p.Expire()]))
+    def shut_down(self, number: int, event: p.Event) -> None:
+        """SIGTERM, and the end of the grace."""
+        process = self._process(number)
+        process.stopping = True
+        for lane in list(process.lanes):
+            lane.feed(event)
+
+    @rule(number=st.integers(0, 2))
+    def restart(self, number: int) -> None:
+        """A process that has ended comes back."""
+        process = self._process(number)
+        if process.stopping and not process.lanes:
+            process.stopping = False
+
+    @rule(number=st.integers(0, 2))
+    def freeze_or_thaw(self, number: int) -> None:
+        """The whole process stands still, or goes on."""
+        process = self._process(number)
+        if process.frozen:
+            process.frozen = False
+        else:
+            self.world.freeze(process)
+
+    @rule(number=st.integers(0, 2))
+    def cut_off(self, number: int) -> None:
+        """Renewals fail, or work again."""
+        process = self._process(number)
+        process.cut_off = not process.cut_off
+
+    @rule(flag=st.sampled_from(["at_limit", "throttled"]))
+    def limit(self, flag: str) -> None:
+        """CodeBuild has no room, or has room again."""
+        setattr(self.world, flag, not getattr(self.world, flag))
+
+    def teardown(self) -> None:
+        """In the end everything is settled: built once, superseded, or dead-lettered (I1, I12)."""
+        if not hasattr(self, "world"):
+            return
+        self.world.settle()
+        buried = {push.event for push in self.world.dead.values()}
+        for push in self.world.sent:
+            assert push.event in self.world.ledger or push.event in buried
+            if self.world.ledger.get(push.event) == "built":
+                assert push.event in self.world.builds
+        assert not self.world.builds.keys() & self.world.poisons
+
+
+TestQueueWorld = QueueWorld.TestCase
+TestQueueWorld.settings = settings(
+    max_examples=_EXAMPLES,
+    stateful_step_count=_STEPS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def _world(*, lookahead: int, max_attempts: int = 2) -> World:
+    policy = p.Policy(lookahead, max_attempts)
+    return World(processes=1, policy=policy, seed=1, whole_lock=False)
+
+
+def _work(world: World) -> None:
+    """Everything under way goes on until only time helps."""
+    while ops := [(lane, n) for each in world.processes for lane in each.lanes for n in lane.ops]:
+        for lane, n in ops:
+            if n in lane.ops:
+                lane.step(n)
+
+
+def _only_lane(world: World) -> LaneSim:
+    (lane,) = world.processes[0].lanes
+    return lane
+
+
+def test_ten_minutes_at_codebuilds_limit() -> None:
+    """Nothing is dead-lettered, order is kept, and work resumes within a busy wait (I5)."""
+    world = _world(lookahead=8)
+    for n in range(30):
+        world.send("ab"[n % 2], Push(f"{'ab'[n % 2]}{n}", "x"))
+    world.at_limit = True
+    for _ in range(600):
+        world.processes[0].receive(10)
+        _work(world)
+        world.advance(1)
+    assert not world.builds
+    assert not world.dead
+    ended = world.now
+    world.at_limit = False
+    while not world.builds:
+        _work(world)
+        world.advance(1)
+    assert world.now - ended <= 61
+    world.settle()
+    assert len(world.builds) == 30
+    for group in "ab":
+        started = [event for event in world.builds if event.startswith(group)]
+        assert started == sorted(started, key=lambda event: int(event[1:]))
+    assert {"built"} == set(world.ledger.values())
+
+
+def test_a_poison_is_dead_lettered_and_its_neighbours_are_built() -> None:
+    """In its own group, and in others that are prepared beside it (I5)."""
+    world = _world(lookahead=4)
+    for n in range(10):
+        for group in "abc":
+            world.send(group, Push(f"{group}{n}", "x"))
+    world.poisons.add("b4")
+    world.settle()
+    assert [push.event for push in world.dead.values()] == ["b4"]
+    assert len(world.builds) == 29
+
+
+def test_a_duplicate_in_the_same_lane_is_not_built_again_after_a_long_wait() -> None:
+    """Between the two the token expires; the ledger and the builds are asked (I12)."""
+    world = _world(lookahead=4)
+    for event in ("a1", "a1", "a2"):
+        world.send("a", Push(event, "x"))
+    world.processes[0].receive(10)
+    lane = _only_lane(world)
+    for n in (2, 1):
+        while lane.ops.get(n) and isinstance(lane.ops[n].command, p.Prepare):
+            lane.step(n)
+    while not world.builds:
+        lane.step(1)
+    world.advance(400)
+    world.settle()
+    assert set(world.builds) == {"a1", "a2"}
