@@ -52,6 +52,7 @@ class Upload:
         self._in_flight = 0
         self._held_bytes = 0
         self._sent_bytes = 0
+        self._copied_bytes = 0  # by S3 itself, see `compose.py`
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
 
@@ -76,17 +77,9 @@ class Upload:
         """
         async with anyio.create_task_group() as tasks:
             while (part := await self._next_part()) is not None:
-                number = len(self._parts) + 1
-                if number > MOST_PARTS:
-                    raise Reject(
-                        f"upload to {self._name}: larger than {MOST_PARTS} parts can hold",
-                        remedy="raise storage.part_bytes",
-                    )
                 if self._upload_id is None:
                     await self._create()
-                self._parts.append({"PartNumber": number})
-                self._in_flight += 1
-                tasks.start_soon(self._send_part, number, part)
+                tasks.start_soon(self._send_part, self._next_number(), part)
 
     async def commit(self, guard: Guard) -> StoredArchive:
         """Make the object appear, whole.
@@ -102,10 +95,11 @@ class Upload:
         return StoredArchive(
             bucket=self._where["Bucket"],
             key=self._where["Key"],
-            size_bytes=self._sent_bytes,
+            size_bytes=self._sent_bytes + self._copied_bytes,
             etag=answer["ETag"],
             version_id=answer.get("VersionId"),
             sent_bytes=self._sent_bytes,
+            copied_bytes=self._copied_bytes,
         )
 
     async def abort(self) -> StageError | None:
@@ -152,6 +146,18 @@ class Upload:
             if silence.cancelled_caught and self._idles:
                 return self._buffer.cut(wanted)
 
+    def _next_number(self) -> int:
+        """Of a part that begins now, in a slot that its sender has acquired."""
+        number = len(self._parts) + 1
+        if number > MOST_PARTS:
+            raise Reject(
+                f"upload to {self._name}: larger than {MOST_PARTS} parts can hold",
+                remedy="raise storage.part_bytes",
+            )
+        self._parts.append({"PartNumber": number})
+        self._in_flight += 1
+        return number
+
     @property
     def _idles(self) -> bool:
         return self._in_flight == 0 and self._buffer.size_bytes >= LEAST_PART_BYTES
@@ -168,6 +174,9 @@ class Upload:
             )
         self._parts[number - 1].update(ETag=answer["ETag"], **checksum)
         self._sent(len(body))
+        self._finish_part()
+
+    def _finish_part(self) -> None:
         self._in_flight -= 1
         self._slots.release()
         self._news.set()
@@ -236,7 +245,7 @@ class Upload:
                     **self._where,
                     UploadId=self._upload_id or "",
                     MultipartUpload={"Parts": cast("Any", self._parts)},
-                    MpuObjectSize=self._sent_bytes,
+                    MpuObjectSize=self._sent_bytes + self._copied_bytes,
                 )
         except StageError:
             # The answer may have been lost on its way, and a repeated call is told that there is

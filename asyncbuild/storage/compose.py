@@ -1,0 +1,186 @@
+"""An archive put together of ranges that S3 copies on its side and of bytes that are sent.
+
+Copies and uploads are parts of one multipart upload, several at a time (S3 API reference,
+UploadPartCopy). Every copy names the ETag of its source, so that a source which is deleted or
+overwritten meanwhile ends the upload and never gets into an archive.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+from botocore.exceptions import ClientError
+
+from asyncbuild.aws import error_code, errors_of
+from asyncbuild.config import StorageSettings
+from asyncbuild.errors import NoPermission, Retry, StageError
+from asyncbuild.model import Account
+from asyncbuild.storage.multipart import Upload
+from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, part_bytes
+
+_GONE: Final = frozenset(
+    {"PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"}
+)
+_NEAR_BYTES: Final = 64 * 1024  # reading so many for nothing costs less than another request
+_READ_BYTES: Final = 1024 * 1024
+
+
+class SourceChanged(Retry):
+    """What was to be copied is not what it was: deleted, overwritten, or not to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An object in the bucket, as it was when it had this ETag."""
+
+    key: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRange:
+    """Bytes of the source from `begin` up to, not including, `end`: one part."""
+
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+
+Piece = CopyRange | AsyncIterator[bytes]
+
+
+class _Stream(Protocol):
+    async def read(self, amount: int) -> bytes:
+        """Up to `amount` bytes; none at the end."""
+
+
+class Composition(Upload):
+    """Sends one archive in pieces; `send` and then `commit`, or else `abort`."""
+
+    async def send(self, pieces: Iterable[Piece], source: Source) -> None:
+        """Copy and send all pieces, several parts at a time.
+
+        Raises:
+            SourceChanged: A copy was refused.
+            StageError: S3 refused, or whatever the pieces raised.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                await self._create()
+                for piece in pieces:
+                    if isinstance(piece, CopyRange):
+                        await self._flush(tasks)
+                        await self._slots.acquire()
+                        tasks.start_soon(self._copy_part, self._next_number(), piece, source)
+                    else:
+                        await self._send_all(tasks, piece)
+                await self._flush(tasks)
+        except BaseExceptionGroup as group:
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from error.__cause__
+
+    async def _send_all(self, tasks: TaskGroup, chunks: AsyncIterator[bytes]) -> None:
+        """Send what fills parts. Enough for a last part stays: a copy may follow."""
+        async for chunk in chunks:
+            self.feed(chunk)
+            wanted = part_bytes(len(self._parts) + 1, self._settings.part_bytes)
+            while self._buffer.size_bytes >= wanted + LEAST_PART_BYTES:
+                await self._start_part(tasks, wanted)
+
+    async def _flush(self, tasks: TaskGroup) -> None:
+        if self._buffer.size_bytes:
+            await self._start_part(tasks, self._buffer.size_bytes)
+
+    async def _start_part(self, tasks: TaskGroup, nbytes: int) -> None:
+        await self._slots.acquire()
+        body: Body = self._buffer.cut(nbytes)
+        tasks.start_soon(self._send_part, self._next_number(), body)
+
+    async def _copy_part(self, number: int, part: CopyRange, source: Source) -> None:
+        with source_errors(f"copy part {number} of {self._name} from {source.key}"):
+            answer = await self._client.upload_part_copy(
+                **self._where,
+                **copy_parameters(self._settings, source),
+                UploadId=self._upload_id or "",
+                PartNumber=number,
+                CopySourceRange=f"bytes={part.begin}-{part.end - 1}",
+            )
+        found = answer["CopyPartResult"]
+        self._parts[number - 1]["ETag"] = found["ETag"]
+        if self._settings.checksum == "crc32" and "ChecksumCRC32" in found:
+            self._parts[number - 1]["ChecksumCRC32"] = found["ChecksumCRC32"]
+        self._copied_bytes += len(part)
+        self._finish_part()
+
+
+def copy_parameters(settings: StorageSettings, source: Source) -> Any:  # noqa: ANN401 - parameters of two calls
+    """What CopyObject and UploadPartCopy want to know of the source."""
+    return {
+        "CopySource": {"Bucket": settings.bucket, "Key": source.key},
+        "CopySourceIfMatch": source.etag,
+    }
+
+
+def cut_whole(size_bytes: int) -> Iterator[CopyRange]:
+    """An object of any size as ranges of equal length, none of them too long for a part."""
+    pieces = -(-size_bytes // MOST_PART_BYTES)
+    for number in range(pieces):
+        yield CopyRange(size_bytes * number // pieces, size_bytes * (number + 1) // pieces)
+
+
+def join_ranges(ranges: Iterable[CopyRange]) -> Iterator[list[CopyRange]]:
+    """Ranges, in order, that one request had best read together."""
+    span: list[CopyRange] = []
+    for each in ranges:
+        if span and not 0 <= each.begin - span[-1].end <= _NEAR_BYTES:
+            yield span
+            span = []
+        span.append(each)
+    if span:
+        yield span
+
+
+async def cut_out(
+    stream: _Stream, span: Iterable[CopyRange], account: Account
+) -> AsyncIterator[bytes]:
+    """The ranges of a span, out of a stream that begins with the first of them."""
+    position: int | None = None
+    for each in span:
+        position = each.begin if position is None else position
+        while position < each.end:
+            wanted = min(
+                _READ_BYTES, (each.begin if position < each.begin else each.end) - position
+            )
+            await account.take(wanted)
+            chunk = await stream.read(wanted)
+            if not chunk:
+                account.give_back(wanted)
+                raise Retry("an archive's range ended too early")
+            account.give_back(wanted - len(chunk))
+            if position >= each.begin:
+                yield chunk
+            else:
+                account.give_back(len(chunk))
+            position += len(chunk)
+
+
+@contextmanager
+def source_errors(doing: str) -> Iterator[None]:
+    """As `errors_of`, but say apart that the source is not what it was."""
+    try:
+        with errors_of(doing):
+            yield
+    except NoPermission as error:
+        raise SourceChanged(error.reason, remedy=error.remedy) from error
+    except StageError as error:
+        cause = error.__cause__
+        if isinstance(cause, ClientError) and error_code(cause) in _GONE:
+            raise SourceChanged(error.reason) from error
+        raise

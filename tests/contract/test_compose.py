@@ -1,0 +1,351 @@
+"""Range copies on two servers: the composed object is exact, or it is not there at all (I7).
+
+SeaweedFS is the judge of part rules; ministack takes parts of any length.
+"""
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from botocore.exceptions import ClientError
+from support.servers import REGION
+from support.wire import Call, Tapped, refused
+
+from asyncbuild.aws import Aws
+from asyncbuild.budget import MemoryAccount, MemoryBudget
+from asyncbuild.config import AwsSettings, Settings, StorageSettings
+from asyncbuild.errors import LeaseLost, Retry, StageError
+from asyncbuild.model import StoredArchive
+from asyncbuild.storage.compose import CopyRange, Piece, Source, SourceChanged
+from asyncbuild.storage.parts import MIB
+from asyncbuild.storage.s3 import Store
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+    from asyncbuild.local.servers import Server
+
+BUCKET = "compose"
+PART = 5 * MIB
+OLD = random.Random(1).randbytes(3 * PART + 12_345)  # noqa: S311 - the same in every run
+NEW = random.Random(2).randbytes(PART + 77)  # noqa: S311 - as above
+
+_Shape = CopyRange | bytes
+
+both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
+
+
+@pytest.fixture
+async def client(request: pytest.FixtureRequest, server_name: str) -> "AsyncIterator[S3Client]":
+    """A client of the server that the test's parameter names, and a bucket on it."""
+    server: Server = request.getfixturevalue(server_name)
+    settings = Settings(
+        aws=AwsSettings(region=REGION, endpoint_url=server.endpoint_url, max_tries=2),
+        storage=StorageSettings(addressing_style="path"),
+    )
+    async with Aws(settings).open_s3(pool=10) as client:
+        try:
+            await client.head_bucket(Bucket=BUCKET)
+        except ClientError:
+            await client.create_bucket(
+                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+            )
+        yield client
+
+
+@pytest.fixture
+async def source(client: "S3Client") -> Source:
+    """An old archive, under a name that has to be quoted."""
+    key = f"{uuid.uuid4()}/old ä+%.zip"
+    answer = await client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
+    return Source(key, answer["ETag"])
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return f"{uuid.uuid4()}/new ö.zip"
+
+
+def _store(client: object, **storage: Any) -> Store:  # noqa: ANN401 - any setting
+    given = {"bucket": BUCKET, "part_bytes": PART} | storage
+    return Store(client, StorageSettings(**given))  # type: ignore[arg-type] # may be Tapped
+
+
+def _allow() -> None:
+    """A guard that lets everything pass."""
+
+
+async def _chunks(content: bytes, account: MemoryAccount) -> AsyncIterator[bytes]:
+    for begin in range(0, len(content), MIB):
+        chunk = content[begin : begin + MIB]
+        await account.take(len(chunk))
+        yield chunk
+
+
+async def _compose(
+    store: Store,
+    key: str,
+    source: Source,
+    pieces: Iterable[_Shape],
+    **more: Any,  # noqa: ANN401 - the guard
+) -> StoredArchive:
+    """Compose; whatever happens, the account ends with nothing held."""
+    async with MemoryBudget(64 * MIB).open_account(3 * PART) as account:
+        given: list[Piece] = [
+            _chunks(piece, account) if isinstance(piece, bytes) else piece for piece in pieces
+        ]
+        try:
+            return await store.compose(
+                key,
+                given,
+                source=source,
+                account=account,
+                guard=more.get("guard", _allow),
+                metadata={"asyncbuild-fingerprint": "print"},
+            )
+        finally:
+            assert account.held_bytes == 0, "bytes were not given back"
+
+
+def _bytes_of(pieces: Iterable[_Shape]) -> bytes:
+    return b"".join(
+        piece if isinstance(piece, bytes) else OLD[piece.begin : piece.end] for piece in pieces
+    )
+
+
+async def _body(client: "S3Client", key: str) -> bytes:
+    answer = await client.get_object(Bucket=BUCKET, Key=key)
+    async with answer["Body"] as stream:
+        return await stream.read()
+
+
+async def _nothing_left(client: "S3Client", key: str) -> None:
+    uploads = await client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
+    assert uploads.get("Uploads", []) == []
+    with pytest.raises(ClientError, match="404"):
+        await client.head_object(Bucket=BUCKET, Key=key)
+
+
+_SHAPES: list[list[_Shape]] = [
+    [CopyRange(0, PART), b"tail"],
+    [CopyRange(7, PART + 7), CopyRange(PART + 9, 2 * PART + 9), NEW],
+    [CopyRange(PART, 3 * PART), NEW + NEW + NEW, CopyRange(0, PART), b"end"],
+    [CopyRange(0, PART), NEW[:PART], CopyRange(len(OLD) - PART, len(OLD)), NEW + b"x"],
+]
+
+
+@both
+@pytest.mark.parametrize("shape", range(len(_SHAPES)))
+@pytest.mark.parametrize("checksum", ["crc32", "none"])
+async def test_a_composed_object_has_exactly_the_bytes(
+    client: "S3Client", key: str, source: Source, shape: int, checksum: str
+) -> None:
+    """Ranges and bytes in any order that S3's limits allow; copied and sent are counted apart."""
+    pieces = _SHAPES[shape]
+    archive = await _compose(_store(client, checksum=checksum), key, source, pieces)
+    assert _bytes_of(pieces) == await _body(client, key)
+    sent = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
+    assert ("delta", sent) == (archive.kind, archive.sent_bytes)
+    assert len(_bytes_of(pieces)) == archive.size_bytes == sent + archive.copied_bytes
+    found = await _store(client).find(key, fingerprint="print")
+    assert found is not None
+    assert archive.etag == found.etag
+
+
+@both
+async def test_an_object_may_be_composed_of_itself(client: "S3Client", source: Source) -> None:
+    """Where every push of a branch has the same key, the base is overwritten by what it became."""
+    await _compose(_store(client), source.key, source, [CopyRange(0, 2 * PART), b"end"])
+    assert OLD[: 2 * PART] + b"end" == await _body(client, source.key)
+
+
+@pytest.mark.parametrize("server_name", ["seaweedfs"])
+async def test_a_short_part_between_copies_is_refused(
+    client: "S3Client", key: str, source: Source
+) -> None:
+    """What the planner must not plan makes the upload fail, and leaves nothing."""
+    pieces: list[_Shape] = [CopyRange(0, PART), b"short", CopyRange(PART, 2 * PART), b"end"]
+    with pytest.raises(StageError, match="EntityTooSmall"):
+        await _compose(_store(client), key, source, pieces)
+    await _nothing_left(client, key)
+
+
+@both
+@pytest.mark.parametrize("change", ["overwritten", "deleted"])
+async def test_a_source_that_changed_ends_the_upload(
+    client: "S3Client", key: str, source: Source, change: str
+) -> None:
+    """Between plan and copy the base goes or becomes another: said so, and nothing is left."""
+    if change == "deleted":
+        await client.delete_object(Bucket=BUCKET, Key=source.key)
+    else:
+        await client.put_object(Bucket=BUCKET, Key=source.key, Body=OLD[::-1])
+    with pytest.raises(SourceChanged):
+        await _compose(_store(client), key, source, [CopyRange(0, PART), b"end"])
+    await _nothing_left(client, key)
+    async with MemoryBudget(8 * MIB).open_account(MIB) as account:
+        with pytest.raises(SourceChanged):
+            async for _ in _store(client).iter_ranges(source, [CopyRange(0, 9)], account=account):
+                pass
+
+
+@both
+async def test_a_source_that_changes_between_two_copies(
+    client: "S3Client", key: str, source: Source
+) -> None:
+    """The first range was copied already; the second is refused, and so is the whole."""
+    numbers = []
+
+    async def overwritten_after_first(call: Call, parameters: dict[str, Any]) -> object:
+        numbers.append(parameters["PartNumber"])
+        if len(numbers) == 2:
+            await client.put_object(Bucket=BUCKET, Key=source.key, Body=OLD[::-1])
+        return await call(**parameters)
+
+    tapped = Tapped(client, upload_part_copy=overwritten_after_first)
+    pieces: list[_Shape] = [CopyRange(0, PART), CopyRange(PART, 2 * PART), b"end"]
+    with pytest.raises(SourceChanged):
+        await _compose(_store(tapped, parts_in_flight=1), key, source, pieces)
+    assert numbers == [1, 2]
+    await _nothing_left(client, key)
+
+
+@both
+@pytest.mark.parametrize("call", ["upload_part_copy", "upload_part", "complete_multipart_upload"])
+async def test_any_failure_leaves_nothing(
+    client: "S3Client", key: str, source: Source, call: str
+) -> None:
+    """Whichever call S3 refuses, no parts and no object stay."""
+
+    async def fail(_: Call, __: dict[str, Any]) -> object:
+        raise refused("InternalError", status=500)
+
+    with pytest.raises(StageError, match="InternalError"):
+        await _compose(_store(Tapped(client, **{call: fail})), key, source, _SHAPES[3])
+    await _nothing_left(client, key)
+
+
+@both
+async def test_a_lost_lease_leaves_nothing(client: "S3Client", key: str, source: Source) -> None:
+    """The guard is asked at the end, when all parts are there (I4)."""
+
+    def refuse() -> None:
+        raise LeaseLost("lease lost")
+
+    with pytest.raises(LeaseLost):
+        await _compose(_store(client), key, source, _SHAPES[0], guard=refuse)
+    await _nothing_left(client, key)
+
+
+@both
+async def test_a_cancelled_composition_leaves_nothing(
+    client: "S3Client", key: str, source: Source
+) -> None:
+    """Cancelled while a copy hangs: aborted all the same."""
+    hanging = anyio.Event()
+
+    async def hang(call: Call, parameters: dict[str, Any]) -> object:
+        hanging.set()
+        await anyio.sleep_forever()
+        return await call(**parameters)
+
+    store = _store(Tapped(client, upload_part_copy=hang))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_compose, store, key, source, _SHAPES[2])
+        with anyio.fail_after(10):
+            await hanging.wait()
+        tasks.cancel_scope.cancel()
+    await _nothing_left(client, key)
+
+
+@both
+async def test_a_producer_that_fails_leaves_nothing(
+    client: "S3Client", key: str, source: Source
+) -> None:
+    """What the archive's maker raises is what the caller gets."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        raise Retry("broken tar")
+        yield b""
+
+    async with MemoryBudget(64 * MIB).open_account(3 * PART) as account:
+        with pytest.raises(Retry, match="broken tar"):
+            await _store(client).compose(
+                key,
+                [CopyRange(0, PART), broken()],
+                source=source,
+                account=account,
+                guard=_allow,
+                metadata={},
+            )
+    await _nothing_left(client, key)
+
+
+@both
+async def test_ranges_are_read_as_they_are(client: "S3Client", source: Source) -> None:
+    """Near ones with one request, far ones with their own; nothing in between comes along."""
+    ranges = [
+        CopyRange(3, 10),
+        CopyRange(10, 20),
+        CopyRange(60_000, 60_001),
+        CopyRange(PART, 2 * PART),
+    ]
+    tapped = Tapped(client)
+    async with MemoryBudget(64 * MIB).open_account(2 * PART) as account:
+        found = []
+        async for chunk in _store(tapped).iter_ranges(source, ranges, account=account):
+            found.append(chunk)
+            account.give_back(len(chunk))
+        assert account.held_bytes == 0
+    assert _bytes_of(ranges) == b"".join(found)
+    assert tapped.calls == ["get_object"] * 2
+
+
+@both
+async def test_a_whole_copy_is_one_request_with_metadata_of_its_own(
+    client: "S3Client", key: str, source: Source
+) -> None:
+    """The same bytes under another key, found by the new fingerprint."""
+    tapped = Tapped(client)
+    async with MemoryBudget(64 * MIB).open_account(PART) as account:
+        archive = await _store(tapped).copy_archive(
+            key,
+            source=source,
+            size_bytes=len(OLD),
+            account=account,
+            guard=_allow,
+            metadata={"asyncbuild-fingerprint": "other"},
+        )
+    assert tapped.calls == ["copy_object"]
+    assert await _body(client, key) == OLD
+    assert ("copy", 0, len(OLD)) == (archive.kind, archive.sent_bytes, archive.copied_bytes)
+    found = await _store(client).find(key, fingerprint="other")
+    assert found is not None
+    assert archive.etag == found.etag
+    described = await _store(client).describe(key)
+    assert described is not None
+    assert len(OLD) == described.size_bytes
+    assert await _store(client).describe(f"{key}.missing") is None
+
+
+@both
+async def test_a_whole_copy_of_what_changed_is_refused(
+    client: "S3Client", key: str, source: Source
+) -> None:
+    """The ETag pins it."""
+    await client.put_object(Bucket=BUCKET, Key=source.key, Body=b"other")
+    async with MemoryBudget(64 * MIB).open_account(PART) as account:
+        with pytest.raises(SourceChanged):
+            await _store(client).copy_archive(
+                key,
+                source=source,
+                size_bytes=len(OLD),
+                account=account,
+                guard=_allow,
+                metadata={},
+            )
+    await _nothing_left(client, key)
