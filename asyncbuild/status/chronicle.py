@@ -40,6 +40,7 @@ class Chronicle:
         self._failures: Counter[str] = Counter()
         self._archives: Counter[str] = Counter()
         self._hear: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+            "service.started": self._hear_poll,  # the queue's attributes were read
             "queue.polled": self._hear_poll,
             "queue.receive-failed": self._hear_failed_poll,
             "push.upload.finished": self._hear_archive,

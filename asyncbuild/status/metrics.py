@@ -171,6 +171,7 @@ class _InHand(Collector):
     def collect(self) -> Iterable[Metric]:
         """Look at everything once."""
         state = self._state()
+        self._sampled.asked_at = self._clock()
         yield from self._of_lanes(state)
         yield from _of_mirrors(state)
         memory = state.pipeline.memory

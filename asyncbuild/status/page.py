@@ -6,7 +6,7 @@ one place that escapes.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -24,16 +24,18 @@ from asyncbuild.status.document import Settled, Status
 from asyncbuild.status.series import WINDOWS
 from asyncbuild.status.survey import Survey
 
-_PARTS: Final = (
-    "top",
-    "figures",
-    "plots",
-    "lanes",
-    "dead_letters",
-    "recent",
-    "troubles",
-    "stores",
-)
+# The parts in their order, and what each is drawn of: equal things are not drawn again.
+_PARTS: Final[Mapping[str, Callable[[Status], object]]] = {
+    "top": lambda s: s.time,
+    "figures": lambda s: s.time,
+    "plots": lambda s: s.series,
+    "lanes": lambda s: s.time if s.lanes else None,
+    "dead_letters": lambda s: s.dead_letters,
+    "recent": lambda s: s.recent,
+    "troubles": lambda s: s.troubles,
+    "stores": lambda s: (s.mirrors, s.memory, s.disk, s.totals),
+}
+_RECENT_MOST: Final = 50
 _FILES: Final = {
     "page.css": "text/css",
     "page.js": "text/javascript",
@@ -46,8 +48,9 @@ _READERS_MOST: Final = 32
 
 @dataclass(slots=True)
 class _Drawn:
-    """The parts as last drawn, and what that took."""
+    """The parts as last drawn, of what, and what that took."""
 
+    status: Status
     parts: Mapping[str, str]
     at: float
     took_seconds: float
@@ -65,14 +68,17 @@ class Page:
 
     def __post_init__(self) -> None:
         self._environment = _environment(self.survey.settings)
+        self.draw(0)  # the first time takes fifty times as long: templates are compiled
+        self._drawn.clear()
 
     def draw(self, window_seconds: int) -> _Drawn:
         """The parts, not older than a second."""
         begun = time.perf_counter()
         drawn = self._drawn.get(window_seconds)
         if drawn is None or begun - drawn.at >= _FRESH_SECONDS:
-            parts = self._draw(self.survey.take(window_seconds=window_seconds))
-            drawn = _Drawn(parts, begun, time.perf_counter() - begun)
+            status = self.survey.take(window_seconds=window_seconds)
+            parts = self._draw(status, drawn)
+            drawn = _Drawn(status, parts, begun, time.perf_counter() - begun)
             self._drawn[window_seconds] = drawn
         return drawn
 
@@ -118,12 +124,14 @@ class Page:
                 await self._closing.wait()
         yield b"event: end\ndata: {}\n\n"
 
-    def _draw(self, status: Status) -> dict[str, str]:
+    def _draw(self, status: Status, last: _Drawn | None) -> dict[str, str]:
         held = sum(len(lane.pushes) for lane in status.lanes)
         dead = status.queue.dead_letters if status.queue else len(status.dead_letters)
-        longest = max((each.since_push_seconds or 0.0 for each in status.recent), default=0.0)
+        recent = status.recent[:_RECENT_MOST]
+        longest = max((each.since_push_seconds or 0.0 for each in recent), default=0.0)
         shown = {
             "s": status,
+            "recent": recent,
             "held": held,
             "dead": dead,
             "plots": plots.plots_of(status.series),
@@ -131,11 +139,14 @@ class Page:
             "strip": partial(plots.strip_of, longest_seconds=longest),
         }
         title = f"{held} in hand · asyncbuild" if held else "asyncbuild"
-        parts = {
-            name: self._environment.get_template(f"parts/{name}.html").render(shown)
-            for name in _PARTS
-        }
-        return {"title": title, **parts}
+        parts = {"title": title}
+        for name, made_of in _PARTS.items():
+            if last is not None and made_of(status) == made_of(last.status):
+                parts[name] = last.parts[name]
+            else:
+                template = self._environment.get_template(f"parts/{name}.html")
+                parts[name] = template.render(shown)
+        return parts
 
 
 def add_page(app: web.Application, survey: Survey) -> None:

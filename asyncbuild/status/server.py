@@ -26,7 +26,9 @@ from asyncbuild.status.metrics import Metrics
 from asyncbuild.status.page import add_page
 from asyncbuild.status.survey import Sampled, Survey
 
-_SAMPLE_SECONDS = 10.0
+_SAMPLE_SECONDS = 2.0  # while somebody watches
+_IDLE_SAMPLE_SECONDS = 60.0
+_WATCHED_SECONDS = 30.0  # since somebody asked
 _SHUTDOWN_SECONDS = 2.0
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -152,7 +154,14 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _keep_sampling(settings: Settings, sources: Sources, sampled: Sampled) -> None:
+    sampled_at = 0.0
     while True:
+        now = time.time()
+        watched = now - sampled.asked_at < _WATCHED_SECONDS
+        if not watched and now - sampled_at < _IDLE_SAMPLE_SECONDS:
+            await anyio.sleep(_SAMPLE_SECONDS)
+            continue
+        sampled_at = now
         sampled.disk = await to_thread.run_sync(_look_at_disk, settings)
         sampled.credentials_fault = await _fault_of(sources.credentials)
         try:

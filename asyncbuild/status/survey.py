@@ -33,11 +33,12 @@ _FREE_LEAST_BYTES: Final = 256 * 1024 * 1024
 
 @dataclass(slots=True)
 class Sampled:
-    """What costs a call to find out, hence is looked at now and then."""
+    """What costs a call to find out, hence is looked at now and then; often if somebody asks."""
 
     depth: Depth | None = None
     disk: Disk | None = None
     credentials_fault: str = ""
+    asked_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ class Survey:
     def take(self, *, window_seconds: int = 0) -> Status:
         """Look now. `window_seconds` is one of `series.WINDOWS`, or 0 to have it chosen."""
         now, state, chronicle = self.clock(), self.state(), self.chronicle
-        lanes = tuple(self._lane(group, held, state) for group, held in state.lanes.items())
+        self.sampled.asked_at = now
+        seen = (self._lane(group, held, state) for group, held in state.lanes.items())
+        lanes = tuple(sorted(seen, key=lambda lane: (lane.repository, lane.account, lane.group)))
         checks = self.checks(now, state)
         working = sum(lane.working for lane in lanes)
         return Status(

@@ -80,7 +80,7 @@ def doing(push: HeldPush) -> str:
         return "waits behind the pushes before it"
     if push.state in {"preparing", "starting"} and push.stage:
         if push.stage == "upload" and push.progress is None:
-            return "waits for memory"
+            return "is about to archive"
         return _STAGES.get(push.stage, push.stage)
     return _STATES.get(push.state, push.state)
 

@@ -20,6 +20,16 @@ function marked(element) {
   return selection && !selection.isCollapsed && element.contains(selection.anchorNode);
 }
 
+/** Lanes come and go: what is below stays in place, and moves up only after a while. */
+const heights = [];
+function steady(element) {
+  const now = Date.now();
+  element.style.minHeight = "";
+  heights.push([now, element.offsetHeight]);
+  while (now - heights[0][0] > 20000) heights.shift();
+  element.style.minHeight = `${Math.max(...heights.map((each) => each[1]))}px`;
+}
+
 /** Puts a section's new content in; focus stays where it was. */
 function replace(id, html) {
   const element = document.getElementById(id);
@@ -30,6 +40,7 @@ function replace(id, html) {
   element.innerHTML = html; // escaped by the server, as in the page itself
   localise(element);
   if (id === "top") addPause();
+  if (id === "lanes") steady(element);
   if (focused) {
     const now = [...element.querySelectorAll("a, button")];
     const same = now.find((each) => focused.href && each.href === focused.href) || now[place];
