@@ -343,17 +343,19 @@ def iter_members(run: Run) -> Iterator[Member]:
             name = header[345:500].partition(b"\0")[0] + b"/" + name
         member = Member(name, mode | S_IFREG, mtime, view[content : content + size])
         if kind != _FILE or extended:
-            member = _adapt(member, kind, extended, header)
+            member = _adapt(member, kind, extended, header, offset)
             extended = {}
         yield member
 
 
-def _adapt(member: Member, kind: int, extended: Mapping[bytes, bytes], header: bytes) -> Member:
+def _adapt(
+    member: Member, kind: int, extended: Mapping[bytes, bytes], header: bytes, offset: int
+) -> Member:
     """A member that is no plain file, or that has extended headers."""
     name = extended.get(b"path", member.name)
     mode, content, mtime = member.mode, member.content, member.mtime
     if b"mtime" in extended:
-        mtime = int(float(extended[b"mtime"]))
+        mtime = _seconds(extended[b"mtime"], offset)
     if kind == _SYMLINK:
         mode = mode & 0o7777 | S_IFLNK
         content = extended.get(b"linkpath", header[157:257].partition(b"\0")[0])
@@ -391,6 +393,13 @@ def _parse_commit(content: bytes, offset: int) -> str | None:
     stray = records.keys() - {b"comment"}
     _check(not stray, f"a global header sets {sorted(stray)} for every member", offset)
     return records[b"comment"].decode("ascii", "replace") if records else None
+
+
+def _seconds(value: bytes, offset: int) -> int:
+    """A pax time: decimal seconds, possibly with a sign and a fraction, which is left out."""
+    whole = value.partition(b".")[0]
+    _check(whole.removeprefix(b"-").isdigit(), f"{value!r} instead of a time", offset)
+    return int(whole)
 
 
 def _decimal(digits: bytes, offset: int) -> int:
