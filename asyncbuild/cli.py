@@ -158,6 +158,23 @@ def drop(ids: tuple[str, ...], path: Path | None) -> None:
     _exit(_run(drop, config.load(path), ids))
 
 
+@cli.command()
+@click.argument("address", required=False)
+@_CONFIG
+@click.option("--every", "every_seconds", default=1.0, show_default=True, help="Seconds.")
+@click.option("--once", is_flag=True, help="Print it and end.")
+def top(address: str | None, path: Path | None, *, every_seconds: float, once: bool) -> None:
+    """Show what the service at ADDRESS does; by default the one of status.listen."""
+    from asyncbuild.status.top import run  # noqa: PLC0415 - as below
+
+    where = address or config.load(path).status.listen
+
+    async def call() -> None:
+        await run(where, every_seconds=every_seconds, once=once)
+
+    _run(call)
+
+
 def _serve(path: Path | None, *, drain: bool) -> None:
     # Imported late: `--help` and a fault in the configuration need no AWS library, which takes
     # half a second to load.

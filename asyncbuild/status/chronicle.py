@@ -20,7 +20,7 @@ _OUTCOMES: Final = frozenset(
     {"push.built", "push.uploaded", "push.ignored", "push.stale", "push.superseded"}
 )
 # A stage inside another fails with it: a failed try is counted once.
-_OUTERMOST: Final = frozenset({"push.prepare", "push.start"})
+OUTERMOST: Final = frozenset({"push.prepare", "push.start"})
 
 
 class Chronicle:
@@ -90,7 +90,7 @@ class Chronicle:
         stages.pop(stage[5:], None)
         if not stages:
             self._stages.pop(line["event_id"], None)
-        if what == "failed" and stage in _OUTERMOST:
+        if what == "failed" and stage in OUTERMOST:
             self._failures[line["kind"]] += 1
             self.recorder.count_failed(self._clock())
 

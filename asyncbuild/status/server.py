@@ -22,6 +22,7 @@ from asyncbuild.errors import StageError
 from asyncbuild.state import ConsumerState
 from asyncbuild.status.chronicle import Chronicle
 from asyncbuild.status.document import Depth, Disk
+from asyncbuild.status.emf import EmbeddedMetrics, keep_writing
 from asyncbuild.status.metrics import Metrics
 from asyncbuild.status.page import add_page
 from asyncbuild.status.survey import Sampled, Survey
@@ -62,9 +63,21 @@ async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[Non
     Pushes matter more than their page: if the port is taken, that is logged as an error, and the
     service goes on without a page.
     """
-    if settings.status.listen == "off":
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        if settings.status.embedded_metrics:
+            queue_name = settings.queue.url.rpartition("/")[2]
+            embedded = EmbeddedMetrics(queue_name, sources.state)
+            stack.enter_context(logs.listening(embedded.hear))
+            tasks.start_soon(keep_writing, embedded)
+        if settings.status.listen != "off":
+            await stack.enter_async_context(_open_page(settings, sources))
         yield
-        return
+
+
+@asynccontextmanager
+async def _open_page(settings: Settings, sources: Sources) -> AsyncIterator[None]:
     chronicle, sampled = Chronicle(), Sampled()
     survey = Survey(settings, sources.state, chronicle, sampled, time.time)
     metrics = Metrics(sources.state, sampled, time.time)
