@@ -21,7 +21,7 @@ from asyncbuild.local.stack import DEAD_LETTERS, Stack
 from asyncbuild.local.verify import Pushed
 from asyncbuild.local.workload import Story
 
-_SECTIONS = ("aws", "queue", "git", "storage", "builds", "lanes", "archive")
+_SECTIONS = ("aws", "queue", "git", "storage", "builds", "lanes", "archive", "status")
 
 
 def environment(stack: Stack, **more: object) -> dict[str, str]:
