@@ -49,7 +49,6 @@ class Consumer:
         self._batch = settings.batch
         self._consumers: Consumers | None = None
         self._lanes: dict[str, LaneRunner] = {}
-        self._closed: dict[str, anyio.Event] = {}
         self._room = anyio.Event()
         self._stopping = anyio.Event()
         self._fatal: StageError | None = None
@@ -126,7 +125,7 @@ class Consumer:
             groups = len({message.group for message in messages})
             logger().debug("queue.polled", messages=len(messages), groups=groups)
             if messages:
-                await self._open_lanes(messages, consumers, lanes, asked_at)
+                self._open_lanes(messages, consumers, lanes, asked_at)
             elif drain and not self._lanes:
                 self.stop()
 
@@ -162,18 +161,18 @@ class Consumer:
         )
         await self._or_stop(anyio.sleep, seconds)
 
-    async def _open_lanes(
+    def _open_lanes(
         self,
         messages: Sequence[Message],
         consumers: Consumers,
         lanes: TaskGroup,
         asked_at: float,
     ) -> None:
+        """Give every group of a delivery its lane. Nothing is awaited: none can be forgotten."""
         groups: dict[str, list[Message]] = defaultdict(list)
         for message in sorted(messages, key=lambda each: each.sequence):
             groups[message.group].append(message)
-        for group, held in groups.items():
-            await self._end_older_lane(group)
+        for held in groups.values():
             lease = Lease(
                 self._queue,
                 held,
@@ -188,25 +187,31 @@ class Consumer:
                 pipeline=self._pipeline,
                 policy=_policy(self._lane_settings),
             )
-            self._lanes[group] = lane
-            self._closed[group] = anyio.Event()
             if self._stopping.is_set():
                 lane.stop()
-            lanes.start_soon(self._run_lane, group, lane)
+            older = self._end_older_lane(lane.group, held)
+            self._lanes[lane.group] = lane
+            lanes.start_soon(self._run_lane, lane, older)
 
-    async def _end_older_lane(self, group: str) -> None:
-        """A group that is delivered while we hold it tells that its lease was lost (I4)."""
-        while group in self._lanes:
-            logger().warning("lease.lost", reason="the group was delivered anew", group=group)
-            self._lanes[group].lose()
-            await self._closed[group].wait()
+    def _end_older_lane(self, group: str, messages: Sequence[Message]) -> anyio.Event | None:
+        """A message that is delivered while we hold it tells that its lease was lost (I4).
 
-    async def _run_lane(self, group: str, lane: LaneRunner) -> None:
+        Without such a message the older lane has nothing left: its last delete was just answered.
+        """
+        older = self._lanes.get(group)
+        if older is None:
+            return None
+        if older.holds_any(messages):
+            logger().warning("lease.lost", reason="delivered anew", group=group)
+        older.lose()
+        return older.closed
+
+    async def _run_lane(self, lane: LaneRunner, older: anyio.Event | None) -> None:
         try:
-            await lane.run()
+            await lane.run(after=older)
         finally:
-            del self._lanes[group]
-            self._closed.pop(group).set()
+            if self._lanes.get(lane.group) is lane:
+                del self._lanes[lane.group]
             self._room.set()
             self._room = anyio.Event()
         if lane.fatal is not None:

@@ -5,8 +5,9 @@ message of it is held, and the renewer has ended. Preparations run on the consum
 in the lane's own task group.
 """
 
+import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 import anyio
@@ -25,6 +26,7 @@ from asyncbuild.state import Held
 
 _RELEASE_SECONDS = 10
 _WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})
+_KINDS = {kind.value: kind for kind in p.Kind}
 
 
 class LaneRunner:
@@ -40,6 +42,8 @@ class LaneRunner:
         pipeline: Pipeline,
         policy: p.Policy,
     ) -> None:
+        self.group = messages[0].group
+        self.closed = anyio.Event()
         self._messages = {message.sequence: message for message in messages}
         self._works = {m.sequence: pipeline.read(m) for m in messages}
         self._lease = lease
@@ -49,10 +53,18 @@ class LaneRunner:
         self._lane = Lane([_held(work) for work in self._works.values()], policy)
         self._ready: dict[int, Ready] = {}
         self._failures: dict[int, StageError] = {}
+        self._first_starts: dict[int, float] = {}
         self._jobs: dict[int, Job] = {}
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._events_in, self._events = anyio.create_memory_object_stream[p.Event](1_000)
+        self._stop_first = False
+        self._running = False
         self.fatal: Fatal | None = None
+
+    def holds_any(self, messages: Iterable[Message]) -> bool:
+        """Whether one of `messages` is held here."""
+        held = {message.id for message in self._messages.values()}
+        return any(message.id in held for message in messages)
 
     def statistics(self) -> tuple[Held, ...]:
         """Each message with its state, in the queue's order."""
@@ -62,7 +74,8 @@ class LaneRunner:
         )
 
     def stop(self) -> None:
-        """Settle what can be settled in order, release the rest."""
+        """Settle what can be settled in order, release the rest; begin nothing if not yet begun."""
+        self._stop_first = not self._running
         self._tell(p.Stop())
 
     def expire(self) -> None:
@@ -73,12 +86,21 @@ class LaneRunner:
         """The lease is lost: end without touching the messages again."""
         self._tell(p.Lost())
 
-    async def run(self) -> None:
-        """Run to the end. If cancelled, ends what is under way and releases, then is cancelled."""
+    async def run(self, *, after: anyio.Event | None = None) -> None:
+        """Run to the end. If cancelled, ends what is under way and releases, then is cancelled.
+
+        Args:
+            after: Wait for this before anything is begun: an older lane of the group ends first.
+        """
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease)
-                for command in self._lane.open():
+                if after is not None:
+                    await after.wait()
+                await self._lease.wait_fresh()
+                self._running = True
+                first = self._lane.feed(p.Stop()) if self._stop_first else self._lane.open()
+                for command in first:
                     await self._carry_out(command, tasks)
                 while not self._lane.closed:
                     for command in self._lane.feed(await self._events.receive()):
@@ -90,6 +112,7 @@ class LaneRunner:
                     await self._give_up()
             self._events.close()
             self._events_in.close()
+            self.closed.set()
 
     async def _keep_lease(self) -> None:
         await self._lease.keep(on_lost=self.lose, on_old=self.stop)
@@ -102,7 +125,8 @@ class LaneRunner:
             await job.ended.wait()
         await self._lease.stop()
         states = self._lane.states()
-        await self._release([n for n in sorted(states, reverse=True) if states[n] != "settled"])
+        if not self._lease.lost:
+            await self._release([n for n in sorted(states, reverse=True) if states[n] != "settled"])
 
     def _tell(self, event: p.Event) -> None:
         # The buffer holds more than a lane of ten messages can ever have to say at once.
@@ -119,8 +143,9 @@ class LaneRunner:
             case p.Wait(sequence, seconds):
                 tasks.start_soon(self._wait, sequence, seconds)
             case p.Release(sequences):
-                await self._lease.stop()
-                await self._release(sequences)
+                with anyio.CancelScope(shield=True):  # both have their deadlines
+                    await self._lease.stop()
+                    await self._release(sequences)
             case p.Close():
                 await self._lease.stop()
             case p.Start(sequence, covers):
@@ -167,7 +192,20 @@ class LaneRunner:
 
     async def _start(self, sequence: int, covers: Sequence[int]) -> None:
         older = [self._works[each] for each in covers]
-        await self._pipeline.start(self._ready[sequence], guard=self._lease.guard, covers=older)
+        now = anyio.current_time()
+        first = self._first_starts.setdefault(sequence, now)
+        await self._pipeline.start(
+            self._ready[sequence],
+            guard=self._lease.guard,
+            covers=older,
+            waited_seconds=math.inf if self._is_duplicate(sequence) else now - first,
+        )
+
+    def _is_duplicate(self, sequence: int) -> bool:
+        """Whether an older message of this lane is about the same event, sent twice."""
+        push = self._works[sequence].push
+        others = (work.push for n, work in self._works.items() if n < sequence)
+        return push is not None and any(other and other.id == push.id for other in others)
 
     async def _supersede(self, sequence: int, by: int) -> None:
         await self._pipeline.supersede(
@@ -215,7 +253,7 @@ class LaneRunner:
         if isinstance(error, Fatal):
             self.fatal = error
         self._failures[sequence] = error
-        kind = p.Kind(error.kind)
+        kind = _KINDS.get(error.kind, p.Kind.RETRY)
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311
         self._tell(p.Failed(sequence, kind, jitter, error.after_seconds or 0.0))
