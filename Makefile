@@ -44,3 +44,6 @@ types: install
 
 clean:
 	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+test-huge: install
+	$(BIN)/pytest -m huge tests/integration/test_fidelity_huge.py
