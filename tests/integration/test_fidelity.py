@@ -95,7 +95,7 @@ def _tree_of(folder: Path) -> Tree:
 def _node_of(path: bytes) -> Node:
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
-        return Node("link", 0, _digest(os.readlink(path))  # noqa: PTH115 - raw bytes)
+        return Node("link", 0, _digest(os.readlink(path)))  # noqa: PTH115 - raw bytes
     if stat.S_ISDIR(status.st_mode):
         return Node("directory", stat.S_IMODE(status.st_mode), "")
     with open(path, "rb") as file:  # noqa: PTH123 - raw bytes
