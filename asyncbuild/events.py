@@ -25,7 +25,10 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _FINISHED: Final[Mapping[str, tuple[str, ...]]] = {
     "push.prepare": ("bytes",),
-    "push.upload": ("bytes", "sent_bytes", "copied_bytes", "entries"),
+    "push.upload": (
+        *("bytes", "sent_bytes", "copied_bytes", "entries"),
+        *("archive_kind", "base", "files_read", "fallback"),
+    ),
 }
 _OUTCOME: Final = (
     "reason",
@@ -130,6 +133,15 @@ EVENTS: Final[Mapping[str, Event]] = {
         ("message_id", "event_id", "repository", "ref", "commit", "kind", "reason", "attempts"),
     ),
     "push.bug": Event("error", "An error that no stage meant to raise.", ("message_id",)),
+    "archive.full": Event(
+        "info",
+        "No delta of an older archive, for this reason; level warning if the try failed.",
+        ("reason", "detail"),
+        of_push=True,
+    ),
+    "archive.not-remembered": Event(
+        "warning", "The next archive of the ref will begin from another.", ("reason",), of_push=True
+    ),
     "fetch.finished": Event(
         "info",
         "One git fetch, for so many pushes.",

@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStatistics, ZipStream
+from asyncbuild.archive.writer import Engine, ZipStatistics, ZipStream
+from asyncbuild.archiving.archiver import FORMAT_VERSION, Archiver, Order, Origin
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS, CodeBuild
 from asyncbuild.builds.ledger import Ledger
@@ -39,9 +41,7 @@ from asyncbuild.model import (
 )
 from asyncbuild.push import parse
 from asyncbuild.rules import Rule, route
-from asyncbuild.storage.s3 import Store
-
-FORMAT_VERSION = 1  # of the zip's bytes: part of an archive's fingerprint
+from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
 
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -118,7 +118,7 @@ class Pipeline:
     ) -> None:
         self._rules = rules_of(settings)
         self._mirrors = mirrors
-        self._engine = engine
+        self._archiver = Archiver(engine=engine, budget=budget, store=store, settings=settings)
         self._budget = budget
         self._store = store
         self._builder = builder
@@ -126,7 +126,6 @@ class Pipeline:
         self._streams: dict[str, ZipStream] = {}
         self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self._skip_stale = settings.lanes.stale == "skip"
-        self._reserved_bytes = WORKING_BYTES + settings.storage.part_bytes
         self._format = f"{FORMAT_VERSION}.{settings.archive.level}"
 
     def statistics(self) -> PipelineStatistics:
@@ -263,29 +262,28 @@ class Pipeline:
     async def _upload(
         self, push: Push, key: str, snapshot: Snapshot, guard: Guard
     ) -> StoredArchive:
-        """`git archive` → zip → S3, as one stream: nothing waits for a whole anything."""
+        """The commit's tree as a zip in S3, by the cheapest way there is."""
         with stage("push.upload", key=key) as log:
-            async with (
-                self._budget.open_account(self._reserved_bytes) as account,
-                snapshot.open_archive() as tar,
-                self._engine.open_zip(tar, account=account) as chunks,
-            ):
-                with self._on_its_way(push, chunks):
-                    archive = await self._store.put_archive(
-                        key,
-                        chunks,
-                        account=account,
-                        guard=guard,
-                        metadata={
-                            "asyncbuild-fingerprint": self._print(push),
-                            "asyncbuild-commit": snapshot.commit,
-                        },
-                    )
+            result = await self._archiver.put(
+                Order(
+                    snapshot,
+                    key,
+                    guard,
+                    origin=Origin(push.repository, push.ref),
+                    metadata={FINGERPRINT_KEY: self._print(push)},
+                    watch=partial(self._on_its_way, push),
+                )
+            )
+            archive = result.made.archive
             log.update(
                 bytes=archive.size_bytes,
                 sent_bytes=archive.sent_bytes,
                 copied_bytes=archive.copied_bytes,
-                entries=chunks.statistics().entries,
+                entries=result.made.entries,
+                archive_kind=archive.kind,
+                base=result.base_key,
+                files_read=result.made.files_read,
+                fallback=result.fallback,
             )
         return archive
 

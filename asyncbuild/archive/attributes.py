@@ -46,7 +46,7 @@ class Attributes:
 
 def is_attributes(path: bytes) -> bool:
     """Is this the path of a `.gitattributes`, or of something below one?"""
-    return FILE_NAME in path.split(b"/")
+    return FILE_NAME in path and FILE_NAME in path.split(b"/")
 
 
 def digest_of(files: Mapping[bytes, tuple[int, str]]) -> str:

@@ -25,6 +25,7 @@ from typing import Final
 from asyncbuild.archive.table import Table, move_headers
 
 _MIB: Final = 1024 * 1024
+_HEADERS: Final = 4096  # moved at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +117,15 @@ class Plan:
         return Range(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
 
     def iter_headers(self) -> Iterator[bytes]:
-        """The directory of what stays, without the copied beginning, stretch by stretch."""
+        """The directory of what stays, without the copied beginning, piece by piece."""
         table, at = self.table, 0
         for each in chain(self.copies, self.resends):
-            positions = table.positions[each.first : each.last + 1]
             by = at - table.offsets[each.first]
             at += self._length(each)
-            if positions[-1] > self.prefix_bytes:
-                copied = bisect_left(positions, self.prefix_bytes)  # of these, none moved
-                yield move_headers(table.directory, positions[copied:] if copied else positions, by)
+            first = max(each.first, bisect_left(table.positions, self.prefix_bytes))  # none moved
+            for number in range(first, each.last, _HEADERS):
+                positions = table.positions[number : min(number + _HEADERS, each.last) + 1]
+                yield move_headers(table.directory, positions, by)
 
     def _range(self, stretch: Stretch) -> Range:
         offsets = self.table.offsets

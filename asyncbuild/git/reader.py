@@ -70,10 +70,11 @@ class Reader:
         commit: str,
         doing: str,
         stdin: bytes = b"",
+        work: Work = Work.STREAM,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Standard output of one git command."""
         command = self._command(
-            repository, arguments, commit=commit, doing=doing, stdin=stdin, work=Work.STREAM
+            repository, arguments, commit=commit, doing=doing, stdin=stdin, work=work
         )
         try:
             async with self._git.open_stdout(command) as stdout:

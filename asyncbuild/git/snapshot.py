@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
+from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Reader
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
@@ -71,7 +72,7 @@ class Snapshot:
         arguments = ("ls-tree", "-r", "-t", "-z", "--full-tree", self.commit)
         doing = f"list the tree of {self.name} {self.commit}"
         async with self.reader.open_stream(
-            self.path, arguments, commit=self.commit, doing=doing
+            self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE
         ) as stdout:
             rest = b""
             async for chunk in stdout:
@@ -98,7 +99,7 @@ class Snapshot:
         arguments = ("diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", tree, self.tree)
         doing = f"compare {self.name} {self.commit} with tree {tree}"
         async with self.reader.open_stream(
-            self.path, arguments, commit=self.commit, doing=doing
+            self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE
         ) as stdout:
             rest: list[bytes] = [b""]
             async for chunk in stdout:

@@ -1,0 +1,1 @@
+"""One commit's archive in S3, the cheapest way: made anew, made of an older one, or copied."""

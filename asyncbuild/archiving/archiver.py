@@ -1,0 +1,248 @@
+"""One commit's archive in S3, by the cheapest way there is.
+
+Whatever goes wrong with a cheap way, the archive is made anew, and the reason is told.
+
+    copy    the same tree is in S3 already: S3 copies the object
+    delta   most of the tree is: S3 copies ranges, the rest is made and sent (`delta.py`)
+    full    everything is read, compressed and sent
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from asyncbuild.archive.attributes import Effect
+from asyncbuild.archive.base import Base
+from asyncbuild.archive.bases import Bases
+from asyncbuild.archive.tables import Tables, table_name
+from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStream
+from asyncbuild.archiving.delta import DeltaWay, Made, Watch
+from asyncbuild.archiving.fallback import FallBack
+from asyncbuild.archiving.full import TreeIds, iter_archive, read_effect
+from asyncbuild.budget import MemoryBudget
+from asyncbuild.config import Settings
+from asyncbuild.errors import NoPermission, Reject, Retry, StageError
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.logs import logger
+from asyncbuild.model import Guard, Repository
+from asyncbuild.storage.compose import Source
+from asyncbuild.storage.parts import LEAST_PART_BYTES
+from asyncbuild.storage.s3 import Store
+
+FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
+COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: what an archive was made of
+FORMAT_KEY: Final = "asyncbuild-format"  # metadata: see `Archiver.format`
+
+_TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
+_TABLE_COPIES: Final = 2  # a directory as it was read, and as it is kept, with its index
+_MOST_OF_BUDGET: Final = 3 / 4
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose archive it is: newer ones of the same ref are made of it."""
+
+    repository: Repository
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was made, and how. `fallback` says why it is no delta: empty for deltas and copies."""
+
+    made: Made
+    base_key: str = ""
+    fallback: str = ""
+
+
+@contextmanager
+def _unwatched(_: ZipStream) -> Iterator[None]:
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made. `origin` is None where no base is looked for or kept."""
+
+    snapshot: Snapshot
+    key: str
+    guard: Guard
+    origin: Origin | None = None
+    base: Base | None = None  # begin from this one, whatever the records say
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    watch: Watch = _unwatched
+
+
+class Archiver:
+    """Makes archives in `storage.bucket`."""
+
+    def __init__(
+        self, *, engine: Engine, budget: MemoryBudget, store: Store, settings: Settings
+    ) -> None:
+        self._engine = engine
+        self._budget = budget
+        self._store = store
+        self._bases = Bases(store, prefix=settings.storage.ledger_prefix)
+        self._delta = DeltaWay(engine, store)
+        self._enabled = settings.archive.delta == "auto"
+        self._most_bytes = settings.archive.memory_budget_bytes
+        self._part_bytes = settings.storage.part_bytes
+        ids = ".ids" if self._enabled else ""
+        self.format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
+
+    async def put(self, order: Order) -> Result:
+        """Make the archive, and remember it for the next one.
+
+        Raises:
+            StageError: of the stage that failed.
+        """
+        fallback = base_key = ""
+        made: Made | None = None
+        if not self._enabled or (order.origin is None and order.base is None):
+            fallback = "off"
+        else:
+            try:
+                base = order.base or await self._find_base(order)
+                made, base_key = await self._put_from(order, base), base.key
+            except FallBack as reason:
+                fallback = reason.reason
+                logger().info("archive.full", reason=reason.reason, detail=reason.detail)
+            except (Retry, Reject, NoPermission) as error:
+                fallback = "failed"
+                logger().warning("archive.full", reason=fallback, detail=str(error))
+        if made is None:
+            made = await self._put_full(order)
+        await self._remember(order, made)
+        return Result(made, base_key=base_key, fallback=fallback)
+
+    # --- base -------------------------------------------------------------------------------------
+
+    async def _find_base(self, order: Order) -> Base:
+        """The newest archive of the ref; of another ref if this one has none, or the same tree.
+
+        Raises:
+            FallBack: There is none, or it was made with other settings.
+        """
+        if order.origin is None:
+            raise FallBack("no-base")
+        snapshot = order.snapshot
+        repository, ref = order.origin.repository, order.origin.ref
+        own = await self._bases.find(repository, ref)
+        if own is not None and own.format == self.format:
+            return own
+        others = [
+            base for base in await self._bases.find_others(repository) if base.format == self.format
+        ]
+        if not others:
+            raise FallBack("no-base" if own is None else "other-format")
+        nearest, fewest = others[0], -1
+        for base in others:
+            if base.tree == snapshot.tree:
+                return base
+            if await snapshot.has_tree(base.tree):
+                changes = sum([len(batch) async for batch in snapshot.iter_changes(base.tree)])
+                if fewest < 0 or changes < fewest:
+                    nearest, fewest = base, changes
+        return nearest
+
+    async def _remember(self, order: Order, made: Made) -> None:
+        """Let the next archive of the ref begin from this one. It is no loss if that fails."""
+        if not self._enabled or order.origin is None:
+            return
+        try:
+            await self._bases.set(order.origin.repository, order.origin.ref, made.base)
+        except StageError as error:
+            logger().warning("archive.not-remembered", reason=str(error))
+
+    def _tables(self, order: Order) -> Tables:
+        """Beside a mirror; nothing is written into a repository that is not ours."""
+        return Tables(Path(order.snapshot.path, _TABLES) if order.origin else None)
+
+    # --- ways -------------------------------------------------------------------------------------
+
+    async def _put_from(self, order: Order, base: Base) -> Made:
+        same = base.tree == order.snapshot.tree
+        same_stamps = base.effect is not Effect.SUBSTITUTE or base.commit == order.snapshot.commit
+        if same and same_stamps and base.effect is not Effect.UNKNOWN:
+            return await self._copy(order, base)
+        if base.directory_offset < LEAST_PART_BYTES:
+            raise FallBack("small")
+        table_bytes = _TABLE_COPIES * base.directory_bytes
+        reserved = WORKING_BYTES + 2 * self._part_bytes + LEAST_PART_BYTES + table_bytes
+        if reserved > self._most_bytes * _MOST_OF_BUDGET:
+            raise FallBack(
+                "directory-too-large",
+                f"{base.directory_bytes} bytes; raise archive.memory_budget_bytes",
+            )
+        async with self._budget.open_account(reserved) as account:
+            await account.take(table_bytes)
+            return await self._delta.put(
+                order.snapshot,
+                order.key,
+                base,
+                tables=self._tables(order),
+                account=account,
+                guard=order.guard,
+                metadata=self._metadata(order),
+                watch=order.watch,
+            )
+
+    async def _copy(self, order: Order, base: Base) -> Made:
+        async with self._budget.open_account(self._part_bytes) as account:
+            archive = await self._store.copy_archive(
+                order.key,
+                source=Source(base.key, base.etag),
+                size_bytes=base.size_bytes,
+                account=account,
+                guard=order.guard,
+                metadata=self._metadata(order),
+            )
+        new = replace(base, key=archive.key, etag=archive.etag, commit=order.snapshot.commit)
+        return Made(archive, new, entries=0, files_read=0)
+
+    async def _put_full(self, order: Order) -> Made:
+        snapshot = order.snapshot
+        ids = TreeIds(snapshot.iter_tree()) if self._enabled else None
+        reserved = WORKING_BYTES + self._part_bytes
+        with self._tables(order).open_writer() as writer:
+            async with (
+                self._budget.open_account(reserved) as account,
+                snapshot.open_archive() as tar,
+                self._engine.open_zip(tar, account=account, blob_ids=ids) as stream,
+            ):
+                with order.watch(stream):
+                    archive = await self._store.put_archive(
+                        order.key,
+                        iter_archive(stream, writer, account),
+                        account=account,
+                        guard=order.guard,
+                        metadata=self._metadata(order),
+                    )
+            statistics = stream.statistics()
+            offset = statistics.zip_bytes - writer.nbytes
+            digest, effect, files = "", Effect.UNKNOWN, {}
+            if ids is not None:
+                await ids.finish()
+                digest, effect = await read_effect(snapshot, ids.attributes)
+                files = {path: name for path, (_, name) in ids.attributes.items()}
+                await writer.finish(table_name(archive.key, archive.etag), offset=offset)
+        base = Base(
+            key=archive.key,
+            etag=archive.etag,
+            size_bytes=archive.size_bytes,
+            format=self.format,
+            commit=snapshot.commit,
+            tree=snapshot.tree,
+            directory_offset=offset,
+            directory_bytes=writer.nbytes,
+            attributes=digest,
+            effect=effect,
+            files=files,
+        )
+        entries = statistics.entries
+        return Made(archive, base, entries=entries, files_read=entries)
+
+    def _metadata(self, order: Order) -> dict[str, str]:
+        return {COMMIT_KEY: order.snapshot.commit, FORMAT_KEY: self.format, **order.metadata}

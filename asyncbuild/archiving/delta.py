@@ -1,0 +1,261 @@
+"""An archive made of an older one: what changed is read, S3 copies the rest on its side."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from asyncbuild.archive.attributes import Effect
+from asyncbuild.archive.base import Base
+from asyncbuild.archive.delta import Kind, Plan, decide, plan_delta
+from asyncbuild.archive.table import END_BYTES, Table, parse_directory, parse_end
+from asyncbuild.archive.tables import Tables, table_name
+from asyncbuild.archive.writer import Engine, ZipStream
+from asyncbuild.archive.zip import pack_end
+from asyncbuild.archiving.difference import (
+    Comparison,
+    Difference,
+    parents_of,
+    paths_of,
+)
+from asyncbuild.archiving.fallback import FallBack
+from asyncbuild.git.blobs import TreeEntry
+from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
+from asyncbuild.model import Account, Guard, StoredArchive
+from asyncbuild.storage.compose import CopyRange, Piece, Source
+from asyncbuild.storage.s3 import Store
+
+_SUBSTITUTE: Final = "export-subst"
+_MIB: Final = 1024 * 1024
+Watch = Callable[[ZipStream], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An archive, and what is known of it for the next one; `files_read` from git."""
+
+    archive: StoredArchive
+    base: Base
+    entries: int
+    files_read: int
+
+
+class DeltaWay:
+    """Makes archives of older ones. `working_bytes` of an account are for the engine and parts."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+
+    async def put(  # noqa: PLR0913 - all of it is the work
+        self,
+        snapshot: Snapshot,
+        key: str,
+        base: Base,
+        *,
+        tables: Tables,
+        account: Account,
+        guard: Guard,
+        metadata: Mapping[str, str],
+        watch: Watch,
+    ) -> Made:
+        """Make the archive of `snapshot` at `key`.
+
+        Raises:
+            FallBack: It cannot be made of `base`, or not cheaper than anew.
+            StageError: Something else failed; see the stages.
+        """
+        if base.effect is Effect.UNKNOWN:
+            raise FallBack("attributes-unknown")
+        table = await self._table(base, tables, account)
+        difference = await self._difference(snapshot, base, table)
+        removed = self._numbers(table, difference, base.effect)
+        plan = plan_delta(table, removed)
+        decision = decide(plan)
+        if decision.kind is Kind.FULL:
+            raise FallBack(
+                "does-not-pay",
+                f"{decision.delta_seconds:.2f} s of {base.key} against "
+                f"{decision.full_seconds:.2f} s, by the model",
+            )
+        return await self._make(
+            _Job(snapshot, key, base, plan, difference, tables, account, guard, metadata, watch)
+        )
+
+    # --- plan -------------------------------------------------------------------------------------
+
+    async def _table(self, base: Base, tables: Tables, account: Account) -> Table:
+        table = await tables.load(table_name(base.key, base.etag))
+        if table is None:
+            source = Source(base.key, base.etag)
+            tail = CopyRange(base.directory_offset, base.size_bytes)
+            read: list[bytes] = []
+            async for chunk in self._store.iter_ranges(source, [tail], account=account):
+                read.append(chunk)
+                account.give_back(len(chunk))  # paid for as a whole by the caller
+            content = b"".join(read)
+            end = parse_end(content[-END_BYTES:])
+            table = parse_directory(content[: end.nbytes], end.offset)
+        if (table.members_bytes, len(table.directory)) != (
+            base.directory_offset,
+            base.directory_bytes,
+        ):
+            raise FallBack("table-mismatch", f"{base.key} is not what its record says")
+        return table
+
+    async def _difference(self, snapshot: Snapshot, base: Base, table: Table) -> Difference:
+        if await snapshot.has_tree(base.tree):
+            difference = Difference()
+            async for changes in snapshot.iter_changes(base.tree):
+                difference.add_changes(changes)
+        else:
+            comparison = Comparison(table)
+            async for entries in snapshot.iter_tree():
+                comparison.add(entries)
+            difference = comparison.finish(base.attributes)
+        if base.effect is Effect.SUBSTITUTE:
+            entries_of = {
+                name: TreeEntry(mode, "blob", blob_id.hex(), name)
+                for name, mode, blob_id in table.iter_entries()
+                if blob_id and name not in difference.removed
+            }
+            stamped = await snapshot.find_attribute(_SUBSTITUTE, base.files, entries_of)
+            difference.add_all((name, entries_of[name]) for name in sorted(stamped))
+        return difference
+
+    def _numbers(self, table: Table, difference: Difference, effect: Effect) -> list[int]:
+        """Numbers of the removed entries; every other fresh name must be new to the table."""
+        removed = table.find(difference.removed)
+        if effect is Effect.NONE and len(removed) != len(difference.removed):
+            raise FallBack("table-mismatch", "the older archive lacks entries of its tree")
+        new = difference.fresh.keys() - difference.removed
+        if new and table.find(new):
+            raise FallBack("table-mismatch", "the older archive has entries not of its tree")
+        return removed
+
+    # --- make -------------------------------------------------------------------------------------
+
+    async def _make(self, job: "_Job") -> Made:
+        plan, difference = job.plan, job.difference
+        by_paths = job.base.effect is not Effect.NONE and difference.fresh
+        if by_paths:
+            paths = paths_of(difference.fresh)
+            if sum(map(len, paths)) + len(paths) > PATHS_BYTES_MOST:
+                raise FallBack("too-many-paths", f"{len(paths)} paths to read")
+            opened = job.snapshot.open_archive(paths=paths)
+        else:
+            opened = job.snapshot.open_blobs(list(difference.fresh.values()))
+        without = parents_of(difference.fresh) - difference.fresh.keys()
+        async with (
+            opened as tar,
+            self._engine.open_zip(
+                tar,
+                account=job.account,
+                blob_ids=_KnownIds(difference.fresh),
+                offset=plan.kept_bytes,
+                without=without,
+            ) as stream,
+        ):
+            with job.watch(stream):
+                return await self._send(job, stream)
+
+    async def _send(self, job: "_Job", stream: ZipStream) -> Made:
+        plan, base = job.plan, job.base
+        source = Source(base.key, base.etag)
+        resent = self._store.iter_ranges(source, _ranges(plan.resent_ranges()), account=job.account)
+        prefix = plan.prefix_range()
+        with job.tables.open_writer() as writer:
+            if prefix:
+                await writer.append(plan.table.directory[: plan.prefix_bytes])
+            pieces: list[Piece] = [*_ranges(plan.copied_ranges()), resent, stream.iter_members()]
+            pieces += _ranges([prefix]) if prefix else []
+            headers = _Headers(plan, stream, job.account)
+            pieces.append(headers.iter(writer.append))
+            archive = await self._store.compose(
+                job.key,
+                pieces,
+                source=source,
+                account=job.account,
+                guard=job.guard,
+                metadata=job.metadata,
+            )
+            await writer.finish(table_name(archive.key, archive.etag), offset=headers.offset)
+            directory_bytes = writer.nbytes
+        made = replace(
+            base,
+            key=archive.key,
+            etag=archive.etag,
+            size_bytes=archive.size_bytes,
+            commit=job.snapshot.commit,
+            tree=job.snapshot.tree,
+            directory_offset=headers.offset,
+            directory_bytes=directory_bytes,
+        )
+        read = stream.statistics().entries
+        return Made(archive, made, entries=plan.entries + read, files_read=read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    snapshot: Snapshot
+    key: str
+    base: Base
+    plan: Plan
+    difference: Difference
+    tables: Tables
+    account: Account
+    guard: Guard
+    metadata: Mapping[str, str]
+    watch: Watch
+
+
+class _KnownIds:
+    """Blob ids of the fresh entries (`BlobIds`)."""
+
+    def __init__(self, fresh: Mapping[bytes, TreeEntry]) -> None:
+        self._fresh = fresh
+
+    async def find(self, paths: Iterable[bytes]) -> Mapping[bytes, bytes]:
+        """Raw ids of those that are blobs."""
+        found = {}
+        for path in paths:
+            if not path.endswith(b"/"):
+                entry = self._fresh.get(path)
+                if entry is None:
+                    raise FallBack("unexpected-entry", f"git archive gave {path!r} unasked")
+                found[path] = bytes.fromhex(entry.object_id)
+        return found
+
+
+class _Headers:
+    """The directory after its copied beginning, with the records that end it."""
+
+    def __init__(self, plan: Plan, stream: ZipStream, account: Account) -> None:
+        self._plan = plan
+        self._stream = stream
+        self._account = account
+        self.offset = 0
+
+    async def iter(self, keep: Callable[[bytes], Any]) -> AsyncIterator[bytes]:
+        """All of it, taken from the account; headers are handed to `keep` as they pass."""
+        self.offset = self._stream.statistics().zip_bytes
+        nbytes = self._plan.prefix_bytes
+        for headers in self._plan.iter_headers():
+            for begin in range(0, len(headers), _MIB):
+                piece = headers[begin : begin + _MIB]
+                await self._account.take(len(piece))
+                await keep(piece)
+                nbytes += len(piece)
+                yield piece
+        async for piece in self._stream.iter_headers():
+            await keep(piece)
+            nbytes += len(piece)
+            yield piece
+        entries = self._plan.entries + self._stream.statistics().entries
+        end = pack_end(entries=entries, offset=self.offset, nbytes=nbytes)
+        await self._account.take(len(end))
+        yield end
+
+
+def _ranges(ranges: Iterable[Any]) -> list[CopyRange]:
+    return [CopyRange(each.begin, each.end) for each in ranges]
