@@ -44,7 +44,7 @@ class Tab:
     errors: list[str] = field(default_factory=list)
     _numbers: "count[int]" = field(default_factory=count)
 
-    async def call(self, method: str, **params: Any) -> Any:
+    async def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 - JSON
         """One command, and its result."""
         number = next(self._numbers)
         await self.socket.send_json({"id": number, "method": method, "params": params})
@@ -61,7 +61,7 @@ class Tab:
         await self.call("Page.navigate", url=address)
         await self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    async def evaluate(self, script: str) -> Any:
+    async def evaluate(self, script: str) -> Any:  # noqa: ANN401 - JSON
         """The value of a JavaScript expression."""
         answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
@@ -140,7 +140,10 @@ async def open_tab(profile: Path) -> AsyncIterator[Tab]:
 
 async def _read_port(path: Path) -> int:
     with anyio.fail_after(_START_SECONDS):
-        while True:
-            if path.exists() and (lines := path.read_text().split()):
-                return int(lines[0])
+        while not (lines := _lines_of(path)):
             await anyio.sleep(_POLL_SECONDS)
+    return int(lines[0])
+
+
+def _lines_of(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
