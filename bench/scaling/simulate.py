@@ -120,7 +120,7 @@ class Simulation:
         self._tasks: list[_Task] = []
         self._starting = 0
         self._visible = self._inflight = 0
-        self._sums = [0.0] * 5
+        self._sums = [0.0] * 4
         self._history: list[float] = []
         self._last_out = self._last_in = -1e9
         self._outstanding: Counter[int] = Counter()
@@ -158,11 +158,9 @@ class Simulation:
 
     def _pass_time(self, until: float) -> None:
         seconds = until - self._now
-        running = [task for task in self._tasks if not task.stopping]
         billed = len(self._tasks) + self._starting
         useful = max(ceil(self._useful_consumers / CONSUMERS), self._limits.least)
-        free = sum(task.free for task in running) / max(len(running), 1)
-        values = (self._visible, self._inflight, free, len(self._tasks), useful)
+        values = (self._visible, self._inflight, len(self._tasks), useful)
         self._sums = [old + seconds * new for old, new in zip(self._sums, values, strict=True)]
         self._result.task_seconds += seconds * billed
         self._result.idle_seconds += seconds * max(0.0, billed - useful)
@@ -251,8 +249,11 @@ class Simulation:
     # --- scaling ---
 
     def _tick(self) -> None:
-        visible, inflight, free, tasks, useful = (total / MINUTE for total in self._sums)
-        self._sums = [0.0] * 5
+        visible, inflight, tasks, useful = (total / MINUTE for total in self._sums)
+        # Each task tells once a minute how many of its consumers are free just then.
+        running = [task for task in self._tasks if not task.stopping]
+        free = sum(task.free for task in running) / max(len(running), 1)
+        self._sums = [0.0] * 4
         seen = Seen(visible, inflight, free, tasks)
         self._result.minutes.append(Minute(self._now, seen, useful))
         self._history.append(self._policy.value(seen))
