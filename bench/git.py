@@ -3,11 +3,13 @@
     make bench-git REPOSITORY=/path/to/a/large/repository
 
 The repository is served over smart HTTP (protocol v0, as CodeCommit speaks it) on loopback by a
-process of its own. Ways alternate within a round; the table gives medians and ratios.
+process of its own. Ways alternate within a round. The table gives medians, wall time and its ratio
+to the first way, and processor time (ours and our children's, not the server's) and its ratio.
 """
 
 import argparse
 import asyncio
+import resource
 import shutil
 import statistics
 import subprocess
@@ -49,18 +51,29 @@ class Table:
 
         A way that returns a number has timed itself; of others the whole call is timed.
         """
-        seconds = defaultdict(list)
+        walls, cpus = defaultdict(list), defaultdict(list)
         for _ in range(self._rounds):
             for name, way in ways.items():
-                begun = time.perf_counter()
+                begun, computed = time.perf_counter(), cpu_seconds()
                 own = await way()
-                seconds[name].append(time.perf_counter() - begun if own is None else own)
-        first = statistics.median(seconds[next(iter(ways))])
-        print(f"\n{title}")
-        for name, each in seconds.items():
-            median = statistics.median(each)
-            spread = f"{min(each):.3f}-{max(each):.3f}"
-            print(f"  {median / first:6.2f}  {median:8.3f} s  ({spread})  {name}")
+                walls[name].append(time.perf_counter() - begun if own is None else own)
+                cpus[name].append(cpu_seconds() - computed)
+        first = next(iter(ways))
+        wall_unit, cpu_unit = statistics.median(walls[first]), statistics.median(cpus[first])
+        print(f"\n{title}\n   wall      seconds (from, to)       cpu")
+        for name in ways:
+            wall, cpu = statistics.median(walls[name]), statistics.median(cpus[name])
+            spread = f"({min(walls[name]):.3f}, {max(walls[name]):.3f})"
+            print(
+                f"{wall / wall_unit:7.2f} {wall:8.3f} {spread:>17} {cpu / cpu_unit:8.2f}  {name}",
+                flush=True,
+            )
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 class Bench:

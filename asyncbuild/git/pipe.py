@@ -9,7 +9,7 @@ from array import array
 import anyio
 
 PIPE_BYTES = 1024 * 1024  # /proc/sys/fs/pipe-max-size by default: more needs privileges
-_WORTH_BYTES = 256 * 1024
+_WORTH_BYTES = 64 * 1024
 _PAUSE_SECONDS = 0.001
 
 

@@ -112,3 +112,15 @@ async def test_git_that_cannot_be_started_is_busy(
     monkeypatch.setattr(anyio, "open_process", refuse)
     with pytest.raises(Busy, match="cannot be started"):
         await git.run(Command(("version",), "ask git for its version"))
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("while :; do :; done", r"not done after 2 s"), ("sleep 60", r"silent for 0\.6 s")],
+)
+async def test_computing_in_silence_is_a_sign_of_life(script: str, said: str) -> None:
+    """A git that only computes is left to its total time; one that does nothing is ended."""
+    git = Git(GitSettings(silence_timeout_seconds=0.6, timeout_seconds=2))
+    command = Command(("-c", f"alias.x=!{script}", "x"), "try it")
+    with pytest.raises(Retry, match=said):
+        await git.run(command)
