@@ -139,6 +139,7 @@ class StatusSettings(_Section):
 
     listen: str = "127.0.0.1:8080"
     embedded_metrics: bool = False
+    traces: bool = False
 
     @field_validator("listen")
     @classmethod

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 # What every line about one push carries besides its own fields.
-PUSH_FIELDS: Final = ("event_id", "account", "repository", "ref", "commit")
+PUSH_FIELDS: Final = ("event_id", "account", "repository", "ref", "commit", "trace_id")
 
 # The stages of a push. `prepare` holds `fetch` and `upload`; `start` is once for each target.
 STAGES: Final[Mapping[str, str]] = {

@@ -20,7 +20,7 @@ import structlog
 
 from asyncbuild.config import LogSettings
 from asyncbuild.errors import StageError
-from asyncbuild.model import Push
+from asyncbuild.model import Push, trace_id
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Nothing is wrong with the push: a limit, a lease in other hands, a commit that is gone.
@@ -118,6 +118,7 @@ def about(push: Push, **more: object) -> Iterator[None]:
         repository=push.repository.name,
         ref=push.ref,
         commit=push.commit,
+        trace_id=trace_id(push.id),
         **more,
     ):
         yield

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Protocol
 
 
@@ -66,6 +67,19 @@ class Push:
     def branch(self) -> str:
         """The short name: `feature/x` of `refs/heads/feature/x`, `v1` of `refs/tags/v1`."""
         return self.ref.split("/", 2)[2]
+
+
+def trace_id(event_id: str) -> str:
+    """The trace of a push (W3C Trace Context, trace-id): it follows from the event's id.
+
+    So all tries of a push, in whatever process, are one trace, and nobody need be asked for it.
+    """
+    return sha256(event_id.encode()).hexdigest()[:32]
+
+
+def root_span_id(event_id: str) -> str:
+    """The span of the whole push in that trace (W3C Trace Context, parent-id)."""
+    return sha256(event_id.encode()).hexdigest()[32:48]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ from asyncbuild.model import (
     StoredArchive,
     Target,
     Verdict,
+    root_span_id,
+    trace_id,
 )
 from asyncbuild.push import parse
 from asyncbuild.rules import Rule, route
@@ -125,6 +127,7 @@ class Pipeline:
         self._ledger = ledger
         self._streams: dict[str, ZipStream] = {}
         self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
+        self._traced = settings.status.traces
         self._skip_stale = settings.lanes.stale == "skip"
         self._format = f"{FORMAT_VERSION}.{settings.archive.level}"
 
@@ -370,6 +373,8 @@ class Pipeline:
     ) -> Build:
         project = target.project or ""
         variables = variables_of(push, target)
+        if self._traced:
+            variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
         oldest = covers[0].push if covers else None
         if oldest is not None and oldest.old_commit:
             variables["OLD_COMMIT_ID"] = oldest.old_commit

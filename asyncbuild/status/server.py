@@ -26,6 +26,7 @@ from asyncbuild.status.emf import EmbeddedMetrics, keep_writing
 from asyncbuild.status.metrics import Metrics
 from asyncbuild.status.page import add_page
 from asyncbuild.status.survey import Sampled, Survey
+from asyncbuild.status.traces import open_traces
 
 _SAMPLE_SECONDS = 2.0  # while somebody watches
 _IDLE_SAMPLE_SECONDS = 60.0
@@ -71,6 +72,8 @@ async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[Non
             embedded = EmbeddedMetrics(queue_name, sources.state)
             stack.enter_context(logs.listening(embedded.hear))
             tasks.start_soon(keep_writing, embedded)
+        if settings.status.traces:
+            stack.enter_context(logs.listening(stack.enter_context(open_traces())))
         if settings.status.listen != "off":
             await stack.enter_async_context(_open_page(settings, sources))
         yield

@@ -11,14 +11,16 @@ import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from support.status import HOSTILE, NOW, Clock, built, line, state, survey, work
 
 from asyncbuild.config import Settings
 from asyncbuild.errors import Reject
+from asyncbuild.model import root_span_id, trace_id
 from asyncbuild.state import Held
 from asyncbuild.status import links, wording
 from asyncbuild.status.chronicle import Chronicle
@@ -29,6 +31,7 @@ from asyncbuild.status.page import Page
 from asyncbuild.status.series import WINDOWS, Recorder
 from asyncbuild.status.survey import Sampled
 from asyncbuild.status.top import draw
+from asyncbuild.status.traces import open_traces
 
 _DOCUMENTATION = Path(__file__).parents[2] / "docs" / "observability.md"
 
@@ -87,6 +90,7 @@ def test_memory_is_bounded(chronicle: Chronicle) -> None:
     assert chronicle.totals().pushes == {"built": 300, "rejected": 300}
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 50_000), max_size=50))
 def test_every_window_counts_what_fell_into_it(moments: list[float]) -> None:
     """The sum over a window's buckets is the number of builds younger than the window."""
@@ -362,3 +366,29 @@ def test_times_are_utc() -> None:
     """The page's clock is UTC until the reader's browser knows better."""
     moment = datetime(2026, 11, 23, 4, 49, 5, tzinfo=UTC).timestamp()
     assert (wording.clock(moment), wording.iso(moment)) == ("04:49:05", "2026-11-23T04:49:05Z")
+
+
+def test_a_push_is_one_trace() -> None:
+    """Stages are spans inside one another, below the span of the push; a failure is an error."""
+    exporter = InMemorySpanExporter()
+    with open_traces(exporter) as hear:
+        hear(line("push.prepare.started", "debug"))
+        hear(line("push.fetch.started", "debug"))
+        failed = {"duration_seconds": 1, "kind": "retry", "reason": "cut"}
+        hear(line("push.fetch.failed", "warning", **failed))
+        hear(line("push.prepare.failed", "warning", **failed))
+        hear(line("push.start.started", "debug"))
+        hear(line("push.start.finished", duration_seconds=1))
+        hear(built())
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    root = spans["push.built"].context
+    assert {trace_id("event-1")} == {f"{span.context.trace_id:032x}" for span in spans.values()}
+    assert root_span_id("event-1") == f"{root.span_id:016x}"
+    parents = {name: span.parent.span_id for name, span in spans.items() if span.parent}
+    assert parents == {
+        "push.prepare": root.span_id,
+        "push.start": root.span_id,
+        "push.fetch": spans["push.prepare"].context.span_id,
+    }
+    assert spans["push.fetch"].status.description == "cut"
+    assert spans["push.start"].status.is_ok

@@ -1,0 +1,174 @@
+"""OpenTelemetry spans from the log's lines: one for each stage, below one for the whole push.
+
+An optional extra (`asyncbuild[otel]`). OpenTelemetry's own variables say where spans go
+(`OTEL_EXPORTER_OTLP_ENDPOINT`); they are sent by a thread of its own. All tries of a push, in
+whatever process, share the trace that follows from its event id (`Push.trace_id`).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncbuild import __version__
+from asyncbuild.errors import ConfigError
+from asyncbuild.events import PUSH_FIELDS, STAGES
+from asyncbuild.logs import Listener
+from asyncbuild.model import root_span_id, trace_id
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span, Tracer
+
+_ENDS: Final = frozenset({"finished", "failed", "cancelled"})
+_OUTCOMES: Final = frozenset({"push.built", "push.uploaded", "push.ignored", "push.stale"})
+_OPEN_MOST: Final = 10_000
+_NANOSECONDS: Final = 1_000_000_000
+
+
+@contextmanager
+def open_traces(exporter: "SpanExporter | None" = None) -> Iterator[Listener]:
+    """A listener that makes spans; what was made is sent at the end.
+
+    Args:
+        exporter: Where to; by default OTLP over HTTP, as the environment says.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an optional extra
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise ConfigError(
+            "status.traces is on, but OpenTelemetry is not installed",
+            remedy="pip install 'asyncbuild[otel]', or turn status.traces off",
+        ) from error
+    ids = _ids()
+    resource = Resource.create({"service.name": "asyncbuild", "service.version": __version__})
+    provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter or _otlp_exporter()))
+    try:
+        yield Traces(provider.get_tracer("asyncbuild", __version__), ids.use).hear
+    finally:
+        provider.shutdown()
+
+
+class Traces:
+    """Opens and closes spans as stages begin and end."""
+
+    def __init__(self, tracer: "Tracer", use_ids: Callable[[str, str], None]) -> None:
+        self._tracer = tracer
+        self._use_ids = use_ids
+        self._open: dict[str, list[tuple[str, Span]]] = {}
+
+    def hear(self, line: Mapping[str, Any]) -> None:
+        """Take in one line of the log."""
+        event = line["event"]
+        stage, _, what = event.rpartition(".")
+        if what == "started" and stage in STAGES:
+            self._begin(stage, line)
+        elif what in _ENDS and stage in STAGES:
+            self._end(stage, line)
+        elif event in _OUTCOMES:
+            self._tell_push(line)
+
+    def _begin(self, stage: str, line: Mapping[str, Any]) -> None:
+        stack = self._open.setdefault(line["event_id"], [])
+        parent = _context_of(stack[-1][1]) if stack else _root_of(line["event_id"])
+        stack.append((stage, self._tracer.start_span(stage, parent, attributes=_about(line))))
+        if len(self._open) > _OPEN_MOST:
+            self._open.pop(next(iter(self._open)))
+
+    def _end(self, stage: str, line: Mapping[str, Any]) -> None:
+        stack = self._open.get(line["event_id"], [])
+        while stack:  # what was left open inside ends with it
+            name, span = stack.pop()
+            if name == stage:
+                span.set_attributes(_about(line))
+                if "kind" in line:
+                    _mark_failed(span, line["reason"])
+            span.end()
+            if name == stage:
+                break
+        if not stack:
+            self._open.pop(line["event_id"], None)
+
+    def _tell_push(self, line: Mapping[str, Any]) -> None:
+        """The span of the whole push, from its event to its outcome."""
+        from opentelemetry.context import Context  # noqa: PLC0415 - an optional extra
+
+        now = time.time()
+        self._use_ids(trace_id(line["event_id"]), root_span_id(line["event_id"]))
+        begun = now - line["since_push_seconds"]
+        span = self._tracer.start_span(
+            line["event"], Context(), attributes=_about(line), start_time=int(begun * _NANOSECONDS)
+        )
+        span.end(int(now * _NANOSECONDS))
+
+
+def _about(line: Mapping[str, Any]) -> dict[str, str | int | float]:
+    known = {**line}
+    for name in ("event", "level", "trace_id", "timestamp"):
+        known.pop(name, None)
+    return {
+        f"asyncbuild.{name}" if name in PUSH_FIELDS else name: value
+        for name, value in known.items()
+        if isinstance(value, str | int | float)
+    }
+
+
+def _mark_failed(span: "Span", reason: str) -> None:
+    from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - an optional extra
+
+    span.set_status(Status(StatusCode.ERROR, reason))
+
+
+def _context_of(span: "Span") -> "Context":
+    from opentelemetry.trace import set_span_in_context  # noqa: PLC0415 - an optional extra
+
+    return set_span_in_context(span)
+
+
+def _root_of(event_id: str) -> "Context":
+    from opentelemetry import trace  # noqa: PLC0415 - an optional extra
+
+    root = trace.SpanContext(
+        int(trace_id(event_id), 16),
+        int(root_span_id(event_id), 16),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+    )
+    return trace.set_span_in_context(trace.NonRecordingSpan(root))
+
+
+def _otlp_exporter() -> "SpanExporter":
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - an optional extra
+        OTLPSpanExporter,
+    )
+
+    return OTLPSpanExporter()
+
+
+def _ids() -> Any:  # noqa: ANN401 - a class that is made below
+    """Random ids, except right after `use`."""
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415 - an optional extra
+
+    class Ids(RandomIdGenerator):
+        next_trace = 0
+        next_span = 0
+
+        def use(self, trace: str, span: str) -> None:
+            self.next_trace, self.next_span = int(trace, 16), int(span, 16)
+
+        def generate_trace_id(self) -> int:
+            told, self.next_trace = self.next_trace, 0
+            return told or super().generate_trace_id()
+
+        def generate_span_id(self) -> int:
+            told, self.next_span = self.next_span, 0
+            return told or super().generate_span_id()
+
+    return Ids()
