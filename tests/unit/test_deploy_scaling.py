@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.stacks import ROOT, SERVICE, properties, template
+
+from asyncbuild.state import ConsumerState
+from asyncbuild.status.emf import _UNITS, NAMESPACE, EmbeddedMetrics
 
 
 def simulated_policy() -> ModuleType:
@@ -48,6 +52,33 @@ def metric_math(metrics: list[Mapping[str, Any]], values: Mapping[str, float]) -
             known[metric["Id"]] = eval(text, {"__builtins__": {}}, scope)  # noqa: S307 - our own file
     (only,) = returned
     return float(known[only])
+
+
+def test_stack_reads_metrics_that_the_service_writes() -> None:
+    """Names and dimension of the service's own metrics are those of its log lines."""
+    nothing: Any = None  # the stages' own numbers are not among these metrics
+    state = ConsumerState(
+        lanes={},
+        consumers=8,
+        consumers_free=5,
+        jobs_waiting=0,
+        stopping=False,
+        pipeline=nothing,
+    )
+    written = orjson.loads(EmbeddedMetrics("asyncbuild.fifo", lambda: state).take()[0])
+    tracked = [
+        metric["MetricStat"]["Metric"]
+        for metric in tracking()["CustomizedMetricSpecification"]["Metrics"]
+        if metric.get("MetricStat", {}).get("Metric", {}).get("Namespace") == NAMESPACE
+    ]
+    assert [metric["MetricName"] for metric in tracked] == ["ConsumersFree"]
+    assert [each["Name"] for each in tracked[0]["Dimensions"]] == ["queue"]
+    assert written["ConsumersFree"] == 5
+    assert written["queue"] == "asyncbuild.fifo"
+    text = properties(template(SERVICE), "Dashboard")["DashboardBody"]["Fn::Sub"][0]
+    shown = set(re.findall(r'"asyncbuild", "(\w+)"', text))
+    assert len(shown) > 3
+    assert shown <= set(_UNITS)
 
 
 count = st.integers(0, 5_000)
