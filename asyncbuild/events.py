@@ -48,7 +48,10 @@ _OUTCOME: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One kind of line. `of_push`: it carries `PUSH_FIELDS`; `fields` are those besides."""
+    """One kind of line. `of_push`: it carries `PUSH_FIELDS`; `fields` are those besides.
+
+    `level` is one of them, or two with "or" between.
+    """
 
     level: str
     says: str
@@ -66,9 +69,9 @@ def _of_stages() -> dict[str, Event]:
         events[f"{name}.finished"] = Event("info", "Ended well.", fields, of_push=True)
         fields = (*ended, "kind", "reason")
         events[f"{name}.failed"] = Event(
-            "warning",
-            "Could not be done; the lane tries again or gives up. "
-            "Level info if nothing is wrong with the push (kinds busy, lease-lost, unreachable).",
+            "info or warning",
+            "Could not be done; the lane tries again or gives up. Info if nothing is wrong with "
+            "the push: kinds busy, lease-lost, unreachable.",
             fields,
             of_push=True,
         )
@@ -134,7 +137,7 @@ EVENTS: Final[Mapping[str, Event]] = {
     ),
     "push.bug": Event("error", "An error that no stage meant to raise.", ("message_id",)),
     "archive.full": Event(
-        "info",
+        "info or warning",
         "No delta of an older archive, for this reason; level warning if the try failed.",
         ("reason", "detail"),
         of_push=True,

@@ -157,6 +157,7 @@ class Lease:
             self._failed(answer.reason)
         else:
             self._term.renewed(sent_at=now, seconds=seconds)
+            logger().debug("lease.renewed", messages=len(held))
 
     def _failed(self, reason: str) -> None:
         logger().warning("lease.renewal-failed", messages=len(self._held), reason=reason)
