@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # aioboto3 is pinned, and pins these two exactly.
 BROUGHT_BY_AIOBOTO3 = {"aiobotocore", "botocore"}
+FOR_US = {"dev", "bench"}
 STUBS = re.compile(r"types_|typing_extensions$")
 
 
@@ -26,9 +27,11 @@ def imported() -> set[str]:
 
 
 def declared() -> set[str]:
-    """The names of the distributions that the project depends on."""
+    """The names of the distributions that users install, extras of theirs included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = [re.match(r"[A-Za-z0-9._-]+", each) for each in project["dependencies"]]
+    extras = project["optional-dependencies"].items()
+    lists = [project["dependencies"], *(each for name, each in extras if name not in FOR_US)]
+    found = [re.match(r"[A-Za-z0-9._-]+", each) for group in lists for each in group]
     return {match[0].lower() for match in found if match}
 
 
