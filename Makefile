@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit servers clean bench-git
+.PHONY: help install demo test lint types unit servers clean bench bench-git test-huge
 
 help:
 	@echo "make demo     pushes become builds, on this machine alone"
@@ -35,6 +35,10 @@ servers: install
 
 soak: install servers
 	PYTHONPATH=tests $(BIN)/python bench/soak.py
+
+bench: install servers
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python bench/engine.py
 
 bench-git: install
 	PYTHONPATH=tests $(BIN)/python bench/git.py --repository $(REPOSITORY)

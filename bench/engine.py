@@ -1,0 +1,254 @@
+"""How fast a commit becomes an archive, next to every other way there is.
+
+    make bench                                     about ten minutes on two cores
+    python bench/engine.py --scale 0.01 --runs 1   a minute, to see that it works
+    python bench/engine.py --repository /path/to.git --only floor,ours-null,git-zip-1
+
+Within a run of one repository the ways alternate. The table has medians, and ratios to the floor:
+`git archive --format=tar`, into nothing. Slow ways run once. Tables and a plot go to bench/results.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import plot
+import repositories
+from anyio.from_thread import start_blocking_portal
+
+from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_seaweedfs
+
+_HERE = Path(__file__).parent
+_BUCKET = "bench"
+
+
+# A process inherits the peak of the one that forked it, so a small one stands in between.
+_MEASURE = """
+import json, os, sys, time
+reading, writing = os.pipe()
+begun = time.perf_counter()
+argv = ["bash", "-o", "pipefail", "-c", sys.argv[1]]
+child = os.posix_spawnp("bash", argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1)])
+os.close(writing)
+said = open(reading).read()
+_, status, usage = os.wait4(child, 0)
+print(json.dumps({"said": said.strip(), "wall": time.perf_counter() - begun,
+    "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024}))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A shell command; those of Python time themselves, without the interpreter's start."""
+
+    name: str
+    command: str
+    slow: bool = False
+    needs: str = ""  # a program
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    archive_bytes: int
+
+
+_PYTHON = f"{sys.executable} {_HERE / 'ways.py'}"
+_GIT = 'git -C "$REPOSITORY" archive'
+_AWS = f'aws --endpoint-url "$BENCH_ENDPOINT" s3 cp --quiet - s3://{_BUCKET}'
+_OLD_SCRIPT = (
+    'cd "$SCRATCH" && git clone -q --depth 10 --branch main "file://$REPOSITORY" tree && cd tree '
+    f"&& rm -rf .git && zip -q -r ../archive.zip . && cat ../archive.zip | {_AWS}/old.zip"
+)
+WAYS = [
+    Way("floor", f"{_GIT} --format=tar HEAD >/dev/null"),
+    Way("ours-null", f'{_PYTHON} ours "$REPOSITORY" null'),
+    Way("ours-file", f'{_PYTHON} ours "$REPOSITORY" "$SCRATCH/ours.zip"'),
+    Way("ours-s3", f'{_PYTHON} ours "$REPOSITORY" s3://{_BUCKET}/ours.zip'),
+    Way("git-zip-1", f'{_GIT} --format=zip -1 HEAD | wc -c >"$SCRATCH/bytes"'),
+    Way("git-zip-6", f'{_GIT} --format=zip -6 HEAD | wc -c >"$SCRATCH/bytes"', slow=True),
+    Way("git-zip-6-s3", f"{_GIT} --format=zip -6 HEAD | {_AWS}/git.zip", slow=True, needs="aws"),
+    Way("old-script-s3", _OLD_SCRIPT, slow=True, needs="aws"),
+    Way("stream-zip", f'{_PYTHON} stream-zip "$REPOSITORY" null', slow=True),
+    Way("zipstream-ng", f'{_PYTHON} zipstream-ng "$REPOSITORY" null', slow=True),
+]
+_HUGE_WAYS = {"floor", "ours-null", "git-zip-1"}  # the others take minutes each
+
+
+def run_once(way: Way, repository: Path, environment: dict[str, str]) -> Sample:
+    """Run a way in a scratch directory of its own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        places = {"REPOSITORY": str(repository.resolve()), "SCRATCH": scratch}
+        done = subprocess.run(
+            [sys.executable, "-S", "-E", "-c", _MEASURE, way.command],
+            env=environment | places,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{way.name} failed: {way.command}\n{done.stderr[-2000:]}")
+        said = json.loads(done.stdout)
+        own = json.loads(said["said"] or "{}")
+        return Sample(
+            wall_seconds=own.get("wall", said["wall"]),
+            cpu_seconds=own.get("cpu", said["cpu"]),
+            peak_bytes=said["peak"],
+            archive_bytes=own.get("bytes") or _archive_bytes(Path(scratch)),
+        )
+
+
+def _archive_bytes(scratch: Path) -> int:
+    if (scratch / "bytes").exists():
+        return int((scratch / "bytes").read_text())
+    if (scratch / "archive.zip").exists():
+        return (scratch / "archive.zip").stat().st_size
+    return 0
+
+
+def measure(
+    repository: Path, ways: list[Way], runs: int, environment: dict[str, str]
+) -> dict[str, list[Sample]]:
+    """All ways in turn, as often as there are runs."""
+    samples: dict[str, list[Sample]] = defaultdict(list)
+    for number in range(runs):
+        for way in ways:
+            if way.slow and number:
+                continue
+            sample = run_once(way, repository, environment)
+            samples[way.name].append(sample)
+            print(f"  {number + 1}/{runs} {way.name:14} {sample.wall_seconds:8.2f} s", flush=True)
+    return dict(samples)
+
+
+def as_table(title: str, samples: dict[str, list[Sample]]) -> str:
+    """Medians as Markdown."""
+    lines = [
+        f"### {title}",
+        "",
+        "| way | runs | wall s | of floor | CPU s | peak MiB | archive MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    floor = statistics.median(one.wall_seconds for one in next(iter(samples.values())))
+    for name, each in samples.items():
+        wall = statistics.median(one.wall_seconds for one in each)
+        cpu = statistics.median(one.cpu_seconds for one in each)
+        peak = max(one.peak_bytes for one in each) / 2**20
+        size = each[0].archive_bytes / 1e6
+        row = f"| {name} | {len(each)} | {wall:.2f} | {wall / floor:.2f} | {cpu:.2f} | {peak:.0f} |"
+        lines.append(f"{row} {size:.1f} |" if size else f"{row} |")
+    return "\n".join(lines) + "\n"
+
+
+def about_the_machine() -> str:
+    """Processor, system and versions."""
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
+    packages = [f"{name} {_version(name)}" for name in ("isal", "stream-zip", "zipstream-ng")]
+    parts = [f"{len(os.sched_getaffinity(0))} x {models[0] if models else platform.machine()}"]
+    parts += [f"Linux {platform.release()}", f"Python {platform.python_version()}", git.strip()]
+    return ", ".join([*parts, *packages])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _choose(only: str) -> list[Way]:
+    wanted = only.split(",") if only else [way.name for way in WAYS]
+    unknown = set(wanted) - {way.name for way in WAYS}
+    if unknown:
+        raise SystemExit(f"no such way: {', '.join(sorted(unknown))}")
+    chosen = []
+    for way in WAYS:
+        missing = way.needs and not shutil.which(way.needs)
+        missing = missing or (
+            way.name in {"stream-zip", "zipstream-ng"} and _version(way.name) == "missing"
+        )
+        if way.name in wanted and missing:
+            print(f"left out: {way.name}, since {way.needs or way.name} is missing")
+        elif way.name in wanted:
+            chosen.append(way)
+    return chosen
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repository", type=Path, action="append", default=[])
+    parser.add_argument("--kinds", default="mono,tiny,huge", help="generated repositories")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the generated repositories")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", default="", help="ways, separated by commas")
+    parser.add_argument("--output", type=Path, default=_HERE / "results")
+    arguments = parser.parse_args()
+    ways = _choose(arguments.only)
+    sources = {path.name: path for path in arguments.repository}
+    if not sources:
+        kinds = arguments.kinds.split(",")
+        sources = {kind: repositories.make(kind, arguments.scale) for kind in kinds}
+    environment = dict(os.environ)
+    tables, charts = [about_the_machine() + "\n"], {}
+    with ExitStack() as stack:
+        if any("BENCH_ENDPOINT" in way.command or "s3://" in way.command for way in ways):
+            environment |= _open_s3(stack)
+        for name, path in sources.items():
+            print(f"{name}: {path}", flush=True)
+            fitting = [way for way in ways if name != "huge" or way.name in _HUGE_WAYS]
+            samples = measure(path, fitting, arguments.runs, environment)
+            tables.append(as_table(name, samples))
+            charts[name] = {
+                way: statistics.median(one.wall_seconds for one in each)
+                for way, each in samples.items()
+            }
+    print("\n" + "\n".join(tables))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "engine.md").write_text("\n".join(tables))
+    (arguments.output / "engine.svg").write_text(plot.bars(charts))
+
+
+def _open_s3(stack: ExitStack) -> dict[str, str]:
+    """An S3 server on loopback with an empty bucket."""
+    portal = stack.enter_context(start_blocking_portal())
+    server = stack.enter_context(portal.wrap_async_context_manager(open_seaweedfs()))
+    environment = {
+        "BENCH_ENDPOINT": server.endpoint_url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    code = (
+        "import os, boto3; boto3.client('s3', endpoint_url=os.environ['BENCH_ENDPOINT'])"
+        f".create_bucket(Bucket='{_BUCKET}', "
+        "CreateBucketConfiguration={'LocationConstraint': 'eu-west-1'})"
+    )
+    subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True)
+    return environment
+
+
+if __name__ == "__main__":
+    main()

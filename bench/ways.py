@@ -1,0 +1,151 @@
+"""One way from a repository to an archive, measured in a process of its own.
+
+    python bench/ways.py WAY REPOSITORY OUTPUT     (OUTPUT: null, a path, or bucket/key)
+
+Prints JSON: wall and CPU seconds (git's included) without the interpreter's start, bytes.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from stat import S_IFREG
+from typing import IO, Any
+
+import anyio
+
+from asyncbuild.archive.writer import WORKING_BYTES, ZipStream, open_engine
+from asyncbuild.aws import Aws
+from asyncbuild.budget import MemoryBudget
+from asyncbuild.config import Settings, load
+from asyncbuild.git.pipe import PipeReader, make_pipe
+from asyncbuild.model import Account
+from asyncbuild.storage.s3 import Store
+
+_MIB = 1024 * 1024
+
+
+async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
+    reader = PipeReader(descriptor)
+    while data := await reader.receive():
+        yield data
+
+
+async def ours(repository: str, output: str) -> int:
+    """Our engine, fed by git's pipe, into nothing, a file, or S3."""
+    settings = load(None, _overrides(output))
+    reading, writing = make_pipe()
+    with subprocess.Popen(_git_tar(repository), stdout=writing):  # noqa: ASYNC220 - at once
+        os.close(writing)
+        async with AsyncExitStack() as stack:
+            engine = await stack.enter_async_context(open_engine(settings.archive))
+            budget = MemoryBudget(settings.archive.memory_budget_bytes)
+            reserved = WORKING_BYTES + settings.storage.part_bytes
+            account = await stack.enter_async_context(budget.open_account(reserved))
+            zipped = await stack.enter_async_context(
+                engine.open_zip(_chunks(reading), account=account)
+            )
+            if output == "null":
+                async for chunk in zipped:
+                    account.give_back(len(chunk))
+            elif "://" in output:
+                await _send(settings, zipped, account, stack)
+            else:
+                async with await anyio.open_file(output, "wb") as file:
+                    async for chunk in zipped:
+                        await file.write(chunk)
+                        account.give_back(len(chunk))
+    os.close(reading)
+    return zipped.statistics().zip_bytes
+
+
+def _overrides(output: str) -> dict[str, Any]:
+    if "://" not in output:
+        return {}
+    endpoint = os.environ["BENCH_ENDPOINT"]
+    bucket = output.removeprefix("s3://").partition("/")[0]
+    return {"storage": {"bucket": bucket, "endpoint_url": endpoint, "addressing_style": "path"}}
+
+
+async def _send(settings: Settings, zipped: ZipStream, account: Account, stack: AsyncExitStack) -> None:
+    client = await stack.enter_async_context(
+        Aws(settings).open_s3(pool=settings.storage.parts_in_flight + 2)
+    )
+    await Store(client, settings.storage).put_archive(
+        "ours.zip", zipped, account=account, guard=lambda: None, metadata={}
+    )
+
+
+def stream_zip(repository: str, level: int) -> int:
+    """The stream-zip library, its members read by tarfile."""
+    from stream_zip import ZIP_AUTO  # noqa: PLC0415 - only where it is measured
+    from stream_zip import stream_zip as zip_of  # noqa: PLC0415 - the same
+
+    when = datetime(2024, 1, 1, tzinfo=UTC)
+    with _open_tar(repository) as tar:
+        members = (
+            (
+                *(info.name, when, S_IFREG | info.mode),
+                *(ZIP_AUTO(info.size, level=level), _pieces(tar.extractfile(info))),
+            )
+            for info in tar
+            if info.isreg()
+        )
+        return sum(len(chunk) for chunk in zip_of(members))
+
+
+def zipstream_ng(repository: str, level: int) -> int:
+    """The zipstream-ng library, its members read by tarfile."""
+    from zipstream import ZIP_DEFLATED, ZipStream  # noqa: PLC0415 - only where it is measured
+
+    archive = ZipStream(compress_type=ZIP_DEFLATED, compress_level=level)
+    nbytes = 0
+    with _open_tar(repository) as tar:
+        for info in tar:
+            if info.isreg():
+                archive.add(_pieces(tar.extractfile(info)), info.name)
+                nbytes += sum(len(chunk) for chunk in archive.all_files())
+    return nbytes + sum(len(chunk) for chunk in archive.finalize())
+
+
+def _git_tar(repository: str) -> list[str]:
+    return ["git", "-C", repository, "archive", "--format=tar", "HEAD"]
+
+
+def _open_tar(repository: str) -> tarfile.TarFile:
+    git = subprocess.Popen(_git_tar(repository), stdout=subprocess.PIPE)
+    return tarfile.open(fileobj=git.stdout, mode="r|")
+
+
+def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
+    while file and (piece := file.read(65_536)):
+        yield piece
+
+
+def main() -> None:
+    """Measure one run."""
+    way, repository, output = sys.argv[1:]
+    measured: dict[str, Callable[[], int]] = {
+        "ours": lambda: anyio.run(ours, repository, output),
+        "stream-zip": lambda: stream_zip(repository, 1),
+        "zipstream-ng": lambda: zipstream_ng(repository, 1),
+    }
+    begun, cpu = time.perf_counter(), _cpu_seconds()
+    nbytes = measured[way]()
+    wall = time.perf_counter() - begun
+    print(json.dumps({"wall": wall, "cpu": _cpu_seconds() - cpu, "bytes": nbytes}))
+
+
+def _cpu_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+if __name__ == "__main__":
+    main()
