@@ -73,7 +73,9 @@ def _overrides(output: str) -> dict[str, Any]:
     return {"storage": {"bucket": bucket, "endpoint_url": endpoint, "addressing_style": "path"}}
 
 
-async def _send(settings: Settings, zipped: ZipStream, account: Account, stack: AsyncExitStack) -> None:
+async def _send(
+    settings: Settings, zipped: ZipStream, account: Account, stack: AsyncExitStack
+) -> None:
     client = await stack.enter_async_context(
         Aws(settings).open_s3(pool=settings.storage.parts_in_flight + 2)
     )
