@@ -63,11 +63,15 @@ _MOST_WARNINGS = 20
 
 @dataclass(slots=True)
 class Board:
-    """The pushes by repository, oldest first, each with its place; warnings the service gave."""
+    """The pushes by repository, oldest first, each with its place.
+
+    Also what the service warned of, and where it serves its status page.
+    """
 
     expected: Mapping[str, int]
     pushes: dict[str, list[Pushed]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    page: str = ""
     _places: dict[str, Place] = field(default_factory=dict)
     _reached: list[tuple[Pushed, Place]] = field(default_factory=list)
     _known: dict[str, Pushed] = field(default_factory=dict)
@@ -85,6 +89,8 @@ class Board:
         """Take in one line of the service's log."""
         if line.get("level") in {"warning", "error"} and len(self.warnings) < _MOST_WARNINGS:
             self.warnings.append(f"{line.get('event')}: {line.get('reason', '')}".rstrip(": "))
+        if line.get("event") == "status.listening":
+            self.page = str(line.get("address"))
         place, push = _TOLD.get(str(line.get("event"))), self._known.get(str(line.get("event_id")))
         if place is None or push is None or self._places[push.id].is_end:
             return

@@ -33,6 +33,7 @@ from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import STORIES, Replay, Story, names_of
 
 _POLL_SECONDS = 0.1
+_OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not hold the pushes up for longer
 _BUILT_DEADLINE_SECONDS = 30.0  # before a branch is deleted: its last push should be built first
 _SILENCE_SECONDS = 60.0  # nothing settled for so long: the rest is missing
 _PAUSES_SECONDS = (0.0, 0.0, 0.3, 0.9)  # between two pushes of one repository, one at random
@@ -121,7 +122,6 @@ class _Performance:
         self._options = options
         self._board = Board({source.remote.name: source.length for source in sources})
         self._pushes: list[Pushed] = []
-        self._page: str | None = None
         self._opened = anyio.Event()
 
     async def play(self, serve: Serve, codes: list[int]) -> None:
@@ -132,7 +132,7 @@ class _Performance:
         stop, served = anyio.Event(), anyio.Event()
 
         async def run_service() -> None:
-            with logs.listening(self._board.hear, self._hear_page):
+            with logs.listening(self._board.hear, self._hear_opening):
                 await serve(self._cloud.settings, stop=stop, signals=())
             served.set()
             if not stop.is_set():
@@ -140,8 +140,8 @@ class _Performance:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run_service)
-            await self._opened.wait()
-            self._console.print(f"  Watch it at {self._page}\n", soft_wrap=True)
+            with anyio.move_on_after(_OPENING_DEADLINE_SECONDS):
+                await self._opened.wait()
             async with show.open_progress(self._console, self._board):
                 await self._push_all()
                 await self._wait_settled()
@@ -154,9 +154,10 @@ class _Performance:
                 self._say_where()
                 await anyio.sleep_forever()
 
-    def _hear_page(self, line: Mapping[str, Any]) -> None:
-        if line["event"] in {"status.listening", "status.unavailable"}:
-            self._page = line.get("address", line.get("reason"))
+    def _hear_opening(self, line: Mapping[str, Any]) -> None:
+        if line["event"] == "service.started":
+            if self._board.page:
+                self._console.print(f"  Watch it at {self._board.page}\n", soft_wrap=True)
             self._opened.set()
 
     async def _push_all(self) -> None:
@@ -212,7 +213,7 @@ class _Performance:
     def _say_where(self) -> None:
         settings = self._cloud.settings
         self._console.print(
-            f"  page      {self._page}\n"
+            f"  page      {self._board.page}\n"
             f"  queue     {settings.queue.url}\n"
             f"  bucket    s3://{settings.storage.bucket} at {settings.aws.endpoint_url}\n"
             f"  builds    {settings.builds.endpoint_url}\n"

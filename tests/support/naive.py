@@ -15,6 +15,7 @@ from support.codebuild import open_codebuild_client
 from asyncbuild.aws import Aws
 from asyncbuild.config import Settings
 from asyncbuild.local.tree import run_git
+from asyncbuild.logs import logger
 
 NOT_BUILT = ("develop", "test", "staging")
 
@@ -43,6 +44,7 @@ class Naive:
             aws.open_s3(pool=2) as s3,
             open_codebuild_client(settings.builds.endpoint_url or "") as codebuild,
         ):
+            logger().info("service.started")
             self._s3, self._codebuild, self._settings = s3, codebuild, settings
             while not stop.is_set():
                 received = await sqs.receive_message(

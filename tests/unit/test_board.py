@@ -147,3 +147,11 @@ def test_the_verdict_names_every_fault() -> None:
     said = written(screen)
     assert "✗ 2 pushes" in said
     assert all(each in said for each in ("a: no build", "b: other", "warning: lease.lost"))
+
+
+def test_the_page_is_where_the_log_says() -> None:
+    """The address of the status page, once it is served."""
+    board = board_with()
+    assert board.page == ""
+    board.hear({"event": "status.listening", "level": "info", "address": "http://127.0.0.1:1/"})
+    assert board.page == "http://127.0.0.1:1/"
