@@ -47,31 +47,41 @@ class SourceRepository:
 
         `parent=None` begins a history of its own, as a force push may.
         """
+        tip = self.tip(branch) if parent == "tip" else parent
+        if not tip:
+            self.git("update-ref", "-d", f"refs/heads/{branch}")
+        stream = self._commit(files, branch, tip, message)
+        self.git("fast-import", "--quiet", "--force", stdin=stream)
+        return self.tip(branch) or ""
+
+    def commits(self, count: int, *, branch: str = "main") -> list[str]:
+        """Add a line of `count` small commits, in one go."""
+        tip = self.tip(branch)
+        stream = b""
+        for number in range(count):
+            files = {f"{branch}.txt": f"{number}\n".encode()}
+            stream += self._commit(files, branch, tip if number == 0 else None, "a change")
+        self.git("fast-import", "--quiet", stdin=stream)
+        return self.git("rev-list", "--reverse", f"-{count}", f"refs/heads/{branch}").splitlines()
+
+    def _commit(
+        self, files: Mapping[str, bytes | None], branch: str, parent: str | None, message: str
+    ) -> bytes:
+        """One command of git-fast-import(1); without a parent it follows the branch so far."""
         self._time += 60
         lines = [
             f"commit refs/heads/{branch}",
             f"committer C O Mitter <committer@example.com> {self._time} +0000",
         ]
         stream = "\n".join(lines).encode() + _data(message.encode())
-        tip = self.tip(branch) if parent == "tip" else parent
-        if tip:
-            stream += f"from {tip}\n".encode()
+        if parent:
+            stream += f"from {parent}\n".encode()
         for name, content in files.items():
             if content is None:
                 stream += f"D {name}\n".encode()
             else:
                 stream += f"M 100644 inline {name}".encode() + _data(content)
-        if not tip:
-            self.git("update-ref", "-d", f"refs/heads/{branch}")
-        self.git("fast-import", "--quiet", "--force", stdin=stream)
-        return self.tip(branch) or ""
-
-    def commits(self, count: int, *, branch: str = "main") -> list[str]:
-        """Add a line of `count` small commits."""
-        return [
-            self.commit({f"{branch}.txt": f"{number}\n".encode()}, branch=branch)
-            for number in range(count)
-        ]
+        return stream
 
     def tip(self, branch: str) -> str | None:
         """The commit that a branch points at."""
