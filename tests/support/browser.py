@@ -140,7 +140,7 @@ async def open_tab(profile: Path) -> AsyncIterator[Tab]:
 
 async def _read_port(path: Path) -> int:
     with anyio.fail_after(_START_SECONDS):
-        while not (lines := _lines_of(path)):
+        while not (lines := _lines_of(path)):  # noqa: ASYNC110 - a browser tells nobody
             await anyio.sleep(_POLL_SECONDS)
     return int(lines[0])
 

@@ -1,0 +1,112 @@
+"""The page in a real browser, with a real service behind it."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+from support.browser import BROWSER, Tab, open_tab
+from support.events import body
+from support.service import Service, environment, open_service, send, wait_settled
+
+from asyncbuild.local.stack import Stack, open_stack
+from asyncbuild.local.verify import Pushed
+from asyncbuild.local.workload import Story
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(
+        BROWSER is None, reason="chromium is not installed: apt-get install chromium"
+    ),
+]
+# git allows no space in a ref; the parser of HTML takes a slash for one.
+_HOSTILE_REF = "<img/src=x/onerror=alert(1)>"
+_HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    """Servers, queue, bucket and projects of this test's own."""
+    async with open_stack(["shop"]) as stack:
+        yield stack
+
+
+async def _make_pushes(stack: Stack) -> Sequence[Pushed]:
+    async def at_once(_: object) -> None: ...
+
+    story = await Story.create(stack.directory, "shop", ["main", _HOSTILE_REF, "main"], seed=3)
+    return [push async for push in story.iter_pushes(at_once)]
+
+
+async def _address_of(service: Service) -> str:
+    return str((await service.wait_logged("status.listening"))["address"])
+
+
+async def test_the_page_lives(stack: Stack, tmp_path: Path) -> None:
+    """Builds appear by themselves; names are text; nothing is blocked or broken; then it ends."""
+    pushes = await _make_pushes(stack)
+    event = orjson.loads(body())
+    event["detail"]["referenceFullName"] = f"refs/heads/{_HOSTILE}"
+    async with open_tab(tmp_path) as tab, open_service(environment(stack)) as service:
+        await tab.open(await _address_of(service))
+        assert await tab.evaluate("document.querySelector('#recent .none').textContent")
+        for push in pushes:
+            await stack.send(push)
+        await send(stack, orjson.dumps(event).decode(), "hostile")
+        await wait_settled(stack)
+        await tab.wait("document.querySelectorAll('#recent tbody tr').length === 3")
+        await tab.wait("document.querySelectorAll('#dead_letters tbody tr').length === 1")
+        text = await tab.evaluate("document.body.innerText")
+        assert _HOSTILE_REF in text
+        assert "<img src=x" in text
+        assert await tab.evaluate("document.querySelectorAll('img').length") == 0
+        await _check_fits(tab)
+        await _check_keyboard(tab)
+        assert tab.errors == []
+        service.terminate()
+        assert await service.wait() == 0
+        await tab.wait("document.querySelector('#live .gone') !== null")
+
+
+async def _check_fits(tab: Tab) -> None:
+    """No sideways scrolling, on a phone either; the dark page is dark."""
+    for width in (390, 820, 1280):
+        await tab.show_as(width=width)
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = await tab.evaluate(ground)
+    await tab.show_as(width=1280, dark=True)
+    assert await tab.evaluate(ground) != light
+
+
+async def _check_keyboard(tab: Tab) -> None:
+    """The first tab stop skips to the content; Pause holds the page; the focus stays in place."""
+    await tab.press("Tab")
+    assert await tab.evaluate("document.activeElement.className") == "skip"
+    await tab.evaluate("document.querySelector('#top button').focus()")
+    clock = "document.querySelector('#top time').dateTime"
+    before = await tab.evaluate(clock)
+    await tab.wait(f"{clock} !== '{before}'")
+    assert await tab.evaluate("document.activeElement.textContent") == "Pause"
+    await tab.evaluate("document.activeElement.click()")
+    held = await tab.evaluate(clock)
+    await anyio.sleep(2.5)  # two updates that are not to be seen: there is nothing to wait for
+    assert await tab.evaluate(clock) == held
+
+
+async def test_the_page_is_whole_without_scripts(stack: Stack, tmp_path: Path) -> None:
+    """Tables, charts and all; it loads itself anew."""
+    pushes = await _make_pushes(stack)
+    async with open_tab(tmp_path) as tab, open_service(environment(stack)) as service:
+        for push in pushes:
+            await stack.send(push)
+        await wait_settled(stack)
+        await tab.allow_scripts(allowed=False)
+        await tab.call("Page.navigate", url=await _address_of(service))
+        # Evaluating is still possible: what the page itself may not do, the test may.
+        await tab.wait("document.querySelectorAll('#recent tbody tr').length === 3")
+        assert await tab.evaluate("document.querySelectorAll('svg.plot rect.a').length") >= 2
+        assert await tab.evaluate("document.querySelector('#top button')") is None
+        assert await tab.evaluate("document.querySelector('noscript meta') !== null")
+        assert await tab.evaluate("document.querySelectorAll('[style]').length") == 0
