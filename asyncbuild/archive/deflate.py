@@ -1,9 +1,13 @@
 """Contents become a deflate stream (RFC 1951), by the fastest library there is for a level.
 
-igzip, at the highest of its own levels, is more than twice as fast as zlib at level 1, and packs
-better. Its two lower levels are faster still, but not deterministic (I8): what they make of short
-contents varies from thread to thread. From level 4 on it is zlib-ng, about twice as fast as zlib.
-Both let other threads run while they work.
+Up to level 3 that is igzip, two to four times as fast as zlib at level 1, and packing better; from
+level 4 on it is zlib-ng, about twice as fast as zlib. Both let other threads run while they work.
+
+igzip's own levels 1 and 2 are not deterministic (I8) where they meet the first bytes of a stream:
+they then take a hash of the address of their state for one of the data
+(igzip_icf_body_h1_gr_bt.asm, `.write_first_byte`). Its level 3 uses other code. So short contents
+go to level 3, and a long stream is begun with a flush behind its first bytes, which do not reach
+that code.
 
 The output depends on contents and level alone, as long as libraries and processor stay the same.
 """
@@ -20,7 +24,10 @@ crc32: Final = isal_zlib.crc32
 crc32_combine: Final = isal_zlib.crc32_combine
 
 _RAW: Final = -15  # no zlib header, the largest window
-_IGZIP: Final = 3  # its level, for all of ours up to that
+_IGZIP_BEST: Final = 3  # the highest of its levels, and the last of ours that it is used for
+_IGZIP_FAST: Final = 2  # for long contents at our levels 1 and 2
+_LONG_BYTES: Final = 16 * 1024  # from here on the fast level gains more than its beginning costs
+_FIRST_BYTES: Final = 8
 
 # RFC 1951, 3.2.4: a stored block holds up to 65535 bytes and costs five: its type, and its length
 # twice
@@ -29,10 +36,12 @@ _LARGEST_STORED: Final = 0xFFFF
 
 
 def deflate(content: Content, level: int) -> bytes:
-    """A deflate stream; the same one for the same contents, whatever was compressed before."""
-    if level > _IGZIP:
+    """A deflate stream; the same one for the same contents, in every thread and process."""
+    if level > _IGZIP_BEST:
         return zlib_ng.compress(content, level, _RAW)
-    return isal_zlib.compress(content, _IGZIP, _RAW)
+    if len(content) < _LONG_BYTES or level == _IGZIP_BEST:
+        return isal_zlib.compress(content, _IGZIP_BEST, _RAW)
+    return _deflate_fast(content, isal_zlib.Z_FINISH)
 
 
 def deflate_block(data: bytes, level: int, *, last: bool) -> bytes:
@@ -41,15 +50,27 @@ def deflate_block(data: bytes, level: int, *, last: bool) -> bytes:
     It refers to nothing outside of itself and ends on a byte, so that pieces made in parallel can
     be joined. Never longer than `largest_deflated`.
     """
-    stored = _stored_length(len(data))
-    if level:
-        library = isal_zlib if level <= _IGZIP else zlib_ng
-        machine = library.compressobj(max(level, _IGZIP), library.DEFLATED, _RAW)
-        packed: bytes = machine.compress(data)
-        packed += machine.flush(library.Z_FINISH if last else library.Z_SYNC_FLUSH)
-        if len(packed) < stored:
-            return packed
-    return _store(data, last=last)
+    packed = _deflate_piece(data, level, isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH)
+    if packed is None or len(packed) >= _stored_length(len(data)):
+        return _store(data, last=last)
+    return packed
+
+
+def _deflate_piece(data: bytes, level: int, flush: int) -> bytes | None:
+    if not level:
+        return None
+    if level < _IGZIP_BEST and len(data) >= _LONG_BYTES:
+        return _deflate_fast(data, flush)
+    library = isal_zlib if level <= _IGZIP_BEST else zlib_ng
+    machine = library.compressobj(max(level, _IGZIP_BEST), library.DEFLATED, _RAW)
+    packed: bytes = machine.compress(data) + machine.flush(flush)
+    return packed
+
+
+def _deflate_fast(content: Content, flush: int) -> bytes:
+    machine = isal_zlib.compressobj(_IGZIP_FAST, isal_zlib.DEFLATED, _RAW)
+    first = machine.compress(content[:_FIRST_BYTES]) + machine.flush(isal_zlib.Z_SYNC_FLUSH)
+    return b"".join((first, machine.compress(content[_FIRST_BYTES:]), machine.flush(flush)))
 
 
 def largest_deflated(size: int, block_bytes: int) -> int:

@@ -1,6 +1,8 @@
 """Deflate streams: right, joinable, within their bound, and the same in every thread."""
 
 import random
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -73,3 +75,25 @@ def _in_thread(function: Callable[[], list[bytes]]) -> list[bytes]:
     thread.start()
     thread.join()
     return results[0]
+
+
+_PRINT_DIGEST = """
+import hashlib, random
+from asyncbuild.archive.deflate import deflate, deflate_block
+source = random.Random(3)
+words = [source.randbytes(source.randrange(1, 6)) for _ in range(40)]
+digest = hashlib.sha256()
+for level in (1, 2, 3, 4):
+    for longest, count in ((60, 1500), (9000, 40), (40_000, 4)):
+        for _ in range(count):
+            one = b"".join(source.choices(words, k=source.randrange(1, longest)))
+            digest.update(deflate(one, level) + deflate_block(one, level, last=False))
+print(digest.hexdigest())
+"""
+
+
+def test_every_process_makes_the_same_of_it() -> None:
+    """Addresses are others in every process; nothing of them may be seen in the output (I8)."""
+    command = [sys.executable, "-c", _PRINT_DIGEST]
+    digests = {subprocess.run(command, capture_output=True, check=True).stdout for _ in range(6)}
+    assert len(digests) == 1
