@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit servers clean bench bench-git test-huge
+.PHONY: help install demo test chaos lint types unit servers clean bench bench-git test-huge
 
 help:
 	@echo "make demo     pushes become builds, on this machine alone"
@@ -32,6 +32,10 @@ lint: install
 
 servers: install
 	$(BIN)/python -m asyncbuild.local.servers
+
+chaos: install servers
+	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0
+	PYTHONPATH=tests $(BIN)/python -m support.chaos
 
 soak: install servers
 	PYTHONPATH=tests $(BIN)/python bench/soak.py

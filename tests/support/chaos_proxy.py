@@ -1,0 +1,202 @@
+"""An HTTP proxy that misbehaves: between the service's processes and their servers, on loopback.
+
+It delays, throttles and fails with the services' own error documents, and cuts connections before
+and after the server has acted. What it does to the n-th request of an operation follows from the
+seed alone, so a run can be repeated as far as several processes can be.
+
+Every process has its own port, so that the proxy knows whose request it is.
+"""
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+import anyio
+import orjson
+from aiohttp import web
+
+_MOST_BYTES = 64 * 1024 * 1024
+_SKIPPED: Final = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "expect", "content-encoding", "date"}
+)
+
+
+class Fault(StrEnum):
+    """What is done to a request."""
+
+    DELAY = "delayed"
+    THROTTLE = "throttled"
+    ERROR = "answered 500"
+    CUT_BEFORE = "cut before the server acted"
+    CUT_AFTER = "cut after the server acted"
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """How often each fault hits a request; `delay_seconds` is the longest delay."""
+
+    rates: Mapping[Fault, float] = field(
+        default_factory=lambda: {
+            Fault.DELAY: 0.03,
+            Fault.THROTTLE: 0.03,
+            Fault.ERROR: 0.03,
+            Fault.CUT_BEFORE: 0.02,
+            Fault.CUT_AFTER: 0.02,
+        }
+    )
+    delay_seconds: float = 0.5
+
+    def draw(self, random: Random) -> Fault | None:
+        """The fate of one request."""
+        left = random.random()
+        for fault, rate in self.rates.items():
+            left -= rate
+            if left < 0:
+                return fault
+        return None
+
+
+@dataclass
+class ChaosProxy:
+    """In front of one server. `service` is `sqs`, `s3` or `codebuild`; `counts` is the table."""
+
+    service: str
+    server: str
+    odds: Odds
+    seed: int
+    ports: list[int] = field(default_factory=list)
+    counts: Counter[tuple[str, Fault]] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
+    calm: bool = False
+    slowness_seconds: float = 0.0
+    uploads: dict[str, int] = field(default_factory=dict)  # upload id → port it was asked through
+    unheard: set[str] = field(default_factory=set)  # uploads whose id nobody was told
+
+    def endpoint_url(self, number: int) -> str:
+        """Where process `number` finds its server."""
+        return f"http://127.0.0.1:{self.ports[number]}"
+
+    async def handle(self, client: aiohttp.ClientSession, request: web.Request) -> web.Response:
+        """Pass a request on, or not."""
+        operation = self._operation(request)
+        self.requests[operation] += 1
+        fate = Random(f"{self.seed}/{operation}/{self.requests[operation]}")  # noqa: S311 - repeatable, not secret
+        fault = None if self.calm else self.odds.draw(fate)
+        if fault is not None:
+            self.counts[operation, fault] += 1
+        body = await request.read()
+        match fault:
+            case Fault.DELAY:
+                await anyio.sleep(fate.random() * self.odds.delay_seconds)
+            case Fault.THROTTLE:
+                return _refusal(self.service, throttled=True)
+            case Fault.ERROR:
+                return _refusal(self.service, throttled=False)
+            case Fault.CUT_BEFORE:
+                return _cut(request)
+            case _:
+                pass
+        if operation in {"PutObject", "UploadPart"} and self.slowness_seconds:
+            await anyio.sleep(self.slowness_seconds)
+        answer = await self._pass_on(client, request, body)
+        if operation == "CreateMultipartUpload":
+            self._note_upload(request, answer, heard=fault is not Fault.CUT_AFTER)
+        return _cut(request) if fault is Fault.CUT_AFTER else answer
+
+    async def _pass_on(
+        self, client: aiohttp.ClientSession, request: web.Request, body: bytes
+    ) -> web.Response:
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in _SKIPPED}
+        async with client.request(
+            request.method, self.server + request.raw_path, headers=headers, data=body or None
+        ) as answer:
+            content = await answer.read()
+            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _SKIPPED}
+            if request.method != "HEAD":
+                kept.pop("Content-Length", None)
+            return web.Response(status=answer.status, headers=kept, body=content)
+
+    def _operation(self, request: web.Request) -> str:
+        target = request.headers.get("X-Amz-Target")
+        if target is not None:
+            return target.rpartition(".")[2]
+        query = request.query
+        names: dict[str, str] = {
+            "PUT": "UploadPart" if "partNumber" in query else "PutObject",
+            "POST": "CreateMultipartUpload" if "uploads" in query else "CompleteMultipartUpload",
+            "GET": "ListObjectsV2" if "list-type" in query else "GetObject",
+            "DELETE": "AbortMultipartUpload" if "uploadId" in query else "DeleteObject",
+            "HEAD": "HeadObject",
+        }
+        return names[request.method]
+
+    def _note_upload(self, request: web.Request, answer: web.Response, *, heard: bool) -> None:
+        content = answer.body if isinstance(answer.body, bytes) else b""
+        found = re.search(rb"<UploadId>([^<]+)", content)
+        if found is None:
+            return
+        id_ = found[1].decode()
+        self.uploads[id_] = _port_of(request)
+        if not heard:
+            self.unheard.add(id_)
+
+
+def _port_of(request: web.Request) -> int:
+    transport: Any = request.transport
+    return int(transport.get_extra_info("sockname")[1]) if transport else 0
+
+
+def _cut(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _refusal(service: str, *, throttled: bool) -> web.Response:
+    """The service's own words for "not so fast" and "something broke here"."""
+    if service == "s3":
+        code, status = ("SlowDown", 503) if throttled else ("InternalError", 500)
+        text = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
+        return web.Response(status=status, text=text, content_type="application/xml")
+    kind = "x-amz-json-1.0" if service == "sqs" else "x-amz-json-1.1"
+    code = {
+        ("sqs", True): "com.amazonaws.sqs#RequestThrottled",
+        ("codebuild", True): "ThrottlingException",
+    }.get((service, throttled), "InternalFailure")
+    return web.Response(
+        status=400 if throttled else 500,
+        body=orjson.dumps({"__type": code, "message": "Rate exceeded" if throttled else "broken"}),
+        content_type=f"application/{kind}",
+    )
+
+
+@asynccontextmanager
+async def open_chaos_proxy(
+    service: str, server: str, *, seed: int, processes: int = 1, odds: Odds | None = None
+) -> AsyncIterator[ChaosProxy]:
+    """Serve while inside, on a port for each process."""
+    proxy = ChaosProxy(service, server, odds or Odds(), seed)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
+
+        async def handle(request: web.Request) -> web.Response:
+            return await proxy.handle(client, request)
+
+        app = web.Application(client_max_size=_MOST_BYTES)
+        app.router.add_route("*", "/{anything:.*}", handle)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=False)
+        await runner.setup()
+        try:
+            for _ in range(processes):
+                await web.TCPSite(runner, "127.0.0.1", 0).start()
+            proxy.ports = [int(address[1]) for address in runner.addresses]
+            yield proxy
+        finally:
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
