@@ -252,7 +252,9 @@ class LaneRunner:
     def _fail(self, sequence: int, error: StageError) -> None:
         if isinstance(error, Fatal):
             self.fatal = error
-        self._failures[sequence] = error
+        # Why it could not be buried is not why it is being buried.
+        if self._lane.states()[sequence] is not p.State.BURYING:
+            self._failures[sequence] = error
         kind = _KINDS.get(error.kind, p.Kind.RETRY)
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311

@@ -305,7 +305,8 @@ class LaneSim:
                 self.feed(p.Failed(n, p.Kind.BUSY))
                 self.lose()
             case Failure():
-                self.failures[n] = error
+                if self.lane.states()[n] is not p.State.BURYING:
+                    self.failures[n] = error
                 self.spent[n] += error.kind is p.Kind.RETRY
                 self.feed(p.Failed(n, error.kind, self.world.random.random()))
             case _:
