@@ -53,6 +53,7 @@ class LaneRunner:
         self._lane = Lane([_held(work) for work in self._works.values()], policy)
         self._ready: dict[int, Ready] = {}
         self._failures: dict[int, StageError] = {}
+        self._buried: set[int] = set()
         self._first_starts: dict[int, float] = {}
         self._jobs: dict[int, Job] = {}
         self._scopes: dict[int, anyio.CancelScope] = {}
@@ -224,10 +225,12 @@ class LaneRunner:
 
     async def _bury(self, sequence: int, attempts: int) -> None:
         message, failure = self._messages[sequence], self._failures[sequence]
-        self._lease.guard()
-        await self._queue.dead_letter(
-            message, kind=failure.kind, reason=str(failure), attempts=attempts
-        )
+        if sequence not in self._buried:  # a copy is recognised as one for five minutes only
+            self._lease.guard()
+            await self._queue.dead_letter(
+                message, kind=failure.kind, reason=str(failure), attempts=attempts
+            )
+            self._buried.add(sequence)
         await self._pipeline.bury(self._works[sequence], failure, attempts=attempts)
         await self._delete(sequence)
 

@@ -90,7 +90,10 @@ class ChaosProxy:
         fault = None if self.calm else self.odds.draw(fate)
         if fault is not None:
             self.counts[operation, fault] += 1
-        body = await request.read()
+        try:
+            body = await request.read()
+        except ConnectionError:  # its process was killed
+            return _cut(request)
         match fault:
             case Fault.DELAY:
                 await anyio.sleep(fate.random() * self.odds.delay_seconds)

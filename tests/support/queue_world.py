@@ -109,6 +109,7 @@ class LaneSim:
         self.undone: dict[int, bool] = {}
         self.first_starts: dict[int, float] = {}
         self.failures: dict[int, Failure] = {}
+        self.buried: set[int] = set()
         self.spent: Counter[int] = Counter()
         self.told_lost = False
         self.lane = Lane(
@@ -243,8 +244,10 @@ class LaneSim:
         yield Call(lambda: self.world.record(self, n, "superseded"))
 
     def _bury(self, n: int) -> Steps:
-        self._guard()
-        yield Call(lambda: self.world.dead_letter(self, n))
+        if n not in self.buried:
+            self._guard()
+            yield Call(lambda: self.world.dead_letter(self, n))
+            self.buried.add(n)
         yield Call(lambda: None)  # the ledger's record of it
         yield from self._delete(n)
 
