@@ -59,15 +59,18 @@ def check(path: Path | None, *, as_json: bool) -> None:
 @click.argument("repository")
 @click.argument("commit")
 @click.option("--output", "-o", required=True, help="A file, - for standard output, or s3://…")
+@click.option("--base", default="", help="s3://… of an older archive to make it of, in S3.")
 @_CONFIG
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
-def archive(repository: str, commit: str, output: str, path: Path | None, *, quiet: bool) -> None:
+def archive(
+    repository: str, commit: str, output: str, base: str, path: Path | None, *, quiet: bool
+) -> None:
     """Write the tree of COMMIT in REPOSITORY (a path or URL) as a zip."""
     from asyncbuild.export import run  # noqa: PLC0415 - as below
 
     settings = config.load(path)
     logs.configure(settings.log)
-    _run(run, settings, repository, commit, output, not quiet)
+    _run(run, settings, repository, commit, output, base, not quiet)
 
 
 @cli.command()
@@ -104,6 +107,15 @@ def explain(
     from asyncbuild.explain import run  # noqa: PLC0415 - as below
 
     _exit(_run(run, config.load(path), repository, what, days, most, as_json))
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["service", "account"]), default="service")
+def template(name: str) -> None:
+    """Print the CloudFormation stack of the service, or of an account that owns repositories."""
+    from asyncbuild.template import read  # noqa: PLC0415 - as below
+
+    click.echo(read(name), nl=False)
 
 
 @cli.group(name="dead-letters")

@@ -27,12 +27,12 @@ from asyncbuild.rules import escape_key
 STORIES: Mapping[str, str] = {
     "storefront": (
         "main main develop feature/basket main feature/basket develop main feature/basket "
-        "#v1.0 main fix/rounding main -fix/rounding develop main main main"
+        "#v1.0 main fix/rounding main -fix/rounding develop main main main main"
     ),
-    "payments": "main develop main release/2.4 main release/2.4 #v2.4.0 main staging main",
-    "search": "main feature/fuzzy main feature/fuzzy feature/fuzzy main -feature/fuzzy main",
-    "firmware": "main test main bring-up/rev-b main bring-up/rev-b main",
-    "handbook": "main übersetzung main übersetzung develop main",
+    "payments": "main develop main release/2.4 main release/2.4 #v2.4.0 main staging main main",
+    "search": "main feature/fuzzy main feature/fuzzy feature/fuzzy main -feature/fuzzy main main",
+    "firmware": "main test main bring-up/rev-b main bring-up/rev-b main main",
+    "handbook": "main übersetzung main übersetzung develop main übersetzung main",
 }
 _UPLOADED_ONLY = frozenset({"test", "develop", "staging"})
 _EPOCH = 1_790_000_000  # commits count their seconds from here: equal seeds, equal commit ids
