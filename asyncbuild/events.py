@@ -39,6 +39,8 @@ _OUTCOME: Final = (
     "bucket",
     "key",
     "bytes",
+    "archive_kind",
+    "sent_bytes",
     "since_push_seconds",
     "fetch_seconds",
     "archive_seconds",

@@ -335,6 +335,8 @@ class Pipeline:
             bucket=archive.bucket if archive else None,
             key=archive.key if archive else None,
             bytes=archive.size_bytes if archive else None,
+            archive_kind=archive.kind if archive else None,
+            sent_bytes=archive.sent_bytes if archive else None,
             since_push_seconds=round(max(0.0, since), 3),
             **{f"{name}_seconds": seconds for name, seconds in timings.items()},
         )

@@ -130,6 +130,8 @@ class Chronicle:
                 bucket=line.get("bucket"),
                 key=line.get("key"),
                 size_bytes=line.get("bytes"),
+                archive_kind=line.get("archive_kind"),
+                sent_bytes=line.get("sent_bytes"),
                 since_push_seconds=since,
                 stages=stages,
             )

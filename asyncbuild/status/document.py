@@ -108,6 +108,8 @@ class Settled:
     bucket: str | None = None
     key: str | None = None
     size_bytes: int | None = None
+    archive_kind: str | None = None
+    sent_bytes: int | None = None
     since_push_seconds: float | None = None
     stages: dict[str, float] = field(default_factory=dict)
 

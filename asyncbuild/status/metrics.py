@@ -45,6 +45,7 @@ class Metrics:
             "push.dead-lettered": lambda _: self._pushes.labels("rejected").inc(),
             "queue.polled": self._hear_poll,
             "queue.receive-failed": lambda _: self._polls.labels("failed").inc(),
+            "archive.full": lambda line: self._fallbacks.labels(line["reason"]).inc(),
             "lease.renewed": lambda _: self._leases.labels("renewed").inc(),
             "lease.renewal-failed": lambda _: self._leases.labels("renewal-failed").inc(),
             "lease.lost": lambda _: self._leases.labels("lost").inc(),
@@ -102,7 +103,16 @@ class Metrics:
             registry=registry,
         )
         self._archives = Counter(
-            "asyncbuild_archives", "Archives that were finished.", registry=registry
+            "asyncbuild_archives",
+            "Archives that were finished, by the way they were made.",
+            ["kind"],
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "asyncbuild_archive_fallbacks",
+            "Archives that could not begin from an older one, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self._entries = Counter(
             "asyncbuild_archive_entries", "Files and links in them.", registry=registry
@@ -143,7 +153,7 @@ class Metrics:
         self._to_build.observe(line["since_push_seconds"])
 
     def _hear_archive(self, line: Mapping[str, Any]) -> None:
-        self._archives.inc()
+        self._archives.labels(line["archive_kind"]).inc()
         self._entries.inc(line["entries"])
         self._bytes.inc(line["bytes"])
         self._sent.inc(line["sent_bytes"])

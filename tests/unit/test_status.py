@@ -193,6 +193,7 @@ def test_metrics_are_what_prometheus_reads(clock: Clock) -> None:
             sent_bytes=5,
             copied_bytes=4,
             entries=3,
+            archive_kind="delta",
         ),
         line("push.fetch.failed", "warning", duration_seconds=1, kind="retry", reason=HOSTILE),
         line("queue.polled", "debug", messages=3, groups=2),
