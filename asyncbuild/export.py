@@ -8,15 +8,18 @@ import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import aiofiles
 import aiofiles.os
 import anyio
+from anyio.abc import TaskGroup
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
 from asyncbuild.archive.writer import WORKING_BYTES, ZipStream, open_engine
+from asyncbuild.archiving.archiver import Archiver, Order, Result
 from asyncbuild.aws import AccountCredentials, Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings, StorageSettings
@@ -26,6 +29,7 @@ from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.model import Account
 from asyncbuild.storage.s3 import Store
 
+_UPDATE_SECONDS = 0.1
 _S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)")
 
 
@@ -34,15 +38,19 @@ async def run(
     repository: str,
     commit: str,
     output: str,
+    base: str,
     progress: bool,  # noqa: FBT001 - called by position
 ) -> None:
     """Write the tree of `commit` as a zip to `output`: a file, `-`, or `s3://BUCKET/KEY`.
 
+    With `base`, an archive in the same bucket, only what differs from it is made and sent.
+
     Raises:
-        Reject: no such repository or commit, or the output is no place.
+        Reject: no such repository or commit, or the output or the base is no place.
         Retry: it could not be read or written this time.
     """
     storage = _storage(settings, output)
+    base_key = _base_key(base, output, storage)
     aws = Aws(settings)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -52,24 +60,56 @@ async def run(
         )
         engine = await enter(open_engine(settings.archive))
         budget = MemoryBudget(settings.archive.memory_budget_bytes)
+        show = stack.enter_context(_progress(f"{repository} {snapshot.commit[:12]}", progress))
+        if output.startswith("s3://"):
+            client = await enter(aws.open_s3(pool=storage.parts_in_flight + 2))
+            archiver = Archiver(
+                engine=engine,
+                budget=budget,
+                store=Store(client, storage),
+                settings=settings.model_copy(update={"storage": storage}),
+            )
+            tasks = await enter(anyio.create_task_group())
+            key = output.removeprefix(f"s3://{storage.bucket}/")
+            watch = partial(_watching, show, tasks)
+            result = await archiver.put(
+                Order(snapshot, key, lambda: None, base_key=base_key, watch=watch)
+            )
+            tasks.cancel_scope.cancel()
+            _say(result, base, quiet=not progress)
+            return
         account = await enter(budget.open_account(WORKING_BYTES + storage.part_bytes))
         tar = await enter(snapshot.open_archive())
         zipped = await enter(engine.open_zip(tar, account=account))
-        show = stack.enter_context(_progress(f"{repository} {snapshot.commit[:12]}", progress))
         chunks = _watched(zipped, show)
-        if output.startswith("s3://"):
-            client = await enter(aws.open_s3(pool=storage.parts_in_flight + 2))
-            await Store(client, storage).put_archive(
-                output.removeprefix(f"s3://{storage.bucket}/"),
-                chunks,
-                account=account,
-                guard=lambda: None,
-                metadata={"asyncbuild-commit": snapshot.commit},
-            )
-        elif output == "-":
+        if output == "-":
             await _write(sys.stdout.fileno(), chunks, account)
         else:
             await _write_whole(Path(output), chunks, account)
+
+
+def _base_key(base: str, output: str, storage: StorageSettings) -> str:
+    if not base:
+        return ""
+    named = _S3.fullmatch(base)
+    if named is None or not output.startswith("s3://") or named["bucket"] != storage.bucket:
+        raise Reject(
+            f"{base} is no archive in the bucket that the new one goes to",
+            remedy="give s3://BUCKET/KEY, and the same bucket to --output",
+        )
+    return named["key"]
+
+
+def _say(result: Result, base: str, *, quiet: bool) -> None:
+    if quiet or not base:
+        return
+    archive = result.made.archive
+    how = f"a {archive.kind} of {base}" if result.base_key else f"full, not of {base}"
+    why = f" ({result.fallback})" if result.fallback else ""
+    Console(stderr=True, highlight=False).print(
+        f"{how}{why}: {archive.sent_bytes:,} bytes sent, {archive.copied_bytes:,} copied in S3",
+        markup=False,
+    )
 
 
 def _storage(settings: Settings, output: str) -> StorageSettings:
@@ -79,6 +119,21 @@ def _storage(settings: Settings, output: str) -> StorageSettings:
     if named is None:
         raise Reject(f"{output} names no object", remedy="give s3://BUCKET/KEY")
     return settings.storage.model_copy(update={"bucket": named["bucket"]})
+
+
+@contextmanager
+def _watching(show: Progress | None, tasks: TaskGroup, stream: ZipStream) -> Iterator[None]:
+    """Show how far a stream is that somebody else reads."""
+
+    async def update() -> None:
+        while show is not None:
+            statistics = stream.statistics()
+            entries = f"{statistics.entries:,} entries"
+            show.update(show.task_ids[0], completed=statistics.zip_bytes, entries=entries)
+            await anyio.sleep(_UPDATE_SECONDS)
+
+    tasks.start_soon(update)
+    yield
 
 
 async def _watched(zipped: ZipStream, show: Progress | None) -> AsyncIterator[bytes]:

@@ -21,6 +21,7 @@ from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStream
 from asyncbuild.archiving.delta import DeltaWay, Made, Watch
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.archiving.full import TreeIds, iter_archive, read_effect
+from asyncbuild.archiving.named import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Reject, Retry, StageError
@@ -32,8 +33,6 @@ from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
 
 FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
-COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: what an archive was made of
-FORMAT_KEY: Final = "asyncbuild-format"  # metadata: see `Archiver.format`
 
 _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
 _TABLE_COPIES: Final = 2  # a directory as it was read, and as it is kept, with its index
@@ -70,7 +69,7 @@ class Order:
     key: str
     guard: Guard
     origin: Origin | None = None
-    base: Base | None = None  # begin from this one, whatever the records say
+    base_key: str = ""  # begin from this archive, whatever the records say
     metadata: Mapping[str, str] = field(default_factory=dict)
     watch: Watch = _unwatched
 
@@ -100,16 +99,18 @@ class Archiver:
         """
         fallback = base_key = ""
         made: Made | None = None
-        if not self._enabled or (order.origin is None and order.base is None):
+        if not self._enabled or (order.origin is None and not order.base_key):
             fallback = "off"
         else:
             try:
-                base = order.base or await self._find_base(order)
+                base = await self._find_base(order)
                 made, base_key = await self._put_from(order, base), base.key
             except FallBack as reason:
                 fallback = reason.reason
                 logger().info("archive.full", reason=reason.reason, detail=reason.detail)
             except (Retry, Reject, NoPermission) as error:
+                if order.base_key and isinstance(error, Reject):
+                    raise
                 fallback = "failed"
                 logger().warning("archive.full", reason=fallback, detail=str(error))
         if made is None:
@@ -125,9 +126,11 @@ class Archiver:
         Raises:
             FallBack: There is none, or it was made with other settings.
         """
+        snapshot = order.snapshot
+        if order.base_key:
+            return await read_base(self._store, snapshot, order.base_key, format_=self.format)
         if order.origin is None:
             raise FallBack("no-base")
-        snapshot = order.snapshot
         repository, ref = order.origin.repository, order.origin.ref
         own = await self._bases.find(repository, ref)
         if own is not None and own.format == self.format:

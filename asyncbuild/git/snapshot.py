@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.process import Work
-from asyncbuild.git.reader import Reader
+from asyncbuild.git.reader import Commit, Reader
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _GITLINK = 0o160000  # gitrepository-layout: a submodule's commit
@@ -89,6 +89,17 @@ class Snapshot:
         if len(tree) != len(self.tree):  # another object format
             return False
         return await self.reader.kind(self.path, tree, f"look into {self.name}") == "tree"
+
+    async def find_commit(self, commit: str) -> Commit | None:
+        """Another commit of this repository, if it is here.
+
+        Raises:
+            GitFailed: the repository cannot be read.
+        """
+        if len(commit) != len(self.commit):
+            return None
+        found = await self.reader.find(self.path, [commit], f"look into {self.name}")
+        return found.get(commit)
 
     async def iter_changes(self, tree: str) -> AsyncIterator[list[Change]]:
         """`git diff-tree -r -t`: what differs from `tree`, in git's order, in batches.
