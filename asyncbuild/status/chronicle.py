@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from asyncbuild.events import STAGES
 from asyncbuild.status.document import DeadLetter, Settled, Totals, Trouble
 from asyncbuild.status.series import Recorder
 
@@ -52,7 +53,7 @@ class Chronicle:
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take in one line of the log."""
         event = line["event"]
-        if line["level"] in {"warning", "error"}:
+        if line["level"] in {"warning", "error"} and not _is_told_elsewhere(event):
             self._hear_trouble(line)
         stage, _, what = event.rpartition(".")
         if what == "started" and stage.startswith("push."):
@@ -171,3 +172,11 @@ class Chronicle:
                 reason=str(line.get("reason") or line.get("remedy") or ""),
             )
         )
+
+
+def _is_told_elsewhere(event: str) -> bool:
+    """By the stage around it, or among the dead letters."""
+    stage, _, what = event.rpartition(".")
+    return event == "push.dead-lettered" or (
+        what == "failed" and stage in STAGES.keys() - OUTERMOST
+    )

@@ -39,9 +39,9 @@ def plots_of(series: Series) -> tuple[Plot, Plot, Plot]:
             "Builds started",
             buckets,
             [("a", [float(each.built) for each in buckets])],
-            says=[f"{each.built} built, {each.failed} failed tries" for each in buckets],
+            says=[f"{each.built} built, {_tries(each.failed)}" for each in buckets],
             most=lambda value: f"{value:g}",
-            sums=f"{built} built" + (f", {failed} failed tries" if failed else ""),
+            sums=f"{built} built" + (f", {_tries(failed)}" if failed else ""),
         ),
         _plot(
             "Push to build",
@@ -66,6 +66,10 @@ def plots_of(series: Series) -> tuple[Plot, Plot, Plot]:
             sums=size(sent),
         ),
     )
+
+
+def _tries(failed: int) -> str:
+    return f"{failed} failed {'try' if failed == 1 else 'tries'}"
 
 
 def strip_of(settled: Settled, longest_seconds: float) -> Markup:

@@ -21,6 +21,7 @@ _VERDICTS = {"built": "green", "uploaded": "blue"}
 _STEPS = " ▁▂▃▄▅▆▇█"
 _TROUBLES_MOST = 4
 _OTHER_LINES = 17
+_NAME_WIDTH = 56
 
 
 async def run(address: str, *, every_seconds: float, once: bool) -> None:
@@ -215,5 +216,6 @@ def _plain(text: str) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
     for name in columns:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        # Names give way where the screen is narrow; numbers do not.
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=_NAME_WIDTH)
     return table

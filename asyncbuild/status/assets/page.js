@@ -20,14 +20,15 @@ function marked(element) {
   return selection && !selection.isCollapsed && element.contains(selection.anchorNode);
 }
 
-/** Lanes come and go: what is below stays in place, and moves up only after a while. */
+/** Lanes come and go: what is below does not jump up at once, nor stand far away. */
 const heights = [];
 function steady(element) {
   const now = Date.now();
   element.style.minHeight = "";
   heights.push([now, element.offsetHeight]);
-  while (now - heights[0][0] > 20000) heights.shift();
-  element.style.minHeight = `${Math.max(...heights.map((each) => each[1]))}px`;
+  while (now - heights[0][0] > 8000) heights.shift();
+  const most = Math.max(...heights.map((each) => each[1]));
+  element.style.minHeight = `${Math.min(most, element.offsetHeight + 120)}px`;
 }
 
 /** Puts a section's new content in; focus stays where it was. */
