@@ -16,63 +16,46 @@ offset at which it went wrong: never a shorter archive.
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import Final, NamedTuple
+from typing import Final
 from zlib import adler32
 
-from asyncbuild.errors import Reject, Retry
+from asyncbuild.archive.headers import (
+    BELONGS_TO_NEXT,
+    BLOCK_BYTES,
+    DIRECTORY,
+    END_BYTES,
+    FILE,
+    FILES,
+    KIND,
+    LINK,
+    MAGIC,
+    MODE,
+    MTIME,
+    NAME,
+    PAX_GLOBAL,
+    PREFIX,
+    PREFIX_BEGIN,
+    RECORD_BYTES,
+    SUM,
+    SYMLINK,
+    USTAR,
+    BrokenTar,
+    Numbers,
+    Sums,
+    check,
+    measure,
+    parse_commit,
+    parse_extension,
+    parse_seconds,
+)
 
-BLOCK_BYTES: Final = 512
-# git archive writes whole records, whatever the end needs (archive-tar.c, BLOCKSIZE)
-RECORD_BYTES: Final = 20 * BLOCK_BYTES
-_ZEROS: Final = bytes(BLOCK_BYTES)
-_END_BYTES: Final = 2 * BLOCK_BYTES  # zeros that end an archive, at least
-_LARGEST_EXTENSION_BYTES: Final = 256 * 1024  # of an extended header; names end far below
-
-_FILE: Final = ord("0")
-_OLD_FILE: Final = 0
-_SYMLINK: Final = ord("2")
-_DIRECTORY: Final = ord("5")
-_PAX: Final = ord("x")
-_PAX_GLOBAL: Final = ord("g")
-_GNU_NAME: Final = ord("L")
-_GNU_LINK: Final = ord("K")
-
-_FILES: Final = frozenset((_FILE, _OLD_FILE))
-_BELONGS_TO_NEXT: Final = frozenset((_PAX, _GNU_NAME, _GNU_LINK))
-_WITHOUT_CONTENT: Final = frozenset((_SYMLINK, _DIRECTORY))
-_KNOWN: Final = _FILES | _BELONGS_TO_NEXT | _WITHOUT_CONTENT | {_PAX_GLOBAL}
-_OTHER_KINDS: Final = {
-    ord("1"): "hard link",
-    ord("3"): "character device",
-    ord("4"): "block device",
-    ord("6"): "named pipe",
-    ord("S"): "sparse file",
-}
-
-
-class BrokenTar(Retry):
-    """The stream is cut or damaged at `offset`: whatever wrote it failed on the way."""
-
-    def __init__(self, fault: str, offset: int) -> None:
-        super().__init__(f"The tar stream is broken at byte {offset}: {fault}")
-        self.offset = offset
+_PERMISSIONS: Final = 0o7777
 
 
-class UnknownMember(Reject):
-    """A kind of member that no git tree holds."""
-
-
-class Member(NamedTuple):
-    """One entry of the tree.
-
-    `name` is the raw path, a directory's ending in a slash. `mode` is an `st_mode`, the type
-    included. `content` is a file's bytes or a link's target; empty for a directory.
-    """
-
-    name: bytes
-    mode: int
-    mtime: int  # seconds since the epoch
-    content: memoryview | bytes
+# Name, mode, mtime and content of one entry of the tree. The name is the raw path, a directory's
+# ending in a slash; the mode is an st_mode, the type included; mtime is in seconds since the epoch;
+# the content is a file's bytes or a link's target, empty for a directory. A plain tuple, for speed.
+Member = tuple[bytes, int, int, memoryview | bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +152,7 @@ class TarReader:
         Raises:
             BrokenTar: Something of it is missing.
         """
-        if self._ending_zeros < _END_BYTES or self._offset % RECORD_BYTES:
+        if self._ending_zeros < END_BYTES or self._offset % RECORD_BYTES:
             raise BrokenTar("it ends too early", self._offset + self.held_bytes)
 
     def _read_end(self, data: bytes) -> None:
@@ -217,12 +200,12 @@ class TarReader:
         headers, sizes = scan.headers[scan.whole :], scan.sizes[scan.whole :]
         nbytes = headers[-1] + BLOCK_BYTES - scan.unit
         sizes[-1] = 0
-        (member,) = iter_members(Run(data, origin, headers, sizes, nbytes))
+        ((name, mode, mtime, _),) = iter_members(Run(data, origin, headers, sizes, nbytes))
         self._offset += nbytes
         self._large_bytes = scan.large_bytes
         self._padding_bytes = -scan.large_bytes % BLOCK_BYTES
         self._needed_bytes = min(self._block_bytes, scan.large_bytes)
-        return LargeMember(member.name, member.mode, member.mtime, scan.large_bytes, nbytes)
+        return LargeMember(name, mode, mtime, scan.large_bytes, nbytes)
 
 
 @dataclass(slots=True)
@@ -238,7 +221,9 @@ class _Scan:
     commit: str | None = None
 
 
-def _scan(data: bytes, begin: int, *, origin: int, whole_bytes: int) -> _Scan:
+def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
+    data: bytes, begin: int, *, origin: int, whole_bytes: int
+) -> _Scan:
     """Walk over the headers of `data`, which lies at `origin` of the stream, from `begin` on."""
     scan = _Scan()
     headers, sizes = scan.headers, scan.sizes
@@ -250,15 +235,18 @@ def _scan(data: bytes, begin: int, *, origin: int, whole_bytes: int) -> _Scan:
         if content > len(data):
             scan.needed_bytes = content - unit
             break
-        kind = data[position + 156]
-        size = _size(data, position)
-        plain = kind == _FILE and 0 <= size <= whole_bytes
+        kind = data[position + KIND]
+        try:
+            size = int(data[position + 124 : position + 135], 8)
+        except ValueError:
+            size = -1
+        plain = 0 <= size <= whole_bytes if kind == FILE else kind == DIRECTORY and not size
         if not plain or extended or data[position + 135]:  # 135: a twelfth digit, if any
-            size = _measure(data, position, origin, extended)
+            size = measure(data, position, origin, extended)
             if size < 0:
-                _check(unit == position, "an extended header at its end", origin + unit)
+                check(unit == position, "an extended header at its end", origin + unit)
                 break
-            if size > whole_bytes and kind in _FILES:
+            if size > whole_bytes and kind in FILES:
                 headers.append(position)
                 sizes.append(size)
                 scan.large_bytes = size
@@ -270,46 +258,16 @@ def _scan(data: bytes, begin: int, *, origin: int, whole_bytes: int) -> _Scan:
         headers.append(position)
         sizes.append(size)
         position = after
-        if kind in _BELONGS_TO_NEXT:
-            extended |= _parse_extension(kind, data[content : content + size], origin + content)
+        if kind in BELONGS_TO_NEXT:
+            extended |= parse_extension(kind, data[content : content + size], origin + content)
             continue
-        if kind == _PAX_GLOBAL:
-            scan.commit = _parse_commit(data[content : content + size], origin + content)
+        if kind == PAX_GLOBAL:
+            scan.commit = parse_commit(data[content : content + size], origin + content)
         unit = after
         whole = len(headers)
         extended = {}
     scan.unit, scan.whole = unit, whole
     return scan
-
-
-def _size(data: bytes, position: int) -> int:
-    """The size field in octal digits, or -1 if it is anything else."""
-    try:
-        return int(data[position + 124 : position + 135], 8)
-    except ValueError:
-        return -1
-
-
-def _measure(data: bytes, position: int, origin: int, extended: Mapping[bytes, bytes]) -> int:
-    """Length of what follows a header, looked at closely; -1 for the zeros that end the archive."""
-    header = data[position : position + BLOCK_BYTES]
-    if header == _ZEROS:
-        return -1
-    offset = origin + position
-    _check_sum(header, offset)
-    kind = header[156]
-    if kind not in _KNOWN:
-        name = header[:100].rstrip(b"\0").decode(errors="backslashreplace")
-        raise UnknownMember(
-            f"{name!r} in the tar stream is a {_OTHER_KINDS.get(kind, f'member of type {kind:#x}')}"
-            ", which no git tree holds"
-        )
-    size = _number(header[124:136], offset)
-    if kind in _FILES:
-        return _decimal(extended[b"size"], offset) if b"size" in extended else size
-    limit = 0 if kind in _WITHOUT_CONTENT else _LARGEST_EXTENSION_BYTES
-    _check(size <= limit, f"a member of type {chr(kind)!r} with {size} bytes", offset)
-    return size
 
 
 def iter_members(run: Run) -> Iterator[Member]:
@@ -319,123 +277,44 @@ def iter_members(run: Run) -> Iterator[Member]:
         BrokenTar: A header is damaged.
     """
     data, view = run.data, memoryview(run.data)
-    modes: dict[bytes, int] = {}
-    mtimes: dict[bytes, int] = {}
+    numbers, sums = Numbers(), Sums()
     extended: dict[bytes, bytes] = {}
-    for position, size in zip(run.headers, run.sizes, strict=True):
-        content = position + BLOCK_BYTES
-        header = data[position:content]
-        kind = header[156]
-        offset = run.offset + position
-        _check_sum(header, offset)
-        if kind in _BELONGS_TO_NEXT:
-            extended |= _parse_extension(kind, data[content : content + size], offset)
-            continue
-        if kind == _PAX_GLOBAL:
-            continue
-        mode_field, mtime_field = header[100:108], header[136:148]
-        if (mode := modes.get(mode_field, -1)) < 0:
-            mode = modes[mode_field] = _number(mode_field, offset) & 0o7777
-        if (mtime := mtimes.get(mtime_field, -1)) < 0:
-            mtime = mtimes[mtime_field] = _number(mtime_field, offset)
-        name = header[:100].partition(b"\0")[0]
-        if header[345] and header[257:263] == b"ustar\0":
-            name = header[345:500].partition(b"\0")[0] + b"/" + name
-        member = Member(name, mode | S_IFREG, mtime, view[content : content + size])
-        if kind != _FILE or extended:
-            member = _adapt(member, kind, extended, header, offset)
-            extended = {}
-        yield member
-
-
-def _adapt(
-    member: Member, kind: int, extended: Mapping[bytes, bytes], header: bytes, offset: int
-) -> Member:
-    """A member that is no plain file, or that has extended headers."""
-    name = extended.get(b"path", member.name)
-    mode, content, mtime = member.mode, member.content, member.mtime
-    if b"mtime" in extended:
-        mtime = _seconds(extended[b"mtime"], offset)
-    if kind == _SYMLINK:
-        mode = mode & 0o7777 | S_IFLNK
-        content = extended.get(b"linkpath", header[157:257].partition(b"\0")[0])
-    elif kind == _DIRECTORY:
-        mode = mode & 0o7777 | S_IFDIR
-        name = name.rstrip(b"/") + b"/"
-    return Member(name, mode, mtime, content)
-
-
-def _parse_extension(kind: int, content: bytes, offset: int) -> dict[bytes, bytes]:
-    if kind == _PAX:
-        return _parse_pax(content, offset)
-    return {b"path" if kind == _GNU_NAME else b"linkpath": content.partition(b"\0")[0]}
-
-
-def _parse_pax(content: bytes, offset: int) -> dict[bytes, bytes]:
-    """Records of the form `length key=value newline`; the length counts the whole record."""
-    records: dict[bytes, bytes] = {}
     position = 0
-    while position < len(content):
-        digits, space, _ = content[position : position + 20].partition(b" ")
-        length = _decimal(digits, offset + position)
-        record = content[position : position + length]
-        key, equals, value = record[len(digits) + 1 :].partition(b"=")
-        whole = space and equals and len(record) == length and value.endswith(b"\n")
-        _check(bool(whole), "a malformed pax record", offset + position)
-        records[key] = value[:-1]
-        position += length
-    return records
-
-
-def _parse_commit(content: bytes, offset: int) -> str | None:
-    """The commit id, which `git archive` writes as the comment of the global header."""
-    records = _parse_pax(content, offset)
-    stray = records.keys() - {b"comment"}
-    _check(not stray, f"a global header sets {sorted(stray)} for every member", offset)
-    return records[b"comment"].decode("ascii", "replace") if records else None
-
-
-def _seconds(value: bytes, offset: int) -> int:
-    """A pax time: decimal seconds, possibly with a sign and a fraction, which is left out."""
-    whole = value.partition(b".")[0]
-    _check(whole.removeprefix(b"-").isdigit(), f"{value!r} instead of a time", offset)
-    return int(whole)
-
-
-def _decimal(digits: bytes, offset: int) -> int:
-    _check(digits.isdigit(), f"{digits!r} instead of a decimal number", offset)
-    return int(digits)
-
-
-def _number(field: bytes, offset: int) -> int:
-    """A numeric field: octal digits, or base-256 if its first bit is set (GNU tar)."""
-    if field[0] & 0x80:
-        value = int.from_bytes(field[1:], "big")
-        _check(field[0] == 0x80, "a negative number", offset)  # noqa: PLR2004 - as above
-        return value
     try:
-        value = int(field.strip(b"\0 ") or b"0", 8)
-    except ValueError:
-        value = -1
-    _check(value >= 0, f"{field!r} instead of an octal number", offset)
-    return value
+        for position, size in zip(run.headers, run.sizes, strict=True):
+            content = position + BLOCK_BYTES
+            header = data[position:content]
+            if adler32(header) & 0xFFFF != sums[header[SUM]]:
+                raise ValueError("the checksum of a header is wrong")  # noqa: TRY301 - for speed
+            kind = header[KIND]
+            if kind in BELONGS_TO_NEXT:
+                offset = run.offset + content
+                extended |= parse_extension(kind, data[content : content + size], offset)
+                continue
+            if kind == PAX_GLOBAL:
+                continue
+            name = header[NAME].partition(b"\0")[0]
+            if header[PREFIX_BEGIN] and header[MAGIC] == USTAR:
+                name = header[PREFIX].partition(b"\0")[0] + b"/" + name
+            mode, mtime = numbers[header[MODE]] & _PERMISSIONS, numbers[header[MTIME]]
+            if kind == FILE and not extended:
+                yield name, mode | S_IFREG, mtime, view[content : content + size]
+                continue
+            yield _adapt((name, mode, mtime, view[content : content + size]), header, extended)
+            extended = {}
+    except ValueError as error:
+        raise BrokenTar(str(error), run.offset + position) from error
 
 
-def _check_sum(header: bytes, offset: int) -> None:
-    """Compare the sum of a header's bytes, its own field counted as eight spaces.
-
-    The low half of an Adler-32 is that sum plus one, modulo 65521 (RFC 1950): the fastest way
-    there is from Python.
-    """
-    try:
-        stated = int(header[148:155], 8)
-    except ValueError:
-        stated = _number(header[148:156], offset)
-    found = adler32(b"        ", adler32(header[156:], adler32(header[:148]))) & 0xFFFF
-    if found != (stated + 1) % 65521:
-        raise BrokenTar("the checksum of a header is wrong", offset)
-
-
-def _check(condition: bool, fault: str, offset: int) -> None:  # noqa: FBT001 - reads as a sentence
-    if not condition:
-        raise BrokenTar(fault, offset)
+def _adapt(member: Member, header: bytes, extended: Mapping[bytes, bytes]) -> Member:
+    """A member that is no plain file, or that has extended headers. Raises ValueError."""
+    name, mode, mtime, content = member
+    name = extended.get(b"path", name)
+    if b"mtime" in extended:
+        mtime = parse_seconds(extended[b"mtime"])
+    if header[KIND] == SYMLINK:
+        target = extended.get(b"linkpath", header[LINK].partition(b"\0")[0])
+        return name, mode | S_IFLNK, mtime, target
+    if header[KIND] == DIRECTORY:
+        return name.rstrip(b"/") + b"/", mode | S_IFDIR, mtime, b""
+    return name, mode | S_IFREG, mtime, content

@@ -7,15 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tars import COMMIT, COMMIT_TIME, File, make_header, make_tar
 
+from asyncbuild.archive.headers import RECORD_BYTES, BrokenTar, UnknownMember
 from asyncbuild.archive.tar import (
-    RECORD_BYTES,
     Block,
-    BrokenTar,
     LargeMember,
     Member,
     Run,
     TarReader,
-    UnknownMember,
     iter_members,
 )
 
@@ -48,23 +46,25 @@ def _read(chunks: list[bytes]) -> tuple[list[Member], str | None]:
         for piece in reader.feed(chunk):
             match piece:
                 case Run():
-                    members += [m._replace(content=bytes(m.content)) for m in iter_members(piece)]
+                    members += [
+                        (n, mode, time, bytes(c)) for n, mode, time, c in iter_members(piece)
+                    ]
                 case LargeMember(name=name, mode=mode, mtime=mtime, size=size):
                     assert size > _WHOLE_BYTES
-                    members.append(Member(name, mode, mtime, b""))
+                    members.append((name, mode, mtime, b""))
                 case Block(data=data, last=last):
                     assert last or len(data) == _BLOCK_BYTES
-                    content = bytes(members[-1].content) + data
-                    members[-1] = members[-1]._replace(content=content)
+                    name, mode, mtime, content = members[-1]
+                    members[-1] = (name, mode, mtime, bytes(content) + data)
     reader.finish()
     return members, reader.commit
 
 
 def _expected(file: File) -> Member:
     if file.target is not None:
-        return Member(file.name, 0o120000 | file.mode, COMMIT_TIME, file.target)
+        return file.name, 0o120000 | file.mode, COMMIT_TIME, file.target
     kind = 0o040000 if file.name.endswith(b"/") else 0o100000
-    return Member(file.name, kind | file.mode, COMMIT_TIME, file.content)
+    return file.name, kind | file.mode, COMMIT_TIME, file.content
 
 
 @settings(deadline=None)
@@ -162,7 +162,7 @@ def test_malformed_pax_records_are_errors(record: bytes) -> None:
 def test_pax_times(value: str, seconds: int) -> None:
     """A time in an extended header stands in for the header's; fractions are left out."""
     (member,) = _read([make_tar([File(b"a", headers={"mtime": value})])])[0]
-    assert seconds == member.mtime
+    assert seconds == member[2]
 
 
 def test_something_behind_the_end_is_an_error() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.tars import COMMIT, File, make_tar
 from support.zips import iterate, make_zip
 
+from asyncbuild.archive.headers import BrokenTar
 from asyncbuild.archive.intake import BLOCK_BYTES, WHOLE_BYTES
-from asyncbuild.archive.tar import BrokenTar
 from asyncbuild.archive.writer import WORKING_BYTES, Engine, open_engine
 from asyncbuild.budget import MemoryAccount, MemoryBudget
 from asyncbuild.config import ArchiveSettings
