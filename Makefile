@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos lint types unit servers clean bench bench-git test-huge
+.PHONY: help install demo test chaos lint types unit servers clean bench bench-delta bench-git test-huge
 
 help:
 	@echo "make demo     pushes become builds, on this machine alone"
@@ -43,6 +43,10 @@ soak: install servers
 bench: install servers
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python bench/engine.py
+
+bench-delta: install
+	$(BIN)/python bench/delta.py $(if $(REPOSITORY),--repository $(REPOSITORY))
+	$(BIN)/python bench/delta.py --growth
 
 bench-git: install
 	PYTHONPATH=tests $(BIN)/python bench/git.py --repository $(REPOSITORY)

@@ -1,0 +1,398 @@
+"""Archives made of older ones hold exactly what `git archive` gives, or are made anew (I8, I9)."""
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from botocore.exceptions import ClientError
+from support.archives import live_bytes_of_zip, members_of_commit, members_of_zip
+from support.repositories import SourceRepository
+from support.servers import REGION
+
+from asyncbuild.archive.base import Base, pack_base, parse_base
+from asyncbuild.archive.writer import open_engine
+from asyncbuild.archiving.archiver import Archiver, Order, Origin, Result
+from asyncbuild.aws import Aws
+from asyncbuild.budget import MemoryBudget
+from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
+from asyncbuild.git.process import Git
+from asyncbuild.git.reader import Reader
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.model import Repository
+from asyncbuild.storage.s3 import Store
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+    from asyncbuild.local.servers import Server
+
+BUCKET = "deltas"
+_FILES = 60
+_Tree = Mapping[str, bytes | None]
+
+
+def _noise(seed: int, nbytes: int = 250_000) -> bytes:
+    return random.Random(seed).randbytes(nbytes)  # noqa: S311 - the same in every run
+
+
+class Bench:
+    """A repository, a bucket and an archiver for both."""
+
+    def __init__(self, directory: Path, client: "S3Client", archiver: Archiver) -> None:
+        self.source = SourceRepository(directory / "source")
+        self.client = client
+        self.archiver = archiver
+        self.directory = directory
+        self.reader = Reader(Git(Settings().git), directory / "reader")
+        self.origin = Origin(Repository("1", REGION, uuid.uuid4().hex), "refs/heads/main")
+
+    def commit(self, changes: _Tree) -> str:
+        """A commit on main."""
+        return self.source.commit(changes)
+
+    def begin(self, more: _Tree | None = None) -> str:
+        """15 MB that cannot be packed, and `more`."""
+        files: dict[str, bytes | None] = {f"d{n % 7}/f{n:02}": _noise(n) for n in range(_FILES)}
+        return self.commit({**files, **(more or {})})
+
+    def script(self, lines: bytes) -> str:
+        """Commit what only git-fast-import(1)'s own words can say."""
+        head = b"commit refs/heads/main\ncommitter C <c@e> 1700009999 +0000\ndata 0\n"
+        self.source.git("fast-import", "--quiet", stdin=head + b"from refs/heads/main^0\n" + lines)
+        return self.source.tip("main") or ""
+
+    async def put(self, commit: str, **more: Any) -> tuple[Result, bytes]:  # noqa: ANN401 - of Order
+        """Make the archive; it must hold what the commit does, and nothing dead."""
+        path = more.pop("path", self.source.path)
+        found = (await self.reader.find(path, [commit], "test"))[commit]
+        snapshot = Snapshot(
+            path=path,
+            commit=commit,
+            commit_time=found.time,
+            tree=found.tree,
+            name="test",
+            reader=self.reader,
+        )
+        archiver = more.pop("archiver", self.archiver)
+        key = more.pop("key", f"{uuid.uuid4()}.zip")
+        order = Order(snapshot, key, lambda: None, **{"origin": self.origin, **more})
+        result = await archiver.put(order)
+        body = await self.body(key)
+        assert members_of_commit(self.source, commit) == members_of_zip(body)
+        assert len(body) == live_bytes_of_zip(body) == result.made.archive.size_bytes
+        return result, body
+
+    async def body(self, key: str) -> bytes:
+        """The bytes of an object."""
+        answer = await self.client.get_object(Bucket=BUCKET, Key=key)
+        async with answer["Body"] as stream:
+            return await stream.read()
+
+
+@asynccontextmanager
+async def open_archiver(client: object, **archive: Any) -> AsyncIterator[Archiver]:  # noqa: ANN401 - any setting
+    """An archiver on a client."""
+    settings = Settings(
+        archive=ArchiveSettings(memory_budget_bytes=128 * MIB, **archive),
+        storage=StorageSettings(bucket=BUCKET),
+    )
+    store = Store(client, settings.storage)  # type: ignore[arg-type] # may be Tapped
+    async with open_engine(settings.archive) as engine:
+        budget = MemoryBudget(settings.archive.memory_budget_bytes)
+        yield Archiver(engine=engine, budget=budget, store=store, settings=settings)
+
+
+@pytest.fixture
+async def bench(ministack: "Server", tmp_path: Path) -> AsyncIterator[Bench]:
+    """Everything for one test."""
+    aws = AwsSettings(region=REGION, endpoint_url=ministack.endpoint_url)
+    settings = Settings(aws=aws, storage=StorageSettings(addressing_style="path"))
+    async with Aws(settings).open_s3(pool=10) as client, open_archiver(client) as archiver:
+        try:
+            await client.head_bucket(Bucket=BUCKET)
+        except ClientError:
+            await client.create_bucket(
+                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+            )
+        bench = Bench(tmp_path, client, archiver)
+        await bench.reader.prepare()
+        yield bench
+
+
+def _how(result: Result) -> tuple[str, str]:
+    return result.made.archive.kind, result.fallback
+
+
+# --- the ways -------------------------------------------------------------------------------------
+
+
+async def test_a_small_change_is_a_delta(bench: Bench) -> None:
+    """What changed is read and sent, with what is too short to copy; the rest is copied."""
+    await bench.put(bench.begin())
+    result, _ = await bench.put(bench.commit({"d3/f31": b"new", "d9/added": b"1", "d0/f00": None}))
+    assert _how(result) == ("delta", "")
+    archive = result.made.archive
+    assert archive.copied_bytes > archive.size_bytes / 2
+    assert archive.size_bytes == archive.copied_bytes + archive.sent_bytes
+    assert result.made.files_read == 3  # with the new directory
+
+
+async def test_every_kind_of_change(bench: Bench) -> None:
+    """Modes alone, links, submodules, a file that becomes a directory and the way back."""
+    await bench.put(bench.begin({"run": b"x", "place": b"file", "dir/file": b"1"}))
+    steps = [
+        b"M 100755 inline run\ndata 1\nx\n",
+        b"M 120000 inline run\ndata 6\nd0/f00\n",
+        b"M 160000 " + b"1" * 40 + b" module\n",
+        b"M 160000 " + b"2" * 40 + b" module\n",
+        b"D module\nM 100644 inline module\ndata 1\nm\n",
+        b"D place\nM 100644 inline place/inside\ndata 1\ni\n",
+        b"D dir/file\nM 100644 inline dir\ndata 1\nd\n",
+        b"R d1 moved\n",
+    ]
+    for step in steps[:-1]:
+        result, _ = await bench.put(bench.script(step))
+        assert _how(result) == ("delta", "")
+
+
+async def test_many_archives_each_made_of_the_one_before(bench: Bench) -> None:
+    """Twelve commits at random: always the same tree as git's, and never a dead byte."""
+    chance = random.Random(7)  # noqa: S311 - the same in every run
+    commit = bench.begin()
+    kinds = []
+    for number in range(12):
+        result, _ = await bench.put(commit)
+        kinds.append(result.made.archive.kind)
+        names = [f"d{n % 7}/f{n:02}" for n in chance.sample(range(_FILES + 5), 3)]
+        changes: dict[str, bytes | None] = {
+            name: _noise(number, chance.randrange(300_000)) for name in names
+        }
+        changes[chance.choice(names)] = None if number % 3 else b""
+        commit = bench.commit({**changes, f"new/{number}": b"%d" % number})
+    assert kinds.count("delta") >= 8
+
+
+async def test_the_same_tree_is_copied(bench: Bench) -> None:
+    """On another commit, and on another ref: nothing is read, nothing is sent."""
+    await bench.put(bench.begin())
+    result, _ = await bench.put(bench.commit({}))
+    assert (result.made.archive.kind, result.made.archive.sent_bytes) == ("copy", 0)
+    other = Origin(bench.origin.repository, "refs/heads/other")
+    result, _ = await bench.put(bench.commit({}), origin=other)
+    assert (result.made.archive.kind, result.made.archive.sent_bytes) == ("copy", 0)
+
+
+async def test_a_new_ref_begins_from_the_nearest_one(bench: Bench) -> None:
+    """Of two refs the one with fewer changes is the base, although the other is newer."""
+    near = bench.begin()
+    far = bench.commit({f"d0/f{n:02}": b"far" for n in range(0, _FILES, 7)})
+    refs = [
+        Origin(bench.origin.repository, f"refs/heads/{name}") for name in ("near", "far", "new")
+    ]
+    kept, _ = await bench.put(near, origin=refs[0])
+    await bench.put(far, origin=refs[1])
+    new = bench.source.commit({"d5/f05": b"new"}, branch="new", parent=near)
+    result, _ = await bench.put(new, origin=refs[2])
+    assert ("delta", kept.made.archive.key) == (result.made.archive.kind, result.base_key)
+
+
+async def test_one_key_for_every_push_of_a_branch(bench: Bench) -> None:
+    """The base is overwritten by what is made of it."""
+    await bench.put(bench.begin(), key=f"{bench.origin.repository.name}.zip")
+    for number in range(3):
+        commit = bench.commit({"d1/f01": b"%d" % number})
+        result, _ = await bench.put(commit, key=f"{bench.origin.repository.name}.zip")
+        assert _how(result) == ("delta", "")
+
+
+async def test_a_task_that_never_saw_the_base(bench: Bench) -> None:
+    """Another task's archive: its commit is not here, its table is read from the archive."""
+    await bench.put(bench.begin({"link": b"x"}))
+    for step in (
+        b"M 120000 inline link\ndata 1\nx\n",
+        b"M 100755 inline d2/f02\ndata 1\nx\nD d3\n",
+    ):
+        commit = bench.script(step)
+        clone = bench.directory / commit
+        url = f"file://{bench.source.path}"
+        bench.source.git(
+            "-c", "pack.window=0", "clone", "-q", "--bare", "--depth=1", url, str(clone)
+        )
+        result, _ = await bench.put(commit, path=clone)
+        assert _how(result) == ("delta", "")
+
+
+# --- entries that depend on more than their blob --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "before", "after"),
+    [
+        (".gitattributes", None, b"* eol=crlf\n"),
+        ("sub/.gitattributes", b"*.txt eol=crlf\n", b"*.txt eol=lf\n"),
+        (".gitattributes", b"*.txt ident\n", None),
+        ("sub/.gitattributes", None, b"a.txt export-ignore\n"),
+        (".gitattributes", b"*.txt working-tree-encoding=UTF-16\n", b"# nothing\n"),
+    ],
+)
+async def test_changed_attributes_make_it_anew(
+    bench: Bench, where: str, before: bytes | None, after: bytes | None
+) -> None:
+    """The blobs are the same, the entries are not: a copy of them would be wrong."""
+    files = {"a.txt": b"1\n$Id$\n", "sub/a.txt": b"2\n$Id$\n"}
+    await bench.put(bench.begin({**files, **({where: before} if before else {})}))
+    result, _ = await bench.put(bench.commit({where: after}))
+    assert _how(result) == ("full", "attributes-changed")
+
+
+async def test_entries_with_the_commits_id_are_always_read_again(bench: Bench) -> None:
+    """`export-subst` writes the commit into entries that no commit changed, by a macro, too."""
+    rules = b"[attr]stamp export-subst\n*.v stamp\nno.v -export-subst\n"
+    files = {"a.v": b"$Format:%H$", "no.v": b"$Format:%H$", "sub/b.v": b"$Format:%T %ct$"}
+    first, _ = await bench.put(bench.begin({".gitattributes": rules, **files}))
+    for changes in ({"d1/f01": b"1"}, {"a.v": b"new $Format:%H$", "c.v": b"$Format:%H$"}, {}):
+        commit = bench.commit(changes)
+        result, body = await bench.put(commit)
+        assert _how(result) == ("delta", "")
+        assert commit.encode() in members_of_zip(body)["a.v"].content
+    assert first.made.base.effect == "substitute"
+
+
+async def test_converted_entries_are_copied_and_read_as_git_converts_them(bench: Bench) -> None:
+    """Line ends, `ident`, encodings: a function of blob and path as long as no rule changes."""
+    rules = b"*.bat eol=crlf\n*.c ident\n*.u working-tree-encoding=UTF-16\n*.lfs filter=lfs\n"
+    files = {
+        f"{n}.{kind}": b"$Id$\n%d\n" % n for n in range(3) for kind in ("bat", "c", "u", "lfs")
+    }
+    await bench.put(bench.begin({".gitattributes": rules, **files}))
+    for kind in ("bat", "c", "u", "lfs"):
+        result, _ = await bench.put(
+            bench.commit({f"1.{kind}": b"$Id$\nnew\n", f"n/9.{kind}": b"\n"})
+        )
+        assert _how(result) == ("delta", "")
+
+
+async def test_ignored_entries_stay_away(bench: Bench) -> None:
+    """Changed, new and deleted files that no archive holds, and directories of nothing else."""
+    rules = b"hidden export-ignore\n*.secret export-ignore\n.gitattributes export-ignore\n"
+    files = {".gitattributes": rules, "hidden/a": b"1", "a.secret": b"1", "only/b.secret": b"1"}
+    await bench.put(bench.begin(files))
+    steps: list[_Tree] = [
+        {"a.secret": b"2", "hidden/a": b"2"},
+        {"new.secret": b"1", "hidden/deep/b": b"1", "also/only/c.secret": b"1"},
+        {"a.secret": None, "only/b.secret": None, "d0/f00": b"1"},
+        {"hidden/a": None, "hidden/deep/b": None, "d1/f01": None},
+    ]
+    for step in steps:
+        result, _ = await bench.put(bench.commit(step))
+        assert _how(result) == ("delta", "")
+
+
+async def test_attributes_that_are_no_file(bench: Bench) -> None:
+    """Whatever git makes of a link: nothing is made of such an archive."""
+    bench.begin()
+    await bench.put(bench.script(b"M 120000 inline .gitattributes\ndata 5\nrules\n"))
+    result, _ = await bench.put(bench.commit({"d0/f00": b"1"}))
+    assert _how(result) == ("full", "attributes-unknown")
+
+
+# --- surprises ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["deleted", "overwritten"])
+async def test_a_base_that_changed_makes_it_anew(bench: Bench, change: str) -> None:
+    """A lifecycle rule, or another writer: the archive is right all the same."""
+    first, _ = await bench.put(bench.begin())
+    key = first.made.archive.key
+    if change == "deleted":
+        await bench.client.delete_object(Bucket=BUCKET, Key=key)
+    else:
+        await bench.client.put_object(Bucket=BUCKET, Key=key, Body=_noise(9, 15_000_000))
+    result, _ = await bench.put(bench.commit({"d0/f00": b"1"}))
+    assert _how(result) == ("full", "failed")
+    result, _ = await bench.put(bench.commit({"d0/f00": b"2"}))
+    assert _how(result) == ("delta", "")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "other", "missing"])
+async def test_a_damaged_table_is_not_believed(bench: Bench, damage: str) -> None:
+    """It is read from the archive instead."""
+    await bench.put(bench.begin({"a": b"1"}))
+    (path,) = (bench.source.path / "archive-tables").glob("*.table")
+    content = path.read_bytes()
+    await bench.put(bench.commit({"a": b"2", "b": b"2"}))
+    (other,) = set((bench.source.path / "archive-tables").glob("*.table")) - {path}
+    flipped = content[:500] + bytes([content[500] ^ 1]) + content[501:]
+    other.unlink()
+    if damage != "missing":
+        other.write_bytes({"cut": content[:-9], "flipped": flipped, "other": content}[damage])
+    result, _ = await bench.put(bench.commit({"d0/f00": b"1"}))
+    expected = ("full", "table-mismatch") if damage == "other" else ("delta", "")
+    assert expected == _how(result)
+
+
+async def test_other_settings_make_it_anew(bench: Bench) -> None:
+    """An archive of another level is no base, and without deltas none is looked for."""
+    await bench.put(bench.begin())
+    async with open_archiver(bench.client, level=6) as archiver:
+        result, _ = await bench.put(bench.commit({"d0/f00": b"1"}), archiver=archiver)
+        assert _how(result) == ("full", "other-format")
+    async with open_archiver(bench.client, delta="off") as archiver:
+        result, _ = await bench.put(bench.commit({"d0/f00": b"2"}), archiver=archiver)
+        assert _how(result) == ("full", "off")
+
+
+async def test_small_archives_and_large_changes_are_made_anew(bench: Bench) -> None:
+    """Where nothing is long enough to be copied."""
+    await bench.put(bench.commit({"a": b"1"}))
+    result, _ = await bench.put(bench.commit({"a": b"2"}))
+    assert _how(result) == ("full", "small")
+    await bench.put(bench.begin())
+    result, _ = await bench.put(bench.commit({f"d{n % 7}/f{n:02}": b"2" for n in range(0, 60, 3)}))
+    assert _how(result) == ("full", "does-not-pay")
+
+
+async def test_two_tasks_with_one_base(bench: Bench) -> None:
+    """Both make an archive of it at the same time, under the same key: both are right."""
+    await bench.put(bench.begin())
+    commits = [
+        bench.source.commit({"d0/f00": name}, branch=name.decode(), parent=bench.source.tip("main"))
+        for name in (b"one", b"two")
+    ]
+    results = []
+
+    async def put(commit: str) -> None:
+        results.append(_how((await bench.put(commit))[0]))
+
+    async with anyio.create_task_group() as tasks:
+        for commit in commits:
+            tasks.start_soon(put, commit)
+    assert results == [("delta", "")] * 2
+
+
+async def test_a_record_that_says_nothing_is_no_base(bench: Bench) -> None:
+    """Broken, of another version, or of impossible numbers: as if it were not there."""
+    result, _ = await bench.put(bench.begin())
+    base = result.made.base
+    assert base == parse_base(pack_base(base))
+    for body in (b"", b"{}", b"[]", pack_base(base).replace(b'"version":1', b'"version":2')):
+        assert parse_base(body) is None
+    wrong = Base(**{**_fields(base), "size_bytes": 1})
+    assert parse_base(pack_base(wrong)) is None
+    (record,) = [
+        each["Key"]
+        for each in (await bench.client.list_objects_v2(Bucket=BUCKET))["Contents"]
+        if f"base/{bench.origin.repository.path}/" in each["Key"]
+    ]
+    await bench.client.put_object(Bucket=BUCKET, Key=record, Body=b"noise")
+    result, _ = await bench.put(bench.commit({"d0/f00": b"1"}))
+    assert _how(result) == ("full", "no-base")
+
+
+def _fields(base: Base) -> dict[str, Any]:
+    return {name: getattr(base, name) for name in Base.__dataclass_fields__}

@@ -1,0 +1,56 @@
+"""What an archive holds, read by others: Python's zipfile, and git's own tar to compare with."""
+
+import io
+import struct
+import tarfile
+import zipfile
+from typing import NamedTuple
+
+from support.repositories import SourceRepository
+
+
+class Member(NamedTuple):
+    """What must be equal in any archive of a commit (I9)."""
+
+    mode: int
+    content: bytes
+
+
+def members_of_zip(archive: bytes) -> dict[str, Member]:
+    """Everything in it; no name may be there twice."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        infos = opened.infolist()
+        members = {
+            each.filename: Member(each.external_attr >> 16, opened.read(each)) for each in infos
+        }
+    assert len(infos) == len(members)
+    return members
+
+
+def members_of_commit(repository: SourceRepository, commit: str) -> dict[str, Member]:
+    """What `git archive` says."""
+    members = {}
+    with tarfile.open(fileobj=io.BytesIO(repository.archive(commit)), encoding="utf-8") as opened:
+        for each in opened:
+            if each.isdir():
+                members[f"{each.name}/"] = Member(0o040000 | each.mode, b"")
+            elif each.issym():
+                members[each.name] = Member(0o120000 | each.mode, each.linkname.encode())
+            else:
+                found = opened.extractfile(each)
+                assert found is not None
+                members[each.name] = Member(0o100000 | each.mode, found.read())
+    return members
+
+
+def live_bytes_of_zip(archive: bytes) -> int:
+    """Length of all local headers, contents, descriptors, central headers and the end record."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        infos = opened.infolist()
+        directory = len(archive) - opened.start_dir
+    live = directory
+    for each in infos:
+        name, extra = struct.unpack_from("<HH", archive, each.header_offset + 26)
+        descriptor = 16 if each.flag_bits & 8 else 0
+        live += 30 + name + extra + each.compress_size + descriptor
+    return live
