@@ -174,6 +174,7 @@ def _environment(settings: Settings) -> Environment:
     environment = Environment(
         loader=PackageLoader("asyncbuild.status", "assets"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

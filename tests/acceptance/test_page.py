@@ -10,7 +10,7 @@ from support.browser import BROWSER, Tab, open_tab
 from support.events import body
 from support.service import Service, environment, open_service, send, wait_settled
 
-from asyncbuild.local.stack import Stack, open_stack
+from asyncbuild.local.stack import QUEUE, Stack, open_stack
 from asyncbuild.local.verify import Pushed
 from asyncbuild.local.workload import Story
 
@@ -48,7 +48,8 @@ async def test_the_page_lives(stack: Stack, tmp_path: Path) -> None:
     pushes = await _make_pushes(stack)
     event = orjson.loads(body())
     event["detail"]["referenceFullName"] = f"refs/heads/{_HOSTILE}"
-    async with open_tab(tmp_path) as tab, open_service(environment(stack)) as service:
+    variables = environment(stack, status={"embedded_metrics": True})
+    async with open_tab(tmp_path) as tab, open_service(variables) as service:
         await tab.open(await _address_of(service))
         assert await tab.evaluate("document.querySelector('#recent .none').textContent")
         for push in pushes:
@@ -67,6 +68,9 @@ async def test_the_page_lives(stack: Stack, tmp_path: Path) -> None:
         service.terminate()
         assert await service.wait() == 0
         await tab.wait("document.querySelector('#live .gone') !== null")
+    to_build = [line for line in service.log if "SecondsFromPushToBuild" in line]
+    assert [len(line["SecondsFromPushToBuild"]) for line in to_build] == [3]
+    assert [line["queue"] for line in to_build] == [QUEUE]
 
 
 async def _check_fits(tab: Tab) -> None:
