@@ -86,20 +86,16 @@ class Report:
     def text(self) -> str:
         """The table."""
         found = self.findings
+        doubled, disordered = len(found.duplicated), len(found.out_of_order)
+        kept = self.explained_uploads
         lines = [
-            (
-                f"{found.pushes} pushes, {found.built} built in {self.seconds:.0f} s; "
-                f"{self.kills} SIGKILL, {self.terms} SIGTERM; {sum(self.requests.values())} requests"
-            ),
-            (
-                f"lost {len(found.missing) + self.left_in_queue}, duplicated {len(found.duplicated)}, "
-                f"out of order {len(found.out_of_order)}, wrong objects {len(found.wrong_content)}, "
-                f"unexpected {len(found.unexpected)}, dead-lettered {len(self.dead_letters)}"
-            ),
-            (
-                f"left-over uploads: {len(self.unexplained_uploads)}, and {self.explained_uploads} "
-                "of killed processes or with an id that nobody was told"
-            ),
+            f"{found.pushes} pushes, {found.built} built in {self.seconds:.0f} s",
+            f"{self.kills} SIGKILL, {self.terms} SIGTERM, {sum(self.requests.values())} requests",
+            f"lost {len(found.missing) + self.left_in_queue}, duplicated {doubled}",
+            f"out of order {disordered}, wrong objects {len(found.wrong_content)}",
+            f"unexpected {len(found.unexpected)}, dead-lettered {len(self.dead_letters)}",
+            f"left-over uploads: {len(self.unexplained_uploads)}",
+            f"uploads of killed processes, or with an id that nobody was told: {kept}",
             f"{self.records} records in the ledger; {sum(self.faults.values())} faults injected:",
         ]
         names = sorted({(service, operation) for service, operation, _ in self.faults})
@@ -226,11 +222,12 @@ class _Fleet:
     def _note(self, code: int, service: Service) -> None:
         if code != -signal.SIGKILL:
             self.report.exits[code] += 1
-        for line in service.log:
-            name = str(line.get("event"))
-            self.report.log[name] += 1
-            if name in {"push.bug", "text"} and len(self.report.bugs) < 50:
-                self.report.bugs.append(orjson.dumps(line).decode()[-1500:])
+        self.report.log.update(str(line.get("event")) for line in service.log)
+        bugs = [line for line in service.log if line.get("event") == "push.bug"]
+        self.report.bugs += [orjson.dumps(line).decode() for line in bugs]
+        text = "\n".join(str(line["text"]) for line in service.log if line.get("event") == "text")
+        if text:
+            self.report.bugs.append(f"exit code {code} and no log lines:\n{text}")
 
     def _variables(self, number: int) -> dict[str, str]:
         sqs, s3, builds = (proxy.endpoint_url(number) for proxy in self.proxies)

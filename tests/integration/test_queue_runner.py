@@ -1,0 +1,370 @@
+"""From receive to delete on a real loop and real servers, hung and cancelled at each await."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+import structlog.testing
+from botocore.exceptions import ClientError
+from support.chaos import Plan, make_pushes
+from support.hanging import Calls, WatchedAws
+
+from asyncbuild import config
+from asyncbuild.config import Settings
+from asyncbuild.local import journal
+from asyncbuild.local.stack import Stack, open_stack
+from asyncbuild.local.verify import Pushed
+from asyncbuild.local.workload import event_of
+from asyncbuild.queue.consumer import Consumer
+from asyncbuild.service import open_consumer
+
+pytestmark = pytest.mark.timeout(120)
+
+_VISIBILITY = 4
+_CHANGES = {"receive_message", "put_object", "start_build", "delete_message", "delete_object"}
+_numbers = count()
+
+
+@dataclass
+class Rig:
+    """A stack that lives as long as the module, and what a single test needs of it."""
+
+    stack: Stack
+    pushes: Sequence[Pushed]
+
+    def settings(self, **sections: Any) -> Settings:  # noqa: ANN401 - sections of settings
+        """The stack's settings with a short visibility; keys of this test's own."""
+        own = self.stack.settings.model_dump(mode="json", exclude_defaults=True)
+        own["queue"] |= {"visibility_timeout_seconds": _VISIBILITY, "wait_seconds": 1, "polls": 1}
+        own["storage"] |= {"key": f"{next(_numbers)}/{{repository}}/{{commit}}.zip"}
+        own["lanes"] = {"retry_first_seconds": 0.05, "busy_most_seconds": 0.2}
+        own["aws"] |= {"max_tries": 1}
+        for name, section in sections.items():
+            own[name] = {**own.get(name, {}), **section} if isinstance(section, dict) else section
+        return config.load(None, own)
+
+    async def send(self, numbers: Sequence[int], **more: Any) -> list[str]:  # noqa: ANN401 - parts of an event
+        """Send pushes anew, with ids of their own; these ids."""
+        ids = []
+        for number in numbers:
+            event = event_of(self.pushes[number])
+            event["id"] = f"{next(_numbers):08d}-0000-4000-8000-000000000000"
+            event["detail"] |= more
+            await self.stack.sqs.send_message(
+                QueueUrl=self.stack.settings.queue.url,
+                MessageBody=orjson.dumps(event).decode(),
+                MessageGroupId=self.pushes[number].group,
+            )
+            ids.append(event["id"])
+        return ids
+
+    def built(self, ids: Sequence[str]) -> list[str]:
+        """Which of these were built, in the order of their builds."""
+        started = journal.read(self.stack.journal)
+        return [each.variables["EVENT_ID"] for each in started if each.variables["EVENT_ID"] in ids]
+
+    async def drain(self, settings: Settings) -> None:
+        """Let a healthy consumer settle what is left."""
+        with anyio.fail_after(30):
+            while await self.stack.count_waiting():
+                async with open_consumer(settings, WatchedAws(settings)) as consumer:
+                    await consumer.run(drain=True)
+
+
+@pytest.fixture(scope="module")
+async def rig() -> AsyncIterator[Rig]:
+    """One stack for the module, two repositories of twelve pushes."""
+    async with open_stack(["repository-000", "repository-001"]) as stack:
+        plan = Plan(repositories=2, pushes=24, big_pushes=0)
+        lanes = await make_pushes(stack.directory, plan)
+        yield Rig(stack, [push for lane in lanes for push in lane])
+
+
+async def _run_until(consumer: Consumer, aws: WatchedAws, hung: anyio.Event | None = None) -> None:
+    """Run the consumer, cancel it when something hangs, and see that it leaves nothing."""
+    before = _tasks()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(consumer.run)
+            await (hung or aws.calls.hung).wait()
+            aws.calls = Calls()
+            tasks.cancel_scope.cancel()
+    assert _tasks() <= before
+
+
+def _tasks() -> set[asyncio.Task[Any]]:
+    """All tasks but those of the stand-in, which serves in this process."""
+    return {task for task in asyncio.all_tasks() if "RequestHandler" not in repr(task.get_coro())}
+
+
+# What one push asks for, one after the other, between the receive and the end. Renewals and the
+# next long poll run beside it and have tests of their own.
+_WAY = [
+    "get_object", "head_object", "get_object", "put_object", "put_object",
+    "get_object", "start_build", "put_object", "put_object", "delete_message",
+]  # fmt: skip
+_COUNTED = frozenset(_WAY)
+
+
+async def test_the_way_of_a_push_is_known(rig: Rig) -> None:
+    """The calls from receive to delete of one push: each is hung at below."""
+    settings = rig.settings()
+    ids = await rig.send([0])
+    aws = WatchedAws(settings)
+    aws.calls = Calls(counted=_COUNTED)
+    async with open_consumer(settings, aws) as consumer:
+        await consumer.run(drain=True)
+    assert rig.built(ids) == ids
+    assert aws.calls.names == _WAY
+
+
+async def _hang(rig: Rig, calls: Calls, *, back: bool) -> None:
+    """Two pushes; hang where `calls` says; cancel; see what is left; settle it."""
+    # No long poll: the server goes on with one that was cut off, and would take what is released.
+    settings = rig.settings(lanes={"lookahead": 1}, queue={"wait_seconds": 0})
+    ids = await rig.send([0, 1])
+    aws = WatchedAws(settings)
+    async with open_consumer(settings, aws) as consumer:
+        aws.calls = calls
+        await _run_until(consumer, aws)
+    if back:
+        answer = await rig.stack.sqs.receive_message(
+            QueueUrl=settings.queue.url, MaxNumberOfMessages=10, VisibilityTimeout=0
+        )
+        bodies = [orjson.loads(each["Body"])["id"] for each in answer.get("Messages", [])]
+        gone = calls.after and calls.names[-1] == "delete_message"
+        assert bodies == (ids[1:] if gone else ids)
+    await rig.drain(settings)
+    assert rig.built(ids) == ids
+
+
+@pytest.mark.parametrize("number", range(len(_WAY)), ids=lambda n: f"{n}-{_WAY[n]}")
+async def test_hung_and_cancelled_at_each_call(rig: Rig, number: int) -> None:
+    """Whatever hangs: it ends, leaves no task, and the group comes back whole and in order."""
+    after = _WAY[number] in _CHANGES
+    await _hang(rig, Calls(hangs_at=number, after=after, counted=_COUNTED), back=True)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_hung_and_cancelled_in_the_receive(rig: Rig, *, after: bool) -> None:
+    """What was received and never seen comes back when its visibility ends."""
+    counted = frozenset({"receive_message"})
+    await _hang(rig, Calls(hangs_at=0, after=after, counted=counted), back=False)
+
+
+async def test_hung_and_cancelled_in_a_renewal(rig: Rig) -> None:
+    """It waits a little for the answer, then releases all the same."""
+    rig.stack.standin.running_limit = 0
+    try:
+        counted = frozenset({"change_message_visibility_batch"})
+        settings = rig.settings()
+        ids = await rig.send([0, 1])
+        aws = WatchedAws(settings)
+        aws.calls = Calls(hangs_at=0, after=True, counted=counted)
+        async with open_consumer(settings, aws) as consumer:
+            await _run_until(consumer, aws)
+    finally:
+        rig.stack.standin.running_limit = None
+    await rig.drain(settings)
+    assert rig.built(ids) == ids
+
+
+@pytest.mark.parametrize("command", ["fetch", "archive"])
+async def test_hung_and_cancelled_in_git(
+    rig: Rig, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A git that hangs is ended with all its children."""
+    flag = tmp_path / "hung"
+    wrapper = tmp_path / "git"
+    wrapper.write_text(
+        f'#!/bin/sh\nfor a in "$@"; do [ "$a" = {command} ] && touch {flag} && exec sleep 1000\n'
+        f'done\nPATH="${{PATH#*:}}" exec git "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    settings = rig.settings(git={"cache_directory": str(tmp_path / "cache")})
+    ids = await rig.send([2, 3])
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        aws = WatchedAws(settings)
+        async with open_consumer(settings, aws) as consumer:
+            hung = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+
+                async def wait_flag() -> None:
+                    while not flag.exists():  # noqa: ASYNC110 - another process makes it
+                        await anyio.sleep(0.02)
+                    hung.set()
+
+                tasks.start_soon(wait_flag)
+                await _run_until(consumer, aws, hung)
+    await rig.drain(settings)
+    assert rig.built(ids) == ids
+
+
+class TestLease:
+    """Renewals on a real queue."""
+
+    async def test_survives_a_throttle_and_a_cut_connection(self, rig: Rig) -> None:
+        """Two renewals fail, the work outlasts the timeout, and nothing is lost or built twice."""
+        settings = rig.settings()
+        ids = await rig.send([0, 1, 2])
+        failures = [_throttle(), ConnectionResetError("cut")]
+
+        def fail(name: str) -> None:
+            if name == "change_message_visibility_batch" and failures:
+                raise failures.pop(0)
+
+        aws = WatchedAws(settings)
+        aws.calls = Calls(fails=fail)
+        rig.stack.standin.running_limit = 0
+        async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
+            tasks.start_soon(consumer.run)
+            await anyio.sleep(_VISIBILITY * 1.5)  # longer than the timeout: that is the test
+            assert not failures
+            assert rig.built(ids) == []
+            rig.stack.standin.running_limit = None
+            await _wait_built(rig, ids)
+            consumer.stop()
+        assert rig.built(ids) == ids
+        assert await rig.stack.count_waiting() == 0
+        assert "start_build" in aws.calls.names
+        assert aws.calls.names.count("receive_message") <= 20
+
+    async def test_renewals_that_hang_end_the_work_in_time(self, rig: Rig) -> None:
+        """No answer to any renewal: before the timeout is over the work is cancelled (I4)."""
+        settings = rig.settings()
+        ids = await rig.send([0])
+        aws = WatchedAws(settings)
+        counted = frozenset({"change_message_visibility_batch"})
+        aws.calls = Calls(hangs_at=0, counted=counted)
+
+        async def hang(name: str, call: Any) -> Any:  # noqa: ANN401 - any call
+            if name in counted:
+                await anyio.sleep_forever()
+            if name == "start_build":
+                starts.append(anyio.current_time())
+            return await call()
+
+        starts: list[float] = []
+        aws.calls.make = hang  # type: ignore[method-assign] # every renewal hangs
+        rig.stack.standin.running_limit = 0
+        async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
+            begun = anyio.current_time()
+            tasks.start_soon(consumer.run)
+            await anyio.sleep(_VISIBILITY + 0.5)
+            consumer.expire()
+        rig.stack.standin.running_limit = None
+        # The first delivery's tries end with its lease; those of a second may follow after it.
+        gap = [n for n in starts if begun + _VISIBILITY * 0.95 < n < begun + _VISIBILITY]
+        assert starts
+        assert gap == []
+        await rig.drain(settings)
+        assert rig.built(ids) == ids
+
+    async def test_a_lost_lease_commits_nothing(self, rig: Rig) -> None:
+        """Another consumer has the message: the first one starts nothing and deletes nothing."""
+        settings = rig.settings()
+        ids = await rig.send([0, 1])
+        aws = WatchedAws(settings)
+        aws.calls = Calls(hangs_at=0, counted=frozenset({"head_object"}))
+        async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
+            tasks.start_soon(consumer.run)
+            await aws.calls.hung.wait()
+            await _steal(rig, aws.calls)
+            with anyio.fail_after(_VISIBILITY * 2):
+                while consumer.statistics().lanes:  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.05)
+            assert rig.built(ids) == []
+            assert await rig.stack.count_waiting() == 2
+            consumer.stop()
+        await rig.drain(settings)
+        assert rig.built(ids) == ids
+
+
+class TestFairness:
+    """Consumers are shared out by repository."""
+
+    async def test_a_long_backlog_delays_nobody_by_more_than_the_work_in_hand(
+        self, rig: Rig
+    ) -> None:
+        """Five hundred pushes of one repository wait; another's single push goes between."""
+        settings = rig.settings(consumers=2, queue={"batch": 10, "polls": 2})
+        hot = [await rig.send([n % 12]) for n in range(60)]  # as many as the suite has time for
+        order = [id_ for ids in hot for id_ in ids]
+        async with (
+            open_consumer(settings, WatchedAws(settings)) as consumer,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(consumer.run)
+            while len(rig.built(order)) < 3:  # noqa: ASYNC110 - a journal tells nobody
+                await anyio.sleep(0.02)
+            before = len(rig.built(order))
+            (single,) = await rig.send([13])
+            await _wait_built(rig, [single], seconds=60)
+            between = len(rig.built(order)) - before
+            consumer.stop()
+        in_hand = settings.queue.batch * 2  # this delivery, and one more that may come first
+        assert between <= in_hand
+        await rig.stack.sqs.purge_queue(QueueUrl=settings.queue.url)
+
+    async def test_takes_one_message_where_the_redrive_policy_allows_no_more(
+        self, rig: Rig
+    ) -> None:
+        """With one clear warning."""
+        settings = rig.settings()
+        await _set_max_receive_count(rig, 3)
+        try:
+            ids = await rig.send([0, 1, 2])
+            aws = WatchedAws(settings)
+            aws.calls = Calls()
+            with structlog.testing.capture_logs() as lines:
+                async with open_consumer(settings, aws) as consumer:
+                    await consumer.run(drain=True)
+        finally:
+            await _set_max_receive_count(rig, 20)
+        assert {len(messages) for messages in aws.calls.received()} == {1}
+        assert rig.built(ids) == ids
+        (warning,) = [each for each in lines if each["event"] == "queue.one-message-per-receive"]
+        assert "maxReceiveCount" in warning["remedy"]
+
+
+def _throttle() -> Exception:
+    answer: Any = {"Error": {"Code": "RequestThrottled", "Message": "Rate exceeded"}}
+    return ClientError(answer, "ChangeMessageVisibilityBatch")
+
+
+async def _wait_built(rig: Rig, ids: Sequence[str], seconds: float = 30) -> None:
+    with anyio.fail_after(seconds):
+        while set(rig.built(ids)) != set(ids):  # noqa: ASYNC110 - a journal tells nobody
+            await anyio.sleep(0.02)
+
+
+async def _steal(rig: Rig, calls: Calls) -> None:
+    """Let what is in flight be delivered anew, as after a lapse: the old handles are stale then."""
+    url = rig.stack.settings.queue.url
+    (messages,) = calls.received()
+    for each in reversed(messages):
+        await rig.stack.sqs.change_message_visibility(
+            QueueUrl=url, ReceiptHandle=each["ReceiptHandle"], VisibilityTimeout=0
+        )
+    answer = await rig.stack.sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=_VISIBILITY * 2
+    )
+    assert len(answer["Messages"]) == len(messages)
+
+
+async def _set_max_receive_count(rig: Rig, count: int) -> None:
+    url = rig.stack.settings.queue.url
+    answer = await rig.stack.sqs.get_queue_attributes(
+        QueueUrl=url, AttributeNames=["RedrivePolicy"]
+    )
+    policy = {**orjson.loads(answer["Attributes"]["RedrivePolicy"]), "maxReceiveCount": count}
+    attributes: Any = {"RedrivePolicy": orjson.dumps(policy).decode()}
+    await rig.stack.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)

@@ -1,0 +1,83 @@
+"""Foreign clients that hang, fail or count: doubles around botocore's own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from asyncbuild.aws import Aws
+
+_PAGERS = frozenset({"exceptions", "meta"})
+
+
+@dataclass
+class Calls:
+    """Every call to AWS in the order made; `hangs_at` is the number of the one that hangs.
+
+    With `after`, it hangs once the server has acted: the answer is there and nobody gets it.
+    `names` are only those calls that count. `fails` may raise instead of a call.
+    """
+
+    hangs_at: int = -1
+    after: bool = False
+    counted: frozenset[str] | None = None
+    fails: Callable[[str], None] = lambda _: None
+    names: list[str] = field(default_factory=list)
+    answers: list[tuple[str, Any]] = field(default_factory=list)
+    hung: anyio.Event = field(default_factory=anyio.Event)
+
+    async def make(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - any answer
+        """Make a call, or hang in it."""
+        if self.counted is not None and name not in self.counted:
+            return await self._call(name, call)
+        self.names.append(name)
+        self.fails(name)
+        if len(self.names) - 1 != self.hangs_at:
+            return await self._call(name, call)
+        if self.after:
+            await call()
+        self.hung.set()
+        return await anyio.sleep_forever()
+
+    async def _call(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - any answer
+        answer = await call()
+        self.answers.append((name, answer))
+        return answer
+
+    def received(self) -> list[list[Any]]:
+        """The messages of every receive that brought some."""
+        found = [
+            answer.get("Messages") for name, answer in self.answers if name == "receive_message"
+        ]
+        return [messages for messages in found if messages]
+
+
+class Client:
+    """A client whose every operation goes through `Calls`."""
+
+    def __init__(self, client: Any, aws: "WatchedAws") -> None:  # noqa: ANN401 - any client
+        self._client = client
+        self._aws = aws
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any operation
+        found = getattr(self._client, name)
+        if name in _PAGERS:
+            return found
+
+        async def operation(**parameters: Any) -> Any:  # noqa: ANN401 - botocore's own
+            return await self._aws.calls.make(name, lambda: found(**parameters))
+
+        return operation
+
+
+class WatchedAws(Aws):
+    """Opens clients whose calls go through `calls`."""
+
+    calls: Calls = Calls()
+
+    @asynccontextmanager
+    async def _open(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - as there
+        async with super()._open(*arguments, **more) as client:
+            yield Client(client, self)
