@@ -100,6 +100,7 @@ EVENTS: Final[Mapping[str, Event]] = {
     "status.unavailable": Event(
         "error", "The status page cannot be served; pushes are.", ("reason", "remedy")
     ),
+    "status.bug": Event("error", "A part of the status no longer works; pushes do."),
     "consumer.stopped-receiving": Event("info", "The last poll ended.", ("lanes",)),
     "queue.polled": Event("debug", "A receive was answered.", ("messages", "groups")),
     "queue.receive-failed": Event(

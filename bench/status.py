@@ -83,7 +83,7 @@ async def play(stack: Stack, work: Sequence[Pushed], *, watched: bool) -> Round:
 @asynccontextmanager
 async def watching(service: Service, watched: bool) -> AsyncIterator[list[int]]:  # noqa: FBT001 - as the round has it
     """A reader of the page's events, and a scraper, until the service ends."""
-    read: list[int] = []
+    read = [0]
     async with anyio.create_task_group() as tasks:
         if watched:
             tasks.start_soon(_watch, service, read)
@@ -106,7 +106,7 @@ async def _watch(service: Service, read: list[int]) -> None:
         with suppress(aiohttp.ClientError):
             async with session.get(f"{address}events") as answer:
                 async for line in answer.content:
-                    read.append(len(line))
+                    read[0] += len(line)
         tasks.cancel_scope.cancel()
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 import anyio
@@ -71,9 +72,10 @@ async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[Non
             queue_name = settings.queue.url.rpartition("/")[2]
             embedded = EmbeddedMetrics(queue_name, sources.state)
             stack.enter_context(logs.listening(embedded.hear))
-            tasks.start_soon(keep_writing, embedded)
+            tasks.start_soon(_contain, partial(keep_writing, embedded))
         if settings.status.traces:
-            stack.enter_context(logs.listening(stack.enter_context(open_traces())))
+            hear = await stack.enter_async_context(open_traces())
+            stack.enter_context(logs.listening(hear))
         if settings.status.listen != "off":
             await stack.enter_async_context(_open_page(settings, sources))
         yield
@@ -88,7 +90,7 @@ async def _open_page(settings: Settings, sources: Sources) -> AsyncIterator[None
         stack.enter_context(logs.listening(chronicle.hear, metrics.hear))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(_keep_sampling, settings, sources, sampled)
+        tasks.start_soon(_contain, partial(_keep_sampling, settings, sources, sampled))
         await stack.enter_async_context(_open_site(settings, _app(survey, metrics)))
         yield
 
@@ -167,6 +169,14 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+async def _contain(call: Callable[[], Awaitable[None]]) -> None:
+    """Whatever goes wrong with the watching, the pushes go on."""
+    try:
+        await call()
+    except Exception:  # noqa: BLE001 - a bug of ours: told, and left at that
+        logs.logger().exception("status.bug")
 
 
 async def _keep_sampling(settings: Settings, sources: Sources, sampled: Sampled) -> None:

@@ -6,9 +6,12 @@ whatever process, share the trace that follows from its event id (`Push.trace_id
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from anyio import to_thread
 
 from asyncbuild import __version__
 from asyncbuild.errors import ConfigError
@@ -23,12 +26,13 @@ if TYPE_CHECKING:
 
 _ENDS: Final = frozenset({"finished", "failed", "cancelled"})
 _OUTCOMES: Final = frozenset({"push.built", "push.uploaded", "push.ignored", "push.stale"})
+_LAST_SECONDS: Final = 5.0
 _OPEN_MOST: Final = 10_000
 _NANOSECONDS: Final = 1_000_000_000
 
 
-@contextmanager
-def open_traces(exporter: "SpanExporter | None" = None) -> Iterator[Listener]:
+@asynccontextmanager
+async def open_traces(exporter: "SpanExporter | None" = None) -> AsyncIterator[Listener]:
     """A listener that makes spans; what was made is sent at the end.
 
     Args:
@@ -53,7 +57,9 @@ def open_traces(exporter: "SpanExporter | None" = None) -> Iterator[Listener]:
     try:
         yield Traces(provider.get_tracer("asyncbuild", __version__), ids.use).hear
     finally:
-        provider.shutdown()
+        # Sends what is left, from a thread: whoever collects spans may be slow or gone.
+        with anyio.move_on_after(_LAST_SECONDS, shield=True):
+            await to_thread.run_sync(provider.shutdown, abandon_on_cancel=True)
 
 
 class Traces:

@@ -370,10 +370,10 @@ def test_times_are_utc() -> None:
     assert (wording.clock(moment), wording.iso(moment)) == ("04:49:05", "2026-11-23T04:49:05Z")
 
 
-def test_a_push_is_one_trace() -> None:
+async def test_a_push_is_one_trace() -> None:
     """Stages are spans inside one another, below the span of the push; a failure is an error."""
     exporter = InMemorySpanExporter()
-    with open_traces(exporter) as hear:
+    async with open_traces(exporter) as hear:
         hear(line("push.prepare.started", "debug"))
         hear(line("push.fetch.started", "debug"))
         failed = {"duration_seconds": 1, "kind": "retry", "reason": "cut"}

@@ -1,0 +1,148 @@
+"""The port by itself: answers, headers, limits, and what goes wrong behind it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import pytest
+from support.status import state
+
+from asyncbuild import logs
+from asyncbuild.config import GitSettings, Settings, StatusSettings
+from asyncbuild.errors import NoPermission, Reject, Retry
+from asyncbuild.status import top
+from asyncbuild.status.server import Sources, open_status
+
+
+async def _depth() -> tuple[int, int, int]:
+    return 1, 2, 3
+
+
+async def _credentials() -> object:
+    return "found"
+
+
+@asynccontextmanager
+async def _serving(
+    directory: Path,
+    *,
+    credentials: Callable[[], Awaitable[object]] = _credentials,
+    listen: str = "127.0.0.1:0",
+) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """Address, and the lines that are logged."""
+    lines: list[dict[str, Any]] = []
+    settings = Settings(
+        git=GitSettings(cache_directory=directory), status=StatusSettings(listen=listen)
+    )
+    logs.mute()
+    sources = Sources(state, _depth, credentials)
+    with logs.listening(lambda line: lines.append({**line})):
+        async with open_status(settings, sources):
+            address = next((str(each["address"]) for each in lines if "address" in each), "")
+            yield address, lines
+
+
+async def _get(address: str, **headers: str) -> tuple[int, str, Any]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(address, headers=headers) as answer,
+    ):
+        return answer.status, await answer.text(), answer.headers
+
+
+async def test_nothing_is_allowed_but_reading(tmp_path: Path) -> None:
+    """Strict headers on every answer; other methods and other host names are refused."""
+    async with _serving(tmp_path) as (address, _):
+        for path in ("", "page.css", "page.js", "favicon.svg", "status.json", "healthz", "none"):
+            status, _, headers = await _get(address + path)
+            assert status == (404 if path == "none" else 200)
+            policy = headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
+            assert "unsafe" not in policy
+            assert headers["X-Content-Type-Options"] == "nosniff"
+        async with aiohttp.ClientSession() as session, session.post(address) as answer:
+            assert answer.status == 405
+        assert (await _get(address, Host="rebound.example"))[0] == 403
+        assert (await _get(address, Host="localhost:1234"))[0] == 200
+
+
+async def test_not_ready_says_why(tmp_path: Path) -> None:
+    """503 while the queue has not answered or credentials are refused, but alive all the same."""
+
+    async def refused() -> object:
+        raise NoPermission("no credentials", remedy="give the task a role")
+
+    async with _serving(tmp_path, credentials=refused) as (address, _):
+        with anyio.fail_after(5):
+            while "no credentials" not in (said := await _get(address + "readyz"))[1]:  # noqa: ASYNC110 - seen from outside
+                await anyio.sleep(0.02)
+        assert said[0] == 503
+        assert "FAIL queue: the queue has not answered yet" in said[1]
+        assert "ok   disk:" in said[1]
+        assert (await _get(address + "healthz"))[0] == 200
+
+
+async def test_a_bug_in_the_watching_stops_nothing(tmp_path: Path) -> None:
+    """It is told once, as an error; the port still answers."""
+
+    async def broken() -> object:
+        raise ZeroDivisionError
+
+    async with _serving(tmp_path, credentials=broken) as (address, lines):
+        with anyio.fail_after(5):
+            while not any(line["event"] == "status.bug" for line in lines):  # noqa: ASYNC110 - a log tells nobody
+                await anyio.sleep(0.02)
+        assert (await _get(address + "healthz"))[0] == 200
+
+
+async def test_a_listener_that_fails_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others hear the line, and whoever logged it goes on."""
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with _serving(tmp_path) as (_, lines):
+        with logs.listening(broken):
+            logs.logger().info("consumer.stopped-receiving", lanes=0)
+    assert any(line["event"] == "consumer.stopped-receiving" for line in lines)
+    assert "a listener failed at consumer.stopped-receiving" in caplog.text
+
+
+async def test_readers_are_limited(tmp_path: Path) -> None:
+    """Thirty-two may stay; the next is told to come again."""
+    async with (
+        _serving(tmp_path) as (address, _),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        answers = [await session.get(address + "events") for _ in range(33)]
+        assert [answer.status for answer in answers] == [200] * 32 + [503]
+        assert answers[-1].headers["Retry-After"] == "30"
+        for answer in answers:
+            answer.close()
+
+
+async def test_top_shows_what_the_port_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its address or by host and port; where nobody answers, that is said with a remedy."""
+    async with _serving(tmp_path) as (address, _):
+        for where in (address, address.removeprefix("http://").removesuffix("/")):
+            await top.run(where, every_seconds=1, once=True)
+            assert "nothing in hand" in capsys.readouterr().out
+        with pytest.raises(Reject, match="404"):
+            await top.run(f"{address}none", every_seconds=1, once=True)
+    with pytest.raises(Retry, match="nobody answers"):
+        await top.run(address, every_seconds=1, once=True)
+    with pytest.raises(Reject, match=r"status\.listen is off"):
+        await top.run("off", every_seconds=1, once=True)
+
+
+async def test_off_is_off(tmp_path: Path) -> None:
+    """No port, no line about one."""
+    async with _serving(tmp_path, listen="off") as (address, lines):
+        assert (address, lines) == ("", [])
