@@ -1,8 +1,9 @@
 """The way in: chunks of tar are read, paid for, cut into pieces, and handed to the threads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncGenerator, AsyncIterator, Container
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -128,7 +129,13 @@ class Intake:
     async def _read(
         self, tar: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
     ) -> None:
-        chunks = _join_and_cut(tar)
+        async with aclosing(_join_and_cut(tar)) as chunks:
+            await self._read_chunks(chunks, jobs)
+        self._reader.finish()
+
+    async def _read_chunks(
+        self, chunks: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
+    ) -> None:
         paid_bytes = 0  # taken from the account and not spent
         while True:
             missing_bytes = 2 * LONGEST_CHUNK_BYTES - paid_bytes
@@ -145,7 +152,6 @@ class Intake:
                 await jobs.send(job)
             padding_bytes = fed_bytes - self._reader.held_bytes
             paid_bytes -= 2 * (len(chunk) - padding_bytes)
-        self._reader.finish()
         self._charges.give_back(paid_bytes)
 
     def _submit(self, piece: Piece) -> Job:
@@ -161,7 +167,7 @@ class Intake:
         return RunJob(run, charged_bytes)
 
 
-async def _join_and_cut(tar: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _join_and_cut(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Chunks of `_WORTH_BYTES` at least, except the last, and of `LONGEST_CHUNK_BYTES` at most."""
     held: list[bytes] = []
     held_bytes = 0

@@ -6,9 +6,9 @@ queue of pieces in work, bounded by its length and by the account's bytes (I6).
 """
 
 import os
-from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
@@ -122,8 +122,10 @@ class Engine:
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(intake.run, tar, sender)
+                stream = ZipStream(intake, receiver, charges, directory, blob_ids, offset)
                 try:
-                    yield ZipStream(intake, receiver, charges, directory, blob_ids, offset)
+                    async with aclosing(stream):
+                        yield stream
                 except Exception as error:  # noqa: BLE001 - a task group would wrap it
                     failure = error
                 tasks.cancel_scope.cancel()
@@ -172,6 +174,10 @@ class ZipStream:
     async def __anext__(self) -> bytes:
         return await anext(self._chunks)
 
+    async def aclose(self) -> None:
+        """End the iteration where it is."""
+        await self._chunks.aclose()
+
     def statistics(self) -> ZipStatistics:
         """What went in and came out so far."""
         return ZipStatistics(
@@ -199,7 +205,7 @@ class ZipStream:
             self._settle(len(packed), len(packed))
             yield packed
 
-    async def _write(self) -> AsyncIterator[bytes]:
+    async def _write(self) -> AsyncGenerator[bytes, None]:
         async for data in self.iter_members():
             yield data
         begin = self._zip_bytes
