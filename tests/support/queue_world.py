@@ -395,11 +395,7 @@ class Process:
     def die(self, *, because_of: str | None = None) -> None:
         """The whole process is killed: what is under way acts or not, nothing is cleaned up."""
         self.dead = True
-        inside = [(lane, n) for lane in self.lanes for n in lane.ops if self.has_inside(lane, n)]
-        for lane, n in inside:
-            id_ = lane.messages[n].id
-            self.world.deaths[id_] += 1
-            self.world.lonely_deaths[id_] += len(inside) == 1
+        inside = self.note_deaths()
         if because_of is not None:
             self.world.deaths[because_of] += 1
             self.world.lonely_deaths[because_of] += not inside
@@ -408,6 +404,15 @@ class Process:
                 self.world.cut(op)
                 op.steps.close()
         self.world.processes[self.world.processes.index(self)] = Process(self.world, self.policy)
+
+    def note_deaths(self) -> list[tuple[LaneSim, int]]:
+        """Count for what is in preparation here that a process died, or seems to have."""
+        inside = [(lane, n) for lane in self.lanes for n in lane.ops if self.has_inside(lane, n)]
+        for lane, n in inside:
+            id_ = lane.messages[n].id
+            self.world.deaths[id_] += 1
+            self.world.lonely_deaths[id_] += len(inside) == 1
+        return inside
 
     # --- the room of builds/tries.py --------------------------------------------------------------
 
@@ -551,8 +556,12 @@ class World:
             op.call.cut = True
 
     def freeze(self, process: Process) -> None:
-        """A process stops for a while: what it sent arrives now or never."""
+        """A process stops for a while: what it sent arrives now or never.
+
+        If that outlasts the leases, it looks dead to the others, with its marks in the ledger.
+        """
         process.frozen = True
+        process.note_deaths()
         for lane in process.lanes:
             for op in lane.ops.values():
                 self.cut(op)
