@@ -1,0 +1,118 @@
+"""The consumers on asyncio-pool: failures surface, and nothing is left of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asyncbuild.queue.consumers import Consumers, Job, open_consumers
+from asyncbuild.queue.fair import Turns
+
+
+async def _sleep_long() -> None:
+    await anyio.sleep_forever()
+
+
+def _job(run: Callable[[], Awaitable[None]] = _sleep_long, lane: object = "a") -> Job:
+    return Job(lane, run)
+
+
+async def _wait_busy(consumers: Consumers, free: int) -> None:
+    with anyio.fail_after(5):
+        while consumers.statistics().free != free:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_jobs_run_side_by_side_and_no_more_than_there_are_consumers() -> None:
+    """Three consumers, five jobs: two wait."""
+    async with open_consumers(3) as consumers:
+        jobs = [_job() for _ in range(5)]
+        for job in jobs:
+            consumers.submit(job)
+        await _wait_busy(consumers, 0)
+        assert consumers.statistics().waiting == 2
+        for job in jobs:
+            consumers.cancel(job)
+        for job in jobs:
+            await job.ended.wait()
+
+
+async def test_a_failure_ends_the_owner() -> None:
+    """What a job lets through is a bug, and is raised by the block, not parked in a future."""
+
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(ExceptionGroup) as caught, anyio.fail_after(5):  # noqa: PT012 - one block
+        async with open_consumers(2) as consumers:
+            consumers.submit(_job())
+            consumers.submit(_job(fail))
+            await anyio.sleep_forever()
+    assert caught.group_contains(ValueError, match="a bug")
+    assert asyncio.all_tasks() <= before
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_cancellation_leaves_nothing(steps: int) -> None:
+    """Whenever it comes, also before a worker took its first step."""
+    before = asyncio.all_tasks()
+    ended = False
+
+    async def run() -> None:
+        nonlocal ended
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended = True
+
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        async with open_consumers(3) as consumers:
+            consumers.submit(_job(run))
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert asyncio.all_tasks() <= before
+    assert ended or steps < 2
+
+
+async def test_a_body_that_raises_at_once_leaves_nothing() -> None:
+    """asyncio-pool never returns the slot of a job that was cancelled before its first step."""
+    before = asyncio.all_tasks()
+    with pytest.raises(ExceptionGroup), anyio.fail_after(5):
+        async with open_consumers(3):
+            raise ValueError("at once")
+    assert asyncio.all_tasks() <= before
+
+
+async def test_a_cancelled_job_frees_its_consumer() -> None:
+    """The next one gets it."""
+    async with open_consumers(1) as consumers:
+        first, second = _job(), _job()
+        consumers.submit(first)
+        consumers.submit(second)
+        await _wait_busy(consumers, 0)
+        assert not consumers.cancel(first)
+        with anyio.fail_after(5):
+            await first.ended.wait()
+        assert consumers.cancel(second) or not second.ended.is_set()
+        consumers.cancel(second)
+
+
+def test_turns_go_to_the_lane_with_the_least_in_hand() -> None:
+    """A lane with a hundred jobs gets one turn among the others."""
+    turns: Turns[str] = Turns()
+    for n in range(100):
+        turns.add("hot", f"hot-{n}")
+    taken = [turns.take() for _ in range(3)]
+    turns.add("cold", "cold-0")
+    taken.append(turns.take())
+    assert [job for found in taken if found for job in [found[1]]] == [
+        "hot-0", "hot-1", "hot-2", "cold-0",
+    ]  # fmt: skip
+    assert len(turns) == 97
+    assert turns.remove("hot", "hot-50")
+    assert not turns.remove("hot", "hot-50")
