@@ -35,6 +35,7 @@ class Limits:
     least_part_bytes: int = 5 * _MIB
     most_part_bytes: int = 5 * 1024 * _MIB
     most_copies: int = 5_000
+    near_bytes: int = 512 * 1024  # reading so many for nothing costs less than another request
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,16 @@ class Plan:
     def resent_ranges(self) -> list[Range]:
         """The resends."""
         return [self._range(each) for each in self.resends]
+
+    def resent_spans(self) -> list[list[Range]]:
+        """The resends, those together that one request had best read."""
+        spans: list[list[Range]] = []
+        for each in self.resent_ranges():
+            if spans and 0 <= each.begin - spans[-1][-1].end <= self.limits.near_bytes:
+                spans[-1].append(each)
+            else:
+                spans.append([each])
+        return spans
 
     def prefix_range(self) -> Range | None:
         """The copied beginning of the directory, in the old archive."""
@@ -261,9 +272,11 @@ def decide(plan: Plan, rates: Rates | None = None) -> Decision:
     table = plan.table
     full = plan.kept_bytes * (rates.make_byte + rates.send_byte)
     full += plan.entries * rates.make_entry + len(table.directory) * rates.send_byte
-    requests = len(plan.copies) + len(plan.resends) + (plan.prefix_bytes > 0)
+    spans = plan.resent_spans()
+    fetched_bytes = sum(span[-1].end - span[0].begin for span in spans)
+    requests = len(plan.copies) + len(spans) + (plan.prefix_bytes > 0)
     delta = rates.begin + requests * rates.request + len(table) * rates.index_entry
-    delta += plan.resent_bytes * (rates.fetch_byte + rates.send_byte)
+    delta += fetched_bytes * rates.fetch_byte + plan.resent_bytes * rates.send_byte
     delta += (plan.kept_directory_bytes - plan.prefix_bytes) * rates.send_byte
     pays = bool(plan.copies) and delta < full
     return Decision(Kind.DELTA if pays else Kind.FULL, full, delta)

@@ -90,7 +90,7 @@ class DeltaWay:
             source = Source(base.key, base.etag)
             tail = CopyRange(base.directory_offset, base.size_bytes)
             read: list[bytes] = []
-            async for chunk in self._store.iter_ranges(source, [tail], account=account):
+            async for chunk in self._store.iter_ranges(source, [[tail]], account=account):
                 read.append(chunk)
                 account.give_back(len(chunk))  # paid for as a whole by the caller
             content = b"".join(read)
@@ -162,7 +162,8 @@ class DeltaWay:
     async def _send(self, job: "_Job", stream: ZipStream) -> Made:
         plan, base = job.plan, job.base
         source = Source(base.key, base.etag)
-        resent = self._store.iter_ranges(source, _ranges(plan.resent_ranges()), account=job.account)
+        spans = map(_ranges, plan.resent_spans())
+        resent = self._store.iter_ranges(source, spans, account=job.account)
         prefix = plan.prefix_range()
         with job.tables.open_writer() as writer:
             if prefix:

@@ -41,7 +41,7 @@ async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str)
     source = Source(key, found.etag)
     async with MemoryBudget(2 * 1024 * 1024).open_account(1024 * 1024) as account:
         end = parse_end(
-            b"".join([each async for each in store.iter_ranges(source, [tail], account=account)])
+            b"".join([each async for each in store.iter_ranges(source, [[tail]], account=account)])
         )
     files = {
         entry.path: (entry.mode, entry.object_id)

@@ -5,7 +5,7 @@ UploadPartCopy). Every copy names the ETag of its source, so that a source which
 overwritten meanwhile ends the upload and never gets into an archive.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -24,7 +24,6 @@ from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, pa
 _GONE: Final = frozenset(
     {"PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"}
 )
-_NEAR_BYTES: Final = 64 * 1024  # reading so many for nothing costs less than another request
 _READ_BYTES: Final = 1024 * 1024
 
 
@@ -135,20 +134,8 @@ def cut_whole(size_bytes: int) -> Iterator[CopyRange]:
         yield CopyRange(size_bytes * number // pieces, size_bytes * (number + 1) // pieces)
 
 
-def join_ranges(ranges: Iterable[CopyRange]) -> Iterator[list[CopyRange]]:
-    """Ranges, in order, that one request had best read together."""
-    span: list[CopyRange] = []
-    for each in ranges:
-        if span and not 0 <= each.begin - span[-1].end <= _NEAR_BYTES:
-            yield span
-            span = []
-        span.append(each)
-    if span:
-        yield span
-
-
 async def cut_out(
-    stream: _Stream, span: Iterable[CopyRange], account: Account
+    stream: _Stream, span: Sequence[CopyRange], account: Account
 ) -> AsyncIterator[bytes]:
     """The ranges of a span, out of a stream that begins with the first of them."""
     position: int | None = None

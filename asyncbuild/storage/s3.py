@@ -1,7 +1,7 @@
 """Archives and ledger records in one bucket."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +22,6 @@ from asyncbuild.storage.compose import (
     copy_parameters,
     cut_out,
     cut_whole,
-    join_ranges,
     source_errors,
 )
 from asyncbuild.storage.multipart import Upload, encryption
@@ -210,15 +209,18 @@ class Store:
         )
 
     async def iter_ranges(
-        self, source: Source, ranges: Iterable[CopyRange], *, account: Account
+        self, source: Source, spans: Iterable[Sequence[CopyRange]], *, account: Account
     ) -> AsyncIterator[bytes]:
         """Read ranges of an archive, in order, one after the other; taken from `account`.
+
+        Each of `spans` is one request; its ranges are in order, and what is between them is
+        dropped.
 
         Raises:
             SourceChanged: It is not what it was.
             StageError: S3 refused.
         """
-        for span in join_ranges(ranges):
+        for span in spans:
             begin, end = span[0].begin, span[-1].end
             doing = f"read {self._name(source.key)}"
             try:

@@ -153,6 +153,16 @@ def test_scattered_changes_are_made_in_full() -> None:
     assert decide(plan).kind is Kind.FULL
 
 
+def test_near_resends_are_read_together() -> None:
+    """One request for neighbours with little between them; the model counts requests."""
+    table = _large(100_000, 2_000)
+    near = plan_delta(table, [50_000, 50_010, 50_020, 50_030], worth_bytes=2**30)
+    far = plan_delta(table, [50_000, 51_000, 52_000, 53_000], worth_bytes=2**30)
+    assert (len(near.resends), len(far.resends)) == (3, 3)
+    assert (len(near.resent_spans()), len(far.resent_spans())) == (1, 3)
+    assert decide(near).delta_seconds < decide(far).delta_seconds
+
+
 def test_a_small_archive_is_made_in_full() -> None:
     """Below 5 MiB nothing can be copied."""
     assert _kind(plan_delta(_large(1_000, 5_000), [3])) is Kind.FULL
