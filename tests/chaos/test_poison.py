@@ -1,0 +1,66 @@
+"""A push that kills its process each time it is prepared, among good neighbours."""
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+from support import chaos
+from support.service import environment, open_service, read_dead_letters
+
+from asyncbuild.local import journal
+from asyncbuild.local.stack import BUCKET, Stack, open_stack
+from asyncbuild.local.verify import verify
+
+pytestmark = [pytest.mark.timeout(150), pytest.mark.slow]
+
+
+def _deadly_git(directory: Path, commit: str) -> Path:
+    """A directory with a git that kills whoever lets it archive `commit`."""
+    wrapper = directory / "git"
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *archive*{commit}*) kill -KILL $PPID; exit 1;; esac\n'
+        'PATH="${PATH#*:}" exec git "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    return directory
+
+
+async def test_nine_are_built_and_the_poison_alone_is_dead_lettered(tmp_path: Path) -> None:
+    """Two repositories of ten; the fourth push of the first is deadly (I5)."""
+    plan = chaos.Plan(repositories=2, pushes=20, big_pushes=0)
+    async with open_stack(["repository-000", "repository-001"]) as stack:
+        lanes = await chaos.make_pushes(stack.directory, plan)
+        poison = lanes[0][3]
+        for push in (push for row in zip(*lanes, strict=True) for push in row):
+            await stack.send(push)
+        path = f"{_deadly_git(tmp_path, str(poison.commit))}:{os.environ['PATH']}"
+        deaths = await _serve_until_settled(stack, path)
+        (dead,) = await read_dead_letters(stack)
+        good = [push for lane in lanes for push in lane if push is not poison]
+        found = await verify(good, journal.read(stack.journal), s3=stack.s3, bucket=BUCKET)
+    assert poison.id in dead["Body"]
+    assert "2 processes died" in dead["MessageAttributes"]["Reason"]["StringValue"]
+    assert dead["Attributes"]["MessageGroupId"] == poison.group
+    assert found.faults == []
+    assert found.built == 19
+    assert deaths == 3  # once with its neighbours, and twice when it was suspected
+
+
+async def _serve_until_settled(stack: Stack, path: str) -> int:
+    """Start the service again as often as it dies; how often that was."""
+    variables = environment(
+        stack,
+        queue={"visibility_timeout_seconds": 4, "wait_seconds": 1},
+        lanes={"max_attempts": 2},
+        status={"listen": "off"},
+        # A full `git archive` each time: a copy of an older archive would kill nobody.
+        archive={"delta": "off"},
+    )
+    deaths = 0
+    with anyio.fail_after(120):
+        while await stack.count_waiting():
+            async with open_service(variables | {"PATH": path}, "drain") as service:
+                deaths += await service.process.wait() < 0
+    return deaths
