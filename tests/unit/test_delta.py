@@ -156,8 +156,15 @@ def test_scattered_changes_are_made_in_full() -> None:
 def test_near_resends_are_read_together() -> None:
     """One request for neighbours with little between them; the model counts requests."""
     table = _large(100_000, 2_000)
-    near = plan_delta(table, [50_000, 50_010, 50_020, 50_030], worth_bytes=2**30)
-    far = plan_delta(table, [50_000, 51_000, 52_000, 53_000], worth_bytes=2**30)
+    gaps = {"near": 1, "far": 1_000}  # entries that are gone before each ten that stay
+    near, far = (
+        plan_delta(
+            table,
+            [50_000 + number * (gap + 10) + gone for number in range(4) for gone in range(gap)],
+            worth_bytes=2**30,
+        )
+        for gap in gaps.values()
+    )
     assert (len(near.resends), len(far.resends)) == (3, 3)
     assert (len(near.resent_spans()), len(far.resent_spans())) == (1, 3)
     assert decide(near).delta_seconds < decide(far).delta_seconds
