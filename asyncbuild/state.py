@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from asyncbuild.pipeline import PipelineStatistics, Work
+from asyncbuild.pipeline import PipelineStatistics
+from asyncbuild.work import Work
 
 
 @dataclass(frozen=True, slots=True)

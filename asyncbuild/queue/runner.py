@@ -16,13 +16,14 @@ from anyio.abc import TaskGroup
 from asyncbuild.errors import Fatal, LeaseLost, StageError
 from asyncbuild.logs import logger
 from asyncbuild.model import Message
-from asyncbuild.pipeline import Pipeline, Ready, Work
+from asyncbuild.pipeline import Pipeline
 from asyncbuild.queue import protocol as p
 from asyncbuild.queue.consumers import Consumers, Job
 from asyncbuild.queue.lane import Lane
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.state import Held
+from asyncbuild.work import Ready, Work
 
 _RELEASE_SECONDS = 10
 _WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})

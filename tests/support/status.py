@@ -8,11 +8,12 @@ from asyncbuild.config import Settings
 from asyncbuild.errors import Reject
 from asyncbuild.git.mirror import Statistics
 from asyncbuild.model import Message
-from asyncbuild.pipeline import PipelineStatistics, Work
+from asyncbuild.pipeline import PipelineStatistics
 from asyncbuild.state import ConsumerState, Held
 from asyncbuild.status.chronicle import Chronicle
 from asyncbuild.status.document import Disk
 from asyncbuild.status.survey import Sampled, Survey
+from asyncbuild.work import Work
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -1,0 +1,200 @@
+"""What must happen in the order of the queue: staleness, builds, the ledger (I2, I12)."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS, CodeBuild
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.request import token_of, variables_of
+from asyncbuild.errors import NoPermission, Reject, Unreachable
+from asyncbuild.logs import about, logger, stage
+from asyncbuild.model import (
+    Action,
+    Build,
+    BuildRequest,
+    Guard,
+    Nothing,
+    Outcome,
+    Push,
+    StoredArchive,
+    Target,
+    Verdict,
+    root_span_id,
+    trace_id,
+)
+from asyncbuild.work import Ready, Work
+
+_CLOCK_SKEW = timedelta(minutes=5)
+
+Upload = Callable[[Push, str, Guard], Awaitable[StoredArchive]]
+"""Makes the archive of a push at a key now, for keys that other pushes write, too."""
+
+IsContained = Callable[[Push, str], Awaitable[bool | None]]
+"""Whether a push's commit is contained in another; None where the history does not tell."""
+
+
+class Turn:
+    """Settles prepared pushes, one at a time for each repository: the lane sees to that."""
+
+    def __init__(
+        self,
+        *,
+        builder: CodeBuild,
+        ledger: Ledger,
+        upload: Upload,
+        is_contained: IsContained,
+        skip_stale: bool,
+        traced: bool,
+    ) -> None:
+        self._builder = builder
+        self._ledger = ledger
+        self._upload = upload
+        self._is_contained = is_contained
+        self._skip_stale = skip_stale
+        self._traced = traced
+
+    async def settle(
+        self,
+        ready: Ready,
+        *,
+        guard: Guard,
+        covers: Sequence[Work] = (),
+        waited_seconds: float = 0.0,
+    ) -> None:
+        """Start the builds of a prepared push, in its turn, and record what was done.
+
+        Args:
+            ready: What `prepare` gave.
+            guard: Asked before anything is committed (I4).
+            covers: Older pushes of the same ref for which this one stands.
+            waited_seconds: Since a start was tried first: the longer ago, the less a token helps.
+
+        Raises:
+            StageError: of the stage that failed. What was recorded before stays recorded.
+        """
+        event = ready.work.event
+        if isinstance(event, Nothing):
+            guard()
+            await self._ledger.record_nothing(ready.work.message, event)
+            logger().info("push.nothing-to-do", event_id=event.id, reason=event.reason)
+        if not isinstance(event, Push):
+            return
+        with about(event):
+            if waited_seconds > TOKEN_TRUSTED_SECONDS:
+                work = replace(ready.work, doubtful=True)
+                targets = await undone(self._ledger, event, ready.targets)
+                ready = replace(ready, work=work, targets=targets)
+            stale = ready.stale or (await self._why_stale(event) if ready.targets else "")
+            for target in ready.targets:
+                await self._start_target(event, target, replace(ready, stale=stale), guard, covers)
+            if not stale and any(target.key for target in ready.targets):
+                await self._ledger.set_head(event)
+
+    async def _start_target(
+        self, push: Push, target: Target, ready: Ready, guard: Guard, covers: Sequence[Work]
+    ) -> None:
+        begun = time.monotonic()
+        with stage("push.start", rule=target.rule, project=target.project):
+            outcome = await self._settle(push, target, ready, guard, covers)
+        timings = {**ready.timings, "start": time.monotonic() - begun}
+        timings = {name: round(seconds, 4) for name, seconds in timings.items()}
+        guard()
+        await self._ledger.record(push, replace(outcome, timings=timings))
+        since = (datetime.now(UTC) - push.time).total_seconds()
+        archive, build = outcome.archive, outcome.build
+        logger().info(
+            f"push.{outcome.verdict}",
+            reason=outcome.reason,
+            rule=target.rule,
+            project=target.project,
+            build_id=build.id if build else None,
+            build_arn=build.arn if build else None,
+            bucket=archive.bucket if archive else None,
+            key=archive.key if archive else None,
+            bytes=archive.size_bytes if archive else None,
+            archive_kind=archive.kind if archive else None,
+            sent_bytes=archive.sent_bytes if archive else None,
+            since_push_seconds=round(max(0.0, since), 3),
+            **{f"{name}_seconds": seconds for name, seconds in timings.items()},
+        )
+
+    async def _settle(
+        self, push: Push, target: Target, ready: Ready, guard: Guard, covers: Sequence[Work]
+    ) -> Outcome:
+        if target.action is Action.IGNORE:
+            return Outcome(Verdict.IGNORED, f"rule: {target.rule}", target)
+        if ready.stale:
+            return Outcome(Verdict.STALE, ready.stale, target)
+        archive = ready.archives.get(target.key)
+        if archive is None:
+            try:
+                # An object that other pushes write too is written in order, hence only now (I2).
+                archive = await self._upload(push, target.key, guard)
+            except Unreachable as error:
+                return Outcome(Verdict.STALE, error.reason, target)
+        if target.action is Action.UPLOAD:
+            return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
+        build = await self._build(push, target, archive, ready.work, guard, covers)
+        return Outcome(Verdict.BUILT, f"rule: {target.rule}", target, archive, build)
+
+    async def _build(
+        self,
+        push: Push,
+        target: Target,
+        archive: StoredArchive,
+        work: Work,
+        guard: Guard,
+        covers: Sequence[Work],
+    ) -> Build:
+        project = target.project or ""
+        variables = variables_of(push, target)
+        if self._traced:
+            variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
+        oldest = covers[0].push if covers else None
+        if oldest is not None and oldest.old_commit:
+            variables["OLD_COMMIT_ID"] = oldest.old_commit
+        request = BuildRequest(
+            project=project,
+            bucket=archive.bucket,
+            key=archive.key,
+            token=token_of(push, project),
+            variables=variables,
+            version_id=archive.version_id,
+        )
+        try:
+            sent = work.message.sent
+            if sent and (work.doubtful or work.message.receive_count > 1):
+                since = sent - _CLOCK_SKEW
+                found = await self._builder.find_recent(project, push.id, since=since)
+                if found is not None:
+                    return found
+            return await self._builder.start(request, guard=guard)
+        except NoPermission as error:
+            # One project that this role may not build must not end the service for all others.
+            raise Reject(error.reason, remedy=error.remedy) from error
+
+    async def _why_stale(self, push: Push) -> str:
+        """Why the push is overtaken, or nothing: ancestry decides, not arrival.
+
+        Only a push that is older than the newest one built of its ref can be. A force push back, or
+        a branch made anew, is newer by its own time, or names the built commit as its old one.
+        """
+        head = await self._ledger.head(push) if self._skip_stale else None
+        if head is None or head.event_id == push.id:
+            return ""
+        if push.time >= head.time or push.old_commit == head.commit:
+            return ""
+        try:
+            older = await self._is_contained(push, head.commit)
+        except Unreachable as error:
+            return error.reason
+        if not older or await self._ledger.is_forced(push):
+            return ""
+        return f"commit {head.commit}, which contains it, was built before"
+
+
+async def undone(ledger: Ledger, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:
+    """The targets for which the ledger has no record yet (I12)."""
+    return tuple([target for target in targets if await ledger.find(push, target) is None])

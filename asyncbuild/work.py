@@ -1,0 +1,38 @@
+"""What the pipeline passes from `prepare` to `start`. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from asyncbuild.errors import Reject
+from asyncbuild.model import Message, Nothing, Push, StoredArchive, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A message and what it says; a `Reject` if it says nothing that can be understood."""
+
+    message: Message
+    event: Push | Nothing | Reject
+    doubtful: bool = False  # a build may have been started for it, longer ago than a token lives
+
+    @property
+    def push(self) -> Push | None:
+        """The push, if it is one."""
+        return self.event if isinstance(self.event, Push) else None
+
+    @property
+    def supersedable_ref(self) -> str | None:
+        """What a newer push of the same ref may stand in for."""
+        push = self.push
+        return f"{push.repository.path}:{push.ref}" if push else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A push that waits for its turn: targets still to be done, and their archives by key."""
+
+    work: Work
+    targets: tuple[Target, ...] = ()
+    archives: Mapping[str, StoredArchive] = field(default_factory=dict)
+    stale: str = ""  # why nothing is to be built, if so
+    timings: Mapping[str, float] = field(default_factory=dict)
