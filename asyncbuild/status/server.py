@@ -29,7 +29,7 @@ from asyncbuild.status.page import add_page
 from asyncbuild.status.survey import Sampled, Survey
 from asyncbuild.status.traces import open_traces
 
-_SAMPLE_SECONDS = 2.0  # while somebody watches
+_SAMPLE_SECONDS = 5.0  # while somebody watches
 _IDLE_SAMPLE_SECONDS = 60.0
 _WATCHED_SECONDS = 30.0  # since somebody asked
 _SHUTDOWN_SECONDS = 2.0
