@@ -94,7 +94,7 @@ class Consumer:
             Fatal: a stage cannot work at all; everything in hand was released before.
         """
         facts = await self._queue.facts()
-        self._batch = one_by_one(self._settings, self._lane_settings, facts)
+        self._batch = messages_per_receive(self._settings, self._lane_settings, facts)
         async with open_consumers(self._count) as consumers, anyio.create_task_group() as lanes:
             self._consumers = consumers
             async with anyio.create_task_group() as polls:
@@ -219,16 +219,19 @@ class Consumer:
             self.stop()
 
 
-def one_by_one(queue: QueueSettings, lanes: LaneSettings, facts: QueueFacts) -> int:
-    """How many messages to take in one receive.
+def messages_per_receive(queue: QueueSettings, lanes: LaneSettings, facts: QueueFacts) -> int:
+    """How many messages to take in one receive: whole rounds of the lookahead, or one.
 
-    Every message of a batch spends a receive, tried or not. Where the queue's own redrive policy
-    allows too few, one neighbour's failures would dead-letter pushes that nobody ever tried.
+    A group gives nothing more until all of a delivery is settled, so a last round that is not full
+    leaves consumers without work. And every message of a batch spends a receive, tried or not: where
+    the queue's redrive policy allows too few, one neighbour's failures would dead-letter pushes
+    that nobody ever tried.
     """
+    batch = lanes.lookahead * (queue.batch // lanes.lookahead) or queue.batch
     limit = facts.max_receive_count
-    enough = lanes.max_attempts + queue.batch
-    if limit is None or limit >= enough or queue.batch == 1:
-        return queue.batch
+    enough = lanes.max_attempts + batch
+    if limit is None or limit >= enough or batch == 1:
+        return batch
     logger().warning(
         "queue.one-message-per-receive",
         max_receive_count=limit,

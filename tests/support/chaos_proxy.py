@@ -74,7 +74,8 @@ class ChaosProxy:
     counts: Counter[tuple[str, Fault]] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
     calm: bool = False
-    slowness_seconds: float = 0.0
+    slow_keys: str = ".zip"
+    slowness_seconds: float = 0.0  # what the upload of an object whose key ends so takes longer
     uploads: dict[str, int] = field(default_factory=dict)  # upload id → port it was asked through
     unheard: set[str] = field(default_factory=set)  # uploads whose id nobody was told
 
@@ -105,7 +106,8 @@ class ChaosProxy:
                 return _cut(request)
             case _:
                 pass
-        if operation in {"PutObject", "UploadPart"} and self.slowness_seconds:
+        slow = operation in {"PutObject", "UploadPart"} and request.path.endswith(self.slow_keys)
+        if slow and self.slowness_seconds:
             await anyio.sleep(self.slowness_seconds)
         answer = await self._pass_on(client, request, body)
         if operation == "CreateMultipartUpload":

@@ -334,6 +334,7 @@ class LaneSim:
             self._renew()
         if self.term.is_over(now):
             self.lose()
+            self.finish()  # before the messages can be in other hands: the margin is for that
 
     def _renew(self) -> None:
         world = self.world
@@ -571,6 +572,9 @@ class World:
         end = self.now + seconds
         while True:
             lanes = [lane for each in self.processes if not each.frozen for lane in each.lanes]
+            for lane in lanes:
+                if lane.told_lost:
+                    lane.finish()
             due = min((lane.next_timer() for lane in lanes), default=math.inf)
             if due > end:
                 self.queue.now = end
