@@ -22,13 +22,16 @@ function marked(element) {
 
 /** Lanes come and go: what is below does not jump up at once, nor stand far away. */
 const heights = [];
+let settling = 0;
 function steady(element) {
+  clearTimeout(settling);
+  settling = setTimeout(() => steady(element), 9000);
   const now = Date.now();
   element.style.minHeight = "";
   heights.push([now, element.offsetHeight]);
   while (now - heights[0][0] > 8000) heights.shift();
   const most = Math.max(...heights.map((each) => each[1]));
-  element.style.minHeight = `${Math.min(most, element.offsetHeight + 120)}px`;
+  element.style.minHeight = `${Math.min(most, element.offsetHeight + 90)}px`;
 }
 
 /** Puts a section's new content in; focus stays where it was. */
