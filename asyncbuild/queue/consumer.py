@@ -223,7 +223,7 @@ def messages_per_receive(queue: QueueSettings, lanes: LaneSettings, facts: Queue
     """How many messages to take in one receive: whole rounds of the lookahead, or one.
 
     A group gives nothing more until all of a delivery is settled, so a last round that is not full
-    leaves consumers without work. And every message of a batch spends a receive, tried or not: where
+    leaves consumers without work. And every message spends a receive, tried or not: where
     the queue's redrive policy allows too few, one neighbour's failures would dead-letter pushes
     that nobody ever tried.
     """
