@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -69,13 +69,12 @@ async def run(
                 store=Store(client, storage),
                 settings=settings.model_copy(update={"storage": storage}),
             )
-            tasks = await enter(anyio.create_task_group())
+            tasks = await enter(_open_tasks())
             key = output.removeprefix(f"s3://{storage.bucket}/")
             watch = partial(_watching, show, tasks)
             result = await archiver.put(
                 Order(snapshot, key, lambda: None, base_key=base_key, watch=watch)
             )
-            tasks.cancel_scope.cancel()
             _say(result, base, quiet=not progress)
             return
         account = await enter(budget.open_account(WORKING_BYTES + storage.part_bytes))
@@ -119,6 +118,19 @@ def _storage(settings: Settings, output: str) -> StorageSettings:
     if named is None:
         raise Reject(f"{output} names no object", remedy="give s3://BUCKET/KEY")
     return settings.storage.model_copy(update={"bucket": named["bucket"]})
+
+
+@asynccontextmanager
+async def _open_tasks() -> AsyncIterator[TaskGroup]:
+    """Tasks that end with the body; its error travels as itself."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+        raise
 
 
 @contextmanager

@@ -1,34 +1,19 @@
 """Archives and ledger records in one bucket."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import aiohttp
 import anyio
-from botocore.exceptions import ClientError
 
-from asyncbuild.aws import error_code, errors_of
-from asyncbuild.config import StorageSettings
+from asyncbuild.aws import errors_of
 from asyncbuild.errors import NoPermission, Retry
 from asyncbuild.model import Account, Guard, StoredArchive
-from asyncbuild.storage.compose import (
-    Composition,
-    CopyRange,
-    Piece,
-    Source,
-    copy_parameters,
-    cut_out,
-    cut_whole,
-    source_errors,
-)
 from asyncbuild.storage.multipart import Upload, encryption
-from asyncbuild.storage.parts import MOST_PART_BYTES
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
+from asyncbuild.storage.ranges import Ranges, code_of
 
 FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
 WRITER_KEY: Final = "asyncbuild-writer"  # metadata: which call a record came from
@@ -45,21 +30,8 @@ class RecordKey:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What HeadObject says."""
-
-    size_bytes: int
-    etag: str
-    metadata: Mapping[str, str]
-
-
-class Store:
+class Store(Ranges):
     """Reads and writes objects of `storage.bucket`."""
-
-    def __init__(self, client: "S3Client", settings: StorageSettings) -> None:
-        self._client = client
-        self._settings = settings
 
     # --- archives ---------------------------------------------------------------------------------
 
@@ -80,7 +52,7 @@ class Store:
                 "latter S3 says 403 of whatever does not exist",
             ) from error.__cause__
         except Retry as error:
-            if _code_of(error) == "404":
+            if code_of(error) == "404":
                 return None
             raise
         if answer["Metadata"].get(FINGERPRINT_KEY) != fingerprint:
@@ -126,131 +98,6 @@ class Store:
                 error.add_note(str(fault))
             raise
 
-    async def compose(
-        self,
-        key: str,
-        pieces: Iterable[Piece],
-        *,
-        source: Source,
-        account: Account,
-        guard: Guard,
-        metadata: Mapping[str, str],
-    ) -> StoredArchive:
-        """Make an archive of ranges that S3 copies, and of bytes that are sent; see `compose.py`.
-
-        Args:
-            key: Where to; may be the source's own.
-            pieces: In order. Between two ranges there are bytes for at least one part of 5 MiB.
-            source: What is copied from; nothing is made if it is not what it was.
-            account: Good for two parts, beside what the producers hold.
-            guard: Asked right before the object is made to appear (I4).
-            metadata: ASCII; put beside the object.
-
-        Raises:
-            SourceChanged: The source was deleted or overwritten, or may not be read.
-            LeaseLost: by `guard`.
-            StageError: S3 refused, or whatever the pieces raised.
-        """
-        composition = Composition(
-            self._client, self._settings, key, account=account, metadata=metadata
-        )
-        try:
-            await composition.send(pieces, source)
-            return replace(await composition.commit(guard), kind="delta")
-        except BaseException as error:
-            if fault := await composition.abort():
-                error.add_note(str(fault))
-            raise
-
-    async def copy_archive(
-        self,
-        key: str,
-        *,
-        source: Source,
-        size_bytes: int,
-        account: Account,
-        guard: Guard,
-        metadata: Mapping[str, str],
-    ) -> StoredArchive:
-        """Copy an archive whole on S3's side; above 5 GiB in parts.
-
-        Raises:
-            SourceChanged, LeaseLost, StageError: as `compose`.
-        """
-        if size_bytes > MOST_PART_BYTES:
-            archive = await self.compose(
-                key,
-                cut_whole(size_bytes),
-                source=source,
-                account=account,
-                guard=guard,
-                metadata=metadata,
-            )
-            return replace(archive, kind="copy")
-        attributes: dict[str, Any] = {**encryption(self._settings)}
-        guard()
-        with source_errors(f"copy {source.key} to {self._name(key)}"):
-            answer = await self._client.copy_object(
-                **self._where(key),
-                **copy_parameters(self._settings, source),
-                **attributes,
-                Metadata=dict(metadata),
-                MetadataDirective="REPLACE",
-                ContentType="application/zip",
-            )
-        return StoredArchive(
-            bucket=self._settings.bucket,
-            key=key,
-            size_bytes=size_bytes,
-            etag=f'"{answer["CopyObjectResult"]["ETag"].strip(chr(34))}"',  # not all quote it here
-            version_id=answer.get("VersionId"),
-            kind="copy",
-            copied_bytes=size_bytes,
-        )
-
-    async def iter_ranges(
-        self, source: Source, spans: Iterable[Sequence[CopyRange]], *, account: Account
-    ) -> AsyncIterator[bytes]:
-        """Read ranges of an archive, in order, one after the other; taken from `account`.
-
-        Each of `spans` is one request; its ranges are in order, and what is between them is
-        dropped.
-
-        Raises:
-            SourceChanged: It is not what it was.
-            StageError: S3 refused.
-        """
-        for span in spans:
-            begin, end = span[0].begin, span[-1].end
-            doing = f"read {self._name(source.key)}"
-            try:
-                with source_errors(doing):
-                    answer = await self._client.get_object(
-                        **self._where(source.key),
-                        IfMatch=source.etag,
-                        Range=f"bytes={begin}-{end - 1}",
-                    )
-                async with answer["Body"]:
-                    async for chunk in cut_out(answer["Body"], span, account):
-                        yield chunk
-            except aiohttp.ClientError as error:
-                raise Retry(f"{doing}: {type(error).__name__}: {error}") from error
-
-    async def describe(self, key: str) -> Description | None:
-        """Size, ETag and metadata of the object at `key`, if there is one.
-
-        Raises:
-            StageError: S3 refused.
-        """
-        try:
-            with errors_of(f"look at {self._name(key)}"):
-                answer = await self._client.head_object(**self._where(key))
-        except Retry as error:
-            if _code_of(error) == "404":
-                return None
-            raise
-        return Description(answer["ContentLength"], answer["ETag"], answer["Metadata"])
-
     # --- records ----------------------------------------------------------------------------------
 
     async def put_record(self, key: str, body: bytes) -> bool:
@@ -271,7 +118,7 @@ class Store:
                 with errors_of(doing):
                     await self._put(key, body, IfNoneMatch="*", Metadata={WRITER_KEY: writer})
             except Retry as error:
-                code = _code_of(error)
+                code = code_of(error)
                 if code == "PreconditionFailed":
                     return await self._writer(key) == writer
                 if code != "ConditionalRequestConflict":
@@ -305,7 +152,7 @@ class Store:
         except aiohttp.ClientError as error:  # aiobotocore lets those of a body's end through
             raise Retry(f"{doing}: {type(error).__name__}: {error}") from error
         except Retry as error:
-            if _code_of(error) in {"NoSuchKey", "404"}:
+            if code_of(error) in {"NoSuchKey", "404"}:
                 return None
             raise
 
@@ -372,12 +219,6 @@ class Store:
             **self._where(key), **attributes, Body=body, ContentType="application/json"
         )
 
-    def _where(self, key: str) -> Any:  # noqa: ANN401 - parameters of any call
-        return {"Bucket": self._settings.bucket, "Key": key}
-
-    def _name(self, key: str) -> str:
-        return f"s3://{self._settings.bucket}/{key}"
-
 
 async def _send(upload: Upload, chunks: AsyncIterator[bytes]) -> None:
     """Make and send at the same time; the first thing that went wrong is the one that is raised."""
@@ -392,8 +233,3 @@ async def _send(upload: Upload, chunks: AsyncIterator[bytes]) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from error.__cause__
-
-
-def _code_of(error: Retry) -> str:
-    cause = error.__cause__
-    return error_code(cause) if isinstance(cause, ClientError) else ""

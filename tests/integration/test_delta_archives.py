@@ -1,7 +1,9 @@
 """Archives made of older ones hold exactly what `git archive` gives, or are made anew (I8, I9)."""
 
+import io
 import random
 import uuid
+import zipfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,12 +16,14 @@ from support.archives import live_bytes_of_zip, members_of_commit, members_of_zi
 from support.repositories import SourceRepository
 from support.servers import REGION
 
+from asyncbuild import export
 from asyncbuild.archive.base import Base, pack_base, parse_base
 from asyncbuild.archive.writer import open_engine
 from asyncbuild.archiving.archiver import Archiver, Order, Origin, Result
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
+from asyncbuild.errors import Reject
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
@@ -396,3 +400,30 @@ async def test_a_record_that_says_nothing_is_no_base(bench: Bench) -> None:
 
 def _fields(base: Base) -> dict[str, Any]:
     return {name: getattr(base, name) for name in Base.__dataclass_fields__}
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+async def test_the_command_makes_an_archive_of_a_named_one(
+    bench: Bench, ministack: "Server"
+) -> None:
+    """`asyncbuild archive --base`: a delta if it can be, and never of what is not there."""
+    settings = Settings(
+        aws=AwsSettings(region=REGION, endpoint_url=ministack.endpoint_url),
+        storage=StorageSettings(addressing_style="path"),
+    )
+    source = str(bench.source.path)
+    old, new = f"s3://{BUCKET}/{uuid.uuid4()}.zip", f"s3://{BUCKET}/{uuid.uuid4()}.zip"
+    first = bench.begin({".gitattributes": b"*.bat eol=crlf\n", "a.bat": b"1\n"})
+    second = bench.commit({"a.bat": b"2\n"})
+    await export.run(settings, source, first, old, "", False)  # noqa: FBT003 - as the command calls it
+    await export.run(settings, source, second, new, old, False)  # noqa: FBT003 - as above
+    body = await bench.body(new.removeprefix(f"s3://{BUCKET}/"))
+    assert members_of_commit(bench.source, second) == members_of_zip(body)
+    times = {each.date_time for each in zipfile.ZipFile(io.BytesIO(body)).infolist()}
+    assert len(times) == 2, "no entry was copied, or none was read"
+    for base in (f"{old}.missing", "s3://elsewhere/old.zip", "old.zip"):
+        with pytest.raises(Reject):
+            await export.run(settings, source, second, new, base, False)  # noqa: FBT003 - as above
+    assert not (bench.source.path / "archive-tables").exists()
