@@ -1,0 +1,134 @@
+"""Who dies with a push in hand, counted through the ledger."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.tries import Tries
+from asyncbuild.errors import Reject
+from asyncbuild.model import Message
+
+
+@dataclass(frozen=True)
+class _Key:
+    key: str
+
+
+@dataclass
+class _Records:
+    """Records in memory."""
+
+    kept: dict[str, bytes] = field(default_factory=dict)
+
+    async def put_record(self, key: str, body: bytes) -> bool:
+        """Write once."""
+        return self.kept.setdefault(key, body) is body
+
+    async def replace_record(self, key: str, body: bytes) -> None:
+        """Write."""
+        self.kept[key] = body
+
+    async def get_record(self, key: str) -> bytes | None:
+        """Read."""
+        return self.kept.get(key)
+
+    async def delete_record(self, key: str) -> None:
+        """Remove."""
+        self.kept.pop(key, None)
+
+    async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
+        """List."""
+        for key in sorted(self.kept):
+            if key.startswith(prefix) and key > after:
+                yield _Key(key)
+
+    async def list_folders(self, prefix: str) -> list[str]:
+        """Not asked for here."""
+        raise NotImplementedError(prefix)
+
+
+def _message(id_: str) -> Message:
+    return Message(id_, "", "handle", "group", 1, receive_count=2)
+
+
+def _tries(records: _Records) -> Tries:
+    """As a new process has them."""
+    return Tries(Ledger(records, prefix="l/"), max_attempts=2)
+
+
+async def _die(records: _Records, message: Message) -> None:
+    """A process that dies with it in preparation leaves its mark: nothing is cleaned up."""
+    ledger = Ledger(records, prefix="l/")
+    await ledger.mark_try(message, await ledger.count_tries(message))
+
+
+async def test_a_try_that_ends_leaves_no_mark() -> None:
+    """Well or not: the process lives."""
+    records = _Records()
+    async with _tries(records).open_try(_message("a"), suspect=True):
+        assert list(records.kept) == ["l/try/a/0"]
+    with pytest.raises(ValueError, match="failed"):
+        async with _tries(records).open_try(_message("a"), suspect=True):
+            raise ValueError("failed")
+    assert records.kept == {}
+
+
+async def test_two_deaths_are_enough() -> None:
+    """The third process refuses it, and says why."""
+    records = _Records()
+    for _ in range(2):
+        await _die(records, _message("a"))
+    with pytest.raises(Reject, match="2 processes died"):
+        async with _tries(records).open_try(_message("a"), suspect=True):
+            pytest.fail("was prepared a third time")
+
+
+async def test_the_last_try_is_made_alone() -> None:
+    """It waits until nothing else is prepared, and lets nothing else begin (I5)."""
+    records = _Records()
+    await _die(records, _message("a"))
+    tries = _tries(records)
+    order: list[str] = []
+    leave = anyio.Event()
+
+    async def other(name: str) -> None:
+        async with tries.open_try(_message(name), suspect=False):
+            order.append(f"{name} in")
+            await leave.wait()
+            order.append(f"{name} out")
+
+    async def suspect() -> None:
+        async with tries.open_try(_message("a"), suspect=True):
+            order.append("alone in")
+            await anyio.wait_all_tasks_blocked()
+            order.append("alone out")
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other, "b")
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(suspect)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(other, "c")
+            await anyio.wait_all_tasks_blocked()
+            assert order == ["b in"]
+            leave.set()
+    assert order == ["b in", "b out", "alone in", "alone out", "c in", "c out"]
+
+
+async def test_who_gives_up_waiting_to_be_alone_is_in_nobodys_way() -> None:
+    """A cancelled suspect opens the door again."""
+    records = _Records()
+    await _die(records, _message("a"))
+    tries = _tries(records)
+    with anyio.fail_after(5):
+        async with tries.open_try(_message("b"), suspect=False):
+            with anyio.move_on_after(0.01):
+                async with tries.open_try(_message("a"), suspect=True):
+                    pytest.fail("was not alone")
+            async with tries.open_try(_message("c"), suspect=False):
+                pass
