@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from io import BytesIO
 from random import Random
 from typing import Any, Final
 
@@ -119,7 +120,10 @@ class ChaosProxy:
     ) -> web.Response:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _SKIPPED}
         async with client.request(
-            request.method, self.server + request.raw_path, headers=headers, data=body or None
+            request.method,
+            self.server + request.raw_path,
+            headers=headers,
+            data=BytesIO(body) if body else None,
         ) as answer:
             content = await answer.read()
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _SKIPPED}
