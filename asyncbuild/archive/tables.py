@@ -20,6 +20,8 @@ from asyncbuild.archive.table import HEAD_BYTES, BrokenTable, Table, pack_head, 
 
 _MOST: Final = 4
 _SUFFIX: Final = ".table"
+_UNFINISHED: Final = ".part"
+_UNFINISHED_NS: Final = 24 * 3600 * 10**9  # no archive takes as long
 
 
 class Tables:
@@ -62,7 +64,7 @@ class TableWriter:
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
-        self._path = directory / f"{uuid.uuid4().hex}.part" if directory else None
+        self._path = directory / f"{uuid.uuid4().hex}{_UNFINISHED}" if directory else None
         self._crc = 0
         self._file: int | None = None
         self.nbytes = 0
@@ -118,9 +120,14 @@ class TableWriter:
 
 
 def _prune(directory: Path) -> None:
-    """Keep the newest few. Another task may do the same at this moment."""
+    """Keep the newest few, and of unfinished ones those that somebody may still be at.
+
+    Another task may do the same at this moment.
+    """
     with os.scandir(directory) as entries:
-        found = [entry for entry in entries if entry.name.endswith(_SUFFIX)]
-        ages = sorted((entry.stat().st_mtime_ns, entry.path) for entry in found)
-    for _, path in ages[:-_MOST]:
-        Path(path).unlink(missing_ok=True)
+        ages = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries)
+    whole = [name for _, name in ages if name.endswith(_SUFFIX)]
+    oldest_ns = ages[-1][0] - _UNFINISHED_NS
+    killed = [name for age, name in ages if name.endswith(_UNFINISHED) and age < oldest_ns]
+    for name in (*whole[:-_MOST], *killed):
+        (directory / name).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ _LOCAL: Final = Struct("<LHHHLLLLHH")
 # 4.3.12: signature and "made by"; from the version needed on it goes on as the local header does
 _CENTRAL_HEAD: Final = Struct("<LH")
 _SAME_BEGINS: Final = 4
+_SAME_ENDS: Final = 28  # where the length of extra begins
 # then length of comment, disk, internal and external attributes; the offset; name, extra, comment
 _ATTRIBUTES: Final = Struct("<HHHL")
 _OFFSET: Final = Struct("<L")
@@ -56,6 +57,12 @@ _LIMIT_32: Final = 0xFFFFFFFF
 _ZIP64_EXTRA: Final = 0x0001
 # Ours: the raw id of the git object that the entry was made of. In the directory alone.
 BLOB_ID_EXTRA: Final = int.from_bytes(b"GB", "little")  # none of the ids in section 4.5.2
+
+# Before an id of 20 bytes (SHA-1) or 32 (SHA-256): length of extra, then id and length of ours
+_ID_HEADS: Final = {
+    size: (Struct("<H").pack(_EXTRA.size + size), _EXTRA.pack(BLOB_ID_EXTRA, size))
+    for size in (20, 32)
+}
 
 _EARLIEST: Final = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
@@ -188,9 +195,14 @@ def pack_directory(
     for header, attributes, relative, sizes in entries:
         offset = base + relative
         name = header[_LOCAL.size :]
-        if sizes or ids or offset >= _LIMIT_32:
-            same, extra = _extend(header, sizes, offset, ids.get(name))
+        blob_id = ids.get(name)
+        if sizes or offset >= _LIMIT_32:
+            same, extra = _extend(header, sizes, offset, blob_id)
             packed += (head, same, attributes, pack_offset(min(offset, _LIMIT_32)), name, extra)
+        elif blob_id:
+            same = header[_SAME_BEGINS:_SAME_ENDS]
+            length, id_head = _ID_HEADS[len(blob_id)]
+            packed += (head, same, length, attributes, pack_offset(offset), name, id_head, blob_id)
         else:
             same = header[_SAME_BEGINS : _LOCAL.size]
             packed += (head, same, attributes, pack_offset(offset), name)

@@ -8,7 +8,7 @@ Whatever goes wrong with a cheap way, the archive is made anew, and the reason i
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,7 @@ from asyncbuild.storage.s3 import Store
 FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
 
 _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
-_TABLE_COPIES: Final = 2  # a directory as it was read, and as it is kept, with its index
+_TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
 _MOST_OF_BUDGET: Final = 3 / 4
 
 
@@ -206,19 +206,23 @@ class Archiver:
         return Made(archive, new, entries=0, files_read=0)
 
     async def _put_full(self, order: Order) -> Made:
+        async with aclosing(order.snapshot.iter_lines()) as tree:
+            return await self._put_all(order, TreeIds(tree) if self._enabled else None)
+
+    async def _put_all(self, order: Order, ids: TreeIds | None) -> Made:
         snapshot = order.snapshot
-        ids = TreeIds(snapshot.iter_tree()) if self._enabled else None
         reserved = WORKING_BYTES + self._part_bytes
         with self._tables(order).open_writer() as writer:
             async with (
                 self._budget.open_account(reserved) as account,
                 snapshot.open_archive() as tar,
                 self._engine.open_zip(tar, account=account, blob_ids=ids) as stream,
+                aclosing(iter_archive(stream, writer, account)) as chunks,
             ):
                 with order.watch(stream):
                     archive = await self._store.put_archive(
                         order.key,
-                        iter_archive(stream, writer, account),
+                        chunks,
                         account=account,
                         guard=order.guard,
                         metadata=self._metadata(order),

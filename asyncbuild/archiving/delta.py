@@ -1,7 +1,7 @@
 """An archive made of an older one: what changed is read, S3 copies the rest on its side."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from asyncbuild.archive.attributes import Effect
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.delta import Kind, Plan, decide, plan_delta
 from asyncbuild.archive.table import END_BYTES, Table, parse_directory, parse_end
-from asyncbuild.archive.tables import Tables, table_name
+from asyncbuild.archive.tables import Tables, TableWriter, table_name
 from asyncbuild.archive.writer import Engine, ZipStream
 from asyncbuild.archive.zip import pack_end
 from asyncbuild.archiving.difference import (
@@ -106,8 +106,9 @@ class DeltaWay:
     async def _difference(self, snapshot: Snapshot, base: Base, table: Table) -> Difference:
         if await snapshot.has_tree(base.tree):
             difference = Difference()
-            async for changes in snapshot.iter_changes(base.tree):
-                difference.add_changes(changes)
+            async with aclosing(snapshot.iter_changes(base.tree)) as batches:
+                async for changes in batches:
+                    difference.add_changes(changes)
         else:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():
@@ -160,26 +161,21 @@ class DeltaWay:
                 return await self._send(job, stream)
 
     async def _send(self, job: "_Job", stream: ZipStream) -> Made:
-        plan, base = job.plan, job.base
+        base, headers = job.base, _Headers(job.plan, stream, job.account)
+        spans = map(_ranges, job.plan.resent_spans())
         source = Source(base.key, base.etag)
-        spans = map(_ranges, plan.resent_spans())
-        resent = self._store.iter_ranges(source, spans, account=job.account)
-        prefix = plan.prefix_range()
         with job.tables.open_writer() as writer:
-            if prefix:
-                await writer.append(plan.table.directory[: plan.prefix_bytes])
-            pieces: list[Piece] = [*_ranges(plan.copied_ranges()), resent, stream.iter_members()]
-            pieces += _ranges([prefix]) if prefix else []
-            headers = _Headers(plan, stream, job.account)
-            pieces.append(headers.iter(writer.append))
-            archive = await self._store.compose(
-                job.key,
-                pieces,
-                source=source,
-                account=job.account,
-                guard=job.guard,
-                metadata=job.metadata,
-            )
+            async with aclosing(
+                self._store.iter_ranges(source, spans, account=job.account)
+            ) as resent:
+                archive = await self._store.compose(
+                    job.key,
+                    await _pieces(job.plan, resent, stream, headers, writer),
+                    source=source,
+                    account=job.account,
+                    guard=job.guard,
+                    metadata=job.metadata,
+                )
             await writer.finish(table_name(archive.key, archive.etag), offset=headers.offset)
             directory_bytes = writer.nbytes
         made = replace(
@@ -193,7 +189,7 @@ class DeltaWay:
             directory_bytes=directory_bytes,
         )
         read = stream.statistics().entries
-        return Made(archive, made, entries=plan.entries + read, files_read=read)
+        return Made(archive, made, entries=job.plan.entries + read, files_read=read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +252,21 @@ class _Headers:
         end = pack_end(entries=entries, offset=self.offset, nbytes=nbytes)
         await self._account.take(len(end))
         yield end
+
+
+async def _pieces(
+    plan: Plan,
+    resent: AsyncIterator[bytes],
+    stream: ZipStream,
+    headers: _Headers,
+    writer: TableWriter,
+) -> list[Piece]:
+    """The archive from its beginning to its end."""
+    pieces: list[Piece] = [*_ranges(plan.copied_ranges()), resent, stream.iter_members()]
+    if prefix := plan.prefix_range():
+        await writer.append(plan.table.directory[: plan.prefix_bytes])
+        pieces += _ranges([prefix])
+    return [*pieces, headers.iter(writer.append)]
 
 
 def _ranges(ranges: Iterable[Any]) -> list[CopyRange]:

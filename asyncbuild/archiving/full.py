@@ -1,28 +1,28 @@
 """An archive made anew, and what is kept of it for the next one to be made of it."""
 
-from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from binascii import unhexlify
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from asyncbuild.archive.attributes import Effect, digest_of, effect_of, is_attributes
+from asyncbuild.archive.attributes import FILE_NAME, Effect, digest_of, effect_of, is_attributes
 from asyncbuild.archive.tables import TableWriter
 from asyncbuild.archive.writer import ZipStream
 from asyncbuild.archive.zip import pack_end
 from asyncbuild.errors import Retry
-from asyncbuild.git.blobs import TreeEntry
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.model import Account
 
 _ATTRIBUTES_BYTES_MOST: Final = 1024 * 1024
 _ATTRIBUTES_MOST: Final = 2_000
+_ID_BEGINS: Final = len("100644 blob ")
 
 
 class TreeIds:
     """Blob ids of a tree for its archive, which names its members in the same order (`BlobIds`)."""
 
-    def __init__(self, batches: AsyncIterator[list[TreeEntry]]) -> None:
-        self._batches = batches
-        self._coming: deque[TreeEntry] = deque()
+    def __init__(self, batches: AsyncIterator[list[bytes]]) -> None:
+        self._batches = batches  # lines of git ls-tree
+        self._known: dict[bytes, bytes] = {}
         self.attributes: dict[bytes, tuple[int, str]] = {}
 
     async def find(self, paths: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -32,32 +32,35 @@ class TreeIds:
             Retry: The tree has no such entry, or not there.
         """
         found: dict[bytes, bytes] = {}
+        known = self._known
         for path in paths:
-            if not path.endswith(b"/"):
-                found[path] = bytes.fromhex((await self._pass_to(path)).object_id)
+            if path[-1:] == b"/":
+                continue
+            while path not in known:
+                if not await self._read():
+                    raise Retry(f"git archive names {path!r}, git ls-tree does not at this place")
+                known = self._known
+            found[path] = unhexlify(known[path])
         return found
 
     async def finish(self) -> None:
         """Look at what the archive left out: its attributes count all the same."""
-        while self._coming or await self._more():
-            self._note(self._coming.popleft())
+        while await self._read():
+            pass
 
-    async def _pass_to(self, path: bytes) -> TreeEntry:
-        while self._coming or await self._more():
-            entry = self._coming.popleft()
-            self._note(entry)
-            if entry.path == path:
-                return entry
-        raise Retry(f"git archive names {path!r}, git ls-tree does not at this place")
-
-    def _note(self, entry: TreeEntry) -> None:
-        if is_attributes(entry.path):
-            self.attributes[entry.path] = (entry.mode, entry.object_id)
-
-    async def _more(self) -> bool:
-        batch = await anext(self._batches, None)
-        self._coming.extend(batch or ())
-        return batch is not None
+    async def _read(self) -> bool:
+        """The next batch: what was before it is not asked for any more."""
+        lines = await anext(self._batches, None)
+        if lines is None:
+            return False
+        self._known = {}
+        for line in lines:
+            facts, _, path = line.partition(b"\t")
+            self._known[path] = facts[_ID_BEGINS:]
+            if FILE_NAME in path and is_attributes(path):
+                mode, _, name = facts.decode().split()
+                self.attributes[path] = (int(mode, 8), name)
+        return True
 
 
 async def read_effect(
@@ -79,7 +82,7 @@ async def read_effect(
 
 async def iter_archive(
     stream: ZipStream, writer: TableWriter, account: Account
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The whole zip; the directory is written into `writer` as it passes."""
     async for chunk in stream.iter_members():
         yield chunk

@@ -1,7 +1,7 @@
 """One commit, there to be read: its archive and its tree as streams."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IFDIR, S_IFMT
@@ -63,8 +63,8 @@ class Snapshot:
         doing = f"archive {self.name} {self.commit}"
         return self.reader.open_stream(self.path, arguments, commit=self.commit, doing=doing)
 
-    async def iter_tree(self) -> AsyncIterator[list[TreeEntry]]:
-        """`git ls-tree -r -t`: every entry in git's order, in batches as they come.
+    async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
+        """Lines of `git ls-tree -r -t`, in git's order, in batches as they come.
 
         Raises:
             GitFailed: git did not finish well; the batches so far are not the whole tree.
@@ -78,7 +78,13 @@ class Snapshot:
             async for chunk in stdout:
                 *lines, rest = (rest + chunk).split(b"\0")
                 if lines:
-                    yield [_parse_entry(line) for line in lines]
+                    yield lines
+
+    async def iter_tree(self) -> AsyncGenerator[list[TreeEntry], None]:
+        """Every entry of the tree, as `iter_lines`."""
+        async with aclosing(self.iter_lines()) as batches:
+            async for lines in batches:
+                yield [_parse_entry(line) for line in lines]
 
     async def has_tree(self, tree: str) -> bool:
         """Is this tree here? If so, all that is in it is.
@@ -101,7 +107,7 @@ class Snapshot:
         found = await self.reader.find(self.path, [commit], f"look into {self.name}")
         return found.get(commit)
 
-    async def iter_changes(self, tree: str) -> AsyncIterator[list[Change]]:
+    async def iter_changes(self, tree: str) -> AsyncGenerator[list[Change], None]:
         """`git diff-tree -r -t`: what differs from `tree`, in git's order, in batches.
 
         Raises:

@@ -1,6 +1,6 @@
 """What is made of objects that are there: copies, whole or in ranges, and ranges that are read."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ class Ranges:
 
     async def iter_ranges(
         self, source: Source, spans: Iterable[Sequence[CopyRange]], *, account: Account
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Read ranges of an archive, in order, one after the other; taken from `account`.
 
         Each of `spans` is one request; its ranges are in order, and what is between them is

@@ -49,6 +49,7 @@ class Bench:
 
     def __init__(self, directory: Path, client: "S3Client", archiver: Archiver) -> None:
         self.source = SourceRepository(directory / "source")
+        self.source.git("config", "core.compression", "0")  # noise cannot be packed, only slowly
         self.client = client
         self.archiver = archiver
         self.directory = directory
