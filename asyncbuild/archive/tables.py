@@ -44,6 +44,12 @@ class Tables:
         except (OSError, BrokenTable):
             return None
 
+    async def alias(self, name: str, other: str) -> None:
+        """Let the table `name`, if it is here, be found as `other`, too: of a copied archive."""
+        if self._directory is not None:
+            with suppress(OSError):
+                await to_thread.run_sync(os.link, self._directory / name, self._directory / other)
+
     @contextmanager
     def open_writer(self) -> Iterator["TableWriter"]:
         """Write a table whose archive has no name yet; it is kept only if it is finished."""

@@ -202,6 +202,8 @@ class Archiver:
                 guard=order.guard,
                 metadata=self._metadata(order),
             )
+        old_name = table_name(base.key, base.etag)
+        await self._tables(order).alias(old_name, table_name(archive.key, archive.etag))
         new = replace(base, key=archive.key, etag=archive.etag, commit=order.snapshot.commit)
         return Made(archive, new, entries=0, files_read=0)
 

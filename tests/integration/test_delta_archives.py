@@ -190,6 +190,16 @@ async def test_the_same_tree_is_copied(bench: Bench) -> None:
     other = Origin(bench.origin.repository, "refs/heads/other")
     result, _ = await bench.put(bench.commit({}), origin=other)
     assert (result.made.archive.kind, result.made.archive.sent_bytes) == ("copy", 0)
+    result, _ = await bench.put(bench.commit({"d1/f01": b"1"}), origin=other)
+    assert _how(result) == ("delta", "")
+
+
+async def test_object_ids_of_sha256(bench: Bench, tmp_path: Path) -> None:
+    """Longer ids in the directory, and in what git is asked."""
+    bench.source = SourceRepository(tmp_path / "sha256", object_format="sha256")
+    await bench.put(bench.begin())
+    result, _ = await bench.put(bench.commit({"d1/f01": b"1", "new/file": b"1"}))
+    assert _how(result) == ("delta", "")
 
 
 async def test_a_new_ref_begins_from_the_nearest_one(bench: Bench) -> None:
