@@ -22,8 +22,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/asyncbuild demo
 
+# One worker more than there are cores: many tests wait for a server or a child.
 test: install lint types servers
-	$(BIN)/pytest
+	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check

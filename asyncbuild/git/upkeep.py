@@ -25,6 +25,7 @@ _PACKS_MOST = 32
 _REFS_MOST = 1_000
 _WASTE_BYTES = 256 * MIB
 _SURVEY_SECONDS = 60.0
+_PATIENCE_SECONDS = 10.0  # whoever the fetch was for reads right after it
 # Old deltas are kept, new ones not looked for: a mirror is a cache, and the cores have other work.
 _REPACK = ("repack", "-d", "-q", "--window=0", "--threads=1")
 
@@ -136,12 +137,18 @@ class Upkeep:
         doing = f"compact {place.repository}"
         try:
             async with AsyncExitStack() as stack:
-                _, lock = [
-                    await stack.enter_async_context(
-                        open_lock(path, shared=False, wait_seconds=0, doing=doing)
+                # Patient for the readers' lock alone: nobody waits while we hold it.
+                await stack.enter_async_context(
+                    open_lock(
+                        place.use_lock,
+                        shared=False,
+                        wait_seconds=_PATIENCE_SECONDS,
+                        doing=doing,
                     )
-                    for path in (place.use_lock, place.fetch_lock)
-                ]
+                )
+                lock = await stack.enter_async_context(
+                    open_lock(place.fetch_lock, shared=False, wait_seconds=0, doing=doing)
+                )
                 await self._forget_old_refs(place, lock)
                 await self._run(place, (*_REPACK, "-a"), lock)
                 await self._forget_old_boundaries(place, lock)
