@@ -8,12 +8,14 @@ import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import aiofiles
 import aiofiles.os
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
@@ -30,6 +32,7 @@ from asyncbuild.model import Account
 from asyncbuild.storage.s3 import Store
 
 _UPDATE_SECONDS = 0.1
+_ANOTHER = "name a file in a directory that exists, - or s3://BUCKET/KEY"
 _S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)")
 
 
@@ -51,6 +54,7 @@ async def run(
     """
     storage = _storage(settings, output)
     base_key = _base_key(base, output, storage)
+    place = await to_thread.run_sync(_find_place, output)
     aws = Aws(settings)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -80,11 +84,7 @@ async def run(
         account = await enter(budget.open_account(WORKING_BYTES + storage.part_bytes))
         tar = await enter(snapshot.open_archive())
         zipped = await enter(engine.open_zip(tar, account=account))
-        chunks = _watched(zipped, show)
-        if output == "-":
-            await _write(sys.stdout.fileno(), chunks, account)
-        else:
-            await _write_whole(Path(output), chunks, account)
+        await _write_out(place, _watched(zipped, show), account)
 
 
 def _base_key(base: str, output: str, storage: StorageSettings) -> str:
@@ -156,16 +156,49 @@ async def _watched(zipped: ZipStream, show: Progress | None) -> AsyncIterator[by
         yield chunk
 
 
-async def _write_whole(path: Path, chunks: AsyncIterator[bytes], account: Account) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an archive goes. Files are replaced whole; pipes and devices are written to."""
+
+    name: str
+    where: Path | int
+    replaced: bool
+
+
+def _find_place(output: str) -> _Place:
+    """Look what is there: a rename onto a device would put a file in its place, for everybody."""
+    if output == "-":
+        return _Place("standard output", sys.stdout.fileno(), replaced=False)
+    path = Path(output)
     try:
-        try:
-            await _write(beside, chunks, account)
-            await aiofiles.os.replace(beside, path)
-        except OSError as error:
-            raise Retry(
-                f"{path} cannot be written: {error.strerror}", remedy="name another place"
-            ) from error
+        wrong = not output or path.is_dir()
+        special = path.exists() and not path.is_file()
+        where = path if special or wrong else path.resolve()  # a link stays, its file is replaced
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise Reject(f"{output} cannot be written: {error}", remedy=_ANOTHER) from error
+    if wrong and not output.startswith("s3://"):
+        raise Reject(f"{output or 'nothing'} is no place for a file", remedy=_ANOTHER)
+    return _Place(output, where, replaced=not special)
+
+
+async def _write_out(place: _Place, chunks: AsyncIterator[bytes], account: Account) -> None:
+    try:
+        if isinstance(place.where, Path) and place.replaced:
+            await _write_whole(place.where, chunks, account)
+        else:
+            await _write(place.where, chunks, account)
+    except BrokenPipeError:  # the reader has enough; click ends quietly
+        raise
+    except OSError as error:
+        reason = f"{place.name} cannot be written: {error.strerror}"
+        raise Retry(reason, remedy=_ANOTHER) from error
+
+
+async def _write_whole(path: Path, chunks: AsyncIterator[bytes], account: Account) -> None:
+    beside = path.with_name(f".asyncbuild-{os.getpid()}.part")
+    try:
+        await _write(beside, chunks, account)
+        await aiofiles.os.replace(beside, path)
     finally:
         with anyio.CancelScope(shield=True):
             if await aiofiles.os.path.exists(beside):

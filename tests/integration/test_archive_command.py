@@ -1,0 +1,88 @@
+"""`asyncbuild archive` to files, and to what only looks like one."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import pytest
+from support.repositories import SourceRepository
+
+_Done = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """One commit with one file."""
+    source = SourceRepository(tmp_path / "repository")
+    source.commit({"file": b"text"})
+    return source.path
+
+
+def _archive(repository: Path, output: str, *, stdout: int | IO[bytes] = subprocess.PIPE) -> _Done:
+    command = [sys.executable, "-m", "asyncbuild", "archive", str(repository), "main"]
+    return subprocess.run(
+        [*command, "-o", output], stdout=stdout, stderr=subprocess.PIPE, timeout=50, check=False
+    )
+
+
+def _names(archive: bytes) -> list[str]:
+    return zipfile.ZipFile(BytesIO(archive)).namelist()
+
+
+def test_a_pipe_is_written_to_not_replaced(repository: Path, tmp_path: Path) -> None:
+    """As root, a rename would put a file in the place of /dev/stdout, for everybody."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        done = _archive(repository, str(pipe))
+        archive, _ = reader.communicate(timeout=10)
+    assert done.returncode == 0, done.stderr.decode()
+    assert _names(archive) == ["file"]
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_its_file_is_replaced(repository: Path, tmp_path: Path) -> None:
+    """Nothing is left beside it."""
+    directory = tmp_path / "there"
+    directory.mkdir()
+    (directory / "old.zip").write_text("old")
+    link = tmp_path / "link.zip"
+    link.symlink_to(directory / "old.zip")
+    assert _archive(repository, str(link)).returncode == 0
+    assert link.is_symlink()
+    assert _names((directory / "old.zip").read_bytes()) == ["file"]
+    assert [path.name for path in directory.iterdir()] == ["old.zip"]
+
+
+@pytest.mark.parametrize("output", ["", ".", "{}", "{}/none/a.zip"])
+def test_no_place_is_one_sentence(repository: Path, tmp_path: Path, output: str) -> None:
+    """With a remedy, and no traceback."""
+    done = _archive(repository, output.format(tmp_path))
+    said = done.stderr.decode()
+    assert done.returncode in {65, 75}
+    assert "remedy: name a file" in said
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_is_one_sentence(repository: Path) -> None:
+    """Standard output may be a file, too."""
+    with Path("/dev/full").open("wb") as full:
+        done = _archive(repository, "-", stdout=full)
+    said = done.stderr.decode()
+    assert done.returncode == 75
+    assert "standard output cannot be written: No space left on device" in said
+    assert "Traceback" not in said
+
+
+def test_a_reader_that_went_away_is_no_error_to_talk_about(repository: Path) -> None:
+    """As `archive … -o - | head` has it: not zero, and not a word."""
+    readable, writable = os.pipe()
+    os.close(readable)
+    done = _archive(repository, "-", stdout=writable)
+    os.close(writable)
+    assert done.returncode != 0
+    assert done.stderr == b""
