@@ -98,6 +98,8 @@ def classify(error: Exception, doing: str) -> StageError:
         )
     if isinstance(error, boto.ParamValidationError):
         return Reject(f"{doing}: {error}")
+    if isinstance(error, boto.ProfileNotFound | boto.ConfigParseError):
+        return Fatal(f"{doing}: {error}", remedy="correct aws.profile, AWS_PROFILE or that file")
     if isinstance(error, boto.NoRegionError):
         return Fatal(f"{doing}: no region", remedy="set aws.region or AWS_REGION")
     # Whatever else botocore raises is about the way there: connections, time-outs, cut answers.
@@ -154,9 +156,10 @@ class Aws:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._session = aioboto3.Session(
-            region_name=settings.aws.region, profile_name=settings.aws.profile
-        )
+        with errors_of("open an AWS session"):
+            self._session = aioboto3.Session(
+                region_name=settings.aws.region, profile_name=settings.aws.profile
+            )
 
     @property
     def session(self) -> aioboto3.Session:

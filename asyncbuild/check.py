@@ -117,7 +117,7 @@ async def _cache(_aws: Aws, settings: Settings) -> AsyncIterator[Finding]:
     existing = directory
     while not existing.exists():
         existing = existing.parent
-    if not os.access(existing, os.W_OK):
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         yield Finding(
             Level.PROBLEM,
             f"cache directory {directory} cannot be written",

@@ -97,8 +97,21 @@ def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: boo
 @click.argument("repository")
 @click.argument("what", required=False, metavar="[REF|COMMIT]")
 @_CONFIG
-@click.option("--days", default=30.0, show_default=True, help="How far back to look.")
-@click.option("--most", "-n", default=20, show_default=True, help="How many pushes to show.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, max=36_500),
+    default=30.0,
+    show_default=True,
+    help="How far back to look.",
+)
+@click.option(
+    "--most",
+    "-n",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many pushes to show.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def explain(
     repository: str, what: str | None, path: Path | None, *, days: float, most: int, as_json: bool
@@ -173,7 +186,14 @@ def drop(ids: tuple[str, ...], path: Path | None) -> None:
 @cli.command()
 @click.argument("address", required=False)
 @_CONFIG
-@click.option("--every", "every_seconds", default=1.0, show_default=True, help="Seconds.")
+@click.option(
+    "--every",
+    "every_seconds",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds.",
+)
 @click.option("--once", is_flag=True, help="Print it and end.")
 def top(address: str | None, path: Path | None, *, every_seconds: float, once: bool) -> None:
     """Show what the service at ADDRESS does; by default the one of status.listen."""
@@ -202,7 +222,10 @@ def _serve(path: Path | None, *, drain: bool) -> None:
 
 
 def _run(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> Any:  # noqa: ANN401 - whatever the command gives
-    return anyio.run(function, *arguments)
+    try:
+        return anyio.run(function, *arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells count it; click would say 1
 
 
 def _exit(code: int) -> None:
@@ -233,5 +256,3 @@ def main() -> None:
         if found.remedy:
             click.echo(f"  remedy: {found.remedy}", err=True)
         sys.exit(found.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)

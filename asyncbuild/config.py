@@ -6,16 +6,26 @@ variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from asyncbuild.errors import ConfigError
@@ -35,6 +45,16 @@ def _checked_template(template: str) -> str:
     return template
 
 
+def _checked_url(url: str) -> str:
+    if not re.match(r"https?://[^/\s]+", url):
+        msg = 'write a URL, such as "https://host" or "http://127.0.0.1:4566"'
+        raise ValueError(msg)
+    return url
+
+
+Url = Annotated[str, AfterValidator(_checked_url)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,9 +62,10 @@ class _Section(BaseModel):
 class AwsSettings(_Section):
     """`[aws]`: where AWS is, and as whom."""
 
-    region: str | None = None
+    # botocore itself knows AWS_DEFAULT_REGION only; ECS and Lambda set this one.
+    region: str | None = Field(default_factory=lambda: os.environ.get("AWS_REGION") or None)
     profile: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: Url | None = None
     connect_timeout_seconds: Seconds = 5
     read_timeout_seconds: Seconds = 60
     max_tries: OneOrMore = 4
@@ -54,8 +75,8 @@ class QueueSettings(_Section):
     """`[queue]`: the SQS FIFO queue with the push events."""
 
     url: str = ""
-    dead_letter_url: str | None = None
-    endpoint_url: str | None = None
+    dead_letter_url: Url | None = None
+    endpoint_url: Url | None = None
     wait_seconds: int = Field(default=20, ge=0, le=20)
     visibility_timeout_seconds: int = Field(default=120, ge=3, le=43_200)
     batch: int = Field(default=10, ge=1, le=10)
@@ -102,7 +123,7 @@ class StorageSettings(_Section):
 
     bucket: str = ""
     key: str = "{repository}/{branch}/{commit}.zip"
-    endpoint_url: str | None = None
+    endpoint_url: Url | None = None
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
     part_bytes: int = Field(default=8 * MIB, ge=5 * MIB, le=5 * GIB)
     parts_in_flight: OneOrMore = 4
@@ -114,12 +135,19 @@ class StorageSettings(_Section):
 
     _key_fields = field_validator("key")(_checked_template)
 
+    @model_validator(mode="after")
+    def _key_is_used(self) -> Self:
+        if self.kms_key_id and self.encryption != "aws:kms":
+            msg = 'kms_key_id is used with encryption = "aws:kms" only; set that, or leave it out'
+            raise ValueError(msg)
+        return self
+
 
 class BuildSettings(_Section):
     """`[builds]`: CodeBuild. What is not set here stays as the project has it."""
 
     project: str = "{repository}"
-    endpoint_url: str | None = None
+    endpoint_url: Url | None = None
 
     _project_fields = field_validator("project")(_checked_template)
     buildspec: str | None = None
@@ -227,7 +255,7 @@ class Settings(BaseSettings):
 
     consumers: OneOrMore = 8
     shutdown_grace_seconds: Seconds = 110
-    aws: AwsSettings = AwsSettings()
+    aws: AwsSettings = Field(default_factory=AwsSettings)
     queue: QueueSettings = QueueSettings()
     lanes: LaneSettings = LaneSettings()
     git: GitSettings = GitSettings()
@@ -272,6 +300,8 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
     except ValidationError as error:
         faults = [*(_explain(item, document) for item in error.errors()), *unknown]
         raise _config_error(path, faults) from error
+    except SettingsError as error:
+        raise _config_error(None, [_no_json(error), *unknown]) from error
     if unknown:
         raise _config_error(path, unknown)
     return settings
@@ -307,7 +337,8 @@ def _explain(item: Any, document: Mapping[str, Any]) -> str:  # noqa: ANN401 - p
         return f"{name}: {text.lower()}"
     if text.startswith("Input "):  # pydantic's own sentences; ours begin as they are meant to
         text = text[:1].lower() + text[1:]
-    return f"{name} = {item['input']!r}: {text}{_source(place, document)}"
+    told = "" if isinstance(item["input"], Mapping) else f" = {item['input']!r}"
+    return f"{name}{told}: {text}{_source(place, document)}"
 
 
 def _source(place: tuple[int | str, ...], document: Mapping[str, Any]) -> str:
@@ -357,6 +388,12 @@ def setting_names() -> list[str]:
         inner = [inner for inner in _known((name,)) if inner]
         names.extend(f"{name}.{each}" for each in inner) if inner else names.append(name)
     return names
+
+
+def _no_json(error: SettingsError) -> str:
+    """Lists and whole sections are JSON in the environment; the first that is none is told."""
+    name = next((each for each in Settings.model_fields if f'"{each}"' in str(error)), "")
+    return f"environment variable {_ENV_PREFIX}{name.upper()}: not JSON: {error.__cause__}"
 
 
 def _unknown_variables() -> list[str]:

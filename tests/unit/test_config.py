@@ -96,6 +96,30 @@ def test_a_bad_value_in_a_variable_names_the_variable(monkeypatch: pytest.Monkey
         load(None)
 
 
+@pytest.mark.parametrize("name", ["RULES", "QUEUE"])
+def test_a_variable_that_should_be_json(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists and whole sections: a message with the variable's name, no traceback."""
+    monkeypatch.setenv(f"ASYNCBUILD_{name}", "[{")
+    with pytest.raises(ConfigError, match=f"ASYNCBUILD_{name}: not JSON"):
+        load(None)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:4566", "ftp://host", "http://"])
+def test_an_endpoint_that_is_no_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told at once, not by the first call."""
+    monkeypatch.setenv("ASYNCBUILD_AWS__ENDPOINT_URL", url)
+    with pytest.raises(ConfigError, match=r"aws\.endpoint_url = .*: write a URL"):
+        load(None)
+
+
+def test_a_key_that_nothing_would_use(tmp_path: Path) -> None:
+    """Who names a KMS key wants it used."""
+    path = tmp_path / "config.toml"
+    path.write_text('[storage]\nkms_key_id = "k"\n')
+    with pytest.raises(ConfigError, match="storage: kms_key_id is used with"):
+        load(path)
+
+
 @pytest.mark.parametrize("text", ["consumers = ", "\xff"])
 def test_a_file_that_is_no_toml(tmp_path: Path, text: str) -> None:
     """One message with the file's name."""
