@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import partial
 
 import anyio
+from anyio.abc import TaskStatus
 
 from asyncbuild.archive.writer import open_engine
 from asyncbuild.aws import AccountCredentials, Aws
@@ -97,22 +98,24 @@ async def run(
         Fatal: the service cannot work; what was in hand is released.
     """
     aws = Aws(settings)
-    async with open_consumer(settings, aws) as consumer, _open_status(settings, aws, consumer):
-        logger().info(
-            "service.started",
-            queue=settings.queue.url,
-            bucket=settings.storage.bucket,
-            consumers=settings.consumers,
-            drain=drain,
-        )
-        async with anyio.create_task_group() as tasks:
-            if signals:
-                tasks.start_soon(_listen, signals, consumer, settings, tasks.cancel_scope)
+    async with anyio.create_task_group() as tasks:
+        switch = _Switch(settings, tasks.cancel_scope)
+        if signals:
+            await tasks.start(_listen, signals, switch)
+        async with open_consumer(settings, aws) as consumer, _open_status(settings, aws, consumer):
+            switch.consumer = consumer
             if stop is not None:
-                tasks.start_soon(_stop_when, stop, consumer, settings, tasks.cancel_scope)
+                tasks.start_soon(_stop_when, stop, switch)
+            logger().info(
+                "service.started",
+                queue=settings.queue.url,
+                bucket=settings.storage.bucket,
+                consumers=settings.consumers,
+                drain=drain,
+            )
             await consumer.run(drain=drain)
-            tasks.cancel_scope.cancel()
         logger().info("service.stopped")
+        tasks.cancel_scope.cancel()
 
 
 def _open_status(
@@ -123,40 +126,51 @@ def _open_status(
     return open_status(settings, Sources(consumer.statistics, consumer.depth, own))
 
 
+class _Switch:
+    """Turns the service off: in order if it runs, at once if it has not begun or is told twice."""
+
+    def __init__(self, settings: Settings, scope: anyio.CancelScope) -> None:
+        self._grace = settings.shutdown_grace_seconds
+        self._scope = scope
+        self.consumer: Consumer | None = None
+
+    def cut(self) -> None:
+        """End at once; what is in hand is released."""
+        self._scope.cancel()
+
+    async def turn_off(self) -> None:
+        """Stop, expire, cancel: each when the one before has had its time."""
+        if self.consumer is None:  # nothing was received yet
+            self.cut()
+            return
+        reserve = min(_EXPIRE_AT_MOST_SECONDS, self._grace * _EXPIRE_BEFORE_END)
+        self.consumer.stop()
+        await anyio.sleep(self._grace - reserve)
+        logger().warning("service.grace-ends", remaining_seconds=reserve)
+        self.consumer.expire()
+        await anyio.sleep(reserve / 2)
+        self.cut()
+
+
 async def _listen(
-    signals: Sequence[signal.Signals],
-    consumer: Consumer,
-    settings: Settings,
-    scope: anyio.CancelScope,
+    signals: Sequence[signal.Signals], switch: _Switch, *, task_status: TaskStatus[None]
 ) -> None:
     with anyio.open_signal_receiver(*signals) as received:
+        task_status.started()
         async with anyio.create_task_group() as tasks:
             first = True
             async for number in received:
                 logger().info("service.stopping", signal=number.name, second=not first)
                 if not first:
-                    scope.cancel()
+                    switch.cut()
                     return
                 first = False
-                tasks.start_soon(_shut_down, consumer, settings, scope)
+                tasks.start_soon(switch.turn_off)
 
 
-async def _stop_when(
-    stop: anyio.Event, consumer: Consumer, settings: Settings, scope: anyio.CancelScope
-) -> None:
+async def _stop_when(stop: anyio.Event, switch: _Switch) -> None:
     await stop.wait()
-    await _shut_down(consumer, settings, scope)
-
-
-async def _shut_down(consumer: Consumer, settings: Settings, scope: anyio.CancelScope) -> None:
-    grace = settings.shutdown_grace_seconds
-    reserve = min(_EXPIRE_AT_MOST_SECONDS, grace * _EXPIRE_BEFORE_END)
-    consumer.stop()
-    await anyio.sleep(grace - reserve)
-    logger().warning("service.grace-ends", remaining_seconds=reserve)
-    consumer.expire()
-    await anyio.sleep(reserve / 2)
-    scope.cancel()
+    await switch.turn_off()
 
 
 def _require(settings: Settings) -> None:

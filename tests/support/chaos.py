@@ -220,7 +220,9 @@ class _Fleet:
             service.terminate()
 
     def _note(self, code: int, service: Service) -> None:
-        if code != -signal.SIGKILL:
+        listening = any(line.get("event") == "service.started" for line in service.log)
+        # A polite signal to a process whose Python is still starting ends it as it ends any other.
+        if code != -signal.SIGKILL and (listening or code != -signal.SIGTERM):
             self.report.exits[code] += 1
         self.report.log.update(str(line.get("event")) for line in service.log)
         bugs = [line for line in service.log if line.get("event") == "push.bug"]
