@@ -27,6 +27,8 @@ from asyncbuild.model import (
 from asyncbuild.work import Ready, Work
 
 _CLOCK_SKEW = timedelta(minutes=5)
+# EventBridge delivers within seconds. What came to the queue later than this was sent again.
+_DELIVERED = timedelta(minutes=1)
 
 Upload = Callable[[Push, str, Guard], Awaitable[StoredArchive]]
 """Makes the archive of a push at a key now, for keys that other pushes write, too."""
@@ -165,8 +167,11 @@ class Turn:
         )
         try:
             sent = work.message.sent
-            if sent and (work.doubtful or work.message.receive_count > 1):
-                since = sent - _CLOCK_SKEW
+            # A dead letter may have started its build, with only the answer or the record lost.
+            # Sent back, it is a new message, and its token is forgotten.
+            sent_back = sent is not None and sent - push.time > _DELIVERED
+            if sent and (work.doubtful or sent_back or work.message.receive_count > 1):
+                since = min(sent, push.time) - _CLOCK_SKEW
                 found = await self._builder.find_recent(project, push.id, since=since)
                 if found is not None:
                     return found
