@@ -233,6 +233,10 @@ def _exit(code: int) -> None:
         sys.exit(code)
 
 
+# A closed pipe, and what Rich makes of it.
+_NOBODY_READS = (BrokenPipeError, SystemExit)
+
+
 def _first_stage_error(error: BaseException) -> StageError | None:
     if isinstance(error, StageError):
         return error
@@ -251,6 +255,8 @@ def main() -> None:
     except (StageError, BaseExceptionGroup) as error:
         found = _first_stage_error(error)
         if found is None:
+            if isinstance(error, BaseExceptionGroup) and error.split(_NOBODY_READS)[1] is None:
+                sys.exit(1)  # as click ends on a closed pipe
             raise
         click.echo(f"asyncbuild: {found.reason}", err=True)
         if found.remedy:

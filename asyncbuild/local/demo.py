@@ -7,7 +7,7 @@ is the servers'.
 
 import signal
 import sys
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -73,8 +73,11 @@ async def run(options: DemoOptions, serve: Serve) -> int:
         StageError: a server, git or the service could not do its work.
     """
     codes: list[int] = []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_end_on_signal, tasks.cancel_scope, codes)
+    async with AsyncExitStack() as outer:
+        # Around everything: a second Ctrl-C must not kill what cleans up after the first.
+        signals = outer.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+        tasks = await outer.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(_end_on_signal, signals, tasks.cancel_scope, codes)
         names = names_of(options.repositories) if options.repositories else list(STORIES)
         console = show.open_console(as_json=options.as_json)
         async with AsyncExitStack() as stack:
@@ -87,11 +90,12 @@ async def run(options: DemoOptions, serve: Serve) -> int:
     return codes[0]
 
 
-async def _end_on_signal(scope: anyio.CancelScope, codes: list[int]) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            codes.append(128 + number)
-            scope.cancel()
+async def _end_on_signal(
+    signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope, codes: list[int]
+) -> None:
+    async for number in signals:
+        codes.append(128 + number)
+        scope.cancel()
 
 
 async def _make_sources(

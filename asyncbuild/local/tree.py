@@ -59,16 +59,21 @@ async def run_git(*arguments: str, directory: Path | None = None, given: bytes =
     """Run git and give back what it says.
 
     Raises:
-        Fatal: git failed; the reason is its own last line.
+        Fatal: git failed, and why in its own words; or there is no git.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), **GIT_ENVIRONMENT}
     command = ["git", *arguments]
-    done = await anyio.run_process(
-        command, input=given, cwd=directory, check=False, env=environment
-    )
+    try:
+        done = await anyio.run_process(
+            command, input=given, cwd=directory, check=False, env=environment
+        )
+    except FileNotFoundError as error:
+        raise Fatal("git is not installed", remedy="install git, or put it on PATH") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-        raise Fatal(f"git {arguments[0]} failed: {said.splitlines()[-1]}")
+        lines = said.splitlines()
+        fatal = [line for line in lines if line.startswith("fatal: ")]  # before it, help after it
+        raise Fatal(f"git {arguments[0]} failed: {(fatal or lines)[-1]}")
     return done.stdout
 
 

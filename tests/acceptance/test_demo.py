@@ -158,6 +158,35 @@ async def test_leaves_nothing_behind_when_stopped(
     assert list(iter_children_of(temporary)) == []
 
 
+async def test_a_second_signal_does_not_stop_the_cleaning(temporary: Path) -> None:
+    """Who is impatient finds nothing left, either."""
+    async with await anyio.open_process(
+        demo_command(), env=environment(temporary), stderr=subprocess.STDOUT
+    ) as process:
+        await wait_said(process, b"built")
+        with anyio.fail_after(30):
+            while process.returncode is None:
+                process.send_signal(signal.SIGINT)
+                await anyio.sleep(0.02)
+        # The last one may hit the interpreter on its way out, when all is clean.
+        assert process.returncode in {130, -signal.SIGINT}
+    assert left_in(temporary) == []
+    assert list(iter_children_of(temporary)) == []
+
+
+async def test_a_closed_pipe_is_no_traceback(temporary: Path) -> None:
+    """As `asyncbuild demo | head` has it; nothing is left, either."""
+    readable, writable = os.pipe()
+    os.close(readable)
+    done = await anyio.run_process(
+        demo_command(), env=environment(temporary), stdout=writable, check=False
+    )
+    os.close(writable)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert left_in(temporary) == []
+
+
 async def wait_said(process: Process, words: bytes) -> None:
     """Read what the process says until it has said `words`."""
     assert process.stdout is not None
