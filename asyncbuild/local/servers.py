@@ -227,14 +227,16 @@ def _listens(pid: int, port: int | None) -> bool:
 
     The stranger's answer looks the same, and the child needs a moment to notice and die.
     """
-    sockets = Path(f"/proc/{pid}/fd")
-    if not sockets.is_dir():  # not Linux: take its word
+    if not Path("/proc/self/fd").is_dir():  # not Linux: take its word
         return True
     inodes = set()
-    for descriptor in sockets.iterdir():
-        with suppress(OSError):
-            inodes.add(str(descriptor.readlink()))
-    lines = Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    try:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                inodes.add(str(descriptor.readlink()))
+        lines = Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    except OSError:  # it has died of it meanwhile
+        return False
     rows = [line.split() for line in lines]  # proc(5): local address is 1, state 3, inode 9
     return any(
         row[3] == "0A" and row[1].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in inodes
