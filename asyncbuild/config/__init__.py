@@ -1,0 +1,42 @@
+"""The configuration: TOML file + environment → one frozen `Settings`.
+
+`config.example.toml` shows every setting; a test compares it with these classes. An environment
+variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
+"""
+
+from asyncbuild.config.loading import load
+from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules
+from asyncbuild.config.sections import (
+    GIB,
+    MIB,
+    ArchiveSettings,
+    AwsSettings,
+    BuildSettings,
+    GitSettings,
+    LaneSettings,
+    LogSettings,
+    QueueSettings,
+    StatusSettings,
+    StorageSettings,
+)
+from asyncbuild.config.settings import Settings, setting_names
+
+__all__ = [
+    "GIB",
+    "MIB",
+    "AccountSettings",
+    "ArchiveSettings",
+    "AwsSettings",
+    "BuildSettings",
+    "GitSettings",
+    "LaneSettings",
+    "LogSettings",
+    "QueueSettings",
+    "RuleSettings",
+    "Settings",
+    "StatusSettings",
+    "StorageSettings",
+    "default_rules",
+    "load",
+    "setting_names",
+]

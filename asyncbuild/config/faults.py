@@ -1,0 +1,73 @@
+"""What is wrong with a configuration, said so that it can be mended."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_settings import SettingsError
+
+from asyncbuild.config.settings import ENV_PREFIX, Settings, names_below, setting_names
+
+
+def explain(item: Any, document: Mapping[str, Any]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """One fault as `section.name = value: what is wrong`, with the variable that it came from."""
+    place = tuple(item["loc"])
+    name = _dotted(place)
+    if item["type"] == "extra_forbidden":
+        return f"{name}: no such setting{_nearest(place)}"
+    text = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{name}: {text.lower()}"
+    if text.startswith("Input "):  # pydantic's own sentences; ours begin as they are meant to
+        text = text[:1].lower() + text[1:]
+    told = "" if isinstance(item["input"], Mapping) else f" = {item['input']!r}"
+    return f"{name}{told}: {text}{_source(place, document)}"
+
+
+def _source(place: tuple[int | str, ...], document: Mapping[str, Any]) -> str:
+    value: Any = document
+    for step in place:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            variable = ENV_PREFIX + "__".join(str(part) for part in place).upper()
+            return f" (from {variable})" if variable in os.environ else ""
+    return ""
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    name = ""
+    for step in place:
+        name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
+    return name
+
+
+def _nearest(place: tuple[int | str, ...]) -> str:
+    last = str(place[-1])
+    near = difflib.get_close_matches(last, names_below(place[:-1]), n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {_dotted((*place[:-1], near[0]))}?"
+    for section in setting_names():
+        if section.endswith(f".{last}"):
+            return f"; did you mean {section}?"
+    return ""
+
+
+def no_json(error: SettingsError) -> str:
+    """Lists and whole sections are JSON in the environment; the first that is none is told."""
+    name = next((each for each in Settings.model_fields if f'"{each}"' in str(error)), "")
+    return f"environment variable {ENV_PREFIX}{name.upper()}: not JSON: {error.__cause__}"
+
+
+def unknown_variables() -> list[str]:
+    """Environment variables with our prefix that set nothing, each with the nearest that does."""
+    known = {ENV_PREFIX + name.replace(".", "__").upper() for name in setting_names()}
+    known |= {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    faults = []
+    for variable in sorted(os.environ):
+        if variable.startswith(ENV_PREFIX) and variable.upper() not in known:
+            near = difflib.get_close_matches(variable, known, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            faults.append(f"environment variable {variable}: no such setting{hint}")
+    return faults

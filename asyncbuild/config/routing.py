@@ -1,0 +1,68 @@
+"""The tables that may be repeated: `[[accounts]]` and `[[rules]]`."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from asyncbuild.config.sections import Section
+from asyncbuild.model import Action
+from asyncbuild.rules import check_template, variable_fault
+
+
+class AccountSettings(Section):
+    """`[[accounts]]`: an account that owns repositories, and the role that may pull them."""
+
+    account: str = Field(pattern=r"^\d{12}$")
+    role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    regions: tuple[str, ...] = ()
+    external_id: str | None = None
+    session_name: str = "asyncbuild"
+
+
+class RuleSettings(Section):
+    """`[[rules]]`: the first rule that matches a push decides. `!` before a glob excludes."""
+
+    name: str = ""
+    repository: tuple[str, ...] = ("*",)
+    ref: tuple[str, ...] = ("refs/heads/*",)
+    action: Action
+    project: tuple[str, ...] = ()
+    key: str | None = None
+    variables: Mapping[str, str] = Field(default_factory=dict)
+
+    @field_validator("repository", "ref", "project", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("repository", "ref")
+    @classmethod
+    def _something_included(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
+        if not any(glob and not glob.startswith("!") for glob in globs):
+            msg = 'names nothing to include; begin with a glob without "!", such as "*"'
+            raise ValueError(msg)
+        return globs
+
+    @field_validator("variables")
+    @classmethod
+    def _names_are_free(cls, variables: Mapping[str, str]) -> Mapping[str, str]:
+        faults = [fault for name in variables if (fault := variable_fault(name))]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return variables
+
+    @model_validator(mode="after")
+    def _templates(self) -> Self:
+        for template in (*self.project, *self.variables.values(), self.key or ""):
+            check_template(template)
+        return self
+
+
+def default_rules() -> tuple[RuleSettings, ...]:
+    """The old script's behaviour: upload every branch, build all but three."""
+    kept = ("refs/heads/test", "refs/heads/develop", "refs/heads/staging")
+    return (
+        RuleSettings(name="deployment-branches", ref=kept, action=Action.UPLOAD),
+        RuleSettings(name="every-branch", action=Action.BUILD),
+    )

@@ -1,0 +1,170 @@
+"""The tables of the configuration file that are there once, such as `[queue]`."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from asyncbuild.rules import check_template
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+Seconds = Annotated[float, Field(gt=0)]
+OneOrMore = Annotated[int, Field(ge=1)]
+
+
+def _checked_template(template: str) -> str:
+    check_template(template)
+    return template
+
+
+def _checked_url(url: str) -> str:
+    if not re.match(r"https?://[^/\s]+", url):
+        msg = 'write a URL, such as "https://host" or "http://127.0.0.1:4566"'
+        raise ValueError(msg)
+    return url
+
+
+Url = Annotated[str, AfterValidator(_checked_url)]
+
+
+class Section(BaseModel):
+    """One table: frozen, and without unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AwsSettings(Section):
+    """`[aws]`: where AWS is, and as whom."""
+
+    # botocore itself knows AWS_DEFAULT_REGION only; ECS and Lambda set this one.
+    region: str | None = Field(default_factory=lambda: os.environ.get("AWS_REGION") or None)
+    profile: str | None = None
+    endpoint_url: Url | None = None
+    connect_timeout_seconds: Seconds = 5
+    read_timeout_seconds: Seconds = 60
+    max_tries: OneOrMore = 4
+
+
+class QueueSettings(Section):
+    """`[queue]`: the SQS FIFO queue with the push events."""
+
+    url: str = ""
+    dead_letter_url: Url | None = None
+    endpoint_url: Url | None = None
+    wait_seconds: int = Field(default=20, ge=0, le=20)
+    visibility_timeout_seconds: int = Field(default=120, ge=3, le=43_200)
+    batch: int = Field(default=10, ge=1, le=10)
+    polls: OneOrMore = 2
+
+
+class LaneSettings(Section):
+    """`[lanes]`: order, attempts and waiting inside one message group."""
+
+    most: OneOrMore = 64
+    lookahead: OneOrMore = 4
+    max_attempts: OneOrMore = 2
+    retry_first_seconds: Seconds = 1
+    retry_most_seconds: Seconds = 30
+    busy_most_seconds: Seconds = 60
+    stale: Literal["skip", "build"] = "skip"
+    superseded: Literal["build", "skip"] = "build"
+
+
+class GitSettings(Section):
+    """`[git]`: remotes and the cache of bare mirrors."""
+
+    remote: str = "https://git-codecommit.{region}.{dns_suffix}/v1/repos/{repository}"
+    credentials: Literal["auto", "codecommit", "none"] = "auto"
+    cache_directory: Path = Path("/var/cache/asyncbuild")
+    cache_budget_bytes: OneOrMore = 15 * GIB
+    depth: int = Field(default=1, ge=0)
+    processes: OneOrMore = 8
+    silence_timeout_seconds: Seconds = 120
+    timeout_seconds: Seconds = 3_600
+
+
+class ArchiveSettings(Section):
+    """`[archive]`: how a tree becomes a zip."""
+
+    level: int = Field(default=1, ge=0, le=9)
+    threads: int = Field(default=0, ge=0)
+    memory_budget_bytes: int = Field(default=128 * MIB, ge=48 * MIB)
+    delta: Literal["auto", "off"] = "auto"
+
+
+class StorageSettings(Section):
+    """`[storage]`: where archives and the ledger are kept."""
+
+    bucket: str = ""
+    key: str = "{repository}/{branch}/{commit}.zip"
+    endpoint_url: Url | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    part_bytes: int = Field(default=8 * MIB, ge=5 * MIB, le=5 * GIB)
+    parts_in_flight: OneOrMore = 4
+    checksum: Literal["crc32", "none"] = "crc32"
+    sign_payload: bool = False
+    encryption: Literal["bucket-default", "AES256", "aws:kms"] = "bucket-default"
+    kms_key_id: str | None = None
+    ledger_prefix: str = ".asyncbuild/ledger/"
+
+    _key_fields = field_validator("key")(_checked_template)
+
+    @model_validator(mode="after")
+    def _key_is_used(self) -> Self:
+        if self.kms_key_id and self.encryption != "aws:kms":
+            msg = 'kms_key_id is used with encryption = "aws:kms" only; set that, or leave it out'
+            raise ValueError(msg)
+        return self
+
+
+class BuildSettings(Section):
+    """`[builds]`: CodeBuild. What is not set here stays as the project has it."""
+
+    project: str = "{repository}"
+    endpoint_url: Url | None = None
+
+    _project_fields = field_validator("project")(_checked_template)
+    buildspec: str | None = None
+    timeout_minutes: int | None = Field(default=None, ge=5, le=2_160)
+    queued_timeout_minutes: int | None = Field(default=None, ge=5, le=480)
+
+
+class LogSettings(Section):
+    """`[log]`: structured logs on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class StatusSettings(Section):
+    """`[status]`: the page, health and metrics."""
+
+    listen: str = "127.0.0.1:8080"
+    embedded_metrics: bool = False
+    traces: bool = False
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        host, colon, port = listen.rpartition(":")
+        if listen != "off" and not (host and colon and port.isdecimal() and int(port) < 2**16):
+            msg = 'write "HOST:PORT", such as "127.0.0.1:8080", or "off"'
+            raise ValueError(msg)
+        return listen
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen at."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)

@@ -1,0 +1,81 @@
+"""The whole configuration as one frozen value."""
+
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules
+from asyncbuild.config.sections import (
+    ArchiveSettings,
+    AwsSettings,
+    BuildSettings,
+    GitSettings,
+    LaneSettings,
+    LogSettings,
+    OneOrMore,
+    QueueSettings,
+    Seconds,
+    StatusSettings,
+    StorageSettings,
+)
+
+ENV_PREFIX = "ASYNCBUILD_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, validated and frozen."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    consumers: OneOrMore = 8
+    shutdown_grace_seconds: Seconds = 110
+    aws: AwsSettings = Field(default_factory=AwsSettings)
+    queue: QueueSettings = QueueSettings()
+    lanes: LaneSettings = LaneSettings()
+    git: GitSettings = GitSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    storage: StorageSettings = StorageSettings()
+    builds: BuildSettings = BuildSettings()
+    log: LogSettings = LogSettings()
+    status: StatusSettings = StatusSettings()
+    accounts: tuple[AccountSettings, ...] = ()
+    rules: tuple[RuleSettings, ...] = Field(default_factory=default_rules)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings names the arguments
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env: one place to look
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment comes before the file."""
+        return (env_settings, init_settings)
+
+
+def setting_names() -> list[str]:
+    """Every setting as `section.name`; for lists of tables, the names of one table."""
+    names: list[str] = []
+    for name in Settings.model_fields:
+        inner = [inner for inner in names_below((name,)) if inner]
+        names.extend(f"{name}.{each}" for each in inner) if inner else names.append(name)
+    return names
+
+
+def names_below(parents: tuple[int | str, ...]) -> list[str]:
+    """The settings inside a table, named by its place; empty for a single value."""
+    model: Any = Settings
+    for step in parents:
+        if isinstance(step, int):
+            continue
+        annotation = model.model_fields[step].annotation if hasattr(model, "model_fields") else None
+        arguments = getattr(annotation, "__args__", None)
+        model = arguments[0] if arguments else annotation
+    return list(getattr(model, "model_fields", {}))
