@@ -2,12 +2,55 @@
 
 import difflib
 import os
+import re
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic_settings import SettingsError
 
+from asyncbuild.config.sections import MIB
 from asyncbuild.config.settings import ENV_PREFIX, Settings, names_below, setting_names
+
+_TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see https://toml.io'
+# What an archive takes besides one part: see `archive.writer.WORKING_BYTES`.
+ENGINE_BYTES = 8 * MIB
+
+
+def conflicts(settings: Settings) -> list[str]:
+    """Settings of different tables that cannot work together, each with what to change."""
+    faults = []
+    wait_seconds, read_seconds = settings.queue.wait_seconds, settings.aws.read_timeout_seconds
+    if read_seconds <= wait_seconds:
+        faults.append(
+            f"aws.read_timeout_seconds = {read_seconds:g}: would cut every long poll of "
+            f"queue.wait_seconds = {wait_seconds}; set it higher than that, or wait for less long"
+        )
+    part_bytes, budget_bytes = settings.storage.part_bytes, settings.archive.memory_budget_bytes
+    if part_bytes + ENGINE_BYTES > budget_bytes:
+        faults.append(
+            f"storage.part_bytes = {part_bytes}: a part is in memory until it is sent, and "
+            f"archive.memory_budget_bytes = {budget_bytes} does not hold one; set that to at least "
+            f"{part_bytes + ENGINE_BYTES}, or part_bytes to at most {budget_bytes - ENGINE_BYTES}"
+        )
+    return faults
+
+
+def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:
+    """Where a file stops being TOML: line, column and the line itself."""
+    lines = text.rstrip().split("\n")
+    found = _TOML_PLACE.fullmatch(str(error))
+    what, line, column = found.groups() if found else (str(error), None, None)
+    number = min(int(line), len(lines)) if line else len(lines)
+    shown = lines[number - 1].rstrip()
+    place = int(column) if column else len(shown) + 1
+    mark = "".join("\t" if sign == "\t" else " " for sign in shown[: place - 1]) + "^"
+    return (
+        f"{path} is not valid TOML: line {number}, column {place}: {what[:1].lower()}{what[1:]}\n"
+        f"  {shown}\n  {mark}"
+    )
 
 
 def explain(item: Any, document: Mapping[str, Any]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails

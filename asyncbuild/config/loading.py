@@ -1,5 +1,6 @@
 """TOML file + environment → `Settings`: all faults at once, each with its remedy."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from asyncbuild.config.faults import explain, no_json, unknown_variables
+from asyncbuild.config.faults import (
+    TOML_REMEDY,
+    conflicts,
+    explain,
+    no_json,
+    no_toml,
+    unknown_variables,
+)
 from asyncbuild.config.settings import Settings
 from asyncbuild.errors import ConfigError
 
@@ -35,23 +43,33 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
         raise _config_error(path, faults) from error
     except SettingsError as error:
         raise _config_error(None, [no_json(error), *unknown]) from error
-    if unknown:
-        raise _config_error(path, unknown)
+    if faults := [*conflicts(settings), *unknown]:
+        raise _config_error(path, faults)
     return settings
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(
             f"configuration file {path} does not exist",
             remedy="copy config.example.toml to that place, or name another file with --config",
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"configuration file {path} cannot be read: {error.strerror}",
+            remedy=f"make it a file that user {os.geteuid()}, who runs this, may read",
+        ) from error
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        reason = f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8"
+        raise ConfigError(reason, remedy="save the file as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"configuration file {path} is not valid TOML: {error}") from error
+        reason = no_toml(error, path, content.decode("utf-8"))
+        raise ConfigError(reason, remedy=TOML_REMEDY) from error
 
 
 def _config_error(path: Path | None, faults: list[str]) -> ConfigError:

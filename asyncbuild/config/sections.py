@@ -120,6 +120,11 @@ class StorageSettings(Section):
 
     _key_fields = field_validator("key")(_checked_template)
 
+    @field_validator("ledger_prefix")
+    @classmethod
+    def _is_a_folder(cls, prefix: str) -> str:
+        return prefix if prefix.endswith("/") or not prefix else prefix + "/"
+
     @model_validator(mode="after")
     def _key_is_used(self) -> Self:
         if self.kms_key_id and self.encryption != "aws:kms":

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from asyncbuild.config import Settings, load, setting_names
+from asyncbuild.archive.writer import WORKING_BYTES
+from asyncbuild.config import Settings, StorageSettings, load, setting_names
+from asyncbuild.config.faults import ENGINE_BYTES
 from asyncbuild.errors import ConfigError
 
 _EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -120,13 +122,71 @@ def test_a_key_that_nothing_would_use(tmp_path: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize("text", ["consumers = ", "\xff"])
-def test_a_file_that_is_no_toml(tmp_path: Path, text: str) -> None:
-    """One message with the file's name."""
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("consumers = ", "line 1, column 12: invalid value\n  consumers =\n             ^"),
+        (
+            "[queue]\nurl = https://x\n",
+            "line 2, column 7: invalid value\n  url = https://x\n        ^",
+        ),
+        ("\tqueue]\n\n", "line 1, column 7: expected '='"),
+        ("a = 1\n\n[queue\n", "line 3, column 7"),
+        ("a = 1\na = 2", "cannot overwrite a value"),
+    ],
+)
+def test_a_file_that_is_no_toml(tmp_path: Path, text: str, said: str) -> None:
+    """One message with the file, the place, the line itself, and what TOML asks for."""
     path = tmp_path / "config.toml"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError, match=re.escape(str(path))):
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
         load(path)
+    assert said in caught.value.reason
+    assert "https://toml.io" in caught.value.remedy
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    """The line, the byte, and what to do."""
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"consumers = 3\n# caf\xe9\n")
+    with pytest.raises(ConfigError, match="line 2: byte 0xe9 is not UTF-8") as caught:
+        load(path)
+    assert "UTF-8" in caught.value.remedy
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """The system's reason, and who would have to be able to read it."""
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory") as caught:
+        load(tmp_path)
+    assert "may read" in caught.value.remedy
+
+
+def test_settings_that_cannot_work_together(tmp_path: Path) -> None:
+    """Both names, both values, and what to change; together with whatever else is wrong."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        aws = { read_timeout_seconds = 20 }
+        storage = { part_bytes = 134217728 }
+        """
+    )
+    with pytest.raises(ConfigError, match="2 faults in") as caught:
+        load(path)
+    assert "aws.read_timeout_seconds = 20: would cut every long poll" in caught.value.reason
+    assert "queue.wait_seconds = 20; set it higher" in caught.value.reason
+    assert "storage.part_bytes = 134217728: " in caught.value.reason
+    assert "archive.memory_budget_bytes = 134217728 does not hold one" in caught.value.reason
+
+
+def test_the_largest_part_that_is_accepted_fits() -> None:
+    """What the configuration keeps for the engine is at least what it takes."""
+    assert WORKING_BYTES <= ENGINE_BYTES
+
+
+@pytest.mark.parametrize(("written", "read"), [("ledger", "ledger/"), ("a/b/", "a/b/"), ("", "")])
+def test_the_ledger_is_a_folder(written: str, read: str) -> None:
+    """Without the slash, `ledgerpush/…` would be what a policy for `ledger/*` does not allow."""
+    assert StorageSettings(ledger_prefix=written).ledger_prefix == read
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
