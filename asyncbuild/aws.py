@@ -21,13 +21,17 @@ from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
 
 from asyncbuild.config import AccountSettings, AwsSettings, Settings
-from asyncbuild.errors import Busy, Fatal, NoPermission, Reject, Retry, StageError
+from asyncbuild.errors import Busy, Fatal, NoPermission, Outage, Reject, Retry, StageError
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from types_aiobotocore_codebuild import CodeBuildClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
+
+CODEBUILD_MOST_SECONDS = 120
+"""What one call may take with its repetitions and the pauses between: an idempotency token that was
+sent with the first must still be known when the last arrives."""
 
 _BUSY = frozenset(
     {
@@ -45,6 +49,13 @@ _BUSY = frozenset(
         "ThrottledException",
         "TooManyRequestsException",
         "KmsThrottled",
+    }
+)
+_OUTAGE = frozenset(
+    {
+        "RequestTimeTooSkewed",  # 403: a clock, theirs or ours
+        "RequestTimeout",  # S3: 400
+        "RequestTimeoutException",
     }
 )
 _PERMISSION = frozenset(
@@ -103,7 +114,7 @@ def classify(error: Exception, doing: str) -> StageError:
     if isinstance(error, boto.NoRegionError):
         return Fatal(f"{doing}: no region", remedy="set aws.region or AWS_REGION")
     # Whatever else botocore raises is about the way there: connections, time-outs, cut answers.
-    return Retry(f"{doing}: {type(error).__name__}: {error}")
+    return unreached(doing, error)
 
 
 def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
@@ -121,7 +132,18 @@ def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
         return Fatal(text, remedy="create it, or correct its name in the configuration")
     if code in _REJECT:
         return Reject(text)
+    if code in _OUTAGE or status >= 500:  # noqa: PLR2004 - server errors, RFC 9110 section 15.6
+        return Outage(text)
     return Retry(text)
+
+
+def unreached(doing: str, error: Exception) -> Outage:
+    """A call that brought no answer."""
+    return Outage(
+        f"{doing}: {type(error).__name__}: {error}",
+        remedy="if it lasts, check endpoint_url, the region, and the way there: route, security "
+        "group, VPC endpoint, DNS",
+    )
 
 
 @contextmanager
@@ -132,7 +154,7 @@ def errors_of(doing: str) -> Iterator[None]:
     except (boto.ClientError, boto.BotoCoreError, boto.HTTPClientError) as error:
         raise classify(error, doing) from error
     except OSError as error:
-        raise Retry(f"{doing}: {type(error).__name__}: {error}") from error
+        raise unreached(doing, error) from error
 
 
 def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # noqa: ANN401 - AioConfig's own
@@ -141,13 +163,15 @@ def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # 
     The pool is hard and its queue has no limit: every client gets as many connections as it has
     users at once, so that a renewal never waits behind a long poll.
     """
+    timeouts = {
+        "connect_timeout": aws.connect_timeout_seconds,
+        "read_timeout": aws.read_timeout_seconds,
+    }
     return AioConfig(
         max_pool_connections=pool,
-        connect_timeout=aws.connect_timeout_seconds,
-        read_timeout=aws.read_timeout_seconds,
         retries={"mode": "standard", "total_max_attempts": aws.max_tries},
         user_agent_extra="asyncbuild",
-        **more,
+        **timeouts | more,
     )
 
 
@@ -195,9 +219,12 @@ class Aws:
 
     @asynccontextmanager
     async def open_codebuild(self, *, pool: int) -> "AsyncIterator[CodeBuildClient]":
-        """A client for CodeBuild."""
-        endpoint = self._settings.builds.endpoint_url
-        async with self._open("codebuild", endpoint, pool=pool) as client:
+        """A client for CodeBuild, whose calls end within `CODEBUILD_MOST_SECONDS`."""
+        builds, aws = self._settings.builds, self._settings.aws
+        most = CODEBUILD_MOST_SECONDS / aws.max_tries
+        connect, read = aws.connect_timeout_seconds, aws.read_timeout_seconds
+        more = {"connect_timeout": min(connect, most / 4), "read_timeout": min(read, most / 2)}
+        async with self._open("codebuild", builds.endpoint_url, pool=pool, **more) as client:
             yield client
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ A stage raises; the lane decides (`queue/lane.py`). The class says what to do, t
 
     Retry       may work if tried again: counts as an attempt
     Busy        somebody is at a limit: wait, counts as nothing (I5)
+    Outage      the other side is not there or fails by itself: as Busy
     Reject      can never work: dead-letter now
     Unreachable the commit is gone from its repository: recorded, not built, no error
     LeaseLost   the message is no longer ours: stop, commit nothing (I4)
@@ -49,6 +50,18 @@ class Busy(StageError):
 
     kind = "busy"
     exit_code = 75  # EX_TEMPFAIL
+
+
+class Outage(Busy):
+    """The other side cannot be reached, or fails by its own fault (5xx).
+
+    No push is to blame, and the next one would fare no better: were it counted, an outage of
+    minutes would empty the whole queue into the dead-letter queue. So it is waited out (I5), as
+    long as the queue keeps its messages.
+    """
+
+    kind = "outage"
+    exit_code = 69  # EX_UNAVAILABLE
 
 
 class Reject(StageError):

@@ -1,21 +1,21 @@
 """One push, top to bottom.
 
 `prepare` does everything that may run beside other pushes of the repository: it ends with a whole
-archive in S3. `start` does what must happen in order: it starts the builds and writes the ledger
-(`turn.py`).
-The lane decides when each is called; the message is deleted after `start` has returned (I1).
+archive in S3. `turn.settle` does what must happen in order: it starts the builds and writes the
+ledger (`turn.py`). The lane decides when each is called; the message is deleted after the latter
+has returned (I1).
 """
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 from asyncbuild.archive.writer import Engine, ZipStatistics, ZipStream
-from asyncbuild.archiving.archiver import FORMAT_VERSION, Archiver, Order, Origin
+from asyncbuild.archiving.archiver import Archiver, Order, Origin
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.ledger import Ledger
@@ -92,7 +92,7 @@ class Pipeline:
         self._ledger = ledger
         self._streams: dict[str, ZipStream] = {}
         self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
-        self._turn = Turn(
+        self.turn = Turn(
             builder=builder,
             ledger=ledger,
             upload=self._upload_now,
@@ -100,7 +100,6 @@ class Pipeline:
             skip_stale=settings.lanes.stale == "skip",
             traced=settings.status.traces,
         )
-        self._format = f"{FORMAT_VERSION}.{settings.archive.level}"
 
     def statistics(self) -> PipelineStatistics:
         """What is on its way now. Nobody counts as bytes pass: whoever looks, asks."""
@@ -137,27 +136,6 @@ class Pipeline:
                 ready = await self._prepare(work, work.event, guard)
             log["bytes"] = sum(archive.size_bytes for archive in ready.archives.values())
             return ready
-
-    async def start(
-        self,
-        ready: Ready,
-        *,
-        guard: Guard,
-        covers: Sequence[Work] = (),
-        waited_seconds: float = 0.0,
-    ) -> None:
-        """Start the builds of a prepared push, in its turn, and record what was done.
-
-        Args:
-            ready: What `prepare` gave.
-            guard: Asked before anything is committed (I4).
-            covers: Older pushes of the same ref for which this one stands.
-            waited_seconds: Since a start was tried first: the longer ago, the less a token helps.
-
-        Raises:
-            StageError: of the stage that failed. What was recorded before stays recorded.
-        """
-        await self._turn.settle(ready, guard=guard, covers=covers, waited_seconds=waited_seconds)
 
     async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
         """Record that `by`, a newer push of the same ref, stands for this one."""
@@ -265,7 +243,7 @@ class Pipeline:
 
     def _print(self, push: Push) -> str:
         """Equal for archives that hold the same entries in the same form."""
-        text = f"{push.commit}\n{self._format}"
+        text = f"{push.commit}\n{self._archiver.format}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -1,8 +1,8 @@
 """What must happen in the order of the queue: staleness, builds, the ledger (I2, I12)."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS, CodeBuild
@@ -37,6 +37,33 @@ IsContained = Callable[[Push, str], Awaitable[bool | None]]
 """Whether a push's commit is contained in another; None where the history does not tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One push in its turn."""
+
+    push: Push
+    ready: Ready
+    guard: Guard
+    covers: Sequence[Work]
+    first_at: float | None  # when a start was tried first, if this is not the first time
+    stale: str = ""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a build may have been started for it so long ago that its token is forgotten.
+
+        A dead letter may have started its build, with only the answer or the record lost. Sent
+        back, it is a new message, and its token is forgotten.
+        """
+        message = self.ready.work.message
+        sent_back = message.sent is not None and message.sent - self.push.time > _DELIVERED
+        if sent_back or message.receive_count > 1:
+            return True
+        if self.first_at is None:
+            return False
+        return time.monotonic() - self.first_at > TOKEN_TRUSTED_SECONDS
+
+
 class Turn:
     """Settles prepared pushes, one at a time for each repository: the lane sees to that."""
 
@@ -68,117 +95,93 @@ class Turn:
         """Start the builds of a prepared push, in its turn, and record what was done.
 
         Args:
-            ready: What `prepare` gave.
+            ready: What `Pipeline.prepare` gave.
             guard: Asked before anything is committed (I4).
             covers: Older pushes of the same ref for which this one stands.
-            waited_seconds: Since a start was tried first: the longer ago, the less a token helps.
+            waited_seconds: Since a start was tried first; 0 if this is the first time.
 
         Raises:
             StageError: of the stage that failed. What was recorded before stays recorded.
         """
+        first_at = time.monotonic() - waited_seconds if waited_seconds else None
         event = ready.work.event
         if isinstance(event, Nothing):
             guard()
             await self._ledger.record_nothing(ready.work.message, event)
             logger().info("push.nothing-to-do", event_id=event.id, reason=event.reason)
-        if not isinstance(event, Push):
-            return
-        with about(event):
-            if waited_seconds > TOKEN_TRUSTED_SECONDS:
-                work = replace(ready.work, doubtful=True)
-                targets = await undone(self._ledger, event, ready.targets)
-                ready = replace(ready, work=work, targets=targets)
-            stale = ready.stale or (await self._why_stale(event) if ready.targets else "")
-            for target in ready.targets:
-                await self._start_target(event, target, replace(ready, stale=stale), guard, covers)
-            if not stale and any(target.key for target in ready.targets):
-                await self._ledger.set_head(event)
+        if isinstance(event, Push):
+            with about(event):
+                await self._settle_push(_Case(event, ready, guard, covers, first_at))
 
-    async def _start_target(
-        self, push: Push, target: Target, ready: Ready, guard: Guard, covers: Sequence[Work]
-    ) -> None:
+    async def _settle_push(self, case: _Case) -> None:
+        push, targets, stale = case.push, case.ready.targets, case.ready.stale
+        if case.first_at is not None:  # the try before this one may have done some of them
+            targets = await undone(self._ledger, push, targets)
+        if targets and not stale:
+            stale = await self._why_stale(push)
+        for target in targets:
+            await self._settle_target(target, replace(case, stale=stale))
+        if not stale and any(target.key for target in targets):
+            await self._ledger.set_head(push)
+
+    async def _settle_target(self, target: Target, case: _Case) -> None:
         begun = time.monotonic()
         with stage("push.start", rule=target.rule, project=target.project):
-            outcome = await self._settle(push, target, ready, guard, covers)
-        timings = {**ready.timings, "start": time.monotonic() - begun}
+            outcome = await self._do(target, case)
+        timings = {**case.ready.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
-        guard()
-        await self._ledger.record(push, replace(outcome, timings=timings))
-        since = (datetime.now(UTC) - push.time).total_seconds()
-        archive, build = outcome.archive, outcome.build
-        logger().info(
-            f"push.{outcome.verdict}",
-            reason=outcome.reason,
-            rule=target.rule,
-            project=target.project,
-            build_id=build.id if build else None,
-            build_arn=build.arn if build else None,
-            bucket=archive.bucket if archive else None,
-            key=archive.key if archive else None,
-            bytes=archive.size_bytes if archive else None,
-            archive_kind=archive.kind if archive else None,
-            sent_bytes=archive.sent_bytes if archive else None,
-            since_push_seconds=round(max(0.0, since), 3),
-            **{f"{name}_seconds": seconds for name, seconds in timings.items()},
-        )
+        case.guard()
+        await self._ledger.record(case.push, replace(outcome, timings=timings))
+        _tell(case.push, target, outcome, timings)
 
-    async def _settle(
-        self, push: Push, target: Target, ready: Ready, guard: Guard, covers: Sequence[Work]
-    ) -> Outcome:
+    async def _do(self, target: Target, case: _Case) -> Outcome:
         if target.action is Action.IGNORE:
             return Outcome(Verdict.IGNORED, f"rule: {target.rule}", target)
-        if ready.stale:
-            return Outcome(Verdict.STALE, ready.stale, target)
-        archive = ready.archives.get(target.key)
+        if case.stale:
+            return Outcome(Verdict.STALE, case.stale, target)
+        archive = case.ready.archives.get(target.key)
         if archive is None:
             try:
                 # An object that other pushes write too is written in order, hence only now (I2).
-                archive = await self._upload(push, target.key, guard)
+                archive = await self._upload(case.push, target.key, case.guard)
             except Unreachable as error:
                 return Outcome(Verdict.STALE, error.reason, target)
         if target.action is Action.UPLOAD:
             return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
-        build = await self._build(push, target, archive, ready.work, guard, covers)
+        build = await self._build(target, archive, case)
         return Outcome(Verdict.BUILT, f"rule: {target.rule}", target, archive, build)
 
-    async def _build(
-        self,
-        push: Push,
-        target: Target,
-        archive: StoredArchive,
-        work: Work,
-        guard: Guard,
-        covers: Sequence[Work],
-    ) -> Build:
-        project = target.project or ""
-        variables = variables_of(push, target)
-        if self._traced:
-            variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
-        oldest = covers[0].push if covers else None
-        if oldest is not None and oldest.old_commit:
-            variables["OLD_COMMIT_ID"] = oldest.old_commit
+    async def _build(self, target: Target, archive: StoredArchive, case: _Case) -> Build:
+        push, project = case.push, target.project or ""
         request = BuildRequest(
             project=project,
             bucket=archive.bucket,
             key=archive.key,
             token=token_of(push, project),
-            variables=variables,
+            variables=self._variables(target, case),
             version_id=archive.version_id,
         )
+        sent = case.ready.work.message.sent
         try:
-            sent = work.message.sent
-            # A dead letter may have started its build, with only the answer or the record lost.
-            # Sent back, it is a new message, and its token is forgotten.
-            sent_back = sent is not None and sent - push.time > _DELIVERED
-            if sent and (work.doubtful or sent_back or work.message.receive_count > 1):
+            if sent and case.doubtful:
                 since = min(sent, push.time) - _CLOCK_SKEW
                 found = await self._builder.find_recent(project, push.id, since=since)
                 if found is not None:
                     return found
-            return await self._builder.start(request, guard=guard)
+            return await self._builder.start(request, guard=case.guard)
         except NoPermission as error:
             # One project that this role may not build must not end the service for all others.
             raise Reject(error.reason, remedy=error.remedy) from error
+
+    def _variables(self, target: Target, case: _Case) -> dict[str, str]:
+        push = case.push
+        variables = variables_of(push, target)
+        if self._traced:
+            variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
+        oldest = case.covers[0].push if case.covers else None
+        if oldest is not None and oldest.old_commit:
+            variables["OLD_COMMIT_ID"] = oldest.old_commit
+        return variables
 
     async def _why_stale(self, push: Push) -> str:
         """Why the push is overtaken, or nothing: ancestry decides, not arrival.
@@ -198,6 +201,26 @@ class Turn:
         if not older or await self._ledger.is_forced(push):
             return ""
         return f"commit {head.commit}, which contains it, was built before"
+
+
+def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, float]) -> None:
+    since = (datetime.now(UTC) - push.time).total_seconds()
+    archive, build = outcome.archive, outcome.build
+    logger().info(
+        f"push.{outcome.verdict}",
+        reason=outcome.reason,
+        rule=target.rule,
+        project=target.project,
+        build_id=build.id if build else None,
+        build_arn=build.arn if build else None,
+        bucket=archive.bucket if archive else None,
+        key=archive.key if archive else None,
+        bytes=archive.size_bytes if archive else None,
+        archive_kind=archive.kind if archive else None,
+        sent_bytes=archive.sent_bytes if archive else None,
+        since_push_seconds=round(max(0.0, since), 3),
+        **{f"{name}_seconds": seconds for name, seconds in timings.items()},
+    )
 
 
 async def undone(ledger: Ledger, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:

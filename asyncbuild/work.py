@@ -13,7 +13,6 @@ class Work:
 
     message: Message
     event: Push | Nothing | Reject
-    doubtful: bool = False  # a build may have been started for it, longer ago than a token lives
 
     @property
     def push(self) -> Push | None:

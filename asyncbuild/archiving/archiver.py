@@ -24,7 +24,7 @@ from asyncbuild.archiving.full import TreeIds, iter_archive, read_effect
 from asyncbuild.archiving.named import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings
-from asyncbuild.errors import NoPermission, Reject, Retry, StageError
+from asyncbuild.errors import NoPermission, Outage, Reject, Retry, StageError
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import logger
 from asyncbuild.model import Guard, Repository
@@ -108,7 +108,7 @@ class Archiver:
             except FallBack as reason:
                 fallback = reason.reason
                 logger().info("archive.full", reason=reason.reason, detail=reason.detail)
-            except (Retry, Reject, NoPermission) as error:
+            except (Retry, Outage, Reject, NoPermission) as error:
                 if order.base_key and isinstance(error, Reject):
                     raise
                 fallback = "failed"

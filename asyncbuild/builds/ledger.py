@@ -144,10 +144,11 @@ class Ledger:
         """Say, before it is made, that a try may kill its process."""
         await self._records.replace_record(self._try_key(message, number), b"{}")
 
-    async def count_tries(self, message: Message) -> int:
-        """How many tries were marked and never unmarked: those their processes died of."""
+    async def find_tries(self, message: Message) -> set[int]:
+        """The tries that were marked and never unmarked: those their processes died of."""
         prefix = f"{self._prefix}try/{message.id}/"
-        return len([record async for record in self._records.iter_records(prefix)])
+        keys = [record.key async for record in self._records.iter_records(prefix)]
+        return {int(key.removeprefix(prefix)) for key in keys}
 
     async def unmark_try(self, message: Message, number: int) -> None:
         """The try has ended, well or not, and its process lives."""

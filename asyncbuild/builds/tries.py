@@ -6,12 +6,12 @@ then died of that push.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
 from asyncbuild.builds.ledger import Ledger
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Reject, StageError
 from asyncbuild.model import Message
 
 _CLEAN_UP_SECONDS = 5
@@ -24,6 +24,7 @@ class Tries:
         self._ledger = ledger
         self._max_attempts = max_attempts
         self._room = _Room()
+        self._survived: set[tuple[str, int]] = set()  # tries whose marks could not be removed
 
     @asynccontextmanager
     async def open_try(self, message: Message, *, suspect: bool) -> AsyncIterator[None]:
@@ -37,20 +38,28 @@ class Tries:
             async with self._room.open_shared():
                 yield
             return
-        died = await self._ledger.count_tries(message)
-        if died >= self._max_attempts:
+        marked = await self._ledger.find_tries(message)
+        died = {number for number in marked if (message.id, number) not in self._survived}
+        if len(died) >= self._max_attempts:
             raise Reject(
-                f"{died} processes died while they prepared this push",
+                f"{len(died)} processes died while they prepared this push",
                 remedy="look for memory, disk or a signal in the logs of the tasks that ended",
             )
-        last = died + 1 >= self._max_attempts
+        last = len(died) + 1 >= self._max_attempts
+        number = min(set(range(len(died) + 1)) - died)
         async with self._room.open_alone() if last else self._room.open_shared():
-            await self._ledger.mark_try(message, died)
+            await self._ledger.mark_try(message, number)
             try:
                 yield
             finally:
-                with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                    await self._ledger.unmark_try(message, died)
+                await self._unmark(message, number)
+
+    async def _unmark(self, message: Message, number: int) -> None:
+        """What cannot be unmarked is remembered: while this process lives, it did not die of it."""
+        self._survived.add((message.id, number))
+        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True), suppress(StageError):
+            await self._ledger.unmark_try(message, number)
+            self._survived.discard((message.id, number))
 
 
 class _Room:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from asyncbuild.errors import Busy, Reject, Retry, StageError
+from asyncbuild.errors import Busy, Outage, Reject, Retry, StageError
 
 _LINE_MOST = 300
 _EXHAUSTED = frozenset(
@@ -165,6 +165,8 @@ def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:
     match fault:
         case Fault.BUSY:
             return Busy(reason)
+        case Fault.NETWORK:
+            return Outage(reason, remedy="if it lasts, check git.remote and the way to the server")
         case Fault.NO_REPOSITORY:
             return Reject(reason, remedy="check the repository's name and git.remote")
         case Fault.LOGIN:

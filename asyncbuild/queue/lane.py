@@ -7,8 +7,8 @@ A lane is one delivery of one group: the messages held, oldest first. Its rules:
     deleted or dead-lettered when it is the head, never earlier, so that nothing newer is settled
     before it (I3).
 3.  A try that fails with `retry` is tried again in place after a growing, jittered wait; with
-    `busy` the same, but nothing is counted (I5); with `reject`, or when its attempts are spent,
-    the message is dead-lettered and the next one becomes the head.
+    `busy` or `outage` the same, but nothing is counted (I5); with `reject`, or when its attempts
+    are spent, the message is dead-lettered and the next one becomes the head.
 4.  Followers keep what was prepared for them, whatever becomes of the head.
 5.  A delivery whose head was received before works one message at a time: whoever dies with a
     message in hand cannot report it, so only the message in hand may be blamed.
@@ -202,7 +202,7 @@ class Lane:
     def _seconds(self, item: _Item, event: Failed) -> float:
         """Exponential back-off with jitter over its upper half."""
         policy = self._policy
-        busy = event.kind is Kind.BUSY
+        busy = event.kind in {Kind.BUSY, Kind.OUTAGE}
         most = policy.busy_most_seconds if busy else policy.retry_most_seconds
         grown = min(most, policy.retry_first_seconds * 2.0 ** min(item.waits - 1, 30))
         return max(event.after_seconds, grown * (0.5 + event.jitter / 2))

@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
     RETRY = "retry"
     BUSY = "busy"
+    OUTAGE = "outage"
     REJECT = "reject"
     FATAL = "fatal"
 

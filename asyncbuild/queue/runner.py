@@ -196,7 +196,7 @@ class LaneRunner:
         older = [self._works[each] for each in covers]
         now = anyio.current_time()
         first = self._first_starts.setdefault(sequence, now)
-        await self._pipeline.start(
+        await self._pipeline.turn.settle(
             self._ready[sequence],
             guard=self._lease.guard,
             covers=older,

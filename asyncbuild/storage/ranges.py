@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import error_code, errors_of
+from asyncbuild.aws import error_code, errors_of, unreached
 from asyncbuild.config import StorageSettings
 from asyncbuild.errors import Retry
 from asyncbuild.model import Account, Guard, StoredArchive
@@ -152,7 +152,7 @@ class Ranges:
                     async for chunk in cut_out(answer["Body"], span, account):
                         yield chunk
             except aiohttp.ClientError as error:
-                raise Retry(f"{doing}: {type(error).__name__}: {error}") from error
+                raise unreached(doing, error) from error
 
     async def describe(self, key: str) -> Description | None:
         """Size, ETag and metadata of the object at `key`, if there is one.

@@ -20,7 +20,16 @@ from support.wire import Call, Tap, Tapped, open_cutting_proxy, refused
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryAccount, MemoryBudget
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
-from asyncbuild.errors import Busy, Fatal, LeaseLost, NoPermission, Reject, Retry, StageError
+from asyncbuild.errors import (
+    Busy,
+    Fatal,
+    LeaseLost,
+    NoPermission,
+    Outage,
+    Reject,
+    Retry,
+    StageError,
+)
 from asyncbuild.local.servers import Server
 from asyncbuild.model import StoredArchive
 from asyncbuild.storage.parts import MIB
@@ -349,7 +358,7 @@ async def test_a_part_too_large_for_the_memory_leaves_early(client: "S3Client", 
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("InternalError", 500, Retry),
+        ("InternalError", 500, Outage),
         ("NoSuchUpload", 404, Retry),
         ("SlowDown", 503, Busy),
         ("AccessDenied", 403, NoPermission),
@@ -547,7 +556,7 @@ async def test_a_completion_that_never_arrived_is_no_success(client: "S3Client",
     async def cut(call: Call, parameters: dict[str, Any]) -> object:
         raise ConnectionClosedError(endpoint_url="http://s3")
 
-    with pytest.raises(Retry, match="complete s3://"):
+    with pytest.raises(Outage, match="complete s3://"):
         await put(
             store_of(Tapped(client, complete_multipart_upload=cut)), key, some_bytes(PART + 1)
         )

@@ -8,7 +8,7 @@ from support.codebuild import make_push, make_request, open_codebuild_client
 
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.config import BuildSettings
-from asyncbuild.errors import Busy, LeaseLost, NoPermission, Reject, Retry, StageError
+from asyncbuild.errors import Busy, LeaseLost, NoPermission, Outage, Reject, StageError
 from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
 from asyncbuild.local.standin import CodeBuildStandin
@@ -106,7 +106,7 @@ async def test_is_busy_at_the_limit(codebuild: CodeBuild, standin: CodeBuildStan
     [
         (AwsError("ThrottlingException", "Rate exceeded"), Busy),
         (AwsError("AccessDeniedException", "not allowed"), NoPermission),
-        (AwsError("InternalFailure", "oops", status=500), Retry),
+        (AwsError("InternalFailure", "oops", status=500), Outage),
     ],
     ids=lambda value: getattr(value, "code", None),
 )
@@ -122,12 +122,12 @@ async def test_names_the_kind_of_an_error(
         await codebuild.find_recent("shop", "e", since=LONG_AGO)
 
 
-async def test_may_be_tried_again_after_no_answer() -> None:
-    """Nobody there: a Retry, not a crash."""
+async def test_waits_when_nobody_answers() -> None:
+    """Nobody there: an Outage that blames no push (I5), with what to look at."""
     async with open_codebuild_standin(["shop"]) as standin:
         endpoint_url = standin.endpoint_url
     async with open_codebuild_client(endpoint_url) as client:
-        with pytest.raises(Retry, match="project shop"):
+        with pytest.raises(Outage, match="endpoint_url"):
             await CodeBuild(client, BuildSettings()).start(make_request(make_push()), guard=free)
 
 

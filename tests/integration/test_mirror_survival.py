@@ -19,7 +19,7 @@ from support.mirrors import MAIN, Site, archive_of, read_archive, repository
 from support.repositories import SourceRepository
 from support.wait import PATIENCE_SECONDS, wait_until
 
-from asyncbuild.errors import Busy, Retry
+from asyncbuild.errors import Busy, Outage, Retry
 from asyncbuild.git.mirror import Mirrors
 
 _MANY, _ROOM = 150, 30
@@ -246,11 +246,11 @@ async def test_a_fetch_has_an_end_even_if_it_talks(site: Site) -> None:
 
 
 async def test_a_pack_that_breaks_off(site: Site) -> None:
-    """A cut connection is a Retry and leaves nothing half."""
+    """A cut connection is an Outage and leaves nothing half."""
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.cut_after_bytes = 100_000
     async with site.open_mirrors() as mirrors:
-        with pytest.raises(Retry):
+        with pytest.raises(Outage):
             await archive_of(mirrors, commit)
         site.server.behaviour.cut_after_bytes = None
         assert await archive_of(mirrors, commit) == site.source.archive(commit)

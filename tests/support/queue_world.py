@@ -227,7 +227,7 @@ class LaneSim:
             waited = math.inf
         undone = self.undone[n]
         doubtful = waited > TOKEN_TRUSTED_SECONDS
-        if doubtful and undone:
+        if waited and undone:
             undone = not (yield Call(lambda: push.event in world.ledger))
         if undone:
             found = False

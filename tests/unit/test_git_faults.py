@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyncbuild.errors import Busy, Reject
+from asyncbuild.errors import Busy, Outage, Reject
 from asyncbuild.git.faults import Fault, GitFailed, find_fault, quote, stage_error
 
 SENTENCES = [
@@ -55,6 +55,12 @@ def test_names_in_urls_mean_nothing() -> None:
 def test_a_throttle_counts_as_nothing() -> None:
     """Busy, so that the push loses no attempt (I5)."""
     assert isinstance(stage_error("returned error: 429", doing="fetch", ended="x"), Busy)
+
+
+def test_a_server_that_is_away_is_waited_for() -> None:
+    """An Outage, so that an hour of it costs no push an attempt (I5)."""
+    for stderr in ("Could not resolve host: h", "returned error: 502", "Connection refused"):
+        assert isinstance(stage_error(stderr, doing="fetch", ended="x"), Outage)
 
 
 def test_a_missing_repository_never_works() -> None:

@@ -50,14 +50,15 @@ def test_a_reject_of_a_follower_waits_for_its_turn() -> None:
     assert lane.feed(p.Settled(2)) == [p.Close()]
 
 
-def test_busy_never_counts() -> None:
+@pytest.mark.parametrize("kind", [p.Kind.BUSY, p.Kind.OUTAGE])
+def test_a_limit_or_an_outage_never_counts(kind: p.Kind) -> None:
     """A hundred times at the limit, and the build is still started (I5)."""
     lane = _lane(1)
     lane.open()
     lane.feed(p.Prepared(1))
     waits = []
     for _ in range(100):
-        (wait,) = lane.feed(p.Failed(1, p.Kind.BUSY))
+        (wait,) = lane.feed(p.Failed(1, kind))
         assert isinstance(wait, p.Wait)
         waits.append(wait.seconds)
         assert lane.feed(p.Due(1)) == [p.Start(1)]

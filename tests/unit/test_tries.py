@@ -9,7 +9,7 @@ import pytest
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.tries import Tries
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Outage, Reject
 from asyncbuild.model import Message
 
 
@@ -23,6 +23,7 @@ class _Records:
     """Records in memory."""
 
     kept: dict[str, bytes] = field(default_factory=dict)
+    away: bool = False
 
     async def put_record(self, key: str, body: bytes) -> bool:
         """Write once."""
@@ -37,7 +38,9 @@ class _Records:
         return self.kept.get(key)
 
     async def delete_record(self, key: str) -> None:
-        """Remove."""
+        """Remove, or fail."""
+        if self.away:
+            raise Outage(f"delete {key}")
         self.kept.pop(key, None)
 
     async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
@@ -63,7 +66,7 @@ def _tries(records: _Records) -> Tries:
 async def _die(records: _Records, message: Message) -> None:
     """A process that dies with it in preparation leaves its mark: nothing is cleaned up."""
     ledger = Ledger(records, prefix="l/")
-    await ledger.mark_try(message, await ledger.count_tries(message))
+    await ledger.mark_try(message, len(await ledger.find_tries(message)))
 
 
 async def test_a_try_that_ends_leaves_no_mark() -> None:
@@ -74,6 +77,22 @@ async def test_a_try_that_ends_leaves_no_mark() -> None:
     with pytest.raises(ValueError, match="failed"):
         async with _tries(records).open_try(_message("a"), suspect=True):
             raise ValueError("failed")
+    assert records.kept == {}
+
+
+async def test_a_mark_that_cannot_be_removed_is_no_death() -> None:
+    """The bucket was away at the end of each try: the push is prepared all the same (I5)."""
+    records = _Records(away=True)
+    tries = _tries(records)
+    prepared = 0
+    for _ in range(4):
+        async with tries.open_try(_message("a"), suspect=True):
+            prepared += 1
+    assert prepared == 4
+    assert list(records.kept) == ["l/try/a/0"]
+    records.away = False
+    async with tries.open_try(_message("a"), suspect=True):
+        pass
     assert records.kept == {}
 
 
