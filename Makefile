@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos lint types unit servers clean bench bench-delta bench-git test-huge
+.PHONY: help install demo test chaos lint types unit servers clean bench bench-delta bench-git prove-delta test-huge
 
 help:
 	@echo "make demo     pushes become builds, on this machine alone"
@@ -48,6 +48,11 @@ bench: install servers
 bench-delta: install
 	$(BIN)/python bench/delta.py $(if $(REPOSITORY),--repository $(REPOSITORY))
 	$(BIN)/python bench/delta.py --growth
+	$(BIN)/python bench/delta.py --fallbacks
+
+# 200 commits, each archive made of the one before, read by unzip, 7z, bsdtar, Python and Java.
+prove-delta: install servers
+	PYTHONPATH=tests $(BIN)/python bench/consecutive.py --repository $(REPOSITORY)
 
 bench-git: install
 	PYTHONPATH=tests $(BIN)/python bench/git.py --repository $(REPOSITORY)

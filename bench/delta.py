@@ -1,355 +1,337 @@
 """What a push costs when its archive is made of the one before, next to one made anew.
 
-    make bench-delta                                       the generated monorepo
-    python bench/delta.py --repository /path/to.git        and any repository
+    make bench-delta                                        the generated monorepo; then growth
+    python bench/delta.py --repository /path/to.git         any repository
+    python bench/delta.py --slice 2/5 --rows rows.jsonl     a part of the commits; the table is of
+                                                            all rows in the file
+    python bench/delta.py --growth                          1 to 10,000 changed files
+    python bench/delta.py --fallbacks                       where no delta pays: the cost of asking
 
 For each of the last commits both ways run, one after the other, on the same S3: a stand-in in
 memory, in a process of its own, that does what S3 does with parts and ranges and nothing else, so
-that times are ours. The link of 40 MB/s is a proxy of our own. CPU is ours and git's, not the
-server's. Everything is read back by Python's zipfile with --verify.
+that times are ours. The link of 40 MB/s is a proxy of our own, in a process of its own, too. CPU is
+ours and git's, not the server's. `consecutive.py` reads archives back.
 """
 
 import argparse
 import contextlib
-import io
 import os
-import resource
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
-import time
-import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import monorepo
-from anyio.abc import SocketStream
+import orjson
+from engine import about_the_machine
+from old_script import OldScript
+from subject import BUCKET, Row, Subject, open_archivers
 
-from asyncbuild.archive.writer import Engine, open_engine
-from asyncbuild.archiving.archiver import Archiver, Order, Origin
-from asyncbuild.aws import Aws
-from asyncbuild.budget import MemoryBudget
-from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
-from asyncbuild.git.process import Git
-from asyncbuild.git.reader import Reader
-from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.archive.writer import open_engine
+from asyncbuild.config import ArchiveSettings
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY
 from asyncbuild.logs import mute
-from asyncbuild.model import Repository
-from asyncbuild.storage.s3 import Store
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+    from asyncbuild.archiving.archiver import Archiver
 
 _HERE = Path(__file__).parent
 _CACHE = _HERE.parent / ".cache" / "bench"
-_REGION = "eu-west-1"
-_BUCKET = "bench"
-_ORIGIN = Origin(Repository("123456789012", _REGION, "bench"), "refs/heads/main")
+_GROWTH = (1, 1, 10, 100, 1_000, 10_000)  # the first makes the base
+_SMALL_FILES = 1_500  # an archive of 3 MB: nothing of it can be copied
+_SCATTERED_FILES = 10_000
+_SCATTERED_CHANGES = 500
 
 
 @dataclass(frozen=True)
-class Row:
-    """One archive: how it was made, and what that took."""
+class Pair:
+    """One push, both ways, and sometimes the old script's whole way."""
 
-    kind: str
-    fallback: str
-    size_bytes: int
-    sent_bytes: int
-    requests: int
-    cpu_seconds: float
-    wall_seconds: float
-    link_seconds: float
-    files_read: int
-    changed: int
+    delta: Row
+    full: Row
+    old_seconds: float = 0.0
+    old_cpu_seconds: float = 0.0
 
+    def pack(self, name: str) -> bytes:
+        """As a line of JSON."""
+        rows = {"delta": self.delta.as_dict(), "full": self.full.as_dict()}
+        old = {"old_seconds": self.old_seconds, "old_cpu_seconds": self.old_cpu_seconds}
+        return orjson.dumps({"name": name, **rows, **old}) + b"\n"
 
-class Bench:
-    """Both ways on one repository."""
-
-    def __init__(self, repository: Path, scratch: Path) -> None:
-        self._repository = repository
-        self._reader = Reader(Git(Settings().git), scratch / "reader")
-        self._path = scratch / "mirror"  # where tables are kept, not in somebody's repository
-        self._requests = 0
-
-    async def open(self) -> None:
-        """Make what the reader needs."""
-        await self._reader.prepare()
-        self._path.mkdir()
-        (self._path / "objects").symlink_to((self._repository / "objects").resolve())
-
-    def git(self, *arguments: str) -> bytes:
-        """Run git in the repository."""
-        command = ["git", "--git-dir", str(self._repository), *arguments]
-        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-
-    def commits(self, count: int) -> list[str]:
-        """The last ones of the first-parent line, oldest first."""
-        lines = self.git("rev-list", "--first-parent", f"-n{count}", "HEAD").decode().split()
-        return lines[::-1]
-
-    def count_requests(self, client: Any) -> None:  # noqa: ANN401 - the client's event system has no type
-        """From now on."""
-
-        def count(**_: object) -> None:
-            self._requests += 1
-
-        client.meta.events.register("before-send.s3", count)
-
-    async def put(self, archiver: Archiver, commit: str, key: str) -> Row:
-        """Make one archive and measure it; `link_seconds` is for the caller to fill in."""
-        found = (await self._reader.find(self._path, [commit], "bench"))[commit]
-        snapshot = Snapshot(
-            path=self._path,
-            commit=commit,
-            commit_time=found.time,
-            tree=found.tree,
-            name="bench",
-            reader=self._reader,
-        )
-        self._requests = 0
-        cpu, wall = _cpu_seconds(), time.perf_counter()
-        result = await archiver.put(Order(snapshot, key, lambda: None, origin=_ORIGIN))
-        archive = result.made.archive
-        return Row(
-            kind=archive.kind,
-            fallback=result.fallback,
-            size_bytes=archive.size_bytes,
-            sent_bytes=archive.sent_bytes,
-            requests=self._requests,
-            cpu_seconds=_cpu_seconds() - cpu,
-            wall_seconds=time.perf_counter() - wall,
-            link_seconds=0.0,
-            files_read=result.made.files_read,
-            changed=0,
-        )
-
-    def verify(self, commit: str, archive: bytes) -> None:
-        """Compare with `git archive`, and look for dead bytes."""
-        expected: dict[str, bytes] = {}
-        with tarfile.open(fileobj=io.BytesIO(self.git("archive", commit))) as tar:
-            for each in tar:
-                file = tar.extractfile(each) if each.isfile() else None
-                name = f"{each.name}/" if each.isdir() else each.name
-                expected[name] = file.read() if file else each.linkname.encode()
-        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
-            found = {each.filename: opened.read(each) for each in infos}
-        if len(found) != len(infos) or found != expected:
-            raise SystemExit(f"the archive of {commit} is not what git archives")
-
-
-def _cpu_seconds() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    @staticmethod
+    def parse(document: dict[str, Any]) -> "Pair":
+        """What `pack` wrote."""
+        del document["name"]
+        rows = {way: Row(**document.pop(way)) for way in ("delta", "full")}
+        return Pair(**rows, **document)
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[str]:
-    """The stand-in for S3, as a child."""
-    command = [sys.executable, str(_HERE / "memory_s3.py")]
+def _child(script: str, *arguments: str) -> Iterator[str]:
+    """A server of ours; its address."""
+    command = [sys.executable, str(_HERE / script), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:
-            if child.stdout is None:
-                raise AssertionError
+            assert child.stdout is not None
             yield child.stdout.readline().strip()
         finally:
             child.terminate()
 
 
+@dataclass(frozen=True)
+class Ways:
+    """Everything that can be measured on one repository."""
+
+    subject: Subject
+    client: "S3Client"
+    auto: "Archiver"
+    off: "Archiver"
+    auto_link: "Archiver"
+    off_link: "Archiver"
+    old: OldScript
+    endpoint: str
+
+    async def measure(self, commit: str, before: str, *, turn: int, old: bool) -> Pair:
+        """One push in all ways; who begins takes turns, since the first one warms git's files."""
+        put = self.subject.put
+        changed = self.subject.count_changed(before, commit)
+
+        async def made_of_the_one_before() -> Row:
+            row = await put(self.auto, commit, f"auto/{commit}")
+            link = await put(self.auto_link, commit, f"auto-link/{commit}")
+            return row.with_link(link, changed)
+
+        async def made_anew() -> Row:
+            row = await put(self.off, commit, "full")
+            return row.with_link(await put(self.off_link, commit, "full"), changed)
+
+        if turn % 2:
+            full, delta = await made_anew(), await made_of_the_one_before()
+        else:
+            delta, full = await made_of_the_one_before(), await made_anew()
+        if not old:
+            return Pair(delta, full)
+        _, cpu, wall = await anyio.to_thread.run_sync(self.old.run, commit, self.endpoint, BUCKET)
+        return Pair(delta, full, wall, cpu)
+
+    async def warm(self, commit: str) -> None:
+        """Make the base of what follows."""
+        await self.subject.put(self.auto, commit, f"auto/{commit}")
+        await self.subject.put(self.auto_link, commit, f"auto-link/{commit}")
+
+    async def forget(self, commit: str) -> None:
+        """Room in the stand-in's memory."""
+        for prefix in ("auto", "auto-link"):
+            await self.client.delete_object(Bucket=BUCKET, Key=f"{prefix}/{commit}")
+
+
 @contextlib.asynccontextmanager
-async def _slow_link(endpoint: str, bytes_per_second: float) -> AsyncIterator[str]:
-    """A proxy whose connections together carry so many bytes a second to the server."""
-    host, port = endpoint.removeprefix("http://").split(":")
-    free_at = 0.0
-
-    async def pump(source: SocketStream, target: SocketStream, *, slow: bool) -> None:
-        nonlocal free_at
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while True:
-                data = await source.receive(65_536)
-                if slow:
-                    now = anyio.current_time()
-                    free_at = max(now, free_at) + len(data) / bytes_per_second
-                    if free_at - now > 0.005:
-                        await anyio.sleep(free_at - now)
-                await target.send(data)
-        with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-            await target.send_eof()
-
-    async def serve(client: SocketStream) -> None:
-        async with (
-            client,
-            await anyio.connect_tcp(host, int(port)) as server,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(partial(pump, client, server, slow=True))
-            tasks.start_soon(partial(pump, server, client, slow=False))
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
-        attribute = anyio.abc.SocketAttribute.local_port
-        yield f"http://127.0.0.1:{listener.extra(attribute)}"  # noqa: S610 - no Django here
-        tasks.cancel_scope.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _archivers(
-    bench: Bench, endpoint: str, engine: Engine, prefix: str
-) -> AsyncIterator[tuple[Any, Archiver, Archiver]]:
-    """A client, and the two ways on it."""
-    settings = Settings(
-        aws=AwsSettings(region=_REGION, endpoint_url=endpoint),
-        storage=StorageSettings(bucket=_BUCKET, addressing_style="path", ledger_prefix=prefix),
-        archive=ArchiveSettings(memory_budget_bytes=256 * MIB),
-    )
-    async with Aws(settings).open_s3(pool=20) as client:
-        bench.count_requests(client)
-        ways = []
-        for delta in ("auto", "off"):
-            archive = settings.archive.model_copy(update={"delta": delta})
-            ways.append(
-                Archiver(
-                    engine=engine,
-                    budget=MemoryBudget(256 * MIB),
-                    store=Store(client, settings.storage),
-                    settings=settings.model_copy(update={"archive": archive}),
-                )
-            )
-        yield client, ways[0], ways[1]
-
-
-async def _measure(
-    repository: Path, count: int, *, link: float, verify: bool
-) -> list[tuple[Row, Row]]:
-    """Pairs of delta and full for each commit but the first."""
-    pairs: list[tuple[Row, Row]] = []
-    with tempfile.TemporaryDirectory() as scratch, _server() as endpoint:
-        bench = Bench(repository, Path(scratch))
-        await bench.open()
+async def _open_ways(repository: Path, bytes_per_second: float) -> AsyncIterator[Ways]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _child("memory_s3.py") as endpoint,
+        _child("slow_link.py", endpoint, str(bytes_per_second)) as slow,
+    ):
+        subject = Subject(repository, Path(folder))
+        await subject.open()
+        old = OldScript(repository, Path(folder))
         async with (
             open_engine(ArchiveSettings()) as engine,
-            _slow_link(endpoint, link) as slow,
-            _archivers(bench, endpoint, engine, "fast/") as (client, auto, off),
-            _archivers(bench, slow, engine, "slow/") as (_, auto_slow, off_slow),
+            open_archivers(subject, endpoint, engine, "fast/") as (client, *fast),
+            open_archivers(subject, slow, engine, "slow/") as (_, *slowed),
         ):
-            commits = bench.commits(count + 1)
-            for number, commit in enumerate(commits):
-                delta = await bench.put(auto, commit, f"auto/{commit}")
-                if verify:
-                    answer = await client.get_object(Bucket=_BUCKET, Key=f"auto/{commit}")
-                    async with answer["Body"] as body:
-                        bench.verify(commit, await body.read())
-                delta_link = await bench.put(auto_slow, commit, f"auto-slow/{commit}")
-                if number:
-                    full = await bench.put(off, commit, "full")
-                    full_link = await bench.put(off_slow, commit, "full")
-                    changed = len(
-                        bench.git(
-                            "diff-tree", "-r", "--name-only", commits[number - 1], commit
-                        ).splitlines()
-                    )
-                    pairs.append(
-                        (
-                            _with(delta, delta_link, changed),
-                            _with(full, full_link, changed),
-                        )
-                    )
-                    _show(*pairs[-1])
-                    before = commits[number - 1]
-                    for key in (f"auto/{before}", f"auto-slow/{before}"):
-                        await client.delete_object(Bucket=_BUCKET, Key=key)
-    return pairs
+            yield Ways(subject, client, *fast, *slowed, old, endpoint)
 
 
-def _with(row: Row, link: Row, changed: int) -> Row:
-    return Row(**{**vars(row), "link_seconds": link.wall_seconds, "changed": changed})
+async def measure(
+    repository: Path, options: argparse.Namespace, keep: Callable[[Pair], None]
+) -> None:
+    """Pairs for each commit of the slice; the commits before it are made to have its base."""
+    part, parts = options.slice
+    async with _open_ways(repository, options.link * 1e6) as ways:
+        commits = ways.subject.commits(options.commits + 1)
+        first = 1 + options.commits * (part - 1) // parts
+        last = 1 + options.commits * part // parts
+        await ways.warm(commits[0])
+        for number in range(1, min(last, len(commits))):
+            commit, before = commits[number], commits[number - 1]
+            if number < first:
+                await ways.warm(commit)
+            else:
+                old = options.old_every and number % options.old_every == 1 % options.old_every
+                keep(await ways.measure(commit, before, turn=number, old=bool(old)))
+            await ways.forget(before)
 
 
-def _show(delta: Row, full: Row) -> None:
+def show(pair: Pair) -> None:
+    """A line as soon as it is known."""
+    delta, full = pair.delta, pair.full
+    old = f"  old {pair.old_seconds:5.1f}" if pair.old_seconds else ""
     print(
         f"{delta.changed:>6} changed  {delta.kind:<5} {delta.fallback:<18}"
         f" sent {delta.sent_bytes / 1e6:7.2f} of {full.sent_bytes / 1e6:7.2f} MB"
         f"  requests {delta.requests:3}/{full.requests:3}"
         f"  cpu {delta.cpu_seconds:5.2f}/{full.cpu_seconds:5.2f}"
         f"  wall {delta.wall_seconds:5.2f}/{full.wall_seconds:5.2f}"
-        f"  link {delta.link_seconds:5.2f}/{full.link_seconds:5.2f}",
+        f"  link {delta.link_seconds:5.2f}/{full.link_seconds:5.2f}{old}",
         flush=True,
     )
 
 
-def _table(name: str, pairs: list[tuple[Row, Row]]) -> str:
-    """Medians, and how many times less."""
-    lines = [f"\n{name}: {len(pairs)} commits, kinds {_kinds(pairs)}, medians", ""]
-    lines += ["| | full | delta | times less |", "| --- | --- | --- | --- |"]
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def as_table(name: str, pairs: Sequence[Pair]) -> str:
+    """Medians, and the median of how many times less."""
+    kinds = Counter(f"{pair.delta.kind} {pair.delta.fallback}".strip() for pair in pairs)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    lines = [f"### {name}: {len(pairs)} consecutive commits ({told}), medians", ""]
+    lines += ["| | full | delta | times less |", "| --- | ---: | ---: | ---: |"]
     for title, field, unit in (
         ("archive, MB", "size_bytes", 1e6),
         ("sent, MB", "sent_bytes", 1e6),
         ("requests", "requests", 1),
+        ("files read from git", "files_read", 1),
         ("CPU, s", "cpu_seconds", 1),
         ("wall on loopback, s", "wall_seconds", 1),
         ("wall at 40 MB/s, s", "link_seconds", 1),
     ):
-        delta, full = (
-            statistics.median(getattr(pair[side], field) / unit for pair in pairs)
-            for side in (0, 1)
+        deltas = [getattr(pair.delta, field) / unit for pair in pairs]
+        fulls = [getattr(pair.full, field) / unit for pair in pairs]
+        lines.append(_line(title, fulls, deltas))
+    asked = [pair for pair in pairs if pair.old_seconds]
+    if asked:
+        title = f"the old script, wall, s ({len(asked)} of the pushes)"
+        olds = [pair.old_seconds for pair in asked]
+        lines.append(_line(title, olds, [pair.delta.wall_seconds for pair in asked]))
+        title = f"the old script, CPU, s ({len(asked)} of the pushes)"
+        olds = [pair.old_cpu_seconds for pair in asked]
+        lines.append(_line(title, olds, [pair.delta.cpu_seconds for pair in asked]))
+    return "\n".join(lines) + "\n"
+
+
+def _line(title: str, fulls: Sequence[float], deltas: Sequence[float]) -> str:
+    ratio = statistics.median(full / max(delta, 1e-9) for full, delta in _both(fulls, deltas))
+    full, delta = statistics.median(fulls), statistics.median(deltas)
+    return f"| {title} | {full:.2f} | {delta:.2f} | {ratio:.1f} |"
+
+
+def _both(fulls: Sequence[float], deltas: Sequence[float]) -> Iterator[tuple[float, float]]:
+    return zip(fulls, deltas, strict=True)
+
+
+def as_growth(pairs: Sequence[Pair]) -> str:
+    """One line for each size of a change."""
+    titles = "files changed | way | sent, MB | requests | files read | CPU, s | wall, s"
+    lines = [f"| {titles} | wall at 40 MB/s, s | full: CPU, s | wall, s | wall at 40 MB/s, s |"]
+    lines.append("| ---: | --- " + "| ---: " * 9 + "|")
+    for pair in pairs:
+        delta, full = pair.delta, pair.full
+        lines.append(
+            f"| {delta.changed:,} | {delta.kind} | {delta.sent_bytes / 1e6:.2f} | {delta.requests}"
+            f" | {delta.files_read:,} | {delta.cpu_seconds:.2f} | {delta.wall_seconds:.2f}"
+            f" | {delta.link_seconds:.2f} | {full.cpu_seconds:.2f} | {full.wall_seconds:.2f}"
+            f" | {full.link_seconds:.2f} |"
         )
-        ratio = statistics.median(
-            getattr(pair[1], field) / max(getattr(pair[0], field), 1e-9) for pair in pairs
-        )
-        lines.append(f"| {title} | {full:.2f} | {delta:.2f} | {ratio:.1f} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
-def _kinds(pairs: list[tuple[Row, Row]]) -> str:
-    kinds = [pair[0].kind for pair in pairs]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
+def as_fallbacks(name: str, pairs: Sequence[Pair]) -> str:
+    """What it costs to have asked, where the answer was no."""
+    pairs = [pair for pair in pairs if pair.delta.kind == "full"]
+    if not pairs:
+        return f"| {name} | 0 | | | | | |"
+    reasons = ", ".join(sorted({pair.delta.fallback for pair in pairs}))
+    cells = []
+    for field in ("wall_seconds", "cpu_seconds"):
+        on = [getattr(pair.delta, field) for pair in pairs]
+        off = [getattr(pair.full, field) for pair in pairs]
+        ratio = statistics.median(one / other for one, other in zip(on, off, strict=True))
+        cells += [f"{statistics.median(off):.3f}", f"{statistics.median(on):.3f}", f"{ratio:.3f}"]
+    size = statistics.median(pair.full.size_bytes for pair in pairs) / 1e6
+    return f"| {name} | {len(pairs)} | {reasons} | {size:.1f} | " + " | ".join(cells) + " |"
 
 
-def _growth(pairs: list[tuple[Row, Row]]) -> str:
-    """The table of changes of growing size."""
-    lines = ["\n| files changed | way | sent, MB | CPU, s | wall, s |", "| --- " * 5 + "|"]
-    lines += [
-        f"| {delta.changed} | {delta.kind} | {delta.sent_bytes / 1e6:.2f} "
-        f"| {delta.cpu_seconds:.2f} | {delta.wall_seconds:.2f} |"
-        for delta, _ in pairs
-    ]
-    return "\n".join(lines)
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def _generated(kind: str, options: argparse.Namespace) -> Path:
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    files = {"small": _SMALL_FILES, "scattered": _SCATTERED_FILES}.get(kind, options.files)
+    sizes = {"growth": _GROWTH, "scattered": (_SCATTERED_CHANGES,) * 40}.get(kind, ())
+    place = _CACHE / f"{kind}-{files}.git"
+    scattered = kind != "growth"
+    monorepo.make(place, files=files, commits=40, seed=1, sizes=sizes, scattered=scattered)
+    return place
+
+
+def _run(name: str, repository: Path, options: argparse.Namespace) -> list[Pair]:
+    """Measure a slice; all pairs of that name that are known."""
+    pairs: list[Pair] = []
+
+    def keep(pair: Pair) -> None:
+        show(pair)
+        pairs.append(pair)
+        if options.rows:
+            with options.rows.open("ab") as file:
+                file.write(pair.pack(name))
+
+    print(f"{name}: {repository}", flush=True)
+    anyio.run(measure, repository, options, keep)
+    if not options.rows:
+        return pairs
+    documents = map(orjson.loads, options.rows.read_bytes().splitlines())
+    return [Pair.parse(document) for document in documents if document["name"] == name]
+
+
+def _slice(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    return int(part), int(parts)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repository", type=Path, action="append", default=[])
+    parser.add_argument("--repository", type=Path, action="append", default=[], help="bare")
     parser.add_argument("--commits", type=int, default=20)
+    parser.add_argument("--slice", type=_slice, default=(1, 1), metavar="N/OF")
+    parser.add_argument("--rows", type=Path, help="what is measured is added to this file")
+    parser.add_argument("--old-every", type=int, default=4, help="pushes; 0: never")
     parser.add_argument("--files", type=int, default=104_000, help="of the generated monorepo")
     parser.add_argument("--link", type=float, default=40, help="MB/s")
-    parser.add_argument("--verify", action="store_true")
     parser.add_argument("--growth", action="store_true", help="1 to 10,000 changed files instead")
+    parser.add_argument("--fallbacks", action="store_true", help="what does not pay instead")
     options = parser.parse_args()
     os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     mute()
-    repositories = options.repository
-    if options.growth or not repositories:
-        sizes = (1, 1, 10, 100, 1_000, 10_000) if options.growth else ()
-        name = "growth" if options.growth else "monorepo"
-        generated = _CACHE / f"{name}-{options.files}.git"
-        generated.parent.mkdir(parents=True, exist_ok=True)
-        monorepo.make(generated, files=options.files, commits=40, seed=1, sizes=sizes)
-        repositories = [*repositories, generated]
-    for repository in repositories:
-        count = 5 if options.growth else options.commits
-        pairs = anyio.run(
-            lambda path=repository, count=count: _measure(
-                path, count, link=options.link * 1e6, verify=options.verify
-            )
+    tables = [f"{about_the_machine()}\n"]
+    if options.growth:
+        options.commits, options.old_every = len(_GROWTH) - 1, 0
+        tables.append(as_growth(_run("growth", _generated("growth", options), options)))
+    elif options.fallbacks:
+        options.old_every = 0
+        tables.append(
+            "| | pushes | why | archive, MB | wall, off, s | on, s | ratio "
+            "| CPU, off, s | on, s | ratio |\n| --- | ---: | --- " + "| ---: " * 7 + "|"
         )
-        print(_growth(pairs) if options.growth else _table(repository.name, pairs))
+        places = {path.parent.name: path for path in options.repository}
+        for kind in () if places else ("small", "scattered"):
+            places[kind] = _generated(kind, options)
+        tables += [as_fallbacks(name, _run(name, path, options)) for name, path in places.items()]
+    else:
+        places = {path.parent.name: path for path in options.repository}
+        if not places:
+            places["the generated monorepo"] = _generated("monorepo", options)
+        tables += [as_table(name, _run(name, path, options)) for name, path in places.items()]
+    print("\n" + "\n".join(tables))
 
 
 if __name__ == "__main__":

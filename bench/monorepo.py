@@ -27,7 +27,9 @@ class Monorepo:
         # Few directories see most of the work, and in them few files.
         self._hot = self._chance.sample(range(files), max(1, files // 50))
 
-    def stream(self, commits: int, *, sizes: tuple[int, ...] = ()) -> Iterator[bytes]:
+    def stream(
+        self, commits: int, *, sizes: tuple[int, ...] = (), scattered: bool = True
+    ) -> Iterator[bytes]:
         """Everything in one commit, then `commits` changes; or changes of these `sizes`."""
         yield _commit(0, "everything")
         for path in self._paths:
@@ -35,7 +37,7 @@ class Monorepo:
         yield self._file(".gitattributes", b"* text=auto\n*.png -text\n")
         for number, size in enumerate(sizes or (self._size() for _ in range(commits)), 1):
             yield _commit(number, f"change of {size} files")
-            yield from self._change(size, scattered=not sizes)
+            yield from self._change(size, scattered=scattered)
 
     def _change(self, size: int, *, scattered: bool) -> Iterator[bytes]:
         """Mostly edits of known places, some of any; a few new and deleted files."""
@@ -82,7 +84,13 @@ class Monorepo:
 
 
 def make(
-    directory: Path, *, files: int, commits: int, seed: int, sizes: tuple[int, ...] = ()
+    directory: Path,
+    *,
+    files: int,
+    commits: int,
+    seed: int,
+    sizes: tuple[int, ...] = (),
+    scattered: bool = True,
 ) -> None:
     """Make the repository, unless it is there."""
     if directory.exists():
@@ -96,7 +104,8 @@ def make(
     ) as process:
         if process.stdin is None:
             raise AssertionError
-        for piece in Monorepo(files=files, seed=seed).stream(commits, sizes=sizes):
+        stream = Monorepo(files=files, seed=seed).stream(commits, sizes=sizes, scattered=scattered)
+        for piece in stream:
             process.stdin.write(piece)
         process.stdin.close()
         if process.wait():

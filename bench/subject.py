@@ -1,0 +1,158 @@
+"""A repository whose commits become archives, one after the other, on some S3: for measurements."""
+
+import contextlib
+import resource
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asyncbuild.archive.writer import Engine
+from asyncbuild.archiving.archiver import Archiver, Order, Origin
+from asyncbuild.aws import Aws
+from asyncbuild.budget import MemoryBudget
+from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
+from asyncbuild.git.process import Git
+from asyncbuild.git.reader import Reader
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.model import Repository
+from asyncbuild.storage.s3 import Store
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+REGION = "eu-west-1"
+BUCKET = "bench"
+_ORIGIN = Origin(Repository("123456789012", REGION, "bench"), "refs/heads/main")
+_BUDGET_BYTES = 256 * MIB
+
+
+@dataclass(frozen=True)
+class Row:
+    """One archive: how it was made, and what that took."""
+
+    commit: str
+    kind: str
+    fallback: str
+    size_bytes: int
+    sent_bytes: int
+    copied_bytes: int
+    requests: int
+    cpu_seconds: float
+    wall_seconds: float
+    files_read: int
+    base_key: str = ""
+    link_seconds: float = 0.0
+    changed: int = 0
+
+    def with_link(self, link: "Row", changed: int) -> "Row":
+        """With the time over a slow link, too, and how many files the commit changed."""
+        return replace(self, link_seconds=link.wall_seconds, changed=changed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Subject:
+    """Archives of one repository; what is kept between them is in `scratch`, not in it."""
+
+    def __init__(self, repository: Path, scratch: Path) -> None:
+        self._repository = repository.resolve()
+        self._reader = Reader(Git(Settings().git), scratch / "reader")
+        self._path = scratch / "mirror"
+        self._requests = 0
+
+    async def open(self) -> None:
+        """Make what the reader needs."""
+        await self._reader.prepare()
+        self._path.mkdir(exist_ok=True)
+        objects = self._path / "objects"
+        if not objects.is_symlink():
+            objects.symlink_to(self._repository / "objects")
+
+    def git(self, *arguments: str) -> bytes:
+        """Run git in the repository."""
+        command = ["git", "--git-dir", str(self._repository), *arguments]
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+    def commits(self, count: int) -> list[str]:
+        """The last ones of the first-parent line, oldest first."""
+        lines = self.git("rev-list", "--first-parent", f"-n{count}", "HEAD").decode().split()
+        return lines[::-1]
+
+    def count_changed(self, before: str, commit: str) -> int:
+        """Files that differ."""
+        return len(self.git("diff-tree", "-r", "--name-only", before, commit).splitlines())
+
+    def count_requests(self, client: "S3Client") -> None:
+        """From now on."""
+
+        def count(**_: object) -> None:
+            self._requests += 1
+
+        client.meta.events.register("before-send.s3", count)
+
+    async def put(self, archiver: Archiver, commit: str, key: str) -> Row:
+        """Make one archive and measure it."""
+        found = (await self._reader.find(self._path, [commit], "bench"))[commit]
+        snapshot = Snapshot(
+            path=self._path,
+            commit=commit,
+            commit_time=found.time,
+            tree=found.tree,
+            name="bench",
+            reader=self._reader,
+        )
+        self._requests = 0
+        cpu, wall = cpu_seconds(), time.perf_counter()
+        result = await archiver.put(Order(snapshot, key, lambda: None, origin=_ORIGIN))
+        wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+        archive = result.made.archive
+        return Row(
+            commit=commit,
+            kind=archive.kind,
+            fallback=result.fallback,
+            size_bytes=archive.size_bytes,
+            sent_bytes=archive.sent_bytes,
+            copied_bytes=archive.copied_bytes,
+            requests=self._requests,
+            cpu_seconds=cpu,
+            wall_seconds=wall,
+            files_read=result.made.files_read,
+            base_key=result.base_key,
+        )
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the children that have ended: git's."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+@contextlib.asynccontextmanager
+async def open_archivers(
+    subject: Subject, endpoint: str, engine: Engine, prefix: str
+) -> AsyncIterator[tuple["S3Client", Archiver, Archiver]]:
+    """A client, and the two ways on it: with deltas, and without."""
+    settings = Settings(
+        aws=AwsSettings(region=REGION, endpoint_url=endpoint),
+        storage=StorageSettings(bucket=BUCKET, addressing_style="path", ledger_prefix=prefix),
+        archive=ArchiveSettings(memory_budget_bytes=_BUDGET_BYTES),
+    )
+    async with Aws(settings).open_s3(pool=20) as client:
+        subject.count_requests(client)
+        ways = []
+        for delta in ("auto", "off"):
+            archive = settings.archive.model_copy(update={"delta": delta})
+            ways.append(
+                Archiver(
+                    engine=engine,
+                    budget=MemoryBudget(_BUDGET_BYTES),
+                    store=Store(client, settings.storage),
+                    settings=settings.model_copy(update={"archive": archive}),
+                )
+            )
+        yield client, ways[0], ways[1]
