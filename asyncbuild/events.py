@@ -96,6 +96,9 @@ EVENTS: Final[Mapping[str, Event]] = {
         "warning", "What is not on its last step is released now.", ("remaining_seconds",)
     ),
     "service.stopped": Event("info", "Everything in hand was settled or released."),
+    "library.logged": Event(
+        "warning or error", "A library warned, or nobody caught an error.", ("logger", "reason")
+    ),
     "status.listening": Event("info", "The status page is served.", ("address",)),
     "status.unavailable": Event(
         "error", "The status page cannot be served; pushes are.", ("reason", "remedy")

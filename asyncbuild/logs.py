@@ -9,6 +9,7 @@ The same lines, those for debugging too, are heard by whoever is `listening`: me
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,21 +35,93 @@ _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=(
 
 
 def configure(settings: LogSettings) -> None:
-    """Set up logging for the process."""
-    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    """Set up logging for the process: our lines, and whatever libraries and Python have to say."""
+    as_json = _set_up(settings)
+    _adopt_libraries(_LEVELS[settings.level], as_json=as_json)
     if as_json:
-        last: list[Any] = [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_to_json),
-        ]
-        factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
-    else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        factory = structlog.PrintLoggerFactory(sys.stderr)
-    time_stamper = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    _configure(_drop_below(_LEVELS[settings.level]), time_stamper, *last, factory=factory)
-    # botocore and asyncio log through the standard library; only their warnings matter to us.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+        _adopt_uncaught()
+
+
+def _set_up(settings: LogSettings) -> bool:
+    """Our own lines; tells whether they are JSON."""
+    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    factory: Any = (
+        structlog.BytesLoggerFactory(sys.stderr.buffer)
+        if as_json
+        else structlog.PrintLoggerFactory(sys.stderr)
+    )
+    _configure(
+        _drop_below(_LEVELS[settings.level]), _stamp_time, *_renderers(as_json), factory=factory
+    )
+    return as_json
+
+
+def _renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds
+    if not as_json:
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_to_json),
+    ]
+
+
+def _adopt_libraries(level: int, *, as_json: bool) -> None:
+    """Warnings of botocore, aiohttp, asyncio and Python become lines like ours.
+
+    Only warnings: what they say below that is theirs, and botocore's has signatures in it (I10).
+    """
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.contextvars.merge_contextvars, _as_event, _stamp_time],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *_renderers(as_json),
+            *([_decode] if as_json else []),
+        ],
+    )
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(formatter)
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[stream], force=True)
+    logging.captureWarnings(capture=True)
+
+
+def _adopt_uncaught() -> None:
+    """What nobody caught is one line, too, with its traceback inside."""
+    python = logging.getLogger("python")
+
+    def tell_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:  # noqa: ANN401 - a traceback or None
+        python.error("uncaught: %s", kind.__name__, exc_info=(kind, error, trace))
+
+    def tell_of_thread(uncaught: threading.ExceptHookArgs) -> None:
+        kind, error = uncaught.exc_type, uncaught.exc_value
+        if error is not None:
+            tell_uncaught(kind, error, uncaught.exc_traceback)
+
+    def tell_unraisable(ignored: "sys.UnraisableHookArgs") -> None:
+        if ignored.exc_value is not None:
+            what = ignored.err_msg or "ignored in"
+            python.warning("%s %r", what, ignored.object, exc_info=ignored.exc_value)
+
+    sys.excepthook = tell_uncaught
+    threading.excepthook = tell_of_thread
+    sys.unraisablehook = tell_unraisable
+
+
+def _as_event(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """One event for all of them: what they say has numbers in it and is no name."""
+    record: logging.LogRecord = line["_record"]
+    level = "error" if record.levelno >= logging.ERROR else "warning"
+    says = str(line.pop("event")).strip()
+    return {
+        **line,
+        "event": "library.logged",
+        "level": level,
+        "logger": record.name,
+        "reason": says,
+    }
+
+
+def _decode(_: object, __: str, line: Any) -> str:  # noqa: ANN401 - the renderer's bytes
+    return str(line, "utf-8")
 
 
 def mute() -> None:
@@ -60,12 +133,15 @@ def mute() -> None:
 def listening(*listeners: Listener) -> Iterator[None]:
     """Let `listeners` hear every line of the tasks that are begun inside."""
     if not structlog.is_configured():
-        configure(LogSettings())
+        _set_up(LogSettings())
     token = _listeners.set((*_listeners.get(), *listeners))
     try:
         yield
     finally:
         _listeners.reset(token)
+
+
+_stamp_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def _configure(*last: Any, factory: Any) -> None:  # noqa: ANN401 - structlog's processors have no common type

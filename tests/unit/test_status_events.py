@@ -9,10 +9,12 @@ from asyncbuild.events import EVENTS, PUSH_FIELDS, STAGES
 
 _ROOT = Path(__file__).parents[2]
 _LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
-# Named by what happened: `push.{verdict}`, and the ends that `logs.stage` adds.
-_MADE = {f"push.{verdict}" for verdict in ("built", "uploaded", "ignored", "stale")} | {
-    f"{name}.{end}" for name in STAGES for end in ("started", "finished", "failed", "cancelled")
-}
+# Named by what happened: `push.{verdict}`, the ends that `logs.stage` adds, and what others log.
+_MADE = (
+    {"library.logged"}
+    | {f"push.{verdict}" for verdict in ("built", "uploaded", "ignored", "stale")}
+    | {f"{name}.{end}" for name in STAGES for end in ("started", "finished", "failed", "cancelled")}
+)
 
 
 def _calls() -> Iterator[ast.Call]:

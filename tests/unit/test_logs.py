@@ -1,0 +1,71 @@
+"""Whatever a process says on standard error is one line of JSON."""
+
+import subprocess
+import sys
+from typing import Any
+
+import orjson
+import pytest
+
+_BEGIN = """
+import asyncio, logging, sys, threading, warnings
+from asyncbuild import logs
+from asyncbuild.config import LogSettings
+
+logs.configure(LogSettings(format="json", level={level!r}))
+"""
+
+
+def _said(script: str, *, level: str = "info") -> list[dict[str, Any]]:
+    """What a process that runs `script` logs, line by line."""
+    code = _BEGIN.format(level=level) + script
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.stdout == b""
+    return [orjson.loads(line) for line in done.stderr.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("script", "logger", "reason"),
+    [
+        ("logging.getLogger('botocore.hooks').warning('odd: %d', 3)", "botocore.hooks", "odd: 3"),
+        ("warnings.warn('old way', UserWarning)", "py.warnings", "UserWarning: old way"),
+        (
+            "loop = asyncio.new_event_loop(); loop.call_soon(lambda: 1 / 0)\n"  # noqa: ISC004 - one script
+            "loop.call_soon(loop.stop); loop.run_forever(); loop.close()",
+            "asyncio",
+            "Exception in callback",
+        ),
+        (
+            "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()",
+            "python",
+            "uncaught: ZeroDivisionError",
+        ),
+        ("class A:\n  def __del__(self): 1 / 0\nA()", "python", "A.__del__"),
+        ("1 / 0", "python", "uncaught: ZeroDivisionError"),
+    ],
+    ids=["library", "warning", "loop", "thread", "unraisable", "uncaught"],
+)
+def test_what_others_say_is_a_line_like_ours(script: str, logger: str, reason: str) -> None:
+    """With level, time and who said it; a traceback is a field and no further lines."""
+    (line,) = _said(script)
+    assert (line["event"], line["logger"]) == ("library.logged", logger)
+    assert line["level"] in {"warning", "error"}
+    assert reason in line["reason"]
+    assert line["timestamp"].endswith("Z")
+    assert ("ZeroDivisionError" in line.get("exception", "")) == ("1 / 0" in script)
+
+
+def test_what_they_say_below_a_warning_is_not_asked_for() -> None:
+    """Not even for debugging: botocore's own lines have signatures in them (I10)."""
+    said = _said("logging.getLogger('botocore.auth').info('Signature: x')", level="debug")
+    assert said == []
+
+
+def test_they_know_which_push_they_speak_of() -> None:
+    """What is bound around a call stands in its library's lines, too."""
+    (line,) = _said(
+        "import structlog\n"
+        "with structlog.contextvars.bound_contextvars(event_id='e'):\n"
+        "    logging.getLogger('aiohttp').error('cut')"
+    )
+    assert (line["event_id"], line["level"], line["reason"]) == ("e", "error", "cut")
