@@ -49,7 +49,7 @@ def drain(path: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def check(path: Path | None, *, as_json: bool) -> None:
     """Say whether the service could do its work, and if not, what to do about it."""
-    from asyncbuild.check import run  # noqa: PLC0415 - as below
+    from asyncbuild.checks.show import run  # noqa: PLC0415 - as below
 
     settings = config.load(path)
     _exit(_run(run, settings, as_json))

@@ -68,21 +68,17 @@ class Queue:
         self._url = url
         self._dead_letter_url = dead_letter_url
 
-    async def facts(self) -> QueueFacts:
-        """Ask the queue for its attributes."""
+    async def attributes(self) -> Mapping[str, str]:
+        """Ask the queue for all its attributes, named as in GetQueueAttributes."""
         with errors_of(f"read the attributes of queue {self._url}"):
             answer = await self._control.get_queue_attributes(
                 QueueUrl=self._url, AttributeNames=["All"]
             )
-        attributes: Mapping[str, str] = {str(k): v for k, v in answer["Attributes"].items()}
-        policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
-        limit = policy.get("maxReceiveCount")
-        return QueueFacts(
-            fifo=attributes.get("FifoQueue") == "true",
-            visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
-            max_receive_count=int(limit) if limit is not None else None,
-            dead_letter_arn=policy.get("deadLetterTargetArn"),
-        )
+        return {str(name): value for name, value in answer["Attributes"].items()}
+
+    async def facts(self) -> QueueFacts:
+        """Ask the queue for what the service itself needs to know of it."""
+        return facts_of(await self.attributes())
 
     async def depth(self) -> tuple[int, int, int]:
         """Messages waiting, messages in flight, and dead letters, each about right.
@@ -230,6 +226,18 @@ class Queue:
                 MessageDeduplicationId=message.id,
                 MessageAttributes=attributes if size <= _MOST_MESSAGE_BYTES else {},
             )
+
+
+def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
+    """Read a queue's attributes (SQS API reference, GetQueueAttributes)."""
+    policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
+    limit = policy.get("maxReceiveCount")
+    return QueueFacts(
+        fifo=attributes.get("FifoQueue") == "true",
+        visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
+        max_receive_count=int(limit) if limit is not None else None,
+        dead_letter_arn=policy.get("deadLetterTargetArn"),
+    )
 
 
 def _lost_or(error: StageError, message: Message) -> StageError:

@@ -11,7 +11,8 @@ import anyio
 import pytest
 from support.stacks import ACCOUNT, SERVICE, template
 
-from asyncbuild.check import Level, queue_findings
+from asyncbuild.checks.finding import Level
+from asyncbuild.checks.queue import judge_dead_letters, judge_queue
 from asyncbuild.config import Settings
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, Server
 from asyncbuild.queue.sqs import Queue
@@ -88,11 +89,12 @@ async def test_service_finds_the_deployed_queue_fit(
         async with open_client(ministack, "sqs") as sqs:
             url = (await sqs.get_queue_url(QueueName=f"{name}.fifo"))["QueueUrl"]
             queue = Queue(polls=sqs, control=sqs, url=url, dead_letter_url=None)
-            facts = await queue.facts()
-            findings = queue_findings(url, facts, Settings())
-            assert [each.what for each in findings if each.level is not Level.OK] == []
-            found = await queue.find_dead_letter_queue(facts)
+            findings = judge_queue(url, await queue.attributes(), Settings())
+            found = await queue.find_dead_letter_queue(await queue.facts())
             assert found.endswith(f"{name}-dead-letters.fifo")
+            dead_letters = Queue(polls=sqs, control=sqs, url=found)
+            findings += judge_dead_letters(found, await dead_letters.attributes())
+            assert [each.what for each in findings if each.level is not Level.OK] == []
 
 
 async def test_task_is_told_its_queue_and_bucket(ministack: Server) -> None:

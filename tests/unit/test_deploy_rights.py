@@ -38,6 +38,7 @@ GRANTS = {
     ("codebuild:BatchGetBuilds", "codebuild"): "find a build that was started before (I12)",
     ("codebuild:ListBuildsForProject", "codebuild"): "the same",
     ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
+    ("s3:GetBucketVersioning", "Bucket"): "the same",
     ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",
     ("sts:AssumeRole", "PullRoleArns"): "fetch from other accounts",
     ("kms:Decrypt", "KmsKeyArn"): "a customer managed key",
@@ -162,6 +163,7 @@ def test_bucket_is_private(service: Mapping[str, Any]) -> None:
 NEEDED: dict[str, set[str]] = {
     "sqs.receive_message": {"sqs:ReceiveMessage"},
     "sqs.delete_message": {"sqs:DeleteMessage"},
+    "sqs.change_message_visibility": {"sqs:ChangeMessageVisibility"},
     "sqs.change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
     "sqs.get_queue_attributes": {"sqs:GetQueueAttributes"},
     "sqs.get_queue_url": set(),  # only without queue.dead_letter_url
@@ -169,6 +171,7 @@ NEEDED: dict[str, set[str]] = {
     "s3.head_bucket": {"s3:ListBucket"},
     "s3.list_objects_v2": {"s3:ListBucket"},
     "s3.get_bucket_lifecycle_configuration": {"s3:GetLifecycleConfiguration"},
+    "s3.get_bucket_versioning": {"s3:GetBucketVersioning"},
     "s3.head_object": {"s3:GetObject", "s3:ListBucket"},
     "s3.get_object": {"s3:GetObject", "s3:ListBucket"},
     "s3.put_object": {"s3:PutObject"},

@@ -1,0 +1,1 @@
+"""`asyncbuild check`: facts → findings. What asks (`look`) is apart from what judges."""

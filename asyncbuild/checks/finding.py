@@ -1,0 +1,66 @@
+"""What was looked at, and what is to be said of it. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Level(StrEnum):
+    """How bad a finding is. Only `ok` and `note` leave the exit code at 0."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class Kind(StrEnum):
+    """What would have to change: the set-up, somebody's rights, or the way there."""
+
+    SETUP = "setup"
+    RIGHTS = "rights"
+    REACH = "reach"
+
+
+# sysexits(3), the worst first: EX_CONFIG, EX_NOPERM, EX_TEMPFAIL. Warnings alone are 1.
+_EXIT_CODES: Final = {Kind.SETUP: 78, Kind.RIGHTS: 77, Kind.REACH: 75}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: How bad it is.
+        name: Which thing, the same in every run: `queue.retention`.
+        what: One sentence with the name and the value.
+        why: What follows from it for pushes; empty where all is well.
+        remedy: What to do; empty where there is nothing to do.
+        kind: What would have to change.
+    """
+
+    level: Level
+    name: str
+    what: str
+    why: str = ""
+    remedy: str = ""
+    kind: Kind = Kind.SETUP
+
+
+def is_bad(finding: Finding) -> bool:
+    """Whether somebody should do something about it."""
+    return finding.level in {Level.WARNING, Level.PROBLEM}
+
+
+def exit_code_of(findings: Iterable[Finding]) -> int:
+    """0 if all is well, 1 for warnings alone, else the first of these that is a problem.
+
+    78 for the set-up, 77 for rights, 75 for AWS that cannot be reached.
+    """
+    bad = [each for each in findings if is_bad(each)]
+    kinds = {each.kind for each in bad if each.level is Level.PROBLEM}
+    for kind, code in _EXIT_CODES.items():
+        if kind in kinds:
+            return code
+    return 1 if bad else 0

@@ -1,0 +1,150 @@
+"""Tries rights by calls that cannot do harm. Each says why it cannot.
+
+What the answers mean is judged in `rights.py`.
+"""
+
+from collections.abc import Awaitable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from asyncbuild.aws import Aws, error_code, errors_of
+from asyncbuild.checks.bucket import archive_prefix
+from asyncbuild.checks.projects import project_names
+from asyncbuild.checks.rights import Trial
+from asyncbuild.config import Settings
+from asyncbuild.errors import NoPermission, StageError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+# Made up: no delivery, upload, object or build has these names.
+_HANDLE = "asyncbuild-check"
+_UPLOAD = "asyncbuild-check"
+_KEY = "asyncbuild-check/nothing"
+_BUILD = "00000000-0000-0000-0000-000000000000"
+
+_NO_HANDLE = frozenset({"", "ReceiptHandleIsInvalid", "InvalidParameterValue"})
+_NO_UPLOAD = frozenset({"", "NoSuchUpload", "404"})
+_NO_KEY = frozenset({"", "NoSuchKey", "404"})
+_READS = frozenset({""})
+
+_Call = tuple[str, str, Awaitable[Any], frozenset[str], str]
+"""Action, resource, the call, the answers of who may, what for."""
+
+
+async def try_rights(aws: Aws, settings: Settings) -> list[Trial]:
+    """Make every call whose resource the settings name.
+
+    Raises:
+        StageError: AWS cannot be reached.
+    """
+    trials: list[Trial] = []
+    async with (
+        aws.open_sqs(pool=1) as sqs,
+        aws.open_s3(pool=1) as s3,
+        aws.open_codebuild(pool=1) as codebuild,
+    ):
+        for action, resource, call, allowed, why in chain(  # each call is made when it is its turn
+            _queue_calls(sqs, settings),
+            _bucket_calls(s3, settings),
+            _project_calls(codebuild, settings),
+        ):
+            answer, denied = await _answer(action, resource, call)
+            trials.append(Trial(action, resource, answer, allowed, denied, why))
+    return trials
+
+
+def _queue_calls(sqs: "SQSClient", settings: Settings) -> Iterator[_Call]:
+    url = settings.queue.url
+    if not url:
+        return
+    # A receipt handle is made by SQS for one delivery: one that it did not make moves no message.
+    yield (
+        "sqs:DeleteMessage",
+        url,
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=_HANDLE),
+        _NO_HANDLE,
+        "pushes that are done are deleted",
+    )
+    yield (
+        "sqs:ChangeMessageVisibility",
+        url,
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=_HANDLE, VisibilityTimeout=0),
+        _NO_HANDLE,
+        "leases are renewed and handed back with it",
+    )
+
+
+def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
+    bucket = settings.storage.bucket
+    if not bucket:
+        return
+    records = settings.storage.ledger_prefix
+    yield (
+        "s3:ListBucket",
+        bucket,
+        s3.list_objects_v2(Bucket=bucket, Prefix=records, MaxKeys=1),
+        _READS,
+        "records are listed; without it S3 says 403, not 404, of what does not exist",
+    )
+    for prefix in dict.fromkeys((archive_prefix(settings), records)):
+        where: Any = {"Bucket": bucket, "Key": f"{prefix}{_KEY}"}
+        resource = f"{bucket}/{prefix}*"
+        # A part needs the same right as an object (S3 user guide, "Multipart upload API and
+        # permissions"), and a part of no upload goes nowhere.
+        yield (
+            "s3:PutObject",
+            resource,
+            s3.upload_part(**where, UploadId=_UPLOAD, PartNumber=1, Body=b""),
+            _NO_UPLOAD,
+            "archives and records are written",
+        )
+        yield (
+            "s3:AbortMultipartUpload",
+            resource,
+            s3.abort_multipart_upload(**where, UploadId=_UPLOAD),
+            _NO_UPLOAD,
+            "an upload that ends early leaves no parts behind",
+        )
+        yield (
+            "s3:GetObject",
+            resource,
+            s3.get_object(**where),
+            _NO_KEY,
+            "archives are copied from, and records read",
+        )
+
+
+def _project_calls(codebuild: "CodeBuildClient", settings: Settings) -> Iterator[_Call]:
+    named, _ = project_names(settings)
+    for name in named:
+        yield (
+            "codebuild:BatchGetBuilds",
+            name,
+            codebuild.batch_get_builds(ids=[f"{name}:{_BUILD}"]),
+            _READS,
+            "a build that was started before is looked up",
+        )
+        yield (
+            "codebuild:ListBuildsForProject",
+            name,
+            codebuild.list_builds_for_project(projectName=name),
+            _READS | {"ResourceNotFoundException"},
+            "a build that was started before is looked up",
+        )
+
+
+async def _answer(action: str, resource: str, call: Awaitable[Any]) -> tuple[str, bool]:
+    """AWS's error code, empty for success, and whether it says that a right is missing."""
+    try:
+        with errors_of(f"try {action} on {resource}"):
+            await call
+    except StageError as error:
+        if not isinstance(error.__cause__, ClientError):
+            raise
+        return error_code(error.__cause__), isinstance(error, NoPermission)
+    return "", False
