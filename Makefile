@@ -4,11 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos lint types unit servers clean bench bench-delta bench-git prove-delta test-huge
+.PHONY: help install demo test lint types servers soak chaos test-huge bench bench-delta prove-delta bench-git clean
 
 help:
-	@echo "make demo     pushes become builds, on this machine alone"
-	@echo "make test     formatter, linter, import rules, types, tests"
+	@echo "make demo         pushes become builds, on this machine alone"
+	@echo "make test         formatter, linter, import rules, types, tests"
+	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
+	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
+	@echo "make test-huge    zip64 for real: 4 GiB"
+	@echo "make bench        the archive engine against git archive, zip and others"
+	@echo "make bench-delta  delta archives against full ones   [REPOSITORY=path]"
+	@echo "make prove-delta  200 delta archives of a chain, read by every reader   REPOSITORY=path"
+	@echo "make bench-git    fetches against git by hand         REPOSITORY=path"
 
 install: $(VENV)/.installed
 

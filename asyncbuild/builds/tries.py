@@ -5,7 +5,7 @@ death would be the last one allowed is made alone: nothing else is prepared besi
 then died of that push.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -46,7 +46,7 @@ class Tries:
                 remedy="look for memory, disk or a signal in the logs of the tasks that ended",
             )
         last = len(died) + 1 >= self._max_attempts
-        number = min(set(range(len(died) + 1)) - died)
+        number = free_number(died)
         async with self._room.open_alone() if last else self._room.open_shared():
             await self._ledger.mark_try(message, number)
             try:
@@ -60,6 +60,15 @@ class Tries:
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True), suppress(StageError):
             await self._ledger.unmark_try(message, number)
             self._survived.discard((message.id, number))
+
+
+def free_number(marked: Set[int]) -> int:
+    """The least number that is not marked.
+
+    Their count would not do: after a lost lease two processes mark tries of one message, and what
+    remains may be try 1 alone. The next death would be marked as 1 again, and never be counted.
+    """
+    return min(set(range(len(marked) + 1)) - marked)
 
 
 class _Room:

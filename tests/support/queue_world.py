@@ -15,6 +15,7 @@ from typing import Any
 from support.sqs_model import FifoModel, Refused, Stored
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
+from asyncbuild.builds.tries import free_number
 from asyncbuild.queue import protocol as p
 from asyncbuild.queue.lane import Lane
 from asyncbuild.queue.term import Term
@@ -189,12 +190,12 @@ class LaneSim:
 
     def _prepare(self, n: int, *, suspect: bool) -> Steps:
         world, message, push = self.world, self.messages[n], self.pushes[n]
-        died, alone = 0, False
+        number, alone = 0, False
         if suspect:
-            died = yield Call(lambda: len(world.tries[message.id]))
-            if died >= self.policy.max_attempts:
+            died = yield Call(lambda: frozenset(world.tries[message.id]))
+            if len(died) >= self.policy.max_attempts:
                 raise Failure(p.Kind.REJECT, "deaths")
-            alone = died + 1 >= self.policy.max_attempts
+            number, alone = free_number(died), len(died) + 1 >= self.policy.max_attempts
         try:
             while not self.process.enter(self, n, alone=alone):
                 yield Call(lambda: None)
@@ -203,7 +204,7 @@ class LaneSim:
             raise
         try:
             if suspect:
-                yield Call(lambda: world.tries[message.id].add(died))
+                yield Call(lambda: world.tries[message.id].add(number))
             done = yield Call(lambda: push.event in world.ledger)
             if push.event in world.poisons and not done:
                 self.process.dead = True
@@ -218,7 +219,7 @@ class LaneSim:
             self.process.leave(self, n)
             # On a death nothing is cleaned up: the generator is dropped with `process.dead` set.
             if suspect and not self.process.dead:
-                world.tries[message.id].discard(died)
+                world.tries[message.id].discard(number)
 
     def _start(self, n: int) -> Steps:
         world, push = self.world, self.pushes[n]

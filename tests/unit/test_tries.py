@@ -96,6 +96,16 @@ async def test_a_mark_that_cannot_be_removed_is_no_death() -> None:
     assert records.kept == {}
 
 
+async def test_a_death_is_counted_whatever_marks_remain() -> None:
+    """Try 0 ended well in a process that had lost its lease; try 1, made meanwhile, did not."""
+    records, message = _Records(), _message("a")
+    ledger = Ledger(records, prefix="l/")
+    await ledger.mark_try(message, 1)
+    async with _tries(records).open_try(message, suspect=True):
+        assert await ledger.find_tries(message) == {0, 1}
+    assert await ledger.find_tries(message) == {1}
+
+
 async def test_two_deaths_are_enough() -> None:
     """The third process refuses it, and says why."""
     records = _Records()
