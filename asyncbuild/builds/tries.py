@@ -5,7 +5,8 @@ death would be the last one allowed is made alone: nothing else is prepared besi
 then died of that push.
 """
 
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -62,7 +63,7 @@ class Tries:
             self._survived.discard((message.id, number))
 
 
-def free_number(marked: Set[int]) -> int:
+def free_number(marked: AbstractSet[int]) -> int:
     """The least number that is not marked.
 
     Their count would not do: after a lost lease two processes mark tries of one message, and what
