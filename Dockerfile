@@ -71,11 +71,13 @@ WORKDIR /var/cache/asyncbuild
 STOPSIGNAL SIGTERM
 
 # Alive, not ready: a service that waits for AWS is not helped by being killed. (ECS and Kubernetes
-# have their own probes and ignore this one.) The page is served to this container alone unless
+# have their own probes and ignore this one.) It asks at status.listen, so it has to know the same
+# settings as the service: variables, or a file that ASYNCBUILD_CONFIG names. (A file named by
+# --config is known to that command alone.) The page is served to this container alone unless
 # ASYNCBUILD_STATUS__LISTEN says 0.0.0.0:8080.
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python3", "-c", "import os, urllib.request as r; a = os.environ.get('ASYNCBUILD_STATUS__LISTEN', ':8080'); a == 'off' or r.urlopen('http://127.0.0.1:%s/healthz' % a.rpartition(':')[2], timeout=4)"]
+    CMD ["asyncbuild", "health"]
 
 # PID 1 is tini. `git fetch` has children of its own (git-remote-https, index-pack); when a fetch is
 # ended at its deadline they become children of PID 1, and Python as PID 1 reaps only processes it

@@ -20,6 +20,8 @@ _CONFIG = click.option(
     "-c",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
+    envvar=config.FILE_VARIABLE,
+    show_envvar=True,
     help="TOML file with the settings; without one, defaults and ASYNCBUILD_* variables.",
 )
 
@@ -205,6 +207,16 @@ def top(address: str | None, path: Path | None, *, every_seconds: float, once: b
         await run(where, every_seconds=every_seconds, once=once)
 
     _run(call)
+
+
+@cli.command()
+@_CONFIG
+@click.option("--ready", is_flag=True, help="Not only alive, but able to do its work.")
+def health(path: Path | None, *, ready: bool) -> None:
+    """Ask the service at status.listen whether it is alive: exit code 0, or not. For probes."""
+    from asyncbuild.status.health import ask  # noqa: PLC0415 - as below
+
+    click.echo(ask(config.load(path).status, ready=ready), nl=False)
 
 
 def _serve(path: Path | None, *, drain: bool) -> None:

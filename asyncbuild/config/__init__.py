@@ -19,9 +19,10 @@ from asyncbuild.config.sections import (
     StatusSettings,
     StorageSettings,
 )
-from asyncbuild.config.settings import Settings, setting_names
+from asyncbuild.config.settings import FILE_VARIABLE, Settings, setting_names
 
 __all__ = [
+    "FILE_VARIABLE",
     "GIB",
     "MIB",
     "AccountSettings",

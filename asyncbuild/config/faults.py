@@ -11,7 +11,13 @@ from typing import Any
 from pydantic_settings import SettingsError
 
 from asyncbuild.config.sections import MIB
-from asyncbuild.config.settings import ENV_PREFIX, Settings, names_below, setting_names
+from asyncbuild.config.settings import (
+    ENV_PREFIX,
+    FILE_VARIABLE,
+    Settings,
+    names_below,
+    setting_names,
+)
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see https://toml.io'
@@ -106,7 +112,7 @@ def no_json(error: SettingsError) -> str:
 def unknown_variables() -> list[str]:
     """Environment variables with our prefix that set nothing, each with the nearest that does."""
     known = {ENV_PREFIX + name.replace(".", "__").upper() for name in setting_names()}
-    known |= {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {FILE_VARIABLE, *(ENV_PREFIX + name.upper() for name in Settings.model_fields)}
     faults = []
     for variable in sorted(os.environ):
         if variable.startswith(ENV_PREFIX) and variable.upper() not in known:

@@ -21,6 +21,7 @@ from asyncbuild.config.sections import (
 )
 
 ENV_PREFIX = "ASYNCBUILD_"
+FILE_VARIABLE = ENV_PREFIX + "CONFIG"  # names the file itself
 
 
 class Settings(BaseSettings):

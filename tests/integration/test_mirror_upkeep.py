@@ -57,4 +57,5 @@ async def test_waste_is_given_back_when_nobody_reads(
 
 
 def _size(mirror: Path) -> int:
-    return sum(path.stat().st_size for path in mirror.glob("objects/pack/*.pack"))
+    """Bytes of the packs that stay: git writes a new one under a name with a dot in front."""
+    return sum(path.stat().st_size for path in mirror.glob("objects/pack/pack-*.pack"))

@@ -158,14 +158,12 @@ def test_task_runs_the_image_as_it_was_made(service: Mapping[str, Any]) -> None:
 
 
 def test_image_and_task_ask_the_service_for_health(service: Mapping[str, Any]) -> None:
-    """Both probes ask the path and the port where the service answers."""
-    command = container(service)["HealthCheck"]["Command"][-1]
-    address = str(environment(service)["ASYNCBUILD_STATUS__LISTEN"])
-    assert f"http://{address}/healthz" in command
-    assert config.StatusSettings().listen == address
-    assert "/healthz" in (ROOT / "Dockerfile").read_text()
-    server = (ROOT / "asyncbuild" / "status" / "server.py").read_text()
-    assert '"/healthz"' in server
+    """Both probes are the service's own, which asks where the same settings say it listens."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    probe = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", dockerfile, re.MULTILINE)
+    assert probe
+    assert json.loads(probe[1]) == ["asyncbuild", "health"]
+    assert container(service)["HealthCheck"]["Command"] == ["CMD", "asyncbuild", "health"]
 
 
 # --- alarms ---

@@ -1,19 +1,24 @@
 """The port by itself: answers, headers, limits, and what goes wrong behind it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import anyio
+import anyio.to_thread
 import pytest
 from support.status import state
 
 from asyncbuild import logs
 from asyncbuild.config import GitSettings, Settings, StatusSettings
-from asyncbuild.errors import NoPermission, Reject, Retry
-from asyncbuild.status import top
+from asyncbuild.errors import Busy, NoPermission, Outage, Reject, Retry
+from asyncbuild.status import health, top
 from asyncbuild.status.server import Sources, open_status
 
 
@@ -83,6 +88,43 @@ async def test_not_ready_says_why(tmp_path: Path) -> None:
         assert "FAIL queue: the queue has not answered yet" in said[1]
         assert "ok   disk:" in said[1]
         assert (await _get(address + "healthz"))[0] == 200
+
+
+async def test_a_probe_asks_what_the_service_says(tmp_path: Path) -> None:
+    """Alive at once; ready only when every check is; where it listens says how to ask."""
+
+    async def ask(*, ready: bool) -> str:
+        at = StatusSettings(listen=f"0.0.0.0:{port}")
+        return await anyio.to_thread.run_sync(partial(health.ask, at, ready=ready))
+
+    async with _serving(tmp_path) as (address, _):
+        port = address.rstrip("/").rpartition(":")[2]
+        assert await ask(ready=False) == "alive\n"
+        with pytest.raises(Busy, match=r"/readyz at .* answers 503: .*FAIL queue"):
+            await ask(ready=True)
+    with pytest.raises(Outage, match=r"no service answers at status\.listen = '0.0.0.0:"):
+        await ask(ready=False)
+
+
+def test_a_probe_of_a_service_without_a_page() -> None:
+    """There is nobody to ask, and that is as it was set."""
+    assert "off" in health.ask(StatusSettings(listen="off"), ready=True)
+
+
+def test_the_probe_reads_the_file_that_the_service_reads(tmp_path: Path) -> None:
+    """By a variable, as a container has it; exit code and remedy if nobody answers there."""
+    path = tmp_path / "config.toml"
+    path.write_text('[status]\nlisten = "127.0.0.1:1"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncbuild", "health"],
+        env={**os.environ, "ASYNCBUILD_CONFIG": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 69
+    assert "status.listen = '127.0.0.1:1': [Errno 111] Connection refused" in done.stderr
+    assert "ASYNCBUILD_CONFIG" in done.stderr
 
 
 async def test_a_bug_in_the_watching_stops_nothing(tmp_path: Path) -> None:
