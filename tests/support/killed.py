@@ -1,0 +1,165 @@
+"""Processes that make an archive, and are killed when their S3 has had so many of their requests.
+
+They are forked from a server that has imported everything, so that a hundred of them cost little.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from typing import Final
+
+import aiohttp
+import anyio
+from aiohttp import web
+from anyio import to_thread
+from support.servers import REGION
+
+from asyncbuild import export
+from asyncbuild.config import AwsSettings, Settings, StorageSettings
+from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY
+
+_MOST_BYTES: Final = 64 * 1024 * 1024
+_SKIPPED: Final = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "expect", "content-encoding", "date"}
+)
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What `asyncbuild archive --base` is called with."""
+
+    endpoint_url: str
+    repository: str
+    commit: str
+    output: str
+    base: str
+
+
+def _run(errand: Errand) -> None:
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the process's own
+    os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+    settings = Settings(
+        aws=AwsSettings(region=REGION, endpoint_url=errand.endpoint_url, max_tries=2),
+        storage=StorageSettings(addressing_style="path"),
+    )
+    anyio.run(
+        export.run,
+        *(settings, errand.repository, errand.commit, errand.output, errand.base, False),
+        backend="asyncio",
+    )
+
+
+def start(errand: Errand) -> ForkServerProcess:
+    """A process of its own."""
+    process = _context.Process(target=_run, args=(errand,))
+    process.start()
+    return process
+
+
+async def wait(process: ForkServerProcess, *, seconds: float = 30) -> int:
+    """Its exit code; negative if a signal ended it."""
+    await to_thread.run_sync(process.join, seconds)
+    code = process.exitcode
+    assert code is not None, "the process did not end"
+    return code
+
+
+@dataclass
+class KillingProxy:
+    """In front of an S3 server; kills the process whose turn it is at the request number `at`.
+
+    Attributes:
+        at: From 1; 0 kills nobody.
+        acted: Let the server act on that request first; its answer is not heard.
+    """
+
+    server: str
+    port: int = 0
+    at: int = 0
+    acted: bool = False
+    victim: ForkServerProcess | None = None
+    seen: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where its server seems to be."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def aim(self, at: int, *, acted: bool) -> None:
+        """At the next process."""
+        self.at, self.acted, self.victim = at, acted, None
+        self.seen.clear()
+
+    async def handle(self, client: aiohttp.ClientSession, request: web.Request) -> web.Response:
+        """Pass a request on, or let it be the last one."""
+        try:
+            body = await request.read()
+        except ConnectionError:  # its process was killed
+            return web.Response(status=500)
+        self.seen[_name_of(request)] += 1
+        last = self.seen.total() == self.at
+        if last and not self.acted:
+            return self._kill()
+        if self.at and self.seen.total() > self.at:  # nobody is there any more
+            return web.Response(status=500)
+        answer = await self._pass_on(client, request, body)
+        return self._kill() if last else answer
+
+    def _kill(self) -> web.Response:
+        assert self.victim is not None
+        assert self.victim.pid is not None
+        os.kill(self.victim.pid, signal.SIGKILL)
+        return web.Response(status=500)
+
+    async def _pass_on(
+        self, client: aiohttp.ClientSession, request: web.Request, body: bytes
+    ) -> web.Response:
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in _SKIPPED}
+        url = self.server + request.raw_path
+        async with client.request(
+            request.method, url, headers=headers, data=body or None
+        ) as answer:
+            content = await answer.read()
+            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _SKIPPED}
+            if request.method != "HEAD":
+                kept.pop("Content-Length", None)
+            return web.Response(status=answer.status, headers=kept, body=content)
+
+
+def _name_of(request: web.Request) -> str:
+    if "x-amz-copy-source" in request.headers:
+        return "UploadPartCopy"
+    if request.method == "POST":
+        return "CreateMultipartUpload" if "uploads" in request.query else "CompleteMultipartUpload"
+    return {"PUT": "UploadPart", "GET": "GetObject", "HEAD": "HeadObject"}[request.method]
+
+
+@asynccontextmanager
+async def open_killing_proxy(server: str) -> AsyncIterator[KillingProxy]:
+    """Serve while inside."""
+    proxy = KillingProxy(server)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
+
+        async def handle(request: web.Request) -> web.Response:
+            return await proxy.handle(client, request)
+
+        app = web.Application(client_max_size=_MOST_BYTES)
+        app.router.add_route("*", "/{anything:.*}", handle)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=False)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            proxy.port = int(runner.addresses[0][1])
+            yield proxy
+        finally:
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
