@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from asyncbuild.aws import Aws
@@ -81,7 +82,7 @@ def _show(records: Sequence[Record], repository: str, what: str | None, days: fl
         )
         return
     table = Table(box=None, header_style="bold", padding=(0, 2))
-    for name in ("pushed", "ref", "commit", "outcome", "why", "build or archive"):
+    for name in ("pushed", "ref", "commit", "outcome", "why", "build or archive", "made"):
         table.add_column(name, overflow="fold")
     for record in records:
         verdict = str(record.get("verdict"))
@@ -93,6 +94,7 @@ def _show(records: Sequence[Record], repository: str, what: str | None, days: fl
             f"[{colour}]{verdict}[/]",
             _text(record.get("reason")),
             _text(_what_was_made(record)),
+            _text(_how_it_was_made(record)),
         )
     console.print(table)
 
@@ -102,6 +104,22 @@ def _what_was_made(record: Record) -> str:
     if build:
         return str(build["id"])
     return f"s3://{archive['bucket']}/{archive['key']}" if archive else ""
+
+
+def _how_it_was_made(record: Record) -> str:
+    """Kind of the archive, its base, and what it took."""
+    archive = record.get("archive")
+    if not archive:
+        return ""
+    if archive.get("reused"):
+        return "was there"
+    of = f" of {archive['base']}" if archive.get("base") else ""
+    told = [
+        f"{decimal(archive.get('sent_bytes', 0))} sent",
+        f"{decimal(archive['copied_bytes'])} copied" if archive.get("copied_bytes") else "",
+        f"{archive['files_read']:,} files read" if archive.get("files_read") else "",
+    ]
+    return f"{archive.get('kind', 'full')}{of}: {', '.join(filter(None, told))}"
 
 
 def _text(value: object) -> str:

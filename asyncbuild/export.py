@@ -106,7 +106,8 @@ def _say(result: Result, base: str, *, quiet: bool) -> None:
     how = f"a {archive.kind} of {base}" if result.base_key else f"full, not of {base}"
     why = f" ({result.fallback})" if result.fallback else ""
     Console(stderr=True, highlight=False).print(
-        f"{how}{why}: {archive.sent_bytes:,} bytes sent, {archive.copied_bytes:,} copied in S3",
+        f"{how}{why}: {archive.sent_bytes:,} bytes sent, {archive.copied_bytes:,} copied in S3, "
+        f"{result.made.files_read:,} files read",
         markup=False,
     )
 

@@ -113,7 +113,21 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class StoredArchive:
-    """An archive that is whole in S3. `reused` says that it was there already."""
+    """An archive that is whole in S3.
+
+    Attributes:
+        bucket: Where it is.
+        key: There.
+        size_bytes: Of the object.
+        etag: As S3 gives it, quoted.
+        version_id: If the bucket keeps versions.
+        reused: It was there already.
+        kind: How it was made: `full`, `delta` or `copy`.
+        sent_bytes: So much of it was sent,
+        copied_bytes: and so much copied by S3 on its side,
+        base: from the object at this key.
+        files_read: Entries that were read from git for it.
+    """
 
     bucket: str
     key: str
@@ -121,9 +135,11 @@ class StoredArchive:
     etag: str
     version_id: str | None = None
     reused: bool = False
-    kind: str = "full"  # full, delta or copy
+    kind: str = "full"
     sent_bytes: int = 0
     copied_bytes: int = 0
+    base: str = ""
+    files_read: int = 0
 
 
 @dataclass(frozen=True, slots=True)

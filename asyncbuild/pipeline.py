@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -204,15 +204,17 @@ class Pipeline:
                     watch=partial(self._on_its_way, push),
                 )
             )
-            archive = result.made.archive
+            archive = replace(
+                result.made.archive, base=result.base_key, files_read=result.made.files_read
+            )
             log.update(
                 bytes=archive.size_bytes,
                 sent_bytes=archive.sent_bytes,
                 copied_bytes=archive.copied_bytes,
                 entries=result.made.entries,
                 archive_kind=archive.kind,
-                base=result.base_key,
-                files_read=result.made.files_read,
+                base=archive.base,
+                files_read=archive.files_read,
                 fallback=result.fallback,
             )
         return archive

@@ -217,7 +217,10 @@ def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, fl
         key=archive.key if archive else None,
         bytes=archive.size_bytes if archive else None,
         archive_kind=archive.kind if archive else None,
+        base=archive.base if archive else None,
         sent_bytes=archive.sent_bytes if archive else None,
+        copied_bytes=archive.copied_bytes if archive else None,
+        files_read=archive.files_read if archive else None,
         since_push_seconds=round(max(0.0, since), 3),
         **{f"{name}_seconds": seconds for name, seconds in timings.items()},
     )

@@ -65,13 +65,14 @@ _MOST_WARNINGS = 20
 class Board:
     """The pushes by repository, oldest first, each with its place.
 
-    Also what the service warned of, and where it serves its status page.
+    Also how archives were made, what the service warned of, and where it serves its status page.
     """
 
     expected: Mapping[str, int]
     pushes: dict[str, list[Pushed]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     page: str = ""
+    ways: dict[str, str] = field(default_factory=dict)  # push id → how its archive was made
     _places: dict[str, Place] = field(default_factory=dict)
     _reached: list[tuple[Pushed, Place]] = field(default_factory=list)
     _known: dict[str, Pushed] = field(default_factory=dict)
@@ -91,6 +92,8 @@ class Board:
             self.warnings.append(f"{line.get('event')}: {line.get('reason', '')}".rstrip(": "))
         if line.get("event") == "status.listening":
             self.page = str(line.get("address"))
+        if line.get("event") == "push.upload.finished":
+            self.ways[str(line.get("event_id"))] = str(line.get("archive_kind"))
         place, push = _TOLD.get(str(line.get("event"))), self._known.get(str(line.get("event_id")))
         if place is None or push is None or self._places[push.id].is_end:
             return

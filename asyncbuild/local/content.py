@@ -38,8 +38,8 @@ _VERBS = (
 _WORDS = _NOUNS.split()
 
 
-def initial_tree(random: Random, name: str, *, modules: int) -> Files:
-    """A repository's first commit, with about `modules` source files."""
+def initial_tree(random: Random, name: str, *, modules: int, assets_bytes: int = 0) -> Files:
+    """A repository's first commit: about `modules` source files, and `assets_bytes` of binaries."""
     files: Files = {
         "README.md": (FILE, f"# {name}\n\n{prose(random, 6)}".encode()),
         "buildspec.yml": (FILE, b"version: 0.2\nphases:\n  build:\n    commands:\n      - make\n"),
@@ -53,6 +53,8 @@ def initial_tree(random: Random, name: str, *, modules: int) -> Files:
         "docs/release notes.md": (FILE, prose(random, 4).encode()),
         "src/py.typed": (FILE, b""),
     }
+    if assets_bytes:
+        files["assets/atlas.bin"] = (FILE, random.randbytes(assets_bytes))
     while sum(path.endswith(".py") for path in files) < modules:
         files[_module_path(random)] = (FILE, module(random).encode())
     return files

@@ -204,6 +204,7 @@ class _Performance:
             sys.stdout.flush()
         else:
             self._console.print(show.table_of(rows))
+            self._console.print(show.ways_of(rows))
             self._console.print(show.verdict_of(findings, self._board.warnings))
         return findings
 
@@ -212,7 +213,11 @@ class _Performance:
         for build in started:
             builds.setdefault(build.variables.get(EVENT_ID, ""), build)
         in_lanes = chain.from_iterable(self._board.pushes.values())
-        return [_row(push, builds.get(push.id), findings.sizes.get(push.id)) for push in in_lanes]
+        ways = self._board.ways
+        return [
+            _row(push, builds.get(push.id), findings.sizes.get(push.id), ways.get(push.id, ""))
+            for push in in_lanes
+        ]
 
     def _say_where(self) -> None:
         settings = self._cloud.settings
@@ -227,10 +232,10 @@ class _Performance:
         )
 
 
-def _row(push: Pushed, build: Started | None, size_bytes: int | None) -> Row:
+def _row(push: Pushed, build: Started | None, size_bytes: int | None, way: str) -> Row:
     if build is None:
-        return Row(push, size_bytes)
-    return Row(push, size_bytes, seconds=build.time - push.time, build=build.build)
+        return Row(push, size_bytes, way=way)
+    return Row(push, size_bytes, build.time - push.time, build.build, way)
 
 
 def _document(rows: Sequence[Row], findings: Findings) -> dict[str, Any]:
@@ -252,6 +257,7 @@ def _document(rows: Sequence[Row], findings: Findings) -> dict[str, Any]:
                 "event_id": row.push.id,
                 "build": row.build,
                 "size_bytes": row.size_bytes,
+                "archive_kind": row.way,
                 "seconds": round(row.seconds, 3) if row.seconds is not None else None,
             }
             for row in rows

@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from asyncbuild.local.verify import Expects, Findings, Pushed
 _FRESH_SECONDS = 0.1
 _PLAIN_WIDTH = 160
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_SIGNS = {"delta": "Δ ", "copy": "= "}
 _COUNTED = (Place.BUILT, Place.UPLOADED, Place.NOTHING, Place.FAILED)
 
 
@@ -33,6 +35,7 @@ class Row:
     size_bytes: int | None = None
     seconds: float | None = None
     build: str | None = None
+    way: str = ""  # how its archive was made: full, delta or copy
 
 
 def open_console(*, as_json: bool) -> Console:
@@ -131,12 +134,21 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
             push.repository if push.repository != last else "",
             escape(push.ref.removeprefix("refs/heads/").removeprefix("refs/")),
             (push.commit or "deleted")[:10],
-            decimal(row.size_bytes) if row.size_bytes is not None else "",
+            _SIGNS.get(row.way, "") + decimal(row.size_bytes) if row.size_bytes is not None else "",
             f"{row.seconds:.2f} s" if row.seconds is not None else "",
             row.build or _without_build(row),
         )
         last = push.repository
     return Padding(table, (1, 2), expand=False)
+
+
+def ways_of(rows: Sequence[Row]) -> RenderableType:
+    """How many archives were made in each way; what the signs in the table mean."""
+    counts = Counter(row.way for row in rows)
+    told = [f"{counts['full']} archives made anew"]
+    told += [f"{counts['delta']} of an older one ({_SIGNS['delta'].strip()})"]
+    told += [f"{counts['copy']} copied whole ({_SIGNS['copy'].strip()})"]
+    return Padding(Text(", ".join(told) + ".", style="bright_black"), (0, 2, 1, 2), expand=False)
 
 
 def _without_build(row: Row) -> Text:

@@ -34,6 +34,7 @@ STORIES: Mapping[str, str] = {
     "firmware": "main test main bring-up/rev-b main bring-up/rev-b main main",
     "handbook": "main übersetzung main übersetzung develop main übersetzung main",
 }
+_ASSETS_BYTES: Mapping[str, int] = {"firmware": 16_000_000}  # archives are made of older ones
 _UPLOADED_ONLY = frozenset({"test", "develop", "staging"})
 _EPOCH = 1_790_000_000  # commits count their seconds from here: equal seeds, equal commit ids
 _NAMES = uuid.UUID("8f0e6a52-7c5e-4c1b-9d5a-3f1f0a6b7c11")
@@ -165,7 +166,11 @@ class Story:
         parent = self._tips.get(base)
         changes: Changes
         if parent is None:
-            changes = initial_tree(self.random, self.remote.name, modules=self.modules)
+            name = self.remote.name
+            assets_bytes = _ASSETS_BYTES.get(name, 0)
+            changes = initial_tree(
+                self.random, name, modules=self.modules, assets_bytes=assets_bytes
+            )
             files: Files = {}
         else:
             files = dict(self._files[base])

@@ -117,6 +117,11 @@ class Metrics:
         self._entries = Counter(
             "asyncbuild_archive_entries", "Files and links in them.", registry=registry
         )
+        self._files_read = Counter(
+            "asyncbuild_archive_files_read",
+            "Of the entries, those that were read from git.",
+            registry=registry,
+        )
         self._bytes = Counter("asyncbuild_archive_bytes", "Their size.", registry=registry)
         self._sent = Counter("asyncbuild_sent_bytes", "Bytes sent to S3.", registry=registry)
         self._copied = Counter(
@@ -155,6 +160,7 @@ class Metrics:
     def _hear_archive(self, line: Mapping[str, Any]) -> None:
         self._archives.labels(line["archive_kind"]).inc()
         self._entries.inc(line["entries"])
+        self._files_read.inc(line["files_read"])
         self._bytes.inc(line["bytes"])
         self._sent.inc(line["sent_bytes"])
         self._copied.inc(line["copied_bytes"])

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from support.archives import live_bytes_of_zip, members_of_commit, members_of_zip
 from support.repositories import SourceRepository
 from support.servers import REGION
+from support.wire import Call, Tapped
 
 from asyncbuild import export
 from asyncbuild.archive.base import Base, pack_base, parse_base
@@ -100,11 +101,16 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_archiver(client: object, **archive: Any) -> AsyncIterator[Archiver]:  # noqa: ANN401 - any setting
+async def open_archiver(
+    client: object,
+    *,
+    parts_in_flight: int = 4,
+    **archive: Any,  # noqa: ANN401 - any setting
+) -> AsyncIterator[Archiver]:
     """An archiver on a client."""
     settings = Settings(
         archive=ArchiveSettings(memory_budget_bytes=128 * MIB, **archive),
-        storage=StorageSettings(bucket=BUCKET),
+        storage=StorageSettings(bucket=BUCKET, parts_in_flight=parts_in_flight),
     )
     store = Store(client, settings.storage)  # type: ignore[arg-type] # may be Tapped
     async with open_engine(settings.archive) as engine:
@@ -112,10 +118,22 @@ async def open_archiver(client: object, **archive: Any) -> AsyncIterator[Archive
         yield Archiver(engine=engine, budget=budget, store=store, settings=settings)
 
 
+both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
+
+
 @pytest.fixture
-async def bench(ministack: "Server", tmp_path: Path) -> AsyncIterator[Bench]:
+def server_name() -> str:
+    """Where a test does not say `both`."""
+    return "ministack"
+
+
+@pytest.fixture
+async def bench(
+    request: pytest.FixtureRequest, server_name: str, tmp_path: Path
+) -> AsyncIterator[Bench]:
     """Everything for one test."""
-    aws = AwsSettings(region=REGION, endpoint_url=ministack.endpoint_url)
+    server: Server = request.getfixturevalue(server_name)
+    aws = AwsSettings(region=REGION, endpoint_url=server.endpoint_url)
     settings = Settings(aws=aws, storage=StorageSettings(addressing_style="path"))
     async with Aws(settings).open_s3(pool=10) as client, open_archiver(client) as archiver:
         try:
@@ -165,6 +183,7 @@ async def test_every_kind_of_change(bench: Bench) -> None:
         assert _how(result) == ("delta", "")
 
 
+@both
 async def test_many_archives_each_made_of_the_one_before(bench: Bench) -> None:
     """Twelve commits at random: always the same tree as git's, and never a dead byte."""
     chance = random.Random(7)  # noqa: S311 - the same in every run
@@ -182,6 +201,7 @@ async def test_many_archives_each_made_of_the_one_before(bench: Bench) -> None:
     assert kinds.count("delta") >= 8
 
 
+@both
 async def test_the_same_tree_is_copied(bench: Bench) -> None:
     """On another commit, and on another ref: nothing is read, nothing is sent."""
     await bench.put(bench.begin())
@@ -216,6 +236,7 @@ async def test_a_new_ref_begins_from_the_nearest_one(bench: Bench) -> None:
     assert ("delta", kept.made.archive.key) == (result.made.archive.kind, result.base_key)
 
 
+@both
 async def test_one_key_for_every_push_of_a_branch(bench: Bench) -> None:
     """The base is overwritten by what is made of it."""
     await bench.put(bench.begin(), key=f"{bench.origin.repository.name}.zip")
@@ -225,6 +246,7 @@ async def test_one_key_for_every_push_of_a_branch(bench: Bench) -> None:
         assert _how(result) == ("delta", "")
 
 
+@both
 async def test_a_task_that_never_saw_the_base(bench: Bench) -> None:
     """Another task's archive: its commit is not here, its table is read from the archive."""
     await bench.put(bench.begin({"link": b"x"}))
@@ -334,6 +356,63 @@ async def test_a_base_that_changed_makes_it_anew(bench: Bench, change: str) -> N
     assert _how(result) == ("delta", "")
 
 
+@both
+@pytest.mark.parametrize("change", ["deleted", "overwritten"])
+@pytest.mark.parametrize(
+    ("at", "number"),
+    [
+        ("create_multipart_upload", 1),
+        ("upload_part_copy", 1),
+        ("upload_part_copy", 2),
+        ("get_object", 2),  # the first one reads the record
+        ("complete_multipart_upload", 1),
+    ],
+)
+async def test_a_base_that_changes_meanwhile(
+    bench: Bench, at: str, number: int, change: str
+) -> None:
+    """Between plan and copy, between two copies, before what is sent again is read, at the end."""
+    first, _ = await bench.put(bench.begin())
+    key, calls = first.made.archive.key, 0
+
+    async def change_base(call: Call, parameters: dict[str, Any]) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == number and change == "deleted":
+            await bench.client.delete_object(Bucket=BUCKET, Key=key)
+        elif calls == number:
+            await bench.client.put_object(Bucket=BUCKET, Key=key, Body=_noise(9, 15_000_000))
+        return await call(**parameters)
+
+    commit = bench.commit({f"d{n % 7}/f{n:02}": b"1" for n in (30, 54)})
+    async with open_archiver(Tapped(bench.client, **{at: change_base}), parts_in_flight=1) as late:
+        result, _ = await bench.put(commit, archiver=late, key=f"{key}/next.zip")
+    assert calls >= number
+    whole = at == "complete_multipart_upload"  # nothing of the base was needed any more
+    assert _how(result) == (("delta", "") if whole else ("full", "failed"))
+    uploads = await bench.client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
+    assert uploads.get("Uploads", []) == []
+
+
+@both
+@pytest.mark.parametrize("change", ["deleted", "overwritten"])
+async def test_a_base_that_changes_before_it_is_copied_whole(bench: Bench, change: str) -> None:
+    """The same tree on another commit: CopyObject names the ETag, too."""
+    first, _ = await bench.put(bench.begin())
+    key = first.made.archive.key
+
+    async def change_base(call: Call, parameters: dict[str, Any]) -> object:
+        if change == "deleted":
+            await bench.client.delete_object(Bucket=BUCKET, Key=key)
+        else:
+            await bench.client.put_object(Bucket=BUCKET, Key=key, Body=b"other")
+        return await call(**parameters)
+
+    async with open_archiver(Tapped(bench.client, copy_object=change_base)) as late:
+        result, _ = await bench.put(bench.commit({}), archiver=late)
+    assert _how(result) == ("full", "failed")
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "missing"])
 async def test_a_damaged_table_is_not_believed(bench: Bench, damage: str) -> None:
     """It is read from the archive instead."""
@@ -372,6 +451,7 @@ async def test_small_archives_and_large_changes_are_made_anew(bench: Bench) -> N
     assert _how(result) == ("full", "does-not-pay")
 
 
+@both
 async def test_two_tasks_with_one_base(bench: Bench) -> None:
     """Both make an archive of it at the same time, under the same key: both are right."""
     await bench.put(bench.begin())

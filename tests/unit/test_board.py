@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from asyncbuild.local.board import Board, Place
-from asyncbuild.local.show import Row, draw, open_progress, table_of, verdict_of
+from asyncbuild.local.show import Row, draw, open_progress, table_of, verdict_of, ways_of
 from asyncbuild.local.verify import Expects, Findings, Pushed
 
 PUSH = Pushed(
@@ -122,7 +122,7 @@ def test_the_table_keeps_what_matters_on_a_narrow_screen(width: int) -> None:
     upload = replace(PUSH, expects=Expects.UPLOAD)
     rows = [
         Row(PUSH, 1_500_000, 0.5, "shop:00000000-0000-4000-8000-000000000001"),
-        Row(upload, 1_000),
+        Row(upload, 1_000, way="delta"),
         Row(replace(PUSH, expects=Expects.NOTHING, commit=None)),
         Row(upload),
         Row(PUSH, 1_000),
@@ -132,6 +132,9 @@ def test_the_table_keeps_what_matters_on_a_narrow_screen(width: int) -> None:
     assert len(lines) == 1 + len(rows)
     assert "feature/[x]" in lines[1]
     assert "0123456789" in lines[1]
+    assert "Δ 1.0 kB" in lines[2]
+    screen.print(ways_of(rows))
+    assert "1 of an older one (Δ)" in written(screen)
     ends = [line.split("  ")[-1].strip() for line in lines[2:]]
     assert ends == ["uploaded\xa0only", "nothing\xa0to\xa0build", "missing", "missing"]
 

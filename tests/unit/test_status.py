@@ -194,6 +194,7 @@ def test_metrics_are_what_prometheus_reads(clock: Clock) -> None:
             sent_bytes=5,
             copied_bytes=4,
             entries=3,
+            files_read=2,
             archive_kind="delta",
         ),
         line("push.fetch.failed", "warning", duration_seconds=1, kind="retry", reason=HOSTILE),
@@ -214,8 +215,11 @@ def test_metrics_are_what_prometheus_reads(clock: Clock) -> None:
     assert samples["asyncbuild_stage_failures_total", "fetch", "retry"] == 1
     assert tuple(
         samples[f"asyncbuild_{name}_total",]
-        for name in ("archive_bytes", "sent_bytes", "copied_bytes", "archive_entries")
-    ) == (9, 5, 4, 3)
+        for name in (
+            *("archive_bytes", "sent_bytes", "copied_bytes"),
+            *("archive_entries", "archive_files_read"),
+        )
+    ) == (9, 5, 4, 3, 2)
     assert samples["asyncbuild_messages_received_total",] == 3
     assert samples["asyncbuild_leases_total", "lost"] == 1
     assert samples["asyncbuild_consumers_free",] == 8

@@ -1,0 +1,34 @@
+"""`asyncbuild explain` tells how an archive was made."""
+
+from typing import Any
+
+import pytest
+
+from asyncbuild import explain
+
+_DELTA = {"kind": "delta", "base": "web/old.zip", "copied_bytes": 29_000_000, "files_read": 2}
+
+
+@pytest.mark.parametrize(
+    ("archive", "told"),
+    [
+        (None, ""),
+        (
+            {"kind": "full", "sent_bytes": 9_000, "files_read": 1_234},
+            "full: 9.0 kB sent, 1,234 files read",
+        ),
+        (
+            {**_DELTA, "sent_bytes": 2_000},
+            "delta of web/old.zip: 2.0 kB sent, 29.0 MB copied, 2 files read",
+        ),
+        (
+            {"kind": "copy", "base": "a.zip", "sent_bytes": 0, "copied_bytes": 5},
+            "copy of a.zip: 0 bytes sent, 5 bytes copied",
+        ),
+        ({"kind": "full", "reused": True}, "was there"),
+        ({"bucket": "b", "key": "k"}, "full: 0 bytes sent"),
+    ],
+)
+def test_how_an_archive_was_made(archive: dict[str, Any] | None, told: str) -> None:
+    """Kind, base, bytes sent and copied, files read; records of older versions have less."""
+    assert told == explain._how_it_was_made({"archive": archive})
