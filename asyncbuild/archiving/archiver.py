@@ -7,7 +7,7 @@ Whatever goes wrong with a cheap way, the archive is made anew, and the reason i
     full    everything is read, compressed and sent
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +37,8 @@ FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprin
 _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
 _TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
 _MOST_OF_BUDGET: Final = 3 / 4
+_LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make anew
+_FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,13 @@ class Archiver:
     """Makes archives in `storage.bucket`."""
 
     def __init__(
-        self, *, engine: Engine, budget: MemoryBudget, store: Store, settings: Settings
+        self,
+        *,
+        engine: Engine,
+        budget: MemoryBudget,
+        store: Store,
+        settings: Settings,
+        look_further_bytes: int = _LOOK_FURTHER_BYTES,
     ) -> None:
         self._engine = engine
         self._budget = budget
@@ -87,6 +95,7 @@ class Archiver:
         self._delta = DeltaWay(engine, store)
         self._enabled = settings.archive.delta == "auto"
         self._most_bytes = settings.archive.memory_budget_bytes
+        self._look_further_bytes = look_further_bytes
         self._part_bytes = settings.storage.part_bytes
         ids = ".ids" if self._enabled else ""
         self.format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
@@ -103,8 +112,7 @@ class Archiver:
             fallback = "off"
         else:
             try:
-                base = await self._find_base(order)
-                made, base_key = await self._put_from(order, base), base.key
+                made, base_key = await self._put_cheaply(order)
             except FallBack as reason:
                 fallback = reason.reason
                 logger().info("archive.full", reason=reason.reason, detail=reason.detail)
@@ -117,6 +125,25 @@ class Archiver:
             made = await self._put_full(order)
         await self._remember(order, made)
         return Result(made, base_key=base_key, fallback=fallback)
+
+    async def _put_cheaply(self, order: Order) -> tuple[Made, str]:
+        """Of the archive that `_find_base` names; of a nearer one if too little of that is left.
+
+        A branch that was reset, or that another one was merged into, may have more in common with
+        that one than with itself. Looking takes a few requests, so what it may save must be large.
+        """
+        base = await self._find_base(order)
+        try:
+            return await self._put_from(order, base), base.key
+        except FallBack as reason:
+            large = base.size_bytes >= self._look_further_bytes
+            if order.base_key or not large or reason.reason not in _FAR:
+                raise
+            nearer = [each for each in await self._others(order) if each.key != base.key]
+            if not nearer:
+                raise
+            base = await self._nearest(order.snapshot, nearer)
+            return await self._put_from(order, base), base.key
 
     # --- base -------------------------------------------------------------------------------------
 
@@ -131,17 +158,30 @@ class Archiver:
             return await read_base(self._store, snapshot, order.base_key, format_=self.format)
         if order.origin is None:
             raise FallBack("no-base")
-        repository, ref = order.origin.repository, order.origin.ref
-        own = await self._bases.find(repository, ref)
+        own = await self._bases.find(order.origin.repository, order.origin.ref)
         if own is not None and own.format == self.format:
             return own
-        others = [
-            base for base in await self._bases.find_others(repository) if base.format == self.format
-        ]
+        others = await self._others(order)
         if not others:
             raise FallBack("no-base" if own is None else "other-format")
-        nearest, fewest = others[0], -1
-        for base in others:
+        return await self._nearest(snapshot, others)
+
+    async def _others(self, order: Order) -> list[Base]:
+        """The newest archives of other refs, newest first."""
+        if order.origin is None:
+            return []
+        found = await self._bases.find_others(order.origin.repository)
+        return [base for base in found if base.format == self.format]
+
+    @staticmethod
+    async def _nearest(snapshot: Snapshot, bases: Sequence[Base]) -> Base:
+        """The one with the same tree, or else with the fewest changes; the first if none is here.
+
+        That is the archive of the ref that a new one came from, if there is one: nothing has fewer
+        changes than the merge base.
+        """
+        nearest, fewest = bases[0], -1
+        for base in bases:
             if base.tree == snapshot.tree:
                 return base
             if await snapshot.has_tree(base.tree):

@@ -17,4 +17,5 @@ async def test_nothing_is_lost_doubled_or_out_of_order() -> None:
     assert report.findings.built == 48
     assert report.records == 48
     assert report.kills + report.terms >= 1
+    assert report.kinds["delta"] >= 1
     assert sum(report.faults.values()) >= 20

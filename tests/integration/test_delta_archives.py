@@ -105,6 +105,7 @@ async def open_archiver(
     client: object,
     *,
     parts_in_flight: int = 4,
+    look_further_bytes: int = 64 * MIB,
     **archive: Any,  # noqa: ANN401 - any setting
 ) -> AsyncIterator[Archiver]:
     """An archiver on a client."""
@@ -115,7 +116,13 @@ async def open_archiver(
     store = Store(client, settings.storage)  # type: ignore[arg-type] # may be Tapped
     async with open_engine(settings.archive) as engine:
         budget = MemoryBudget(settings.archive.memory_budget_bytes)
-        yield Archiver(engine=engine, budget=budget, store=store, settings=settings)
+        yield Archiver(
+            engine=engine,
+            budget=budget,
+            store=store,
+            settings=settings,
+            look_further_bytes=look_further_bytes,
+        )
 
 
 both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
@@ -234,6 +241,24 @@ async def test_a_new_ref_begins_from_the_nearest_one(bench: Bench) -> None:
     new = bench.source.commit({"d5/f05": b"new"}, branch="new", parent=near)
     result, _ = await bench.put(new, origin=refs[2])
     assert ("delta", kept.made.archive.key) == (result.made.archive.kind, result.base_key)
+
+
+@both
+async def test_a_ref_that_was_moved_far_begins_from_another(bench: Bench) -> None:
+    """Reset to where another ref is, or merged with it: that one's archive has more in common."""
+    old = bench.begin()
+    new = bench.commit({f"d{n % 7}/f{n:02}": _noise(100 + n) for n in range(_FILES)})
+    mine = Origin(bench.origin.repository, "refs/heads/mine")
+    await bench.put(old, origin=mine)
+    theirs, _ = await bench.put(new)
+    next_ = bench.source.commit({"d1/f01": b"1"}, branch="mine", parent=new)
+    result, _ = await bench.put(next_, origin=mine)
+    assert _how(result) == ("full", "does-not-pay")  # too small to look further
+    async with open_archiver(bench.client, look_further_bytes=1) as archiver:
+        for commit, kind in ((new, "copy"), (next_, "delta")):
+            await bench.put(old, origin=mine)
+            result, _ = await bench.put(commit, origin=mine, archiver=archiver)
+            assert (kind, theirs.made.archive.key) == (result.made.archive.kind, result.base_key)
 
 
 @both

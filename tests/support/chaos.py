@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 _EPOCH = 1_790_000_000
-_BIG_BYTES = 6 * 1024 * 1024  # more than one part of the least size
+_BIG_BYTES = 10 * 1024 * 1024  # several parts; and enough for what follows to be made of it
 _SILENCE_SECONDS = 120.0
 
 
@@ -42,7 +42,7 @@ class Plan:
     seed: int = 1
     repositories: int = 40
     pushes: int = 2_000
-    big_pushes: int = 10  # of the first repository: archives of more than one part
+    big_pushes: int = 10  # of the first repository; later ones are made of older archives
     processes: int = 4
     kills: int = 60
     kill_seconds: tuple[float, float] = (1.5, 4.0)
@@ -67,6 +67,7 @@ class Report:
     explained_uploads: int = 0
     records: int = 0
     log: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)  # of archives
     bugs: list[str] = field(default_factory=list)
 
     @property
@@ -105,6 +106,7 @@ class Report:
             cells = "".join(f"{self.faults[service, operation, fault]:>14}" for fault in Fault)
             name = f"{service} {operation}"
             lines.append(f"  {name:34}{self.requests[operation]:>10}{cells}")
+        lines.append(f"archives: {dict(self.kinds)}")
         lines.append(f"log: {dict(self.log.most_common(12))}")
         return "\n".join([*lines, *(f"WRONG: {each}" for each in self.wrong[:20])])
 
@@ -135,11 +137,11 @@ async def _make_repository(
         content = random.randbytes(_BIG_BYTES if n <= big else 600)
         stream.append(
             b"commit refs/heads/%s\nmark :%d\ncommitter C <c@example.com> %d +0000\ndata 2\nx\n%s"
-            b"M 100644 inline file-%d\ndata %d\n%s\n"
+            b"M 100644 inline %s\ndata %d\n%s\n"
             % (
                 branch.encode(), n, _EPOCH + n,
                 b"" if branch in known or n == 1 else b"from refs/heads/main\n",
-                0 if n <= big else n % 7, len(content), content,
+                b"big" if n <= big else b"file-%d" % (n % 7), len(content), content,
             )
         )  # fmt: skip
         known.add(branch)
@@ -225,6 +227,11 @@ class _Fleet:
         if code != -signal.SIGKILL and (listening or code != -signal.SIGTERM):
             self.report.exits[code] += 1
         self.report.log.update(str(line.get("event")) for line in service.log)
+        self.report.kinds.update(
+            str(line["archive_kind"])
+            for line in service.log
+            if line.get("event") == "push.upload.finished"
+        )
         bugs = [line for line in service.log if line.get("event") == "push.bug"]
         self.report.bugs += [orjson.dumps(line).decode() for line in bugs]
         text = "\n".join(str(line["text"]) for line in service.log if line.get("event") == "text")
