@@ -109,6 +109,7 @@ def _say(result: Result, base: str, *, quiet: bool) -> None:
         f"{how}{why}: {archive.sent_bytes:,} bytes sent, {archive.copied_bytes:,} copied in S3, "
         f"{result.made.files_read:,} files read",
         markup=False,
+        soft_wrap=True,
     )
 
 

@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 _LEAST = 5 * 1024 * 1024
 _objects: dict[str, "Object"] = {}
 _uploads: dict[str, "Upload"] = {}
+_scattered: list["Object"] = []
 _numbers = itertools.count(1)
 
 
@@ -130,11 +131,18 @@ def _complete(upload: Upload, upload_id: str) -> Object:
     numbers = sorted(upload.parts)
     if any(sum(map(len, upload.parts[number])) < _LEAST for number in numbers[:-1]):
         raise Refused("EntityTooSmall", 400)
-    # Laid out anew: views of views of older archives would keep all of those.
-    whole = b"".join(view for number in numbers for view in upload.parts[number])
-    _objects[upload.key] = made = Object([memoryview(whole)], upload.headers)
+    parts = [view for number in numbers for view in upload.parts[number]]
+    _objects[upload.key] = made = Object(parts, upload.headers)
+    _scattered.append(made)
     del _uploads[upload_id]
     return made
+
+
+def _lay_out() -> None:
+    """Views of views of older archives would keep all of those; nobody waits for this, though."""
+    while _scattered:
+        made = _scattered.pop()
+        made.parts = [memoryview(b"".join(made.parts))]
 
 
 def _xml(text: str) -> Answer:
@@ -164,6 +172,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 for part in parts:
                     writer.write(part)
             await writer.drain()
+            _lay_out()
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
     finally:
