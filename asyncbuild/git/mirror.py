@@ -169,17 +169,25 @@ class Mirrors:
         """Hold the mirror and find the commit in it, or have it fetched."""
         if await to_thread.run_sync(place.arrive):
             await self._renew(place)
-        await stack.enter_async_context(self._hold(place, repository))
-        wish.seen = await to_thread.run_sync(place.touch)
-        if wish.seen and wish.seen.object_format == object_format(wish.commit):
-            doing = f"look for {wish.commit} in {repository.path}"
-            present = await self._reader.find(place.repository, [wish.commit], doing)
-            if wish.commit in present:
-                self._statistics.present += 1
-                return present[wish.commit]
-        fetched = await self._share(place, repository).get(wish)
+        share = self._share(place, repository)
+        with share.open_look():
+            await stack.enter_async_context(self._hold(place, repository))
+            present = await self._look(place, repository, wish)
+        if present is not None:
+            self._statistics.present += 1
+            return present
+        fetched = await share.get(wish)
         self._statistics.fetched += 1
         return fetched
+
+    async def _look(self, place: Place, repository: Repository, wish: Wish) -> Commit | None:
+        """The commit, if it is in the mirror already."""
+        wish.seen = await to_thread.run_sync(place.touch)
+        if wish.seen is None or wish.seen.object_format != object_format(wish.commit):
+            return None
+        doing = f"look for {wish.commit} in {repository.path}"
+        present = await self._reader.find(place.repository, [wish.commit], doing)
+        return present.get(wish.commit)
 
     def _hold(self, place: Place, repository: Repository) -> AbstractAsyncContextManager[int]:
         """Keep the mirror from being taken away."""

@@ -1,11 +1,14 @@
 """One fetch serves every push that waits for it.
 
 Whoever asks while no fetch runs starts one. Whoever asks while one runs waits for the next, which
-all of them share: the running one may have looked at the remote before they came.
+all of them share: the running one may have looked at the remote before they came. Pushes come in
+bursts and each first looks whether its commit is there, so a fetch waits for those who are looking
+when it could begin: begun for the first alone, it would leave the rest to a second one.
 """
 
 import copy
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -69,11 +72,23 @@ class SharedFetch:
         self._scope = anyio.CancelScope()
         self._serving = False
         self._users = 0
+        self._looking: set[anyio.Event] = set()
 
     @property
     def idle(self) -> bool:
-        """Nobody waits and nothing runs."""
-        return self._users == 0 and not self._serving
+        """Nobody waits or may soon, and nothing runs."""
+        return self._users == 0 and not self._serving and not self._looking
+
+    @contextmanager
+    def open_look(self) -> Iterator[None]:
+        """Whoever is inside may ask as soon as it is outside."""
+        ended = anyio.Event()
+        self._looking.add(ended)
+        try:
+            yield
+        finally:
+            self._looking.discard(ended)
+            ended.set()
 
     async def get(self, wish: Wish) -> Commit:
         """Wait for the commit. A cancelled wait takes its wish back; the last one ends the fetch.
@@ -102,6 +117,8 @@ class SharedFetch:
     async def _serve(self) -> None:
         try:
             while self._waiting:
+                for look in tuple(self._looking):  # those who come later do not hold it up
+                    await look.wait()
                 asked = [wish for wish in self._waiting if wish.open]
                 self._waiting.clear()
                 if asked:
