@@ -26,6 +26,7 @@ from asyncbuild.errors import Busy, Fatal, NoPermission, Outage, Reject, Retry, 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_codepipeline import CodePipelineClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
@@ -228,9 +229,16 @@ class Aws:
             yield client
 
     @asynccontextmanager
+    async def open_codepipeline(self, *, pool: int) -> "AsyncIterator[CodePipelineClient]":
+        """A client for CodePipeline."""
+        endpoint = self._settings.pipelines.endpoint_url
+        async with self._open("codepipeline", endpoint, pool=pool) as client:
+            yield client
+
+    @asynccontextmanager
     async def _open(
         self,
-        service: Literal["sqs", "s3", "codebuild"],
+        service: Literal["sqs", "s3", "codebuild", "codepipeline"],
         endpoint_url: str | None,
         *,
         pool: int,

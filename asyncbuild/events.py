@@ -17,11 +17,11 @@ STAGES: Final[Mapping[str, str]] = {
     "push.prepare": "everything that may run beside other pushes: it ends with an archive in S3",
     "push.fetch": "making the commit present in the mirror; a fetch may serve several pushes",
     "push.upload": "tree to zip to S3, as one stream",
-    "push.start": "one target in its turn: the build is started, the outcome recorded",
+    "push.start": "one target in its turn: build or pipeline is started, the outcome recorded",
 }
 _OWN: Final[Mapping[str, tuple[str, ...]]] = {
     "push.upload": ("key",),
-    "push.start": ("rule", "project"),
+    "push.start": ("rule", "project", "pipeline"),
 }
 _FINISHED: Final[Mapping[str, tuple[str, ...]]] = {
     "push.prepare": ("bytes",),
@@ -36,6 +36,9 @@ _OUTCOME: Final = (
     "project",
     "build_id",
     "build_arn",
+    "pipeline",
+    "pipeline_arn",
+    "execution_id",
     "bucket",
     "key",
     "bytes",
@@ -132,6 +135,7 @@ EVENTS: Final[Mapping[str, Event]] = {
     ),
     **_of_stages(),
     "push.built": _outcome("A build was started."),
+    "push.handed-over": _outcome("An execution of a pipeline was started."),
     "push.uploaded": _outcome("The archive is in S3, and no more was asked for."),
     "push.ignored": _outcome("A rule says to do nothing."),
     "push.stale": _outcome("A newer push of its ref, which contains it, was built before."),

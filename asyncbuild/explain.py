@@ -17,7 +17,7 @@ from asyncbuild.errors import ConfigError
 from asyncbuild.storage.s3 import Store
 
 _SHORT = 10
-_COLOURS = {"built": "green", "uploaded": "green", "rejected": "red"}
+_COLOURS = {"built": "green", "handed-over": "green", "uploaded": "green", "rejected": "red"}
 
 Record = Mapping[str, Any]
 
@@ -82,7 +82,15 @@ def _show(records: Sequence[Record], repository: str, what: str | None, days: fl
         )
         return
     table = Table(box=None, header_style="bold", padding=(0, 2))
-    for name in ("pushed", "ref", "commit", "outcome", "why", "build or archive", "made"):
+    for name in (
+        "pushed",
+        "ref",
+        "commit",
+        "outcome",
+        "why",
+        "build, execution or archive",
+        "made",
+    ):
         table.add_column(name, overflow="fold")
     for record in records:
         verdict = str(record.get("verdict"))
@@ -101,8 +109,11 @@ def _show(records: Sequence[Record], repository: str, what: str | None, days: fl
 
 def _what_was_made(record: Record) -> str:
     build, archive = record.get("build"), record.get("archive")
+    execution = record.get("execution")  # since there are pipelines; older records have none
     if build:
         return str(build["id"])
+    if execution:
+        return f"{execution['pipeline']}:{execution['id']}"
     return f"s3://{archive['bucket']}/{archive['key']}" if archive else ""
 
 

@@ -97,18 +97,21 @@ class Action(StrEnum):
 
     BUILD = "build"
     UPLOAD = "upload"
+    PIPELINE = "pipeline"
     IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing to do for one push: upload its tree to `key`, then start `project` if any."""
+    """One thing to do for one push: upload its tree to `key`, then start what is named, if any."""
 
     action: Action
     key: str = ""
     project: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
+    pipeline: str | None = None
+    source_action: str = ""  # of the pipeline; empty: the only one that reads the archive's bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,37 @@ class Build:
     number: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """What a pipeline is asked to run. `token` is the idempotency token.
+
+    `variables` are offered: a pipeline is given those that it declares. It must declare `required`.
+    """
+
+    pipeline: str
+    source_action: str
+    bucket: str
+    key: str
+    version_id: str | None
+    token: str
+    variables: Mapping[str, str]
+    required: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """An execution of a pipeline that was started. `arn` is the pipeline's."""
+
+    id: str
+    pipeline: str
+    arn: str = ""
+
+
 class Verdict(StrEnum):
     """How a push was settled."""
 
     BUILT = "built"
+    HANDED_OVER = "handed-over"  # to a pipeline
     UPLOADED = "uploaded"
     IGNORED = "ignored"  # by rule, or nothing to do
     STALE = "stale"  # its commit was built already on that ref, or cannot be reached any more
@@ -183,6 +213,7 @@ class Outcome:
     target: Target | None = None
     archive: StoredArchive | None = None
     build: Build | None = None
+    execution: Execution | None = None
     timings: Mapping[str, float] = field(default_factory=dict)  # stage → seconds
 
 

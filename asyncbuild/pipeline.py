@@ -17,7 +17,6 @@ from functools import partial
 from asyncbuild.archive.writer import Engine, ZipStatistics, ZipStream
 from asyncbuild.archiving.archiver import Archiver, Order, Origin
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
-from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.tries import Tries
 from asyncbuild.config import Settings
@@ -39,7 +38,7 @@ from asyncbuild.model import (
 from asyncbuild.push import parse
 from asyncbuild.rules import Rule, route
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
-from asyncbuild.turn import Turn, undone
+from asyncbuild.turn import Starters, Turn, undone
 from asyncbuild.work import Ready, Work
 
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -65,6 +64,8 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
             projects=rule.project or (settings.builds.project,),
             key=rule.key or settings.storage.key,
             variables=rule.variables,
+            pipelines=rule.pipeline,
+            source_action=rule.source_action,
         )
         for number, rule in enumerate(settings.rules)
     )
@@ -80,7 +81,7 @@ class Pipeline:
         engine: Engine,
         budget: MemoryBudget,
         store: Store,
-        builder: CodeBuild,
+        starters: Starters,
         ledger: Ledger,
         settings: Settings,
     ) -> None:
@@ -93,7 +94,7 @@ class Pipeline:
         self._streams: dict[str, ZipStream] = {}
         self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self.turn = Turn(
-            builder=builder,
+            starters=starters,
             ledger=ledger,
             upload=self._upload_now,
             is_contained=self._is_contained,

@@ -25,6 +25,7 @@ _MOST_VALUE = 400
 # The characters that the same page calls safe; `!` itself is the escape.
 _NOT_SAFE_IN_KEY = re.compile(rb"[^A-Za-z0-9\-_.*'()/]")
 _NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
+_NOT_SAFE_IN_PIPELINE = re.compile(r"[^A-Za-z0-9.@_-]")  # CodePipeline API, PipelineName
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -39,10 +40,12 @@ class Rule:
     projects: Sequence[str] = ()
     key: str = "{repository}/{branch}/{commit}.zip"
     variables: Mapping[str, str] = field(default_factory=dict)
+    pipelines: Sequence[str] = ()
+    source_action: str = ""
 
 
 def route(push: Push, rules: Sequence[Rule]) -> tuple[Target, ...]:
-    """Name what is to be done for `push`: one target for each project, or one without.
+    """Name what is to be done for `push`: one target for each project or pipeline, or one.
 
     Raises:
         Reject: the key would be longer than S3 allows, or the project's name is none.
@@ -122,6 +125,20 @@ def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
     variables = {name: _fill(value, values) for name, value in rule.variables.items()}
     if rule.action is Action.UPLOAD:
         return (Target(Action.UPLOAD, key, variables=variables, rule=rule.name),)
+    if rule.action is Action.PIPELINE:
+        names = {name: _NOT_SAFE_IN_PIPELINE.sub("-", value) for name, value in values.items()}
+        pipelines = dict.fromkeys(_fill(pipeline, names) for pipeline in rule.pipelines)
+        return tuple(
+            Target(
+                Action.PIPELINE,
+                key,
+                variables=variables,
+                rule=rule.name,
+                pipeline=pipeline,
+                source_action=rule.source_action,
+            )
+            for pipeline in pipelines
+        )
     names = {name: _NOT_SAFE_IN_PROJECT.sub("-", value) for name, value in values.items()}
     projects = dict.fromkeys(_fill(project, names) for project in rule.projects)
     return tuple(

@@ -17,6 +17,7 @@ from asyncbuild.archive.writer import open_engine
 from asyncbuild.aws import AccountCredentials, Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError, Fatal
@@ -28,6 +29,7 @@ from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
+from asyncbuild.turn import Starters
 
 # Of the grace: what expiring, and then cancelling, may take before the process is killed.
 _EXPIRE_BEFORE_END = 1 / 4
@@ -50,6 +52,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
         uploads = settings.consumers * (settings.storage.parts_in_flight + 2)
         s3 = await enter(aws.open_s3(pool=uploads))
         codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
+        codepipeline = await enter(aws.open_codepipeline(pool=settings.consumers + 2))
         engine = await enter(open_engine(settings.archive))
         remotes = Remotes(settings.git, signing(AccountCredentials(aws, settings)))
         mirrors = await enter(open_mirrors(settings.git, remotes))
@@ -59,7 +62,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             engine=engine,
             budget=MemoryBudget(settings.archive.memory_budget_bytes),
             store=store,
-            builder=CodeBuild(codebuild, settings.builds),
+            starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
             settings=settings,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS, CodeBuild
+from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.request import token_of, variables_of
 from asyncbuild.errors import NoPermission, Reject, Unreachable
@@ -14,7 +15,9 @@ from asyncbuild.model import (
     Action,
     Build,
     BuildRequest,
+    Execution,
     Guard,
+    HandOver,
     Nothing,
     Outcome,
     Push,
@@ -63,6 +66,20 @@ class _Case:
             return False
         return time.monotonic() - self.first_at > TOKEN_TRUSTED_SECONDS
 
+    @property
+    def look_since(self) -> datetime | None:
+        """From when on to look for what this push has started, if it may have."""
+        sent = self.ready.work.message.sent
+        return min(sent, self.push.time) - _CLOCK_SKEW if sent and self.doubtful else None
+
+
+@dataclass(frozen=True, slots=True)
+class Starters:
+    """What a push may start."""
+
+    builds: CodeBuild
+    pipelines: CodePipeline
+
 
 class Turn:
     """Settles prepared pushes, one at a time for each repository: the lane sees to that."""
@@ -70,14 +87,15 @@ class Turn:
     def __init__(
         self,
         *,
-        builder: CodeBuild,
+        starters: Starters,
         ledger: Ledger,
         upload: Upload,
         is_contained: IsContained,
         skip_stale: bool,
         traced: bool,
     ) -> None:
-        self._builder = builder
+        self._builds = starters.builds
+        self._pipelines = starters.pipelines
         self._ledger = ledger
         self._upload = upload
         self._is_contained = is_contained
@@ -126,7 +144,8 @@ class Turn:
 
     async def _settle_target(self, target: Target, case: _Case) -> None:
         begun = time.monotonic()
-        with stage("push.start", rule=target.rule, project=target.project):
+        about_target = {"project": target.project, "pipeline": target.pipeline}
+        with stage("push.start", rule=target.rule, **about_target):
             outcome = await self._do(target, case)
         timings = {**case.ready.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
@@ -148,8 +167,19 @@ class Turn:
                 return Outcome(Verdict.STALE, error.reason, target)
         if target.action is Action.UPLOAD:
             return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
+        try:
+            return await self._start(target, archive, case)
+        except NoPermission as error:
+            # One project that this role may not build must not end the service for all others.
+            raise Reject(error.reason, remedy=error.remedy) from error
+
+    async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
+        reason = f"rule: {target.rule}"
+        if target.action is Action.PIPELINE:
+            execution = await self._hand_over(target, archive, case)
+            return Outcome(Verdict.HANDED_OVER, reason, target, archive, execution=execution)
         build = await self._build(target, archive, case)
-        return Outcome(Verdict.BUILT, f"rule: {target.rule}", target, archive, build)
+        return Outcome(Verdict.BUILT, reason, target, archive, build)
 
     async def _build(self, target: Target, archive: StoredArchive, case: _Case) -> Build:
         push, project = case.push, target.project or ""
@@ -161,17 +191,31 @@ class Turn:
             variables=self._variables(target, case),
             version_id=archive.version_id,
         )
-        sent = case.ready.work.message.sent
-        try:
-            if sent and case.doubtful:
-                since = min(sent, push.time) - _CLOCK_SKEW
-                found = await self._builder.find_recent(project, push.id, since=since)
-                if found is not None:
-                    return found
-            return await self._builder.start(request, guard=case.guard)
-        except NoPermission as error:
-            # One project that this role may not build must not end the service for all others.
-            raise Reject(error.reason, remedy=error.remedy) from error
+        since = case.look_since
+        if since is not None:
+            found = await self._builds.find_recent(project, push.id, since=since)
+            if found is not None:
+                return found
+        return await self._builds.start(request, guard=case.guard)
+
+    async def _hand_over(self, target: Target, archive: StoredArchive, case: _Case) -> Execution:
+        pipeline = target.pipeline or ""
+        request = HandOver(
+            pipeline=pipeline,
+            source_action=target.source_action,
+            bucket=archive.bucket,
+            key=archive.key,
+            version_id=archive.version_id,
+            token=token_of(case.push, pipeline),
+            variables=self._variables(target, case),
+            required=frozenset(target.variables),
+        )
+        since = case.look_since
+        if since is not None:
+            found = await self._pipelines.find_recent(request, since=since)
+            if found is not None:
+                return found
+        return await self._pipelines.start(request, guard=case.guard)
 
     def _variables(self, target: Target, case: _Case) -> dict[str, str]:
         push = case.push
@@ -205,7 +249,7 @@ class Turn:
 
 def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, float]) -> None:
     since = (datetime.now(UTC) - push.time).total_seconds()
-    archive, build = outcome.archive, outcome.build
+    archive, build, execution = outcome.archive, outcome.build, outcome.execution
     logger().info(
         f"push.{outcome.verdict}",
         reason=outcome.reason,
@@ -213,6 +257,9 @@ def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, fl
         project=target.project,
         build_id=build.id if build else None,
         build_arn=build.arn if build else None,
+        pipeline=target.pipeline,
+        pipeline_arn=execution.arn if execution else None,
+        execution_id=execution.id if execution else None,
         bucket=archive.bucket if archive else None,
         key=archive.key if archive else None,
         bytes=archive.size_bytes if archive else None,

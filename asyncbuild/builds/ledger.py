@@ -197,6 +197,8 @@ class Ledger:
 def _slot(target: Target | None) -> str:
     if target is None or target.action is Action.IGNORE:
         return "ignore"
+    if target.action is Action.PIPELINE:
+        return f"pipeline-{target.pipeline}"
     return f"build-{target.project}" if target.action is Action.BUILD else "upload"
 
 
@@ -223,8 +225,10 @@ def _result(outcome: Outcome) -> dict[str, object]:
         "action": target.action if target else None,
         "rule": target.rule if target else None,
         "project": target.project if target else None,
+        "pipeline": target.pipeline if target else None,
         "archive": outcome.archive,
         "build": outcome.build,
+        "execution": outcome.execution,
         "timings": outcome.timings,
     }
 

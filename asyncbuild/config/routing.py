@@ -28,10 +28,13 @@ class RuleSettings(Section):
     ref: tuple[str, ...] = ("refs/heads/*",)
     action: Action
     project: tuple[str, ...] = ()
+    pipeline: tuple[str, ...] = ()
+    # CodePipeline API, ActionName
+    source_action: str = Field(default="", pattern=r"^[A-Za-z0-9.@_-]{0,100}$")
     key: str | None = None
     variables: Mapping[str, str] = Field(default_factory=dict)
 
-    @field_validator("repository", "ref", "project", mode="before")
+    @field_validator("repository", "ref", "project", "pipeline", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -54,8 +57,29 @@ class RuleSettings(Section):
 
     @model_validator(mode="after")
     def _templates(self) -> Self:
-        for template in (*self.project, *self.variables.values(), self.key or ""):
+        for template in (
+            *self.project,
+            *self.pipeline,
+            *self.variables.values(),
+            self.key or "",
+        ):
             check_template(template)
+        return self
+
+    @model_validator(mode="after")
+    def _names_what_it_starts(self) -> Self:
+        """What an action does not use is no harmless ornament: somebody meant another action."""
+        starts = self.action is Action.PIPELINE
+        if starts and not any(self.pipeline):
+            msg = 'names no pipeline; add pipeline = "NAME", or choose another action'
+            raise ValueError(msg)
+        if not starts and (self.pipeline or self.source_action):
+            name = "pipeline" if self.pipeline else "source_action"
+            msg = f'{name} is used with action = "pipeline" only; set that, or leave it out'
+            raise ValueError(msg)
+        if starts and self.project:
+            msg = 'project is not used with action = "pipeline"; leave it out'
+            raise ValueError(msg)
         return self
 
 

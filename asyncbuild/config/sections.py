@@ -145,6 +145,12 @@ class BuildSettings(Section):
     queued_timeout_minutes: int | None = Field(default=None, ge=5, le=480)
 
 
+class PipelineSettings(Section):
+    """`[pipelines]`: CodePipeline. Which pipeline runs what is a matter of `[[rules]]`."""
+
+    endpoint_url: Url | None = None
+
+
 class LogSettings(Section):
     """`[log]`: structured logs on standard error."""
 

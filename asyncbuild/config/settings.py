@@ -14,6 +14,7 @@ from asyncbuild.config.sections import (
     LaneSettings,
     LogSettings,
     OneOrMore,
+    PipelineSettings,
     QueueSettings,
     Seconds,
     StatusSettings,
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     storage: StorageSettings = StorageSettings()
     builds: BuildSettings = BuildSettings()
+    pipelines: PipelineSettings = PipelineSettings()
     log: LogSettings = LogSettings()
     status: StatusSettings = StatusSettings()
     accounts: tuple[AccountSettings, ...] = ()

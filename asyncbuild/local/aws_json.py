@@ -112,16 +112,19 @@ def _fault(value: object, place: str, rule: str) -> str:
     return f"Value '{value}' at '{place}' failed to satisfy constraint: {rule}"
 
 
-def application(model: botocore.model.ServiceModel, answer: Answer) -> web.Application:
+def application(
+    model: botocore.model.ServiceModel, answer: Answer, *, misfit: str = "InvalidInputException"
+) -> web.Application:
     """A web application that checks requests against `model` and lets `answer` speak.
 
-    `answer(operation, members)` gives the answer's members or raises `AwsError`.
+    `answer(operation, members)` gives the answer's members or raises `AwsError`. `misfit` is the
+    service's code for a request that does not fit its model.
     """
 
     async def handle(request: web.Request) -> web.Response:
         request_id = str(uuid.uuid4())
         try:
-            operation, members = _parse(model, request.headers, await request.read())
+            operation, members = _parse(model, request.headers, await request.read(), misfit)
             document, status = await answer(operation, members), 200
         except AwsError as error:
             document = {"__type": error.code, "message": error.message}
@@ -139,7 +142,7 @@ def application(model: botocore.model.ServiceModel, answer: Answer) -> web.Appli
 
 
 def _parse(
-    model: botocore.model.ServiceModel, headers: Mapping[str, str], body: bytes
+    model: botocore.model.ServiceModel, headers: Mapping[str, str], body: bytes, misfit: str
 ) -> tuple[str, Document]:
     prefix, _, operation = headers.get("X-Amz-Target", "").partition(".")
     if prefix != model.metadata["targetPrefix"] or operation not in model.operation_names:
@@ -154,5 +157,5 @@ def _parse(
     faults = list(iter_faults(shape, members, "")) if shape else []
     if faults:
         count = "1 validation error" if len(faults) == 1 else f"{len(faults)} validation errors"
-        raise AwsError("InvalidInputException", f"{count} detected: {'; '.join(faults)}")
+        raise AwsError(misfit, f"{count} detected: {'; '.join(faults)}")
     return operation, members

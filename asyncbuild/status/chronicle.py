@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from asyncbuild.events import STAGES
-from asyncbuild.status.document import DeadLetter, Settled, Totals, Trouble
+from asyncbuild.status.document import STARTED, DeadLetter, Settled, Totals, Trouble
 from asyncbuild.status.series import Recorder
 
 _SETTLED_MOST: Final = 100
@@ -18,7 +18,14 @@ _TROUBLES_MOST: Final = 30
 _UNDER_WAY_MOST: Final = 10_000
 _TIMINGS: Final = ("fetch_seconds", "archive_seconds", "start_seconds")
 _OUTCOMES: Final = frozenset(
-    {"push.built", "push.uploaded", "push.ignored", "push.stale", "push.superseded"}
+    {
+        "push.built",
+        "push.handed-over",
+        "push.uploaded",
+        "push.ignored",
+        "push.stale",
+        "push.superseded",
+    }
 )
 # A stage inside another fails with it: a failed try is counted once.
 OUTERMOST: Final = frozenset({"push.prepare", "push.start"})
@@ -113,7 +120,7 @@ class Chronicle:
         since = line.get("since_push_seconds")
         reason = line.get("reason") or (f"by push {line['by']}" if line.get("by") else "")
         self._verdicts[verdict] += 1
-        self.recorder.count_settled(now, built=verdict == "built", since_push_seconds=since)
+        self.recorder.count_settled(now, built=verdict in STARTED, since_push_seconds=since)
         stages = {name[:-8]: line[name] for name in _TIMINGS if line.get(name) is not None}
         self.settled.appendleft(
             Settled(
@@ -128,6 +135,9 @@ class Chronicle:
                 project=line.get("project"),
                 build_id=line.get("build_id"),
                 build_arn=line.get("build_arn"),
+                pipeline=line.get("pipeline"),
+                pipeline_arn=line.get("pipeline_arn"),
+                execution_id=line.get("execution_id"),
                 bucket=line.get("bucket"),
                 key=line.get("key"),
                 size_bytes=line.get("bytes"),

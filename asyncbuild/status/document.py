@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from asyncbuild.errors import Reject
 
 VERSION = 1
+STARTED = frozenset({"built", "handed-over"})  # verdicts with something that now runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,14 @@ class Settled:
     sent_bytes: int | None = None
     since_push_seconds: float | None = None
     stages: dict[str, float] = field(default_factory=dict)
+    pipeline: str | None = None
+    pipeline_arn: str | None = None
+    execution_id: str | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether a build or a pipeline was started."""
+        return self.verdict in STARTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class EmbeddedMetrics:
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take in one line of the log."""
         event = line["event"]
-        if event == "push.built":
+        if event in {"push.built", "push.handed-over"}:
             self._to_build.append(line["since_push_seconds"])
         elif event.endswith(".failed") and event.removesuffix(".failed") in OUTERMOST:
             self._failures[line["kind"]] += 1

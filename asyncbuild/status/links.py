@@ -1,4 +1,4 @@
-"""Where the AWS consoles show a build or an archive."""
+"""Where the AWS consoles show a build, an execution of a pipeline or an archive."""
 
 from urllib.parse import quote
 
@@ -13,7 +13,9 @@ _ARN_FIELDS = 6
 
 
 def build_link(settled: Settled) -> str:
-    """The build in CodeBuild's console, or nothing."""
+    """The build in CodeBuild's console, the execution in CodePipeline's, or nothing."""
+    if settled.execution_id:
+        return _execution_link(settled)
     arn = (settled.build_arn or "").split(":", _ARN_FIELDS - 1)
     if len(arn) < _ARN_FIELDS or arn[1] not in _CONSOLES or not settled.build_id:
         return ""
@@ -25,9 +27,21 @@ def build_link(settled: Settled) -> str:
     )
 
 
+def _execution_link(settled: Settled) -> str:
+    arn = (settled.pipeline_arn or "").split(":", _ARN_FIELDS - 1)
+    if len(arn) < _ARN_FIELDS or arn[1] not in _CONSOLES or not settled.execution_id:
+        return ""
+    partition, region, pipeline = arn[1], arn[3], arn[5]
+    return (
+        f"https://{_host(partition, region)}/codesuite/codepipeline/pipelines/"
+        f"{quote(pipeline, '')}/executions/{quote(settled.execution_id, '')}/visualization"
+        f"?region={quote(region, '')}"
+    )
+
+
 def archive_link(settled: Settled, region: str | None) -> str:
     """The archive in S3's console, or nothing."""
-    arn = (settled.build_arn or "arn:aws").split(":", _ARN_FIELDS - 1)
+    arn = (settled.build_arn or settled.pipeline_arn or "arn:aws").split(":", _ARN_FIELDS - 1)
     region = region or (arn[3] if len(arn) == _ARN_FIELDS else None)
     if not (settled.bucket and settled.key and region):
         return ""

@@ -39,7 +39,8 @@ class Metrics:
         self._make_of_pushes()
         self._make_of_queue()
         self._hear: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
-            "push.built": self._hear_built,
+            "push.built": self._hear_started,
+            "push.handed-over": self._hear_started,
             "push.upload.finished": self._hear_archive,
             "push.nothing-to-do": lambda _: self._pushes.labels("nothing-to-do").inc(),
             "push.dead-lettered": lambda _: self._pushes.labels("rejected").inc(),
@@ -85,7 +86,7 @@ class Metrics:
         )
         self._to_build = Histogram(
             "asyncbuild_push_to_build_seconds",
-            "From the push (its event's time, in whole seconds) to the started build.",
+            "From the push (its event's time, in whole seconds) to the started build or pipeline.",
             buckets=_TO_BUILD_BUCKETS,
             registry=registry,
         )
@@ -153,7 +154,7 @@ class Metrics:
     def _hear_outcome(self, line: Mapping[str, Any]) -> None:
         self._pushes.labels(line["event"].removeprefix("push.")).inc()
 
-    def _hear_built(self, line: Mapping[str, Any]) -> None:
+    def _hear_started(self, line: Mapping[str, Any]) -> None:
         self._hear_outcome(line)
         self._to_build.observe(line["since_push_seconds"])
 

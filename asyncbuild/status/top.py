@@ -17,7 +17,7 @@ from asyncbuild.status.document import Bucket, Settled, Status, parse
 
 _TIMEOUT_SECONDS = 5.0
 _TONES = {"idle": "bright_black", "busy": "yellow", "ready": "cyan", "bad": "bold red"}
-_VERDICTS = {"built": "green", "uploaded": "blue"}
+_VERDICTS = {"built": "green", "handed-over": "green", "uploaded": "blue"}
 _STEPS = " ▁▂▃▄▅▆▇█"
 _TROUBLES_MOST = 4
 _OTHER_LINES = 17
@@ -187,7 +187,7 @@ def _recent(recent: tuple[Settled, ...]) -> RenderableType:
             _ref(each.ref, each.commit),
             outcome,
             wording.size(each.size_bytes),
-            wording.seconds(each.since_push_seconds) if each.verdict == "built" else "",
+            wording.seconds(each.since_push_seconds) if each.started else "",
         )
     return table
 

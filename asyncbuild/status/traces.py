@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 _ENDS: Final = frozenset({"finished", "failed", "cancelled"})
-_OUTCOMES: Final = frozenset({"push.built", "push.uploaded", "push.ignored", "push.stale"})
+_OUTCOMES: Final = frozenset(
+    {"push.built", "push.handed-over", "push.uploaded", "push.ignored", "push.stale"}
+)
 _LAST_SECONDS: Final = 5.0
 _OPEN_MOST: Final = 10_000
 _NANOSECONDS: Final = 1_000_000_000

@@ -14,7 +14,7 @@ _STAGES: Final = {
     "prepare": "looks for what is there",
     "fetch": "fetches",
     "upload": "archives",
-    "start": "starts the build",
+    "start": "starts build or pipeline",
 }
 _STATES: Final = {
     "preparing": "waits for a consumer",

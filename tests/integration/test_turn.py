@@ -1,21 +1,30 @@
-"""What happens in the queue's order, against the stand-in for CodeBuild and its clock."""
+"""What happens in the queue's order, against the stand-ins and their clock."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 from support.codebuild import Clock, make_push, open_codebuild_client
+from support.codepipeline import open_codepipeline_client
 
 from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import BuildSettings
 from asyncbuild.errors import Reject
+from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
+from asyncbuild.local.codepipeline import (
+    CodePipelineStandin,
+    open_codepipeline_standin,
+    pipeline_of,
+)
 from asyncbuild.local.standin import CodeBuildStandin
 from asyncbuild.model import Action, Guard, Message, Push, StoredArchive, Target
-from asyncbuild.turn import Turn
+from asyncbuild.turn import Starters, Turn
 from asyncbuild.work import Ready, Work
 
 KEY = "shop/main/1.zip"
@@ -78,11 +87,25 @@ async def standin(clock: Clock) -> AsyncIterator[CodeBuildStandin]:
         yield standin
 
 
+@pytest.fixture
+async def pipelines(clock: Clock) -> AsyncIterator[CodePipelineStandin]:
+    """A stand-in with one pipeline."""
+    async with open_codepipeline_standin(clock=clock) as standin:
+        standin.put_pipeline(pipeline_of("deploy", variables=("EVENT_ID", "STAGE")))
+        yield standin
+
+
 @asynccontextmanager
-async def _open_turn(standin: CodeBuildStandin, records: _Records) -> AsyncIterator[Turn]:
-    async with open_codebuild_client(standin.endpoint_url) as client:
+async def _open_turn(
+    standin: CodeBuildStandin | CodePipelineStandin, records: _Records
+) -> AsyncIterator[Turn]:
+    """The turn; only calls of the one service reach anything."""
+    async with (
+        open_codebuild_client(standin.endpoint_url) as builds,
+        open_codepipeline_client(standin.endpoint_url) as pipelines,
+    ):
         yield Turn(
-            builder=CodeBuild(client, BuildSettings()),
+            starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
             ledger=Ledger(records, prefix="l/"),
             upload=_no_upload,
             is_contained=_not_contained,
@@ -134,3 +157,56 @@ async def test_a_start_tried_again_leaves_out_what_was_done(
         with pytest.raises(Reject, match="till"):
             await turn.settle(ready, guard=lambda: None, waited_seconds=0.5)
     assert [build.project for build in standin.started] == ["shop"]
+
+
+DEPLOY = Target(Action.PIPELINE, KEY, variables={"STAGE": "test"}, rule="deploy", pipeline="deploy")
+
+
+def _ready(clock: Clock, *, version: str = "v1") -> Ready:
+    """A push to hand over, in a message that was sent just now."""
+    archive = StoredArchive("archives", KEY, size_bytes=1, etag="e", version_id=version)
+    sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
+    message = Message(f"m{clock.now}", "", "handle", "group", 1, sent=sent)
+    return Ready(Work(message, make_push()), (DEPLOY,), {KEY: archive})
+
+
+async def test_a_dead_letter_sent_back_finds_its_execution(
+    pipelines: CodePipelineStandin, clock: Clock
+) -> None:
+    """As for a build: a pipeline forgets tokens, too (I12)."""
+    records = _Records()
+    async with _open_turn(pipelines, records) as turn:
+        with pytest.raises(ConnectionError):
+            await turn.settle(_ready(clock), guard=lambda: None)
+        clock.advance(3600)
+        records.full = False
+        await turn.settle(_ready(clock, version="v2"), guard=lambda: None)
+    (run,) = pipelines.started
+    (record,) = [orjson.loads(body) for key, body in records.kept.items() if "/push/" in key]
+    assert (record["verdict"], record["pipeline"]) == ("handed-over", "deploy")
+    arn = "arn:aws:codepipeline:eu-west-1:123456789012:deploy"
+    assert record["execution"] == {"id": run.id, "pipeline": "deploy", "arn": arn}
+
+
+async def test_a_hand_over_is_recorded_under_its_pipeline(
+    pipelines: CodePipelineStandin, clock: Clock
+) -> None:
+    """One record for each pipeline of a rule; the ref's newest push is known afterwards."""
+    records = _Records()
+    records.full = False
+    async with _open_turn(pipelines, records) as turn:
+        await turn.settle(_ready(clock), guard=lambda: None)
+    assert pipelines.started[0].variables == {"EVENT_ID": make_push().id, "STAGE": "test"}
+    (key,) = [key for key in records.kept if "/push/" in key]
+    assert key.endswith("/pipeline-deploy.json")
+    assert any("/head/" in key for key in records.kept)
+
+
+async def test_a_pipeline_without_permission_is_one_pushs_fault(
+    pipelines: CodePipelineStandin, clock: Clock
+) -> None:
+    """It is dead-lettered; the service goes on for all others."""
+    pipelines.fail_next("StartPipelineExecution", AwsError("AccessDeniedException", "no"))
+    async with _open_turn(pipelines, _Records()) as turn:
+        with pytest.raises(Reject, match="StartPipelineExecution"):
+            await turn.settle(_ready(clock), guard=lambda: None)

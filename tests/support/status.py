@@ -62,6 +62,19 @@ def built(**fields: object) -> Mapping[str, Any]:
     return {**line("push.built"), **usual, **fields}
 
 
+def handed_over(**fields: object) -> Mapping[str, Any]:
+    """The line of a started execution of a pipeline."""
+    usual = {
+        "project": None,
+        "build_id": None,
+        "build_arn": None,
+        "pipeline": "deploy",
+        "pipeline_arn": "arn:aws:codepipeline:eu-west-1:123456789012:deploy",
+        "execution_id": "11111111-2222-3333-4444-555555555555",
+    }
+    return {**built(), "event": "push.handed-over", **usual, **fields}
+
+
 def work(*, group: str = "group-1") -> Work:
     """A message in hand that nobody understands."""
     message = Message("message-1", "no event", "handle", group, 1)

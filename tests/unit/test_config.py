@@ -202,3 +202,35 @@ def test_settings_do_not_change() -> None:
 
     names = {name for table in tomllib.loads(_EXAMPLE.read_text()) for name in (table,)}
     assert names <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ('action = "pipeline"', "names no pipeline"),
+        ('action = "build"\npipeline = "deploy"', 'pipeline is used with action = "pipeline"'),
+        ('action = "upload"\nsource_action = "A"', "source_action is used with action"),
+        ('action = "pipeline"\npipeline = "a"\nproject = "b"', "project is not used"),
+        ('action = "pipeline"\npipeline = "{brunch}"', "{brunch} is not a field of a push"),
+        ('action = "pipeline"\npipeline = "a"\nsource_action = "a b"', "source_action"),
+        (
+            'action = "pipeline"\npipeline = "a"\nvariables = { COMMIT_ID = "x" }',
+            "COMMIT_ID is set by asyncbuild",
+        ),
+    ],
+)
+def test_a_pipeline_rule_says_what_it_starts(rule: str, words: str, tmp_path: Path) -> None:
+    """A name that the action does not use is a fault, and so is a missing one."""
+    path = tmp_path / "config.toml"
+    path.write_text(f"[[rules]]\n{rule}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert words in caught.value.reason
+
+
+def test_a_pipeline_rule_takes_one_name_or_a_list(tmp_path: Path) -> None:
+    """As for projects."""
+    path = tmp_path / "config.toml"
+    one = '[[rules]]\naction = "pipeline"\npipeline = "deploy"\n'
+    path.write_text(one + one.replace('"deploy"', '["a", "b"]'))
+    assert [rule.pipeline for rule in load(path).rules] == [("deploy",), ("a", "b")]

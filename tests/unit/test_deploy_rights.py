@@ -37,6 +37,10 @@ GRANTS = {
     ("codebuild:StartBuild", "codebuild"): "build",
     ("codebuild:BatchGetBuilds", "codebuild"): "find a build that was started before (I12)",
     ("codebuild:ListBuildsForProject", "codebuild"): "the same",
+    ("codepipeline:GetPipeline", "codepipeline"): "see how a pipeline takes its source",
+    ("codepipeline:StartPipelineExecution", "codepipeline"): "hand over",
+    ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
+    ("codepipeline:GetPipelineExecution", "codepipeline"): "the same",
     ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
     ("s3:GetBucketVersioning", "Bucket"): "the same",
     ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",
@@ -186,17 +190,21 @@ NEEDED: dict[str, set[str]] = {
     "codebuild.batch_get_builds": {"codebuild:BatchGetBuilds"},
     "codebuild.batch_get_projects": {"codebuild:BatchGetProjects"},
     "codebuild.list_builds_for_project": {"codebuild:ListBuildsForProject"},
+    "codepipeline.get_pipeline": {"codepipeline:GetPipeline"},
+    "codepipeline.start_pipeline_execution": {"codepipeline:StartPipelineExecution"},
+    "codepipeline.list_pipeline_executions": {"codepipeline:ListPipelineExecutions"},
+    "codepipeline.get_pipeline_execution": {"codepipeline:GetPipelineExecution"},
     "sts.assume_role": {"sts:AssumeRole"},
     "sts.get_caller_identity": set(),
 }
 
 
 def calls_in_source() -> set[str]:
-    """Every call of SQS, S3, CodeBuild and STS that the running service may make."""
+    """Every call of SQS, S3, CodeBuild, CodePipeline and STS that the running service may make."""
     session = get_session()
     operations = {
         xform_name(operation): f"{name}.{xform_name(operation)}"
-        for name in ("sqs", "s3", "codebuild", "sts")
+        for name in ("sqs", "s3", "codebuild", "codepipeline", "sts")
         for operation in session.get_service_model(name).operation_names
     }
     sources = [

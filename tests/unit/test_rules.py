@@ -43,6 +43,25 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert [target.action for target in route(_push("refs/heads/x"), rules)] == [Action.BUILD]
 
 
+def test_a_pipeline_takes_the_archive() -> None:
+    """One target for each name, filled in and made a name that CodePipeline takes."""
+    rule = Rule(
+        "deploy",
+        ("*",),
+        ("refs/heads/*",),
+        Action.PIPELINE,
+        variables={"STAGE": "{branch}"},
+        pipelines=("deploy-{repository}-{branch}", "audit", "audit"),
+        source_action="Archive",
+    )
+    first, second = route(_push("refs/heads/rel/1.x"), [rule])
+    assert (first.pipeline, second.pipeline) == ("deploy-web-rel-1.x", "audit")
+    assert first.key == f"web/rel/1.x/{_COMMIT}.zip"
+    assert first.source_action == "Archive"
+    assert first.variables == {"STAGE": "rel/1.x"}
+    assert first.project is None
+
+
 def test_what_no_rule_matches_is_ignored() -> None:
     """The target says why."""
     assert (Target(Action.IGNORE, rule="no rule matches"),) == route(

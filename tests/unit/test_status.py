@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from support.status import HOSTILE, NOW, Clock, built, line, state, survey, work
+from support.status import HOSTILE, NOW, Clock, built, handed_over, line, state, survey, work
 
 from asyncbuild.config import Settings
 from asyncbuild.errors import Reject
@@ -358,6 +358,20 @@ def test_links_lead_to_the_consoles(chronicle: Chronicle) -> None:
     china = replace(settled, build_arn="arn:aws-cn:codebuild:cn-north-1:1:build/web:1")
     assert links.build_link(china).startswith("https://cn-north-1.console.amazonaws.cn/")
     assert links.build_link(replace(settled, build_arn="nonsense")) == ""
+
+
+def test_a_hand_over_leads_to_its_execution(chronicle: Chronicle) -> None:
+    """It counts as something started, and its link is CodePipeline's."""
+    chronicle.hear(handed_over())
+    settled = chronicle.settled[0]
+    assert settled.started
+    assert chronicle.totals().pushes == {"handed-over": 1}
+    assert links.build_link(settled) == (
+        "https://eu-west-1.console.aws.amazon.com/codesuite/codepipeline/pipelines/deploy/"
+        "executions/11111111-2222-3333-4444-555555555555/visualization?region=eu-west-1"
+    )
+    assert links.archive_link(settled, None).startswith("https://eu-west-1.console")
+    assert links.build_link(replace(settled, pipeline_arn=None)) == ""
 
 
 def test_a_listening_address_is_checked() -> None:

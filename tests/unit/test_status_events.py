@@ -12,7 +12,7 @@ _LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exc
 # Named by what happened: `push.{verdict}`, the ends that `logs.stage` adds, and what others log.
 _MADE = (
     {"library.logged"}
-    | {f"push.{verdict}" for verdict in ("built", "uploaded", "ignored", "stale")}
+    | {f"push.{verdict}" for verdict in ("built", "handed-over", "uploaded", "ignored", "stale")}
     | {f"{name}.{end}" for name in STAGES for end in ("started", "finished", "failed", "cancelled")}
 )
 

@@ -1,0 +1,145 @@
+"""S3 object → an execution of a pipeline, started once (I12).
+
+The object is handed over by key and version, so the execution runs what was pushed, whatever is
+uploaded afterwards. Of three things that keep it at once, the token is the first:
+`clientRequestToken` is an idempotency token (model), and how long it is remembered is not
+documented; it is trusted as long as CodeBuild's. After that only looking helps (`find_recent`).
+The API does not tell the token of an execution, but its variables and its source's version: a
+pipeline that declares the variable EVENT_ID is told exactly what it runs.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from asyncbuild.aws import errors_of
+from asyncbuild.builds.handover import Declaration, declaration_of, parameters_of, source_of
+from asyncbuild.builds.request import EVENT_ID
+from asyncbuild.errors import Busy, Reject
+from asyncbuild.model import Execution, Guard, HandOver
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codepipeline import CodePipelineClient
+    from types_aiobotocore_codepipeline.type_defs import (
+        ListPipelineExecutionsInputTypeDef,
+        PipelineExecutionSummaryTypeDef,
+    )
+
+_LONGEST_PAGE = 100  # model: ListPipelineExecutions, maxResults
+# A source action that has not told its version after so long is not waited for any more.
+_SOURCE_TELLS_WITHIN = timedelta(minutes=10)
+
+
+class CodePipeline:
+    """Starts executions of pipelines, and finds those that were started before."""
+
+    def __init__(self, client: "CodePipelineClient") -> None:
+        self._client = client
+
+    async def start(self, request: HandOver, *, guard: Guard) -> Execution:
+        """Start an execution, or give back the one this request has started before.
+
+        Raises:
+            LeaseLost: `guard` said so; nothing was started (I4).
+            Busy: the pipeline is busy or has as many executions as it may, or calls are throttled.
+            Reject: no such pipeline, or it cannot take the archive; says what is to be changed.
+            NoPermission: the role may not read or start this pipeline.
+            Outage, Retry: CodePipeline did not answer, or not as it should.
+        """
+        pipeline = await self._declaration(request.pipeline)
+        parameters = parameters_of(request, pipeline)
+        guard()
+        with errors_of(f"start pipeline {request.pipeline}"):
+            try:
+                answer = await self._client.start_pipeline_execution(**parameters)
+            except self._client.exceptions.PipelineNotFoundException as error:
+                raise _no_pipeline(request.pipeline) from error
+            except self._client.exceptions.ConflictException as error:
+                # The API reference says of it that one should try again later.
+                raise Busy(f"pipeline {request.pipeline} is busy: {error}") from error
+        return Execution(answer["pipelineExecutionId"], request.pipeline, pipeline.arn)
+
+    async def find_recent(self, request: HandOver, *, since: datetime) -> Execution | None:
+        """The execution that was started for this push at or after `since`, if any.
+
+        Where the pipeline declares EVENT_ID, it is the one with this push's: one call for each
+        execution since then. Where not, it can only be the newest, and only if it runs this very
+        version: an older one may be another push's of the same commit.
+
+        Raises:
+            Busy: the newest execution does not tell yet what it runs; or as for `start`.
+            Reject, NoPermission, Outage, Retry: as for `start`.
+        """
+        pipeline = await self._declaration(request.pipeline)
+        if EVENT_ID in pipeline.variables:
+            found = await self._find_by_event(request, since)
+        else:
+            found = await self._find_by_version(request, source_of(request, pipeline).action, since)
+        return Execution(found, request.pipeline, pipeline.arn) if found else None
+
+    async def _find_by_event(self, request: HandOver, since: datetime) -> str | None:
+        wanted = {"name": EVENT_ID, "resolvedValue": request.variables.get(EVENT_ID)}
+        async for summary in self._iter_started(request.pipeline, since):
+            id_ = summary["pipelineExecutionId"]
+            with errors_of(f"look at execution {id_} of pipeline {request.pipeline}"):
+                answer = await self._client.get_pipeline_execution(
+                    pipelineName=request.pipeline, pipelineExecutionId=id_
+                )
+            variables = answer["pipelineExecution"].get("variables", [])
+            if any(wanted.items() <= variable.items() for variable in variables):
+                return id_
+        return None
+
+    async def _find_by_version(self, request: HandOver, action: str, since: datetime) -> str | None:
+        async for summary in self._iter_started(request.pipeline, since):
+            versions = {
+                revision.get("revisionId")
+                for revision in summary.get("sourceRevisions", [])
+                if revision["actionName"] == action
+            }
+            if versions:
+                return summary["pipelineExecutionId"] if request.version_id in versions else None
+            young = datetime.now(UTC) - summary["startTime"] < _SOURCE_TELLS_WITHIN
+            if summary.get("status") == "InProgress" and young:
+                raise Busy(
+                    f"execution {summary['pipelineExecutionId']} of pipeline {request.pipeline} "
+                    "does not tell yet whether it runs this push",
+                    remedy=f"declare the variable {EVENT_ID} in the pipeline, and it tells at once",
+                )
+        return None
+
+    async def _iter_started(
+        self, pipeline: str, since: datetime
+    ) -> AsyncIterator["PipelineExecutionSummaryTypeDef"]:
+        """Executions that StartPipelineExecution began at or after `since`, newest first."""
+        wanted: ListPipelineExecutionsInputTypeDef = {
+            "pipelineName": pipeline,
+            "maxResults": _LONGEST_PAGE,
+        }
+        while True:
+            with errors_of(f"look through the executions of pipeline {pipeline}"):
+                page = await self._client.list_pipeline_executions(**wanted)
+            summaries = page.get("pipelineExecutionSummaries", [])
+            for summary in sorted(summaries, key=lambda each: each["startTime"], reverse=True):
+                if summary["startTime"] < since:
+                    return
+                if summary.get("trigger", {}).get("triggerType") == "StartPipelineExecution":
+                    yield summary
+            if not page.get("nextToken"):
+                return
+            wanted["nextToken"] = page["nextToken"]
+
+    async def _declaration(self, pipeline: str) -> Declaration:
+        """How the pipeline is declared now: it may have been changed since the last push."""
+        with errors_of(f"read how pipeline {pipeline} is declared"):
+            try:
+                return declaration_of(await self._client.get_pipeline(name=pipeline))
+            except self._client.exceptions.PipelineNotFoundException as error:
+                raise _no_pipeline(pipeline) from error
+
+
+def _no_pipeline(pipeline: str) -> Reject:
+    return Reject(
+        f"pipeline {pipeline} does not exist in this account and region",
+        remedy="create it, or correct `pipeline` in the rule that names it",
+    )

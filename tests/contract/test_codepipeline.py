@@ -1,0 +1,232 @@
+"""What asyncbuild relies on in CodePipeline, rule by rule, through the client the service uses.
+
+Runs on the stand-in; no emulator on offer starts pipelines: ministack 1.5.33 has no CodePipeline,
+moto 5.2.5 has CreatePipeline and GetPipeline, and no executions. So the stand-in is held to the
+service model, in what it takes and in what it gives. Sources: API = AWS CodePipeline API Reference;
+model = botocore's service model; guide = CodePipeline User Guide.
+"""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+from support.codebuild import Clock
+from support.codepipeline import open_codepipeline_client
+
+from asyncbuild.local.aws_json import AwsError, iter_faults, service_model
+from asyncbuild.local.codepipeline import (
+    CodePipelineStandin,
+    open_codepipeline_standin,
+    pipeline_of,
+)
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codepipeline import CodePipelineClient
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The stand-in's."""
+    return Clock()
+
+
+@pytest.fixture
+async def standin(clock: Clock) -> AsyncIterator[CodePipelineStandin]:
+    """A stand-in without pipelines."""
+    async with open_codepipeline_standin(clock=clock) as standin:
+        yield standin
+
+
+@pytest.fixture
+async def client(standin: CodePipelineStandin) -> AsyncIterator["CodePipelineClient"]:
+    """A client with a pipeline `deploy`, which declares EVENT_ID."""
+    async with open_codepipeline_client(standin.endpoint_url) as client:
+        await client.create_pipeline(pipeline=pipeline_of("deploy", variables=("EVENT_ID",)))
+        yield client
+
+
+def start(**changed: object) -> Any:  # noqa: ANN401 - parameters of StartPipelineExecution
+    """The parameters that run one version of one object."""
+    return {
+        "name": "deploy",
+        "sourceRevisions": [
+            {"actionName": "Archive", "revisionType": "S3_OBJECT_KEY", "revisionValue": "a/b.zip"},
+            {"actionName": "Archive", "revisionType": "S3_OBJECT_VERSION_ID", "revisionValue": "1"},
+        ],
+        "variables": [{"name": "EVENT_ID", "value": "e1"}],
+        "clientRequestToken": "token-1",
+        **changed,
+    }
+
+
+async def refusal(call: Any) -> str:  # noqa: ANN401 - any operation's coroutine
+    """The error code that `call` is refused with."""
+    with pytest.raises(ClientError) as caught:
+        await call
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    return str(caught.value.response["Error"]["Code"])
+
+
+async def test_a_pipeline_is_given_as_it_was_made(client: "CodePipelineClient") -> None:
+    """Stages, configuration and variables come back, with the ARN (API, GetPipeline)."""
+    answer = await client.get_pipeline(name="deploy")
+    made = pipeline_of("deploy", variables=("EVENT_ID",))
+    assert made["stages"] == [
+        {"name": stage["name"], "actions": stage["actions"]}
+        for stage in answer["pipeline"]["stages"]
+    ]
+    assert made["variables"] == answer["pipeline"].get("variables")
+    arn = answer["metadata"].get("pipelineArn")
+    assert arn == "arn:aws:codepipeline:eu-west-1:123456789012:deploy"
+
+
+async def test_an_unknown_pipeline_is_an_error(client: "CodePipelineClient") -> None:
+    """PipelineNotFoundException, for every call that names it (API, Errors)."""
+    for call in (
+        client.get_pipeline(name="no"),
+        client.start_pipeline_execution(**start(name="no")),
+        client.list_pipeline_executions(pipelineName="no"),
+    ):
+        assert await refusal(call) == "PipelineNotFoundException"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"clientRequestToken": "with_underscore"},
+        {"clientRequestToken": "x" * 129},
+        {"variables": []},
+        {"variables": [{"name": "EVENT_ID", "value": ""}]},
+        {"variables": [{"name": "EVENT_ID", "value": "x" * 1001}]},
+        {"variables": [{"name": "NOT_DECLARED", "value": "x"}]},
+        {"sourceRevisions": [{"actionName": "Deploy", "revisionType": "S3_OBJECT_KEY"}]},
+        {
+            "sourceRevisions": [
+                {"actionName": "Deploy", "revisionType": "S3_OBJECT_KEY", "revisionValue": "k"}
+            ]
+        },
+        {
+            "sourceRevisions": [
+                {"actionName": "Archive", "revisionType": "S3_KEY", "revisionValue": "k"}
+            ]
+        },
+    ],
+    ids=str,
+)
+async def test_what_does_not_fit_is_refused(
+    standin: CodePipelineStandin, client: "CodePipelineClient", fault: dict[str, Any]
+) -> None:
+    """Lengths, patterns, enums, undeclared variables; nothing is started (model; guide)."""
+    code = await refusal(client.start_pipeline_execution(**start(**fault)))
+    assert code == "ValidationException"
+    assert standin.started == []
+
+
+async def test_another_key_needs_leave(
+    standin: CodePipelineStandin, client: "CodePipelineClient"
+) -> None:
+    """S3_OBJECT_KEY is refused unless AllowOverrideForS3ObjectKey is true (guide)."""
+    closed = pipeline_of("closed")
+    del closed["stages"][0]["actions"][0]["configuration"]["AllowOverrideForS3ObjectKey"]
+    standin.put_pipeline(closed)
+    given = start(name="closed")
+    del given["variables"]
+    assert await refusal(client.start_pipeline_execution(**given)) == "ValidationException"
+
+
+async def test_a_token_gives_the_same_execution(
+    standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
+) -> None:
+    """A repeat starts nothing until the token is forgotten (model: idempotencyToken)."""
+    first = await client.start_pipeline_execution(**start())
+    clock.advance(standin.token_seconds - 1)
+    again = await client.start_pipeline_execution(**start())
+    assert first["pipelineExecutionId"] == again["pipelineExecutionId"]
+    clock.advance(2)
+    later = await client.start_pipeline_execution(**start())
+    assert later["pipelineExecutionId"] != first["pipelineExecutionId"]
+    assert len(standin.started) == 2
+
+
+async def test_executions_are_listed_newest_first(
+    client: "CodePipelineClient", clock: Clock
+) -> None:
+    """A page holds what was asked for, the rest comes with nextToken (API)."""
+    ids = []
+    for number in range(5):
+        clock.advance(1)
+        answer = await client.start_pipeline_execution(**start(clientRequestToken=f"t{number}"))
+        ids.append(answer["pipelineExecutionId"])
+    first = await client.list_pipeline_executions(pipelineName="deploy", maxResults=3)
+    rest = await client.list_pipeline_executions(
+        pipelineName="deploy", maxResults=3, nextToken=first["nextToken"]
+    )
+    listed = [*first["pipelineExecutionSummaries"], *rest["pipelineExecutionSummaries"]]
+    assert ids[::-1] == [each["pipelineExecutionId"] for each in listed]
+    assert "nextToken" not in rest
+    kinds = {each["trigger"]["triggerType"] for each in listed}
+    assert kinds == {"StartPipelineExecution"}
+
+
+async def test_an_execution_tells_its_version_when_its_source_has_run(
+    standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
+) -> None:
+    """Not at once; its variables it tells from the beginning (API, GetPipelineExecution)."""
+    id_ = (await client.start_pipeline_execution(**start()))["pipelineExecutionId"]
+    execution = await client.get_pipeline_execution(pipelineName="deploy", pipelineExecutionId=id_)
+    assert execution["pipelineExecution"]["variables"] == [
+        {"name": "EVENT_ID", "resolvedValue": "e1"}
+    ]
+    listed = await client.list_pipeline_executions(pipelineName="deploy")
+    assert listed["pipelineExecutionSummaries"][0].get("sourceRevisions") == []
+    clock.advance(standin.source_seconds)
+    listed = await client.list_pipeline_executions(pipelineName="deploy")
+    assert listed["pipelineExecutionSummaries"][0].get("sourceRevisions") == [
+        {"actionName": "Archive", "revisionId": "1"}
+    ]
+
+
+async def test_at_its_limit_a_pipeline_starts_nothing(
+    standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
+) -> None:
+    """ConcurrentPipelineExecutionsLimitExceededException, until one has ended (API, Errors)."""
+    standin.running_limit = 1
+    await client.start_pipeline_execution(**start())
+    call = client.start_pipeline_execution(**start(clientRequestToken="other"))
+    assert await refusal(call) == "ConcurrentPipelineExecutionsLimitExceededException"
+    clock.advance(standin.run_seconds)
+    await client.start_pipeline_execution(**start(clientRequestToken="other"))
+    assert len(standin.started) == 2
+
+
+async def test_every_answer_fits_the_model(standin: CodePipelineStandin, clock: Clock) -> None:
+    """What the stand-in gives is what botocore's model says CodePipeline gives."""
+    model = service_model("codepipeline")
+    await standin.answer("CreatePipeline", {"pipeline": pipeline_of("deploy", variables=("A",))})
+    started = await standin.answer("StartPipelineExecution", {"name": "deploy"})
+    clock.advance(60)
+    for operation, members in (
+        ("CreatePipeline", {"pipeline": pipeline_of("other")}),
+        ("GetPipeline", {"name": "deploy"}),
+        ("StartPipelineExecution", {**start(variables=[{"name": "A", "value": "b"}])}),
+        ("ListPipelineExecutions", {"pipelineName": "deploy"}),
+        ("GetPipelineExecution", {"pipelineName": "deploy", **started}),
+    ):
+        shape = model.operation_model(operation).output_shape
+        assert shape is not None
+        assert list(iter_faults(shape, await standin.answer(operation, members), "")) == []
+
+
+async def test_every_error_is_one_of_the_operation(standin: CodePipelineStandin) -> None:
+    """The codes that the stand-in refuses a start with are declared there (model)."""
+    declared = service_model("codepipeline").operation_model("StartPipelineExecution").error_shapes
+    codes = set()
+    standin.put_pipeline(pipeline_of("deploy"))
+    standin.running_limit = 0
+    for request in ({"name": "no"}, start(), {"name": "deploy"}):
+        with pytest.raises(AwsError) as caught:
+            await standin.answer("StartPipelineExecution", request)
+        codes.add(caught.value.code)
+    assert len(codes) == 3
+    assert codes <= {shape.name for shape in declared}
