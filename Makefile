@@ -29,9 +29,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/asyncbuild demo
 
-# One worker more than there are cores: many tests wait for a server or a child.
+# One worker more than there are cores: many tests wait for a server or a child. At the end every
+# call of AWS that any of them made is compared with the rights of the stack's role.
 test: install lint types servers
-	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile
+	@rm -rf .recorded && mkdir .recorded
+	RECORDED_CALLS=$(CURDIR)/.recorded $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile
+	PYTHONPATH=tests $(BIN)/python -m support.rights .recorded
 
 lint: install
 	$(BIN)/ruff format --check
@@ -68,7 +71,7 @@ types: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .servers .recorded .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 test-huge: install
 	$(BIN)/pytest -m huge tests/integration/test_fidelity_huge.py

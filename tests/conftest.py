@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support.recorder import sitecustomize
 from support.servers import REGION, served
 
 from asyncbuild.local.servers import (
@@ -13,6 +15,8 @@ from asyncbuild.local.servers import (
     open_ministack,
     open_seaweedfs,
 )
+
+sitecustomize.install()  # in this process; its children do so by themselves, see below
 
 _FOREIGN = ("AWS_", "ASYNCBUILD_", "GIT_")
 
@@ -39,6 +43,8 @@ def clean_environment() -> Iterator[None]:
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         patch.setenv("GIT_TERMINAL_PROMPT", "0")
+        if sitecustomize.DIRECTORY in os.environ:
+            patch.setenv("PYTHONPATH", str(Path(sitecustomize.__file__).parent))
         yield
 
 

@@ -84,6 +84,7 @@ def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
     if not bucket:
         return
     records = settings.storage.ledger_prefix
+    archives = archive_prefix(settings)
     yield (
         "s3:ListBucket",
         bucket,
@@ -91,32 +92,32 @@ def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
         _READS,
         "records are listed; without it S3 says 403, not 404, of what does not exist",
     )
-    for prefix in dict.fromkeys((archive_prefix(settings), records)):
-        where: Any = {"Bucket": bucket, "Key": f"{prefix}{_KEY}"}
-        resource = f"{bucket}/{prefix}*"
+    for prefix in dict.fromkeys((archives, records)):
         # A part needs the same right as an object (S3 user guide, "Multipart upload API and
         # permissions"), and a part of no upload goes nowhere.
         yield (
             "s3:PutObject",
-            resource,
-            s3.upload_part(**where, UploadId=_UPLOAD, PartNumber=1, Body=b""),
+            f"{bucket}/{prefix}*",
+            s3.upload_part(
+                Bucket=bucket, Key=prefix + _KEY, UploadId=_UPLOAD, PartNumber=1, Body=b""
+            ),
             _NO_UPLOAD,
             "archives and records are written",
         )
         yield (
-            "s3:AbortMultipartUpload",
-            resource,
-            s3.abort_multipart_upload(**where, UploadId=_UPLOAD),
-            _NO_UPLOAD,
-            "an upload that ends early leaves no parts behind",
-        )
-        yield (
             "s3:GetObject",
-            resource,
-            s3.get_object(**where),
+            f"{bucket}/{prefix}*",
+            s3.get_object(Bucket=bucket, Key=prefix + _KEY),
             _NO_KEY,
             "archives are copied from, and records read",
         )
+    yield (
+        "s3:AbortMultipartUpload",
+        f"{bucket}/{archives}*",
+        s3.abort_multipart_upload(Bucket=bucket, Key=archives + _KEY, UploadId=_UPLOAD),
+        _NO_UPLOAD,
+        "an upload that ends early leaves no parts behind",
+    )
 
 
 def _project_calls(codebuild: "CodeBuildClient", settings: Settings) -> Iterator[_Call]:

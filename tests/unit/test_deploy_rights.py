@@ -1,13 +1,18 @@
 """What the stacks let whom do: as declared, and no more."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore import xform_name
 from botocore.session import get_session
+from support.rights import GRANTS, NEEDED, UNSEEN, Call, compare, granted, read_calls
 from support.stacks import (
     ACCOUNT,
     ROOT,
@@ -18,36 +23,6 @@ from support.stacks import (
     statements,
     template,
 )
-
-# Every right of the running service, and what for. A new one belongs here, with its reason.
-GRANTS = {
-    ("sqs:ReceiveMessage", "Queue"): "take pushes",
-    ("sqs:DeleteMessage", "Queue"): "settle them",
-    ("sqs:ChangeMessageVisibility", "Queue"): "renew leases, hand back",
-    ("sqs:GetQueueAttributes", "Queue"): "see at the start whether the queue is fit",
-    ("sqs:SendMessage", "DeadLetters"): "dead-letter with a reason",
-    ("sqs:GetQueueAttributes", "DeadLetters"): "check that it is FIFO",
-    ("s3:PutObject", "Bucket"): "archives and ledger",
-    ("s3:GetObject", "Bucket"): "ledger; archives as a source of copies",
-    ("s3:GetObjectVersion", "Bucket"): "the very version that is copied from",
-    ("s3:AbortMultipartUpload", "Bucket"): "leave no parts behind (I7)",
-    ("s3:DeleteObject", "Bucket"): "forget notes about tries, below the ledger's prefix only",
-    ("s3:ListBucket", "Bucket"): "read the ledger; be told 404, not 403, of what is missing",
-    ("codecommit:GitPull", "codecommit"): "fetch",
-    ("codebuild:StartBuild", "codebuild"): "build",
-    ("codebuild:BatchGetBuilds", "codebuild"): "find a build that was started before (I12)",
-    ("codebuild:ListBuildsForProject", "codebuild"): "the same",
-    ("codepipeline:GetPipeline", "codepipeline"): "see how a pipeline takes its source",
-    ("codepipeline:StartPipelineExecution", "codepipeline"): "hand over",
-    ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
-    ("codepipeline:GetPipelineExecution", "codepipeline"): "the same",
-    ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
-    ("s3:GetBucketVersioning", "Bucket"): "the same",
-    ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",
-    ("sts:AssumeRole", "PullRoleArns"): "fetch from other accounts",
-    ("kms:Decrypt", "KmsKeyArn"): "a customer managed key",
-    ("kms:GenerateDataKey", "KmsKeyArn"): "the same",
-}
 
 
 @pytest.fixture(scope="module")
@@ -62,35 +37,9 @@ def account() -> dict[str, Any]:
     return template(ACCOUNT)
 
 
-def about(resource: object) -> str:
-    """What a resource of a statement is: a logical name, a parameter, or the service of an ARN."""
-    if isinstance(resource, str):
-        return resource
-    assert isinstance(resource, Mapping)
-    ((function, value),) = resource.items()
-    match function:
-        case "Ref":
-            return str(value)
-        case "Fn::GetAtt":
-            return str(value[0])
-        case "Fn::If":
-            return about(value[1])
-        case _:
-            found = re.match(r"\$\{(\w+)\.Arn\}|arn:[^:]+::?Partition\}:(\w+):", str(value))
-            assert found, value
-            return found[1] or found[2]
-
-
 def test_task_may_do_what_is_declared_and_no_more(service: Mapping[str, Any]) -> None:
-    """The rights of the task's role are the list above."""
-    (policy,) = properties(service, "TaskRole")["Policies"]
-    granted = {
-        (action, about(resource))
-        for statement in statements(policy["PolicyDocument"])
-        for action in as_list(statement["Action"])
-        for resource in as_list(statement["Resource"])
-    }
-    assert granted == set(GRANTS)
+    """The rights of the task's role are the list with the reasons."""
+    assert granted(service) == set(GRANTS)
 
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
@@ -162,43 +111,6 @@ def test_bucket_is_private(service: Mapping[str, Any]) -> None:
     assert service["Resources"]["Bucket"]["DeletionPolicy"] == "Retain"
 
 
-# Calls of the API and the actions that they need (Service Authorization Reference). An empty value:
-# no right is needed, or the stack spares the call.
-NEEDED: dict[str, set[str]] = {
-    "sqs.receive_message": {"sqs:ReceiveMessage"},
-    "sqs.delete_message": {"sqs:DeleteMessage"},
-    "sqs.change_message_visibility": {"sqs:ChangeMessageVisibility"},
-    "sqs.change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
-    "sqs.get_queue_attributes": {"sqs:GetQueueAttributes"},
-    "sqs.get_queue_url": set(),  # only without queue.dead_letter_url
-    "sqs.send_message": {"sqs:SendMessage"},
-    "s3.head_bucket": {"s3:ListBucket"},
-    "s3.list_objects_v2": {"s3:ListBucket"},
-    "s3.get_bucket_lifecycle_configuration": {"s3:GetLifecycleConfiguration"},
-    "s3.get_bucket_versioning": {"s3:GetBucketVersioning"},
-    "s3.head_object": {"s3:GetObject", "s3:ListBucket"},
-    "s3.get_object": {"s3:GetObject", "s3:ListBucket"},
-    "s3.put_object": {"s3:PutObject"},
-    "s3.copy_object": {"s3:PutObject", "s3:GetObject", "s3:GetObjectVersion"},
-    "s3.delete_object": {"s3:DeleteObject"},
-    "s3.create_multipart_upload": {"s3:PutObject"},
-    "s3.upload_part": {"s3:PutObject"},
-    "s3.upload_part_copy": {"s3:PutObject", "s3:GetObject", "s3:GetObjectVersion"},
-    "s3.complete_multipart_upload": {"s3:PutObject"},
-    "s3.abort_multipart_upload": {"s3:AbortMultipartUpload"},
-    "codebuild.start_build": {"codebuild:StartBuild"},
-    "codebuild.batch_get_builds": {"codebuild:BatchGetBuilds"},
-    "codebuild.batch_get_projects": {"codebuild:BatchGetProjects"},
-    "codebuild.list_builds_for_project": {"codebuild:ListBuildsForProject"},
-    "codepipeline.get_pipeline": {"codepipeline:GetPipeline"},
-    "codepipeline.start_pipeline_execution": {"codepipeline:StartPipelineExecution"},
-    "codepipeline.list_pipeline_executions": {"codepipeline:ListPipelineExecutions"},
-    "codepipeline.get_pipeline_execution": {"codepipeline:GetPipelineExecution"},
-    "sts.assume_role": {"sts:AssumeRole"},
-    "sts.get_caller_identity": set(),
-}
-
-
 def calls_in_source() -> set[str]:
     """Every call of SQS, S3, CodeBuild, CodePipeline and STS that the running service may make."""
     session = get_session()
@@ -221,5 +133,81 @@ def test_every_call_has_its_right() -> None:
     calls = calls_in_source()
     assert len(calls) > 10
     assert calls <= set(NEEDED)
-    granted = {action for action, _ in GRANTS}
-    assert {action for call in calls for action in NEEDED[call]} <= granted
+    actions = {action for action, _ in GRANTS}
+    assert {action for call in calls for action in NEEDED[call]} <= actions
+
+
+# --- the comparison with what a run of the tests has recorded (`make test`, support.rights) -------
+
+MAY = {("sqs:DeleteMessage", "Queue"), ("s3:DeleteObject", "ledger"), ("kms:Decrypt", "KmsKeyArn")}
+DELETE = Call(
+    operation="sqs.delete_message",
+    queue="pushes.fifo",
+    folder="",
+    source="",
+    version=False,
+    command="serve",
+    modules=("asyncbuild.service", "asyncbuild.queue.sqs"),
+)
+FORGET = replace(DELETE, operation="s3.delete_object", queue="", folder="ledger")
+
+
+def test_calls_and_rights_that_agree_have_no_fault() -> None:
+    """What is used is granted, what is granted is used or excused."""
+    assert compare([DELETE, FORGET], MAY) == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "may", "fault"),
+    [
+        ([DELETE, FORGET], MAY - {("sqs:DeleteMessage", "Queue")}, "which the role lacks"),
+        ([DELETE], MAY, "s3:DeleteObject on ledger, which nothing uses"),
+        ([DELETE, FORGET, replace(FORGET, folder="archives")], MAY, "on archives, which the role"),
+        ([DELETE, FORGET, replace(DELETE, operation="sqs.purge_queue")], MAY, "add it to NEEDED"),
+        ([DELETE, replace(FORGET, modules=("asyncbuild.dead_letters",))], MAY, "nothing uses"),
+    ],
+)
+def test_the_comparison_can_fail(calls: list[Call], may: set[tuple[str, str]], fault: str) -> None:
+    """A right too few, one too many, one elsewhere, an unknown call, a caller with other rights."""
+    (found,) = compare(calls, may)
+    assert fault in found
+
+
+def test_an_excuse_that_nobody_needs_is_a_fault() -> None:
+    """Exceptions are for what cannot be seen."""
+    assert set(UNSEEN) <= {action for action, _ in GRANTS}
+    used = replace(DELETE, operation="kms.decrypt", queue="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NEEDED, "kms.decrypt", {"kms:Decrypt"})
+        patch.setattr(Call, "needs", lambda _call: {("kms:Decrypt", "KmsKeyArn")})
+        (fault,) = compare([used], {("kms:Decrypt", "KmsKeyArn")})
+    assert "no excuse" in fault
+
+
+_PROGRAM = """
+import runpy, sys
+sys.argv = ["asyncbuild/__main__.py", "check", "--json"]
+runpy.run_module("asyncbuild", run_name="__main__")
+"""
+
+
+def test_a_process_of_the_service_is_recorded(tmp_path: Path) -> None:
+    """Every call of a child is on file, also the ones that reach nobody, with who asked for it."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "tests" / "support" / "recorder"),
+        "RECORDED_CALLS": str(tmp_path),
+        "ASYNCBUILD_AWS__ENDPOINT_URL": "http://127.0.0.1:9",
+        "ASYNCBUILD_AWS__MAX_TRIES": "1",
+        "ASYNCBUILD_QUEUE__URL": "http://127.0.0.1:9/1/pushes.fifo",
+        "ASYNCBUILD_GIT__CACHE_DIRECTORY": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode != 0  # nobody listens there
+    calls = list(read_calls(tmp_path))
+    attributes = [each for each in calls if each.operation == "sqs.get_queue_attributes"]
+    assert [(each.queue, each.by_service) for each in attributes] == [("pushes.fifo", True)]
+    assert attributes[0].modules[-1] == "asyncbuild.queue.sqs"
+    assert attributes[0].needs() == {("sqs:GetQueueAttributes", "Queue")}

@@ -1,0 +1,255 @@
+"""What the task's role may do, what the calls of AWS need, and whether the two are the same.
+
+`python -m support.rights DIRECTORY` compares what a run of the tests has recorded there (see
+`recorder/sitecustomize.py`) with the policy in deploy/cloudformation.yaml.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore import xform_name
+from support.stacks import SERVICE, as_list, properties, statements, template
+
+# Every right of the running service, and what for. A new one belongs here, with its reason.
+GRANTS = {
+    ("sqs:ReceiveMessage", "Queue"): "take pushes",
+    ("sqs:DeleteMessage", "Queue"): "settle them",
+    ("sqs:ChangeMessageVisibility", "Queue"): "renew leases, hand back",
+    ("sqs:GetQueueAttributes", "Queue"): "see at the start whether the queue is fit",
+    ("sqs:SendMessage", "DeadLetters"): "dead-letter with a reason",
+    ("sqs:GetQueueAttributes", "DeadLetters"): "check that it is FIFO",
+    ("s3:PutObject", "archives"): "send them",
+    ("s3:PutObject", "ledger"): "write records",
+    ("s3:GetObject", "archives"): "archives as a source of copies",
+    ("s3:GetObject", "ledger"): "read records",
+    ("s3:GetObjectVersion", "archives"): "the very version that is copied from",
+    ("s3:AbortMultipartUpload", "archives"): "leave no parts behind (I7)",
+    ("s3:DeleteObject", "ledger"): "forget notes about tries",
+    ("s3:ListBucket", "Bucket"): "read the ledger; be told 404, not 403, of what is missing",
+    ("codecommit:GitPull", "codecommit"): "fetch",
+    ("codebuild:StartBuild", "codebuild"): "build",
+    ("codebuild:BatchGetBuilds", "codebuild"): "find a build that was started before (I12)",
+    ("codebuild:ListBuildsForProject", "codebuild"): "the same",
+    ("codepipeline:GetPipeline", "codepipeline"): "see how a pipeline takes its source",
+    ("codepipeline:StartPipelineExecution", "codepipeline"): "hand over",
+    ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
+    ("codepipeline:GetPipelineExecution", "codepipeline"): "the same",
+    ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
+    ("s3:GetBucketVersioning", "Bucket"): "the same",
+    ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",
+    ("sts:AssumeRole", "PullRoleArns"): "fetch from other accounts",
+    ("kms:Decrypt", "KmsKeyArn"): "a customer managed key",
+    ("kms:GenerateDataKey", "KmsKeyArn"): "the same",
+}
+
+# Calls of the API and the actions that they need (Service Authorization Reference). An empty value:
+# no right is needed, or the stack spares the call.
+NEEDED: dict[str, set[str]] = {
+    "sqs.receive_message": {"sqs:ReceiveMessage"},
+    "sqs.delete_message": {"sqs:DeleteMessage"},
+    "sqs.change_message_visibility": {"sqs:ChangeMessageVisibility"},
+    "sqs.change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
+    "sqs.get_queue_attributes": {"sqs:GetQueueAttributes"},
+    "sqs.get_queue_url": set(),  # only without queue.dead_letter_url
+    "sqs.send_message": {"sqs:SendMessage"},
+    "s3.head_bucket": {"s3:ListBucket"},
+    "s3.list_objects_v2": {"s3:ListBucket"},
+    "s3.get_bucket_lifecycle_configuration": {"s3:GetLifecycleConfiguration"},
+    "s3.get_bucket_versioning": {"s3:GetBucketVersioning"},
+    "s3.head_object": {"s3:GetObject", "s3:ListBucket"},
+    "s3.get_object": {"s3:GetObject", "s3:ListBucket"},
+    "s3.put_object": {"s3:PutObject"},
+    "s3.copy_object": {"s3:PutObject", "s3:GetObject", "s3:GetObjectVersion"},
+    "s3.delete_object": {"s3:DeleteObject"},
+    "s3.create_multipart_upload": {"s3:PutObject"},
+    "s3.upload_part": {"s3:PutObject"},
+    "s3.upload_part_copy": {"s3:PutObject", "s3:GetObject", "s3:GetObjectVersion"},
+    "s3.complete_multipart_upload": {"s3:PutObject"},
+    "s3.abort_multipart_upload": {"s3:AbortMultipartUpload"},
+    "codebuild.start_build": {"codebuild:StartBuild"},
+    "codebuild.batch_get_builds": {"codebuild:BatchGetBuilds"},
+    "codebuild.batch_get_projects": {"codebuild:BatchGetProjects"},
+    "codebuild.list_builds_for_project": {"codebuild:ListBuildsForProject"},
+    "codepipeline.get_pipeline": {"codepipeline:GetPipeline"},
+    "codepipeline.start_pipeline_execution": {"codepipeline:StartPipelineExecution"},
+    "codepipeline.list_pipeline_executions": {"codepipeline:ListPipelineExecutions"},
+    "codepipeline.get_pipeline_execution": {"codepipeline:GetPipelineExecution"},
+    "sts.assume_role": {"sts:AssumeRole"},
+    "sts.get_caller_identity": set(),
+}
+
+# What the role has though no test is seen to use it, and why that is right.
+UNSEEN: dict[str, str] = {
+    "codecommit:GitPull": "git's own protocol, no call of the API: test_mirror_access.py shows it",
+    "kms:Decrypt": "S3 and SQS use the key in the role's name; no stand-in has keys",
+    "kms:GenerateDataKey": "the same",
+}
+
+# Modules that are not the service: they run with the rights of whoever calls them, not the role's.
+_NOT_THE_SERVICE = (
+    "asyncbuild.local",
+    "asyncbuild.dead_letters",
+    "asyncbuild.export",
+    "asyncbuild.explain",
+    "asyncbuild.checks.probes",
+)
+_SERVICE_COMMANDS = frozenset({"serve", "drain", "check"})
+
+Right = tuple[str, str]
+"""Action and resource, as `about` names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One recorded call.
+
+    Attributes:
+        operation: As `NEEDED` has it.
+        queue: The queue's name, for SQS.
+        folder: `archives` or `ledger`, for objects.
+        source: The same of what is copied from.
+        version: Whether a version was named.
+        command: Of `asyncbuild`; empty in the tests' own process.
+        modules: Who asked for it, outermost first.
+    """
+
+    operation: str
+    queue: str
+    folder: str
+    source: str
+    version: bool
+    command: str
+    modules: tuple[str, ...]
+
+    @property
+    def of_service(self) -> bool:
+        """Whether the running service makes this call."""
+        return bool(self.modules) and not any(
+            module.startswith(_NOT_THE_SERVICE) for module in self.modules
+        )
+
+    @property
+    def by_service(self) -> bool:
+        """Whether it was made by the service's own process, hence on the service's own things."""
+        return self.of_service and self.command in _SERVICE_COMMANDS
+
+    def needs(self) -> set[Right]:
+        """The rights it needs."""
+        return {
+            (action, self._resource(action))
+            for action in NEEDED[self.operation]
+            if self.version or action != "s3:GetObjectVersion"
+        }
+
+    def _resource(self, action: str) -> str:
+        service = action.partition(":")[0]
+        if service == "sqs":
+            return "DeadLetters" if "dead" in self.queue else "Queue"
+        if service == "s3":
+            reads = action in {"s3:GetObject", "s3:GetObjectVersion"}
+            return (self.source if reads and self.source else self.folder) or "Bucket"
+        return "PullRoleArns" if service == "sts" else service
+
+
+def about(resource: object) -> str:
+    """What a resource of a statement is: a logical name, a parameter, or the service of an ARN.
+
+    Of the bucket's objects it is their folder.
+    """
+    if isinstance(resource, str):
+        return resource
+    assert isinstance(resource, Mapping)
+    ((function, value),) = resource.items()
+    match function:
+        case "Ref":
+            return str(value)
+        case "Fn::GetAtt":
+            return str(value[0])
+        case "Fn::If":
+            return about(value[1])
+        case _:
+            folder = re.fullmatch(r"\$\{Bucket\.Arn\}/(\.?\w+)/\*", str(value))
+            if folder:
+                return "ledger" if folder[1] == ".asyncbuild" else folder[1]
+            found = re.match(r"\$\{(\w+)\.Arn\}|arn:[^:]+::?Partition\}:(\w+):", str(value))
+            assert found, value
+            return found[1] or found[2]
+
+
+def granted(stack: Mapping[str, Any]) -> set[Right]:
+    """The rights of the task's role."""
+    (policy,) = properties(stack, "TaskRole")["Policies"]
+    return {
+        (action, about(resource))
+        for statement in statements(policy["PolicyDocument"])
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def read_calls(directory: Path) -> Iterator[Call]:
+    """What was recorded."""
+    for file in sorted(directory.glob("*.jsonl")):
+        for line in file.read_text("utf-8").splitlines():
+            found = json.loads(line)
+            service, _, operation = found.pop("operation").partition(".")
+            found["modules"] = tuple(found["modules"])
+            yield Call(operation=f"{service}.{xform_name(operation)}", **found)
+
+
+def compare(calls: Iterable[Call], may: set[Right]) -> list[str]:
+    """What the role lacks or has in vain; empty if calls and rights are the same."""
+    faults: set[str] = set()
+    used: set[Right] = set()
+    actions = {action for action, _ in may}
+    for call in calls:
+        if not call.of_service:
+            continue
+        if call.operation not in NEEDED:
+            faults.add(f"{call.operation} of {call.modules[-1]}: add it to NEEDED, and to the role")
+            continue
+        needs = call.needs()
+        used |= needs
+        missing = {right for right in needs if right[0] not in actions}
+        if call.by_service:
+            missing |= needs - may
+        faults |= {
+            f"{call.operation} of {call.modules[-1]} needs {action} on {resource}, "
+            "which the role lacks"
+            for action, resource in missing
+        }
+    faults |= {
+        f"the role has {action} on {resource}, which nothing uses"
+        for action, resource in may - used
+        if action not in UNSEEN
+    }
+    faults |= {
+        f"{action} is used: it needs no excuse in UNSEEN"
+        for action, _ in used & may
+        if action in UNSEEN
+    }
+    return sorted(faults)
+
+
+def main(directory: Path) -> None:
+    """Compare, tell, and end with 1 if there is a fault."""
+    calls = [call for call in read_calls(directory) if call.of_service]
+    faults = compare(calls, granted(template(SERVICE)))
+    made = {call.operation for call in calls}
+    by_service = {call.operation for call in calls if call.by_service}
+    print(  # noqa: T201 - a command
+        f"rights: {len(made)} operations recorded, {len(by_service)} of them in the service's own "
+        f"processes; {len(granted(template(SERVICE)))} rights granted, {len(UNSEEN)} excused; "
+        f"{len(faults)} faults"
+    )
+    if faults:
+        sys.exit("\n".join(faults))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
