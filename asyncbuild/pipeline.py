@@ -15,7 +15,8 @@ from datetime import timedelta
 from functools import partial
 
 from asyncbuild.archive.writer import Engine, ZipStatistics, ZipStream
-from asyncbuild.archiving.archiver import Archiver, Order, Origin
+from asyncbuild.archiving.archiver import Archiver, Order
+from asyncbuild.archiving.choice import Origin
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.tries import Tries

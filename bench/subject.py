@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncbuild.archive.writer import Engine
-from asyncbuild.archiving.archiver import Archiver, Order, Origin
+from asyncbuild.archiving.archiver import Archiver, Order
+from asyncbuild.archiving.choice import Origin
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings

@@ -7,27 +7,29 @@ Whatever goes wrong with a cheap way, the archive is made anew, and the reason i
     full    everything is read, compressed and sent
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from asyncbuild.archive.attributes import Effect
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.bases import Bases
 from asyncbuild.archive.tables import Tables, table_name
 from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStream
+from asyncbuild.archiving.choice import Choice, Origin
 from asyncbuild.archiving.delta import DeltaWay, Made, Watch
 from asyncbuild.archiving.fallback import FallBack
-from asyncbuild.archiving.full import TreeIds, iter_archive, read_effect
+from asyncbuild.archiving.full import Directory, iter_archive, read_effect
+from asyncbuild.archiving.ids import TreeIds
 from asyncbuild.archiving.named import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings
-from asyncbuild.errors import NoPermission, Outage, Reject, Retry, StageError
+from asyncbuild.errors import NoPermission, Outage, Reject, Retry
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import logger
-from asyncbuild.model import Guard, Repository
+from asyncbuild.model import Guard
 from asyncbuild.storage.compose import Source
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
@@ -39,14 +41,6 @@ _TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its l
 _MOST_OF_BUDGET: Final = 3 / 4
 _LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make anew
 _FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"})
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Whose archive it is: newer ones of the same ref are made of it."""
-
-    repository: Repository
-    ref: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,6 @@ class Archiver:
         self._engine = engine
         self._budget = budget
         self._store = store
-        self._bases = Bases(store, prefix=settings.storage.ledger_prefix)
         self._delta = DeltaWay(engine, store)
         self._enabled = settings.archive.delta == "auto"
         self._most_bytes = settings.archive.memory_budget_bytes
@@ -99,6 +92,8 @@ class Archiver:
         self._part_bytes = settings.storage.part_bytes
         ids = ".ids" if self._enabled else ""
         self.format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
+        bases = Bases(store, prefix=settings.storage.ledger_prefix)
+        self._choice = Choice(bases, format_=self.format)
 
     async def put(self, order: Order) -> Result:
         """Make the archive, and remember it for the next one.
@@ -123,81 +118,30 @@ class Archiver:
                 logger().warning("archive.full", reason=fallback, detail=str(error))
         if made is None:
             made = await self._put_full(order)
-        await self._remember(order, made)
+        if self._enabled and order.origin is not None:
+            await self._choice.remember(order.origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
 
     async def _put_cheaply(self, order: Order) -> tuple[Made, str]:
-        """Of the archive that `_find_base` names; of a nearer one if too little of that is left.
+        """Of the archive that is chosen; of a nearer one if too little of that is left.
 
         A branch that was reset, or that another one was merged into, may have more in common with
         that one than with itself. Looking takes a few requests, so what it may save must be large.
         """
-        base = await self._find_base(order)
+        snapshot, origin = order.snapshot, order.origin
+        if order.base_key or origin is None:
+            base = await read_base(self._store, snapshot, order.base_key, format_=self.format)
+            return await self._put_from(order, base), base.key
+        base = await self._choice.find(snapshot, origin)
         try:
             return await self._put_from(order, base), base.key
         except FallBack as reason:
-            large = base.size_bytes >= self._look_further_bytes
-            if order.base_key or not large or reason.reason not in _FAR:
+            if base.size_bytes < self._look_further_bytes or reason.reason not in _FAR:
                 raise
-            nearer = [each for each in await self._others(order) if each.key != base.key]
-            if not nearer:
+            nearer = await self._choice.find_nearer(snapshot, origin, than=base)
+            if nearer is None:
                 raise
-            base = await self._nearest(order.snapshot, nearer)
-            return await self._put_from(order, base), base.key
-
-    # --- base -------------------------------------------------------------------------------------
-
-    async def _find_base(self, order: Order) -> Base:
-        """The newest archive of the ref; of another ref if this one has none, or the same tree.
-
-        Raises:
-            FallBack: There is none, or it was made with other settings.
-        """
-        snapshot = order.snapshot
-        if order.base_key:
-            return await read_base(self._store, snapshot, order.base_key, format_=self.format)
-        if order.origin is None:
-            raise FallBack("no-base")
-        own = await self._bases.find(order.origin.repository, order.origin.ref)
-        if own is not None and own.format == self.format:
-            return own
-        others = await self._others(order)
-        if not others:
-            raise FallBack("no-base" if own is None else "other-format")
-        return await self._nearest(snapshot, others)
-
-    async def _others(self, order: Order) -> list[Base]:
-        """The newest archives of other refs, newest first."""
-        if order.origin is None:
-            return []
-        found = await self._bases.find_others(order.origin.repository)
-        return [base for base in found if base.format == self.format]
-
-    @staticmethod
-    async def _nearest(snapshot: Snapshot, bases: Sequence[Base]) -> Base:
-        """The one with the same tree, or else with the fewest changes; the first if none is here.
-
-        That is the archive of the ref that a new one came from, if there is one: nothing has fewer
-        changes than the merge base.
-        """
-        nearest, fewest = bases[0], -1
-        for base in bases:
-            if base.tree == snapshot.tree:
-                return base
-            if await snapshot.has_tree(base.tree):
-                changes = sum([len(batch) async for batch in snapshot.iter_changes(base.tree)])
-                if fewest < 0 or changes < fewest:
-                    nearest, fewest = base, changes
-        return nearest
-
-    async def _remember(self, order: Order, made: Made) -> None:
-        """Let the next archive of the ref begin from this one. It is no loss if that fails."""
-        if not self._enabled or order.origin is None:
-            return
-        try:
-            await self._bases.set(order.origin.repository, order.origin.ref, made.base)
-        except StageError as error:
-            logger().warning("archive.not-remembered", reason=str(error))
+            return await self._put_from(order, nearer), nearer.key
 
     def _tables(self, order: Order) -> Tables:
         """Beside a mirror; nothing is written into a repository that is not ours."""
@@ -254,13 +198,17 @@ class Archiver:
     async def _put_all(self, order: Order, ids: TreeIds | None) -> Made:
         snapshot = order.snapshot
         reserved = WORKING_BYTES + self._part_bytes
+        directory = Directory()
         with self._tables(order).open_writer() as writer:
+            parts: Any = {"directory": directory, "writer": writer}
             async with (
                 self._budget.open_account(reserved) as account,
                 snapshot.open_archive() as tar,
                 self._engine.open_zip(tar, account=account, blob_ids=ids) as stream,
-                aclosing(iter_archive(stream, writer, account)) as chunks,
+                aclosing(iter_archive(stream, ids, account=account, **parts)) as chunks,
             ):
+                if ids is not None:
+                    ids.follow(lambda: stream.statistics().zip_bytes)
                 with order.watch(stream):
                     archive = await self._store.put_archive(
                         order.key,
@@ -269,14 +217,12 @@ class Archiver:
                         guard=order.guard,
                         metadata=self._metadata(order),
                     )
-            statistics = stream.statistics()
-            offset = statistics.zip_bytes - writer.nbytes
             digest, effect, files = "", Effect.UNKNOWN, {}
-            if ids is not None:
+            if ids is not None and directory.offset >= LEAST_PART_BYTES:
                 await ids.finish()
                 digest, effect = await read_effect(snapshot, ids.attributes)
                 files = {path: name for path, (_, name) in ids.attributes.items()}
-                await writer.finish(table_name(archive.key, archive.etag), offset=offset)
+                await writer.finish(table_name(archive.key, archive.etag), offset=directory.offset)
         base = Base(
             key=archive.key,
             etag=archive.etag,
@@ -284,13 +230,13 @@ class Archiver:
             format=self.format,
             commit=snapshot.commit,
             tree=snapshot.tree,
-            directory_offset=offset,
-            directory_bytes=writer.nbytes,
+            directory_offset=directory.offset,
+            directory_bytes=directory.nbytes,
             attributes=digest,
             effect=effect,
             files=files,
         )
-        entries = statistics.entries
+        entries = stream.statistics().entries
         return Made(archive, base, entries=entries, files_read=entries)
 
     def _metadata(self, order: Order) -> dict[str, str]:

@@ -1,66 +1,20 @@
 """An archive made anew, and what is kept of it for the next one to be made of it."""
 
-from binascii import unhexlify
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from asyncbuild.archive.attributes import FILE_NAME, Effect, digest_of, effect_of, is_attributes
+from asyncbuild.archive.attributes import Effect, digest_of, effect_of
 from asyncbuild.archive.tables import TableWriter
 from asyncbuild.archive.writer import ZipStream
 from asyncbuild.archive.zip import pack_end
-from asyncbuild.errors import Retry
+from asyncbuild.archiving.ids import TreeIds, with_ids
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.model import Account
+from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _ATTRIBUTES_BYTES_MOST: Final = 1024 * 1024
 _ATTRIBUTES_MOST: Final = 2_000
-_ID_BEGINS: Final = len("100644 blob ")
-
-
-class TreeIds:
-    """Blob ids of a tree for its archive, which names its members in the same order (`BlobIds`)."""
-
-    def __init__(self, batches: AsyncIterator[list[bytes]]) -> None:
-        self._batches = batches  # lines of git ls-tree
-        self._known: dict[bytes, bytes] = {}
-        self.attributes: dict[bytes, tuple[int, str]] = {}
-
-    async def find(self, paths: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """Raw ids of those that are blobs.
-
-        Raises:
-            Retry: The tree has no such entry, or not there.
-        """
-        found: dict[bytes, bytes] = {}
-        known = self._known
-        for path in paths:
-            if path[-1:] == b"/":
-                continue
-            while path not in known:
-                if not await self._read():
-                    raise Retry(f"git archive names {path!r}, git ls-tree does not at this place")
-                known = self._known
-            found[path] = unhexlify(known[path])
-        return found
-
-    async def finish(self) -> None:
-        """Look at what the archive left out: its attributes count all the same."""
-        while await self._read():
-            pass
-
-    async def _read(self) -> bool:
-        """The next batch: what was before it is not asked for any more."""
-        lines = await anext(self._batches, None)
-        if lines is None:
-            return False
-        self._known = {}
-        for line in lines:
-            facts, _, path = line.partition(b"\t")
-            self._known[path] = facts[_ID_BEGINS:]
-            if FILE_NAME in path and is_attributes(path):
-                mode, _, name = facts.decode().split()
-                self.attributes[path] = (int(mode, 8), name)
-        return True
 
 
 async def read_effect(
@@ -80,16 +34,34 @@ async def read_effect(
     return digest, Effect.UNKNOWN if contents is None else effect_of(modes, contents)
 
 
+@dataclass(slots=True)
+class Directory:
+    """Where an archive's directory begins, and its length; known when all of it has passed."""
+
+    offset: int = 0
+    nbytes: int = 0
+
+
 async def iter_archive(
-    stream: ZipStream, writer: TableWriter, account: Account
+    stream: ZipStream,
+    ids: TreeIds | None,
+    *,
+    directory: Directory,
+    writer: TableWriter,
+    account: Account,
 ) -> AsyncGenerator[bytes, None]:
-    """The whole zip; the directory is written into `writer` as it passes."""
+    """The whole zip. Of one that others can be made of, the directory is kept by `writer`."""
     async for chunk in stream.iter_members():
         yield chunk
-    offset = stream.statistics().zip_bytes
-    async for headers in stream.iter_headers():
-        await writer.append(headers)
+    directory.offset = stream.statistics().zip_bytes
+    large = ids is not None and directory.offset >= LEAST_PART_BYTES
+    early = await ids.find_early() if ids is not None and large else {}
+    async for headers in with_ids(stream.iter_headers(), early, account):
+        directory.nbytes += len(headers)
+        if large:
+            await writer.append(headers)
         yield headers
-    end = pack_end(entries=stream.statistics().entries, offset=offset, nbytes=writer.nbytes)
+    entries = stream.statistics().entries
+    end = pack_end(entries=entries, offset=directory.offset, nbytes=directory.nbytes)
     await account.take(len(end))
     yield end

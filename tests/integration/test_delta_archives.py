@@ -20,7 +20,8 @@ from support.wire import Call, Tapped
 from asyncbuild import export
 from asyncbuild.archive.base import Base, pack_base, parse_base
 from asyncbuild.archive.writer import open_engine
-from asyncbuild.archiving.archiver import Archiver, Order, Origin, Result
+from asyncbuild.archiving.archiver import Archiver, Order, Result
+from asyncbuild.archiving.choice import Origin
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
@@ -469,11 +470,25 @@ async def test_other_settings_make_it_anew(bench: Bench) -> None:
 async def test_small_archives_and_large_changes_are_made_anew(bench: Bench) -> None:
     """Where nothing is long enough to be copied."""
     await bench.put(bench.commit({"a": b"1"}))
-    result, _ = await bench.put(bench.commit({"a": b"2"}))
+    result, small = await bench.put(bench.commit({"a": b"2"}))
     assert _how(result) == ("full", "small")
-    await bench.put(bench.begin())
+    assert await _records(bench) == []
+    result, large = await bench.put(bench.begin())
+    assert _how(result) == ("full", "small")
+    assert tuple(sum(map(_has_id, _infos(body))) for body in (small, large)) == (0, _FILES + 1)
     result, _ = await bench.put(bench.commit({f"d{n % 7}/f{n:02}": b"2" for n in range(0, 60, 3)}))
     assert _how(result) == ("full", "does-not-pay")
+
+
+@both
+async def test_another_task_does_not_know_that_a_ref_is_small(bench: Bench) -> None:
+    """It asks once, finds no record, and makes the same bytes: no id depends on the history."""
+    commit = bench.commit({"a": b"1"})
+    _, first = await bench.put(commit)
+    async with open_archiver(bench.client) as other:
+        result, second = await bench.put(commit, archiver=other)
+    assert _how(result) == ("full", "no-base")
+    assert first == second
 
 
 @both
@@ -504,14 +519,26 @@ async def test_a_record_that_says_nothing_is_no_base(bench: Bench) -> None:
         assert parse_base(body) is None
     wrong = Base(**{**_fields(base), "size_bytes": 1})
     assert parse_base(pack_base(wrong)) is None
-    (record,) = [
-        each["Key"]
-        for each in (await bench.client.list_objects_v2(Bucket=BUCKET))["Contents"]
-        if f"base/{bench.origin.repository.path}/" in each["Key"]
-    ]
+    (record,) = await _records(bench)
     await bench.client.put_object(Bucket=BUCKET, Key=record, Body=b"noise")
     result, _ = await bench.put(bench.commit({"d0/f00": b"1"}))
     assert _how(result) == ("full", "no-base")
+
+
+async def _records(bench: Bench) -> list[str]:
+    """Keys of what is remembered of the repository's archives."""
+    listed = await bench.client.list_objects_v2(Bucket=BUCKET)
+    about = f"base/{bench.origin.repository.path}/"
+    return [each["Key"] for each in listed["Contents"] if about in each["Key"]]
+
+
+def _infos(body: bytes) -> list[zipfile.ZipInfo]:
+    with zipfile.ZipFile(io.BytesIO(body)) as opened:
+        return [each for each in opened.infolist() if not each.is_dir()]
+
+
+def _has_id(info: zipfile.ZipInfo) -> bool:
+    return b"GB\x14\x00" in info.extra
 
 
 def _fields(base: Base) -> dict[str, Any]:

@@ -102,6 +102,29 @@ def test_names_are_found_in_the_directory_of_another_writer() -> None:
     assert end.offset == table.members_bytes
 
 
+@given(
+    st.lists(st.binary(min_size=1, max_size=4), unique=True, max_size=20),
+    st.sets(st.binary(min_size=1, max_size=4)),
+    st.sampled_from([0, 20]),
+)
+def test_few_names_are_found_as_many_are(names: list[bytes], others: set[bytes], few: int) -> None:
+    """Whether bytes are searched or headers: names within others are no hits."""
+    directory = b"".join(_header(name, number) for number, name in enumerate(names))
+    table = parse_directory(directory, len(names))
+    wanted = {*names[::2], *others, *(b"unlikely name %d" % number for number in range(20 - few))}
+    expected = [number for number, name in enumerate(names) if name in wanted]
+    assert expected == table.find(wanted)
+    assert expected == sorted(number for name in wanted for number in table.find({name}))
+
+
+def test_a_name_that_is_everywhere_is_found() -> None:
+    """Two thousand names hold it; one is it."""
+    directory = b"".join(_header(b"a" * (n % 9 + 1) + b"%d" % n, n) for n in range(2_000))
+    table = parse_directory(directory + _header(b"a", 2_000), 2_001)
+    assert table.find({b"a"}) == [2_000]
+    assert table.find({b"aaaa400"}) == []
+
+
 def test_an_end_with_a_comment_is_not_ours() -> None:
     """A comment may hold anything, an end record among it."""
     made = io.BytesIO()

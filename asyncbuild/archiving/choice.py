@@ -1,0 +1,92 @@
+"""Which older archive a new one is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from asyncbuild.archive.base import Base
+from asyncbuild.archive.bases import Bases
+from asyncbuild.archiving.fallback import FallBack
+from asyncbuild.errors import StageError
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.logs import logger
+from asyncbuild.model import Repository
+from asyncbuild.storage.parts import LEAST_PART_BYTES
+
+_SMALL_MOST: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose archive it is: newer ones of the same ref are made of it."""
+
+    repository: Repository
+    ref: str
+
+
+class Choice:
+    """Chooses among the newest archives of all refs, those of `format_` alone.
+
+    Of a ref whose last archive was too small to copy from nothing is written down or asked for.
+    """
+
+    def __init__(self, bases: Bases, *, format_: str) -> None:
+        self._bases = bases
+        self._format = format_
+        self._small: dict[Origin, None] = {}
+
+    async def find(self, snapshot: Snapshot, origin: Origin) -> Base:
+        """The newest archive of the ref; of another ref if this one has none, the nearest.
+
+        Raises:
+            FallBack: There is none, or it was made with other settings.
+        """
+        if origin in self._small:
+            raise FallBack("small")
+        own = await self._bases.find(origin.repository, origin.ref)
+        if own is not None and own.format == self._format:
+            return own
+        others = await self._others(origin)
+        if not others:
+            raise FallBack("no-base" if own is None else "other-format")
+        return await _nearest(snapshot, others)
+
+    async def find_nearer(self, snapshot: Snapshot, origin: Origin, *, than: Base) -> Base | None:
+        """The nearest archive of another ref, if there is any."""
+        others = [base for base in await self._others(origin) if base.key != than.key]
+        return await _nearest(snapshot, others) if others else None
+
+    async def remember(self, origin: Origin, base: Base) -> None:
+        """Let the next archive of the ref begin from this one. It is no loss if that fails."""
+        self._small.pop(origin, None)
+        if base.directory_offset < LEAST_PART_BYTES:
+            self._small[origin] = None
+            if len(self._small) > _SMALL_MOST:
+                del self._small[next(iter(self._small))]
+            return
+        try:
+            await self._bases.set(origin.repository, origin.ref, base)
+        except StageError as error:
+            logger().warning("archive.not-remembered", reason=str(error))
+
+    async def _others(self, origin: Origin) -> list[Base]:
+        """The newest archives of other refs, newest first."""
+        found = await self._bases.find_others(origin.repository)
+        return [base for base in found if base.format == self._format]
+
+
+async def _nearest(snapshot: Snapshot, bases: Sequence[Base]) -> Base:
+    """The one with the same tree, or else with the fewest changes; the first if none is here.
+
+    That is the archive of the ref that a new one came from, if there is one: nothing has fewer
+    changes than the merge base.
+    """
+    nearest, fewest = bases[0], -1
+    for base in bases:
+        if base.tree == snapshot.tree:
+            return base
+        if await snapshot.has_tree(base.tree):
+            changes = sum([len(batch) async for batch in snapshot.iter_changes(base.tree)])
+            if fewest < 0 or changes < fewest:
+                nearest, fewest = base, changes
+    return nearest

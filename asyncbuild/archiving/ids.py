@@ -1,0 +1,141 @@
+"""Blob ids for the directory of an archive made anew, as far as it will be of use to another."""
+
+from binascii import unhexlify
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from struct import Struct
+from typing import Final
+
+from asyncbuild.archive.attributes import FILE_NAME, is_attributes
+from asyncbuild.archive.table import HEADER_BYTES
+from asyncbuild.archive.zip import BLOB_ID_EXTRA
+from asyncbuild.errors import Retry
+from asyncbuild.model import Account
+from asyncbuild.storage.parts import LEAST_PART_BYTES
+
+_ID_BEGINS: Final = len("100644 blob ")
+_LENGTHS: Final = Struct("<HH")  # of name and extra, in a central header (APPNOTE 4.3.12)
+_LENGTHS_AT: Final = 28
+_EXTRA: Final = Struct("<HH")  # id and length of an extra field (4.5.1)
+
+
+class TreeIds:
+    """Blob ids of a tree for its archive, which names its members in the same order (`BlobIds`).
+
+    Nothing is made of an archive of less than 5 MiB. So git is not asked before there are as many,
+    and what had no id when it was written gets it on its way out (`iter_archive`).
+    """
+
+    def __init__(self, batches: AsyncIterator[list[bytes]]) -> None:
+        self._batches = batches  # lines of git ls-tree, which begins when the first is asked for
+        self._known: dict[bytes, bytes] = {}
+        self._zip_bytes: Callable[[], int] = int
+        self._begun = False
+        self._early: list[bytes] = []
+        self._early_ids: Mapping[bytes, bytes] = {}
+        self.attributes: dict[bytes, tuple[int, str]] = {}
+
+    def follow(self, zip_bytes: Callable[[], int]) -> None:
+        """Learn how to find out how long the archive is so far."""
+        self._zip_bytes = zip_bytes
+
+    async def find(self, paths: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Raw ids of those that are blobs; none as long as the archive is small.
+
+        Raises:
+            Retry: The tree has no such entry, or not there.
+        """
+        if not self._begun and self._zip_bytes() < LEAST_PART_BYTES:
+            self._early += paths
+            return {}
+        await self.find_early()
+        return await self._find(paths)
+
+    async def find_early(self) -> Mapping[bytes, bytes]:
+        """Raw ids of those that came when the archive was small.
+
+        Raises:
+            Retry: as `find`.
+        """
+        if not self._begun:
+            self._early_ids = await self._find(self._early)
+        return self._early_ids
+
+    async def _find(self, paths: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._begun = True
+        found: dict[bytes, bytes] = {}
+        known = self._known
+        for path in paths:
+            if path[-1:] == b"/":
+                continue
+            while path not in known:
+                if not await self._read():
+                    raise Retry(f"git archive names {path!r}, git ls-tree does not at this place")
+                known = self._known
+            found[path] = unhexlify(known[path])
+        return found
+
+    async def finish(self) -> None:
+        """Look at what the archive left out: its attributes count all the same."""
+        while await self._read():
+            pass
+
+    async def _read(self) -> bool:
+        """The next batch: what was before it is not asked for any more."""
+        lines = await anext(self._batches, None)
+        if lines is None:
+            return False
+        self._known = {}
+        for line in lines:
+            facts, _, path = line.partition(b"\t")
+            self._known[path] = facts[_ID_BEGINS:]
+            if FILE_NAME in path and is_attributes(path):
+                mode, _, name = facts.decode().split()
+                self.attributes[path] = (int(mode, 8), name)
+        return True
+
+
+async def with_ids(
+    pieces: AsyncIterator[bytes], ids: Mapping[bytes, bytes], account: Account
+) -> AsyncIterator[bytes]:
+    """Headers cut anywhere, with ids for the first ones; what they grow by is taken."""
+    left, rest = len(ids), b""
+    async for piece in pieces:
+        if not left:
+            yield rest + piece
+            rest = b""
+            continue
+        held = len(rest) + len(piece)
+        headers, named, rest = add_ids(rest + piece, ids)
+        left -= named
+        await account.take(len(headers) + len(rest) - held)
+        if headers:
+            yield headers
+    if rest:
+        yield rest
+
+
+def add_ids(directory: bytes, ids: Mapping[bytes, bytes]) -> tuple[bytes, int, bytes]:
+    """Put ids into central headers.
+
+    Returns:
+        All headers that are whole, how many of them got an id, and the beginning of the next.
+    """
+    packed: list[bytes] = []
+    named, begin = 0, 0
+    while begin + HEADER_BYTES <= len(directory):
+        name_length, extra_length = _LENGTHS.unpack_from(directory, begin + _LENGTHS_AT)
+        name_end = begin + HEADER_BYTES + name_length
+        end = name_end + extra_length
+        if end > len(directory):
+            break
+        blob_id = ids.get(directory[begin + HEADER_BYTES : name_end])
+        if blob_id is None:
+            packed.append(directory[begin:end])
+        else:
+            extra = _EXTRA.pack(BLOB_ID_EXTRA, len(blob_id)) + blob_id
+            lengths = _LENGTHS.pack(name_length, extra_length + len(extra))
+            at = begin + _LENGTHS_AT
+            packed += (directory[begin:at], lengths, directory[at + _LENGTHS.size : end], extra)
+            named += 1
+        begin = end
+    return b"".join(packed), named, directory[begin:]
