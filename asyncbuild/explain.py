@@ -118,13 +118,14 @@ def _what_was_made(record: Record) -> str:
 
 
 def _how_it_was_made(record: Record) -> str:
-    """Kind of the archive, its base, and what it took."""
+    """Kind of the archive, the commit of its base, and what it took. `--json` has the base's key."""
     archive = record.get("archive")
     if not archive:
         return ""
     if archive.get("reused"):
         return "was there"
-    of = f" of {archive['base']}" if archive.get("base") else ""
+    base = str(archive.get("base") or "").rpartition("/")[2].removesuffix(".zip")[:_SHORT]
+    of = f" of {base}" if base else ""
     told = [
         f"{decimal(archive.get('sent_bytes', 0))} sent",
         f"{decimal(archive['copied_bytes'])} copied" if archive.get("copied_bytes") else "",

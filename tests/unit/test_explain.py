@@ -6,7 +6,12 @@ import pytest
 
 from asyncbuild import explain
 
-_DELTA = {"kind": "delta", "base": "web/old.zip", "copied_bytes": 29_000_000, "files_read": 2}
+_DELTA = {
+    "kind": "delta",
+    "base": "web/0123456789abcdef.zip",
+    "copied_bytes": 29_000_000,
+    "files_read": 2,
+}
 
 
 @pytest.mark.parametrize(
@@ -19,11 +24,11 @@ _DELTA = {"kind": "delta", "base": "web/old.zip", "copied_bytes": 29_000_000, "f
         ),
         (
             {**_DELTA, "sent_bytes": 2_000},
-            "delta of web/old.zip: 2.0 kB sent, 29.0 MB copied, 2 files read",
+            "delta of 0123456789: 2.0 kB sent, 29.0 MB copied, 2 files read",
         ),
         (
             {"kind": "copy", "base": "a.zip", "sent_bytes": 0, "copied_bytes": 5},
-            "copy of a.zip: 0 bytes sent, 5 bytes copied",
+            "copy of a: 0 bytes sent, 5 bytes copied",
         ),
         ({"kind": "full", "reused": True}, "was there"),
         ({"bucket": "b", "key": "k"}, "full: 0 bytes sent"),
