@@ -118,7 +118,7 @@ def _what_was_made(record: Record) -> str:
 
 
 def _how_it_was_made(record: Record) -> str:
-    """Kind of the archive, the commit of its base, and what it took. `--json` has the base's key."""
+    """Kind of the archive, commit of its base, what it took. The base's key is in `--json`."""
     archive = record.get("archive")
     if not archive:
         return ""
