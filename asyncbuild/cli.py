@@ -4,6 +4,8 @@ Exit codes are sysexits(3)'s where an error has a kind (`errors.py`); 1 says tha
 work and found something wrong.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -237,7 +239,7 @@ def _run(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) 
     try:
         return anyio.run(function, *arguments)
     except KeyboardInterrupt:
-        sys.exit(130)  # as shells count it; click would say 1
+        sys.exit(_INTERRUPTED)
 
 
 def _exit(code: int) -> None:
@@ -247,30 +249,56 @@ def _exit(code: int) -> None:
 
 # A closed pipe, and what Rich makes of it.
 _NOBODY_READS = (BrokenPipeError, SystemExit)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_EX_IOERR = 74
+_INTERRUPTED = 130  # as shells count SIGINT; click would say 1
 
 
-def _first_stage_error(error: BaseException) -> StageError | None:
-    if isinstance(error, StageError):
-        return error
+def _leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            found = _first_stage_error(each)
-            if found is not None:
-                return found
-    return None
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
+
+
+def _no_room_for_output(error: BaseException) -> str:
+    """Why standard output could not be written, if it is that: a file's error names the file."""
+    for leaf in _leaves(error):
+        if isinstance(leaf, OSError) and leaf.errno in _NO_ROOM and leaf.filename is None:
+            return str(leaf.strerror)
+    return ""
+
+
+def _explain(error: BaseException) -> int:
+    """Say what went wrong in one message; the exit code.
+
+    Raises:
+        BaseException: the error itself, if nobody foresaw it.
+    """
+    found = next((leaf for leaf in _leaves(error) if isinstance(leaf, StageError)), None)
+    if found is not None:
+        click.echo(f"asyncbuild: {found.reason}", err=True)
+        if found.remedy:
+            click.echo(f"  remedy: {found.remedy}", err=True)
+        return found.exit_code
+    if why := _no_room_for_output(error):
+        # What is still in the buffer would fail once more, at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"asyncbuild: standard output cannot be written: {why}", err=True)
+        return _EX_IOERR
+    if isinstance(error, BaseExceptionGroup) and error.split(_NOBODY_READS)[1] is None:
+        return 1  # as click ends on a closed pipe
+    raise error
 
 
 def main() -> None:
     """The entry point: one message for an error that was foreseen, a traceback for a bug."""
     try:
-        cli(prog_name="asyncbuild")
-    except (StageError, BaseExceptionGroup) as error:
-        found = _first_stage_error(error)
-        if found is None:
-            if isinstance(error, BaseExceptionGroup) and error.split(_NOBODY_READS)[1] is None:
-                sys.exit(1)  # as click ends on a closed pipe
-            raise
-        click.echo(f"asyncbuild: {found.reason}", err=True)
-        if found.remedy:
-            click.echo(f"  remedy: {found.remedy}", err=True)
-        sys.exit(found.exit_code)
+        code = cli.main(prog_name="asyncbuild", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
+    except (StageError, OSError, BaseExceptionGroup) as error:
+        code = _explain(error)
+    sys.exit(code)

@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -46,14 +46,29 @@ def _set_up(settings: LogSettings) -> bool:
     """Our own lines; tells whether they are JSON."""
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     factory: Any = (
-        structlog.BytesLoggerFactory(sys.stderr.buffer)
+        structlog.BytesLoggerFactory(cast("Any", _Sturdy(sys.stderr.buffer)))
         if as_json
-        else structlog.PrintLoggerFactory(sys.stderr)
+        else structlog.PrintLoggerFactory(cast("Any", _Sturdy(sys.stderr)))
     )
     _configure(
         _drop_below(_LEVELS[settings.level]), _stamp_time, *_renderers(as_json), factory=factory
     )
     return as_json
+
+
+class _Sturdy:
+    """A stream whose full disk or closed pipe is no push's failure: such lines are lost."""
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - bytes or text
+        self._stream = stream
+
+    def write(self, line: Any) -> None:  # noqa: ANN401 - as the stream has it
+        with suppress(OSError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds

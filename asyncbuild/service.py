@@ -158,17 +158,22 @@ class _Switch:
 async def _listen(
     signals: Sequence[signal.Signals], switch: _Switch, *, task_status: TaskStatus[None]
 ) -> None:
-    with anyio.open_signal_receiver(*signals) as received:
-        task_status.started()
-        async with anyio.create_task_group() as tasks:
-            first = True
-            async for number in received:
-                logger().info("service.stopping", signal=number.name, second=not first)
-                if not first:
-                    switch.cut()
-                    return
-                first = False
-                tasks.start_soon(switch.turn_off)
+    try:
+        with anyio.open_signal_receiver(*signals) as received:
+            task_status.started()
+            async with anyio.create_task_group() as tasks:
+                first = True
+                async for number in received:
+                    logger().info("service.stopping", signal=number.name, second=not first)
+                    if not first:
+                        switch.cut()
+                        return
+                    first = False
+                    tasks.start_soon(switch.turn_off)
+    finally:
+        # The process ends now, in order and within deadlines; one signal more changes nothing.
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _stop_when(stop: anyio.Event, switch: _Switch) -> None:

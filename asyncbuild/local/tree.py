@@ -62,7 +62,8 @@ async def run_git(*arguments: str, directory: Path | None = None, given: bytes =
         Fatal: git failed, and why in its own words; or there is no git.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), **GIT_ENVIRONMENT}
-    command = ["git", *arguments]
+    # Names in git are UTF-8, whatever this machine's locale; paths come back as they were given.
+    command = [b"git", *(each.encode("utf-8", "surrogateescape") for each in arguments)]
     try:
         done = await anyio.run_process(
             command, input=given, cwd=directory, check=False, env=environment

@@ -187,6 +187,42 @@ async def test_a_closed_pipe_is_no_traceback(temporary: Path) -> None:
     assert left_in(temporary) == []
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
+async def test_a_full_disk_is_no_traceback(
+    temporary: Path, repository: Path, options: tuple[str, ...]
+) -> None:
+    """Standard output cannot be written: one sentence, an exit code of its own, nothing left."""
+    mine = demo_command("-r", str(repository), "--pushes", "1", *options)
+    with open("/dev/full", "ab") as full:  # noqa: ASYNC230, PTH123 - a device, opened at once
+        done = await anyio.run_process(mine, env=environment(temporary), stdout=full, check=False)
+    said = done.stderr.decode()
+    assert done.returncode == 74, said
+    assert "standard output cannot be written: No space left on device" in said
+    assert "Traceback" not in said
+    assert left_in(temporary) == []
+
+
+async def test_a_terminal_without_umlauts(temporary: Path) -> None:
+    """Names in git stay UTF-8 where the locale is ASCII; signs that it lacks are replaced."""
+
+    async def at_once(_: object) -> None: ...
+
+    story = await Story.create(temporary.parent / "mine", "shop", ["main", "übung"], seed=5)
+    async for _ in story.iter_pushes(at_once):
+        pass
+    mine = story.remote.directory
+    await run_git("symbolic-ref", "HEAD", "refs/heads/übung", directory=mine)
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = await anyio.run_process(
+        demo_command("-r", str(mine), "--pushes", "2"),
+        env=environment(temporary) | ascii_only,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"refs/heads/?bung" in done.stdout
+    assert left_in(temporary) == []
+
+
 async def wait_said(process: Process, words: bytes) -> None:
     """Read what the process says until it has said `words`."""
     assert process.stdout is not None

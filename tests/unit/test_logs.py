@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -69,3 +70,13 @@ def test_they_know_which_push_they_speak_of() -> None:
         "    logging.getLogger('aiohttp').error('cut')"
     )
     assert (line["event_id"], line["level"], line["reason"]) == ("e", "error", "cut")
+
+
+def test_a_log_that_cannot_be_written_stops_nothing() -> None:
+    """The lines are lost; whoever logs them goes on."""
+    code = _BEGIN.format(level="info") + "logs.logger().info('service.started'); print('went on')"
+    with Path("/dev/full").open("ab") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert done.stdout == b"went on\n"
