@@ -12,7 +12,7 @@ ARG BASE=docker.io/library/python:3.13-slim-bookworm
 FROM ${BASE} AS system
 ENV DEBIAN_FRONTEND=noninteractive
 RUN set -eu; \
-    packages="ca-certificates git tini"; \
+    packages="ca-certificates git openssh-client tini"; \
     command -v python3 >/dev/null || packages="$packages python3-venv"; \
     apt-get update -qq; \
     apt-get install -qq -y --no-install-recommends $packages >/dev/null; \

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
     from types_aiobotocore_codepipeline import CodePipelineClient
     from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_secretsmanager import SecretsManagerClient
     from types_aiobotocore_sqs import SQSClient
 
 CODEBUILD_MOST_SECONDS = 120
@@ -236,9 +237,15 @@ class Aws:
             yield client
 
     @asynccontextmanager
+    async def open_secrets_manager(self, *, pool: int) -> "AsyncIterator[SecretsManagerClient]":
+        """A client for Secrets Manager."""
+        async with self._open("secretsmanager", None, pool=pool) as client:
+            yield client
+
+    @asynccontextmanager
     async def _open(
         self,
-        service: Literal["sqs", "s3", "codebuild", "codepipeline"],
+        service: Literal["sqs", "s3", "codebuild", "codepipeline", "secretsmanager"],
         endpoint_url: str | None,
         *,
         pool: int,

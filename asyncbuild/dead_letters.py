@@ -4,9 +4,9 @@ SQS has no way to look without taking: messages are received, and those that sta
 """
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,12 @@ from asyncbuild.aws import Aws, errors_of
 from asyncbuild.builds.ledger import Head, Ledger
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError, Reject
-from asyncbuild.model import Push
-from asyncbuild.push import parse
+from asyncbuild.hosts import unchecked_reader
+from asyncbuild.model import Message, Push
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.storage.s3 import Store
+from asyncbuild.webhooks.delivery import KEPT, kept_attributes, showable
+from asyncbuild.webhooks.hosts import Hosts
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -32,7 +34,7 @@ _LOOK_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One message of the dead-letter queue. `push` is None if its body is no push."""
+    """One message of the dead-letter queue. `pushes` is empty if its body is no push."""
 
     id: str
     body: str
@@ -42,7 +44,13 @@ class DeadLetter:
     reason: str
     kind: str
     attempts: str
-    push: Push | None
+    pushes: tuple[Push, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def push(self) -> Push | None:
+        """What it is about: the first push of the message."""
+        return self.pushes[0] if self.pushes else None
 
     def document(self) -> dict[str, Any]:
         """What `--json` shows."""
@@ -58,14 +66,17 @@ class DeadLetter:
             "ref": push.ref if push else None,
             "commit": push.commit if push else None,
             "event_id": push.id if push else None,
-            "body": self.body,
+            "body": showable(self.body),
         }
 
 
 class DeadLetters:
     """The dead-letter queue, the queue it belongs to, and the ledger."""
 
-    def __init__(self, sqs: "SQSClient", url: str, dead_url: str, ledger: Ledger) -> None:
+    def __init__(
+        self, sqs: "SQSClient", url: str, dead_url: str, ledger: Ledger, hosts: Hosts
+    ) -> None:
+        self._hosts = hosts
         self._sqs = sqs
         self._url = url
         self._dead_url = dead_url
@@ -92,22 +103,26 @@ class DeadLetters:
         Raises:
             Reject: a newer push of its ref was built meanwhile, and `force` is off.
         """
-        if letter.push is not None:
-            head = await self._ledger.head(letter.push)
-            if _is_overtaken(letter.push, head) and not force:
+        for push in letter.pushes:
+            head = await self._ledger.head(push)
+            if _is_overtaken(push, head) and not force:
                 raise Reject(
-                    f"{letter.id}: a newer push of {letter.push.ref} was built meanwhile: commit "
+                    f"{letter.id}: a newer push of {push.ref} was built meanwhile: commit "
                     f"{head.commit if head else ''}",
                     remedy="drop it, or send it back with --force",
                 )
             if force:
-                await self._ledger.force(letter.push)
+                await self._ledger.force(push)
         with errors_of(f"send {letter.id} back"):
             await self._sqs.send_message(
                 QueueUrl=self._url,
                 MessageBody=letter.body,
                 MessageGroupId=letter.group,
                 MessageDeduplicationId=f"back-{letter.id}",
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in kept_attributes(letter.attributes, len(KEPT)).items()
+                },
             )
         await self.drop(letter)
         return f"{letter.id} sent back"
@@ -130,7 +145,7 @@ class DeadLetters:
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
             )
-        return [_letter(dict(item)) for item in answer.get("Messages", [])]
+        return [_letter(dict(item), self._hosts) for item in answer.get("Messages", [])]
 
     async def _give_back(self, letter: DeadLetter) -> None:
         with errors_of(f"give {letter.id} back"):
@@ -163,7 +178,7 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
         )
         dead_url = await queue.find_dead_letter_queue(await queue.facts())
         ledger = Ledger(Store(s3, settings.storage), prefix=settings.storage.ledger_prefix)
-        yield DeadLetters(sqs, settings.queue.url, dead_url, ledger)
+        yield DeadLetters(sqs, settings.queue.url, dead_url, ledger, unchecked_reader(settings))
 
 
 async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  # noqa: FBT001 - called by position
@@ -222,28 +237,32 @@ def _choose(letters: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLette
     return [letter for letter in letters if letter in chosen]
 
 
-def _letter(item: dict[str, Any]) -> DeadLetter:
+def _letter(item: dict[str, Any], hosts: Hosts) -> DeadLetter:
     told = {
         name: str(value.get("StringValue", ""))
         for name, value in (item.get("MessageAttributes") or {}).items()
     }
-    try:
-        event = parse(item["Body"])
-    except Reject as error:
-        event, fault = None, error.reason
-    else:
-        fault = "received too often: the queue's own redrive policy moved it"
     attributes = item.get("Attributes", {})
+    sent = datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC)
+    group = attributes.get("MessageGroupId", "")
+    message = Message(item["MessageId"], item["Body"], "", group, 0, sent=sent, attributes=told)
+    fault = "received too often: the queue's own redrive policy moved it"
+    pushes: tuple[Push, ...] = ()
+    try:
+        pushes = tuple(each for each in hosts.read(message) if isinstance(each, Push))
+    except Reject as error:
+        fault = error.reason
     return DeadLetter(
         id=item["MessageId"],
         body=item["Body"],
-        group=attributes.get("MessageGroupId", ""),
+        group=group,
         receipt_handle=item["ReceiptHandle"],
-        sent=datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC),
+        sent=sent,
         reason=told.get("Reason", fault),
         kind=told.get("ErrorKind", "redrive"),
         attempts=told.get("Attempts", ""),
-        push=event if isinstance(event, Push) else None,
+        pushes=pushes,
+        attributes=told,
     )
 
 

@@ -163,6 +163,11 @@ EVENTS: Final[Mapping[str, Event]] = {
         "One git fetch, for so many pushes.",
         ("mirror", "pushes", "duration_seconds"),
     ),
+    "secret.not-renewed": Event(
+        "warning",
+        "A secret of `[[hosts]]` could not be read again; it stays as it was.",
+        ("kind", "reason"),
+    ),
     "mirror.renewed": Event("warning", "A corrupt mirror is fetched anew.", ("mirror",)),
     "mirror.repack-failed": Event("warning", "It is tried after a later fetch.", ("reason",)),
     "mirrors.evicted": Event(

@@ -13,7 +13,8 @@ class Repository:
     """Where a push happened. Two repositories of one name in two accounts are two repositories.
 
     `account` is twelve digits and `region` an AWS region for CodeCommit; for other hosts they hold
-    the host's name and the owner. `name` was checked against the host's own rules (I11).
+    the host's name (a port follows `..`) and the owner (`..` stands for `/`). `name` was checked
+    against the host's own rules (I11).
     """
 
     account: str
@@ -222,7 +223,8 @@ class Message:
     """One message as it was received. `receipt_handle` is good for this delivery alone.
 
     `sequence` is SQS's sequence number: within a group, larger is later. `receive_count` counts
-    deliveries, this one included.
+    deliveries, this one included. `attributes` are those that are text, such as the headers of a
+    webhook; they may be secrets (I10).
     """
 
     id: str
@@ -232,6 +234,7 @@ class Message:
     sequence: int
     receive_count: int = 1
     sent: datetime | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Account(Protocol):

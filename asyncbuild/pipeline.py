@@ -36,10 +36,10 @@ from asyncbuild.model import (
     Target,
     Verdict,
 )
-from asyncbuild.push import parse
 from asyncbuild.rules import Rule, route
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
 from asyncbuild.turn import Starters, Turn, undone
+from asyncbuild.webhooks.hosts import Hosts
 from asyncbuild.work import Ready, Work
 
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -75,7 +75,7 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
 class Pipeline:
     """The stages, in the order of a push's way through them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each stage, by name
         self,
         *,
         mirrors: Mirrors,
@@ -85,7 +85,9 @@ class Pipeline:
         starters: Starters,
         ledger: Ledger,
         settings: Settings,
+        hosts: Hosts | None = None,
     ) -> None:
+        self._hosts = hosts or Hosts()
         self._rules = rules_of(settings)
         self._mirrors = mirrors
         self._archiver = Archiver(engine=engine, budget=budget, store=store, settings=settings)
@@ -114,9 +116,10 @@ class Pipeline:
     def read(self, message: Message) -> Work:
         """Message → work; what cannot be understood is kept as the reason why."""
         try:
-            return Work(message, parse(message.body))
+            event, *more = self._hosts.read(message)
         except Reject as error:
             return Work(message, error)
+        return Work(message, event, tuple(each for each in more if isinstance(each, Push)))
 
     async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> Ready:
         """Fetch, archive and upload, unless that was done before.
@@ -136,8 +139,11 @@ class Pipeline:
         with about(work.event), stage("push.prepare") as log:
             async with self._tries.open_try(work.message, suspect=suspect):
                 ready = await self._prepare(work, work.event, guard)
-            log["bytes"] = sum(archive.size_bytes for archive in ready.archives.values())
-            return ready
+                more = [await self._prepare_more(work, push, guard) for push in work.more]
+            log["bytes"] = sum(
+                archive.size_bytes for each in (ready, *more) for archive in each.archives.values()
+            )
+            return replace(ready, more=tuple(more))
 
     async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
         """Record that `by`, a newer push of the same ref, stands for this one."""
@@ -150,7 +156,8 @@ class Pipeline:
 
     async def bury(self, work: Work, error: StageError, *, attempts: int) -> None:
         """Record why a message is in the dead-letter queue."""
-        await self._ledger.record_rejected(work.message, work.push, error, attempts=attempts)
+        for push in work.pushes or (None,):
+            await self._ledger.record_rejected(work.message, push, error, attempts=attempts)
         logger().error(
             "push.dead-lettered",
             message_id=work.message.id,
@@ -164,6 +171,11 @@ class Pipeline:
         )
 
     # --- prepare ----------------------------------------------------------------------------------
+
+    async def _prepare_more(self, work: Work, push: Push, guard: Guard) -> Ready:
+        """Another ref of the same push: a Bitbucket payload may name several."""
+        with about(push):
+            return await self._prepare(replace(work, event=push, more=()), push, guard)
 
     async def _prepare(self, work: Work, push: Push, guard: Guard) -> Ready:
         targets = await undone(self._ledger, push, route(push, self._rules))

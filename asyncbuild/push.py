@@ -44,14 +44,14 @@ def parse(body: str | bytes) -> Push | Nothing:
     Raises:
         Reject: the body is no such event; the reason names the field and its value.
     """
-    event = _unwrap(_object(body, "message body"))
+    event = _unwrap(read_object(body, "message body"))
     if "detail-type" not in event:
         raise Reject("message is not an EventBridge event: it has no detail-type")
     if event["detail-type"] != _DETAIL_TYPE:
-        raise Reject(f'detail-type is {_show(event["detail-type"])}, not "{_DETAIL_TYPE}"')
+        raise Reject(f'detail-type is {show(event["detail-type"])}, not "{_DETAIL_TYPE}"')
     detail = event.get("detail")
     if not isinstance(detail, dict):
-        raise Reject(f"detail is {_show(detail)}, not an object")
+        raise Reject(f"detail is {show(detail)}, not an object")
     identity = _match(_EVENT_ID, event, "id")
     repository = _repository(event, detail)
     return _push(identity, repository, event, detail)
@@ -65,7 +65,7 @@ def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields
     if change == "referenceDeleted":
         return Nothing(identity, f"{ref} was deleted", repository, ref)
     if not isinstance(change, str) or change not in _CHANGES:
-        raise Reject(f"detail.event is {_show(change)}, which is no known change of a reference")
+        raise Reject(f"detail.event is {show(change)}, which is no known change of a reference")
     return Push(
         id=identity,
         repository=repository,
@@ -87,7 +87,7 @@ def check_ref(ref: object) -> str:
         Reject: it is not, with the value.
     """
     if not isinstance(ref, str) or not ref.startswith(tuple(_PREFIXES.values())):
-        raise Reject(f"ref {_show(ref)} is not below refs/heads/ or refs/tags/")
+        raise Reject(f"ref {show(ref)} is not below refs/heads/ or refs/tags/")
     name = ref.split("/", 2)[2]
     parts = name.split("/")
     wrong = (
@@ -98,7 +98,7 @@ def check_ref(ref: object) -> str:
         or _bytes(ref) > _MOST_REF_BYTES
     )
     if wrong:
-        raise Reject(f"ref {_show(ref)} is not a name that git allows (git-check-ref-format)")
+        raise Reject(f"ref {show(ref)} is not a name that git allows (git-check-ref-format)")
     return ref
 
 
@@ -109,13 +109,18 @@ def _bytes(text: str) -> int:
         return _MOST_REF_BYTES + 1
 
 
-def _object(body: str | bytes, what: str) -> _Fields:
+def read_object(body: str | bytes, what: str) -> Mapping[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        Reject: it is none; the reason begins with `what`.
+    """
     try:
         value = orjson.loads(body)
     except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
-        raise Reject(f"{what} is not JSON: {error}: {_show(body)}") from error
+        raise Reject(f"{what} is not JSON: {error}: {_show_body(body)}") from error
     if not isinstance(value, dict):
-        raise Reject(f"{what} is JSON, but not an object: {_show(value)}")
+        raise Reject(f"{what} is JSON, but not an object: {show(value)}")
     return value
 
 
@@ -124,8 +129,8 @@ def _unwrap(event: _Fields) -> _Fields:
     if event.get("Type") == "Notification" and "Message" in event and "detail-type" not in event:
         message = event["Message"]
         if not isinstance(message, str):
-            raise Reject(f"Message of the SNS notification is {_show(message)}, not a string")
-        return _object(message, "Message of the SNS notification")
+            raise Reject(f"Message of the SNS notification is {show(message)}, not a string")
+        return read_object(message, "Message of the SNS notification")
     return event
 
 
@@ -146,8 +151,8 @@ def _ref(detail: _Fields) -> str:
     if isinstance(short, str) and isinstance(kind, str) and kind in _PREFIXES:
         return check_ref(_PREFIXES[kind] + short)
     raise Reject(
-        f"detail has no referenceFullName, and referenceType {_show(kind)} with referenceName "
-        f"{_show(short)} names no ref"
+        f"detail has no referenceFullName, and referenceType {show(kind)} with referenceName "
+        f"{show(short)} names no ref"
     )
 
 
@@ -158,7 +163,7 @@ def _time(event: _Fields) -> datetime:
     except ValueError:
         time = None
     if time is None:
-        raise Reject(f"time is {_show(text)}, not an ISO 8601 time")
+        raise Reject(f"time is {show(text)}, not an ISO 8601 time")
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -177,7 +182,7 @@ def _match(pattern: re.Pattern[str], fields: _Fields, name: str) -> str:
 def _wrong(name: str, value: object) -> NoReturn:
     if value is None:
         raise Reject(f"{name} is missing")
-    raise Reject(f"{name} is {_show(value)}, which is no {_MEANING.get(name, 'legal value')}")
+    raise Reject(f"{name} is {show(value)}, which is no {_MEANING.get(name, 'legal value')}")
 
 
 _MEANING = {
@@ -190,6 +195,13 @@ _MEANING = {
 }
 
 
-def _show(value: object) -> str:
+def _show_body(body: str | bytes) -> str:
+    """How it begins, unless a header with a secret may be in it (I10)."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    return "not shown, it names a token" if "token" in text.lower() else show(text)
+
+
+def show(value: object) -> str:
+    """Any value of an event as short, printable ASCII, for a reason."""
     text = ascii(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"

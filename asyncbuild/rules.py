@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from string import Formatter
 
 from asyncbuild.errors import Reject
-from asyncbuild.model import Action, Push, Target
+from asyncbuild.model import Action, Push, Repository, Target
 
 FIELDS = ("account", "region", "repository", "ref", "branch", "kind", "commit", "short_commit")
 OWN_VARIABLES = frozenset(
@@ -51,9 +51,21 @@ def route(push: Push, rules: Sequence[Rule]) -> tuple[Target, ...]:
         Reject: the key would be longer than S3 allows, or the project's name is none.
     """
     for rule in rules:
-        if matches(push.repository.name, rule.repository) and matches(push.ref, _full(rule.ref)):
+        if matches_repository(push.repository, rule.repository) and matches(
+            push.ref, _full(rule.ref)
+        ):
             return _targets(push, rule)
     return (Target(Action.IGNORE, rule="no rule matches"),)
+
+
+def matches_repository(repository: Repository, globs: Sequence[str]) -> bool:
+    """The same for a repository; a glob with a slash is for all of `account/region/name`."""
+    verdict = False
+    for glob in globs:
+        name = repository.path if "/" in glob else repository.name
+        if fnmatch.fnmatchcase(name, glob.removeprefix("!")):
+            verdict = not glob.startswith("!")
+    return verdict
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:

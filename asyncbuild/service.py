@@ -23,6 +23,7 @@ from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError, Fatal
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.remotes import Remotes, signing
+from asyncbuild.hosts import open_hosts
 from asyncbuild.logs import logger
 from asyncbuild.pipeline import Pipeline
 from asyncbuild.queue.consumer import Consumer
@@ -54,7 +55,9 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
         codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
         codepipeline = await enter(aws.open_codepipeline(pool=settings.consumers + 2))
         engine = await enter(open_engine(settings.archive))
-        remotes = Remotes(settings.git, signing(AccountCredentials(aws, settings)))
+        hosts = await enter(open_hosts(settings, aws))
+        credentials = signing(AccountCredentials(aws, settings))
+        remotes = Remotes(settings.git, credentials, origins=hosts.origin)
         mirrors = await enter(open_mirrors(settings.git, remotes))
         store = Store(s3, settings.storage)
         pipeline = Pipeline(
@@ -65,6 +68,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
             settings=settings,
+            hosts=hosts.reader,
         )
         queue = Queue(
             polls=pollers,

@@ -110,7 +110,7 @@ class Turn:
         covers: Sequence[Work] = (),
         waited_seconds: float = 0.0,
     ) -> None:
-        """Start the builds of a prepared push, in its turn, and record what was done.
+        """Start the builds of a prepared message, in its turn, and record what was done.
 
         Args:
             ready: What `Pipeline.prepare` gave.
@@ -122,6 +122,12 @@ class Turn:
             StageError: of the stage that failed. What was recorded before stays recorded.
         """
         first_at = time.monotonic() - waited_seconds if waited_seconds else None
+        for each in (ready, *ready.more):
+            await self._settle_event(each, guard, covers, first_at)
+
+    async def _settle_event(
+        self, ready: Ready, guard: Guard, covers: Sequence[Work], first_at: float | None
+    ) -> None:
         event = ready.work.event
         if isinstance(event, Nothing):
             guard()

@@ -13,6 +13,7 @@ class Work:
 
     message: Message
     event: Push | Nothing | Reject
+    more: tuple[Push, ...] = ()  # of the same message, in their order: several refs in one push
 
     @property
     def push(self) -> Push | None:
@@ -20,9 +21,14 @@ class Work:
         return self.event if isinstance(self.event, Push) else None
 
     @property
+    def pushes(self) -> tuple[Push, ...]:
+        """All pushes of the message."""
+        return (self.push, *self.more) if self.push else ()
+
+    @property
     def supersedable_ref(self) -> str | None:
         """What a newer push of the same ref may stand in for."""
-        push = self.push
+        push = None if self.more else self.push
         return f"{push.repository.path}:{push.ref}" if push else None
 
 
@@ -35,3 +41,4 @@ class Ready:
     archives: Mapping[str, StoredArchive] = field(default_factory=dict)
     stale: str = ""  # why nothing is to be built, if so
     timings: Mapping[str, float] = field(default_factory=dict)
+    more: "tuple[Ready, ...]" = ()  # the message's other pushes

@@ -4,6 +4,7 @@
 variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
 """
 
+from asyncbuild.config.hosts import HostSettings, SecretReference
 from asyncbuild.config.loading import load
 from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules
 from asyncbuild.config.sections import (
@@ -31,11 +32,13 @@ __all__ = [
     "AwsSettings",
     "BuildSettings",
     "GitSettings",
+    "HostSettings",
     "LaneSettings",
     "LogSettings",
     "PipelineSettings",
     "QueueSettings",
     "RuleSettings",
+    "SecretReference",
     "Settings",
     "StatusSettings",
     "StorageSettings",

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic_settings import SettingsError
 
+from asyncbuild.config.hosts import SECRET_FIELDS
 from asyncbuild.config.sections import MIB
 from asyncbuild.config.settings import (
     ENV_PREFIX,
@@ -70,7 +71,9 @@ def explain(item: Any, document: Mapping[str, Any]) -> str:  # noqa: ANN401 - py
         return f"{name}: {text.lower()}"
     if text.startswith("Input "):  # pydantic's own sentences; ours begin as they are meant to
         text = text[:1].lower() + text[1:]
-    told = "" if isinstance(item["input"], Mapping) else f" = {item['input']!r}"
+    # Who takes a secret's place for the secret itself must not find it in a log (I10).
+    untold = isinstance(item["input"], Mapping) or place[-1] in SECRET_FIELDS
+    told = "" if untold else f" = {item['input']!r}"
     return f"{name}{told}: {text}{_source(place, document)}"
 
 

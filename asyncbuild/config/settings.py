@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from asyncbuild.config.hosts import HostSettings
 from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules
 from asyncbuild.config.sections import (
     ArchiveSettings,
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     status: StatusSettings = StatusSettings()
     accounts: tuple[AccountSettings, ...] = ()
+    hosts: tuple[HostSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = Field(default_factory=default_rules)
 
     @classmethod

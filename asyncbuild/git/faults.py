@@ -71,6 +71,7 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
         r"repository '.*' (not found|does not exist)",
         r"returned error: 404",
         r"does not appear to be a git repository",
+        r"error: repository not found",  # GitHub over ssh
     ),
     Fault.NETWORK: (
         r"could(n't| not) (resolve|connect)",
@@ -168,13 +169,18 @@ def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:
         case Fault.NETWORK:
             return Outage(reason, remedy="if it lasts, check git.remote and the way to the server")
         case Fault.NO_REPOSITORY:
-            return Reject(reason, remedy="check the repository's name and git.remote")
+            return Reject(
+                reason,
+                remedy="check the repository's name and git.remote; of another host, the `remote` "
+                "of its [[hosts]] entry, and that its token or key may read the repository",
+            )
         case Fault.LOGIN:
             return GitFailed(
                 reason,
                 fault=fault,
                 remedy="allow codecommit:GitPull on the repository to the task's role, or to the "
-                "role of its [[accounts]] entry, and check this machine's clock",
+                "role of its [[accounts]] entry, and check this machine's clock; for another host "
+                "renew the token or key of its [[hosts]] entry, and check known_hosts",
             )
         case _:
             return GitFailed(reason, fault=fault)

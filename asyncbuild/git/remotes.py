@@ -18,6 +18,7 @@ from asyncbuild.config import GitSettings
 from asyncbuild.errors import ConfigError, NoPermission, Reject, Retry
 from asyncbuild.git.credentials import AwsCredentials, codecommit_login
 from asyncbuild.git.names import check_repository
+from asyncbuild.git.origins import Origin
 from asyncbuild.model import Repository
 
 CredentialSource = Callable[[str, str], Awaitable[AwsCredentials]]
@@ -42,12 +43,14 @@ class Remote:
         name: The same, for people.
         patience_seconds: How long the server may be silent.
         login: Makes the header of one call; None for anonymous access.
+        ssh: Makes GIT_SSH_COMMAND of one call; None for other ways in.
     """
 
     url: str
     name: str
     patience_seconds: float = 120
     login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
+    ssh: Callable[[], str] | None = field(default=None, repr=False)
 
     async def environment(self) -> dict[str, str]:
         """The variables of one git call, with a fresh credential.
@@ -62,7 +65,10 @@ class Remote:
             parts = urlsplit(self.url)
             settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = await self.login()
             settings["http.followRedirects"] = "false"  # it would carry the header along
-        return config_environment(settings)
+        variables = config_environment(settings)
+        if self.ssh is not None:
+            variables["GIT_SSH_COMMAND"] = self.ssh()
+        return variables
 
 
 def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -90,6 +96,7 @@ class Remotes:
     Args:
         settings: `[git]`.
         credentials: Where AWS credentials come from; None where no remote needs any.
+        origins: Repositories of other hosts.
         now: The clock that signatures carry.
     """
 
@@ -98,8 +105,10 @@ class Remotes:
         settings: GitSettings,
         credentials: CredentialSource | None = None,
         *,
+        origins: Callable[[Repository], Origin | None] = lambda _repository: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._origins = origins
         self._template = _checked_template(settings.remote)
         self._signing = settings.credentials
         self._patience_seconds = settings.silence_timeout_seconds
@@ -113,6 +122,10 @@ class Remotes:
             Reject: a part of the repository's name cannot be a part of a URL.
         """
         check_repository(repository)
+        origin = self._origins(repository)
+        if origin is not None:
+            url = origin.url
+            return Remote(url, url, self._patience_seconds, origin.login, origin.ssh)
         region = repository.region
         needed = "{dns_suffix}" in self._template  # other hosts' repositories have no AWS region
         url = self._template.format(

@@ -11,6 +11,7 @@ import orjson
 from asyncbuild.aws import errors_of
 from asyncbuild.errors import Fatal, LeaseLost, Reject, Retry, StageError
 from asyncbuild.model import Message
+from asyncbuild.webhooks.delivery import SENT, kept_attributes
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -26,6 +27,7 @@ _LOST = frozenset(
     }
 )
 _MOST_MESSAGE_BYTES = 1024 * 1024  # body and attributes together (SQS quotas, message size)
+_MOST_ATTRIBUTES = 10  # of one message (SQS Developer Guide, message metadata)
 _MOST_REASON = 2_000
 
 
@@ -147,6 +149,7 @@ class Queue:
                     "ApproximateReceiveCount",
                     "SentTimestamp",
                 ],
+                MessageAttributeNames=["All"],  # headers of a webhook
                 ReceiveRequestAttemptId=uuid.uuid4().hex,
             )
         return [_message(item) for item in answer.get("Messages", [])]
@@ -214,6 +217,13 @@ class Queue:
             "OriginalMessageId": _text(message.id),
             "OriginalSequenceNumber": _text(str(message.sequence)),
         }
+        known = {SENT: message.sent.isoformat()} if message.sent else {}
+        most = _MOST_ATTRIBUTES - len(attributes)
+        kept = {
+            name: _text(value)
+            for name, value in kept_attributes({**known, **message.attributes}, most).items()
+        }
+        attributes |= kept
         size = len(message.body.encode()) + sum(
             len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
             for name, value in attributes.items()
@@ -224,7 +234,7 @@ class Queue:
                 MessageBody=message.body,
                 MessageGroupId=message.group,
                 MessageDeduplicationId=message.id,
-                MessageAttributes=attributes if size <= _MOST_MESSAGE_BYTES else {},
+                MessageAttributes=attributes if size <= _MOST_MESSAGE_BYTES else kept,
             )
 
 
@@ -258,8 +268,15 @@ def _message(item: "MessageTypeDef") -> Message:
         group=attributes.get("MessageGroupId", ""),
         sequence=int(attributes.get("SequenceNumber", 0)),
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+        attributes=_texts(item),
         sent=datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC),
     )
+
+
+def _texts(item: "MessageTypeDef") -> dict[str, str]:
+    """Those of a message's own attributes that are text."""
+    attributes = item.get("MessageAttributes", {})
+    return {n: v["StringValue"] for n, v in attributes.items() if v.get("StringValue")}
 
 
 def _text(value: str) -> "MessageAttributeValueTypeDef":

@@ -43,6 +43,7 @@ GRANTS = {
     ("s3:GetBucketVersioning", "Bucket"): "the same",
     ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",
     ("sts:AssumeRole", "PullRoleArns"): "fetch from other accounts",
+    ("secretsmanager:GetSecretValue", "SecretArns"): "tokens, keys and webhook secrets of hosts",
     ("kms:Decrypt", "KmsKeyArn"): "a customer managed key",
     ("kms:GenerateDataKey", "KmsKeyArn"): "the same",
 }
@@ -79,6 +80,7 @@ NEEDED: dict[str, set[str]] = {
     "codepipeline.start_pipeline_execution": {"codepipeline:StartPipelineExecution"},
     "codepipeline.list_pipeline_executions": {"codepipeline:ListPipelineExecutions"},
     "codepipeline.get_pipeline_execution": {"codepipeline:GetPipelineExecution"},
+    "secretsmanager.get_secret_value": {"secretsmanager:GetSecretValue"},
     "sts.assume_role": {"sts:AssumeRole"},
     "sts.get_caller_identity": set(),
 }

@@ -82,6 +82,7 @@ def test_every_variable_is_a_setting(
         "AWS::Region": "eu-west-1",
         "RulesJson": '[{"action": "build"}]',
         "AccountsJson": '[{"account": "123456789012", "role_arn": "arn:aws:iam::123456789012:role/r"}]',  # noqa: E501
+        "HostsJson": '[{"host": "github.com", "kind": "github", "signature": "off"}]',
     }
     for name, value in environment(service).items():
         if isinstance(value, str):
@@ -96,6 +97,7 @@ def test_every_variable_is_a_setting(
     assert settings.storage.bucket == "archives"
     assert settings.git.cache_budget_bytes * 4 == 3 * 50 * config.GIB
     assert [each.account for each in settings.accounts] == ["123456789012"]
+    assert [each.host for each in settings.hosts] == ["github.com"]
 
 
 def test_every_size_of_disk_has_its_cache_budget(service: Mapping[str, Any]) -> None:

@@ -112,11 +112,11 @@ def test_bucket_is_private(service: Mapping[str, Any]) -> None:
 
 
 def calls_in_source() -> set[str]:
-    """Every call of SQS, S3, CodeBuild, CodePipeline and STS that the running service may make."""
+    """Every call of an AWS API that the running service may make."""
     session = get_session()
     operations = {
         xform_name(operation): f"{name}.{xform_name(operation)}"
-        for name in ("sqs", "s3", "codebuild", "codepipeline", "sts")
+        for name in ("sqs", "s3", "codebuild", "codepipeline", "sts", "secretsmanager")
         for operation in session.get_service_model(name).operation_names
     }
     sources = [

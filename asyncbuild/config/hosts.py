@@ -1,0 +1,148 @@
+"""The table `[[hosts]]`: hosts other than CodeCommit. It names secrets and never holds one."""
+
+import re
+from string import Formatter
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from asyncbuild.config.sections import Section
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?")
+_REFERENCE = re.compile(
+    r"""
+    env:(?!ASYNCBUILD_)[A-Za-z_][A-Za-z0-9_]*
+    | file:/[^\x00-\x1f]+
+    | secretsmanager:[A-Za-z0-9/_+=.@:-]+(\#[^\x00-\x1f]+)?  # Secrets Manager API, SecretId
+    """,
+    re.VERBOSE,
+)
+_FIELDS = frozenset({"host", "owner", "repository"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+SECRET_FIELDS = frozenset({"token", "ssh_key", "webhook_secret"})
+
+
+def _checked_reference(reference: str) -> str:
+    if not _REFERENCE.fullmatch(reference):
+        msg = (
+            'say where the secret is, not what it is: "env:NAME" (a NAME that does not begin with '
+            'ASYNCBUILD_), "file:/PATH", "secretsmanager:NAME" or "secretsmanager:NAME#KEY"'
+        )
+        raise ValueError(msg)
+    return reference
+
+
+SecretReference = Annotated[str, AfterValidator(_checked_reference)]
+"""Where a secret is: `env:NAME`, `file:/PATH`, `secretsmanager:NAME-OR-ARN`, there with `#KEY`."""
+
+
+class HostSettings(Section):
+    """`[[hosts]]`: a host whose webhooks come by the same queue, and how to fetch from it."""
+
+    host: str
+    kind: Literal["github", "gitlab", "bitbucket", "bitbucket-server"]
+    repository: tuple[str, ...] = ("*",)
+    remote: str = ""
+    user: str = ""
+    token: SecretReference | None = None
+    ssh_key: SecretReference | None = None
+    known_hosts: tuple[str, ...] = ()
+    webhook_secret: SecretReference | None = None
+    signature: Literal["required", "if-present", "off"] = Field(
+        default="required", validate_default=True
+    )
+
+    @field_validator("repository", "known_hosts", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, host: str) -> str:
+        name = host.lower()
+        if not _HOST.fullmatch(name) or ".." in name or re.fullmatch(r"\d{12}", name):
+            msg = 'write the host of the repositories\' web pages, such as "github.com"'
+            raise ValueError(msg)
+        return name
+
+    @field_validator("user")
+    @classmethod
+    def _is_user(cls, user: str) -> str:
+        if not user.isprintable() or ":" in user:
+            msg = "a user name has no colon and no control characters (RFC 7617)"
+            raise ValueError(msg)
+        return user
+
+    @field_validator("known_hosts")
+    @classmethod
+    def _are_lines(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[^\s#@]\S* \S+ \S+( [^\r\n]*)?", line) for line in lines):
+            msg = 'write lines of known_hosts, such as "github.com ssh-ed25519 AAAA…"'
+            raise ValueError(msg)
+        return lines
+
+    @field_validator("signature")
+    @classmethod
+    def _can_be_checked(cls, signature: str, given: ValidationInfo) -> str:
+        if signature != "off" and given.data.get("webhook_secret", "") is None:
+            msg = (
+                'needs webhook_secret; "off" trusts whoever can send to the queue, '
+                "and the gateway that lets webhooks in is one of those"
+            )
+            raise ValueError(msg)
+        return signature
+
+    @model_validator(mode="after")
+    def _way_in(self) -> Self:
+        faults = [fault for fault in (_remote_fault(self), self._login_fault()) if fault]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _login_fault(self) -> str:
+        scheme = urlsplit(self.url_template).scheme
+        if self.token and self.ssh_key:
+            return "token and ssh_key exclude each other; keep one"
+        if self.token and scheme == "ssh":
+            return "a token needs a remote with https://; for ssh:// set ssh_key"
+        if self.ssh_key and scheme != "ssh":
+            return "ssh_key needs a remote with ssh://; for https:// set token"
+        if self.ssh_key and not self.known_hosts:
+            return "ssh_key needs known_hosts: without the host's key anybody could be the host"
+        return ""
+
+    @property
+    def url_template(self) -> str:
+        """`remote`, or what is usual for the kind of host."""
+        if self.remote:
+            return self.remote
+        name = self.host.partition(":")[0]
+        server = self.kind == "bitbucket-server"
+        if self.ssh_key:
+            place = f"{name}:7999" if server else name
+            return f"ssh://git@{place}/{{owner}}/{{repository}}.git"
+        return f"https://{self.host}{'/scm' if server else ''}/{{owner}}/{{repository}}.git"
+
+
+def _remote_fault(host: HostSettings) -> str:
+    """What is wrong with the template of the URL; it is never shown: a password may be in it."""
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(host.url_template) if name}
+        url = host.url_template.format(host=host.host, owner="o", repository="r")
+        parts = urlsplit(url)
+        place = parts.hostname
+    except (ValueError, KeyError, IndexError):
+        return "remote is no URL with {host}, {owner} and {repository}"
+    if not fields <= _FIELDS or "{" in parts.netloc or parts.query or parts.fragment or not place:
+        return "remote is no URL with {host}, {owner} and {repository}"
+    if not {"owner", "repository"} <= fields and "*" in "".join(host.repository):
+        return "remote lacks {owner} or {repository}: all repositories would be fetched from one"
+    if parts.password is not None or (parts.username and parts.scheme != "ssh"):
+        return "remote holds a login; put the name into user, and set token"
+    if parts.scheme == "http" and place not in _LOOPBACK:
+        return "remote with http:// would send the token in the clear; use https://"
+    return (
+        "" if parts.scheme in {"http", "https", "ssh"} else "remote begins with no https://, ssh://"
+    )

@@ -1,0 +1,80 @@
+"""Repository of another host → how it is fetched: HTTPS with a token, or SSH with a key.
+
+The URL comes from the configuration; of an event it holds owner and name, which were checked. The
+token travels in git's environment; the key is a file of this process's memory (I10).
+"""
+
+import base64
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from asyncbuild.config import HostSettings
+from asyncbuild.keyring import Keyring
+from asyncbuild.model import Repository
+
+# What the hosts' documentation names for tokens of an app, a project or a repository. With GitLab
+# any name does; a personal token of Bitbucket wants its own name, as the setting `user`.
+_USERS = {
+    "github": "x-access-token",
+    "gitlab": "oauth2",
+    "bitbucket": "x-token-auth",
+    "bitbucket-server": "x-token-auth",
+}
+# Nothing of the host has a say: no configuration, no agent, no other key, no unknown host.
+_SSH = (
+    *("ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
+    *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ForwardAgent=no"),
+    *("-o", "PreferredAuthentications=publickey", "-o", "GlobalKnownHostsFile=/dev/null"),
+    *("-o", "UpdateHostKeys=no", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=30"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How one repository is fetched; see `remotes.Remote`."""
+
+    url: str
+    login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
+    ssh: Callable[[], str] | None = field(default=None, repr=False)
+
+
+def origin_of(host: HostSettings, repository: Repository, keyring: Keyring) -> Origin:
+    """How a repository of `host` is fetched."""
+    owner = quote(repository.region.replace("..", "/"))
+    url = host.url_template.format(
+        host=host.host, owner=owner, repository=quote(repository.name, safe="")
+    )
+    return Origin(url, _login(host, keyring), _ssh(host, keyring))
+
+
+def _login(host: HostSettings, keyring: Keyring) -> Callable[[], Awaitable[str]] | None:
+    token = host.token
+    if token is None:
+        return None
+    user = host.user or _USERS[host.kind]
+
+    async def login() -> str:
+        pair = f"{user}:{keyring.value(token)}".encode()
+        return f"Authorization: Basic {base64.b64encode(pair).decode()}"
+
+    return login
+
+
+def _ssh(host: HostSettings, keyring: Keyring) -> Callable[[], str] | None:
+    key = host.ssh_key
+    if key is None:
+        return None
+
+    def command() -> str:
+        known = keyring.path_of("\n".join(host.known_hosts))
+        return ssh_command(identity=keyring.path(key), known_hosts=known)
+
+    return command
+
+
+def ssh_command(*, identity: str, known_hosts: str, more: Sequence[str] = ()) -> str:
+    """GIT_SSH_COMMAND, which git gives to a shell: names of files, each quoted."""
+    files = ("-o", f"UserKnownHostsFile={known_hosts}", "-i", identity)
+    return shlex.join((*_SSH, *files, *more))

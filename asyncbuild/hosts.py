@@ -1,0 +1,76 @@
+"""`[[hosts]]` put to work: whose webhooks are believed, and how their repositories are fetched."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from asyncbuild.aws import Aws
+from asyncbuild.config import HostSettings, Settings
+from asyncbuild.git.origins import Origin, origin_of
+from asyncbuild.keyring import Keyring, open_keyring
+from asyncbuild.model import Repository
+from asyncbuild.webhooks.hosts import Host, Hosts, Signature
+from asyncbuild.webhooks.payloads import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHosts:
+    """The hosts with their secrets at hand."""
+
+    entries: Sequence[tuple[Host, HostSettings]]
+    keyring: Keyring
+
+    @property
+    def reader(self) -> Hosts:
+        """Reads messages and checks signatures."""
+        return Hosts([host for host, _ in self.entries])
+
+    def origin(self, repository: Repository) -> Origin | None:
+        """How a repository is fetched; None if it is none of these hosts'."""
+        for host, settings in self.entries:
+            if host.is_of(repository):
+                return origin_of(settings, repository, self.keyring)
+        return None
+
+
+@asynccontextmanager
+async def open_hosts(settings: Settings, aws: Aws) -> AsyncIterator[OpenHosts]:
+    """Read the secrets of all hosts and keep them fresh.
+
+    Raises:
+        Fatal: a secret is not there.
+        StageError: Secrets Manager refuses, or cannot be reached.
+    """
+    async with open_keyring(references(settings), aws) as keyring:
+        entries = [(_host(each, keyring.values), each) for each in settings.hosts]
+        yield OpenHosts(entries, keyring)
+
+
+def references(settings: Settings) -> list[str]:
+    """Where the secrets of all hosts are."""
+    named = [
+        reference
+        for host in settings.hosts
+        for reference in (host.token, host.ssh_key, host.webhook_secret)
+        if reference
+    ]
+    return list(dict.fromkeys(named))
+
+
+def unchecked_reader(settings: Settings) -> Hosts:
+    """Reads messages to show what they say, without secrets and without believing them."""
+    return Hosts([_host(each, None) for each in settings.hosts])
+
+
+def _host(settings: HostSettings, secrets: Callable[[str], Sequence[str]] | None) -> Host:
+    host = Host(settings.host, Kind(settings.kind), settings.repository, Signature.OFF)
+    if secrets is None or settings.webhook_secret is None:
+        return host
+    return Host(
+        host.host,
+        host.kind,
+        host.repository,
+        Signature(settings.signature),
+        partial(secrets, settings.webhook_secret),
+    )

@@ -1,0 +1,1 @@
+"""Push payloads of other hosts: GitHub, GitLab, Bitbucket. Pure."""

@@ -1,0 +1,176 @@
+"""A message → the pushes in it, whoever sent it. Pure: secrets come in as a function.
+
+A payload names its host; which credentials that host gets, under which URL, and what its signature
+is checked with stand in the configuration alone. A host that is not configured is nobody's.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+
+from asyncbuild.errors import Reject
+from asyncbuild.model import Change, Message, Nothing, Push, Repository
+from asyncbuild.push import parse
+from asyncbuild.rules import matches
+from asyncbuild.webhooks.delivery import HOST, Delivery, open_delivery
+from asyncbuild.webhooks.payloads import Kind, Payload, RefChange, owner_segment, read_payload
+from asyncbuild.webhooks.signature import HEADERS, is_genuine, is_present
+
+_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ID_HEADERS = (
+    "x-github-delivery",
+    "idempotency-key",  # GitLab 17.4: the same for every try of one delivery
+    "x-request-uuid",  # Bitbucket Cloud
+    "x-request-id",  # Bitbucket Data Center
+)
+_EVENT_HEADERS = ("x-github-event", "x-gitlab-event", "x-event-key")
+
+
+class Signature(StrEnum):
+    """What a delivery without a good signature means."""
+
+    REQUIRED = "required"
+    IF_PRESENT = "if-present"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One origin of pushes.
+
+    Attributes:
+        host: Its name, with a port where one is not the usual.
+        kind: Whose payloads it sends.
+        repository: Globs on `owner/name`: which repositories this entry is for.
+        signature: Whether deliveries must be signed.
+        secrets: What signs them now; asked anew for each delivery.
+    """
+
+    host: str
+    kind: Kind
+    repository: Sequence[str] = ("*",)
+    signature: Signature = Signature.REQUIRED
+    secrets: Callable[[], Sequence[str]] = tuple
+
+    @property
+    def segment(self) -> str:
+        """The host as the first part of a repository's identity."""
+        return host_segment(self.host)
+
+    def is_of(self, repository: Repository) -> bool:
+        """Whether this entry is for that repository."""
+        path = f"{repository.region.replace('..', '/')}/{repository.name}"
+        return repository.account == self.segment and matches(path, self.repository)
+
+
+def host_segment(host: str) -> str:
+    """`git.example.org..8443` of `git.example.org:8443`: one name, and no twelve digits."""
+    return host.lower().replace(":", "..")
+
+
+class Hosts:
+    """Reads messages: events of CodeCommit, and push payloads of the hosts it is given."""
+
+    def __init__(self, hosts: Sequence[Host] = ()) -> None:
+        self._hosts = tuple(hosts)
+
+    def read(self, message: Message) -> tuple[Push | Nothing, ...]:
+        """Read one message: one event, or the pushes of several refs at once, in their order.
+
+        Raises:
+            Reject: it is no push that can be trusted; the reason says why, without a secret (I10).
+        """
+        delivery = open_delivery(message)
+        if delivery is None:
+            return (parse(message.body),)
+        return self._read(delivery)
+
+    def _read(self, delivery: Delivery) -> tuple[Push | Nothing, ...]:
+        event = next((delivery.headers[n] for n in _EVENT_HEADERS if n in delivery.headers), "")
+        payload = read_payload(delivery.document(), event)
+        identity = _identity(delivery)
+        if isinstance(payload, str):
+            return (Nothing(identity, payload),)
+        host = self._host_of(payload, delivery)
+        _check_signature(host, delivery)
+        repository = Repository(host.segment, owner_segment(payload.owner), payload.name)
+        made = [each for each in payload.changes if each.new]
+        if not made:
+            deleted = ", ".join(each.ref for each in payload.changes[:5])
+            first = payload.changes[0].ref
+            return (Nothing(identity, f"{deleted} was deleted", repository, first),)
+        push = partial(_push, payload=payload, repository=repository, sent=delivery.sent)
+        if len(made) == 1:
+            return (push(made[0], identity=identity),)
+        return tuple(push(each, identity=f"{identity}.{n}") for n, each in enumerate(made, 1))
+
+    def _host_of(self, payload: Payload, delivery: Delivery) -> Host:
+        """The first entry for the repository. What the gateway says comes before the payload."""
+        name = (delivery.headers.get(HOST) or payload.host).lower()
+        path = f"{payload.owner}/{payload.name}"
+        for host in self._hosts:
+            known = host.kind is payload.kind and name in {host.host, ""}
+            if known and matches(path, host.repository):
+                return host
+        raise Reject(
+            f"a {payload.kind} push to {path} of host {name[:100]!a}, which no [[hosts]] entry has",
+            remedy="add an entry for that host, kind and repository, or take the webhook away",
+        )
+
+
+def _check_signature(host: Host, delivery: Delivery) -> None:
+    if host.signature is Signature.OFF:
+        return
+    header = HEADERS[host.kind]
+    if not is_present(delivery, host.kind):
+        if host.signature is Signature.IF_PRESENT:
+            return
+        raise Reject(
+            f"a push of {host.host} without {header}",
+            remedy=f"give the webhook a secret, and let the gateway pass {header} on",
+        )
+    if not is_genuine(delivery, host.kind, host.secrets()):
+        raise Reject(
+            f"a push of {host.host} whose {header} does not fit webhook_secret",
+            remedy="give the webhook and the [[hosts]] entry the same secret; if they have it, "
+            "somebody else sends to the gateway, or the gateway changes bodies",
+        )
+
+
+def _push(
+    change: RefChange,
+    *,
+    identity: str,
+    payload: Payload,
+    repository: Repository,
+    sent: datetime | None,
+) -> Push:
+    return Push(
+        id=identity,
+        repository=repository,
+        ref=change.ref,
+        commit=change.new or "",
+        change=Change.UPDATED if change.old else Change.CREATED,
+        time=payload.time or sent or datetime.fromtimestamp(0, UTC),
+        old_commit=change.old,
+        pusher=payload.pusher,
+    )
+
+
+def _identity(delivery: Delivery) -> str:
+    """The delivery's own id; without one, its body and when it came.
+
+    GitLab's `X-Gitlab-Event-UUID` is shared by a whole chain of webhooks, so it is none by itself.
+    """
+    for name in _ID_HEADERS:
+        told = delivery.headers.get(name, "").strip("{}")
+        if _EVENT_ID.fullmatch(told):
+            return told
+    sent = delivery.sent.isoformat() if delivery.sent else ""
+    chain = delivery.headers.get("x-gitlab-event-uuid", "")
+    text = f"{chain}\n{sent}\n".encode("utf-8", "surrogatepass") + delivery.body
+    return f"webhook-{hashlib.sha256(text).hexdigest()[:32]}"

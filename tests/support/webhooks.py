@@ -1,0 +1,87 @@
+"""Webhooks of other hosts as an API gateway puts them on the queue.
+
+The payloads are the examples of the hosts' documentation with other names in them.
+"""
+
+import base64
+import copy
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from asyncbuild.model import Message
+from asyncbuild.webhooks.hosts import Host, Hosts, Signature
+from asyncbuild.webhooks.payloads import Kind
+from asyncbuild.webhooks.signature import HEADERS, sign
+
+SENT = datetime(2026, 11, 1, 10, 23, 50, tzinfo=UTC)
+SECRET = "It's a Secret to Everybody"
+ZEROS = "0" * 40
+DELIVERY = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+
+_FIXTURES = Path(__file__).parents[1] / "fixtures" / "webhooks"
+_PAYLOADS = {kind: orjson.loads((_FIXTURES / f"{kind}.json").read_bytes()) for kind in Kind}
+_NAMES = {
+    Kind.GITHUB: "github.com",
+    Kind.GITLAB: "gitlab.com",
+    Kind.BITBUCKET: "bitbucket.org",
+    Kind.BITBUCKET_SERVER: "git.acme.example",
+}
+_EVENTS = {
+    Kind.GITHUB: {"X-GitHub-Event": "push", "X-GitHub-Delivery": DELIVERY},
+    Kind.GITLAB: {"X-Gitlab-Event": "Push Hook", "Idempotency-Key": DELIVERY},
+    Kind.BITBUCKET: {"X-Event-Key": "repo:push", "X-Request-UUID": DELIVERY},
+    Kind.BITBUCKET_SERVER: {"X-Event-Key": "repo:refs_changed", "X-Request-Id": DELIVERY},
+}
+
+
+def payload(kind: Kind) -> dict[str, Any]:
+    """A push to one branch."""
+    made: dict[str, Any] = copy.deepcopy(_PAYLOADS[kind])
+    return made
+
+
+def hosts(
+    *, secrets: tuple[str, ...] = (SECRET,), signature: Signature = Signature.REQUIRED
+) -> Hosts:
+    """One host of each kind."""
+    return Hosts(
+        [
+            Host(name, kind, signature=signature, secrets=lambda: secrets)
+            for kind, name in _NAMES.items()
+        ]
+    )
+
+
+def headers(kind: Kind, body: bytes, *, secret: str | None = SECRET) -> dict[str, str]:
+    """What the host sends along, signed if there is a secret."""
+    signed = {} if secret is None else {HEADERS[kind]: sign(kind, secret, body)}
+    return {**_EVENTS[kind], **signed}
+
+
+def message(body: bytes | str, attributes: Mapping[str, str] | None = None) -> Message:
+    """A message as it is received."""
+    text = body if isinstance(body, str) else body.decode("utf-8", "surrogateescape")
+    return Message("m-1", text, "handle", "group", 1, sent=SENT, attributes=attributes or {})
+
+
+def delivered(kind: Kind, document: object, *, secret: str | None = SECRET) -> Message:
+    """The raw form: the body as it is, headers as attributes."""
+    body = orjson.dumps(document)
+    return message(body, headers(kind, body, secret=secret))
+
+
+def enveloped(kind: Kind, document: object, *, encoded: bool = False) -> Message:
+    """The form of a proxy integration."""
+    body = orjson.dumps(document)
+    event = {
+        "version": "2.0",
+        "routeKey": "POST /webhook",
+        "headers": {name.lower(): value for name, value in headers(kind, body).items()},
+        "body": base64.b64encode(body).decode() if encoded else body.decode(),
+        "isBase64Encoded": encoded,
+    }
+    return message(orjson.dumps(event))
