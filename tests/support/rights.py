@@ -155,7 +155,7 @@ class Call:
         if service == "s3":
             reads = action in {"s3:GetObject", "s3:GetObjectVersion"}
             return (self.source if reads and self.source else self.folder) or "Bucket"
-        return "PullRoleArns" if service == "sts" else service
+        return {"sts": "PullRoleArns", "secretsmanager": "SecretArns"}.get(service, service)
 
 
 def about(resource: object) -> str:
