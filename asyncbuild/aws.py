@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from types_aiobotocore_codebuild import CodeBuildClient
     from types_aiobotocore_codepipeline import CodePipelineClient
+    from types_aiobotocore_events import EventBridgeClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_secretsmanager import SecretsManagerClient
     from types_aiobotocore_sqs import SQSClient
@@ -243,9 +244,15 @@ class Aws:
             yield client
 
     @asynccontextmanager
+    async def open_events(self, *, pool: int) -> "AsyncIterator[EventBridgeClient]":
+        """A client for EventBridge, which only the probes use."""
+        async with self._open("events", None, pool=pool) as client:
+            yield client
+
+    @asynccontextmanager
     async def _open(
         self,
-        service: Literal["sqs", "s3", "codebuild", "codepipeline", "secretsmanager"],
+        service: Literal["sqs", "s3", "codebuild", "codepipeline", "events", "secretsmanager"],
         endpoint_url: str | None,
         *,
         pool: int,

@@ -51,12 +51,24 @@ def drain(path: Path | None) -> None:
 @cli.command()
 @_CONFIG
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def check(path: Path | None, *, as_json: bool) -> None:
-    """Say whether the service could do its work, and if not, what to do about it."""
+@click.option("--probe", is_flag=True, help="Ask AWS what only AWS can tell, too; see docs.")
+@click.option("--project", default="", help="A CodeBuild project that the probes may build with.")
+@click.option(
+    "--repository", default="", help="A repository that the probes may read: NAME or ACCOUNT/NAME."
+)
+def check(path: Path | None, *, as_json: bool, probe: bool, project: str, repository: str) -> None:
+    """Say whether the service could do its work, and if not, what to do about it.
+
+    With --probe it makes a queue, a rule, objects and builds in the account, and takes them away
+    again, with the rights of whoever calls it (docs/probes.md).
+    """
+    from asyncbuild.checks.probes.run import Subjects  # noqa: PLC0415 - as below
     from asyncbuild.checks.show import run  # noqa: PLC0415 - as below
 
+    if (project or repository) and not probe:
+        raise click.UsageError("--project and --repository are for --probe")
     settings = config.load(path)
-    _exit(_run(run, settings, as_json))
+    _exit(_run(run, settings, as_json, Subjects(project, repository) if probe else None))
 
 
 @cli.command()

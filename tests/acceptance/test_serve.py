@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from itertools import chain
 
+import anyio
 import orjson
 import pytest
 from support.malformed import malformed

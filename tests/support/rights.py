@@ -27,7 +27,6 @@ GRANTS = {
     ("s3:PutObject", "ledger"): "write records",
     ("s3:GetObject", "archives"): "archives as a source of copies",
     ("s3:GetObject", "ledger"): "read records",
-    ("s3:GetObjectVersion", "archives"): "the very version that is copied from",
     ("s3:AbortMultipartUpload", "archives"): "leave no parts behind (I7)",
     ("s3:DeleteObject", "ledger"): "forget notes about tries",
     ("s3:ListBucket", "Bucket"): "read the ledger; be told 404, not 403, of what is missing",
@@ -152,6 +151,8 @@ class Call:
         service = action.partition(":")[0]
         if service == "sqs":
             return "DeadLetters" if "dead" in self.queue else "Queue"
+        if action == "s3:ListBucket":
+            return "Bucket"
         if service == "s3":
             reads = action in {"s3:GetObject", "s3:GetObjectVersion"}
             return (self.source if reads and self.source else self.folder) or "Bucket"

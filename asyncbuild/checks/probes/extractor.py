@@ -1,0 +1,143 @@
+"""What does CodeBuild make of our archives? One small build for each of them tells.
+
+A build each, because an archive that cannot be unpacked at all ends its build.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.aws import Aws, errors_of
+from asyncbuild.builds.request import parameters_of
+from asyncbuild.checks.bucket import archive_prefix
+from asyncbuild.checks.probes.answer import Answer
+from asyncbuild.checks.probes.listing import PROBES, Probe
+from asyncbuild.checks.probes.made import TAG, Made, open_made
+from asyncbuild.checks.probes.zips import pack
+from asyncbuild.config import BuildSettings, Settings
+from asyncbuild.errors import StageError
+from asyncbuild.model import BuildRequest
+from asyncbuild.storage.multipart import encryption
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_s3 import S3Client
+
+_WAIT_SECONDS: Final = 900.0
+_POLL_SECONDS: Final = 3.0
+_BUILD_MINUTES: Final = 5  # the least that CodeBuild takes
+_QUEUED_MINUTES: Final = 8
+
+
+async def iter_answers(
+    aws: Aws, settings: Settings, project: str, made: Made
+) -> AsyncIterator[Answer]:
+    """Start a build of `project` for every archive, and read what they tell."""
+    try:
+        async with (
+            aws.open_s3(pool=2) as s3,
+            aws.open_codebuild(pool=2) as codebuild,
+            open_made(made),
+        ):
+            builds = {
+                probe: await _start(s3, codebuild, settings, project, probe, made)
+                for probe in PROBES
+            }
+            ended = await _wait_ended(codebuild, list(builds.values()))
+    except StageError as error:
+        for asked in (each for probe in PROBES for each in probe.asked):
+            yield asked.question.unknown(str(error))
+        return
+    for probe, build in builds.items():
+        if build in ended:
+            for answer in probe.judge(ended[build]):
+                yield answer
+        else:
+            for asked in probe.asked:
+                yield asked.question.unknown(
+                    f"the build had not ended after {_WAIT_SECONDS:g} s; it was stopped"
+                )
+
+
+async def _start(
+    s3: "S3Client",
+    codebuild: "CodeBuildClient",
+    settings: Settings,
+    project: str,
+    probe: Probe,
+    made: Made,
+) -> str:
+    """The id of a started build."""
+    key = f"{archive_prefix(settings)}{made.name}/{probe.name}.zip"
+    version = await _upload(s3, settings, key, probe, made)
+    request = BuildRequest(
+        project=project,
+        bucket=settings.storage.bucket,
+        key=key,
+        token=f"{made.name}-{probe.name}",
+        variables={"ASYNCBUILD_PROBE": made.name},
+        version_id=version,
+    )
+    # The service's own request: what it proves holds for pushes.
+    asked = BuildSettings(
+        buildspec=probe.buildspec(),
+        timeout_minutes=_BUILD_MINUTES,
+        queued_timeout_minutes=_QUEUED_MINUTES,
+    )
+    with errors_of(f"start a build of project {project}"):
+        answer = await codebuild.start_build(**parameters_of(request, asked))
+    id_ = answer["build"]["id"]
+
+    async def undo() -> None:
+        with errors_of(f"stop build {id_}"):
+            found = (await codebuild.batch_get_builds(ids=[id_]))["builds"]
+            if found and not _has_ended(found[0]):
+                await codebuild.stop_build(id=id_)
+
+    made.will_make(f"build {id_}", undo)
+    return id_
+
+
+async def _upload(
+    s3: "S3Client", settings: Settings, key: str, probe: Probe, made: Made
+) -> str | None:
+    bucket = settings.storage.bucket
+    body = await to_thread.run_sync(lambda: pack(probe.members()))
+    versions: list[str | None] = []
+
+    async def undo() -> None:
+        with errors_of(f"delete s3://{bucket}/{key}"):
+            for version in versions or [None]:  # an answer that was lost named none
+                where: Any = {"VersionId": version} if version else {}
+                await s3.delete_object(Bucket=bucket, Key=key, **where)
+
+    made.will_make(f"s3://{bucket}/{key}", undo)
+    protection: Any = encryption(settings.storage)
+    with errors_of(f"write s3://{bucket}/{key}"):
+        answer = await s3.put_object(
+            Bucket=bucket, Key=key, Body=body, Tagging=f"{TAG}={made.name}", **protection
+        )
+    version = answer.get("VersionId")
+    if version:
+        versions.append(version)
+    return version
+
+
+async def _wait_ended(codebuild: "CodeBuildClient", ids: list[str]) -> dict[str, Mapping[str, Any]]:
+    """Those that have ended, when all have or the time is up."""
+    ended: dict[str, Mapping[str, Any]] = {}
+    with anyio.move_on_after(_WAIT_SECONDS):
+        while True:
+            with errors_of("look at the builds"):
+                answer = await codebuild.batch_get_builds(ids=ids)
+            ended = {each["id"]: dict(each) for each in answer["builds"] if _has_ended(each)}
+            if len(ended) == len(ids):
+                break
+            await anyio.sleep(_POLL_SECONDS)
+    return ended
+
+
+def _has_ended(build: Mapping[str, Any]) -> bool:
+    return bool(build.get("buildComplete")) or build.get("buildStatus") != "IN_PROGRESS"

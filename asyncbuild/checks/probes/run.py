@@ -1,0 +1,73 @@
+"""All probes, one after the other; whatever ends them, what they made is taken away."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskStatus
+
+from asyncbuild.aws import Aws
+from asyncbuild.checks.probes import codecommit, events, extractor
+from asyncbuild.checks.probes.answer import Answer
+from asyncbuild.checks.probes.listing import PROBES
+from asyncbuild.checks.probes.made import Made, make_name
+from asyncbuild.config import Settings
+from asyncbuild.model import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """What the account's owner lends to the probes; empty for what is not lent.
+
+    Attributes:
+        project: A CodeBuild project whose builds may run; its role reads the bucket.
+        repository: A CodeCommit repository that may be read: NAME, or ACCOUNT/NAME where the
+            account is one of `[[accounts]]`.
+    """
+
+    project: str = ""
+    repository: str = ""
+
+
+async def iter_answers(settings: Settings, subjects: Subjects, made: Made) -> AsyncIterator[Answer]:
+    """Ask everything that can be asked with what is lent."""
+    aws = Aws(settings)
+    async for answer in events.iter_answers(aws, made):
+        yield answer
+    if subjects.project and settings.storage.bucket:
+        async for answer in extractor.iter_answers(aws, settings, subjects.project, made):
+            yield answer
+    else:
+        why = "name a project with --project, and the bucket in the configuration"
+        for asked in (each for probe in PROBES for each in probe.asked):
+            yield asked.question.unknown(why)
+    if subjects.repository:
+        account, _, name = subjects.repository.rpartition("/")
+        repository = Repository(account or codecommit.OWN_ACCOUNT, aws.region or "", name)
+        async for answer in codecommit.iter_answers(aws, settings, repository):
+            yield answer
+    else:
+        for question in codecommit.QUESTIONS:
+            yield question.unknown("name a repository with --repository")
+
+
+@asynccontextmanager
+async def open_made() -> AsyncIterator[Made]:
+    """A name for this run; SIGTERM, like Ctrl-C, takes away what was made before it ends."""
+    made = Made(make_name())
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_cancel_on_sigterm, made, tasks.cancel_scope)
+        yield made
+        tasks.cancel_scope.cancel()
+
+
+async def _cancel_on_sigterm(
+    made: Made, scope: anyio.CancelScope, *, task_status: TaskStatus[None]
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            made.interrupted = True
+            scope.cancel()

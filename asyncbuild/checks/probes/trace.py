@@ -1,0 +1,58 @@
+"""What a server says of its protocol, read from git's packet trace. Pure.
+
+GIT_TRACE_PACKET writes a line for each packet: `… packet: git< version 2`. Sources:
+gitprotocol-v2(5), gitprotocol-capabilities(5), gitprotocol-http(5).
+"""
+
+import re
+from dataclasses import dataclass
+
+_PACKET = re.compile(r"packet: +\S+?< (.*)$", re.MULTILINE)
+_NUL = "\\0"  # how the trace writes what stands between the first ref and the capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What the server speaks.
+
+    Attributes:
+        version: 0, 1 or 2.
+        capabilities: As the server names them; of v2 those of `fetch` as `fetch=shallow`.
+    """
+
+    version: int
+    capabilities: frozenset[str]
+
+    @property
+    def may_filter(self) -> bool:
+        """Whether it says that it leaves objects out on request."""
+        return bool({"filter", "fetch=filter"} & self.capabilities)
+
+    @property
+    def may_serve_ids(self) -> bool:
+        """Whether it says that it serves commits which no ref points to."""
+        allowed = {"allow-reachable-sha1-in-want", "allow-any-sha1-in-want"}
+        return self.version == 2 or bool(allowed & self.capabilities)  # noqa: PLR2004 - as in "v2"
+
+
+def parse_trace(text: str) -> Protocol | None:
+    """The protocol of the server that the trace is of; None if it holds no advertisement."""
+    packets = [found.rstrip() for found in _PACKET.findall(text)]
+    if "version 2" in packets:
+        return Protocol(2, frozenset(_of_v2(packets[packets.index("version 2") + 1 :])))
+    for packet in packets:
+        _, nul, capabilities = packet.partition(_NUL)
+        if nul:
+            return Protocol(1 if "version 1" in packets else 0, frozenset(capabilities.split()))
+    return None
+
+
+def _of_v2(packets: list[str]) -> list[str]:
+    """Lines up to the flush packet; `fetch=shallow filter` is two capabilities."""
+    found: list[str] = []
+    for packet in packets:
+        if packet == "0000":
+            break
+        name, equals, values = packet.partition("=")
+        found += [f"{name}={value}" for value in values.split()] if equals else [name]
+    return found
