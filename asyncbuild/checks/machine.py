@@ -8,8 +8,7 @@ import anyio
 
 from asyncbuild.checks.finding import Finding, Level
 from asyncbuild.config import Settings
-
-_OLDEST_GIT = (2, 36)  # GIT_CONFIG_COUNT, `archive` with --end-of-options, safe.directory
+from asyncbuild.git.process import OLDEST_GIT
 
 
 async def look_at_git() -> AsyncIterator[Finding]:
@@ -23,13 +22,13 @@ async def look_at_git() -> AsyncIterator[Finding]:
     done = await anyio.run_process(["git", "version"])
     text = done.stdout.decode().split()[2]
     version = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-    if version < _OLDEST_GIT:
-        oldest = ".".join(map(str, _OLDEST_GIT))
+    if version < OLDEST_GIT:
+        oldest = ".".join(map(str, OLDEST_GIT))
         yield Finding(
             Level.PROBLEM,
             name,
             f"git is {text}, older than {oldest}",
-            "credentials are handed to git by GIT_CONFIG_COUNT",
+            "mirrors and archives are proved with that and newer ones only",
             f"install git {oldest} or newer",
         )
     else:
