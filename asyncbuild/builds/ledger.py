@@ -128,7 +128,15 @@ class Ledger:
         )
 
     async def set_head(self, push: Push) -> None:
-        """Say that `push` is the newest push built of its ref."""
+        """Say that `push` was built; the newest push built of its ref is what `head` gives.
+
+        It never goes back: an old push that was built all the same, because somebody forced it,
+        must not make those between it and the newest look new. A push that names the newest as its
+        old commit follows it, whatever its clock said.
+        """
+        newest = await self.head(push)
+        if newest and push.time < newest.time and push.old_commit != newest.commit:
+            return
         document = {"commit": push.commit, "time": push.time, "event_id": push.id, "ref": push.ref}
         await self._records.replace_record(self._head_key(push), _dump(document))
 

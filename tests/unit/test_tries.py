@@ -1,69 +1,25 @@
 """Who dies with a push in hand, counted through the ledger."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
-
 import anyio
 import pytest
+from support.records import Records
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.tries import Tries
-from asyncbuild.errors import Outage, Reject
+from asyncbuild.errors import Reject
 from asyncbuild.model import Message
-
-
-@dataclass(frozen=True)
-class _Key:
-    key: str
-
-
-@dataclass
-class _Records:
-    """Records in memory."""
-
-    kept: dict[str, bytes] = field(default_factory=dict)
-    away: bool = False
-
-    async def put_record(self, key: str, body: bytes) -> bool:
-        """Write once."""
-        return self.kept.setdefault(key, body) is body
-
-    async def replace_record(self, key: str, body: bytes) -> None:
-        """Write."""
-        self.kept[key] = body
-
-    async def get_record(self, key: str) -> bytes | None:
-        """Read."""
-        return self.kept.get(key)
-
-    async def delete_record(self, key: str) -> None:
-        """Remove, or fail."""
-        if self.away:
-            raise Outage(f"delete {key}")
-        self.kept.pop(key, None)
-
-    async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
-        """List."""
-        for key in sorted(self.kept):
-            if key.startswith(prefix) and key > after:
-                yield _Key(key)
-
-    async def list_folders(self, prefix: str) -> list[str]:
-        """Not asked for here."""
-        raise NotImplementedError(prefix)
 
 
 def _message(id_: str) -> Message:
     return Message(id_, "", "handle", "group", 1, receive_count=2)
 
 
-def _tries(records: _Records) -> Tries:
+def _tries(records: Records) -> Tries:
     """As a new process has them."""
     return Tries(Ledger(records, prefix="l/"), max_attempts=2)
 
 
-async def _die(records: _Records, message: Message) -> None:
+async def _die(records: Records, message: Message) -> None:
     """A process that dies with it in preparation leaves its mark: nothing is cleaned up."""
     ledger = Ledger(records, prefix="l/")
     await ledger.mark_try(message, len(await ledger.find_tries(message)))
@@ -71,7 +27,7 @@ async def _die(records: _Records, message: Message) -> None:
 
 async def test_a_try_that_ends_leaves_no_mark() -> None:
     """Well or not: the process lives."""
-    records = _Records()
+    records = Records()
     async with _tries(records).open_try(_message("a"), suspect=True):
         assert list(records.kept) == ["l/try/a/0"]
     with pytest.raises(ValueError, match="failed"):
@@ -82,7 +38,7 @@ async def test_a_try_that_ends_leaves_no_mark() -> None:
 
 async def test_a_mark_that_cannot_be_removed_is_no_death() -> None:
     """The bucket was away at the end of each try: the push is prepared all the same (I5)."""
-    records = _Records(away=True)
+    records = Records(away=True)
     tries = _tries(records)
     prepared = 0
     for _ in range(4):
@@ -98,7 +54,7 @@ async def test_a_mark_that_cannot_be_removed_is_no_death() -> None:
 
 async def test_a_death_is_counted_whatever_marks_remain() -> None:
     """Try 0 ended well in a process that had lost its lease; try 1, made meanwhile, did not."""
-    records, message = _Records(), _message("a")
+    records, message = Records(), _message("a")
     ledger = Ledger(records, prefix="l/")
     await ledger.mark_try(message, 1)
     async with _tries(records).open_try(message, suspect=True):
@@ -108,7 +64,7 @@ async def test_a_death_is_counted_whatever_marks_remain() -> None:
 
 async def test_two_deaths_are_enough() -> None:
     """The third process refuses it, and says why."""
-    records = _Records()
+    records = Records()
     for _ in range(2):
         await _die(records, _message("a"))
     with pytest.raises(Reject, match="2 processes died"):
@@ -118,7 +74,7 @@ async def test_two_deaths_are_enough() -> None:
 
 async def test_the_last_try_is_made_alone() -> None:
     """It waits until nothing else is prepared, and lets nothing else begin (I5)."""
-    records = _Records()
+    records = Records()
     await _die(records, _message("a"))
     tries = _tries(records)
     order: list[str] = []
@@ -151,7 +107,7 @@ async def test_the_last_try_is_made_alone() -> None:
 
 async def test_who_gives_up_waiting_to_be_alone_is_in_nobodys_way() -> None:
     """A cancelled suspect opens the door again."""
-    records = _Records()
+    records = Records()
     await _die(records, _message("a"))
     tries = _tries(records)
     with anyio.fail_after(5):

@@ -1,0 +1,79 @@
+"""Traces as they leave the process: OTLP over HTTP, to a collector of our own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from support.service import environment, make_pushes, open_service
+
+from asyncbuild.local import journal
+from asyncbuild.local.stack import open_stack
+from asyncbuild.model import root_span_id, trace_id
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@asynccontextmanager
+async def _open_collector() -> AsyncIterator[tuple[str, list[Any]]]:
+    """Its address, and the resources with spans that were sent there (opentelemetry-proto)."""
+    received: list[Any] = []
+
+    async def take(request: web.Request) -> web.Response:
+        assert request.content_type == "application/x-protobuf"
+        received.extend(ExportTraceServiceRequest.FromString(await request.read()).resource_spans)
+        body = ExportTraceServiceResponse().SerializeToString()
+        return web.Response(body=body, content_type="application/x-protobuf")
+
+    app = web.Application()
+    app.router.add_post("/v1/traces", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", received
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_collector_sees_a_push_as_one_trace() -> None:
+    """Each stage below the one that it is part of; the same trace in the log and in the build."""
+    async with open_stack(["repository-000"]) as stack, _open_collector() as (address, received):
+        ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
+        await stack.send(push)
+        variables = environment(stack, status={"traces": True, "listen": "off"})
+        variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
+        async with open_service(variables, "drain") as service:
+            assert await service.wait(60) == 0
+        (build,) = journal.read(stack.journal)
+
+    attributes = {each.key: each.value.string_value for each in received[0].resource.attributes}
+    assert attributes["service.name"] == "asyncbuild"
+    spans = {
+        span.name: span
+        for resource in received
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
+    names = {span.span_id: name for name, span in spans.items()}
+    assert {name: names.get(span.parent_span_id, "") for name, span in spans.items()} == {
+        "push.built": "",
+        "push.prepare": "push.built",
+        "push.fetch": "push.prepare",
+        "push.upload": "push.prepare",
+        "push.start": "push.built",
+    }
+    trace, root = trace_id(push.id), root_span_id(push.id)
+    assert {span.trace_id.hex() for span in spans.values()} == {trace}
+    assert spans["push.built"].span_id.hex() == root
+    assert build.variables["TRACEPARENT"] == f"00-{trace}-{root}-01"
+    told = {line["trace_id"] for line in service.log if line.get("event_id") == push.id}
+    assert told == {trace}
+    whole = spans["push.built"]
+    for span in spans.values():
+        assert whole.start_time_unix_nano <= span.start_time_unix_nano < span.end_time_unix_nano
