@@ -136,6 +136,11 @@ class Queue:
 
         A fresh attempt id goes with every call: when botocore repeats a call whose answer was lost,
         it then gets the same messages again instead of a locked group.
+
+        A poll that is cancelled, which only the hard end of a shutdown does, may take messages
+        along: they come back when their visibility timeout is over. It is not asked for them
+        once more by the same id: a server that goes on with the cut poll may find messages after
+        it has answered, and one that does not know the id hands out others.
         """
         with errors_of(f"receive from queue {self._url}"):
             answer = await self._polls.receive_message(

@@ -15,6 +15,7 @@ import structlog.testing
 from botocore.exceptions import ClientError
 from support.chaos import Plan, make_pushes
 from support.hanging import Calls, WatchedAws
+from support.service import read_dead_letters, send
 
 from asyncbuild import config
 from asyncbuild.config import Settings
@@ -154,6 +155,34 @@ async def test_hung_and_cancelled_at_each_call(rig: Rig, number: int) -> None:
     """Whatever hangs: it ends, leaves no task, and the group comes back whole and in order."""
     after = _WAY[number] in _CHANGES
     await _hang(rig, Calls(hangs_at=number, after=after, counted=_COUNTED), back=True)
+
+
+# What a message that is no push asks for until it is a dead letter; `after`: the server had acted.
+_BURIAL = ["send_message", "put_object", "delete_message"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(len(_BURIAL)), ids=lambda n: f"{n}-{_BURIAL[n]}")
+async def test_hung_and_cancelled_while_it_is_dead_lettered(
+    rig: Rig, number: int, *, after: bool
+) -> None:
+    """It is a dead letter once, whatever hangs, and the push behind it is built."""
+    settings = rig.settings(lanes={"lookahead": 1}, queue={"wait_seconds": 0})
+    text = f"no push {next(_numbers)}"
+    await send(rig.stack, text, rig.pushes[0].group)
+    ids = await rig.send([0])
+    aws = WatchedAws(settings)
+    before = _tasks()
+    async with open_consumer(settings, aws) as consumer:
+        aws.calls = Calls(hangs_at=number, after=after, counted=frozenset(_BURIAL))
+        calls = aws.calls
+        await _run_until(consumer, aws)
+    assert calls.names == _BURIAL[: number + 1]
+    assert _tasks() <= before
+    await rig.drain(settings)
+    assert rig.built(ids) == ids
+    dead = [each["Body"] for each in await read_dead_letters(rig.stack)]
+    assert dead == [text]
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -304,7 +333,7 @@ class TestFairness:
     ) -> None:
         """Five hundred pushes of one repository wait; another's single push goes between."""
         settings = rig.settings(consumers=2, queue={"batch": 10, "polls": 2})
-        hot = [await rig.send([n % 12]) for n in range(60)]  # as many as the suite has time for
+        hot = [await rig.send([n % 12]) for n in range(500)]
         order = [id_ for ids in hot for id_ in ids]
         async with (
             open_consumer(settings, WatchedAws(settings)) as consumer,
