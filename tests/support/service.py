@@ -76,11 +76,14 @@ class Service:
 
 @asynccontextmanager
 async def open_service(
-    variables: Mapping[str, str], command: str = "serve", *arguments: str
+    variables: Mapping[str, str],
+    command: str = "serve",
+    *arguments: str,
+    program: Sequence[str] = (sys.executable, "-m", "asyncbuild"),
 ) -> AsyncIterator[Service]:
     """Run `asyncbuild COMMAND`; killed at the end if it has not ended by itself."""
     process = await anyio.open_process(
-        [sys.executable, "-m", "asyncbuild", command, *arguments],
+        [*program, command, *arguments],
         env=dict(variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
