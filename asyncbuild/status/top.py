@@ -179,6 +179,7 @@ def _lanes(status: Status, rows: int) -> RenderableType:
 def _recent(recent: tuple[Settled, ...]) -> RenderableType:
     table = _table("settled", "push", "outcome")
     table.add_column("archive", justify="right", no_wrap=True)
+    table.add_column("sent", justify="right", no_wrap=True)  # less, where S3 copied the rest
     table.add_column("to build", justify="right", no_wrap=True)
     for each in recent:
         outcome = Text(_plain(each.verdict), style=_VERDICTS.get(each.verdict, "bright_black"))
@@ -187,6 +188,7 @@ def _recent(recent: tuple[Settled, ...]) -> RenderableType:
             _ref(each.ref, each.commit),
             outcome,
             wording.size(each.size_bytes),
+            wording.size(each.sent_bytes),
             wording.seconds(each.since_push_seconds) if each.started else "",
         )
     return table
