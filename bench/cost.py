@@ -1,0 +1,163 @@
+"""The tables of docs/cost.md: three organisations, and each way of building their pushes.
+
+`python bench/cost.py` prints them; a test compares them with the page. A model, not a bill: where
+its numbers come from, and which are unverified, the page says.
+"""
+
+from dataclasses import dataclass
+
+# US dollars, us-east-1
+VCPU_HOUR, GB_HOUR, DISK_GB_HOUR = 0.04048, 0.004445, 0.000111  # Fargate; disk beyond 20 GB
+S3_GB_MONTH, S3_WRITE = 0.023, 0.005 / 1_000
+SQS_REQUEST, PIPE_REQUEST = 0.5 / 1e6, 0.4 / 1e6
+WATCHING = 5.0  # alarms, metrics, dashboard
+BUILD_MINUTE = 0.005
+PIPELINE_V1, PIPELINE_V2_MINUTE = 1.0, 0.002
+LAMBDA_GB_SECOND, LAMBDA_REQUEST = 0.0000166667, 0.2 / 1e6
+HOURS = 730
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """One of three, and what is assumed of it."""
+
+    name: str
+    repositories: int
+    pushes: int  # a month
+    archive_gb: float
+    writes: int  # to S3 for each push
+    archive_days: int
+    vcpu: float
+    memory_gb: float
+    disk_gb: int
+    tasks: float  # on average
+    branches: int  # active in a month
+    build_minutes: float
+    zip_seconds: float  # until a build has its source
+    clone_seconds: float
+    lambda_gb: float
+    lambda_seconds: float
+
+    def fargate(self) -> float:
+        """Task hours."""
+        hour = self.vcpu * VCPU_HOUR + self.memory_gb * GB_HOUR
+        return (hour + (self.disk_gb - 20) * DISK_GB_HOUR) * HOURS * self.tasks
+
+    def storage(self) -> float:
+        """Archives as long as they are kept."""
+        return self.pushes * self.archive_days / 30 * self.archive_gb * S3_GB_MONTH
+
+    def requests(self) -> float:
+        """S3, SQS, pipe."""
+        return self.pushes * (self.writes * S3_WRITE + 6 * SQS_REQUEST + PIPE_REQUEST)
+
+    def asyncbuild(self) -> float:
+        """All of the service."""
+        return self.fargate() + self.storage() + self.requests() + WATCHING
+
+    def waiting(self, seconds: float) -> float:
+        """Billed minutes of builds that wait for their source."""
+        return self.pushes * seconds / 60 * BUILD_MINUTE
+
+    def in_lambda(self) -> float:
+        """A function that fetches without a cache, and makes the same archives."""
+        run = self.lambda_gb * self.lambda_seconds * LAMBDA_GB_SECOND + LAMBDA_REQUEST
+        return self.pushes * run + self.storage() + self.requests() + WATCHING
+
+    def pipelines_v2(self) -> float:
+        """Minutes of source and build actions."""
+        return self.pushes * (1 + self.build_minutes) * PIPELINE_V2_MINUTE
+
+
+ORGANISATIONS = (
+    Organisation(
+        *("small", 20, 2_000, 0.02, 8, 30, 0.5, 1, 21, 1.0),
+        *(120, 5, 3, 10, 2, 10),
+    ),
+    Organisation(
+        *("200 repositories", 200, 40_000, 0.02, 8, 30, 1, 2, 50, 1.2),
+        *(1_200, 5, 3, 10, 2, 10),
+    ),
+    Organisation(
+        *("monorepo", 1, 44_000, 0.3, 46, 3, 2, 4, 100, 1.0),
+        *(150, 10, 20, 90, 4, 120),
+    ),
+)
+
+
+def dollars(value: float) -> str:
+    """Cents where they are all there is."""
+    return f"{value:,.2f}" if value < 1 else f"{value:,.0f}"
+
+
+def tables() -> tuple[str, str]:
+    """What each organisation is and what the service costs it; what the other ways cost."""
+    first: list[tuple[str, list[str]]] = [
+        ("repositories", [f"{each.repositories:,}" for each in ORGANISATIONS]),
+        ("pushes a month", [f"{each.pushes:,}" for each in ORGANISATIONS]),
+        (
+            "archive, kept",
+            [f"{each.archive_gb:g} GB, {each.archive_days} days" for each in ORGANISATIONS],
+        ),
+        (
+            "task: vCPU, GB, disk",
+            [f"{each.vcpu:g}, {each.memory_gb:g}, {each.disk_gb}" for each in ORGANISATIONS],
+        ),
+        ("tasks on average", [f"{each.tasks:g}" for each in ORGANISATIONS]),
+        ("Fargate", [dollars(each.fargate()) for each in ORGANISATIONS]),
+        ("S3 storage", [dollars(each.storage()) for each in ORGANISATIONS]),
+        ("S3, SQS and pipe requests", [dollars(each.requests()) for each in ORGANISATIONS]),
+        ("alarms, metrics, dashboard", [dollars(WATCHING) for _ in ORGANISATIONS]),
+        (
+            "**asyncbuild, a month**",
+            [f"**{dollars(each.asyncbuild())}**" for each in ORGANISATIONS],
+        ),
+        (
+            "for comparison: the builds themselves",
+            [dollars(each.pushes * each.build_minutes * BUILD_MINUTE) for each in ORGANISATIONS],
+        ),
+    ]
+    second: list[tuple[str, list[str]]] = [
+        (
+            "asyncbuild",
+            [_both(each.asyncbuild(), each.waiting(each.zip_seconds)) for each in ORGANISATIONS],
+        ),
+        (
+            "a pipeline for each branch, V1",
+            [
+                _both(each.branches * PIPELINE_V1, each.waiting(each.zip_seconds))
+                for each in ORGANISATIONS
+            ],
+        ),
+        (
+            "a pipeline for each branch, V2",
+            [_both(each.pipelines_v2(), each.waiting(each.zip_seconds)) for each in ORGANISATIONS],
+        ),
+        (
+            "CodeBuild's own CodeCommit source",
+            [_both(0, each.waiting(each.clone_seconds)) for each in ORGANISATIONS],
+        ),
+        (
+            "an EventBridge rule straight to CodeBuild",
+            [_both(0, each.waiting(each.clone_seconds)) for each in ORGANISATIONS],
+        ),
+        (
+            "a Lambda that makes archives",
+            [_both(each.in_lambda(), each.waiting(each.zip_seconds)) for each in ORGANISATIONS],
+        ),
+    ]
+    return _table(first), _table(second)
+
+
+def _both(way: float, waiting: float) -> str:
+    return f"{dollars(way)} + {dollars(waiting)} = {dollars(way + waiting)}"
+
+
+def _table(rows: list[tuple[str, list[str]]]) -> str:
+    head = ["", *(each.name for each in ORGANISATIONS)]
+    lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    print("\n\n".join(tables()))
