@@ -96,7 +96,7 @@ class _Shown:
     def end(self, findings: list[Finding], left: list[str]) -> None:
         """The sum of it."""
         for each in left:
-            self._console.print(f"left behind, delete it by hand: {each}", markup=False)
+            self._console.print(f"perhaps left behind, delete it by hand: {each}", markup=False)
         bad = sum(map(is_bad, findings))
         text = "All is well." if not bad else f"{bad} of {len(findings)} need attention."
         self._console.print(text)
