@@ -14,7 +14,7 @@ from asyncbuild.checks.queue import judge_dead_letters, judge_queue, retention_d
 from asyncbuild.checks.rights import judge_trials
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.config import Settings
-from asyncbuild.errors import Busy, NoPermission, Outage, Retry, StageError
+from asyncbuild.errors import Busy, NoPermission, Retry, StageError
 from asyncbuild.queue.sqs import Queue
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _failed(name: str, error: StageError) -> Finding:
     kind = Kind.SETUP
     if isinstance(error, NoPermission):
         kind = Kind.RIGHTS
-    elif isinstance(error, Retry | Busy | Outage):
+    elif isinstance(error, Retry | Busy):
         kind = Kind.REACH
     why = "the service needs it to work"
     return Finding(Level.PROBLEM, name, error.reason, why, error.remedy or _AGAIN, kind)
