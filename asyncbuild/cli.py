@@ -76,17 +76,36 @@ def check(path: Path | None, *, as_json: bool, probe: bool, project: str, reposi
 @click.argument("commit")
 @click.option("--output", "-o", required=True, help="A file, - for standard output, or s3://…")
 @click.option("--base", default="", help="s3://… of an older archive to make it of, in S3.")
+@click.option("--subtree", default="", help="A directory that becomes the zip's root.")
+@click.option(
+    "--path", "paths", multiple=True, help="A pathspec, relative to the subtree; repeat it."
+)
+@click.option(
+    "--ignore-export-attributes", is_flag=True, help="export-ignore and export-subst do nothing."
+)
 @_CONFIG
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 def archive(
-    repository: str, commit: str, output: str, base: str, path: Path | None, *, quiet: bool
+    repository: str,
+    commit: str,
+    output: str,
+    base: str,
+    path: Path | None,
+    *,
+    quiet: bool,
+    **chosen: Any,  # noqa: ANN401 - what goes in, see `parse_options`
 ) -> None:
     """Write the tree of COMMIT in REPOSITORY (a path or URL) as a zip."""
     from asyncbuild.export import run  # noqa: PLC0415 - as below
+    from asyncbuild.options import parse_options  # noqa: PLC0415 - as below
 
+    try:
+        options = parse_options(**chosen)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     settings = config.load(path)
     logs.configure(settings.log)
-    _run(run, settings, repository, commit, output, base, not quiet)
+    _run(run, settings, repository, commit, output, base, not quiet, options)
 
 
 @cli.command()

@@ -29,6 +29,7 @@ from asyncbuild.errors import Reject, Retry
 from asyncbuild.git.oneoff import open_commit
 from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.model import Account
+from asyncbuild.options import WHOLE, ArchiveOptions
 from asyncbuild.storage.s3 import Store
 
 _UPDATE_SECONDS = 0.1
@@ -43,13 +44,14 @@ async def run(
     output: str,
     base: str,
     progress: bool,  # noqa: FBT001 - called by position
+    options: ArchiveOptions = WHOLE,
 ) -> None:
     """Write the tree of `commit` as a zip to `output`: a file, `-`, or `s3://BUCKET/KEY`.
 
     With `base`, an archive in the same bucket, only what differs from it is made and sent.
 
     Raises:
-        Reject: no such repository or commit, or the output or the base is no place.
+        Reject: no such repository, commit or subtree, or the output or the base is no place.
         Retry: it could not be read or written this time.
     """
     storage = _storage(settings, output)
@@ -59,9 +61,8 @@ async def run(
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         remotes = Remotes(settings.git, signing(AccountCredentials(aws, settings)))
-        snapshot = await enter(
-            open_commit(repository, commit, settings=settings.git, remotes=remotes)
-        )
+        opened = open_commit(repository, commit, settings=settings.git, remotes=remotes)
+        snapshot = await (await enter(opened)).select(options)
         engine = await enter(open_engine(settings.archive))
         budget = MemoryBudget(settings.archive.memory_budget_bytes)
         show = stack.enter_context(_progress(f"{repository} {snapshot.commit[:12]}", progress))

@@ -7,6 +7,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Protocol
 
+from asyncbuild.options import WHOLE, ArchiveOptions
+
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -104,7 +106,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing to do for one push: upload its tree to `key`, then start what is named, if any."""
+    """One thing to do for one push: upload its tree to `key`, then start what is named, if any.
+
+    `options` say what of the tree.
+    """
 
     action: Action
     key: str = ""
@@ -113,6 +118,7 @@ class Target:
     rule: str = ""
     pipeline: str | None = None
     source_action: str = ""  # of the pipeline; empty: the only one that reads the archive's bucket
+    options: ArchiveOptions = WHOLE
 
 
 @dataclass(frozen=True, slots=True)

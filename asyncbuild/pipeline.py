@@ -8,7 +8,7 @@ has returned (I1).
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ from asyncbuild.archiving.choice import Origin
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.tries import Tries
-from asyncbuild.config import Settings
+from asyncbuild.config import Settings, fill_rules
 from asyncbuild.errors import Reject, StageError, Unreachable
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.mirror import Statistics as MirrorStatistics
@@ -36,7 +36,7 @@ from asyncbuild.model import (
     Target,
     Verdict,
 )
-from asyncbuild.rules import Rule, route
+from asyncbuild.rules import Rule, asked_changes, route
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
 from asyncbuild.turn import Starters, Turn, undone
 from asyncbuild.webhooks.hosts import Hosts
@@ -56,20 +56,7 @@ class PipelineStatistics:
 
 def rules_of(settings: Settings) -> tuple[Rule, ...]:
     """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
-    return tuple(
-        Rule(
-            name=rule.name or f"rules[{number}]",
-            repository=rule.repository,
-            ref=rule.ref,
-            action=rule.action,
-            projects=rule.project or (settings.builds.project,),
-            key=rule.key or settings.storage.key,
-            variables=rule.variables,
-            pipelines=rule.pipeline,
-            source_action=rule.source_action,
-        )
-        for number, rule in enumerate(settings.rules)
-    )
+    return fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
 
 
 class Pipeline:
@@ -91,6 +78,7 @@ class Pipeline:
         self._rules = rules_of(settings)
         self._mirrors = mirrors
         self._archiver = Archiver(engine=engine, budget=budget, store=store, settings=settings)
+        self._supersedes = settings.lanes.superseded == "skip"
         self._budget = budget
         self._store = store
         self._ledger = ledger
@@ -178,9 +166,10 @@ class Pipeline:
             return await self._prepare(replace(work, event=push, more=()), push, guard)
 
     async def _prepare(self, work: Work, push: Push, guard: Guard) -> Ready:
-        targets = await undone(self._ledger, push, route(push, self._rules))
+        routed = route(push, self._rules, await self._find_unchanged(push))
+        targets = await undone(self._ledger, push, routed)
         wanted = [target for target in targets if target.key]
-        own = dict.fromkeys(target.key for target in wanted if _is_own(push, target))
+        own = {target.key: target for target in wanted if _is_own(push, target)}
         archives = await self._already_there(push, own)
         if len(archives) == len({target.key for target in wanted}):
             return Ready(work, targets, archives)
@@ -189,32 +178,52 @@ class Pipeline:
         try:
             async with self._open_snapshot(push) as snapshot:
                 timings["fetch"] = time.monotonic() - begun
-                for key in own:
+                for key, target in own.items():
                     if key not in archives:
-                        archives[key] = await self._upload(push, key, snapshot, guard)
+                        archives[key] = await self._upload(push, target, snapshot, guard)
         except Unreachable as error:
             return Ready(work, targets, stale=error.reason)
         timings["archive"] = time.monotonic() - begun - timings["fetch"]
         return Ready(work, targets, archives, timings=timings)
 
+    async def _find_unchanged(self, push: Push) -> Sequence[tuple[str, ...]]:
+        """The `changes` of rules in which the push changed nothing; without any, nothing is read.
+
+        A push may stand for older ones of its ref, so that what it changed itself is not all: then
+        it is compared with what was built last.
+        """
+        asked = asked_changes(push, self._rules)
+        head = await self._ledger.head(push) if asked and self._supersedes else None
+        since = head.commit if head else None if self._supersedes else push.old_commit
+        if not asked or since is None:
+            return ()
+        try:
+            async with self._open_snapshot(push) as snapshot:
+                return await snapshot.find_unchanged(since, asked)
+        except Unreachable:
+            return ()  # whoever wants the archive will find out, too
+
     async def _already_there(
-        self, push: Push, keys: Mapping[str, None]
+        self, push: Push, targets: Mapping[str, Target]
     ) -> dict[str, StoredArchive]:
-        found = {key: await self._store.find(key, fingerprint=self._print(push)) for key in keys}
+        found = {
+            key: await self._store.find(key, fingerprint=self._print(push, target))
+            for key, target in targets.items()
+        }
         return {key: archive for key, archive in found.items() if archive is not None}
 
     async def _upload(
-        self, push: Push, key: str, snapshot: Snapshot, guard: Guard
+        self, push: Push, target: Target, snapshot: Snapshot, guard: Guard
     ) -> StoredArchive:
-        """The commit's tree as a zip in S3, by the cheapest way there is."""
-        with stage("push.upload", key=key) as log:
+        """What the target wants of the commit, as a zip in S3, by the cheapest way there is."""
+        with stage("push.upload", key=target.key) as log:
             result = await self._archiver.put(
                 Order(
-                    snapshot,
-                    key,
+                    await snapshot.select(target.options),
+                    target.key,
                     guard,
                     origin=Origin(push.repository, push.ref),
-                    metadata={FINGERPRINT_KEY: self._print(push)},
+                    metadata={FINGERPRINT_KEY: self._print(push, target)},
                     watch=partial(self._on_its_way, push),
                 )
             )
@@ -233,9 +242,9 @@ class Pipeline:
             )
         return archive
 
-    async def _upload_now(self, push: Push, key: str, guard: Guard) -> StoredArchive:
+    async def _upload_now(self, push: Push, target: Target, guard: Guard) -> StoredArchive:
         async with self._open_snapshot(push) as snapshot:
-            return await self._upload(push, key, snapshot, guard)
+            return await self._upload(push, target, snapshot, guard)
 
     async def _is_contained(self, push: Push, descendant: str) -> bool | None:
         async with self._open_snapshot(push) as snapshot:
@@ -257,9 +266,9 @@ class Pipeline:
         finally:
             self._streams.pop(push.id, None)
 
-    def _print(self, push: Push) -> str:
+    def _print(self, push: Push, target: Target) -> str:
         """Equal for archives that hold the same entries in the same form."""
-        text = f"{push.commit}\n{self._archiver.format}"
+        text = f"{push.commit}\n{self._archiver.format_of(target.options)}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -1,5 +1,8 @@
 """Push and rules → targets. First match wins; a push that no rule matches is ignored.
 
+A rule that is not `final` lets the rules after it match, too. One with `changes` matches only if
+the push changed something there: that is looked up before, as it needs the repository.
+
 Globs are those of a git refspec made a little richer: `*` stands for any characters, also `/`; `?`
 for one; `[abc]` for one of a set; a leading `!` excludes. Later globs of a list override earlier
 ones, as in .gitignore. A ref glob without `refs/` in front is a branch's name.
@@ -8,14 +11,18 @@ ones, as in .gitignore. A ref glob without `refs/` in front is a branch's name.
 import fnmatch
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
 
 from asyncbuild.errors import Reject
 from asyncbuild.model import Action, Push, Repository, Target
+from asyncbuild.options import WHOLE, ArchiveOptions
 
-FIELDS = ("account", "region", "repository", "ref", "branch", "kind", "commit", "short_commit")
+FIELDS = (
+    *("account", "region", "repository", "ref", "branch", "kind", "commit", "short_commit"),
+    "options",
+)
 OWN_VARIABLES = frozenset(
     {"COMMIT_ID", "BRANCH_NAME", "REPOSITORY_NAME", "REF", "OLD_COMMIT_ID", "PUSHER", "EVENT_ID"}
 )
@@ -26,6 +33,7 @@ _MOST_VALUE = 400
 _NOT_SAFE_IN_KEY = re.compile(rb"[^A-Za-z0-9\-_.*'()/]")
 _NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_SAFE_IN_PIPELINE = re.compile(r"[^A-Za-z0-9.@_-]")  # CodePipeline API, PipelineName
+_WILD = re.compile(r"[*?\[!]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -42,20 +50,100 @@ class Rule:
     variables: Mapping[str, str] = field(default_factory=dict)
     pipelines: Sequence[str] = ()
     source_action: str = ""
+    options: ArchiveOptions = WHOLE
+    changes: tuple[str, ...] = ()  # pathspecs, from the root of the repository
+    final: bool = True
 
 
-def route(push: Push, rules: Sequence[Rule]) -> tuple[Target, ...]:
+def route(
+    push: Push, rules: Sequence[Rule], unchanged: Container[tuple[str, ...]] = ()
+) -> tuple[Target, ...]:
     """Name what is to be done for `push`: one target for each project or pipeline, or one.
+
+    A project is built once for a push, for the first rule that names it (I12).
+
+    Args:
+        push: What happened.
+        rules: In their order.
+        unchanged: Those `changes` in which the push is known to have changed nothing.
 
     Raises:
         Reject: the key would be longer than S3 allows, or the project's name is none.
     """
+    targets: dict[tuple[Action, str], Target] = {}
+    left_out = []
+    for rule in _matching(push, rules):
+        if rule.changes and rule.changes in unchanged:
+            left_out.append(f"{', '.join(rule.changes)} (rule {rule.name})")
+            continue
+        for target in _targets(push, rule):
+            name = target.project or target.pipeline or target.key
+            targets.setdefault((target.action, name), target)
+        if rule.final:
+            break
+    wanted = [each for each in targets.values() if each.action is not Action.IGNORE]
+    if targets:
+        return tuple(wanted or targets.values())
+    why = f": nothing changed in {'; '.join(left_out)}" if left_out else ""
+    return (Target(Action.IGNORE, rule=f"no rule matches{why}"),)
+
+
+def asked_changes(push: Push, rules: Sequence[Rule]) -> list[tuple[str, ...]]:
+    """The `changes` that decide about this push, if it names a commit to compare with."""
+    asked: dict[tuple[str, ...], None] = {}
+    for rule in _matching(push, rules):
+        if rule.changes:
+            asked[rule.changes] = None
+        elif rule.final:
+            break
+    return list(asked)
+
+
+def key_of(template: str, options: ArchiveOptions) -> str:
+    """A default key's template, for a rule with options: other options, another key."""
+    if not options.digest or "{options}" in template:
+        return template
+    stem, dot, suffix = template.rpartition(".")
+    return (
+        f"{stem}-{{options}}.{suffix}" if dot and "/" not in suffix else f"{template}-{{options}}"
+    )
+
+
+def may_share_key(earlier: Rule, later: Rule) -> bool:
+    """Whether archives of different options may get one key, as far as the same template tells.
+
+    Either one push matches both rules, or one commit is pushed to two refs.
+    """
+    if earlier.options.digest == later.options.digest or earlier.key != later.key:
+        return False
+    fields = {name for _, name, _, _ in Formatter().parse(earlier.key)}
+    if "options" in fields or _apart(_names(earlier.repository), _names(later.repository)):
+        return False
+    refs, more = _full(earlier.ref), _full(later.ref)
+    if not earlier.final and not _apart(refs, more):
+        return True
+    if "ref" in fields or {"branch", "kind"} <= fields:
+        return False
+    kinds = {glob.split("/")[1] for glob in (*refs, *more) if not glob.startswith("!")}
+    return "branch" not in fields or len(kinds) > 1 or bool(_WILD.search("".join(kinds)))
+
+
+def _names(repositories: Sequence[str]) -> list[str]:
+    return [glob.rpartition("/")[2] for glob in repositories]
+
+
+def _apart(globs: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether nothing is matched by both, as far as plain names tell."""
+    plain = not any(_WILD.search(glob) for glob in (*globs, *others))
+    return plain and not set(globs) & set(others)
+
+
+def _matching(push: Push, rules: Sequence[Rule]) -> Iterator[Rule]:
     for rule in rules:
         if matches_repository(push.repository, rule.repository) and matches(
             push.ref, _full(rule.ref)
         ):
-            return _targets(push, rule)
-    return (Target(Action.IGNORE, rule="no rule matches"),)
+            yield rule
 
 
 def matches_repository(repository: Repository, globs: Sequence[str]) -> bool:
@@ -127,7 +215,7 @@ def _full(globs: Sequence[str]) -> list[str]:
 def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
     if rule.action is Action.IGNORE:
         return (Target(Action.IGNORE, rule=rule.name),)
-    values = _values(push)
+    values = {**_values(push), "options": rule.options.digest or "all"}
     key = _fill(rule.key, {name: escape_key(value) for name, value in values.items()})
     if len(key.encode()) > _MOST_KEY_BYTES:
         raise Reject(
@@ -136,25 +224,33 @@ def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
         )
     variables = {name: _fill(value, values) for name, value in rule.variables.items()}
     if rule.action is Action.UPLOAD:
-        return (Target(Action.UPLOAD, key, variables=variables, rule=rule.name),)
+        return (_target(rule, key, variables),)
     if rule.action is Action.PIPELINE:
         names = {name: _NOT_SAFE_IN_PIPELINE.sub("-", value) for name, value in values.items()}
         pipelines = dict.fromkeys(_fill(pipeline, names) for pipeline in rule.pipelines)
-        return tuple(
-            Target(
-                Action.PIPELINE,
-                key,
-                variables=variables,
-                rule=rule.name,
-                pipeline=pipeline,
-                source_action=rule.source_action,
-            )
-            for pipeline in pipelines
-        )
+        return tuple(_target(rule, key, variables, pipeline=each) for each in pipelines)
     names = {name: _NOT_SAFE_IN_PROJECT.sub("-", value) for name, value in values.items()}
     projects = dict.fromkeys(_fill(project, names) for project in rule.projects)
-    return tuple(
-        Target(Action.BUILD, key, project, variables, rule=rule.name) for project in projects
+    return tuple(_target(rule, key, variables, project=each) for each in projects)
+
+
+def _target(
+    rule: Rule,
+    key: str,
+    variables: Mapping[str, str],
+    *,
+    project: str | None = None,
+    pipeline: str | None = None,
+) -> Target:
+    return Target(
+        rule.action,
+        key,
+        project,
+        variables,
+        rule=rule.name,
+        pipeline=pipeline,
+        source_action=rule.source_action if pipeline else "",
+        options=rule.options,
     )
 
 

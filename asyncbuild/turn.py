@@ -33,8 +33,8 @@ _CLOCK_SKEW = timedelta(minutes=5)
 # EventBridge delivers within seconds. What came to the queue later than this was sent again.
 _DELIVERED = timedelta(minutes=1)
 
-Upload = Callable[[Push, str, Guard], Awaitable[StoredArchive]]
-"""Makes the archive of a push at a key now, for keys that other pushes write, too."""
+Upload = Callable[[Push, Target, Guard], Awaitable[StoredArchive]]
+"""Makes the archive of a target now, for keys that other pushes write, too."""
 
 IsContained = Callable[[Push, str], Awaitable[bool | None]]
 """Whether a push's commit is contained in another; None where the history does not tell."""
@@ -168,7 +168,7 @@ class Turn:
         if archive is None:
             try:
                 # An object that other pushes write too is written in order, hence only now (I2).
-                archive = await self._upload(case.push, target.key, case.guard)
+                archive = await self._upload(case.push, target, case.guard)
             except Unreachable as error:
                 return Outcome(Verdict.STALE, error.reason, target)
         if target.action is Action.UPLOAD:

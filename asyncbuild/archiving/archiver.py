@@ -30,6 +30,7 @@ from asyncbuild.errors import NoPermission, Outage, Reject, Retry
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import logger
 from asyncbuild.model import Guard
+from asyncbuild.options import ArchiveOptions
 from asyncbuild.storage.compose import Source
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
@@ -91,9 +92,16 @@ class Archiver:
         self._look_further_bytes = look_further_bytes
         self._part_bytes = settings.storage.part_bytes
         ids = ".ids" if self._enabled else ""
-        self.format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
+        self._format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
         bases = Bases(store, prefix=settings.storage.ledger_prefix)
-        self._choice = Choice(bases, format_=self.format)
+        self._choice = Choice(bases, self.format_of)
+
+    def format_of(self, options: ArchiveOptions) -> str:
+        """What an archive's bytes depend on besides its tree: only equal ones are made of another.
+
+        With other options, or another level, the same commit is another archive.
+        """
+        return f"{self._format}.{options.digest}" if options.digest else self._format
 
     async def put(self, order: Order) -> Result:
         """Make the archive, and remember it for the next one.
@@ -119,7 +127,7 @@ class Archiver:
         if made is None:
             made = await self._put_full(order)
         if self._enabled and order.origin is not None:
-            await self._choice.remember(order.origin, made.base)
+            await self._choice.remember(order.snapshot.options, order.origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
 
     async def _put_cheaply(self, order: Order) -> tuple[Made, str]:
@@ -130,7 +138,9 @@ class Archiver:
         """
         snapshot, origin = order.snapshot, order.origin
         if order.base_key or origin is None:
-            base = await read_base(self._store, snapshot, order.base_key, format_=self.format)
+            base = await read_base(
+                self._store, snapshot, order.base_key, format_=self.format_of(snapshot.options)
+            )
             return await self._put_from(order, base), base.key
         base = await self._choice.find(snapshot, origin)
         try:
@@ -154,6 +164,8 @@ class Archiver:
         same_stamps = base.effect is not Effect.SUBSTITUTE or base.commit == order.snapshot.commit
         if same and same_stamps and base.effect is not Effect.UNKNOWN:
             return await self._copy(order, base)
+        if order.snapshot.options.paths:
+            raise FallBack("paths")  # what changed may be outside of them: git alone can tell
         if base.directory_offset < LEAST_PART_BYTES:
             raise FallBack("small")
         table_bytes = _TABLE_COPIES * base.directory_bytes
@@ -227,7 +239,7 @@ class Archiver:
             key=archive.key,
             etag=archive.etag,
             size_bytes=archive.size_bytes,
-            format=self.format,
+            format=self.format_of(snapshot.options),
             commit=snapshot.commit,
             tree=snapshot.tree,
             directory_offset=directory.offset,
@@ -240,4 +252,5 @@ class Archiver:
         return Made(archive, base, entries=entries, files_read=entries)
 
     def _metadata(self, order: Order) -> dict[str, str]:
-        return {COMMIT_KEY: order.snapshot.commit, FORMAT_KEY: self.format, **order.metadata}
+        format_ = self.format_of(order.snapshot.options)
+        return {COMMIT_KEY: order.snapshot.commit, FORMAT_KEY: format_, **order.metadata}

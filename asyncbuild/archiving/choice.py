@@ -1,7 +1,7 @@
 """Which older archive a new one is made of."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from asyncbuild.archive.base import Base
@@ -11,6 +11,7 @@ from asyncbuild.errors import StageError
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import logger
 from asyncbuild.model import Repository
+from asyncbuild.options import ArchiveOptions
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _SMALL_MOST: Final = 10_000
@@ -18,21 +19,21 @@ _SMALL_MOST: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose archive it is: newer ones of the same ref are made of it."""
+    """Whose archive it is: newer ones of the same ref, with the same options, are made of it."""
 
     repository: Repository
     ref: str
 
 
 class Choice:
-    """Chooses among the newest archives of all refs, those of `format_` alone.
+    """Chooses among the newest archives of all refs, those of the same format alone.
 
     Of a ref whose last archive was too small to copy from nothing is written down or asked for.
     """
 
-    def __init__(self, bases: Bases, *, format_: str) -> None:
+    def __init__(self, bases: Bases, format_of: Callable[[ArchiveOptions], str]) -> None:
         self._bases = bases
-        self._format = format_
+        self._format_of = format_of
         self._small: dict[Origin, None] = {}
 
     async def find(self, snapshot: Snapshot, origin: Origin) -> Base:
@@ -41,23 +42,26 @@ class Choice:
         Raises:
             FallBack: There is none, or it was made with other settings.
         """
+        origin = _with_options(origin, snapshot.options)
         if origin in self._small:
             raise FallBack("small")
         own = await self._bases.find(origin.repository, origin.ref)
-        if own is not None and own.format == self._format:
+        if own is not None and own.format == self._format_of(snapshot.options):
             return own
-        others = await self._others(origin)
+        others = await self._others(snapshot.options, origin)
         if not others:
             raise FallBack("no-base" if own is None else "other-format")
         return await _nearest(snapshot, others)
 
     async def find_nearer(self, snapshot: Snapshot, origin: Origin, *, than: Base) -> Base | None:
         """The nearest archive of another ref, if there is any."""
-        others = [base for base in await self._others(origin) if base.key != than.key]
+        found = await self._others(snapshot.options, origin)
+        others = [base for base in found if base.key != than.key]
         return await _nearest(snapshot, others) if others else None
 
-    async def remember(self, origin: Origin, base: Base) -> None:
+    async def remember(self, options: ArchiveOptions, origin: Origin, base: Base) -> None:
         """Let the next archive of the ref begin from this one. It is no loss if that fails."""
+        origin = _with_options(origin, options)
         self._small.pop(origin, None)
         if base.directory_offset < LEAST_PART_BYTES:
             self._small[origin] = None
@@ -69,10 +73,15 @@ class Choice:
         except StageError as error:
             logger().warning("archive.not-remembered", reason=str(error))
 
-    async def _others(self, origin: Origin) -> list[Base]:
+    async def _others(self, options: ArchiveOptions, origin: Origin) -> list[Base]:
         """The newest archives of other refs, newest first."""
         found = await self._bases.find_others(origin.repository)
-        return [base for base in found if base.format == self._format]
+        return [base for base in found if base.format == self._format_of(options)]
+
+
+def _with_options(origin: Origin, options: ArchiveOptions) -> Origin:
+    """Rules with different options leave each other's bases alone; no ref has a colon."""
+    return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin
 
 
 async def _nearest(snapshot: Snapshot, bases: Sequence[Base]) -> Base:

@@ -14,7 +14,7 @@ from asyncbuild.storage.compose import CopyRange, Source
 from asyncbuild.storage.s3 import Store
 
 COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: what an archive was made of
-FORMAT_KEY: Final = "asyncbuild-format"  # metadata: see `Archiver.format`
+FORMAT_KEY: Final = "asyncbuild-format"  # metadata: see `Archiver.format_of`
 
 
 async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str) -> Base:

@@ -207,7 +207,10 @@ def _slot(target: Target | None) -> str:
         return "ignore"
     if target.action is Action.PIPELINE:
         return f"pipeline-{target.pipeline}"
-    return f"build-{target.project}" if target.action is Action.BUILD else "upload"
+    if target.action is Action.BUILD:
+        return f"build-{target.project}"
+    # Several rules may upload different archives of one push.
+    return f"upload-{hashlib.sha256(target.key.encode()).hexdigest()[:12]}"
 
 
 def _document(push: Push) -> dict[str, object]:

@@ -6,7 +6,7 @@ variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
 
 from asyncbuild.config.hosts import HostSettings, SecretReference
 from asyncbuild.config.loading import load
-from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules
+from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules, fill_rules
 from asyncbuild.config.sections import (
     GIB,
     MIB,
@@ -43,6 +43,7 @@ __all__ = [
     "StatusSettings",
     "StorageSettings",
     "default_rules",
+    "fill_rules",
     "load",
     "setting_names",
 ]

@@ -4,13 +4,15 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from pydantic_settings import SettingsError
 
 from asyncbuild.config.hosts import SECRET_FIELDS
+from asyncbuild.config.routing import fill_rules
 from asyncbuild.config.sections import MIB
 from asyncbuild.config.settings import (
     ENV_PREFIX,
@@ -19,6 +21,8 @@ from asyncbuild.config.settings import (
     names_below,
     setting_names,
 )
+from asyncbuild.model import Action
+from asyncbuild.rules import may_share_key
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see https://toml.io'
@@ -42,7 +46,20 @@ def conflicts(settings: Settings) -> list[str]:
             f"archive.memory_budget_bytes = {budget_bytes} does not hold one; set that to at least "
             f"{part_bytes + ENGINE_BYTES}, or part_bytes to at most {budget_bytes - ENGINE_BYTES}"
         )
-    return faults
+    return [*faults, *_shared_keys(settings)]
+
+
+def _shared_keys(settings: Settings) -> Iterator[str]:
+    """Pairs of rules that may write different archives to one key, where one would be lost."""
+    filled = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
+    rules = [rule for rule in filled if rule.action is not Action.IGNORE]
+    for earlier, later in combinations(rules, 2):
+        if may_share_key(earlier, later):
+            yield (
+                f"rules: {earlier.name!r} and {later.name!r} make different archives of a commit, "
+                f"and may put both at key = {later.key!r}; add {{options}} to the key of one, or "
+                "give them different keys"
+            )
 
 
 def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:

@@ -1,13 +1,19 @@
 """The tables that may be repeated: `[[accounts]]` and `[[rules]]`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from asyncbuild.config.sections import Section
 from asyncbuild.model import Action
-from asyncbuild.rules import check_template, variable_fault
+from asyncbuild.options import (
+    ArchiveOptions,
+    ExportAttributes,
+    check_pathspec,
+    check_subtree,
+)
+from asyncbuild.rules import Rule, check_template, key_of, variable_fault
 
 
 class AccountSettings(Section):
@@ -33,8 +39,22 @@ class RuleSettings(Section):
     source_action: str = Field(default="", pattern=r"^[A-Za-z0-9.@_-]{0,100}$")
     key: str | None = None
     variables: Mapping[str, str] = Field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    final: bool = True
+    subtree: str = ""
+    paths: tuple[str, ...] = ()
+    export_attributes: ExportAttributes = ExportAttributes.HONOUR
 
-    @field_validator("repository", "ref", "project", "pipeline", mode="before")
+    @property
+    def options(self) -> ArchiveOptions:
+        """What of a commit goes into an archive."""
+        return ArchiveOptions(
+            subtree=self.subtree,
+            paths=self.paths,
+            export_attributes=self.export_attributes,
+        )
+
+    @field_validator("repository", "ref", "project", "pipeline", "changes", "paths", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -46,6 +66,22 @@ class RuleSettings(Section):
             msg = 'names nothing to include; begin with a glob without "!", such as "*"'
             raise ValueError(msg)
         return globs
+
+    @field_validator("subtree")
+    @classmethod
+    def _is_directory(cls, subtree: str) -> str:
+        return check_subtree(subtree) if subtree else subtree
+
+    @field_validator("changes", "paths")
+    @classmethod
+    def _are_pathspecs(cls, pathspecs: tuple[str, ...]) -> tuple[str, ...]:
+        for each in pathspecs:
+            try:
+                check_pathspec(each)
+            except ValueError as error:
+                msg = f"{each!r} {error}"
+                raise ValueError(msg) from error
+        return pathspecs
 
     @field_validator("variables")
     @classmethod
@@ -89,4 +125,25 @@ def default_rules() -> tuple[RuleSettings, ...]:
     return (
         RuleSettings(name="deployment-branches", ref=kept, action=Action.UPLOAD),
         RuleSettings(name="every-branch", action=Action.BUILD),
+    )
+
+
+def fill_rules(rules: Iterable[RuleSettings], *, key: str, project: str) -> tuple[Rule, ...]:
+    """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
+    return tuple(
+        Rule(
+            name=rule.name or f"rules[{number}]",
+            repository=rule.repository,
+            ref=rule.ref,
+            action=rule.action,
+            projects=rule.project or (project,),
+            key=rule.key or key_of(key, rule.options),
+            variables=rule.variables,
+            pipelines=rule.pipeline,
+            source_action=rule.source_action,
+            options=rule.options,
+            changes=rule.changes,
+            final=rule.final,
+        )
+        for number, rule in enumerate(rules)
     )

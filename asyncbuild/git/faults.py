@@ -34,6 +34,7 @@ class Fault(StrEnum):
     NO_REF = "no such ref"
     NO_OBJECT = "no such object"
     NOT_BY_ID = "no fetch by id"
+    NO_PATH = "no such path"
     NETWORK = "network"
     CORRUPT = "corrupt mirror"
     SILENT = "silent"
@@ -57,6 +58,7 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
         r"could(n't| not) find remote ref",
         r"no such remote ref",
     ),
+    Fault.NO_PATH: (r"pathspec '.*' did not match any file",),
     Fault.NOT_BY_ID: (r"unadvertised object",),
     Fault.NO_OBJECT: (r"not our ref",),
     Fault.LOGIN: (
@@ -174,6 +176,8 @@ def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:
                 remedy="check the repository's name and git.remote; of another host, the `remote` "
                 "of its [[hosts]] entry, and that its token or key may read the repository",
             )
+        case Fault.NO_PATH:
+            return Reject(reason, remedy="correct paths, or let the rule match only refs with them")
         case Fault.LOGIN:
             return GitFailed(
                 reason,

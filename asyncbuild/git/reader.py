@@ -22,6 +22,9 @@ from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.names import object_format
 from asyncbuild.git.process import Command, Git, Work
 
+_WITHOUT_EXPORTS = "-without-exports"
+# gitattributes(5): what $GIT_DIR/info/attributes says comes before every .gitattributes.
+_NO_EXPORTS = "* -export-ignore -export-subst\n"
 _COMMITTED = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
 
 
@@ -43,8 +46,10 @@ class Reader:
 
     Args:
         git: Runs git.
-        directory: Where the two empty repositories are kept.
+        directory: Where the empty repositories are kept: for each object format one, and one in
+            which no attribute of a tree begins with `export-`.
         suspect: Called when a repository turns out to be corrupt.
+        exports: Whether `export-ignore` and `export-subst` count.
     """
 
     def __init__(
@@ -52,10 +57,17 @@ class Reader:
         git: Git,
         directory: Path,
         suspect: Callable[[Path], Awaitable[None]] | None = None,
+        *,
+        exports: bool = True,
     ) -> None:
         self._git = git
-        self._directory = directory
+        self._directory = directory.absolute()
         self._suspect = suspect
+        self._exports = exports
+
+    def without_exports(self) -> "Reader":
+        """The same, for archives in which `export-ignore` and `export-subst` do not count."""
+        return Reader(self._git, self._directory, self._suspect, exports=False)
 
     async def prepare(self) -> None:
         """Make the empty repositories, if they are not there yet."""
@@ -69,12 +81,12 @@ class Reader:
         *,
         commit: str,
         doing: str,
-        stdin: bytes = b"",
         work: Work = Work.STREAM,
+        **more: Any,  # noqa: ANN401 - Command's own
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Standard output of one git command."""
+        """Standard output of one git command; `more` are attributes of `Command`."""
         command = self._command(
-            repository, arguments, commit=commit, doing=doing, stdin=stdin, work=work
+            repository, arguments, commit=commit, doing=doing, work=work, **more
         )
         try:
             async with self._git.open_stdout(command) as stdout:
@@ -117,6 +129,36 @@ class Reader:
         answer = (await self._git.run(command)).decode().strip()
         return None if answer.endswith("missing") else answer
 
+    async def is_changed(
+        self, repository: Path, trees: tuple[str, str], pathspecs: Sequence[str], doing: str
+    ) -> bool:
+        """Does anything that the pathspecs match differ between two trees?"""
+        command = self._command(
+            repository,
+            ("diff-tree", "-r", "--quiet", "--no-renames", *trees, "--", *pathspecs),
+            commit=trees[0],
+            doing=doing,
+            work=Work.TREE,
+            good=frozenset({0, 1}),
+        )
+        return await self._git.ask(command) == 1
+
+    async def find_tree(
+        self, repository: Path, commit: str, directory: str, doing: str
+    ) -> str | None:
+        """The id of a directory's tree in a commit; None if that is not here, or no directory."""
+        command = self._command(
+            repository,
+            ("cat-file", "--batch-check=%(objectname) %(objecttype)"),
+            commit=commit,
+            doing=doing,
+            stdin=f"{commit}:{directory}\n".encode(),
+        )
+        object_id, _, kind = (
+            (await self._git.run(command)).decode("utf-8", "replace").partition(" ")
+        )
+        return object_id if kind == "tree\n" else None
+
     async def is_ancestor(self, repository: Path, ancestor: str, descendant: str) -> bool | None:
         """See `Snapshot.is_ancestor`.
 
@@ -156,6 +198,10 @@ class Reader:
         command = self._command(repository, arguments, commit=commit, doing=doing, **more)
         return await self._git.run(command)
 
+    @property
+    def _variant(self) -> str:
+        return "" if self._exports else _WITHOUT_EXPORTS
+
     def _command(
         self,
         repository: Path,
@@ -169,9 +215,9 @@ class Reader:
         return Command(
             arguments,
             doing,
-            git_directory=self._directory / f"{object_format(commit)}.git",
+            git_directory=self._directory / f"{object_format(commit)}{self._variant}.git",
             environment={
-                "GIT_OBJECT_DIRECTORY": str(repository / "objects"),
+                "GIT_OBJECT_DIRECTORY": str(repository.absolute() / "objects"),
                 **(environment or {}),
             },
             **more,
@@ -183,14 +229,20 @@ def _make_empty(directory: Path) -> None:
         ("sha1", 0, ""),
         ("sha256", 1, "[extensions]\n\tobjectFormat = sha256\n"),
     ):
-        repository = directory / f"{name}.git"
-        for part in ("objects", "refs"):
-            (repository / part).mkdir(parents=True, exist_ok=True)
         config = f"[core]\n\tbare = true\n\trepositoryFormatVersion = {version}\n{extension}"
-        for file, text in (("HEAD", "ref: refs/heads/none\n"), ("config", config)):
-            if not (repository / file).exists():
-                (repository / f"{file}.new").write_text(text)
-                (repository / f"{file}.new").rename(repository / file)
+        files = {"HEAD": "ref: refs/heads/none\n", "config": config}
+        _make_repository(directory / f"{name}.git", files)
+        without = {**files, "info/attributes": _NO_EXPORTS}
+        _make_repository(directory / f"{name}{_WITHOUT_EXPORTS}.git", without)
+
+
+def _make_repository(repository: Path, files: Mapping[str, str]) -> None:
+    for part in ("objects", "refs", "info"):
+        (repository / part).mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        if not (repository / file).exists():
+            (repository / f"{file}.new").write_text(text)
+            (repository / f"{file}.new").rename(repository / file)
 
 
 def _parse_batch(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Commit]]:

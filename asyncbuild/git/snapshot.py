@@ -1,16 +1,22 @@
-"""One commit, there to be read: its archive and its tree as streams."""
+"""One commit, there to be read: its archive and its tree as streams.
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+Whatever a snapshot says of paths and trees, it says of its *subtree*, if it has one: that is the
+root then, and nothing above it counts.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_IFDIR, S_IFMT
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from asyncbuild.errors import Reject
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _GITLINK = 0o160000  # gitrepository-layout: a submodule's commit
@@ -31,7 +37,8 @@ class Snapshot:
         path: The bare repository; `commit` is there, its history may not be.
         commit: Id of the commit; annotated tags are peeled.
         commit_time: Seconds since 1970, by the committer's clock.
-        tree: Id of the commit's tree.
+        tree: Id of the commit's tree, or of the subtree.
+        options: What of it is wanted in an archive.
     """
 
     path: Path
@@ -40,28 +47,61 @@ class Snapshot:
     tree: str
     name: str
     reader: Reader
+    options: ArchiveOptions = WHOLE
 
-    def open_archive(
+    async def select(self, options: ArchiveOptions) -> "Snapshot":
+        """The same commit, for archives with these options.
+
+        Raises:
+            Reject: it has no such subtree.
+            GitFailed: the repository cannot be read.
+        """
+        reader = self.reader
+        if options.export_attributes is ExportAttributes.IGNORE:
+            reader = reader.without_exports()
+        tree: str | None = self.tree
+        if options.subtree:
+            doing = f"look for {options.subtree} in {self.name} {self.commit}"
+            tree = await reader.find_tree(self.path, self.commit, options.subtree, doing)
+        if tree is None:
+            raise Reject(
+                f"{self.name} {self.commit} has no directory {options.subtree!a}",
+                remedy="correct subtree, or let the rule match only refs that have it",
+            )
+        return replace(self, tree=tree, reader=reader, options=options)
+
+    @asynccontextmanager
+    async def open_archive(
         self, *, paths: Sequence[bytes] = ()
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """`git archive --format=tar` in chunks of at most 1 MiB, read only as asked for.
 
         Args:
             paths: Only these, taken literally; at most `PATHS_BYTES_MOST` bytes in all. Every path
-                must be in the tree; a directory stands for all that is in it.
+                must be in the tree; a directory stands for all that is in it. Without, those of
+                the options.
 
         Raises:
             GitFailed: from the iterator, after the last chunk, if git did not finish well: nothing
                 of what was read may be used then.
+            Reject: from the iterator: a pathspec of the options matches nothing.
             ValueError: too many paths.
         """
         if sum(map(len, paths)) + len(paths) > PATHS_BYTES_MOST:
             msg = f"{len(paths)} paths are more than one git archive takes; read the whole tree"
             raise ValueError(msg)
-        arguments: list[str | bytes] = ["--literal-pathspecs", "archive", "--format=tar"]
-        arguments += [self.commit, "--", *paths]
+        arguments: list[str | bytes] = ["--literal-pathspecs"] if paths else []
+        arguments += ["archive", "--format=tar", self.commit, "--", *(paths or self.options.paths)]
         doing = f"archive {self.name} {self.commit}"
-        return self.reader.open_stream(self.path, arguments, commit=self.commit, doing=doing)
+        with _place(self.options.subtree) as (place, environment):
+            async with self.reader.open_stream(
+                self.path,
+                [*place, *arguments],
+                commit=self.commit,
+                doing=doing,
+                environment=environment,
+            ) as stdout:
+                yield stdout
 
     async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
         """Lines of `git ls-tree -r -t`, in git's order, in batches as they come.
@@ -69,7 +109,7 @@ class Snapshot:
         Raises:
             GitFailed: git did not finish well; the batches so far are not the whole tree.
         """
-        arguments = ("ls-tree", "-r", "-t", "-z", "--full-tree", self.commit)
+        arguments = ("ls-tree", "-r", "-t", "-z", "--full-tree", self.tree)
         doing = f"list the tree of {self.name} {self.commit}"
         async with self.reader.open_stream(
             self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE
@@ -97,15 +137,40 @@ class Snapshot:
         return await self.reader.kind(self.path, tree, f"look into {self.name}") == "tree"
 
     async def find_commit(self, commit: str) -> Commit | None:
-        """Another commit of this repository, if it is here.
+        """Another commit of this repository, if it and the subtree in it are here.
 
         Raises:
             GitFailed: the repository cannot be read.
         """
         if len(commit) != len(self.commit):
             return None
-        found = await self.reader.find(self.path, [commit], f"look into {self.name}")
-        return found.get(commit)
+        doing = f"look into {self.name}"
+        found = (await self.reader.find(self.path, [commit], doing)).get(commit)
+        if found is None or not self.options.subtree:
+            return found
+        tree = await self.reader.find_tree(self.path, commit, self.options.subtree, doing)
+        return replace(found, tree=tree) if tree else None
+
+    async def find_unchanged(
+        self, since: str, asked: Iterable[tuple[str, ...]]
+    ) -> list[tuple[str, ...]]:
+        """Those lists of pathspecs that match nothing that changed since another commit.
+
+        None of them if that commit is not here: then nobody knows.
+
+        Raises:
+            GitFailed: the repository cannot be read.
+        """
+        old = await self.find_commit(since)
+        if old is None:
+            return []
+        doing = f"compare {self.name} {self.commit} with {since}"
+        trees = (old.tree, self.tree)
+        return [
+            each
+            for each in asked
+            if not await self.reader.is_changed(self.path, trees, each, doing)
+        ]
 
     async def iter_changes(self, tree: str) -> AsyncGenerator[list[Change], None]:
         """`git diff-tree -r -t`: what differs from `tree`, in git's order, in batches.
@@ -222,6 +287,23 @@ class Snapshot:
             GitFailed: git failed for a reason other than missing history.
         """
         return await self.reader.is_ancestor(self.path, ancestor, descendant)
+
+
+@contextmanager
+def _place(subtree: str) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Arguments and environment that put git into a directory of its tree.
+
+    `git archive <commit>:<directory>` would forget the commit: its time, its id for `export-subst`.
+    Called in a directory of a working tree, git archives just that; the working tree itself it
+    does not look at, so that one of empty directories will do.
+    """
+    if not subtree:
+        yield [], {}
+        return
+    with TemporaryDirectory(prefix="asyncbuild-") as top:
+        inside = Path(top).resolve() / subtree
+        inside.mkdir(parents=True)
+        yield ["-C", str(inside)], {"GIT_WORK_TREE": str(Path(top).resolve())}
 
 
 def _parse_change(facts: bytes, path: bytes) -> Change:

@@ -66,8 +66,8 @@ class _Records:
         raise NotImplementedError(prefix)
 
 
-async def _no_upload(push: Push, key: str, guard: Guard) -> StoredArchive:
-    raise NotImplementedError(push, key, guard)
+async def _no_upload(push: Push, target: Target, guard: Guard) -> StoredArchive:
+    raise NotImplementedError(push, target, guard)
 
 
 async def _not_contained(push: Push, descendant: str) -> bool | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,18 @@ from hypothesis import strategies as st
 
 from asyncbuild.errors import Reject
 from asyncbuild.model import Action, Change, Push, Repository, Target
-from asyncbuild.rules import Rule, check_template, escape_key, matches, route, variable_fault
+from asyncbuild.options import WHOLE, ArchiveOptions
+from asyncbuild.rules import (
+    Rule,
+    asked_changes,
+    check_template,
+    escape_key,
+    key_of,
+    matches,
+    may_share_key,
+    route,
+    variable_fault,
+)
 
 _COMMIT = "0123456789abcdef" * 2 + "01234567"
 
@@ -148,3 +160,99 @@ def test_variable_names_that_a_rule_may_not_give(name: str) -> None:
 def test_a_variable_name_that_a_rule_may_give() -> None:
     """Anything else is fine."""
     assert variable_fault("STAGE_2") is None
+
+
+def _api(**more: Any) -> Rule:  # noqa: ANN401 - of Rule
+    """A rule for one service of a monorepo."""
+    values: dict[str, Any] = {
+        "name": "api",
+        "repository": ("*",),
+        "ref": ("*",),
+        "action": Action.BUILD,
+        "projects": ("api",),
+        "changes": ("services/api",),
+        "options": ArchiveOptions(subtree="services/api"),
+        "final": False,
+    }
+    return Rule(**(values | more))
+
+
+_WEB = {"name": "web", "projects": ("web",), "changes": ("services/web",)}
+
+
+def test_rules_that_are_not_final_let_others_match() -> None:
+    """Each target has the options of its own rule."""
+    web = _api(**_WEB, options=ArchiveOptions(subtree="services/web"), final=True)
+    rules = [_api(), web, _rule()]
+    targets = route(_push(), rules)
+    assert [target.project for target in targets] == ["api", "web"]
+    assert [target.options.subtree for target in targets] == ["services/api", "services/web"]
+
+
+def test_a_rule_without_changes_does_not_match() -> None:
+    """The next one does; if none is left, the reason names what was looked at."""
+    rules = [_api(), _api(**_WEB, final=True), _rule(projects=("all",))]
+    api, web = ("services/api",), ("services/web",)
+    assert [each.project for each in route(_push(), rules, [api])] == ["web"]
+    assert [each.project for each in route(_push(), rules, [api, web])] == ["all"]
+    (ignored,) = route(_push(), rules[:2], [api, web])
+    assert ignored.action is Action.IGNORE
+    assert ignored.rule == (
+        "no rule matches: nothing changed in services/api (rule api); services/web (rule web)"
+    )
+
+
+def test_a_project_is_built_once_for_a_push() -> None:
+    """The first rule that names it has it (I12)."""
+    targets = route(_push(), [_api(), _api(options=WHOLE)])
+    assert [(each.project, each.options.subtree) for each in targets] == [("api", "services/api")]
+
+
+def test_changes_are_asked_for_only_where_they_decide() -> None:
+    """Not for rules behind one that matches anyway, nor twice."""
+    rules = [_api(), _api(), _api(**_WEB, ref=("x",)), _rule(), _api(**_WEB)]
+    assert asked_changes(_push(), rules) == [("services/api",)]
+    assert asked_changes(_push(), [_rule(), _api()]) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{repository}/{commit}.zip", "{repository}/{commit}-{options}.zip"),
+        ("v1.2/{commit}", "v1.2/{commit}-{options}"),
+        ("{options}/{commit}.zip", "{options}/{commit}.zip"),
+    ],
+)
+def test_the_default_key_of_options_is_another(template: str, expected: str) -> None:
+    """Without options it stays."""
+    assert expected == key_of(template, ArchiveOptions(subtree="a"))
+    assert template == key_of(template, WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("key", "earlier", "later", "expected"),
+    [
+        ("{commit}.zip", {}, {}, True),
+        ("{commit}-{options}.zip", {}, {}, False),
+        ("{commit}.zip", {}, {"options": ArchiveOptions(subtree="services/api")}, False),
+        ("{commit}.zip", {"final": True}, {}, True),  # one commit on two branches
+        ("{branch}/{commit}.zip", {"final": True}, {}, False),
+        ("{branch}/{commit}.zip", {}, {}, True),  # one push, two rules
+        ("{branch}/{commit}.zip", {"ref": ("main",)}, {"ref": ("next",)}, False),
+        ("{branch}/{commit}.zip", {"final": True}, {"ref": ("refs/tags/*",)}, True),
+        ("{kind}/{branch}.zip", {"final": True}, {"ref": ("refs/tags/*",)}, False),
+        ("{ref}.zip", {"final": True}, {"ref": ("refs/*",)}, False),
+        ("{commit}.zip", {"repository": ("a",)}, {"repository": ("b",)}, False),
+        ("{commit}.zip", {"repository": ("a",)}, {"repository": ("*",)}, True),
+    ],
+)
+def test_keys_that_two_rules_may_share(
+    key: str,
+    earlier: dict[str, Any],
+    later: dict[str, Any],
+    expected: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Whatever may overwrite another archive of the same commit."""
+    one = _api(key=key, **earlier)
+    other = _api(key=key, **({"options": WHOLE} | later))
+    assert expected is may_share_key(one, other)

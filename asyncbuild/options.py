@@ -1,0 +1,163 @@
+"""What of a commit goes into its archive, and how: the options of a rule. Pure.
+
+The words are those of git: a *subtree* becomes the archive's root, as if `git archive` was called
+in that directory; *paths* are pathspecs (gitglossary(7)), relative to it.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+_COMPONENT_BYTES_MOST: Final = 255  # of a name in most file systems
+_PATH_LENGTH_MOST: Final = 1_024
+_LONG_MAGIC: Final = re.compile(r":\(([^)]*)\)(.*)", re.DOTALL)
+_SHORT_MAGIC: Final = re.compile(r":([!^]+):?(.*)", re.DOTALL)
+_MAGIC: Final = frozenset({"exclude", "glob", "icase", "literal"})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+
+
+class ExportAttributes(StrEnum):
+    """What is made of `export-ignore` and `export-subst` (gitattributes(5))."""
+
+    HONOUR = "honour"  # as git archive does
+    IGNORE = "ignore"  # everything goes in, as it is
+
+
+class Submodules(StrEnum):
+    """What stands where a submodule is."""
+
+    EMPTY = "empty"  # an empty directory, as git archive leaves it
+    INCLUDE = "include"  # its tree, and those of its own submodules
+
+
+class Lfs(StrEnum):
+    """What stands for a file that Git LFS keeps."""
+
+    POINTERS = "pointers"  # the few lines that git knows
+    SMUDGE = "smudge"  # the file
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveOptions:
+    """What of a commit goes into an archive. The default is all that `git archive` gives.
+
+    Attributes:
+        subtree: A directory that becomes the archive's root; empty for the whole tree. Only
+            attributes in it and below it count, as for `git archive` called there.
+        paths: Pathspecs, relative to `subtree`; empty for everything.
+        export_attributes: Whether `export-ignore` and `export-subst` count.
+        submodules: Whether their trees go in.
+        lfs: Whether files come instead of pointers.
+    """
+
+    subtree: str = ""
+    paths: tuple[str, ...] = ()
+    export_attributes: ExportAttributes = ExportAttributes.HONOUR
+    submodules: Submodules = Submodules.EMPTY
+    lfs: Lfs = Lfs.POINTERS
+
+    @property
+    def digest(self) -> str:
+        """Equal for options that give equal archives; empty for the default.
+
+        Part of keys, fingerprints and formats: archives of other options are never taken for these.
+        """
+        if self == WHOLE:
+            return ""
+        words = (self.subtree, self.export_attributes, self.submodules, self.lfs)
+        text = "\0".join((*words, *sorted(set(self.paths))))
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+WHOLE: Final = ArchiveOptions()  # all that git archive gives
+
+
+def parse_options(
+    *, subtree: str, paths: Sequence[str], ignore_export_attributes: bool
+) -> ArchiveOptions:
+    """Options as a command line has them.
+
+    Raises:
+        ValueError: with the option and what is wrong with it.
+    """
+    try:
+        checked = check_subtree(subtree) if subtree else ""
+    except ValueError as error:
+        msg = f"--subtree {subtree!r} {error}"
+        raise ValueError(msg) from error
+    for each in paths:
+        try:
+            check_pathspec(each)
+        except ValueError as error:
+            msg = f"--path {each!r} {error}"
+            raise ValueError(msg) from error
+    exports = ExportAttributes.IGNORE if ignore_export_attributes else ExportAttributes.HONOUR
+    return ArchiveOptions(subtree=checked, paths=tuple(paths), export_attributes=exports)
+
+
+def check_subtree(subtree: str) -> str:
+    """A directory's path inside a repository, taken literally; a slash at its end is dropped.
+
+    Raises:
+        ValueError: it is no such path.
+    """
+    path = subtree.removesuffix("/")
+    fault = _path_fault(path)
+    if fault or not path:
+        msg = f"{fault or 'is empty'}; name a directory of the repository, such as services/api"
+        raise ValueError(msg)
+    return path
+
+
+def check_pathspec(pathspec: str) -> str:
+    """A pathspec that git takes, and that stays inside the tree.
+
+    Raises:
+        ValueError: it is none, or has magic that an archive has no use for.
+    """
+    magic, path = _parse_magic(pathspec)
+    if not magic <= _MAGIC:
+        unknown = ", ".join(sorted(magic - _MAGIC))
+        msg = f"has the magic {unknown!r}; there are {', '.join(sorted(_MAGIC))}"
+        raise ValueError(msg)
+    if {"glob", "literal"} <= magic:
+        raise ValueError("cannot be both glob and literal; leave one out")
+    path = path.removesuffix("/")
+    fault = _path_fault(path)
+    if fault or not path:
+        msg = f"{fault or 'is empty'}; write a pathspec, such as services/api or libs/*.py"
+        raise ValueError(msg)
+    return pathspec
+
+
+def _parse_magic(pathspec: str) -> tuple[frozenset[str], str]:
+    """The magic words of a pathspec, and what follows them (gitglossary(7), pathspec)."""
+    if not pathspec.startswith(":"):
+        return frozenset(), pathspec
+    if long := _LONG_MAGIC.fullmatch(pathspec):
+        return frozenset(word.strip() for word in long[1].split(",") if word.strip()), long[2]
+    if short := _SHORT_MAGIC.fullmatch(pathspec):
+        return frozenset({"exclude"}), short[2]
+    raise ValueError(
+        "begins with a colon, which is magic; write :(exclude)…, :(glob)…, :(icase)… or, for a "
+        "name that begins with a colon, :(literal)…"
+    )
+
+
+def _path_fault(path: str) -> str:
+    """Why this is no path inside a tree; empty if it is one."""
+    components = path.split("/") if path else []
+    longest = max((len(part.encode("utf-8", "surrogatepass")) for part in components), default=0)
+    faults = {
+        "begins at the root of a file system": path.startswith("/"),
+        "has an empty part, or . or ..": bool({"", ".", ".."} & set(components)),
+        "leads into .git, which no tree has": ".git" in path.lower().split("/"),
+        "has a control character": bool(_CONTROL.search(path)),
+        "is not Unicode text": bool(_SURROGATE.search(path)),
+        "is too long": longest > _COMPONENT_BYTES_MOST or len(path) > _PATH_LENGTH_MOST,
+    }
+    return next((fault for fault, is_so in faults.items() if is_so), "")

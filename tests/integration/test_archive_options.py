@@ -1,0 +1,153 @@
+"""Archives of a part of a tree, from the command that people use, against git's own (I9)."""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from support.archives import Member, members_of_zip
+from support.repositories import EPOCH, SourceRepository
+
+_FILES = {
+    ".gitattributes": b"*.secret export-ignore\ninfo export-subst\n*.dos text eol=crlf\n",
+    "README": b"all of it",
+    "a.dos": b"1\n",
+    "libs/x.py": b"x",
+    "libs/y.secret": b"y",
+    "services/api/.gitattributes": b"/test export-ignore\nversion export-subst\n",
+    "services/api/info": b"$Format:%H$",
+    "services/api/version": b"$Format:%H %ct$",
+    "services/api/main.py": b"main",
+    "services/api/key.secret": b"k",
+    "services/api/b.dos": b"2\n",
+    "services/api/test/t.py": b"t",
+    "services/api/-dash/[x]/:(exclude)y": b"odd",
+    "services/api/-dash/f": b"dash",
+    "services/web/w.py": b"w",
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SourceRepository:
+    """A monorepo with attributes above a subtree and in it."""
+    repository = SourceRepository(tmp_path / "source")
+    repository.commit(dict(_FILES))
+    return repository
+
+
+def _run(source: SourceRepository, *options: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "asyncbuild", "archive", str(source.path), "main", "-o", "-"]
+    return subprocess.run([*command, *options], capture_output=True, timeout=50, check=False)
+
+
+def _archive(source: SourceRepository, *options: str) -> dict[str, Member]:
+    done = _run(source, *options)
+    assert done.returncode == 0, done.stderr.decode()
+    return members_of_zip(done.stdout)
+
+
+def _git_archive(source: SourceRepository, *arguments: str) -> dict[str, Member]:
+    """What git's own archive says."""
+    git = ["git", "--git-dir", str(source.path), "-c", "tar.umask=0002", "archive", "--format=tar"]
+    done = subprocess.run([*git, *arguments], capture_output=True, check=True)
+    members = {}
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as opened:
+        for each in opened:
+            found = opened.extractfile(each) if each.isfile() else None
+            name = f"{each.name}/" if each.isdir() else each.name
+            kind = 0o040000 if each.isdir() else 0o100000
+            members[name] = Member(kind | each.mode, found.read() if found else b"")
+    return members
+
+
+def test_a_subtree_is_what_git_archives_of_it(source: SourceRepository) -> None:
+    """But its commit is not forgotten: `export-subst` in it is filled in."""
+    expected = _git_archive(source, "main:services/api")
+    commit = source.tip("main") or ""
+    stamped = f"{commit} {EPOCH + 60}".encode()
+    assert expected.pop("version").content == b"$Format:%H %ct$"
+    members = _archive(source, "--subtree", "services/api/")
+    assert stamped == members.pop("version").content
+    assert expected == members
+    assert "test/" not in members
+    assert members["info"].content == b"$Format:%H$"
+    assert members["key.secret"].content == b"k"
+    assert members["b.dos"].content == b"2\n"
+
+
+def test_a_subtree_is_the_same_for_unzip(source: SourceRepository, tmp_path: Path) -> None:
+    """Another reader, and the time of the commit."""
+    done = _run(source, "--subtree", "services/web")
+    (tmp_path / "web.zip").write_bytes(done.stdout)
+    subprocess.run(
+        ["unzip", "-q", "web.zip", "-d", "out"],
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "TZ": "UTC"},
+    )
+    (file,) = (tmp_path / "out").iterdir()
+    assert (file.name, file.read_bytes(), int(file.stat().st_mtime)) == ("w.py", b"w", EPOCH + 60)
+
+
+@pytest.mark.parametrize(
+    "pathspecs",
+    [
+        ("services/api", "libs"),
+        ("*.py",),
+        ("services", ":(exclude)services/api"),
+        (":!services",),
+        (":(glob)services/*/*.py",),
+        (":(icase)readme",),
+        ("libs/",),
+    ],
+)
+def test_paths_are_git_s(source: SourceRepository, pathspecs: tuple[str, ...]) -> None:
+    """Attributes everywhere act, as there."""
+    options = [word for each in pathspecs for word in ("--path", each)]
+    assert _git_archive(source, "main", "--", *pathspecs) == _archive(source, *options)
+
+
+def test_odd_names_are_names(source: SourceRepository) -> None:
+    """A dash, a glob and magic in a subtree's name; literal pathspecs below it."""
+    expected = _git_archive(source, "main:services/api/-dash")
+    assert expected == _archive(source, "--subtree", "services/api/-dash")
+    odd = _archive(source, "--subtree", "services/api/-dash/[x]", "--path", ":(literal):(exclude)y")
+    assert {":(exclude)y"} == set(odd)
+    dash = _archive(source, "--subtree", "services/api", "--path", "-dash/f")
+    assert {"-dash/", "-dash/f"} == set(dash)
+
+
+def test_export_attributes_can_be_ignored(source: SourceRepository) -> None:
+    """Everything is there, as committed; line ends are another matter."""
+    members = _archive(source, "--ignore-export-attributes")
+    assert set(_FILES) == {name for name in members if not name.endswith("/")}
+    assert members["services/api/version"].content == b"$Format:%H %ct$"
+    assert members["a.dos"].content == b"1\r\n"
+    below = _archive(source, "--ignore-export-attributes", "--subtree", "services/api")
+    assert below["test/t.py"].content == b"t"
+    assert below["version"].content == b"$Format:%H %ct$"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--subtree", "services/none"), 65, "has no directory 'services/none'"),
+        (("--subtree", "README"), 65, "has no directory 'README'"),
+        (("--path", "none"), 65, "did not match any files"),
+        (("--path", "libs", "--path", "none*"), 65, "did not match any files"),
+        (("--subtree", "../x"), 2, "--subtree '../x'"),
+        (("--path", "/etc/passwd"), 2, "--path '/etc/passwd'"),
+        (("--path", ":(attr:x)y"), 2, "magic"),
+    ],
+)
+def test_what_is_not_there_is_told(
+    source: SourceRepository, options: tuple[str, ...], code: int, words: str
+) -> None:
+    """One sentence, no traceback."""
+    done = _run(source, *options)
+    assert (code, b"") == (done.returncode, done.stdout), done.stderr.decode()
+    assert words in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
