@@ -76,7 +76,7 @@ class LaneSettings(Section):
     max_attempts: OneOrMore = 2
     retry_first_seconds: Seconds = 1
     retry_most_seconds: Seconds = 30
-    busy_most_seconds: Seconds = 60
+    busy_most_seconds: Seconds = 10
     stale: Literal["skip", "build"] = "skip"
     superseded: Literal["build", "skip"] = "build"
 

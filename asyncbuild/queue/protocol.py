@@ -46,7 +46,7 @@ class Policy:
     max_attempts: int = 2
     retry_first_seconds: float = 1
     retry_most_seconds: float = 30
-    busy_most_seconds: float = 60
+    busy_most_seconds: float = 10
     skip_superseded: bool = False
 
 
