@@ -1,0 +1,31 @@
+"""Secrets of Secrets Manager, read from a server that keeps them."""
+
+from typing import Any, cast
+
+import aioboto3
+import pytest
+
+from asyncbuild import keyring
+from asyncbuild.aws import Aws
+from asyncbuild.config import Settings
+from asyncbuild.errors import Fatal
+from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, Server
+
+REGION = "eu-west-1"
+
+
+async def test_a_secret_is_read_whole_or_by_its_key(ministack: Server) -> None:
+    """The text itself, one key of a JSON object, and a fault that names what is missing."""
+    session = aioboto3.Session(
+        aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
+    )
+    maker = cast("Any", session).client("secretsmanager", endpoint_url=ministack.endpoint_url)
+    async with maker as client:
+        await client.create_secret(Name="hosts/plain", SecretString="plain text")
+        await client.create_secret(Name="hosts/keyed", SecretString='{"token": "one of many"}')
+    given: dict[str, Any] = {"region": REGION, "endpoint_url": ministack.endpoint_url}
+    aws = Aws(Settings(aws=given))
+    assert await keyring._ask("hosts/plain", aws) == "plain text"
+    assert await keyring._ask("hosts/keyed#token", aws) == "one of many"
+    with pytest.raises(Fatal, match="hosts/nothing"):
+        await keyring._ask("hosts/nothing", aws)
