@@ -34,6 +34,8 @@ from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.standin import REGION, Script
 from asyncbuild.model import Repository
 
+pytestmark = pytest.mark.timeout(180)  # zips of 65,600 files, processes, servers
+
 YES, NO, UNKNOWN = Verdict.YES, Verdict.NO, Verdict.UNKNOWN
 
 # Needed by parameters of calls, or by git.
@@ -96,7 +98,7 @@ async def test_each_question_is_answered_as_far_as_the_stand_ins_go(stack: Stack
     arguments = ("--json", "--probe", "--project", "web")
     async with open_service(environment(stack), "check", *arguments) as service:
         document = orjson.loads(await read_all(service.process.stdout))
-        assert await service.wait() == 1  # a bucket without lifecycle rules
+        assert await service.wait(90) == 1  # a bucket without lifecycle rules
     answers = document["probes"]
     assert {each["name"]: each["verdict"] for each in answers} == TOLD
     assert all(each["seen"] and each["effect"] and each["question"] for each in answers)
@@ -112,13 +114,13 @@ async def test_a_signal_takes_everything_away(
     """Ended while its builds run, the probe stops them and deletes what it made."""
     stack.standin.script = Script(build_seconds=600)
     async with open_service(environment(stack), "check", "--probe", "--project", "web") as service:
-        with anyio.fail_after(30):
+        with anyio.fail_after(90):
             await stack.standin.wait_started(
                 lambda _started: len(stack.standin.started) == len(PROBES)
             )
         assert await find_left(stack) != []
         service.process.send_signal(number)
-        assert await service.wait() == code
+        assert await service.wait(90) == code
     assert await find_left(stack) == []
     assert stack.standin.calls["StopBuild"] == len(PROBES)
 
