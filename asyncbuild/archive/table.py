@@ -99,6 +99,12 @@ class Table:
                 found.append(number)
         return found
 
+    def name_of(self, number: int) -> bytes:
+        """The name of one entry."""
+        begin = self.positions[number] + HEADER_BYTES
+        (length,) = _SHORT.unpack_from(self.directory, begin - HEADER_BYTES + _NAME_LENGTH_AT)
+        return self.directory[begin : begin + length]
+
     def _search(self, names: Iterable[bytes]) -> list[int] | None:
         """As `find`: to look for bytes is quicker than to look at every header.
 

@@ -21,7 +21,7 @@ from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStream
 from asyncbuild.archiving.choice import Choice, Origin
 from asyncbuild.archiving.delta import DeltaWay, Made, Watch
 from asyncbuild.archiving.fallback import FallBack
-from asyncbuild.archiving.full import Directory, iter_archive, read_effect
+from asyncbuild.archiving.full import Directory, Effects, iter_archive
 from asyncbuild.archiving.ids import TreeIds
 from asyncbuild.archiving.named import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.budget import MemoryBudget
@@ -89,6 +89,7 @@ class Archiver:
         self._delta = DeltaWay(engine, store)
         self._enabled = settings.archive.delta == "auto"
         self._most_bytes = settings.archive.memory_budget_bytes
+        self._effects = Effects()
         self._look_further_bytes = look_further_bytes
         self._part_bytes = settings.storage.part_bytes
         ids = ".ids" if self._enabled else ""
@@ -232,7 +233,7 @@ class Archiver:
             digest, effect, files = "", Effect.UNKNOWN, {}
             if ids is not None and directory.offset >= LEAST_PART_BYTES:
                 await ids.finish()
-                digest, effect = await read_effect(snapshot, ids.attributes)
+                digest, effect = await self._effects.read(snapshot, ids.attributes)
                 files = {path: name for path, (_, name) in ids.attributes.items()}
                 await writer.finish(table_name(archive.key, archive.etag), offset=directory.offset)
         base = Base(

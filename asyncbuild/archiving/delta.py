@@ -126,13 +126,14 @@ class DeltaWay:
 
     def _numbers(self, table: Table, difference: Difference, effect: Effect) -> list[int]:
         """Numbers of the removed entries; every other fresh name must be new to the table."""
-        removed = table.find(difference.removed)
-        if effect is Effect.NONE and len(removed) != len(difference.removed):
+        removed = difference.removed
+        found = table.find(removed | difference.fresh.keys())
+        names = {table.name_of(number) for number in found}
+        if effect is Effect.NONE and names < removed:
             raise FallBack("table-mismatch", "the older archive lacks entries of its tree")
-        new = difference.fresh.keys() - difference.removed
-        if new and table.find(new):
+        if not names <= removed:
             raise FallBack("table-mismatch", "the older archive has entries not of its tree")
-        return removed
+        return found
 
     # --- make -------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _ATTRIBUTES_BYTES_MOST: Final = 1024 * 1024
 _ATTRIBUTES_MOST: Final = 2_000
+_EFFECTS_MOST: Final = 10_000
 
 
 async def read_effect(
@@ -32,6 +33,24 @@ async def read_effect(
     ids = list({name for _, name in files.values()})
     contents = await snapshot.read_blobs(ids, most_bytes=_ATTRIBUTES_BYTES_MOST)
     return digest, Effect.UNKNOWN if contents is None else effect_of(modes, contents)
+
+
+class Effects:
+    """What attributes do; asked of git once for equal ones, which a digest names."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Effect] = {}
+
+    async def read(
+        self, snapshot: Snapshot, files: Mapping[bytes, tuple[int, str]]
+    ) -> tuple[str, Effect]:
+        """As `read_effect`."""
+        digest = digest_of(files)
+        if digest not in self._known:
+            if len(self._known) >= _EFFECTS_MOST:
+                self._known.clear()
+            _, self._known[digest] = await read_effect(snapshot, files)
+        return digest, self._known[digest]
 
 
 @dataclass(slots=True)

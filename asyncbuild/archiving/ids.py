@@ -105,7 +105,7 @@ async def with_ids(
             rest = b""
             continue
         held = len(rest) + len(piece)
-        headers, named, rest = add_ids(rest + piece, ids)
+        headers, named, rest = add_ids(rest + piece, ids, left)
         left -= named
         await account.take(len(headers) + len(rest) - held)
         if headers:
@@ -114,15 +114,15 @@ async def with_ids(
         yield rest
 
 
-def add_ids(directory: bytes, ids: Mapping[bytes, bytes]) -> tuple[bytes, int, bytes]:
-    """Put ids into central headers.
+def add_ids(directory: bytes, ids: Mapping[bytes, bytes], most: int) -> tuple[bytes, int, bytes]:
+    """Put ids into central headers, as long as they are not more than `most`.
 
     Returns:
-        All headers that are whole, how many of them got an id, and the beginning of the next.
+        The headers looked at, how many of them got an id, and what follows.
     """
     packed: list[bytes] = []
     named, begin = 0, 0
-    while begin + HEADER_BYTES <= len(directory):
+    while named < most and begin + HEADER_BYTES <= len(directory):
         name_length, extra_length = _LENGTHS.unpack_from(directory, begin + _LENGTHS_AT)
         name_end = begin + HEADER_BYTES + name_length
         end = name_end + extra_length

@@ -36,9 +36,9 @@ def test_ids_that_come_late(
     ids = {name: bytes([number]) * length for number, name in enumerate(sorted(chosen))}
     entries = _entries(names)
     without = pack_directory(entries, base)
-    made, named, rest = b"", 0, b""
+    made, left, rest = b"", len(ids), b""
     for begin in range(0, len(without), step):
-        headers, count, rest = add_ids(rest + without[begin : begin + step], ids)
+        headers, count, rest = add_ids(rest + without[begin : begin + step], ids, left)
         made += headers
-        named += count
-    assert (pack_directory(entries, base, ids), len(ids), b"") == (made, named, rest)
+        left -= count
+    assert (pack_directory(entries, base, ids), 0) == (made + rest, left)
