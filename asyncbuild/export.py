@@ -20,9 +20,10 @@ from anyio.abc import TaskGroup
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
+from asyncbuild.accounts import AccountCredentials
 from asyncbuild.archive.writer import WORKING_BYTES, ZipStream, open_engine
 from asyncbuild.archiving.archiver import Archiver, Order, Result
-from asyncbuild.aws import AccountCredentials, Aws
+from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings, StorageSettings
 from asyncbuild.errors import Reject, Retry

@@ -13,8 +13,9 @@ from functools import partial
 import anyio
 from anyio.abc import TaskStatus
 
+from asyncbuild.accounts import AccountCredentials
 from asyncbuild.archive.writer import open_engine
-from asyncbuild.aws import AccountCredentials, Aws
+from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline

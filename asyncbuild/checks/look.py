@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import AccountCredentials, Aws, error_code, errors_of
+from asyncbuild.accounts import AccountCredentials
+from asyncbuild.aws import Aws, error_code, errors_of
 from asyncbuild.checks.bucket import BucketFacts, judge_bucket
 from asyncbuild.checks.finding import Finding, Kind, Level
 from asyncbuild.checks.machine import look_at_cache, look_at_git

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from asyncbuild.aws import AccountCredentials, dns_suffix
+from asyncbuild.accounts import AccountCredentials, dns_suffix
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import ConfigError, NoPermission, Reject, Retry
 from asyncbuild.git.credentials import AwsCredentials, codecommit_login

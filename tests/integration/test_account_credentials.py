@@ -10,7 +10,8 @@ import anyio
 import pytest
 from aiohttp import web
 
-from asyncbuild.aws import AccountCredentials, Aws
+from asyncbuild.accounts import AccountCredentials
+from asyncbuild.aws import Aws
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Retry
 from asyncbuild.local.servers import ACCESS_KEY, Server

@@ -14,7 +14,8 @@ from typing import Final
 
 from anyio import to_thread
 
-from asyncbuild.aws import AccountCredentials, Aws
+from asyncbuild.accounts import AccountCredentials
+from asyncbuild.aws import Aws
 from asyncbuild.checks.probes.answer import Answer, Question
 from asyncbuild.checks.probes.trace import Protocol, parse_trace
 from asyncbuild.config import Settings
