@@ -11,7 +11,7 @@ import orjson
 from asyncbuild.aws import errors_of
 from asyncbuild.errors import Fatal, LeaseLost, Reject, Retry, StageError
 from asyncbuild.model import Message
-from asyncbuild.webhooks.delivery import SENT, kept_attributes
+from asyncbuild.webhooks.delivery import first_sent, kept_attributes
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -29,6 +29,8 @@ _LOST = frozenset(
 _MOST_MESSAGE_BYTES = 1024 * 1024  # body and attributes together (SQS quotas, message size)
 _MOST_ATTRIBUTES = 10  # of one message (SQS Developer Guide, message metadata)
 _MOST_REASON = 2_000
+
+_Attributes = Mapping[str, "MessageAttributeValueTypeDef"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,32 +217,35 @@ class Queue:
         The deduplication id is the original message's id, so that a repetition within five minutes
         is absorbed. A body so long that the reason does not fit goes without it.
         """
-        attributes = {
+        why = {
             "Reason": _text(reason),
             "ErrorKind": _text(kind),
             "Attempts": _number(attempts),
             "OriginalMessageId": _text(message.id),
             "OriginalSequenceNumber": _text(str(message.sequence)),
         }
-        known = {SENT: message.sent.isoformat()} if message.sent else {}
-        most = _MOST_ATTRIBUTES - len(attributes)
-        kept = {
-            name: _text(value)
-            for name, value in kept_attributes({**known, **message.attributes}, most).items()
-        }
-        attributes |= kept
-        size = len(message.body.encode()) + sum(
-            len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
-            for name, value in attributes.items()
-        )
+        most = _MOST_ATTRIBUTES - len(why)
+        known = {**first_sent(message), **message.attributes}
+        kept = {name: _text(value) for name, value in kept_attributes(known, most).items()}
+        own = {name: value for name, value in kept.items() if name in message.attributes}
+        room = _MOST_MESSAGE_BYTES - len(message.body.encode())
+        ways: tuple[_Attributes, ...] = (why | kept, kept, own)
+        attributes = next((each for each in ways if _size(each) <= room), {})
         with errors_of(f"send message {message.id} to dead-letter queue {self._dead_letter_url}"):
             await self._control.send_message(
                 QueueUrl=str(self._dead_letter_url),
                 MessageBody=message.body,
                 MessageGroupId=message.group,
                 MessageDeduplicationId=message.id,
-                MessageAttributes=attributes if size <= _MOST_MESSAGE_BYTES else kept,
+                MessageAttributes=attributes,
             )
+
+
+def _size(attributes: _Attributes) -> int:
+    return sum(
+        len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
+        for name, value in attributes.items()
+    )
 
 
 def facts_of(attributes: Mapping[str, str]) -> QueueFacts:

@@ -87,6 +87,15 @@ def kept_attributes(attributes: Mapping[str, str], most: int) -> dict[str, str]:
     return {name: attributes[name] for name in names[:most]}
 
 
+def first_sent(message: Message) -> dict[str, str]:
+    """The attribute that keeps when a webhook came; an event of CodeCommit says so itself."""
+    try:
+        is_webhook = open_delivery(message) is not None
+    except Reject:
+        is_webhook = True
+    return {SENT: message.sent.isoformat()} if is_webhook and message.sent else {}
+
+
 def showable(body: str) -> str:
     """A message's body for people: in an envelope, without the headers that are secrets (I10)."""
     if not _is_json_object(body):
