@@ -110,6 +110,15 @@ EVENTS: Final[Mapping[str, Event]] = {
         "error", "The status page cannot be served; pushes are.", ("reason", "remedy")
     ),
     "status.bug": Event("error", "A part of the status no longer works; pushes do."),
+    "protection.changed": Event(
+        "debug", "ECS will not stop this task for so long; 0: it may at once.", ("minutes",)
+    ),
+    "protection.failed": Event(
+        "warning",
+        "ECS may stop this task while it has work in hand. Told once, until it works again.",
+        ("reason", "remedy"),
+    ),
+    "protection.bug": Event("error", "The protection no longer works; pushes do."),
     "consumer.stopped-receiving": Event("info", "The last poll ended.", ("lanes",)),
     "queue.polled": Event("debug", "A receive was answered.", ("messages", "groups")),
     "queue.receive-failed": Event(

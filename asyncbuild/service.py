@@ -5,6 +5,7 @@ in hand is settled in order or released. Shortly before the grace ends what is n
 is released; a second signal, or the end of the grace, cancels.
 """
 
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -27,6 +28,7 @@ from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.hosts import open_hosts
 from asyncbuild.logs import logger
 from asyncbuild.pipeline import Pipeline
+from asyncbuild.protection import open_protection
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.status.server import Sources, open_status
@@ -78,12 +80,14 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             dead_letter_url=settings.queue.dead_letter_url,
         )
         await _check(queue, settings)
+        protection = await enter(open_protection(_agent_uri(settings)))
         yield Consumer(
             queue=queue,
             pipeline=pipeline,
             settings=settings.queue,
             lanes=settings.lanes,
             consumers=settings.consumers,
+            hold=protection.hold,
         )
 
 
@@ -184,6 +188,11 @@ async def _listen(
 async def _stop_when(stop: anyio.Event, switch: _Switch) -> None:
     await stop.wait()
     await switch.turn_off()
+
+
+def _agent_uri(settings: Settings) -> str | None:
+    """Where the agent of ECS listens for this container; it says so in the environment."""
+    return os.environ.get("ECS_AGENT_URI") if settings.scale_in_protection == "auto" else None
 
 
 def _require(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """The whole configuration as one frozen value."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -38,6 +38,7 @@ class Settings(BaseSettings):
 
     consumers: OneOrMore = 8
     shutdown_grace_seconds: Seconds = 110
+    scale_in_protection: Literal["auto", "off"] = "auto"
     aws: AwsSettings = Field(default_factory=AwsSettings)
     queue: QueueSettings = QueueSettings()
     lanes: LaneSettings = LaneSettings()

@@ -1,7 +1,8 @@
 """Receive → lanes → settle: polls the queue, opens a lane for each group, stops in order."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import anyio
 from anyio.abc import TaskGroup
@@ -30,6 +31,7 @@ class Consumer:
         settings: `[queue]`.
         lanes: `[lanes]`.
         consumers: How many pushes are prepared at the same time.
+        hold: Entered while a lane is in hand.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Consumer:
         settings: QueueSettings,
         lanes: LaneSettings,
         consumers: int,
+        hold: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._queue = queue
         self._pipeline = pipeline
         self._settings = settings
         self._lane_settings = lanes
         self._count = consumers
+        self._hold = hold
         self._batch = settings.batch
         self._consumers: Consumers | None = None
         self._lanes: dict[str, LaneRunner] = {}
@@ -208,7 +212,8 @@ class Consumer:
 
     async def _run_lane(self, lane: LaneRunner, older: anyio.Event | None) -> None:
         try:
-            await lane.run(after=older)
+            with self._hold():
+                await lane.run(after=older)
         finally:
             if self._lanes.get(lane.group) is lane:
                 del self._lanes[lane.group]

@@ -38,6 +38,7 @@ GRANTS = {
     ("codepipeline:StartPipelineExecution", "codepipeline"): "hand over",
     ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
     ("codepipeline:GetPipelineExecution", "codepipeline"): "the same",
+    ("ecs:UpdateTaskProtection", "ecs"): "not be stopped with work in hand",
     ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
     ("s3:GetBucketVersioning", "Bucket"): "the same",
     ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",
@@ -89,6 +90,7 @@ UNSEEN: dict[str, str] = {
     "codecommit:GitPull": "git's own protocol, no call of the API: test_mirror_access.py shows it",
     "kms:Decrypt": "S3 and SQS use the key in the role's name; no stand-in has keys",
     "kms:GenerateDataKey": "the same",
+    "ecs:UpdateTaskProtection": "the agent of ECS calls: test_protection.py shows what it is asked",
 }
 
 # Modules that are not the service: they run with the rights of whoever calls them, not the role's.
