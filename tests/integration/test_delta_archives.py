@@ -30,6 +30,7 @@ from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.model import Repository
+from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:
@@ -85,12 +86,19 @@ class Bench:
             name="test",
             reader=self.reader,
         )
+        options: ArchiveOptions = more.pop("options", WHOLE)
+        snapshot = await snapshot.select(options)
         archiver = more.pop("archiver", self.archiver)
         key = more.pop("key", f"{uuid.uuid4()}.zip")
         order = Order(snapshot, key, lambda: None, **{"origin": self.origin, **more})
         result = await archiver.put(order)
         body = await self.body(key)
-        assert members_of_commit(self.source, commit) == members_of_zip(body)
+        wanted = f"{commit}:{options.subtree}" if options.subtree else commit
+        expected = members_of_commit(self.source, wanted)
+        if options.paths:  # plain directories, here
+            begins = tuple(f"{path}/" for path in options.paths)
+            expected = {name: each for name, each in expected.items() if name.startswith(begins)}
+        assert expected == members_of_zip(body)
         assert len(body) == live_bytes_of_zip(body) == result.made.archive.size_bytes
         return result, body
 
@@ -570,3 +578,60 @@ async def test_the_command_makes_an_archive_of_a_named_one(
         with pytest.raises(Reject):
             await export.run(settings, source, second, new, base, False)  # noqa: FBT003 - as above
     assert not (bench.source.path / "archive-tables").exists()
+
+
+async def test_a_subtree_is_made_of_the_subtree_before(bench: Bench) -> None:
+    """What changed outside of it is nothing, not even an attribute: the object is copied."""
+    options = ArchiveOptions(subtree="app")
+    app: _Tree = {f"app/{n % 7}/f{n:02}": _noise(n) for n in range(_FILES)}
+    first = bench.commit({**app, "other/x": b"1", "app/.gitattributes": b"*.no export-ignore\n"})
+    base, _ = await bench.put(first, options=options)
+    changed = bench.commit({"app/3/f10": b"new", "app/4/a.no": b"not there", "other/x": b"2"})
+    result, _ = await bench.put(changed, options=options)
+    assert (_how(base), _how(result)) == (("full", "no-base"), ("delta", ""))
+    outside = bench.commit({"other/x": b"3", ".gitattributes": b"* export-ignore\n"})
+    result, _ = await bench.put(outside, options=options)
+    assert _how(result) == ("copy", "")
+    result, _ = await bench.put(bench.commit({"app/.gitattributes": None}), options=options)
+    assert _how(result) == ("full", "attributes-changed")
+
+
+async def test_archives_of_other_options_are_never_the_base(bench: Bench) -> None:
+    """Found by its ref or named; the records of a ref live side by side."""
+    paths = ArchiveOptions(paths=("d1", "d2", "d3", "d4"))
+    ignoring = ArchiveOptions(export_attributes=ExportAttributes.IGNORE)
+    all_options = [WHOLE, paths, ignoring]
+    first = bench.begin()
+    for options in all_options:
+        result, _ = await bench.put(first, options=options)
+        assert _how(result) == ("full", "no-base")
+    second = bench.commit({"d1/f01": b"new", "d3/f10": b"new"})
+    made = [await bench.put(second, options=options) for options in all_options]
+    assert [_how(result) for result, _ in made] == [("delta", ""), ("full", "paths"), ("delta", "")]
+    key = made[0][0].made.archive.key
+    for options in all_options[1:]:
+        result, _ = await bench.put(first, options=options, base_key=key)
+        assert _how(result) == ("full", "other-format")
+    result, _ = await bench.put(first, options=paths)  # the last archive of these options
+    assert _how(result) == ("copy", "")
+
+
+async def test_what_a_push_changed(bench: Bench) -> None:
+    """Pathspecs decide, from the root; nobody knows what differs from a commit that is not here."""
+    first = bench.commit({"services/api/x": b"1", "services/web/x": b"1", "docs/x": b"1"})
+    second = bench.commit({"services/api/x": b"2", "docs/x": b"2"})
+    found = (await bench.reader.find(bench.source.path, [second], "test"))[second]
+    snapshot = Snapshot(
+        path=bench.source.path,
+        commit=second,
+        commit_time=found.time,
+        tree=found.tree,
+        name="test",
+        reader=bench.reader,
+    )
+    changed = [("services/api",), ("services/web", "docs"), ("*/x",), (":!services",)]
+    unchanged = [("services/web",), ("-x",), (":(glob)*/y",), (":!services/api", ":!docs")]
+    asked = [*changed, *unchanged]
+    assert unchanged == await snapshot.find_unchanged(first, asked)
+    assert asked == await snapshot.find_unchanged(second, asked)
+    assert await snapshot.find_unchanged("1" * 40, asked) == []
