@@ -50,6 +50,8 @@ class GitServer:
         root: Repositories are `root/NAME` with or without `.git`.
         keys: Access key → (secret key, session token); empty lets everybody in.
         names: Access key → names of the repositories it may pull; None for all.
+        tokens: User → token, as GitHub, GitLab and Bitbucket take them; instead of `keys`.
+        prefix: What stands before a repository's name in the path.
         connections: Repository → times its refs were listed, as each fetch does once.
         stalled: Set while a pack is being held back.
     """
@@ -58,6 +60,8 @@ class GitServer:
     region: str
     keys: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = _PREFIX
     behaviour: Behaviour = field(default_factory=Behaviour)
     port: int = 0
     connections: Counter[str] = field(default_factory=Counter)
@@ -77,25 +81,28 @@ class GitServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        name = request.path.removeprefix(_PREFIX).split("/", 1)[0]
+        path = request.path.removeprefix(self.prefix)
+        name = path.removesuffix("/info/refs").removesuffix("/git-upload-pack")
         if self.behaviour.status is not None:
             return web.Response(status=self.behaviour.status, text=self.behaviour.text)
         reason = self._refuse(request, name)
         if reason is not None:
             self.refused.append(reason)
-            return web.Response(status=403, text=reason)
+            return web.Response(status=401 if self.tokens else 403, text=reason)
         if request.path.endswith("/info/refs"):
             self.connections[name] += 1
         return await self._backend(request)
 
     def _refuse(self, request: web.Request, name: str) -> str | None:  # noqa: PLR0911 - a reason each
-        if not self.keys:
+        if not self.keys and not self.tokens:
             return None
         scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return "no basic authentication"
+        if self.tokens:
+            return None if self.tokens.get(user) == password else "wrong token"
         key, _, token = user.partition("%")
         if scheme != "Basic" or key not in self.keys:
             return "unknown access key"
@@ -120,7 +127,7 @@ class GitServer:
             "GIT_HTTP_EXPORT_ALL": "1",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": "/dev/null",
-            "PATH_INFO": "/" + request.path.removeprefix(_PREFIX),
+            "PATH_INFO": "/" + request.path.removeprefix(self.prefix),
             "QUERY_STRING": request.query_string,
             "REQUEST_METHOD": request.method,
             "CONTENT_TYPE": request.headers.get("Content-Type", ""),
@@ -200,9 +207,11 @@ async def open_git_server(
     region: str = "eu-west-1",
     keys: Mapping[str, tuple[str, str | None]] | None = None,
     names: Mapping[str, frozenset[str]] | None = None,
+    tokens: Mapping[str, str] | None = None,
+    prefix: str = _PREFIX,
 ) -> AsyncIterator[GitServer]:
     """Serve the repositories below `root` on a free port of 127.0.0.1."""
-    server = GitServer(root, region, keys or {}, names or {})
+    server = GitServer(root, region, keys or {}, names or {}, tokens or {}, prefix)
     application = web.Application(client_max_size=64 * 1024 * 1024)
     application.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)

@@ -1,0 +1,102 @@
+"""A real OpenSSH server on loopback, for the one who runs the tests, with one key let in."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.abc
+from anyio import to_thread
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+PROGRAM = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+
+@dataclass(frozen=True, slots=True)
+class Sshd:
+    """A running server.
+
+    Attributes:
+        port: On 127.0.0.1.
+        key: The private key that is let in.
+        other_key: One that is not.
+        known_hosts: The line that a client needs.
+    """
+
+    port: int
+    key: str
+    other_key: str
+    known_hosts: str
+
+    def template(self, root: Path) -> str:
+        """A remote for repositories `root/OWNER/NAME`."""
+        user = getpass.getuser()
+        return f"ssh://{user}@127.0.0.1:{self.port}{root}/{{owner}}/{{repository}}"
+
+
+def make_key(path: Path) -> tuple[str, str]:
+    """A new key pair: private and public."""
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)]
+    subprocess.run(command, check=True)
+    return path.read_text(), path.with_suffix(".pub").read_text().strip()
+
+
+def _prepare(directory: Path) -> tuple[str, str, str]:
+    directory.mkdir()
+    _, host_public = make_key(directory / "host")
+    key, public = make_key(directory / "client")
+    other, _ = make_key(directory / "other")
+    (directory / "authorized_keys").write_text(public + "\n")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd of Debian leaves its privileges
+    return host_public, key, other
+
+
+@asynccontextmanager
+async def open_sshd(directory: Path) -> AsyncIterator[Sshd]:
+    """Serve on a free port."""
+    assert PROGRAM is not None
+    host_public, key, other = await to_thread.run_sync(_prepare, directory)
+    port = _free_port()
+    options = {
+        "HostKey": directory / "host",
+        "AuthorizedKeysFile": directory / "authorized_keys",
+        "ListenAddress": "127.0.0.1",
+        "Port": port,
+        "PidFile": "none",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PermitRootLogin": "prohibit-password",
+        "PasswordAuthentication": "no",
+        "AcceptEnv": "GIT_PROTOCOL",
+    }
+    arguments = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    command = [PROGRAM, "-D", "-e", "-f", "/dev/null", *arguments]
+    async with await anyio.open_process(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            await _wait_listening(process)
+            yield Sshd(port, key, other, f"[127.0.0.1]:{port} {host_public}")
+        finally:
+            process.terminate()
+
+
+async def _wait_listening(process: anyio.abc.Process) -> None:
+    assert process.stderr
+    with anyio.fail_after(20):
+        told = BufferedByteReceiveStream(process.stderr)
+        while b"listening on" not in await told.receive_until(b"\n", 4096):
+            pass
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
