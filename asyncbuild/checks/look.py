@@ -1,5 +1,6 @@
 """Asks AWS for the facts that the judges of this folder need. Changes nothing anywhere."""
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,8 @@ from asyncbuild.checks.rights import judge_trials
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.config import Settings
 from asyncbuild.errors import Busy, NoPermission, Retry, StageError
+from asyncbuild.hosts import references
+from asyncbuild.keyring import read_secret
 from asyncbuild.queue.sqs import Queue
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
         ("bucket", look.bucket()),
         ("project", look.projects()),
         ("account", look.accounts()),
+        ("host", look.hosts()),
         ("rights", look.rights()),
     ):
         async for finding in _safely(name, findings):
@@ -149,6 +153,35 @@ class _Look:
                 yield _failed(name, error)
             else:
                 yield Finding(Level.OK, name, f"role {entry.role_arn} can be assumed")
+
+    async def hosts(self) -> AsyncIterator[Finding]:
+        """The secrets of other hosts: each is read once, and none is shown."""
+        for reference in references(self._settings):
+            name = "host.secret"
+            try:
+                await read_secret(reference, self._aws)
+            except StageError as error:
+                yield _failed(name, error)
+            else:
+                yield Finding(Level.OK, name, f"secret {reference} can be read")
+        for host in self._settings.hosts:
+            if host.ssh_key and shutil.which("ssh") is None:
+                yield Finding(
+                    Level.PROBLEM,
+                    "host.ssh",
+                    "ssh is not on PATH",
+                    f"{host.host} is fetched from with it",
+                    "install an OpenSSH client",
+                )
+            if host.signature != "required":
+                yield Finding(
+                    Level.NOTE,
+                    "host.signature",
+                    f"pushes of {host.host} need no signature",
+                    "whoever can send to the queue, or to a gateway in front of it, can have any "
+                    "commit of its repositories built",
+                    'set webhook_secret and signature = "required"',
+                )
 
     async def rights(self) -> AsyncIterator[Finding]:
         """The rights of whoever runs this, tried by calls that do no harm."""

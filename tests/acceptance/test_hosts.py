@@ -1,0 +1,181 @@
+"""Webhooks of other hosts on the service's queue: signed, fetched with a token, built in order."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+from support.git_http import GitServer, open_git_server
+from support.repositories import SourceRepository
+from support.service import environment, open_service, read_dead_letters
+from support.webhooks import SECRET, ZEROS, headers, payload
+
+from asyncbuild.local import journal
+from asyncbuild.local.stack import Stack, open_stack
+from asyncbuild.webhooks.payloads import Kind
+
+pytestmark = pytest.mark.timeout(180)
+TOKEN = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"
+
+
+@dataclass(slots=True)
+class _Place:
+    """The stack, a host that wants a token, and the service's variables."""
+
+    stack: Stack
+    server: GitServer
+    variables: dict[str, str]
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.server.port}"
+
+    async def send(self, kind: Kind, document: object, *, secret: str = SECRET) -> None:
+        """As the mapping template of docs/hosts.md does."""
+        body = orjson.dumps(document)
+        await self.put(body, {"Webhook-Host": self.host, **headers(kind, body, secret=secret)})
+
+    async def put(self, body: bytes, attributes: Mapping[str, str]) -> None:
+        await self.stack.sqs.send_message(
+            QueueUrl=self.stack.settings.queue.url,
+            MessageBody=body.decode(),
+            MessageGroupId="github.com/35129377",
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            },
+        )
+
+    def source(self, owner: str, name: str = "web") -> SourceRepository:
+        return SourceRepository(self.stack.directory / "host" / owner / f"{name}.git")
+
+
+@asynccontextmanager
+async def _open(*kinds: Kind) -> AsyncIterator[_Place]:
+    async with open_stack(["web"]) as stack:
+        tokens = {"x-access-token": TOKEN, "oauth2": TOKEN, "x-token-auth": TOKEN}
+        root = stack.directory / "host"
+        async with open_git_server(root, tokens=tokens, prefix="/") as server:
+            hosts = [_entry(server, kind) for kind in kinds]
+            async with _secrets(stack):
+                variables = environment(stack, hosts=hosts)
+            yield _Place(stack, server, {**variables, "WEBHOOK": f"an old one\n{SECRET}"})
+
+
+@asynccontextmanager
+async def _secrets(stack: Stack) -> AsyncIterator[None]:
+    from asyncbuild.aws import Aws  # noqa: PLC0415 - after the stack's environment is in place
+
+    async with Aws(stack.settings).open_secrets_manager(pool=1) as client:
+        await client.create_secret(
+            Name="asyncbuild/host", SecretString=orjson.dumps({"token": TOKEN}).decode()
+        )
+        yield
+
+
+def _entry(server: GitServer, kind: Kind) -> dict[str, Any]:
+    return {
+        "host": f"127.0.0.1:{server.port}",
+        "kind": kind.value,
+        "remote": f"{server.url}/{{owner}}/{{repository}}.git",
+        "token": "secretsmanager:asyncbuild/host#token",
+        "webhook_secret": "env:WEBHOOK",
+    }
+
+
+def _github(commit: str, *, old: str = ZEROS, owner: str = "acme") -> dict[str, Any]:
+    made = payload(Kind.GITHUB)
+    made["repository"] |= {"full_name": f"{owner}/web"}
+    return made | {"before": old, "after": commit}
+
+
+async def test_a_push_of_github_is_built() -> None:
+    """Two pushes in order and a ping: built once each from a host that wants the token."""
+    async with _open(Kind.GITHUB) as place:
+        commits = place.source("acme").commits(2)
+        ping = {"zen": "Design for failure.", "hook_id": 1}
+        await place.send(Kind.GITHUB, ping)
+        for old, new in zip([ZEROS, *commits], commits, strict=False):
+            body = orjson.dumps(_github(new, old=old))
+            told = {**headers(Kind.GITHUB, body), "X-GitHub-Delivery": f"delivery-{new}"}
+            await place.put(body, {"Webhook-Host": place.host, **told})
+        async with open_service(place.variables, "drain") as service:
+            assert await service.wait(90) == 0
+        started = journal.read(place.stack.journal)
+        assert commits == [each.variables["COMMIT_ID"] for each in started]
+        assert [f"delivery-{commit}" for commit in commits] == [
+            each.variables["EVENT_ID"] for each in started
+        ]
+        assert started[1].variables["OLD_COMMIT_ID"] == commits[0]
+        assert started[0].variables["PUSHER"] == "mary"
+        assert place.server.refused == []
+        assert TOKEN not in str(service.log)
+        assert SECRET not in str(service.log)
+
+
+async def test_several_refs_of_one_bitbucket_push() -> None:
+    """One message, two builds with identities of their own, and the deleted branch is none."""
+    async with _open(Kind.BITBUCKET) as place:
+        source = place.source("acme")
+        main, other = source.commit({"a": b"1"}), source.commit({"a": b"2"}, branch="other")
+        made = payload(Kind.BITBUCKET)
+        change = made["push"]["changes"][0]
+        change["new"]["target"]["hash"] = main
+        made["push"]["changes"] += [
+            {"old": None, "new": {"type": "branch", "name": "other", "target": {"hash": other}}},
+            {"old": {"type": "branch", "name": "x", "target": {"hash": "3" * 40}}, "new": None},
+        ]
+        await place.send(Kind.BITBUCKET, made)
+        async with open_service(place.variables, "drain") as service:
+            assert await service.wait(90) == 0
+        started = journal.read(place.stack.journal)
+        assert [main, other] == [each.variables["COMMIT_ID"] for each in started]
+        assert len({each.variables["EVENT_ID"] for each in started}) == 2
+        assert await place.stack.count_waiting() == 0
+
+
+async def test_what_is_not_signed_is_a_dead_letter_that_can_be_sent_back() -> None:
+    """A wrong secret is told; after it was mended the letter is built, headers and all."""
+    async with _open(Kind.GITLAB) as place:
+        commit = place.source("acme/platform").commit({"a": b"1"})
+        made = payload(Kind.GITLAB) | {"before": ZEROS, "after": commit, "ref": "refs/heads/main"}
+        await place.send(Kind.GITLAB, made)
+        wrong = {**place.variables, "WEBHOOK": "another secret"}
+        async with open_service(wrong, "drain") as service:
+            assert await service.wait(90) == 0
+        assert journal.read(place.stack.journal) == []
+        async with open_service(place.variables, "dead-letters", "list", "--json") as service:
+            assert service.process.stdout
+            letter = orjson.loads(await service.process.stdout.receive())
+            assert await service.wait() == 0
+        assert "does not fit webhook_secret" in letter["reason"]
+        assert letter["repository"] == f"127.0.0.1..{place.server.port}/acme..platform/web"
+        assert SECRET not in str(letter)
+        async with open_service(
+            place.variables, "dead-letters", "send-back", letter["id"]
+        ) as service:
+            assert await service.wait() == 0
+        async with open_service(place.variables, "drain") as service:
+            assert await service.wait(90) == 0
+        started = journal.read(place.stack.journal)
+        assert [commit] == [each.variables["COMMIT_ID"] for each in started]
+        assert letter["event_id"] == started[0].variables["EVENT_ID"]
+        assert await read_dead_letters(place.stack) == []
+
+
+async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
+    """By the service, and by the check, which finds nothing wrong when it is there."""
+    async with _open(Kind.GITHUB) as place:
+        without = {name: value for name, value in place.variables.items() if name != "WEBHOOK"}
+        async with open_service(without) as service:
+            assert await service.wait() == 70
+        assert "secret env:WEBHOOK is not set" in str(service.log)
+        for variables, level in ((without, "problem"), (place.variables, "ok")):
+            async with open_service(variables, "check", "--json") as service:
+                assert service.process.stdout
+                text = b"".join([chunk async for chunk in service.process.stdout])
+            found = [each for each in orjson.loads(text)["findings"] if "WEBHOOK" in each["what"]]
+            assert [level] == [each["level"] for each in found]
+            assert TOKEN.encode() not in text
