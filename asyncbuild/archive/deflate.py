@@ -3,11 +3,10 @@
 Up to level 3 that is igzip, two to four times as fast as zlib at level 1, and packing better; from
 level 4 on it is zlib-ng, about twice as fast as zlib. Both let other threads run while they work.
 
-igzip's own levels 1 and 2 are not deterministic (I8) where they meet the first bytes of a stream:
-they then take a hash of the address of their state for one of the data
-(igzip_icf_body_h1_gr_bt.asm, `.write_first_byte`). Its level 3 uses other code. So short contents
-go to level 3, and a long stream is begun with a flush behind its first bytes, which do not reach
-that code.
+igzip's own levels 1 and 2 are not deterministic (I8) where they meet the first byte of a stream:
+they then take what a register happens to hold for the hash of the data
+(igzip_icf_body_h1_gr_bt.asm, `.write_first_byte`). A stream that has a dictionary does not come
+there. So the first bytes of a content are stored, and are the dictionary of what follows them.
 
 The output depends on contents and level alone, as long as libraries and processor stay the same.
 """
@@ -23,17 +22,20 @@ Content = bytes | memoryview
 crc32: Final = isal_zlib.crc32
 crc32_combine: Final = isal_zlib.crc32_combine
 
+LEAST_DEFLATED_BYTES: Final = 64  # deflate gains less than a tenth of a file that is smaller
+
 _RAW: Final = -15  # no zlib header, the largest window
 _IGZIP_BEST: Final = 3  # the highest of its levels, and the last of ours that it is used for
-_IGZIP_FAST: Final = 2  # for long contents at our levels 1 and 2
-_LONG_BYTES: Final = 16 * 1024  # from here on the fast level gains more than its beginning costs
+_IGZIP_FAST: Final = 2  # for our levels 1 and 2
+_TINY_BYTES: Final = 256  # below, zlib-ng's level 1 packs about as well in half the time
+_SHORT_BYTES: Final = 1024  # below, storing the first bytes costs more than the fast level gains
 _FIRST_BYTES: Final = 8
-_TINY_BYTES: Final = 256  # below, zlib-ng's level 1 packs about as well in two thirds of the time
 
 # RFC 1951, 3.2.4: a stored block holds up to 65535 bytes and costs five: its type, and its length
 # twice
 _STORED_BLOCK: Final = Struct("<BHH")
 _LARGEST_STORED: Final = 0xFFFF
+_FIRST_STORED: Final = _STORED_BLOCK.pack(0, _FIRST_BYTES, _FIRST_BYTES ^ _LARGEST_STORED)
 
 
 def deflate(content: Content, level: int) -> bytes:
@@ -42,7 +44,7 @@ def deflate(content: Content, level: int) -> bytes:
         return zlib_ng.compress(content, level, _RAW)
     if len(content) < _TINY_BYTES:
         return zlib_ng.compress(content, 1, _RAW)
-    if len(content) < _LONG_BYTES or level == _IGZIP_BEST:
+    if len(content) < _SHORT_BYTES or level == _IGZIP_BEST:
         return isal_zlib.compress(content, _IGZIP_BEST, _RAW)
     return _deflate_fast(content, isal_zlib.Z_FINISH)
 
@@ -62,7 +64,7 @@ def deflate_block(data: bytes, level: int, *, last: bool) -> bytes:
 def _deflate_piece(data: bytes, level: int, flush: int) -> bytes | None:
     if not level:
         return None
-    if level < _IGZIP_BEST and len(data) >= _LONG_BYTES:
+    if level < _IGZIP_BEST and len(data) >= _SHORT_BYTES:
         return _deflate_fast(data, flush)
     library = isal_zlib if level <= _IGZIP_BEST else zlib_ng
     machine = library.compressobj(max(level, _IGZIP_BEST), library.DEFLATED, _RAW)
@@ -71,9 +73,11 @@ def _deflate_piece(data: bytes, level: int, flush: int) -> bytes | None:
 
 
 def _deflate_fast(content: Content, flush: int) -> bytes:
-    machine = isal_zlib.compressobj(_IGZIP_FAST, isal_zlib.DEFLATED, _RAW)
-    first = machine.compress(content[:_FIRST_BYTES]) + machine.flush(isal_zlib.Z_SYNC_FLUSH)
-    return b"".join((first, machine.compress(content[_FIRST_BYTES:]), machine.flush(flush)))
+    first = bytes(content[:_FIRST_BYTES])
+    machine = isal_zlib.compressobj(_IGZIP_FAST, isal_zlib.DEFLATED, _RAW, zdict=first)
+    return b"".join(
+        (_FIRST_STORED, first, machine.compress(content[_FIRST_BYTES:]), machine.flush(flush))
+    )
 
 
 def largest_deflated(size: int, block_bytes: int) -> int:

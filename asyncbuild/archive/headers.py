@@ -4,8 +4,10 @@ Pure functions of bytes. `offset` is where they are in the stream, for the error
 """
 
 from collections.abc import Mapping
+from struct import Struct
 from typing import Final
-from zlib import adler32
+
+from isal.isal_zlib import adler32
 
 from asyncbuild.errors import Reject, Retry
 
@@ -47,9 +49,13 @@ SUM: Final = slice(148, 156)
 KIND: Final = 156
 LINK: Final = slice(157, 257)
 MAGIC: Final = slice(257, 263)
+# Name, mode, mtime, checksum and kind, in one go
+FIELDS: Final = Struct("<100s8s28x12s8sB")
 PREFIX_BEGIN: Final = 345
 PREFIX: Final = slice(345, 500)
 USTAR: Final = b"ustar\0"
+
+_MOST_KNOWN: Final = 20_000  # checksums of an archive are a few thousand different ones
 
 
 class BrokenTar(Retry):
@@ -134,30 +140,43 @@ def _decimal(digits: bytes, offset: int) -> int:
     return int(digits)
 
 
-class Numbers(dict[bytes, int]):
-    """Numeric fields, each parsed once: most headers of an archive have the same ones.
-
-    Octal digits, or base-256 if the first bit is set (GNU tar).
-    """
+class _Known(dict[bytes, int]):
+    """What fields say, each worked out once: most headers have the same ones as some before."""
 
     def __missing__(self, field: bytes) -> int:
-        """Parse a field that was not met before. Raises ValueError."""
-        self[field] = value = parse_number(field)
+        """Work it out for a field that was not met before. Raises ValueError."""
+        value = self._parse(field)
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        self[field] = value
         return value
 
+    def _parse(self, field: bytes) -> int:
+        raise NotImplementedError
 
-class Sums(dict[bytes, int]):
+
+class Numbers(_Known):
+    """Numeric fields: octal digits, or base-256 if the first bit is set (GNU tar)."""
+
+    def _parse(self, field: bytes) -> int:
+        return parse_number(field)
+
+
+class Sums(_Known):
     """What an Adler-32 says of a header that has this checksum field, if nothing was changed.
 
     Its low half is one more than the sum of all bytes, modulo 65521 (RFC 1950); a checksum is their
     sum, too, with spaces for its own eight bytes. No other way from Python to it is as fast.
     """
 
-    def __missing__(self, field: bytes) -> int:
-        """Work it out for a field that was not met before. Raises ValueError."""
+    def _parse(self, field: bytes) -> int:
         others = parse_number(field) - len(field) * ord(" ")
-        self[field] = value = (1 + others + sum(field)) % 65521
-        return value
+        return (1 + others + sum(field)) % 65521
+
+
+# Of the whole process: a dictionary is safe among threads.
+NUMBERS: Final = Numbers()
+SUMS: Final = Sums()
 
 
 def parse_number(field: bytes) -> int:
@@ -173,7 +192,7 @@ def parse_number(field: bytes) -> int:
 def check_header(header: bytes, offset: int) -> None:
     """Compare a header with its checksum."""
     try:
-        expected = Sums()[header[SUM]]
+        expected = SUMS[header[SUM]]
     except ValueError as error:
         raise BrokenTar(str(error), offset) from error
     check(adler32(header) & 0xFFFF == expected, "the checksum of a header is wrong", offset)

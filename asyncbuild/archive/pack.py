@@ -8,7 +8,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from stat import S_ISREG
 
-from asyncbuild.archive.deflate import Content, crc32, deflate, deflate_block
+from asyncbuild.archive.deflate import LEAST_DEFLATED_BYTES, Content, crc32, deflate, deflate_block
 from asyncbuild.archive.tar import Block, Run, iter_members
 from asyncbuild.archive.zip import (
     DEFLATED,
@@ -19,6 +19,18 @@ from asyncbuild.archive.zip import (
     pack_attributes,
     pack_local,
 )
+
+
+class _Times(dict[int, int]):
+    def __missing__(self, mtime: int) -> int:
+        self[mtime] = time = dos_time(mtime)
+        return time
+
+
+class _Attributes(dict[int, bytes]):
+    def __missing__(self, mode: int) -> bytes:
+        self[mode] = attributes = pack_attributes(mode)
+        return attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +59,24 @@ def pack_run(run: Run, level: int, without: Container[bytes] = ()) -> PackedRun:
     pieces: list[Content] = []
     entries: list[Entry] = []
     offset = 0
-    times: dict[int, int] = {}
-    attributes: dict[int, bytes] = {}
+    times, attributes = _Times(), _Attributes()
     for name, mode, mtime, content in iter_members(run):
-        if name in without:
+        if without and name in without:
             continue
-        if mode not in attributes:
-            attributes[mode] = pack_attributes(mode)
-        if mtime not in times:
-            times[mtime] = dos_time(mtime)
         size = compressed_size = len(content)
         method, packed, crc = STORED, content, 0
         if size:
             crc = crc32(content)
-            if level and S_ISREG(mode):
+            if level and size >= LEAST_DEFLATED_BYTES and S_ISREG(mode):
                 packed = deflate(content, level)
                 compressed_size = len(packed)
                 if compressed_size < size:
                     method = DEFLATED
                 else:
                     packed, compressed_size = content, size
-        flags = name_flags(name)
-        header = pack_local(name, flags, method, times[mtime], crc, compressed_size, size)
+        header = pack_local(
+            name, name_flags(name), method, times[mtime], crc, compressed_size, size
+        )
         pieces += (header, packed)
         entries.append(Entry(header, attributes[mode], offset))
         offset += len(header) + compressed_size

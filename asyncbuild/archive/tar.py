@@ -17,31 +17,29 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from stat import S_IFDIR, S_IFLNK, S_IFREG
 from typing import Final
-from zlib import adler32
+
+from isal.isal_zlib import adler32
 
 from asyncbuild.archive.headers import (
     BELONGS_TO_NEXT,
     BLOCK_BYTES,
     DIRECTORY,
     END_BYTES,
+    FIELDS,
     FILE,
     FILES,
     KIND,
     LINK,
     MAGIC,
-    MODE,
-    MTIME,
-    NAME,
+    NUMBERS,
     PAX_GLOBAL,
     PREFIX,
     PREFIX_BEGIN,
     RECORD_BYTES,
-    SUM,
+    SUMS,
     SYMLINK,
     USTAR,
     BrokenTar,
-    Numbers,
-    Sums,
     check,
     measure,
     parse_commit,
@@ -277,33 +275,39 @@ def iter_members(run: Run) -> Iterator[Member]:
         BrokenTar: A header is damaged.
     """
     data, view = run.data, memoryview(run.data)
-    numbers, sums = Numbers(), Sums()
+    fields = FIELDS.unpack_from
     extended: dict[bytes, bytes] = {}
     position = 0
     try:
         for position, size in zip(run.headers, run.sizes, strict=True):
             content = position + BLOCK_BYTES
-            header = data[position:content]
-            if adler32(header) & 0xFFFF != sums[header[SUM]]:
+            name, mode, mtime, checksum, kind = fields(data, position)
+            if adler32(view[position:content]) & 0xFFFF != SUMS[checksum]:
                 raise ValueError("the checksum of a header is wrong")  # noqa: TRY301 - for speed
-            kind = header[KIND]
+            name = name.partition(b"\0")[0]
+            if data[position + PREFIX_BEGIN]:
+                name = _prefix(data[position:content]) + name
+            if kind == FILE and not extended:
+                mode = NUMBERS[mode] & _PERMISSIONS | S_IFREG
+                yield name, mode, NUMBERS[mtime], view[content : content + size]
+                continue
             if kind in BELONGS_TO_NEXT:
                 offset = run.offset + content
                 extended |= parse_extension(kind, data[content : content + size], offset)
                 continue
             if kind == PAX_GLOBAL:
                 continue
-            name = header[NAME].partition(b"\0")[0]
-            if header[PREFIX_BEGIN] and header[MAGIC] == USTAR:
-                name = header[PREFIX].partition(b"\0")[0] + b"/" + name
-            mode, mtime = numbers[header[MODE]] & _PERMISSIONS, numbers[header[MTIME]]
-            if kind == FILE and not extended:
-                yield name, mode | S_IFREG, mtime, view[content : content + size]
-                continue
-            yield _adapt((name, mode, mtime, view[content : content + size]), header, extended)
+            mode = NUMBERS[mode] & _PERMISSIONS
+            plain = (name, mode, NUMBERS[mtime], view[content : content + size])
+            yield _adapt(plain, data[position:content], extended)
             extended = {}
     except ValueError as error:
         raise BrokenTar(str(error), run.offset + position) from error
+
+
+def _prefix(header: bytes) -> bytes:
+    """What goes before a name that is too long for its own field."""
+    return header[PREFIX].partition(b"\0")[0] + b"/" if header[MAGIC] == USTAR else b""
 
 
 def _adapt(member: Member, header: bytes, extended: Mapping[bytes, bytes]) -> Member:

@@ -122,13 +122,8 @@ def pack_local(
     name: bytes, flags: int, method: int, time: int, crc: int, compressed_size: int, size: int
 ) -> bytes:
     """The local header of an entry whose sizes are known and fit into 32 bits."""
-    return (
-        _LOCAL.pack(
-            *(_LOCAL_SIGNATURE, _VERSION, flags, method, time, crc, compressed_size, size),
-            *(len(name), 0),
-        )
-        + name
-    )
+    sizes = (crc, compressed_size, size)
+    return _LOCAL.pack(_LOCAL_SIGNATURE, _VERSION, flags, method, time, *sizes, len(name), 0) + name
 
 
 def pack_attributes(mode: int) -> bytes:
