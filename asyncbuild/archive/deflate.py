@@ -22,10 +22,10 @@ Content = bytes | memoryview
 crc32: Final = isal_zlib.crc32
 crc32_combine: Final = isal_zlib.crc32_combine
 
+FASTEST_LEVELS: Final = 3  # up to here it is igzip, whose highest level this is, too
 LEAST_DEFLATED_BYTES: Final = 64  # deflate gains less than a tenth of a file that is smaller
 
 _RAW: Final = -15  # no zlib header, the largest window
-_IGZIP_BEST: Final = 3  # the highest of its levels, and the last of ours that it is used for
 _IGZIP_FAST: Final = 2  # for our levels 1 and 2
 _TINY_BYTES: Final = 256  # below, zlib-ng's level 1 packs about as well in half the time
 _SHORT_BYTES: Final = 1024  # below, storing the first bytes costs more than the fast level gains
@@ -40,12 +40,12 @@ _FIRST_STORED: Final = _STORED_BLOCK.pack(0, _FIRST_BYTES, _FIRST_BYTES ^ _LARGE
 
 def deflate(content: Content, level: int) -> bytes:
     """A deflate stream; the same one for the same contents, in every thread and process."""
-    if level > _IGZIP_BEST:
+    if level > FASTEST_LEVELS:
         return zlib_ng.compress(content, level, _RAW)
     if len(content) < _TINY_BYTES:
         return zlib_ng.compress(content, 1, _RAW)
-    if len(content) < _SHORT_BYTES or level == _IGZIP_BEST:
-        return isal_zlib.compress(content, _IGZIP_BEST, _RAW)
+    if len(content) < _SHORT_BYTES or level == FASTEST_LEVELS:
+        return isal_zlib.compress(content, FASTEST_LEVELS, _RAW)
     return _deflate_fast(content, isal_zlib.Z_FINISH)
 
 
@@ -64,10 +64,10 @@ def deflate_block(data: bytes, level: int, *, last: bool) -> bytes:
 def _deflate_piece(data: bytes, level: int, flush: int) -> bytes | None:
     if not level:
         return None
-    if level < _IGZIP_BEST and len(data) >= _SHORT_BYTES:
+    if level < FASTEST_LEVELS and len(data) >= _SHORT_BYTES:
         return _deflate_fast(data, flush)
-    library = isal_zlib if level <= _IGZIP_BEST else zlib_ng
-    machine = library.compressobj(max(level, _IGZIP_BEST), library.DEFLATED, _RAW)
+    library = isal_zlib if level <= FASTEST_LEVELS else zlib_ng
+    machine = library.compressobj(max(level, FASTEST_LEVELS), library.DEFLATED, _RAW)
     packed: bytes = machine.compress(data) + machine.flush(flush)
     return packed
 

@@ -10,8 +10,9 @@ from typing import Final, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
+from asyncbuild.archive.deflate import FASTEST_LEVELS
 from asyncbuild.archive.pack import PackedBlock, PackedRun, pack_block, pack_run
-from asyncbuild.archive.tar import Block, LargeMember, Piece, TarReader
+from asyncbuild.archive.tar import Block, LargeMember, Piece, Run, TarReader
 from asyncbuild.config import MIB
 from asyncbuild.model import Account
 
@@ -19,6 +20,7 @@ WHOLE_BYTES: Final = 1 * MIB  # files up to this size are compressed whole
 BLOCK_BYTES: Final = MIB // 2  # and larger ones in blocks of this size
 _WORTH_BYTES: Final = MIB // 4  # chunks are joined until they are worth a call to a thread
 _CHUNK_BYTES: Final = 1 * MIB  # and cut if they are longer than this
+_LONG_BYTES: Final = 16 * 1024  # members that are worth a thread of their own, on average
 LONGEST_CHUNK_BYTES: Final = _WORTH_BYTES + _CHUNK_BYTES
 
 
@@ -46,6 +48,24 @@ class BlockJob:
     size: int
     last: bool
     charged_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Those that compress.
+
+    Short members are a matter of microseconds each, most of them spent in Python, so two threads
+    that work at them only take the interpreter's lock from each other: measured, they take longer
+    than one. So there is one for all runs of short members.
+    """
+
+    pool: ThreadPoolExecutor
+    one: ThreadPoolExecutor
+
+    def choose(self, run: Run, level: int) -> ThreadPoolExecutor:
+        """Where a run is worked at."""
+        is_short = level <= FASTEST_LEVELS and run.nbytes < _LONG_BYTES * len(run.headers)
+        return self.one if is_short else self.pool
 
 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
@@ -84,13 +104,13 @@ class Intake:
     def __init__(
         self,
         charges: Charges,
-        executor: ThreadPoolExecutor,
+        threads: "Threads",
         level: int,
         without: Container[bytes] = (),
     ) -> None:
         self._charges = charges
         self._without = without
-        self._executor = executor
+        self._threads = threads
         self._level = level
         self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES)
         self._unfinished: set[Future[PackedRun] | Future[PackedBlock]] = set()
@@ -159,10 +179,11 @@ class Intake:
         if isinstance(piece, LargeMember):
             return LargeJob(piece, charged_bytes)
         if isinstance(piece, Block):
-            block = self._executor.submit(pack_block, piece, self._level)
+            block = self._threads.pool.submit(pack_block, piece, self._level)
             self._unfinished.add(block)
             return BlockJob(block, len(piece.data), piece.last, charged_bytes)
-        run = self._executor.submit(pack_run, piece, self._level, self._without)
+        thread = self._threads.choose(piece, self._level)
+        run = thread.submit(pack_run, piece, self._level, self._without)
         self._unfinished.add(run)
         return RunJob(run, charged_bytes)
 

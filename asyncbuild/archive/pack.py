@@ -61,7 +61,7 @@ def pack_run(run: Run, level: int, without: Container[bytes] = ()) -> PackedRun:
     offset = 0
     times, attributes = _Times(), _Attributes()
     for name, mode, mtime, content in iter_members(run):
-        if without and name in without:
+        if name in without:
             continue
         size = compressed_size = len(content)
         method, packed, crc = STORED, content, 0

@@ -225,12 +225,13 @@ def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
     """Walk over the headers of `data`, which lies at `origin` of the stream, from `begin` on."""
     scan = _Scan()
     headers, sizes = scan.headers, scan.sizes
+    end = len(data)
     position = unit = begin
     whole = 0
     extended: dict[bytes, bytes] = {}
     while True:
         content = position + BLOCK_BYTES
-        if content > len(data):
+        if content > end:
             scan.needed_bytes = content - unit
             break
         kind = data[position + KIND]
@@ -250,7 +251,7 @@ def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
                 scan.large_bytes = size
                 break
         after = content + (size + BLOCK_BYTES - 1 & -BLOCK_BYTES)
-        if after > len(data):
+        if after > end:
             scan.needed_bytes = after - unit
             break
         headers.append(position)

@@ -27,6 +27,7 @@ from asyncbuild.archive.intake import (
     Job,
     LargeJob,
     RunJob,
+    Threads,
 )
 from asyncbuild.archive.tar import LargeMember
 from asyncbuild.archive.zip import (
@@ -67,12 +68,16 @@ class ZipStatistics:
 @asynccontextmanager
 async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
     """Own the threads that compress, one engine for all archives of the process."""
-    threads = settings.threads or len(os.sched_getaffinity(0))
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="deflate")
+    count = settings.threads or len(os.sched_getaffinity(0))
+    threads = Threads(
+        pool=ThreadPoolExecutor(count, thread_name_prefix="deflate"),
+        one=ThreadPoolExecutor(1, thread_name_prefix="deflate-short"),
+    )
     try:
-        yield Engine(executor, threads=threads, level=settings.level)
-    finally:
-        executor.shutdown(cancel_futures=True)  # every stream is closed: the threads are idle
+        yield Engine(threads, count=count, level=settings.level)
+    finally:  # every stream is closed: the threads are idle
+        threads.pool.shutdown(cancel_futures=True)
+        threads.one.shutdown(cancel_futures=True)
 
 
 class BlobIds(Protocol):
@@ -85,9 +90,9 @@ class BlobIds(Protocol):
 class Engine:
     """Makes zip streams of tar streams; `open_engine` makes it."""
 
-    def __init__(self, executor: ThreadPoolExecutor, *, threads: int, level: int) -> None:
-        self._executor = executor
+    def __init__(self, threads: Threads, *, count: int, level: int) -> None:
         self._threads = threads
+        self._count = count
         self._level = level
 
     @asynccontextmanager
@@ -112,8 +117,8 @@ class Engine:
         On exit no thread works for it any more, and what was not yielded is given back.
         """
         charges = Charges(account)
-        intake = Intake(charges, self._executor, self._level, without)
-        sender, receiver = anyio.create_memory_object_stream[Job | Exception](2 * self._threads)
+        intake = Intake(charges, self._threads, self._level, without)
+        sender, receiver = anyio.create_memory_object_stream[Job | Exception](2 * self._count)
         failure: Exception | None = None
         try:
             async with (
