@@ -53,7 +53,7 @@ soak: install servers
 
 bench: install servers
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python bench/engine.py
+	$(BIN)/python bench/engine.py $(foreach each,$(REPOSITORIES),--repository $(each))
 
 bench-delta: install
 	$(BIN)/python bench/delta.py $(if $(REPOSITORY),--repository $(REPOSITORY))

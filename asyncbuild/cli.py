@@ -6,6 +6,7 @@ work and found something wrong.
 
 import errno
 import os
+import gc
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -267,6 +268,7 @@ def _serve(path: Path | None, *, drain: bool) -> None:
 
 
 def _run(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> Any:  # noqa: ANN401 - whatever the command gives
+    gc.freeze()  # modules live as long as the process: no collection need look at them again
     try:
         return anyio.run(function, *arguments)
     except KeyboardInterrupt:

@@ -1,11 +1,17 @@
 """How fast a commit becomes an archive, next to every other way there is.
 
-    make bench                                     about ten minutes on two cores
-    python bench/engine.py --scale 0.01 --runs 1   a minute, to see that it works
-    python bench/engine.py --repository /path/to.git --only floor,ours-null,git-zip-1
+    make bench                                       about ten minutes on two cores
+    make bench REPOSITORIES="/path/to.git /other"    and these, too
+    python bench/engine.py --scale 0.01 --runs 1     a minute, to see that it works
+    python bench/engine.py --kinds "" --repository /path/to.git --only floor,ours-null,git-zip-1
 
 Within a run of one repository the ways alternate. The table has medians, and ratios to the floor:
 `git archive --format=tar`, into nothing. Slow ways run once. Tables and a plot go to bench/results.
+
+`ours-*` is the engine in a process that runs already, as the service does. `command-*` is
+`asyncbuild archive` from the start of the interpreter to its end; to S3 with all that the service
+does for a push: blob ids, kept directory. Peak memory is that of the largest process.
+The S3 server runs on the same cores; its CPU seconds stand in a column of their own.
 """
 
 import argparse
@@ -67,13 +73,15 @@ class Sample:
     cpu_seconds: float
     peak_bytes: int
     archive_bytes: int
+    server_seconds: float  # of CPU, that the S3 server took meanwhile
 
 
 _PYTHON = f"{sys.executable} {_HERE / 'ways.py'}"
 _GIT = 'git -C "$REPOSITORY" archive'
 _AWS = f'aws --endpoint-url "$BENCH_ENDPOINT" s3 cp --quiet - s3://{_BUCKET}'
+_COMMAND = f'{Path(sys.executable).parent / "asyncbuild"} archive "$REPOSITORY" HEAD -o'
 _OLD_SCRIPT = (
-    'cd "$SCRATCH" && git clone -q --depth 10 --branch main "file://$REPOSITORY" tree && cd tree '
+    'cd "$SCRATCH" && git clone -q --depth 10 "file://$REPOSITORY" tree && cd tree '
     f"&& rm -rf .git && zip -q -r ../archive.zip . && cat ../archive.zip | {_AWS}/old.zip"
 )
 WAYS = [
@@ -81,6 +89,9 @@ WAYS = [
     Way("ours-null", f'{_PYTHON} ours "$REPOSITORY" null'),
     Way("ours-file", f'{_PYTHON} ours "$REPOSITORY" "$SCRATCH/ours.zip"'),
     Way("ours-s3", f'{_PYTHON} ours "$REPOSITORY" s3://{_BUCKET}/ours.zip'),
+    Way("ours-s3-8-at-once", f'{_PYTHON} ours-at-once "$REPOSITORY" s3://{_BUCKET}/m', slow=True),
+    Way("command-null", f"{_COMMAND} /dev/null"),
+    Way("command-s3", f"{_COMMAND} s3://{_BUCKET}/command.zip"),
     Way("git-zip-1", f'{_GIT} --format=zip -1 HEAD | wc -c >"$SCRATCH/bytes"'),
     Way("git-zip-6", f'{_GIT} --format=zip -6 HEAD | wc -c >"$SCRATCH/bytes"', slow=True),
     Way("git-zip-6-s3", f"{_GIT} --format=zip -6 HEAD | {_AWS}/git.zip", slow=True, needs="aws"),
@@ -88,12 +99,14 @@ WAYS = [
     Way("stream-zip", f'{_PYTHON} stream-zip "$REPOSITORY" null', slow=True),
     Way("zipstream-ng", f'{_PYTHON} zipstream-ng "$REPOSITORY" null', slow=True),
 ]
-_HUGE_WAYS = {"floor", "ours-null", "git-zip-1"}  # the others take minutes each
+_HUGE_WAYS = {"floor", "ours-null", "ours-s3"}  # the others take minutes each
 
 
 def run_once(way: Way, repository: Path, environment: dict[str, str]) -> Sample:
     """Run a way in a scratch directory of its own."""
     with tempfile.TemporaryDirectory() as scratch:
+        server = environment.get("BENCH_SERVER")
+        before = _cpu_seconds_of(server)
         places = {"REPOSITORY": str(repository.resolve()), "SCRATCH": scratch}
         done = subprocess.run(
             [sys.executable, "-S", "-E", "-c", _MEASURE, way.command],
@@ -111,7 +124,16 @@ def run_once(way: Way, repository: Path, environment: dict[str, str]) -> Sample:
             cpu_seconds=own.get("cpu", said["cpu"]),
             peak_bytes=said["peak"],
             archive_bytes=own.get("bytes") or _archive_bytes(Path(scratch)),
+            server_seconds=_cpu_seconds_of(server) - before,
         )
+
+
+def _cpu_seconds_of(pid: str | None) -> float:
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _archive_bytes(scratch: Path) -> int:
@@ -142,8 +164,8 @@ def as_table(title: str, samples: dict[str, list[Sample]]) -> str:
     lines = [
         f"### {title}",
         "",
-        "| way | runs | wall s | of floor | CPU s | peak MiB | archive MB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| way | runs | wall s | of floor | CPU s | S3's CPU s | peak MiB | archive MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     floor = statistics.median(one.wall_seconds for one in next(iter(samples.values())))
     for name, each in samples.items():
@@ -151,8 +173,10 @@ def as_table(title: str, samples: dict[str, list[Sample]]) -> str:
         cpu = statistics.median(one.cpu_seconds for one in each)
         peak = max(one.peak_bytes for one in each) / 2**20
         size = each[0].archive_bytes / 1e6
-        row = f"| {name} | {len(each)} | {wall:.2f} | {wall / floor:.2f} | {cpu:.2f} | {peak:.0f} |"
-        lines.append(f"{row} {size:.1f} |" if size else f"{row} |")
+        server = statistics.median(one.server_seconds for one in each)
+        sent = f"{server:.2f}" if "-s3" in name else ""
+        row = f"| {name} | {len(each)} | {wall:.2f} | {wall / floor:.2f} | {cpu:.2f} | {sent} |"
+        lines.append(f"{row} {peak:.0f} | {f'{size:.1f}' if size else ''} |")
     return "\n".join(lines) + "\n"
 
 
@@ -164,7 +188,9 @@ def about_the_machine() -> str:
         if line.startswith("model name")
     ]
     git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
-    packages = [f"{name} {_version(name)}" for name in ("isal", "stream-zip", "zipstream-ng")]
+    packages = [
+        f"{name} {_version(name)}" for name in ("isal", "zlib-ng", "stream-zip", "zipstream-ng")
+    ]
     parts = [f"{len(os.sched_getaffinity(0))} x {models[0] if models else platform.machine()}"]
     parts += [f"Linux {platform.release()}", f"Python {platform.python_version()}", git.strip()]
     return ", ".join([*parts, *packages])
@@ -195,6 +221,11 @@ def _choose(only: str) -> list[Way]:
     return chosen
 
 
+def _name_of(repository: Path) -> str:
+    path = repository.resolve()
+    return path.parent.name if path.name in {"repo", ".git"} else path.name.removesuffix(".git")
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -206,10 +237,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=_HERE / "results")
     arguments = parser.parse_args()
     ways = _choose(arguments.only)
-    sources = {path.name: path for path in arguments.repository}
-    if not sources:
-        kinds = arguments.kinds.split(",")
-        sources = {kind: repositories.make(kind, arguments.scale) for kind in kinds}
+    kinds = [kind for kind in arguments.kinds.split(",") if kind]
+    sources = {kind: repositories.make(kind, arguments.scale) for kind in kinds}
+    sources |= {_name_of(path): path for path in arguments.repository}
     environment = dict(os.environ)
     tables, charts = [about_the_machine() + "\n"], {}
     with ExitStack() as stack:
@@ -236,6 +266,9 @@ def _open_s3(stack: ExitStack) -> dict[str, str]:
     server = stack.enter_context(portal.wrap_async_context_manager(open_seaweedfs()))
     environment = {
         "BENCH_ENDPOINT": server.endpoint_url,
+        "BENCH_SERVER": str(server.pid),
+        "ASYNCBUILD_STORAGE__ENDPOINT_URL": server.endpoint_url,
+        "ASYNCBUILD_STORAGE__ADDRESSING_STYLE": "path",
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": "eu-west-1",

@@ -81,7 +81,9 @@ def make(kind: str, scale: float) -> Path:
     beside.parent.mkdir(parents=True, exist_ok=True)
     print(f"making {path} ...", flush=True)
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(beside)], check=True)
+    # One pack without delta chains: so lie the newest versions in a well-packed repository.
     command = ["git", "-C", str(beside), "-c", "core.compression=1", "fast-import", "--quiet"]
+    command.append("--depth=0")
     with subprocess.Popen(command, stdin=subprocess.PIPE) as importer:
         assert importer.stdin is not None
         _write_commit(importer.stdin, KINDS[kind](scale))
