@@ -78,7 +78,7 @@ def pack_run(run: Run, level: int, without: Container[bytes] = ()) -> PackedRun:
             name, name_flags(name), method, times[mtime], crc, compressed_size, size
         )
         pieces += (header, packed)
-        entries.append(Entry(header, attributes[mode], offset))
+        entries.append((header, attributes[mode], offset, ()))
         offset += len(header) + compressed_size
     return PackedRun(b"".join(pieces), entries)
 

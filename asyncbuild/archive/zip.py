@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from stat import S_ISDIR
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from asyncbuild.errors import Reject
 
@@ -22,6 +22,7 @@ _LOCAL: Final = Struct("<LHHHLLLLHH")
 # 4.3.12: signature and "made by"; from the version needed on it goes on as the local header does
 _CENTRAL_HEAD: Final = Struct("<LH")
 _SAME_BEGINS: Final = 4
+_NAME_BEGINS: Final = 30
 _SAME_ENDS: Final = 28  # where the length of extra begins
 # then length of comment, disk, internal and external attributes; the offset; name, extra, comment
 _ATTRIBUTES: Final = Struct("<HHHL")
@@ -68,25 +69,18 @@ _EARLIEST: Final = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
-class Entry(NamedTuple):
-    """One member as the directory will list it.
-
-    Most of a central header is a copy of the local one, so that is what is kept. `header` is the
-    local header with CRC and sizes as they turned out to be and the name, without extra field.
-    `offset` counts from the beginning of the part of the archive that the entry came with;
-    `pack_directory` is told where that part lies. `sizes` are those, of the size and the compressed
-    size, that do not fit into the header.
-    """
-
-    header: bytes
-    attributes: bytes  # of `pack_attributes`
-    offset: int
-    sizes: tuple[int, ...] = ()
+# One member as the directory will list it: `(header, attributes, offset, sizes)`. Most of a central
+# header is a copy of the local one, so that is what is kept: `header` is the local header with CRC
+# and sizes as they turned out to be and the name, without extra field. `attributes` are those of
+# `pack_attributes`. `offset` counts from the beginning of the part of the archive that the entry
+# came with; `pack_directory` is told where that part lies. `sizes` are those, of the size and the
+# compressed size, that do not fit into the header. A plain tuple, for speed.
+Entry = tuple[bytes, bytes, int, tuple[int, ...]]
 
 
 def name_of(entry: Entry) -> bytes:
     """The raw path, a directory's ending in a slash."""
-    return entry.header[_LOCAL.size :]
+    return entry[0][_NAME_BEGINS:]
 
 
 def dos_time(timestamp: int) -> int:
@@ -165,7 +159,7 @@ class StreamedEntry:
             size=min(self._size, _LIMIT_32),
         )
         sizes = tuple(one for one in (self._size, compressed_size) if one >= _LIMIT_32)
-        return Entry(header, self._attributes, offset, sizes), descriptor
+        return (header, self._attributes, offset, sizes), descriptor
 
     def _pack(self, *, crc: int, compressed_size: int, size: int, extra_length: int = 0) -> bytes:
         version = _VERSION_64 if self._is_zip64 else _VERSION
@@ -185,12 +179,11 @@ def pack_directory(
     """
     head = _CENTRAL_HEAD.pack(_CENTRAL_SIGNATURE, _MADE_BY_UNIX)
     pack_offset = _OFFSET.pack
-    ids = blob_ids or {}
     packed: list[bytes] = []
     for header, attributes, relative, sizes in entries:
         offset = base + relative
-        name = header[_LOCAL.size :]
-        blob_id = ids.get(name)
+        name = header[_NAME_BEGINS:]
+        blob_id = blob_ids.get(name) if blob_ids else None
         if sizes or offset >= _LIMIT_32:
             same, extra = _extend(header, sizes, offset, blob_id)
             packed += (head, same, attributes, pack_offset(min(offset, _LIMIT_32)), name, extra)
@@ -199,7 +192,7 @@ def pack_directory(
             length, id_head = _ID_HEADS[len(blob_id)]
             packed += (head, same, length, attributes, pack_offset(offset), name, id_head, blob_id)
         else:
-            same = header[_SAME_BEGINS : _LOCAL.size]
+            same = header[_SAME_BEGINS:_NAME_BEGINS]
             packed += (head, same, attributes, pack_offset(offset), name)
     return b"".join(packed)
 

@@ -51,7 +51,7 @@ def _infos(packed: bytes, begins: int) -> list[zipfile.ZipInfo]:
 
 def _stored(name: bytes, offset: int) -> Entry:
     header = pack_local(name, name_flags(name), STORED, _TIME, 0x1234, 5, 5)
-    return Entry(header, pack_attributes(0o100644), offset)
+    return header, pack_attributes(0o100644), offset, ()
 
 
 @pytest.mark.parametrize("offset", [0, 3 * _GIB, _LIMIT - 1, _LIMIT, _LIMIT + 1, 100 * _GIB])
@@ -155,7 +155,8 @@ def test_dos_times(timestamp: int) -> None:
 def test_modes(mode: int, *, is_directory: bool) -> None:
     """Unix modes in the upper half of the external attributes, made by Unix."""
     name = b"d/" if is_directory else b"f"
-    entry = _stored(name, 0)._replace(attributes=pack_attributes(mode))
+    header, _, offset, sizes = _stored(name, 0)
+    entry = (header, pack_attributes(mode), offset, sizes)
     (info,) = _infos(_directory_of([entry], 0), 0)
     assert (mode << 16 | (0x10 if is_directory else 0)) == info.external_attr
     assert (3, is_directory) == (info.create_system, info.is_dir())
