@@ -5,8 +5,8 @@ work and found something wrong.
 """
 
 import errno
-import os
 import gc
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path

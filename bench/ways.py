@@ -2,8 +2,9 @@
 
     python bench/ways.py WAY REPOSITORY OUTPUT     (OUTPUT: null, a path, or bucket/key)
 
-Prints JSON: wall and CPU seconds (git's included), bytes. The interpreter's start does not count:
-ours is measured as in a service that runs already. `asyncbuild archive` is a way of its own.
+Prints JSON: wall and CPU seconds (git's included), bytes, own peak. The interpreter's start does
+not count: ours is measured as in a service that runs already. `asyncbuild archive` as a whole is a
+way of its own.
 """
 
 import gc
@@ -171,7 +172,9 @@ def main() -> None:
     begun, cpu = time.perf_counter(), _cpu_seconds()
     nbytes = measured[way]()
     wall = time.perf_counter() - begun
-    print(json.dumps({"wall": wall, "cpu": _cpu_seconds() - cpu, "bytes": nbytes}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    said = {"wall": wall, "cpu": _cpu_seconds() - cpu, "bytes": nbytes, "peak": peak}
+    print(json.dumps(said))
 
 
 def _cpu_seconds() -> float:

@@ -22,7 +22,7 @@ _bases = st.sampled_from([0, 0xFFFFFFFF - 60])  # with zip64 extras from the sec
 def _entries(names: list[bytes]) -> list[Entry]:
     attributes = pack_attributes(0o100644)
     return [
-        Entry(pack_local(name, name_flags(name), STORED, _TIME, 1, 5, 5), attributes, 50 * number)
+        (pack_local(name, name_flags(name), STORED, _TIME, 1, 5, 5), attributes, 50 * number, ())
         for number, name in enumerate(names)
     ]
 

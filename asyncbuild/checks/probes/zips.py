@@ -89,7 +89,7 @@ def _pack_member(member: Member, offset: int) -> tuple[Entry, bytes]:
     if not member.streamed:
         size = len(member.body)
         header = pack_local(name, name_flags(name), STORED, _TIME, crc, size, size)
-        return Entry(header, pack_attributes(member.mode), offset), header + member.body
+        return (header, pack_attributes(member.mode), offset, ()), header + member.body
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     deflated = deflater.compress(member.body) + deflater.flush()
     streamed = StreamedEntry(
