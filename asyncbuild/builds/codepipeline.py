@@ -56,7 +56,7 @@ class CodePipeline:
                 raise _no_pipeline(request.pipeline) from error
             except self._client.exceptions.ConflictException as error:
                 # The API reference says of it that one should try again later.
-                raise Busy(f"pipeline {request.pipeline} is busy: {error}") from error
+                raise Busy(f"pipeline {request.pipeline} is busy: ConflictException") from error
         return Execution(answer["pipelineExecutionId"], request.pipeline, pipeline.arn)
 
     async def find_recent(self, request: HandOver, *, since: datetime) -> Execution | None:
