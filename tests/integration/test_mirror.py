@@ -56,7 +56,8 @@ async def test_paths_choose_members_literally(site: Site) -> None:
         with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
             assert archive.getnames() == ["*", ":(top)b", "d", "d/e"]
         with pytest.raises(ValueError, match="more than one git archive takes"):
-            snapshot.open_archive(paths=[b"p" * PATHS_BYTES_MOST])
+            async with snapshot.open_archive(paths=[b"p" * PATHS_BYTES_MOST]):
+                pytest.fail("git would have refused it")
 
 
 async def test_a_commit_that_is_there_costs_no_request(site: Site) -> None:

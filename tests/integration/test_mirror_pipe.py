@@ -9,7 +9,7 @@ from blockbuster import BlockBuster
 from support.mirrors import MAIN, Site, archive_of, repository
 
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import Busy, Retry
+from asyncbuild.errors import Busy, Reject, Retry
 from asyncbuild.git.pipe import PIPE_BYTES, PipeReader, make_pipe
 from asyncbuild.git.process import Command, Git
 
@@ -94,7 +94,7 @@ async def test_no_descriptor_is_left(site: Site) -> None:
             async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
                 async with snapshot.open_archive() as chunks:
                     await anext(chunks)
-                with pytest.raises(Retry):
+                with pytest.raises(Reject, match="nowhere"):
                     async with snapshot.open_archive(paths=[b"nowhere"]) as chunks:
                         await anext(chunks)
         assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - a count

@@ -110,8 +110,8 @@ def _tasks() -> set[asyncio.Task[Any]]:
 # What one push asks for, one after the other, between the receive and the end. Renewals and the
 # next long poll run beside it and have tests of their own.
 _WAY = [
-    "get_object", "head_object", "get_object", "put_object", "put_object",
-    "get_object", "start_build", "put_object", "put_object", "delete_message",
+    "get_object", "head_object", "get_object", "put_object",
+    "get_object", "start_build", "put_object", "get_object", "put_object", "delete_message",
 ]  # fmt: skip
 _COUNTED = frozenset(_WAY)
 
