@@ -7,7 +7,8 @@ from functools import partial
 
 from asyncbuild.aws import Aws
 from asyncbuild.config import HostSettings, Settings
-from asyncbuild.git.origins import Origin, origin_of
+from asyncbuild.git.gitmodules import Address
+from asyncbuild.git.origins import Origin, origin_of, repository_at
 from asyncbuild.keyring import Keyring, open_keyring
 from asyncbuild.model import Repository
 from asyncbuild.webhooks.hosts import Host, Hosts, Signature
@@ -31,6 +32,14 @@ class OpenHosts:
         for host, settings in self.entries:
             if host.is_of(repository):
                 return origin_of(settings, repository, self.keyring)
+        return None
+
+    def repository(self, address: Address) -> Repository | None:
+        """The repository at an address; None if it is none of these hosts'."""
+        for host, settings in self.entries:
+            repository = repository_at(settings, address)
+            if repository is not None and host.is_of(repository):
+                return repository
         return None
 
 

@@ -34,13 +34,6 @@ class Submodules(StrEnum):
     INCLUDE = "include"  # its tree, and those of its own submodules
 
 
-class Lfs(StrEnum):
-    """What stands for a file that Git LFS keeps."""
-
-    POINTERS = "pointers"  # the few lines that git knows
-    SMUDGE = "smudge"  # the file
-
-
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
     """What of a commit goes into an archive. The default is all that `git archive` gives.
@@ -51,14 +44,12 @@ class ArchiveOptions:
         paths: Pathspecs, relative to `subtree`; empty for everything.
         export_attributes: Whether `export-ignore` and `export-subst` count.
         submodules: Whether their trees go in.
-        lfs: Whether files come instead of pointers.
     """
 
     subtree: str = ""
     paths: tuple[str, ...] = ()
     export_attributes: ExportAttributes = ExportAttributes.HONOUR
     submodules: Submodules = Submodules.EMPTY
-    lfs: Lfs = Lfs.POINTERS
 
     @property
     def digest(self) -> str:
@@ -68,7 +59,7 @@ class ArchiveOptions:
         """
         if self == WHOLE:
             return ""
-        words = (self.subtree, self.export_attributes, self.submodules, self.lfs)
+        words = (self.subtree, self.export_attributes, self.submodules)
         text = "\0".join((*words, *sorted(set(self.paths))))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 

@@ -25,6 +25,7 @@ from asyncbuild.errors import Reject, StageError, Unreachable
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.mirror import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.submodules import open_whole
 from asyncbuild.logs import about, logger, stage
 from asyncbuild.model import (
     Guard,
@@ -216,10 +217,13 @@ class Pipeline:
         self, push: Push, target: Target, snapshot: Snapshot, guard: Guard
     ) -> StoredArchive:
         """What the target wants of the commit, as a zip in S3, by the cheapest way there is."""
-        with stage("push.upload", key=target.key) as log:
+        async with AsyncExitStack() as stack:
+            log = stack.enter_context(stage("push.upload", key=target.key))
+            selected = await snapshot.select(target.options)
+            opened = open_whole(self._mirrors, push.repository, selected)
             result = await self._archiver.put(
                 Order(
-                    await snapshot.select(target.options),
+                    await stack.enter_async_context(opened),
                     target.key,
                     guard,
                     origin=Origin(push.repository, push.ref),

@@ -60,7 +60,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
         engine = await enter(open_engine(settings.archive))
         hosts = await enter(open_hosts(settings, aws))
         credentials = signing(AccountCredentials(aws, settings))
-        remotes = Remotes(settings.git, credentials, origins=hosts.origin)
+        remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
         mirrors = await enter(open_mirrors(settings.git, remotes))
         store = Store(s3, settings.storage)
         pipeline = Pipeline(

@@ -9,6 +9,8 @@ Reading is split in two, so that little is done in order and much can be done in
 A member too large to be held in memory is not part of a run: it comes as a `LargeMember`, then its
 contents in blocks of a fixed size.
 
+Tars may be joined, as with `cat`: where a record ends after an end of archive, another may begin.
+
 A stream that is malformed, or that ends anywhere before its last byte, is a `BrokenTar` with the
 offset at which it went wrong: never a shorter archive.
 """
@@ -127,9 +129,8 @@ class TarReader:
         position = 0
         while position < len(data):
             if self._ending_zeros:
-                self._read_end(data[position:])
-                return
-            if self._held or self._large_bytes:
+                position = self._read_end(data, position)
+            elif self._held or self._large_bytes:
                 wanted = data[position : position + self._needed_bytes - self.held_bytes]
                 position += len(wanted)
                 self._held.append(wanted)
@@ -153,12 +154,17 @@ class TarReader:
         if self._ending_zeros < END_BYTES or self._offset % RECORD_BYTES:
             raise BrokenTar("it ends too early", self._offset + self.held_bytes)
 
-    def _read_end(self, data: bytes) -> None:
-        if data.count(0) != len(data):
-            stray = len(data) - len(data.lstrip(b"\0"))
-            raise BrokenTar("something follows its end", self._offset + stray)
-        self._ending_zeros += len(data)
-        self._offset += len(data)
+    def _read_end(self, data: bytes, begin: int) -> int:
+        """Zeros up to the end of a record, where another tar may begin; returns where it does."""
+        rest = data[begin:]
+        zeros = len(rest) - len(rest.lstrip(b"\0"))
+        self._ending_zeros += zeros
+        self._offset += zeros
+        if zeros < len(rest):
+            joined = self._ending_zeros >= END_BYTES and self._offset % RECORD_BYTES == 0
+            check(joined, "something follows its end", self._offset)
+            self._ending_zeros = 0
+        return begin + zeros
 
     def _read_held(self) -> Iterator[Piece]:
         data = b"".join(self._held)
@@ -169,7 +175,7 @@ class TarReader:
             self._offset += len(data)
             self._needed_bytes = min(self._block_bytes, self._large_bytes) or BLOCK_BYTES
             yield Block(data, last=not self._large_bytes, nbytes=len(data))
-        else:
+        else:  # one member, or one block of zeros: nothing is left of it
             yield from self._walk(data, 0)
 
     def _walk(self, data: bytes, begin: int) -> Generator[Piece, None, int]:
@@ -190,7 +196,7 @@ class TarReader:
             if self.held_bytes:
                 self._held.append(data[scan.unit :])
         else:
-            self._read_end(data[scan.unit :])
+            return self._read_end(data, scan.unit)
         return len(data)
 
     def _begin_large(self, data: bytes, origin: int, scan: "_Scan") -> LargeMember:

@@ -127,7 +127,7 @@ class Archiver:
                 logger().warning("archive.full", reason=fallback, detail=str(error))
         if made is None:
             made = await self._put_full(order)
-        if self._enabled and order.origin is not None:
+        if self._enabled and order.origin is not None and not order.snapshot.parts:
             await self._choice.remember(order.snapshot.options, order.origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
 
@@ -138,6 +138,8 @@ class Archiver:
         that one than with itself. Looking takes a few requests, so what it may save must be large.
         """
         snapshot, origin = order.snapshot, order.origin
+        if snapshot.parts:
+            raise FallBack("submodules")
         if order.base_key or origin is None:
             base = await read_base(
                 self._store, snapshot, order.base_key, format_=self.format_of(snapshot.options)
@@ -205,8 +207,10 @@ class Archiver:
         return Made(archive, new, entries=0, files_read=0)
 
     async def _put_full(self, order: Order) -> Made:
+        if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
+            return await self._put_all(order, None)
         async with aclosing(order.snapshot.iter_lines()) as tree:
-            return await self._put_all(order, TreeIds(tree) if self._enabled else None)
+            return await self._put_all(order, TreeIds(tree))
 
     async def _put_all(self, order: Order, ids: TreeIds | None) -> Made:
         snapshot = order.snapshot

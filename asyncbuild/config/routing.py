@@ -10,6 +10,7 @@ from asyncbuild.model import Action
 from asyncbuild.options import (
     ArchiveOptions,
     ExportAttributes,
+    Submodules,
     check_pathspec,
     check_subtree,
 )
@@ -44,6 +45,7 @@ class RuleSettings(Section):
     subtree: str = ""
     paths: tuple[str, ...] = ()
     export_attributes: ExportAttributes = ExportAttributes.HONOUR
+    submodules: Submodules = Submodules.EMPTY
 
     @property
     def options(self) -> ArchiveOptions:
@@ -52,6 +54,7 @@ class RuleSettings(Section):
             subtree=self.subtree,
             paths=self.paths,
             export_attributes=self.export_attributes,
+            submodules=self.submodules,
         )
 
     @field_validator("repository", "ref", "project", "pipeline", "changes", "paths", mode="before")

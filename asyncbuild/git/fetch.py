@@ -3,6 +3,9 @@
 The order: the ref that the push named, at `git.depth`; the commit by its id, where the server lets;
 the ref deeper and deeper; its whole history. What is not found then was overtaken by a force push.
 CodeCommit speaks protocol v0 and serves ids of tips alone, so ids come after refs.
+
+A commit whose ref is not known, a submodule's, is looked for in the same way on the default branch,
+and then on all branches and tags.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,9 +23,10 @@ from asyncbuild.git.place import Place, delete
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.remotes import Remote
-from asyncbuild.git.sharing import Wish
+from asyncbuild.git.sharing import DEFAULT_BRANCH, Wish
 
 _DEEPER = (64, 1024)
+_ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
 FETCH = (
     "fetch",
     "--progress",
@@ -78,6 +82,8 @@ class Fetcher:
                 await self._by_ref(target, wishes, self._settings.depth)
         if _open(wishes):
             await self._search(target, wishes)
+        if anywhere := [wish for wish in _open(wishes) if wish.ref in _ANYWHERE]:
+            await self._by_all_refs(target, anywhere)
         for wish in _open(wishes):
             wish.settle(await self._why_not(target, wish))
 
@@ -118,8 +124,17 @@ class Fetcher:
             await self._settle_present(target.directory, target.remote, wishes)
 
     async def _fetch_refs(self, target: _Target, wishes: Sequence[Wish], depth: int) -> None:
-        refs = sorted({wish.ref for wish in _open(wishes)})
-        await self._run(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
+        refs = sorted({wish.ref for wish in _open(wishes) if wish.ref})
+        if refs:
+            await self._run(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
+
+    async def _by_all_refs(self, target: _Target, wishes: Sequence[Wish]) -> None:
+        """Fetch the history of all branches and tags, for commits that may be on any of them."""
+        there = await self._list_refs(target.remote)
+        refs = sorted(ref for ref in there if ref.startswith(("refs/heads/", "refs/tags/")))
+        if refs:
+            await self._run(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], 0)
+            await self._settle_present(target.directory, target.remote, wishes)
 
     async def _search(self, target: _Target, wishes: Sequence[Wish]) -> None:
         """The refs were fetched and have moved on: look for the commits behind their tips."""
@@ -175,7 +190,16 @@ class Fetcher:
                 wish.settle(found[wish.commit])
 
     async def _settle_gone(self, remote: Remote, wishes: Sequence[Wish]) -> None:
-        arguments = ["ls-remote", "--refs", "--end-of-options", remote.url]
+        there = await self._list_refs(remote)
+        for wish in _open(wishes):
+            if wish.ref == DEFAULT_BRANCH and wish.ref not in there:
+                wish.ref = ""  # another may have it
+            elif wish.ref and wish.ref not in there:
+                wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist any more"))
+
+    async def _list_refs(self, remote: Remote) -> set[str]:
+        """Full names, and `HEAD` where it leads to a commit."""
+        arguments = ["ls-remote", "--end-of-options", remote.url]
         answer = await self._git.run(
             Command(
                 arguments,
@@ -184,12 +208,10 @@ class Fetcher:
                 work=Work.FETCH,
             )
         )
-        there = {
+        names = {
             line.partition(b"\t")[2].decode("utf-8", "replace") for line in answer.splitlines()
         }
-        for wish in _open(wishes):
-            if wish.ref not in there:
-                wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist any more"))
+        return {name for name in names if not name.endswith("^{}")}  # what tags are peeled to
 
     async def _why_not(self, target: _Target, wish: Wish) -> Reject | Unreachable:
         kind = await self._reader.kind(
@@ -197,6 +219,8 @@ class Fetcher:
         )
         if kind is not None:
             return Reject(f"{wish.commit} of {target.remote.name} is a {kind} and no commit")
+        if wish.ref in _ANYWHERE:
+            return Unreachable(f"{wish.commit} is on no branch and no tag of {target.remote.name}")
         return Unreachable(
             f"{wish.commit} is not in the history of {wish.ref} of {target.remote.name} any more"
         )

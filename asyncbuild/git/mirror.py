@@ -22,7 +22,7 @@ from asyncbuild.git.place import Place
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.remotes import Remotes
-from asyncbuild.git.sharing import SharedFetch, Wish
+from asyncbuild.git.sharing import DEFAULT_BRANCH, SharedFetch, Wish
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.upkeep import Upkeep
 from asyncbuild.model import Repository
@@ -86,7 +86,7 @@ class Mirrors:
         tasks: TaskGroup,
     ) -> None:
         self._settings = settings
-        self._remotes = remotes
+        self.remotes = remotes
         self._git = git
         self._reader = reader
         self._tasks = tasks
@@ -129,12 +129,28 @@ class Mirrors:
             Busy: the server throttles, or the disk is full even after eviction.
             Retry: anything that may be better the next time.
         """
-        check_repository(repository)
         check_ref(ref)
-        check_commit(commit)
+        async with self._open(repository, Wish(ref, commit)) as snapshot:
+            yield snapshot
+
+    @asynccontextmanager
+    async def open_commit(self, repository: Repository, commit: str) -> AsyncIterator[Snapshot]:
+        """As `open`, of a commit that may be on any branch or tag, such as a submodule's.
+
+        Raises:
+            Unreachable: none of them has it.
+            StageError: as `open`.
+        """
+        async with self._open(repository, Wish(DEFAULT_BRANCH, commit)) as snapshot:
+            yield snapshot
+
+    @asynccontextmanager
+    async def _open(self, repository: Repository, wish: Wish) -> AsyncIterator[Snapshot]:
+        check_repository(repository)
+        check_commit(wish.commit)
         place = Place(self._settings.cache_directory / "mirrors" / repository.path)
         async with AsyncExitStack() as stack:
-            found = await self._find(stack, place, repository, Wish(ref, commit))
+            found = await self._find(stack, place, repository, wish)
             yield Snapshot(
                 path=place.repository,
                 commit=found.id,
@@ -205,7 +221,7 @@ class Mirrors:
 
     async def _fetch(self, place: Place, repository: Repository, wishes: Sequence[Wish]) -> None:
         """One fetch for all these wishes, alone in this mirror among all processes."""
-        remote = self._remotes.remote(repository)
+        remote = self.remotes.remote(repository)
         started = anyio.current_time()
         self._statistics.fetches += 1
         async with (
@@ -240,7 +256,7 @@ class Mirrors:
         await self._upkeep.make_room()
         await to_thread.run_sync(place.reclaim)  # clears what the failed fetch left
         try:
-            await self._fetcher.fetch(place, self._remotes.remote(repository), wishes, lock)
+            await self._fetcher.fetch(place, self.remotes.remote(repository), wishes, lock)
         except GitFailed as error:
             if error.fault is not Fault.DISK_FULL:
                 raise

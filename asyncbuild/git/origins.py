@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from asyncbuild.config import HostSettings
+from asyncbuild.git.gitmodules import Address, mark, match, parse_address
 from asyncbuild.keyring import Keyring
 from asyncbuild.model import Repository
+from asyncbuild.webhooks.hosts import host_segment
+from asyncbuild.webhooks.payloads import owner_segment
 
 # What the hosts' documentation names for tokens of an app, a project or a repository. With GitLab
 # any name does; a personal token of Bitbucket wants its own name, as the setting `user`.
@@ -22,6 +25,8 @@ _USERS = {
     "bitbucket": "x-token-auth",
     "bitbucket-server": "x-token-auth",
 }
+# What may stand for the fields of `remote`; an owner may have subgroups.
+_FIELDS = {"owner": r"[^/]+(?:/[^/]+)*", "repository": r"[^/]+"}
 # Nothing of the host has a say: no configuration, no agent, no other key, no unknown host.
 _SSH = (
     *("ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
@@ -47,6 +52,30 @@ def origin_of(host: HostSettings, repository: Repository, keyring: Keyring) -> O
         host=host.host, owner=owner, repository=quote(repository.name, safe="")
     )
     return Origin(url, _login(host, keyring), _ssh(host, keyring))
+
+
+def repository_at(host: HostSettings, address: Address) -> Repository | None:
+    """The repository of `host` at an address; None if that is somewhere else.
+
+    There are several ways to one repository: that of the setting `remote`, and those that the
+    host's pages name, by HTTPS and by SSH.
+    """
+    name, _, port = host.host.partition(":")
+    scm = "/scm" if host.kind == "bitbucket-server" else ""
+    fields = mark(_FIELDS)
+    path = "/{owner}/{repository}".format(**fields)
+    ways = (
+        parse_address(host.url_template.format(host=host.host, **fields)),
+        Address("https", name, int(port) if port else None, f"{scm}{path}"),
+        Address("ssh", name, None, path),
+    )
+    for way in ways:
+        if way is not None and (way.scheme == "ssh") == (address.scheme == "ssh"):
+            found = match(way, address, _FIELDS)
+            if found and ".." not in found["owner"]:
+                owner = owner_segment(found["owner"])
+                return Repository(host_segment(host.host), owner, found["repository"])
+    return None
 
 
 def _login(host: HostSettings, keyring: Keyring) -> Callable[[], Awaitable[str]] | None:

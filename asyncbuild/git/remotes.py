@@ -17,6 +17,14 @@ from asyncbuild.accounts import AccountCredentials, dns_suffix
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import ConfigError, NoPermission, Reject, Retry
 from asyncbuild.git.credentials import AwsCredentials, codecommit_login
+from asyncbuild.git.gitmodules import (
+    Address,
+    mark,
+    match,
+    parse_address,
+    parse_codecommit,
+    show_url,
+)
 from asyncbuild.git.names import check_repository
 from asyncbuild.git.origins import Origin
 from asyncbuild.model import Repository
@@ -32,6 +40,13 @@ _CODECOMMIT_HOST = re.compile(
     re.VERBOSE,
 )
 _SCHEMES = frozenset({"file", "http", "https", "ssh"})
+_REPOS = "/v1/repos/"  # of a CodeCommit URL's path
+_FIELDS = {  # of git.remote, and what may stand for them
+    "account": r"[0-9]{12}",
+    "region": r"[a-z0-9-]+",
+    "dns_suffix": r"[a-z0-9.-]+",
+    "repository": r"[^/]+",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,7 @@ class Remotes:
         settings: `[git]`.
         credentials: Where AWS credentials come from; None where no remote needs any.
         origins: Repositories of other hosts.
+        hosted: Which of them, if any, is at an address.
         now: The clock that signatures carry.
     """
 
@@ -106,9 +122,11 @@ class Remotes:
         credentials: CredentialSource | None = None,
         *,
         origins: Callable[[Repository], Origin | None] = lambda _repository: None,
+        hosted: Callable[[Address], Repository | None] = lambda _address: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._origins = origins
+        self._hosted = hosted
         self._template = _checked_template(settings.remote)
         self._signing = settings.credentials
         self._patience_seconds = settings.silence_timeout_seconds
@@ -135,6 +153,55 @@ class Remotes:
             repository=quote(repository.name),
         )
         return self.remote_of_url(url, account=repository.account, region=region)
+
+    def find(self, url: str, beside: Repository) -> Repository:
+        """The repository that a URL means, which is fetched as that repository always is.
+
+        So the URL itself, which may be anybody's, is followed by nobody.
+
+        Args:
+            url: Absolute.
+            beside: A repository that names the URL: where it leaves the account or the region
+                open, those are meant.
+
+        Raises:
+            Reject: it is none that this service is set up to fetch.
+        """
+        address = parse_address(url)
+        found = self._hosted(address) if address else None
+        found = found or self._codecommit(url, address, beside)
+        if found is None and address is not None:
+            found = self._by_template(address, beside)
+        if found is None:
+            raise Reject(
+                f"{show_url(url)} is no repository that this service is set up to fetch",
+                remedy="name a repository of the same account or of a host with a [[hosts]] entry, "
+                "or add such an entry",
+            )
+        return check_repository(found)
+
+    def _codecommit(
+        self, url: str, address: Address | None, beside: Repository
+    ) -> Repository | None:
+        """A repository of CodeCommit, in the account of the one beside it."""
+        region, name = parse_codecommit(url) or (None, "")
+        if region is None and address and address.path.startswith(_REPOS):
+            region = _codecommit_region(address.host)
+            name = address.path.removeprefix(_REPOS)
+        if region is None or not re.fullmatch(_FIELDS["account"], beside.account):
+            return None
+        return Repository(beside.account, region or beside.region, name)
+
+    def _by_template(self, address: Address, beside: Repository) -> Repository | None:
+        """The repository for which `git.remote` gives this address."""
+        marked = self.remote_of_url(self._template.format(**mark(_FIELDS))).url
+        found = match(parse_address(marked), address, _FIELDS)
+        if not found:
+            return None
+        account = found.get("account", beside.account)
+        region = found.get("region", beside.region)
+        repository = Repository(account, region, found.get("repository", beside.name))
+        return None if self._origins(repository) else repository
 
     def remote_of_url(self, url: str, *, account: str = "", region: str | None = None) -> Remote:
         """The remote of any URL or path; `account` is empty for the service's own."""

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,10 +19,14 @@ from asyncbuild.errors import Retry
 from asyncbuild.git.place import Sight
 from asyncbuild.git.reader import Commit
 
+DEFAULT_BRANCH: Final = "HEAD"
+
 
 @dataclass(eq=False, slots=True)
 class Wish:
     """Somebody waits for `commit`, which a push says is on `ref`.
+
+    Who does not know says `DEFAULT_BRANCH`; `ref` becomes empty if there is none.
 
     `seen` is the mirror in which it was looked for in vain.
     """

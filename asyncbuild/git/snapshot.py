@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from asyncbuild.errors import Reject
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
+from asyncbuild.git.joined import without_root
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
@@ -29,6 +30,13 @@ class Change(NamedTuple):
     new: TreeEntry | None
 
 
+class Part(NamedTuple):
+    """A submodule: what of it is in an archive stands below `prefix`, which ends in a slash."""
+
+    prefix: bytes
+    snapshot: "Snapshot"
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A commit that is present and stays so as long as its owner's `async with` lasts.
@@ -39,6 +47,7 @@ class Snapshot:
         commit_time: Seconds since 1970, by the committer's clock.
         tree: Id of the commit's tree, or of the subtree.
         options: What of it is wanted in an archive.
+        parts: Submodules whose trees are in the archive, too.
     """
 
     path: Path
@@ -48,6 +57,7 @@ class Snapshot:
     name: str
     reader: Reader
     options: ArchiveOptions = WHOLE
+    parts: tuple[Part, ...] = ()
 
     async def select(self, options: ArchiveOptions) -> "Snapshot":
         """The same commit, for archives with these options.
@@ -76,6 +86,8 @@ class Snapshot:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """`git archive --format=tar` in chunks of at most 1 MiB, read only as asked for.
 
+        With `parts` one tar follows another, each made when its turn has come.
+
         Args:
             paths: Only these, taken literally; at most `PATHS_BYTES_MOST` bytes in all. Every path
                 must be in the tree; a directory stands for all that is in it. Without, those of
@@ -87,11 +99,35 @@ class Snapshot:
             Reject: from the iterator: a pathspec of the options matches nothing.
             ValueError: too many paths.
         """
+        if self.parts and not paths:
+            async with aclosing(self._iter_parts()) as joined:
+                yield joined
+        else:
+            async with self._open_archive(paths) as stdout:
+                yield stdout
+
+    async def _iter_parts(self) -> AsyncGenerator[bytes, None]:
+        async with self._open_archive() as stdout:
+            async for chunk in stdout:
+                yield chunk
+        for prefix, submodule in self.parts:
+            async with (
+                submodule._open_archive(prefix=prefix) as stdout,  # noqa: SLF001 - another of us
+                aclosing(without_root(stdout)) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield chunk
+
+    @asynccontextmanager
+    async def _open_archive(
+        self, paths: Sequence[bytes] = (), prefix: bytes = b""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         if sum(map(len, paths)) + len(paths) > PATHS_BYTES_MOST:
             msg = f"{len(paths)} paths are more than one git archive takes; read the whole tree"
             raise ValueError(msg)
         arguments: list[str | bytes] = ["--literal-pathspecs"] if paths else []
-        arguments += ["archive", "--format=tar", self.commit, "--", *(paths or self.options.paths)]
+        arguments += ["archive", "--format=tar", *([b"--prefix=" + prefix] if prefix else ())]
+        arguments += [self.commit, "--", *(paths or self.options.paths)]
         doing = f"archive {self.name} {self.commit}"
         with _place(self.options.subtree) as (place, environment):
             async with self.reader.open_stream(
@@ -172,13 +208,20 @@ class Snapshot:
             if not await self.reader.is_changed(self.path, trees, each, doing)
         ]
 
-    async def iter_changes(self, tree: str) -> AsyncGenerator[list[Change], None]:
+    async def iter_changes(
+        self, tree: str, paths: Sequence[str] = ()
+    ) -> AsyncGenerator[list[Change], None]:
         """`git diff-tree -r -t`: what differs from `tree`, in git's order, in batches.
+
+        Args:
+            tree: Its id.
+            paths: Pathspecs; without, everything.
 
         Raises:
             GitFailed: git did not finish well; the batches so far are not all.
         """
-        arguments = ("diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", tree, self.tree)
+        trees = (tree, self.tree)
+        arguments = ("diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", *trees, "--", *paths)
         doing = f"compare {self.name} {self.commit} with tree {tree}"
         async with self.reader.open_stream(
             self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE

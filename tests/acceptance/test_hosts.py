@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from support.archives import members_of_zip
 from support.git_http import GitServer, open_git_server
 from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters
@@ -113,6 +114,35 @@ async def test_a_push_of_github_is_built() -> None:
         assert place.server.refused == []
         assert TOKEN not in str(service.log)
         assert SECRET not in str(service.log)
+
+
+async def test_submodules_of_a_host_come_with_its_token() -> None:
+    """A rule says so; the archive has them, and the one that nobody may fetch is a dead letter."""
+    async with _open(Kind.GITHUB) as place:
+        rule = {"action": "build", "submodules": "include", "key": "{commit}.zip"}
+        place.variables["ASYNCBUILD_RULES"] = orjson.dumps([rule]).decode()
+        lib = place.source("acme", "lib").commit({"f": b"lib"})
+        modules = b'[submodule "lib"]\npath = lib\nurl = %s\n'
+        good = place.source("acme").commit(
+            {"lib": lib, ".gitmodules": modules % f"git@{place.host[:9]}:acme/lib.git".encode()}
+        )
+        await place.send(Kind.GITHUB, _github(good))
+        evil = place.source("acme").commit({".gitmodules": modules % b"https://evil.example/a/b"})
+        await place.send(Kind.GITHUB, _github(evil, old=good))
+        async with open_service(place.variables, "drain") as service:
+            assert await service.wait(90) == 0
+        started = journal.read(place.stack.journal)
+        assert [good] == [each.variables["COMMIT_ID"] for each in started]
+        bucket, _, key = started[0].location.partition("/")
+        answer = await place.stack.s3.get_object(Bucket=bucket, Key=key)
+        members = members_of_zip(await answer["Body"].read())
+        assert {".gitmodules", "lib/", "lib/f"} == set(members)
+        assert len(await read_dead_letters(place.stack)) == 1
+        (told,) = [each for each in service.log if each["event"] == "push.dead-lettered"]
+        assert (evil, "reject") == (told["commit"], told["kind"])
+        assert "submodule 'lib' of " in told["reason"]
+        assert "https://evil.example/a/b" in told["reason"]
+        assert TOKEN not in str(service.log)
 
 
 async def test_several_refs_of_one_bitbucket_push() -> None:

@@ -37,13 +37,15 @@ class SourceRepository:
 
     def commit(
         self,
-        files: Mapping[str, bytes | None],
+        files: Mapping[str, bytes | str | None],
         *,
         branch: str = "main",
         parent: str | None = "tip",
         message: str = "a change",
     ) -> str:
         """Commit `files` (None deletes one) on top of the branch's tip, or of `parent`.
+
+        Text is the id of a submodule's commit.
 
         `parent=None` begins a history of its own, as a force push may.
         """
@@ -65,7 +67,7 @@ class SourceRepository:
         return self.git("rev-list", "--reverse", f"-{count}", f"refs/heads/{branch}").splitlines()
 
     def _commit(
-        self, files: Mapping[str, bytes | None], branch: str, parent: str | None, message: str
+        self, files: Mapping[str, bytes | str | None], branch: str, parent: str | None, message: str
     ) -> bytes:
         """One command of git-fast-import(1); without a parent it follows the branch so far."""
         self._time += 60
@@ -79,6 +81,8 @@ class SourceRepository:
         for name, content in files.items():
             if content is None:
                 stream += f"D {name}\n".encode()
+            elif isinstance(content, str):
+                stream += f"M 160000 {content} {name}\n".encode()
             else:
                 stream += f"M 100644 inline {name}".encode() + _data(content)
         return stream

@@ -8,6 +8,7 @@ from asyncbuild.options import (
     WHOLE,
     ArchiveOptions,
     ExportAttributes,
+    Submodules,
     check_pathspec,
     check_subtree,
     parse_options,
@@ -83,6 +84,7 @@ _OPTIONS = st.builds(
     subtree=st.sampled_from(["", "a", "a/b"]),
     paths=st.lists(st.sampled_from(["a", "b", ":!a"])).map(tuple),
     export_attributes=st.sampled_from(ExportAttributes),
+    submodules=st.sampled_from(Submodules),
 )
 
 
@@ -91,7 +93,8 @@ def test_only_equal_archives_have_equal_digests(one: ArchiveOptions, other: Arch
     """The order of pathspecs, and saying one twice, makes no other archive."""
 
     def meaning(options: ArchiveOptions) -> object:
-        return options.subtree, set(options.paths), options.export_attributes
+        words = options.subtree, options.export_attributes, options.submodules
+        return *words, frozenset(options.paths)
 
     assert (meaning(one) == meaning(other)) == (one.digest == other.digest)
     assert (meaning(one) == meaning(WHOLE)) == (one.digest == "")

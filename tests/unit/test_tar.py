@@ -165,6 +165,19 @@ def test_pax_times(value: str, seconds: int) -> None:
     assert seconds == member[2]
 
 
+def test_tars_may_be_joined() -> None:
+    """Where a record ends, another may begin, however the stream is cut; nowhere else."""
+    first, second = make_tar([File(b"a")]), make_tar([File(b"b"), File(b"c", content=b"x" * 9_999)])
+    joined = first + second + bytes(10_240) + first
+    for size in (1, 511, 512, 513, 10_240, 10_241, len(joined)):
+        chunks = [joined[begin : begin + size] for begin in range(0, len(joined), size)]
+        assert [name for name, *_ in _read(chunks)[0]] == [b"a", b"b", b"c", b"a"]
+    with pytest.raises(BrokenTar, match="follows its end"):
+        _read([first + bytes(512) + second])
+    with pytest.raises(BrokenTar, match="too early"):
+        _read([first + second[:-10_240]])
+
+
 def test_something_behind_the_end_is_an_error() -> None:
     """Zeros end the archive, and only zeros follow."""
     stream = bytearray(make_tar([File(b"a")]))

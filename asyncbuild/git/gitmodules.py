@@ -1,0 +1,170 @@
+"""What `.gitmodules` says (gitmodules(5)), and which place its URLs name. Pure.
+
+All of it is the word of whoever may push. It is looked at and compared; no part of it is handed to
+a program as it is, and none names a file (I11).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
+_SCP: Final = re.compile(r"(?:[^/@:]+@)?(?P<host>[^/@:]+):(?P<path>[^:].*)")  # git-clone(1)
+_HELPER: Final = re.compile(r"[A-Za-z0-9+.-]+::")  # gitremote-helpers(7): ext::, fd::, …
+# git-remote-codecommit: codecommit::eu-west-1://profile@web, or codecommit://web
+_CODECOMMIT: Final = re.compile(
+    r"codecommit:(?::(?P<region>[a-z0-9-]+):)?//(?:[^/@]+@)?(?P<name>[^/@]+)"
+)
+_CONTROL: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+_USERINFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
+_MARK: Final = "zz{}zz"
+_URL_SHOWN_MOST: Final = 200
+
+
+class Submodule(NamedTuple):
+    """One section of `.gitmodules`; empty for what it does not set."""
+
+    name: str
+    url: str = ""
+    update: str = ""
+
+
+class Address(NamedTuple):
+    """Where a URL leads, whichever way: without login, usual port, `.git` and slash at its end."""
+
+    scheme: str  # http, https, ssh, git; file for a path of this machine
+    host: str
+    port: int | None
+    path: str
+
+
+def parse_gitmodules(listing: bytes) -> dict[bytes, Submodule]:
+    """Path → submodule, of what `git config --list -z` prints.
+
+    As git does, names that lead out of a directory and values that look like an option are passed
+    over, and the last of several values counts.
+    """
+    sections: dict[str, dict[str, bytes]] = {}
+    for line in listing.split(b"\0"):
+        key, _, value = line.partition(b"\n")
+        section, _, rest = key.decode("utf-8", "surrogateescape").partition(".")
+        name, _, variable = rest.rpartition(".")
+        if section == "submodule" and _is_name(name) and not value.startswith(b"-"):
+            sections.setdefault(name, {})[variable] = value
+    return {
+        values["path"]: Submodule(
+            name,
+            values.get("url", b"").decode("utf-8", "surrogateescape"),
+            values.get("update", b"").decode("utf-8", "surrogateescape"),
+        )
+        for name, values in sections.items()
+        if "path" in values
+    }
+
+
+def _is_name(name: str) -> bool:
+    """As check_submodule_name() of git: no part of it is `..`."""
+    return bool(name) and ".." not in re.split(r"[/\\]", name)
+
+
+def resolve(parent: str, url: str) -> str:
+    """A URL relative to its parent's, as git resolves it (relative_url() in its remote.c).
+
+    Raises:
+        ValueError: it climbs higher than there is anything.
+    """
+    place, separator = parent.removesuffix("/"), "/"
+    if not url.startswith(("./", "../")):
+        return url
+    while url.startswith(("./", "../")):
+        step, _, url = url.partition("/")
+        if step == ".":
+            continue
+        above, found, _ = place.rpartition("/")
+        if not found:
+            above, found, _ = place.rpartition(":")
+            separator = ":"
+        if not found:
+            msg = "climbs above its parent's host"
+            raise ValueError(msg)
+        place = above
+    return f"{place}{separator}{url}".removesuffix("/")
+
+
+def show_url(url: str) -> str:
+    """A URL for people, without a login (I10)."""
+    shown = _USERINFO.sub("***@", url)
+    return ascii(shown if len(shown) <= _URL_SHOWN_MOST else f"{shown[:_URL_SHOWN_MOST]}…")
+
+
+def parse_address(url: str) -> Address | None:
+    """Where a URL, an scp-like name or an absolute path leads; None if that is none of these."""
+    if url.startswith("-") or _CONTROL.search(url) or _HELPER.match(url):
+        return None
+    return _of_url(url) if "://" in url else _of_path(url)
+
+
+def _of_url(url: str) -> Address | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.query or parts.fragment or parts.scheme not in {*_PORTS, "file"}:
+        return None
+    if (parts.scheme == "file") != (not parts.hostname):
+        return None
+    path = _path(unquote(parts.path))
+    port = None if port == _PORTS.get(parts.scheme) else port
+    return Address(parts.scheme, parts.hostname or "", port, path) if path else None
+
+
+def _of_path(url: str) -> Address | None:
+    if url.startswith("/"):
+        path = _path(url)
+        return Address("file", "", None, path) if path else None
+    scp = _SCP.fullmatch(url)
+    if scp is None:
+        return None
+    path = _path("/" + scp["path"].removeprefix("/"))
+    return Address("ssh", scp["host"].lower(), None, path) if path else None
+
+
+def _path(path: str) -> str | None:
+    path = path.rstrip("/").removesuffix(".git")
+    odd = {"", ".", ".."} & set(path.split("/")[1:])
+    return None if odd or not path.startswith("/") or _CONTROL.search(path) else path
+
+
+def parse_codecommit(url: str) -> tuple[str, str] | None:
+    """Region (empty: the parent's) and name of a URL of git-remote-codecommit."""
+    found = _CODECOMMIT.fullmatch(url)
+    return (found["region"] or "", found["name"]) if found else None
+
+
+def mark(fields: Mapping[str, str]) -> dict[str, str]:
+    """Values for a template, to be found again by `match`."""
+    return {name: _MARK.format(name) for name in fields}
+
+
+def match(marked: Address | None, address: Address, fields: Mapping[str, str]) -> dict[str, str]:
+    """The values that make a template lead to an address; none if nothing does.
+
+    Args:
+        marked: Where the template leads with the values of `mark`.
+        address: Where it should lead.
+        fields: Regular expressions of the template's fields.
+    """
+    if marked is None or (marked.scheme == "file") != (address.scheme == "file"):
+        return {}
+    by_web = {marked.scheme, address.scheme} <= {"http", "https"}
+    if by_web and marked.port != address.port:
+        return {}
+    pattern = re.escape(f"{marked.host}{marked.path}")
+    for name, values in fields.items():
+        first, *more = pattern.split(_MARK.format(name))
+        if more:
+            pattern = f"{first}(?P<{name}>{values})" + f"(?P={name})".join(more)
+    found = re.fullmatch(pattern, f"{address.host}{address.path}")
+    return found.groupdict() if found else {}
