@@ -268,10 +268,10 @@ async def test_repositories_of_this_machine(tmp_path: Path) -> None:
     remote = f"{tmp_path}/remote/{{repository}}"
     async with _open_world(tmp_path, remote=remote) as world:
         lib = world.source("lib").commit({"a": b"a"})
-        other = {"other": lib, ".gitmodules": _gitmodules(other=f"file://{tmp_path}/remote/lib")}
+        by_url = _gitmodules(other=f"file://{tmp_path}/remote/lib")
         first = world.source("web").commit({"lib": lib, ".gitmodules": _gitmodules(lib="../lib")})
         assert {".gitmodules", "lib/", "lib/a"} == set(await world.archive(first))
-        second = world.source("web").commit({"lib": None, **other})
+        second = world.source("web").commit({"lib": None, "other": lib, ".gitmodules": by_url})
         assert "other/a" in await world.archive(second)
         SourceRepository(tmp_path / "secret").commit({"a": b"a"})
         third = world.source("web").commit({".gitmodules": _gitmodules(other="../../secret")})
