@@ -81,12 +81,8 @@ class _Opening:
         links = await _find_links(snapshot)
         if not links:
             return
-        if depth == _DEPTH_MOST or len(self.parts) + len(links) > _MOST:
-            raise Reject(
-                f"{snapshot.name} {snapshot.commit} has submodules nested more than {_DEPTH_MOST} "
-                f"deep, or more than {_MOST}",
-                remedy='set submodules = "empty" for it, and let the build fetch them',
-            )
+        if depth == _DEPTH_MOST:
+            raise _too_many(snapshot)
         known = await _read_gitmodules(snapshot)
         for link in links:
             with _about(above + link.path, snapshot):
@@ -102,7 +98,6 @@ class _Opening:
         above: bytes,
         depth: int,
     ) -> None:
-        _check_path(link.path)
         full = os.fsencode(snapshot.options.subtree) + b"/" + link.path
         named = known.get(full.lstrip(b"/"))
         if named is None or not named.url:
@@ -112,6 +107,8 @@ class _Opening:
             )
         if named.update == "none":  # git-submodule(1): it is left empty
             return
+        if len(self.parts) == _MOST:
+            raise _too_many(snapshot)
         repository = self._locate(parent, named.url)
         opened = self._mirrors.open_commit(repository, link.commit)
         whole = await self._stack.enter_async_context(opened)
@@ -147,6 +144,14 @@ def _about(path: bytes, snapshot: Snapshot) -> Iterator[None]:
         ) from error
 
 
+def _too_many(snapshot: Snapshot) -> Reject:
+    return Reject(
+        f"{snapshot.name} {snapshot.commit} has more than {_MOST} submodules, or they are nested "
+        f"more than {_DEPTH_MOST} deep",
+        remedy='set submodules = "empty" for it, and let the build fetch them',
+    )
+
+
 def _check_path(path: bytes) -> None:
     """A tree that nobody checked may name anything (git-fsck(1), hasDotdot and others)."""
     parts = path.lower().split(b"/")
@@ -159,12 +164,11 @@ async def _find_links(snapshot: Snapshot) -> list[_Link]:
     links = await _list_links(snapshot)
     if not links:
         return []
-    if len(links) > _MOST or max(len(each.path) for each in links) > _PATH_BYTES_MOST:
-        raise Reject(
-            f"{snapshot.name} {snapshot.commit} has more than {_MOST} submodules, or one with too "
-            "long a path",
-            remedy='set submodules = "empty" for it, and let the build fetch them',
-        )
+    if len(links) > _MOST:
+        raise _too_many(snapshot)
+    for each in links:
+        with _about(each.path, snapshot):
+            _check_path(each.path)
     async with snapshot.open_archive(paths=[each.path for each in links]) as chunks:
         tar = b"".join([chunk async for chunk in chunks])
     with tarfile.open(

@@ -253,6 +253,26 @@ async def test_nothing_is_included_from_this_machine(world: _World) -> None:
         await world.archive(commit)
 
 
+@pytest.mark.parametrize("name", ["..", ".git", ".GIT"])
+async def test_a_path_that_leads_out_is_refused(world: _World, name: str) -> None:
+    """Nobody checked the tree before; git itself would not make it."""
+    source = world.source("web")
+    lib = world.source("lib").commit({"a": b"a"})
+    tree = source.git("mktree", "--missing", stdin=f"160000 commit {lib}\t{name}\n".encode())
+    outer = source.git("mktree", stdin=f"040000 tree {tree}\td\n".encode())
+    commit = source.git("commit-tree", "-m", "x", outer)
+    source.git("update-ref", MAIN, commit)
+    with pytest.raises(Reject, match=r"submodule 'd/.*leads out of the tree"):
+        await world.archive(commit)
+
+
+async def test_there_are_not_too_many(world: _World) -> None:
+    """Each is a mirror and a fetch: a tree of thousands would be one for others."""
+    commit = world.source("web").commit({f"m/{number}": "1" * 40 for number in range(201)})
+    with pytest.raises(Reject, match="more than 200"):
+        await world.archive(commit)
+
+
 async def test_nesting_has_an_end(world: _World) -> None:
     """A repository may contain itself, older and older; so many levels are too many."""
     source = world.source("web")
