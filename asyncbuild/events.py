@@ -133,6 +133,11 @@ EVENTS: Final[Mapping[str, Event]] = {
     "lease.renewal-failed": Event(
         "warning", "It is tried again before the lease runs out.", ("messages", "reason")
     ),
+    "queue.grouping": Event(
+        "warning",
+        "A message group is not one repository's: told once of each.",
+        ("reason", "remedy"),
+    ),
     "lease.lost": Event(
         "warning",
         "The messages are in other hands: nothing more is committed for them.",

@@ -13,6 +13,7 @@ from asyncbuild.logs import logger
 from asyncbuild.model import Message
 from asyncbuild.pipeline import Pipeline
 from asyncbuild.queue.consumers import Consumers, open_consumers
+from asyncbuild.queue.grouping import REMEDY, Grouping
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.protocol import Policy
 from asyncbuild.queue.runner import LaneRunner
@@ -53,6 +54,7 @@ class Consumer:
         self._batch = settings.batch
         self._consumers: Consumers | None = None
         self._lanes: dict[str, LaneRunner] = {}
+        self._grouping = Grouping()
         self._room = anyio.Event()
         self._stopping = anyio.Event()
         self._fatal: StageError | None = None
@@ -191,6 +193,9 @@ class Consumer:
                 pipeline=self._pipeline,
                 policy=_policy(self._lane_settings),
             )
+            fault = self._grouping.find_fault(lane.group, lane.repositories)
+            if fault:
+                logger().warning("queue.grouping", reason=fault, remedy=REMEDY)
             if self._stopping.is_set():
                 lane.stop()
             older = self._end_older_lane(lane.group, held)

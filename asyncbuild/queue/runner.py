@@ -7,7 +7,7 @@ in the lane's own task group.
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import anyio
@@ -62,6 +62,11 @@ class LaneRunner:
         self._stop_first = False
         self._running = False
         self.fatal: Fatal | None = None
+
+    @property
+    def repositories(self) -> Iterator[str]:
+        """Whose pushes they are, in order."""
+        return (push.repository.path for work in self._works.values() for push in work.pushes)
 
     def holds_any(self, messages: Iterable[Message]) -> bool:
         """Whether one of `messages` is held here."""

@@ -19,6 +19,7 @@ from support.service import (
 from asyncbuild.local import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
+from asyncbuild.local.workload import event_of
 
 pytestmark = pytest.mark.timeout(180)
 _NAMES = [f"repository-{number:03d}" for number in range(8)]
@@ -48,6 +49,20 @@ async def test_drain_builds_what_waits_and_ends(stack: Stack) -> None:
     assert found.built == 24
     named = {line["event"] for line in service.log}
     assert {"service.started", "push.upload.finished", "push.built", "service.stopped"} <= named
+
+
+async def test_one_group_for_all_repositories_is_told(stack: Stack) -> None:
+    """It works, in one line; the log says once why it is slow, and what to do."""
+    lanes = await make_pushes(stack, repositories=2, pushes=2)
+    pushes = list(chain(*lanes))
+    for push in pushes:
+        await send(stack, orjson.dumps(event_of(push)).decode(), "$.detail.repositoryId")
+    async with open_service(environment(stack), "drain") as service:
+        assert await service.wait(90) == 0
+    (told,) = [line for line in service.log if line["event"] == "queue.grouping"]
+    assert "$.detail.repositoryId" in told["reason"]
+    assert "docs/accounts.md" in told["remedy"]
+    assert (await _found(stack, pushes)).built == 4
 
 
 async def test_sigterm_finishes_or_gives_back_in_order(stack: Stack) -> None:

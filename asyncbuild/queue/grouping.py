@@ -1,0 +1,44 @@
+"""Whether the message groups are what order is kept by: one for each repository. Pure.
+
+A rule that does not know paths in its message group sends the path itself, `$.detail.repositoryId`,
+and then all repositories wait for each other. It works, so nobody would notice but by the waiting.
+"""
+
+from collections.abc import Iterable
+
+_MOST_GROUPS = 10_000  # remembered; beyond that nothing more is found
+REMEDY = "give each repository a message group of its own: docs/accounts.md shows both ways"
+
+
+class Grouping:
+    """Looks at each delivery; tells once of each group that is none."""
+
+    def __init__(self) -> None:
+        self._repositories: dict[str, str] = {}
+        self._told: set[str] = set()
+
+    def find_fault(self, group: str, repositories: Iterable[str]) -> str:
+        """What is wrong with `group`, in which pushes of `repositories` came; empty if nothing."""
+        if group in self._told:
+            return ""
+        fault = self._literal(group) or self._shared(group, repositories)
+        if fault:
+            self._told.add(group)
+        return fault
+
+    def _literal(self, group: str) -> str:
+        if not group.startswith(("$.", "<$.")):
+            return ""
+        return f"message group {group} is a path that nobody filled in: all pushes wait in one line"
+
+    def _shared(self, group: str, repositories: Iterable[str]) -> str:
+        for repository in repositories:
+            if len(self._repositories) >= _MOST_GROUPS and group not in self._repositories:
+                return ""
+            other = self._repositories.setdefault(group, repository)
+            if other != repository:
+                return (
+                    f"message group {group} holds pushes of {other} and of {repository}: "
+                    "they wait for each other"
+                )
+        return ""
