@@ -49,6 +49,7 @@ class Upload:
     key: str
     headers: dict[str, str]
     parts: dict[int, list[memoryview]] = field(default_factory=dict)
+    copied: bool = False
 
 
 Answer = tuple[int, dict[str, str], list[memoryview]]
@@ -84,6 +85,7 @@ def _answer(method: str, target: str, headers: dict[str, str], body: bytes) -> A
             source = _source(headers)
             first, last = map(int, headers["x-amz-copy-source-range"][6:].split("-"))
             upload.parts[number] = source.cut(first, last + 1)
+            upload.copied = True
             return _xml('<R><ETag>"copied"</ETag></R>')
         upload.parts[number] = [memoryview(body)]
         return 200, {"ETag": f'"{hashlib.md5(str(number).encode()).hexdigest()}"'}, []  # noqa: S324 - a name
@@ -133,13 +135,17 @@ def _complete(upload: Upload, upload_id: str) -> Object:
         raise Refused("EntityTooSmall", 400)
     parts = [view for number in numbers for view in upload.parts[number]]
     _objects[upload.key] = made = Object(parts, upload.headers)
-    _scattered.append(made)
+    if upload.copied:
+        _scattered.append(made)
     del _uploads[upload_id]
     return made
 
 
 def _lay_out() -> None:
-    """Views of views of older archives would keep all of those; nobody waits for this, though."""
+    """Views of views of older archives would keep all of those.
+
+    The next request may wait for it; S3's would not.
+    """
     while _scattered:
         made = _scattered.pop()
         made.parts = [memoryview(b"".join(made.parts))]

@@ -18,12 +18,13 @@ from asyncbuild.archive.base import Base
 from asyncbuild.archive.bases import Bases
 from asyncbuild.archive.tables import Tables, table_name
 from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStream
-from asyncbuild.archiving.choice import Choice, Origin
+from asyncbuild.archiving.choice import Choice, Origin, with_options
 from asyncbuild.archiving.delta import DeltaWay, Made, Watch
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.archiving.full import Directory, Effects, iter_archive
 from asyncbuild.archiving.ids import TreeIds
 from asyncbuild.archiving.named import COMMIT_KEY, FORMAT_KEY, read_base
+from asyncbuild.archiving.pauses import Pauses
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Outage, Reject, Retry
@@ -91,6 +92,7 @@ class Archiver:
         self._most_bytes = settings.archive.memory_budget_bytes
         self._effects = Effects()
         self._look_further_bytes = look_further_bytes
+        self._pauses = Pauses()
         self._part_bytes = settings.storage.part_bytes
         ids = ".ids" if self._enabled else ""
         self._format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
@@ -147,14 +149,19 @@ class Archiver:
             return await self._put_from(order, base), base.key
         base = await self._choice.find(snapshot, origin)
         try:
-            return await self._put_from(order, base), base.key
+            made = await self._put_from(order, base)
         except FallBack as reason:
             if base.size_bytes < self._look_further_bytes or reason.reason not in _FAR:
+                if reason.reason == "does-not-pay":
+                    self._pauses.lengthen(with_options(origin, snapshot.options))
                 raise
             nearer = await self._choice.find_nearer(snapshot, origin, than=base)
             if nearer is None:
                 raise
             return await self._put_from(order, nearer), nearer.key
+        if made.archive.kind == "delta":
+            self._pauses.end(with_options(origin, snapshot.options))
+        return made, base.key
 
     def _tables(self, order: Order) -> Tables:
         """Beside a mirror; nothing is written into a repository that is not ours."""
@@ -171,6 +178,10 @@ class Archiver:
             raise FallBack("paths")  # what changed may be outside of them: git alone can tell
         if base.directory_offset < LEAST_PART_BYTES:
             raise FallBack("small")
+        if order.origin is not None and not order.base_key:
+            pause = self._pauses.take(with_options(order.origin, order.snapshot.options))
+            if pause:
+                raise FallBack("did-not-pay", f"of late; asked once in {pause + 1} pushes")
         table_bytes = _TABLE_COPIES * base.directory_bytes
         reserved = WORKING_BYTES + 2 * self._part_bytes + LEAST_PART_BYTES + table_bytes
         if reserved > self._most_bytes * _MOST_OF_BUDGET:

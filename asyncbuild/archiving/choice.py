@@ -1,6 +1,7 @@
 """Which older archive a new one is made of."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -8,7 +9,7 @@ from asyncbuild.archive.base import Base
 from asyncbuild.archive.bases import Bases
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.errors import StageError
-from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.snapshot import NoSuchTree, Snapshot
 from asyncbuild.logs import logger
 from asyncbuild.model import Repository
 from asyncbuild.options import ArchiveOptions
@@ -42,7 +43,7 @@ class Choice:
         Raises:
             FallBack: There is none, or it was made with other settings.
         """
-        origin = _with_options(origin, snapshot.options)
+        origin = with_options(origin, snapshot.options)
         if origin in self._small:
             raise FallBack("small")
         own = await self._bases.find(origin.repository, origin.ref)
@@ -61,7 +62,7 @@ class Choice:
 
     async def remember(self, options: ArchiveOptions, origin: Origin, base: Base) -> None:
         """Let the next archive of the ref begin from this one. It is no loss if that fails."""
-        origin = _with_options(origin, options)
+        origin = with_options(origin, options)
         self._small.pop(origin, None)
         if base.directory_offset < LEAST_PART_BYTES:
             self._small[origin] = None
@@ -79,7 +80,7 @@ class Choice:
         return [base for base in found if base.format == self._format_of(options)]
 
 
-def _with_options(origin: Origin, options: ArchiveOptions) -> Origin:
+def with_options(origin: Origin, options: ArchiveOptions) -> Origin:
     """Rules with different options leave each other's bases alone; no ref has a colon."""
     return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin
 
@@ -94,7 +95,7 @@ async def _nearest(snapshot: Snapshot, bases: Sequence[Base]) -> Base:
     for base in bases:
         if base.tree == snapshot.tree:
             return base
-        if await snapshot.has_tree(base.tree):
+        with suppress(NoSuchTree):
             changes = sum([len(batch) async for batch in snapshot.iter_changes(base.tree)])
             if fewest < 0 or changes < fewest:
                 nearest, fewest = base, changes

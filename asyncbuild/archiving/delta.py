@@ -20,7 +20,7 @@ from asyncbuild.archiving.difference import (
 )
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.git.blobs import TreeEntry
-from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
+from asyncbuild.git.snapshot import PATHS_BYTES_MOST, NoSuchTree, Snapshot
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import CopyRange, Piece, Source
 from asyncbuild.storage.s3 import Store
@@ -104,12 +104,12 @@ class DeltaWay:
         return table
 
     async def _difference(self, snapshot: Snapshot, base: Base, table: Table) -> Difference:
-        if await snapshot.has_tree(base.tree):
-            difference = Difference()
+        difference = Difference()
+        try:
             async with aclosing(snapshot.iter_changes(base.tree)) as batches:
                 async for changes in batches:
                     difference.add_changes(changes)
-        else:
+        except NoSuchTree:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():
                 comparison.add(entries)

@@ -12,6 +12,8 @@ from asyncbuild.errors import Retry
 from asyncbuild.model import Account
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 
+_KIND_AT: Final = len("100644 ")
+_BLOB: Final = ord("b")  # blob, tree, commit
 _ID_BEGINS: Final = len("100644 blob ")
 _LENGTHS: Final = Struct("<HH")  # of name and extra, in a central header (APPNOTE 4.3.12)
 _LENGTHS_AT: Final = 28
@@ -27,7 +29,8 @@ class TreeIds:
 
     def __init__(self, batches: AsyncIterator[list[bytes]]) -> None:
         self._batches = batches  # lines of git ls-tree, which begins when the first is asked for
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[bytes, bytes] = {}  # lines of blobs by path
+        self._id_end = 0
         self._zip_bytes: Callable[[], int] = int
         self._begun = False
         self._early: list[bytes] = []
@@ -63,16 +66,23 @@ class TreeIds:
     async def _find(self, paths: Sequence[bytes]) -> dict[bytes, bytes]:
         self._begun = True
         found: dict[bytes, bytes] = {}
-        known = self._known
+        known, id_end = self._known, self._id_end
         for path in paths:
-            if path[-1:] == b"/":
-                continue
-            while path not in known:
-                if not await self._read():
-                    raise Retry(f"git archive names {path!r}, git ls-tree does not at this place")
-                known = self._known
-            found[path] = unhexlify(known[path])
+            line = known.get(path)
+            if line is None:
+                if path[-1:] == b"/":
+                    continue
+                line = await self._seek(path)
+                known, id_end = self._known, self._id_end
+            found[path] = unhexlify(line[_ID_BEGINS:id_end])
         return found
+
+    async def _seek(self, path: bytes) -> bytes:
+        """The line of a blob in one of the next batches."""
+        while path not in self._known:
+            if not await self._read():
+                raise Retry(f"git archive names {path!r}, git ls-tree does not at this place")
+        return self._known[path]
 
     async def finish(self) -> None:
         """Look at what the archive left out: its attributes count all the same."""
@@ -84,14 +94,21 @@ class TreeIds:
         lines = await anext(self._batches, None)
         if lines is None:
             return False
-        self._known = {}
+        facts, _, _ = lines[0].partition(b"\t")
+        id_bytes = len(facts.rsplit(b" ", 1)[1])
+        self._id_end = _ID_BEGINS + id_bytes
+        begin = self._id_end + 1
+        self._known = {line[begin:]: line for line in lines if line[_KIND_AT] == _BLOB}
         for line in lines:
-            facts, _, path = line.partition(b"\t")
-            self._known[path] = facts[_ID_BEGINS:]
-            if FILE_NAME in path and is_attributes(path):
-                mode, _, name = facts.decode().split()
-                self.attributes[path] = (int(mode, 8), name)
+            if FILE_NAME in line:
+                self._add_attributes(line)
         return True
+
+    def _add_attributes(self, line: bytes) -> None:
+        facts, _, path = line.partition(b"\t")
+        if is_attributes(path):
+            mode, _, name = facts.decode().split()
+            self.attributes[path] = (int(mode, 8), name)
 
 
 async def with_ids(

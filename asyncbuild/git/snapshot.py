@@ -4,6 +4,7 @@ Whatever a snapshot says of paths and trees, it says of its *subtree*, if it has
 root then, and nothing above it counts.
 """
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from stat import S_IFDIR, S_IFMT
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Reject, Retry
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.joined import without_root
 from asyncbuild.git.process import Work
@@ -20,7 +21,12 @@ from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
+_HEX = re.compile("[0-9a-f]+")
 _GITLINK = 0o160000  # gitrepository-layout: a submodule's commit
+
+
+class NoSuchTree(Retry):
+    """A tree that is asked for is not here."""
 
 
 class Change(NamedTuple):
@@ -162,16 +168,6 @@ class Snapshot:
             async for lines in batches:
                 yield [_parse_entry(line) for line in lines]
 
-    async def has_tree(self, tree: str) -> bool:
-        """Is this tree here? If so, all that is in it is.
-
-        Raises:
-            GitFailed: the repository cannot be read.
-        """
-        if len(tree) != len(self.tree):  # another object format
-            return False
-        return await self.reader.kind(self.path, tree, f"look into {self.name}") == "tree"
-
     async def find_commit(self, commit: str) -> Commit | None:
         """Another commit of this repository, if it and the subtree in it are here.
 
@@ -213,30 +209,50 @@ class Snapshot:
     ) -> AsyncGenerator[list[Change], None]:
         """`git diff-tree -r -t`: what differs from `tree`, in git's order, in batches.
 
+        One git says whether that tree is here, too: of `--stdin` it answers with the line that it
+        was asked, if both trees can be read, and with nothing if not. It gives back whatever is no
+        object id as well; so nothing else is asked.
+
         Args:
             tree: Its id.
             paths: Pathspecs; without, everything.
 
         Raises:
+            NoSuchTree: before the first batch: `tree` is not here. If it is, all that is in it is.
             GitFailed: git did not finish well; the batches so far are not all.
         """
-        trees = (tree, self.tree)
-        arguments = ("diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", *trees, "--", *paths)
         doing = f"compare {self.name} {self.commit} with tree {tree}"
+        if len(tree) != len(self.tree) or not _HEX.fullmatch(tree):  # another object format
+            raise NoSuchTree(doing)
+        asked = f"{tree} {self.tree}\n".encode()
         async with self.reader.open_stream(
-            self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE
+            self.path,
+            ("diff-tree", "--stdin", "-r", "-t", "-z", "--raw", "--no-renames", "--", *paths),
+            commit=self.commit,
+            doing=doing,
+            work=Work.TREE,
+            stdin=asked,
         ) as stdout:
-            rest: list[bytes] = [b""]
+            head = b""
             async for chunk in stdout:
-                fields = (rest[-1] + chunk).split(b"\0")
-                fields = rest[:-1] + fields
-                whole = (len(fields) - 1) & ~1
-                rest = fields[whole:]
+                head += chunk
+                if len(head) >= len(asked):
+                    break
+            if not head.startswith(asked):
+                raise NoSuchTree(doing)
+            rest = head.removeprefix(asked).split(b"\0")
+            while True:
+                whole = (len(rest) - 1) & ~1
                 if whole:
                     yield [
                         _parse_change(*pair)
-                        for pair in zip(fields[:whole:2], fields[1:whole:2], strict=True)
+                        for pair in zip(rest[:whole:2], rest[1:whole:2], strict=True)
                     ]
+                rest = rest[whole:]
+                chunk = await anext(stdout, b"")
+                if not chunk:
+                    return
+                rest[-1:] = (rest[-1] + chunk).split(b"\0")
 
     @asynccontextmanager
     async def open_blobs(self, entries: Sequence[TreeEntry]) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -9,7 +9,7 @@ from support.mirrors import Site, open_site, read_archive, repository
 
 from asyncbuild.git.blobs import TreeEntry
 from asyncbuild.git.faults import GitFailed
-from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.snapshot import NoSuchTree, Snapshot
 
 _LONG = "deep/" * 40 + "file"
 
@@ -81,9 +81,8 @@ async def test_changes_say_what_was_and_what_is(tmp_path: Path) -> None:
         new = site.source.commit({"e/f": b"1", "g": b"1"})
         async with mirrors.open(repository(), ref="refs/heads/main", commit=new) as snapshot:
             tree = site.source.git("rev-parse", f"{old}^{{tree}}")
-            assert await snapshot.has_tree(tree)
-            assert not await snapshot.has_tree("1" * 40)
             changes = [each async for batch in snapshot.iter_changes(tree) for each in batch]
+            assert [each async for each in snapshot.iter_changes(snapshot.tree)] == []
         kinds = {
             (each.old.path if each.old else each.new.path if each.new else b""): (
                 each.old.kind if each.old else None,
@@ -100,6 +99,18 @@ async def test_changes_say_what_was_and_what_is(tmp_path: Path) -> None:
             b"e/f": (None, "blob"),
             b"g": (None, "blob"),
         }
+
+
+async def test_a_tree_that_is_not_here_is_no_equal_one(tmp_path: Path) -> None:
+    """Nor is a commit, a file, or a text that is no id, which git would give back as it is."""
+    async with open_site(tmp_path) as site, site.open_mirrors() as mirrors:
+        commit = site.source.commit({"a": b"1"})
+        blob = site.source.git("rev-parse", f"{commit}:a")
+        async with mirrors.open(repository(), ref="refs/heads/main", commit=commit) as snapshot:
+            upper = snapshot.tree.upper()
+            for name in ("1" * 40, commit, blob, "x" * 40, "1" * 64, "", "\n" * 40, upper):
+                with pytest.raises(NoSuchTree):
+                    assert not [each async for each in snapshot.iter_changes(name)]
 
 
 async def test_an_attribute_is_found_as_git_finds_it(tmp_path: Path) -> None:

@@ -488,6 +488,25 @@ async def test_small_archives_and_large_changes_are_made_anew(bench: Bench) -> N
     assert _how(result) == ("full", "does-not-pay")
 
 
+async def test_what_did_not_pay_twice_is_not_looked_into_at_once(bench: Bench) -> None:
+    """It is after 1 push, then 3, then 7; an equal tree is copied all the same; a delta ends it."""
+    await bench.put(bench.begin())
+
+    async def scatter(number: int) -> str:
+        files = {f"d{n % 7}/f{n:02}": b"%d" % number for n in range(0, 60, 3)}
+        result, _ = await bench.put(bench.commit(files))
+        return "asked" if _how(result) == ("full", "does-not-pay") else result.fallback
+
+    asked, pause = "asked", "did-not-pay"
+    found = [await scatter(number) for number in range(7)]
+    assert [asked, asked, pause, asked, pause, pause, pause] == found
+    result, _ = await bench.put(bench.commit({}))
+    assert _how(result) == ("copy", "")
+    result, _ = await bench.put(bench.commit({"d1/f01": b"1"}))
+    assert _how(result) == ("delta", "")
+    assert ([asked, asked], pause) == ([await scatter(8), await scatter(9)], await scatter(10))
+
+
 @both
 async def test_another_task_does_not_know_that_a_ref_is_small(bench: Bench) -> None:
     """It asks once, finds no record, and makes the same bytes: no id depends on the history."""
