@@ -1,5 +1,8 @@
 """Ids that come late are in the directory as if they had been there from the start."""
 
+from collections.abc import AsyncIterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +15,7 @@ from asyncbuild.archive.zip import (
     pack_directory,
     pack_local,
 )
-from asyncbuild.archiving.ids import add_ids
+from asyncbuild.archiving.ids import TreeIds, add_ids
 
 _TIME = dos_time(1_700_000_000)
 _names = st.lists(st.binary(min_size=1, max_size=9), unique=True, max_size=8)
@@ -42,3 +45,22 @@ def test_ids_that_come_late(
         made += headers
         left -= count
     assert (pack_directory(entries, base, ids), 0) == (made + rest, left)
+
+
+@pytest.mark.parametrize("digits", [40, 64])
+async def test_only_files_have_ids(digits: int) -> None:
+    """Lines of submodules are longer: none is taken for a file whose name looks like its end."""
+
+    async def batches() -> AsyncIterator[list[bytes]]:
+        module = b"160000 commit " + b"a" * digits + b"\tmodule"
+        named_so = b"100755 blob " + b"b" * digits + b"\ta\tmodule"
+        yield [named_so, module]
+        yield [b"040000 tree " + b"c" * digits + b"\tx"]
+        yield [b"100644 blob " + b"d" * digits + b"\tx/.gitattributes"]
+
+    ids = TreeIds(batches())
+    ids.follow(lambda: 1 << 30)
+    assert {b"a\tmodule": b"\xbb" * (digits // 2)} == await ids.find([b"a\tmodule", b"module/"])
+    found = await ids.find([b"x/", b"x/.gitattributes"])
+    assert {b"x/.gitattributes": b"\xdd" * (digits // 2)} == found
+    assert {b"x/.gitattributes": (0o100644, "d" * digits)} == ids.attributes
