@@ -16,19 +16,19 @@ import sys
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from stat import S_IFREG
 from typing import IO, Any
 
 import anyio
 
-from asyncbuild.archive.writer import WORKING_BYTES, Engine, ZipStream, open_engine
+from asyncbuild.archive.writer import WORKING_BYTES, Engine, open_engine
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings, load
 from asyncbuild.git.pipe import PipeReader, make_pipe
-from asyncbuild.model import Account
 from asyncbuild.storage.s3 import Store
 
 _AT_ONCE = 8
@@ -42,24 +42,17 @@ async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
 
 async def ours(repository: str, output: str) -> int:
     """Our engine, fed by git's pipe, into nothing, a file, or S3."""
-    settings = load(None, _overrides(output))
-    async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(open_engine(settings.archive))
-        budget = MemoryBudget(settings.archive.memory_budget_bytes)
-        return await _archive(repository, output, settings, engine, budget)
+    async with _open_service(output, archives=1) as service:
+        return await _archive(service, repository, output)
 
 
 async def ours_at_once(repository: str, output: str) -> int:
-    """Eight archives of it at the same time, with one budget, as a service makes them."""
-    settings = load(None, _overrides(output))
+    """Eight archives of it at the same time, as a service makes them."""
     sizes: list[int] = []
-    async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(open_engine(settings.archive))
-        budget = MemoryBudget(settings.archive.memory_budget_bytes)
+    async with _open_service(output, archives=_AT_ONCE) as service:
 
         async def archive(number: int) -> None:
-            place = f"{output}-{number}"
-            sizes.append(await _archive(repository, place, settings, engine, budget))
+            sizes.append(await _archive(service, repository, f"{output}-{number}"))
 
         async with anyio.create_task_group() as tasks:
             for number in range(_AT_ONCE):
@@ -67,23 +60,50 @@ async def ours_at_once(repository: str, output: str) -> int:
     return sum(sizes)
 
 
-async def _archive(
-    repository: str, output: str, settings: Settings, engine: Engine, budget: MemoryBudget
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """What all archives of a process share, as in `asyncbuild/service.py`."""
+
+    settings: Settings
+    engine: Engine
+    budget: MemoryBudget
+    store: Store | None  # where the output is in S3
+
+
+@asynccontextmanager
+async def _open_service(output: str, archives: int) -> AsyncIterator[_Service]:
+    settings = load(None, _overrides(output))
+    budget = MemoryBudget(settings.archive.memory_budget_bytes)
+    async with open_engine(settings.archive) as engine, AsyncExitStack() as stack:
+        store = None
+        if "://" in output:
+            connections = archives * (settings.storage.parts_in_flight + 2)
+            client = await stack.enter_async_context(Aws(settings).open_s3(pool=connections))
+            store = Store(client, settings.storage)
+        yield _Service(settings, engine, budget, store)
+
+
+async def _archive(service: _Service, repository: str, output: str) -> int:
     reading, writing = make_pipe()
     with subprocess.Popen(_git_tar(repository), stdout=writing):  # noqa: ASYNC220 - at once
         os.close(writing)
         async with AsyncExitStack() as stack:
-            reserved = WORKING_BYTES + settings.storage.part_bytes
-            account = await stack.enter_async_context(budget.open_account(reserved))
+            reserved = WORKING_BYTES + service.settings.storage.part_bytes
+            account = await stack.enter_async_context(service.budget.open_account(reserved))
             zipped = await stack.enter_async_context(
-                engine.open_zip(_chunks(reading), account=account)
+                service.engine.open_zip(_chunks(reading), account=account)
             )
-            if output == "null":
+            if output.startswith("null"):
                 async for chunk in zipped:
                     account.give_back(len(chunk))
-            elif "://" in output:
-                await _send(settings, output, zipped, account, stack)
+            elif service.store is not None:
+                await service.store.put_archive(
+                    output.removeprefix("s3://").partition("/")[2],
+                    zipped,
+                    account=account,
+                    guard=lambda: None,
+                    metadata={},
+                )
             else:
                 async with await anyio.open_file(output, "wb") as file:
                     async for chunk in zipped:
@@ -99,18 +119,6 @@ def _overrides(output: str) -> dict[str, Any]:
     endpoint = os.environ["BENCH_ENDPOINT"]
     bucket = output.removeprefix("s3://").partition("/")[0]
     return {"storage": {"bucket": bucket, "endpoint_url": endpoint, "addressing_style": "path"}}
-
-
-async def _send(
-    settings: Settings, output: str, zipped: ZipStream, account: Account, stack: AsyncExitStack
-) -> None:
-    key = output.removeprefix("s3://").partition("/")[2]
-    client = await stack.enter_async_context(
-        Aws(settings).open_s3(pool=settings.storage.parts_in_flight + 2)
-    )
-    await Store(client, settings.storage).put_archive(
-        key, zipped, account=account, guard=lambda: None, metadata={}
-    )
 
 
 def stream_zip(repository: str, level: int) -> int:
