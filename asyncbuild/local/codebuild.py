@@ -13,14 +13,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import click
-from aiohttp import web
 
 from asyncbuild.local.aws_json import application, service_model
 from asyncbuild.local.journal import Journal
+from asyncbuild.local.served import open_site
 from asyncbuild.local.standin import CodeBuildStandin, Script
 
 
@@ -40,17 +39,9 @@ async def open_codebuild_standin(
             standin.remember(started)
     for name in projects:
         standin.add_project(name)
-    runner = web.AppRunner(application(service_model("codebuild"), standin.answer))
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        address: Any = runner.addresses[0]
-        standin.endpoint_url = f"http://127.0.0.1:{address[1]}"
+    app = application(service_model("codebuild"), standin.answer)
+    async with open_site(app, port=port) as standin.endpoint_url:
         yield standin
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
 
 
 @click.command()

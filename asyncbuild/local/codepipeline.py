@@ -21,7 +21,6 @@ its source (API = AWS CodePipeline API Reference, model = botocore's service mod
 import signal
 import time
 import uuid
-from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,12 +28,10 @@ from typing import Any
 
 import anyio
 import click
-from aiohttp import web
 
 from asyncbuild.local.aws_json import AwsError, Document, application, service_model
+from asyncbuild.local.served import ACCOUNT, REGION, Standin, open_site
 
-REGION = "eu-west-1"
-ACCOUNT = "123456789012"
 _ARN = f"arn:aws:codepipeline:{REGION}:{ACCOUNT}"
 _PAGE = 100
 
@@ -62,40 +59,21 @@ class Run:
 
 
 @dataclass(slots=True)
-class CodePipelineStandin:
+class CodePipelineStandin(Standin[Run]):
     """The state of the stand-in, and what a test may turn.
 
-    `started` holds every accepted StartPipelineExecution, oldest first. An execution's source
-    action takes `source_seconds`, the whole of it `run_seconds`.
+    `started` holds every accepted StartPipelineExecution. An execution's source action takes
+    `source_seconds`, the whole of it `run_seconds`.
     """
 
-    clock: Callable[[], float] = time.time
-    endpoint_url: str = ""
     source_seconds: float = 1.0
     run_seconds: float = 10.0
     token_seconds: float = 300.0
-    running_limit: int | None = None
-    started: list[Run] = field(default_factory=list)
-    calls: Counter[str] = field(default_factory=Counter)
     _pipelines: dict[str, Document] = field(default_factory=dict)
-    _failures: dict[str, deque[AwsError]] = field(default_factory=dict)
-    _news: anyio.Event = field(default_factory=anyio.Event)
 
     def put_pipeline(self, pipeline: Document) -> None:
         """Make a pipeline, or declare it anew."""
         self._pipelines[pipeline["name"]] = {"version": 1, **pipeline}
-
-    def fail_next(self, operation: str, error: AwsError, *, times: int = 1) -> None:
-        """Let the next `times` calls of `operation` fail with `error`."""
-        self._failures.setdefault(operation, deque()).extend([error] * times)
-
-    async def wait_started(self, wanted: Callable[[Run], bool]) -> Run:
-        """The first execution that is `wanted`, as soon as there is one."""
-        while True:
-            for run in self.started:
-                if wanted(run):
-                    return run
-            await self._news.wait()
 
     async def answer(self, operation: str, members: Document) -> Document:
         """Answer one request that fits the service model.
@@ -103,10 +81,7 @@ class CodePipelineStandin:
         Raises:
             AwsError: the answer is no.
         """
-        self.calls[operation] += 1
-        failures = self._failures.get(operation)
-        if failures:
-            raise failures.popleft()
+        self.note_call(operation)
         match operation:
             case "CreatePipeline":
                 return self._create(members["pipeline"])
@@ -151,8 +126,7 @@ class CodePipelineStandin:
             raise AwsError("ConcurrentPipelineExecutionsLimitExceededException", message)
         run = Run(now, str(uuid.uuid4()), request)
         self.started.append(run)
-        self._news.set()
-        self._news = anyio.Event()
+        self.tell_started()
         return run
 
     def _of(self, pipeline: str) -> list[Run]:
@@ -274,17 +248,9 @@ async def open_codepipeline_standin(
     """Serve on 127.0.0.1 while inside; port 0 takes a free one. The endpoint is in the value."""
     standin = CodePipelineStandin(clock=clock)
     model = service_model("codepipeline")
-    runner = web.AppRunner(application(model, standin.answer, misfit="ValidationException"))
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        address: Any = runner.addresses[0]
-        standin.endpoint_url = f"http://127.0.0.1:{address[1]}"
+    app = application(model, standin.answer, misfit="ValidationException")
+    async with open_site(app, port=port) as standin.endpoint_url:
         yield standin
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
 
 
 @click.command()

@@ -14,8 +14,9 @@ from asyncbuild import config
 from asyncbuild.aws import Aws, errors_of
 from asyncbuild.config import Settings
 from asyncbuild.local.codebuild import open_codebuild_standin
+from asyncbuild.local.served import REGION
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_ministack
-from asyncbuild.local.standin import REGION, CodeBuildStandin
+from asyncbuild.local.standin import CodeBuildStandin
 from asyncbuild.local.verify import Pushed
 from asyncbuild.local.workload import event_of
 

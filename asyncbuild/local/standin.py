@@ -22,19 +22,16 @@ rules, each with its source (API = AWS CodeBuild API Reference, model = botocore
   takes, and its end, is scripted. Nothing runs: the phase follows from the clock.
 """
 
-import time
 import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import anyio
 
 from asyncbuild.local.aws_json import AwsError, Document
 from asyncbuild.local.journal import Journal, Started
+from asyncbuild.local.served import ACCOUNT, REGION, Standin
 
-REGION = "eu-west-1"
-ACCOUNT = "123456789012"
 TOKEN_SECONDS = 300.0
 _PAGE = 100
 _ARN = f"arn:aws:codebuild:{REGION}:{ACCOUNT}"
@@ -77,27 +74,20 @@ class _Build:
 
 
 @dataclass(slots=True)
-class CodeBuildStandin:
+class CodeBuildStandin(Standin[Started]):
     """The state of the stand-in, and what a test may turn.
 
-    `running_limit` and `script` may be changed at any time; `fail_next` lets coming calls fail.
-    `started` holds every accepted StartBuild, oldest first, its request verbatim.
+    `running_limit` and `script` may be changed at any time; `started` holds every accepted
+    StartBuild, its request verbatim.
     """
 
-    clock: Callable[[], float] = time.time
     script: Script = field(default_factory=Script)
-    running_limit: int | None = None
     journal: Journal | None = None
-    endpoint_url: str = ""
-    started: list[Started] = field(default_factory=list)
-    calls: Counter[str] = field(default_factory=Counter)
     _projects: dict[str, Document] = field(default_factory=dict)
     _builds: dict[str, _Build] = field(default_factory=dict)
     _of_project: dict[str, list[str]] = field(default_factory=dict)
     _tokens: dict[str, _Build] = field(default_factory=dict)
-    _failures: dict[str, deque[AwsError]] = field(default_factory=dict)
     _starting: anyio.Lock = field(default_factory=anyio.Lock)
-    _news: anyio.Event = field(default_factory=anyio.Event)
 
     def add_project(self, name: str) -> None:
         """Make a project as CreateProject would, unless it is there."""
@@ -116,28 +106,13 @@ class CodeBuildStandin:
                 }
             )
 
-    def fail_next(self, operation: str, error: AwsError, *, times: int = 1) -> None:
-        """Let the next `times` calls of `operation` fail with `error`."""
-        self._failures.setdefault(operation, deque()).extend([error] * times)
-
-    async def wait_started(self, wanted: Callable[[Started], bool]) -> Started:
-        """The first build that is `wanted`, as soon as there is one."""
-        while True:
-            for started in self.started:
-                if wanted(started):
-                    return started
-            await self._news.wait()
-
     async def answer(self, operation: str, members: Document) -> Document:
         """Answer one request that fits the service model.
 
         Raises:
             AwsError: the answer is no.
         """
-        self.calls[operation] += 1
-        failures = self._failures.get(operation)
-        if failures:
-            raise failures.popleft()
+        self.note_call(operation)
         match operation:
             case "StartBuild":
                 async with self._starting:  # the journal's order is the order of acceptance
@@ -195,8 +170,7 @@ class CodeBuildStandin:
         if self.journal is not None:
             await self.journal.write(started)
         self.remember(started)
-        self._news.set()
-        self._news = anyio.Event()
+        self.tell_started()
         return self._builds[started.build].seen_at(now)
 
     def _stop_build(self, id_: str) -> Document:

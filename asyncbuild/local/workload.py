@@ -17,7 +17,7 @@ from typing import Any
 
 from asyncbuild.errors import Fatal, Reject
 from asyncbuild.local.content import Changes, File, Files, initial_tree, next_changes
-from asyncbuild.local.standin import ACCOUNT, REGION
+from asyncbuild.local.served import ACCOUNT, REGION
 from asyncbuild.local.tree import run_git
 from asyncbuild.local.verify import Expects, Pushed
 from asyncbuild.rules import escape_key

@@ -30,8 +30,9 @@ from asyncbuild.checks.probes.made import TAG
 from asyncbuild.checks.probes.trace import Protocol, parse_trace
 from asyncbuild.checks.probes.zips import pack
 from asyncbuild.config import Settings
+from asyncbuild.local.served import REGION
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
-from asyncbuild.local.standin import REGION, Script
+from asyncbuild.local.standin import Script
 from asyncbuild.model import Repository
 
 pytestmark = pytest.mark.timeout(180)  # zips of 65,600 files, processes, servers

@@ -13,19 +13,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from io import BytesIO
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 import anyio
 import orjson
 from aiohttp import web
-
-_MOST_BYTES = 64 * 1024 * 1024
-_SKIPPED: Final = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "expect", "content-encoding", "date"}
-)
+from support.proxy import open_proxy, pass_on
 
 
 class Fault(StrEnum):
@@ -110,26 +105,10 @@ class ChaosProxy:
         slow = operation in {"PutObject", "UploadPart"} and request.path.endswith(self.slow_keys)
         if slow and self.slowness_seconds:
             await anyio.sleep(self.slowness_seconds)
-        answer = await self._pass_on(client, request, body)
+        answer = await pass_on(client, self.server, request, body)
         if operation == "CreateMultipartUpload":
             self._note_upload(request, answer, heard=fault is not Fault.CUT_AFTER)
         return _cut(request) if fault is Fault.CUT_AFTER else answer
-
-    async def _pass_on(
-        self, client: aiohttp.ClientSession, request: web.Request, body: bytes
-    ) -> web.Response:
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in _SKIPPED}
-        async with client.request(
-            request.method,
-            self.server + request.raw_path,
-            headers=headers,
-            data=BytesIO(body) if body else None,
-        ) as answer:
-            content = await answer.read()
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _SKIPPED}
-            if request.method != "HEAD":
-                kept.pop("Content-Length", None)
-            return web.Response(status=answer.status, headers=kept, body=content)
 
     def _operation(self, request: web.Request) -> str:
         target = request.headers.get("X-Amz-Target")
@@ -191,21 +170,5 @@ async def open_chaos_proxy(
 ) -> AsyncIterator[ChaosProxy]:
     """Serve while inside, on a port for each process."""
     proxy = ChaosProxy(service, server, odds or Odds(), seed)
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
-
-        async def handle(request: web.Request) -> web.Response:
-            return await proxy.handle(client, request)
-
-        app = web.Application(client_max_size=_MOST_BYTES)
-        app.router.add_route("*", "/{anything:.*}", handle)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=False)
-        await runner.setup()
-        try:
-            for _ in range(processes):
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-            proxy.ports = [int(address[1]) for address in runner.addresses]
-            yield proxy
-        finally:
-            with anyio.CancelScope(shield=True):
-                await runner.cleanup()
+    async with open_proxy(proxy.handle, ports=processes) as proxy.ports:
+        yield proxy

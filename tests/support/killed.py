@@ -12,22 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
-from typing import Final
 
 import aiohttp
 import anyio
 from aiohttp import web
 from anyio import to_thread
+from support.proxy import open_proxy, pass_on
 from support.servers import REGION
 
 from asyncbuild import export
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY
 
-_MOST_BYTES: Final = 64 * 1024 * 1024
-_SKIPPED: Final = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "expect", "content-encoding", "date"}
-)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
 
@@ -110,7 +106,7 @@ class KillingProxy:
             return self._kill()
         if self.at and self.seen.total() > self.at:  # nobody is there any more
             return web.Response(status=500)
-        answer = await self._pass_on(client, request, body)
+        answer = await pass_on(client, self.server, request, body)
         return self._kill() if last else answer
 
     def _kill(self) -> web.Response:
@@ -118,20 +114,6 @@ class KillingProxy:
         assert self.victim.pid is not None
         os.kill(self.victim.pid, signal.SIGKILL)
         return web.Response(status=500)
-
-    async def _pass_on(
-        self, client: aiohttp.ClientSession, request: web.Request, body: bytes
-    ) -> web.Response:
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in _SKIPPED}
-        url = self.server + request.raw_path
-        async with client.request(
-            request.method, url, headers=headers, data=body or None
-        ) as answer:
-            content = await answer.read()
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _SKIPPED}
-            if request.method != "HEAD":
-                kept.pop("Content-Length", None)
-            return web.Response(status=answer.status, headers=kept, body=content)
 
 
 def _name_of(request: web.Request) -> str:
@@ -146,20 +128,5 @@ def _name_of(request: web.Request) -> str:
 async def open_killing_proxy(server: str) -> AsyncIterator[KillingProxy]:
     """Serve while inside."""
     proxy = KillingProxy(server)
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
-
-        async def handle(request: web.Request) -> web.Response:
-            return await proxy.handle(client, request)
-
-        app = web.Application(client_max_size=_MOST_BYTES)
-        app.router.add_route("*", "/{anything:.*}", handle)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=False)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            proxy.port = int(runner.addresses[0][1])
-            yield proxy
-        finally:
-            with anyio.CancelScope(shield=True):
-                await runner.cleanup()
+    async with open_proxy(proxy.handle) as (proxy.port,):
+        yield proxy
