@@ -68,11 +68,11 @@ def open_delivery(message: Message) -> Delivery | None:
     headers = {name: value for name, value in headers.items() if name in KEPT}
     sent = _sent(headers, message)
     of_webhook = bool(set(headers) - {SENT})
-    if not _is_json_object(message.body):
+    event = _json_object(message.body)
+    if event is None:
         if of_webhook:
             return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
         return None  # `push.parse` says what is wrong with it
-    event = orjson.loads(message.body)
     if isinstance(event.get("headers"), dict) and "body" in event:
         return _unwrap(event, headers, sent)
     if not of_webhook and any(name in event for name in _CODECOMMIT_KEYS):
@@ -98,23 +98,24 @@ def first_sent(message: Message) -> dict[str, str]:
 
 def showable(body: str) -> str:
     """A message's body for people: in an envelope, without the headers that are secrets (I10)."""
-    if not _is_json_object(body):
+    event = _json_object(body)
+    if event is None:
         return body
-    event = orjson.loads(body)
     found = False
     for place in ("headers", "multiValueHeaders"):
-        headers = event.get(place)
+        headers: Any = event.get(place)
         for name in list(headers) if isinstance(headers, dict) else []:
             if name.lower() in _SECRET:
                 headers[name], found = "(not shown)", True
     return orjson.dumps(event).decode() if found else body
 
 
-def _is_json_object(text: str) -> bool:
+def _json_object(text: str) -> dict[str, Any] | None:
     try:
-        return isinstance(orjson.loads(text), dict)
+        found = orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
-        return False
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _unwrap(
