@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -50,8 +50,9 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """The end, for the whole process group."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """The end, for the whole process group, which may have ended by itself a moment ago."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     async def wait(self, seconds: float = 30) -> int:
         """Its exit code."""
