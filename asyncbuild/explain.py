@@ -1,14 +1,13 @@
 """`asyncbuild explain`: what became of a push, and why, from the ledger alone."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 from asyncbuild.aws import Aws
 from asyncbuild.builds.ledger import Ledger
@@ -38,7 +37,7 @@ async def run(
         what: A branch, a full ref, a commit or the beginning of one, or an event id.
         days: How far back to look, by the time of the push.
         most: How many to show.
-        as_json: One JSON object a line instead of a table.
+        as_json: One JSON object a line instead of a text.
     """
     if not settings.storage.bucket:
         raise ConfigError("storage.bucket is empty", remedy="the ledger is kept there; set it")
@@ -81,39 +80,41 @@ def _show(records: Sequence[Record], repository: str, what: str | None, days: fl
             markup=False,
         )
         return
-    table = Table(box=None, header_style="bold", padding=(0, 2))
-    for name in (
-        "pushed",
-        "ref",
-        "commit",
-        "outcome",
-        "why",
-        "build, execution or archive",
-        "made",
-    ):
-        table.add_column(name, overflow="fold")
     for record in records:
-        verdict = str(record.get("verdict"))
-        colour = _COLOURS.get(verdict, "yellow")
-        table.add_row(
-            str(record.get("pushed_at") or record.get("recorded_at"))[:19].replace("T", " "),
-            _text(record.get("ref")),
-            _text(record.get("commit"))[:_SHORT],
-            f"[{colour}]{verdict}[/]",
-            _text(record.get("reason")),
-            _text(_what_was_made(record)),
-            _text(_how_it_was_made(record)),
-        )
-    console.print(table)
+        console.print(*_lines_of(record), sep="\n", soft_wrap=True)
 
 
-def _what_was_made(record: Record) -> str:
-    build, archive = record.get("build"), record.get("archive")
+def _lines_of(record: Record) -> Iterator[str]:
+    """A line to scan, and indented below it what only one who searches reads."""
+    verdict = str(record.get("verdict"))
+    colour = _COLOURS.get(verdict, "yellow")
+    pushed = str(record.get("pushed_at") or record.get("recorded_at"))[:19].replace("T", " ")
+    head = (
+        f"[{colour}]{verdict:<11}[/]",
+        _text(record.get("commit"))[:_SHORT],
+        _text(record.get("ref")),
+    )
+    yield "  ".join((pushed, *filter(None, head)))
+    for name, value in (
+        ("why", record.get("reason")),
+        ("started", _what_was_started(record)),
+        ("archive", _where_it_lies(record)),
+        ("made", _how_it_was_made(record)),
+    ):
+        if value:
+            yield f"    [dim]{name:<7}[/]  {_text(value)}"
+
+
+def _what_was_started(record: Record) -> str:
+    build = record.get("build")
     execution = record.get("execution")  # since there are pipelines; older records have none
     if build:
         return str(build["id"])
-    if execution:
-        return f"{execution['pipeline']}:{execution['id']}"
+    return f"{execution['pipeline']}:{execution['id']}" if execution else ""
+
+
+def _where_it_lies(record: Record) -> str:
+    archive = record.get("archive")
     return f"s3://{archive['bucket']}/{archive['key']}" if archive else ""
 
 

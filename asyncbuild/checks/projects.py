@@ -66,9 +66,16 @@ def judge_projects(
 
 
 def _judge(name: str, project: Mapping[str, Any], buildspec: str | None) -> Iterator[Finding]:
-    source = project.get("source", {})
-    kind = source.get("type", "")
     yield Finding(Level.OK, "project.exists", f"CodeBuild project {name} exists")
+    yield from _judge_sources(name, project, buildspec)
+    yield from _judge_builds(name, project)
+
+
+def _judge_sources(
+    name: str, project: Mapping[str, Any], buildspec: str | None
+) -> Iterator[Finding]:
+    """What its builds begin from, and who else begins them."""
+    kind = project.get("source", {}).get("type", "")
     if kind == "CODEPIPELINE":
         yield Finding(
             Level.WARNING,
@@ -98,6 +105,10 @@ def _judge(name: str, project: Mapping[str, Any], buildspec: str | None) -> Iter
             f"project {name} has {len(project['secondarySources'])} secondary sources",
             "they are fetched by CodeBuild at the versions of the project, not of the push",
         )
+
+
+def _judge_builds(name: str, project: Mapping[str, Any]) -> Iterator[Finding]:
+    """How many there may be, who sees them and what they may do."""
     limit = project.get("concurrentBuildLimit")
     if limit is not None:
         yield Finding(

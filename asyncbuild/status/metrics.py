@@ -37,6 +37,7 @@ class Metrics:
             {"version": __version__}
         )
         self._make_of_pushes()
+        self._make_of_archives()
         self._make_of_queue()
         self._hear: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
             "push.built": self._hear_started,
@@ -103,6 +104,9 @@ class Metrics:
             ["stage", "kind"],
             registry=registry,
         )
+
+    def _make_of_archives(self) -> None:
+        registry = self._registry
         self._archives = Counter(
             "asyncbuild_archives",
             "Archives that were finished, by the way they were made.",
