@@ -159,9 +159,9 @@ def explain(
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["service", "account"]), default="service")
+@click.argument("name", type=click.Choice(["service", "account", "webhook"]), default="service")
 def template(name: str) -> None:
-    """Print the CloudFormation stack of the service, or of an account that owns repositories."""
+    """Print the stack of the service, of an account with repositories, or of a host's webhooks."""
     from asyncbuild.template import read  # noqa: PLC0415 - as below
 
     click.echo(read(name), nl=False)

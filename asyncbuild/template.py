@@ -5,11 +5,15 @@ from pathlib import Path
 
 from asyncbuild.errors import Fatal
 
-NAMES = {"service": "cloudformation.yaml", "account": "account.yaml"}
+NAMES = {
+    "service": "cloudformation.yaml",
+    "account": "account.yaml",
+    "webhook": "webhook.yaml",
+}
 
 
 def read(name: str) -> str:
-    """The template `service` or `account`, as it was installed or as it lies in the checkout.
+    """One of `NAMES`, as it was installed or as it lies in the checkout.
 
     Raises:
         Fatal: the installation is not whole.

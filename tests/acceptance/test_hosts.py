@@ -34,7 +34,7 @@ class _Place:
         return f"127.0.0.1:{self.server.port}"
 
     async def send(self, kind: Kind, document: object, *, secret: str = SECRET) -> None:
-        """As the mapping template of docs/hosts.md does."""
+        """As the mapping template of deploy/webhook.yaml does."""
         body = orjson.dumps(document)
         await self.put(body, {"Webhook-Host": self.host, **headers(kind, body, secret=secret)})
 

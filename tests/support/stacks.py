@@ -10,6 +10,7 @@ from cfnlint.decode import decode
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "deploy" / "cloudformation.yaml"
 ACCOUNT = ROOT / "deploy" / "account.yaml"
+WEBHOOK = ROOT / "deploy" / "webhook.yaml"
 
 
 @cache

@@ -12,6 +12,7 @@ from support.stacks import (
     ACCOUNT,
     ROOT,
     SERVICE,
+    WEBHOOK,
     container,
     environment,
     iter_values,
@@ -44,20 +45,20 @@ def account() -> dict[str, Any]:
 # --- the templates as such ---
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
 def test_cfn_lint_has_nothing_to_say(path: Path) -> None:
-    """Both stacks are valid in the standard and the China partition."""
+    """All stacks are valid in the standard and the China partition."""
     regions = ["us-east-1", "eu-west-1", "cn-north-1"]
     assert [str(match) for match in lint(path.read_text(), regions=regions)] == []
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
 def test_template_fits_into_one_call(path: Path) -> None:
     """A template can be deployed without being put into a bucket first."""
     assert path.stat().st_size < MOST_TEMPLATE_BYTES
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
 def test_no_partition_region_or_account_is_written_down(path: Path) -> None:
     """ARNs are made with AWS::Partition, and no Region or account is named outside of texts."""
     stack = template(path)
