@@ -46,7 +46,7 @@ class CodePipeline:
             NoPermission: the role may not read or start this pipeline.
             Outage, Retry: CodePipeline did not answer, or not as it should.
         """
-        pipeline = await self._declaration(request.pipeline)
+        pipeline = await self.declaration(request.pipeline)
         parameters = parameters_of(request, pipeline)
         guard()
         with errors_of(f"start pipeline {request.pipeline}"):
@@ -70,12 +70,26 @@ class CodePipeline:
             Busy: the newest execution does not tell yet what it runs; or as for `start`.
             Reject, NoPermission, Outage, Retry: as for `start`.
         """
-        pipeline = await self._declaration(request.pipeline)
+        pipeline = await self.declaration(request.pipeline)
         if EVENT_ID in pipeline.variables:
             found = await self._find_by_event(request, since)
         else:
-            found = await self._find_by_version(request, source_of(request, pipeline).action, since)
+            source = source_of(pipeline, bucket=request.bucket, source_action=request.source_action)
+            found = await self._find_by_version(request, source.action, since)
         return Execution(found, request.pipeline, pipeline.arn) if found else None
+
+    async def declaration(self, pipeline: str) -> Declaration:
+        """How the pipeline is declared now: it may have been changed since the last push.
+
+        Raises:
+            Reject: there is no such pipeline.
+            Busy, NoPermission, Outage, Retry: as for `start`.
+        """
+        with errors_of(f"read how pipeline {pipeline} is declared"):
+            try:
+                return declaration_of(await self._client.get_pipeline(name=pipeline))
+            except self._client.exceptions.PipelineNotFoundException as error:
+                raise _no_pipeline(pipeline) from error
 
     async def _find_by_event(self, request: HandOver, since: datetime) -> str | None:
         wanted = {"name": EVENT_ID, "resolvedValue": request.variables.get(EVENT_ID)}
@@ -128,14 +142,6 @@ class CodePipeline:
             if not page.get("nextToken"):
                 return
             wanted["nextToken"] = page["nextToken"]
-
-    async def _declaration(self, pipeline: str) -> Declaration:
-        """How the pipeline is declared now: it may have been changed since the last push."""
-        with errors_of(f"read how pipeline {pipeline} is declared"):
-            try:
-                return declaration_of(await self._client.get_pipeline(name=pipeline))
-            except self._client.exceptions.PipelineNotFoundException as error:
-                raise _no_pipeline(pipeline) from error
 
 
 def _no_pipeline(pipeline: str) -> Reject:

@@ -5,7 +5,7 @@ declares its variables: what it does not declare, no start can give it. So the d
 first. What does not fit is told here, with its remedy, and not by an execution that fails later.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,19 +69,24 @@ def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
     )
 
 
-def source_of(request: HandOver, pipeline: Declaration) -> Source:
+def source_of(pipeline: Declaration, *, bucket: str, source_action: str) -> Source:
     """The source action that is to read the archive.
+
+    Args:
+        pipeline: As it is declared.
+        bucket: Where archives are.
+        source_action: The name in the rule; empty for the one that reads the bucket.
 
     Raises:
         Reject: there is none, or more than one and the rule does not say which, or it does not
             take another key, or reads another bucket.
     """
-    if request.source_action:
-        named = [each for each in pipeline.sources if each.action == request.source_action]
-        why = f"has no S3 source action named {request.source_action}"
+    if source_action:
+        named = [each for each in pipeline.sources if each.action == source_action]
+        why = f"has no S3 source action named {source_action}"
     else:
-        named = [each for each in pipeline.sources if each.bucket == request.bucket]
-        why = f"has {len(named) or 'no'} S3 source actions that read bucket {request.bucket}"
+        named = [each for each in pipeline.sources if each.bucket == bucket]
+        why = f"has {len(named) or 'no'} S3 source actions that read bucket {bucket}"
     if len(named) != 1:
         there = ", ".join(f"{each.action} of {each.bucket}" for each in pipeline.sources) or "none"
         raise Reject(
@@ -89,11 +94,11 @@ def source_of(request: HandOver, pipeline: Declaration) -> Source:
             remedy="give it one, or set `source_action` of the rule to the one that is meant",
         )
     (source,) = named
-    if source.bucket != request.bucket:
+    if source.bucket != bucket:
         raise Reject(
             f"source action {source.action} of pipeline {pipeline.name} reads bucket "
-            f"{source.bucket}, and archives are in {request.bucket}",
-            remedy=f"set its S3Bucket to {request.bucket}",
+            f"{source.bucket}, and archives are in {bucket}",
+            remedy=f"set its S3Bucket to {bucket}",
         )
     if not source.open:
         raise Reject(
@@ -110,7 +115,7 @@ def parameters_of(request: HandOver, pipeline: Declaration) -> "StartPipelineExe
     Raises:
         Reject: the pipeline cannot take the archive, or not a variable that the rule gives it.
     """
-    source = source_of(request, pipeline)
+    source = source_of(pipeline, bucket=request.bucket, source_action=request.source_action)
     if not request.version_id:
         raise Reject(
             f"bucket {request.bucket} keeps no versions, and pipelines read nothing else",
@@ -139,15 +144,24 @@ def parameters_of(request: HandOver, pipeline: Declaration) -> "StartPipelineExe
     return parameters
 
 
-def _iter_variables(
-    request: HandOver, pipeline: Declaration
-) -> "Iterator[PipelineVariableTypeDef]":
-    missing = sorted(request.required - pipeline.variables)
+def check_variables(required: Collection[str], pipeline: Declaration) -> None:
+    """See that the pipeline declares what the rule gives it.
+
+    Raises:
+        Reject: it does not.
+    """
+    missing = sorted(set(required) - pipeline.variables)
     if missing:
         raise Reject(
             f"pipeline {pipeline.name} declares no variable {', '.join(missing)}",
             remedy="declare it there (type V2), or take it out of the rule's `variables`",
         )
+
+
+def _iter_variables(
+    request: HandOver, pipeline: Declaration
+) -> "Iterator[PipelineVariableTypeDef]":
+    check_variables(request.required, pipeline)
     for name, value in _told(request.variables).items():
         if name not in pipeline.variables:
             continue

@@ -8,15 +8,18 @@ from botocore.exceptions import ClientError
 
 from asyncbuild.accounts import AccountCredentials
 from asyncbuild.aws import Aws, error_code, errors_of
+from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.checks.bucket import BucketFacts, judge_bucket
 from asyncbuild.checks.finding import Finding, Kind, Level
 from asyncbuild.checks.machine import look_at_cache, look_at_git
+from asyncbuild.checks.pipelines import judge_missing, judge_pipeline, pipelines_of
+from asyncbuild.checks.pipelines import judge_pattern as judge_pipeline_pattern
 from asyncbuild.checks.projects import judge_pattern, judge_projects, project_names
 from asyncbuild.checks.queue import judge_dead_letters, judge_queue, retention_days
 from asyncbuild.checks.rights import judge_trials
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.config import Settings
-from asyncbuild.errors import Busy, NoPermission, Retry, StageError
+from asyncbuild.errors import Busy, NoPermission, Reject, Retry, StageError
 from asyncbuild.hosts import references
 from asyncbuild.keyring import read_secret
 from asyncbuild.queue.sqs import Queue
@@ -39,6 +42,7 @@ async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
         ("queue", look.queue()),
         ("bucket", look.bucket()),
         ("project", look.projects()),
+        ("pipeline", look.pipelines()),
         ("account", look.accounts()),
         ("host", look.hosts()),
         ("rights", look.rights()),
@@ -140,6 +144,24 @@ class _Look:
             named, found, missing, region=self._aws.region, buildspec=buildspec
         ):
             yield finding
+
+    async def pipelines(self) -> AsyncIterator[Finding]:
+        """The pipelines that the rules name."""
+        named, patterns = pipelines_of(self._settings)
+        for pattern in patterns:
+            yield judge_pipeline_pattern(pattern)
+        if not named:
+            return
+        async with self._aws.open_codepipeline(pool=2) as client:
+            for name, rule in named:
+                try:
+                    found = await CodePipeline(client).declaration(name)
+                except Reject as error:
+                    yield judge_missing(error)
+                    continue
+                bucket = self._settings.storage.bucket
+                for finding in judge_pipeline(found, rule, bucket=bucket):
+                    yield finding
 
     async def accounts(self) -> AsyncIterator[Finding]:
         """The roles in other accounts: each is assumed once, which changes nothing."""

@@ -18,7 +18,7 @@ def project_names(settings: Settings) -> tuple[list[str], list[str]]:
         if rule.action is Action.BUILD
         for project in rule.projects
     ]
-    fixed = [each for each in templates if not _has_fields(each)]
+    fixed = [each for each in templates if not has_fields(each)]
     varying = [each for each in dict.fromkeys(templates) if each not in fixed]
     return list(dict.fromkeys(fixed)), varying
 
@@ -137,5 +137,6 @@ def _judge_builds(name: str, project: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _has_fields(template: str) -> bool:
+def has_fields(template: str) -> bool:
+    """Whether each push fills something into this name."""
     return any(name is not None for _, name, _, _ in Formatter().parse(template))

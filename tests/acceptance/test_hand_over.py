@@ -105,3 +105,35 @@ async def test_a_pipeline_that_is_not_there_is_told(
         async for each in store.iter_records(prefix)
     ]
     assert {record["verdict"] for record in records} == {"handed-over", "rejected"}
+
+
+async def test_what_would_not_start_is_told_beforehand(
+    stack: Stack, pipelines: CodePipelineStandin
+) -> None:
+    """`check` says of each pipeline whether a rule's archive can be handed to it; starts none."""
+    pipelines.put_pipeline(pipeline_of("elsewhere", bucket="other"))
+    named = ["deploy-repository-000", "elsewhere", "missing", "deploy-{repository}"]
+    rule = {**_RULES[0], "pipeline": named, "variables": {"STAGE": "test"}}
+    variables = environment(stack, rules=[rule])
+    variables["ASYNCBUILD_PIPELINES__ENDPOINT_URL"] = pipelines.endpoint_url
+    async with open_service(variables, "check", "--json") as service:
+        assert await service.wait() == 78  # EX_CONFIG
+        assert service.process.stdout is not None
+        document = orjson.loads(await service.process.stdout.receive())
+    told = [
+        (each["name"], each["level"])
+        for each in document["findings"]
+        if each["name"].startswith("pipeline.")
+    ]
+    assert told == [
+        ("pipeline.name", "note"),
+        ("pipeline.exists", "ok"),
+        ("pipeline.source", "ok"),
+        ("pipeline.variables", "problem"),
+        ("pipeline.exists", "ok"),
+        ("pipeline.source", "problem"),
+        ("pipeline.variables", "problem"),
+        ("pipeline.event-id", "note"),
+        ("pipeline.exists", "problem"),
+    ]
+    assert pipelines.started == []

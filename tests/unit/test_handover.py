@@ -36,13 +36,16 @@ def with_second_source(bucket: str) -> Any:  # noqa: ANN401 - GetPipeline's answ
 def test_the_source_is_found_by_its_bucket() -> None:
     """A pipeline with another source beside needs no `source_action`."""
     pipeline = declaration_of(with_second_source("templates"))
-    assert source_of(make_hand_over(), pipeline).action == "Archive"
+    assert source_of(pipeline, bucket=make_hand_over().bucket, source_action="").action == "Archive"
 
 
 def test_the_source_may_be_named() -> None:
     """Two that read the same bucket are told apart by the rule."""
     pipeline = declaration_of(with_second_source("archives"))
-    assert source_of(make_hand_over(source_action="Second"), pipeline).action == "Second"
+    assert (
+        source_of(pipeline, bucket=make_hand_over().bucket, source_action="Second").action
+        == "Second"
+    )
 
 
 @pytest.mark.parametrize(
