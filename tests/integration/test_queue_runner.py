@@ -20,7 +20,12 @@ from support.service import read_dead_letters, send
 from asyncbuild import config
 from asyncbuild.config import Settings
 from asyncbuild.local import journal
-from asyncbuild.local.stack import Stack, open_stack
+from asyncbuild.local.codepipeline import (
+    CodePipelineStandin,
+    open_codepipeline_standin,
+    pipeline_of,
+)
+from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Pushed
 from asyncbuild.local.workload import event_of
 from asyncbuild.queue.consumer import Consumer
@@ -183,6 +188,65 @@ async def test_hung_and_cancelled_while_it_is_dead_lettered(
     assert rig.built(ids) == ids
     dead = [each["Body"] for each in await read_dead_letters(rig.stack)]
     assert dead == [text]
+
+
+# What a hand-over asks CodePipeline, the first time, and when it may have been started before.
+_HAND_OVER = ["get_pipeline", "start_pipeline_execution"]
+_LOOK = ["get_pipeline", "list_pipeline_executions", "get_pipeline_execution"]
+
+
+@pytest.fixture
+async def pipelines(rig: Rig) -> AsyncIterator[CodePipelineStandin]:
+    """A pipeline of the rig's bucket, which keeps versions meanwhile."""
+    async with open_codepipeline_standin() as standin:
+        standin.put_pipeline(pipeline_of("deploy", bucket=BUCKET, variables=("EVENT_ID",)))
+        for state in ("Enabled", "Suspended"):
+            await rig.stack.s3.put_bucket_versioning(
+                Bucket=BUCKET,
+                VersioningConfiguration={"Status": state},
+            )
+            if state == "Enabled":
+                yield standin
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(len(_HAND_OVER)), ids=lambda n: f"{n}-{_HAND_OVER[n]}")
+async def test_hung_and_cancelled_while_it_is_handed_over(
+    rig: Rig, pipelines: CodePipelineStandin, number: int, *, after: bool
+) -> None:
+    """Each push runs its pipeline once, in order, whatever hangs."""
+    first = Calls(hangs_at=number, after=after, counted=frozenset(_HAND_OVER))
+    await _hang_handing_over(rig, pipelines, first)
+
+
+@pytest.mark.parametrize("number", range(len(_LOOK)), ids=lambda n: f"{n}-{_LOOK[n]}")
+async def test_hung_and_cancelled_while_it_looks_for_an_execution(
+    rig: Rig, pipelines: CodePipelineStandin, number: int
+) -> None:
+    """One was started and nobody heard of it; the search for it hangs as well."""
+    first = Calls(hangs_at=1, after=True, counted=frozenset(_HAND_OVER))
+    second = Calls(hangs_at=number, counted=frozenset(_LOOK))
+    await _hang_handing_over(rig, pipelines, first, second)
+
+
+async def _hang_handing_over(rig: Rig, pipelines: CodePipelineStandin, *hung: Calls) -> None:
+    """Two pushes; one consumer after the other hangs and is cancelled; another settles them."""
+    settings = rig.settings(
+        lanes={"lookahead": 1},
+        queue={"wait_seconds": 0},
+        pipelines={"endpoint_url": pipelines.endpoint_url},
+        rules=[{"action": "pipeline", "pipeline": "deploy"}],
+    )
+    ids = await rig.send([0, 1])
+    before = _tasks()
+    for calls in hung:
+        aws = WatchedAws(settings)
+        async with open_consumer(settings, aws) as consumer:
+            aws.calls = calls
+            await _run_until(consumer, aws)
+    assert _tasks() <= before
+    await rig.drain(settings)
+    assert [run.variables["EVENT_ID"] for run in pipelines.started] == ids
 
 
 @pytest.mark.parametrize("after", [False, True])
