@@ -13,6 +13,7 @@ import orjson
 import pytest
 from anyio.abc import Process
 from support.naive import Naive
+from support.signals import send_signal
 
 from asyncbuild.local import demo
 from asyncbuild.local.demo import DemoOptions
@@ -151,7 +152,7 @@ async def test_leaves_nothing_behind_when_stopped(
     ) as process:
         await wait_said(process, b"Ctrl-C ends everything" if keep else b"built")
         assert list(iter_children_of(temporary)) != []
-        process.send_signal(number)
+        send_signal(process, number)
         with anyio.fail_after(30):
             assert await process.wait() == code
     assert left_in(temporary) == []
@@ -166,7 +167,7 @@ async def test_a_second_signal_does_not_stop_the_cleaning(temporary: Path) -> No
         await wait_said(process, b"built")
         with anyio.fail_after(30):
             while process.returncode is None:
-                process.send_signal(signal.SIGINT)
+                send_signal(process, signal.SIGINT)
                 await anyio.sleep(0.02)
         # The last one may hit the interpreter on its way out, when all is clean.
         assert process.returncode in {130, -signal.SIGINT}

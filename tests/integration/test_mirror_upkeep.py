@@ -1,5 +1,6 @@
 """What hundreds of fetches leave behind is kept small, and harms nobody who reads meanwhile."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -58,4 +59,8 @@ async def test_waste_is_given_back_when_nobody_reads(
 
 def _size(mirror: Path) -> int:
     """Bytes of the packs that stay: git writes a new one under a name with a dot in front."""
-    return sum(path.stat().st_size for path in mirror.glob("objects/pack/pack-*.pack"))
+    found = 0
+    for path in mirror.glob("objects/pack/pack-*.pack"):
+        with contextlib.suppress(FileNotFoundError):  # given back between two looks
+            found += path.stat().st_size
+    return found

@@ -20,6 +20,7 @@ from botocore.session import get_session
 from support.git_http import LIFETIME
 from support.mirrors import Site
 from support.service import environment, open_service
+from support.signals import send_signal
 from support.stacks import ROOT, as_list
 
 from asyncbuild.aws import Aws
@@ -120,7 +121,7 @@ async def test_a_signal_takes_everything_away(
                 lambda _started: len(stack.standin.started) == len(PROBES)
             )
         assert await find_left(stack) != []
-        service.process.send_signal(number)
+        send_signal(service.process, number)
         assert await service.wait(90) == code
     assert await find_left(stack) == []
     assert stack.standin.calls["StopBuild"] == len(PROBES)

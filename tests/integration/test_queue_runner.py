@@ -371,10 +371,11 @@ class TestLease:
 
     async def test_a_lost_lease_commits_nothing(self, rig: Rig) -> None:
         """Another consumer has the message: the first one starts nothing and deletes nothing."""
-        settings = rig.settings()
+        settings = rig.settings(queue={"wait_seconds": 0})
         ids = await rig.send([0, 1])
         aws = WatchedAws(settings)
         aws.calls = Calls(hangs_at=0, counted=frozenset({"head_object"}))
+        aws.calls.make = _polling_until_hung(aws.calls)  # type: ignore[method-assign]
         async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
             tasks.start_soon(consumer.run)
             await aws.calls.hung.wait()
@@ -445,6 +446,19 @@ async def _wait_built(rig: Rig, ids: Sequence[str], seconds: float = 30) -> None
     with anyio.fail_after(seconds):
         while set(rig.built(ids)) != set(ids):  # noqa: ASYNC110 - a journal tells nobody
             await anyio.sleep(0.02)
+
+
+def _polling_until_hung(calls: Calls) -> Any:  # noqa: ANN401 - what `Calls.make` is
+    """No poll from then on: the one that lost its messages must not get them again itself."""
+    make = calls.make
+
+    async def make_or_wait(name: str, call: Any) -> Any:  # noqa: ANN401 - any call
+        if name == "receive_message" and calls.hung.is_set():
+            await anyio.sleep(0.05)
+            return {}
+        return await make(name, call)
+
+    return make_or_wait
 
 
 async def _steal(rig: Rig, calls: Calls) -> None:

@@ -24,6 +24,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from support.signals import send_signal
 
 LIFETIME = timedelta(minutes=15)
 _PREFIX = "/v1/repos/"
@@ -142,9 +143,7 @@ class GitServer:
             try:
                 return await self._relay(request, process, body)
             finally:
-                # Not process.kill(): it reaps a child that has just ended, behind asyncio's back.
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
+                send_signal(process, signal.SIGKILL)
 
     async def _relay(
         self, request: web.Request, process: anyio.abc.Process, body: bytes

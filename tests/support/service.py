@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 import orjson
 from anyio.abc import Process
+from support.signals import send_signal
 
 from asyncbuild.local.stack import DEAD_LETTERS, Stack
 from asyncbuild.local.verify import Pushed
@@ -47,7 +48,7 @@ class Service:
 
     def terminate(self) -> None:
         """The first, polite signal."""
-        self.process.send_signal(signal.SIGTERM)
+        send_signal(self.process, signal.SIGTERM)
 
     def kill(self) -> None:
         """The end, for the whole process group, which may have ended by itself a moment ago."""
