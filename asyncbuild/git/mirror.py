@@ -25,6 +25,7 @@ from asyncbuild.git.remotes import Remotes
 from asyncbuild.git.sharing import DEFAULT_BRANCH, SharedFetch, Wish
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.upkeep import Upkeep
+from asyncbuild.git.worktrees import Worktrees, open_directory
 from asyncbuild.model import Repository
 
 _log = structlog.get_logger(__name__)
@@ -54,23 +55,30 @@ async def open_mirrors(settings: GitSettings, remotes: Remotes) -> AsyncIterator
     """
     git = Git(settings)
     reader = Reader(git, settings.cache_directory / "reader", _mark_suspect)
-    try:
-        await reader.prepare()
-    except OSError as error:
-        raise Fatal(
-            f"git.cache_directory {settings.cache_directory} cannot be used: {error.strerror}",
-            remedy="name a directory that this user may write to",
-        ) from error
-    try:
-        async with anyio.create_task_group() as tasks:
-            mirrors = Mirrors(settings, remotes, git=git, reader=reader, tasks=tasks)
-            tasks.start_soon(mirrors.keep_to_budget)
-            yield mirrors
-            tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:  # the body's own error travels as itself
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        raise
+    async with AsyncExitStack() as stack:
+        try:
+            await reader.prepare()
+            directory = await stack.enter_async_context(
+                open_directory(settings.cache_directory / "reader")
+            )
+        except OSError as error:
+            raise Fatal(
+                f"git.cache_directory {settings.cache_directory} cannot be used: {error.strerror}",
+                remedy="name a directory that this user may write to",
+            ) from error
+        try:
+            async with anyio.create_task_group() as tasks:
+                worktrees = Worktrees(reader, directory, tasks)
+                mirrors = Mirrors(
+                    settings, remotes, git=git, reader=reader, worktrees=worktrees, tasks=tasks
+                )
+                tasks.start_soon(mirrors.keep_to_budget)
+                yield mirrors
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:  # the body's own error travels as itself
+                raise group.exceptions[0] from group.exceptions[0].__cause__
+            raise
 
 
 class Mirrors:
@@ -83,12 +91,14 @@ class Mirrors:
         *,
         git: Git,
         reader: Reader,
+        worktrees: Worktrees,
         tasks: TaskGroup,
     ) -> None:
         self._settings = settings
         self.remotes = remotes
         self._git = git
         self._reader = reader
+        self._worktrees = worktrees
         self._tasks = tasks
         self._fetcher = Fetcher(settings, git, reader)
         self._upkeep = Upkeep(settings, git)
@@ -158,6 +168,8 @@ class Mirrors:
                 tree=found.tree,
                 name=repository.path,
                 reader=self._reader,
+                ref=wish.ref,
+                worktrees=self._worktrees,
             )
 
     async def _find(

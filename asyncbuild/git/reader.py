@@ -129,6 +129,36 @@ class Reader:
         answer = (await self._git.run(command)).decode().strip()
         return None if answer.endswith("missing") else answer
 
+    async def read_blobs(
+        self, repository: Path, ids: Sequence[str], *, most_bytes: int, doing: str
+    ) -> list[bytes] | None:
+        """Contents of small blobs; None if they are more than `most_bytes` together.
+
+        Raises:
+            GitFailed: one of them is not here.
+        """
+        if not ids:
+            return []
+        more: dict[str, Any] = {
+            "commit": ids[0],
+            "doing": doing,
+            "stdin": "\n".join((*ids, "")).encode(),
+        }
+        sizes_only = ("cat-file", "--batch-check=%(objectsize)")
+        answer = await self.run(repository, sizes_only, **more)
+        sizes = [
+            int(size) if size.isdigit() else most_bytes + 1 for size in answer.split(b"\n")[:-1]
+        ]
+        if sum(sizes) > most_bytes:
+            return None
+        answer = await self.run(repository, ("cat-file", "--batch"), **more)
+        contents = []
+        for size in sizes:
+            begin = answer.index(b"\n") + 1
+            contents.append(answer[begin : begin + size])
+            answer = answer[begin + size + 1 :]
+        return contents
+
     async def is_changed(
         self, repository: Path, trees: tuple[str, str], pathspecs: Sequence[str], doing: str
     ) -> bool:

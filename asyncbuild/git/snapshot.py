@@ -18,6 +18,7 @@ from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.joined import without_root
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.worktrees import Tree, Worktrees
 from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
@@ -34,6 +35,27 @@ class Change(NamedTuple):
 
     old: TreeEntry | None
     new: TreeEntry | None
+
+
+class _Place(NamedTuple):
+    """Arguments before and after `archive`, and environment, that put git into a place."""
+
+    place: tuple[str, ...]
+    switches: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def at(cls, worktree: Path, subtree: str, switches: tuple[str, ...] = ()) -> "_Place":
+        """A directory of a working tree.
+
+        `git archive <commit>:<directory>` would forget the commit: its time, its id for
+        `export-subst`. Called in a directory of a working tree, git archives just that; at the
+        working tree itself it does not look, so that one of empty directories will do. With
+        `--worktree-attributes` it looks there for `.gitattributes`, as if the directory were the
+        top. It must be called there: called elsewhere, it looks there.
+        """
+        environment = {"GIT_WORK_TREE": str(worktree)}
+        return cls(("-C", str(worktree / subtree)), switches, environment)
 
 
 class Part(NamedTuple):
@@ -54,6 +76,8 @@ class Snapshot:
         tree: Id of the commit's tree, or of the subtree.
         options: What of it is wanted in an archive.
         parts: Submodules whose trees are in the archive, too.
+        ref: Where it was pushed to, if that is known.
+        worktrees: What lets an archive begin at once; None where nothing is kept for others.
     """
 
     path: Path
@@ -64,6 +88,8 @@ class Snapshot:
     reader: Reader
     options: ArchiveOptions = WHOLE
     parts: tuple[Part, ...] = ()
+    ref: str = ""
+    worktrees: Worktrees | None = None
 
     async def select(self, options: ArchiveOptions) -> "Snapshot":
         """The same commit, for archives with these options.
@@ -131,19 +157,35 @@ class Snapshot:
         if sum(map(len, paths)) + len(paths) > PATHS_BYTES_MOST:
             msg = f"{len(paths)} paths are more than one git archive takes; read the whole tree"
             raise ValueError(msg)
-        arguments: list[str | bytes] = ["--literal-pathspecs"] if paths else []
-        arguments += ["archive", "--format=tar", *([b"--prefix=" + prefix] if prefix else ())]
-        arguments += [self.commit, "--", *(paths or self.options.paths)]
-        doing = f"archive {self.name} {self.commit}"
-        with _place(self.options.subtree) as (place, environment):
+        async with self._open_place() as (place, switches, environment):
+            arguments: list[str | bytes] = [*place, *(["--literal-pathspecs"] if paths else ())]
+            arguments += ["archive", "--format=tar", *switches]
+            arguments += [b"--prefix=" + prefix] if prefix else []
+            arguments += [self.commit, "--", *(paths or self.options.paths)]
             async with self.reader.open_stream(
                 self.path,
-                [*place, *arguments],
+                arguments,
                 commit=self.commit,
-                doing=doing,
+                doing=f"archive {self.name} {self.commit}",
                 environment=environment,
             ) as stdout:
                 yield stdout
+
+    @asynccontextmanager
+    async def _open_place(self) -> AsyncIterator[_Place]:
+        """Where git archives from; a working tree with the attributes, if there is one."""
+        subtree = self.options.subtree
+        if self.worktrees is not None:
+            tree = Tree(self.path, self.tree, subtree, self.ref)
+            async with self.worktrees.open(tree) as worktree:
+                if worktree is not None:
+                    yield _Place.at(worktree, subtree, ("--worktree-attributes",))
+                    return
+        if not subtree:
+            yield _Place((), (), {})
+            return
+        with _empty_worktree(subtree) as worktree:
+            yield _Place.at(worktree, subtree)
 
     async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
         """Lines of `git ls-tree -r -t`, in git's order, in batches as they come.
@@ -283,28 +325,8 @@ class Snapshot:
         Raises:
             GitFailed: one of them is not here.
         """
-        if not ids:
-            return []
         doing = f"read {len(ids)} blobs of {self.name}"
-        asked = "\n".join((*ids, "")).encode()
-        arguments = ("cat-file", "--batch-check=%(objectsize)")
-        answer = await self.reader.run(
-            self.path, arguments, commit=self.commit, doing=doing, stdin=asked
-        )
-        sizes = [
-            int(size) if size.isdigit() else most_bytes + 1 for size in answer.split(b"\n")[:-1]
-        ]
-        if sum(sizes) > most_bytes:
-            return None
-        answer = await self.reader.run(
-            self.path, ("cat-file", "--batch"), commit=self.commit, doing=doing, stdin=asked
-        )
-        contents = []
-        for size in sizes:
-            begin = answer.index(b"\n") + 1
-            contents.append(answer[begin : begin + size])
-            answer = answer[begin + size + 1 :]
-        return contents
+        return await self.reader.read_blobs(self.path, ids, most_bytes=most_bytes, doing=doing)
 
     async def find_attribute(
         self, name: str, files: Mapping[bytes, str], paths: Iterable[bytes]
@@ -349,20 +371,11 @@ class Snapshot:
 
 
 @contextmanager
-def _place(subtree: str) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Arguments and environment that put git into a directory of its tree.
-
-    `git archive <commit>:<directory>` would forget the commit: its time, its id for `export-subst`.
-    Called in a directory of a working tree, git archives just that; the working tree itself it
-    does not look at, so that one of empty directories will do.
-    """
-    if not subtree:
-        yield [], {}
-        return
+def _empty_worktree(directory: str) -> Iterator[Path]:
     with TemporaryDirectory(prefix="asyncbuild-") as top:
-        inside = Path(top).resolve() / subtree
-        inside.mkdir(parents=True)
-        yield ["-C", str(inside)], {"GIT_WORK_TREE": str(Path(top).resolve())}
+        worktree = Path(top).resolve()
+        (worktree / directory).mkdir(parents=True)
+        yield worktree
 
 
 def _parse_change(facts: bytes, path: bytes) -> Change:

@@ -1,0 +1,116 @@
+"""Which `.gitattributes` a tree has, by the lists of its paths that git prints. Pure.
+
+`git archive` reads the attributes of a tree from an index, into which it first reads the whole
+tree; that takes longer than all else before its first byte. With `--worktree-attributes` it reads
+them from files instead. Both come to the same archive only if the files are those of the tree, git
+reads the same from a file as from an index, and the index would have taken the tree: of paths that
+could leave a working tree it takes none. Where any of it is in doubt, the answer here is no.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Final
+
+NAME: Final = b".gitattributes"
+
+# What verify_path() of git's read-cache.c may refuse, on any system, and some more. Each path
+# stands between a tab or a zero and a zero; a backslash may separate its parts, as on Windows.
+_DOUBTFUL: Final = re.compile(
+    rb"""
+    [/\\\t\0]
+    (?: \.{0,2} [/\\\0]             # no name, "." and ".."
+      | \.git (?! [a-z0-9_-] )      # .git, and what Windows takes for it: ".git ", ".git:x"
+      | \.gitmodules (?! [/\0] )
+    )
+    | ~[0-9]                        # short names of Windows: git~1, gi7eba~1
+    # Characters that macOS overlooks in names (next_hfs_char() of git's utf8.c).
+    | \xe2\x80[\x8c-\x8f\xaa-\xae] | \xe2\x81[\xaa-\xaf] | \xef\xbb\xbf
+    # A link (mode 120000) at .gitmodules.
+    | 120000\ [^\0]* \0? [^\0]* \.gitmodules
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_REGULAR: Final = frozenset({b"100644", b"100755"})
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+class TreeListing:
+    """Finds the `.gitattributes` in the output of `git ls-tree -r -z`, fed in pieces.
+
+    Attributes:
+        files: Object ids of all `.gitattributes`, by path.
+        paths: How many paths there are so far.
+        usable: Whether the archive is the same with these as files.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[bytes, str] = {}
+        self.paths = 0
+        self.usable = True
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Look at the next piece."""
+        lines, end, self._rest = (self._rest + piece).rpartition(b"\0")
+        lines += end
+        self.paths += lines.count(b"\0")
+        if _DOUBTFUL.search(lines):
+            self.usable = False
+        elif NAME in lines:
+            for line in lines.split(b"\0"):
+                if NAME in line:
+                    self._add(line)
+
+    def _add(self, line: bytes) -> None:
+        """`<mode> <type> <id>`, a tab, `<path>`."""
+        facts, _, path = line.partition(b"\t")
+        *above, last = path.split(b"/")
+        if NAME in above or path in self.files:
+            self.usable = False
+        elif last == NAME:
+            mode, _, blob = facts.split(b" ")
+            self.usable &= mode in _REGULAR
+            self.files[path] = blob.decode()
+
+
+def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[str]:
+    """Which trees can be archived with the files of another.
+
+    Args:
+        answer: All of `git diff-tree --stdin -r -z --raw --no-renames`.
+        asked: Its lines: a tree that can be archived with files, and one that is asked about.
+
+    Returns:
+        Those asked about that differ from the other in no `.gitattributes` and no doubtful path.
+        One that git does not know is not among them.
+    """
+    alike = set()
+    at = 0
+    for known, tree in asked:
+        head = f"{known} {tree}\n".encode()
+        if not answer.startswith(head, at):
+            continue
+        begin = at = at + len(head)
+        attributes = False
+        while answer.startswith(b":", at):  # `:<modes> <ids> <status>`, zero, `<path>`, zero
+            path_begin = answer.index(b"\0", at) + 1
+            at = answer.index(b"\0", path_begin) + 1
+            attributes |= NAME in answer[path_begin : at - 1].split(b"/")
+        if not attributes and not _DOUBTFUL.search(answer, begin, at):
+            alike.add(tree)
+    return alike
+
+
+def are_readable(contents: Iterable[bytes]) -> bool:
+    """Does git read the same from such files as from blobs (read_attr() of its attr.c)?"""
+    return not any(b"\0" in each or each.startswith(_BYTE_ORDER_MARK) for each in contents)
+
+
+def digest_of(files: Mapping[bytes, bytes], *more: str) -> str:
+    """Equal for equal contents by path, and equal `more`."""
+    parts: Sequence[bytes] = [
+        *(each.encode() for each in more),
+        *(part for path in sorted(files) for part in (path, files[path])),
+    ]
+    return sha256(b"".join(b"%d:%s" % (len(part), part) for part in parts)).hexdigest()[:32]

@@ -1,0 +1,336 @@
+"""Working trees that hold nothing but `.gitattributes`, for archives that begin at once.
+
+Given one, `git archive` need not read the whole tree before its first byte (`gitattributes.py`).
+The first archive of a repository goes without; meanwhile its tree is looked through, in the
+background. Later trees are compared with the last known one, by one git for all that are asked for
+at a time: it reads only what differs.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final, NamedTuple
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from asyncbuild.errors import StageError
+from asyncbuild.git.gitattributes import TreeListing, are_readable, digest_of, parse_alike
+from asyncbuild.git.locks import open_lock, take_nowait
+from asyncbuild.git.place import Place, delete
+from asyncbuild.git.process import Work
+from asyncbuild.git.reader import Reader
+
+_TREES_MOST: Final = 10_000  # remembered
+_WORKTREES_MOST: Final = 1_000  # on the disk; of all repositories without attributes there is one
+_WORTH_PATHS: Final = 4_000
+_FILES_MOST: Final = 1_000
+_FILES_BYTES_MOST: Final = 1024 * 1024
+_COMPARISON_BYTES_MOST: Final = 1024 * 1024
+_HOLD_SECONDS: Final = 10.0
+_DIRECTORY: Final = "worktrees-"
+_NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no use
+
+
+class Tree(NamedTuple):
+    """A tree, and the ref whose trees are most like it; `subtree` is where in its commit it is."""
+
+    repository: Path
+    id: str
+    subtree: str
+    ref: str
+
+
+_Key = tuple[str, str]  # id and subtree
+
+
+@dataclass(slots=True)
+class _Worktree:
+    digest: str
+    path: Path
+    place: Path  # the subtree's directory
+    sizes: Mapping[Path, int]  # of its files
+    users: int = 0
+
+    def is_whole(self) -> bool:
+        """Is everything still there? Blocks."""
+        try:
+            sizes = {path: path.stat().st_size for path in self.sizes}
+        except OSError:
+            return False
+        return sizes == self.sizes and self.place.is_dir()
+
+
+@dataclass(slots=True)
+class _Comparing:
+    """Trees of one repository that are asked about; by each the known one that is like it."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    asked: dict[_Key, str] = field(default_factory=dict)
+    users: int = 0
+
+
+@asynccontextmanager
+async def open_directory(above: Path) -> AsyncIterator[Path]:
+    """A directory for one process, gone when this is left; what killed ones left goes first.
+
+    It is locked as long as its process lives.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    directory, lock = await to_thread.run_sync(_make_directory, above)
+    try:
+        yield directory
+    finally:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(delete, directory)
+        os.close(lock)
+
+
+def _make_directory(above: Path) -> tuple[Path, int]:
+    for left in above.glob(f"{_DIRECTORY}*"):
+        with suppress(OSError):
+            lock = _open(left)
+            if take_nowait(lock, shared=False):
+                delete(left)
+            os.close(lock)
+    directory = Path(mkdtemp(dir=above, prefix=_DIRECTORY)).resolve()
+    lock = _open(directory)
+    take_nowait(lock, shared=False)
+    return directory, lock
+
+
+def _open(directory: Path) -> int:
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+class Worktrees:
+    """Lends working trees.
+
+    Args:
+        reader: Reads mirrors.
+        directory: Where the working trees are made; no other process uses it.
+        tasks: Owns what is done in the background.
+        least_paths: Smaller trees are read sooner than compared.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        directory: Path,
+        tasks: TaskGroup,
+        *,
+        least_paths: int = _WORTH_PATHS,
+    ) -> None:
+        self._reader = reader
+        self._directory = directory
+        self._tasks = tasks
+        self._least_paths = least_paths
+        self._digests: OrderedDict[_Key, str] = OrderedDict()
+        self._near: OrderedDict[tuple[Path, str, str], str] = OrderedDict()
+        self._worktrees: OrderedDict[str, _Worktree] = OrderedDict()
+        self._comparing: dict[Path, _Comparing] = {}
+        self._not_again: dict[Path, int] = {}
+        self._learning: set[Path] = set()
+        self._one_at_a_time = anyio.Lock()
+        self._numbers = count()
+
+    @property
+    def is_learning(self) -> bool:
+        """Is a tree being looked through?"""
+        return bool(self._learning)
+
+    @asynccontextmanager
+    async def open(self, tree: Tree) -> AsyncIterator[Path | None]:
+        """Lend a working tree with a tree's attributes, or None if there is none (yet).
+
+        It has the subtree's directory, too, empty: a subtree's own attributes are at the top.
+        """
+        worktree = await self._find(tree)
+        if worktree is not None:
+            worktree.users += 1
+            try:
+                if await to_thread.run_sync(worktree.is_whole):
+                    yield worktree.path
+                    return
+            finally:
+                worktree.users -= 1
+            self._worktrees.pop(worktree.digest, None)
+        self._learn_soon(tree)
+        yield None
+
+    async def _find(self, tree: Tree) -> _Worktree | None:
+        key = (tree.id, tree.subtree)
+        if key not in self._digests:
+            near = self._near.get((tree.repository, tree.subtree, tree.ref)) or self._near.get(
+                (tree.repository, tree.subtree, "")
+            )
+            if near is not None:
+                await self._compare(tree, near)
+        digest = self._digests.get(key, "")
+        worktree = self._worktrees.get(digest)
+        if worktree is not None:
+            self._note(tree, digest)
+        return worktree
+
+    # --- known by another ------------------------------------------------------------------------
+
+    async def _compare(self, tree: Tree, near: str) -> None:
+        """Whoever comes first asks git about all trees that wait; the others find the answer."""
+        comparing = self._comparing.setdefault(tree.repository, _Comparing())
+        key = (tree.id, tree.subtree)
+        comparing.asked[key] = near
+        comparing.users += 1
+        try:
+            async with comparing.lock:
+                if key in comparing.asked:
+                    asked = dict(comparing.asked)
+                    comparing.asked.clear()
+                    await self._ask(tree.repository, asked)
+        except StageError:
+            return  # the archive will meet the same, and say so
+        finally:
+            comparing.users -= 1
+            if comparing.users == 0:
+                self._comparing.pop(tree.repository, None)
+
+    async def _ask(self, repository: Path, asked: dict[_Key, str]) -> None:
+        pairs = [(near, key[0]) for key, near in asked.items()]
+        answer = b""
+        async with self._reader.open_stream(
+            repository,
+            ("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames"),
+            commit=pairs[0][0],
+            doing=f"compare trees of {repository}",
+            work=Work.LOOK_UP,
+            stdin="".join(f"{near} {tree}\n" for near, tree in pairs).encode(),
+        ) as stdout:
+            async for chunk in stdout:
+                answer += chunk
+                if len(answer) > _COMPARISON_BYTES_MOST:
+                    return
+        alike = parse_alike(answer, pairs)
+        for key, near in asked.items():
+            digest = self._digests.get((near, key[1]))
+            if key[0] in alike and digest:
+                self._remember(key, digest)
+
+    # --- looked through --------------------------------------------------------------------------
+
+    def _learn_soon(self, tree: Tree) -> None:
+        left = self._not_again.get(tree.repository, 0)
+        if left:
+            self._not_again[tree.repository] = left - 1
+        elif tree.repository not in self._learning:
+            self._learning.add(tree.repository)
+            self._tasks.start_soon(self._learn, tree)
+
+    async def _learn(self, tree: Tree) -> None:
+        """Failing is no matter: archives are made without."""
+        try:
+            async with (
+                self._one_at_a_time,
+                open_lock(
+                    Place(tree.repository.parent).use_lock,
+                    shared=True,
+                    wait_seconds=_HOLD_SECONDS,
+                    doing=f"read {tree.repository}",
+                ),
+            ):
+                files = await self._read(tree)
+                if files is None:
+                    self._not_again[tree.repository] = _NOT_AGAIN
+                else:
+                    self._note(tree, await self._make(files, tree.subtree))
+        except StageError:
+            pass
+        except OSError:
+            self._not_again[tree.repository] = _NOT_AGAIN
+        finally:
+            self._learning.discard(tree.repository)
+
+    async def _read(self, tree: Tree) -> dict[bytes, bytes] | None:
+        """Contents of all `.gitattributes` by path; None if they are not to be used as files."""
+        listing = TreeListing()
+        async with self._reader.open_stream(
+            tree.repository,
+            ("ls-tree", "-r", "-z", "--full-tree", tree.id),
+            commit=tree.id,
+            doing=f"look for attributes in {tree.repository}",
+            work=Work.UPKEEP,
+        ) as stdout:
+            async for chunk in stdout:
+                listing.feed(chunk)
+                if not listing.usable or len(listing.files) > _FILES_MOST:
+                    return None
+        if listing.paths < self._least_paths:
+            return None
+        blobs = list(dict.fromkeys(listing.files.values()))
+        contents = await self._reader.read_blobs(
+            tree.repository,
+            blobs,
+            most_bytes=_FILES_BYTES_MOST,
+            doing=f"read attributes of {tree.repository}",
+        )
+        if contents is None or not are_readable(contents):
+            return None
+        by_blob = dict(zip(blobs, contents, strict=True))
+        files = {path: by_blob[blob] for path, blob in listing.files.items()}
+        return files if sum(map(len, files.values())) <= _FILES_BYTES_MOST else None
+
+    async def _make(self, files: Mapping[bytes, bytes], subtree: str) -> str:
+        """Write the files, unless they are there; their digest."""
+        digest = digest_of(files, subtree)
+        if digest not in self._worktrees:
+            path = self._directory / str(next(self._numbers))
+            self._worktrees[digest] = await to_thread.run_sync(
+                partial(_write, digest, path, files, subtree)
+            )
+            await self._make_room()
+        return digest
+
+    async def _make_room(self) -> None:
+        unused = [digest for digest, each in self._worktrees.items() if not each.users]
+        for digest in unused[: max(0, len(self._worktrees) - _WORKTREES_MOST)]:
+            gone = self._worktrees.pop(digest)
+            await to_thread.run_sync(delete, gone.path)
+
+    # --- remembered ------------------------------------------------------------------------------
+
+    def _remember(self, key: _Key, digest: str) -> None:
+        self._digests[key] = digest
+        self._digests.move_to_end(key)
+        if len(self._digests) > _TREES_MOST:
+            self._digests.popitem(last=False)
+
+    def _note(self, tree: Tree, digest: str) -> None:
+        """The next trees of this ref, and of refs not seen so far, will be most like this one."""
+        self._remember((tree.id, tree.subtree), digest)
+        if digest in self._worktrees:
+            self._worktrees.move_to_end(digest)
+        for ref in (tree.ref, ""):
+            near = (tree.repository, tree.subtree, ref)
+            self._near[near] = tree.id
+            self._near.move_to_end(near)
+        while len(self._near) > _TREES_MOST:
+            self._near.popitem(last=False)
+
+
+def _write(digest: str, worktree: Path, files: Mapping[bytes, bytes], subtree: str) -> _Worktree:
+    place = worktree / subtree
+    place.mkdir(parents=True)
+    sizes = {}
+    for name, content in files.items():
+        path = worktree / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        sizes[path] = len(content)
+    return _Worktree(digest, worktree, place, sizes)
