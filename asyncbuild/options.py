@@ -34,6 +34,13 @@ class Submodules(StrEnum):
     INCLUDE = "include"  # its tree, and those of its own submodules
 
 
+class Lfs(StrEnum):
+    """What stands where a file is kept by Git LFS."""
+
+    POINTERS = "pointers"  # what is in the tree
+    CONTENT = "content"  # what it points at
+
+
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
     """What of a commit goes into an archive. The default is all that `git archive` gives.
@@ -44,12 +51,14 @@ class ArchiveOptions:
         paths: Pathspecs, relative to `subtree`; empty for everything.
         export_attributes: Whether `export-ignore` and `export-subst` count.
         submodules: Whether their trees go in.
+        lfs: Whether the contents of LFS files go in.
     """
 
     subtree: str = ""
     paths: tuple[str, ...] = ()
     export_attributes: ExportAttributes = ExportAttributes.HONOUR
     submodules: Submodules = Submodules.EMPTY
+    lfs: Lfs = Lfs.POINTERS
 
     @property
     def digest(self) -> str:
@@ -59,7 +68,9 @@ class ArchiveOptions:
         """
         if self == WHOLE:
             return ""
-        words = (self.subtree, self.export_attributes, self.submodules)
+        # Digests are in keys: an option that came later must not change those without it.
+        later = "+lfs" if self.lfs is Lfs.CONTENT else ""
+        words = (self.subtree, self.export_attributes, f"{self.submodules}{later}")
         text = "\0".join((*words, *sorted(set(self.paths))))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
@@ -68,7 +79,12 @@ WHOLE: Final = ArchiveOptions()  # all that git archive gives
 
 
 def parse_options(
-    *, subtree: str, paths: Sequence[str], ignore_export_attributes: bool
+    *,
+    subtree: str,
+    paths: Sequence[str],
+    ignore_export_attributes: bool,
+    submodules: bool = False,
+    lfs: bool = False,
 ) -> ArchiveOptions:
     """Options as a command line has them.
 
@@ -87,7 +103,13 @@ def parse_options(
             msg = f"--path {each!r} {error}"
             raise ValueError(msg) from error
     exports = ExportAttributes.IGNORE if ignore_export_attributes else ExportAttributes.HONOUR
-    return ArchiveOptions(subtree=checked, paths=tuple(paths), export_attributes=exports)
+    return ArchiveOptions(
+        subtree=checked,
+        paths=tuple(paths),
+        export_attributes=exports,
+        submodules=Submodules.INCLUDE if submodules else Submodules.EMPTY,
+        lfs=Lfs.CONTENT if lfs else Lfs.POINTERS,
+    )
 
 
 def check_subtree(subtree: str) -> str:

@@ -4,7 +4,7 @@ An entry may be copied from an older archive only if it depends on its blob and 
 that no `.gitattributes` differs between the two trees, line ends, `ident`, encodings and
 `export-ignore` are such functions: the same blob at the same path becomes the same entry.
 `export-subst` is not: it writes the commit's id into the entry. Filters are none, because no driver
-is configured where archives are made.
+is configured where archives are made; and the content of a file of Git LFS follows from its blob.
 
 What is read here errs on one side only: a word counts wherever it stands.
 """

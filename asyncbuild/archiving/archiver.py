@@ -129,7 +129,8 @@ class Archiver:
                 logger().warning("archive.full", reason=fallback, detail=str(error))
         if made is None:
             made = await self._put_full(order)
-        if self._enabled and order.origin is not None and not order.snapshot.parts:
+        alone = not order.snapshot.parts and not _depends_on_more(order.snapshot)
+        if self._enabled and order.origin is not None and alone:
             await self._choice.remember(order.snapshot.options, order.origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
 
@@ -142,6 +143,8 @@ class Archiver:
         snapshot, origin = order.snapshot, order.origin
         if snapshot.parts:
             raise FallBack("submodules")
+        if _depends_on_more(snapshot):
+            raise FallBack("lfs")
         if order.base_key or origin is None:
             base = await read_base(
                 self._store, snapshot, order.base_key, format_=self.format_of(snapshot.options)
@@ -270,3 +273,8 @@ class Archiver:
     def _metadata(self, order: Order) -> dict[str, str]:
         format_ = self.format_of(order.snapshot.options)
         return {COMMIT_KEY: order.snapshot.commit, FORMAT_KEY: format_, **order.metadata}
+
+
+def _depends_on_more(snapshot: Snapshot) -> bool:
+    """Whether what a pointer becomes may change while the tree stays: by attributes above it."""
+    return snapshot.contents is not None and bool(snapshot.options.subtree)

@@ -10,6 +10,7 @@ from asyncbuild.model import Action
 from asyncbuild.options import (
     ArchiveOptions,
     ExportAttributes,
+    Lfs,
     Submodules,
     check_pathspec,
     check_subtree,
@@ -46,6 +47,7 @@ class RuleSettings(Section):
     paths: tuple[str, ...] = ()
     export_attributes: ExportAttributes = ExportAttributes.HONOUR
     submodules: Submodules = Submodules.EMPTY
+    lfs: Lfs = Lfs.POINTERS
 
     @property
     def options(self) -> ArchiveOptions:
@@ -55,6 +57,7 @@ class RuleSettings(Section):
             paths=self.paths,
             export_attributes=self.export_attributes,
             submodules=self.submodules,
+            lfs=self.lfs,
         )
 
     @field_validator("repository", "ref", "project", "pipeline", "changes", "paths", mode="before")

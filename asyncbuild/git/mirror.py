@@ -16,12 +16,13 @@ from asyncbuild.config import GitSettings
 from asyncbuild.errors import Busy, Fatal
 from asyncbuild.git.faults import Fault, GitFailed, machine_error
 from asyncbuild.git.fetch import Fetcher
+from asyncbuild.git.lfs.store import Fetched
 from asyncbuild.git.locks import open_lock
 from asyncbuild.git.names import check_commit, check_ref, check_repository, object_format
 from asyncbuild.git.place import Place
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Commit, Reader
-from asyncbuild.git.remotes import Remotes
+from asyncbuild.git.remotes import Places
 from asyncbuild.git.sharing import DEFAULT_BRANCH, SharedFetch, Wish
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.upkeep import Upkeep
@@ -47,7 +48,7 @@ class Statistics:
 
 
 @asynccontextmanager
-async def open_mirrors(settings: GitSettings, remotes: Remotes) -> AsyncIterator["Mirrors"]:
+async def open_mirrors(settings: GitSettings, remotes: Places) -> AsyncIterator["Mirrors"]:
     """Open the cache. Leaving ends what still fetches.
 
     Raises:
@@ -87,7 +88,7 @@ class Mirrors:
     def __init__(
         self,
         settings: GitSettings,
-        remotes: Remotes,
+        remotes: Places,
         *,
         git: Git,
         reader: Reader,
@@ -170,7 +171,23 @@ class Mirrors:
                 reader=self._reader,
                 ref=wish.ref,
                 worktrees=self._worktrees,
+                objects=self._objects(place, repository),
             )
+
+    def _objects(self, place: Place, repository: Repository) -> Fetched:
+        async def grown() -> None:
+            await self._upkeep.note_growth(place)
+            self._tasks.start_soon(self._upkeep.evict)
+
+        return Fetched(
+            directory=place.lfs,
+            lock=place.lfs_lock,
+            remote=partial(self.remotes.remote, repository),
+            settings=self._settings,
+            git=self._git,
+            grown=grown,
+            full=self._upkeep.make_room,
+        )
 
     async def _find(
         self, stack: AsyncExitStack, place: Place, repository: Repository, wish: Wish

@@ -3,13 +3,14 @@
     <cache>/mirrors/<account>/<region>/<name>/
         repository.git   the bare mirror; appears by a rename, whole
         fetch.lock       held exclusively by whoever changes the mirror
+        lfs.lock         held exclusively by whoever fetches LFS objects
         use.lock         held shared by whoever reads it, exclusively by whoever takes it away
         stamp            its size; the time of the last use is the file's own
         suspect          the mirror turned out to be corrupt
         staging-*        a first fetch at work, or killed
         evicted-*        a mirror on its way out
 
-The directory and its two locks stay when the mirror goes: a lock file that is deleted while
+The directory and its locks stay when the mirror goes: a lock file that is deleted while
 somebody waits for it locks nothing.
 """
 
@@ -59,6 +60,16 @@ class Place:
     def fetch_lock(self) -> Path:
         """Held while the mirror changes."""
         return self.root / "fetch.lock"
+
+    @property
+    def lfs_lock(self) -> Path:
+        """Held while LFS objects are fetched; the mirror may be read and fetched meanwhile."""
+        return self.root / "lfs.lock"
+
+    @property
+    def lfs(self) -> Path:
+        """LFS objects: measured and taken away with the mirror."""
+        return self.repository / "lfs"
 
     @property
     def use_lock(self) -> Path:

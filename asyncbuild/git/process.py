@@ -67,6 +67,8 @@ class Command:
         descriptors: File descriptors that git and its children keep open: locks that are to last
             as long as they do, even if this process is killed.
         good: Exit codes that are no failure.
+        work: What it is for.
+        program: Another one than git: ssh, which git uses, too.
     """
 
     arguments: Sequence[str | bytes]
@@ -77,6 +79,7 @@ class Command:
     descriptors: tuple[int, ...] = ()
     good: frozenset[int] = frozenset({0})
     work: Work = Work.LOOK_UP
+    program: str = "git"
 
 
 class Git:
@@ -166,7 +169,7 @@ class Git:
             # Shielded: a cancellation between fork and return would lose the child.
             with anyio.CancelScope(shield=True):
                 process = await anyio.open_process(
-                    [b"git", *arguments],
+                    [os.fsencode(command.program), *arguments],
                     stdin=stdin,
                     stdout=stdout,
                     stderr=stderr,
@@ -175,11 +178,16 @@ class Git:
                     pass_fds=command.descriptors,
                 )
         except FileNotFoundError as error:
-            oldest = ".".join(map(str, OLDEST_GIT))
-            raise Fatal("git is not installed", remedy=f"install git {oldest} or newer") from error
+            raise _not_installed(command.program) from error
         except OSError as error:
             raise machine_error(error, f"{command.doing}: git cannot be started") from error
         return process
+
+
+def _not_installed(program: str) -> Fatal:
+    oldest = ".".join(map(str, OLDEST_GIT))
+    wanted = f"git {oldest} or newer" if program == "git" else program
+    return Fatal(f"{program} is not installed", remedy=f"install {wanted}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from asyncbuild.accounts import AccountCredentials, dns_suffix
@@ -103,6 +104,16 @@ def signing(accounts: AccountCredentials) -> CredentialSource:
         return AwsCredentials(found.access_key or "", found.secret_key or "", found.token)
 
     return get
+
+
+class Places(Protocol):
+    """Where repositories are fetched from."""
+
+    def remote(self, repository: Repository) -> Remote:
+        """The remote of a repository."""
+
+    def find(self, url: str, beside: Repository) -> Repository:
+        """The repository that a URL means, where another one names it."""
 
 
 class Remotes:
@@ -202,6 +213,23 @@ class Remotes:
         region = found.get("region", beside.region)
         repository = Repository(account, region, found.get("repository", beside.name))
         return None if self._origins(repository) else repository
+
+    def remote_at(self, url: str, *, region: str | None = None) -> Remote:
+        """The remote of any URL or path; of a repository of `[[hosts]]` the one that it has there.
+
+        Raises:
+            Reject: a URL of another kind.
+        """
+        parts = urlsplit(url)
+        address = parse_address(url)
+        by_login = parts.scheme in {"http", "https"} and "@" in parts.netloc
+        found = self._hosted(address) if address and not by_login else None
+        if found is not None:
+            return self.remote(found)
+        if address is not None and address.scheme == "ssh" and not parts.scheme:  # git-clone(1)
+            place, _, path = url.partition(":")
+            url = f"ssh://{place}/{path.removeprefix('/')}"
+        return self.remote_of_url(url, region=region)
 
     def remote_of_url(self, url: str, *, account: str = "", region: str | None = None) -> Remote:
         """The remote of any URL or path; `account` is empty for the service's own."""

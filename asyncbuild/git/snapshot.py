@@ -6,7 +6,7 @@ root then, and nothing above it counts.
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_IFDIR, S_IFMT
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from asyncbuild.errors import Reject, Retry
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.joined import without_root
+from asyncbuild.git.lfs.contents import Contents, Objects
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.worktrees import Tree, Worktrees
@@ -78,6 +79,8 @@ class Snapshot:
         parts: Submodules whose trees are in the archive, too.
         ref: Where it was pushed to, if that is known.
         worktrees: What lets an archive begin at once; None where nothing is kept for others.
+        objects: Where the contents of its LFS files are kept, if anywhere.
+        contents: Those that are in the archive, in place of pointers.
     """
 
     path: Path
@@ -90,6 +93,8 @@ class Snapshot:
     parts: tuple[Part, ...] = ()
     ref: str = ""
     worktrees: Worktrees | None = None
+    objects: Objects | None = None
+    contents: Contents | None = None
 
     async def select(self, options: ArchiveOptions) -> "Snapshot":
         """The same commit, for archives with these options.
@@ -157,19 +162,25 @@ class Snapshot:
         if sum(map(len, paths)) + len(paths) > PATHS_BYTES_MOST:
             msg = f"{len(paths)} paths are more than one git archive takes; read the whole tree"
             raise ValueError(msg)
-        async with self._open_place() as (place, switches, environment):
+        async with AsyncExitStack() as stack:
+            if self.contents is not None:
+                await self.contents.bring(paths)
+            place, switches, environment = await stack.enter_async_context(self._open_place())
             arguments: list[str | bytes] = [*place, *(["--literal-pathspecs"] if paths else ())]
             arguments += ["archive", "--format=tar", *switches]
             arguments += [b"--prefix=" + prefix] if prefix else []
             arguments += [self.commit, "--", *(paths or self.options.paths)]
-            async with self.reader.open_stream(
+            opened = self.reader.open_stream(
                 self.path,
                 arguments,
                 commit=self.commit,
                 doing=f"archive {self.name} {self.commit}",
                 environment=environment,
-            ) as stdout:
-                yield stdout
+            )
+            tar = await stack.enter_async_context(opened)
+            if self.contents is not None:
+                tar = await stack.enter_async_context(self.contents.open_filled(tar, prefix))
+            yield tar
 
     @asynccontextmanager
     async def _open_place(self) -> AsyncIterator[_Place]:
@@ -310,6 +321,8 @@ class Snapshot:
         if not blobs:
             yield write_tar(entries, no_blobs(), time=self.commit_time)
             return
+        if self.contents is not None:
+            await self.contents.bring([each.path for each in entries if each.kind == "blob"])
         async with self.reader.open_stream(
             self.path,
             ("cat-file", "--batch", "--buffer"),
@@ -317,7 +330,12 @@ class Snapshot:
             doing=doing,
             stdin="\n".join((*blobs, "")).encode(),
         ) as stdout:
-            yield write_tar(entries, stdout, time=self.commit_time)
+            tar = write_tar(entries, stdout, time=self.commit_time)
+            if self.contents is None:
+                yield tar
+                return
+            async with self.contents.open_filled(tar) as filled:
+                yield filled
 
     async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> list[bytes] | None:
         """Contents of small blobs; None if they are more than `most_bytes` together.

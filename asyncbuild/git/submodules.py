@@ -15,12 +15,13 @@ from typing import Final, NamedTuple
 from asyncbuild.errors import Reject, Retry, StageError, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.gitmodules import Submodule, parse_gitmodules, resolve, show_url
+from asyncbuild.git.lfs.files import with_large_files
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.names import object_format
 from asyncbuild.git.process import Work
 from asyncbuild.git.snapshot import Part, Snapshot
 from asyncbuild.model import Repository
-from asyncbuild.options import ArchiveOptions, Submodules
+from asyncbuild.options import Lfs, Submodules
 
 _MOST: Final = 200  # in one archive, nested ones included
 _DEPTH_MOST: Final = 10
@@ -45,25 +46,28 @@ class _Link(NamedTuple):
 async def open_whole(
     mirrors: Mirrors, repository: Repository, snapshot: Snapshot
 ) -> AsyncIterator[Snapshot]:
-    """A snapshot with its submodules, if its options want them; they stay while this is open.
+    """A snapshot with all that its options want of other places; it stays while this is open.
 
-    Without any submodule the archive is that of the options without them, and is told so.
+    That is the contents of LFS files, and submodules, those with theirs.
+
+    Without any of these the archive is that of the options without them, and is told so.
 
     Raises:
         Reject: a submodule is not named in `.gitmodules`, or is no repository of this service.
         Retry: its commit is not there (yet).
         StageError: as `Mirrors.open`.
     """
-    if snapshot.options.submodules is not Submodules.INCLUDE:
-        yield snapshot
-        return
+    options = snapshot.options
     async with AsyncExitStack() as stack:
         opening = _Opening(mirrors, stack)
-        await opening.add(repository, snapshot, above=b"", depth=0)
-        if opening.parts:
-            yield replace(snapshot, parts=tuple(opening.parts))
-        else:
-            yield replace(snapshot, options=replace(snapshot.options, submodules=Submodules.EMPTY))
+        if options.submodules is Submodules.INCLUDE:
+            await opening.add(repository, snapshot, above=b"", depth=0)
+        whole = replace(await with_large_files(snapshot), parts=tuple(opening.parts))
+        if not whole.parts:
+            options = replace(options, submodules=Submodules.EMPTY)
+        if not any(each.contents for each in (whole, *(part.snapshot for part in whole.parts))):
+            options = replace(options, lfs=Lfs.POINTERS)
+        yield replace(whole, options=options)
 
 
 class _Opening:
@@ -112,8 +116,8 @@ class _Opening:
         repository = self._locate(parent, named.url)
         opened = self._mirrors.open_commit(repository, link.commit)
         whole = await self._stack.enter_async_context(opened)
-        exports = snapshot.options.export_attributes
-        whole = await whole.select(ArchiveOptions(export_attributes=exports))
+        wanted = replace(snapshot.options, subtree="", paths=(), submodules=Submodules.EMPTY)
+        whole = await with_large_files(await whole.select(wanted))
         prefix = above + link.path + b"/"
         self.parts.append(Part(prefix, whole))
         await self.add(repository, whole, above=prefix, depth=depth + 1)

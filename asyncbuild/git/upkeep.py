@@ -71,6 +71,11 @@ class Upkeep:
         if await to_thread.run_sync(place.is_whole):
             await self._note_size(place, compact=False)
 
+    async def note_growth(self, place: Place) -> None:
+        """After LFS objects were fetched: they count, but no repack would make them less."""
+        if await to_thread.run_sync(place.is_whole):
+            await self._note_size(place, compact=False, waste=False)
+
     async def settle(self, place: Place) -> None:
         """Some time after a fetch, with no lock held: give back waste, keep to the budget."""
         size = await to_thread.run_sync(place.remembered)
@@ -171,10 +176,12 @@ class Upkeep:
         )
         return await self._git.run(command)
 
-    async def _note_size(self, place: Place, *, compact: bool) -> None:
+    async def _note_size(self, place: Place, *, compact: bool, waste: bool = True) -> None:
         now_bytes = await to_thread.run_sync(place.size_bytes)
         before = await to_thread.run_sync(place.remembered)
-        size = Size(now_bytes, now_bytes if compact else before.compact_bytes or now_bytes)
+        grown_bytes = 0 if waste else now_bytes - before.bytes
+        compact_bytes = (before.compact_bytes or now_bytes) + grown_bytes
+        size = Size(now_bytes, now_bytes if compact else compact_bytes)
         # Shielded: a cancellation while the file is being opened in a thread would leave it open.
         with anyio.CancelScope(shield=True):
             async with aiofiles.open(place.stamp, "wb") as stamp:

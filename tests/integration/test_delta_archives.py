@@ -6,13 +6,15 @@ import uuid
 import zipfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from botocore.exceptions import ClientError
-from support.archives import live_bytes_of_zip, members_of_commit, members_of_zip
+from support.archives import Member, live_bytes_of_zip, members_of_commit, members_of_zip
+from support.lfs import pointer_of
 from support.repositories import SourceRepository
 from support.servers import REGION
 from support.wire import Call, Tapped
@@ -26,11 +28,14 @@ from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
 from asyncbuild.errors import Reject
+from asyncbuild.git.lfs.files import with_large_files
+from asyncbuild.git.lfs.pointers import parse_pointer
+from asyncbuild.git.lfs.store import Present
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.model import Repository
-from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
+from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes, Lfs
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:
@@ -57,6 +62,8 @@ class Bench:
         self.archiver = archiver
         self.directory = directory
         self.reader = Reader(Git(Settings().git), directory / "reader")
+        self.large = directory / "lfs"
+        self.contents: dict[bytes, bytes] = {}
         self.origin = Origin(Repository("1", REGION, uuid.uuid4().hex), "refs/heads/main")
 
     def commit(self, changes: _Tree) -> str:
@@ -88,6 +95,8 @@ class Bench:
         )
         options: ArchiveOptions = more.pop("options", WHOLE)
         snapshot = await snapshot.select(options)
+        objects = Present(self.large, "test")
+        snapshot = await with_large_files(replace(snapshot, objects=objects))
         archiver = more.pop("archiver", self.archiver)
         key = more.pop("key", f"{uuid.uuid4()}.zip")
         order = Order(snapshot, key, lambda: None, **{"origin": self.origin, **more})
@@ -98,9 +107,33 @@ class Bench:
         if options.paths:  # plain directories, here
             begins = tuple(f"{path}/" for path in options.paths)
             expected = {name: each for name, each in expected.items() if name.startswith(begins)}
+        if options.lfs is Lfs.CONTENT:
+            expected = {name: self._filled(name, each) for name, each in expected.items()}
         assert expected == members_of_zip(body)
         assert len(body) == live_bytes_of_zip(body) == result.made.archive.size_bytes
         return result, body
+
+    def add_large(self, content: bytes) -> bytes:
+        """Keep a content as git-lfs does; its pointer."""
+        pointer = pointer_of(content)
+        self.contents[pointer] = content
+        path = self._large_path(pointer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return pointer
+
+    def lose_large(self, pointer: bytes) -> None:
+        """Whoever asks for the content from now on gets an error."""
+        self._large_path(pointer).unlink()
+
+    def _large_path(self, pointer: bytes) -> Path:
+        found = parse_pointer(pointer)
+        assert found is not None
+        return self.large / "objects" / found.path
+
+    def _filled(self, name: str, member: Member) -> Member:
+        content = self.contents.get(member.content, member.content)
+        return member._replace(content=content) if name.endswith(".bin") else member
 
     async def body(self, key: str) -> bytes:
         """The bytes of an object."""
@@ -654,3 +687,37 @@ async def test_what_a_push_changed(bench: Bench) -> None:
     assert unchanged == await snapshot.find_unchanged(first, asked)
     assert asked == await snapshot.find_unchanged(second, asked)
     assert await snapshot.find_unchanged("1" * 40, asked) == []
+
+
+async def test_contents_of_lfs_files_are_copied_too(bench: Bench) -> None:
+    """A pointer says what its content is: only new ones are read, the others nobody need have."""
+    options = ArchiveOptions(lfs=Lfs.CONTENT)
+    kept, changed = bench.add_large(_noise(101, 3_000_000)), bench.add_large(b"first")
+    more = {".gitattributes": b"*.bin filter=lfs -text\n", "kept.bin": kept, "changed.bin": changed}
+    await bench.put(bench.begin(more), options=options)
+    bench.lose_large(kept)
+    commit = bench.commit({"changed.bin": bench.add_large(_noise(102)), "d0/f00": b"new"})
+    result, _ = await bench.put(commit, options=options)
+    assert _how(result) == ("delta", "")
+    assert result.made.files_read == 2
+    moved = {"kept.bin": None, "elsewhere/kept.bin": bench.add_large(_noise(101, 3_000_000))}
+    result, _ = await bench.put(bench.commit(moved), options=options)
+    assert _how(result) == ("delta", "")
+
+
+async def test_pointers_are_never_the_base_of_contents(bench: Bench) -> None:
+    """Nor the other way round, nor what attributes above a subtree may change unseen."""
+    options = ArchiveOptions(lfs=Lfs.CONTENT)
+    more = {".gitattributes": b"*.bin filter=lfs -text\n", "app/a.bin": bench.add_large(b"large")}
+    commit = bench.begin(more)
+    _, pointers = await bench.put(commit, key="pointers.zip")
+    result, contents = await bench.put(commit, options=options, key="contents.zip")
+    assert _how(result) == ("full", "no-base")
+    assert pointers != contents
+    for wanted, key in ((options, "pointers.zip"), (WHOLE, "contents.zip")):
+        result, _ = await bench.put(commit, options=wanted, base_key=key)
+        assert _how(result) == ("full", "other-format")
+    below = ArchiveOptions(subtree="app", lfs=Lfs.CONTENT)
+    for _ in range(2):
+        result, _ = await bench.put(commit, options=below)
+        assert _how(result) == ("full", "lfs")

@@ -24,6 +24,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from support.lfs import LfsServer
 from support.signals import send_signal
 
 LIFETIME = timedelta(minutes=15)
@@ -55,6 +56,7 @@ class GitServer:
         prefix: What stands before a repository's name in the path.
         connections: Repository → times its refs were listed, as each fetch does once.
         stalled: Set while a pack is being held back.
+        lfs: Answers below `NAME.git/info/lfs` and `/lfs/`.
     """
 
     root: Path
@@ -69,6 +71,7 @@ class GitServer:
     refused: list[str] = field(default_factory=list)
     stalled: anyio.Event = field(default_factory=anyio.Event)
     resume: anyio.Event = field(default_factory=anyio.Event)
+    lfs: LfsServer = field(default_factory=LfsServer)
 
     @property
     def url(self) -> str:
@@ -82,7 +85,9 @@ class GitServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        path = request.path.removeprefix(self.prefix)
+        if request.path.startswith("/lfs/"):
+            return await self.lfs.download(request)
+        path, _, api = request.path.removeprefix(self.prefix).partition(".git/info/lfs")
         name = path.removesuffix("/info/refs").removesuffix("/git-upload-pack")
         if self.behaviour.status is not None:
             return web.Response(status=self.behaviour.status, text=self.behaviour.text)
@@ -90,6 +95,8 @@ class GitServer:
         if reason is not None:
             self.refused.append(reason)
             return web.Response(status=401 if self.tokens else 403, text=reason)
+        if api:
+            return await self.lfs.batch(request)
         if request.path.endswith("/info/refs"):
             self.connections[name] += 1
         return await self._backend(request)
@@ -222,4 +229,5 @@ async def open_git_server(
         yield server
     finally:
         server.resume.set()
+        server.lfs.resume.set()
         await runner.cleanup()

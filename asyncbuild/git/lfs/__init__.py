@@ -1,0 +1,1 @@
+"""Git LFS: the contents of large files, which a commit only points at."""

@@ -1,0 +1,172 @@
+"""The contents of one repository's large files, beside its mirror: measured and evicted with it.
+
+They lie as git-lfs has them, `lfs/objects/12/34/1234…`; what is being fetched is in
+`lfs/incomplete`, where the next try goes on. The time of a file is that of its last use.
+"""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.config import GitSettings
+from asyncbuild.errors import Reject, Retry
+from asyncbuild.git.faults import machine_error
+from asyncbuild.git.lfs.download import Download, Missing
+from asyncbuild.git.lfs.pointers import Pointer
+from asyncbuild.git.lfs.server import find_server
+from asyncbuild.git.locks import open_lock
+from asyncbuild.git.process import Git
+from asyncbuild.git.remotes import Remote
+
+_UNUSED_SECONDS: Final = 7 * 24 * 3600.0
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+async def _nothing() -> None:
+    """For a store that nobody keeps account of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Objects that are fetched when they are wanted (`contents.Objects`).
+
+    Attributes:
+        directory: `lfs` of a bare repository.
+        lock: Held by whoever fetches: two pushes at once fetch each object once.
+        remote: Where the repository is fetched from.
+        settings: `[git]`.
+        git: Runs programs.
+        grown: Called after something was fetched.
+        full: Called when the disk is full, to make room.
+    """
+
+    directory: Path
+    lock: Path
+    remote: Callable[[], Remote]
+    settings: GitSettings
+    git: Git
+    grown: Callable[[], Awaitable[None]] = _nothing
+    full: Callable[[], Awaitable[None]] = _nothing
+
+    def path(self, pointer: Pointer) -> Path:
+        """The file with a content."""
+        return self.directory / "objects" / pointer.path
+
+    async def bring(self, pointers: Mapping[bytes, Pointer], *, url: str) -> None:
+        """See `contents.Objects`."""
+        if not await to_thread.run_sync(self._missing, pointers):
+            return
+        remote = self.remote()
+        doing = f"fetch LFS objects of {remote.name}"
+        wait_seconds = self.settings.timeout_seconds
+        try:
+            await anyio.Path(self.directory).mkdir(parents=True, exist_ok=True)
+            async with open_lock(self.lock, shared=False, wait_seconds=wait_seconds, doing=doing):
+                missing = await to_thread.run_sync(self._missing, pointers)
+                if missing:
+                    await self._fetch(remote, missing, url, doing)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                await self.full()
+            raise machine_error(error, doing) from error
+        await self.grown()
+
+    async def _fetch(self, remote: Remote, missing: list[Missing], url: str, doing: str) -> None:
+        with anyio.move_on_after(self.settings.timeout_seconds) as scope:
+            server = await find_server(remote, url, self.git)
+            if server.directory is not None:
+                await to_thread.run_sync(_copy, server.directory, missing, remote.name)
+            else:
+                silence_seconds = self.settings.silence_timeout_seconds
+                await Download(server, remote.name, silence_seconds=silence_seconds).get(missing)
+            await to_thread.run_sync(self._forget_unused)
+        if scope.cancelled_caught:
+            raise Retry(
+                f"{doing}: not done after {self.settings.timeout_seconds:g} s",
+                remedy="raise git.timeout_seconds; the next try goes on where this one ended",
+            )
+
+    def _missing(self, pointers: Mapping[bytes, Pointer]) -> list[Missing]:
+        """What is not here; what is, is marked as used."""
+        missing: dict[str, Missing] = {}
+        for path, pointer in pointers.items():
+            target = self.path(pointer)
+            if pointer.size and not _touch(target, pointer.size):
+                part = self.directory / "incomplete" / f"{pointer.oid}.part"
+                missing[pointer.oid] = Missing(pointer, ascii(os.fsdecode(path)), target, part)
+        return list(missing.values())
+
+    def _forget_unused(self) -> None:
+        """What no archive has had for a week, and what nobody goes on to fetch."""
+        oldest = time.time() - _UNUSED_SECONDS
+        for pattern in ("objects/*/*/*", "incomplete/*"):
+            for path in self.directory.glob(pattern):
+                if path.stat().st_mtime < oldest:
+                    path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Objects of somebody's own repository: only looked at (`contents.Objects`)."""
+
+    directory: Path
+    name: str
+
+    def path(self, pointer: Pointer) -> Path:
+        """The file with a content."""
+        return self.directory / "objects" / pointer.path
+
+    async def bring(self, pointers: Mapping[bytes, Pointer], *, url: str) -> None:  # noqa: ARG002 - nothing is fetched
+        """See `contents.Objects`."""
+        for path, pointer in pointers.items():
+            if pointer.size and not await to_thread.run_sync(
+                _is_there, self.path(pointer), pointer
+            ):
+                raise _not_here(self.name, ascii(os.fsdecode(path)), pointer)
+
+
+def _touch(path: Path, size: int) -> bool:
+    try:
+        if path.stat().st_size != size:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_there(path: Path, pointer: Pointer) -> bool:
+    return path.is_file() and path.stat().st_size == pointer.size
+
+
+def _copy(repository: Path, missing: list[Missing], name: str) -> None:
+    """From a repository of this machine, as git-lfs does for file:// remotes."""
+    stores = (
+        repository / "lfs",
+        repository / ".git" / "lfs",
+        repository.with_suffix(".git") / "lfs",
+    )
+    for each in missing:
+        paths = [store / "objects" / each.pointer.path for store in stores]
+        found = next((path for path in paths if _is_there(path, each.pointer)), None)
+        if found is None:
+            raise _not_here(name, each.file, each.pointer)
+        each.part.parent.mkdir(parents=True, exist_ok=True)
+        each.target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found, each.part)
+        each.part.replace(each.target)
+
+
+def _not_here(name: str, file: str, pointer: Pointer) -> Reject:
+    return Reject(
+        f"{name} has not got the content of LFS file {file}, object {pointer.oid}",
+        remedy="fetch it there (git lfs fetch --all)",
+    )
