@@ -84,6 +84,8 @@ def check(path: Path | None, *, as_json: bool, probe: bool, project: str, reposi
 @click.option(
     "--ignore-export-attributes", is_flag=True, help="export-ignore and export-subst do nothing."
 )
+@click.option("--submodules", is_flag=True, help="The trees of submodules go in, too.")
+@click.option("--lfs", is_flag=True, help="Contents of Git LFS files go in, not their pointers.")
 @_CONFIG
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 def archive(

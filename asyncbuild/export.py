@@ -29,8 +29,9 @@ from asyncbuild.config import Settings, StorageSettings
 from asyncbuild.errors import Reject, Retry
 from asyncbuild.git.oneoff import open_commit
 from asyncbuild.git.remotes import Remotes, signing
+from asyncbuild.hosts import open_origins
 from asyncbuild.model import Account
-from asyncbuild.options import WHOLE, ArchiveOptions
+from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
 from asyncbuild.storage.s3 import Store
 
 _UPDATE_SECONDS = 0.1
@@ -61,9 +62,14 @@ async def run(
     aws = Aws(settings)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        remotes = Remotes(settings.git, signing(AccountCredentials(aws, settings)))
-        opened = open_commit(repository, commit, settings=settings.git, remotes=remotes)
-        snapshot = await (await enter(opened)).select(options)
+        everywhere = options.submodules is Submodules.INCLUDE
+        hosts = await enter(open_origins(settings, aws, None if everywhere else repository))
+        credentials = signing(AccountCredentials(aws, settings))
+        remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
+        opened = open_commit(
+            repository, commit, settings=settings.git, remotes=remotes, options=options
+        )
+        snapshot = await enter(opened)
         engine = await enter(open_engine(settings.archive))
         budget = MemoryBudget(settings.archive.memory_budget_bytes)
         show = stack.enter_context(_progress(f"{repository} {snapshot.commit[:12]}", progress))

@@ -7,7 +7,7 @@ from functools import partial
 
 from asyncbuild.aws import Aws
 from asyncbuild.config import HostSettings, Settings
-from asyncbuild.git.gitmodules import Address
+from asyncbuild.git.gitmodules import Address, parse_address
 from asyncbuild.git.origins import Origin, origin_of, repository_at
 from asyncbuild.keyring import Keyring, open_keyring
 from asyncbuild.model import Repository
@@ -54,6 +54,26 @@ async def open_hosts(settings: Settings, aws: Aws) -> AsyncIterator[OpenHosts]:
     async with open_keyring(references(settings), aws) as keyring:
         entries = [(_host(each, keyring.values), each) for each in settings.hosts]
         yield OpenHosts(entries, keyring)
+
+
+@asynccontextmanager
+async def open_origins(settings: Settings, aws: Aws, url: str | None) -> AsyncIterator[OpenHosts]:
+    """What is needed to fetch from a URL, of all hosts without one: no webhook's secret is read.
+
+    Raises:
+        Fatal: a secret is not there.
+        StageError: Secrets Manager refuses, or cannot be reached.
+    """
+    address = parse_address(url) if url else None
+    hosts = [each for each in settings.hosts if url is None or _is_at(each, address)]
+    named = [reference for each in hosts for reference in (each.token, each.ssh_key) if reference]
+    async with open_keyring(named, aws) as keyring:
+        yield OpenHosts([(_host(each, None), each) for each in hosts], keyring)
+
+
+def _is_at(settings: HostSettings, address: Address | None) -> bool:
+    repository = repository_at(settings, address) if address else None
+    return repository is not None and _host(settings, None).is_of(repository)
 
 
 def references(settings: Settings) -> list[str]:

@@ -4,10 +4,15 @@ A directory is read where it is, bare or not; nothing is fetched, nothing in it 
 URL one commit is fetched into a temporary repository.
 """
 
+import hashlib
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from anyio import to_thread
 
@@ -15,13 +20,23 @@ from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.fetch import FETCH, init_arguments
+from asyncbuild.git.gitmodules import parse_address
+from asyncbuild.git.lfs.server import origin_of
+from asyncbuild.git.lfs.store import Fetched, Present
+from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.names import check_revision, is_commit
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.remotes import Remote, Remotes
 from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.submodules import open_whole
+from asyncbuild.model import Repository
+from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
 
-_KEPT = "refs/asyncbuild/asked"
+_KEPT: Final = "refs/asyncbuild/asked"
+_ROOT: Final = Repository("submodules", "of", "root")
+_ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
+_NAME_MOST: Final = 100
 
 
 @asynccontextmanager
@@ -31,6 +46,7 @@ async def open_commit(
     *,
     settings: GitSettings,
     remotes: Remotes,
+    options: ArchiveOptions = WHOLE,
     region: str | None = None,
 ) -> AsyncIterator[Snapshot]:
     """Open one commit.
@@ -41,33 +57,112 @@ async def open_commit(
             name of a branch or tag, full or short, or the id of a commit that the server serves.
         settings: `[git]`; the cache is not touched.
         remotes: Credentials for URLs.
+        options: What of it is wanted in an archive.
         region: Of a CodeCommit URL whose host does not name it.
 
     Raises:
-        Reject: there is no repository, or no such commit in it.
+        Reject: there is no repository, or no such commit or subtree in it.
         Retry, Busy: see `Git.run`.
     """
-    git = Git(settings)
     with tempfile.TemporaryDirectory(prefix="asyncbuild-") as scratch:
+        settings = settings.model_copy(update={"cache_directory": Path(scratch) / "cache"})
+        git = Git(settings)
         reader = Reader(git, Path(scratch) / "reader")
         await reader.prepare()
-        if "://" in where:
+        if _is_url(where):
             check_revision(revision)
             repository = Path(scratch) / "repository.git"
-            await _fetch(git, remotes.remote_of_url(where, region=region), revision, repository)
+            remote = remotes.remote_at(where, region=region)
+            await _fetch(git, remote, revision, repository)
             revision = _KEPT
+            objects: Fetched | Present = Fetched(
+                directory=repository / "lfs",
+                lock=Path(scratch) / "lfs.lock",
+                remote=lambda: remote,
+                settings=settings,
+                git=git,
+            )
         else:
             repository = await _find_repository(git, where)
+            remote = Remote(str(repository), where)
+            if options.submodules is Submodules.INCLUDE:
+                remote = await _find_origin(git, repository, remotes) or remote
+            objects = Present(repository / "lfs", where)
         commit = await _resolve(git, repository, revision, where)
         found = (await reader.find(repository, [commit], f"read {where}"))[commit]
-        yield Snapshot(
+        snapshot = Snapshot(
             path=repository,
             commit=found.id,
             commit_time=found.time,
             tree=found.tree,
             name=where,
             reader=reader,
+            objects=objects,
         )
+        neighbours = _Neighbours(remotes, remote)
+        async with (
+            open_mirrors(settings, neighbours) as mirrors,
+            open_whole(mirrors, _ROOT, await snapshot.select(options)) as whole,
+        ):
+            yield whole
+
+
+def _is_url(where: str) -> bool:
+    """A path may have a colon in it, too: what is there is no URL."""
+    if "://" in where:
+        return True
+    address = parse_address(where)
+    by_ssh = address is not None and address.scheme == "ssh"
+    return by_ssh and not Path(where).exists()
+
+
+class _Neighbours:
+    """The repositories that submodules name, each fetched once, into a cache of this call alone.
+
+    They may be anywhere, as for `git clone --recurse-submodules`, which somebody asked for here:
+    but a login goes only to the server that it is for, and nothing of this machine is read for a
+    repository that came from another one.
+    """
+
+    def __init__(self, remotes: Remotes, root: Remote) -> None:
+        self._remotes = remotes
+        self._known = {_ROOT: root}
+
+    def remote(self, repository: Repository) -> Remote:
+        """See `Remotes`."""
+        return self._known.get(repository) or self._remotes.remote(repository)
+
+    def find(self, url: str, beside: Repository) -> Repository:
+        """See `Remotes`."""
+        parent = self.remote(beside)
+        address = parse_address(url)
+        if address is None or (address.scheme == "file" and not _is_local(parent.url)):
+            return self._remotes.find(url, beside)  # of CodeCommit, or nothing at all
+        remote = self._remotes.remote_at(url)
+        if remote.login is None and _is_web(url) and origin_of(url) == origin_of(parent.url):
+            remote = replace(remote, login=parent.login)
+        name = _ODD.sub("-", address.path.rpartition("/")[2])[:_NAME_MOST]
+        found = Repository("submodules", hashlib.sha256(url.encode()).hexdigest()[:12], name)
+        self._known[found] = remote
+        return found
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).scheme in {"", "file"}
+
+
+def _is_web(url: str) -> bool:
+    return urlsplit(url).scheme in {"http", "https"}
+
+
+async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote | None:
+    """Where relative URLs of submodules begin (git-submodule(1)): the remote, if there is one."""
+    arguments = ("config", "--get", "remote.origin.url")
+    command = Command(
+        arguments, f"read {repository}", git_directory=repository, good=frozenset({0, 1})
+    )
+    url = (await git.run(command)).decode("utf-8", "replace").removesuffix("\n")
+    return remotes.remote_at(url) if url else None
 
 
 async def _find_repository(git: Git, where: str) -> Path:
