@@ -282,6 +282,8 @@ async def test_a_reader_that_leaves_early_ends_git(site: Site) -> None:
                 await anext(chunks)
                 raise ZeroDivisionError
         assert mirrors.statistics().processes["stream"] == 0
+        # Another looks through the tree, for the next archives.
+        await wait_until(lambda: not any(mirrors.statistics().processes.values()))
         assert gits_in(site.cache) == []
 
 
