@@ -17,7 +17,7 @@ may be smaller, at most 10,000.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
 from typing import Final
@@ -88,12 +88,12 @@ class Plan:
     @property
     def copied_members_bytes(self) -> int:
         """Length of the members that S3 copies."""
-        return sum(map(self._length, self.copies))
+        return sum(map(self.length, self.copies))
 
     @property
     def resent_bytes(self) -> int:
         """Length of the members that are sent again."""
-        return sum(map(self._length, self.resends))
+        return sum(map(self.length, self.resends))
 
     @property
     def kept_directory_bytes(self) -> int:
@@ -103,6 +103,10 @@ class Plan:
             positions[each.last] - positions[each.first]
             for each in chain(self.copies, self.resends)
         )
+
+    def length(self, stretch: Stretch) -> int:
+        """In bytes of the old archive."""
+        return self.table.offsets[stretch.last] - self.table.offsets[stretch.first]
 
     def copied_ranges(self) -> list[Range]:
         """The copies as parts."""
@@ -132,7 +136,7 @@ class Plan:
         table, at = self.table, 0
         for each in chain(self.copies, self.resends):
             by = at - table.offsets[each.first]
-            at += self._length(each)
+            at += self.length(each)
             first = max(each.first, bisect_left(table.positions, self.prefix_bytes))  # none moved
             for number in range(first, each.last, _HEADERS):
                 positions = table.positions[number : min(number + _HEADERS, each.last) + 1]
@@ -141,9 +145,6 @@ class Plan:
     def _range(self, stretch: Stretch) -> Range:
         offsets = self.table.offsets
         return Range(offsets[stretch.first], offsets[stretch.last])
-
-    def _length(self, stretch: Stretch) -> int:
-        return self.table.offsets[stretch.last] - self.table.offsets[stretch.first]
 
     def _cut(self, whole: Range) -> Iterator[Range]:
         """Equal pieces, so that none is too short."""
@@ -203,35 +204,71 @@ def _sort_out(
 
 
 def _fill(plain: Plan) -> Plan | None:
-    """The plan that copies the directory's beginning, too, if there can be one.
+    """The plan that copies the directory's beginning, too, if there can be one: the shortest.
 
     What is sent between the copied members and the copied headers must be a part of the least
-    length, without anything dead in it. So the last of the copied members are sent again; they stay
-    where they are.
+    length, without anything dead in it. So some of the copied members are sent again: what copies
+    have beyond the least part, or else a whole one. No other plan sends less, but for the length of
+    a member (`tests/unit/test_delta.py` tries them all).
     """
+    missing_bytes = plain.limits.least_part_bytes - plain.resent_bytes
+    if missing_bytes <= 0:
+        lent = [plain]
+    else:
+        lent = [_lend_ends(plain, missing_bytes), _lend_shortest(plain)]
+    filled = [each for each in map(_with_prefix, lent) if each]
+    return min(filled, key=lambda plan: plan.resent_bytes - plan.prefix_bytes, default=None)
+
+
+def _lend_ends(plain: Plan, missing_bytes: int) -> Plan:
+    """Cut ends off the copies, from the one on that can spare most; from the first one last.
+
+    That one's headers are the directory's beginning.
+    """
+    offsets, least = plain.table.offsets, plain.limits.least_part_bytes
+    spare = {
+        each: bisect_left(offsets, offsets[each.first] + least, each.first, each.last)
+        for each in plain.copies
+    }
+    others = sorted(plain.copies[1:], key=lambda each: offsets[spare[each]] - offsets[each.last])
+    cut: dict[Stretch, int] = {}
+    for each in (*others, *plain.copies[:1]):
+        if missing_bytes <= 0:
+            break
+        end = bisect_right(offsets, offsets[each.last] - missing_bytes, each.first, each.last) - 1
+        cut[each] = max(end, spare[each])
+        missing_bytes -= offsets[each.last] - offsets[cut[each]]
+    copies = [Stretch(each.first, cut.get(each, each.last)) for each in plain.copies]
+    ends = [Stretch(end, each.last) for each, end in cut.items() if end < each.last]
+    return _resend(plain, copies, ends)
+
+
+def _lend_shortest(plain: Plan) -> Plan:
+    """Send the shortest copy again, but never the first."""
+    shortest = min(plain.copies[1:], key=plain.length, default=None)
+    copies = [each for each in plain.copies if each != shortest]
+    return _resend(plain, copies, [shortest] if shortest else [])
+
+
+def _resend(plain: Plan, copies: Iterable[Stretch], more: Iterable[Stretch]) -> Plan:
+    """The same plan with `more` resends."""
+    resends = sorted((*plain.resends, *more), key=lambda each: each.first)
+    return replace(plain, copies=tuple(copies), resends=tuple(resends))
+
+
+def _with_prefix(plain: Plan) -> Plan | None:
+    """Copy as much of the directory's beginning as stays the same, if what is sent allows it."""
     limits, table = plain.limits, plain.table
-    if not plain.copies:
-        return None
-    copies, resends = list(plain.copies), plain.resends
-    missing_bytes = limits.least_part_bytes - plain.resent_bytes
-    if missing_bytes > 0:
-        tail = copies.pop()
-        end = table.offsets[tail.last] - missing_bytes
-        cut = bisect_right(table.offsets, end, tail.first, tail.last) - 1
-        if table.offsets[cut] - table.offsets[tail.first] >= limits.least_part_bytes:
-            copies.append(Stretch(tail.first, cut))
-            tail = Stretch(cut, tail.last)
-        resends = (tail, *resends)
     same = 0
-    for each in chain(copies, resends):
+    for each in chain(plain.copies, plain.resends):
         if each.first != same:
             break
         same = each.last
     most = bisect_right(table.positions, limits.most_part_bytes) - 1
     prefix_bytes = table.positions[min(same, most)]
-    if not copies or prefix_bytes < limits.least_part_bytes:
+    if not plain.copies or min(prefix_bytes, plain.resent_bytes) < limits.least_part_bytes:
         return None
-    return Plan(table, tuple(copies), resends, prefix_bytes, limits)
+    return replace(plain, prefix_bytes=prefix_bytes)
 
 
 class Kind(StrEnum):

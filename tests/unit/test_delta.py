@@ -3,8 +3,9 @@
 import io
 import zipfile
 from array import array
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise, product, takewhile
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from asyncbuild.archive.delta import Decision, Kind, Limits, Plan, Rates, decide, plan_delta
 from asyncbuild.archive.table import Table, move_headers, parse_directory, parse_end
 
+_HEADER_BYTES = 126  # of `_large`
 _LIMITS = Limits(least_part_bytes=150, most_part_bytes=400, most_copies=4)
 _Tree = dict[str, bytes]
 
@@ -123,26 +125,68 @@ def _large(entries: int, member_bytes: int) -> Table:
     )
     return Table(
         directory,
-        array("Q", range(0, 126 * (entries + 1), 126)),
+        array("Q", range(0, _HEADER_BYTES * (entries + 1), _HEADER_BYTES)),
         array("Q", range(0, member_bytes * (entries + 1), member_bytes)),
     )
+
+
+@given(st.lists(st.booleans(), min_size=3, max_size=10), st.integers(1, 3))
+def test_no_plan_sends_less(kept: list[bool], least: int) -> None:
+    """Tried are all choices of what is copied, with and without the directory's beginning."""
+    table = _large(len(kept), _HEADER_BYTES)
+    removed = [number for number, stays in enumerate(kept) if not stays]
+    limits = Limits(least_part_bytes=least * _HEADER_BYTES)
+    plan = plan_delta(table, removed, limits=limits, worth_bytes=1)
+    sent = plan.resent_bytes + plan.kept_directory_bytes - plan.prefix_bytes
+    choices = product((True, False), repeat=len(kept))
+    assert min(_sent(kept, copied, least) for copied in choices) * _HEADER_BYTES == sent
+
+
+def _sent(kept: Sequence[bool], copied: Sequence[bool], least: int) -> float:
+    """Members and headers that are sent; members are as long as headers, and none is longer."""
+    stays = [number for number in range(len(kept)) if kept[number]]
+    runs = [
+        [number for _, number in run]
+        for same, run in groupby(
+            zip(kept, range(len(kept)), strict=True), key=lambda pair: pair[0] and copied[pair[1]]
+        )
+        if same
+    ]
+    if min(map(len, runs), default=least) < least:
+        return inf  # S3 refuses
+    front = [number for run in runs for number in run]
+    order = front + [number for number in stays if not copied[number]]
+    resent = len(order) - len(front)
+    prefix = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], enumerate(order)))
+    if not front or min(resent, prefix) < least:
+        prefix = 0
+    return resent + len(order) - prefix
 
 
 def test_one_change_in_a_large_archive_sends_the_directory_at_most() -> None:
     """A change near the end: the directory's beginning is copied, and 5 MiB of members are sent."""
     plan = plan_delta(_large(100_000, 2_000), [99_000])
     sent = plan.resent_bytes + plan.kept_directory_bytes - plan.prefix_bytes
-    assert plan.prefix_bytes == 99_000 * 126
+    assert plan.prefix_bytes == 99_000 * _HEADER_BYTES
     assert 5 * 2**20 <= plan.resent_bytes <= 5 * 2**20 + 4_000
     assert sent < 6_000_000
     assert decide(plan).kind is Kind.DELTA
+
+
+def test_a_copy_at_the_end_is_no_shorter_than_the_least_part() -> None:
+    """It lends what it can spare, the first one the rest: no more is sent than has to be."""
+    plan = plan_delta(_large(100_000, 2_000), [96_000])
+    first, last = plan.copies
+    assert (last.first, last.last) == (96_001, 98_623)  # 5,244,000 bytes of 8 MB
+    assert plan.prefix_bytes == first.last * _HEADER_BYTES
+    assert 5 * 2**20 <= plan.resent_bytes <= 5 * 2**20 + 4_000
 
 
 def test_a_change_at_the_front_moves_the_whole_directory() -> None:
     """Nothing of the directory can be copied, so all of it is sent, and no member."""
     plan = plan_delta(_large(100_000, 2_000), [0])
     assert 0 == plan.prefix_bytes == plan.resent_bytes
-    assert plan.kept_directory_bytes == 99_999 * 126
+    assert plan.kept_directory_bytes == 99_999 * _HEADER_BYTES
     assert decide(plan).kind is Kind.DELTA
 
 
