@@ -6,7 +6,7 @@ queue of pieces in work, bounded by its length and by the account's bytes (I6).
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from asyncbuild.archive.zip import (
     Entry,
     StreamedEntry,
     dos_time,
-    name_of,
+    names_of,
     pack_directory,
     pack_end,
 )
@@ -83,8 +83,8 @@ async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
 class BlobIds(Protocol):
     """Knows what the members of an archive are made of."""
 
-    async def find(self, paths: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """Raw ids of those that are blobs. `paths` come in the order of the tree."""
+    async def find(self, paths: Sequence[bytes]) -> Sequence[bytes]:
+        """Raw ids of all of them, empty for what is no blob; or none. Paths come in tree order."""
 
 
 class Engine:
@@ -258,9 +258,7 @@ class ZipStream:
     async def _record(self, entries: list[Entry], base: int | None = None) -> None:
         base = self._zip_bytes if base is None else base
         self._entries += len(entries)
-        ids = (
-            await self._blob_ids.find([name_of(each) for each in entries]) if self._blob_ids else {}
-        )
+        ids = await self._blob_ids.find(names_of(entries)) if self._blob_ids else ()
         await self._directory.append(pack_directory(entries, base, ids))
 
 

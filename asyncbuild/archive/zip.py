@@ -5,8 +5,9 @@ A field that cannot hold its value has all bits set, and a zip64 extra field hol
 any other bytes go as they are. Modes are Unix modes, as Info-ZIP's tools write and read them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from stat import S_ISDIR
 from struct import Struct
 from typing import Final
@@ -78,9 +79,9 @@ _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 Entry = tuple[bytes, bytes, int, tuple[int, ...]]
 
 
-def name_of(entry: Entry) -> bytes:
-    """The raw path, a directory's ending in a slash."""
-    return entry[0][_NAME_BEGINS:]
+def names_of(entries: Iterable[Entry]) -> list[bytes]:
+    """Raw paths, those of directories ending in a slash."""
+    return [entry[0][_NAME_BEGINS:] for entry in entries]
 
 
 def dos_time(timestamp: int) -> int:
@@ -170,20 +171,19 @@ class StreamedEntry:
         return header + self._name
 
 
-def pack_directory(
-    entries: Iterable[Entry], base: int, blob_ids: Mapping[bytes, bytes] | None = None
-) -> bytes:
+def pack_directory(entries: Iterable[Entry], base: int, blob_ids: Iterable[bytes] = ()) -> bytes:
     """Central directory headers of entries whose part of the archive begins at `base`.
 
-    `blob_ids` are raw object ids by name; an entry that has one gets it as an extra field.
+    `blob_ids` are raw object ids, one for each entry if there are any; an entry whose id is not
+    empty gets it as an extra field.
     """
     head = _CENTRAL_HEAD.pack(_CENTRAL_SIGNATURE, _MADE_BY_UNIX)
     pack_offset = _OFFSET.pack
     packed: list[bytes] = []
-    for header, attributes, relative, sizes in entries:
+    ids = chain(blob_ids, repeat(b""))
+    for (header, attributes, relative, sizes), blob_id in zip(entries, ids, strict=False):
         offset = base + relative
         name = header[_NAME_BEGINS:]
-        blob_id = blob_ids.get(name) if blob_ids else None
         if sizes or offset >= _LIMIT_32:
             same, extra = _extend(header, sizes, offset, blob_id)
             packed += (head, same, attributes, pack_offset(min(offset, _LIMIT_32)), name, extra)
@@ -198,7 +198,7 @@ def pack_directory(
 
 
 def _extend(
-    header: bytes, sizes: tuple[int, ...], offset: int, blob_id: bytes | None
+    header: bytes, sizes: tuple[int, ...], offset: int, blob_id: bytes
 ) -> tuple[bytes, bytes]:
     """Version needed to length of extra of a central header that has an extra field, and that."""
     fields = list(_LOCAL.unpack_from(header))

@@ -42,6 +42,7 @@ _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
 _TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
 _MOST_OF_BUDGET: Final = 3 / 4
 _LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make anew
+_PAUSE: Final = "did-not-pay"
 _FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"})
 
 
@@ -127,12 +128,21 @@ class Archiver:
                     raise
                 fallback = "failed"
                 logger().warning("archive.full", reason=fallback, detail=str(error))
+        origin = self._remembered(order, fallback)
         if made is None:
-            made = await self._put_full(order)
-        alone = not order.snapshot.parts and not _depends_on_more(order.snapshot)
-        if self._enabled and order.origin is not None and alone:
-            await self._choice.remember(order.snapshot.options, order.origin, made.base)
+            made = await self._put_full(order, tables=self._tables(order, kept=origin is not None))
+        if origin is not None:
+            await self._choice.remember(order.snapshot.options, origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
+
+    def _remembered(self, order: Order, fallback: str) -> Origin | None:
+        """Whose next archive may be made of this one, if anybody's."""
+        origin, snapshot = order.origin, order.snapshot
+        alone = not snapshot.parts and not _depends_on_more(snapshot)
+        if not self._enabled or origin is None or not alone:
+            return None
+        pauses = fallback == _PAUSE and self._pauses.lasts(with_options(origin, snapshot.options))
+        return None if pauses else origin
 
     async def _put_cheaply(self, order: Order) -> tuple[Made, str]:
         """Of the archive that is chosen; of a nearer one if too little of that is left.
@@ -150,25 +160,28 @@ class Archiver:
                 self._store, snapshot, order.base_key, format_=self.format_of(snapshot.options)
             )
             return await self._put_from(order, base), base.key
+        ref = with_options(origin, snapshot.options)
+        if pause := self._pauses.take(ref):
+            raise FallBack(_PAUSE, f"of late; asked once in {pause + 1} pushes")
         base = await self._choice.find(snapshot, origin)
         try:
             made = await self._put_from(order, base)
         except FallBack as reason:
             if base.size_bytes < self._look_further_bytes or reason.reason not in _FAR:
                 if reason.reason == "does-not-pay":
-                    self._pauses.lengthen(with_options(origin, snapshot.options))
+                    self._pauses.lengthen(ref)
                 raise
             nearer = await self._choice.find_nearer(snapshot, origin, than=base)
             if nearer is None:
                 raise
             return await self._put_from(order, nearer), nearer.key
         if made.archive.kind == "delta":
-            self._pauses.end(with_options(origin, snapshot.options))
+            self._pauses.end(ref)
         return made, base.key
 
-    def _tables(self, order: Order) -> Tables:
+    def _tables(self, order: Order, *, kept: bool = True) -> Tables:
         """Beside a mirror; nothing is written into a repository that is not ours."""
-        return Tables(Path(order.snapshot.path, _TABLES) if order.origin else None)
+        return Tables(Path(order.snapshot.path, _TABLES) if order.origin and kept else None)
 
     # --- ways -------------------------------------------------------------------------------------
 
@@ -181,10 +194,6 @@ class Archiver:
             raise FallBack("paths")  # what changed may be outside of them: git alone can tell
         if base.directory_offset < LEAST_PART_BYTES:
             raise FallBack("small")
-        if order.origin is not None and not order.base_key:
-            pause = self._pauses.take(with_options(order.origin, order.snapshot.options))
-            if pause:
-                raise FallBack("did-not-pay", f"of late; asked once in {pause + 1} pushes")
         table_bytes = _TABLE_COPIES * base.directory_bytes
         reserved = WORKING_BYTES + 2 * self._part_bytes + LEAST_PART_BYTES + table_bytes
         if reserved > self._most_bytes * _MOST_OF_BUDGET:
@@ -220,17 +229,17 @@ class Archiver:
         new = replace(base, key=archive.key, etag=archive.etag, commit=order.snapshot.commit)
         return Made(archive, new, entries=0, files_read=0)
 
-    async def _put_full(self, order: Order) -> Made:
+    async def _put_full(self, order: Order, *, tables: Tables) -> Made:
         if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
-            return await self._put_all(order, None)
+            return await self._put_all(order, tables, None)
         async with aclosing(order.snapshot.iter_lines()) as tree:
-            return await self._put_all(order, TreeIds(tree))
+            return await self._put_all(order, tables, TreeIds(tree))
 
-    async def _put_all(self, order: Order, ids: TreeIds | None) -> Made:
+    async def _put_all(self, order: Order, tables: Tables, ids: TreeIds | None) -> Made:
         snapshot = order.snapshot
         reserved = WORKING_BYTES + self._part_bytes
         directory = Directory()
-        with self._tables(order).open_writer() as writer:
+        with tables.open_writer() as writer:
             parts: Any = {"directory": directory, "writer": writer}
             async with (
                 self._budget.open_account(reserved) as account,

@@ -213,16 +213,15 @@ class _KnownIds:
     def __init__(self, fresh: Mapping[bytes, TreeEntry]) -> None:
         self._fresh = fresh
 
-    async def find(self, paths: Iterable[bytes]) -> Mapping[bytes, bytes]:
-        """Raw ids of those that are blobs."""
-        found = {}
-        for path in paths:
-            if not path.endswith(b"/"):
-                entry = self._fresh.get(path)
-                if entry is None:
-                    raise FallBack("unexpected-entry", f"git archive gave {path!r} unasked")
-                found[path] = bytes.fromhex(entry.object_id)
-        return found
+    async def find(self, paths: Iterable[bytes]) -> list[bytes]:
+        """Raw ids, empty for what is no blob."""
+        return [b"" if path.endswith(b"/") else self._find(path) for path in paths]
+
+    def _find(self, path: bytes) -> bytes:
+        entry = self._fresh.get(path)
+        if entry is None:
+            raise FallBack("unexpected-entry", f"git archive gave {path!r} unasked")
+        return bytes.fromhex(entry.object_id)
 
 
 class _Headers:

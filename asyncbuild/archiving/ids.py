@@ -29,8 +29,9 @@ class TreeIds:
 
     def __init__(self, batches: AsyncIterator[list[bytes]]) -> None:
         self._batches = batches  # lines of git ls-tree, which begins when the first is asked for
-        self._known: dict[bytes, bytes] = {}  # lines of blobs by path
-        self._id_end = 0
+        self._names: list[bytes] = []  # of a batch, as an archive calls them
+        self._ids: list[bytes] = []  # of the same, raw; empty for what is no blob
+        self._next = 0  # of the two
         self._zip_bytes: Callable[[], int] = int
         self._begun = False
         self._early: list[bytes] = []
@@ -41,48 +42,49 @@ class TreeIds:
         """Learn how to find out how long the archive is so far."""
         self._zip_bytes = zip_bytes
 
-    async def find(self, paths: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """Raw ids of those that are blobs; none as long as the archive is small.
+    async def find(self, paths: Sequence[bytes]) -> Sequence[bytes]:
+        """Raw ids, empty for what is no blob; none at all as long as the archive is small.
 
         Raises:
             Retry: The tree has no such entry, or not there.
         """
         if not self._begun and self._zip_bytes() < LEAST_PART_BYTES:
             self._early += paths
-            return {}
+            return ()
         await self.find_early()
         return await self._find(paths)
 
     async def find_early(self) -> Mapping[bytes, bytes]:
-        """Raw ids of those that came when the archive was small.
+        """Raw ids of those blobs that came when the archive was small, by path.
 
         Raises:
             Retry: as `find`.
         """
         if not self._begun:
-            self._early_ids = await self._find(self._early)
+            self._begun = True
+            ids = zip(self._early, await self._find(self._early), strict=True)
+            self._early_ids = {path: blob_id for path, blob_id in ids if blob_id}
         return self._early_ids
 
-    async def _find(self, paths: Sequence[bytes]) -> dict[bytes, bytes]:
-        self._begun = True
-        found: dict[bytes, bytes] = {}
-        known, id_end = self._known, self._id_end
-        for path in paths:
-            line = known.get(path)
-            if line is None:
-                if path[-1:] == b"/":
-                    continue
-                line = await self._seek(path)
-                known, id_end = self._known, self._id_end
-            found[path] = unhexlify(line[_ID_BEGINS:id_end])
-        return found
+    async def _find(self, paths: Sequence[bytes]) -> list[bytes]:
+        """Mostly the next so many entries of the batch, unless the archive leaves some out."""
+        begin, end = self._next, self._next + len(paths)
+        if self._names[begin:end] == paths:
+            self._next = end
+            return self._ids[begin:end]
+        return [await self._seek(path) for path in paths]
 
     async def _seek(self, path: bytes) -> bytes:
-        """The line of a blob in one of the next batches."""
-        while path not in self._known:
-            if not await self._read():
-                raise Retry(f"git archive names {path!r}, git ls-tree does not at this place")
-        return self._known[path]
+        """The id of the next entry of this name."""
+        while True:
+            try:
+                self._next = self._names.index(path, self._next) + 1
+            except ValueError:
+                if not await self._read():
+                    msg = f"git archive names {path!r}, git ls-tree does not at this place"
+                    raise Retry(msg) from None
+            else:
+                return self._ids[self._next - 1]
 
     async def finish(self) -> None:
         """Look at what the archive left out: its attributes count all the same."""
@@ -94,14 +96,9 @@ class TreeIds:
         lines = await anext(self._batches, None)
         if lines is None:
             return False
-        facts, _, _ = lines[0].partition(b"\t")
-        id_bytes = len(facts.rsplit(b" ", 1)[1])
-        self._id_end = _ID_BEGINS + id_bytes
-        begin = self._id_end + 1
-        self._known = {line[begin:]: line for line in lines if line[_KIND_AT] == _BLOB}
-        for line in lines:
-            if FILE_NAME in line:
-                self._add_attributes(line)
+        self._names, self._ids, self._next = *parse_lines(lines), 0
+        for line in [line for line in lines if FILE_NAME in line]:
+            self._add_attributes(line)
         return True
 
     def _add_attributes(self, line: bytes) -> None:
@@ -109,6 +106,29 @@ class TreeIds:
         if is_attributes(path):
             mode, _, name = facts.decode().split()
             self.attributes[path] = (int(mode, 8), name)
+
+
+def parse_lines(lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Names as an archive has them, and raw ids, empty for what is no blob, of `git ls-tree -r -t`.
+
+    There are a hundred thousand lines at a time, and the archive waits: so each step is done to all
+    of them.
+    """
+    facts, _, _ = lines[0].partition(b"\t")
+    digits = len(facts.rsplit(b" ", 1)[1])
+    id_end = _ID_BEGINS + digits
+    name_begins = id_end + 1
+    names = [line[name_begins:] for line in lines]
+    hexes = [line[_ID_BEGINS:id_end] for line in lines]
+    others = [number for number, line in enumerate(lines) if line[_KIND_AT] != _BLOB]
+    for number in others:
+        names[number] = lines[number].partition(b"\t")[2] + b"/"
+        hexes[number] = b"0" * digits
+    raw, nbytes = unhexlify(b"".join(hexes)), digits // 2
+    ids = [raw[begin : begin + nbytes] for begin in range(0, len(raw), nbytes)]
+    for number in others:
+        ids[number] = b""
+    return names, ids
 
 
 async def with_ids(

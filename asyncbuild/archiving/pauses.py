@@ -33,6 +33,11 @@ class Pauses:
         pause.left -= 1
         return pause.length
 
+    def lasts(self, origin: Origin) -> bool:
+        """Will the next push be left out, too? Then nobody asks for what is kept of this one."""
+        pause = self._pauses.get(origin)
+        return pause is not None and pause.left > 0
+
     def lengthen(self, origin: Origin) -> None:
         """It did not pay."""
         before = self._pauses.pop(origin, None)

@@ -522,7 +522,7 @@ async def test_small_archives_and_large_changes_are_made_anew(bench: Bench) -> N
 
 
 async def test_what_did_not_pay_twice_is_not_looked_into_at_once(bench: Bench) -> None:
-    """It is after 1 push, then 3, then 7; an equal tree is copied all the same; a delta ends it."""
+    """It is after 1 push, then 3, then 7; what is not looked for is not kept; a delta ends it."""
     await bench.put(bench.begin())
 
     async def scatter(number: int) -> str:
@@ -531,8 +531,13 @@ async def test_what_did_not_pay_twice_is_not_looked_into_at_once(bench: Bench) -
         return "asked" if _how(result) == ("full", "does-not-pay") else result.fallback
 
     asked, pause = "asked", "did-not-pay"
-    found = [await scatter(number) for number in range(7)]
+    found, records = [], []
+    for number in range(7):
+        found.append(await scatter(number))
+        records.append(await _newest(bench))
     assert [asked, asked, pause, asked, pause, pause, pause] == found
+    assert records[3] == records[4] == records[5]
+    assert len(set(records)) == 5
     result, _ = await bench.put(bench.commit({}))
     assert _how(result) == ("copy", "")
     result, _ = await bench.put(bench.commit({"d1/f01": b"1"}))
@@ -590,6 +595,14 @@ async def _records(bench: Bench) -> list[str]:
     listed = await bench.client.list_objects_v2(Bucket=BUCKET)
     about = f"base/{bench.origin.repository.path}/"
     return [each["Key"] for each in listed["Contents"] if about in each["Key"]]
+
+
+async def _newest(bench: Bench) -> bytes:
+    """What is remembered of the one ref that there is."""
+    (record,) = await _records(bench)
+    answer = await bench.client.get_object(Bucket=BUCKET, Key=record)
+    async with answer["Body"] as body:
+        return await body.read()
 
 
 def _infos(body: bytes) -> list[zipfile.ZipInfo]:

@@ -16,6 +16,7 @@ from asyncbuild.archive.zip import (
     pack_local,
 )
 from asyncbuild.archiving.ids import TreeIds, add_ids
+from asyncbuild.errors import Retry
 
 _TIME = dos_time(1_700_000_000)
 _names = st.lists(st.binary(min_size=1, max_size=9), unique=True, max_size=8)
@@ -44,7 +45,8 @@ def test_ids_that_come_late(
         headers, count, rest = add_ids(rest + without[begin : begin + step], ids, left)
         made += headers
         left -= count
-    assert (pack_directory(entries, base, ids), 0) == (made + rest, left)
+    expected = pack_directory(entries, base, [ids.get(name, b"") for name in names])
+    assert (expected, 0) == (made + rest, left)
 
 
 @pytest.mark.parametrize("digits", [40, 64])
@@ -60,7 +62,26 @@ async def test_only_files_have_ids(digits: int) -> None:
 
     ids = TreeIds(batches())
     ids.follow(lambda: 1 << 30)
-    assert {b"a\tmodule": b"\xbb" * (digits // 2)} == await ids.find([b"a\tmodule", b"module/"])
-    found = await ids.find([b"x/", b"x/.gitattributes"])
-    assert {b"x/.gitattributes": b"\xdd" * (digits // 2)} == found
+    assert [b"\xbb" * (digits // 2), b""] == await ids.find([b"a\tmodule", b"module/"])
+    assert [b"", b"\xdd" * (digits // 2)] == await ids.find([b"x/", b"x/.gitattributes"])
     assert {b"x/.gitattributes": (0o100644, "d" * digits)} == ids.attributes
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 7), st.integers(1, 9))
+async def test_what_an_archive_leaves_out(kept: list[bool], batch: int, run: int) -> None:
+    """However the tree and the archive are cut, each name has the id of its own line."""
+    lines = [b"100644 blob %040x\t%d" % (number, number) for number in range(len(kept))]
+
+    async def batches() -> AsyncIterator[list[bytes]]:
+        for begin in range(0, len(lines), batch):
+            yield lines[begin : begin + batch]
+
+    ids = TreeIds(batches())
+    ids.follow(lambda: 1 << 30)
+    asked = [number for number, stays in enumerate(kept) if stays]
+    found: list[bytes] = []
+    for begin in range(0, len(asked), run):
+        found += await ids.find([b"%d" % number for number in asked[begin : begin + run]])
+    assert asked == [int.from_bytes(each) for each in found]
+    with pytest.raises(Retry, match="does not at this place"):
+        await ids.find([b"elsewhere"])

@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -29,7 +30,7 @@ _LIMIT = 0xFFFFFFFF
 _TIME = dos_time(1_700_000_000)
 
 
-def _directory_of(entries: list[Entry], base: int, ids: dict[bytes, bytes] | None = None) -> bytes:
+def _directory_of(entries: list[Entry], base: int, ids: Sequence[bytes] = ()) -> bytes:
     directory = pack_directory(entries, base, ids)
     return directory + pack_end(entries=len(entries), offset=base, nbytes=len(directory))
 
@@ -112,7 +113,7 @@ def test_entry_counts_around_the_limit(count: int) -> None:
 def test_blob_ids_are_in_the_directory() -> None:
     """Only the entries that have one get the extra field."""
     entries = [_stored(b"a", 0), _stored(b"b", 40)]
-    first, second = _infos(_directory_of(entries, 0, {b"a": b"\x11" * 20}), 0)
+    first, second = _infos(_directory_of(entries, 0, [b"\x11" * 20, b""]), 0)
     assert struct.pack("<HH", BLOB_ID_EXTRA, 20) + b"\x11" * 20 == first.extra
     assert second.extra == b""
 
