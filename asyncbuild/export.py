@@ -72,7 +72,7 @@ async def run(
         snapshot = await enter(opened)
         engine = await enter(open_engine(settings.archive))
         budget = MemoryBudget(settings.archive.memory_budget_bytes)
-        show = stack.enter_context(_progress(f"{repository} {snapshot.commit[:12]}", progress))
+        show = stack.enter_context(_progress(f"{snapshot.name} {snapshot.commit[:12]}", progress))
         if output.startswith("s3://"):
             client = await enter(aws.open_s3(pool=storage.parts_in_flight + 2))
             archiver = Archiver(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from anyio import to_thread
@@ -21,6 +21,7 @@ from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.fetch import FETCH, init_arguments
 from asyncbuild.git.gitmodules import parse_address
+from asyncbuild.git.lfs.contents import Objects
 from asyncbuild.git.lfs.server import origin_of
 from asyncbuild.git.lfs.store import Fetched, Present
 from asyncbuild.git.mirror import open_mirrors
@@ -37,6 +38,16 @@ _KEPT: Final = "refs/asyncbuild/asked"
 _ROOT: Final = Repository("submodules", "of", "root")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _NAME_MOST: Final = 100
+
+
+class _Source(NamedTuple):
+    """A repository: for people and for submodules; what its commit is called there."""
+
+    path: Path
+    name: str  # without a login
+    revision: str
+    remote: Remote
+    objects: Objects
 
 
 @asynccontextmanager
@@ -70,36 +81,23 @@ async def open_commit(
         reader = Reader(git, Path(scratch) / "reader")
         await reader.prepare()
         if _is_url(where):
-            check_revision(revision)
-            repository = Path(scratch) / "repository.git"
             remote = remotes.remote_at(where, region=region)
-            await _fetch(git, remote, revision, repository)
-            revision = _KEPT
-            objects: Fetched | Present = Fetched(
-                directory=repository / "lfs",
-                lock=Path(scratch) / "lfs.lock",
-                remote=lambda: remote,
-                settings=settings,
-                git=git,
-            )
+            source = await _fetch(git, remote, revision, Path(scratch), settings)
         else:
-            repository = await _find_repository(git, where)
-            remote = Remote(str(repository), where)
-            if options.submodules is Submodules.INCLUDE:
-                remote = await _find_origin(git, repository, remotes) or remote
-            objects = Present(repository / "lfs", where)
-        commit = await _resolve(git, repository, revision, where)
-        found = (await reader.find(repository, [commit], f"read {where}"))[commit]
+            own = options.submodules is Submodules.INCLUDE
+            source = await _find_repository(git, where, revision, remotes if own else None)
+        commit = await _resolve(git, source, revision)
+        found = (await reader.find(source.path, [commit], f"read {source.name}"))[commit]
         snapshot = Snapshot(
-            path=repository,
+            path=source.path,
             commit=found.id,
             commit_time=found.time,
             tree=found.tree,
-            name=where,
+            name=source.name,
             reader=reader,
-            objects=objects,
+            objects=source.objects,
         )
-        neighbours = _Neighbours(remotes, remote)
+        neighbours = _Neighbours(remotes, source.remote)
         async with (
             open_mirrors(settings, neighbours) as mirrors,
             open_whole(mirrors, _ROOT, await snapshot.select(options)) as whole,
@@ -165,7 +163,7 @@ async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote |
     return remotes.remote_at(url) if url else None
 
 
-async def _find_repository(git: Git, where: str) -> Path:
+async def _find_repository(git: Git, where: str, revision: str, remotes: Remotes | None) -> _Source:
     """The common git directory: the objects of a linked working tree are in the main one."""
     path = await to_thread.run_sync(lambda: Path(where).expanduser().resolve())
     arguments = ("-C", str(path), "rev-parse", "--path-format=absolute", "--git-common-dir")
@@ -175,22 +173,36 @@ async def _find_repository(git: Git, where: str) -> Path:
         raise Reject(
             f"{where} is no git repository", remedy="name a repository, a working tree, or a URL"
         ) from error
-    return Path(answer.decode().removesuffix("\n"))
+    repository = Path(answer.decode().removesuffix("\n"))
+    remote = await _find_origin(git, repository, remotes) if remotes is not None else None
+    return _Source(
+        repository,
+        where,
+        revision,
+        remote or Remote(str(repository), where),
+        Present(repository / "lfs", where),
+    )
 
 
-async def _resolve(git: Git, repository: Path, revision: str, where: str) -> str:
-    arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    command = Command(arguments, f"find {revision} in {where}", git_directory=repository)
+async def _resolve(git: Git, source: _Source, asked: str) -> str:
+    name = f"{source.revision}^{{commit}}"
+    arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", name)
+    command = Command(arguments, f"find {asked} in {source.name}", git_directory=source.path)
     try:
         return (await git.run(command)).decode().strip()
     except GitFailed as error:
         raise Reject(
-            f"{revision!a} names no commit in {where}", remedy="name a branch, a tag or a commit"
+            f"{asked!a} names no commit in {source.name}",
+            remedy="name a branch, a tag or a commit",
         ) from error
 
 
-async def _fetch(git: Git, remote: Remote, revision: str, repository: Path) -> None:
+async def _fetch(
+    git: Git, remote: Remote, revision: str, scratch: Path, settings: GitSettings
+) -> _Source:
     """Fetch by id or by name; a short name is looked for where git-fetch looks for it."""
+    check_revision(revision)
+    repository = scratch / "repository.git"
     init = init_arguments(repository, revision if is_commit(revision) else "")
     await git.run(Command(init, f"make a repository for {remote.name}"))
     arguments = [*FETCH, "--depth=1", "--stdin", "--end-of-options", remote.url]
@@ -213,3 +225,11 @@ async def _fetch(git: Git, remote: Remote, revision: str, repository: Path) -> N
                 remedy="name the branch, or clone it and name the directory",
             ) from error
         raise
+    objects = Fetched(
+        directory=repository / "lfs",
+        lock=scratch / "lfs.lock",
+        remote=lambda: remote,
+        settings=settings,
+        git=git,
+    )
+    return _Source(repository, remote.name, _KEPT, remote, objects)

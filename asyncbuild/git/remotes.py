@@ -226,7 +226,7 @@ class Remotes:
         found = self._hosted(address) if address and not by_login else None
         if found is not None:
             return self.remote(found)
-        if address is not None and address.scheme == "ssh" and not parts.scheme:  # git-clone(1)
+        if address is not None and address.scheme == "ssh" and "://" not in url:  # git-clone(1)
             place, _, path = url.partition(":")
             url = f"ssh://{place}/{path.removeprefix('/')}"
         return self.remote_of_url(url, region=region)
