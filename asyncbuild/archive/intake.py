@@ -169,9 +169,12 @@ class Intake:
             for piece in self._reader.feed(chunk):
                 job = self._submit(piece)
                 fed_bytes -= piece.nbytes
+                del piece  # as below
                 await jobs.send(job)
+                del job
             padding_bytes = fed_bytes - self._reader.held_bytes
             paid_bytes -= 2 * (len(chunk) - padding_bytes)
+            del chunk  # not to be held, unpaid, while the next one is waited for (I6)
         self._charges.give_back(paid_bytes)
 
     def _submit(self, piece: Piece) -> Job:
@@ -189,16 +192,27 @@ class Intake:
 
 
 async def _join_and_cut(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Chunks of `_WORTH_BYTES` at least, except the last, and of `LONGEST_CHUNK_BYTES` at most."""
+    """Chunks of `_WORTH_BYTES` at least, except the last, and of `LONGEST_CHUNK_BYTES` at most.
+
+    None is held here while its reader works at it: only what is held once is paid for (I6).
+    """
     held: list[bytes] = []
     held_bytes = 0
     async for data in tar:
-        for begin in range(0, len(data), _CHUNK_BYTES):
-            held.append(data[begin : begin + _CHUNK_BYTES])
+        slices = [data[begin : begin + _CHUNK_BYTES] for begin in range(0, len(data), _CHUNK_BYTES)]
+        del data
+        slices.reverse()
+        while slices:
+            held.append(slices.pop())
             held_bytes += len(held[-1])
             if held_bytes >= _WORTH_BYTES:
-                yield b"".join(held)
-                held.clear()
                 held_bytes = 0
+                yield _pop_all(held)
     if held:
-        yield b"".join(held)
+        yield _pop_all(held)
+
+
+def _pop_all(pieces: list[bytes]) -> bytes:
+    joined = b"".join(pieces)
+    pieces.clear()
+    return joined

@@ -14,7 +14,6 @@ from asyncbuild.storage.parts import (
     MOST_PARTS,
     Body,
     Buffer,
-    join_small,
     part_bytes,
 )
 
@@ -65,14 +64,17 @@ def test_a_buffer_gives_back_what_it_got(chunks: list[bytes], cuts: list[int]) -
     assert buffer.size_bytes == 0
 
 
-@given(st.lists(st.integers(0, 200_000).map(bytes), max_size=8))
-def test_small_pieces_are_joined_and_large_ones_left_alone(pieces: list[bytes]) -> None:
-    """All pieces but the last are 64 KiB or more; whoever was large by itself is not copied."""
-    joined = join_small(pieces)
-    assert b"".join(pieces) == b"".join(joined)
-    assert all(len(piece) >= 64 * 1024 for piece in joined[:-1])
-    copied = [piece for piece in joined if not any(piece is one for one in pieces)]
-    assert all(len(piece) < 64 * 1024 + 200_000 for piece in copied)
+def test_a_buffer_keeps_no_chunk() -> None:
+    """A chunk is copied, so that its memory is free again; what was cut stays as it was."""
+    buffer = Buffer()
+    chunk = bytearray(b"a" * 3 * MIB)
+    buffer.append(memoryview(chunk)[: MIB // 2])
+    first = buffer.cut(MIB // 4)
+    buffer.append(memoryview(chunk))
+    chunk[:] = b"b" * len(chunk)
+    buffer.append(memoryview(chunk))
+    assert first.read() == b"a" * (MIB // 4)
+    assert buffer.cut(buffer.size_bytes).read() == b"a" * (MIB // 4 + 3 * MIB) + b"b" * 3 * MIB
 
 
 @given(
