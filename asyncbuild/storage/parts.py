@@ -7,6 +7,7 @@ Limits (S3 user guide, "Amazon S3 multipart upload limits"): at most 10,000 part
 import io
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from mmap import mmap
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -54,7 +55,7 @@ class Buffer:
         self.size_bytes += len(view)
         while view:
             if not self._room:
-                self._room = memoryview(bytearray(_SEGMENT_BYTES))
+                self._room = memoryview(mmap(-1, _SEGMENT_BYTES))
                 self._segments.append(self._room)
             taken = min(len(view), len(self._room))
             self._room[:taken] = view[:taken]
