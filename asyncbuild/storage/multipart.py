@@ -80,6 +80,7 @@ class Upload:
                 if self._upload_id is None:
                     await self._create()
                 tasks.start_soon(self._send_part, self._next_number(), part)
+                del part  # or it would be held until there is another one, sent or not
 
     async def commit(self, guard: Guard) -> StoredArchive:
         """Make the object appear, whole.

@@ -7,7 +7,7 @@ Limits (S3 user guide, "Amazon S3 multipart upload limits"): at most 10,000 part
 import io
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -55,7 +55,7 @@ class Buffer:
         self.size_bytes += len(view)
         while view:
             if not self._room:
-                self._room = memoryview(mmap(-1, _SEGMENT_BYTES))
+                self._room = memoryview(mmap(-1, _SEGMENT_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
                 self._segments.append(self._room)
             taken = min(len(view), len(self._room))
             self._room[:taken] = view[:taken]

@@ -3,6 +3,7 @@
 Each known difference of a server is a named expected failure: `both_but(ministack="...")`.
 """
 
+import gc
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,7 +33,7 @@ from asyncbuild.errors import (
 )
 from asyncbuild.local.servers import Server
 from asyncbuild.model import StoredArchive
-from asyncbuild.storage.parts import MIB
+from asyncbuild.storage.parts import MIB, Body
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:
@@ -272,6 +273,34 @@ async def test_signed_payloads_give_the_same_object(
     async with open_client(server.endpoint_url, sign_payload=True) as signing:
         await put(store_of(signing), key, content)
     assert content == await body_of(client, key)
+
+
+@pytest.mark.parametrize("server_name", ["seaweedfs"])
+async def test_what_was_sent_is_not_held(client: "S3Client", key: str) -> None:
+    """While the next part is waited for, the memory of those that were sent is free."""
+    sent = anyio.Event()
+    held: list[int] = []
+
+    async def send(call: Call, parameters: dict[str, Any]) -> object:
+        answer = await call(**parameters)
+        sent.set()
+        return answer
+
+    async def iter_slowly(account: MemoryAccount) -> AsyncIterator[bytes]:
+        async for chunk in iter_chunks(some_bytes(PART), account):
+            yield chunk
+        await sent.wait()
+        await anyio.wait_all_tasks_blocked()
+        held.extend(len(one) for one in gc.get_objects() if isinstance(one, Body))
+        await account.take(1)
+        yield b"."
+
+    tapped = Tapped(client, upload_part=send)
+    async with MemoryBudget(64 * MIB).open_account(2 * PART) as account:
+        await store_of(tapped).put_archive(
+            key, iter_slowly(account), account=account, guard=allow, metadata={}
+        )
+    assert held == []
 
 
 @both
