@@ -19,7 +19,7 @@ from asyncbuild.model import Account
 WHOLE_BYTES: Final = 1 * MIB  # files up to this size are compressed whole
 BLOCK_BYTES: Final = MIB // 2  # and larger ones in blocks of this size
 _WORTH_BYTES: Final = MIB // 4  # chunks are joined until they are worth a call to a thread
-_CHUNK_BYTES: Final = MIB // 2  # and cut if they are longer than this
+_CHUNK_BYTES: Final = 1 * MIB  # and cut if they are longer than this
 _LONG_BYTES: Final = 16 * 1024  # members that are worth a thread of their own, on average
 LONGEST_CHUNK_BYTES: Final = _WORTH_BYTES + _CHUNK_BYTES
 

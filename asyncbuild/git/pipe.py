@@ -32,15 +32,13 @@ class PipeReader:
     async def receive(self) -> bytes:
         """Wait for bytes: at most 1 MiB, and none at the end of the stream.
 
-        A read of more than there is leaves a gap in the heap, so the pipe is asked first.
-
         A child writes in small blocks (git archive: 10 KiB). One wake-up for each would cost more
         than the data, so after a wake-up with little in the pipe the child gets a millisecond to
         fill it.
         """
         while True:
             try:
-                return os.read(self._descriptor, self._filled() or PIPE_BYTES)
+                return os.read(self._descriptor, PIPE_BYTES)
             except BlockingIOError:
                 await anyio.wait_readable(self._descriptor)
             if self._filled() < _WORTH_BYTES:

@@ -7,7 +7,7 @@ Limits (S3 user guide, "Amazon S3 multipart upload limits"): at most 10,000 part
 import io
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from mmap import MAP_ANONYMOUS, MAP_POPULATE, MAP_PRIVATE, mmap
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -19,6 +19,7 @@ MOST_PARTS: Final = 10_000
 _EVEN_PARTS = 5_000  # as long as this all parts have the size that was set
 _DOUBLING_PARTS = 500  # then it doubles after every so many
 _SEGMENT_BYTES = 1 * MIB
+_OWN = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE  # of this process alone, there at once
 _WRITTEN_BYTES = 256 * 1024  # at once: asyncio copies what the socket does not take at once
 
 Piece = bytes | memoryview
@@ -55,7 +56,7 @@ class Buffer:
         self.size_bytes += len(view)
         while view:
             if not self._room:
-                self._room = memoryview(mmap(-1, _SEGMENT_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+                self._room = memoryview(mmap(-1, _SEGMENT_BYTES, flags=_OWN))
                 self._segments.append(self._room)
             taken = min(len(view), len(self._room))
             self._room[:taken] = view[:taken]
