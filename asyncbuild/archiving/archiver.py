@@ -171,7 +171,9 @@ class Archiver:
                 if reason.reason == "does-not-pay":
                     self._pauses.lengthen(ref)
                 raise
-            nearer = await self._choice.find_nearer(snapshot, origin, than=base)
+            nearer = await self._choice.find_nearer(
+                snapshot, origin, than=base, changes=reason.changes
+            )
             if nearer is None:
                 raise
             return await self._put_from(order, nearer), nearer.key

@@ -1,7 +1,7 @@
 """Which older archive a new one is made of."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,6 +16,7 @@ from asyncbuild.options import ArchiveOptions
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _SMALL_MOST: Final = 10_000
+_MUCH_NEARER: Final = 2  # times fewer changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,23 @@ class Choice:
         others = await self._others(snapshot.options, origin)
         if not others:
             raise FallBack("no-base" if own is None else "other-format")
-        return await _nearest(snapshot, others)
+        return await _nearest(snapshot, others) or others[0]
 
-    async def find_nearer(self, snapshot: Snapshot, origin: Origin, *, than: Base) -> Base | None:
-        """The nearest archive of another ref, if there is any."""
+    async def find_nearer(
+        self, snapshot: Snapshot, origin: Origin, *, than: Base, changes: int
+    ) -> Base | None:
+        """The nearest archive of another ref, if there is any.
+
+        If the number of changes is known, not 0, then only one with half as many or fewer: one
+        that is as far away would not pay either.
+        """
         found = await self._others(snapshot.options, origin)
         others = [base for base in found if base.key != than.key]
-        return await _nearest(snapshot, others) if others else None
+        if not others:
+            return None
+        if not changes:
+            return await _nearest(snapshot, others) or others[0]
+        return await _nearest(snapshot, others, most=changes // _MUCH_NEARER)
 
     async def remember(self, options: ArchiveOptions, origin: Origin, base: Base) -> None:
         """Let the next archive of the ref begin from this one. It is no loss if that fails."""
@@ -85,18 +96,31 @@ def with_options(origin: Origin, options: ArchiveOptions) -> Origin:
     return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin
 
 
-async def _nearest(snapshot: Snapshot, bases: Sequence[Base]) -> Base:
-    """The one with the same tree, or else with the fewest changes; the first if none is here.
+async def _nearest(
+    snapshot: Snapshot, bases: Sequence[Base], *, most: int | None = None
+) -> Base | None:
+    """The one with the same tree, or else with the fewest changes, and no more than `most`.
 
     That is the archive of the ref that a new one came from, if there is one: nothing has fewer
-    changes than the merge base.
+    changes than the merge base. None if no tree is here, or all have more.
     """
-    nearest, fewest = bases[0], -1
+    nearest: Base | None = None
     for base in bases:
         if base.tree == snapshot.tree:
             return base
         with suppress(NoSuchTree):
-            changes = sum([len(batch) async for batch in snapshot.iter_changes(base.tree)])
-            if fewest < 0 or changes < fewest:
-                nearest, fewest = base, changes
+            changes = await _count_changes(snapshot, base, most)
+            if most is None or changes < most:
+                nearest, most = base, changes
     return nearest
+
+
+async def _count_changes(snapshot: Snapshot, base: Base, most: int | None) -> int:
+    """How many, or a number beyond `most`: further is not counted."""
+    count = 0
+    async with aclosing(snapshot.iter_changes(base.tree)) as batches:
+        async for batch in batches:
+            count += len(batch)
+            if most is not None and count > most:
+                break
+    return count

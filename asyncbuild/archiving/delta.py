@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import anyio
+
 from asyncbuild.archive.attributes import Effect
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.delta import Kind, Plan, decide, plan_delta
@@ -67,8 +69,8 @@ class DeltaWay:
         """
         if base.effect is Effect.UNKNOWN:
             raise FallBack("attributes-unknown")
-        table = await self._table(base, tables, account)
-        difference = await self._difference(snapshot, base, table)
+        table, changes = await self._look(snapshot, base, tables, account)
+        difference = await self._difference(snapshot, base, table, changes)
         removed = self._numbers(table, difference, base.effect)
         plan = plan_delta(table, removed)
         decision = decide(plan)
@@ -77,12 +79,42 @@ class DeltaWay:
                 "does-not-pay",
                 f"{decision.delta_seconds:.2f} s of {base.key} against "
                 f"{decision.full_seconds:.2f} s, by the model",
+                changes=difference.changes,
             )
         return await self._make(
             _Job(snapshot, key, base, plan, difference, tables, account, guard, metadata, watch)
         )
 
     # --- plan -------------------------------------------------------------------------------------
+
+    async def _look(
+        self, snapshot: Snapshot, base: Base, tables: Tables, account: Account
+    ) -> tuple[Table, Difference | None]:
+        """The table, and what git says changed: at the same time. None if it cannot say."""
+        table: Table | None = None
+        failure: Exception | None = None
+        changes: Difference | None = None
+        async with anyio.create_task_group() as tasks:
+
+            async def load() -> None:
+                nonlocal table, failure
+                try:
+                    table = await self._table(base, tables, account)
+                except Exception as error:  # noqa: BLE001 - a task group would wrap it
+                    failure = failure or error
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(load)
+            try:
+                changes = await _read_changes(snapshot, base)
+            except Exception as error:  # noqa: BLE001 - as above
+                failure = failure or error
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if table is None:
+            raise AssertionError("no table, and no reason")
+        return table, changes
 
     async def _table(self, base: Base, tables: Tables, account: Account) -> Table:
         table = await tables.load(table_name(base.key, base.etag))
@@ -103,17 +135,16 @@ class DeltaWay:
             raise FallBack("table-mismatch", f"{base.key} is not what its record says")
         return table
 
-    async def _difference(self, snapshot: Snapshot, base: Base, table: Table) -> Difference:
-        difference = Difference()
-        try:
-            async with aclosing(snapshot.iter_changes(base.tree)) as batches:
-                async for changes in batches:
-                    difference.add_changes(changes)
-        except NoSuchTree:
+    async def _difference(
+        self, snapshot: Snapshot, base: Base, table: Table, changes: Difference | None
+    ) -> Difference:
+        """All that has to be read anew, whatever the reason."""
+        if changes is None:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():
                 comparison.add(entries)
-            difference = comparison.finish(base.attributes)
+            changes = comparison.finish(base.attributes)
+        difference = changes
         if base.effect is Effect.SUBSTITUTE:
             entries_of = {
                 name: TreeEntry(mode, "blob", blob_id.hex(), name)
@@ -267,6 +298,18 @@ async def _pieces(
         await writer.append(plan.table.directory[: plan.prefix_bytes])
         pieces += _ranges([prefix])
     return [*pieces, headers.iter(writer.append)]
+
+
+async def _read_changes(snapshot: Snapshot, base: Base) -> Difference | None:
+    """What differs from the base's tree, if that is here."""
+    difference = Difference()
+    try:
+        async with aclosing(snapshot.iter_changes(base.tree)) as batches:
+            async for changes in batches:
+                difference.add_changes(changes)
+    except NoSuchTree:
+        return None
+    return difference
 
 
 def _ranges(ranges: Iterable[Any]) -> list[CopyRange]:

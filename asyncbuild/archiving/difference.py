@@ -33,6 +33,11 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.removed or self.fresh)
 
+    @property
+    def changes(self) -> int:
+        """How many paths differ."""
+        return len(self.removed | self.fresh.keys())
+
     def add_changes(self, changes: Iterable[Change]) -> None:
         """Take in what git says of two trees.
 

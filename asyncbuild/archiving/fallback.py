@@ -2,9 +2,13 @@
 
 
 class FallBack(Exception):
-    """Make it anew. `reason` is one of a few words, to be counted; `detail` is for people."""
+    """Make it anew. `reason` is one of a few words, to be counted; `detail` is for people.
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    `changes` is how many paths differ from the base, if they were counted.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, changes: int = 0) -> None:
         super().__init__(detail or reason)
         self.reason = reason
         self.detail = detail
+        self.changes = changes

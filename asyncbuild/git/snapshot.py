@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from stat import S_IFDIR, S_IFMT
 from tempfile import TemporaryDirectory
@@ -403,9 +404,15 @@ def _parse_change(facts: bytes, path: bytes) -> Change:
 
 
 def _entry(mode: str, object_id: str, path: bytes) -> TreeEntry | None:
-    number = int(mode, 8)
-    kind = {S_IFDIR: "tree", _GITLINK: "commit"}.get(S_IFMT(number), "blob")
+    number, kind = _mode_and_kind(mode)
     return TreeEntry(number, kind, object_id, path) if number else None
+
+
+@lru_cache(64)
+def _mode_and_kind(mode: str) -> tuple[int, str]:
+    """There are not more than a handful of modes, and thousands of entries."""
+    number = int(mode, 8)
+    return number, {S_IFDIR: "tree", _GITLINK: "commit"}.get(S_IFMT(number), "blob")
 
 
 def _parse_entry(line: bytes) -> TreeEntry:
