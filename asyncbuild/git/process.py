@@ -16,10 +16,10 @@ from typing import IO, Self
 
 import anyio
 from anyio import to_thread
-from anyio.abc import Process
 
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Fatal
+from asyncbuild.git.child import Child
 from asyncbuild.git.cpu import ticks_of_group
 from asyncbuild.git.faults import Fault, GitFailed, machine_error, stage_error
 from asyncbuild.git.pipe import PipeReader, make_pipe
@@ -146,9 +146,7 @@ class Git:
         doing = command.doing
         with _pipe(doing) as (stdout, stdout_end), _pipe(doing) as (stderr, stderr_end):
             with stdout_end, stderr_end, _as_file(command.stdin, doing) as stdin:
-                process = await self._start(
-                    command, stdin, stdout_end.fileno(), stderr_end.fileno()
-                )
+                process = self._start(command, stdin, stdout_end.fileno(), stderr_end.fileno())
             tail = StderrTail(stderr.fileno())
             try:
                 silence_seconds = self._settings.silence_timeout_seconds
@@ -157,8 +155,9 @@ class Git:
                 with anyio.CancelScope(shield=True):
                     await _end(process, tail)
                     tail.close()
+                    process.close()
 
-    async def _start(self, command: Command, stdin: int, stdout: int, stderr: int) -> Process:
+    def _start(self, command: Command, stdin: int, stdout: int, stderr: int) -> Child:
         environment = {**self._environment, **command.environment}
         if command.git_directory is not None:
             environment["GIT_DIR"] = str(command.git_directory)
@@ -166,22 +165,18 @@ class Git:
             part if isinstance(part, bytes) else os.fsencode(part) for part in command.arguments
         ]
         try:
-            # Shielded: a cancellation between fork and return would lose the child.
-            with anyio.CancelScope(shield=True):
-                process = await anyio.open_process(
-                    [os.fsencode(command.program), *arguments],
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr,
-                    env=environment,
-                    start_new_session=True,
-                    pass_fds=command.descriptors,
-                )
+            return Child(
+                [b"git", *arguments],
+                environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                descriptors=command.descriptors,
+            )
         except FileNotFoundError as error:
             raise _not_installed(command.program) from error
         except OSError as error:
             raise machine_error(error, f"{command.doing}: git cannot be started") from error
-        return process
 
 
 def _not_installed(program: str) -> Fatal:
@@ -194,7 +189,7 @@ def _not_installed(program: str) -> Fatal:
 class Stdout:
     """The standard output of a started git, chunk by chunk; after the last one, its verdict."""
 
-    process: Process
+    process: Child
     pipe: PipeReader
     tail: StderrTail
     command: Command
@@ -243,7 +238,7 @@ class Stdout:
         raise stage_error(self.tail.text, doing=self.command.doing, ended=ended)
 
 
-async def _end(process: Process, tail: StderrTail) -> None:
+async def _end(process: Child, tail: StderrTail) -> None:
     """End the whole group and reap the child. git removes its lock files on SIGTERM, so that first.
 
     Children of a git that is gone already (a transport helper) are in the group still; that the

@@ -1,6 +1,8 @@
 """The stream itself: whole, only as asked for, and never in the way of the loop."""
 
+import errno
 import os
+import subprocess
 
 import anyio
 import pytest
@@ -35,6 +37,8 @@ async def test_nothing_blocks_the_loop(site: Site) -> None:
     """A first fetch, a look-up, an archive and a listing, with every blocking call forbidden."""
     commit = site.source.commit({"a": os.urandom(2_000_000), "b": b"1"})
     detector = BlockBuster(scanned_modules=["asyncbuild"])
+    # A started child says by a pipe that it runs; asyncio reads it in the loop as well.
+    detector.functions["os.read"].can_block_in("subprocess.py", {"_execute_child"})
     detector.activate()
     try:
         async with site.open_mirrors() as mirrors:
@@ -106,12 +110,31 @@ async def test_git_that_cannot_be_started_is_busy(
     """No more processes or files: a limit of the machine, not a fault of the push (I5)."""
     git = Git(GitSettings())
 
-    async def refuse(*_arguments: object, **_more: object) -> None:
+    def refuse(*_arguments: object, **_more: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(anyio, "open_process", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(Busy, match="cannot be started"):
         await git.run(Command(("version",), "ask git for its version"))
+
+
+async def test_a_kernel_without_process_descriptors(
+    monkeypatch: pytest.MonkeyPatch, site: Site
+) -> None:
+    """Before Linux 5.3, or in a sandbox: everything works, ended early or not."""
+
+    def refuse(_pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    commit = site.source.commit({str(n): os.urandom(300_000) for n in range(9)})
+    async with site.open_mirrors() as mirrors:
+        assert await archive_of(mirrors, commit) == site.source.archive(commit)
+        async with (
+            mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
+            snapshot.open_archive() as chunks,
+        ):
+            await anext(chunks)
 
 
 @pytest.mark.parametrize(
