@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types servers soak chaos test-huge bench bench-delta prove-delta bench-git clean
+.PHONY: help install demo test lint types servers soak chaos test-huge bench bench-delta prove-delta bench-git \
+	prove-cache clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
@@ -16,6 +17,7 @@ help:
 	@echo "make bench-delta  delta archives against full ones   [REPOSITORY=path]"
 	@echo "make prove-delta  200 delta archives of a chain, read by every reader   REPOSITORY=path"
 	@echo "make bench-git    fetches against git by hand         REPOSITORY=path"
+	@echo "make prove-cache  500 repositories through a cache budget for 100   [MANY=500 ROOM=100 AT_ONCE=8]"
 
 install: $(VENV)/.installed
 
@@ -66,6 +68,10 @@ prove-delta: install servers
 
 bench-git: install
 	PYTHONPATH=tests $(BIN)/python bench/git.py --repository $(REPOSITORY)
+
+prove-cache: install
+	PYTHONPATH=tests $(BIN)/python bench/crowded.py --repositories $(or $(MANY),500) --room $(or $(ROOM),100) \
+		--at-once $(or $(AT_ONCE),8)
 
 types: install
 	$(BIN)/mypy

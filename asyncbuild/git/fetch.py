@@ -8,7 +8,8 @@ A commit whose ref is not known, a submodule's, is looked for in the same way on
 and then on all branches and tags.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +56,18 @@ class Fetcher:
         settings: `[git]`.
         git: Runs git.
         reader: Looks commits up.
+        open_way: Lets a new mirror appear while it is open, given its place and where it is made.
     """
 
-    def __init__(self, settings: GitSettings, git: Git, reader: Reader) -> None:
+    def __init__(
+        self,
+        settings: GitSettings,
+        git: Git,
+        reader: Reader,
+        *,
+        open_way: Callable[[Place, Path], AbstractAsyncContextManager[None]],
+    ) -> None:
+        self._open_way = open_way
         self._settings = settings
         self._git = git
         self._reader = reader
@@ -118,7 +128,8 @@ class Fetcher:
                 return
             await self._fetch_refs(target, wishes, depth)
         if publish is not None:
-            await to_thread.run_sync(publish.publish, target.directory)
+            async with self._open_way(publish, target.directory):
+                await to_thread.run_sync(publish.publish, target.directory)
             await self._settle_present(publish.repository, target.remote, wishes)
         else:
             await self._settle_present(target.directory, target.remote, wishes)

@@ -101,8 +101,8 @@ class Mirrors:
         self._reader = reader
         self._worktrees = worktrees
         self._tasks = tasks
-        self._fetcher = Fetcher(settings, git, reader)
         self._upkeep = Upkeep(settings, git)
+        self._fetcher = Fetcher(settings, git, reader, open_way=self._upkeep.open_way)
         self._shared: dict[str, SharedFetch] = {}
         self._statistics = Statistics()
 
@@ -185,6 +185,7 @@ class Mirrors:
             remote=partial(self.remotes.remote, repository),
             settings=self._settings,
             git=self._git,
+            before=self._upkeep.make_way,
             grown=grown,
             full=self._upkeep.make_room,
         )

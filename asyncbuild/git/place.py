@@ -110,7 +110,7 @@ class Place:
 
     def size_bytes(self) -> int:
         """Measure what the mirror takes on the disk."""
-        return sum(_allocated(self.repository))
+        return measure(self.repository)
 
     def remembered(self) -> Size:
         """The sizes at the last fetch; zeros if there was none."""
@@ -201,6 +201,11 @@ class Place:
     @property
     def _objects(self) -> Path:
         return self.repository / "objects"
+
+
+def measure(directory: Path) -> int:
+    """What a directory takes on the disk, in bytes."""
+    return sum(_allocated(directory))
 
 
 def find_places(mirrors: Path) -> Iterator[tuple[Place, float]]:

@@ -1,8 +1,8 @@
 """Housekeeping of the mirrors: packs, refs, shallow boundaries, sizes, the disk budget."""
 
 import time
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from asyncbuild.errors import Busy
 from asyncbuild.git.eviction import Occupant, plan_eviction
 from asyncbuild.git.faults import GitFailed
 from asyncbuild.git.locks import open_lock
-from asyncbuild.git.place import Place, Size, delete, find_leavings, find_places
+from asyncbuild.git.place import Place, Size, delete, find_leavings, find_places, measure
 from asyncbuild.git.process import Command, Git, Work
 
 _log = structlog.get_logger(__name__)
@@ -91,14 +91,37 @@ class Upkeep:
         async with self._evicting:
             while self._evict_again:
                 self._evict_again = False
-                await self._survey()
+                await self._survey(self._settings.cache_budget_bytes)
                 await self._evict_to(self._settings.cache_budget_bytes)
+
+    @asynccontextmanager
+    async def open_way(self, place: Place, staging: Path) -> AsyncIterator[None]:
+        """For a new mirror, which appears while this is open: what is in its way goes before.
+
+        One after the other, so that several first fetches at once do not exceed the budget
+        together. What is in use stays, and may be more than the budget.
+        """
+        size_bytes = await to_thread.run_sync(measure, staging)
+        async with self._evicting:
+            await self._make_way(size_bytes)
+            await self._write_size(place, Size(size_bytes, size_bytes))
+            yield
+
+    async def make_way(self, size_bytes: int) -> None:
+        """For so many bytes that a mirror will grow by."""
+        async with self._evicting:
+            await self._make_way(size_bytes)
+
+    async def _make_way(self, size_bytes: int) -> None:
+        budget_bytes = self._settings.cache_budget_bytes - size_bytes
+        await self._survey(budget_bytes)
+        await self._evict_to(budget_bytes)
 
     async def make_room(self) -> None:
         """The disk is full: delete every mirror that nobody uses."""
         async with self._evicting:
             self._surveyed_at = float("-inf")
-            await self._survey()
+            await self._survey(0)
             await self._evict_to(0)
 
     async def remove(self, place: Place) -> None:
@@ -182,17 +205,24 @@ class Upkeep:
         grown_bytes = 0 if waste else now_bytes - before.bytes
         compact_bytes = (before.compact_bytes or now_bytes) + grown_bytes
         size = Size(now_bytes, now_bytes if compact else compact_bytes)
+        await self._write_size(place, size)
+
+    async def _write_size(self, place: Place, size: Size) -> None:
+        """Whole or not at all: who reads a part of it takes the mirror for one of no size."""
+        beside = place.stamp.with_suffix(".new")
         # Shielded: a cancellation while the file is being opened in a thread would leave it open.
         with anyio.CancelScope(shield=True):
-            async with aiofiles.open(place.stamp, "wb") as stamp:
+            async with aiofiles.open(beside, "wb") as stamp:
                 await stamp.write(orjson.dumps(size))
+            with suppress(FileNotFoundError):  # another one just did
+                await anyio.Path(beside).replace(place.stamp)
         path = str(place.root)
-        self._occupants[path] = self._noted[path] = Occupant(path, now_bytes, time.time())
+        self._occupants[path] = self._noted[path] = Occupant(path, size.bytes, time.time())
 
-    async def _survey(self) -> None:
+    async def _survey(self, budget_bytes: int) -> None:
         """Look at the whole cache, for what other processes did, but not after each fetch."""
         if anyio.current_time() < self._surveyed_at + _SURVEY_SECONDS:
-            if self.size_bytes <= self._settings.cache_budget_bytes:
+            if self.size_bytes <= budget_bytes:
                 return
         else:
             await to_thread.run_sync(self._reclaim)

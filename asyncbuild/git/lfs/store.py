@@ -34,6 +34,10 @@ async def _nothing() -> None:
     """For a store that nobody keeps account of."""
 
 
+async def _for_nothing(_size_bytes: int) -> None:
+    """The same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """Objects that are fetched when they are wanted (`contents.Objects`).
@@ -44,6 +48,7 @@ class Fetched:
         remote: Where the repository is fetched from.
         settings: `[git]`.
         git: Runs programs.
+        before: Called with what will be fetched, in bytes, so that there is room in the budget.
         grown: Called after something was fetched.
         full: Called when the disk is full, to make room.
     """
@@ -53,6 +58,7 @@ class Fetched:
     remote: Callable[[], Remote]
     settings: GitSettings
     git: Git
+    before: Callable[[int], Awaitable[None]] = _for_nothing
     grown: Callable[[], Awaitable[None]] = _nothing
     full: Callable[[], Awaitable[None]] = _nothing
 
@@ -72,6 +78,7 @@ class Fetched:
             async with open_lock(self.lock, shared=False, wait_seconds=wait_seconds, doing=doing):
                 missing = await to_thread.run_sync(self._missing, pointers)
                 if missing:
+                    await self.before(sum(each.pointer.size for each in missing))
                     await self._fetch(remote, missing, url, doing)
         except OSError as error:
             if error.errno in _NO_ROOM:
