@@ -16,7 +16,7 @@ may be smaller, at most 10,000.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
@@ -173,6 +173,21 @@ def plan_delta(
         return plain
     saved_bytes = filled.prefix_bytes - (filled.resent_bytes - plain.resent_bytes)
     return filled if saved_bytes >= worth_bytes else plain
+
+
+def is_hopeless(table: Table, removed: Collection[bytes], *, limits: Limits | None = None) -> bool:
+    """Is it certain that nothing is long enough to be copied, by a look at few entries?
+
+    Whatever is as long as the least part has in it one of the halves that the archive is cut into
+    here. So it is certain if in each of them an entry is removed.
+    """
+    half = (limits or Limits()).least_part_bytes // 2
+    for begin in range(0, table.members_bytes - half + 1, half):
+        first = bisect_left(table.offsets, begin)
+        last = bisect_right(table.offsets, begin + half) - 1
+        if not any(table.name_of(number) in removed for number in range(first, last)):
+            return False
+    return True
 
 
 def _kept_stretches(entries: int, removed: Iterable[int]) -> list[Stretch]:

@@ -22,7 +22,7 @@ from asyncbuild.archiving.choice import Choice, Origin, with_options
 from asyncbuild.archiving.delta import DeltaWay, Made, Watch
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.archiving.full import Directory, Effects, iter_archive
-from asyncbuild.archiving.ids import TreeIds
+from asyncbuild.archiving.ids import TreeIds, open_tree_ids
 from asyncbuild.archiving.named import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.archiving.pauses import Pauses
 from asyncbuild.budget import MemoryBudget
@@ -234,8 +234,8 @@ class Archiver:
     async def _put_full(self, order: Order, *, tables: Tables) -> Made:
         if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
             return await self._put_all(order, tables, None)
-        async with aclosing(order.snapshot.iter_lines()) as tree:
-            return await self._put_all(order, tables, TreeIds(tree))
+        async with open_tree_ids(order.snapshot.iter_lines) as ids:
+            return await self._put_all(order, tables, ids)
 
     async def _put_all(self, order: Order, tables: Tables, ids: TreeIds | None) -> Made:
         snapshot = order.snapshot

@@ -9,7 +9,7 @@ import anyio
 
 from asyncbuild.archive.attributes import Effect
 from asyncbuild.archive.base import Base
-from asyncbuild.archive.delta import Kind, Plan, decide, plan_delta
+from asyncbuild.archive.delta import Kind, Plan, decide, is_hopeless, plan_delta
 from asyncbuild.archive.table import END_BYTES, Table, parse_directory, parse_end
 from asyncbuild.archive.tables import Tables, TableWriter, table_name
 from asyncbuild.archive.writer import Engine, ZipStream
@@ -71,6 +71,12 @@ class DeltaWay:
             raise FallBack("attributes-unknown")
         table, changes = await self._look(snapshot, base, tables, account)
         difference = await self._difference(snapshot, base, table, changes)
+        if is_hopeless(table, difference.removed):
+            raise FallBack(
+                "does-not-pay",
+                f"no 5 MiB of {base.key} are left in one piece",
+                changes=difference.changes,
+            )
         removed = self._numbers(table, difference, base.effect)
         plan = plan_delta(table, removed)
         decision = decide(plan)

@@ -1,9 +1,13 @@
 """Blob ids for the directory of an archive made anew, as far as it will be of use to another."""
 
 from binascii import unhexlify
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from struct import Struct
 from typing import Final
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asyncbuild.archive.attributes import FILE_NAME, is_attributes
 from asyncbuild.archive.table import HEADER_BYTES
@@ -20,15 +24,51 @@ _LENGTHS_AT: Final = 28
 _EXTRA: Final = Struct("<HH")  # id and length of an extra field (4.5.1)
 
 
+_Lines = list[bytes]  # of git ls-tree
+_AHEAD: Final = 4  # batches that are read before they are asked for
+_EARLY_MOST: Final = 20_000  # paths that wait for git
+
+
+@asynccontextmanager
+async def open_tree_ids(
+    iter_lines: Callable[[], AsyncGenerator[_Lines, None]],
+) -> AsyncIterator["TreeIds"]:
+    """Own the git that lists the tree; it begins when it is wanted."""
+    sender, receiver = anyio.create_memory_object_stream[_Lines | Exception](_AHEAD)
+    ids = TreeIds(receiver)
+    failure: Exception | None = None
+
+    async def read_ahead() -> None:
+        async with sender, aclosing(iter_lines()) as batches:
+            await ids.wanted.wait()
+            try:
+                async for lines in batches:
+                    await sender.send(lines)
+            except Exception as error:  # noqa: BLE001 - raised by whoever asks for an id
+                await sender.send(error)
+
+    async with receiver, anyio.create_task_group() as tasks:
+        tasks.start_soon(read_ahead)
+        try:
+            yield ids
+        except Exception as error:  # noqa: BLE001 - a task group would wrap it
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
 class TreeIds:
     """Blob ids of a tree for its archive, which names its members in the same order (`BlobIds`).
 
     Nothing is made of an archive of less than 5 MiB. So git is not asked before there are as many,
-    and what had no id when it was written gets it on its way out (`iter_archive`).
+    and nothing waits until it answers: what had no id when it was written gets it on its way out
+    (`iter_archive`).
     """
 
-    def __init__(self, batches: AsyncIterator[list[bytes]]) -> None:
-        self._batches = batches  # lines of git ls-tree, which begins when the first is asked for
+    def __init__(self, batches: MemoryObjectReceiveStream[_Lines | Exception]) -> None:
+        self.wanted = anyio.Event()
+        self._batches = batches
         self._names: list[bytes] = []  # of a batch, as an archive calls them
         self._ids: list[bytes] = []  # of the same, raw; empty for what is no blob
         self._next = 0  # of the two
@@ -43,25 +83,33 @@ class TreeIds:
         self._zip_bytes = zip_bytes
 
     async def find(self, paths: Sequence[bytes]) -> Sequence[bytes]:
-        """Raw ids, empty for what is no blob; none at all as long as the archive is small.
+        """Raw ids, empty for what is no blob; none at all before git answers.
 
         Raises:
             Retry: The tree has no such entry, or not there.
         """
-        if not self._begun and self._zip_bytes() < LEAST_PART_BYTES:
+        if not self._begun and not self._is_answered():
             self._early += paths
             return ()
         await self.find_early()
         return await self._find(paths)
 
+    def _is_answered(self) -> bool:
+        if self._zip_bytes() < LEAST_PART_BYTES:
+            return False
+        self.wanted.set()
+        answered = self._batches.statistics().current_buffer_used > 0
+        return answered or len(self._early) >= _EARLY_MOST
+
     async def find_early(self) -> Mapping[bytes, bytes]:
-        """Raw ids of those blobs that came when the archive was small, by path.
+        """Raw ids of those blobs that came before git answered, by path.
 
         Raises:
             Retry: as `find`.
         """
         if not self._begun:
             self._begun = True
+            self.wanted.set()
             ids = zip(self._early, await self._find(self._early), strict=True)
             self._early_ids = {path: blob_id for path, blob_id in ids if blob_id}
         return self._early_ids
@@ -93,9 +141,12 @@ class TreeIds:
 
     async def _read(self) -> bool:
         """The next batch: what was before it is not asked for any more."""
-        lines = await anext(self._batches, None)
-        if lines is None:
+        try:
+            lines = await self._batches.receive()
+        except anyio.EndOfStream:
             return False
+        if isinstance(lines, Exception):
+            raise lines
         self._names, self._ids, self._next = *parse_lines(lines), 0
         for line in [line for line in lines if FILE_NAME in line]:
             self._add_attributes(line)

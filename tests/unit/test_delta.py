@@ -10,7 +10,16 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.archive.delta import Decision, Kind, Limits, Plan, Rates, decide, plan_delta
+from asyncbuild.archive.delta import (
+    Decision,
+    Kind,
+    Limits,
+    Plan,
+    Rates,
+    decide,
+    is_hopeless,
+    plan_delta,
+)
 from asyncbuild.archive.table import Table, move_headers, parse_directory, parse_end
 
 _HEADER_BYTES = 126  # of `_large`
@@ -195,6 +204,24 @@ def test_scattered_changes_are_made_in_full() -> None:
     plan = plan_delta(_large(100_000, 2_000), range(0, 100_000, 100))
     assert plan.copies == ()
     assert decide(plan).kind is Kind.FULL
+
+
+@given(_trees, _trees)
+def test_nothing_is_copied_where_there_is_no_hope(old: _Tree, new: _Tree) -> None:
+    """A short look never says no where the long one would find something."""
+    table = _table(_zip(old))
+    gone = {name.encode() for name, content in old.items() if new.get(name) != content}
+    if is_hopeless(table, gone, limits=_LIMITS):
+        assert plan_delta(table, table.find(gone), limits=_LIMITS).copies == ()
+
+
+def test_a_short_look_sees_what_is_scattered() -> None:
+    """Every hundredth entry is gone: no hope. Those of 5 MiB in the middle stay: some."""
+    table = _large(100_000, 2_000)
+    scattered = set(range(0, 100_000, 100))
+    assert is_hopeless(table, {table.name_of(number) for number in scattered})
+    scattered -= set(range(50_000, 53_000))
+    assert not is_hopeless(table, {table.name_of(number) for number in scattered})
 
 
 def test_near_resends_are_read_together() -> None:

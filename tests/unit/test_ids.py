@@ -1,6 +1,6 @@
 """Ids that come late are in the directory as if they had been there from the start."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from asyncbuild.archive.zip import (
     pack_directory,
     pack_local,
 )
-from asyncbuild.archiving.ids import TreeIds, add_ids
+from asyncbuild.archiving.ids import add_ids, open_tree_ids
 from asyncbuild.errors import Retry
 
 _TIME = dos_time(1_700_000_000)
@@ -53,18 +53,18 @@ def test_ids_that_come_late(
 async def test_only_files_have_ids(digits: int) -> None:
     """Lines of submodules are longer: none is taken for a file whose name looks like its end."""
 
-    async def batches() -> AsyncIterator[list[bytes]]:
+    async def batches() -> AsyncGenerator[list[bytes], None]:
         module = b"160000 commit " + b"a" * digits + b"\tmodule"
         named_so = b"100755 blob " + b"b" * digits + b"\ta\tmodule"
         yield [named_so, module]
         yield [b"040000 tree " + b"c" * digits + b"\tx"]
         yield [b"100644 blob " + b"d" * digits + b"\tx/.gitattributes"]
 
-    ids = TreeIds(batches())
-    ids.follow(lambda: 1 << 30)
-    assert [b"\xbb" * (digits // 2), b""] == await ids.find([b"a\tmodule", b"module/"])
-    assert [b"", b"\xdd" * (digits // 2)] == await ids.find([b"x/", b"x/.gitattributes"])
-    assert {b"x/.gitattributes": (0o100644, "d" * digits)} == ids.attributes
+    async with open_tree_ids(batches) as ids:
+        assert await ids.find_early() == {}
+        assert [b"\xbb" * (digits // 2), b""] == await ids.find([b"a\tmodule", b"module/"])
+        assert [b"", b"\xdd" * (digits // 2)] == await ids.find([b"x/", b"x/.gitattributes"])
+        assert {b"x/.gitattributes": (0o100644, "d" * digits)} == ids.attributes
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 7), st.integers(1, 9))
@@ -72,16 +72,46 @@ async def test_what_an_archive_leaves_out(kept: list[bool], batch: int, run: int
     """However the tree and the archive are cut, each name has the id of its own line."""
     lines = [b"100644 blob %040x\t%d" % (number, number) for number in range(len(kept))]
 
-    async def batches() -> AsyncIterator[list[bytes]]:
+    async def batches() -> AsyncGenerator[list[bytes], None]:
         for begin in range(0, len(lines), batch):
             yield lines[begin : begin + batch]
 
-    ids = TreeIds(batches())
-    ids.follow(lambda: 1 << 30)
     asked = [number for number, stays in enumerate(kept) if stays]
     found: list[bytes] = []
-    for begin in range(0, len(asked), run):
-        found += await ids.find([b"%d" % number for number in asked[begin : begin + run]])
-    assert asked == [int.from_bytes(each) for each in found]
-    with pytest.raises(Retry, match="does not at this place"):
-        await ids.find([b"elsewhere"])
+    async with open_tree_ids(batches) as ids:
+        ids.follow(lambda: 1 << 30)
+        for begin in range(0, len(asked), run):
+            found += await ids.find([b"%d" % number for number in asked[begin : begin + run]])
+        early = await ids.find_early()
+        with pytest.raises(Retry, match="does not at this place"):
+            await ids.find([b"elsewhere"])
+    names = [b"%d" % number for number in asked]
+    assert {name: int(name) for name in names[: len(early)]} == {
+        name: int.from_bytes(each) for name, each in early.items()
+    }
+    assert asked[len(early) :] == [int.from_bytes(each) for each in found]
+
+
+async def test_a_tree_that_cannot_be_listed() -> None:
+    """Whoever asks for an id hears of it."""
+
+    async def batches() -> AsyncGenerator[list[bytes], None]:
+        yield [b"100644 blob %040x\ta" % 1]
+        raise Retry("gone")
+
+    async with open_tree_ids(batches) as ids:
+        await ids.find_early()
+        assert [(1).to_bytes(20)] == await ids.find([b"a"])
+        with pytest.raises(Retry, match="gone"):
+            await ids.find([b"b"])
+
+
+async def test_git_is_not_asked_for_the_ids_of_a_small_archive() -> None:
+    """Nobody would use them."""
+
+    async def batches() -> AsyncGenerator[list[bytes], None]:
+        raise AssertionError
+        yield []
+
+    async with open_tree_ids(batches) as ids:
+        assert await ids.find([b"a"]) == ()
