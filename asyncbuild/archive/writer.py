@@ -39,6 +39,7 @@ from asyncbuild.archive.zip import (
     pack_end,
 )
 from asyncbuild.config import ArchiveSettings
+from asyncbuild.heap import share_one_heap
 from asyncbuild.model import Account
 
 _DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must follow its contents
@@ -68,6 +69,7 @@ class ZipStatistics:
 @asynccontextmanager
 async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
     """Own the threads that compress, one engine for all archives of the process."""
+    share_one_heap()
     count = settings.threads or len(os.sched_getaffinity(0))
     threads = Threads(
         pool=ThreadPoolExecutor(count, thread_name_prefix="deflate"),
@@ -94,6 +96,7 @@ class Engine:
         self._threads = threads
         self._count = count
         self._level = level
+        self._streams = 0  # open now
 
     @asynccontextmanager
     async def open_zip(
@@ -116,9 +119,12 @@ class Engine:
 
         On exit no thread works for it any more, and what was not yielded is given back.
         """
+        self._streams += 1
         charges = Charges(account)
         intake = Intake(charges, self._threads, self._level, without)
-        sender, receiver = anyio.create_memory_object_stream[Job | Exception](2 * self._count)
+        # Together they keep the threads busy; pieces beyond that would only wait in memory.
+        ahead = max(1, 2 * self._count // self._streams)
+        sender, receiver = anyio.create_memory_object_stream[Job | Exception](ahead)
         failure: Exception | None = None
         try:
             async with (
@@ -135,6 +141,7 @@ class Engine:
                     failure = error
                 tasks.cancel_scope.cancel()
         finally:
+            self._streams -= 1
             await intake.settle()
             charges.close()
         if failure is not None:
