@@ -207,6 +207,7 @@ def as_table(name: str, pairs: Sequence[Pair]) -> str:
         deltas = [getattr(pair.delta, field) / unit for pair in pairs]
         fulls = [getattr(pair.full, field) / unit for pair in pairs]
         lines.append(_line(title, fulls, deltas))
+    lines += _split([pair.delta for pair in pairs if pair.delta.kind == "delta"])
     asked = [pair for pair in pairs if pair.old_seconds]
     if asked:
         title = f"the old script, wall, s ({len(asked)} of the pushes)"
@@ -216,6 +217,21 @@ def as_table(name: str, pairs: Sequence[Pair]) -> str:
         olds = [pair.old_cpu_seconds for pair in asked]
         lines.append(_line(title, olds, [pair.delta.cpu_seconds for pair in asked]))
     return "\n".join(lines) + "\n"
+
+
+def _split(deltas: Sequence[Row]) -> Iterator[str]:
+    """Of what deltas sent: medians, and the mean, since medians do not add up."""
+    for title, told in (
+        ("the directory", [row.headers_bytes for row in deltas]),
+        ("members again, too short to copy", [row.resent_bytes for row in deltas]),
+        (
+            "what changed",
+            [row.sent_bytes - row.headers_bytes - row.resent_bytes for row in deltas],
+        ),
+    ):
+        if told:
+            median, mean = statistics.median(told) / 1e6, statistics.fmean(told) / 1e6
+            yield f"| of the sent: {title}, MB | | {median:.2f} (mean {mean:.2f}) | |"
 
 
 def _line(title: str, fulls: Sequence[float], deltas: Sequence[float]) -> str:

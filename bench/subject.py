@@ -45,6 +45,8 @@ class Row:
     wall_seconds: float
     files_read: int
     base_key: str = ""
+    resent_bytes: int = 0
+    headers_bytes: int = 0
     link_seconds: float = 0.0
     changed: int = 0
 
@@ -124,6 +126,8 @@ class Subject:
             wall_seconds=wall,
             files_read=result.made.files_read,
             base_key=result.base_key,
+            resent_bytes=result.made.resent_bytes,
+            headers_bytes=result.made.headers_bytes,
         )
 
 

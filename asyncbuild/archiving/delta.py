@@ -34,12 +34,18 @@ Watch = Callable[[ZipStream], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An archive, and what is known of it for the next one; `files_read` from git."""
+    """An archive, and what is known of it for the next one; `files_read` from git.
+
+    Of what was sent for a delta, `resent_bytes` are members of the older archive in stretches too
+    short to copy, and `headers_bytes` the directory without its copied beginning.
+    """
 
     archive: StoredArchive
     base: Base
     entries: int
     files_read: int
+    resent_bytes: int = 0
+    headers_bytes: int = 0
 
 
 class DeltaWay:
@@ -227,7 +233,14 @@ class DeltaWay:
             directory_bytes=directory_bytes,
         )
         read = stream.statistics().entries
-        return Made(archive, made, entries=job.plan.entries + read, files_read=read)
+        return Made(
+            archive,
+            made,
+            entries=job.plan.entries + read,
+            files_read=read,
+            resent_bytes=job.plan.resent_bytes,
+            headers_bytes=directory_bytes - job.plan.prefix_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
