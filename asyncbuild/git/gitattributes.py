@@ -74,7 +74,7 @@ class TreeListing:
             self.files[path] = blob.decode()
 
 
-def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[str]:
+def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Which trees can be archived with the files of another.
 
     Args:
@@ -82,8 +82,8 @@ def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[str]:
         asked: Its lines: a tree that can be archived with files, and one that is asked about.
 
     Returns:
-        Those asked about that differ from the other in no `.gitattributes` and no doubtful path.
-        One that git does not know is not among them.
+        Lines whose trees differ in no `.gitattributes` and no doubtful path. Those with a tree that
+        git does not know are not among them.
     """
     alike = set()
     at = 0
@@ -98,7 +98,7 @@ def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[str]:
             at = answer.index(b"\0", path_begin) + 1
             attributes |= NAME in answer[path_begin : at - 1].split(b"/")
         if not attributes and not _DOUBTFUL.search(answer, begin, at):
-            alike.add(tree)
+            alike.add((known, tree))
     return alike
 
 

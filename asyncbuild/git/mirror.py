@@ -218,7 +218,7 @@ class Mirrors:
         share = self._share(place, repository)
         with share.open_look():
             await stack.enter_async_context(self._hold(place, repository))
-            present = await self._look(place, repository, wish)
+            present = await self._look(share, place, wish)
         if present is not None:
             self._statistics.present += 1
             return present
@@ -226,14 +226,12 @@ class Mirrors:
         self._statistics.fetched += 1
         return fetched
 
-    async def _look(self, place: Place, repository: Repository, wish: Wish) -> Commit | None:
+    async def _look(self, share: SharedFetch, place: Place, wish: Wish) -> Commit | None:
         """The commit, if it is in the mirror already."""
         wish.seen = await to_thread.run_sync(place.touch)
         if wish.seen is None or wish.seen.object_format != object_format(wish.commit):
             return None
-        doing = f"look for {wish.commit} in {repository.path}"
-        present = await self._reader.find(place.repository, [wish.commit], doing)
-        return present.get(wish.commit)
+        return await share.present.get(wish.commit)
 
     def _hold(self, place: Place, repository: Repository) -> AbstractAsyncContextManager[int]:
         """Keep the mirror from being taken away."""
@@ -246,7 +244,9 @@ class Mirrors:
             del self._shared[path]
         if repository.path not in self._shared:
             fetch = partial(self._fetch, place, repository)
-            self._shared[repository.path] = SharedFetch(self._tasks, fetch)
+            doing = f"look into {repository.path}"
+            find = partial(self._reader.find, place.repository, doing=doing)
+            self._shared[repository.path] = SharedFetch(self._tasks, fetch, find)
         return self._shared[repository.path]
 
     async def _fetch(self, place: Place, repository: Repository, wishes: Sequence[Wish]) -> None:

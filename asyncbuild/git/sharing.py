@@ -7,7 +7,7 @@ when it could begin: begun for the first alone, it would leave the rest to a sec
 """
 
 import copy
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from asyncbuild.errors import Retry
 from asyncbuild.git.place import Sight
 from asyncbuild.git.reader import Commit
+from asyncbuild.git.together import Together
 
 DEFAULT_BRANCH: Final = "HEAD"
 
@@ -59,17 +60,22 @@ class Wish:
 
 
 class SharedFetch:
-    """The fetches of one mirror, one after the other.
+    """The fetches of one mirror, one after the other; `present` has what is there already.
 
     Args:
         tasks: Owns the running fetch, so that it outlives the caller who happened to start it.
         fetch: Settles the wishes it is given; a wish it leaves open or fails to settle is answered
             with its error.
+        find: Finds those of some commits that are there already.
     """
 
     def __init__(
-        self, tasks: TaskGroup, fetch: Callable[[Sequence[Wish]], Awaitable[None]]
+        self,
+        tasks: TaskGroup,
+        fetch: Callable[[Sequence[Wish]], Awaitable[None]],
+        find: Callable[[Sequence[str]], Awaitable[Mapping[str, Commit]]],
     ) -> None:
+        self.present = Together(find)
         self._tasks = tasks
         self._fetch = fetch
         self._waiting: list[Wish] = []

@@ -8,7 +8,7 @@ at a time: it reads only what differs.
 
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +27,7 @@ from asyncbuild.git.locks import open_lock, take_nowait
 from asyncbuild.git.place import Place, delete
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Reader
+from asyncbuild.git.together import Together
 
 _TREES_MOST: Final = 10_000  # remembered
 _WORKTREES_MOST: Final = 1_000  # on the disk; of all repositories without attributes there is one
@@ -35,6 +36,7 @@ _FILES_MOST: Final = 1_000
 _FILES_BYTES_MOST: Final = 1024 * 1024
 _COMPARISON_BYTES_MOST: Final = 1024 * 1024
 _HOLD_SECONDS: Final = 10.0
+_TRUSTED_SECONDS: Final = 1.0
 _DIRECTORY: Final = "worktrees-"
 _NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no use
 
@@ -49,6 +51,7 @@ class Tree(NamedTuple):
 
 
 _Key = tuple[str, str]  # id and subtree
+_Pair = tuple[str, str]  # ids of a known tree and of another
 
 
 @dataclass(slots=True)
@@ -58,23 +61,25 @@ class _Worktree:
     place: Path  # the subtree's directory
     sizes: Mapping[Path, int]  # of its files
     users: int = 0
+    looked_at: float = float("-inf")
+    looking: anyio.Lock = field(default_factory=anyio.Lock)
 
-    def is_whole(self) -> bool:
-        """Is everything still there? Blocks."""
+    async def is_whole(self, trusted_seconds: float) -> bool:
+        """Is everything still there, or was so short a time ago?"""
+        async with self.looking:
+            now = anyio.current_time()
+            if now >= self.looked_at + trusted_seconds:
+                if not await to_thread.run_sync(self._look):
+                    return False
+                self.looked_at = now
+        return True
+
+    def _look(self) -> bool:
         try:
             sizes = {path: path.stat().st_size for path in self.sizes}
         except OSError:
             return False
         return sizes == self.sizes and self.place.is_dir()
-
-
-@dataclass(slots=True)
-class _Comparing:
-    """Trees of one repository that are asked about; by each the known one that is like it."""
-
-    lock: anyio.Lock = field(default_factory=anyio.Lock)
-    asked: dict[_Key, str] = field(default_factory=dict)
-    users: int = 0
 
 
 @asynccontextmanager
@@ -120,6 +125,7 @@ class Worktrees:
         directory: Where the working trees are made; no other process uses it.
         tasks: Owns what is done in the background.
         least_paths: Smaller trees are read sooner than compared.
+        trusted_seconds: How long files that were there are taken to be there.
     """
 
     def __init__(
@@ -129,15 +135,17 @@ class Worktrees:
         tasks: TaskGroup,
         *,
         least_paths: int = _WORTH_PATHS,
+        trusted_seconds: float = _TRUSTED_SECONDS,
     ) -> None:
         self._reader = reader
         self._directory = directory
         self._tasks = tasks
         self._least_paths = least_paths
+        self._trusted_seconds = trusted_seconds
         self._digests: OrderedDict[_Key, str] = OrderedDict()
         self._near: OrderedDict[tuple[Path, str, str], str] = OrderedDict()
         self._worktrees: OrderedDict[str, _Worktree] = OrderedDict()
-        self._comparing: dict[Path, _Comparing] = {}
+        self._comparing: dict[Path, Together[_Pair, bool]] = {}
         self._not_again: dict[Path, int] = {}
         self._learning: set[Path] = set()
         self._one_at_a_time = anyio.Lock()
@@ -158,7 +166,7 @@ class Worktrees:
         if worktree is not None:
             worktree.users += 1
             try:
-                if await to_thread.run_sync(worktree.is_whole):
+                if await worktree.is_whole(self._trusted_seconds):
                     yield worktree.path
                     return
             finally:
@@ -184,26 +192,19 @@ class Worktrees:
     # --- known by another ------------------------------------------------------------------------
 
     async def _compare(self, tree: Tree, near: str) -> None:
-        """Whoever comes first asks git about all trees that wait; the others find the answer."""
-        comparing = self._comparing.setdefault(tree.repository, _Comparing())
-        key = (tree.id, tree.subtree)
-        comparing.asked[key] = near
-        comparing.users += 1
+        for repository in [each for each, asking in self._comparing.items() if asking.idle]:
+            del self._comparing[repository]
+        if tree.repository not in self._comparing:
+            self._comparing[tree.repository] = Together(partial(self._ask, tree.repository))
         try:
-            async with comparing.lock:
-                if key in comparing.asked:
-                    asked = dict(comparing.asked)
-                    comparing.asked.clear()
-                    await self._ask(tree.repository, asked)
+            alike = await self._comparing[tree.repository].get((near, tree.id))
         except StageError:
             return  # the archive will meet the same, and say so
-        finally:
-            comparing.users -= 1
-            if comparing.users == 0:
-                self._comparing.pop(tree.repository, None)
+        digest = self._digests.get((near, tree.subtree))
+        if alike and digest:
+            self._remember((tree.id, tree.subtree), digest)
 
-    async def _ask(self, repository: Path, asked: dict[_Key, str]) -> None:
-        pairs = [(near, key[0]) for key, near in asked.items()]
+    async def _ask(self, repository: Path, pairs: Sequence[_Pair]) -> dict[_Pair, bool]:
         answer = b""
         async with self._reader.open_stream(
             repository,
@@ -216,12 +217,8 @@ class Worktrees:
             async for chunk in stdout:
                 answer += chunk
                 if len(answer) > _COMPARISON_BYTES_MOST:
-                    return
-        alike = parse_alike(answer, pairs)
-        for key, near in asked.items():
-            digest = self._digests.get((near, key[1]))
-            if key[0] in alike and digest:
-                self._remember(key, digest)
+                    return {}
+        return dict.fromkeys(parse_alike(answer, pairs), True)
 
     # --- looked through --------------------------------------------------------------------------
 

@@ -113,7 +113,8 @@ async def _open_yard(
         open_directory(directory / "cache" / "reader") as place,
         anyio.create_task_group() as tasks,
     ):
-        yield Yard(source, reader, Worktrees(reader, place, tasks, least_paths=least_paths))
+        worktrees = Worktrees(reader, place, tasks, least_paths=least_paths, trusted_seconds=0)
+        yield Yard(source, reader, worktrees)
         tasks.cancel_scope.cancel()
 
 

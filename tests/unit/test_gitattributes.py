@@ -53,7 +53,7 @@ def test_a_listing_tells_the_files(size: int) -> None:
 def test_ordinary_paths_are_fine(path: bytes, size: int) -> None:
     """Of a tree and of changes; the same link is, too, unless git refuses it."""
     assert _listing(_line(b"a"), _line(path), _line(b"z"), size=size).usable
-    assert {"t"} == parse_alike(b"k t\n" + _change(path), [("k", "t")])
+    assert {("k", "t")} == parse_alike(b"k t\n" + _change(path), [("k", "t")])
     assert (path != b".gitmodules") == _listing(_line(path, b"120000")).usable
 
 
@@ -92,7 +92,8 @@ def test_each_pair_is_told_apart() -> None:
     answer = b"k1 same\n" + b"k1 small\n" + _change(b"a") + b"k2 other\n"
     answer += _change(b".gitattributes") + b"k2 last\n" + _change(b"k2 never\n")
     asked = [("k1", "same"), ("k1", "small"), ("k9", "gone"), ("k2", "other"), ("k2", "last")]
-    assert {"same", "small", "last"} == parse_alike(answer, [*asked, ("k2", "never")])
+    expected = {("k1", "same"), ("k1", "small"), ("k2", "last")}
+    assert expected == parse_alike(answer, [*asked, ("k2", "never")])
 
 
 def test_a_link_at_gitmodules_is_not_used() -> None:
@@ -100,7 +101,7 @@ def test_a_link_at_gitmodules_is_not_used() -> None:
     assert set() == parse_alike(
         b"k t\n" + _change(b"a/.gitmodules", b"100644 120000"), [("k", "t")]
     )
-    assert {"t"} == parse_alike(b"k t\n" + _change(b".gitmodules"), [("k", "t")])
+    assert {("k", "t")} == parse_alike(b"k t\n" + _change(b".gitmodules"), [("k", "t")])
 
 
 def test_contents_that_git_reads_in_two_ways() -> None:

@@ -1,0 +1,58 @@
+"""Questions of the same moment, asked as one."""
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import anyio
+
+Question = TypeVar("Question", bound=Hashable)
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class _Round(Generic[Question, Answer]):
+    questions: dict[Question, None] = field(default_factory=dict)
+    answers: Mapping[Question, Answer] | None = None
+
+
+class Together(Generic[Question, Answer]):
+    """Asks for all who wait, one call at a time: whoever comes while it runs is of the next.
+
+    A call begins after each of its questions was put, so an answer is never older than that.
+
+    Args:
+        ask: Answers questions; leaves out those to which there is no answer.
+    """
+
+    def __init__(
+        self, ask: Callable[[Sequence[Question]], Awaitable[Mapping[Question, Answer]]]
+    ) -> None:
+        self._ask = ask
+        self._lock = anyio.Lock()
+        self._next: _Round[Question, Answer] = _Round()
+        self._users = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nobody waits for an answer."""
+        return self._users == 0
+
+    async def get(self, question: Question) -> Answer | None:
+        """The answer, or None. Whoever asks for a round that failed, or was cancelled, asks anew.
+
+        Raises:
+            StageError: whatever the call raises.
+        """
+        mine = self._next
+        mine.questions[question] = None
+        self._users += 1
+        try:
+            async with self._lock:
+                if mine.answers is None:
+                    if mine is self._next:
+                        self._next = _Round()
+                    mine.answers = await self._ask(tuple(mine.questions))
+                return mine.answers.get(question)
+        finally:
+            self._users -= 1
