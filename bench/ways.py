@@ -2,9 +2,9 @@
 
     python bench/ways.py WAY REPOSITORY OUTPUT     (OUTPUT: null, a path, or bucket/key)
 
-Prints JSON: wall and CPU seconds (git's included), bytes, own peak. The interpreter's start does
-not count: ours is measured as in a service that runs already. `asyncbuild archive` as a whole is a
-way of its own.
+Prints JSON: wall and CPU seconds (git's included), bytes, own peak. Ours is measured as in a
+service that runs already: no start of the interpreter, the engine, the S3 client counts, only that
+of the connections. `asyncbuild archive` as a whole is a way of its own.
 """
 
 import gc
@@ -32,6 +32,7 @@ from asyncbuild.git.pipe import PipeReader, make_pipe
 from asyncbuild.storage.s3 import Store
 
 _AT_ONCE = 8
+_Taken = dict[str, float]  # wall and CPU seconds, bytes, peak
 
 
 async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
@@ -40,16 +41,31 @@ async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
         yield data
 
 
-async def ours(repository: str, output: str) -> int:
+class _Clock:
+    """Begins when it is made."""
+
+    def __init__(self) -> None:
+        self._begun, self._cpu = time.perf_counter(), _cpu_seconds()
+
+    def read(self, nbytes: int) -> _Taken:
+        """What was taken since then, to make so many bytes."""
+        wall = time.perf_counter() - self._begun
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"wall": wall, "cpu": _cpu_seconds() - self._cpu, "bytes": nbytes, "peak": peak}
+
+
+async def ours(repository: str, output: str) -> _Taken:
     """Our engine, fed by git's pipe, into nothing, a file, or S3."""
     async with _open_service(output, archives=1) as service:
-        return await _archive(service, repository, output)
+        clock = _Clock()
+        return clock.read(await _archive(service, repository, output))
 
 
-async def ours_at_once(repository: str, output: str) -> int:
+async def ours_at_once(repository: str, output: str) -> _Taken:
     """Eight archives of it at the same time, as a service makes them."""
     sizes: list[int] = []
     async with _open_service(output, archives=_AT_ONCE) as service:
+        clock = _Clock()
 
         async def archive(number: int) -> None:
             sizes.append(await _archive(service, repository, f"{output}-{number}"))
@@ -57,7 +73,7 @@ async def ours_at_once(repository: str, output: str) -> int:
         async with anyio.create_task_group() as tasks:
             for number in range(_AT_ONCE):
                 tasks.start_soon(archive, number)
-    return sum(sizes)
+        return clock.read(sum(sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +137,12 @@ def _overrides(output: str) -> dict[str, Any]:
     return {"storage": {"bucket": bucket, "endpoint_url": endpoint, "addressing_style": "path"}}
 
 
-def stream_zip(repository: str, level: int) -> int:
+def stream_zip(repository: str, level: int) -> _Taken:
     """The stream-zip library, its members read by tarfile."""
     from stream_zip import ZIP_AUTO  # noqa: PLC0415 - only where it is measured
     from stream_zip import stream_zip as zip_of  # noqa: PLC0415 - the same
 
+    clock = _Clock()
     when = datetime(2024, 1, 1, tzinfo=UTC)
     with _open_tar(repository) as tar:
         members = (
@@ -136,13 +153,14 @@ def stream_zip(repository: str, level: int) -> int:
             for info in tar
             if info.isreg()
         )
-        return sum(len(chunk) for chunk in zip_of(members))
+        return clock.read(sum(len(chunk) for chunk in zip_of(members)))
 
 
-def zipstream_ng(repository: str, level: int) -> int:
+def zipstream_ng(repository: str, level: int) -> _Taken:
     """The zipstream-ng library, its members read by tarfile."""
     from zipstream import ZIP_DEFLATED, ZipStream  # noqa: PLC0415 - only where it is measured
 
+    clock = _Clock()
     archive = ZipStream(compress_type=ZIP_DEFLATED, compress_level=level)
     nbytes = 0
     with _open_tar(repository) as tar:
@@ -150,7 +168,7 @@ def zipstream_ng(repository: str, level: int) -> int:
             if info.isreg():
                 archive.add(_pieces(tar.extractfile(info)), info.name)
                 nbytes += sum(len(chunk) for chunk in archive.all_files())
-    return nbytes + sum(len(chunk) for chunk in archive.finalize())
+    return clock.read(nbytes + sum(len(chunk) for chunk in archive.finalize()))
 
 
 def _git_tar(repository: str) -> list[str]:
@@ -170,19 +188,14 @@ def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
 def main() -> None:
     """Measure one run."""
     way, repository, output = sys.argv[1:]
-    measured: dict[str, Callable[[], int]] = {
+    measured: dict[str, Callable[[], _Taken]] = {
         "ours": lambda: anyio.run(ours, repository, output),
         "ours-at-once": lambda: anyio.run(ours_at_once, repository, output),
         "stream-zip": lambda: stream_zip(repository, 1),
         "zipstream-ng": lambda: zipstream_ng(repository, 1),
     }
     gc.freeze()  # as the service does
-    begun, cpu = time.perf_counter(), _cpu_seconds()
-    nbytes = measured[way]()
-    wall = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    said = {"wall": wall, "cpu": _cpu_seconds() - cpu, "bytes": nbytes, "peak": peak}
-    print(json.dumps(said))
+    print(json.dumps(measured[way]()))
 
 
 def _cpu_seconds() -> float:
