@@ -18,7 +18,6 @@ may be smaller, at most 10,000.
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import chain
 from typing import Final
 
@@ -284,51 +283,3 @@ def _with_prefix(plain: Plan) -> Plan | None:
     if not plain.copies or min(prefix_bytes, plain.resent_bytes) < limits.least_part_bytes:
         return None
     return replace(plain, prefix_bytes=prefix_bytes)
-
-
-class Kind(StrEnum):
-    """How an archive is made."""
-
-    FULL = "full"
-    DELTA = "delta"
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What the work costs, in seconds; measured by `make bench-delta`, rounded.
-
-    They need not be right, only their proportions: they decide between two ways.
-    """
-
-    make_byte: float = 1 / 60e6  # a byte of an archive made from git: read, compressed
-    make_entry: float = 15e-6
-    send_byte: float = 1 / 100e6
-    fetch_byte: float = 1 / 200e6
-    request: float = 0.010  # of those that go side by side
-    begin: float = 0.150  # base, comparison, the requests that begin and end an upload
-    index_entry: float = 1.5e-6  # a line of the table: read, found, moved
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which way is cheaper, and what the model says of both, in seconds."""
-
-    kind: Kind
-    full_seconds: float
-    delta_seconds: float
-
-
-def decide(plan: Plan, rates: Rates | None = None) -> Decision:
-    """Full or delta. What both have to do is left out: the fresh members."""
-    rates = rates or Rates()
-    table = plan.table
-    full = plan.kept_bytes * (rates.make_byte + rates.send_byte)
-    full += plan.entries * rates.make_entry + len(table.directory) * rates.send_byte
-    spans = plan.resent_spans()
-    fetched_bytes = sum(span[-1].end - span[0].begin for span in spans)
-    requests = len(plan.copies) + len(spans) + (plan.prefix_bytes > 0)
-    delta = rates.begin + requests * rates.request + len(table) * rates.index_entry
-    delta += fetched_bytes * rates.fetch_byte + plan.resent_bytes * rates.send_byte
-    delta += (plan.kept_directory_bytes - plan.prefix_bytes) * rates.send_byte
-    pays = bool(plan.copies) and delta < full
-    return Decision(Kind.DELTA if pays else Kind.FULL, full, delta)

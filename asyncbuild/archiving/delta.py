@@ -1,19 +1,19 @@
 """An archive made of an older one: what changed is read, S3 copies the rest on its side."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
 from asyncbuild.archive.attributes import Effect
 from asyncbuild.archive.base import Base
-from asyncbuild.archive.delta import Kind, Plan, decide, is_hopeless, plan_delta
+from asyncbuild.archive.delta import Plan, is_hopeless, plan_delta
+from asyncbuild.archive.rates import Kind, decide
 from asyncbuild.archive.table import END_BYTES, Table, parse_directory, parse_end
-from asyncbuild.archive.tables import Tables, TableWriter, table_name
+from asyncbuild.archive.tables import Tables, table_name
 from asyncbuild.archive.writer import Engine, ZipStream
-from asyncbuild.archive.zip import pack_end
 from asyncbuild.archiving.difference import (
     Comparison,
     Difference,
@@ -21,14 +21,14 @@ from asyncbuild.archiving.difference import (
     paths_of,
 )
 from asyncbuild.archiving.fallback import FallBack
+from asyncbuild.archiving.pieces import Headers, KnownIds, copy_ranges, put_together
 from asyncbuild.git.blobs import TreeEntry
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST, NoSuchTree, Snapshot
 from asyncbuild.model import Account, Guard, StoredArchive
-from asyncbuild.storage.compose import CopyRange, Piece, Source
+from asyncbuild.storage.compose import CopyRange, Source
 from asyncbuild.storage.s3 import Store
 
 _SUBSTITUTE: Final = "export-subst"
-_MIB: Final = 1024 * 1024
 Watch = Callable[[ZipStream], AbstractContextManager[None]]
 
 
@@ -196,7 +196,7 @@ class DeltaWay:
             self._engine.open_zip(
                 tar,
                 account=job.account,
-                blob_ids=_KnownIds(difference.fresh),
+                blob_ids=KnownIds(difference.fresh),
                 offset=plan.kept_bytes,
                 without=without,
             ) as stream,
@@ -205,8 +205,8 @@ class DeltaWay:
                 return await self._send(job, stream)
 
     async def _send(self, job: "_Job", stream: ZipStream) -> Made:
-        base, headers = job.base, _Headers(job.plan, stream, job.account)
-        spans = map(_ranges, job.plan.resent_spans())
+        base, headers = job.base, Headers(job.plan, stream, job.account)
+        spans = map(copy_ranges, job.plan.resent_spans())
         source = Source(base.key, base.etag)
         with job.tables.open_writer() as writer:
             async with aclosing(
@@ -214,7 +214,7 @@ class DeltaWay:
             ) as resent:
                 archive = await self._store.compose(
                     job.key,
-                    await _pieces(job.plan, resent, stream, headers, writer),
+                    await put_together(job.plan, resent, stream, headers, writer),
                     source=source,
                     account=job.account,
                     guard=job.guard,
@@ -257,68 +257,6 @@ class _Job:
     watch: Watch
 
 
-class _KnownIds:
-    """Blob ids of the fresh entries (`BlobIds`)."""
-
-    def __init__(self, fresh: Mapping[bytes, TreeEntry]) -> None:
-        self._fresh = fresh
-
-    async def find(self, paths: Iterable[bytes]) -> list[bytes]:
-        """Raw ids, empty for what is no blob."""
-        return [b"" if path.endswith(b"/") else self._find(path) for path in paths]
-
-    def _find(self, path: bytes) -> bytes:
-        entry = self._fresh.get(path)
-        if entry is None:
-            raise FallBack("unexpected-entry", f"git archive gave {path!r} unasked")
-        return bytes.fromhex(entry.object_id)
-
-
-class _Headers:
-    """The directory after its copied beginning, with the records that end it."""
-
-    def __init__(self, plan: Plan, stream: ZipStream, account: Account) -> None:
-        self._plan = plan
-        self._stream = stream
-        self._account = account
-        self.offset = 0
-
-    async def iter(self, keep: Callable[[bytes], Any]) -> AsyncIterator[bytes]:
-        """All of it, taken from the account; headers are handed to `keep` as they pass."""
-        self.offset = self._stream.statistics().zip_bytes
-        nbytes = self._plan.prefix_bytes
-        for headers in self._plan.iter_headers():
-            for begin in range(0, len(headers), _MIB):
-                piece = headers[begin : begin + _MIB]
-                await self._account.take(len(piece))
-                await keep(piece)
-                nbytes += len(piece)
-                yield piece
-        async for piece in self._stream.iter_headers():
-            await keep(piece)
-            nbytes += len(piece)
-            yield piece
-        entries = self._plan.entries + self._stream.statistics().entries
-        end = pack_end(entries=entries, offset=self.offset, nbytes=nbytes)
-        await self._account.take(len(end))
-        yield end
-
-
-async def _pieces(
-    plan: Plan,
-    resent: AsyncIterator[bytes],
-    stream: ZipStream,
-    headers: _Headers,
-    writer: TableWriter,
-) -> list[Piece]:
-    """The archive from its beginning to its end."""
-    pieces: list[Piece] = [*_ranges(plan.copied_ranges()), resent, stream.iter_members()]
-    if prefix := plan.prefix_range():
-        await writer.append(plan.table.directory[: plan.prefix_bytes])
-        pieces += _ranges([prefix])
-    return [*pieces, headers.iter(writer.append)]
-
-
 async def _read_changes(snapshot: Snapshot, base: Base) -> Difference | None:
     """What differs from the base's tree, if that is here."""
     difference = Difference()
@@ -329,7 +267,3 @@ async def _read_changes(snapshot: Snapshot, base: Base) -> Difference | None:
     except NoSuchTree:
         return None
     return difference
-
-
-def _ranges(ranges: Iterable[Any]) -> list[CopyRange]:
-    return [CopyRange(each.begin, each.end) for each in ranges]

@@ -10,16 +10,8 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.archive.delta import (
-    Decision,
-    Kind,
-    Limits,
-    Plan,
-    Rates,
-    decide,
-    is_hopeless,
-    plan_delta,
-)
+from asyncbuild.archive.delta import Limits, Plan, is_hopeless, plan_delta
+from asyncbuild.archive.rates import Decision, Kind, Rates, decide
 from asyncbuild.archive.table import Table, move_headers, parse_directory, parse_end
 
 _HEADER_BYTES = 126  # of `_large`
