@@ -68,7 +68,8 @@ class _Gateway:
 
     async def post(self, body: bytes, sent: Mapping[str, str]) -> int:
         """One request of the host: what SQS says to what the template makes of it."""
-        variables = {"input": _Input(body, sent), "util": _Util()}
+        request = {"extendedRequestId": f"{uuid4().hex[:15]}="}
+        variables = {"input": _Input(body, sent), "util": _Util(), "context": request}
         form = airspeed.Template(self.template).merge(variables)
         assert form.startswith("Action=SendMessage&")
         assert "\n" not in form
@@ -123,6 +124,24 @@ async def test_a_webhook_is_a_push(ministack: Server, kind: Kind, *, lower: bool
     (push,) = hosts().read(message)
     assert isinstance(push, Push)
     assert push.id == DELIVERY
+
+
+async def test_a_gitlab_without_ids_loses_no_push(ministack: Server) -> None:
+    """Before 17.4: a branch deleted and made again, two branches at one commit, all in a minute."""
+    main = payload(Kind.GITLAB)
+    other = {**main, "ref": "refs/heads/other"}
+    async with _open(ministack, Kind.GITLAB) as gateway:
+        for document in (main, other, main):
+            body = orjson.dumps(document)
+            sent = headers(Kind.GITLAB, body)
+            del sent["Idempotency-Key"]
+            sent["X-Gitlab-Event-UUID"] = "13792a34-cac6-4fda-95a8-c58e00a3954e"  # of one chain
+            assert await gateway.post(body, sent) == HTTPStatus.OK
+        messages = await gateway.receive()
+    pushes = [push for message in messages for push in hosts().read(message)]
+    assert len({push.id for push in pushes}) == 3
+    refs = [push.ref for push in pushes if isinstance(push, Push)]
+    assert [main["ref"], "refs/heads/other", main["ref"]] == refs
 
 
 async def test_a_payload_that_is_too_long_is_refused(ministack: Server) -> None:
