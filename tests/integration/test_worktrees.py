@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import anyio
 import pytest
@@ -133,6 +134,78 @@ async def test_both_ways_give_the_same_bytes(yard: Yard, options: ArchiveOptions
     assert await yard.check(first, options)
     second = yard.source.commit({"new.dos": b"n\n", "services/api/new.secret": b"", "a.dos": None})
     assert await yard.check(second, options)
+
+
+_NAMES = ["a", "b.txt", "C.TXT", ".x", "vendor", "deep", "é", "a b", "[a]", "a*"]
+_PATTERNS = [
+    *("*", "*.txt", "a", "/a", "deep/a", "**/b.txt", "vendor/", "vendor/**", "!a", "#a"),
+    *(
+        '"a b"',
+        '"\\303\\251"',
+        "é",
+        "[a]",
+        "\\[a\\]",
+        "a*",
+        "C.TXT",
+        "c.txt",
+        "/deep/*",
+        "x" * 3000,
+    ),
+]
+_SAID = [
+    *("export-ignore", "-export-ignore", "!export-ignore", "export-subst", "-export-subst"),
+    *("text", "-text", "text=auto", "eol=crlf", "eol=lf", "ident", "binary", "mine", "-mine"),
+    *("working-tree-encoding=UTF-16LE", "filter=lfs diff=lfs merge=lfs -text", "crlf", "-crlf"),
+]
+_MACROS = [
+    "[attr]mine export-ignore",
+    "[attr]mine eol=crlf text",
+    "[attr]mine -export-ignore ident",
+]
+_CONTENTS = [b"", b"1\n2\r\n3\n", b"$Id$ $Format:%H %an$\n", b"\0\n\n", "ü\n".encode()]
+
+
+_OFTEN, _SELDOM = 0.4, 0.2
+
+
+def _attributes(chance: Random) -> bytes:
+    lines = []
+    for _ in range(chance.randint(0, 4)):
+        said = " ".join(chance.sample(_SAID, chance.randint(1, 2)))
+        lines.append(chance.choice(_PATTERNS) + chance.choice(" \t") + said)
+    if chance.random() < _OFTEN:
+        lines.insert(0, chance.choice(_MACROS))
+    return (chance.choice(["\n", "\r\n"]).join(lines) + chance.choice(["", "\n"])).encode()
+
+
+def _changes(chance: Random) -> dict[str, bytes | str | None]:
+    made: dict[str, bytes | str | None] = {}
+    for _ in range(chance.randint(1, 6)):
+        depth = chance.randint(0, 3)
+        folders = [chance.choice(["vendor", "deep", "é"]) for _ in range(depth)]
+        if chance.random() < _OFTEN:
+            path = "/".join([*folders, ".gitattributes"])
+            made[path] = None if chance.random() < _SELDOM else _attributes(chance)
+        else:
+            path = "/".join([*folders, f"{chance.choice(_NAMES)}{chance.randint(0, 3)}"])
+            made[path] = None if chance.random() < _SELDOM else chance.choice(_CONTENTS)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_attributes_over_any_tree(tmp_path: Path, seed: int) -> None:
+    """A chain of commits, each changing anything: both ways give the same, known or not."""
+    chance = Random(seed)  # noqa: S311 - repeatable, not secret
+    files = {f"{folder}f{n}": b"1\n" for folder in ("", "vendor/", "deep/") for n in range(5)}
+    known = 0
+    async with _open_yard(tmp_path, files) as yard:
+        for _ in range(40):
+            commit = yard.source.commit(_changes(chance))
+            options = chance.choice([WHOLE, WHOLE, ArchiveOptions(subtree="deep")])
+            known += await yard.check(commit, options)
+            await wait_until(lambda: not yard.worktrees.is_learning)
+            known += await yard.check(commit, options)
+    assert known > 20
 
 
 async def test_named_paths_are_read_the_same_way(yard: Yard) -> None:
