@@ -9,7 +9,8 @@ from asyncbuild.archive.base import Base
 from asyncbuild.archive.bases import Bases
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.errors import StageError
-from asyncbuild.git.snapshot import NoSuchTree, Snapshot
+from asyncbuild.git.changes import NoSuchTree
+from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import logger
 from asyncbuild.model import Repository
 from asyncbuild.options import ArchiveOptions

@@ -23,7 +23,8 @@ from asyncbuild.archiving.difference import (
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.archiving.pieces import Headers, KnownIds, copy_ranges, put_together
 from asyncbuild.git.blobs import TreeEntry
-from asyncbuild.git.snapshot import PATHS_BYTES_MOST, NoSuchTree, Snapshot
+from asyncbuild.git.changes import NoSuchTree
+from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import CopyRange, Source
 from asyncbuild.storage.s3 import Store

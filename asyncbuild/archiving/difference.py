@@ -13,7 +13,7 @@ from asyncbuild.archive.attributes import digest_of, is_attributes
 from asyncbuild.archive.table import Table
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.git.blobs import TreeEntry
-from asyncbuild.git.snapshot import Change
+from asyncbuild.git.changes import Change
 
 _OWNER_X: Final = 0o100
 

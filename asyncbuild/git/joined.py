@@ -1,6 +1,7 @@
 """Tar streams of several trees as one: each below a directory that the first has already."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing
 from tarfile import BLOCKSIZE
 from typing import Final
 
@@ -9,6 +10,28 @@ from asyncbuild.git.faults import GitFailed
 _DIRECTORY: Final = ord("5")  # POSIX.1-2017, pax(1), ustar: typeflag
 _KIND: Final = 156
 _SIZE: Final = slice(124, 136)
+
+
+async def iter_joined(
+    first: AbstractAsyncContextManager[AsyncIterator[bytes]],
+    below: Iterable[AbstractAsyncContextManager[AsyncIterator[bytes]]],
+) -> AsyncGenerator[bytes, None]:
+    """One tar after the other, each opened when its turn has come.
+
+    Args:
+        first: Of a tree that has a directory for each of the others.
+        below: What `git archive --prefix` writes of those.
+
+    Raises:
+        StageError: one of them failed; nothing of what was read may be used then.
+    """
+    async with first as tar:
+        async for chunk in tar:
+            yield chunk
+    for opened in below:
+        async with opened as tar, aclosing(without_root(tar)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 async def without_root(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

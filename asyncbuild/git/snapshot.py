@@ -8,15 +8,14 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from stat import S_IFDIR, S_IFMT
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from asyncbuild.errors import Reject, Retry
+from asyncbuild.errors import Reject
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
-from asyncbuild.git.joined import without_root
+from asyncbuild.git.changes import Change, NoSuchTree, parse_entry, read_changes
+from asyncbuild.git.joined import iter_joined
 from asyncbuild.git.lfs.contents import Contents, Objects
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
@@ -25,18 +24,6 @@ from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _HEX = re.compile("[0-9a-f]+")
-_GITLINK = 0o160000  # gitrepository-layout: a submodule's commit
-
-
-class NoSuchTree(Retry):
-    """A tree that is asked for is not here."""
-
-
-class Change(NamedTuple):
-    """One line of `git diff-tree`: what a path was and what it is; None where it was or is not."""
-
-    old: TreeEntry | None
-    new: TreeEntry | None
 
 
 class _Place(NamedTuple):
@@ -138,23 +125,12 @@ class Snapshot:
             ValueError: too many paths.
         """
         if self.parts and not paths:
-            async with aclosing(self._iter_parts()) as joined:
+            below = (each.snapshot._open_archive(prefix=each.prefix) for each in self.parts)  # noqa: SLF001 - others of us
+            async with aclosing(iter_joined(self._open_archive(), below)) as joined:
                 yield joined
         else:
             async with self._open_archive(paths) as stdout:
                 yield stdout
-
-    async def _iter_parts(self) -> AsyncGenerator[bytes, None]:
-        async with self._open_archive() as stdout:
-            async for chunk in stdout:
-                yield chunk
-        for prefix, submodule in self.parts:
-            async with (
-                submodule._open_archive(prefix=prefix) as stdout,  # noqa: SLF001 - another of us
-                aclosing(without_root(stdout)) as chunks,
-            ):
-                async for chunk in chunks:
-                    yield chunk
 
     @asynccontextmanager
     async def _open_archive(
@@ -220,7 +196,7 @@ class Snapshot:
         """Every entry of the tree, as `iter_lines`."""
         async with aclosing(self.iter_lines()) as batches:
             async for lines in batches:
-                yield [_parse_entry(line) for line in lines]
+                yield [parse_entry(line) for line in lines]
 
     async def find_commit(self, commit: str) -> Commit | None:
         """Another commit of this repository, if it and the subtree in it are here.
@@ -279,34 +255,19 @@ class Snapshot:
         if len(tree) != len(self.tree) or not _HEX.fullmatch(tree):  # another object format
             raise NoSuchTree(doing)
         asked = f"{tree} {self.tree}\n".encode()
-        async with self.reader.open_stream(
-            self.path,
-            ("diff-tree", "--stdin", "-r", "-t", "-z", "--raw", "--no-renames", "--", *paths),
-            commit=self.commit,
-            doing=doing,
-            work=Work.TREE,
-            stdin=asked,
-        ) as stdout:
-            head = b""
-            async for chunk in stdout:
-                head += chunk
-                if len(head) >= len(asked):
-                    break
-            if not head.startswith(asked):
-                raise NoSuchTree(doing)
-            rest = head.removeprefix(asked).split(b"\0")
-            while True:
-                whole = (len(rest) - 1) & ~1
-                if whole:
-                    yield [
-                        _parse_change(*pair)
-                        for pair in zip(rest[:whole:2], rest[1:whole:2], strict=True)
-                    ]
-                rest = rest[whole:]
-                chunk = await anext(stdout, b"")
-                if not chunk:
-                    return
-                rest[-1:] = (rest[-1] + chunk).split(b"\0")
+        async with (
+            self.reader.open_stream(
+                self.path,
+                ("diff-tree", "--stdin", "-r", "-t", "-z", "--raw", "--no-renames", "--", *paths),
+                commit=self.commit,
+                doing=doing,
+                work=Work.TREE,
+                stdin=asked,
+            ) as stdout,
+            aclosing(read_changes(stdout, asked=asked, doing=doing)) as changes,
+        ):
+            async for batch in changes:
+                yield batch
 
     @asynccontextmanager
     async def open_blobs(self, entries: Sequence[TreeEntry]) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -395,28 +356,3 @@ def _empty_worktree(directory: str) -> Iterator[Path]:
         worktree = Path(top).resolve()
         (worktree / directory).mkdir(parents=True)
         yield worktree
-
-
-def _parse_change(facts: bytes, path: bytes) -> Change:
-    """`:<old mode> <new mode> <old id> <new id> <status>`."""
-    old_mode, new_mode, old_id, new_id, _ = facts[1:].decode().split()
-    return Change(_entry(old_mode, old_id, path), _entry(new_mode, new_id, path))
-
-
-def _entry(mode: str, object_id: str, path: bytes) -> TreeEntry | None:
-    number, kind = _mode_and_kind(mode)
-    return TreeEntry(number, kind, object_id, path) if number else None
-
-
-@lru_cache(64)
-def _mode_and_kind(mode: str) -> tuple[int, str]:
-    """There are not more than a handful of modes, and thousands of entries."""
-    number = int(mode, 8)
-    return number, {S_IFDIR: "tree", _GITLINK: "commit"}.get(S_IFMT(number), "blob")
-
-
-def _parse_entry(line: bytes) -> TreeEntry:
-    """`<mode> <type> <id>`, a tab, `<path>`."""
-    facts, _, path = line.partition(b"\t")
-    mode, kind, object_id = facts.decode().split()
-    return TreeEntry(int(mode, 8), kind, object_id, path)

@@ -8,8 +8,9 @@ import pytest
 from support.mirrors import Site, open_site, read_archive, repository
 
 from asyncbuild.git.blobs import TreeEntry
+from asyncbuild.git.changes import NoSuchTree
 from asyncbuild.git.faults import GitFailed
-from asyncbuild.git.snapshot import NoSuchTree, Snapshot
+from asyncbuild.git.snapshot import Snapshot
 
 _LONG = "deep/" * 40 + "file"
 
