@@ -18,7 +18,8 @@ from isal import isal_zlib
 from zlib_ng import zlib_ng
 
 from asyncbuild.archive.deflate import LEAST_DEFLATED_BYTES, deflate
-from asyncbuild.archive.tar import Run, TarReader, iter_members
+from asyncbuild.archive.members import Run, iter_members
+from asyncbuild.archive.tar import TarReader
 
 _CLASSES = (64, 256, 1024, 2048, 4096, 16_384, 65_536, 1024 * 1024)
 _MOST_FILES = 4_000  # of a class

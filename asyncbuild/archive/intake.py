@@ -11,8 +11,9 @@ import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
 from asyncbuild.archive.deflate import FASTEST_LEVELS
+from asyncbuild.archive.members import Run
 from asyncbuild.archive.pack import PackedBlock, PackedRun, pack_block, pack_run
-from asyncbuild.archive.tar import Block, LargeMember, Piece, Run, TarReader
+from asyncbuild.archive.tar import Block, LargeMember, Piece, TarReader
 from asyncbuild.config import MIB
 from asyncbuild.model import Account
 

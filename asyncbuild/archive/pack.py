@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from stat import S_ISREG
 
 from asyncbuild.archive.deflate import LEAST_DEFLATED_BYTES, Content, crc32, deflate, deflate_block
-from asyncbuild.archive.tar import Block, Run, iter_members
+from asyncbuild.archive.members import Run, iter_members
+from asyncbuild.archive.tar import Block
 from asyncbuild.archive.zip import (
     DEFLATED,
     STORED,

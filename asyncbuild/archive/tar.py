@@ -4,7 +4,7 @@ Reading is split in two, so that little is done in order and much can be done in
 
 - `TarReader` walks from header to header and cuts the stream into runs of whole members. It looks
   at little but types and sizes, since only they say where the next header is.
-- `iter_members` parses one run. It depends on nothing else, so any thread can do it.
+- `members.iter_members` parses one run. It depends on nothing else, so any thread can do it.
 
 A member too large to be held in memory is not part of a run: it comes as a `LargeMember`, then its
 contents in blocks of a fixed size.
@@ -15,62 +15,26 @@ A stream that is malformed, or that ends anywhere before its last byte, is a `Br
 offset at which it went wrong: never a shorter archive.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import Final
-
-from isal.isal_zlib import adler32
 
 from asyncbuild.archive.headers import (
     BELONGS_TO_NEXT,
     BLOCK_BYTES,
     DIRECTORY,
     END_BYTES,
-    FIELDS,
     FILE,
     FILES,
     KIND,
-    LINK,
-    MAGIC,
-    NUMBERS,
     PAX_GLOBAL,
-    PREFIX,
-    PREFIX_BEGIN,
     RECORD_BYTES,
-    SUMS,
-    SYMLINK,
-    USTAR,
     BrokenTar,
     check,
     measure,
     parse_commit,
     parse_extension,
-    parse_seconds,
 )
-
-_PERMISSIONS: Final = 0o7777
-
-
-# Name, mode, mtime and content of one entry of the tree. The name is the raw path, a directory's
-# ending in a slash; the mode is an st_mode, the type included; mtime is in seconds since the epoch;
-# the content is a file's bytes or a link's target, empty for a directory. A plain tuple, for speed.
-Member = tuple[bytes, int, int, memoryview | bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Whole members, `nbytes` of the stream, with the extended headers that belong to them.
-
-    `headers` are the positions in `data` of all header blocks, `sizes` the lengths of what follows
-    each. `data` begins at `offset` of the stream and may hold more than this run.
-    """
-
-    data: bytes
-    offset: int
-    headers: list[int]
-    sizes: list[int]
-    nbytes: int
+from asyncbuild.archive.members import Run, iter_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,59 +237,3 @@ def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
         extended = {}
     scan.unit, scan.whole = unit, whole
     return scan
-
-
-def iter_members(run: Run) -> Iterator[Member]:
-    """Parse the members of a run, in order.
-
-    Raises:
-        BrokenTar: A header is damaged.
-    """
-    data, view = run.data, memoryview(run.data)
-    fields = FIELDS.unpack_from
-    extended: dict[bytes, bytes] = {}
-    position = 0
-    try:
-        for position, size in zip(run.headers, run.sizes, strict=True):
-            content = position + BLOCK_BYTES
-            name, mode, mtime, checksum, kind = fields(data, position)
-            if adler32(view[position:content]) & 0xFFFF != SUMS[checksum]:
-                raise ValueError("the checksum of a header is wrong")  # noqa: TRY301 - for speed
-            name = name.partition(b"\0")[0]
-            if data[position + PREFIX_BEGIN]:
-                name = _prefix(data[position:content]) + name
-            if kind == FILE and not extended:
-                mode = NUMBERS[mode] & _PERMISSIONS | S_IFREG
-                yield name, mode, NUMBERS[mtime], view[content : content + size]
-                continue
-            if kind in BELONGS_TO_NEXT:
-                offset = run.offset + content
-                extended |= parse_extension(kind, data[content : content + size], offset)
-                continue
-            if kind == PAX_GLOBAL:
-                continue
-            mode = NUMBERS[mode] & _PERMISSIONS
-            plain = (name, mode, NUMBERS[mtime], view[content : content + size])
-            yield _adapt(plain, data[position:content], extended)
-            extended = {}
-    except ValueError as error:
-        raise BrokenTar(str(error), run.offset + position) from error
-
-
-def _prefix(header: bytes) -> bytes:
-    """What goes before a name that is too long for its own field."""
-    return header[PREFIX].partition(b"\0")[0] + b"/" if header[MAGIC] == USTAR else b""
-
-
-def _adapt(member: Member, header: bytes, extended: Mapping[bytes, bytes]) -> Member:
-    """A member that is no plain file, or that has extended headers. Raises ValueError."""
-    name, mode, mtime, content = member
-    name = extended.get(b"path", name)
-    if b"mtime" in extended:
-        mtime = parse_seconds(extended[b"mtime"])
-    if header[KIND] == SYMLINK:
-        target = extended.get(b"linkpath", header[LINK].partition(b"\0")[0])
-        return name, mode | S_IFLNK, mtime, target
-    if header[KIND] == DIRECTORY:
-        return name.rstrip(b"/") + b"/", mode | S_IFDIR, mtime, b""
-    return name, mode | S_IFREG, mtime, content

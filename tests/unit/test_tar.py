@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from support.tars import COMMIT, COMMIT_TIME, File, make_header, make_tar
 
 from asyncbuild.archive.headers import RECORD_BYTES, BrokenTar, UnknownMember
-from asyncbuild.archive.tar import (
-    Block,
-    LargeMember,
-    Member,
-    Run,
-    TarReader,
-    iter_members,
-)
+from asyncbuild.archive.members import Member, Run, iter_members
+from asyncbuild.archive.tar import Block, LargeMember, TarReader
 
 _WHOLE_BYTES = 2000
 _BLOCK_BYTES = 700
