@@ -78,27 +78,29 @@ class DeltaWay:
             raise FallBack("attributes-unknown")
         table, changes = await self._look(snapshot, base, tables, account)
         difference = await self._difference(snapshot, base, table, changes)
-        if is_hopeless(table, difference.removed):
-            raise FallBack(
-                "does-not-pay",
-                f"no 5 MiB of {base.key} are left in one piece",
-                changes=difference.changes,
-            )
-        removed = self._numbers(table, difference, base.effect)
-        plan = plan_delta(table, removed)
-        decision = decide(plan)
-        if decision.kind is Kind.FULL:
-            raise FallBack(
-                "does-not-pay",
-                f"{decision.delta_seconds:.2f} s of {base.key} against "
-                f"{decision.full_seconds:.2f} s, by the model",
-                changes=difference.changes,
-            )
+        plan = self._plan(base, table, difference)
         return await self._make(
             _Job(snapshot, key, base, plan, difference, tables, account, guard, metadata, watch)
         )
 
     # --- plan -------------------------------------------------------------------------------------
+
+    def _plan(self, base: Base, table: Table, difference: Difference) -> Plan:
+        """What is copied, and what is not, if that is cheaper than to make all of it anew."""
+        plan: Plan | None = None
+        if not is_hopeless(table, difference.removed):
+            plan = plan_delta(table, self._numbers(table, difference, base.effect))
+        if plan is None or not plan.copies:
+            why = f"no 5 MiB of {base.key} are left in one piece"
+            raise FallBack("does-not-pay", why, changes=difference.changes)
+        decision = decide(plan)
+        if decision.kind is Kind.FULL:
+            why = (
+                f"{decision.delta_seconds:.2f} s of {base.key} against "
+                f"{decision.full_seconds:.2f} s, by the model"
+            )
+            raise FallBack("does-not-pay", why, changes=difference.changes)
+        return plan
 
     async def _look(
         self, snapshot: Snapshot, base: Base, tables: Tables, account: Account
