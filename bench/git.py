@@ -5,6 +5,8 @@
 The repository is served over smart HTTP (protocol v0, as CodeCommit speaks it) on loopback by a
 process of its own. Ways alternate within a round. The table gives medians, wall time and its ratio
 to the first way, and processor time (ours and our children's, not the server's) and its ratio.
+
+With `--whole` a mirror with all history is fetched into by hand, too; to clone it takes minutes.
 """
 
 import argparse
@@ -17,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -132,9 +135,10 @@ async def first_byte_by_hand(mirror: Path, commit: str) -> None:
         process.kill()
 
 
-async def warm(bench: Bench, table: Table) -> None:
+async def warm(bench: Bench, table: Table, *, whole: bool) -> None:
     """Mirrors that were filled before; one new commit, and eight at once."""
     settings = bench.settings("warm")
+    hand = await ByHand.make(bench, _DEPTH)
     async with open_mirrors(settings, Remotes(settings)) as mirrors:
         for branch in ("main", *BRANCHES):
             await first_byte(mirrors, bench.push(branch), branch)
@@ -146,7 +150,8 @@ async def warm(bench: Bench, table: Table) -> None:
             return time.perf_counter() - begun
 
         async def known() -> float:
-            commit = bench.source.tip("main") or ""
+            commit = bench.push()
+            await first_byte(mirrors, commit)
             begun = time.perf_counter()
             await first_byte(mirrors, commit)
             return time.perf_counter() - begun
@@ -166,12 +171,18 @@ async def warm(bench: Bench, table: Table) -> None:
                 await first_byte(mirrors, commit, branch)
             return time.perf_counter() - begun
 
+        more: dict[str, Way] = {}
+        if whole:
+            all_of_it = await ByHand.make(bench)
+            more["git fetch && git archive in a whole mirror, by hand"] = all_of_it.first_byte
         await ours()
         await table.compare(
             "one new commit, warm mirror: push to first archive byte",
             {
-                **await by_hand(bench),
+                "git fetch --depth=1, by hand": hand.fetch,
                 "asyncbuild": ours,
+                "git fetch --depth=1 && git archive, by hand": hand.first_byte,
+                **more,
                 "asyncbuild, commit already fetched": known,
                 "git clone --depth 10, as the old script did for each push": old_script(bench),
             },
@@ -182,28 +193,48 @@ async def warm(bench: Bench, table: Table) -> None:
                 "one push of one branch": ours,
                 "eight at once": eight,
                 "eight one after the other": eight_in_turn,
+                "one git fetch of all, then eight git archive at once, by hand": hand.eight,
             },
         )
 
 
-async def by_hand(bench: Bench) -> dict[str, Way]:
-    """`git fetch` into bare mirrors, then `git archive`."""
+class ByHand:
+    """Git in a bare mirror of its own."""
 
-    async def fetch(mirror: Path, *depth: str) -> float:
-        commit = bench.push()
+    def __init__(self, bench: Bench, mirror: Path, *more: str) -> None:
+        self._bench = bench
+        self._mirror = mirror
+        self._more = more
+
+    @classmethod
+    async def make(cls, bench: Bench, *more: str) -> "ByHand":
+        """Clone the mirror."""
+        mirror = bench.scratch()
+        await run("git", "clone", "--quiet", "--bare", *more, bench.remote, mirror)
+        return cls(bench, mirror, *more)
+
+    async def fetch(self) -> float:
+        """One new commit is fetched."""
+        return await self._run(["main"], archive=False)
+
+    async def first_byte(self) -> float:
+        """One new commit is fetched and archived."""
+        return await self._run(["main"], archive=True)
+
+    async def eight(self) -> float:
+        """Eight new commits are fetched together, then archived at once."""
+        return await self._run(BRANCHES, archive=True)
+
+    async def _run(self, branches: Sequence[str], *, archive: bool) -> float:
+        commits = [self._bench.push(branch) for branch in branches]
+        refspecs = [f"+refs/heads/{branch}:refs/heads/{branch}" for branch in branches]
+        fetch = ("git", "-C", self._mirror, "fetch", "--quiet", *self._more)
         begun = time.perf_counter()
-        refspec = "+refs/heads/main:refs/heads/main"
-        await run("git", "-C", mirror, "fetch", "--quiet", *depth, bench.remote, refspec)
-        await first_byte_by_hand(mirror, commit)
+        await run(*fetch, self._bench.remote, *refspecs)
+        async with anyio.create_task_group() as tasks:
+            for commit in commits if archive else ():
+                tasks.start_soon(first_byte_by_hand, self._mirror, commit)
         return time.perf_counter() - begun
-
-    shallow, whole = bench.scratch(), bench.scratch()
-    await run("git", "clone", "--quiet", "--bare", _DEPTH, bench.remote, shallow)
-    await run("git", "clone", "--quiet", "--bare", bench.remote, whole)
-    return {
-        "git fetch --depth=1 && git archive, by hand": lambda: fetch(shallow, _DEPTH),
-        "git fetch && git archive in a whole mirror, by hand": lambda: fetch(whole),
-    }
 
 
 def old_script(bench: Bench) -> Way:
@@ -224,11 +255,12 @@ def old_script(bench: Bench) -> Way:
 async def cold(bench: Bench, table: Table) -> None:
     """No mirror yet."""
 
-    async def clone() -> float:
+    async def clone(*, archive: bool = False) -> float:
         commit, mirror = bench.push(), bench.scratch()
         begun = time.perf_counter()
         await run("git", "clone", "--quiet", "--bare", _DEPTH, bench.remote, mirror)
-        await first_byte_by_hand(mirror, commit)
+        if archive:
+            await first_byte_by_hand(mirror, commit)
         seconds = time.perf_counter() - begun
         shutil.rmtree(mirror)
         return seconds
@@ -245,7 +277,11 @@ async def cold(bench: Bench, table: Table) -> None:
 
     await table.compare(
         "cold: push to first archive byte",
-        {"git clone --bare --depth 1": clone, "asyncbuild": ours},
+        {
+            "git clone --bare --depth 1": clone,
+            "asyncbuild": ours,
+            "git clone --bare --depth 1 && git archive": partial(clone, archive=True),
+        },
     )
 
 
@@ -312,7 +348,7 @@ async def serve(root: Path) -> None:
         await anyio.sleep_forever()
 
 
-async def main(repository: Path, rounds: int) -> None:
+async def main(repository: Path, rounds: int, *, whole: bool) -> None:
     """All comparisons."""
     with tempfile.TemporaryDirectory(prefix="bench-git-") as name:
         directory = Path(name)
@@ -327,7 +363,7 @@ async def main(repository: Path, rounds: int) -> None:
         async with open_server(directory / "remote") as url:
             bench, table = Bench(directory, source, url), Table(rounds)
             await reading(bench, table)
-            await warm(bench, table)
+            await warm(bench, table, whole=whole)
             await cold(bench, table)
 
 
@@ -335,11 +371,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repository", type=Path, help="a repository to serve")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--whole", action="store_true", help="fetch into a whole mirror, too")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         anyio.run(serve, arguments.serve)
     elif arguments.repository:
-        anyio.run(main, arguments.repository, arguments.rounds)
+        anyio.run(partial(main, arguments.repository, arguments.rounds, whole=arguments.whole))
     else:
         parser.error("name a repository with --repository")

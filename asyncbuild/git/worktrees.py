@@ -1,7 +1,7 @@
 """Working trees that hold nothing but `.gitattributes`, for archives that begin at once.
 
 Given one, `git archive` need not read the whole tree before its first byte (`gitattributes.py`).
-The first archive of a repository goes without; meanwhile its tree is looked through, in the
+The first archive of a repository goes without; then its tree is looked through, in the
 background. Later trees are compared with the last known one, by one git for all that are asked for
 at a time: it reads only what differs.
 """
@@ -172,8 +172,8 @@ class Worktrees:
             finally:
                 worktree.users -= 1
             self._worktrees.pop(worktree.digest, None)
-        self._learn_soon(tree)
         yield None
+        self._learn_soon(tree)  # not before: it would take the processor from this archive
 
     async def _find(self, tree: Tree) -> _Worktree | None:
         key = (tree.id, tree.subtree)
