@@ -6,6 +6,7 @@ background. Later trees are compared with the last known one, by one git for all
 at a time: it reads only what differs.
 """
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from anyio.abc import TaskGroup
 
 from asyncbuild.errors import StageError
 from asyncbuild.git.gitattributes import TreeListing, are_readable, digest_of, parse_alike
-from asyncbuild.git.locks import open_lock, take_nowait
+from asyncbuild.git.locks import hold_nowait, open_lock, take_nowait
 from asyncbuild.git.place import Place, delete
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Reader
@@ -38,6 +39,8 @@ _COMPARISON_BYTES_MOST: Final = 1024 * 1024
 _HOLD_SECONDS: Final = 10.0
 _TRUSTED_SECONDS: Final = 1.0
 _DIRECTORY: Final = "worktrees-"
+_LOCK: Final = "lock"
+_TRIES: Final = 10
 _NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no use
 
 
@@ -102,19 +105,18 @@ async def open_directory(above: Path) -> AsyncIterator[Path]:
 
 def _make_directory(above: Path) -> tuple[Path, int]:
     for left in above.glob(f"{_DIRECTORY}*"):
-        with suppress(OSError):
-            lock = _open(left)
-            if take_nowait(lock, shared=False):
+        with suppress(OSError), hold_nowait(left / _LOCK) as alone:
+            if alone:
                 delete(left)
+    for _ in range(_TRIES):
+        directory = Path(mkdtemp(dir=above, prefix=_DIRECTORY)).resolve()
+        # Before it is locked, another process that starts may take it for left.
+        with suppress(FileNotFoundError):
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            if take_nowait(lock, shared=False) and (directory / _LOCK).exists():
+                return directory, lock
             os.close(lock)
-    directory = Path(mkdtemp(dir=above, prefix=_DIRECTORY)).resolve()
-    lock = _open(directory)
-    take_nowait(lock, shared=False)
-    return directory, lock
-
-
-def _open(directory: Path) -> int:
-    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    raise OSError(errno.EBUSY, "other processes delete it again and again")
 
 
 class Worktrees:
