@@ -13,20 +13,16 @@ import anyio
 import pytest
 from support.archives import Member, members_of_zip
 from support.lfs import DOWNLOAD_TOKEN, LfsServer, open_elsewhere, pointer_of
-from support.mirrors import MAIN, Site, open_site, repository
+from support.mirrors import MAIN, Site, open_site, repository, zip_of
 from support.repositories import SourceRepository
 from support.wait import wait_until
 
-from asyncbuild.archive.writer import WORKING_BYTES, open_engine
-from asyncbuild.budget import MemoryBudget
-from asyncbuild.config import ArchiveSettings
 from asyncbuild.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.submodules import open_whole
 from asyncbuild.options import ArchiveOptions, ExportAttributes, Lfs, Submodules
 
-_BUDGET_BYTES = WORKING_BYTES + 64 * 1024 * 1024
 _LARGE = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
 
 
@@ -54,16 +50,7 @@ class _World:
 
     async def archive(self, commit: str, **options: Any) -> dict[str, Member]:  # noqa: ANN401
         wanted = ArchiveOptions(lfs=Lfs.CONTENT, **options)
-        async with self.mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
-            selected = await snapshot.select(wanted)
-            async with (
-                open_whole(self.mirrors, repository(), selected) as whole,
-                open_engine(ArchiveSettings()) as engine,
-                MemoryBudget(_BUDGET_BYTES).open_account(_BUDGET_BYTES) as account,
-                whole.open_archive() as tar,
-                engine.open_zip(tar, account=account) as zipped,
-            ):
-                return members_of_zip(b"".join([chunk async for chunk in zipped]))
+        return members_of_zip(await zip_of(self.mirrors, commit, wanted))
 
 
 @pytest.fixture

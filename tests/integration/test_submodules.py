@@ -12,19 +12,15 @@ import anyio
 import pytest
 from support.archives import Member, members_of_zip
 from support.git_http import GitServer, open_git_server
-from support.mirrors import MAIN, REGION, repository
+from support.mirrors import MAIN, REGION, repository, zip_of
 from support.repositories import SourceRepository
 
-from asyncbuild.archive.writer import WORKING_BYTES, open_engine
-from asyncbuild.budget import MemoryBudget
-from asyncbuild.config import ArchiveSettings, GitSettings
+from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Retry
 from asyncbuild.git.mirror import Mirrors, open_mirrors
 from asyncbuild.git.remotes import Remotes
 from asyncbuild.git.submodules import open_whole
 from asyncbuild.options import ArchiveOptions, ExportAttributes, Submodules
-
-_BUDGET_BYTES = WORKING_BYTES + 64 * 1024 * 1024
 
 
 @dataclass
@@ -44,21 +40,9 @@ class _World:
     async def archive(self, commit: str, **options: Any) -> dict[str, Member]:  # noqa: ANN401
         """The whole zip of a commit of `web`; the same twice."""
         wanted = ArchiveOptions(submodules=Submodules.INCLUDE, **options)
-        zips = [await self._zip(commit, wanted) for _ in range(2)]
+        zips = [await zip_of(self.mirrors, commit, wanted) for _ in range(2)]
         assert zips[0] == zips[1]
         return members_of_zip(zips[0])
-
-    async def _zip(self, commit: str, options: ArchiveOptions) -> bytes:
-        async with self.mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
-            selected = await snapshot.select(options)
-            async with (
-                open_whole(self.mirrors, repository(), selected) as whole,
-                open_engine(ArchiveSettings()) as engine,
-                MemoryBudget(_BUDGET_BYTES).open_account(_BUDGET_BYTES) as account,
-                whole.open_archive() as tar,
-                engine.open_zip(tar, account=account) as zipped,
-            ):
-                return b"".join([chunk async for chunk in zipped])
 
     async def clone(self) -> dict[str, Member]:
         """What `git clone --recurse-submodules` checks out, without `.git`."""

@@ -10,12 +10,16 @@ from typing import Any
 from support.git_http import GitServer, open_git_server
 from support.repositories import SourceRepository
 
-from asyncbuild.config import GitSettings
+from asyncbuild.archive.writer import WORKING_BYTES, open_engine
+from asyncbuild.budget import MemoryBudget
+from asyncbuild.config import ArchiveSettings, GitSettings
 from asyncbuild.git.credentials import AwsCredentials
 from asyncbuild.git.mirror import Mirrors, open_mirrors
 from asyncbuild.git.remotes import CredentialSource, Remotes
 from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.submodules import open_whole
 from asyncbuild.model import Repository
+from asyncbuild.options import ArchiveOptions
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -100,3 +104,18 @@ async def archive_of(mirrors: Mirrors, commit: str, ref: str = MAIN, name: str =
     """Open and read one archive."""
     async with mirrors.open(repository(name), ref=ref, commit=commit) as snapshot:
         return await read_archive(snapshot)
+
+
+async def zip_of(mirrors: Mirrors, commit: str, options: ArchiveOptions) -> bytes:
+    """The whole zip of a commit of `web`, with all that the options put into it."""
+    most = WORKING_BYTES + 64 * 1024 * 1024
+    async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
+        selected = await snapshot.select(options)
+        async with (
+            open_whole(mirrors, repository(), selected) as whole,
+            open_engine(ArchiveSettings()) as engine,
+            MemoryBudget(most).open_account(most) as account,
+            whole.open_archive() as tar,
+            engine.open_zip(tar, account=account) as zipped,
+        ):
+            return b"".join([chunk async for chunk in zipped])
