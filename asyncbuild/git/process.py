@@ -166,7 +166,7 @@ class Git:
         ]
         try:
             return Child(
-                [b"git", *arguments],
+                [os.fsencode(command.program), *arguments],
                 environment,
                 stdin=stdin,
                 stdout=stdout,
