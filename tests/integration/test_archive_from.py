@@ -1,5 +1,6 @@
 """`asyncbuild archive` from servers: submodules, LFS contents, the logins of `[[hosts]]`."""
 
+import json
 import os
 import subprocess
 import sys
@@ -227,3 +228,31 @@ async def test_a_refused_lfs_login_is_told(host: _Host) -> None:
         host.source("web").commit({".lfsconfig": named})
         assert "another one" in await _refusal(host.url(), "--lfs", *config)
         assert not other.logins
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="apt-get install openssh-server")
+async def test_contents_by_ssh(host: _Host) -> None:
+    """The host's own program says where they are, and what lets us in there."""
+    host.server.tokens = {}  # it is the header that counts, which no git knows
+    pointer = host.server.lfs.add(b"content")
+    host.source("web").commit({".gitattributes": _LARGE, "a.bin": pointer})
+    answer = {
+        "href": f"{host.server.url}/acme/web.git/info/lfs",
+        "header": {"Authorization": "RemoteAuth for-an-hour"},
+    }
+    program = host.directory / "programs" / "git-lfs-authenticate"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho \"$@\" >{program}.said\necho '{json.dumps(answer)}'\n")
+    program.chmod(0o755)
+    async with open_sshd(host.directory / "ssh", programs=program.parent) as sshd:
+        (host.directory / "key").write_text(sshd.key)
+        key = f'ssh_key = "file:{host.directory}/key"\nknown_hosts = ["{sshd.known_hosts}"]'
+        remote = f"{sshd.template(host.server.root)}.git"
+        config = ("--config", str(host.config(key, host="git.example.org", remote=remote)))
+        url = "https://git.example.org/acme/web"
+        assert (await _archive(url, "--lfs", *config))["a.bin"] == b"content"
+        said = program.with_name("git-lfs-authenticate.said").read_text()
+        assert said == f"{host.server.root}/acme/web.git download\n"
+        assert {login for _, login in host.server.lfs.logins} == {"RemoteAuth for-an-hour"}
+        program.write_text("#!/bin/sh\necho no LFS here >&2\nexit 1\n")
+        assert "no LFS here" in await _refusal(url, "--lfs", *config)

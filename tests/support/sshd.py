@@ -59,8 +59,8 @@ def _prepare(directory: Path) -> tuple[str, str, str]:
 
 
 @asynccontextmanager
-async def open_sshd(directory: Path) -> AsyncIterator[Sshd]:
-    """Serve on a free port."""
+async def open_sshd(directory: Path, *, programs: Path | None = None) -> AsyncIterator[Sshd]:
+    """Serve on a free port; `programs` comes first on the PATH of those who log in."""
     assert PROGRAM is not None
     host_public, key, other = await to_thread.run_sync(_prepare, directory)
     port = _free_port()
@@ -75,6 +75,7 @@ async def open_sshd(directory: Path) -> AsyncIterator[Sshd]:
         "PermitRootLogin": "prohibit-password",
         "PasswordAuthentication": "no",
         "AcceptEnv": "GIT_PROTOCOL",
+        **({"SetEnv": f"PATH={programs}:{os.environ['PATH']}"} if programs else {}),
     }
     arguments = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     command = [PROGRAM, "-D", "-e", "-f", "/dev/null", *arguments]
