@@ -24,6 +24,7 @@ from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.archiving.pieces import Headers, KnownIds, copy_ranges, put_together
 from asyncbuild.git.blobs import TreeEntry
 from asyncbuild.git.changes import NoSuchTree
+from asyncbuild.git.gitattributes import is_doubtful
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import CopyRange, Source
@@ -78,6 +79,8 @@ class DeltaWay:
             raise FallBack("attributes-unknown")
         table, changes = await self._look(snapshot, base, tables, account)
         difference = await self._difference(snapshot, base, table, changes)
+        if is_doubtful((entry.mode, entry.path) for entry in difference.fresh.values()):
+            raise FallBack("odd-path", changes=difference.changes)  # it is read past git's refusal
         plan = self._plan(base, table, difference)
         return await self._make(
             _Job(snapshot, key, base, plan, difference, tables, account, guard, metadata, watch)

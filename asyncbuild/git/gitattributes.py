@@ -102,6 +102,11 @@ def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[tuple[st
     return alike
 
 
+def is_doubtful(entries: Iterable[tuple[int, bytes]]) -> bool:
+    """Might git refuse to archive one of these entries, by their modes and paths?"""
+    return _DOUBTFUL.search(b"".join(b"%o \t%s\0" % entry for entry in entries)) is not None
+
+
 def are_readable(contents: Iterable[bytes]) -> bool:
     """Does git read the same from such files as from blobs (read_attr() of its attr.c)?"""
     return not any(b"\0" in each or each.startswith(_BYTE_ORDER_MARK) for each in contents)

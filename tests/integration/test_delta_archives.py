@@ -27,7 +27,7 @@ from asyncbuild.archiving.choice import Origin
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Reject, StageError
 from asyncbuild.git.lfs.files import with_large_files
 from asyncbuild.git.lfs.pointers import parse_pointer
 from asyncbuild.git.lfs.store import Present
@@ -233,6 +233,21 @@ async def test_every_kind_of_change(bench: Bench) -> None:
 
 
 @both
+@pytest.mark.parametrize("name", [b"..", b".git", b".GIT", b"git~1"])
+async def test_what_git_would_not_archive_is_refused(bench: Bench, name: bytes) -> None:
+    """A delta reads new entries itself: a path that leads out of the tree is no entry for it."""
+    begun = bench.begin()
+    await bench.put(begun)
+    git = bench.source.git
+    blob = git("hash-object", "-w", "--stdin", stdin=b"hi").encode()
+    above = git("mktree", "-z", stdin=b"100644 blob %s\tevil\0" % blob).encode()
+    there = git("ls-tree", "-z", begun).encode()
+    tree = git("mktree", "-z", stdin=there + b"040000 tree %s\t%s\0" % (above, name))
+    commit = git("commit-tree", "-p", begun, "-m", "hostile", tree)
+    with pytest.raises(StageError):
+        await bench.put(commit)
+
+
 async def test_many_archives_each_made_of_the_one_before(bench: Bench) -> None:
     """Twelve commits at random: always the same tree as git's, and never a dead byte."""
     chance = random.Random(7)  # noqa: S311 - the same in every run
