@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support.archives import Member, members_of_zip
+from support.archives import Member, members_of_checkout, members_of_zip
 from support.lfs import DOWNLOAD_TOKEN, LfsServer, open_elsewhere, pointer_of
 from support.mirrors import MAIN, Site, open_site, repository, zip_of
 from support.repositories import SourceRepository
@@ -78,17 +78,7 @@ async def _checkout(world: _World) -> dict[str, Member]:
     url = f"{server.url}/v1/repos/web"
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
     await anyio.run_process(["git", *words, "clone", "-q", url, str(place)], env=environment)
-    members = {}
-    for path in place.rglob("*"):
-        name = path.relative_to(place).as_posix()
-        if ".git" in name.split("/"):
-            continue
-        if path.is_dir():
-            members[f"{name}/"] = Member(0o040775, b"")
-        else:
-            program = path.stat().st_mode & 0o100
-            members[name] = Member(0o100775 if program else 0o100664, path.read_bytes())
-    return members
+    return members_of_checkout(place)
 
 
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="apt-get install git-lfs")

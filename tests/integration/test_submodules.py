@@ -1,7 +1,6 @@
 """Archives with submodules, over HTTP, against `git clone --recurse-submodules`."""
 
 import os
-import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support.archives import Member, members_of_zip
+from support.archives import Member, members_of_checkout, members_of_zip
 from support.git_http import GitServer, open_git_server
 from support.mirrors import MAIN, REGION, repository, zip_of
 from support.repositories import SourceRepository
@@ -55,17 +54,7 @@ class _World:
             "GIT_CONFIG_NOSYSTEM": "1",
         }
         await anyio.run_process(command, env=environment)
-        members = {}
-        for path in place.rglob("*"):
-            name = path.relative_to(place).as_posix()
-            if ".git" in name.split("/"):
-                continue
-            if path.is_dir():
-                members[f"{name}/"] = Member(0o040775, b"")
-            else:
-                program = path.stat().st_mode & stat.S_IXUSR
-                members[name] = Member(0o100775 if program else 0o100664, path.read_bytes())
-        return members
+        return members_of_checkout(place)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """What an archive holds, read by others: Python's zipfile, and git's own tar to compare with."""
 
 import io
+import stat
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import NamedTuple
 
 from support.repositories import SourceRepository
@@ -54,3 +56,18 @@ def live_bytes_of_zip(archive: bytes) -> int:
         descriptor = 16 if each.flag_bits & 8 else 0
         live += 30 + name + extra + each.compress_size + descriptor
     return live
+
+
+def members_of_checkout(place: Path) -> dict[str, Member]:
+    """Plain files and directories of a working tree, as an archive has them, without `.git`."""
+    members = {}
+    for path in place.rglob("*"):
+        name = path.relative_to(place).as_posix()
+        if ".git" in name.split("/"):
+            continue
+        if path.is_dir():
+            members[f"{name}/"] = Member(0o040775, b"")
+        else:
+            program = path.stat().st_mode & stat.S_IXUSR
+            members[name] = Member(0o100775 if program else 0o100664, path.read_bytes())
+    return members
