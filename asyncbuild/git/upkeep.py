@@ -78,8 +78,7 @@ class Upkeep:
 
     async def settle(self, place: Place) -> None:
         """Some time after a fetch, with no lock held: give back waste, keep to the budget."""
-        size = await to_thread.run_sync(place.remembered)
-        if size.bytes > 2 * size.compact_bytes + _WASTE_BYTES:
+        if await self._is_wasteful(place):
             await self._compact(place)
         await self.evict()
 
@@ -160,6 +159,10 @@ class Upkeep:
             reachable = await self._run(place, ("rev-list", "--all"), lock)
             await to_thread.run_sync(place.trim_shallow, frozenset(reachable.split()))
 
+    async def _is_wasteful(self, place: Place) -> bool:
+        size = await to_thread.run_sync(place.remembered)
+        return size.bytes > 2 * size.compact_bytes + _WASTE_BYTES
+
     async def _compact(self, place: Place) -> None:
         """Drop what no ref leads to any more. Alone in the mirror, or not at all."""
         doing = f"compact {place.repository}"
@@ -177,6 +180,8 @@ class Upkeep:
                 lock = await stack.enter_async_context(
                     open_lock(place.fetch_lock, shared=False, wait_seconds=0, doing=doing)
                 )
+                if not await self._is_wasteful(place):
+                    return  # somebody who waited beside us for the readers' lock did it
                 await self._forget_old_refs(place, lock)
                 await self._run(place, (*_REPACK, "-a"), lock)
                 await self._forget_old_boundaries(place, lock)

@@ -52,7 +52,8 @@ async def test_waste_is_given_back_when_nobody_reads(
             assert len(await read_archive(snapshot)) > 500_000
         commit = site.source.commit({"a": os.urandom(500_000)}, parent=None)
         await archive_of(mirrors, commit)
-        await wait_until(lambda: _size(site.mirror) < 1_000_000)
+        # One of the fetches before may have given the waste back before the last one added to it.
+        await wait_until(lambda: _size(site.mirror) < 1_500_000)
         assert await archive_of(mirrors, commit) == site.source.archive(commit)
     assert sizes[0] > 3_000_000
 
