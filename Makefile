@@ -47,7 +47,8 @@ servers: install
 	$(BIN)/python -m asyncbuild.local.servers
 
 chaos: install servers
-	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0
+	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0 \
+		--hypothesis-profile=search
 	PYTHONPATH=tests $(BIN)/python -m support.chaos
 
 soak: install servers

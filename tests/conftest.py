@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.recorder import sitecustomize
 from support.servers import REGION, served
 
@@ -17,6 +18,13 @@ from asyncbuild.local.servers import (
 )
 
 sitecustomize.install()  # in this process; its children do so by themselves, see below
+
+# A check of a change says the same each time it is made, on any machine; whoever looks for new
+# examples says `--hypothesis-profile=search`. A slow machine is no fault of the code under test.
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile("search", deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=_SLOW)
+settings.load_profile("same")
 
 _FOREIGN = ("AWS_", "ASYNCBUILD_", "GIT_")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import anyio
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
