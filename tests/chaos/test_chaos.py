@@ -3,7 +3,7 @@
 import pytest
 from support import chaos
 
-pytestmark = [pytest.mark.timeout(150), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 
 async def test_nothing_is_lost_doubled_or_out_of_order() -> None:

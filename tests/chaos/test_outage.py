@@ -19,7 +19,7 @@ from asyncbuild.local import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import verify
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 _AWAY = Odds({Fault.ERROR: 0.5, Fault.CUT_BEFORE: 0.5})
 _MAX_ATTEMPTS = 2
 
@@ -33,7 +33,7 @@ def _server(stack: Stack, service: str) -> tuple[str, str]:
 
 async def _wait_outages(service: Service, count: int) -> None:
     """Until so many tries have failed because the other side was away."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while sum(line.get("kind") == "outage" for line in service.log) < count:  # noqa: ASYNC110 - a log
             await anyio.sleep(0.02)
 

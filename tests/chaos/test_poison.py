@@ -12,7 +12,7 @@ from asyncbuild.local import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import verify
 
-pytestmark = [pytest.mark.timeout(150), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 
 def _deadly_git(directory: Path, commit: str) -> Path:
@@ -59,7 +59,7 @@ async def _serve_until_settled(stack: Stack, path: str) -> int:
         archive={"delta": "off"},
     )
     deaths = 0
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         while await stack.count_waiting():
             async with open_service(variables | {"PATH": path}, "drain") as service:
                 deaths += await service.process.wait() < 0

@@ -31,8 +31,8 @@ _OPTIONS = (
     "--no-first-run",
     "--remote-debugging-port=0",
 )
-_START_SECONDS = 20
-_ANSWER_SECONDS = 10
+_START_SECONDS = 60
+_ANSWER_SECONDS = 30
 _POLL_SECONDS = 0.05
 
 

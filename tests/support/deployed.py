@@ -50,7 +50,7 @@ async def open_stack(
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
         try:
-            with anyio.fail_after(30):
+            with anyio.fail_after(90):
                 while True:
                     answer = await cloudformation.describe_stacks(StackName=name)
                     (made,) = answer["Stacks"]

@@ -56,7 +56,7 @@ class Agent:
         self, *, asked: int = 0, refused: int = 0, protected: bool | None = None
     ) -> None:
         """Until so much has happened."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while (
                 len(self.asked) < asked
                 or self.refused < refused

@@ -60,7 +60,7 @@ def start(errand: Errand) -> ForkServerProcess:
     return process
 
 
-async def wait(process: ForkServerProcess, *, seconds: float = 30) -> int:
+async def wait(process: ForkServerProcess, *, seconds: float = 90) -> int:
     """Its exit code; negative if a signal ended it."""
     await to_thread.run_sync(process.join, seconds)
     code = process.exitcode

@@ -55,12 +55,12 @@ class Service:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    async def wait(self, seconds: float = 30) -> int:
+    async def wait(self, seconds: float = 90) -> int:
         """Its exit code."""
         with anyio.fail_after(seconds):
             return await self.process.wait()
 
-    async def wait_logged(self, event: str, seconds: float = 30) -> Mapping[str, Any]:
+    async def wait_logged(self, event: str, seconds: float = 90) -> Mapping[str, Any]:
         """The first log line of that name."""
         with anyio.fail_after(seconds):
             while True:
@@ -145,7 +145,7 @@ async def send(stack: Stack, body: str, group: str) -> None:
     )
 
 
-async def wait_settled(stack: Stack, seconds: float = 60) -> None:
+async def wait_settled(stack: Stack, seconds: float = 120) -> None:
     """Until nothing is left in the queue, waiting or in hand."""
     with anyio.fail_after(seconds):
         while await stack.count_waiting():  # noqa: ASYNC110 - a queue tells nobody

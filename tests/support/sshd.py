@@ -91,7 +91,7 @@ async def open_sshd(directory: Path, *, programs: Path | None = None) -> AsyncIt
 
 async def _wait_listening(process: anyio.abc.Process) -> None:
     assert process.stderr
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         told = BufferedByteReceiveStream(process.stderr)
         while b"listening on" not in await told.receive_until(b"\n", 4096):
             pass
