@@ -14,6 +14,7 @@ plot go to bench/results.
 does for a push: blob ids, kept directory. Peak memory is that of the largest
 process; of `ours-*` and the two libraries it is their own, without git's mapped pack.
 The S3 server runs on the same cores; its CPU seconds stand in a column of their own.
+`*-from-tar` compares the engine alone with the libraries: all are fed with one tar, made before.
 """
 
 import argparse
@@ -26,12 +27,14 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import plot
+import ratios
 import repositories
 from anyio.from_thread import start_blocking_portal
 
@@ -98,8 +101,9 @@ WAYS = [
     Way("git-zip-6", f'{_GIT} --format=zip -6 HEAD | wc -c >"$SCRATCH/bytes"', slow=True),
     Way("git-zip-6-s3", f"{_GIT} --format=zip -6 HEAD | {_AWS}/git.zip", slow=True, needs="aws"),
     Way("old-script-s3", _OLD_SCRIPT, slow=True, needs="aws"),
-    Way("stream-zip", f'{_PYTHON} stream-zip "$REPOSITORY" null', slow=True),
-    Way("zipstream-ng", f'{_PYTHON} zipstream-ng "$REPOSITORY" null', slow=True),
+    Way("ours-from-tar", f'{_PYTHON} ours "$TAR" null'),
+    Way("stream-zip-from-tar", f'{_PYTHON} stream-zip "$TAR" null', slow=True),
+    Way("zipstream-ng-from-tar", f'{_PYTHON} zipstream-ng "$TAR" null', slow=True),
 ]
 _HUGE_WAYS = {"floor", "ours-null", "command-s3"}  # the others take minutes each
 _LONG_SECONDS = 2  # of the floor; where it takes as long, these run once, too
@@ -220,7 +224,9 @@ def _choose(only: str) -> list[Way]:
     for way in WAYS:
         missing = way.needs and not shutil.which(way.needs)
         missing = missing or (
-            way.name in {"stream-zip", "zipstream-ng"} and _version(way.name) == "missing"
+            way.name.endswith("-from-tar")
+            and way.name != "ours-from-tar"
+            and _version(way.name.removesuffix("-from-tar")) == "missing"
         )
         if way.name in wanted and missing:
             print(f"left out: {way.name}, since {way.needs or way.name} is missing")
@@ -256,8 +262,10 @@ def main() -> None:
         for name, path in sources.items():
             print(f"{name}: {path}", flush=True)
             fitting = [way for way in ways if name != "huge" or way.name in _HUGE_WAYS]
-            samples = measure(path, fitting, arguments.runs, environment)
+            with _made_tar(path, fitting) as tar:
+                samples = measure(path, fitting, arguments.runs, environment | {"TAR": tar})
             tables.append(as_table(name, samples))
+            tables.append(ratios.as_table(samples, len(os.sched_getaffinity(0))))
             charts[name] = {
                 way: statistics.median(one.wall_seconds for one in each)
                 for way, each in samples.items()
@@ -266,6 +274,17 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "engine.md").write_text("\n".join(tables))
     (arguments.output / "engine.svg").write_text(plot.bars(charts))
+
+
+@contextmanager
+def _made_tar(repository: Path, ways: list[Way]) -> Iterator[str]:
+    """What git makes of it, if anything is fed with that."""
+    with tempfile.TemporaryDirectory() as directory:
+        tar = f"{directory}/tree.tar"
+        if any("$TAR" in way.command for way in ways):
+            order = ["git", "-C", str(repository), "archive", "-o", tar, "HEAD"]
+            subprocess.run(order, check=True)
+        yield tar
 
 
 def _open_s3(stack: ExitStack) -> dict[str, str]:

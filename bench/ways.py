@@ -1,6 +1,9 @@
 """One way from a repository to an archive, measured in a process of its own.
 
-    python bench/ways.py WAY REPOSITORY OUTPUT     (OUTPUT: null, a path, or bucket/key)
+    python bench/ways.py WAY SOURCE OUTPUT     (OUTPUT: null, a path, or s3://bucket/key)
+
+The source is a repository, whose HEAD git archives, or a tar that was made before: where engines
+are compared, git's time is in the way.
 
 Prints JSON: wall and CPU seconds (git's included), bytes, own peak. Ours is measured as in a
 service that runs already: no start of the interpreter, the engine, the S3 client counts, only that
@@ -54,21 +57,21 @@ class _Clock:
         return {"wall": wall, "cpu": _cpu_seconds() - self._cpu, "bytes": nbytes, "peak": peak}
 
 
-async def ours(repository: str, output: str) -> _Taken:
+async def ours(source: str, output: str) -> _Taken:
     """Our engine, fed by git's pipe, into nothing, a file, or S3."""
     async with _open_service(output, archives=1) as service:
         clock = _Clock()
-        return clock.read(await _archive(service, repository, output))
+        return clock.read(await _archive(service, source, output))
 
 
-async def ours_at_once(repository: str, output: str) -> _Taken:
+async def ours_at_once(source: str, output: str) -> _Taken:
     """Eight archives of it at the same time, as a service makes them."""
     sizes: list[int] = []
     async with _open_service(output, archives=_AT_ONCE) as service:
         clock = _Clock()
 
         async def archive(number: int) -> None:
-            sizes.append(await _archive(service, repository, f"{output}-{number}"))
+            sizes.append(await _archive(service, source, f"{output}-{number}"))
 
         async with anyio.create_task_group() as tasks:
             for number in range(_AT_ONCE):
@@ -99,9 +102,9 @@ async def _open_service(output: str, archives: int) -> AsyncIterator[_Service]:
         yield _Service(settings, engine, budget, store)
 
 
-async def _archive(service: _Service, repository: str, output: str) -> int:
+async def _archive(service: _Service, source: str, output: str) -> int:
     reading, writing = make_pipe()
-    with subprocess.Popen(_git_tar(repository), stdout=writing):  # noqa: ASYNC220 - at once
+    with subprocess.Popen(_tar_of(source), stdout=writing):  # noqa: ASYNC220 - at once
         os.close(writing)
         async with AsyncExitStack() as stack:
             reserved = WORKING_BYTES + service.settings.storage.part_bytes
@@ -137,14 +140,14 @@ def _overrides(output: str) -> dict[str, Any]:
     return {"storage": {"bucket": bucket, "endpoint_url": endpoint, "addressing_style": "path"}}
 
 
-def stream_zip(repository: str, level: int) -> _Taken:
+def stream_zip(source: str, level: int) -> _Taken:
     """The stream-zip library, its members read by tarfile."""
     from stream_zip import ZIP_AUTO  # noqa: PLC0415 - only where it is measured
     from stream_zip import stream_zip as zip_of  # noqa: PLC0415 - the same
 
     clock = _Clock()
     when = datetime(2024, 1, 1, tzinfo=UTC)
-    with _open_tar(repository) as tar:
+    with _open_tar(source) as tar:
         members = (
             (
                 *(info.name, when, S_IFREG | info.mode),
@@ -156,14 +159,14 @@ def stream_zip(repository: str, level: int) -> _Taken:
         return clock.read(sum(len(chunk) for chunk in zip_of(members)))
 
 
-def zipstream_ng(repository: str, level: int) -> _Taken:
+def zipstream_ng(source: str, level: int) -> _Taken:
     """The zipstream-ng library, its members read by tarfile."""
     from zipstream import ZIP_DEFLATED, ZipStream  # noqa: PLC0415 - only where it is measured
 
     clock = _Clock()
     archive = ZipStream(compress_type=ZIP_DEFLATED, compress_level=level)
     nbytes = 0
-    with _open_tar(repository) as tar:
+    with _open_tar(source) as tar:
         for info in tar:
             if info.isreg():
                 archive.add(_pieces(tar.extractfile(info)), info.name)
@@ -171,13 +174,15 @@ def zipstream_ng(repository: str, level: int) -> _Taken:
     return clock.read(nbytes + sum(len(chunk) for chunk in archive.finalize()))
 
 
-def _git_tar(repository: str) -> list[str]:
-    return ["git", "-C", repository, "archive", "--format=tar", "HEAD"]
+def _tar_of(source: str) -> list[str]:
+    if source.endswith(".tar"):
+        return ["cat", source]
+    return ["git", "-C", source, "archive", "--format=tar", "HEAD"]
 
 
-def _open_tar(repository: str) -> tarfile.TarFile:
-    git = subprocess.Popen(_git_tar(repository), stdout=subprocess.PIPE)
-    return tarfile.open(fileobj=git.stdout, mode="r|")
+def _open_tar(source: str) -> tarfile.TarFile:
+    feeder = subprocess.Popen(_tar_of(source), stdout=subprocess.PIPE)
+    return tarfile.open(fileobj=feeder.stdout, mode="r|")
 
 
 def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
@@ -187,12 +192,12 @@ def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
 
 def main() -> None:
     """Measure one run."""
-    way, repository, output = sys.argv[1:]
+    way, source, output = sys.argv[1:]
     measured: dict[str, Callable[[], _Taken]] = {
-        "ours": lambda: anyio.run(ours, repository, output),
-        "ours-at-once": lambda: anyio.run(ours_at_once, repository, output),
-        "stream-zip": lambda: stream_zip(repository, 1),
-        "zipstream-ng": lambda: zipstream_ng(repository, 1),
+        "ours": lambda: anyio.run(ours, source, output),
+        "ours-at-once": lambda: anyio.run(ours_at_once, source, output),
+        "stream-zip": lambda: stream_zip(source, 1),
+        "zipstream-ng": lambda: zipstream_ng(source, 1),
     }
     gc.freeze()  # as the service does
     print(json.dumps(measured[way]()))
