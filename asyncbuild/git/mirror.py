@@ -213,12 +213,16 @@ class Mirrors:
         self, stack: AsyncExitStack, place: Place, repository: Repository, wish: Wish
     ) -> Commit:
         """Hold the mirror and find the commit in it, or have it fetched."""
-        if await to_thread.run_sync(place.arrive):
-            await self._renew(place)
         share = self._share(place, repository)
-        with share.open_look():
-            await stack.enter_async_context(self._hold(place, repository))
-            present = await self._look(share, place, wish)
+        present = None
+        with share.open_look():  # before all that takes time: a burst of pushes is one fetch
+            suspect = await to_thread.run_sync(place.arrive)
+            if not suspect:
+                await stack.enter_async_context(self._hold(place, repository))
+                present = await self._look(share, place, wish)
+        if suspect:  # not within the look: those who wait for a fetch would have to go first
+            await self._renew(place)
+            return await self._enter(stack, place, repository, wish)
         if present is not None:
             self._statistics.present += 1
             return present
