@@ -13,9 +13,9 @@ import anyio
 import pytest
 from support.archives import Member, members_of_checkout, members_of_zip
 from support.lfs import DOWNLOAD_TOKEN, LfsServer, open_elsewhere, pointer_of
-from support.mirrors import MAIN, Site, open_site, repository, zip_of
+from support.mirrors import MAIN, Site, is_quiet, open_site, repository, zip_of
 from support.repositories import SourceRepository
-from support.wait import wait_until
+from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.git.faults import Fault, GitFailed
@@ -223,6 +223,7 @@ async def test_what_goes_wrong_is_told_by_kind(
     secrets = {login for _, login in world.lfs.logins if login}
     words_of = {login.split()[-1] for login in secrets}
     assert not any(word in str(caught.value) for word in words_of)
+    await wait_until(lambda: is_quiet(world.mirrors))  # no file comes and goes any more
     for path in world.site.cache.rglob("*"):
         assert not path.is_file() or not any(
             word.encode() in path.read_bytes() for word in words_of
@@ -265,14 +266,19 @@ class _Fixed:
 async def test_a_silent_server_is_left(tmp_path: Path) -> None:
     """After `git.silence_timeout_seconds`; the next try goes on where it was."""
     content = os.urandom(500_000)
-    async with open_site(tmp_path) as site, site.open_mirrors(silence_timeout_seconds=1) as mirrors:
-        world = _World(site, mirrors)
-        commit = world.commit({"a.bin": world.lfs.add(content)})
+    async with open_site(tmp_path) as site:
+        async with site.open_mirrors() as mirrors:
+            world = _World(site, mirrors)
+            commit = world.commit({"a.bin": world.lfs.add(content)})
+            async with mirrors.open(repository(), ref=MAIN, commit=commit):
+                pass  # git is never silent
         world.lfs.stall_after_bytes = 200_000
-        with anyio.fail_after(20), pytest.raises(Outage, match=r"a\.bin"):
-            await world.archive(commit)
+        async with site.open_mirrors(silence_timeout_seconds=2) as mirrors:
+            with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(Outage, match=r"a\.bin"):
+                await _World(site, mirrors).archive(commit)
         world.lfs.stall_after_bytes = None
-        assert (await world.archive(commit))["a.bin"].content == content
+        async with site.open_mirrors() as mirrors:
+            assert (await _World(site, mirrors).archive(commit))["a.bin"].content == content
         assert world.lfs.ranges == ["bytes=200000-"]
 
 
@@ -338,6 +344,7 @@ async def test_contents_count_and_go_with_the_mirror(tmp_path: Path) -> None:
                 assert sum([len(chunk) async for chunk in tar]) > 3_000_000
             await wait_until(lambda: mirrors.statistics().size_bytes > 3_000_000)
             assert site.mirror.exists()  # it is in use
+        await wait_until(lambda: is_quiet(mirrors))  # now by nobody
         async with mirrors.open(repository("other"), ref=MAIN, commit=tip):
             await wait_until(lambda: mirrors.statistics().evictions == 1)
             assert not site.mirror.exists()

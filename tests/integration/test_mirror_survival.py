@@ -14,7 +14,7 @@ import pytest
 from anyio import to_thread
 from anyio.abc import Process
 from support.crowded import Crowd
-from support.mirrors import MAIN, Site, archive_of, read_archive, repository
+from support.mirrors import MAIN, Site, archive_of, is_quiet, read_archive, repository
 from support.repositories import SourceRepository
 from support.wait import PATIENCE_SECONDS, wait_until
 
@@ -41,8 +41,17 @@ async def open_child(site: Site, commit: str) -> AsyncIterator[Process]:
 async def wait_open(child: Process) -> None:
     """Wait until the child holds its commit."""
     assert child.stdout
+    said = b""
     with anyio.fail_after(PATIENCE_SECONDS):
-        assert b"open\n" in await child.stdout.receive()  # among its log lines
+        while b"open\n" not in said:  # among its log lines
+            said += await child.stdout.receive()
+
+
+async def wait_stalled(site: Site) -> None:
+    """Wait until a fetch hangs in the middle of a pack, half of which is on the disk."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        await site.server.stalled.wait()
+    await wait_until(lambda: any(site.mirror.parent.glob("*/objects/pack/tmp_pack_*")))
 
 
 def gits_in(directory: Path) -> list[int]:
@@ -65,8 +74,7 @@ async def test_a_service_killed_while_it_fetches(site: Site, *, warm: bool) -> N
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
     async with open_child(site, commit) as child:
-        with anyio.fail_after(PATIENCE_SECONDS):
-            await site.server.stalled.wait()
+        await wait_stalled(site)
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()
     assert gits_in(site.cache)  # its git lives on for now, and holds the lock
@@ -90,8 +98,7 @@ async def test_two_services_on_one_disk_fetch_once(site: Site) -> None:
         got.append(await archive_of(mirrors, commit))
 
     async with open_child(site, commit) as child, site.open_mirrors() as mirrors:
-        with anyio.fail_after(PATIENCE_SECONDS):
-            await site.server.stalled.wait()
+        await wait_stalled(site)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait, mirrors)
             await wait_until(lambda: mirrors.statistics().fetches == 1)
@@ -106,8 +113,7 @@ async def test_nobody_fetches_beside_an_orphaned_git(site: Site) -> None:
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
     async with open_child(site, commit) as child:
-        with anyio.fail_after(PATIENCE_SECONDS):
-            await site.server.stalled.wait()
+        await wait_stalled(site)
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()
     before = site.server.connections.total()
@@ -229,8 +235,9 @@ async def test_a_server_that_stalls_is_left(site: Site) -> None:
     async with site.open_mirrors(silence_timeout_seconds=0.5) as mirrors:
         with pytest.raises(Retry, match=r"silent for 0\.5 s"):
             await archive_of(mirrors, commit)
-        assert gits_in(site.cache) == []
-        site.server.behaviour.stall_after_bytes = None
+        await wait_until(lambda: not gits_in(site.cache))
+    site.server.behaviour.stall_after_bytes = None
+    async with site.open_mirrors() as mirrors:  # more patient: it is the machine that may be slow
         assert await archive_of(mirrors, commit) == site.source.archive(commit)
 
 
@@ -241,7 +248,7 @@ async def test_a_fetch_has_an_end_even_if_it_talks(site: Site) -> None:
     async with site.open_mirrors(timeout_seconds=0.5) as mirrors:
         with pytest.raises(Retry, match=r"not done after 0\.5 s"):
             await archive_of(mirrors, commit)
-    assert gits_in(site.cache) == []
+    await wait_until(lambda: not gits_in(site.cache))
 
 
 async def test_a_pack_that_breaks_off(site: Site) -> None:
@@ -282,8 +289,7 @@ async def test_a_reader_that_leaves_early_ends_git(site: Site) -> None:
                 raise ZeroDivisionError
         assert mirrors.statistics().processes["stream"] == 0
         # Another looks through the tree, for the next archives.
-        await wait_until(lambda: not any(mirrors.statistics().processes.values()))
-        assert gits_in(site.cache) == []
+        await wait_until(lambda: is_quiet(mirrors) and not gits_in(site.cache))
 
 
 @contextmanager
@@ -313,6 +319,7 @@ async def test_a_full_disk_is_made_room_on(site: Site) -> None:
             for name in ("one", "two"):
                 expected = sources[name].archive(commits[name])
                 assert await archive_of(mirrors, commits[name], name=name) == expected
+                await wait_until(lambda: is_quiet(mirrors))  # and nobody uses it any more
             assert mirrors.statistics().evictions == 1
             with pytest.raises(Busy, match="is full"):
                 await archive_of(mirrors, commits["huge"], name="huge")
@@ -336,11 +343,13 @@ async def test_the_budget_holds_and_the_used_stay(site: Site) -> None:
         await wait_open(child)
         for name in names:
             await archive_of(mirrors, commits[name], name=name)
+            await wait_until(lambda: is_quiet(mirrors))  # the next one finds nobody in it
         await wait_until(lambda: present() == {"web", "r4", "r5"})
     assert mirrors.statistics().evictions == 4
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_many_repositories_through_room_for_a_fifth(tmp_path: Path) -> None:
     """Everything is served, the budget kept but for one mirror, and none in use is taken away."""
     crowd = Crowd(tmp_path, repositories=_MANY, room=_ROOM, at_once=8)

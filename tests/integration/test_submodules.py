@@ -70,7 +70,7 @@ async def _open_world(directory: Path, **changes: Any) -> AsyncIterator[_World]:
         settings = GitSettings(
             remote=changes.pop("remote", server.template),
             cache_directory=directory / "cache",
-            silence_timeout_seconds=10,
+            silence_timeout_seconds=60,
             **changes,
         )
         async with open_mirrors(settings, Remotes(settings)) as mirrors:

@@ -83,6 +83,11 @@ class GitServer:
         """A value for `git.remote`."""
         return f"{self.url}{_PREFIX}{{repository}}"
 
+    def break_off(self) -> None:
+        """Cut the packs that are being held back."""
+        self.behaviour.cut_after_bytes = 0
+        self.resume.set()
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         if request.path.startswith("/lfs/"):
@@ -181,10 +186,11 @@ class GitServer:
         return response
 
     async def _misbehave(self, request: web.Request, sent: int) -> None:
-        stall, cut = self.behaviour.stall_after_bytes, self.behaviour.cut_after_bytes
+        stall = self.behaviour.stall_after_bytes
         if stall is not None and sent > stall:
             self.stalled.set()
             await self.resume.wait()
+        cut = self.behaviour.cut_after_bytes
         if cut is not None and sent > cut and request.transport is not None:
             request.transport.abort()
 

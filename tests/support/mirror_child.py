@@ -22,7 +22,7 @@ async def main(*arguments: str) -> None:
         remote=template,
         credentials="codecommit",
         cache_directory=Path(cache),
-        silence_timeout_seconds=30,
+        silence_timeout_seconds=120,
     )
 
     async def credentials(account: str, region: str) -> AwsCredentials:
@@ -35,7 +35,7 @@ async def main(*arguments: str) -> None:
     ):
         sys.stdout.write("open\n")
         sys.stdout.flush()
-        await anyio.sleep(60)
+        await anyio.sleep(600)
 
 
 if __name__ == "__main__":

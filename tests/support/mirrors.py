@@ -65,8 +65,8 @@ class Site:
             "remote": self.server.template,
             "credentials": "codecommit",
             "cache_directory": self.cache,
-            "silence_timeout_seconds": 10,
-            "timeout_seconds": 60,
+            "silence_timeout_seconds": 60,
+            "timeout_seconds": 120,
         }
         return GitSettings(**(values | changes))
 
@@ -92,6 +92,13 @@ async def open_site(directory: Path) -> AsyncIterator[Site]:
     keys = {KEY: (SECRET, TOKEN)}
     async with open_git_server(directory / "remote", region=REGION, keys=keys) as server:
         yield Site(directory, server, source)
+
+
+def is_quiet(mirrors: Mirrors) -> bool:
+    """Nobody fetches, no git runs, and no tree is being looked through for the next archives."""
+    running = mirrors.statistics().processes.values()
+    fetching = [each for each in mirrors._shared.values() if not each.idle]
+    return not (fetching or any(running) or mirrors._worktrees.is_learning)
 
 
 async def read_archive(snapshot: Snapshot, *paths: bytes) -> bytes:
