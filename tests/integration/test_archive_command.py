@@ -10,6 +10,7 @@ from typing import IO
 
 import pytest
 from support.repositories import SourceRepository
+from support.wait import PATIENCE_SECONDS
 
 _Done = subprocess.CompletedProcess[bytes]
 
@@ -25,7 +26,11 @@ def repository(tmp_path: Path) -> Path:
 def _archive(repository: Path, output: str, *, stdout: int | IO[bytes] = subprocess.PIPE) -> _Done:
     command = [sys.executable, "-m", "asyncbuild", "archive", str(repository), "main"]
     return subprocess.run(
-        [*command, "-o", output], stdout=stdout, stderr=subprocess.PIPE, timeout=50, check=False
+        [*command, "-o", output],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
 
 
@@ -39,7 +44,7 @@ def test_a_pipe_is_written_to_not_replaced(repository: Path, tmp_path: Path) -> 
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
         done = _archive(repository, str(pipe))
-        archive, _ = reader.communicate(timeout=10)
+        archive, _ = reader.communicate(timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr.decode()
     assert _names(archive) == ["file"]
     assert pipe.is_fifo()

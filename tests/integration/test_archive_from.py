@@ -16,6 +16,7 @@ from support.git_http import GitServer, open_git_server
 from support.lfs import open_elsewhere, pointer_of
 from support.repositories import SourceRepository
 from support.sshd import PROGRAM, open_sshd
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.git.lfs.pointers import parse_pointer
 
@@ -65,7 +66,7 @@ async def _run(
 ) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "asyncbuild", "archive", where, "main", "-o", "-", *options]
     environment = {**os.environ, "HOST_TOKEN": TOKEN, **(variables or {})}
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE_SECONDS):
         return await anyio.run_process(command, check=False, env=environment)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.archives import Member, members_of_zip
 from support.repositories import EPOCH, SourceRepository
+from support.wait import PATIENCE_SECONDS
 
 _FILES = {
     ".gitattributes": b"*.secret export-ignore\ninfo export-subst\n*.dos text eol=crlf\n",
@@ -40,7 +41,9 @@ def source(tmp_path: Path) -> SourceRepository:
 
 def _run(source: SourceRepository, *options: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "asyncbuild", "archive", str(source.path), "main", "-o", "-"]
-    return subprocess.run([*command, *options], capture_output=True, timeout=50, check=False)
+    return subprocess.run(
+        [*command, *options], capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
 
 
 def _archive(source: SourceRepository, *options: str) -> dict[str, Member]:

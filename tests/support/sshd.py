@@ -3,6 +3,7 @@
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -14,7 +15,10 @@ import anyio
 import anyio.abc
 from anyio import to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
+from support.signals import send_signal
+from support.wait import PATIENCE_SECONDS
 
+_TRIES = 5
 PROGRAM = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 
@@ -63,12 +67,10 @@ async def open_sshd(directory: Path, *, programs: Path | None = None) -> AsyncIt
     """Serve on a free port; `programs` comes first on the PATH of those who log in."""
     assert PROGRAM is not None
     host_public, key, other = await to_thread.run_sync(_prepare, directory)
-    port = _free_port()
     options = {
         "HostKey": directory / "host",
         "AuthorizedKeysFile": directory / "authorized_keys",
         "ListenAddress": "127.0.0.1",
-        "Port": port,
         "PidFile": "none",
         "StrictModes": "no",
         "UsePAM": "no",
@@ -79,22 +81,34 @@ async def open_sshd(directory: Path, *, programs: Path | None = None) -> AsyncIt
     }
     arguments = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     command = [PROGRAM, "-D", "-e", "-f", "/dev/null", *arguments]
-    async with await anyio.open_process(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
-        try:
-            await _wait_listening(process)
-            yield Sshd(port, key, other, f"[127.0.0.1]:{port} {host_public}")
-        finally:
-            process.terminate()
+    for _ in range(_TRIES):  # somebody else may take the port a moment before
+        port = _free_port()
+        async with await anyio.open_process(
+            [*command, "-p", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                if await _listens(process):
+                    yield Sshd(port, key, other, f"[127.0.0.1]:{port} {host_public}")
+                    return
+            finally:
+                send_signal(process, signal.SIGTERM)
+    raise AssertionError("sshd does not start")
 
 
-async def _wait_listening(process: anyio.abc.Process) -> None:
+async def _listens(process: anyio.abc.Process) -> bool:
+    """Wait until it does, or has ended."""
     assert process.stderr
-    with anyio.fail_after(60):
-        told = BufferedByteReceiveStream(process.stderr)
-        while b"listening on" not in await told.receive_until(b"\n", 4096):
-            pass
+    told = BufferedByteReceiveStream(process.stderr)
+    with anyio.fail_after(PATIENCE_SECONDS):
+        try:
+            while b"listening on" not in await told.receive_until(b"\n", 4096):
+                pass
+        except anyio.IncompleteRead:
+            return False
+    return True
 
 
 def _free_port() -> int:

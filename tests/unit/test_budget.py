@@ -8,6 +8,7 @@ import pytest
 from anyio.abc import TaskGroup
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.errors import Busy, ConfigError
@@ -23,7 +24,7 @@ async def _within(seconds: float) -> AsyncIterator[TaskGroup]:
 
 async def _queued(budget: MemoryBudget, count: int) -> None:
     """Wait until `count` requests are waiting."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while budget.statistics().waiting != count:
             await anyio.lowlevel.checkpoint()
 
@@ -34,7 +35,7 @@ async def test_within_the_reservation_nothing_waits() -> None:
     async with budget.open_account(40) as first, budget.open_account(40) as second:
         await first.take(40)
         await first.take(20)
-        with anyio.fail_after(1):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await second.take(40)
         assert budget.statistics().held_bytes == 100
 
@@ -46,7 +47,7 @@ async def test_beyond_the_reservation_it_waits_for_what_is_free() -> None:
         await first.take(40)
         await first.take(20)
         await second.take(40)
-        async with _within(5) as tasks:
+        async with _within(PATIENCE_SECONDS) as tasks:
             tasks.start_soon(second.take, 10)
             await _queued(budget, 1)
             first.give_back(20)
@@ -62,7 +63,7 @@ async def test_admission_is_first_come_first_served() -> None:
         async with budget.open_account(reserved):
             order.append(reserved)
 
-    async with _within(5) as tasks, budget.open_account(60):
+    async with _within(PATIENCE_SECONDS) as tasks, budget.open_account(60):
         tasks.start_soon(archive, 80)
         await _queued(budget, 1)
         tasks.start_soon(archive, 10)
@@ -76,7 +77,7 @@ async def test_a_cancelled_wait_takes_nothing() -> None:
     budget = MemoryBudget(100)
     async with budget.open_account(60) as account:
         await account.take(60)
-        async with _within(5) as tasks:
+        async with _within(PATIENCE_SECONDS) as tasks:
             tasks.start_soon(_open_and_close, budget, 50)
             tasks.start_soon(account.take, 50)
             await _queued(budget, 2)
@@ -95,7 +96,7 @@ async def test_a_grant_that_meets_a_cancellation_is_undone() -> None:
     budget = MemoryBudget(100)
     async with budget.open_account(60) as first, budget.open_account(40) as second:
         await first.take(60)
-        async with _within(5) as tasks:
+        async with _within(PATIENCE_SECONDS) as tasks:
             tasks.start_soon(second.take, 40)
             tasks.start_soon(second.take, 10)
             await _queued(budget, 1)
@@ -131,7 +132,7 @@ async def test_an_enlargement_does_not_stand_behind_an_admission() -> None:
     """The admission waits for the very account that wants more: it comes second."""
     budget = MemoryBudget(100)
     async with (
-        _within(5) as tasks,
+        _within(PATIENCE_SECONDS) as tasks,
         budget.open_account(60) as account,
         AsyncExitStack() as other,
     ):
@@ -157,7 +158,7 @@ async def test_an_account_can_be_enlarged() -> None:
     budget = MemoryBudget(100)
     async with AsyncExitStack() as other, budget.open_account(40) as account:
         await other.enter_async_context(budget.open_account(50))
-        async with _within(5) as tasks:
+        async with _within(PATIENCE_SECONDS) as tasks:
             tasks.start_soon(account.enlarge, 90)
             await _queued(budget, 1)
             await other.aclose()
@@ -170,7 +171,7 @@ async def test_enlarging_is_refused_where_two_would_wait_for_each_other() -> Non
     async with (
         budget.open_account(50) as first,
         budget.open_account(50) as second,
-        _within(5) as tasks,
+        _within(PATIENCE_SECONDS) as tasks,
     ):
         tasks.start_soon(first.enlarge, 90)
         await _queued(budget, 1)
@@ -222,7 +223,7 @@ async def _run_archives(total: int, archives: list[tuple[int, list[int], int]]) 
                 assert statistics.reserved_bytes <= total
                 await anyio.lowlevel.checkpoint()
 
-    async with _within(2) as tasks:
+    async with _within(PATIENCE_SECONDS) as tasks:
         for reserved, takes, enlarged in archives:
             tasks.start_soon(archive, min(reserved, total), takes, enlarged)
     statistics = budget.statistics()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tars import COMMIT, File, make_tar
+from support.wait import PATIENCE_SECONDS
 from support.zips import iterate, make_zip
 
 from asyncbuild.archive.headers import BrokenTar
@@ -192,7 +193,7 @@ async def test_eight_archives_share_a_budget_that_holds_barely_one() -> None:
     async def one() -> None:
         archives.append((await make_zip([tar], budget=budget))[0])
 
-    with anyio.fail_after(50):
+    with anyio.fail_after(2 * PATIENCE_SECONDS):
         async with anyio.create_task_group() as tasks:
             for _ in range(8):
                 tasks.start_soon(one)
