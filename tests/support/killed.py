@@ -19,6 +19,7 @@ from aiohttp import web
 from anyio import to_thread
 from support.proxy import open_proxy, pass_on
 from support.servers import REGION
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild import export
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
@@ -60,7 +61,7 @@ def start(errand: Errand) -> ForkServerProcess:
     return process
 
 
-async def wait(process: ForkServerProcess, *, seconds: float = 90) -> int:
+async def wait(process: ForkServerProcess, *, seconds: float = 3 * PATIENCE_SECONDS) -> int:
     """Its exit code; negative if a signal ended it."""
     await to_thread.run_sync(process.join, seconds)
     code = process.exitcode
@@ -92,13 +93,16 @@ class KillingProxy:
     def aim(self, at: int, *, acted: bool) -> None:
         """At the next process."""
         self.at, self.acted, self.victim = at, acted, None
-        self.seen.clear()
+        self.seen = Counter()
 
     async def handle(self, client: aiohttp.ClientSession, request: web.Request) -> web.Response:
         """Pass a request on, or let it be the last one."""
+        seen = self.seen
         try:
             body = await request.read()
         except ConnectionError:  # its process was killed
+            return web.Response(status=500)
+        if seen is not self.seen:  # and the next one's are counted now
             return web.Response(status=500)
         self.seen[_name_of(request)] += 1
         last = self.seen.total() == self.at
