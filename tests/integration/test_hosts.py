@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ from asyncbuild.keyring import open_keyring
 from asyncbuild.local.servers import Server
 from asyncbuild.model import Repository
 
-TOKEN = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"
+# Of this run alone: no other test has it where this one must not find it.
+TOKEN = f"ghs_{uuid.uuid4().hex}"
 
 
 @asynccontextmanager

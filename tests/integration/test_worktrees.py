@@ -383,7 +383,7 @@ async def test_what_a_killed_process_left_is_deleted(tmp_path: Path) -> None:
         "from asyncbuild.git.worktrees import open_directory\n"
         "async def main():\n"
         "    async with open_directory(Path(sys.argv[1])) as place:\n"
-        "        (place / 'x').mkdir(); print(flush=True); await anyio.sleep(60)\n"
+        "        (place / 'x').mkdir(); print(flush=True); await anyio.sleep(600)\n"
         "anyio.run(main)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
