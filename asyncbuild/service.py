@@ -5,11 +5,19 @@ in hand is settled in order or released. Shortly before the grace ends what is n
 is released; a second signal, or the end of the grace, cancels.
 """
 
+import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from functools import partial
+from types import FrameType
 
 import anyio
 from anyio.abc import TaskStatus
@@ -38,6 +46,7 @@ from asyncbuild.turn import Starters
 # Of the grace: what expiring, and then cancelling, may take before the process is killed.
 _EXPIRE_BEFORE_END = 1 / 4
 _EXPIRE_AT_MOST_SECONDS = 20.0
+_SIGNALS_MOST = 10
 
 
 @asynccontextmanager
@@ -167,22 +176,44 @@ class _Switch:
 async def _listen(
     signals: Sequence[signal.Signals], switch: _Switch, *, task_status: TaskStatus[None]
 ) -> None:
-    try:
-        with anyio.open_signal_receiver(*signals) as received:
-            task_status.started()
-            async with anyio.create_task_group() as tasks:
-                first = True
-                async for number in received:
-                    logger().info("service.stopping", signal=number.name, second=not first)
-                    if not first:
-                        switch.cut()
-                        return
-                    first = False
-                    tasks.start_soon(switch.turn_off)
-    finally:
-        # The process ends now, in order and within deadlines; one signal more changes nothing.
+    with _receiving(signals) as received:
+        task_status.started()
+        async with anyio.create_task_group() as tasks:
+            first = True
+            async for number in received:
+                logger().info("service.stopping", signal=number.name, second=not first)
+                if not first:
+                    switch.cut()
+                    return
+                first = False
+                tasks.start_soon(switch.turn_off)
+
+
+@contextmanager
+def _receiving(signals: Sequence[signal.Signals]) -> Iterator[AsyncIterator[signal.Signals]]:
+    """What comes while inside. Afterwards the process ends, in order: one more changes nothing.
+
+    `anyio.open_signal_receiver` and asyncio give signals their default action back when they close,
+    and if only for a moment: one that came just then would kill what is cleaning up.
+    """
+    loop = asyncio.get_running_loop()
+    sender, receiver = anyio.create_memory_object_stream[signal.Signals](_SIGNALS_MOST)
+
+    def hear(number: int, _: FrameType | None) -> None:
+        loop.call_soon_threadsafe(put, signal.Signals(number))
+
+    def put(number: signal.Signals) -> None:
+        with suppress(anyio.WouldBlock, anyio.ClosedResourceError):  # the first two say it all
+            sender.send_nowait(number)
+
+    with sender, receiver:
         for number in signals:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, hear)
+        try:
+            yield receiver
+        finally:
+            for number in signals:
+                signal.signal(number, signal.SIG_IGN)
 
 
 async def _stop_when(stop: anyio.Event, switch: _Switch) -> None:
