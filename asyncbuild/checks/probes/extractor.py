@@ -86,18 +86,42 @@ async def _start(
         timeout_minutes=_BUILD_MINUTES,
         queued_timeout_minutes=_QUEUED_MINUTES,
     )
-    with errors_of(f"start a build of project {project}"):
-        answer = await codebuild.start_build(**parameters_of(request, asked))
-    id_ = answer["build"]["id"]
+    return await _start_build(codebuild, parameters_of(request, asked), made)
+
+
+async def _start_build(codebuild: "CodeBuildClient", request: Mapping[str, Any], made: Made) -> str:
+    """The id of the build.
+
+    A cancelled caller waits for the answer all the same: without it nobody would know which build
+    is to be stopped.
+    """
+    ids: list[str] = []
+    faults: list[StageError] = []
 
     async def undo() -> None:
-        with errors_of(f"stop build {id_}"):
-            found = (await codebuild.batch_get_builds(ids=[id_]))["builds"]
+        with errors_of(f"stop build {ids[0]}"):
+            found = (await codebuild.batch_get_builds(ids=ids))["builds"]
             if found and not _has_ended(found[0]):
-                await codebuild.stop_build(id=id_)
+                await codebuild.stop_build(id=ids[0])
 
-    made.will_make(f"build {id_}", undo)
-    return id_
+    async def start() -> None:
+        try:
+            with (
+                anyio.CancelScope(shield=True),
+                errors_of(f"start a build of project {request['projectName']}"),
+            ):
+                answer = await codebuild.start_build(**request)
+        except StageError as error:
+            faults.append(error)
+        else:
+            ids.append(answer["build"]["id"])
+            made.will_make(f"build {ids[0]}", undo)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(start)
+    if faults:
+        raise faults[0]
+    return ids[0]
 
 
 async def _upload(
