@@ -27,7 +27,6 @@ from asyncbuild.logs import logger
 
 _PATH: Final = "/task-protection/v1/state"
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024
-_LAST_SECONDS: Final = 2.0
 _REMEDIES: Final[Mapping[str, str]] = {
     "AccessDeniedException": "allow ecs:UpdateTaskProtection on its own tasks in the task's role",
     "TASK_NOT_VALID": "only tasks of a service can be protected; no harm otherwise",
@@ -51,6 +50,7 @@ class Rhythm:
     answer_seconds: float = 10
     longest_seconds: float = 3600  # of protection without a break
     break_seconds: float = 120
+    last_seconds: float = 5  # for the release at the end of the process
 
 
 class Protection:
@@ -113,7 +113,7 @@ async def open_protection(
                 finally:
                     tasks.cancel_scope.cancel()
         finally:
-            with anyio.move_on_after(_LAST_SECONDS, shield=True):
+            with anyio.move_on_after(rhythm.last_seconds, shield=True):
                 await keeper.end()
 
 

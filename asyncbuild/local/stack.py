@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ BUCKET = "asyncbuild-archives"
 QUEUE = "asyncbuild-pushes.fifo"
 DEAD_LETTERS = "asyncbuild-dead-letters.fifo"
 
+_MORE_CLEANUPS = 20
+_CLEANUP_PAUSE_SECONDS = 0.1
 # Of a receive that takes ten messages every one is spent by it, tried or not; leave room for that.
 _MAX_RECEIVE_COUNT = 20
 _LEFT: tuple["QueueAttributeNameType", ...] = (
@@ -131,9 +134,17 @@ async def _create_queues(sqs: "SQSClient") -> str:
 
 @contextmanager
 def _open_directory() -> Iterator[str]:
-    # A process that is killed while it cleans up may still be writing: what is left then is ours.
-    with tempfile.TemporaryDirectory(prefix="asyncbuild-demo-", ignore_cleanup_errors=True) as path:
-        yield path
+    directory = tempfile.TemporaryDirectory(prefix="asyncbuild-demo-", ignore_cleanup_errors=True)
+    try:
+        yield directory.name
+    finally:
+        directory.cleanup()
+        # What was killed, git's own children for one, may still be in the midst of a write.
+        for _ in range(_MORE_CLEANUPS):
+            if not Path(directory.name).exists():
+                break
+            time.sleep(_CLEANUP_PAUSE_SECONDS)
+            directory.cleanup()
 
 
 @contextmanager
