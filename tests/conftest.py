@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from asyncbuild.local.servers import (
     open_seaweedfs,
 )
 
+# A shell that starts something in the background lets it ignore Ctrl-C, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sitecustomize.install()  # in this process; its children do so by themselves, see below
 
 # A check of a change says the same each time it is made, on any machine; whoever looks for new

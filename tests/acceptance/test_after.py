@@ -11,7 +11,7 @@ from asyncbuild.local import journal
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.local.workload import event_of
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture
@@ -23,10 +23,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 async def _call(stack: Stack, *arguments: str) -> tuple[int, str]:
     async with open_service(environment(stack), *arguments) as service:
-        text = b""
-        assert service.process.stdout is not None
-        async for chunk in service.process.stdout:
-            text += chunk
+        text = await service.read()
         return await service.wait(), text.decode()
 
 

@@ -15,6 +15,7 @@ import anyio
 import pytest
 from support.recorder.sitecustomize import DIRECTORY
 from support.service import environment, make_pushes, open_service, wait_settled
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.local.verify import Pushed
@@ -69,7 +70,7 @@ def can_unshare() -> bool:
 
 pytestmark = [
     pytest.mark.skipif(not can_unshare(), reason="needs root and mount namespaces"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
 ]
 
 
@@ -146,7 +147,7 @@ async def test_a_stop_under_load_is_in_time_and_loses_nothing(
     for push in pushes:
         await stack.send(push)
     async with open_service(variables_of(stack), program=program(stack)) as service:
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await stack.standin.wait_started(lambda _build: len(stack.standin.started) >= 5)
         before = len(stack.standin.started)
         begun = anyio.current_time()
@@ -158,7 +159,7 @@ async def test_a_stop_under_load_is_in_time_and_loses_nothing(
     left = len(pushes) - len(stack.standin.started)
     assert left > 0, f"the load was done before the signal came, {before} builds in"
     async with open_service(variables_of(stack), "drain", program=program(stack)) as service:
-        assert await service.wait(120) == 0, service.log[-5:]
+        assert await service.wait(240) == 0, service.log[-5:]
     await wait_settled(stack)
     built = sorted(
         next(

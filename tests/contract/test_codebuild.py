@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from support.codebuild import open_codebuild_client, refusal
 
 from asyncbuild.local.codebuild import open_codebuild_standin
+from asyncbuild.local.standin import Script
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
@@ -45,6 +46,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator["CodeBuildClie
             open_codebuild_standin() as standin,
             open_codebuild_client(standin.endpoint_url) as client,
         ):
+            standin.script = Script(build_seconds=600)  # longer than any test
             yield client
         return
     reason = DIFFERENCES.get(request.node.originalname)

@@ -12,6 +12,7 @@ import anyio
 import pytest
 from botocore.exceptions import ClientError
 from support.servers import REGION
+from support.wait import PATIENCE_SECONDS
 from support.wire import Call, Tapped, refused
 
 from asyncbuild.aws import Aws
@@ -256,7 +257,7 @@ async def test_a_cancelled_composition_leaves_nothing(
     store = _store(Tapped(client, upload_part_copy=hang))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_compose, store, key, source, _SHAPES[2])
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await hanging.wait()
         tasks.cancel_scope.cancel()
     await _nothing_left(client, key)

@@ -18,6 +18,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from support.servers import REGION
 from support.sqs_model import FifoModel, ModelClient, Refused
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.errors import Fatal, LeaseLost, StageError
 from asyncbuild.local.servers import Server
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 _LONG, _SHORT = 60, 1
-_EXPIRED_DEADLINE_SECONDS = 10.0
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Port:
 
     async def received_again(self) -> list[Message]:
         """What comes as soon as anything does."""
-        with anyio.fail_after(_EXPIRED_DEADLINE_SECONDS):
+        with anyio.fail_after(PATIENCE_SECONDS):
             while True:
                 if found := await self.receive():
                     return found

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.codebuild import make_push, make_request, open_codebuild_client
+from support.proxy import closed_port
 
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.config import BuildSettings
@@ -124,11 +125,11 @@ async def test_names_the_kind_of_an_error(
 
 async def test_waits_when_nobody_answers() -> None:
     """Nobody there: an Outage that blames no push (I5), with what to look at."""
-    async with open_codebuild_standin(["shop"]) as standin:
-        endpoint_url = standin.endpoint_url
-    async with open_codebuild_client(endpoint_url) as client:
-        with pytest.raises(Outage, match="endpoint_url"):
-            await CodeBuild(client, BuildSettings()).start(make_request(make_push()), guard=free)
+    with closed_port() as port:
+        async with open_codebuild_client(f"http://127.0.0.1:{port}") as client:
+            codebuild = CodeBuild(client, BuildSettings())
+            with pytest.raises(Outage, match="endpoint_url"):
+                await codebuild.start(make_request(make_push()), guard=free)
 
 
 class TestFindRecent:

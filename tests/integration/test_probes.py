@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import orjson
@@ -36,7 +35,7 @@ from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.standin import Script
 from asyncbuild.model import Repository
 
-pytestmark = pytest.mark.timeout(180)  # zips of 65,600 files, processes, servers
+pytestmark = pytest.mark.timeout(400)  # zips of 65,600 files, processes, servers
 
 YES, NO, UNKNOWN = Verdict.YES, Verdict.NO, Verdict.UNKNOWN
 
@@ -90,17 +89,12 @@ async def find_left(stack: Stack) -> list[str]:
     ]
 
 
-async def read_all(stdout: Any) -> bytes:  # noqa: ANN401 - a byte stream
-    """Until its end."""
-    return b"".join([chunk async for chunk in stdout])
-
-
 async def test_each_question_is_answered_as_far_as_the_stand_ins_go(stack: Stack) -> None:
     """The literal group is seen group, no build runs, nothing is left in the account."""
     arguments = ("--json", "--probe", "--project", "web")
     async with open_service(environment(stack), "check", *arguments) as service:
-        document = orjson.loads(await read_all(service.process.stdout))
-        assert await service.wait(90) == 1  # a bucket without lifecycle rules
+        document = orjson.loads(await service.read())
+        assert await service.wait() == 1  # a bucket without lifecycle rules
     answers = document["probes"]
     assert {each["name"]: each["verdict"] for each in answers} == TOLD
     assert all(each["seen"] and each["effect"] and each["question"] for each in answers)
@@ -122,7 +116,7 @@ async def test_a_signal_takes_everything_away(
             )
         assert await find_left(stack) != []
         send_signal(service.process, number)
-        assert await service.wait(90) == code
+        assert await service.wait() == code
     assert await find_left(stack) == []
     assert stack.standin.calls["StopBuild"] == len(PROBES)
 
@@ -131,7 +125,7 @@ async def test_what_the_caller_may_not_do_is_told(stack: Stack) -> None:
     """A project that does not exist makes no answer and leaves no objects."""
     arguments = ("--json", "--probe", "--project", "nobody")
     async with open_service(environment(stack), "check", *arguments) as service:
-        document = orjson.loads(await read_all(service.process.stdout))
+        document = orjson.loads(await service.read())
     told = [each for each in document["probes"] if each["name"].startswith("source.")]
     assert {each["verdict"] for each in told} == {UNKNOWN}
     assert all("nobody" in each["seen"] for each in told)
@@ -260,7 +254,8 @@ async def test_the_life_of_a_password_is_measured_without_waiting(site: Site) ->
     answer = (await _ask(site, credentials="codecommit"))["git.password-lifetime"]
     assert answer.verdict is YES
     good, bad = (int(word) for word in answer.seen.split() if word.isdigit())
-    assert timedelta(seconds=good - 5) <= LIFETIME <= timedelta(seconds=bad + 5)
+    slack = 20  # what one question may take: the password grows older meanwhile
+    assert timedelta(seconds=good - 1) <= LIFETIME <= timedelta(seconds=bad + slack)
     assert bad - good <= 30
 
 

@@ -9,13 +9,14 @@ import anyio.lowlevel
 import pytest
 from aiohttp import web
 from support.ecs_agent import Agent, error, failure, open_agent
-from support.wait import wait_until
+from support.proxy import closed_port
+from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild import logs
 from asyncbuild.protection import Rhythm, open_protection, refusal_of
 
 # Quick, but with the proportions of the real one.
-RHYTHM = Rhythm(renew_seconds=30, linger_seconds=0.2, retry_seconds=0.01)
+RHYTHM = Rhythm(renew_seconds=30, linger_seconds=0.2, retry_seconds=0.01, last_seconds=60)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ async def test_all_work_counts(agent: Agent) -> None:
 async def test_it_does_not_flap(agent: Agent) -> None:
     """Work that follows soon enough finds the task still protected."""
     async with open_protection(
-        agent.uri, rhythm=Rhythm(linger_seconds=20, renew_seconds=30)
+        agent.uri, rhythm=Rhythm(linger_seconds=600, renew_seconds=600, last_seconds=60)
     ) as protection:
         for _ in range(20):
             with protection.hold():
@@ -122,9 +123,8 @@ async def test_a_refusal_is_told_once_and_tried_again(
 
 async def test_an_agent_that_is_gone_stops_nothing() -> None:
     """Neither work nor the end of the process waits for it."""
-    async with open_agent() as agent:
-        uri = agent.uri
-    with _listening() as lines, anyio.fail_after(5):
+    with closed_port() as port, _listening() as lines, anyio.fail_after(PATIENCE_SECONDS):
+        uri = f"http://127.0.0.1:{port}/api/container-1"
         async with open_protection(uri, rhythm=RHYTHM) as protection:
             with protection.hold():
                 await wait_until(

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from support.chaos import Plan, make_pushes
 from support.hanging import Calls, WatchedAws
 from support.service import read_dead_letters, send
+from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild import config
 from asyncbuild.config import Settings
@@ -31,10 +32,12 @@ from asyncbuild.local.workload import event_of
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.service import open_consumer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
-_VISIBILITY = 4
+_VISIBILITY = 30  # no machine is so slow that it loses such a lease
+_SHORT_VISIBILITY = 4  # where its end is what the test is about
 _CHANGES = {"receive_message", "put_object", "start_build", "delete_message", "delete_object"}
+_SHORT = {"visibility_timeout_seconds": _SHORT_VISIBILITY}
 _numbers = count()
 
 
@@ -46,7 +49,7 @@ class Rig:
     pushes: Sequence[Pushed]
 
     def settings(self, **sections: Any) -> Settings:  # noqa: ANN401 - sections of settings
-        """The stack's settings with a short visibility; keys of this test's own."""
+        """The stack's settings; keys of this test's own."""
         own = self.stack.settings.model_dump(mode="json", exclude_defaults=True)
         own["queue"] |= {"visibility_timeout_seconds": _VISIBILITY, "wait_seconds": 1, "polls": 1}
         place = next(_numbers)  # nothing of an earlier test is found again
@@ -82,7 +85,7 @@ class Rig:
 
     async def drain(self, settings: Settings) -> None:
         """Let a healthy consumer settle what is left."""
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             while await self.stack.count_waiting():
                 async with open_consumer(settings, WatchedAws(settings)) as consumer:
                     await consumer.run(drain=True)
@@ -99,10 +102,11 @@ async def rig() -> AsyncIterator[Rig]:
 
 async def _run_until(consumer: Consumer, aws: WatchedAws, hung: anyio.Event | None = None) -> None:
     """Run the consumer and cancel it when something hangs; it ends in time."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(consumer.run)
             await (hung or aws.calls.hung).wait()
+            await aws.calls.end_polls()
             aws.calls = Calls()
             tasks.cancel_scope.cancel()
 
@@ -133,17 +137,19 @@ async def test_the_way_of_a_push_is_known(rig: Rig) -> None:
     assert aws.calls.names == _WAY
 
 
-async def _hang(rig: Rig, calls: Calls, *, back: bool) -> None:
+async def _hang(
+    rig: Rig, calls: Calls, *, back: bool, visibility_seconds: int = _VISIBILITY
+) -> None:
     """Two pushes; hang where `calls` says; cancel; see what is left; settle it."""
-    # No long poll: the server goes on with one that was cut off, and would take what is released.
-    settings = rig.settings(lanes={"lookahead": 1}, queue={"wait_seconds": 0})
+    queue = {"wait_seconds": 0, "visibility_timeout_seconds": visibility_seconds}
+    settings = rig.settings(lanes={"lookahead": 1}, queue=queue)
     ids = await rig.send([0, 1])
     aws = WatchedAws(settings)
     before = _tasks()
     async with open_consumer(settings, aws) as consumer:
         aws.calls = calls
         await _run_until(consumer, aws)
-    assert _tasks() <= before
+    await wait_until(lambda: _tasks() <= before)
     if back:
         answer = await rig.stack.sqs.receive_message(
             QueueUrl=settings.queue.url, MaxNumberOfMessages=10, VisibilityTimeout=0
@@ -183,7 +189,7 @@ async def test_hung_and_cancelled_while_it_is_dead_lettered(
         calls = aws.calls
         await _run_until(consumer, aws)
     assert calls.names == _BURIAL[: number + 1]
-    assert _tasks() <= before
+    await wait_until(lambda: _tasks() <= before)
     await rig.drain(settings)
     assert rig.built(ids) == ids
     dead = [each["Body"] for each in await read_dead_letters(rig.stack)]
@@ -244,7 +250,7 @@ async def _hang_handing_over(rig: Rig, pipelines: CodePipelineStandin, *hung: Ca
         async with open_consumer(settings, aws) as consumer:
             aws.calls = calls
             await _run_until(consumer, aws)
-    assert _tasks() <= before
+    await wait_until(lambda: _tasks() <= before)
     await rig.drain(settings)
     assert [run.variables["EVENT_ID"] for run in pipelines.started] == ids
 
@@ -253,7 +259,8 @@ async def _hang_handing_over(rig: Rig, pipelines: CodePipelineStandin, *hung: Ca
 async def test_hung_and_cancelled_in_the_receive(rig: Rig, *, after: bool) -> None:
     """What was received and never seen comes back when its visibility ends."""
     counted = frozenset({"receive_message"})
-    await _hang(rig, Calls(hangs_at=0, after=after, counted=counted), back=False)
+    calls = Calls(hangs_at=0, after=after, counted=counted)
+    await _hang(rig, calls, back=False, visibility_seconds=_SHORT_VISIBILITY)
 
 
 async def test_hung_and_cancelled_in_a_renewal(rig: Rig) -> None:
@@ -261,14 +268,14 @@ async def test_hung_and_cancelled_in_a_renewal(rig: Rig) -> None:
     rig.stack.standin.running_limit = 0
     try:
         counted = frozenset({"change_message_visibility_batch"})
-        settings = rig.settings()
+        settings = rig.settings(queue=_SHORT)
         ids = await rig.send([0, 1])
         aws = WatchedAws(settings)
         aws.calls = Calls(hangs_at=0, after=True, counted=counted)
         before = _tasks()
         async with open_consumer(settings, aws) as consumer:
             await _run_until(consumer, aws)
-        assert _tasks() <= before
+        await wait_until(lambda: _tasks() <= before)
     finally:
         rig.stack.standin.running_limit = None
     await rig.drain(settings)
@@ -304,7 +311,7 @@ async def test_hung_and_cancelled_in_git(
 
                 tasks.start_soon(wait_flag)
                 await _run_until(consumer, aws, hung)
-        assert _tasks() <= before
+        await wait_until(lambda: _tasks() <= before)
     await rig.drain(settings)
     assert rig.built(ids) == ids
 
@@ -314,7 +321,7 @@ class TestLease:
 
     async def test_survives_a_throttle_and_a_cut_connection(self, rig: Rig) -> None:
         """Two renewals fail, the work outlasts the timeout, and nothing is lost or built twice."""
-        settings = rig.settings()
+        settings = rig.settings(queue=_SHORT)
         ids = await rig.send([0, 1, 2])
         failures = [_throttle(), ConnectionResetError("cut")]
 
@@ -326,9 +333,10 @@ class TestLease:
         aws.calls = Calls(fails=fail)
         rig.stack.standin.running_limit = 0
         async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
+            begun = anyio.current_time()
             tasks.start_soon(consumer.run)
-            await anyio.sleep(_VISIBILITY * 1.5)  # longer than the timeout: that is the test
-            assert not failures
+            await anyio.sleep(_SHORT_VISIBILITY * 1.5)  # longer than it: that is the test
+            await wait_until(lambda: not failures)
             assert rig.built(ids) == []
             rig.stack.standin.running_limit = None
             await _wait_built(rig, ids)
@@ -336,56 +344,59 @@ class TestLease:
         assert rig.built(ids) == ids
         assert await rig.stack.count_waiting() == 0
         assert "start_build" in aws.calls.names
-        assert aws.calls.names.count("receive_message") <= 20
+        # Long polls of a second each, and no others.
+        most = 15 + (anyio.current_time() - begun) / settings.queue.wait_seconds
+        assert aws.calls.names.count("receive_message") <= most
 
     async def test_renewals_that_hang_end_the_work_in_time(self, rig: Rig) -> None:
         """No answer to any renewal: before the timeout is over the work is cancelled (I4)."""
-        settings = rig.settings()
+        settings = rig.settings(queue=_SHORT)
         ids = await rig.send([0])
         aws = WatchedAws(settings)
-        counted = frozenset({"change_message_visibility_batch"})
-        aws.calls = Calls(hangs_at=0, counted=counted)
 
         async def hang(name: str, call: Any) -> Any:  # noqa: ANN401 - any call
-            if name in counted:
+            asked_at = anyio.current_time()
+            if name == "change_message_visibility_batch":
                 await anyio.sleep_forever()
             if name == "start_build":
-                starts.append(anyio.current_time())
-            return await call()
+                starts.append(asked_at)
+            answer = await call()
+            if name == "receive_message" and answer.get("Messages"):
+                deliveries.append(asked_at)
+            return answer
 
+        deliveries: list[float] = []
         starts: list[float] = []
+        aws.calls = Calls()
         aws.calls.make = hang  # type: ignore[method-assign] # every renewal hangs
         rig.stack.standin.running_limit = 0
         async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
-            begun = anyio.current_time()
             tasks.start_soon(consumer.run)
-            await anyio.sleep(_VISIBILITY + 0.5)
+            await wait_until(lambda: len(deliveries) > 1 and bool(starts))
             consumer.expire()
         rig.stack.standin.running_limit = None
-        # The first delivery's tries end with its lease; those of a second may follow after it.
-        gap = [n for n in starts if begun + _VISIBILITY * 0.95 < n < begun + _VISIBILITY]
-        assert starts
-        assert gap == []
+        # The first delivery's tries end with its lease; those of the second follow after it.
+        ends_at = deliveries[0] + _SHORT_VISIBILITY
+        assert [n for n in starts if ends_at - _SHORT_VISIBILITY / 20 < n < ends_at] == []
         await rig.drain(settings)
         assert rig.built(ids) == ids
 
     async def test_a_lost_lease_commits_nothing(self, rig: Rig) -> None:
         """Another consumer has the message: the first one starts nothing and deletes nothing."""
-        settings = rig.settings(queue={"wait_seconds": 0})
+        settings = rig.settings(queue={"wait_seconds": 0, **_SHORT})
         ids = await rig.send([0, 1])
         aws = WatchedAws(settings)
         aws.calls = Calls(hangs_at=0, counted=frozenset({"head_object"}))
-        aws.calls.make = _polling_until_hung(aws.calls)  # type: ignore[method-assign]
         async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
             tasks.start_soon(consumer.run)
             await aws.calls.hung.wait()
-            await _steal(rig, aws.calls)
-            with anyio.fail_after(_VISIBILITY * 2):
-                while consumer.statistics().lanes:  # noqa: ASYNC110 - nobody tells
-                    await anyio.sleep(0.05)
+            await aws.calls.end_polls()  # the one that lost its messages gets them not again
+            stolen = await _steal(rig, aws.calls)
+            await wait_until(lambda: not consumer.statistics().lanes)
             assert rig.built(ids) == []
             assert await rig.stack.count_waiting() == 2
-            consumer.stop()
+            tasks.cancel_scope.cancel()
+        await _give_back(rig, stolen)
         await rig.drain(settings)
         assert rig.built(ids) == ids
 
@@ -405,12 +416,11 @@ class TestFairness:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(consumer.run)
-            while len(rig.built(order)) < 3:  # noqa: ASYNC110 - a journal tells nobody
-                await anyio.sleep(0.02)
-            before = len(rig.built(order))
+            await wait_until(lambda: len(rig.built(order)) >= 3)
             (single,) = await rig.send([13])
-            await _wait_built(rig, [single], seconds=60)
-            between = len(rig.built(order)) - before
+            before = len(rig.built(order))  # from here on it can be received
+            await _wait_built(rig, [single])
+            between = rig.built([*order, single]).index(single) - before
             consumer.stop()
         in_hand = settings.queue.batch * 2  # this delivery, and one more that may come first
         assert between <= in_hand
@@ -442,37 +452,29 @@ def _throttle() -> Exception:
     return ClientError(answer, "ChangeMessageVisibilityBatch")
 
 
-async def _wait_built(rig: Rig, ids: Sequence[str], seconds: float = 30) -> None:
-    with anyio.fail_after(seconds):
-        while set(rig.built(ids)) != set(ids):  # noqa: ASYNC110 - a journal tells nobody
-            await anyio.sleep(0.02)
+async def _wait_built(rig: Rig, ids: Sequence[str]) -> None:
+    await wait_until(lambda: set(rig.built(ids)) == set(ids))
 
 
-def _polling_until_hung(calls: Calls) -> Any:  # noqa: ANN401 - what `Calls.make` is
-    """No poll from then on: the one that lost its messages must not get them again itself."""
-    make = calls.make
-
-    async def make_or_wait(name: str, call: Any) -> Any:  # noqa: ANN401 - any call
-        if name == "receive_message" and calls.hung.is_set():
-            await anyio.sleep(0.05)
-            return {}
-        return await make(name, call)
-
-    return make_or_wait
-
-
-async def _steal(rig: Rig, calls: Calls) -> None:
+async def _steal(rig: Rig, calls: Calls) -> Sequence[Any]:
     """Let what is in flight be delivered anew, as after a lapse: the old handles are stale then."""
     url = rig.stack.settings.queue.url
     (messages,) = calls.received()
-    for each in reversed(messages):
-        await rig.stack.sqs.change_message_visibility(
-            QueueUrl=url, ReceiptHandle=each["ReceiptHandle"], VisibilityTimeout=0
-        )
+    await _give_back(rig, messages)
     answer = await rig.stack.sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=_VISIBILITY * 2
+        QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600
     )
     assert len(answer["Messages"]) == len(messages)
+    return answer["Messages"]
+
+
+async def _give_back(rig: Rig, messages: Sequence[Any]) -> None:
+    for each in reversed(messages):
+        await rig.stack.sqs.change_message_visibility(
+            QueueUrl=rig.stack.settings.queue.url,
+            ReceiptHandle=each["ReceiptHandle"],
+            VisibilityTimeout=0,
+        )
 
 
 async def _set_max_receive_count(rig: Rig, count: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.events import body
 from support.service import make_pushes, send, wait_settled
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild import logs, service
 from asyncbuild.config import Settings
@@ -21,7 +22,7 @@ from asyncbuild.events import EVENTS, PUSH_FIELDS, STAGES
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.status.document import Status, parse
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ async def watching(settings: Settings) -> AsyncIterator[Watched]:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await watched.listening.wait()
         yield watched
         stop.set()
@@ -86,7 +87,7 @@ async def test_a_working_service_seen_from_outside(stack: Stack) -> None:
             await stack.send(push)
         await send(stack, body(commitId="--output=x"), "hostile")
         await wait_settled(stack)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SECONDS):
             while (await watched.status()).lanes:  # noqa: ASYNC110 - seen from outside
                 await anyio.sleep(0.05)
         await _check_endpoints(watched)
@@ -169,7 +170,7 @@ async def test_events_come_as_they_happen(stack: Stack) -> None:
         assert answer.content_type == "text/event-stream"
         seen.append(set(await _next_event(answer)))
         await stack.send(lanes[0][0])
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SECONDS):
             while True:
                 parts = await _next_event(answer)
                 seen.append(set(parts))
@@ -213,7 +214,7 @@ async def test_a_port_that_is_taken_stops_no_push(stack: Stack) -> None:
             tasks.start_soon(run)
             await stack.send(lanes[0][0])
             await wait_settled(stack)
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE_SECONDS):
                 while not any(line["event"] == "service.started" for line in second.lines):  # noqa: ASYNC110 - a log tells nobody
                     await anyio.sleep(0.02)
             stop.set()

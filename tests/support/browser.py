@@ -7,7 +7,7 @@ import base64
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import anyio
 import orjson
+from support.wait import PATIENCE_SECONDS
 
 BROWSER = shutil.which("chromium")
 _OPTIONS = (
@@ -36,6 +37,10 @@ _ANSWER_SECONDS = 30
 _POLL_SECONDS = 0.05
 
 
+class NoAnswer(Exception):
+    """A command that the browser refused: one that meets a page on its way out, for example."""
+
+
 @dataclass(slots=True)
 class Tab:
     """One page of the browser; `errors` are what its console complained of."""
@@ -45,14 +50,19 @@ class Tab:
     _numbers: "count[int]" = field(default_factory=count)
 
     async def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 - JSON
-        """One command, and its result."""
+        """One command, and its result.
+
+        Raises:
+            NoAnswer: the browser has none.
+        """
         number = next(self._numbers)
         await self.socket.send_json({"id": number, "method": method, "params": params})
         with anyio.fail_after(_ANSWER_SECONDS):
             while True:
                 message = orjson.loads((await self.socket.receive()).data)
                 if message.get("id") == number:
-                    assert "error" not in message, message
+                    if "error" in message:
+                        raise NoAnswer(f"{method}: {message['error']}")
                     return message["result"]
                 self._note(message)
 
@@ -67,10 +77,13 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def wait(self, condition: str, *, seconds: float = 10) -> None:
-        """Wait until a JavaScript expression is true."""
-        with anyio.fail_after(seconds):
-            while not await self.evaluate(condition):  # noqa: ASYNC110 - a page tells nobody
+    async def wait(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true, of a page that may be on its way out."""
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while True:
+                with suppress(NoAnswer):
+                    if await self.evaluate(condition):
+                        return
                 await anyio.sleep(_POLL_SECONDS)
 
     async def press(self, key: str) -> None:
@@ -119,11 +132,8 @@ async def open_tab(profile: Path) -> AsyncIterator[Tab]:
     try:
         port = await _read_port(profile / "DevToolsActivePort")
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                pages = [each for each in await answer.json() if each["type"] == "page"]
-            async with session.ws_connect(
-                pages[0]["webSocketDebuggerUrl"], max_msg_size=0
-            ) as socket:
+            page = await _wait_page(session, port)
+            async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
                 tab = Tab(socket)
                 for domain in ("Page", "Runtime", "Log"):
                     await tab.call(f"{domain}.enable")
@@ -145,5 +155,18 @@ async def _read_port(path: Path) -> int:
     return int(lines[0])
 
 
+async def _wait_page(session: aiohttp.ClientSession, port: int) -> Any:  # noqa: ANN401 - JSON
+    """The only page, which opens after the port."""
+    with anyio.fail_after(_START_SECONDS):
+        while True:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                for each in await answer.json():
+                    if each["type"] == "page":
+                        return each
+            await anyio.sleep(_POLL_SECONDS)
+
+
 def _lines_of(path: Path) -> list[str]:
-    return path.read_text().split() if path.exists() else []
+    """Both of them: the port, and the path of the browser's own socket."""
+    lines = path.read_text().split() if path.exists() else []
+    return lines if len(lines) > 1 else []

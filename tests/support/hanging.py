@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from asyncbuild.aws import Aws
+from asyncbuild.config import Settings
 
 _PAGERS = frozenset({"exceptions", "meta"})
 
@@ -18,6 +19,9 @@ class Calls:
 
     With `after`, it hangs once the server has acted: the answer is there and nobody gets it.
     `names` are only those calls that count. `fails` may raise instead of a call.
+
+    Of a poll that is cut off nobody knows whether the server goes on with it, and then it takes
+    messages for nobody: `end_polls` waits until none is under way, and lets none begin.
     """
 
     hangs_at: int = -1
@@ -27,9 +31,20 @@ class Calls:
     names: list[str] = field(default_factory=list)
     answers: list[tuple[str, Any]] = field(default_factory=list)
     hung: anyio.Event = field(default_factory=anyio.Event)
+    _polls: int = 0
+    _polls_ended: anyio.Event = field(default_factory=anyio.Event)
+    _no_more_polls: bool = False
+
+    async def end_polls(self) -> None:
+        """From here on nothing is received."""
+        self._no_more_polls = True
+        while self._polls:
+            await self._polls_ended.wait()
 
     async def make(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - any answer
         """Make a call, or hang in it."""
+        if name == "receive_message" and self._no_more_polls:
+            return await anyio.sleep_forever()
         if self.counted is not None and name not in self.counted:
             return await self._call(name, call)
         self.names.append(name)
@@ -42,7 +57,13 @@ class Calls:
         return await anyio.sleep_forever()
 
     async def _call(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - any answer
-        answer = await call()
+        self._polls += name == "receive_message"
+        try:
+            answer = await call()
+        finally:
+            self._polls -= name == "receive_message"
+            self._polls_ended.set()
+            self._polls_ended = anyio.Event()
         self.answers.append((name, answer))
         return answer
 
@@ -75,7 +96,9 @@ class Client:
 class WatchedAws(Aws):
     """Opens clients whose calls go through `calls`."""
 
-    calls: Calls = Calls()
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.calls = Calls()
 
     @asynccontextmanager
     async def _open(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - as there

@@ -1,7 +1,8 @@
 """What the proxies share: a way to pass a request on, and ports on loopback."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
 from typing import Final
 
@@ -32,6 +33,14 @@ async def pass_on(
         if request.method != "HEAD":
             kept.pop("Content-Length", None)
         return web.Response(status=answer.status, headers=kept, body=content)
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 where nobody answers while inside, nor can anybody take it."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))  # and no listen(): whoever connects is refused
+        yield int(holder.getsockname()[1])
 
 
 @asynccontextmanager

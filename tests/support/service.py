@@ -60,6 +60,11 @@ class Service:
         with anyio.fail_after(seconds):
             return await self.process.wait()
 
+    async def read(self) -> bytes:
+        """All that it writes to standard output, from here to its end."""
+        assert self.process.stdout is not None
+        return b"".join([chunk async for chunk in self.process.stdout])
+
     async def wait_logged(self, event: str, seconds: float = 90) -> Mapping[str, Any]:
         """The first log line of that name."""
         with anyio.fail_after(seconds):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import anyio.lowlevel
 import pytest
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.queue.consumers import Consumers, Job, open_consumers
 from asyncbuild.queue.fair import Turns
@@ -20,7 +21,7 @@ def _job(run: Callable[[], Awaitable[None]] = _sleep_long, lane: object = "a") -
 
 
 async def _wait_busy(consumers: Consumers, free: int) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while consumers.statistics().free != free:
             await anyio.lowlevel.checkpoint()
 
@@ -46,7 +47,7 @@ async def test_a_failure_ends_the_owner() -> None:
         raise ValueError("a bug")
 
     before = asyncio.all_tasks()
-    with pytest.raises(ExceptionGroup) as caught, anyio.fail_after(5):  # noqa: PT012 - one block
+    with pytest.raises(ExceptionGroup) as caught, anyio.fail_after(PATIENCE_SECONDS):  # noqa: PT012 - one block
         async with open_consumers(2) as consumers:
             consumers.submit(_job())
             consumers.submit(_job(fail))
@@ -68,7 +69,7 @@ async def test_cancellation_leaves_nothing(steps: int) -> None:
         finally:
             ended = True
 
-    with anyio.fail_after(5), anyio.CancelScope() as scope:
+    with anyio.fail_after(PATIENCE_SECONDS), anyio.CancelScope() as scope:
         async with open_consumers(3) as consumers:
             consumers.submit(_job(run))
             for _ in range(steps):
@@ -82,7 +83,7 @@ async def test_cancellation_leaves_nothing(steps: int) -> None:
 async def test_a_body_that_raises_at_once_leaves_nothing() -> None:
     """asyncio-pool never returns the slot of a job that was cancelled before its first step."""
     before = asyncio.all_tasks()
-    with pytest.raises(ExceptionGroup), anyio.fail_after(5):
+    with pytest.raises(ExceptionGroup), anyio.fail_after(PATIENCE_SECONDS):
         async with open_consumers(3):
             raise ValueError("at once")
     assert asyncio.all_tasks() <= before
@@ -96,7 +97,7 @@ async def test_a_cancelled_job_frees_its_consumer() -> None:
         consumers.submit(second)
         await _wait_busy(consumers, 0)
         assert not consumers.cancel(first)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await first.ended.wait()
         assert consumers.cancel(second) or not second.ended.is_set()
         consumers.cancel(second)

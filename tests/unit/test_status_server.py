@@ -13,7 +13,9 @@ import aiohttp
 import anyio
 import anyio.to_thread
 import pytest
+from support.proxy import closed_port
 from support.status import state
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild import logs
 from asyncbuild.config import GitSettings, Settings, StatusSettings
@@ -81,7 +83,7 @@ async def test_not_ready_says_why(tmp_path: Path) -> None:
         raise NoPermission("no credentials", remedy="give the task a role")
 
     async with _serving(tmp_path, credentials=refused) as (address, _):
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             while "no credentials" not in (said := await _get(address + "readyz"))[1]:  # noqa: ASYNC110 - seen from outside
                 await anyio.sleep(0.02)
         assert said[0] == 503
@@ -90,20 +92,26 @@ async def test_not_ready_says_why(tmp_path: Path) -> None:
         assert (await _get(address + "healthz"))[0] == 200
 
 
-async def test_a_probe_asks_what_the_service_says(tmp_path: Path) -> None:
+async def test_a_probe_asks_what_the_service_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Alive at once; ready only when every check is; where it listens says how to ask."""
 
-    async def ask(*, ready: bool) -> str:
+    async def ask(port: int, *, ready: bool) -> str:
         at = StatusSettings(listen=f"0.0.0.0:{port}")
         return await anyio.to_thread.run_sync(partial(health.ask, at, ready=ready))
 
+    monkeypatch.setattr(health, "_TIMEOUT_SECONDS", PATIENCE_SECONDS)
     async with _serving(tmp_path) as (address, _):
-        port = address.rstrip("/").rpartition(":")[2]
-        assert await ask(ready=False) == "alive\n"
+        port = int(address.rstrip("/").rpartition(":")[2])
+        assert await ask(port, ready=False) == "alive\n"
         with pytest.raises(Busy, match=r"/readyz at .* answers 503: .*FAIL queue"):
-            await ask(ready=True)
-    with pytest.raises(Outage, match=r"no service answers at status\.listen = '0.0.0.0:"):
-        await ask(ready=False)
+            await ask(port, ready=True)
+    with (
+        closed_port() as port,
+        pytest.raises(Outage, match=r"no service answers at status\.listen = '0.0.0.0:"),
+    ):
+        await ask(port, ready=False)
 
 
 def test_a_probe_of_a_service_without_a_page() -> None:
@@ -134,7 +142,7 @@ async def test_a_bug_in_the_watching_stops_nothing(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     async with _serving(tmp_path, credentials=broken) as (address, lines):
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             while not any(line["event"] == "status.bug" for line in lines):  # noqa: ASYNC110 - a log tells nobody
                 await anyio.sleep(0.02)
         assert (await _get(address + "healthz"))[0] == 200
@@ -169,17 +177,18 @@ async def test_readers_are_limited(tmp_path: Path) -> None:
 
 
 async def test_top_shows_what_the_port_tells(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its address or by host and port; where nobody answers, that is said with a remedy."""
+    monkeypatch.setattr(top, "_TIMEOUT_SECONDS", PATIENCE_SECONDS)
     async with _serving(tmp_path) as (address, _):
         for where in (address, address.removeprefix("http://").removesuffix("/")):
             await top.run(where, every_seconds=1, once=True)
             assert "nothing in hand" in capsys.readouterr().out
         with pytest.raises(Reject, match="404"):
             await top.run(f"{address}none", every_seconds=1, once=True)
-    with pytest.raises(Retry, match="nobody answers"):
-        await top.run(address, every_seconds=1, once=True)
+    with closed_port() as port, pytest.raises(Retry, match="nobody answers"):
+        await top.run(f"http://127.0.0.1:{port}/", every_seconds=1, once=True)
     with pytest.raises(Reject, match=r"status\.listen is off"):
         await top.run("off", every_seconds=1, once=True)
 

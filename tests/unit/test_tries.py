@@ -3,6 +3,7 @@
 import anyio
 import pytest
 from support.records import Records
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.tries import Tries
@@ -92,7 +93,7 @@ async def test_the_last_try_is_made_alone() -> None:
             await anyio.wait_all_tasks_blocked()
             order.append("alone out")
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(other, "b")
             await anyio.wait_all_tasks_blocked()
@@ -110,7 +111,7 @@ async def test_who_gives_up_waiting_to_be_alone_is_in_nobodys_way() -> None:
     records = Records()
     await _die(records, _message("a"))
     tries = _tries(records)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         async with tries.open_try(_message("b"), suspect=False):
             with anyio.move_on_after(0.01):
                 async with tries.open_try(_message("a"), suspect=True):
