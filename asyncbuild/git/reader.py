@@ -25,6 +25,7 @@ from asyncbuild.git.process import Command, Git, Work
 _WITHOUT_EXPORTS = "-without-exports"
 # gitattributes(5): what $GIT_DIR/info/attributes says comes before every .gitattributes.
 _NO_EXPORTS = "* -export-ignore -export-subst\n"
+_HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends
 _COMMITTED = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
 
 
@@ -68,6 +69,10 @@ class Reader:
     def without_exports(self) -> "Reader":
         """The same, for archives in which `export-ignore` and `export-subst` do not count."""
         return Reader(self._git, self._directory, self._suspect, exports=False)
+
+    def unsuspecting(self) -> "Reader":
+        """The same, for what may fail without meaning anything."""
+        return Reader(self._git, self._directory, exports=self._exports)
 
     async def prepare(self) -> None:
         """Make the empty repositories, if they are not there yet."""
@@ -132,32 +137,29 @@ class Reader:
     async def read_blobs(
         self, repository: Path, ids: Sequence[str], *, most_bytes: int, doing: str
     ) -> list[bytes] | None:
-        """Contents of small blobs; None if they are more than `most_bytes` together.
+        """Contents of small blobs; None if one is not here, or they are more than `most_bytes`.
 
         Raises:
-            GitFailed: one of them is not here.
+            GitFailed: the repository cannot be read.
         """
         if not ids:
             return []
-        more: dict[str, Any] = {
-            "commit": ids[0],
-            "doing": doing,
-            "stdin": "\n".join((*ids, "")).encode(),
-        }
-        sizes_only = ("cat-file", "--batch-check=%(objectsize)")
-        answer = await self.run(repository, sizes_only, **more)
-        sizes = [
-            int(size) if size.isdigit() else most_bytes + 1 for size in answer.split(b"\n")[:-1]
-        ]
-        if sum(sizes) > most_bytes:
-            return None
-        answer = await self.run(repository, ("cat-file", "--batch"), **more)
-        contents = []
-        for size in sizes:
-            begin = answer.index(b"\n") + 1
-            contents.append(answer[begin : begin + size])
-            answer = answer[begin + size + 1 :]
-        return contents
+        stream = self.open_stream(
+            repository,
+            ("cat-file", "--batch"),
+            commit=ids[0],
+            doing=doing,
+            work=Work.LOOK_UP,
+            stdin="\n".join((*ids, "")).encode(),
+        )
+        answer = bytearray()
+        async with stream as stdout:
+            async for chunk in stdout:
+                answer += chunk
+                if len(answer) > most_bytes + len(ids) * _HEAD_BYTES_MOST:
+                    return None
+        contents = _split_blobs(answer, len(ids))
+        return None if contents is None or sum(map(len, contents)) > most_bytes else contents
 
     async def is_changed(
         self, repository: Path, trees: tuple[str, str], pathspecs: Sequence[str], doing: str
@@ -284,6 +286,19 @@ def _parse_batch(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Com
             size = int(words[2])
             yield name, _parse_commit(words[0].decode(), answer[:size])
             answer = answer[size + 1 :]
+
+
+def _split_blobs(answer: bytearray, count: int) -> list[bytes] | None:
+    """The contents in such output; None if one is missing."""
+    contents, at = [], 0
+    for _ in range(count):
+        begin = answer.index(b"\n", at) + 1
+        size = answer[at:begin].split()[-1]
+        if not size.isdigit():
+            return None
+        at = begin + int(size) + 1
+        contents.append(bytes(answer[begin : at - 1]))
+    return contents
 
 
 def _parse_commit(commit: str, content: bytes) -> Commit:
