@@ -163,17 +163,17 @@ class Snapshot:
     async def _open_place(self) -> AsyncIterator[_Place]:
         """Where git archives from; a working tree with the attributes, if there is one."""
         subtree = self.options.subtree
-        if self.worktrees is not None:
-            tree = Tree(self.path, self.tree, subtree, self.ref)
-            async with self.worktrees.open(tree) as worktree:
+        async with AsyncExitStack() as stack:
+            if self.worktrees is not None:
+                tree = Tree(self.path, self.tree, subtree, self.ref)
+                worktree = await stack.enter_async_context(self.worktrees.open(tree))
                 if worktree is not None:
                     yield _Place.at(worktree, subtree, ("--worktree-attributes",))
                     return
-        if not subtree:
-            yield _Place((), (), {})
-            return
-        with _empty_worktree(subtree) as worktree:
-            yield _Place.at(worktree, subtree)
+            if subtree:
+                yield _Place.at(stack.enter_context(_empty_worktree(subtree)), subtree)
+            else:
+                yield _Place((), (), {})
 
     async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
         """Lines of `git ls-tree -r -t`, in git's order, in batches as they come.
@@ -300,10 +300,10 @@ class Snapshot:
                 yield filled
 
     async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> list[bytes] | None:
-        """Contents of small blobs; None if they are more than `most_bytes` together.
+        """Contents of small blobs; None if one is not here, or they are more than `most_bytes`.
 
         Raises:
-            GitFailed: one of them is not here.
+            GitFailed: the repository cannot be read.
         """
         doing = f"read {len(ids)} blobs of {self.name}"
         return await self.reader.read_blobs(self.path, ids, most_bytes=most_bytes, doing=doing)
