@@ -57,6 +57,7 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
     Fault.NO_REF: (
         r"could(n't| not) find remote ref",
         r"no such remote ref",
+        r"remote branch .* not found in upstream",
     ),
     Fault.NO_PATH: (r"pathspec '.*' did not match any file",),
     Fault.NOT_BY_ID: (r"unadvertised object",),

@@ -8,45 +8,25 @@ A commit whose ref is not known, a submodule's, is looked for in the same way on
 and then on all branches and tags.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import Reject, Unreachable
+from asyncbuild.errors import Reject, StageError, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.names import kept_commit, kept_ref, object_format
-from asyncbuild.git.place import Place, delete
-from asyncbuild.git.process import Command, Git, Work
-from asyncbuild.git.reader import Reader
+from asyncbuild.git.place import Place, delete, has_pack, read_object_format
+from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.remotes import Remote
 from asyncbuild.git.sharing import DEFAULT_BRANCH, Wish
+from asyncbuild.git.transfer import BRANCHES, Target, Transfers
 
 _DEEPER = (64, 1024)
 _ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
-FETCH = (
-    "fetch",
-    "--progress",
-    "--no-tags",
-    "--no-write-fetch-head",
-    "--no-auto-maintenance",
-    "--no-recurse-submodules",
-    "--no-show-forced-updates",
-    "--update-shallow",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A repository that is written to, its remote, and the lock that git keeps with us."""
-
-    directory: Path
-    remote: Remote
-    lock: int
 
 
 class Fetcher:
@@ -54,22 +34,25 @@ class Fetcher:
 
     Args:
         settings: `[git]`.
-        git: Runs git.
+        transfers: Talks to remotes.
         reader: Looks commits up.
         open_way: Lets a new mirror appear while it is open, given its place and where it is made.
+        look_ahead: Finds commits in a new mirror while it is made, given the same and the wishes.
     """
 
     def __init__(
         self,
         settings: GitSettings,
-        git: Git,
+        transfers: Transfers,
         reader: Reader,
         *,
         open_way: Callable[[Place, Path], AbstractAsyncContextManager[None]],
+        look_ahead: Callable[[Place, Path, Sequence[Wish]], Awaitable[Mapping[str, Commit]]],
     ) -> None:
         self._open_way = open_way
+        self._look_ahead = look_ahead
         self._settings = settings
-        self._git = git
+        self._transfers = transfers
         self._reader = reader
         self._only_by_ref: set[str] = set()  # URLs of servers that refused an id
 
@@ -80,7 +63,7 @@ class Fetcher:
             StageError: the remote could not be asked; it holds for all wishes still open.
         """
         sight = await to_thread.run_sync(place.look)
-        target = _Target(place.repository, remote, lock)
+        target = Target(place.repository, remote, lock)
         if sight is None:
             await self._clone(place, remote, wishes, lock)
         else:
@@ -101,53 +84,104 @@ class Fetcher:
         """The first fetch, into a staging directory that becomes the mirror when it is done."""
         staging = await to_thread.run_sync(place.stage)
         try:
-            target = _Target(staging, remote, lock)
-            await self._init(target, wishes)
-            await self._by_ref(target, wishes, self._settings.depth, publish=place)
+            target = Target(staging, remote, lock)
+            found = await self._make(place, target, wishes)
+            if found is None:
+                return
+            async with self._open_way(place, staging):
+                await to_thread.run_sync(place.publish, staging)
+            for wish in _open(wishes):
+                if wish.commit in found:
+                    wish.settle(found[wish.commit])
+            await self._settle_present(place.repository, remote, wishes)
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(delete, staging)
 
-    async def _init(self, target: _Target, wishes: Sequence[Wish]) -> None:
-        arguments = init_arguments(target.directory, wishes[0].commit)
-        await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
+    async def _make(
+        self, place: Place, target: Target, wishes: Sequence[Wish]
+    ) -> Mapping[str, Commit] | None:
+        """Fetch all that is wished into a new repository; None if nothing of it is there.
+
+        Returns:
+            Commits that were found on the way; maybe not all.
+        """
+        found: dict[str, Commit] = {}
+        failure: StageError | OSError | None = None
+        made = False
+
+        async def look_ahead() -> None:
+            found.update(await self._look_ahead(place, target.directory, wishes))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look_ahead)
+            try:
+                made = await self._begin(target, wishes)
+            except (StageError, OSError) as error:
+                failure = error  # raised in here it would leave as a group
+            if not made or not await to_thread.run_sync(has_pack, target.directory):
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return found if made else None
+
+    async def _begin(self, target: Target, wishes: Sequence[Wish]) -> bool:
+        """Fetch the refs of all wishes into an empty directory; False if all are gone."""
+        refs, depth = _refs(wishes), self._settings.depth
+        try:
+            if len(refs) == 1 and refs[0].startswith(BRANCHES):
+                await self._transfers.clone(target, refs[0], depth)
+            else:
+                await self._init(target, wishes)
+                await self._fetch_refs(target, wishes, depth)
+        except GitFailed as error:
+            if not await self._leave_out_gone(error, target.remote, wishes):
+                return False
+            await self._init(target, wishes)
+            await self._fetch_refs(target, wishes, depth)
+        _settle_misfits(wishes, await to_thread.run_sync(read_object_format, target.directory))
+        return True
+
+    async def _init(self, target: Target, wishes: Sequence[Wish]) -> None:
+        await self._transfers.init(target, wishes[0].commit)
         _settle_misfits(wishes, object_format(wishes[0].commit))
 
-    async def _by_ref(
-        self, target: _Target, wishes: Sequence[Wish], depth: int, publish: Place | None = None
-    ) -> None:
+    async def _by_ref(self, target: Target, wishes: Sequence[Wish], depth: int) -> None:
         """Fetch the refs of all open wishes; those whose ref is gone are unreachable."""
         try:
             await self._fetch_refs(target, wishes, depth)
         except GitFailed as error:
-            if error.fault is not Fault.NO_REF:
-                raise
-            # One missing ref fails the whole fetch. Leave out what is gone, then ask again.
-            await self._settle_gone(target.remote, wishes)
-            if not _open(wishes):
+            if not await self._leave_out_gone(error, target.remote, wishes):
                 return
             await self._fetch_refs(target, wishes, depth)
-        if publish is not None:
-            async with self._open_way(publish, target.directory):
-                await to_thread.run_sync(publish.publish, target.directory)
-            await self._settle_present(publish.repository, target.remote, wishes)
-        else:
-            await self._settle_present(target.directory, target.remote, wishes)
+        await self._settle_present(target.directory, target.remote, wishes)
 
-    async def _fetch_refs(self, target: _Target, wishes: Sequence[Wish], depth: int) -> None:
-        refs = sorted({wish.ref for wish in _open(wishes) if wish.ref})
-        if refs:
-            await self._run(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
+    async def _leave_out_gone(
+        self, error: GitFailed, remote: Remote, wishes: Sequence[Wish]
+    ) -> bool:
+        """One missing ref fails the whole fetch: settle those of gone ones; ask for others again?
 
-    async def _by_all_refs(self, target: _Target, wishes: Sequence[Wish]) -> None:
+        Raises:
+            GitFailed: `error`, if it was not that.
+        """
+        if error.fault is not Fault.NO_REF:
+            raise error
+        await self._settle_gone(remote, wishes)
+        return bool(_open(wishes))
+
+    async def _fetch_refs(self, target: Target, wishes: Sequence[Wish], depth: int) -> None:
+        if refs := _refs(wishes):
+            await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
+
+    async def _by_all_refs(self, target: Target, wishes: Sequence[Wish]) -> None:
         """Fetch the history of all branches and tags, for commits that may be on any of them."""
-        there = await self._list_refs(target.remote)
+        there = await self._transfers.list_refs(target.remote)
         refs = sorted(ref for ref in there if ref.startswith(("refs/heads/", "refs/tags/")))
         if refs:
-            await self._run(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], 0)
+            await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], 0)
             await self._settle_present(target.directory, target.remote, wishes)
 
-    async def _search(self, target: _Target, wishes: Sequence[Wish]) -> None:
+    async def _search(self, target: Target, wishes: Sequence[Wish]) -> None:
         """The refs were fetched and have moved on: look for the commits behind their tips."""
         await self._by_id(target, wishes)
         if self._settings.depth == 0:
@@ -157,36 +191,21 @@ class Fetcher:
                 return
             await self._by_ref(target, wishes, depth)
 
-    async def _by_id(self, target: _Target, wishes: Sequence[Wish]) -> None:
+    async def _by_id(self, target: Target, wishes: Sequence[Wish]) -> None:
         """One call for each: a single id that the server lacks fails the whole call."""
         for commit in sorted({wish.commit for wish in _open(wishes)}):
             if target.remote.url in self._only_by_ref:
                 return
             try:
-                await self._run(target, [f"+{commit}:{kept_commit(commit)}"], self._settings.depth)
+                await self._transfers.fetch(
+                    target, [f"+{commit}:{kept_commit(commit)}"], self._settings.depth
+                )
             except GitFailed as error:
                 if error.fault is Fault.NOT_BY_ID:
                     self._only_by_ref.add(target.remote.url)
                 elif error.fault is not Fault.NO_OBJECT:
                     raise
         await self._settle_present(target.directory, target.remote, wishes)
-
-    async def _run(self, target: _Target, refspecs: Sequence[str], depth: int) -> None:
-        """One `git fetch`. Depth 0 is all of it. Refspecs go through stdin: no limit, no argv."""
-        shallow = await anyio.Path(target.directory / "shallow").exists()
-        extent = [f"--depth={depth}"] if depth else ["--unshallow"] if shallow else []
-        arguments = [*FETCH, *extent, "--stdin", "--end-of-options", target.remote.url]
-        await self._git.run(
-            Command(
-                arguments,
-                f"fetch {target.remote.name}",
-                git_directory=target.directory,
-                environment=await target.remote.environment(),
-                stdin="".join(f"{each}\n" for each in refspecs).encode(),
-                descriptors=(target.lock,),
-                work=Work.FETCH,
-            )
-        )
 
     async def _settle_present(
         self, repository: Path, remote: Remote, wishes: Sequence[Wish]
@@ -201,30 +220,14 @@ class Fetcher:
                 wish.settle(found[wish.commit])
 
     async def _settle_gone(self, remote: Remote, wishes: Sequence[Wish]) -> None:
-        there = await self._list_refs(remote)
+        there = await self._transfers.list_refs(remote)
         for wish in _open(wishes):
             if wish.ref == DEFAULT_BRANCH and wish.ref not in there:
                 wish.ref = ""  # another may have it
             elif wish.ref and wish.ref not in there:
                 wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist any more"))
 
-    async def _list_refs(self, remote: Remote) -> set[str]:
-        """Full names, and `HEAD` where it leads to a commit."""
-        arguments = ["ls-remote", "--end-of-options", remote.url]
-        answer = await self._git.run(
-            Command(
-                arguments,
-                f"list the refs of {remote.name}",
-                environment=await remote.environment(),
-                work=Work.FETCH,
-            )
-        )
-        names = {
-            line.partition(b"\t")[2].decode("utf-8", "replace") for line in answer.splitlines()
-        }
-        return {name for name in names if not name.endswith("^{}")}  # what tags are peeled to
-
-    async def _why_not(self, target: _Target, wish: Wish) -> Reject | Unreachable:
+    async def _why_not(self, target: Target, wish: Wish) -> Reject | Unreachable:
         kind = await self._reader.kind(
             target.directory, wish.commit, f"look into {target.remote.name}"
         )
@@ -237,18 +240,14 @@ class Fetcher:
         )
 
 
-def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:
-    """Make a bare repository for commits with ids such as this one."""
-    return (
-        *("init", "--quiet", "--bare", "--template="),
-        *(f"--object-format={object_format(commit)}", str(repository)),
-    )
-
-
 def _settle_misfits(wishes: Sequence[Wish], format_: str) -> None:
     for wish in _open(wishes):
         if format_ not in {"", object_format(wish.commit)}:
             wish.settle(Reject(f"{wish.commit} is no id of a repository of {format_} objects"))
+
+
+def _refs(wishes: Iterable[Wish]) -> list[str]:
+    return sorted({wish.ref for wish in _open(wishes) if wish.ref})
 
 
 def _open(wishes: Iterable[Wish]) -> list[Wish]:

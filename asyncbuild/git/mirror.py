@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Busy, Fatal
+from asyncbuild.git.ahead import Lookout
 from asyncbuild.git.faults import Fault, GitFailed, machine_error
 from asyncbuild.git.fetch import Fetcher
 from asyncbuild.git.lfs.store import Fetched
@@ -25,6 +26,7 @@ from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.remotes import Places
 from asyncbuild.git.sharing import DEFAULT_BRANCH, SharedFetch, Wish
 from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.transfer import Transfers
 from asyncbuild.git.upkeep import Upkeep
 from asyncbuild.git.worktrees import Worktrees, open_directory
 from asyncbuild.model import Repository
@@ -69,7 +71,7 @@ async def open_mirrors(settings: GitSettings, remotes: Places) -> AsyncIterator[
             ) from error
         try:
             async with anyio.create_task_group() as tasks:
-                worktrees = Worktrees(reader, directory, tasks)
+                worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
                 mirrors = Mirrors(
                     settings, remotes, git=git, reader=reader, worktrees=worktrees, tasks=tasks
                 )
@@ -102,7 +104,13 @@ class Mirrors:
         self._worktrees = worktrees
         self._tasks = tasks
         self._upkeep = Upkeep(settings, git)
-        self._fetcher = Fetcher(settings, git, reader, open_way=self._upkeep.open_way)
+        self._fetcher = Fetcher(
+            settings,
+            Transfers(git),
+            reader,
+            open_way=self._upkeep.open_way,
+            look_ahead=Lookout(reader, worktrees).look,
+        )
         self._shared: dict[str, SharedFetch] = {}
         self._statistics = Statistics()
 

@@ -19,7 +19,6 @@ from anyio import to_thread
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
-from asyncbuild.git.fetch import FETCH, init_arguments
 from asyncbuild.git.gitmodules import parse_address
 from asyncbuild.git.lfs.contents import Objects
 from asyncbuild.git.lfs.server import origin_of
@@ -31,6 +30,7 @@ from asyncbuild.git.reader import Reader
 from asyncbuild.git.remotes import Remote, Remotes
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.submodules import open_whole
+from asyncbuild.git.transfer import FETCH, init_arguments
 from asyncbuild.model import Repository
 from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
 

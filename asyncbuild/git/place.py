@@ -102,11 +102,11 @@ class Place:
     def look(self) -> Sight | None:
         """What the mirror is now. Take it before looking for a commit, never after."""
         try:
-            config = (self.repository / "config").read_bytes().lower()
+            object_format = read_object_format(self.repository)
             changed = (self._objects / "pack").stat().st_mtime_ns
         except FileNotFoundError:
             return Sight("", 0) if self.is_whole() else None  # damaged: whoever reads it will say
-        return Sight("sha256" if b"objectformat = sha256" in config else "sha1", changed)
+        return Sight(object_format, changed)
 
     def size_bytes(self) -> int:
         """Measure what the mirror takes on the disk."""
@@ -203,6 +203,34 @@ class Place:
         return self.repository / "objects"
 
 
+def read_object_format(repository: Path) -> str:
+    """What its configuration says."""
+    config = (repository / "config").read_bytes().lower()
+    return "sha256" if b"objectformat = sha256" in config else "sha1"
+
+
+def keep_branch(repository: Path, ref: str, kept: str) -> bool:
+    """The branch that `git clone --bare --single-branch` made becomes a ref of ours.
+
+    Returns:
+        Whether it was made. Where there is no such branch, git takes a tag of its name.
+    """
+    packed = repository / "packed-refs"  # git clone writes refs there
+    tips = {name: tip for tip, _, name in (line.partition(b" ") for line in _lines(packed))}
+    tip = tips.get(ref.encode())
+    if tip is None:
+        return False
+    (repository / kept).parent.mkdir(parents=True, exist_ok=True)
+    (repository / kept).write_bytes(tip + b"\n")
+    packed.unlink()
+    return True
+
+
+def has_pack(repository: Path) -> bool:
+    """Is there a pack, and whole? Its index comes last."""
+    return any((repository / "objects" / "pack").glob("*.idx"))
+
+
 def measure(directory: Path) -> int:
     """What a directory takes on the disk, in bytes."""
     return sum(_allocated(directory))
@@ -226,6 +254,10 @@ def find_leavings(mirrors: Path) -> set[Place]:
 def delete(directory: Path) -> None:
     """Delete a directory tree, whatever is left of it."""
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n") if path.exists() else []
 
 
 def _allocated(directory: Path) -> Iterator[int]:

@@ -232,8 +232,16 @@ class Worktrees:
             self._learning.add(tree.repository)
             self._tasks.start_soon(self._learn, tree)
 
+    async def learn_early(self, tree: Tree, there: Path) -> None:
+        """Look a tree through where it can be read already, before it is asked for."""
+        if tree.repository not in self._learning:
+            self._learning.add(tree.repository)
+            try:
+                await self._look_through(tree, there, Work.LOOK_UP)
+            finally:
+                self._learning.discard(tree.repository)
+
     async def _learn(self, tree: Tree) -> None:
-        """Failing is no matter: archives are made without."""
         try:
             async with (
                 self._one_at_a_time,
@@ -244,27 +252,34 @@ class Worktrees:
                     doing=f"read {tree.repository}",
                 ),
             ):
-                files = await self._read(tree)
-                if files is None:
-                    self._not_again[tree.repository] = _NOT_AGAIN
-                else:
-                    self._note(tree, await self._make(files, tree.subtree))
+                await self._look_through(tree, tree.repository, Work.UPKEEP)
+        except StageError:
+            pass
+        finally:
+            self._learning.discard(tree.repository)
+
+    async def _look_through(self, tree: Tree, there: Path, work: Work) -> None:
+        """Failing is no matter: archives are made without."""
+        try:
+            files = await self._read(tree.id, there, work)
+            if files is None:
+                self._not_again[tree.repository] = _NOT_AGAIN
+            else:
+                self._note(tree, await self._make(files, tree.subtree))
         except StageError:
             pass
         except OSError:
             self._not_again[tree.repository] = _NOT_AGAIN
-        finally:
-            self._learning.discard(tree.repository)
 
-    async def _read(self, tree: Tree) -> dict[bytes, bytes] | None:
+    async def _read(self, tree: str, there: Path, work: Work) -> dict[bytes, bytes] | None:
         """Contents of all `.gitattributes` by path; None if they are not to be used as files."""
         listing = TreeListing()
         async with self._reader.open_stream(
-            tree.repository,
-            ("ls-tree", "-r", "-z", "--full-tree", tree.id),
-            commit=tree.id,
-            doing=f"look for attributes in {tree.repository}",
-            work=Work.UPKEEP,
+            there,
+            ("ls-tree", "-r", "-z", "--full-tree", tree),
+            commit=tree,
+            doing=f"look for attributes in {there}",
+            work=work,
         ) as stdout:
             async for chunk in stdout:
                 listing.feed(chunk)
@@ -274,10 +289,10 @@ class Worktrees:
             return None
         blobs = list(dict.fromkeys(listing.files.values()))
         contents = await self._reader.read_blobs(
-            tree.repository,
+            there,
             blobs,
             most_bytes=_FILES_BYTES_MOST,
-            doing=f"read attributes of {tree.repository}",
+            doing=f"read attributes of {there}",
         )
         if contents is None or not are_readable(contents):
             return None

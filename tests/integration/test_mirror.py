@@ -10,7 +10,9 @@ from support.repositories import EPOCH, SourceRepository
 
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.mirror import Mirrors
+from asyncbuild.git.names import kept_ref
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST
+from asyncbuild.git.worktrees import Tree
 
 
 async def test_an_archive_equals_that_of_the_source(site: Site) -> None:
@@ -154,6 +156,50 @@ async def test_an_only_branch_that_is_gone_leaves_no_mirror(site: Site) -> None:
     assert [path.name for path in site.mirror.parent.glob("staging-*")] == []
 
 
+async def test_a_tag_is_not_taken_for_a_branch_that_is_gone(site: Site) -> None:
+    """For `git clone --branch` a tag will do; a push names the one that it means."""
+    commit = site.source.commit({"a": b"1"})
+    site.source.tag("gone", commit)
+    async with site.open_mirrors() as mirrors:
+        with pytest.raises(Unreachable, match=r"refs/heads/gone of .* does not exist any more"):
+            await archive_of(mirrors, commit, "refs/heads/gone")
+    assert not site.mirror.exists()
+
+
+async def test_a_new_mirror_knows_its_branch_by_our_name_alone(site: Site) -> None:
+    """Under its own name it would stay for ever, and be in the way of others (`a` and `a/b`)."""
+    commit = site.source.commit({"a": b"1"})
+    async with site.open_mirrors() as mirrors:
+        await archive_of(mirrors, commit)
+    refs = site.source.git("--git-dir", str(site.mirror), "for-each-ref", "--format=%(refname)")
+    assert kept_ref(MAIN) == refs
+    assert commit == (site.mirror / "shallow").read_text().strip()
+
+
+async def test_a_repository_on_this_machine_is_fetched_at_the_depth(site: Site) -> None:
+    """Of one that is named by its path `git clone` copies, or links, everything, if it may."""
+    *_, commit = site.source.commits(3)
+    remote = f"{site.source.path.parent}/{{repository}}"
+    async with site.open_mirrors(remote=remote) as mirrors:
+        assert site.source.archive(commit) == await archive_of(mirrors, commit)
+    assert commit == (site.mirror / "shallow").read_text().strip()
+
+
+async def test_a_first_archive_begins_at_once(site: Site) -> None:
+    """What lets it is found while git still checks what came (`git/worktrees.py`)."""
+    files = {f"{number // 100}/{number}": b"" for number in range(5_000)}
+    commit = site.source.commit({**files, ".gitattributes": b"99/* export-ignore\n"})
+    async with (
+        site.open_mirrors() as mirrors,
+        mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
+    ):
+        assert snapshot.worktrees is not None
+        tree = Tree(snapshot.path, snapshot.tree, "", MAIN)
+        async with snapshot.worktrees.open(tree) as worktree:
+            assert worktree is not None
+        assert site.source.archive(commit) == await read_archive(snapshot)
+
+
 async def test_names_that_git_cannot_keep_side_by_side(site: Site) -> None:
     """`a`, then `a/b`, then `A`: a directory where a file was, and a name that differs in case."""
     async with site.open_mirrors() as mirrors:
@@ -197,11 +243,13 @@ async def test_a_repository_of_sha256_ids(site: Site) -> None:
         assert source.archive(commit) == await read_archive(snapshot)
 
 
-async def test_an_id_of_the_other_format_is_rejected(site: Site) -> None:
+@pytest.mark.parametrize("warm", [True, False])
+async def test_an_id_of_the_other_format_is_rejected(site: Site, *, warm: bool) -> None:
     """64 digits in a repository of 40: no fetch can help, and the mirror is not to blame."""
     commit = site.source.commit({"a": b"1"})
     async with site.open_mirrors() as mirrors:
-        await archive_of(mirrors, commit)
+        if warm:
+            await archive_of(mirrors, commit)
         with pytest.raises(Reject, match="no id of a repository of sha1 objects"):
             await archive_of(mirrors, "1" * 64)
         assert await archive_of(mirrors, commit)

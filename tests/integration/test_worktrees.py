@@ -126,6 +126,30 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield yard
 
 
+async def test_a_tree_is_looked_through_after_its_first_archive(yard: Yard) -> None:
+    """Beside it, it would take the processor from it."""
+    plain = await yard.snapshot(yard.source.tip("main") or "")
+    quick = replace(plain, worktrees=yard.worktrees, ref="refs/heads/main")
+    async with quick.open_archive() as chunks:
+        await anext(chunks)
+        assert not yard.worktrees.is_learning
+    assert yard.worktrees.is_learning
+    await wait_until(lambda: not yard.worktrees.is_learning)
+    assert await yard.is_known(quick)
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_tree_can_be_looked_through_elsewhere_before(yard: Yard, *, there: bool) -> None:
+    """Where it is read need not be where it is archived; where it is not, nothing is learned."""
+    snapshot = await yard.snapshot(yard.source.tip("main") or "")
+    later = Tree(snapshot.path.parent / "later.git", snapshot.tree, "", "refs/heads/main")
+    place = snapshot.path if there else snapshot.path.parent / "nowhere.git"
+    await yard.worktrees.learn_early(later, place)
+    assert not yard.worktrees.is_learning
+    async with yard.worktrees.open(later) as worktree:
+        assert there == (worktree is not None)
+
+
 @pytest.mark.parametrize("options", _OPTIONS, ids=str)
 async def test_both_ways_give_the_same_bytes(yard: Yard, options: ArchiveOptions) -> None:
     """Of the commit that was looked through, and of the next one, which was only compared."""

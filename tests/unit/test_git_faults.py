@@ -16,6 +16,10 @@ SENTENCES = [
     (Fault.NO_REPOSITORY, "fatal: repository 'http://h/v1/repos/ssl/' not found"),
     (Fault.NO_REPOSITORY, "fatal: '/x' does not appear to be a git repository"),
     (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/corrupt"),
+    (
+        Fault.NO_REF,
+        "could not find remote branch x to clone\nRemote branch x not found in upstream",
+    ),
     (Fault.NOT_BY_ID, "error: Server does not allow request for unadvertised object 1111"),
     (Fault.NO_OBJECT, "fatal: remote error: upload-pack: not our ref 1111"),
     (Fault.NETWORK, "fatal: unable to access 'http://h/r/': Could not resolve host: h"),

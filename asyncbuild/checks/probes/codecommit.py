@@ -22,9 +22,9 @@ from asyncbuild.config import Settings
 from asyncbuild.errors import StageError
 from asyncbuild.git.credentials import AwsCredentials
 from asyncbuild.git.faults import Fault, GitFailed
-from asyncbuild.git.fetch import FETCH
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.remotes import Remote, Remotes, signing
+from asyncbuild.git.transfer import FETCH
 from asyncbuild.model import Repository
 
 VERSION: Final = Question(

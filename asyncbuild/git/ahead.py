@@ -1,0 +1,62 @@
+"""Looks at a new mirror before it is one.
+
+A first fetch is one pack, whole as soon as its index is there. git then looks whether all in it is
+connected, which takes about as long as to find the commit, and the attributes that let its first
+archive begin at once. So both are done at the same time. Nothing comes of it if git finds fault.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.errors import StageError
+from asyncbuild.git.names import object_format
+from asyncbuild.git.place import Place, has_pack, read_object_format
+from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.sharing import Wish
+from asyncbuild.git.worktrees import Tree, Worktrees
+
+_PAUSE_SECONDS: Final = 0.01
+
+
+class Lookout:
+    """Finds what pushes wait for in mirrors that are being made.
+
+    Args:
+        reader: Looks commits up.
+        worktrees: Learns the attributes of the first one.
+    """
+
+    def __init__(self, reader: Reader, worktrees: Worktrees) -> None:
+        self._reader = reader
+        self._worktrees = worktrees
+
+    async def look(
+        self, place: Place, staging: Path, wishes: Sequence[Wish]
+    ) -> Mapping[str, Commit]:
+        """The commits that are wished and there, by id; waits for a pack until it is cancelled.
+
+        Args:
+            place: Where the mirror will be.
+            staging: Where it is made.
+            wishes: What to look for.
+        """
+        while not await to_thread.run_sync(has_pack, staging):  # noqa: ASYNC110 - git makes it
+            await anyio.sleep(_PAUSE_SECONDS)
+        try:
+            format_ = await to_thread.run_sync(read_object_format, staging)
+            fitting = [wish for wish in wishes if object_format(wish.commit) == format_]
+            found = await self._reader.find(
+                staging, (wish.commit for wish in fitting), f"look into {staging}"
+            )
+            for wish in fitting:
+                if wish.commit in found:
+                    tree = Tree(place.repository, found[wish.commit].tree, "", wish.ref)
+                    await self._worktrees.learn_early(tree, staging)
+                    break
+        except (StageError, OSError):
+            return {}  # who reads the mirror will meet the same, and say so
+        return found

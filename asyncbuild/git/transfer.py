@@ -1,0 +1,125 @@
+"""The gits that talk to a remote: clone, fetch, ls-remote. What to ask for is not theirs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.names import kept_ref, object_format
+from asyncbuild.git.place import keep_branch
+from asyncbuild.git.process import Command, Git, Work
+from asyncbuild.git.remotes import Remote
+
+BRANCHES: Final = "refs/heads/"
+FETCH: Final = (
+    "fetch",
+    "--progress",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--no-recurse-submodules",
+    "--no-show-forced-updates",
+    "--update-shallow",
+)
+_CLONE: Final = (
+    "clone",
+    "--progress",
+    "--bare",
+    "--template=",
+    "--no-local",  # of a path, too, it is to give no more than asked for
+    "--no-tags",
+    "--single-branch",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A repository that is written to, its remote, and the lock that git keeps with us."""
+
+    directory: Path
+    remote: Remote
+    lock: int
+
+
+class Transfers:
+    """Runs them. All raise `StageError`s of `faults.py`.
+
+    Args:
+        git: Runs git.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+
+    async def init(self, target: Target, commit: str) -> None:
+        """Make a repository for commits with ids such as this one."""
+        arguments = init_arguments(target.directory, commit)
+        await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
+
+    async def clone(self, target: Target, ref: str, depth: int) -> None:
+        """Make a repository of a single branch in an empty directory. Depth 0 is all of it.
+
+        Of a first fetch at a depth over HTTP, `git fetch` looks twice whether all that came is
+        connected: in its fetch-pack, which is another process, and again. `git clone` looks once.
+        """
+        doing = f"fetch {target.remote.name}"
+        extent = [f"--depth={depth}"] if depth else []
+        branch = f"--branch={ref.removeprefix(BRANCHES)}"
+        there = ("-C", str(target.directory.absolute()))
+        arguments = (*_CLONE, *extent, branch, "--end-of-options", target.remote.url, ".")
+        await self._git.run(
+            Command(
+                (*there, *arguments),
+                doing,
+                environment=await target.remote.environment(),
+                descriptors=(target.lock,),
+                work=Work.FETCH,
+            )
+        )
+        if not await to_thread.run_sync(keep_branch, target.directory, ref, kept_ref(ref)):
+            raise GitFailed(f"{doing}: git clone made no {ref}", fault=Fault.NO_REF)
+
+    async def fetch(self, target: Target, refspecs: Sequence[str], depth: int) -> None:
+        """Depth 0 is all of it. Refspecs go through stdin: no limit, no argv."""
+        shallow = await anyio.Path(target.directory / "shallow").exists()
+        extent = [f"--depth={depth}"] if depth else ["--unshallow"] if shallow else []
+        arguments = [*FETCH, *extent, "--stdin", "--end-of-options", target.remote.url]
+        await self._git.run(
+            Command(
+                arguments,
+                f"fetch {target.remote.name}",
+                git_directory=target.directory,
+                environment=await target.remote.environment(),
+                stdin="".join(f"{each}\n" for each in refspecs).encode(),
+                descriptors=(target.lock,),
+                work=Work.FETCH,
+            )
+        )
+
+    async def list_refs(self, remote: Remote) -> set[str]:
+        """Full names, and `HEAD` where it leads to a commit."""
+        arguments = ["ls-remote", "--end-of-options", remote.url]
+        answer = await self._git.run(
+            Command(
+                arguments,
+                f"list the refs of {remote.name}",
+                environment=await remote.environment(),
+                work=Work.FETCH,
+            )
+        )
+        names = {
+            line.partition(b"\t")[2].decode("utf-8", "replace") for line in answer.splitlines()
+        }
+        return {name for name in names if not name.endswith("^{}")}  # what tags are peeled to
+
+
+def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:
+    """Make a bare repository for commits with ids such as this one."""
+    return (
+        *("init", "--quiet", "--bare", "--template="),
+        *(f"--object-format={object_format(commit)}", str(repository)),
+    )
