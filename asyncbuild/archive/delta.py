@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from asyncbuild.archive.table import Table, move_headers
+from asyncbuild.archive.table import Directory, Table, move_headers
 
 _MIB: Final = 1024 * 1024
 _HEADERS: Final = 4096  # moved at once
+_MISSED_MOST: Final = 8  # names that a short look does not find
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +175,34 @@ def plan_delta(
     return filled if saved_bytes >= worth_bytes else plain
 
 
-def is_hopeless(table: Table, removed: Collection[bytes], *, limits: Limits | None = None) -> bool:
-    """Is it certain that nothing is long enough to be copied, by a look at few entries?
+def is_hopeless(
+    directory: Directory, removed: Collection[bytes], *, limits: Limits | None = None
+) -> bool:
+    """Is it certain that nothing is long enough to be copied, by a look at few headers?
 
-    Whatever is as long as the least part has in it one of the halves that the archive is cut into
-    here. So it is certain if in each of them an entry is removed.
+    Whatever is as long as the least part has in it one of the halves of it that the archive is cut
+    into here. So it is certain if in each of them a member begins that is removed. They are looked
+    for in the order of trees, which is the archive's: where it is not, nothing is certain.
     """
     half = (limits or Limits()).least_part_bytes // 2
-    for begin in range(0, table.members_bytes - half + 1, half):
-        first = bisect_left(table.offsets, begin)
-        last = bisect_right(table.offsets, begin + half) - 1
-        if not any(table.name_of(number) in removed for number in range(first, last)):
+    halves = directory.offset // half
+    if len(removed) < halves:
+        return False
+    position, met, missed = 0, 0, 0
+    for name in sorted(removed):
+        if met == halves:
+            break
+        found = directory.find(name, position)
+        if found is None:
+            missed += 1
+            if missed > _MISSED_MOST:
+                return False
+            continue
+        position, offset = found
+        if offset // half > met:
             return False
-    return True
+        met = max(met, offset // half + 1)
+    return met == halves
 
 
 def _kept_stretches(entries: int, removed: Iterable[int]) -> list[Stretch]:

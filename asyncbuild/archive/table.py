@@ -27,6 +27,7 @@ _SIGNATURE: Final = b"PK\x01\x02"
 HEADER_BYTES: Final = 46
 _FEW: Final = 8  # names, each of them looked for on its own,
 _HITS: Final = 1_000  # in so many places at least
+_TRIES: Final = 8  # places where a name may stand for another one
 _INDEXED: Final = Struct("<4s24xHHH8xL")  # signature, lengths of name, extra and comment, offset
 _SIZES: Final = Struct("<20xLL")
 _MODE: Final = Struct("<40xH")
@@ -54,6 +55,32 @@ HEAD_BYTES: Final = _HEAD.size
 
 class BrokenTable(Retry):
     """These bytes are no directory of an archive that asyncbuild made."""
+
+
+class Directory(NamedTuple):
+    """A central directory as it was read, and where it begins in its archive."""
+
+    content: bytes
+    offset: int
+
+    def find(self, name: bytes, begin: int) -> tuple[int, int] | None:
+        """The next entry of this name from a byte of the directory on.
+
+        Returns:
+            Where its name ends in the directory, and its offset in the archive. None if there is
+            none, or if it is not to be found quickly: its name may be in many others.
+        """
+        at = begin - 1
+        for _ in range(_TRIES):
+            at = self.content.find(name, at + 1)
+            if at < 0:
+                return None
+            position = at - HEADER_BYTES
+            if position >= 0 and self.content.startswith(_SIGNATURE, position):
+                _, length, _, _, offset = _INDEXED.unpack_from(self.content, position)
+                if length == len(name) and offset != _LIMIT_32:
+                    return at + length, offset
+        return None
 
 
 class Listed(NamedTuple):
@@ -151,8 +178,8 @@ def pack_head(offset: int, nbytes: int, crc: int) -> bytes:
     return _HEAD.pack(_MAGIC, offset, nbytes, crc32(_PLACE.pack(offset, nbytes), crc))
 
 
-def parse_file(packed: bytes) -> Table:
-    """Read what `pack` wrote.
+def parse_file(packed: bytes) -> Directory:
+    """The directory in what `pack` wrote.
 
     Raises:
         BrokenTable: Another version, or damaged.
@@ -165,7 +192,7 @@ def parse_file(packed: bytes) -> Table:
         raise BrokenTable(f"a table of another version begins with {magic!r}")
     if nbytes != len(directory) or crc != crc32(_PLACE.pack(offset, nbytes), crc32(directory)):
         raise BrokenTable(f"a table of {nbytes} bytes is cut or damaged")
-    return parse_directory(directory, offset)
+    return Directory(directory, offset)
 
 
 class End(NamedTuple):

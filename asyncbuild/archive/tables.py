@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 from isal.isal_zlib import crc32
 
-from asyncbuild.archive.table import HEAD_BYTES, BrokenTable, Table, pack_head, parse_file
+from asyncbuild.archive.table import HEAD_BYTES, BrokenTable, Directory, pack_head, parse_file
 
 _MOST: Final = 4
 _SUFFIX: Final = ".table"
@@ -34,8 +34,8 @@ class Tables:
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
 
-    async def load(self, name: str) -> Table | None:
-        """The table of an archive, if it is here and whole."""
+    async def load(self, name: str) -> Directory | None:
+        """The directory of an archive, if it is here and whole."""
         if self._directory is None:
             return None
         path = self._directory / name

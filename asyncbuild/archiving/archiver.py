@@ -130,7 +130,9 @@ class Archiver:
                 logger().warning("archive.full", reason=fallback, detail=str(error))
         origin = self._remembered(order, fallback)
         if made is None:
-            made = await self._put_full(order, tables=self._tables(order, kept=origin is not None))
+            tables = self._tables(order, kept=origin is not None)
+            large = fallback in _FAR or fallback == _PAUSE
+            made = await self._put_full(order, tables=tables, large=large)
         if origin is not None:
             await self._choice.remember(order.snapshot.options, origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
@@ -231,10 +233,11 @@ class Archiver:
         new = replace(base, key=archive.key, etag=archive.etag, commit=order.snapshot.commit)
         return Made(archive, new, entries=0, files_read=0)
 
-    async def _put_full(self, order: Order, *, tables: Tables) -> Made:
+    async def _put_full(self, order: Order, *, tables: Tables, large: bool) -> Made:
+        """`large` if others can be made of it for sure."""
         if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
             return await self._put_all(order, tables, None)
-        async with open_tree_ids(order.snapshot.iter_lines) as ids:
+        async with open_tree_ids(order.snapshot.iter_lines, at_once=large) as ids:
             return await self._put_all(order, tables, ids)
 
     async def _put_all(self, order: Order, tables: Tables, ids: TreeIds | None) -> Made:

@@ -11,7 +11,7 @@ from asyncbuild.archive.attributes import Effect
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.delta import Plan, is_hopeless, plan_delta
 from asyncbuild.archive.rates import Kind, decide
-from asyncbuild.archive.table import END_BYTES, Table, parse_directory, parse_end
+from asyncbuild.archive.table import END_BYTES, Directory, Table, parse_directory, parse_end
 from asyncbuild.archive.tables import Tables, table_name
 from asyncbuild.archive.writer import Engine, ZipStream
 from asyncbuild.archiving.difference import (
@@ -77,7 +77,10 @@ class DeltaWay:
         """
         if base.effect is Effect.UNKNOWN:
             raise FallBack("attributes-unknown")
-        table, changes = await self._look(snapshot, base, tables, account)
+        directory, changes = await self._look(snapshot, base, tables, account)
+        if changes is not None and is_hopeless(directory, changes.removed):
+            raise _nothing_left(base, changes)
+        table = parse_directory(*directory)
         difference = await self._difference(snapshot, base, table, changes)
         if is_doubtful((entry.mode, entry.path) for entry in difference.fresh.values()):
             raise FallBack("odd-path", changes=difference.changes)  # it is read past git's refusal
@@ -90,12 +93,9 @@ class DeltaWay:
 
     def _plan(self, base: Base, table: Table, difference: Difference) -> Plan:
         """What is copied, and what is not, if that is cheaper than to make all of it anew."""
-        plan: Plan | None = None
-        if not is_hopeless(table, difference.removed):
-            plan = plan_delta(table, self._numbers(table, difference, base.effect))
-        if plan is None or not plan.copies:
-            why = f"no 5 MiB of {base.key} are left in one piece"
-            raise FallBack("does-not-pay", why, changes=difference.changes)
+        plan = plan_delta(table, self._numbers(table, difference, base.effect))
+        if not plan.copies:
+            raise _nothing_left(base, difference)
         decision = decide(plan)
         if decision.kind is Kind.FULL:
             why = (
@@ -107,17 +107,17 @@ class DeltaWay:
 
     async def _look(
         self, snapshot: Snapshot, base: Base, tables: Tables, account: Account
-    ) -> tuple[Table, Difference | None]:
-        """The table, and what git says changed: at the same time. None if it cannot say."""
-        table: Table | None = None
+    ) -> tuple[Directory, Difference | None]:
+        """The directory, and what git says changed: at the same time. None if it cannot say."""
+        directory: Directory | None = None
         failure: Exception | None = None
         changes: Difference | None = None
         async with anyio.create_task_group() as tasks:
 
             async def load() -> None:
-                nonlocal table, failure
+                nonlocal directory, failure
                 try:
-                    table = await self._table(base, tables, account)
+                    directory = await self._directory(base, tables, account)
                 except Exception as error:  # noqa: BLE001 - a task group would wrap it
                     failure = failure or error
                     tasks.cancel_scope.cancel()
@@ -130,13 +130,13 @@ class DeltaWay:
                 tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        if table is None:
-            raise AssertionError("no table, and no reason")
-        return table, changes
+        if directory is None:
+            raise AssertionError("no directory, and no reason")
+        return directory, changes
 
-    async def _table(self, base: Base, tables: Tables, account: Account) -> Table:
-        table = await tables.load(table_name(base.key, base.etag))
-        if table is None:
+    async def _directory(self, base: Base, tables: Tables, account: Account) -> Directory:
+        directory = await tables.load(table_name(base.key, base.etag))
+        if directory is None:
             source = Source(base.key, base.etag)
             tail = CopyRange(base.directory_offset, base.size_bytes)
             read: list[bytes] = []
@@ -145,13 +145,13 @@ class DeltaWay:
                 account.give_back(len(chunk))  # paid for as a whole by the caller
             content = b"".join(read)
             end = parse_end(content[-END_BYTES:])
-            table = parse_directory(content[: end.nbytes], end.offset)
-        if (table.members_bytes, len(table.directory)) != (
+            directory = Directory(content[: end.nbytes], end.offset)
+        if (directory.offset, len(directory.content)) != (
             base.directory_offset,
             base.directory_bytes,
         ):
             raise FallBack("table-mismatch", f"{base.key} is not what its record says")
-        return table
+        return directory
 
     async def _difference(
         self, snapshot: Snapshot, base: Base, table: Table, changes: Difference | None
@@ -261,6 +261,11 @@ class _Job:
     guard: Guard
     metadata: Mapping[str, str]
     watch: Watch
+
+
+def _nothing_left(base: Base, difference: Difference) -> FallBack:
+    why = f"no 5 MiB of {base.key} are left in one piece"
+    return FallBack("does-not-pay", why, changes=difference.changes)
 
 
 async def _read_changes(snapshot: Snapshot, base: Base) -> Difference | None:

@@ -31,11 +31,13 @@ _EARLY_MOST: Final = 20_000  # paths that wait for git
 
 @asynccontextmanager
 async def open_tree_ids(
-    iter_lines: Callable[[], AsyncGenerator[_Lines, None]],
+    iter_lines: Callable[[], AsyncGenerator[_Lines, None]], *, at_once: bool = False
 ) -> AsyncIterator["TreeIds"]:
-    """Own the git that lists the tree; it begins when it is wanted."""
+    """Own the git that lists the tree; it begins when it is wanted, or at once."""
     sender, receiver = anyio.create_memory_object_stream[_Lines | Exception](_AHEAD)
     ids = TreeIds(receiver)
+    if at_once:
+        ids.wanted.set()
     failure: Exception | None = None
 
     async def read_ahead() -> None:
@@ -61,9 +63,9 @@ async def open_tree_ids(
 class TreeIds:
     """Blob ids of a tree for its archive, which names its members in the same order (`BlobIds`).
 
-    Nothing is made of an archive of less than 5 MiB. So git is not asked before there are as many,
-    and nothing waits until it answers: what had no id when it was written gets it on its way out
-    (`iter_archive`).
+    Nothing is made of an archive of less than 5 MiB. So git is not asked before there are as many
+    or are sure to be, and nothing waits until it answers: what had no id when it was written gets
+    it on its way out (`iter_archive`), which takes longer.
     """
 
     def __init__(self, batches: MemoryObjectReceiveStream[_Lines | Exception]) -> None:
@@ -95,9 +97,10 @@ class TreeIds:
         return await self._find(paths)
 
     def _is_answered(self) -> bool:
-        if self._zip_bytes() < LEAST_PART_BYTES:
-            return False
-        self.wanted.set()
+        if not self.wanted.is_set():
+            if self._zip_bytes() < LEAST_PART_BYTES:
+                return False
+            self.wanted.set()
         answered = self._batches.statistics().current_buffer_used > 0
         return answered or len(self._early) >= _EARLY_MOST
 
@@ -115,12 +118,20 @@ class TreeIds:
         return self._early_ids
 
     async def _find(self, paths: Sequence[bytes]) -> list[bytes]:
-        """Mostly the next so many entries of the batch, unless the archive leaves some out."""
-        begin, end = self._next, self._next + len(paths)
-        if self._names[begin:end] == paths:
-            self._next = end
-            return self._ids[begin:end]
-        return [await self._seek(path) for path in paths]
+        """Mostly the next so many entries, unless the archive leaves some out."""
+        found: list[bytes] = []
+        rest = list(paths)
+        while rest:
+            begin, end = self._next, self._next + len(rest)
+            names = self._names[begin:end]
+            if names != rest[: len(names)]:
+                break
+            found += self._ids[begin:end]
+            self._next += len(names)
+            rest = rest[len(names) :]
+            if rest and not await self._read():
+                break
+        return found + [await self._seek(path) for path in rest]
 
     async def _seek(self, path: bytes) -> bytes:
         """The id of the next entry of this name."""

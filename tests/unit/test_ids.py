@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +105,19 @@ async def test_a_tree_that_cannot_be_listed() -> None:
         assert [(1).to_bytes(20)] == await ids.find([b"a"])
         with pytest.raises(Retry, match="gone"):
             await ids.find([b"b"])
+
+
+async def test_git_is_asked_at_once_for_the_ids_of_an_archive_that_will_be_large() -> None:
+    """Then no member comes before its id is known, however short the archive is so far."""
+
+    async def batches() -> AsyncGenerator[list[bytes], None]:
+        yield [b"100644 blob %040x\ta" % 1]
+
+    async with open_tree_ids(batches, at_once=True) as ids:
+        ids.follow(lambda: 0)
+        await anyio.wait_all_tasks_blocked()
+        assert [(1).to_bytes(20)] == await ids.find([b"a"])
+        assert await ids.find_early() == {}
 
 
 async def test_git_is_not_asked_for_the_ids_of_a_small_archive() -> None:

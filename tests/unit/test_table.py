@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from asyncbuild.archive.table import (
     BrokenTable,
+    Directory,
     move_headers,
     parse_directory,
     parse_end,
@@ -62,7 +63,7 @@ def test_moved_headers_are_those_of_the_new_offsets(offsets: list[int], by: int,
 def test_a_file_gives_back_its_table(offsets: list[int]) -> None:
     """What was packed is read again, with names, modes and blob ids."""
     table = parse_directory(_headers(offsets), offsets[-1] + 1)
-    found = parse_file(table.pack())
+    found = parse_directory(*parse_file(table.pack()))
     assert table == found
     assert [(b"file %d" % n, 0o100664, _ID) for n in range(len(offsets))] == list(
         found.iter_entries()
@@ -78,6 +79,20 @@ def test_a_damaged_file_is_found_out(data: st.DataObject) -> None:
     broken = packed[:at] if cut else packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]
     with pytest.raises(BrokenTable):
         parse_file(broken)
+
+
+def test_an_entry_is_found_without_an_index() -> None:
+    """From a byte of the directory on; not in other names, and not where all names have it."""
+    names = [b"a/b", b"b", b"c/b", b"d"]
+    offsets = [10 * number for number in range(len(names))]
+    content = b"".join(map(_header, names, offsets))
+    directory = Directory(content, 40)
+    behind, offset = directory.find(b"b", 0) or (0, 0)
+    assert (offset, content[behind - 1 : behind]) == (10, b"b")
+    assert directory.find(b"b", behind) is None
+    assert (len(content) - 24, 30) == directory.find(b"d", behind)
+    others = b"".join(_header(b"%d/d" % number, number) for number in range(99))
+    assert Directory(others + _header(b"d", 99), 100).find(b"d", 0) is None
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
