@@ -195,8 +195,9 @@ class Place:
             gone = [entry.path for entry in entries if entry.name.startswith(_GONE_NAMES)]
         for path in gone:
             delete(Path(path))
-        for leftover in _leftovers(self.repository):
-            leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # somebody took the mirror away meanwhile, with all that
+            for leftover in _leftovers(self.repository):
+                leftover.unlink(missing_ok=True)
 
     @property
     def _objects(self) -> Path:
@@ -228,7 +229,9 @@ def keep_branch(repository: Path, ref: str, kept: str) -> bool:
 
 def has_pack(repository: Path) -> bool:
     """Is there a pack, and whole? Its index comes last."""
-    return any((repository / "objects" / "pack").glob("*.idx"))
+    with suppress(FileNotFoundError):  # not yet; or git clone failed, and clears up
+        return any(name.endswith(".idx") for name in os.listdir(repository / "objects" / "pack"))  # noqa: PTH208 - names alone
+    return False
 
 
 def measure(directory: Path) -> int:
