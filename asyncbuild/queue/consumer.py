@@ -117,6 +117,7 @@ class Consumer:
             if self._stopping.is_set():
                 return
             asked_at = anyio.current_time()
+            idle = not self._lanes  # else an empty answer may only mean that our groups are locked
             try:
                 messages = await self._receive()
             except (Retry, Busy) as error:
@@ -132,7 +133,7 @@ class Consumer:
             logger().debug("queue.polled", messages=len(messages), groups=groups)
             if messages:
                 self._open_lanes(messages, consumers, lanes, asked_at)
-            elif drain and not self._lanes:
+            elif drain and idle:
                 self.stop()
 
     async def _receive(self) -> list[Message]:

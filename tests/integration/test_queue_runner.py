@@ -137,6 +137,25 @@ async def test_the_way_of_a_push_is_known(rig: Rig) -> None:
     assert aws.calls.names == _WAY
 
 
+async def test_a_drain_ends_with_a_poll_that_was_empty_from_its_beginning(rig: Rig) -> None:
+    """One that began while a group was locked says nothing of what is behind the lock."""
+    settings = rig.settings(queue={"batch": 1, "wait_seconds": 0})
+    ids = await rig.send([0, 1])
+    aws = WatchedAws(settings)
+    make = aws.calls.make
+    async with open_consumer(settings, aws) as consumer:
+
+        async def come_late(name: str, call: Any) -> Any:  # noqa: ANN401 - any call
+            answer = await make(name, call)
+            if name == "receive_message" and not answer.get("Messages"):
+                await wait_until(lambda: not consumer.statistics().lanes)
+            return answer
+
+        aws.calls.make = come_late  # type: ignore[method-assign] # an empty answer is slow
+        await consumer.run(drain=True)
+    assert rig.built(ids) == ids
+
+
 async def _hang(
     rig: Rig, calls: Calls, *, back: bool, visibility_seconds: int = _VISIBILITY
 ) -> None:
