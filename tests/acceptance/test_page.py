@@ -77,17 +77,18 @@ async def _check_fits(tab: Tab) -> None:
     """No sideways scrolling, on a phone either; the dark page is dark."""
     for width in (390, 820, 1280):
         await tab.show_as(width=width)
+        await tab.wait(f"document.documentElement.clientWidth === {width}")
         assert await tab.evaluate("document.documentElement.scrollWidth") <= width
     ground = "getComputedStyle(document.body).backgroundColor"
     light = await tab.evaluate(ground)
     await tab.show_as(width=1280, dark=True)
-    assert await tab.evaluate(ground) != light
+    await tab.wait(f"{ground} !== '{light}'")
 
 
 async def _check_keyboard(tab: Tab) -> None:
     """The first tab stop skips to the content; Pause holds the page; the focus stays in place."""
     await tab.press("Tab")
-    assert await tab.evaluate("document.activeElement.className") == "skip"
+    await tab.wait("document.activeElement.className === 'skip'")
     await tab.evaluate("document.querySelector('#top button').focus()")
     clock = "document.querySelector('#top time').dateTime"
     before = await tab.evaluate(clock)
