@@ -15,7 +15,10 @@ from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.remotes import Remote
 
 BRANCHES: Final = "refs/heads/"
+# A mirror is a cache: what a failure of power leaves torn is found corrupt, and fetched anew.
+_UNSYNCED: Final = ("-c", "core.fsync=none")
 FETCH: Final = (
+    *_UNSYNCED,
     "fetch",
     "--progress",
     "--no-tags",
@@ -26,6 +29,7 @@ FETCH: Final = (
     "--update-shallow",
 )
 _CLONE: Final = (
+    *_UNSYNCED,
     "clone",
     "--progress",
     "--bare",

@@ -145,6 +145,43 @@ def _truncate_packs(mirror: Path) -> None:
         os.truncate(pack, pack.stat().st_size // 2)
 
 
+def _empty_files(mirror: Path) -> None:
+    """What a failure of power may leave of files that were not synced."""
+    for path in [path for path in mirror.rglob("*") if path.is_file()]:
+        path.chmod(0o644)
+        os.truncate(path, 0)
+
+
+def _empty_refs(mirror: Path) -> None:
+    for ref in (mirror / "refs" / "asyncbuild").rglob("*"):
+        if ref.is_file():
+            os.truncate(ref, 0)
+
+
+def _zero_packs(mirror: Path) -> None:
+    for path in (mirror / "objects" / "pack").iterdir():
+        path.chmod(0o644)
+        size = path.stat().st_size
+        os.truncate(path, 0)
+        os.truncate(path, size)
+
+
+def _zero_pack_end(mirror: Path) -> None:
+    for pack in mirror.rglob("*.pack"):
+        pack.chmod(0o644)
+        size = pack.stat().st_size
+        os.truncate(pack, size // 2)
+        os.truncate(pack, size)
+
+
+def _zero_index_end(mirror: Path) -> None:
+    for index in mirror.rglob("*.idx"):
+        index.chmod(0o644)
+        size = index.stat().st_size
+        os.truncate(index, 1024 + 8)
+        os.truncate(index, size)
+
+
 def _delete_packs(mirror: Path) -> None:
     for pack in mirror.rglob("*.pack"):
         pack.unlink()
@@ -172,7 +209,19 @@ def _bad_refs(mirror: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [_truncate_packs, _delete_packs, _scribble_index, _empty_mirror, _no_head, _bad_refs],
+    [
+        _truncate_packs,
+        _zero_packs,
+        _zero_pack_end,
+        _zero_index_end,
+        _delete_packs,
+        _scribble_index,
+        _empty_mirror,
+        _empty_files,
+        _no_head,
+        _bad_refs,
+        _empty_refs,
+    ],
 )
 async def test_a_damaged_mirror_is_fetched_anew(site: Site, damage: Callable[[Path], None]) -> None:
     """At the latest the second try of a push works, and the mirror is whole again."""
