@@ -607,9 +607,14 @@ async def test_a_record_that_says_nothing_is_no_base(bench: Bench) -> None:
 
 async def _records(bench: Bench) -> list[str]:
     """Keys of what is remembered of the repository's archives."""
-    listed = await bench.client.list_objects_v2(Bucket=BUCKET)
     about = f"base/{bench.origin.repository.path}/"
-    return [each["Key"] for each in listed["Contents"] if about in each["Key"]]
+    pages = bench.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    return [
+        each["Key"]
+        async for page in pages  # of all tests that this server has seen
+        for each in page.get("Contents", [])
+        if about in each["Key"]
+    ]
 
 
 async def _newest(bench: Bench) -> bytes:
