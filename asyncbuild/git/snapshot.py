@@ -5,8 +5,8 @@ root then, and nothing above it counts.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,32 +19,12 @@ from asyncbuild.git.joined import iter_joined
 from asyncbuild.git.lfs.contents import Contents, Objects
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.standpoint import BARE, Standpoint, open_empty_worktree
 from asyncbuild.git.worktrees import Tree, Worktrees
 from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _HEX = re.compile("[0-9a-f]+")
-
-
-class _Place(NamedTuple):
-    """Arguments before and after `archive`, and environment, that put git into a place."""
-
-    place: tuple[str, ...]
-    switches: tuple[str, ...]
-    environment: Mapping[str, str]
-
-    @classmethod
-    def at(cls, worktree: Path, subtree: str, switches: tuple[str, ...] = ()) -> "_Place":
-        """A directory of a working tree.
-
-        `git archive <commit>:<directory>` would forget the commit: its time, its id for
-        `export-subst`. Called in a directory of a working tree, git archives just that; at the
-        working tree itself it does not look, so that one of empty directories will do. With
-        `--worktree-attributes` it looks there for `.gitattributes`, as if the directory were the
-        top. It must be called there: called elsewhere, it looks there.
-        """
-        environment = {"GIT_WORK_TREE": str(worktree)}
-        return cls(("-C", str(worktree / subtree)), switches, environment)
 
 
 class Part(NamedTuple):
@@ -160,7 +140,7 @@ class Snapshot:
             yield tar
 
     @asynccontextmanager
-    async def _open_place(self) -> AsyncIterator[_Place]:
+    async def _open_place(self) -> AsyncIterator[Standpoint]:
         """Where git archives from; a working tree with the attributes, if there is one."""
         subtree = self.options.subtree
         async with AsyncExitStack() as stack:
@@ -168,12 +148,13 @@ class Snapshot:
                 tree = Tree(self.path, self.tree, subtree, self.ref)
                 worktree = await stack.enter_async_context(self.worktrees.open(tree))
                 if worktree is not None:
-                    yield _Place.at(worktree, subtree, ("--worktree-attributes",))
+                    yield Standpoint.at(worktree, subtree, ("--worktree-attributes",))
                     return
             if subtree:
-                yield _Place.at(stack.enter_context(_empty_worktree(subtree)), subtree)
+                worktree = stack.enter_context(open_empty_worktree(subtree))
+                yield Standpoint.at(worktree, subtree)
             else:
-                yield _Place((), (), {})
+                yield BARE
 
     async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
         """Lines of `git ls-tree -r -t`, in git's order, in batches as they come.
@@ -348,11 +329,3 @@ class Snapshot:
             GitFailed: git failed for a reason other than missing history.
         """
         return await self.reader.is_ancestor(self.path, ancestor, descendant)
-
-
-@contextmanager
-def _empty_worktree(directory: str) -> Iterator[Path]:
-    with TemporaryDirectory(prefix="asyncbuild-") as top:
-        worktree = Path(top).resolve()
-        (worktree / directory).mkdir(parents=True)
-        yield worktree
