@@ -16,7 +16,7 @@ NAME: Final = b".gitattributes"
 
 # What verify_path() of git's read-cache.c may refuse, on any system, and some more. Each path
 # stands between a tab or a zero and a zero; a backslash may separate its parts, as on Windows.
-_DOUBTFUL: Final = re.compile(
+DOUBTFUL: Final = re.compile(
     rb"""
     [/\\\t\0]
     (?: \.{0,2} [/\\\0]             # no name, "." and ".."
@@ -30,6 +30,20 @@ _DOUBTFUL: Final = re.compile(
     | 120000\ [^\0]* \0? [^\0]* \.gitmodules
     """,
     re.IGNORECASE | re.VERBOSE,
+)
+# The same of text without these characters, in a tenth of the time: each pattern begins with one or
+# more that are found without trying (for a dot, what stands before it is looked at after it).
+_RARE: Final = (b"\\", b"~", b"\xe2", b"\xef")
+_DOUBTFUL_PLAIN: Final = (
+    re.compile(rb"/[/\0]"),
+    re.compile(rb"\t[/\0]"),
+    re.compile(rb"\0[/\0]"),
+    re.compile(
+        rb"\. (?<= [/\t\0]\. ) (?: \.? [/\0] | [Gg][Ii][Tt] (?! [A-Za-z0-9_-] )"
+        rb"| [Gg][Ii][Tt][Mm][Oo][Dd][Uu][Ll][Ee][Ss] (?! [/\0] ) )",
+        re.VERBOSE,
+    ),
+    re.compile(rb"120000\ [^\0]* \0? [^\0]* \.gitmodules", re.IGNORECASE | re.VERBOSE),
 )
 _REGULAR: Final = frozenset({b"100644", b"100755"})
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -55,7 +69,7 @@ class TreeListing:
         lines, end, self._rest = (self._rest + piece).rpartition(b"\0")
         lines += end
         self.paths += lines.count(b"\0")
-        if _DOUBTFUL.search(lines):
+        if holds_doubtful(lines):
             self.usable = False
         elif NAME in lines:
             for line in lines.split(b"\0"):
@@ -97,14 +111,21 @@ def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[tuple[st
             path_begin = answer.index(b"\0", at) + 1
             at = answer.index(b"\0", path_begin) + 1
             attributes |= NAME in answer[path_begin : at - 1].split(b"/")
-        if not attributes and not _DOUBTFUL.search(answer, begin, at):
+        if not attributes and not holds_doubtful(answer[begin:at]):
             alike.add((known, tree))
     return alike
 
 
 def is_doubtful(entries: Iterable[tuple[int, bytes]]) -> bool:
     """Might git refuse to archive one of these entries, by their modes and paths?"""
-    return _DOUBTFUL.search(b"".join(b"%o \t%s\0" % entry for entry in entries)) is not None
+    return holds_doubtful(b"".join(b"%o \t%s\0" % entry for entry in entries))
+
+
+def holds_doubtful(text: bytes) -> bool:
+    """Does `DOUBTFUL` match anywhere? It takes 80 ms for 28,000 paths."""
+    if any(each in text for each in _RARE):
+        return DOUBTFUL.search(text) is not None
+    return any(each.search(text) for each in _DOUBTFUL_PLAIN)
 
 
 def are_readable(contents: Iterable[bytes]) -> bool:

@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncbuild.git.gitattributes import (
+    DOUBTFUL,
     TreeListing,
     are_readable,
     digest_of,
+    holds_doubtful,
     parse_alike,
 )
 
@@ -65,6 +67,16 @@ def test_what_git_may_refuse_is_not_used(path: bytes, size: int) -> None:
     assert not _listing(_line(b"d/" + path), size=size).usable
     for changes in (_change(path), _change(b"a") + _change(b"d/" + path) + _change(b"z")):
         assert set() == parse_alike(b"k t\n" + changes, [("k", "t")])
+
+
+_WORDS = b"120000 ,.git,.GIT,modules,Modules,.gitmodules,\xe2\x80\x8c,\xe2,\xef\xbb\xbf".split(b",")
+_pieces = st.sampled_from([*_WORDS, *(bytes([each]) for each in b"/\t\0\\.a-~1 :")])
+
+
+@given(text=st.lists(_pieces, max_size=9).map(b"".join))
+def test_the_quick_way_finds_what_the_pattern_finds(text: bytes) -> None:
+    """In whatever is made of what the pattern has to do with."""
+    assert (DOUBTFUL.search(text) is not None) == holds_doubtful(text)
 
 
 @pytest.mark.parametrize(
