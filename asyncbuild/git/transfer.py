@@ -72,7 +72,7 @@ class Transfers:
         """
         doing = f"fetch {target.remote.name}"
         extent = [f"--depth={depth}"] if depth else []
-        branch = f"--branch={ref.removeprefix(BRANCHES)}"
+        branch = f"--branch={ref.removeprefix(BRANCHES)}".encode()  # names are UTF-8 anywhere
         there = ("-C", str(target.directory.absolute()))
         arguments = (*_CLONE, *extent, branch, "--end-of-options", target.remote.url, ".")
         await self._git.run(
