@@ -74,10 +74,10 @@ class Transfers:
         extent = [f"--depth={depth}"] if depth else []
         branch = f"--branch={ref.removeprefix(BRANCHES)}".encode()  # names are UTF-8 anywhere
         there = ("-C", str(target.directory.absolute()))
-        arguments = (*_CLONE, *extent, branch, "--end-of-options", target.remote.url, ".")
+        where = ("--end-of-options", target.remote.url, ".")
         await self._git.run(
             Command(
-                (*there, *arguments),
+                (*there, *_CLONE, *extent, branch, *where),
                 doing,
                 environment=await target.remote.environment(),
                 descriptors=(target.lock,),
