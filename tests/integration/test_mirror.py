@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -185,8 +186,14 @@ async def test_a_repository_on_this_machine_is_fetched_at_the_depth(site: Site) 
     assert commit == (site.mirror / "shallow").read_text().strip()
 
 
-async def test_a_first_archive_begins_at_once(site: Site) -> None:
-    """What lets it is found while git still checks what came (`git/worktrees.py`)."""
+@pytest.mark.parametrize("watched", [True, False])
+async def test_a_first_archive_begins_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, watched: bool
+) -> None:
+    """What lets it is found while git still checks what came, however its coming is noticed."""
+    if not watched:  # as where a user has no watch left
+        libc = SimpleNamespace(inotify_init1=lambda _: -1)
+        monkeypatch.setattr("asyncbuild.git.watch._libc", libc)
     files = {f"{number // 100}/{number}": b"" for number in range(5_000)}
     commit = site.source.commit({**files, ".gitattributes": b"99/* export-ignore\n"})
     async with (
