@@ -11,6 +11,7 @@ With `--whole` a mirror with all history is fetched into by hand, too; to clone 
 
 import argparse
 import asyncio
+import logging
 import resource
 import shutil
 import statistics
@@ -26,6 +27,7 @@ from itertools import count
 from pathlib import Path
 
 import anyio
+import structlog
 from support.git_http import open_git_server
 from support.repositories import SourceRepository
 
@@ -377,6 +379,8 @@ if __name__ == "__main__":
     if arguments.serve:
         anyio.run(serve, arguments.serve)
     elif arguments.repository:
+        quiet = structlog.make_filtering_bound_logger(logging.WARNING)
+        structlog.configure(wrapper_class=quiet)  # the tables are to be read
         anyio.run(partial(main, arguments.repository, arguments.rounds, whole=arguments.whole))
     else:
         parser.error("name a repository with --repository")
