@@ -68,6 +68,7 @@ class Way:
     command: str
     slow: bool = False
     needs: str = ""  # a program
+    library: str = ""  # that it measures
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,15 @@ WAYS = [
     Way("git-zip-6-s3", f"{_GIT} --format=zip -6 HEAD | {_AWS}/git.zip", slow=True, needs="aws"),
     Way("old-script-s3", _OLD_SCRIPT, slow=True, needs="aws"),
     Way("ours-from-tar", f'{_PYTHON} ours "$TAR" null'),
-    Way("stream-zip-from-tar", f'{_PYTHON} stream-zip "$TAR" null', slow=True),
-    Way("zipstream-ng-from-tar", f'{_PYTHON} zipstream-ng "$TAR" null', slow=True),
+    Way(
+        "stream-zip-from-tar", f'{_PYTHON} stream-zip "$TAR" null', slow=True, library="stream-zip"
+    ),
+    Way(
+        "zipstream-ng-from-tar",
+        f'{_PYTHON} zipstream-ng "$TAR" null',
+        slow=True,
+        library="zipstream-ng",
+    ),
 ]
 _HUGE_WAYS = {"floor", "ours-null", "command-s3"}  # the others take minutes each
 _LONG_SECONDS = 2  # of the floor; where it takes as long, these run once, too
@@ -223,13 +231,9 @@ def _choose(only: str) -> list[Way]:
     chosen = []
     for way in WAYS:
         missing = way.needs and not shutil.which(way.needs)
-        missing = missing or (
-            way.name.endswith("-from-tar")
-            and way.name != "ours-from-tar"
-            and _version(way.name.removesuffix("-from-tar")) == "missing"
-        )
+        missing = missing or (way.library and _version(way.library) == "missing")
         if way.name in wanted and missing:
-            print(f"left out: {way.name}, since {way.needs or way.name} is missing")
+            print(f"left out: {way.name}, since {way.needs or way.library} is missing")
         elif way.name in wanted:
             chosen.append(way)
     return chosen

@@ -26,6 +26,7 @@ _WITHOUT_EXPORTS = "-without-exports"
 # gitattributes(5): what $GIT_DIR/info/attributes says comes before every .gitattributes.
 _NO_EXPORTS = "* -export-ignore -export-subst\n"
 _HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends
+_FOUND_WORDS = 3
 _COMMITTED = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
 
 
@@ -158,7 +159,7 @@ class Reader:
                 answer += chunk
                 if len(answer) > most_bytes + len(ids) * _HEAD_BYTES_MOST:
                     return None
-        contents = _split_blobs(answer, len(ids))
+        contents = _split_blobs(bytes(answer), len(ids))
         return None if contents is None or sum(map(len, contents)) > most_bytes else contents
 
     async def is_changed(
@@ -278,27 +279,29 @@ def _make_repository(repository: Path, files: Mapping[str, str]) -> None:
 
 
 def _parse_batch(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Commit]]:
-    """git-cat-file(1) BATCH OUTPUT: `<id> <type> <size>`, the content; or `<name> missing`."""
-    for name in asked:
-        head, _, answer = answer.partition(b"\n")
-        words = head.split()
-        if len(words) == 3 and words[1] == b"commit":  # noqa: PLR2004 - <id> <type> <size>
-            size = int(words[2])
-            yield name, _parse_commit(words[0].decode(), answer[:size])
-            answer = answer[size + 1 :]
+    """The commits among the objects of a batch, by what was asked for."""
+    for name, (words, content) in zip(asked, _split_batch(answer), strict=False):
+        if words[1:2] == [b"commit"]:
+            yield name, _parse_commit(words[0].decode(), content)
 
 
-def _split_blobs(answer: bytearray, count: int) -> list[bytes] | None:
-    """The contents in such output; None if one is missing."""
-    contents, at = [], 0
-    for _ in range(count):
-        begin = answer.index(b"\n", at) + 1
-        size = answer[at:begin].split()[-1]
-        if not size.isdigit():
-            return None
-        at = begin + int(size) + 1
-        contents.append(bytes(answer[begin : at - 1]))
-    return contents
+def _split_blobs(answer: bytes, count: int) -> list[bytes] | None:
+    """The contents in a batch; None if one is missing."""
+    contents = [content for words, content in _split_batch(answer) if len(words) == _FOUND_WORDS]
+    return contents if len(contents) == count else None
+
+
+def _split_batch(answer: bytes) -> Iterator[tuple[list[bytes], bytes]]:
+    """Heads and contents.
+
+    git-cat-file(1) BATCH OUTPUT: `<id> <type> <size>`, the content; or `<name> missing`.
+    """
+    at = 0
+    while begin := answer.find(b"\n", at) + 1:
+        words = answer[at:begin].split()
+        size = int(words[2]) if len(words) == _FOUND_WORDS else -1
+        at = begin + size + 1
+        yield words, answer[begin : at - 1]
 
 
 def _parse_commit(commit: str, content: bytes) -> Commit:

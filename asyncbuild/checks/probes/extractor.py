@@ -93,7 +93,7 @@ async def _start_build(codebuild: "CodeBuildClient", request: Mapping[str, Any],
     """The id of the build.
 
     A cancelled caller waits for the answer all the same: without it nobody would know which build
-    is to be stopped.
+    is to be stopped. Hence a task: an interrupt cancels the caller as asyncio does, unshielded.
     """
     ids: list[str] = []
     faults: list[StageError] = []
