@@ -147,7 +147,8 @@ def mute() -> None:
 @contextmanager
 def listening(*listeners: Listener) -> Iterator[None]:
     """Let `listeners` hear every line of the tasks that are begun inside."""
-    if not structlog.is_configured():
+    # Whoever else configured structlog in this process has no ear for them.
+    if _let_hear not in structlog.get_config()["processors"]:
         _set_up(LogSettings())
     token = _listeners.set((*_listeners.get(), *listeners))
     try:

@@ -1,18 +1,17 @@
 """Scale-in protection, against an agent on loopback that knows what is documented."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import anyio
 import anyio.lowlevel
 import pytest
 from aiohttp import web
 from support.ecs_agent import Agent, error, failure, open_agent
+from support.listening import hearing
 from support.proxy import closed_port
 from support.wait import PATIENCE_SECONDS, wait_until
 
-from asyncbuild import logs
 from asyncbuild.protection import Rhythm, open_protection, refusal_of
 
 # Quick, but with the proportions of the real one.
@@ -24,13 +23,6 @@ async def agent() -> AsyncIterator[Agent]:
     """An agent that does as it is told."""
     async with open_agent() as agent:
         yield agent
-
-
-@contextmanager
-def _listening() -> Iterator[list[Mapping[str, Any]]]:
-    lines: list[Mapping[str, Any]] = []
-    with logs.listening(lines.append):
-        yield lines
 
 
 async def test_work_is_protected_and_then_no_longer(agent: Agent) -> None:
@@ -110,7 +102,7 @@ async def test_a_refusal_is_told_once_and_tried_again(
 ) -> None:
     """Work goes on meanwhile; when it is over the protection has come about."""
     agent.answer, agent.times = answer, 3
-    with _listening() as lines:
+    with hearing() as lines:
         async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
             with protection.hold():
                 await agent.wait(refused=3, protected=True)
@@ -123,7 +115,7 @@ async def test_a_refusal_is_told_once_and_tried_again(
 
 async def test_an_agent_that_is_gone_stops_nothing() -> None:
     """Neither work nor the end of the process waits for it."""
-    with closed_port() as port, _listening() as lines, anyio.fail_after(PATIENCE_SECONDS):
+    with closed_port() as port, hearing() as lines, anyio.fail_after(PATIENCE_SECONDS):
         uri = f"http://127.0.0.1:{port}/api/container-1"
         async with open_protection(uri, rhythm=RHYTHM) as protection:
             with protection.hold():
@@ -161,7 +153,7 @@ async def test_work_that_returns_ends_a_release_that_fails(agent: Agent) -> None
 @pytest.mark.parametrize("uri", [None, ""])
 async def test_outside_ecs_it_does_nothing(uri: str | None) -> None:
     """No agent, no calls, no log."""
-    with _listening() as lines:
+    with hearing() as lines:
         async with open_protection(uri) as protection:
             with protection.hold():
                 await anyio.lowlevel.checkpoint()

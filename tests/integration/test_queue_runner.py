@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import orjson
 import pytest
-import structlog.testing
 from botocore.exceptions import ClientError
 from support.chaos import Plan, make_pushes
 from support.hanging import Calls, WatchedAws
+from support.listening import hearing
 from support.service import read_dead_letters, send
 from support.wait import PATIENCE_SECONDS, wait_until
 
@@ -455,7 +455,7 @@ class TestFairness:
             ids = await rig.send([0, 1, 2])
             aws = WatchedAws(settings)
             aws.calls = Calls()
-            with structlog.testing.capture_logs() as lines:
+            with hearing() as lines:
                 async with open_consumer(settings, aws) as consumer:
                     await consumer.run(drain=True)
         finally:

@@ -1,7 +1,7 @@
 """How much the consumer takes in one receive."""
 
 import pytest
-import structlog.testing
+from support.listening import hearing
 
 from asyncbuild.config import LaneSettings, QueueSettings
 from asyncbuild.queue.consumer import messages_per_receive
@@ -27,7 +27,7 @@ def test_takes_whole_rounds_of_the_lookahead(lookahead: int, batch: int, taken: 
 @pytest.mark.parametrize(("limit", "taken"), [(2, 1), (9, 1), (10, 8), (None, 8)])
 def test_takes_one_where_the_redrive_policy_allows_no_more(limit: int | None, taken: int) -> None:
     """A batch and the attempts must fit into maxReceiveCount; else it says so once."""
-    with structlog.testing.capture_logs() as lines:
+    with hearing() as lines:
         found = messages_per_receive(QueueSettings(), LaneSettings(), _facts(limit))
     assert found == taken
     assert [line["max_receive_count"] for line in lines] == ([limit] if taken == 1 else [])

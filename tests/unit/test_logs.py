@@ -80,3 +80,19 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=False
         )
     assert done.stdout == b"went on\n"
+
+
+def test_whoever_else_configured_structlog_deafens_nobody() -> None:
+    """A listener hears the lines all the same; with the default set-up it would hear none."""
+    script = """
+import structlog
+from asyncbuild import logs
+
+structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+lines = []
+with logs.listening(lambda line: lines.append(line["event"])):
+    logs.logger().info("consumer.started")
+print(lines)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stdout == b"['consumer.started']\n"

@@ -13,6 +13,7 @@ import aiohttp
 import anyio
 import anyio.to_thread
 import pytest
+from support.listening import hearing
 from support.proxy import closed_port
 from support.status import state
 from support.wait import PATIENCE_SECONDS
@@ -40,13 +41,12 @@ async def _serving(
     listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
     """Address, and the lines that are logged."""
-    lines: list[dict[str, Any]] = []
     settings = Settings(
         git=GitSettings(cache_directory=directory), status=StatusSettings(listen=listen)
     )
     logs.mute()
     sources = Sources(state, _depth, credentials)
-    with logs.listening(lambda line: lines.append({**line})):
+    with hearing() as lines:
         async with open_status(settings, sources):
             address = next((str(each["address"]) for each in lines if "address" in each), "")
             yield address, lines
