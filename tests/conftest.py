@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from support.recorder import sitecustomize
 from support.servers import REGION, served
@@ -57,6 +58,12 @@ def clean_environment() -> Iterator[None]:
         if sitecustomize.DIRECTORY in os.environ:
             patch.setenv("PYTHONPATH", str(Path(sitecustomize.__file__).parent))
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> None:
+    """The log as a new process has it, not as an earlier test left it: on that one's streams."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
