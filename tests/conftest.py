@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from support.recorder import sitecustomize
 from support.servers import REGION, served
 
@@ -57,6 +59,19 @@ def clean_environment() -> Iterator[None]:
         patch.setenv("GIT_TERMINAL_PROMPT", "0")
         if sitecustomize.DIRECTORY in os.environ:
             patch.setenv("PYTHONPATH", str(Path(sitecustomize.__file__).parent))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_examples() -> Iterator[None]:
+    """Examples follow from the test alone.
+
+    Hypothesis also tries constants that it finds in the source of our modules, as far as they are
+    imported by then: others for each choice of tests, and for each worker.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if settings.get_current_profile_name() == "same":
+            patch.setattr(providers, "_get_local_constants", Constants)
         yield
 
 
