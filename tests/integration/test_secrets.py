@@ -1,6 +1,7 @@
 """Secrets of Secrets Manager, read from a server that keeps them."""
 
 from typing import Any, cast
+from uuid import uuid4
 
 import aioboto3
 import pytest
@@ -20,12 +21,14 @@ async def test_a_secret_is_read_whole_or_by_its_key(ministack: Server) -> None:
         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
     )
     maker = cast("Any", session).client("secretsmanager", endpoint_url=ministack.endpoint_url)
+    folder = f"hosts-{uuid4().hex[:8]}"  # the server is not this test's own
     async with maker as client:
-        await client.create_secret(Name="hosts/plain", SecretString="plain text")
-        await client.create_secret(Name="hosts/keyed", SecretString='{"token": "one of many"}')
+        await client.create_secret(Name=f"{folder}/plain", SecretString="plain text")
+        keyed = '{"token": "one of many"}'
+        await client.create_secret(Name=f"{folder}/keyed", SecretString=keyed)
     given: dict[str, Any] = {"region": REGION, "endpoint_url": ministack.endpoint_url}
     aws = Aws(Settings(aws=given))
-    assert await keyring._ask("hosts/plain", aws) == "plain text"
-    assert await keyring._ask("hosts/keyed#token", aws) == "one of many"
-    with pytest.raises(Fatal, match="hosts/nothing"):
-        await keyring._ask("hosts/nothing", aws)
+    assert await keyring._ask(f"{folder}/plain", aws) == "plain text"
+    assert await keyring._ask(f"{folder}/keyed#token", aws) == "one of many"
+    with pytest.raises(Fatal, match=f"{folder}/nothing"):
+        await keyring._ask(f"{folder}/nothing", aws)
