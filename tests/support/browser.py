@@ -77,13 +77,17 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def wait(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true, of a page that may be on its way out."""
+    async def wait(self, condition: str) -> Any:  # noqa: ANN401 - JSON
+        """Wait until a JavaScript expression is true, of a page that may be on its way out.
+
+        Returns:
+            Its value: `condition && [one, another]` looks at one and the same page.
+        """
         with anyio.fail_after(PATIENCE_SECONDS):
             while True:
                 with suppress(NoAnswer):
-                    if await self.evaluate(condition):
-                        return
+                    if value := await self.evaluate(condition):
+                        return value
                 await anyio.sleep(_POLL_SECONDS)
 
     async def press(self, key: str) -> None:
