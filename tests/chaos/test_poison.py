@@ -50,17 +50,24 @@ async def test_nine_are_built_and_the_poison_alone_is_dead_lettered(tmp_path: Pa
 
 async def _serve_until_settled(stack: Stack, path: str) -> int:
     """Start the service again as often as it dies; how often that was."""
+    deaths = 0
+    with anyio.fail_after(300):
+        while await stack.count_waiting():
+            async with open_service(_variables(stack, path, deaths), "drain") as service:
+                deaths += await service.process.wait() < 0
+    return deaths
+
+
+def _variables(stack: Stack, path: str, deaths: int) -> dict[str, str]:
+    # Who comes a second time is suspected. The first lease outlasts the pauses of a slow machine;
+    # the later ones are short, as they are waited for.
+    visibility = 4 if deaths else 12
     variables = environment(
         stack,
-        queue={"visibility_timeout_seconds": 4, "wait_seconds": 1},
+        queue={"visibility_timeout_seconds": visibility, "wait_seconds": 1},
         lanes={"max_attempts": 2},
         status={"listen": "off"},
         # A full `git archive` each time: a copy of an older archive would kill nobody.
         archive={"delta": "off"},
     )
-    deaths = 0
-    with anyio.fail_after(300):
-        while await stack.count_waiting():
-            async with open_service(variables | {"PATH": path}, "drain") as service:
-                deaths += await service.process.wait() < 0
-    return deaths
+    return variables | {"PATH": path}
