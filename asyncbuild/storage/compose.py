@@ -5,7 +5,7 @@ UploadPartCopy). Every copy names the ETag of its source, so that a source which
 overwritten meanwhile ends the upload and never gets into an archive.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -61,7 +61,7 @@ class _Stream(Protocol):
 class Composition(Upload):
     """Sends one archive in pieces; `send` and then `commit`, or else `abort`."""
 
-    async def send(self, pieces: Iterable[Piece], source: Source) -> None:
+    async def send(self, pieces: Sequence[Piece], source: Source) -> None:
         """Copy and send all pieces, several parts at a time.
 
         Raises:
@@ -77,7 +77,7 @@ class Composition(Upload):
                         await self._slots.acquire()
                         tasks.start_soon(self._copy_part, self._next_number(), piece, source)
                     else:
-                        await self._send_all(tasks, piece)
+                        await self._send_all(tasks, piece, last=piece is pieces[-1])
                 await self._flush(tasks)
         except BaseExceptionGroup as group:
             error: BaseException = group
@@ -85,12 +85,20 @@ class Composition(Upload):
                 error = error.exceptions[0]
             raise error from error.__cause__
 
-    async def _send_all(self, tasks: TaskGroup, chunks: AsyncIterator[bytes]) -> None:
-        """Send what fills parts. Enough for a last part stays: a copy may follow."""
+    async def _send_all(
+        self, tasks: TaskGroup, chunks: AsyncIterator[bytes], *, last: bool
+    ) -> None:
+        """Send what fills parts. Enough for one more stays where a copy may follow.
+
+        The last bytes of a delta are its directory, which is made while it is sent. So they go in
+        parts of the least length: the line has something to do early.
+        """
+        first_bytes = LEAST_PART_BYTES if last else self._settings.part_bytes
+        kept_bytes = 0 if last else LEAST_PART_BYTES
         async for chunk in chunks:
             self.feed(chunk)
-            wanted = part_bytes(len(self._parts) + 1, self._settings.part_bytes)
-            while self._buffer.size_bytes >= wanted + LEAST_PART_BYTES:
+            wanted = part_bytes(len(self._parts) + 1, first_bytes)
+            while self._buffer.size_bytes >= wanted + kept_bytes:
                 await self._start_part(tasks, wanted)
 
     async def _flush(self, tasks: TaskGroup) -> None:

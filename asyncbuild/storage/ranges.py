@@ -47,7 +47,7 @@ class Ranges:
     async def compose(
         self,
         key: str,
-        pieces: Iterable[Piece],
+        pieces: Sequence[Piece],
         *,
         source: Source,
         account: Account,
@@ -98,7 +98,7 @@ class Ranges:
         if size_bytes > MOST_PART_BYTES:
             archive = await self.compose(
                 key,
-                cut_whole(size_bytes),
+                list(cut_whole(size_bytes)),
                 source=source,
                 account=account,
                 guard=guard,

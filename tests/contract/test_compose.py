@@ -287,6 +287,39 @@ async def test_a_producer_that_fails_leaves_nothing(
 
 
 @both
+async def test_the_last_bytes_leave_while_they_are_made(
+    client: "S3Client", key: str, source: Source
+) -> None:
+    """A directory goes in parts of the least length, whatever is set: the first before the end."""
+    sent = anyio.Event()
+
+    async def tell(call: Call, parameters: dict[str, Any]) -> object:
+        answer = await call(**parameters)
+        sent.set()
+        return answer
+
+    async def made(account: MemoryAccount) -> AsyncIterator[bytes]:
+        async for chunk in _chunks(NEW[:PART], account):
+            yield chunk
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await sent.wait()
+        async for chunk in _chunks(NEW[PART:], account):
+            yield chunk
+
+    tapped = Tapped(client, upload_part=tell)
+    async with MemoryBudget(64 * MIB).open_account(3 * PART) as account:
+        await _store(tapped, part_bytes=2 * PART).compose(
+            key,
+            [CopyRange(0, PART), made(account)],
+            source=source,
+            account=account,
+            guard=_allow,
+            metadata={},
+        )
+    assert OLD[:PART] + NEW == await _body(client, key)
+
+
+@both
 async def test_ranges_are_read_as_they_are(client: "S3Client", source: Source) -> None:
     """Near ones with one request, far ones with their own; nothing in between comes along."""
     near = [CopyRange(3, 10), CopyRange(10, 20), CopyRange(60_000, 60_001)]
