@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from asyncbuild.archive.attributes import Effect
+from asyncbuild.archive.attributes import Effect, is_attributes
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.delta import Plan, is_hopeless, plan_delta
 from asyncbuild.archive.rates import Kind, decide
@@ -23,7 +23,7 @@ from asyncbuild.archiving.difference import (
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.archiving.pieces import Headers, KnownIds, copy_ranges, put_together
 from asyncbuild.git.blobs import TreeEntry
-from asyncbuild.git.changes import NoSuchTree
+from asyncbuild.git.changes import Lines, NoSuchTree, files_before, parse_changes
 from asyncbuild.git.gitattributes import is_doubtful
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
 from asyncbuild.model import Account, Guard, StoredArchive
@@ -77,11 +77,11 @@ class DeltaWay:
         """
         if base.effect is Effect.UNKNOWN:
             raise FallBack("attributes-unknown")
-        directory, changes = await self._look(snapshot, base, tables, account)
-        if changes is not None and is_hopeless(directory, changes.removed):
-            raise _nothing_left(base, changes)
+        directory, lines = await self._look(snapshot, base, tables, account)
+        if lines is not None and is_hopeless(directory, files_before(lines)):
+            raise _nothing_left(base, changes=len(lines) // 2)
         table = parse_directory(*directory)
-        difference = await self._difference(snapshot, base, table, changes)
+        difference = await self._difference(snapshot, base, table, lines)
         if is_doubtful((entry.mode, entry.path) for entry in difference.fresh.values()):
             raise FallBack("odd-path", changes=difference.changes)  # it is read past git's refusal
         plan = self._plan(base, table, difference)
@@ -95,7 +95,7 @@ class DeltaWay:
         """What is copied, and what is not, if that is cheaper than to make all of it anew."""
         plan = plan_delta(table, self._numbers(table, difference, base.effect))
         if not plan.copies:
-            raise _nothing_left(base, difference)
+            raise _nothing_left(base, changes=difference.changes)
         decision = decide(plan)
         if decision.kind is Kind.FULL:
             why = (
@@ -107,11 +107,14 @@ class DeltaWay:
 
     async def _look(
         self, snapshot: Snapshot, base: Base, tables: Tables, account: Account
-    ) -> tuple[Directory, Difference | None]:
-        """The directory, and what git says changed: at the same time. None if it cannot say."""
+    ) -> tuple[Directory, Lines | None]:
+        """The directory, and what git says changed: at the same time. None if it cannot say.
+
+        What git says is not parsed before it is sure to be needed.
+        """
         directory: Directory | None = None
         failure: Exception | None = None
-        changes: Difference | None = None
+        lines: Lines | None = None
         async with anyio.create_task_group() as tasks:
 
             async def load() -> None:
@@ -124,7 +127,7 @@ class DeltaWay:
 
             tasks.start_soon(load)
             try:
-                changes = await _read_changes(snapshot, base)
+                lines = await _read_lines(snapshot, base)
             except Exception as error:  # noqa: BLE001 - as above
                 failure = failure or error
                 tasks.cancel_scope.cancel()
@@ -132,7 +135,7 @@ class DeltaWay:
             raise failure
         if directory is None:
             raise AssertionError("no directory, and no reason")
-        return directory, changes
+        return directory, lines
 
     async def _directory(self, base: Base, tables: Tables, account: Account) -> Directory:
         directory = await tables.load(table_name(base.key, base.etag))
@@ -154,15 +157,17 @@ class DeltaWay:
         return directory
 
     async def _difference(
-        self, snapshot: Snapshot, base: Base, table: Table, changes: Difference | None
+        self, snapshot: Snapshot, base: Base, table: Table, lines: Lines | None
     ) -> Difference:
         """All that has to be read anew, whatever the reason."""
-        if changes is None:
+        if lines is None:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():
                 comparison.add(entries)
-            changes = comparison.finish(base.attributes)
-        difference = changes
+            difference = comparison.finish(base.attributes)
+        else:
+            difference = Difference()
+            difference.add_changes(parse_changes(lines))
         if base.effect is Effect.SUBSTITUTE:
             entries_of = {
                 name: TreeEntry(mode, "blob", blob_id.hex(), name)
@@ -263,18 +268,24 @@ class _Job:
     watch: Watch
 
 
-def _nothing_left(base: Base, difference: Difference) -> FallBack:
+def _nothing_left(base: Base, *, changes: int) -> FallBack:
     why = f"no 5 MiB of {base.key} are left in one piece"
-    return FallBack("does-not-pay", why, changes=difference.changes)
+    return FallBack("does-not-pay", why, changes=changes)
 
 
-async def _read_changes(snapshot: Snapshot, base: Base) -> Difference | None:
-    """What differs from the base's tree, if that is here."""
-    difference = Difference()
+async def _read_lines(snapshot: Snapshot, base: Base) -> Lines | None:
+    """What differs from the base's tree, if that is here.
+
+    Raises:
+        FallBack: Attributes changed: any entry may be another.
+    """
+    lines: Lines = []
     try:
-        async with aclosing(snapshot.iter_changes(base.tree)) as batches:
-            async for changes in batches:
-                difference.add_changes(changes)
+        async with aclosing(snapshot.iter_changed_lines(base.tree)) as batches:
+            async for batch in batches:
+                if any(map(is_attributes, batch[1::2])):
+                    raise FallBack("attributes-changed")
+                lines += batch
     except NoSuchTree:
         return None
-    return difference
+    return lines

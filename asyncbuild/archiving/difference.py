@@ -39,14 +39,8 @@ class Difference:
         return len(self.removed | self.fresh.keys())
 
     def add_changes(self, changes: Iterable[Change]) -> None:
-        """Take in what git says of two trees.
-
-        Raises:
-            FallBack: Attributes changed: any entry may be another.
-        """
+        """Take in what git says of two trees, whose attributes are the same."""
         for old, new in changes:
-            if is_attributes((old or new or _NOTHING).path):
-                raise FallBack("attributes-changed")
             if old and new and old.kind == new.kind != "blob":
                 continue  # a directory stays one, whatever is in it
             if old:
@@ -59,9 +53,6 @@ class Difference:
         for name, entry in entries:
             self.removed.add(name)
             self.fresh.setdefault(name, entry)
-
-
-_NOTHING: Final = TreeEntry(0, "", "", b"")
 
 
 class Comparison:

@@ -9,10 +9,14 @@ from asyncbuild.errors import Retry
 from asyncbuild.git.blobs import TreeEntry
 
 _GITLINK: Final = 0o160000  # gitrepository-layout: a submodule's commit
+_FILES: Final = (b":100", b":120")  # how a line begins whose path was a file or a link
 
 
 class NoSuchTree(Retry):
     """A tree that is asked for is not here."""
+
+
+Lines = list[bytes]  # of `git diff-tree`: facts of a change, its path, facts of the next, its path
 
 
 class Change(NamedTuple):
@@ -22,10 +26,10 @@ class Change(NamedTuple):
     new: TreeEntry | None
 
 
-async def read_changes(
+async def read_lines(
     stdout: AsyncIterator[bytes], *, asked: bytes, doing: str
-) -> AsyncGenerator[list[Change], None]:
-    """What `git diff-tree --stdin -z --raw` says, in batches.
+) -> AsyncGenerator[Lines, None]:
+    """What `git diff-tree --stdin -z --raw` says, in batches of whole changes.
 
     Args:
         stdout: What it writes.
@@ -46,14 +50,23 @@ async def read_changes(
     while True:
         whole = (len(rest) - 1) & ~1
         if whole:
-            yield [
-                parse_change(*pair) for pair in zip(rest[:whole:2], rest[1:whole:2], strict=True)
-            ]
+            yield rest[:whole]
         rest = rest[whole:]
         chunk = await anext(stdout, b"")
         if not chunk:
             return
         rest[-1:] = (rest[-1] + chunk).split(b"\0")
+
+
+def parse_changes(lines: Lines) -> list[Change]:
+    """All of them; three microseconds each."""
+    return [parse_change(*pair) for pair in zip(lines[::2], lines[1::2], strict=True)]
+
+
+def files_before(lines: Lines) -> list[bytes]:
+    """Paths that were files or links, by a glance at each line: a tenth of the time of parsing."""
+    pairs = zip(lines[::2], lines[1::2], strict=True)
+    return [path for facts, path in pairs if facts.startswith(_FILES)]
 
 
 def parse_change(facts: bytes, path: bytes) -> Change:

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 
 from asyncbuild.errors import Reject
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
-from asyncbuild.git.changes import Change, NoSuchTree, parse_entry, read_changes
+from asyncbuild.git.changes import (
+    Change,
+    Lines,
+    NoSuchTree,
+    parse_changes,
+    parse_entry,
+    read_lines,
+)
 from asyncbuild.git.joined import iter_joined
 from asyncbuild.git.lfs.contents import Contents, Objects
 from asyncbuild.git.process import Work
@@ -218,7 +225,15 @@ class Snapshot:
     async def iter_changes(
         self, tree: str, paths: Sequence[str] = ()
     ) -> AsyncGenerator[list[Change], None]:
-        """`git diff-tree -r -t`: what differs from `tree`, in git's order, in batches.
+        """What differs from `tree`, as `iter_changed_lines`."""
+        async with aclosing(self.iter_changed_lines(tree, paths)) as batches:
+            async for lines in batches:
+                yield parse_changes(lines)
+
+    async def iter_changed_lines(
+        self, tree: str, paths: Sequence[str] = ()
+    ) -> AsyncGenerator[Lines, None]:
+        """`git diff-tree -r -t`: what differs from `tree`, in git's order, unparsed, in batches.
 
         One git says whether that tree is here, too: of `--stdin` it answers with the line that it
         was asked, if both trees can be read, and with nothing if not. It gives back whatever is no
@@ -245,10 +260,10 @@ class Snapshot:
                 work=Work.TREE,
                 stdin=asked,
             ) as stdout,
-            aclosing(read_changes(stdout, asked=asked, doing=doing)) as changes,
+            aclosing(read_lines(stdout, asked=asked, doing=doing)) as batches,
         ):
-            async for batch in changes:
-                yield batch
+            async for lines in batches:
+                yield lines
 
     @asynccontextmanager
     async def open_blobs(self, entries: Sequence[TreeEntry]) -> AsyncIterator[AsyncIterator[bytes]]:
