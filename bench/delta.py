@@ -15,6 +15,7 @@ ours and git's, not the server's. `consecutive.py` reads archives back.
 
 import argparse
 import contextlib
+import gc
 import os
 import statistics
 import subprocess
@@ -328,6 +329,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     mute()
+    gc.freeze()  # as the service does
     tables = [f"{about_the_machine()}\n"]
     if options.growth:
         options.commits, options.old_every = len(_GROWTH) - 1, 0
