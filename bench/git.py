@@ -12,7 +12,6 @@ With `--whole` a mirror with all history is fetched into by hand, too; to clone 
 import argparse
 import asyncio
 import logging
-import resource
 import shutil
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import anyio
 import structlog
+from cpu import cpu_seconds
 from support.git_http import open_git_server
 from support.repositories import SourceRepository
 
@@ -73,12 +73,6 @@ class Table:
                 f"{wall / wall_unit:7.2f} {wall:8.3f} {spread:>17} {cpu / cpu_unit:8.2f}  {name}",
                 flush=True,
             )
-
-
-def cpu_seconds() -> float:
-    """Processor time of this process and of its children that have ended."""
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 class Bench:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from subject import cpu_seconds
+from cpu import cpu_seconds
 
 _SCRIPT = """
 set -e

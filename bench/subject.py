@@ -1,13 +1,14 @@
 """A repository whose commits become archives, one after the other, on some S3: for measurements."""
 
 import contextlib
-import resource
 import subprocess
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from cpu import cpu_seconds
 
 from asyncbuild.archive.writer import Engine
 from asyncbuild.archiving.archiver import Archiver, Order
@@ -129,12 +130,6 @@ class Subject:
             resent_bytes=result.made.resent_bytes,
             headers_bytes=result.made.headers_bytes,
         )
-
-
-def cpu_seconds() -> float:
-    """Of this process and of the children that have ended: git's."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 @contextlib.asynccontextmanager

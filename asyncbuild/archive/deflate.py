@@ -1,7 +1,7 @@
 """Contents become a deflate stream (RFC 1951), by the fastest library there is for a level.
 
 Up to level 3 that is igzip, two to four times as fast as zlib at level 1, and packing better; from
-level 4 on it is zlib-ng, about twice as fast as zlib. Both let other threads run while they work.
+level 4 on it is zlib-ng, about twice as fast as zlib.
 
 igzip's own levels 1 and 2 are not deterministic (I8) where they meet the first byte of a stream:
 they then take what a register happens to hold for the hash of the data

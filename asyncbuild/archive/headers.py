@@ -17,6 +17,8 @@ RECORD_BYTES: Final = 20 * BLOCK_BYTES
 ZEROS: Final = bytes(BLOCK_BYTES)
 END_BYTES: Final = 2 * BLOCK_BYTES  # zeros that end an archive, at least
 LARGEST_EXTENSION_BYTES: Final = 256 * 1024  # of an extended header; names end far below
+# of what belongs to one member: a long name and a long target of GNU, and a pax header
+LARGEST_UNIT_BYTES: Final = 3 * (LARGEST_EXTENSION_BYTES + BLOCK_BYTES) + BLOCK_BYTES
 
 FILE: Final = ord("0")
 OLD_FILE: Final = 0
@@ -63,6 +65,7 @@ class BrokenTar(Retry):
 
     def __init__(self, fault: str, offset: int) -> None:
         super().__init__(f"The tar stream is broken at byte {offset}: {fault}")
+        self.fault = fault
         self.offset = offset
 
 
@@ -174,7 +177,7 @@ class Sums(_Known):
         return (1 + others + sum(field)) % 65521
 
 
-# Of the whole process: a dictionary is safe among threads.
+# Of the whole process.
 NUMBERS: Final = Numbers()
 SUMS: Final = Sums()
 

@@ -1,35 +1,29 @@
-"""The way in: chunks of tar are read, paid for, cut into pieces, and handed to the threads."""
+"""The way in: chunks of tar are read, paid for, cut into pieces, and handed to the workers."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Container
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from asyncbuild.archive.deflate import FASTEST_LEVELS
-from asyncbuild.archive.members import Run
-from asyncbuild.archive.pack import PackedBlock, PackedRun, pack_block, pack_run
+from asyncbuild.archive.pack import PackedBlock, PackedRun
+from asyncbuild.archive.slots import LONGEST_CHUNK_BYTES, WHOLE_BYTES
 from asyncbuild.archive.tar import Block, LargeMember, Piece, TarReader
+from asyncbuild.archive.workers import Pending, Workers
 from asyncbuild.config import MIB
 from asyncbuild.model import Account
 
-WHOLE_BYTES: Final = 1 * MIB  # files up to this size are compressed whole
-BLOCK_BYTES: Final = MIB // 2  # and larger ones in blocks of this size
-_WORTH_BYTES: Final = MIB // 4  # chunks are joined until they are worth a call to a thread
-_CHUNK_BYTES: Final = 1 * MIB  # and cut if they are longer than this
-_LONG_BYTES: Final = 16 * 1024  # members that are worth a thread of their own, on average
-LONGEST_CHUNK_BYTES: Final = _WORTH_BYTES + _CHUNK_BYTES
+BLOCK_BYTES: Final = MIB // 2  # files that are not compressed whole are, in blocks of this size
+_WORTH_BYTES: Final = MIB // 4  # chunks are joined until they are worth a message to a worker
+_CHUNK_BYTES: Final = LONGEST_CHUNK_BYTES - _WORTH_BYTES  # and cut if they are longer than this
 
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
     """A run of members being compressed; `charged_bytes` are to be settled when it is done."""
 
-    packed: Future[PackedRun]
+    packed: Pending[PackedRun]
     charged_bytes: int
 
 
@@ -45,28 +39,10 @@ class LargeJob:
 class BlockJob:
     """A block of the last large member being compressed."""
 
-    packed: Future[PackedBlock]
+    packed: Pending[PackedBlock]
     size: int
     last: bool
     charged_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """Those that compress.
-
-    Short members are a matter of microseconds each, most of them spent in Python, so two threads
-    that work at them only take the interpreter's lock from each other: measured, they take longer
-    than one. So there is one for all runs of short members.
-    """
-
-    pool: ThreadPoolExecutor
-    one: ThreadPoolExecutor
-
-    def choose(self, run: Run, level: int) -> ThreadPoolExecutor:
-        """Where a run is worked at."""
-        is_short = level <= FASTEST_LEVELS and run.nbytes < _LONG_BYTES * len(run.headers)
-        return self.one if is_short else self.pool
 
 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
@@ -102,19 +78,11 @@ class Charges:
 class Intake:
     """Reads one tar stream; every byte is charged twice: for itself, and for what becomes of it."""
 
-    def __init__(
-        self,
-        charges: Charges,
-        threads: "Threads",
-        level: int,
-        without: Container[bytes] = (),
-    ) -> None:
+    def __init__(self, charges: Charges, workers: Workers) -> None:
         self._charges = charges
-        self._without = without
-        self._threads = threads
-        self._level = level
+        self._workers = workers
         self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES)
-        self._unfinished: set[Future[PackedRun] | Future[PackedBlock]] = set()
+        self._unfinished: set[Pending[PackedRun] | Pending[PackedBlock]] = set()
         self.tar_bytes = 0
 
     @property
@@ -132,20 +100,16 @@ class Intake:
             except Exception as error:  # noqa: BLE001 - raised by whoever reads the zip stream
                 await jobs.send(error)
 
-    async def result(self, packed: Future[_Packed]) -> _Packed:
-        """Wait for a thread's work, and raise what it raised."""
-        result = await asyncio.wrap_future(packed)
+    async def result(self, packed: Pending[_Packed]) -> _Packed:
+        """Wait for a worker, and raise what it refused."""
+        result = await packed.wait()
         self._unfinished.discard(packed)
         return result
 
-    async def settle(self) -> None:
-        """Let go of all work that was not waited for: after this no thread works for the stream."""
-        running = [
-            asyncio.wrap_future(packed) for packed in self._unfinished if not packed.cancel()
-        ]
-        if running:
-            with anyio.CancelScope(shield=True):  # one piece of work is a matter of milliseconds
-                await asyncio.wait(running)
+    def abandon(self) -> None:
+        """Let go of all work that was not waited for: what becomes of it is not kept."""
+        for packed in self._unfinished:
+            packed.abandon()
 
     async def _read(
         self, tar: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
@@ -168,7 +132,7 @@ class Intake:
             self.tar_bytes += len(chunk)
             fed_bytes = self._reader.held_bytes + len(chunk)
             for piece in self._reader.feed(chunk):
-                job = self._submit(piece)
+                job = await self._submit(piece)
                 fed_bytes -= piece.nbytes
                 del piece  # as below
                 await jobs.send(job)
@@ -178,16 +142,15 @@ class Intake:
             del chunk  # not to be held, unpaid, while the next one is waited for (I6)
         self._charges.give_back(paid_bytes)
 
-    def _submit(self, piece: Piece) -> Job:
+    async def _submit(self, piece: Piece) -> Job:
         charged_bytes = 2 * piece.nbytes
         if isinstance(piece, LargeMember):
             return LargeJob(piece, charged_bytes)
         if isinstance(piece, Block):
-            block = self._threads.pool.submit(pack_block, piece, self._level)
+            block = await self._workers.pack_block(piece)
             self._unfinished.add(block)
             return BlockJob(block, len(piece.data), piece.last, charged_bytes)
-        thread = self._threads.choose(piece, self._level)
-        run = thread.submit(pack_run, piece, self._level, self._without)
+        run = await self._workers.pack_run(piece)
         self._unfinished.add(run)
         return RunJob(run, charged_bytes)
 

@@ -1,9 +1,9 @@
-"""Runs of whole tar members, parsed: the half of reading that any thread can do.
+"""Runs of whole tar members, parsed: the half of reading that any worker can do.
 
 Headers are ustar's, with pax and GNU names before them (`headers.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from stat import S_IFDIR, S_IFLNK, S_IFREG
 from typing import Final
@@ -50,8 +50,8 @@ class Run:
 
     data: bytes
     offset: int
-    headers: list[int]
-    sizes: list[int]
+    headers: Sequence[int]
+    sizes: Sequence[int]
     nbytes: int
 
 

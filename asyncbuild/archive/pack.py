@@ -1,11 +1,12 @@
-"""What a worker thread does: a run of tar members in, a stretch of zip file out.
+"""What a worker does: a run of tar members in, a stretch of zip file out.
 
-Pure, and all in one call: a call per member would spend more time on the way to the thread than in
+Pure, and all in one call: a call per member would spend more time on the way to the worker than in
 deflate.
 """
 
-from collections.abc import Container
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from stat import S_ISREG
 
 from asyncbuild.archive.deflate import LEAST_DEFLATED_BYTES, Content, crc32, deflate, deflate_block
@@ -17,6 +18,7 @@ from asyncbuild.archive.zip import (
     Entry,
     dos_time,
     name_flags,
+    names_of,
     pack_attributes,
     pack_local,
 )
@@ -28,18 +30,45 @@ class _Times(dict[int, int]):
         return time
 
 
-class _Attributes(dict[int, bytes]):
-    def __missing__(self, mode: int) -> bytes:
-        self[mode] = attributes = pack_attributes(mode)
-        return attributes
-
-
 @dataclass(frozen=True, slots=True)
 class PackedRun:
-    """Local headers and contents; the offsets of `entries` count from the beginning of `data`."""
+    """Local headers and contents of members, and columns with a number for each of them.
+
+    `offsets` count from the beginning of `data`, `lengths` are those of the local headers, `modes`
+    are those of stat(2).
+    """
 
     data: bytes
-    entries: list[Entry]
+    offsets: Sequence[int]
+    lengths: Sequence[int]
+    modes: Sequence[int]
+
+    def entries(self) -> list[Entry]:
+        """As the directory wants them."""
+        data = self.data
+        attributes = {mode: pack_attributes(mode) for mode in set(self.modes)}
+        return [
+            (data[offset : offset + length], attributes[mode], offset, ())
+            for offset, length, mode in zip(self.offsets, self.lengths, self.modes, strict=True)
+        ]
+
+    def leave_out(self, paths: Collection[bytes]) -> "PackedRun":
+        """The same without the members that have these paths."""
+        if not paths:
+            return self
+        names = names_of(self.entries())
+        kept = [number for number, name in enumerate(names) if name not in paths]
+        if len(kept) == len(names):
+            return self
+        ends = [*self.offsets[1:], len(self.data)]
+        pieces = [self.data[self.offsets[number] : ends[number]] for number in kept]
+        lengths = map(len, pieces)
+        return PackedRun(
+            b"".join(pieces),
+            list(accumulate(lengths, initial=0))[:-1],
+            [self.lengths[number] for number in kept],
+            [self.modes[number] for number in kept],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +79,20 @@ class PackedBlock:
     crc: int
 
 
-def pack_run(run: Run, level: int, without: Container[bytes] = ()) -> PackedRun:
-    """Compress the members of a run, but for directories that are in the archive `without` it.
+def pack_run(run: Run, level: int) -> PackedRun:
+    """Compress the members of a run.
 
     Raises:
         BrokenTar: The run is damaged.
         Reject: A zip file cannot hold one of the members.
     """
     pieces: list[Content] = []
-    entries: list[Entry] = []
+    offsets: list[int] = []
+    lengths: list[int] = []
+    modes: list[int] = []
     offset = 0
-    times, attributes = _Times(), _Attributes()
+    times = _Times()
     for name, mode, mtime, content in iter_members(run):
-        if name in without:
-            continue
         size = compressed_size = len(content)
         method, packed, crc = STORED, content, 0
         if size:
@@ -79,9 +108,11 @@ def pack_run(run: Run, level: int, without: Container[bytes] = ()) -> PackedRun:
             name, name_flags(name), method, times[mtime], crc, compressed_size, size
         )
         pieces += (header, packed)
-        entries.append((header, attributes[mode], offset, ()))
+        offsets.append(offset)
+        lengths.append(len(header))
+        modes.append(mode)
         offset += len(header) + compressed_size
-    return PackedRun(b"".join(pieces), entries)
+    return PackedRun(b"".join(pieces), offsets, lengths, modes)
 
 
 def pack_block(block: Block, level: int) -> PackedBlock:

@@ -4,7 +4,7 @@ Reading is split in two, so that little is done in order and much can be done in
 
 - `TarReader` walks from header to header and cuts the stream into runs of whole members. It looks
   at little but types and sizes, since only they say where the next header is.
-- `members.iter_members` parses one run. It depends on nothing else, so any thread can do it.
+- `members.iter_members` parses one run. It depends on nothing else, so any worker can do it.
 
 A member too large to be held in memory is not part of a run: it comes as a `LargeMember`, then its
 contents in blocks of a fixed size.
@@ -26,6 +26,7 @@ from asyncbuild.archive.headers import (
     FILE,
     FILES,
     KIND,
+    LARGEST_UNIT_BYTES,
     PAX_GLOBAL,
     RECORD_BYTES,
     BrokenTar,
@@ -228,6 +229,8 @@ def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
         sizes.append(size)
         position = after
         if kind in BELONGS_TO_NEXT:
+            few = after - unit < LARGEST_UNIT_BYTES
+            check(few, "too many extended headers for one member", origin + unit)
             extended |= parse_extension(kind, data[content : content + size], origin + content)
             continue
         if kind == PAX_GLOBAL:

@@ -1,13 +1,12 @@
 """The engine: a tar stream becomes a zip stream, compressed on every core, written in order (I8).
 
-One task reads the tar stream and hands its pieces to the threads (`intake.py`); whoever iterates
+One task reads the tar stream and hands its pieces to the workers (`intake.py`); whoever iterates
 over the `ZipStream` gets what became of them, in the order of the stream. Between the two is a
 queue of pieces in work, bounded by its length and by the account's bytes (I6).
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
@@ -17,19 +16,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asyncbuild.archive.deflate import crc32_combine, largest_deflated
 from asyncbuild.archive.directory import READ_BYTES, DirectorySpool
-from asyncbuild.archive.intake import (
-    BLOCK_BYTES,
-    LONGEST_CHUNK_BYTES,
-    WHOLE_BYTES,
-    BlockJob,
-    Charges,
-    Intake,
-    Job,
-    LargeJob,
-    RunJob,
-    Threads,
-)
+from asyncbuild.archive.intake import BLOCK_BYTES, BlockJob, Charges, Intake, Job, LargeJob, RunJob
+from asyncbuild.archive.slots import LONGEST_CHUNK_BYTES, WHOLE_BYTES
 from asyncbuild.archive.tar import LargeMember
+from asyncbuild.archive.workers import Workers, open_workers
 from asyncbuild.archive.zip import (
     Entry,
     StreamedEntry,
@@ -68,18 +58,15 @@ class ZipStatistics:
 
 @asynccontextmanager
 async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
-    """Own the threads that compress, one engine for all archives of the process."""
+    """Own the processes that compress, one engine for all archives of this one.
+
+    Raises:
+        Busy: None can be started.
+    """
     share_one_heap()
     count = settings.threads or len(os.sched_getaffinity(0))
-    threads = Threads(
-        pool=ThreadPoolExecutor(count, thread_name_prefix="deflate"),
-        one=ThreadPoolExecutor(1, thread_name_prefix="deflate-short"),
-    )
-    try:
-        yield Engine(threads, count=count, level=settings.level)
-    finally:  # every stream is closed: the threads are idle
-        threads.pool.shutdown(cancel_futures=True)
-        threads.one.shutdown(cancel_futures=True)
+    async with open_workers(count, settings.level) as workers:
+        yield Engine(workers)
 
 
 class BlobIds(Protocol):
@@ -92,11 +79,14 @@ class BlobIds(Protocol):
 class Engine:
     """Makes zip streams of tar streams; `open_engine` makes it."""
 
-    def __init__(self, threads: Threads, *, count: int, level: int) -> None:
-        self._threads = threads
-        self._count = count
-        self._level = level
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
         self._streams = 0  # open now
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that compress."""
+        return self._workers.pids
 
     @asynccontextmanager
     async def open_zip(
@@ -106,7 +96,7 @@ class Engine:
         account: Account,
         blob_ids: BlobIds | None = None,
         offset: int = 0,
-        without: Container[bytes] = (),
+        without: Collection[bytes] = (),
     ) -> AsyncIterator["ZipStream"]:
         """Read `tar`, in chunks of any size, for as long as the stream is open.
 
@@ -117,13 +107,13 @@ class Engine:
             offset: Length of an archive's beginning that the stream goes on from.
             without: Paths of directories that are in it already.
 
-        On exit no thread works for it any more, and what was not yielded is given back.
+        On exit nothing of it is held any more: what was not yielded is given back.
         """
         self._streams += 1
         charges = Charges(account)
-        intake = Intake(charges, self._threads, self._level, without)
-        # Together they keep the threads busy; pieces beyond that would only wait in memory.
-        ahead = max(1, 2 * self._count // self._streams)
+        intake = Intake(charges, self._workers)
+        # Together they keep the workers busy; pieces beyond that would only wait in memory.
+        ahead = max(1, self._workers.slots // self._streams)
         sender, receiver = anyio.create_memory_object_stream[Job | Exception](ahead)
         failure: Exception | None = None
         try:
@@ -133,7 +123,7 @@ class Engine:
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(intake.run, tar, sender)
-                stream = ZipStream(intake, receiver, charges, directory, blob_ids, offset)
+                stream = ZipStream(intake, receiver, charges, directory, blob_ids, offset, without)
                 try:
                     async with aclosing(stream):
                         yield stream
@@ -142,7 +132,7 @@ class Engine:
                 tasks.cancel_scope.cancel()
         finally:
             self._streams -= 1
-            await intake.settle()
+            intake.abandon()
             charges.close()
         if failure is not None:
             raise failure
@@ -167,8 +157,10 @@ class ZipStream:
         directory: DirectorySpool,
         blob_ids: BlobIds | None,
         offset: int,
+        without: Collection[bytes],
     ) -> None:
         self._intake = intake
+        self._without = without
         self._jobs = jobs
         self._charges = charges
         self._directory = directory
@@ -242,7 +234,8 @@ class ZipStream:
         """The bytes that a job becomes, once it is done."""
         if isinstance(job, RunJob):
             run = await self._intake.result(job.packed)
-            await self._record(run.entries)
+            run = run.leave_out(self._without)
+            await self._record(run.entries())
             return run.data
         if isinstance(job, LargeJob):
             self._large = _LargeEntry(job.member, self._zip_bytes)

@@ -17,9 +17,9 @@ from typing import IO, Self
 import anyio
 from anyio import to_thread
 
+from asyncbuild.child import Child
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Fatal
-from asyncbuild.git.child import Child
 from asyncbuild.git.cpu import ticks_of_group
 from asyncbuild.git.faults import Fault, GitFailed, machine_error, stage_error
 from asyncbuild.git.pipe import PipeReader, make_pipe

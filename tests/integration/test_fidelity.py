@@ -17,7 +17,8 @@ import pytest
 from support.odd_trees import make_repository, odd_tree, read_tar
 from support.zips import PART_BYTES, make_zip
 
-from asyncbuild.archive.intake import BLOCK_BYTES, WHOLE_BYTES
+from asyncbuild.archive.intake import BLOCK_BYTES
+from asyncbuild.archive.slots import WHOLE_BYTES
 
 pytestmark = pytest.mark.timeout(120)
 

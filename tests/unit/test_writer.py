@@ -1,8 +1,8 @@
 """The engine, from tar stream to zip stream, within its budget."""
 
 import io
+import os
 import random
-import threading
 import zipfile
 from collections.abc import AsyncIterator
 
@@ -15,7 +15,8 @@ from support.wait import PATIENCE_SECONDS
 from support.zips import iterate, make_zip
 
 from asyncbuild.archive.headers import BrokenTar
-from asyncbuild.archive.intake import BLOCK_BYTES, WHOLE_BYTES
+from asyncbuild.archive.intake import BLOCK_BYTES
+from asyncbuild.archive.slots import WHOLE_BYTES
 from asyncbuild.archive.writer import WORKING_BYTES, Engine, open_engine
 from asyncbuild.budget import MemoryAccount, MemoryBudget
 from asyncbuild.config import ArchiveSettings
@@ -137,14 +138,14 @@ async def _drain(engine: Engine, tar: AsyncIterator[bytes], account: MemoryAccou
 
 @pytest.mark.parametrize("after", range(12))
 async def test_cancelled_anywhere_nothing_is_left(after: int) -> None:
-    """Whoever stops reading after any chunk leaves no byte taken and no thread at work."""
+    """Whoever stops reading after any chunk leaves no byte taken and no process at work."""
     tar = make_tar(_mixed_tree())
     budget = MemoryBudget(4 * WORKING_BYTES)
     async with (
         open_engine(ArchiveSettings(threads=2)) as engine,
         budget.open_account(4 * WORKING_BYTES) as account,
     ):
-        taken = 0
+        taken, pids = 0, engine.pids
         with anyio.CancelScope() as scope:
             async with engine.open_zip(iterate([tar]), account=account) as stream:
                 for _ in range(after):
@@ -154,7 +155,9 @@ async def test_cancelled_anywhere_nothing_is_left(after: int) -> None:
         assert taken == account.held_bytes
         account.give_back(taken)
     assert budget.statistics().held_bytes == 0
-    assert not [one for one in threading.enumerate() if one.name.startswith("deflate")]
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 async def test_a_failing_source_fails_the_stream() -> None:

@@ -1,0 +1,130 @@
+"""What this process and those that compress say to each other, and the memory they share.
+
+A piece of work is put into a *slot* of shared memory, and what becomes of it comes back in the same
+one; messages of a few bytes say which. So contents never go through a pipe.
+"""
+
+import mmap
+import os
+from array import array
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from struct import Struct
+from typing import Final, NamedTuple, Self
+
+from asyncbuild.archive.headers import BLOCK_BYTES, LARGEST_UNIT_BYTES
+
+_MIB: Final = 1024 * 1024
+WHOLE_BYTES: Final = _MIB  # files up to this size are compressed whole
+LONGEST_CHUNK_BYTES: Final = _MIB + _MIB // 4  # of tar, in one piece
+# A run is cut from one chunk, or it is a single member with its extended headers.
+LONGEST_RUN_BYTES: Final = max(LONGEST_CHUNK_BYTES, WHOLE_BYTES + LARGEST_UNIT_BYTES)
+
+# With the contents go numbers: two for each header of a run, and three for each member come back,
+# in the place of a header of 512 bytes that was there. What is left is for the reason of a failure.
+_NUMBER: Final = "I"
+_NUMBER_BYTES: Final = array(_NUMBER).itemsize
+REASON_BYTES: Final = 8 * 1024
+SLOT_BYTES: Final = (
+    LONGEST_RUN_BYTES
+    + 3 * _NUMBER_BYTES * (LONGEST_RUN_BYTES // BLOCK_BYTES)
+    + REASON_BYTES
+    + -(LONGEST_RUN_BYTES + REASON_BYTES) % mmap.PAGESIZE
+)
+
+_MESSAGE: Final = Struct("<HLLLQ")
+MESSAGE_BYTES: Final = _MESSAGE.size
+
+
+class Kind(IntEnum):
+    """What a message is about: a piece of work, or what became of one."""
+
+    RUN = 1
+    BLOCK = 2
+    LAST_BLOCK = 3
+    DONE = 4
+    BROKEN_TAR = 5
+    REJECTED = 6
+    FAILED = 7
+
+
+class Message(NamedTuple):
+    """About the slot number `slot`: it has `nbytes` of contents, and `more_bytes` behind them.
+
+    `number` is where a run begins in the tar stream, or where that is broken, or a block's CRC-32.
+    """
+
+    kind: Kind
+    slot: int
+    nbytes: int
+    more_bytes: int = 0
+    number: int = 0
+
+    def pack(self) -> bytes:
+        """As it is sent."""
+        return _MESSAGE.pack(*self)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """As it was sent."""
+        kind, *fields = _MESSAGE.unpack(packed)
+        return cls(Kind(kind), *fields)
+
+
+class Slots:
+    """`count` slots in memory that other processes can have, too: whoever has `descriptor`.
+
+    Raises:
+        OSError: There is no such memory.
+    """
+
+    def __init__(self, descriptor: int, count: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, count * SLOT_BYTES)
+
+    @classmethod
+    def make(cls, count: int) -> Self:
+        """New ones. Memory is used by what was put into them, not before."""
+        descriptor = os.memfd_create("slots")
+        try:
+            os.ftruncate(descriptor, count * SLOT_BYTES)
+            return cls(descriptor, count)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def put(self, slot: int, contents: bytes | memoryview, more: bytes = b"") -> None:
+        """Fill a slot."""
+        begin = slot * SLOT_BYTES
+        end = begin + len(contents)
+        if len(contents) + len(more) > SLOT_BYTES:
+            raise AssertionError(f"{len(contents)} + {len(more)} bytes do not fit into a slot")
+        self._memory[begin:end] = contents
+        self._memory[end : end + len(more)] = more
+
+    def contents(self, message: Message) -> bytes:
+        """What the message says is there."""
+        begin = message.slot * SLOT_BYTES
+        return self._memory[begin : begin + message.nbytes]
+
+    def more(self, message: Message) -> bytes:
+        """What the message says is behind it."""
+        begin = message.slot * SLOT_BYTES + message.nbytes
+        return self._memory[begin : begin + message.more_bytes]
+
+    def close(self) -> None:
+        """Give it back."""
+        self._memory.close()
+        os.close(self.descriptor)
+
+
+def pack_columns(*columns: Iterable[int]) -> bytes:
+    """Columns of equal length, of numbers below 2**32."""
+    return b"".join(array(_NUMBER, column).tobytes() for column in columns)
+
+
+def unpack_columns(packed: bytes, count: int) -> Sequence[Sequence[int]]:
+    """The `count` columns again."""
+    numbers = array(_NUMBER, packed)
+    length = len(numbers) // count
+    return [numbers[column * length : (column + 1) * length] for column in range(count)]

@@ -1,0 +1,77 @@
+"""A process that compresses: takes a piece of work from its slot, puts there what became of it.
+
+`workers.py` starts it as `python -m asyncbuild.archive.worker`, with numbers: its socket, the
+descriptor of the shared memory and its slots, the level. It ends when the socket does, so it never
+outlives whoever started it. It has no secrets, opens nothing, and knows of no loop.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from typing import NoReturn
+
+from asyncbuild.archive.headers import BrokenTar
+from asyncbuild.archive.members import Run
+from asyncbuild.archive.pack import pack_block, pack_run
+from asyncbuild.archive.slots import (
+    MESSAGE_BYTES,
+    REASON_BYTES,
+    Kind,
+    Message,
+    Slots,
+    pack_columns,
+    unpack_columns,
+)
+from asyncbuild.archive.tar import Block
+from asyncbuild.errors import Reject
+
+
+def work(slots: Slots, message: Message, level: int) -> Message:
+    """Do one piece of work. It fails by its answer, never by an exception."""
+    try:
+        if message.kind is Kind.RUN:
+            return _pack_run(slots, message, level)
+        return _pack_block(slots, message, level)
+    except BrokenTar as error:
+        return _refuse(slots, message, Kind.BROKEN_TAR, error.fault, error.offset)
+    except Reject as error:
+        return _refuse(slots, message, Kind.REJECTED, error.reason)
+    except Exception:  # noqa: BLE001 - it is raised by whoever asked
+        return _refuse(slots, message, Kind.FAILED, traceback.format_exc())
+
+
+def _pack_run(slots: Slots, message: Message, level: int) -> Message:
+    data = slots.contents(message)
+    headers, sizes = unpack_columns(slots.more(message), 2)
+    packed = pack_run(Run(data, message.number, headers, sizes, len(data)), level)
+    more = pack_columns(packed.offsets, packed.lengths, packed.modes)
+    slots.put(message.slot, packed.data, more)
+    return Message(Kind.DONE, message.slot, len(packed.data), len(more))
+
+
+def _pack_block(slots: Slots, message: Message, level: int) -> Message:
+    block = Block(slots.contents(message), message.kind is Kind.LAST_BLOCK, message.nbytes)
+    packed = pack_block(block, level)
+    slots.put(message.slot, packed.data)
+    return Message(Kind.DONE, message.slot, len(packed.data), number=packed.crc)
+
+
+def _refuse(slots: Slots, message: Message, kind: Kind, reason: str, number: int = 0) -> Message:
+    text = reason.encode("utf-8", "backslashreplace")[-REASON_BYTES:]
+    slots.put(message.slot, b"", text)
+    return Message(kind, message.slot, 0, len(text), number)
+
+
+def main() -> NoReturn:
+    """Work until the other end of the socket is closed."""
+    connection, memory, count, level = map(int, sys.argv[1:])
+    slots = Slots(memory, count)
+    with socket.socket(fileno=connection) as channel:
+        while packed := channel.recv(MESSAGE_BYTES):
+            channel.send(work(slots, Message.unpack(packed), level).pack())
+    os._exit(0)  # nothing is to be tidied up, and whoever closed the socket waits
+
+
+if __name__ == "__main__":
+    main()

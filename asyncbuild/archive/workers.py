@@ -1,0 +1,300 @@
+"""The processes that compress: started when they are needed, ended with the engine.
+
+Not threads. A member of some kilobytes takes a thread a few microseconds in Python before deflate
+and a few behind it, and two threads, or one and the loop, then take the interpreter's lock from
+each other: measured, two took half as long again as one. Processes share nothing but slots of
+memory (`slots.py`), so each of them has a core for itself, and the loop has its own.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGKILL
+from typing import Final, Generic, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbuild.archive.headers import BrokenTar
+from asyncbuild.archive.members import Run
+from asyncbuild.archive.pack import PackedBlock, PackedRun
+from asyncbuild.archive.slots import (
+    MESSAGE_BYTES,
+    Kind,
+    Message,
+    Slots,
+    pack_columns,
+    unpack_columns,
+)
+from asyncbuild.archive.tar import Block
+from asyncbuild.child import Child
+from asyncbuild.errors import Busy, Reject, Retry
+
+_MODULE: Final = "asyncbuild.archive.worker"
+# Pieces that a worker has in hand; with one, it would wait for the loop after each. The first has
+# more of them before another is woken: as long as it keeps up, git has a core for itself.
+_IN_FIRST_HAND: Final = 6
+_IN_HAND: Final = 2
+_END_SECONDS: Final = 5.0  # for the piece in hand, before it is killed
+_ENVIRONMENT: Final = ("PYTHON", "LD_")  # what a Python needs to start, and no secret (I10)
+
+_Packed = TypeVar("_Packed", PackedRun, PackedBlock)
+
+
+@dataclass(eq=False, slots=True)
+class Pending(Generic[_Packed]):
+    """A piece of work in a slot; its result is waited for once, or not at all."""
+
+    _unpack: Callable[[Message, bytes, bytes], _Packed]
+    _done: anyio.Event = field(default_factory=anyio.Event)
+    _abandoned: bool = False
+    _result: _Packed | Exception | None = None
+
+    async def wait(self) -> _Packed:
+        """What became of it.
+
+        Raises:
+            BrokenTar, Reject: As `pack_run`.
+            Retry: The process is gone.
+        """
+        await self._done.wait()
+        result, self._result = self._result, None
+        if isinstance(result, Exception):
+            raise result
+        if result is None:
+            raise AssertionError("a result that was taken before")
+        return result
+
+    def abandon(self) -> None:
+        """Nobody will ask for it."""
+        self._abandoned = True
+        self._result = None
+
+    def finish(self, message: Message, slots: Slots) -> None:
+        """It is done; the slot is free after this."""
+        if not self._abandoned:
+            contents, more = slots.contents(message), slots.more(message)
+            failure = _failure(message, more)
+            self._result = failure or self._unpack(message, contents, more)
+        self._done.set()
+
+    def fail(self, error: Exception) -> None:
+        """It will not be done."""
+        if not self._abandoned:
+            self._result = error
+        self._done.set()
+
+
+def _failure(message: Message, more: bytes) -> Exception | None:
+    if message.kind is Kind.DONE:
+        return None
+    reason = more.decode(errors="replace")
+    if message.kind is Kind.BROKEN_TAR:
+        return BrokenTar(reason, message.number)
+    if message.kind is Kind.REJECTED:
+        return Reject(reason)
+    return RuntimeError(f"in a process that compresses: {reason}")
+
+
+def _unpack_run(_: Message, contents: bytes, more: bytes) -> PackedRun:
+    return PackedRun(contents, *unpack_columns(more, 3))
+
+
+def _unpack_block(message: Message, contents: bytes, _: bytes) -> PackedBlock:
+    return PackedBlock(contents, message.number)
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """One process, our end of its socket, and by slot what it has in hand."""
+
+    child: Child
+    channel: socket.socket
+    in_hand: dict[int, Pending[PackedRun] | Pending[PackedBlock]] = field(default_factory=dict)
+
+    async def end(self) -> int:
+        """Let it end, and make it; returns its exit code."""
+        self.channel.close()
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(_END_SECONDS):
+                await self.child.wait()
+            if self.child.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(self.child.pid, SIGKILL)
+            await self.child.wait()
+        self.child.close()
+        return self.child.returncode or 0
+
+
+@asynccontextmanager
+async def open_workers(count: int, level: int) -> AsyncIterator["Workers"]:
+    """Own up to `count` processes that compress; the first one starts at once.
+
+    Raises:
+        Busy: No process can be started, or there is no memory to share with it.
+    """
+    failure: Exception | None = None
+    with _starting():
+        slots = Slots.make(_slots_of(count))
+    with closing(slots):
+        async with anyio.create_task_group() as tasks:
+            try:
+                workers = Workers(tasks, slots, count, level)
+                workers.start()
+                yield workers
+            except Exception as error:  # noqa: BLE001 - a task group would wrap it
+                failure = error
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+class Workers:
+    """Takes pieces of work from all streams, in turn; `open_workers` makes it."""
+
+    def __init__(self, tasks: TaskGroup, slots: Slots, count: int, level: int) -> None:
+        self._tasks = tasks
+        self._memory = slots
+        self._most = count
+        self._level = level
+        self._workers: list[_Worker] = []
+        self.slots = _slots_of(count)  # pieces in work at most
+        self._free = list(range(self.slots))
+        self._turn = anyio.Semaphore(len(self._free))
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that there are now."""
+        return [worker.child.pid for worker in self._workers]
+
+    async def pack_run(self, run: Run) -> Pending[PackedRun]:
+        """Have a run of members compressed; waits until it is in a slot, and its bytes can go.
+
+        Raises:
+            Busy: No process can be started.
+        """
+        begin = run.headers[0]
+        contents = memoryview(run.data)[begin : begin + run.nbytes]
+        headers = [header - begin for header in run.headers]
+        more = pack_columns(headers, run.sizes)
+        about = (Kind.RUN, run.offset + begin)
+        return await self._hand_out(Pending(_unpack_run), about, contents, more)
+
+    async def pack_block(self, block: Block) -> Pending[PackedBlock]:
+        """Have a block of a large member compressed, as `pack_run`."""
+        about = (Kind.LAST_BLOCK if block.last else Kind.BLOCK, 0)
+        return await self._hand_out(Pending(_unpack_block), about, block.data)
+
+    async def _hand_out(
+        self,
+        pending: Pending[_Packed],
+        about: tuple[Kind, int],
+        contents: bytes | memoryview,
+        more: bytes = b"",
+    ) -> Pending[_Packed]:
+        await self._turn.acquire()
+        slot = self._free.pop()
+        try:
+            worker = self._choose()
+            self._memory.put(slot, contents, more)
+            kind, number = about
+            message = Message(kind, slot, len(contents), len(more), number)
+            worker.in_hand[slot] = pending
+            with suppress(OSError):  # it has ended, and whoever waits for it is about to see that
+                worker.channel.send(message.pack())
+        except BaseException:
+            self._release(slot)
+            raise
+        return pending
+
+    def _choose(self) -> _Worker:
+        """The first that is not busy: caches stay warm, and no more start than are needed."""
+        for number, worker in enumerate(self._workers):
+            if len(worker.in_hand) < (_IN_HAND if number else _IN_FIRST_HAND):
+                return worker
+        if len(self._workers) < self._most:
+            return self.start()
+        return min(self._workers, key=lambda worker: len(worker.in_hand))
+
+    def start(self) -> _Worker:
+        """One process more."""
+        with _starting():
+            worker = _start(self._memory, self._most, self._level)
+        self._workers.append(worker)
+        self._tasks.start_soon(self._attend, worker)
+        return worker
+
+    async def _attend(self, worker: _Worker) -> None:
+        """Hear what it says until it ends, or is ended."""
+        try:
+            while await self._hear(worker):
+                pass
+        finally:
+            self._workers.remove(worker)
+            code = await worker.end()
+            ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+            for slot, pending in worker.in_hand.items():
+                reason = f"A process that compresses {ended} in the middle of its work"
+                pending.fail(Retry(reason, remedy="give the task more memory if that goes on"))
+                self._release(slot)
+
+    async def _hear(self, worker: _Worker) -> bool:
+        await anyio.wait_readable(worker.channel)
+        try:
+            packed = worker.channel.recv(MESSAGE_BYTES)
+        except OSError:  # a connection that was reset: it is killed
+            return False
+        if packed:
+            message = Message.unpack(packed)
+            worker.in_hand.pop(message.slot).finish(message, self._memory)
+            self._release(message.slot)
+        return bool(packed)
+
+    def _release(self, slot: int) -> None:
+        self._free.append(slot)
+        self._turn.release()
+
+
+def _slots_of(count: int) -> int:
+    """Enough for `count` workers, and one to be filled meanwhile."""
+    return _IN_FIRST_HAND + _IN_HAND * (count - 1) + 1
+
+
+def _start(slots: Slots, most: int, level: int) -> _Worker:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ExitStack() as undo, theirs, Path(os.devnull).open("r+b", buffering=0) as null:
+        undo.callback(ours.close)
+        ours.setblocking(False)  # noqa: FBT003 - no other way to say it
+        numbers = (theirs.fileno(), slots.descriptor, _slots_of(most), level)
+        child = Child(
+            [os.fsencode(part) for part in (sys.executable, "-P", "-m", _MODULE)]
+            + [b"%d" % number for number in numbers],
+            _environment(),
+            stdin=null.fileno(),
+            stdout=null.fileno(),
+            stderr=sys.__stderr__.fileno() if sys.__stderr__ else null.fileno(),
+            descriptors=(theirs.fileno(), slots.descriptor),
+        )
+        undo.pop_all()
+    return _Worker(child, ours)
+
+
+def _environment() -> dict[str, str]:
+    """What it needs to import what we did, from where we did."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    return {**kept, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109 - what sys.path means by it
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Busy(
+            f"A process that compresses cannot be started: {error.strerror or error}",
+            remedy="allow more processes, more open files or more memory",
+        ) from error

@@ -1,0 +1,280 @@
+"""Processes that compress: what they make, how they end, and what is left when they are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tars import File, make_header, make_tar
+from support.wait import PATIENCE_SECONDS, wait_until
+from support.zips import iterate, make_zip
+
+from asyncbuild.archive.headers import (
+    BLOCK_BYTES,
+    LARGEST_EXTENSION_BYTES,
+    RECORD_BYTES,
+    BrokenTar,
+)
+from asyncbuild.archive.members import Run
+from asyncbuild.archive.pack import PackedRun, pack_run
+from asyncbuild.archive.slots import (
+    LONGEST_RUN_BYTES,
+    SLOT_BYTES,
+    WHOLE_BYTES,
+    Kind,
+    Message,
+    pack_columns,
+    unpack_columns,
+)
+from asyncbuild.archive.tar import TarReader
+from asyncbuild.archive.workers import Workers, open_workers
+from asyncbuild.archive.writer import WORKING_BYTES, open_engine
+from asyncbuild.budget import MemoryBudget
+from asyncbuild.config import ArchiveSettings
+from asyncbuild.errors import Busy, Reject, Retry
+
+_MIB = 1024 * 1024
+
+
+def _run_of(files: list[File]) -> Run:
+    """All of them in one run."""
+    tar = make_tar(files)
+    (run,) = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES).feed(tar)
+    assert isinstance(run, Run)
+    return run
+
+
+def _is_there(pid: int) -> bool:
+    """Processes end and are reaped before whoever owns them goes on."""
+    return Path(f"/proc/{pid}").exists()
+
+
+async def test_a_worker_makes_what_this_process_would() -> None:
+    """Bytes and columns."""
+    run = _run_of([File(b"d/", mode=0o775), *(File(b"d/%d" % n, b"x" * n) for n in range(300))])
+    async with open_workers(1, 1) as workers:
+        packed = await (await workers.pack_run(run)).wait()
+    expected = pack_run(run, 1)
+    assert expected.data == packed.data
+    assert expected.entries() == packed.entries()
+
+
+async def test_no_more_processes_than_are_needed() -> None:
+    """One for little work, all of them for more than it can have in hand; then none."""
+    run = _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
+    async with open_workers(3, 9) as workers:
+        assert len(workers.pids) == 1
+        await (await workers.pack_run(run)).wait()
+        assert len(workers.pids) == 1
+        work = [await workers.pack_run(run) for _ in range(workers.slots)]
+        pids = workers.pids
+        assert len(pids) == 3
+        assert len({(await each.wait()).data for each in work}) == 1
+    assert not [pid for pid in pids if _is_there(pid)]
+
+
+async def test_what_was_abandoned_takes_no_slot() -> None:
+    """Whoever asks next finds all of them free again."""
+    run = _run_of([File(b"a", b"text " * 10_000)])
+    async with open_workers(1, 9) as workers:
+        for _ in range(3):
+            for each in [await workers.pack_run(run) for _ in range(workers.slots)]:
+                each.abandon()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            work = [await workers.pack_run(run) for _ in range(workers.slots)]
+            assert all([(await each.wait()).data for each in work])
+
+
+async def test_whoever_waits_for_a_slot_can_be_cancelled() -> None:
+    """It takes none."""
+    run = _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
+    async with open_workers(1, 9) as workers:
+        _stop(workers)
+        work = [await workers.pack_run(run) for _ in range(workers.slots)]
+        with anyio.move_on_after(0.01) as scope:
+            await workers.pack_run(run)
+        assert scope.cancelled_caught
+        _stop(workers, signal.SIGCONT)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            for each in work:
+                await each.wait()
+            await (await workers.pack_run(run)).wait()
+
+
+def _stop(workers: Workers, number: signal.Signals = signal.SIGSTOP) -> None:
+    for pid in workers.pids:
+        os.kill(pid, number)
+
+
+async def test_one_that_is_killed_fails_what_it_had_in_hand() -> None:
+    """To be tried again, with a reason; the next piece finds another process."""
+    run = _run_of([File(b"a", b"text " * 10_000)])
+    async with open_workers(1, 1) as workers:
+        _stop(workers)
+        work = [await workers.pack_run(run) for _ in range(3)]
+        (killed,) = workers.pids
+        os.kill(killed, signal.SIGKILL)
+        for each in work:
+            with pytest.raises(Retry, match="was killed by signal 9"):
+                await each.wait()
+        assert (await (await workers.pack_run(run)).wait()).data == pack_run(run, 1).data
+        assert killed not in workers.pids
+
+
+async def test_one_that_is_killed_while_it_has_nothing_to_do_is_not_missed() -> None:
+    """No archive ever learns of it."""
+    run = _run_of([File(b"a", b"text " * 10_000)])
+    async with open_workers(1, 1) as workers:
+        os.kill(workers.pids[0], signal.SIGKILL)
+        await wait_until(lambda: not workers.pids)
+        assert (await (await workers.pack_run(run)).wait()).data == pack_run(run, 1).data
+
+
+async def test_an_archive_whose_worker_is_killed_fails_and_the_next_one_is_right() -> None:
+    """Nothing stays taken of the budget, and nothing of the failed one is in the other."""
+    tar = make_tar([File(b"%04d" % number, os.urandom(9000)) for number in range(2000)])
+    expected, _ = await make_zip([tar])
+    budget = MemoryBudget(8 * WORKING_BYTES)
+    async with open_engine(ArchiveSettings(threads=1)) as engine:
+        for kill in (True, False):
+            archive = bytearray()
+            async with budget.open_account(2 * WORKING_BYTES) as account:
+                try:
+                    async with engine.open_zip(iterate([tar]), account=account) as stream:
+                        async for chunk in stream:
+                            archive += chunk
+                            account.give_back(len(chunk))
+                            if kill:
+                                for pid in engine.pids:
+                                    os.kill(pid, signal.SIGKILL)
+                except Retry:
+                    assert kill
+                assert account.held_bytes == 0
+            assert (bytes(archive) == expected) == (not kill)
+
+
+_OWNER = """
+import anyio, sys
+from asyncbuild.archive.workers import open_workers
+
+async def main():
+    async with open_workers(1, 1) as workers:
+        print(*workers.pids, flush=True)
+        await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+async def test_none_outlives_whoever_started_it() -> None:
+    """Not even one that is killed and can end nothing."""
+    command = [sys.executable, "-c", _OWNER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:  # noqa: ASYNC220 - at once
+        assert owner.stdout is not None
+        pid = int(await anyio.to_thread.run_sync(owner.stdout.readline))
+        assert _is_there(pid)
+        owner.kill()
+        await wait_until(lambda: not _is_there(pid) or _is_zombie(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    """Where nobody is there to reap it."""
+    return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
+async def test_it_has_no_secret_and_no_terminal() -> None:
+    """Its environment is what Python needs, and Ctrl-C does not reach it."""
+    async with open_workers(1, 1) as workers:
+        (pid,) = workers.pids
+        names = {name for name, _, _ in _environment_of(pid)}
+        assert all(name.startswith((b"PYTHON", b"LD_")) for name in names)
+        assert os.getsid(pid) != os.getsid(0)
+
+
+def _environment_of(pid: int) -> list[tuple[bytes, bytes, bytes]]:
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return [variable.partition(b"=") for variable in variables if variable]
+
+
+async def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is met is nobody's fault; it says what to do."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(Busy, match=r"cannot be started: No such file.*allow more processes"):
+        async with open_workers(1, 1):
+            pytest.fail("it was not started")
+
+
+async def test_what_a_worker_refuses_is_raised_here() -> None:
+    """A damaged header with its offset in the stream, a name that is too long."""
+    run = _run_of([File(b"first", b"x" * 600), File(b"second", b"text")])
+    data = bytearray(run.data)
+    data[run.headers[1] + 3] ^= 1
+    damaged = Run(bytes(data), 10 * RECORD_BYTES, run.headers, run.sizes, run.nbytes)
+    long = _run_of([File(b"n" * 70_000, b"x")])
+    async with open_workers(1, 1) as workers:
+        with pytest.raises(BrokenTar, match="checksum of a header") as broken:
+            await (await workers.pack_run(damaged)).wait()
+        assert broken.value.offset == 10 * RECORD_BYTES + run.headers[1]
+        with pytest.raises(Reject, match=r"b'nnn.* has 70000 bytes"):
+            await (await workers.pack_run(long)).wait()
+        good = _run_of([File(b"a", b"b")])
+        assert (await (await workers.pack_run(good)).wait()).data == pack_run(good, 1).data
+
+
+@given(
+    st.sampled_from(Kind),
+    *[st.integers(0, 2**32 - 1)] * 3,
+    st.integers(0, 2**64 - 1),
+)
+def test_a_message_is_read_as_it_was_written(
+    kind: Kind, slot: int, nbytes: int, more_bytes: int, number: int
+) -> None:
+    """Every field, to its limits."""
+    message = Message(kind, slot, nbytes, more_bytes, number)
+    assert Message.unpack(message.pack()) == message
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 2**32 - 1)] * 3)))
+def test_columns_are_read_as_they_were_written(rows: list[tuple[int, int, int]]) -> None:
+    """Of any length, none included."""
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    assert [list(column) for column in unpack_columns(pack_columns(*columns), 3)] == columns
+
+
+@pytest.mark.parametrize("name_bytes", [1, 90, 250, 5000, 65_000])
+def test_the_longest_run_fits_into_a_slot(name_bytes: int) -> None:
+    """What goes in, and what comes out, whatever the lengths of names."""
+    whole = _run_of([File(b"%0*d" % (name_bytes, 1))])
+    count = LONGEST_RUN_BYTES // whole.nbytes
+    run = _run_of([File(b"%0*d" % (name_bytes, number)) for number in range(count)])
+    packed = pack_run(run, 1)
+    assert run.nbytes + len(pack_columns(run.headers, run.sizes)) <= SLOT_BYTES
+    columns = pack_columns(packed.offsets, packed.lengths, packed.modes)
+    assert len(packed.data) + len(columns) <= SLOT_BYTES
+
+
+def test_extended_headers_without_end_are_refused() -> None:
+    """What belongs to one member has a limit, or a stream could fill the memory."""
+    size = LARGEST_EXTENSION_BYTES
+    long_name = make_header(b"././@LongLink", size=size, kind=b"L") + b"n" * size
+    reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES)
+    with pytest.raises(BrokenTar, match="too many extended headers"):
+        list(reader.feed(5 * long_name))
+    assert reader.held_bytes < _MIB
+
+
+def test_members_are_left_out_by_path() -> None:
+    """What is left is what would have been made of the others alone."""
+    files = [File(b"a/", mode=0o775), File(b"a/b", b"text " * 99), File(b"c/", mode=0o775)]
+    whole = pack_run(_run_of(files), 1)
+    left = whole.leave_out({b"a/", b"c/", b"not there"})
+    expected = pack_run(_run_of(files[1:2]), 1)
+    assert (left.data, left.entries()) == (expected.data, expected.entries())
+    assert whole.leave_out(set()) == whole == whole.leave_out({b"b"})
+    nothing = whole.leave_out({file.name for file in files})
+    assert nothing == PackedRun(b"", [], [], [])
