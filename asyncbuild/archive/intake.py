@@ -8,9 +8,10 @@ from typing import Final, TypeVar
 from anyio.streams.memory import MemoryObjectSendStream
 
 from asyncbuild.archive.pack import PackedBlock, PackedRun
+from asyncbuild.archive.pending import Pending
 from asyncbuild.archive.slots import LONGEST_CHUNK_BYTES, WHOLE_BYTES
 from asyncbuild.archive.tar import Block, LargeMember, Piece, TarReader
-from asyncbuild.archive.workers import Pending, Workers
+from asyncbuild.archive.workers import Workers
 from asyncbuild.config import MIB
 from asyncbuild.model import Account
 

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from typing import NoReturn
 
 from asyncbuild.archive.headers import BrokenTar
@@ -67,7 +68,8 @@ def main() -> NoReturn:
     """Work until the other end of the socket is closed."""
     connection, memory, count, level = map(int, sys.argv[1:])
     slots = Slots(memory, count)
-    with socket.socket(fileno=connection) as channel:
+    # Closed in the middle of our work, it is a reset or a broken pipe.
+    with suppress(ConnectionError), socket.socket(fileno=connection) as channel:
         while packed := channel.recv(MESSAGE_BYTES):
             channel.send(work(slots, Message.unpack(packed), level).pack())
     os._exit(0)  # nothing is to be tidied up, and whoever closed the socket waits

@@ -9,19 +9,19 @@ memory (`slots.py`), so each of them has a core for itself, and the loop has its
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbuild.archive.headers import BrokenTar
 from asyncbuild.archive.members import Run
 from asyncbuild.archive.pack import PackedBlock, PackedRun
+from asyncbuild.archive.pending import Pending
 from asyncbuild.archive.slots import (
     MESSAGE_BYTES,
     Kind,
@@ -32,7 +32,7 @@ from asyncbuild.archive.slots import (
 )
 from asyncbuild.archive.tar import Block
 from asyncbuild.child import Child
-from asyncbuild.errors import Busy, Reject, Retry
+from asyncbuild.errors import Busy, Retry
 
 _MODULE: Final = "asyncbuild.archive.worker"
 # Pieces that a worker has in hand; with one, it would wait for the loop after each. The first has
@@ -40,64 +40,16 @@ _MODULE: Final = "asyncbuild.archive.worker"
 _IN_FIRST_HAND: Final = 6
 _IN_HAND: Final = 2
 _END_SECONDS: Final = 5.0  # for the piece in hand, before it is killed
-_ENVIRONMENT: Final = ("PYTHON", "LD_")  # what a Python needs to start, and no secret (I10)
+_ENVIRONMENT: Final = (  # what a Python needs to start as this one did, and no secret (I10)
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHOME",
+    "PYTHONPLATLIBDIR",
+    "PYTHONPYCACHEPREFIX",
+)
 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
-
-
-@dataclass(eq=False, slots=True)
-class Pending(Generic[_Packed]):
-    """A piece of work in a slot; its result is waited for once, or not at all."""
-
-    _unpack: Callable[[Message, bytes, bytes], _Packed]
-    _done: anyio.Event = field(default_factory=anyio.Event)
-    _abandoned: bool = False
-    _result: _Packed | Exception | None = None
-
-    async def wait(self) -> _Packed:
-        """What became of it.
-
-        Raises:
-            BrokenTar, Reject: As `pack_run`.
-            Retry: The process is gone.
-        """
-        await self._done.wait()
-        result, self._result = self._result, None
-        if isinstance(result, Exception):
-            raise result
-        if result is None:
-            raise AssertionError("a result that was taken before")
-        return result
-
-    def abandon(self) -> None:
-        """Nobody will ask for it."""
-        self._abandoned = True
-        self._result = None
-
-    def finish(self, message: Message, slots: Slots) -> None:
-        """It is done; the slot is free after this."""
-        if not self._abandoned:
-            contents, more = slots.contents(message), slots.more(message)
-            failure = _failure(message, more)
-            self._result = failure or self._unpack(message, contents, more)
-        self._done.set()
-
-    def fail(self, error: Exception) -> None:
-        """It will not be done."""
-        if not self._abandoned:
-            self._result = error
-        self._done.set()
-
-
-def _failure(message: Message, more: bytes) -> Exception | None:
-    if message.kind is Kind.DONE:
-        return None
-    reason = more.decode(errors="replace")
-    if message.kind is Kind.BROKEN_TAR:
-        return BrokenTar(reason, message.number)
-    if message.kind is Kind.REJECTED:
-        return Reject(reason)
-    return RuntimeError(f"in a process that compresses: {reason}")
 
 
 def _unpack_run(_: Message, contents: bytes, more: bytes) -> PackedRun:
@@ -116,17 +68,34 @@ class _Worker:
     channel: socket.socket
     in_hand: dict[int, Pending[PackedRun] | Pending[PackedBlock]] = field(default_factory=dict)
 
+    def take(self, message: Message, pending: Pending[PackedRun] | Pending[PackedBlock]) -> bool:
+        """Give it a piece more; False if it has ended.
+
+        Raises:
+            Busy: Its socket holds no more messages.
+        """
+        try:
+            self.channel.send(message.pack())
+        except ConnectionError:
+            return False
+        except BlockingIOError as error:
+            raise Busy(
+                f"A process that compresses has {len(self.in_hand)} pieces of work in hand already",
+                remedy="allow as many processes as archive.threads says",
+            ) from error
+        self.in_hand[message.slot] = pending
+        return True
+
     async def end(self) -> int:
         """Let it end, and make it; returns its exit code."""
         self.channel.close()
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True), closing(self.child):
             with anyio.move_on_after(_END_SECONDS):
                 await self.child.wait()
             if self.child.returncode is None:
                 with suppress(ProcessLookupError):
                     os.kill(self.child.pid, SIGKILL)
             await self.child.wait()
-        self.child.close()
         return self.child.returncode or 0
 
 
@@ -199,13 +168,11 @@ class Workers:
         await self._turn.acquire()
         slot = self._free.pop()
         try:
-            worker = self._choose()
             self._memory.put(slot, contents, more)
             kind, number = about
             message = Message(kind, slot, len(contents), len(more), number)
-            worker.in_hand[slot] = pending
-            with suppress(OSError):  # it has ended, and whoever waits for it is about to see that
-                worker.channel.send(message.pack())
+            while not (worker := self._choose()).take(message, pending):
+                self._workers.remove(worker)  # before `_attend` has seen that it ended
         except BaseException:
             self._release(slot)
             raise
@@ -217,7 +184,11 @@ class Workers:
             if len(worker.in_hand) < (_IN_HAND if number else _IN_FIRST_HAND):
                 return worker
         if len(self._workers) < self._most:
-            return self.start()
+            try:
+                return self.start()
+            except Busy:  # as many as this machine allows, then
+                if not self._workers:
+                    raise
         return min(self._workers, key=lambda worker: len(worker.in_hand))
 
     def start(self) -> _Worker:
@@ -234,12 +205,11 @@ class Workers:
             while await self._hear(worker):
                 pass
         finally:
-            self._workers.remove(worker)
+            with suppress(ValueError):  # `_hand_out` may have seen its end first
+                self._workers.remove(worker)
             code = await worker.end()
-            ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
             for slot, pending in worker.in_hand.items():
-                reason = f"A process that compresses {ended} in the middle of its work"
-                pending.fail(Retry(reason, remedy="give the task more memory if that goes on"))
+                pending.fail(_lost(code))
                 self._release(slot)
 
     async def _hear(self, worker: _Worker) -> bool:
@@ -285,8 +255,17 @@ def _start(slots: Slots, most: int, level: int) -> _Worker:
 
 def _environment() -> dict[str, str]:
     """What it needs to import what we did, from where we did."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return {**kept, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109 - what sys.path means by it
+
+
+def _lost(code: int) -> Retry:
+    """What a process that ended by itself means for what it had in hand."""
+    if code < 0:
+        ended, remedy = f"was killed by signal {-code}", "give the task more memory if that goes on"
+    else:
+        ended, remedy = f"exited with {code}", "read why on standard error"
+    return Retry(f"A process that compresses {ended} in the middle of its work", remedy=remedy)
 
 
 @contextmanager
