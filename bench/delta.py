@@ -18,8 +18,6 @@ import contextlib
 import gc
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -31,6 +29,7 @@ import anyio
 import monorepo
 import orjson
 from engine import about_the_machine
+from local_server import open_server
 from old_script import OldScript
 from subject import BUCKET, Row, Subject, open_archivers
 
@@ -73,18 +72,6 @@ class Pair:
         del document["name"]
         rows = {way: Row(**document.pop(way)) for way in ("delta", "full")}
         return Pair(**rows, **document)
-
-
-@contextlib.contextmanager
-def _child(script: str, *arguments: str) -> Iterator[str]:
-    """A server of ours; its address."""
-    command = [sys.executable, str(_HERE / script), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            assert child.stdout is not None
-            yield child.stdout.readline().strip()
-        finally:
-            child.terminate()
 
 
 @dataclass(frozen=True)
@@ -138,8 +125,8 @@ class Ways:
 async def _open_ways(repository: Path, bytes_per_second: float) -> AsyncIterator[Ways]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        _child("memory_s3.py") as endpoint,
-        _child("slow_link.py", endpoint, str(bytes_per_second)) as slow,
+        open_server("memory_s3.py") as (endpoint, _),
+        open_server("slow_link.py", endpoint, str(bytes_per_second)) as (slow, _),
     ):
         subject = Subject(repository, Path(folder))
         await subject.open()

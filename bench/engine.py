@@ -37,6 +37,7 @@ import plot
 import ratios
 import repositories
 from anyio.from_thread import start_blocking_portal
+from local_server import open_server
 
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_seaweedfs
 
@@ -66,7 +67,7 @@ class Way:
 
     name: str
     command: str
-    slow: bool = False
+    slow: bool = False  # once, where a repository is long
     needs: str = ""  # a program
     library: str = ""  # that it measures
 
@@ -163,12 +164,12 @@ def _archive_bytes(scratch: Path) -> int:
 def measure(
     repository: Path, ways: list[Way], runs: int, environment: dict[str, str]
 ) -> dict[str, list[Sample]]:
-    """All ways in turn, as often as there are runs."""
+    """All ways in turn, as often as there are runs; some only in the last if they are long."""
     samples: dict[str, list[Sample]] = defaultdict(list)
     is_long = False
     for number in range(runs):
         for way in ways:
-            if number and (way.slow or (is_long and way.name in _ONCE_IF_LONG)):
+            if is_long and number < runs - 1 and (way.slow or way.name in _ONCE_IF_LONG):
                 continue
             sample = run_once(way, repository, environment)
             samples[way.name].append(sample)
@@ -253,6 +254,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", default="", help="ways, separated by commas")
     parser.add_argument("--output", type=Path, default=_HERE / "results")
+    parser.add_argument(
+        "--light-s3", action="store_true", help="memory_s3.py, which hardly needs a core"
+    )
     arguments = parser.parse_args()
     ways = _choose(arguments.only)
     kinds = [kind for kind in arguments.kinds.split(",") if kind]
@@ -262,7 +266,7 @@ def main() -> None:
     tables, charts = [about_the_machine() + "\n"], {}
     with ExitStack() as stack:
         if any("BENCH_ENDPOINT" in way.command or "s3://" in way.command for way in ways):
-            environment |= _open_s3(stack)
+            environment |= _open_s3(stack, light=arguments.light_s3)
         for name, path in sources.items():
             print(f"{name}: {path}", flush=True)
             fitting = [way for way in ways if name != "huge" or way.name in _HUGE_WAYS]
@@ -291,14 +295,18 @@ def _made_tar(repository: Path, ways: list[Way]) -> Iterator[str]:
         yield tar
 
 
-def _open_s3(stack: ExitStack) -> dict[str, str]:
-    """An S3 server on loopback with an empty bucket."""
-    portal = stack.enter_context(start_blocking_portal())
-    server = stack.enter_context(portal.wrap_async_context_manager(open_seaweedfs()))
+def _open_s3(stack: ExitStack, *, light: bool) -> dict[str, str]:
+    """An S3 server on loopback with an empty bucket; a real one unless a light one is asked for."""
+    if light:
+        endpoint, pid = stack.enter_context(open_server("memory_s3.py"))
+    else:
+        portal = stack.enter_context(start_blocking_portal())
+        server = stack.enter_context(portal.wrap_async_context_manager(open_seaweedfs()))
+        endpoint, pid = server.endpoint_url, server.pid
     environment = {
-        "BENCH_ENDPOINT": server.endpoint_url,
-        "BENCH_SERVER": str(server.pid),
-        "ASYNCBUILD_STORAGE__ENDPOINT_URL": server.endpoint_url,
+        "BENCH_ENDPOINT": endpoint,
+        "BENCH_SERVER": str(pid),
+        "ASYNCBUILD_STORAGE__ENDPOINT_URL": endpoint,
         "ASYNCBUILD_STORAGE__ADDRESSING_STYLE": "path",
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,

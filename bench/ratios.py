@@ -53,8 +53,11 @@ def as_table(samples: _Samples, cores: int) -> str:
 
 
 def _ratio(long: Sequence[Sample], short: Sequence[Sample], cores: int = 0) -> float:
-    """The median of the ratios; within a run, since a machine has its slow minutes."""
+    """The median of the ratios; within a run, since a machine has its slow minutes.
+
+    A way that ran less often than the other one did so in the last runs.
+    """
     return statistics.median(
         (one.wall_seconds - (one.server_seconds / cores if cores else 0)) / other.wall_seconds
-        for one, other in zip(long, short, strict=False)
+        for one, other in zip(reversed(long), reversed(short), strict=False)
     )
