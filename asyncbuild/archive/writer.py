@@ -17,7 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from asyncbuild.archive.deflate import crc32_combine, largest_deflated
 from asyncbuild.archive.directory import READ_BYTES, DirectorySpool
 from asyncbuild.archive.intake import BLOCK_BYTES, BlockJob, Charges, Intake, Job, LargeJob, RunJob
-from asyncbuild.archive.slots import LONGEST_CHUNK_BYTES, WHOLE_BYTES
+from asyncbuild.archive.slots import LONGEST_CHUNK_BYTES, LONGEST_RUN_BYTES
 from asyncbuild.archive.tar import LargeMember
 from asyncbuild.archive.workers import Workers, open_workers
 from asyncbuild.archive.zip import (
@@ -37,7 +37,7 @@ _DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must foll
 # What an account must have reserved for the engine, beyond what the consumer collects before it
 # gives anything back: a file that is not whole yet and a chunk to go on with, each charged twice,
 # and a piece of the directory.
-WORKING_BYTES: Final = 2 * (WHOLE_BYTES + LONGEST_CHUNK_BYTES) + 2 * READ_BYTES
+WORKING_BYTES: Final = 2 * (LONGEST_RUN_BYTES + LONGEST_CHUNK_BYTES) + 2 * READ_BYTES
 
 
 @dataclass(frozen=True, slots=True)
