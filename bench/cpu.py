@@ -15,7 +15,10 @@ def cpu_seconds() -> float:
 
 
 def peak_bytes() -> int:
-    """Of this process, and what those that compress have besides the memory they share with it."""
+    """Of this process, and what those that compress have for themselves.
+
+    What they share with it, slots and pages of files (Python, libraries), counts once.
+    """
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return own + sum(_own_peak_bytes(worker) for worker in _workers())
 

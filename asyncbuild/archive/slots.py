@@ -16,7 +16,7 @@ from asyncbuild.archive.headers import BLOCK_BYTES, LARGEST_UNIT_BYTES
 
 _MIB: Final = 1024 * 1024
 WHOLE_BYTES: Final = _MIB  # files up to this size are compressed whole
-LONGEST_CHUNK_BYTES: Final = 3 * _MIB // 4  # of tar, in one piece
+LONGEST_CHUNK_BYTES: Final = _MIB + _MIB // 4  # of tar, in one piece
 # A run is cut from one chunk, or it is a single member with its extended headers.
 LONGEST_RUN_BYTES: Final = max(LONGEST_CHUNK_BYTES, WHOLE_BYTES + LARGEST_UNIT_BYTES)
 

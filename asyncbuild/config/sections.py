@@ -99,7 +99,7 @@ class ArchiveSettings(Section):
 
     level: int = Field(default=1, ge=0, le=9)
     threads: int = Field(default=0, ge=0)
-    memory_budget_bytes: int = Field(default=128 * MIB, ge=48 * MIB)
+    memory_budget_bytes: int = Field(default=96 * MIB, ge=48 * MIB)
     delta: Literal["auto", "off"] = "auto"
 
 

@@ -175,7 +175,7 @@ def test_settings_that_cannot_work_together(tmp_path: Path) -> None:
     assert "aws.read_timeout_seconds = 20: would cut every long poll" in caught.value.reason
     assert "queue.wait_seconds = 20; set it higher" in caught.value.reason
     assert "storage.part_bytes = 134217728: " in caught.value.reason
-    assert "archive.memory_budget_bytes = 134217728 does not hold one" in caught.value.reason
+    assert "archive.memory_budget_bytes = 100663296 does not hold one" in caught.value.reason
 
 
 def test_the_largest_part_that_is_accepted_fits() -> None:
