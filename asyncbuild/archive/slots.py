@@ -80,21 +80,35 @@ class Slots:
 
     def __init__(self, descriptor: int, count: int) -> None:
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, count * SLOT_BYTES)
+        self._memory = mmap.mmap(descriptor, _all_bytes(count))
+        self._begun = count * SLOT_BYTES  # behind the slots a byte for each
 
     @classmethod
     def make(cls, count: int) -> Self:
         """New ones. Memory is used by what was put into them, not before."""
         descriptor = os.memfd_create("slots")
         try:
-            os.ftruncate(descriptor, count * SLOT_BYTES)
+            os.ftruncate(descriptor, _all_bytes(count))
             return cls(descriptor, count)
         except BaseException:
             os.close(descriptor)
             raise
 
+    def fill(self, slot: int, contents: bytes | memoryview, more: bytes = b"") -> None:
+        """Put a piece of work into a slot; nobody has begun with it."""
+        self.put(slot, contents, more)
+        self._memory[self._begun + slot] = False
+
+    def begin(self, slot: int) -> None:
+        """Whoever does the work says so: from here on the slot may not hold it any more."""
+        self._memory[self._begun + slot] = True
+
+    def has_begun(self, slot: int) -> bool:
+        """Whether it was said since the slot was filled."""
+        return bool(self._memory[self._begun + slot])
+
     def put(self, slot: int, contents: bytes | memoryview, more: bytes = b"") -> None:
-        """Fill a slot."""
+        """Have a slot hold this."""
         begin = slot * SLOT_BYTES
         end = begin + len(contents)
         if len(contents) + len(more) > SLOT_BYTES:
@@ -116,6 +130,10 @@ class Slots:
         """Give it back."""
         self._memory.close()
         os.close(self.descriptor)
+
+
+def _all_bytes(count: int) -> int:
+    return count * (SLOT_BYTES + 1)
 
 
 def pack_columns(*columns: Iterable[int]) -> bytes:

@@ -30,6 +30,7 @@ from asyncbuild.errors import Reject
 
 def work(slots: Slots, message: Message, level: int) -> Message:
     """Do one piece of work. It fails by its answer, never by an exception."""
+    slots.begin(message.slot)
     try:
         if message.kind is Kind.RUN:
             return _pack_run(slots, message, level)

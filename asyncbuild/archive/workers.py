@@ -32,13 +32,14 @@ from asyncbuild.archive.slots import (
 )
 from asyncbuild.archive.tar import Block
 from asyncbuild.child import Child
-from asyncbuild.errors import Busy, Retry
+from asyncbuild.errors import Busy, Retry, StageError
 
 _MODULE: Final = "asyncbuild.archive.worker"
 # Pieces that a worker has in hand; with one, it would wait for the loop after each. The first has
 # more of them before another is woken: as long as it keeps up, git has a core for itself.
 _IN_FIRST_HAND: Final = 6
 _IN_HAND: Final = 2
+_MOST_LOSSES: Final = 3  # of workers before they began; then it is no chance
 _END_SECONDS: Final = 5.0  # for the piece in hand, before it is killed
 _ENVIRONMENT: Final = (  # what a Python needs to start as this one did, and no secret (I10)
     "LD_LIBRARY_PATH",
@@ -60,15 +61,18 @@ def _unpack_block(message: Message, contents: bytes, _: bytes) -> PackedBlock:
     return PackedBlock(contents, message.number)
 
 
+_AnyPending = Pending[PackedRun] | Pending[PackedBlock]
+
+
 @dataclass(eq=False, slots=True)
 class _Worker:
     """One process, our end of its socket, and by slot what it has in hand."""
 
     child: Child
     channel: socket.socket
-    in_hand: dict[int, Pending[PackedRun] | Pending[PackedBlock]] = field(default_factory=dict)
+    in_hand: dict[int, tuple[Message, _AnyPending]] = field(default_factory=dict)
 
-    def take(self, message: Message, pending: Pending[PackedRun] | Pending[PackedBlock]) -> bool:
+    def take(self, message: Message, pending: _AnyPending) -> bool:
         """Give it a piece more; False if it has ended.
 
         Raises:
@@ -83,7 +87,7 @@ class _Worker:
                 f"A process that compresses has {len(self.in_hand)} pieces of work in hand already",
                 remedy="allow as many processes as archive.threads says",
             ) from error
-        self.in_hand[message.slot] = pending
+        self.in_hand[message.slot] = message, pending
         return True
 
     async def end(self) -> int:
@@ -168,15 +172,17 @@ class Workers:
         await self._turn.acquire()
         slot = self._free.pop()
         try:
-            self._memory.put(slot, contents, more)
+            self._memory.fill(slot, contents, more)
             kind, number = about
-            message = Message(kind, slot, len(contents), len(more), number)
-            while not (worker := self._choose()).take(message, pending):
-                self._workers.remove(worker)  # before `_attend` has seen that it ended
+            self._give(Message(kind, slot, len(contents), len(more), number), pending)
         except BaseException:
             self._release(slot)
             raise
         return pending
+
+    def _give(self, message: Message, pending: _AnyPending) -> None:
+        while not (worker := self._choose()).take(message, pending):
+            self._workers.remove(worker)  # before `_attend` has seen that it ended
 
     def _choose(self) -> _Worker:
         """The first that is not busy: caches stay warm, and no more start than are needed."""
@@ -205,22 +211,33 @@ class Workers:
             while await self._hear(worker):
                 pass
         finally:
-            with suppress(ValueError):  # `_hand_out` may have seen its end first
+            with suppress(ValueError):  # `_give` may have seen its end first
                 self._workers.remove(worker)
             code = await worker.end()
-            for slot, pending in worker.in_hand.items():
-                pending.fail(_lost(code))
-                self._release(slot)
+        for message, pending in worker.in_hand.values():
+            self._give_on(message, pending, code)
+
+    def _give_on(self, message: Message, pending: _AnyPending, code: int) -> None:
+        """Let another worker have it, unless it may be why the one that had it is gone (I5)."""
+        pending.losses += 1
+        try:
+            if self._memory.has_begun(message.slot) or pending.losses >= _MOST_LOSSES:
+                raise _lost(code)
+            self._give(message, pending)
+        except StageError as error:
+            pending.fail(error)
+            self._release(message.slot)
 
     async def _hear(self, worker: _Worker) -> bool:
         await anyio.wait_readable(worker.channel)
         try:
             packed = worker.channel.recv(MESSAGE_BYTES)
-        except OSError:  # a connection that was reset: it is killed
-            return False
+        except (BlockingIOError, ConnectionResetError):
+            return True  # a reset is said once, and before what it had sent: that is still there
         if packed:
             message = Message.unpack(packed)
-            worker.in_hand.pop(message.slot).finish(message, self._memory)
+            _, pending = worker.in_hand.pop(message.slot)
+            pending.finish(message, self._memory)
             self._release(message.slot)
         return bool(packed)
 

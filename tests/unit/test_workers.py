@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -115,8 +116,8 @@ def _stop(workers: Workers, number: signal.Signals = signal.SIGSTOP) -> None:
         os.kill(pid, number)
 
 
-async def test_one_that_is_killed_fails_what_it_had_in_hand() -> None:
-    """To be tried again, with a reason; the next piece finds another process."""
+async def test_what_waits_for_one_that_is_killed_goes_to_another() -> None:
+    """Nothing was begun, so nobody is to blame, and nobody learns of it (I5)."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     async with open_workers(1, 1) as workers:
         _stop(workers)
@@ -124,10 +125,38 @@ async def test_one_that_is_killed_fails_what_it_had_in_hand() -> None:
         (killed,) = workers.pids
         os.kill(killed, signal.SIGKILL)
         for each in work:
-            with pytest.raises(Retry, match="was killed by signal 9"):
-                await each.wait()
-        assert (await (await workers.pack_run(run)).wait()).data == pack_run(run, 1).data
+            assert (await each.wait()).data == pack_run(run, 1).data
         assert killed not in workers.pids
+
+
+async def test_one_that_is_killed_fails_what_it_had_begun() -> None:
+    """To be tried again, with a reason. Its answers are read, though there were questions left."""
+    small, large = _run_of([File(b"a", b"b")]), _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
+    async with open_workers(1, 9) as workers:
+        runs = [small, small, *[large] * 5]
+        work = [await workers.pack_run(run) for run in runs]
+        slots = _slots_in_hand(workers)
+        while not workers._memory.has_begun(slots[2]):  # and the loop reads nothing meanwhile
+            time.sleep(0.001)  # noqa: ASYNC251 - see above
+        os.kill(workers.pids[0], signal.SIGKILL)
+        results = [await _result(each) for each in work]
+    (failed,) = [result for result in results if isinstance(result, Retry)]
+    assert "was killed by signal 9 in the middle of its work" in str(failed)
+    assert results.index(failed) >= 2
+    expected = [pack_run(small, 9).data, pack_run(large, 9).data]
+    for run, result in zip(runs, results, strict=True):
+        assert result is failed or result == expected[run is large]
+
+
+def _slots_in_hand(workers: Workers) -> list[int]:
+    return [slot for worker in workers._workers for slot in worker.in_hand]
+
+
+async def _result(work: Pending[PackedRun]) -> bytes | Retry:
+    try:
+        return (await work.wait()).data
+    except Retry as error:
+        return error
 
 
 async def test_one_that_is_killed_while_it_has_nothing_to_do_is_not_missed() -> None:
