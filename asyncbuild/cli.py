@@ -7,8 +7,10 @@ work and found something wrong.
 import errno
 import gc
 import os
+import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,8 @@ def archive(
         raise click.UsageError(str(error)) from error
     settings = config.load(path)
     logs.configure(settings.log)
-    _run(run, settings, repository, commit, output, base, not quiet, options)
+    with _taking_away():
+        _run(run, settings, repository, commit, output, base, not quiet, options)
 
 
 @cli.command()
@@ -277,6 +280,28 @@ def _run(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) 
         sys.exit(_INTERRUPTED)
 
 
+@contextmanager
+def _taking_away() -> Iterator[None]:
+    """SIGTERM, like Ctrl-C, takes away what was begun before it ends the process."""
+
+    def interrupt(number: int, _: object) -> None:
+        nonlocal code
+        code = _TERMINATED
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        signal.raise_signal(signal.SIGINT)
+
+    code = _INTERRUPTED
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except SystemExit as ending:
+        sys.exit(code if ending.code == _INTERRUPTED else ending.code)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _exit(code: int) -> None:
     if code:
         sys.exit(code)
@@ -287,6 +312,7 @@ _NOBODY_READS = (BrokenPipeError, SystemExit)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _EX_IOERR = 74
 _INTERRUPTED = 130  # as shells count SIGINT; click would say 1
+_TERMINATED = 143  # and SIGTERM
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

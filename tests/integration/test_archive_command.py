@@ -1,6 +1,8 @@
 """`asyncbuild archive` to files, and to what only looks like one."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -8,9 +10,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+import anyio
 import pytest
 from support.repositories import SourceRepository
-from support.wait import PATIENCE_SECONDS
+from support.wait import PATIENCE_SECONDS, wait_until
 
 _Done = subprocess.CompletedProcess[bytes]
 
@@ -91,3 +94,55 @@ def test_a_reader_that_went_away_is_no_error_to_talk_about(repository: Path) -> 
     os.close(writable)
     assert done.returncode != 0
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "says"),
+    [
+        ("2>&-", 0, ""),
+        ("<&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">&-", 0, ""),
+        ("-o - >&-", 75, "standard output cannot be written: Bad file descriptor"),
+    ],
+)
+def test_what_is_closed_from_the_beginning(
+    repository: Path, tmp_path: Path, closed: str, code: int, says: str
+) -> None:
+    """The archive does not need it, unless it is to go there; then it is one sentence."""
+    output = "" if "-o" in closed else f"-o {tmp_path / 'a.zip'}"
+    command = f"{sys.executable} -m asyncbuild archive {repository} main {output} {closed}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    said = done.stderr.decode()
+    assert (done.returncode, "Traceback" in said) == (code, False), said
+    assert says in said
+    if output:
+        assert _names((tmp_path / "a.zip").read_bytes()) == ["file"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_what_was_begun_is_taken_away(
+    repository: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Whoever ends it in the middle finds what was there before, beside and in the scratch."""
+    place, scratch, programs = (tmp_path / name for name in ("place", "scratch", "programs"))
+    for directory in (place, scratch, programs):
+        directory.mkdir()
+    git = programs / "git"  # real, but its archive comes to a stop
+    stalling = f'case " $* " in *" archive "*) sleep {PATIENCE_SECONDS};; esac'
+    git.write_text(f'#!/bin/sh\n{stalling}\nexec {shutil.which("git")} "$@"\n')
+    git.chmod(0o755)
+    command = [sys.executable, "-m", "asyncbuild", "archive", str(repository), "main"]
+    path = f"{programs}:{os.environ['PATH']}"
+    with subprocess.Popen(  # noqa: ASYNC220 - at once
+        [*command, "-o", str(place / "a.zip")],
+        env=os.environ | {"PATH": path, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+    ) as process:
+        await wait_until(lambda: any(place.iterdir()))
+        process.send_signal(number)
+        _, said = await anyio.to_thread.run_sync(process.communicate)
+    assert process.returncode == 128 + number, said.decode()
+    assert [*place.iterdir(), *scratch.iterdir()] == []
