@@ -4,20 +4,14 @@ Exit codes are sysexits(3)'s where an error has a kind (`errors.py`); 1 says tha
 work and found something wrong.
 """
 
-import errno
-import gc
-import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from asyncbuild import __version__, config, logs
+from asyncbuild.endings import INTERRUPTED, exit_code_of, run_to_end, taking_away
 from asyncbuild.errors import StageError
 
 _CONFIG = click.option(
@@ -71,7 +65,7 @@ def check(path: Path | None, *, as_json: bool, probe: bool, project: str, reposi
     if (project or repository) and not probe:
         raise click.UsageError("--project and --repository are for --probe")
     settings = config.load(path)
-    _exit(_run(run, settings, as_json, Subjects(project, repository) if probe else None))
+    _exit(run_to_end(run, settings, as_json, Subjects(project, repository) if probe else None))
 
 
 @cli.command()
@@ -110,8 +104,8 @@ def archive(
         raise click.UsageError(str(error)) from error
     settings = config.load(path)
     logs.configure(settings.log)
-    with _taking_away():
-        _run(run, settings, repository, commit, output, base, not quiet, options)
+    with taking_away():
+        run_to_end(run, settings, repository, commit, output, base, not quiet, options)
 
 
 @cli.command()
@@ -131,7 +125,7 @@ def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: boo
     from asyncbuild.local.demo import DemoOptions, run  # noqa: PLC0415 - as below
 
     options = DemoOptions(repositories=repositories, pushes=pushes, as_json=as_json, keep=keep)
-    _exit(_run(run, options, service.run))
+    _exit(run_to_end(run, options, service.run))
 
 
 @cli.command()
@@ -160,7 +154,7 @@ def explain(
     """Tell what became of the pushes of REPOSITORY, and why. Exit code 1 if no record is found."""
     from asyncbuild.explain import run  # noqa: PLC0415 - as below
 
-    _exit(_run(run, config.load(path), repository, what, days, most, as_json))
+    _exit(run_to_end(run, config.load(path), repository, what, days, most, as_json))
 
 
 @cli.command()
@@ -187,7 +181,7 @@ def list_(path: Path | None, *, as_json: bool) -> None:
     """List all, with the reason of each."""
     from asyncbuild.dead_letters import show  # noqa: PLC0415 - as below
 
-    _exit(_run(show, config.load(path), (), as_json))
+    _exit(run_to_end(show, config.load(path), (), as_json))
 
 
 @dead_letters.command()
@@ -197,7 +191,7 @@ def show(ids: tuple[str, ...], path: Path | None) -> None:
     """Show dead letters whole, with their bodies."""
     from asyncbuild.dead_letters import show  # noqa: PLC0415 - as below
 
-    _exit(_run(show, config.load(path), ids, False))  # noqa: FBT003 - called by position
+    _exit(run_to_end(show, config.load(path), ids, False))  # noqa: FBT003 - called by position
 
 
 @dead_letters.command(name="send-back")
@@ -211,7 +205,7 @@ def send_back(ids: tuple[str, ...], path: Path | None, *, every: bool, force: bo
 
     if bool(ids) == every:
         raise click.UsageError("name dead letters, or say --all")
-    _exit(_run(send_back, config.load(path), ids, force))
+    _exit(run_to_end(send_back, config.load(path), ids, force))
 
 
 @dead_letters.command()
@@ -221,7 +215,7 @@ def drop(ids: tuple[str, ...], path: Path | None) -> None:
     """Delete dead letters for good."""
     from asyncbuild.dead_letters import drop  # noqa: PLC0415 - as below
 
-    _exit(_run(drop, config.load(path), ids))
+    _exit(run_to_end(drop, config.load(path), ids))
 
 
 @cli.command()
@@ -245,7 +239,7 @@ def top(address: str | None, path: Path | None, *, every_seconds: float, once: b
     async def call() -> None:
         await run(where, every_seconds=every_seconds, once=once)
 
-    _run(call)
+    run_to_end(call)
 
 
 @cli.command()
@@ -269,86 +263,12 @@ def _serve(path: Path | None, *, drain: bool) -> None:
     async def call() -> None:
         await run(settings, drain=drain)
 
-    _run(call)
-
-
-def _run(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> Any:  # noqa: ANN401 - whatever the command gives
-    gc.freeze()  # modules live as long as the process: no collection need look at them again
-    try:
-        return anyio.run(function, *arguments)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-
-
-@contextmanager
-def _taking_away() -> Iterator[None]:
-    """SIGTERM, like Ctrl-C, takes away what was begun before it ends the process."""
-
-    def interrupt(number: int, _: object) -> None:
-        nonlocal code
-        code = _TERMINATED
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        signal.raise_signal(signal.SIGINT)
-
-    code = _INTERRUPTED
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except SystemExit as ending:
-        sys.exit(code if ending.code == _INTERRUPTED else ending.code)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    run_to_end(call)
 
 
 def _exit(code: int) -> None:
     if code:
         sys.exit(code)
-
-
-# A closed pipe, and what Rich makes of it.
-_NOBODY_READS = (BrokenPipeError, SystemExit)
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-_EX_IOERR = 74
-_INTERRUPTED = 130  # as shells count SIGINT; click would say 1
-_TERMINATED = 143  # and SIGTERM
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for each in error.exceptions for leaf in _leaves(each)]
-    return [error]
-
-
-def _no_room_for_output(error: BaseException) -> str:
-    """Why standard output could not be written, if it is that: a file's error names the file."""
-    for leaf in _leaves(error):
-        if isinstance(leaf, OSError) and leaf.errno in _NO_ROOM and leaf.filename is None:
-            return str(leaf.strerror)
-    return ""
-
-
-def _explain(error: BaseException) -> int:
-    """Say what went wrong in one message; the exit code.
-
-    Raises:
-        BaseException: the error itself, if nobody foresaw it.
-    """
-    found = next((leaf for leaf in _leaves(error) if isinstance(leaf, StageError)), None)
-    if found is not None:
-        click.echo(f"asyncbuild: {found.reason}", err=True)
-        if found.remedy:
-            click.echo(f"  remedy: {found.remedy}", err=True)
-        return found.exit_code
-    if why := _no_room_for_output(error):
-        # What is still in the buffer would fail once more, at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo(f"asyncbuild: standard output cannot be written: {why}", err=True)
-        return _EX_IOERR
-    if isinstance(error, BaseExceptionGroup) and error.split(_NOBODY_READS)[1] is None:
-        return 1  # as click ends on a closed pipe
-    raise error
 
 
 def main() -> None:
@@ -359,7 +279,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except (StageError, OSError, BaseExceptionGroup) as error:
-        code = _explain(error)
+        code = exit_code_of(error)
     sys.exit(code)
