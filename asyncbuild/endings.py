@@ -38,6 +38,7 @@ def run_to_end(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: ob
 @contextmanager
 def taking_away() -> Iterator[None]:
     """SIGTERM, like Ctrl-C, takes away what was begun before it ends the process."""
+    code = INTERRUPTED
 
     def interrupt(number: int, _: object) -> None:
         nonlocal code
@@ -47,7 +48,6 @@ def taking_away() -> Iterator[None]:
             signal.raise_signal(number)
         signal.raise_signal(signal.SIGINT)
 
-    code = INTERRUPTED
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
