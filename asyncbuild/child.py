@@ -24,6 +24,7 @@ class Child:
         stdout: See there.
         stderr: See there.
         descriptors: What the child keeps open besides.
+        program: The file to execute, where that is not what the first argument names.
 
     Raises:
         OSError: it cannot be started.
@@ -38,9 +39,11 @@ class Child:
         stdout: int,
         stderr: int,
         descriptors: Sequence[int] = (),
+        program: str | None = None,
     ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - no shell
             arguments,
+            executable=program,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

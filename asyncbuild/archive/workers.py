@@ -265,9 +265,18 @@ def _start(slots: Slots, most: int, level: int) -> _Worker:
             stdout=null.fileno(),
             stderr=sys.__stderr__.fileno() if sys.__stderr__ else null.fileno(),
             descriptors=(theirs.fileno(), slots.descriptor),
+            program=_python(),
         )
         undo.pop_all()
     return _Worker(child, ours)
+
+
+def _python() -> str:
+    """The interpreter that runs this, also where its name leads nowhere any more.
+
+    It may have been replaced meanwhile, or lie where only whoever started us may go.
+    """
+    return sys.executable if os.access(sys.executable, os.X_OK) else "/proc/self/exe"
 
 
 def _environment() -> dict[str, str]:

@@ -54,6 +54,14 @@ def _run_of(files: list[File]) -> Run:
     return run
 
 
+def _broken_program(directory: Path) -> str:
+    """One that may be executed and cannot be."""
+    program = directory / "python"
+    program.write_bytes(b"\0")
+    program.chmod(0o755)
+    return str(program)
+
+
 def _is_there(pid: int) -> bool:
     """Processes end and are reaped before whoever owns them goes on."""
     return Path(f"/proc/{pid}").exists()
@@ -200,24 +208,26 @@ async def test_one_that_is_ended_in_the_middle_says_nothing(
     assert capfd.readouterr().err == ""
 
 
-async def test_as_many_processes_as_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_as_many_processes_as_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A limit that is met later is no reason to fail: those that there are do all of it."""
     run = _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
     async with open_workers(3, 1) as workers:
-        monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+        monkeypatch.setattr(sys, "executable", _broken_program(tmp_path))
         work = [await workers.pack_run(run) for _ in range(3 * workers.slots)]
         assert len(workers.pids) == 1
         assert len({(await each.wait()).data for each in work}) == 1
 
 
 async def test_one_is_not_given_more_than_its_socket_holds(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A message is never lost: nobody would wait for ever."""
     run = _run_of([File(b"a", b"b")])
     async with open_workers(600, 1) as workers:
         _stop(workers)
-        monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+        monkeypatch.setattr(sys, "executable", _broken_program(tmp_path))
         work: list[Pending[PackedRun]] = []
 
         async def overfill() -> None:
@@ -312,12 +322,20 @@ def _environment_of(pid: int) -> list[tuple[bytes, bytes, bytes]]:
     return [variable.partition(b"=") for variable in variables if variable]
 
 
-async def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A limit that is met is nobody's fault; it says what to do."""
-    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    with pytest.raises(Busy, match=r"cannot be started: No such file.*allow more processes"):
+    monkeypatch.setattr(sys, "executable", _broken_program(tmp_path))
+    with pytest.raises(Busy, match=r"cannot be started: Exec format error.*allow more processes"):
         async with open_workers(1, 1):
             pytest.fail("it was not started")
+
+
+async def test_an_interpreter_whose_file_is_gone_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was replaced by a newer one, or lies where only root may go: the same one runs again."""
+    run = _run_of([File(b"a", b"text " * 10_000)])
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    async with open_workers(1, 1) as workers:
+        assert (await (await workers.pack_run(run)).wait()).data == pack_run(run, 1).data
 
 
 async def test_what_a_worker_refuses_is_raised_here() -> None:
