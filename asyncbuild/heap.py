@@ -3,7 +3,14 @@
 import ctypes
 from typing import Final
 
-_M_ARENA_MAX: Final = -8  # malloc.h; mallopt(3)
+# Their numbers in malloc.h (mallopt(3))
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+
+_MIB: Final = 1024 * 1024
+_KEPT_BYTES: Final = 16 * _MIB
+_LARGEST_BYTES: Final = 4 * _MIB
 
 
 def share_one_heap() -> None:
@@ -12,7 +19,12 @@ def share_one_heap() -> None:
     glibc gives each thread an arena, and what is free in one is of no use to the others; nearly
     all of our allocations are made under the interpreter's lock, so that none of them waits for
     another. Elsewhere (musl) there are no arenas, and nothing is done.
+
+    And let it keep what is free at its end: a chunk of a stream is as long as what glibc gives back
+    at once by default, and each page of the next one is then fetched from the kernel again.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)

@@ -2,13 +2,14 @@
 
     python bench/ways.py WAY SOURCE OUTPUT     (OUTPUT: null, a path, or s3://bucket/key)
 
-The source is a repository, whose HEAD git archives, or a tar that was made before: where engines
-are compared, git's time is in the way.
+The source is a repository, whose HEAD is archived, or a tar that was made before: where engines are
+compared, git's time is in the way.
 
 Prints JSON: wall and CPU seconds (git's included), bytes, and the peak of this process with what
-those that compress for it have besides the memory that they share with it. Ours is measured as in a
-service that runs already: no start of the interpreter, the engine and its processes, the S3 client
-counts, only that of the connections. `asyncbuild archive` as a whole is a way of its own.
+those that compress for it have besides the memory that they share with it. Ours is measured as in
+a service that runs already and has archived the commit before: no start of the interpreter, the
+engine and its processes, the S3 client counts, only that of the connections and of every git.
+`asyncbuild archive` as a whole is a way of its own.
 """
 
 import gc
@@ -22,27 +23,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from stat import S_IFREG
 from typing import IO, Any
 
 import anyio
 from cpu import cpu_seconds, peak_bytes
+from source import OpenTar, is_tar, open_source
 
 from asyncbuild.archive.writer import WORKING_BYTES, Engine, open_engine
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings, load
-from asyncbuild.git.pipe import PipeReader, make_pipe
 from asyncbuild.storage.s3 import Store
 
 _AT_ONCE = 8
 _Taken = dict[str, float]  # wall and CPU seconds, bytes, peak
-
-
-async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
-    reader = PipeReader(descriptor)
-    while data := await reader.receive():
-        yield data
 
 
 class _Clock:
@@ -60,19 +56,22 @@ class _Clock:
 
 async def ours(source: str, output: str) -> _Taken:
     """Our engine, fed by git's pipe, into nothing, a file, or S3."""
-    async with _open_service(output, archives=1) as service:
+    async with open_source(source) as open_tar, _open_service(output, archives=1) as service:
         clock = _Clock()
-        return clock.read(await _archive(service, source, output))
+        return clock.read(await _archive(service, open_tar, output))
 
 
 async def ours_at_once(source: str, output: str) -> _Taken:
     """Eight archives of it at the same time, as a service makes them."""
     sizes: list[int] = []
-    async with _open_service(output, archives=_AT_ONCE) as service:
+    async with (
+        open_source(source) as open_tar,
+        _open_service(output, archives=_AT_ONCE) as service,
+    ):
         clock = _Clock()
 
         async def archive(number: int) -> None:
-            sizes.append(await _archive(service, source, f"{output}-{number}"))
+            sizes.append(await _archive(service, open_tar, f"{output}-{number}"))
 
         async with anyio.create_task_group() as tasks:
             for number in range(_AT_ONCE):
@@ -123,33 +122,28 @@ async def _start_processes(engine: Engine) -> None:
             account.give_back(len(chunk))
 
 
-async def _archive(service: _Service, source: str, output: str) -> int:
-    reading, writing = make_pipe()
-    with subprocess.Popen(_tar_of(source), stdout=writing):  # noqa: ASYNC220 - at once
-        os.close(writing)
-        async with AsyncExitStack() as stack:
-            reserved = WORKING_BYTES + service.settings.storage.part_bytes
-            account = await stack.enter_async_context(service.budget.open_account(reserved))
-            zipped = await stack.enter_async_context(
-                service.engine.open_zip(_chunks(reading), account=account)
+async def _archive(service: _Service, open_tar: OpenTar, output: str) -> int:
+    async with AsyncExitStack() as stack:
+        reserved = WORKING_BYTES + service.settings.storage.part_bytes
+        account = await stack.enter_async_context(service.budget.open_account(reserved))
+        tar = await stack.enter_async_context(open_tar())
+        zipped = await stack.enter_async_context(service.engine.open_zip(tar, account=account))
+        if output.startswith("null"):
+            async for chunk in zipped:
+                account.give_back(len(chunk))
+        elif service.store is not None:
+            await service.store.put_archive(
+                output.removeprefix("s3://").partition("/")[2],
+                zipped,
+                account=account,
+                guard=lambda: None,
+                metadata={},
             )
-            if output.startswith("null"):
+        else:
+            async with await anyio.open_file(output, "wb") as file:
                 async for chunk in zipped:
+                    await file.write(chunk)
                     account.give_back(len(chunk))
-            elif service.store is not None:
-                await service.store.put_archive(
-                    output.removeprefix("s3://").partition("/")[2],
-                    zipped,
-                    account=account,
-                    guard=lambda: None,
-                    metadata={},
-                )
-            else:
-                async with await anyio.open_file(output, "wb") as file:
-                    async for chunk in zipped:
-                        await file.write(chunk)
-                        account.give_back(len(chunk))
-    os.close(reading)
     return zipped.statistics().zip_bytes
 
 
@@ -195,14 +189,9 @@ def zipstream_ng(source: str, level: int) -> _Taken:
     return clock.read(nbytes + sum(len(chunk) for chunk in archive.finalize()))
 
 
-def _tar_of(source: str) -> list[str]:
-    if source.endswith(".tar"):
-        return ["cat", source]
-    return ["git", "-C", source, "archive", "--format=tar", "HEAD"]
-
-
 def _open_tar(source: str) -> tarfile.TarFile:
-    feeder = subprocess.Popen(_tar_of(source), stdout=subprocess.PIPE)
+    git = ("git", "-C", source, "archive", "--format=tar", "HEAD")
+    feeder = subprocess.Popen(("cat", source) if is_tar(source) else git, stdout=subprocess.PIPE)
     return tarfile.open(fileobj=feeder.stdout, mode="r|")
 
 
@@ -213,7 +202,7 @@ def _pieces(file: IO[bytes] | None) -> Iterator[bytes]:
 
 def main() -> None:
     """Measure one run."""
-    way, source, output = sys.argv[1:]
+    way, source, output = sys.argv[1], str(Path(sys.argv[2]).resolve()), sys.argv[3]
     measured: dict[str, Callable[[], _Taken]] = {
         "ours": lambda: anyio.run(ours, source, output),
         "ours-at-once": lambda: anyio.run(ours_at_once, source, output),

@@ -4,22 +4,21 @@ Pure, and all in one call: a call per member would spend more time on the way to
 deflate.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import accumulate
 from stat import S_ISREG
 
+from asyncbuild.archive.central import Headers, move
 from asyncbuild.archive.deflate import LEAST_DEFLATED_BYTES, Content, crc32, deflate, deflate_block
 from asyncbuild.archive.members import Run, iter_members
 from asyncbuild.archive.tar import Block
 from asyncbuild.archive.zip import (
     DEFLATED,
     STORED,
-    Entry,
     dos_time,
     name_flags,
-    names_of,
     pack_attributes,
+    pack_central,
     pack_local,
 )
 
@@ -30,45 +29,40 @@ class _Times(dict[int, int]):
         return time
 
 
+class _Attributes(dict[int, bytes]):
+    def __missing__(self, mode: int) -> bytes:
+        self[mode] = packed = pack_attributes(mode)
+        return packed
+
+
 @dataclass(frozen=True, slots=True)
 class PackedRun:
-    """Local headers and contents of members, and columns with a number for each of them.
+    """Members with their local headers, and central ones as if the first of them began the archive.
 
-    `offsets` count from the beginning of `data`, `lengths` are those of the local headers, `modes`
-    are those of stat(2).
+    Nothing is between two of them, so each ends where the next one begins.
     """
 
     data: bytes
-    offsets: Sequence[int]
-    lengths: Sequence[int]
-    modes: Sequence[int]
-
-    def entries(self) -> list[Entry]:
-        """As the directory wants them."""
-        data = self.data
-        attributes = {mode: pack_attributes(mode) for mode in set(self.modes)}
-        return [
-            (data[offset : offset + length], attributes[mode], offset, ())
-            for offset, length, mode in zip(self.offsets, self.lengths, self.modes, strict=True)
-        ]
+    headers: Headers
 
     def leave_out(self, paths: Collection[bytes]) -> "PackedRun":
         """The same without the members that have these paths."""
         if not paths:
             return self
-        names = names_of(self.entries())
-        kept = [number for number, name in enumerate(names) if name not in paths]
-        if len(kept) == len(names):
+        kept = [number for number, name in enumerate(self.headers.names()) if name not in paths]
+        if len(kept) == len(self.headers):
             return self
-        ends = [*self.offsets[1:], len(self.data)]
-        pieces = [self.data[self.offsets[number] : ends[number]] for number in kept]
-        lengths = map(len, pieces)
-        return PackedRun(
-            b"".join(pieces),
-            list(accumulate(lengths, initial=0))[:-1],
-            [self.lengths[number] for number in kept],
-            [self.modes[number] for number in kept],
-        )
+        packed, positions = self.headers.packed, self.headers.positions
+        offsets = [*self.headers.offsets(), len(self.data)]
+        pieces: list[bytes] = []
+        headers: list[bytes] = []
+        offset = 0
+        for number in kept:
+            begin, end = offsets[number : number + 2]
+            pieces.append(self.data[begin:end])
+            headers.append(move(packed, positions[number : number + 2], offset - begin))
+            offset += end - begin
+        return PackedRun(b"".join(pieces), Headers.of(headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +81,9 @@ def pack_run(run: Run, level: int) -> PackedRun:
         Reject: A zip file cannot hold one of the members.
     """
     pieces: list[Content] = []
-    offsets: list[int] = []
-    lengths: list[int] = []
-    modes: list[int] = []
+    headers: list[bytes] = []
     offset = 0
-    times = _Times()
+    times, attributes = _Times(), _Attributes()
     for name, mode, mtime, content in iter_members(run):
         size = compressed_size = len(content)
         method, packed, crc = STORED, content, 0
@@ -104,15 +96,11 @@ def pack_run(run: Run, level: int) -> PackedRun:
                     method = DEFLATED
                 else:
                     packed, compressed_size = content, size
-        header = pack_local(
-            name, name_flags(name), method, times[mtime], crc, compressed_size, size
-        )
-        pieces += (header, packed)
-        offsets.append(offset)
-        lengths.append(len(header))
-        modes.append(mode)
-        offset += len(header) + compressed_size
-    return PackedRun(b"".join(pieces), offsets, lengths, modes)
+        local = pack_local(name, name_flags(name), method, times[mtime], crc, compressed_size, size)
+        pieces += (local, packed)
+        headers.append(pack_central(local, attributes[mode], offset, name))
+        offset += len(local) + compressed_size
+    return PackedRun(b"".join(pieces), Headers.of(headers))
 
 
 def pack_block(block: Block, level: int) -> PackedBlock:

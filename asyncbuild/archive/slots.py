@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple, Self
 
-from asyncbuild.archive.headers import BLOCK_BYTES, LARGEST_UNIT_BYTES
+from asyncbuild.archive.headers import LARGEST_UNIT_BYTES
 
 _MIB: Final = 1024 * 1024
 WHOLE_BYTES: Final = _MIB  # files up to this size are compressed whole
@@ -20,17 +20,12 @@ LONGEST_CHUNK_BYTES: Final = _MIB + _MIB // 4  # of tar, in one piece
 # A run is cut from one chunk, or it is a single member with its extended headers.
 LONGEST_RUN_BYTES: Final = max(LONGEST_CHUNK_BYTES, WHOLE_BYTES + LARGEST_UNIT_BYTES)
 
-# With the contents go numbers: two for each header of a run, and three for each member come back,
-# in the place of a header of 512 bytes that was there. What is left is for the reason of a failure.
+# With a run go two numbers for each of its headers. What comes back is never twice as long: of a
+# member with a name of n bytes two headers of 76 + 2n, and a number; that name was in a header of
+# 512 or, from 256 bytes on, in one of its own besides.
 _NUMBER: Final = "I"
-_NUMBER_BYTES: Final = array(_NUMBER).itemsize
-REASON_BYTES: Final = 8 * 1024
-SLOT_BYTES: Final = (
-    LONGEST_RUN_BYTES
-    + 3 * _NUMBER_BYTES * (LONGEST_RUN_BYTES // BLOCK_BYTES)
-    + REASON_BYTES
-    + -(LONGEST_RUN_BYTES + REASON_BYTES) % mmap.PAGESIZE
-)
+REASON_BYTES: Final = 8 * 1024  # of a failure
+SLOT_BYTES: Final = 2 * LONGEST_RUN_BYTES + -2 * LONGEST_RUN_BYTES % mmap.PAGESIZE
 
 _MESSAGE: Final = Struct("<HLLLQ")
 MESSAGE_BYTES: Final = _MESSAGE.size
@@ -51,7 +46,8 @@ class Kind(IntEnum):
 class Message(NamedTuple):
     """About the slot number `slot`: it has `nbytes` of contents, and `more_bytes` behind them.
 
-    `number` is where a run begins in the tar stream, or where that is broken, or a block's CRC-32.
+    `number` is where a run begins in the tar stream, or where that is broken, or how many bytes of
+    a run's are central headers, or a block's CRC-32.
     """
 
     kind: Kind

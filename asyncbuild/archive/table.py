@@ -18,31 +18,21 @@ from typing import Final, NamedTuple
 
 from isal.isal_zlib import crc32
 
-from asyncbuild.archive.zip import BLOB_ID_EXTRA
+from asyncbuild.archive.central import HEADER_BYTES, blob_id_of, wide_offset
 from asyncbuild.errors import Retry
 
 END_BYTES: Final = 98  # at most, of what follows a directory: 56 + 20 + 22 (4.3.14 to 4.3.16)
 
 _SIGNATURE: Final = b"PK\x01\x02"
-HEADER_BYTES: Final = 46
 _FEW: Final = 8  # names, each of them looked for on its own,
 _HITS: Final = 1_000  # in so many places at least
 _TRIES: Final = 8  # places where a name may stand for another one
 _INDEXED: Final = Struct("<4s24xHHH8xL")  # signature, lengths of name, extra and comment, offset
-_SIZES: Final = Struct("<20xLL")
 _MODE: Final = Struct("<40xH")
-_OFFSET: Final = Struct("<L")
-_OFFSET_AT: Final = 42
 _SHORT: Final = Struct("<H")
-_VERSION_AT: Final = 6
 _NAME_LENGTH_AT: Final = 28
-_EXTRA_LENGTH_AT: Final = 30
-_VERSION: Final = 20  # 4.4.3.2: deflate and directories
-_VERSION_64: Final = 45
-_EXTRA: Final = Struct("<HH")
 _LIMIT_32: Final = 0xFFFFFFFF
 _LIMIT_16: Final = 0xFFFF
-_ZIP64_EXTRA: Final = 0x0001
 
 _END: Final = Struct("<4s4xHHLLH")
 _END_64: Final = Struct("<4s20xQQQQ")
@@ -156,12 +146,10 @@ class Table:
         """Names, modes and blob ids, in order."""
         directory = self.directory
         for position in self.positions[:-1]:
-            _, name_length, extra_length, _, _ = _INDEXED.unpack_from(directory, position)
-            name_end = position + HEADER_BYTES + name_length
+            (length,) = _SHORT.unpack_from(directory, position + _NAME_LENGTH_AT)
             (mode,) = _MODE.unpack_from(directory, position)
-            extra = directory[name_end : name_end + extra_length]
-            name = directory[position + HEADER_BYTES : name_end]
-            yield Listed(name, mode, dict(_iter_extras(extra)).get(BLOB_ID_EXTRA, b""))
+            begin = position + HEADER_BYTES
+            yield Listed(directory[begin : begin + length], mode, blob_id_of(directory, position))
 
     def pack(self) -> bytes:
         """As a file: a head, then the directory."""
@@ -240,7 +228,7 @@ def parse_directory(directory: bytes, offset: int) -> Table:
             signature, name, extra, comment, member = unpack(directory, position)
             length = HEADER_BYTES + name + extra + comment
             if member == _LIMIT_32:
-                member = _wide_offset(directory, position, name, extra)
+                member = wide_offset(directory, position)
             if signature != _SIGNATURE or member <= before:
                 raise BrokenTable(f"no header of ours at byte {position} of a directory")
             positions.append(position)
@@ -254,83 +242,3 @@ def parse_directory(directory: bytes, offset: int) -> Table:
     positions.append(end)
     offsets.append(offset)
     return Table(directory, positions, offsets)
-
-
-def move_headers(directory: bytes, positions: "array[int]", by: int) -> bytes:
-    """Central headers of members that move by so many bytes, back to the beginning if negative.
-
-    Args:
-        directory: A table's.
-        positions: Of the headers, neighbours, and where the last one ends.
-        by: Bytes.
-    """
-    begin, end = positions[0], positions[-1]
-    if not by:
-        return directory[begin:end]
-    moved = bytearray(memoryview(directory)[begin:end])
-    unpack, pack = _OFFSET.unpack_from, _OFFSET.pack_into
-    wide = []
-    for position in positions[:-1]:
-        at = position - begin + _OFFSET_AT
-        (offset,) = unpack(moved, at)
-        if offset == _LIMIT_32:
-            wide.append(position)
-            continue
-        if offset + by >= _LIMIT_32:
-            wide.append(position)
-        else:
-            pack(moved, at, offset + by)
-    return _move_wide(directory, moved, begin, wide, by) if wide else bytes(moved)
-
-
-def _move_wide(directory: bytes, moved: bytearray, begin: int, wide: list[int], by: int) -> bytes:
-    """Replace the headers whose offset is, or will be, in a zip64 extra."""
-    pieces: list[bytes | memoryview] = []
-    done = 0
-    for position in wide:
-        _, name, extra, _, offset = _INDEXED.unpack_from(directory, position)
-        if offset == _LIMIT_32:
-            offset = _wide_offset(directory, position, name, extra)
-        at = position - begin
-        pieces += (memoryview(moved)[done:at], _repack(directory, position, offset + by))
-        done = at + HEADER_BYTES + name + extra
-    return b"".join((*pieces, memoryview(moved)[done:]))
-
-
-def _repack(directory: bytes, position: int, offset: int) -> bytes:
-    """One header with another offset, in a zip64 extra only if it has to be (4.5.3)."""
-    _, name_length, extra_length, _, _ = _INDEXED.unpack_from(directory, position)
-    name_end = position + HEADER_BYTES + name_length
-    extras = dict(_iter_extras(directory[name_end : name_end + extra_length]))
-    kept_sizes = 8 * sum(size == _LIMIT_32 for size in _SIZES.unpack_from(directory, position))
-    wide = extras.pop(_ZIP64_EXTRA, b"")[:kept_sizes]
-    if offset >= _LIMIT_32:
-        wide += offset.to_bytes(8, "little")
-    if wide:
-        extras = {_ZIP64_EXTRA: wide, **extras}
-    packed = b"".join(_EXTRA.pack(kind, len(one)) + one for kind, one in extras.items())
-    header = bytearray(directory[position:name_end])
-    _SHORT.pack_into(header, _VERSION_AT, _VERSION_64 if wide else _VERSION)
-    _SHORT.pack_into(header, _EXTRA_LENGTH_AT, len(packed))
-    _OFFSET.pack_into(header, _OFFSET_AT, min(offset, _LIMIT_32))
-    return bytes(header) + packed
-
-
-def _wide_offset(directory: bytes, position: int, name: int, extra: int) -> int:
-    """4.5.3: the sizes that do not fit come first, in their order, then the offset."""
-    begin = position + HEADER_BYTES + name
-    sizes = _SIZES.unpack_from(directory, position)
-    skipped = 8 * sum(size == _LIMIT_32 for size in sizes)
-    for kind, content in _iter_extras(directory[begin : begin + extra]):
-        if kind == _ZIP64_EXTRA and len(content) >= skipped + 8:
-            return int.from_bytes(content[skipped : skipped + 8], "little")
-    raise BrokenTable(f"the header at byte {position} of a directory lacks its offset")
-
-
-def _iter_extras(extra: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position + _EXTRA.size <= len(extra):
-        kind, length = _EXTRA.unpack_from(extra, position)
-        position += _EXTRA.size
-        yield kind, extra[position : position + length]
-        position += length

@@ -5,6 +5,7 @@ descriptor of the shared memory and its slots, the level. It ends when the socke
 outlives whoever started it. It has no secrets, opens nothing, and knows of no loop.
 """
 
+import gc
 import os
 import socket
 import sys
@@ -47,9 +48,10 @@ def _pack_run(slots: Slots, message: Message, level: int) -> Message:
     data = slots.contents(message)
     headers, sizes = unpack_columns(slots.more(message), 2)
     packed = pack_run(Run(data, message.number, headers, sizes, len(data)), level)
-    more = pack_columns(packed.offsets, packed.lengths, packed.modes)
+    more = packed.headers.packed + pack_columns(packed.headers.positions)
     slots.put(message.slot, packed.data, more)
-    return Message(Kind.DONE, message.slot, len(packed.data), len(more))
+    number = len(packed.headers.packed)
+    return Message(Kind.DONE, message.slot, len(packed.data), len(more), number)
 
 
 def _pack_block(slots: Slots, message: Message, level: int) -> Message:
@@ -69,6 +71,7 @@ def main() -> NoReturn:
     """Work until the other end of the socket is closed."""
     connection, memory, count, level = map(int, sys.argv[1:])
     slots = Slots(memory, count)
+    gc.disable()  # nothing here is made in circles, and a hundred objects for each member are many
     # Closed in the middle of our work, it is a reset or a broken pipe.
     with suppress(ConnectionError), socket.socket(fileno=connection) as channel:
         while packed := channel.recv(MESSAGE_BYTES):

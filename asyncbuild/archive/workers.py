@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from asyncbuild.archive.central import Headers
 from asyncbuild.archive.members import Run
 from asyncbuild.archive.pack import PackedBlock, PackedRun
 from asyncbuild.archive.pending import Pending
@@ -53,8 +54,9 @@ _ENVIRONMENT: Final = (  # what a Python needs to start as this one did, and no 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
 
 
-def _unpack_run(_: Message, contents: bytes, more: bytes) -> PackedRun:
-    return PackedRun(contents, *unpack_columns(more, 3))
+def _unpack_run(message: Message, contents: bytes, more: bytes) -> PackedRun:
+    packed, positions = more[: message.number], more[message.number :]
+    return PackedRun(contents, Headers(packed, *unpack_columns(positions, 1)))
 
 
 def _unpack_block(message: Message, contents: bytes, _: bytes) -> PackedBlock:

@@ -14,20 +14,14 @@ from typing import Final, Protocol, Self
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from asyncbuild.archive.central import Headers
 from asyncbuild.archive.deflate import crc32_combine, largest_deflated
 from asyncbuild.archive.directory import READ_BYTES, DirectorySpool
 from asyncbuild.archive.intake import BLOCK_BYTES, BlockJob, Charges, Intake, Job, LargeJob, RunJob
 from asyncbuild.archive.slots import LONGEST_CHUNK_BYTES, LONGEST_RUN_BYTES
 from asyncbuild.archive.tar import LargeMember
 from asyncbuild.archive.workers import Workers, open_workers
-from asyncbuild.archive.zip import (
-    Entry,
-    StreamedEntry,
-    dos_time,
-    names_of,
-    pack_directory,
-    pack_end,
-)
+from asyncbuild.archive.zip import StreamedEntry, dos_time, pack_end
 from asyncbuild.config import ArchiveSettings
 from asyncbuild.heap import share_one_heap
 from asyncbuild.model import Account
@@ -235,7 +229,7 @@ class ZipStream:
         if isinstance(job, RunJob):
             run = await self._intake.result(job.packed)
             run = run.leave_out(self._without)
-            await self._record(run.entries())
+            await self._record(run.headers, self._zip_bytes)
             return run.data
         if isinstance(job, LargeJob):
             self._large = _LargeEntry(job.member, self._zip_bytes)
@@ -250,16 +244,16 @@ class ZipStream:
         large.add(block.data, block.crc, job.size)
         if not job.last:
             return block.data
-        entry, descriptor = large.finish()
+        header, descriptor = large.finish()
         self._large = None
-        await self._record([entry], base=0)
+        await self._record(Headers.of([header]), 0)
         return block.data + descriptor
 
-    async def _record(self, entries: list[Entry], base: int | None = None) -> None:
-        base = self._zip_bytes if base is None else base
-        self._entries += len(entries)
-        ids = await self._blob_ids.find(names_of(entries)) if self._blob_ids else ()
-        await self._directory.append(pack_directory(entries, base, ids))
+    async def _record(self, headers: Headers, by: int) -> None:
+        self._entries += len(headers)
+        if self._blob_ids and (ids := await self._blob_ids.find(headers.names())):
+            headers = headers.with_ids(ids)
+        await self._directory.append(headers.moved(by))
 
 
 class _LargeEntry:
@@ -283,8 +277,8 @@ class _LargeEntry:
         self._crc = crc32_combine(self._crc, crc, size)
         self._compressed_size += len(packed)
 
-    def finish(self) -> tuple[Entry, bytes]:
-        """The entry for the directory, and the data descriptor."""
+    def finish(self) -> tuple[bytes, bytes]:
+        """The central header, and the data descriptor."""
         return self._streamed.finish(
             crc=self._crc, compressed_size=self._compressed_size, offset=self._offset
         )

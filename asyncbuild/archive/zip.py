@@ -5,9 +5,7 @@ A field that cannot hold its value has all bits set, and a zip64 extra field hol
 any other bytes go as they are. Modes are Unix modes, as Info-ZIP's tools write and read them.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from itertools import chain, repeat
 from stat import S_ISDIR
 from struct import Struct
 from typing import Final
@@ -20,14 +18,12 @@ DEFLATED: Final = 8
 # Section 4.3.7: signature, version needed, flags, method, time and date, CRC-32, compressed size,
 # size, length of name, length of extra
 _LOCAL: Final = Struct("<LHHHLLLLHH")
-# 4.3.12: signature and "made by"; from the version needed on it goes on as the local header does
-_CENTRAL_HEAD: Final = Struct("<LH")
-_SAME_BEGINS: Final = 4
-_NAME_BEGINS: Final = 30
-_SAME_ENDS: Final = 28  # where the length of extra begins
-# then length of comment, disk, internal and external attributes; the offset; name, extra, comment
-_ATTRIBUTES: Final = Struct("<HHHL")
-_OFFSET: Final = Struct("<L")
+# 4.3.12: signature and "made by"; from the version needed on it goes on as the local header does up
+# to the length of extra; then lengths of extra and comment, disk, internal and external attributes;
+# the offset
+_CENTRAL: Final = Struct("<6s24s12sL")
+_SAME: Final = slice(4, 28)
+_ATTRIBUTES: Final = Struct("<HHHHL")
 # 4.3.9: signature, CRC-32, compressed size, size
 _DESCRIPTOR: Final = Struct("<LLLL")
 _DESCRIPTOR_64: Final = Struct("<LLQQ")
@@ -50,38 +46,17 @@ _LOCATOR_64_SIGNATURE: Final = 0x07064B50
 _VERSION: Final = 20  # deflate and directories
 _VERSION_64: Final = 45
 _MADE_BY_UNIX: Final = 3 << 8 | 63  # by version 6.3 of the specification
+_CENTRAL_HEAD: Final = Struct("<LH").pack(_CENTRAL_SIGNATURE, _MADE_BY_UNIX)
 _DESCRIPTOR_FLAG: Final = 1 << 3
 _UTF8_FLAG: Final = 1 << 11
 _DOS_DIRECTORY: Final = 1 << 4
 
 _LIMIT_16: Final = 0xFFFF
 _LIMIT_32: Final = 0xFFFFFFFF
-_ZIP64_EXTRA: Final = 0x0001
-# Ours: the raw id of the git object that the entry was made of. In the directory alone.
-BLOB_ID_EXTRA: Final = int.from_bytes(b"GB", "little")  # none of the ids in section 4.5.2
-
-# Before an id of 20 bytes (SHA-1) or 32 (SHA-256): length of extra, then id and length of ours
-_ID_HEADS: Final = {
-    size: (Struct("<H").pack(_EXTRA.size + size), _EXTRA.pack(BLOB_ID_EXTRA, size))
-    for size in (20, 32)
-}
+ZIP64_EXTRA: Final = 0x0001
 
 _EARLIEST: Final = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
-
-
-# One member as the directory will list it: `(header, attributes, offset, sizes)`. Most of a central
-# header is a copy of the local one, so that is what is kept: `header` is the local header with CRC
-# and sizes as they turned out to be and the name, without extra field. `attributes` are those of
-# `pack_attributes`. `offset` counts from the beginning of the part of the archive that the entry
-# came with; `pack_directory` is told where that part lies. `sizes` are those, of the size and the
-# compressed size, that do not fit into the header. A plain tuple, for speed.
-Entry = tuple[bytes, bytes, int, tuple[int, ...]]
-
-
-def names_of(entries: Iterable[Entry]) -> list[bytes]:
-    """Raw paths, those of directories ending in a slash."""
-    return [entry[0][_NAME_BEGINS:] for entry in entries]
 
 
 def dos_time(timestamp: int) -> int:
@@ -121,9 +96,15 @@ def pack_local(
     return _LOCAL.pack(_LOCAL_SIGNATURE, _VERSION, flags, method, time, *sizes, len(name), 0) + name
 
 
-def pack_attributes(mode: int) -> bytes:
+def pack_attributes(mode: int, extra_length: int = 0) -> bytes:
     """What stands between lengths and offset of a central header, for an `st_mode`."""
-    return _ATTRIBUTES.pack(0, 0, 0, mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0))
+    attributes = mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0)
+    return _ATTRIBUTES.pack(extra_length, 0, 0, 0, attributes)
+
+
+def pack_central(local: bytes, attributes: bytes, offset: int, name: bytes) -> bytes:
+    """The central header of an entry with this local one, whose offset fits into 32 bits."""
+    return _CENTRAL.pack(_CENTRAL_HEAD, local[_SAME], attributes, offset) + name
 
 
 class StreamedEntry:
@@ -138,7 +119,7 @@ class StreamedEntry:
     ) -> None:
         self._name = name
         self._flags = name_flags(name) | _DESCRIPTOR_FLAG
-        self._attributes = pack_attributes(mode)
+        self._mode = mode
         self._time = time
         self._size = size
         self._is_zip64 = max(size, largest_compressed_size) >= _LIMIT_32
@@ -147,70 +128,41 @@ class StreamedEntry:
         """The local header. CRC and sizes are zero, in a zip64 extra if they will be there."""
         extra = _pack_zip64(0, 0) if self._is_zip64 else b""
         size = _LIMIT_32 if self._is_zip64 else 0
-        return self._pack(crc=0, compressed_size=size, size=size, extra_length=len(extra)) + extra
+        local = self._pack(
+            crc=0,
+            compressed_size=size,
+            size=size,
+            is_zip64=self._is_zip64,
+            extra_length=len(extra),
+        )
+        return local + extra
 
-    def finish(self, *, crc: int, compressed_size: int, offset: int) -> tuple[Entry, bytes]:
-        """The entry as it turned out, and its data descriptor."""
+    def finish(self, *, crc: int, compressed_size: int, offset: int) -> tuple[bytes, bytes]:
+        """The central header of the entry as it turned out, and its data descriptor."""
         descriptor = (_DESCRIPTOR_64 if self._is_zip64 else _DESCRIPTOR).pack(
             _DESCRIPTOR_SIGNATURE, crc, compressed_size, self._size
         )
-        header = self._pack(
+        wide = [one for one in (self._size, compressed_size, offset) if one >= _LIMIT_32]
+        extra = _pack_zip64(*wide) if wide else b""
+        local = self._pack(
             crc=crc,
             compressed_size=min(compressed_size, _LIMIT_32),
             size=min(self._size, _LIMIT_32),
+            is_zip64=self._is_zip64 or bool(wide),
         )
-        sizes = tuple(one for one in (self._size, compressed_size) if one >= _LIMIT_32)
-        return (header, self._attributes, offset, sizes), descriptor
+        attributes = pack_attributes(self._mode, len(extra))
+        central = pack_central(local, attributes, min(offset, _LIMIT_32), self._name)
+        return central + extra, descriptor
 
-    def _pack(self, *, crc: int, compressed_size: int, size: int, extra_length: int = 0) -> bytes:
-        version = _VERSION_64 if self._is_zip64 else _VERSION
+    def _pack(
+        self, *, crc: int, compressed_size: int, size: int, is_zip64: bool, extra_length: int = 0
+    ) -> bytes:
+        version = _VERSION_64 if is_zip64 else _VERSION
         header = _LOCAL.pack(
             *(_LOCAL_SIGNATURE, version, self._flags, DEFLATED, self._time, crc),
             *(compressed_size, size, len(self._name), extra_length),
         )
         return header + self._name
-
-
-def pack_directory(entries: Iterable[Entry], base: int, blob_ids: Iterable[bytes] = ()) -> bytes:
-    """Central directory headers of entries whose part of the archive begins at `base`.
-
-    `blob_ids` are raw object ids, one for each entry if there are any; an entry whose id is not
-    empty gets it as an extra field.
-    """
-    head = _CENTRAL_HEAD.pack(_CENTRAL_SIGNATURE, _MADE_BY_UNIX)
-    pack_offset = _OFFSET.pack
-    packed: list[bytes] = []
-    ids = chain(blob_ids, repeat(b""))
-    for (header, attributes, relative, sizes), blob_id in zip(entries, ids, strict=False):
-        offset = base + relative
-        name = header[_NAME_BEGINS:]
-        if sizes or offset >= _LIMIT_32:
-            same, extra = _extend(header, sizes, offset, blob_id)
-            packed += (head, same, attributes, pack_offset(min(offset, _LIMIT_32)), name, extra)
-        elif blob_id:
-            same = header[_SAME_BEGINS:_SAME_ENDS]
-            length, id_head = _ID_HEADS[len(blob_id)]
-            packed += (head, same, length, attributes, pack_offset(offset), name, id_head, blob_id)
-        else:
-            same = header[_SAME_BEGINS:_NAME_BEGINS]
-            packed += (head, same, attributes, pack_offset(offset), name)
-    return b"".join(packed)
-
-
-def _extend(
-    header: bytes, sizes: tuple[int, ...], offset: int, blob_id: bytes
-) -> tuple[bytes, bytes]:
-    """Version needed to length of extra of a central header that has an extra field, and that."""
-    fields = list(_LOCAL.unpack_from(header))
-    wide = sizes + ((offset,) if offset >= _LIMIT_32 else ())
-    extra = b""
-    if wide:
-        fields[1] = _VERSION_64
-        extra = _pack_zip64(*wide)
-    if blob_id:
-        extra += _EXTRA.pack(BLOB_ID_EXTRA, len(blob_id)) + blob_id
-    fields[-1] = len(extra)
-    return _LOCAL.pack(*fields)[_SAME_BEGINS:], extra
 
 
 def pack_end(*, entries: int, offset: int, nbytes: int) -> bytes:
@@ -229,4 +181,4 @@ def pack_end(*, entries: int, offset: int, nbytes: int) -> bytes:
 
 def _pack_zip64(*values: int) -> bytes:
     """Section 4.5.3: what the fields could not hold, in the order size, compressed size, offset."""
-    return _EXTRA.pack(_ZIP64_EXTRA, 8 * len(values)) + Struct(f"<{len(values)}Q").pack(*values)
+    return _EXTRA.pack(ZIP64_EXTRA, 8 * len(values)) + Struct(f"<{len(values)}Q").pack(*values)

@@ -10,8 +10,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asyncbuild.archive.attributes import FILE_NAME, is_attributes
-from asyncbuild.archive.table import HEADER_BYTES
-from asyncbuild.archive.zip import BLOB_ID_EXTRA
+from asyncbuild.archive.central import HEADER_BYTES, add_id
 from asyncbuild.errors import Retry
 from asyncbuild.model import Account
 from asyncbuild.storage.parts import LEAST_PART_BYTES
@@ -21,7 +20,6 @@ _BLOB: Final = ord("b")  # blob, tree, commit
 _ID_BEGINS: Final = len("100644 blob ")
 _LENGTHS: Final = Struct("<HH")  # of name and extra, in a central header (APPNOTE 4.3.12)
 _LENGTHS_AT: Final = 28
-_EXTRA: Final = Struct("<HH")  # id and length of an extra field (4.5.1)
 
 
 _Lines = list[bytes]  # of git ls-tree
@@ -231,10 +229,7 @@ def add_ids(directory: bytes, ids: Mapping[bytes, bytes], most: int) -> tuple[by
         if blob_id is None:
             packed.append(directory[begin:end])
         else:
-            extra = _EXTRA.pack(BLOB_ID_EXTRA, len(blob_id)) + blob_id
-            lengths = _LENGTHS.pack(name_length, extra_length + len(extra))
-            at = begin + _LENGTHS_AT
-            packed += (directory[begin:at], lengths, directory[at + _LENGTHS.size : end], extra)
+            packed.append(add_id(directory[begin:end], blob_id))
             named += 1
         begin = end
     return b"".join(packed), named, directory[begin:]

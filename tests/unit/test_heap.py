@@ -36,3 +36,28 @@ def test_threads_share_one_heap() -> None:
 
     assert heaps(shared=True) == 1
     assert heaps(shared=False) > 1
+
+
+_FETCH = """
+import resource
+from asyncbuild.heap import share_one_heap
+if {kept}: share_one_heap()
+def allocate():
+    for _ in range(100):
+        chunks = [bytearray(700_000) for _ in range(4)]
+allocate()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+allocate()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(libc_ver()[0] != "glibc", reason="others give back as they see fit")
+def test_chunks_are_not_fetched_from_the_kernel_again_and_again() -> None:
+    """What is free is there for the next ones; without the call each has its pages mapped anew."""
+
+    def faults(*, kept: bool) -> int:
+        command = [sys.executable, "-c", _FETCH.format(kept=kept)]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert faults(kept=True) < 1_000 < faults(kept=False)

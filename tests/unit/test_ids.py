@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncbuild.archive.central import Headers
 from asyncbuild.archive.zip import (
     STORED,
-    Entry,
     dos_time,
     name_flags,
     pack_attributes,
-    pack_directory,
+    pack_central,
     pack_local,
 )
 from asyncbuild.archiving.ids import add_ids, open_tree_ids
@@ -24,12 +24,9 @@ _names = st.lists(st.binary(min_size=1, max_size=9), unique=True, max_size=8)
 _bases = st.sampled_from([0, 0xFFFFFFFF - 60])  # with zip64 extras from the second one on
 
 
-def _entries(names: list[bytes]) -> list[Entry]:
-    attributes = pack_attributes(0o100644)
-    return [
-        (pack_local(name, name_flags(name), STORED, _TIME, 1, 5, 5), attributes, 50 * number, ())
-        for number, name in enumerate(names)
-    ]
+def _header(name: bytes, offset: int) -> bytes:
+    local = pack_local(name, name_flags(name), STORED, _TIME, 1, 5, 5)
+    return pack_central(local, pack_attributes(0o100644), offset, name)
 
 
 @given(_names, _bases, st.sampled_from([20, 32]), st.integers(1, 100), st.data())
@@ -39,14 +36,15 @@ def test_ids_that_come_late(
     """In pieces of any length: byte for byte the directory that was made with them."""
     chosen = data.draw(st.sets(st.sampled_from(names))) if names else set()
     ids = {name: bytes([number]) * length for number, name in enumerate(sorted(chosen))}
-    entries = _entries(names)
-    without = pack_directory(entries, base)
+    headers = Headers.of([_header(name, 50 * number) for number, name in enumerate(names)])
+    assert headers.names() == names
+    without = headers.moved(base)
     made, left, rest = b"", len(ids), b""
     for begin in range(0, len(without), step):
-        headers, count, rest = add_ids(rest + without[begin : begin + step], ids, left)
-        made += headers
+        named, count, rest = add_ids(rest + without[begin : begin + step], ids, left)
+        made += named
         left -= count
-    expected = pack_directory(entries, base, [ids.get(name, b"") for name in names])
+    expected = headers.with_ids(ids.get(name, b"") for name in names).moved(base)
     assert (expected, 0) == (made + rest, left)
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncbuild.archive.central import move
 from asyncbuild.archive.table import (
     BrokenTable,
     Directory,
-    move_headers,
     parse_directory,
     parse_end,
     parse_file,
@@ -51,12 +51,12 @@ def test_moved_headers_are_those_of_the_new_offsets(offsets: list[int], by: int,
     """Across 4 GiB in either direction, zip64 extras come and go as if written anew."""
     directory = _headers(offsets, size=size)
     table = parse_directory(directory, offsets[-1] + 1)
-    moved = move_headers(directory, table.positions, by)
+    moved = move(directory, table.positions, by)
     assert _headers([offset + by for offset in offsets], size=size) == moved
     back = array("Q", [0])
     for n, offset in enumerate(offsets):
         back.append(back[-1] + len(_header(b"file %d" % n, offset + by, size=size)))
-    assert directory == move_headers(moved, back, -by)
+    assert directory == move(moved, back, -by)
 
 
 @given(_OFFSETS)

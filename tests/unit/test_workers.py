@@ -17,6 +17,7 @@ from support.tars import File, make_header, make_tar
 from support.wait import PATIENCE_SECONDS, wait_until
 from support.zips import iterate, make_zip
 
+from asyncbuild.archive.central import Headers
 from asyncbuild.archive.headers import (
     BLOCK_BYTES,
     LARGEST_EXTENSION_BYTES,
@@ -74,7 +75,8 @@ async def test_a_worker_makes_what_this_process_would() -> None:
         packed = await (await workers.pack_run(run)).wait()
     expected = pack_run(run, 1)
     assert expected.data == packed.data
-    assert expected.entries() == packed.entries()
+    assert expected.headers.packed == packed.headers.packed
+    assert expected.headers.positions == list(packed.headers.positions)
 
 
 async def test_no_more_processes_than_are_needed() -> None:
@@ -383,8 +385,8 @@ def test_the_longest_run_fits_into_a_slot(name_bytes: int) -> None:
     run = _run_of([File(b"%0*d" % (name_bytes, number)) for number in range(count)])
     packed = pack_run(run, 1)
     assert run.nbytes + len(pack_columns(run.headers, run.sizes)) <= SLOT_BYTES
-    columns = pack_columns(packed.offsets, packed.lengths, packed.modes)
-    assert len(packed.data) + len(columns) <= SLOT_BYTES
+    headers = packed.headers.packed + pack_columns(packed.headers.positions)
+    assert len(packed.data) + len(headers) <= SLOT_BYTES
 
 
 def test_extended_headers_without_end_are_refused() -> None:
@@ -403,7 +405,7 @@ def test_members_are_left_out_by_path() -> None:
     whole = pack_run(_run_of(files), 1)
     left = whole.leave_out({b"a/", b"c/", b"not there"})
     expected = pack_run(_run_of(files[1:2]), 1)
-    assert (left.data, left.entries()) == (expected.data, expected.entries())
+    assert left == expected
     assert whole.leave_out(set()) == whole == whole.leave_out({b"b"})
     nothing = whole.leave_out({file.name for file in files})
-    assert nothing == PackedRun(b"", [], [], [])
+    assert nothing == PackedRun(b"", Headers(b"", [0]))

@@ -12,12 +12,11 @@ from typing import Final
 
 from asyncbuild.archive.zip import (
     STORED,
-    Entry,
     StreamedEntry,
     dos_time,
     name_flags,
     pack_attributes,
-    pack_directory,
+    pack_central,
     pack_end,
     pack_local,
 )
@@ -71,25 +70,26 @@ def wide_members() -> Iterator[Member]:
 def pack(members: Sequence[Member]) -> bytes:
     """An archive."""
     chunks: list[bytes] = []
-    entries: list[Entry] = []
+    headers: list[bytes] = []
     offset = 0
     for member in members:
-        entry, packed = _pack_member(member, offset)
-        entries.append(entry)
+        header, packed = _pack_member(member, offset)
+        headers.append(header)
         chunks.append(packed)
         offset += len(packed)
-    directory = pack_directory(entries, 0)
-    end = pack_end(entries=len(entries), offset=offset, nbytes=len(directory))
+    directory = b"".join(headers)
+    end = pack_end(entries=len(headers), offset=offset, nbytes=len(directory))
     return b"".join([*chunks, directory, end])
 
 
-def _pack_member(member: Member, offset: int) -> tuple[Entry, bytes]:
+def _pack_member(member: Member, offset: int) -> tuple[bytes, bytes]:
     name = member.name.encode()
     crc = zlib.crc32(member.body)
     if not member.streamed:
         size = len(member.body)
-        header = pack_local(name, name_flags(name), STORED, _TIME, crc, size, size)
-        return (header, pack_attributes(member.mode), offset, ()), header + member.body
+        local = pack_local(name, name_flags(name), STORED, _TIME, crc, size, size)
+        central = pack_central(local, pack_attributes(member.mode), offset, name)
+        return central, local + member.body
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     deflated = deflater.compress(member.body) + deflater.flush()
     streamed = StreamedEntry(
@@ -100,5 +100,5 @@ def _pack_member(member: Member, offset: int) -> tuple[Entry, bytes]:
         largest_compressed_size=_FOUR_GIB if member.wide else len(deflated),
     )
     local = streamed.pack_local()
-    entry, descriptor = streamed.finish(crc=crc, compressed_size=len(deflated), offset=offset)
-    return entry, local + deflated + descriptor
+    central, descriptor = streamed.finish(crc=crc, compressed_size=len(deflated), offset=offset)
+    return central, local + deflated + descriptor

@@ -1,0 +1,85 @@
+"""Where the engine's tar comes from: git as the service runs it, or a file that was made before."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbuild.config import Settings
+from asyncbuild.git.pipe import PipeReader, make_pipe
+from asyncbuild.git.process import Git
+from asyncbuild.git.reader import Reader
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.worktrees import Tree, Worktrees
+
+OpenTar = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+
+_REF = "refs/heads/main"
+
+
+def is_tar(source: str) -> bool:
+    """Or else it is a repository."""
+    return source.endswith(".tar")
+
+
+@asynccontextmanager
+async def open_source(source: str) -> AsyncIterator[OpenTar]:
+    """What opens the tar, as often as it is called. `source` is an absolute path."""
+    if is_tar(source):
+        yield lambda: _open_file(source)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        async with anyio.create_task_group() as tasks:
+            snapshot = await _push(Path(source), Path(scratch), tasks)
+            yield snapshot.open_archive
+            tasks.cancel_scope.cancel()
+
+
+async def _push(repository: Path, scratch: Path, tasks: TaskGroup) -> Snapshot:
+    """A push of the last commit to a mirror whose attributes are known from the one before it.
+
+    Where there is only one commit, they are known of that.
+    """
+    mirror, kept = scratch / "mirror", scratch / "worktrees"
+    for directory in (mirror, kept):
+        directory.mkdir()
+    (mirror / "objects").symlink_to(repository / "objects")
+    command = ("git", "--git-dir", str(repository), "rev-list", "--first-parent", "-n2", "HEAD")
+    ids = (await anyio.run_process(command)).stdout.decode().split()
+    reader = Reader(Git(Settings().git), scratch / "reader")
+    await reader.prepare()
+    found = await reader.find(mirror, ids, "bench")
+    commit, before = found[ids[0]], found[ids[-1]]
+    worktrees = Worktrees(reader, kept, tasks)
+    await worktrees.learn_early(Tree(mirror, before.tree, "", _REF), mirror)
+    return Snapshot(
+        path=mirror,
+        commit=commit.id,
+        commit_time=commit.time,
+        tree=commit.tree,
+        name="bench",
+        reader=reader,
+        ref=_REF,
+        worktrees=worktrees,
+    )
+
+
+@asynccontextmanager
+async def _open_file(path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Through a pipe, as git's comes."""
+    reading, writing = make_pipe()
+    with subprocess.Popen(("cat", path), stdout=writing):  # noqa: ASYNC220 - at once
+        os.close(writing)
+        yield _chunks(reading)
+    os.close(reading)
+
+
+async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
+    reader = PipeReader(descriptor)
+    while data := await reader.receive():
+        yield data
