@@ -6,13 +6,13 @@
     python bench/engine.py --kinds "" --repository /path/to.git --only floor,ours-null,git-zip-1
 
 Within a run of one repository the ways alternate. The table has medians, also of the ratios to the
-same run's floor: `git archive --format=tar`, into nothing. Slow ways run once. Tables and a
-plot go to bench/results.
+same run's floor: `git archive --format=tar`, into nothing. Where a repository is long, slow ways
+run once, unless `--every` is given. Tables and a plot go to bench/results.
 
-`ours-*` is the engine in a process that runs already, as the service does. `command-*` is
-`asyncbuild archive` from the start of the interpreter to its end; to S3 with all that the service
-does for a push: blob ids, kept directory. Peak memory is that of the largest
-process; of `ours-*` and the two libraries it is their own, without git's mapped pack.
+`ours-*` is the engine in a process that runs already and has seen the commit before, as the
+service has. `command-*` is `asyncbuild archive` from the start of the interpreter to its end; to S3
+with all that the service does for a push: blob ids, kept directory. Peak memory is that of the
+largest process; of `ours-*` and the two libraries it is their own, without git's mapped pack.
 The S3 server runs on the same cores; its CPU seconds stand in a column of their own.
 `*-from-tar` compares the engine alone with the libraries: all are fed with one tar, made before.
 """
@@ -162,9 +162,12 @@ def _archive_bytes(scratch: Path) -> int:
 
 
 def measure(
-    repository: Path, ways: list[Way], runs: int, environment: dict[str, str]
+    repository: Path, ways: list[Way], runs: int, environment: dict[str, str], *, every: bool
 ) -> dict[str, list[Sample]]:
-    """All ways in turn, as often as there are runs; some only in the last if they are long."""
+    """All ways in turn, as often as there are runs; some only in the last if they are long.
+
+    Those, too, in `every` run if that is asked for.
+    """
     samples: dict[str, list[Sample]] = defaultdict(list)
     is_long = False
     for number in range(runs):
@@ -173,7 +176,8 @@ def measure(
                 continue
             sample = run_once(way, repository, environment)
             samples[way.name].append(sample)
-            is_long = is_long or (way.name == "floor" and sample.wall_seconds > _LONG_SECONDS)
+            if way.name == "floor" and not every:
+                is_long = is_long or sample.wall_seconds > _LONG_SECONDS
             print(f"  {number + 1}/{runs} {way.name:14} {sample.wall_seconds:8.2f} s", flush=True)
     return dict(samples)
 
@@ -252,6 +256,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="mono,tiny,huge", help="generated repositories")
     parser.add_argument("--scale", type=float, default=1.0, help="of the generated repositories")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--every", action="store_true", help="slow ways in every run, too")
     parser.add_argument("--only", default="", help="ways, separated by commas")
     parser.add_argument("--output", type=Path, default=_HERE / "results")
     parser.add_argument(
@@ -271,7 +276,10 @@ def main() -> None:
             print(f"{name}: {path}", flush=True)
             fitting = [way for way in ways if name != "huge" or way.name in _HUGE_WAYS]
             with _made_tar(path, fitting) as tar:
-                samples = measure(path, fitting, arguments.runs, environment | {"TAR": tar})
+                samples = measure(
+                    *(path, fitting, arguments.runs, environment | {"TAR": tar}),
+                    every=arguments.every,
+                )
             tables.append(as_table(name, samples))
             tables.append(ratios.as_table(samples, len(os.sched_getaffinity(0))))
             charts[name] = {
