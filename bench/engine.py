@@ -9,10 +9,11 @@ Within a run of one repository the ways alternate. The table has medians, also o
 same run's floor: `git archive --format=tar`, into nothing. Where a repository is long, slow ways
 run once, unless `--every` is given. Tables and a plot go to bench/results.
 
-`ours-*` is the engine in a process that runs already and has seen the commit before, as the
-service has. `command-*` is `asyncbuild archive` from the start of the interpreter to its end; to S3
-with all that the service does for a push: blob ids, kept directory. Peak memory is that of the
-largest process; of `ours-*` and the two libraries it is their own, without git's mapped pack.
+`ours-*` is the engine in a process that runs already and knows the attributes of the commit before
+this one, as the service does. `command-*` is `asyncbuild archive` from the start of the interpreter
+to its end; to S3 with all that the service does for a push: blob ids, kept directory. Peak memory
+is that of the largest process; of `ours-*` and the two libraries it is their own, without git's
+mapped pack.
 The S3 server runs on the same cores; its CPU seconds stand in a column of their own.
 `*-from-tar` compares the engine alone with the libraries: all are fed with one tar, made before.
 """
@@ -166,18 +167,22 @@ def measure(
 ) -> dict[str, list[Sample]]:
     """All ways in turn, as often as there are runs; some only in the last if they are long.
 
-    Those, too, in `every` run if that is asked for.
+    With `every`, none is left out of a run.
     """
     samples: dict[str, list[Sample]] = defaultdict(list)
     is_long = False
     for number in range(runs):
         for way in ways:
-            if is_long and number < runs - 1 and (way.slow or way.name in _ONCE_IF_LONG):
+            if (
+                is_long
+                and not every
+                and number < runs - 1
+                and (way.slow or way.name in _ONCE_IF_LONG)
+            ):
                 continue
             sample = run_once(way, repository, environment)
             samples[way.name].append(sample)
-            if way.name == "floor" and not every:
-                is_long = is_long or sample.wall_seconds > _LONG_SECONDS
+            is_long = is_long or (way.name == "floor" and sample.wall_seconds > _LONG_SECONDS)
             print(f"  {number + 1}/{runs} {way.name:14} {sample.wall_seconds:8.2f} s", flush=True)
     return dict(samples)
 
@@ -276,10 +281,9 @@ def main() -> None:
             print(f"{name}: {path}", flush=True)
             fitting = [way for way in ways if name != "huge" or way.name in _HUGE_WAYS]
             with _made_tar(path, fitting) as tar:
-                samples = measure(
-                    *(path, fitting, arguments.runs, environment | {"TAR": tar}),
-                    every=arguments.every,
-                )
+                places = environment | {"TAR": tar}
+                every = arguments.every
+                samples = measure(path, fitting, arguments.runs, places, every=every)
             tables.append(as_table(name, samples))
             tables.append(ratios.as_table(samples, len(os.sched_getaffinity(0))))
             charts[name] = {

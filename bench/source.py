@@ -48,9 +48,10 @@ async def _push(repository: Path, scratch: Path, tasks: TaskGroup) -> Snapshot:
     mirror, kept = scratch / "mirror", scratch / "worktrees"
     for directory in (mirror, kept):
         directory.mkdir()
-    (mirror / "objects").symlink_to(repository / "objects")
-    command = ("git", "--git-dir", str(repository), "rev-list", "--first-parent", "-n2", "HEAD")
-    ids = (await anyio.run_process(command)).stdout.decode().split()
+    git = ("git", "-C", str(repository))
+    objects = ("rev-parse", "--path-format=absolute", "--git-path", "objects")
+    (mirror / "objects").symlink_to((await _ask(*git, *objects))[0])
+    ids = await _ask(*git, "rev-list", "--first-parent", "-n2", "HEAD")
     reader = Reader(Git(Settings().git), scratch / "reader")
     await reader.prepare()
     found = await reader.find(mirror, ids, "bench")
@@ -69,14 +70,20 @@ async def _push(repository: Path, scratch: Path, tasks: TaskGroup) -> Snapshot:
     )
 
 
+async def _ask(*command: str) -> list[str]:
+    return (await anyio.run_process(command)).stdout.decode().split()
+
+
 @asynccontextmanager
 async def _open_file(path: str) -> AsyncIterator[AsyncIterator[bytes]]:
     """Through a pipe, as git's comes."""
     reading, writing = make_pipe()
     with subprocess.Popen(("cat", path), stdout=writing):  # noqa: ASYNC220 - at once
         os.close(writing)
-        yield _chunks(reading)
-    os.close(reading)
+        try:
+            yield _chunks(reading)
+        finally:
+            os.close(reading)
 
 
 async def _chunks(descriptor: int) -> AsyncIterator[bytes]:

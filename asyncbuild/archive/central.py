@@ -1,39 +1,68 @@
 """Central headers: each says of one member what it is and where (APPNOTE.TXT 6.3.10, 4.3.12).
 
-Whoever packs members writes these, too, as if the first of them began the archive. They are moved
-when it is known where it lies, and get their blob ids when those are known.
+Whoever packs a run of members writes these, too, as if the first of them began the archive. They
+are moved when it is known where the run begins, and get their blob ids when those are known. That
+of a large member is written when all of it is known.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from stat import S_ISDIR
 from struct import Struct
 from typing import Final, Self
 
-from asyncbuild.archive.zip import ZIP64_EXTRA
-
-HEADER_BYTES: Final = 46  # without name and extra field
+VERSION: Final = 20  # 4.4.3.2, needed to extract: deflate and directories
+VERSION_64: Final = 45
+MADE_BY_UNIX: Final = 3 << 8 | 63  # 4.4.2, by version 6.3 of the specification
+LIMIT_32: Final = 0xFFFFFFFF
+SHORT: Final = Struct("<H")
+NAME_LENGTH_AT: Final = 28
 # Ours: the raw id of the git object that the entry was made of. In the directory alone.
 BLOB_ID_EXTRA: Final = int.from_bytes(b"GB", "little")  # none of the ids in section 4.5.2
 
-_INDEXED: Final = Struct("<28xHH10xL")  # lengths of name and extra, offset
+# Signature and "made by"; from the version needed on it goes on as the local header does, up to the
+# length of extra; then lengths of extra and comment, disk, internal and external attributes; offset
+_CENTRAL: Final = Struct("<6s24s12sL")
+_HEAD: Final = Struct("<LH").pack(0x02014B50, MADE_BY_UNIX)
+_SAME: Final = slice(4, 28)
+_ATTRIBUTES: Final = Struct("<HHHHL")
+HEADER_BYTES: Final = _CENTRAL.size  # without name and extra field
+
+_LENGTHS: Final = Struct("<28xHH10xL")  # of name and extra; then the offset
 _SIZES: Final = Struct("<20xLL")
 _OFFSET: Final = Struct("<L")
 _OFFSET_AT: Final = 42
-_SHORT: Final = Struct("<H")
 _VERSION_AT: Final = 6
-_NAME_LENGTH_AT: Final = 28
 _EXTRA_LENGTH_AT: Final = 30
-_VERSION: Final = 20  # 4.4.3.2: deflate and directories
-_VERSION_64: Final = 45
 _EXTRA: Final = Struct("<HH")  # 4.5.1: id, length
-_LIMIT_32: Final = 0xFFFFFFFF
+_ZIP64_EXTRA: Final = 0x0001
+_WIDE_BYTES: Final = 8  # of each value in it
+_DOS_DIRECTORY: Final = 1 << 4
 # Of 20 bytes (SHA-1) or 32 (SHA-256)
 _ID_HEADS: Final = {size: _EXTRA.pack(BLOB_ID_EXTRA, size) for size in (20, 32)}
 
 
+def pack_attributes(mode: int, extra_length: int = 0) -> bytes:
+    """What stands between the name's length and the offset, for an `st_mode`."""
+    attributes = mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0)
+    return _ATTRIBUTES.pack(extra_length, 0, 0, 0, attributes)
+
+
+def pack_central(local: bytes, attributes: bytes, offset: int, name: bytes) -> bytes:
+    """The header of an entry with this local one, without extra field; the offset has 32 bits."""
+    return _CENTRAL.pack(_HEAD, local[_SAME], attributes, offset) + name
+
+
+def pack_wide(*values: int) -> bytes:
+    """A zip64 extra field (4.5.3): what did not fit, in the order size, compressed size, offset."""
+    return _EXTRA.pack(_ZIP64_EXTRA, _WIDE_BYTES * len(values)) + Struct(f"<{len(values)}Q").pack(
+        *values
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class Headers:
+class CentralHeaders:
     """Those of neighbours in an archive, one after the other in `packed`.
 
     `positions` says where each begins, and at last how long all of them are.
@@ -52,24 +81,18 @@ class Headers:
 
     def names(self) -> list[bytes]:
         """Raw paths, those of directories ending in a slash."""
-        packed, unpack = self.packed, _SHORT.unpack_from
-        found = []
-        for position in self.positions[:-1]:
-            (length,) = unpack(packed, position + _NAME_LENGTH_AT)
-            begin = position + HEADER_BYTES
-            found.append(packed[begin : begin + length])
-        return found
+        return [name_at(self.packed, position) for position in self.positions[:-1]]
 
     def offsets(self) -> list[int]:
-        """Where their members begin; none is as far away as 4 GiB."""
+        """Where their members begin, in a run as it was packed: none is as far away as 4 GiB."""
         packed, unpack = self.packed, _OFFSET.unpack_from
         return [unpack(packed, position + _OFFSET_AT)[0] for position in self.positions[:-1]]
 
-    def with_ids(self, blob_ids: Iterable[bytes]) -> "Headers":
+    def with_ids(self, blob_ids: Iterable[bytes]) -> "CentralHeaders":
         """The same with raw object ids, one for each of them; where that is empty, without."""
         packed = self.packed
         ranges = pairwise(self.positions)
-        return Headers.of(
+        return CentralHeaders.of(
             [
                 add_id(packed[begin:end], blob_id) if blob_id else packed[begin:end]
                 for (begin, end), blob_id in zip(ranges, blob_ids, strict=True)
@@ -77,21 +100,21 @@ class Headers:
         )
 
     def moved(self, by: int) -> bytes:
-        """As `move`."""
-        return move(self.packed, self.positions, by)
+        """As they stand in an archive that has so many bytes before them."""
+        return move_headers(self.packed, self.positions, by)
 
 
 def add_id(header: bytes, blob_id: bytes) -> bytes:
     """A header with the raw id of an object, behind the extra fields that it has."""
     extra = _ID_HEADS[len(blob_id)] + blob_id
-    (length,) = _SHORT.unpack_from(header, _EXTRA_LENGTH_AT)
-    length_end = _EXTRA_LENGTH_AT + _SHORT.size
+    (length,) = SHORT.unpack_from(header, _EXTRA_LENGTH_AT)
+    length_end = _EXTRA_LENGTH_AT + SHORT.size
     return b"".join(
-        (header[:_EXTRA_LENGTH_AT], _SHORT.pack(length + len(extra)), header[length_end:], extra)
+        (header[:_EXTRA_LENGTH_AT], SHORT.pack(length + len(extra)), header[length_end:], extra)
     )
 
 
-def move(directory: bytes, positions: Sequence[int], by: int) -> bytes:
+def move_headers(directory: bytes, positions: Sequence[int], by: int) -> bytes:
     """Headers of members that move by so many bytes, back to the beginning if negative.
 
     Args:
@@ -108,10 +131,7 @@ def move(directory: bytes, positions: Sequence[int], by: int) -> bytes:
     for position in positions[:-1]:
         at = position - begin + _OFFSET_AT
         (offset,) = unpack(moved, at)
-        if offset == _LIMIT_32:
-            wide.append(position)
-            continue
-        if offset + by >= _LIMIT_32:
+        if offset == LIMIT_32 or offset + by >= LIMIT_32:
             wide.append(position)
         else:
             pack(moved, at, offset + by)
@@ -123,8 +143,8 @@ def _move_wide(directory: bytes, moved: bytearray, begin: int, wide: list[int], 
     pieces: list[bytes | memoryview] = []
     done = 0
     for position in wide:
-        name, extra, offset = _INDEXED.unpack_from(directory, position)
-        if offset == _LIMIT_32:
+        name, extra, offset = _LENGTHS.unpack_from(directory, position)
+        if offset == LIMIT_32:
             offset = wide_offset(directory, position)
         at = position - begin
         pieces += (memoryview(moved)[done:at], _repack(directory, position, offset + by))
@@ -135,28 +155,38 @@ def _move_wide(directory: bytes, moved: bytearray, begin: int, wide: list[int], 
 def _repack(directory: bytes, position: int, offset: int) -> bytes:
     """One header with another offset, in a zip64 extra only if it has to be (4.5.3)."""
     name_end, extras = _extras_of(directory, position)
-    wide = extras.pop(ZIP64_EXTRA, b"")[: _wide_sizes_bytes(directory, position)]
-    if offset >= _LIMIT_32:
-        wide += offset.to_bytes(8, "little")
+    wide = extras.pop(_ZIP64_EXTRA, b"")[: _wide_sizes_bytes(directory, position)]
+    if offset >= LIMIT_32:
+        wide += offset.to_bytes(_WIDE_BYTES, "little")
     if wide:
-        extras = {ZIP64_EXTRA: wide, **extras}
+        extras = {_ZIP64_EXTRA: wide, **extras}
     packed = b"".join(_EXTRA.pack(kind, len(one)) + one for kind, one in extras.items())
     header = bytearray(directory[position:name_end])
-    _SHORT.pack_into(header, _VERSION_AT, _VERSION_64 if wide else _VERSION)
-    _SHORT.pack_into(header, _EXTRA_LENGTH_AT, len(packed))
-    _OFFSET.pack_into(header, _OFFSET_AT, min(offset, _LIMIT_32))
+    SHORT.pack_into(header, _VERSION_AT, VERSION_64 if wide else VERSION)
+    SHORT.pack_into(header, _EXTRA_LENGTH_AT, len(packed))
+    _OFFSET.pack_into(header, _OFFSET_AT, min(offset, LIMIT_32))
     return bytes(header) + packed
 
 
 def wide_offset(directory: bytes, position: int) -> int:
-    """What the zip64 extra of the header at `position` says; -1 if it does not.
+    """What the zip64 extra of the header at `position` says, behind the sizes that do not fit.
 
-    The sizes that do not fit come first, in their order, then the offset (4.5.3).
+    Raises:
+        ValueError: It does not say it.
     """
     _, extras = _extras_of(directory, position)
     begin = _wide_sizes_bytes(directory, position)
-    offset = extras.get(ZIP64_EXTRA, b"")[begin : begin + 8]
-    return int.from_bytes(offset, "little") if len(offset) == 8 else -1  # noqa: PLR2004 - 64 bits
+    offset = extras.get(_ZIP64_EXTRA, b"")[begin : begin + _WIDE_BYTES]
+    if len(offset) < _WIDE_BYTES:
+        raise ValueError("a header lacks its offset")
+    return int.from_bytes(offset, "little")
+
+
+def name_at(directory: bytes, position: int) -> bytes:
+    """The raw path in the header at `position`, that of a directory ending in a slash."""
+    (length,) = SHORT.unpack_from(directory, position + NAME_LENGTH_AT)
+    begin = position + HEADER_BYTES
+    return directory[begin : begin + length]
 
 
 def blob_id_of(directory: bytes, position: int) -> bytes:
@@ -165,12 +195,12 @@ def blob_id_of(directory: bytes, position: int) -> bytes:
 
 
 def _wide_sizes_bytes(directory: bytes, position: int) -> int:
-    return 8 * _SIZES.unpack_from(directory, position).count(_LIMIT_32)
+    return _WIDE_BYTES * _SIZES.unpack_from(directory, position).count(LIMIT_32)
 
 
 def _extras_of(directory: bytes, position: int) -> tuple[int, dict[int, bytes]]:
     """Where the name ends, and the extra fields behind it."""
-    name_length, extra_length, _ = _INDEXED.unpack_from(directory, position)
+    name_length, extra_length, _ = _LENGTHS.unpack_from(directory, position)
     name_end = position + HEADER_BYTES + name_length
     return name_end, dict(_iter_extras(directory[name_end : name_end + extra_length]))
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from asyncbuild.archive.central import move
+from asyncbuild.archive.central import move_headers
 from asyncbuild.archive.table import Directory, Table
 
 _MIB: Final = 1024 * 1024
@@ -141,7 +141,7 @@ class Plan:
             first = max(each.first, bisect_left(table.positions, self.prefix_bytes))  # none moved
             for number in range(first, each.last, _HEADERS):
                 positions = table.positions[number : min(number + _HEADERS, each.last) + 1]
-                yield move(table.directory, positions, by)
+                yield move_headers(table.directory, positions, by)
 
     def _range(self, stretch: Stretch) -> Range:
         offsets = self.table.offsets

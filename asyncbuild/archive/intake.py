@@ -77,7 +77,10 @@ class Charges:
 
 
 class Intake:
-    """Reads one tar stream; every byte is charged twice: for itself, and for what becomes of it."""
+    """Reads one tar stream; every byte is charged twice: for itself, and for what becomes of it.
+
+    Only of members with little but a long name more can become than that: at most twice as much.
+    """
 
     def __init__(self, charges: Charges, workers: Workers) -> None:
         self._charges = charges

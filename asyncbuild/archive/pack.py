@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from stat import S_ISREG
 
-from asyncbuild.archive.central import Headers, move
+from asyncbuild.archive.central import CentralHeaders, move_headers, pack_attributes, pack_central
 from asyncbuild.archive.deflate import LEAST_DEFLATED_BYTES, Content, crc32, deflate, deflate_block
 from asyncbuild.archive.members import Run, iter_members
 from asyncbuild.archive.tar import Block
@@ -17,8 +17,6 @@ from asyncbuild.archive.zip import (
     STORED,
     dos_time,
     name_flags,
-    pack_attributes,
-    pack_central,
     pack_local,
 )
 
@@ -43,26 +41,26 @@ class PackedRun:
     """
 
     data: bytes
-    headers: Headers
+    central: CentralHeaders
 
     def leave_out(self, paths: Collection[bytes]) -> "PackedRun":
         """The same without the members that have these paths."""
         if not paths:
             return self
-        kept = [number for number, name in enumerate(self.headers.names()) if name not in paths]
-        if len(kept) == len(self.headers):
+        kept = [number for number, name in enumerate(self.central.names()) if name not in paths]
+        if len(kept) == len(self.central):
             return self
-        packed, positions = self.headers.packed, self.headers.positions
-        offsets = [*self.headers.offsets(), len(self.data)]
+        packed, positions = self.central.packed, self.central.positions
+        offsets = [*self.central.offsets(), len(self.data)]
         pieces: list[bytes] = []
         headers: list[bytes] = []
         offset = 0
         for number in kept:
             begin, end = offsets[number : number + 2]
             pieces.append(self.data[begin:end])
-            headers.append(move(packed, positions[number : number + 2], offset - begin))
+            headers.append(move_headers(packed, positions[number : number + 2], offset - begin))
             offset += end - begin
-        return PackedRun(b"".join(pieces), Headers.of(headers))
+        return PackedRun(b"".join(pieces), CentralHeaders.of(headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def pack_run(run: Run, level: int) -> PackedRun:
         pieces += (local, packed)
         headers.append(pack_central(local, attributes[mode], offset, name))
         offset += len(local) + compressed_size
-    return PackedRun(b"".join(pieces), Headers.of(headers))
+    return PackedRun(b"".join(pieces), CentralHeaders.of(headers))
 
 
 def pack_block(block: Block, level: int) -> PackedBlock:

@@ -18,7 +18,15 @@ from typing import Final, NamedTuple
 
 from isal.isal_zlib import crc32
 
-from asyncbuild.archive.central import HEADER_BYTES, blob_id_of, wide_offset
+from asyncbuild.archive.central import (
+    HEADER_BYTES,
+    LIMIT_32,
+    NAME_LENGTH_AT,
+    SHORT,
+    blob_id_of,
+    name_at,
+    wide_offset,
+)
 from asyncbuild.errors import Retry
 
 END_BYTES: Final = 98  # at most, of what follows a directory: 56 + 20 + 22 (4.3.14 to 4.3.16)
@@ -29,9 +37,6 @@ _HITS: Final = 1_000  # in so many places at least
 _TRIES: Final = 8  # places where a name may stand for another one
 _INDEXED: Final = Struct("<4s24xHHH8xL")  # signature, lengths of name, extra and comment, offset
 _MODE: Final = Struct("<40xH")
-_SHORT: Final = Struct("<H")
-_NAME_LENGTH_AT: Final = 28
-_LIMIT_32: Final = 0xFFFFFFFF
 _LIMIT_16: Final = 0xFFFF
 
 _END: Final = Struct("<4s4xHHLLH")
@@ -68,7 +73,7 @@ class Directory(NamedTuple):
             position = at - HEADER_BYTES
             if position >= 0 and self.content.startswith(_SIGNATURE, position):
                 _, length, _, _, offset = _INDEXED.unpack_from(self.content, position)
-                if length == len(name) and offset != _LIMIT_32:
+                if length == len(name) and offset != LIMIT_32:
                     return at + length, offset
         return None
 
@@ -107,20 +112,18 @@ class Table:
         """Numbers of the entries that have one of these names, in order."""
         if len(names) <= _FEW and (few := self._search(names)) is not None:
             return few
-        directory, length = self.directory, _SHORT.unpack_from
+        directory, length = self.directory, SHORT.unpack_from
         found = []
         for number, position in enumerate(self.positions[:-1]):
             begin = position + HEADER_BYTES
-            (name_length,) = length(directory, position + _NAME_LENGTH_AT)
+            (name_length,) = length(directory, position + NAME_LENGTH_AT)
             if directory[begin : begin + name_length] in names:
                 found.append(number)
         return found
 
     def name_of(self, number: int) -> bytes:
         """The name of one entry."""
-        begin = self.positions[number] + HEADER_BYTES
-        (length,) = _SHORT.unpack_from(self.directory, begin - HEADER_BYTES + _NAME_LENGTH_AT)
-        return self.directory[begin : begin + length]
+        return name_at(self.directory, self.positions[number])
 
     def _search(self, names: Iterable[bytes]) -> list[int] | None:
         """As `find`: to look for bytes is quicker than to look at every header.
@@ -136,7 +139,7 @@ class Table:
                 left -= 1
                 number = bisect_left(positions, at - HEADER_BYTES)
                 if number < len(self) and positions[number] == at - HEADER_BYTES:
-                    (length,) = _SHORT.unpack_from(directory, positions[number] + _NAME_LENGTH_AT)
+                    (length,) = SHORT.unpack_from(directory, positions[number] + NAME_LENGTH_AT)
                     if length == len(name):
                         found.append(number)
                 at = directory.find(name, at + 1)
@@ -146,10 +149,8 @@ class Table:
         """Names, modes and blob ids, in order."""
         directory = self.directory
         for position in self.positions[:-1]:
-            (length,) = _SHORT.unpack_from(directory, position + _NAME_LENGTH_AT)
             (mode,) = _MODE.unpack_from(directory, position)
-            begin = position + HEADER_BYTES
-            yield Listed(directory[begin : begin + length], mode, blob_id_of(directory, position))
+            yield Listed(name_at(directory, position), mode, blob_id_of(directory, position))
 
     def pack(self) -> bytes:
         """As a file: a head, then the directory."""
@@ -203,7 +204,7 @@ def parse_end(tail: bytes) -> End:
     signature, count, entries, nbytes, offset, comment = _END.unpack_from(tail, begin)
     if signature != b"PK\x05\x06" or comment or count != entries:
         raise BrokenTable("an archive does not end as ours do")
-    if entries != _LIMIT_16 and _LIMIT_32 not in (nbytes, offset):
+    if entries != _LIMIT_16 and LIMIT_32 not in (nbytes, offset):
         return End(entries, offset, nbytes)
     begin = len(tail) - END_BYTES
     if begin < 0:
@@ -227,7 +228,7 @@ def parse_directory(directory: bytes, offset: int) -> Table:
         while position < end:
             signature, name, extra, comment, member = unpack(directory, position)
             length = HEADER_BYTES + name + extra + comment
-            if member == _LIMIT_32:
+            if member == LIMIT_32:
                 member = wide_offset(directory, position)
             if signature != _SIGNATURE or member <= before:
                 raise BrokenTable(f"no header of ours at byte {position} of a directory")
@@ -237,6 +238,8 @@ def parse_directory(directory: bytes, offset: int) -> Table:
             before = member
     except StructError as error:
         raise BrokenTable("a directory ends within a header") from error
+    except ValueError as error:
+        raise BrokenTable(f"{error}, at byte {position} of a directory") from error
     if position != end or before >= offset or (positions and offsets[0]):
         raise BrokenTable("a directory does not fit its archive")
     positions.append(end)

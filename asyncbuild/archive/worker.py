@@ -48,9 +48,9 @@ def _pack_run(slots: Slots, message: Message, level: int) -> Message:
     data = slots.contents(message)
     headers, sizes = unpack_columns(slots.more(message), 2)
     packed = pack_run(Run(data, message.number, headers, sizes, len(data)), level)
-    more = packed.headers.packed + pack_columns(packed.headers.positions)
+    more = packed.central.packed + pack_columns(packed.central.positions)
     slots.put(message.slot, packed.data, more)
-    number = len(packed.headers.packed)
+    number = len(packed.central.packed)
     return Message(Kind.DONE, message.slot, len(packed.data), len(more), number)
 
 
@@ -71,7 +71,7 @@ def main() -> NoReturn:
     """Work until the other end of the socket is closed."""
     connection, memory, count, level = map(int, sys.argv[1:])
     slots = Slots(memory, count)
-    gc.disable()  # nothing here is made in circles, and a hundred objects for each member are many
+    gc.disable()  # nothing here is made in circles: there is nothing to look for
     # Closed in the middle of our work, it is a reset or a broken pipe.
     with suppress(ConnectionError), socket.socket(fileno=connection) as channel:
         while packed := channel.recv(MESSAGE_BYTES):

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbuild.archive.central import Headers
+from asyncbuild.archive.central import CentralHeaders
 from asyncbuild.archive.members import Run
 from asyncbuild.archive.pack import PackedBlock, PackedRun
 from asyncbuild.archive.pending import Pending
@@ -55,8 +55,8 @@ _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
 
 
 def _unpack_run(message: Message, contents: bytes, more: bytes) -> PackedRun:
-    packed, positions = more[: message.number], more[message.number :]
-    return PackedRun(contents, Headers(packed, *unpack_columns(positions, 1)))
+    (positions,) = unpack_columns(more[message.number :], 1)
+    return PackedRun(contents, CentralHeaders(more[: message.number], positions))
 
 
 def _unpack_block(message: Message, contents: bytes, _: bytes) -> PackedBlock:

@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from asyncbuild.archive.central import Headers
+from asyncbuild.archive.central import CentralHeaders
 from asyncbuild.archive.deflate import crc32_combine, largest_deflated
 from asyncbuild.archive.directory import READ_BYTES, DirectorySpool
 from asyncbuild.archive.intake import BLOCK_BYTES, BlockJob, Charges, Intake, Job, LargeJob, RunJob
@@ -229,7 +229,7 @@ class ZipStream:
         if isinstance(job, RunJob):
             run = await self._intake.result(job.packed)
             run = run.leave_out(self._without)
-            await self._record(run.headers, self._zip_bytes)
+            await self._record(run.central, self._zip_bytes)
             return run.data
         if isinstance(job, LargeJob):
             self._large = _LargeEntry(job.member, self._zip_bytes)
@@ -246,10 +246,10 @@ class ZipStream:
             return block.data
         header, descriptor = large.finish()
         self._large = None
-        await self._record(Headers.of([header]), 0)
+        await self._record(CentralHeaders.of([header]), 0)
         return block.data + descriptor
 
-    async def _record(self, headers: Headers, by: int) -> None:
+    async def _record(self, headers: CentralHeaders, by: int) -> None:
         self._entries += len(headers)
         if self._blob_ids and (ids := await self._blob_ids.find(headers.names())):
             headers = headers.with_ids(ids)

@@ -6,10 +6,18 @@ any other bytes go as they are. Modes are Unix modes, as Info-ZIP's tools write 
 """
 
 from datetime import UTC, datetime
-from stat import S_ISDIR
 from struct import Struct
 from typing import Final
 
+from asyncbuild.archive.central import (
+    LIMIT_32,
+    MADE_BY_UNIX,
+    VERSION,
+    VERSION_64,
+    pack_attributes,
+    pack_central,
+    pack_wide,
+)
 from asyncbuild.errors import Reject
 
 STORED: Final = 0
@@ -18,12 +26,6 @@ DEFLATED: Final = 8
 # Section 4.3.7: signature, version needed, flags, method, time and date, CRC-32, compressed size,
 # size, length of name, length of extra
 _LOCAL: Final = Struct("<LHHHLLLLHH")
-# 4.3.12: signature and "made by"; from the version needed on it goes on as the local header does up
-# to the length of extra; then lengths of extra and comment, disk, internal and external attributes;
-# the offset
-_CENTRAL: Final = Struct("<6s24s12sL")
-_SAME: Final = slice(4, 28)
-_ATTRIBUTES: Final = Struct("<HHHHL")
 # 4.3.9: signature, CRC-32, compressed size, size
 _DESCRIPTOR: Final = Struct("<LLLL")
 _DESCRIPTOR_64: Final = Struct("<LLQQ")
@@ -34,26 +36,16 @@ _END_64: Final = Struct("<LQHHLLQQQQ")
 # 4.3.15: signature, disk, offset of the zip64 end, disks
 _LOCATOR_64: Final = Struct("<LLQL")
 
-_EXTRA: Final = Struct("<HH")  # 4.5.1: id, length
-
 _LOCAL_SIGNATURE: Final = 0x04034B50
-_CENTRAL_SIGNATURE: Final = 0x02014B50
 _DESCRIPTOR_SIGNATURE: Final = 0x08074B50
 _END_SIGNATURE: Final = 0x06054B50
 _END_64_SIGNATURE: Final = 0x06064B50
 _LOCATOR_64_SIGNATURE: Final = 0x07064B50
 
-_VERSION: Final = 20  # deflate and directories
-_VERSION_64: Final = 45
-_MADE_BY_UNIX: Final = 3 << 8 | 63  # by version 6.3 of the specification
-_CENTRAL_HEAD: Final = Struct("<LH").pack(_CENTRAL_SIGNATURE, _MADE_BY_UNIX)
 _DESCRIPTOR_FLAG: Final = 1 << 3
 _UTF8_FLAG: Final = 1 << 11
-_DOS_DIRECTORY: Final = 1 << 4
 
 _LIMIT_16: Final = 0xFFFF
-_LIMIT_32: Final = 0xFFFFFFFF
-ZIP64_EXTRA: Final = 0x0001
 
 _EARLIEST: Final = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
@@ -93,18 +85,7 @@ def pack_local(
 ) -> bytes:
     """The local header of an entry whose sizes are known and fit into 32 bits."""
     sizes = (crc, compressed_size, size)
-    return _LOCAL.pack(_LOCAL_SIGNATURE, _VERSION, flags, method, time, *sizes, len(name), 0) + name
-
-
-def pack_attributes(mode: int, extra_length: int = 0) -> bytes:
-    """What stands between lengths and offset of a central header, for an `st_mode`."""
-    attributes = mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0)
-    return _ATTRIBUTES.pack(extra_length, 0, 0, 0, attributes)
-
-
-def pack_central(local: bytes, attributes: bytes, offset: int, name: bytes) -> bytes:
-    """The central header of an entry with this local one, whose offset fits into 32 bits."""
-    return _CENTRAL.pack(_CENTRAL_HEAD, local[_SAME], attributes, offset) + name
+    return _LOCAL.pack(_LOCAL_SIGNATURE, VERSION, flags, method, time, *sizes, len(name), 0) + name
 
 
 class StreamedEntry:
@@ -122,12 +103,12 @@ class StreamedEntry:
         self._mode = mode
         self._time = time
         self._size = size
-        self._is_zip64 = max(size, largest_compressed_size) >= _LIMIT_32
+        self._is_zip64 = max(size, largest_compressed_size) >= LIMIT_32
 
     def pack_local(self) -> bytes:
         """The local header. CRC and sizes are zero, in a zip64 extra if they will be there."""
-        extra = _pack_zip64(0, 0) if self._is_zip64 else b""
-        size = _LIMIT_32 if self._is_zip64 else 0
+        extra = pack_wide(0, 0) if self._is_zip64 else b""
+        size = LIMIT_32 if self._is_zip64 else 0
         local = self._pack(
             crc=0,
             compressed_size=size,
@@ -142,22 +123,22 @@ class StreamedEntry:
         descriptor = (_DESCRIPTOR_64 if self._is_zip64 else _DESCRIPTOR).pack(
             _DESCRIPTOR_SIGNATURE, crc, compressed_size, self._size
         )
-        wide = [one for one in (self._size, compressed_size, offset) if one >= _LIMIT_32]
-        extra = _pack_zip64(*wide) if wide else b""
+        wide = [one for one in (self._size, compressed_size, offset) if one >= LIMIT_32]
+        extra = pack_wide(*wide) if wide else b""
         local = self._pack(
             crc=crc,
-            compressed_size=min(compressed_size, _LIMIT_32),
-            size=min(self._size, _LIMIT_32),
+            compressed_size=min(compressed_size, LIMIT_32),
+            size=min(self._size, LIMIT_32),
             is_zip64=self._is_zip64 or bool(wide),
         )
         attributes = pack_attributes(self._mode, len(extra))
-        central = pack_central(local, attributes, min(offset, _LIMIT_32), self._name)
+        central = pack_central(local, attributes, min(offset, LIMIT_32), self._name)
         return central + extra, descriptor
 
     def _pack(
         self, *, crc: int, compressed_size: int, size: int, is_zip64: bool, extra_length: int = 0
     ) -> bytes:
-        version = _VERSION_64 if is_zip64 else _VERSION
+        version = VERSION_64 if is_zip64 else VERSION
         header = _LOCAL.pack(
             *(_LOCAL_SIGNATURE, version, self._flags, DEFLATED, self._time, crc),
             *(compressed_size, size, len(self._name), extra_length),
@@ -168,17 +149,12 @@ class StreamedEntry:
 def pack_end(*, entries: int, offset: int, nbytes: int) -> bytes:
     """What follows a directory of `entries` headers and `nbytes` that begins at `offset`."""
     end = b""
-    if entries >= _LIMIT_16 or max(offset, nbytes) >= _LIMIT_32:
+    if entries >= _LIMIT_16 or max(offset, nbytes) >= LIMIT_32:
         end = _END_64.pack(
-            *(_END_64_SIGNATURE, _END_64.size - 12, _MADE_BY_UNIX, _VERSION_64, 0, 0),
+            *(_END_64_SIGNATURE, _END_64.size - 12, MADE_BY_UNIX, VERSION_64, 0, 0),
             *(entries, entries, nbytes, offset),
         )
         end += _LOCATOR_64.pack(_LOCATOR_64_SIGNATURE, 0, offset + nbytes, 1)
     count = min(entries, _LIMIT_16)
-    where = (min(nbytes, _LIMIT_32), min(offset, _LIMIT_32))
+    where = (min(nbytes, LIMIT_32), min(offset, LIMIT_32))
     return end + _END.pack(_END_SIGNATURE, 0, 0, count, count, *where, 0)
-
-
-def _pack_zip64(*values: int) -> bytes:
-    """Section 4.5.3: what the fields could not hold, in the order size, compressed size, offset."""
-    return _EXTRA.pack(ZIP64_EXTRA, 8 * len(values)) + Struct(f"<{len(values)}Q").pack(*values)

@@ -10,7 +10,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.archive.central import move
+from asyncbuild.archive.central import move_headers
 from asyncbuild.archive.delta import Limits, Plan, is_hopeless, plan_delta
 from asyncbuild.archive.rates import Decision, Kind, Rates, decide
 from asyncbuild.archive.table import Directory, Table, parse_directory, parse_end
@@ -67,7 +67,7 @@ def _parts(archive: bytes, fresh: _Tree, plan: Plan) -> list[tuple[str, bytes]]:
     if prefix := plan.prefix_range():
         parts += [("send", sent), ("copy", archive[prefix.begin : prefix.end])]
         sent = b""
-    headers += move(table.directory, table.positions, plan.kept_bytes)
+    headers += move_headers(table.directory, table.positions, plan.kept_bytes)
     begin = plan.kept_bytes + table.members_bytes
     nbytes = plan.prefix_bytes + len(headers)
     count = plan.entries + len(table)

@@ -44,7 +44,7 @@ from asyncbuild.heap import share_one_heap
 if {kept}: share_one_heap()
 def allocate():
     for _ in range(100):
-        chunks = [bytearray(700_000) for _ in range(4)]
+        chunks = [bytearray(1_310_720) for _ in range(4)]
 allocate()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 allocate()

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.archive.central import Headers
+from asyncbuild.archive.central import CentralHeaders, pack_attributes, pack_central
 from asyncbuild.archive.zip import (
     STORED,
     dos_time,
     name_flags,
-    pack_attributes,
-    pack_central,
     pack_local,
 )
 from asyncbuild.archiving.ids import add_ids, open_tree_ids
@@ -36,7 +34,7 @@ def test_ids_that_come_late(
     """In pieces of any length: byte for byte the directory that was made with them."""
     chosen = data.draw(st.sets(st.sampled_from(names))) if names else set()
     ids = {name: bytes([number]) * length for number, name in enumerate(sorted(chosen))}
-    headers = Headers.of([_header(name, 50 * number) for number, name in enumerate(names)])
+    headers = CentralHeaders.of([_header(name, 50 * number) for number, name in enumerate(names)])
     assert headers.names() == names
     without = headers.moved(base)
     made, left, rest = b"", len(ids), b""

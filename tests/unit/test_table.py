@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.archive.central import move
+from asyncbuild.archive.central import move_headers
 from asyncbuild.archive.table import (
     BrokenTable,
     Directory,
@@ -51,12 +51,12 @@ def test_moved_headers_are_those_of_the_new_offsets(offsets: list[int], by: int,
     """Across 4 GiB in either direction, zip64 extras come and go as if written anew."""
     directory = _headers(offsets, size=size)
     table = parse_directory(directory, offsets[-1] + 1)
-    moved = move(directory, table.positions, by)
+    moved = move_headers(directory, table.positions, by)
     assert _headers([offset + by for offset in offsets], size=size) == moved
     back = array("Q", [0])
     for n, offset in enumerate(offsets):
         back.append(back[-1] + len(_header(b"file %d" % n, offset + by, size=size)))
-    assert directory == move(moved, back, -by)
+    assert directory == move_headers(moved, back, -by)
 
 
 @given(_OFFSETS)
@@ -153,3 +153,15 @@ def test_members_out_of_order_are_not_ours() -> None:
     """Lengths are told from the next offset, so the order must be that of the members."""
     with pytest.raises(BrokenTable):
         parse_directory(_header(b"a", 5) + _header(b"b", 0), 9)
+
+
+@pytest.mark.parametrize("extra", [b"", struct.pack("<HHQ", 1, 8, 2**33)])
+def test_an_offset_that_is_nowhere(extra: bytes) -> None:
+    """Said to be in an extra field that is not there, or too short."""
+    name, size = b"a", 0xFFFFFFFF if extra else 1
+    header = bytearray(_header(name, 0xFFFFFFFE, blob_id=b"") + extra)
+    struct.pack_into("<LL", header, 20, 1, size)
+    struct.pack_into("<H", header, 30, len(extra))
+    struct.pack_into("<L", header, 42, 0xFFFFFFFF)
+    with pytest.raises(BrokenTable, match="lacks its offset"):
+        parse_directory(bytes(header), 2**34)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from support.tars import File, make_header, make_tar
 from support.wait import PATIENCE_SECONDS, wait_until
 from support.zips import iterate, make_zip
 
-from asyncbuild.archive.central import Headers
+from asyncbuild.archive.central import CentralHeaders
 from asyncbuild.archive.headers import (
     BLOCK_BYTES,
     LARGEST_EXTENSION_BYTES,
@@ -69,14 +70,14 @@ def _is_there(pid: int) -> bool:
 
 
 async def test_a_worker_makes_what_this_process_would() -> None:
-    """Bytes and columns."""
+    """Members, central headers and where each begins."""
     run = _run_of([File(b"d/", mode=0o775), *(File(b"d/%d" % n, b"x" * n) for n in range(300))])
     async with open_workers(1, 1) as workers:
         packed = await (await workers.pack_run(run)).wait()
     expected = pack_run(run, 1)
     assert expected.data == packed.data
-    assert expected.headers.packed == packed.headers.packed
-    assert expected.headers.positions == list(packed.headers.positions)
+    assert expected.central.packed == packed.central.packed
+    assert expected.central.positions == list(packed.central.positions)
 
 
 async def test_no_more_processes_than_are_needed() -> None:
@@ -385,7 +386,7 @@ def test_the_longest_run_fits_into_a_slot(name_bytes: int) -> None:
     run = _run_of([File(b"%0*d" % (name_bytes, number)) for number in range(count)])
     packed = pack_run(run, 1)
     assert run.nbytes + len(pack_columns(run.headers, run.sizes)) <= SLOT_BYTES
-    headers = packed.headers.packed + pack_columns(packed.headers.positions)
+    headers = packed.central.packed + pack_columns(packed.central.positions)
     assert len(packed.data) + len(headers) <= SLOT_BYTES
 
 
@@ -402,10 +403,13 @@ def test_extended_headers_without_end_are_refused() -> None:
 def test_members_are_left_out_by_path() -> None:
     """What is left is what would have been made of the others alone."""
     files = [File(b"a/", mode=0o775), File(b"a/b", b"text " * 99), File(b"c/", mode=0o775)]
+    files += [File(b"c/d", b"more " * 70), File(b"c/e", b"last"), File(b"f/", mode=0o775)]
     whole = pack_run(_run_of(files), 1)
-    left = whole.leave_out({b"a/", b"c/", b"not there"})
-    expected = pack_run(_run_of(files[1:2]), 1)
-    assert left == expected
+    # As it comes from a worker
+    positions = array("I", whole.central.positions)
+    whole = PackedRun(whole.data, CentralHeaders(whole.central.packed, positions))
+    left = whole.leave_out({b"a/", b"c/", b"f/", b"not there"})
+    assert left == pack_run(_run_of([files[1], *files[3:5]]), 1)
     assert whole.leave_out(set()) == whole == whole.leave_out({b"b"})
     nothing = whole.leave_out({file.name for file in files})
-    assert nothing == PackedRun(b"", Headers(b"", [0]))
+    assert nothing == PackedRun(b"", CentralHeaders(b"", [0]))

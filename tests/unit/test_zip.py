@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.archive.central import BLOB_ID_EXTRA, Headers
+from asyncbuild.archive.central import (
+    BLOB_ID_EXTRA,
+    CentralHeaders,
+    pack_attributes,
+    pack_central,
+)
 from asyncbuild.archive.zip import (
     DEFLATED,
     STORED,
     StreamedEntry,
     dos_time,
     name_flags,
-    pack_attributes,
-    pack_central,
     pack_end,
     pack_local,
 )
@@ -30,7 +33,7 @@ _TIME = dos_time(1_700_000_000)
 
 
 def _directory_of(entries: Sequence[bytes], base: int, ids: Sequence[bytes] = ()) -> bytes:
-    headers = Headers.of(entries)
+    headers = CentralHeaders.of(entries)
     directory = (headers.with_ids(ids) if ids else headers).moved(base)
     return directory + pack_end(entries=len(entries), offset=base, nbytes=len(directory))
 
@@ -76,11 +79,17 @@ def test_sizes_around_the_limit(size: int, compressed: int, offset: int) -> None
         size=size,
         largest_compressed_size=max(size, compressed),
     )
-    entry, _ = streamed.finish(crc=0xCAFE, compressed_size=compressed, offset=offset)
-    (info,) = _infos(_directory_of([entry], 20 * _GIB), 20 * _GIB)
-    offset += 20 * _GIB
+    header, _ = streamed.finish(crc=0xCAFE, compressed_size=compressed, offset=offset)
+    wide = [one for one in (size, compressed, offset) if one >= _LIMIT]
+    extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
+    assert header.endswith(b"big" + extra)
+    (info,) = _infos(header + pack_end(entries=1, offset=20 * _GIB, nbytes=len(header)), 20 * _GIB)
     assert (size, compressed, offset) == (info.file_size, info.compress_size, info.header_offset)
     assert (info.CRC, info.compress_type) == (0xCAFE, DEFLATED)
+    assert info.extract_version == (45 if wide else 20)
+    (info,) = _infos(_directory_of([header], 20 * _GIB), 20 * _GIB)
+    offset += 20 * _GIB
+    assert (size, compressed, offset) == (info.file_size, info.compress_size, info.header_offset)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +121,19 @@ def test_entry_counts_around_the_limit(count: int) -> None:
 
 def test_blob_ids_are_in_the_directory() -> None:
     """Only the entries that have one get the extra field."""
-    entries = [_stored(b"a", 0), _stored(b"b", 40)]
-    first, second = _infos(_directory_of(entries, 0, [b"\x11" * 20, b""]), 0)
+    entries = [_stored(b"a", 0), _stored(b"b", 40), _stored(b"c", 80)]
+    first, second, third = _infos(_directory_of(entries, 0, [b"\x11" * 20, b"", b"\x22" * 32]), 0)
     assert struct.pack("<HH", BLOB_ID_EXTRA, 20) + b"\x11" * 20 == first.extra
     assert second.extra == b""
+    assert struct.pack("<HH", BLOB_ID_EXTRA, 32) + b"\x22" * 32 == third.extra
+
+
+def test_an_id_stands_behind_a_wide_offset() -> None:
+    """As the specification has extra fields: one after the other, each with its length."""
+    (info,) = _infos(_directory_of([_stored(b"a", 5)], 8 * _GIB, [b"\x11" * 20]), 8 * _GIB)
+    wide = struct.pack("<HHQ", 1, 8, 8 * _GIB + 5)
+    assert info.extra == wide + struct.pack("<HH", BLOB_ID_EXTRA, 20) + b"\x11" * 20
+    assert info.header_offset == 8 * _GIB + 5
 
 
 @given(st.binary(min_size=1, max_size=50))

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from asyncbuild.archive.central import pack_attributes, pack_central
 from asyncbuild.archive.zip import (
     STORED,
     StreamedEntry,
     dos_time,
     name_flags,
-    pack_attributes,
-    pack_central,
     pack_end,
     pack_local,
 )
