@@ -173,12 +173,8 @@ def measure(
     is_long = False
     for number in range(runs):
         for way in ways:
-            if (
-                is_long
-                and not every
-                and number < runs - 1
-                and (way.slow or way.name in _ONCE_IF_LONG)
-            ):
+            once = way.slow or way.name in _ONCE_IF_LONG
+            if once and is_long and not every and number < runs - 1:
                 continue
             sample = run_once(way, repository, environment)
             samples[way.name].append(sample)
