@@ -14,6 +14,7 @@ every git.
 """
 
 import gc
+import io
 import json
 import os
 import subprocess
@@ -39,6 +40,8 @@ from asyncbuild.config import Settings, load
 from asyncbuild.storage.s3 import Store
 
 _AT_ONCE = 8
+_WARM_SIZES = (100, 600, 3_000, 20_000)
+_WARM_TIMES = 64
 _Taken = dict[str, float]  # wall and CPU seconds, bytes, peak
 
 
@@ -95,7 +98,7 @@ async def _open_service(output: str, archives: int) -> AsyncIterator[_Service]:
     settings = load(None, _overrides(output))
     budget = MemoryBudget(settings.archive.memory_budget_bytes)
     async with open_engine(settings.archive) as engine, AsyncExitStack() as stack:
-        await _start_processes(engine)
+        await _warm_up(engine)
         store = None
         if "://" in output:
             connections = archives * (settings.storage.parts_in_flight + 2)
@@ -104,16 +107,19 @@ async def _open_service(output: str, archives: int) -> AsyncIterator[_Service]:
         yield _Service(settings, engine, budget, store)
 
 
-async def _start_processes(engine: Engine) -> None:
-    """They start when there is enough for them to do: a file of zeros is, and leaves nothing."""
-    zeros = tarfile.TarInfo("zeros")
-    zeros.size = 64 * tarfile.RECORDSIZE * 102 - tarfile.RECORDSIZE
+async def _warm_up(engine: Engine) -> None:
+    """Something was archived before: all processes run, and all memory that they share was used."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as written:
+        for number, size in enumerate(20 * _WARM_SIZES):
+            info = tarfile.TarInfo(f"{number}.txt")
+            info.size = size
+            text = b"".join(b"line %d of %d\n" % (line, number) for line in range(size // 9))
+            written.addfile(info, io.BytesIO(text))
 
     async def tar() -> AsyncIterator[bytes]:
-        yield zeros.tobuf()
-        for _ in range(64):
-            yield bytes(102 * tarfile.RECORDSIZE)
-        yield bytes(tarfile.RECORDSIZE - tarfile.BLOCKSIZE)
+        for _ in range(_WARM_TIMES):
+            yield content.getvalue()
 
     async with (
         MemoryBudget(2 * WORKING_BYTES).open_account(2 * WORKING_BYTES) as account,
