@@ -27,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -117,6 +118,8 @@ WAYS = [
 ]
 _HUGE_WAYS = {"floor", "ours-null", "command-s3"}  # the others take minutes each
 _LONG_SECONDS = 2  # of the floor; where it takes as long, these run once, too
+_SETTLE_SECONDS = 0.3
+_SETTLE_TIMES = 20
 _ONCE_IF_LONG = {"ours-file", "command-null", "command-s3", "git-zip-1"}
 
 
@@ -144,6 +147,16 @@ def run_once(way: Way, repository: Path, environment: dict[str, str]) -> Sample:
             archive_bytes=own.get("bytes") or _archive_bytes(Path(scratch)),
             server_seconds=_cpu_seconds_of(server) - before,
         )
+
+
+def _settle(server: str | None) -> None:
+    """Wait for what a way left to be done: pages to write, S3's tidying. The next one must not."""
+    os.sync()
+    for _ in range(_SETTLE_TIMES):
+        before = _cpu_seconds_of(server)
+        time.sleep(_SETTLE_SECONDS)
+        if _cpu_seconds_of(server) - before <= _SETTLE_SECONDS / 10:
+            break
 
 
 def _cpu_seconds_of(pid: str | None) -> float:
@@ -177,6 +190,7 @@ def measure(
             if once and is_long and not every and number < runs - 1:
                 continue
             sample = run_once(way, repository, environment)
+            _settle(environment.get("BENCH_SERVER"))
             samples[way.name].append(sample)
             is_long = is_long or (way.name == "floor" and sample.wall_seconds > _LONG_SECONDS)
             print(f"  {number + 1}/{runs} {way.name:14} {sample.wall_seconds:8.2f} s", flush=True)
