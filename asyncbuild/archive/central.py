@@ -56,9 +56,8 @@ def pack_central(local: bytes, attributes: bytes, offset: int, name: bytes) -> b
 
 def pack_wide(*values: int) -> bytes:
     """A zip64 extra field (4.5.3): what did not fit, in the order size, compressed size, offset."""
-    return _EXTRA.pack(_ZIP64_EXTRA, _WIDE_BYTES * len(values)) + Struct(f"<{len(values)}Q").pack(
-        *values
-    )
+    packed = b"".join(value.to_bytes(_WIDE_BYTES, "little") for value in values)
+    return _EXTRA.pack(_ZIP64_EXTRA, len(packed)) + packed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asyncbuild.archive.attributes import FILE_NAME, is_attributes
-from asyncbuild.archive.central import HEADER_BYTES, add_id
+from asyncbuild.archive.central import HEADER_BYTES, NAME_LENGTH_AT, add_id
 from asyncbuild.errors import Retry
 from asyncbuild.model import Account
 from asyncbuild.storage.parts import LEAST_PART_BYTES
@@ -19,7 +19,6 @@ _KIND_AT: Final = len("100644 ")
 _BLOB: Final = ord("b")  # blob, tree, commit
 _ID_BEGINS: Final = len("100644 blob ")
 _LENGTHS: Final = Struct("<HH")  # of name and extra, in a central header (APPNOTE 4.3.12)
-_LENGTHS_AT: Final = 28
 
 
 _Lines = list[bytes]  # of git ls-tree
@@ -220,7 +219,7 @@ def add_ids(directory: bytes, ids: Mapping[bytes, bytes], most: int) -> tuple[by
     packed: list[bytes] = []
     named, begin = 0, 0
     while named < most and begin + HEADER_BYTES <= len(directory):
-        name_length, extra_length = _LENGTHS.unpack_from(directory, begin + _LENGTHS_AT)
+        name_length, extra_length = _LENGTHS.unpack_from(directory, begin + NAME_LENGTH_AT)
         name_end = begin + HEADER_BYTES + name_length
         end = name_end + extra_length
         if end > len(directory):
