@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from asyncbuild.hosts import open_origins
 from asyncbuild.model import Account
 from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
 from asyncbuild.storage.s3 import Store
+from asyncbuild.tasks import open_background
 
 _UPDATE_SECONDS = 0.1
 _ANOTHER = "name a file in a directory that exists, - or s3://BUCKET/KEY"
@@ -81,7 +82,7 @@ async def run(
                 store=Store(client, storage),
                 settings=settings.model_copy(update={"storage": storage}),
             )
-            tasks = await enter(_open_tasks())
+            tasks = await enter(open_background())
             key = output.removeprefix(f"s3://{storage.bucket}/")
             watch = partial(_watching, show, tasks)
             result = await archiver.put(
@@ -128,19 +129,6 @@ def _storage(settings: Settings, output: str) -> StorageSettings:
     if named is None:
         raise Reject(f"{output} names no object", remedy="give s3://BUCKET/KEY")
     return settings.storage.model_copy(update={"bucket": named["bucket"]})
-
-
-@asynccontextmanager
-async def _open_tasks() -> AsyncIterator[TaskGroup]:
-    """Tasks that end with the body; its error travels as itself."""
-    try:
-        async with anyio.create_task_group() as tasks:
-            yield tasks
-            tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        raise
 
 
 @contextmanager

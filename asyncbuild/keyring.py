@@ -15,6 +15,7 @@ import orjson
 from asyncbuild.aws import Aws, errors_of
 from asyncbuild.errors import Busy, Fatal, Retry, StageError
 from asyncbuild.logs import logger
+from asyncbuild.tasks import open_background
 
 if TYPE_CHECKING:
     from types_aiobotocore_secretsmanager import SecretsManagerClient
@@ -87,15 +88,9 @@ async def open_keyring(
         if not changing:
             yield keyring
             return
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_refresh, keyring, changing, aws, refresh_seconds)
-                yield keyring
-                tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:  # the body's own error travels as itself
-                raise group.exceptions[0] from group.exceptions[0].__cause__
-            raise
+        async with open_background() as tasks:
+            tasks.start_soon(_refresh, keyring, changing, aws, refresh_seconds)
+            yield keyring
 
 
 async def _refresh(keyring: Keyring, references: Iterable[str], aws: Aws, seconds: float) -> None:

@@ -34,6 +34,7 @@ from asyncbuild.archive.slots import (
 from asyncbuild.archive.tar import Block
 from asyncbuild.child import Child
 from asyncbuild.errors import Busy, Retry, StageError
+from asyncbuild.tasks import open_background
 
 _MODULE: Final = "asyncbuild.archive.worker"
 # Pieces that a worker has in hand; with one, it would wait for the loop after each. The first has
@@ -112,20 +113,13 @@ async def open_workers(count: int, level: int) -> AsyncIterator["Workers"]:
     Raises:
         Busy: No process can be started, or there is no memory to share with it.
     """
-    failure: Exception | None = None
     with _starting():
         slots = Slots.make(_slots_of(count))
     with closing(slots):
-        async with anyio.create_task_group() as tasks:
-            try:
-                workers = Workers(tasks, slots, count, level)
-                workers.start()
-                yield workers
-            except Exception as error:  # noqa: BLE001 - a task group would wrap it
-                failure = error
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        async with open_background() as tasks:
+            workers = Workers(tasks, slots, count, level)
+            workers.start()
+            yield workers
 
 
 class Workers:

@@ -25,6 +25,7 @@ from asyncbuild.archive.zip import StreamedEntry, dos_time, pack_end
 from asyncbuild.config import ArchiveSettings
 from asyncbuild.heap import share_one_heap
 from asyncbuild.model import Account
+from asyncbuild.tasks import open_background
 
 _DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must follow its contents
 
@@ -109,27 +110,16 @@ class Engine:
         # Together they keep the workers busy; pieces beyond that would only wait in memory.
         ahead = max(1, self._workers.slots // self._streams)
         sender, receiver = anyio.create_memory_object_stream[Job | Exception](ahead)
-        failure: Exception | None = None
         try:
-            async with (
-                DirectorySpool() as directory,
-                receiver,
-                anyio.create_task_group() as tasks,
-            ):
+            async with DirectorySpool() as directory, receiver, open_background() as tasks:
                 tasks.start_soon(intake.run, tar, sender)
                 stream = ZipStream(intake, receiver, charges, directory, blob_ids, offset, without)
-                try:
-                    async with aclosing(stream):
-                        yield stream
-                except Exception as error:  # noqa: BLE001 - a task group would wrap it
-                    failure = error
-                tasks.cancel_scope.cancel()
+                async with aclosing(stream):
+                    yield stream
         finally:
             self._streams -= 1
             intake.abandon()
             charges.close()
-        if failure is not None:
-            raise failure
 
 
 class ZipStream:

@@ -5,8 +5,6 @@ from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
-import anyio
-
 from asyncbuild.archive.attributes import Effect, is_attributes
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.delta import Plan, is_hopeless, plan_delta
@@ -29,6 +27,7 @@ from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import CopyRange, Source
 from asyncbuild.storage.s3 import Store
+from asyncbuild.tasks import open_tasks
 
 _SUBSTITUTE: Final = "export-subst"
 Watch = Callable[[ZipStream], AbstractContextManager[None]]
@@ -113,26 +112,14 @@ class DeltaWay:
         What git says is not parsed before it is sure to be needed.
         """
         directory: Directory | None = None
-        failure: Exception | None = None
-        lines: Lines | None = None
-        async with anyio.create_task_group() as tasks:
 
-            async def load() -> None:
-                nonlocal directory, failure
-                try:
-                    directory = await self._directory(base, tables, account)
-                except Exception as error:  # noqa: BLE001 - a task group would wrap it
-                    failure = failure or error
-                    tasks.cancel_scope.cancel()
+        async def load() -> None:
+            nonlocal directory
+            directory = await self._directory(base, tables, account)
 
+        async with open_tasks() as tasks:
             tasks.start_soon(load)
-            try:
-                lines = await _read_lines(snapshot, base)
-            except Exception as error:  # noqa: BLE001 - as above
-                failure = failure or error
-                tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+            lines = await _read_lines(snapshot, base)
         if directory is None:
             raise AssertionError("no directory, and no reason")
         return directory, lines

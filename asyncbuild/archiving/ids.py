@@ -14,6 +14,7 @@ from asyncbuild.archive.central import HEADER_BYTES, NAME_LENGTH_AT, add_id
 from asyncbuild.errors import Retry
 from asyncbuild.model import Account
 from asyncbuild.storage.parts import LEAST_PART_BYTES
+from asyncbuild.tasks import open_background
 
 _KIND_AT: Final = len("100644 ")
 _BLOB: Final = ord("b")  # blob, tree, commit
@@ -35,7 +36,6 @@ async def open_tree_ids(
     ids = TreeIds(receiver)
     if at_once:
         ids.wanted.set()
-    failure: Exception | None = None
 
     async def read_ahead() -> None:
         async with sender, aclosing(iter_lines()) as batches:
@@ -46,15 +46,9 @@ async def open_tree_ids(
             except Exception as error:  # noqa: BLE001 - raised by whoever asks for an id
                 await sender.send(error)
 
-    async with receiver, anyio.create_task_group() as tasks:
+    async with receiver, open_background() as tasks:
         tasks.start_soon(read_ahead)
-        try:
-            yield ids
-        except Exception as error:  # noqa: BLE001 - a task group would wrap it
-            failure = error
-        tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield ids
 
 
 class TreeIds:

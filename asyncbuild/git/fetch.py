@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import Reject, StageError, Unreachable
+from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.names import kept_commit, kept_ref, object_format
 from asyncbuild.git.place import Place, delete, has_pack, read_object_format
@@ -24,6 +24,7 @@ from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.remotes import Remote
 from asyncbuild.git.sharing import DEFAULT_BRANCH, Wish
 from asyncbuild.git.transfer import BRANCHES, Target, Transfers
+from asyncbuild.tasks import open_tasks
 
 _DEEPER = (64, 1024)
 _ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
@@ -107,22 +108,15 @@ class Fetcher:
             Commits that were found on the way; maybe not all.
         """
         found: dict[str, Commit] = {}
-        failure: StageError | OSError | None = None
-        made = False
 
         async def look_ahead() -> None:
             found.update(await self._look_ahead(place, target.directory, wishes))
 
-        async with anyio.create_task_group() as tasks:
+        async with open_tasks() as tasks:
             tasks.start_soon(look_ahead)
-            try:
-                made = await self._begin(target, wishes)
-            except (StageError, OSError) as error:
-                failure = error  # raised in here it would leave as a group
+            made = await self._begin(target, wishes)
             if not made or not await to_thread.run_sync(has_pack, target.directory):
                 tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
         return found if made else None
 
     async def _begin(self, target: Target, wishes: Sequence[Wish]) -> bool:

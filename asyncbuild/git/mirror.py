@@ -30,6 +30,7 @@ from asyncbuild.git.transfer import Transfers
 from asyncbuild.git.upkeep import Upkeep
 from asyncbuild.git.worktrees import Worktrees, open_directory
 from asyncbuild.model import Repository
+from asyncbuild.tasks import open_background
 
 _log = structlog.get_logger(__name__)
 _USE_WAIT_SECONDS = 10.0
@@ -69,19 +70,13 @@ async def open_mirrors(settings: GitSettings, remotes: Places) -> AsyncIterator[
                 f"git.cache_directory {settings.cache_directory} cannot be used: {error.strerror}",
                 remedy="name a directory that this user may write to",
             ) from error
-        try:
-            async with anyio.create_task_group() as tasks:
-                worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
-                mirrors = Mirrors(
-                    settings, remotes, git=git, reader=reader, worktrees=worktrees, tasks=tasks
-                )
-                tasks.start_soon(mirrors.keep_to_budget)
-                yield mirrors
-                tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:  # the body's own error travels as itself
-                raise group.exceptions[0] from group.exceptions[0].__cause__
-            raise
+        tasks = await stack.enter_async_context(open_background())
+        worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
+        mirrors = Mirrors(
+            settings, remotes, git=git, reader=reader, worktrees=worktrees, tasks=tasks
+        )
+        tasks.start_soon(mirrors.keep_to_budget)
+        yield mirrors
 
 
 class Mirrors:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import anyio
 from anyio.abc import TaskGroup
 from botocore.exceptions import ClientError
 
@@ -20,6 +19,7 @@ from asyncbuild.errors import NoPermission, Retry, StageError
 from asyncbuild.model import Account
 from asyncbuild.storage.multipart import Upload
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, part_bytes
+from asyncbuild.tasks import open_tasks
 
 _GONE: Final = frozenset(
     {"PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"}
@@ -68,22 +68,16 @@ class Composition(Upload):
             SourceChanged: A copy was refused.
             StageError: S3 refused, or whatever the pieces raised.
         """
-        try:
-            async with anyio.create_task_group() as tasks:
-                await self._create()
-                for piece in pieces:
-                    if isinstance(piece, CopyRange):
-                        await self._flush(tasks)
-                        await self._slots.acquire()
-                        tasks.start_soon(self._copy_part, self._next_number(), piece, source)
-                    else:
-                        await self._send_all(tasks, piece, last=piece is pieces[-1])
-                await self._flush(tasks)
-        except BaseExceptionGroup as group:
-            error: BaseException = group
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-            raise error from error.__cause__
+        async with open_tasks() as tasks:
+            await self._create()
+            for piece in pieces:
+                if isinstance(piece, CopyRange):
+                    await self._flush(tasks)
+                    await self._slots.acquire()
+                    tasks.start_soon(self._copy_part, self._next_number(), piece, source)
+                else:
+                    await self._send_all(tasks, piece, last=piece is pieces[-1])
+            await self._flush(tasks)
 
     async def _send_all(
         self, tasks: TaskGroup, chunks: AsyncIterator[bytes], *, last: bool

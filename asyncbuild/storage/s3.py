@@ -14,6 +14,7 @@ from asyncbuild.errors import NoPermission, Retry
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.multipart import Upload, encryption
 from asyncbuild.storage.ranges import Ranges, code_of
+from asyncbuild.tasks import open_tasks
 
 FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
 WRITER_KEY: Final = "asyncbuild-writer"  # metadata: which call a record came from
@@ -222,14 +223,8 @@ class Store(Ranges):
 
 async def _send(upload: Upload, chunks: AsyncIterator[bytes]) -> None:
     """Make and send at the same time; the first thing that went wrong is the one that is raised."""
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(upload.send_parts)
-            async for chunk in chunks:
-                upload.feed(chunk)
-            upload.end()
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from error.__cause__
+    async with open_tasks() as tasks:
+        tasks.start_soon(upload.send_parts)
+        async for chunk in chunks:
+            upload.feed(chunk)
+        upload.end()
