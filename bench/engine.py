@@ -14,7 +14,8 @@ this one, as the service does. `command-*` is `asyncbuild archive` from the star
 to its end; to S3 with all that the service does for a push: blob ids, kept directory. Peak memory
 is that of the largest process; of `ours-*` and the two libraries it is their own, without git's
 mapped pack.
-The S3 server runs on the same cores; its CPU seconds stand in a column of their own.
+The S3 server runs on the same cores; its CPU seconds stand in a column of their own. Before a way
+the machine is let come to rest; `cores` says how many fast ones it had then (`quiet.py`).
 `*-from-tar` compares the engine alone with the libraries: all are fed with one tar, made before.
 """
 
@@ -27,7 +28,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,6 +40,7 @@ import ratios
 import repositories
 from anyio.from_thread import start_blocking_portal
 from local_server import open_server
+from quiet import Cores, open_cores, settle
 
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_seaweedfs
 
@@ -83,6 +84,7 @@ class Sample:
     peak_bytes: int
     archive_bytes: int
     server_seconds: float  # of CPU, that the S3 server took meanwhile
+    cores: float  # that there were when it began, of which each was fast
 
 
 _PYTHON = f"{sys.executable} {_HERE / 'ways.py'}"
@@ -118,13 +120,13 @@ WAYS = [
 ]
 _HUGE_WAYS = {"floor", "ours-null", "command-s3"}  # the others take minutes each
 _LONG_SECONDS = 2  # of the floor; where it takes as long, these run once, too
-_SETTLE_SECONDS = 0.3
-_SETTLE_TIMES = 20
 _ONCE_IF_LONG = {"ours-file", "command-null", "command-s3", "git-zip-1"}
 
 
-def run_once(way: Way, repository: Path, environment: dict[str, str]) -> Sample:
-    """Run a way in a scratch directory of its own."""
+def run_once(way: Way, repository: Path, environment: dict[str, str], cores: Cores) -> Sample:
+    """Run a way in a scratch directory of its own, on a machine that is quiet."""
+    settle(lambda: _cpu_seconds_of(environment.get("BENCH_SERVER")))
+    fast = cores.wait()
     with tempfile.TemporaryDirectory() as scratch:
         server = environment.get("BENCH_SERVER")
         before = _cpu_seconds_of(server)
@@ -146,17 +148,8 @@ def run_once(way: Way, repository: Path, environment: dict[str, str]) -> Sample:
             peak_bytes=own.get("peak", said["peak"]),
             archive_bytes=own.get("bytes") or _archive_bytes(Path(scratch)),
             server_seconds=_cpu_seconds_of(server) - before,
+            cores=fast,
         )
-
-
-def _settle(server: str | None) -> None:
-    """Wait for what a way left to be done: pages to write, S3's tidying. The next one must not."""
-    os.sync()
-    for _ in range(_SETTLE_TIMES):
-        before = _cpu_seconds_of(server)
-        time.sleep(_SETTLE_SECONDS)
-        if _cpu_seconds_of(server) - before <= _SETTLE_SECONDS / 10:
-            break
 
 
 def _cpu_seconds_of(pid: str | None) -> float:
@@ -176,7 +169,13 @@ def _archive_bytes(scratch: Path) -> int:
 
 
 def measure(
-    repository: Path, ways: list[Way], runs: int, environment: dict[str, str], *, every: bool
+    repository: Path,
+    ways: list[Way],
+    runs: int,
+    environment: dict[str, str],
+    cores: Cores,
+    *,
+    every: bool,
 ) -> dict[str, list[Sample]]:
     """All ways in turn, as often as there are runs; some only in the last if they are long.
 
@@ -189,11 +188,11 @@ def measure(
             once = way.slow or way.name in _ONCE_IF_LONG
             if once and is_long and not every and number < runs - 1:
                 continue
-            sample = run_once(way, repository, environment)
-            _settle(environment.get("BENCH_SERVER"))
+            sample = run_once(way, repository, environment, cores)
             samples[way.name].append(sample)
             is_long = is_long or (way.name == "floor" and sample.wall_seconds > _LONG_SECONDS)
-            print(f"  {number + 1}/{runs} {way.name:14} {sample.wall_seconds:8.2f} s", flush=True)
+            took = f"{sample.wall_seconds:8.2f} s on {sample.cores:.2f} cores"
+            print(f"  {number + 1}/{runs} {way.name:21} {took}", flush=True)
     return dict(samples)
 
 
@@ -202,8 +201,8 @@ def as_table(title: str, samples: dict[str, list[Sample]]) -> str:
     lines = [
         f"### {title}",
         "",
-        "| way | runs | wall s | of floor | CPU s | S3's CPU s | peak MiB | archive MB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| way | runs | wall s | of floor | CPU s | S3's CPU s | peak MiB | archive MB | cores |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     floors = next(iter(samples.values()))
     for name, each in samples.items():
@@ -216,7 +215,8 @@ def as_table(title: str, samples: dict[str, list[Sample]]) -> str:
         server = statistics.median(one.server_seconds for one in each)
         sent = f"{server:.2f}" if "-s3" in name else ""
         row = f"| {name} | {len(each)} | {wall:.2f} | {ratio:.2f} | {cpu:.2f} | {sent} |"
-        lines.append(f"{row} {peak:.0f} | {f'{size:.1f}' if size else ''} |")
+        fast = statistics.median(one.cores for one in each)
+        lines.append(f"{row} {peak:.0f} | {f'{size:.1f}' if size else ''} | {fast:.2f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -285,6 +285,7 @@ def main() -> None:
     environment = dict(os.environ)
     tables, charts = [about_the_machine() + "\n"], {}
     with ExitStack() as stack:
+        cores = stack.enter_context(open_cores())
         if any("BENCH_ENDPOINT" in way.command or "s3://" in way.command for way in ways):
             environment |= _open_s3(stack, light=arguments.light_s3)
         for name, path in sources.items():
@@ -293,7 +294,7 @@ def main() -> None:
             with _made_tar(path, fitting) as tar:
                 places = environment | {"TAR": tar}
                 every = arguments.every
-                samples = measure(path, fitting, arguments.runs, places, every=every)
+                samples = measure(path, fitting, arguments.runs, places, cores, every=every)
             tables.append(as_table(name, samples))
             tables.append(ratios.as_table(samples, len(os.sched_getaffinity(0))))
             charts[name] = {
