@@ -1,6 +1,6 @@
 """How fast a commit becomes an archive, next to every other way there is.
 
-    make bench                                       about ten minutes on two cores
+    make bench                                       about ten minutes on two quiet cores
     make bench REPOSITORIES="/path/to.git /other"    and these, too
     python bench/engine.py --scale 0.01 --runs 1     a minute, to see that it works
     python bench/engine.py --kinds "" --repository /path/to.git --only floor,ours-null,git-zip-1

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Final
 
 _FAST: Final = 0.85  # of the best that a core ever did
-_WAIT_MOST_SECONDS: Final = 60.0
+_WAIT_MOST_SECONDS: Final = 30.0
 _REST_SECONDS: Final = 1.0
 _ALONE_TIMES: Final = 5
 _SETTLE_SECONDS: Final = 0.3
@@ -69,7 +69,7 @@ class Cores:
                 self._count([counter])
 
     def wait(self) -> float:
-        """Wait until all are fast, or a minute; returns how many fast ones they are worth then."""
+        """Wait until all are fast, or half a minute; returns how many fast ones that is then."""
         until = time.monotonic() + _WAIT_MOST_SECONDS
         while True:
             done = self._count(self._counters)

@@ -9,8 +9,7 @@ Prints JSON: wall and CPU seconds (git's included), bytes, and the peak of this 
 those that compress for it have besides the memory that they share with it. Ours is measured as in
 a service that runs already and knows the attributes of the commit before this one: no start of the
 interpreter, the engine and its processes, the S3 client counts, only that of the connections and of
-every git.
-`asyncbuild archive` as a whole is a way of its own.
+every git. `asyncbuild archive` as a whole is a way of its own.
 """
 
 import gc

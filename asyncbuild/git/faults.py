@@ -28,6 +28,7 @@ class Fault(StrEnum):
     """Kinds of failure of a git process."""
 
     BUSY = "busy"
+    MEMORY = "out of memory"
     DISK_FULL = "disk full"
     LOGIN = "login"
     NO_REPOSITORY = "no such repository"
@@ -48,7 +49,12 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
         r"rate exceeded",
         r"too many requests",
         r"throttl",
+        r"cannot allocate memory",
+        r"too many open files",
+        r"resource temporarily unavailable",  # no process or thread more
     ),
+    # It may be one file that will never fit: so it counts. But nothing is corrupt because of it.
+    Fault.MEMORY: (r"out of memory",),
     Fault.DISK_FULL: (
         r"no space left on device",
         r"disk quota exceeded",
@@ -116,6 +122,12 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
     ),
 }
 _TABLE = {fault: re.compile("|".join(signs), re.IGNORECASE) for fault, signs in _SIGNS.items()}
+_REMEDIES: Mapping[Fault, str] = {
+    Fault.LOGIN: "allow codecommit:GitPull on the repository to the task's role, or to the role of "
+    "its [[accounts]] entry, and check this machine's clock; for another host renew the token or "
+    "key of its [[hosts]] entry, and check known_hosts",
+    Fault.MEMORY: "give the task more memory",
+}
 _LOCAL = frozenset({Fault.DISK_FULL, Fault.CORRUPT})
 _REMOTE_LINE = re.compile(r"^(remote:|fatal: remote error).*$", re.IGNORECASE | re.MULTILINE)
 _LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
@@ -179,13 +191,5 @@ def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:
             )
         case Fault.NO_PATH:
             return Reject(reason, remedy="correct paths, or let the rule match only refs with them")
-        case Fault.LOGIN:
-            return GitFailed(
-                reason,
-                fault=fault,
-                remedy="allow codecommit:GitPull on the repository to the task's role, or to the "
-                "role of its [[accounts]] entry, and check this machine's clock; for another host "
-                "renew the token or key of its [[hosts]] entry, and check known_hosts",
-            )
         case _:
-            return GitFailed(reason, fault=fault)
+            return GitFailed(reason, fault=fault, remedy=_REMEDIES.get(fault, ""))

@@ -75,7 +75,8 @@ async def open_commit(
         Reject: there is no repository, or no such commit or subtree in it.
         Retry, Busy: see `Git.run`.
     """
-    with tempfile.TemporaryDirectory(prefix="asyncbuild-") as scratch:
+    # What cannot be tidied up must not hide why the rest failed.
+    with tempfile.TemporaryDirectory(prefix="asyncbuild-", ignore_cleanup_errors=True) as scratch:
         settings = settings.model_copy(update={"cache_directory": Path(scratch) / "cache"})
         git = Git(settings)
         reader = Reader(git, Path(scratch) / "reader")
@@ -191,6 +192,8 @@ async def _resolve(git: Git, source: _Source, asked: str) -> str:
     try:
         return (await git.run(command)).decode().strip()
     except GitFailed as error:
+        if error.fault is not Fault.OTHER:  # it says nothing at all, or what the name means
+            raise
         raise Reject(
             f"{asked!a} names no commit in {source.name}",
             remedy="name a branch, a tag or a commit",

@@ -86,6 +86,36 @@ def test_a_full_disk_is_one_sentence(repository: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_too_few_open_files_are_one_sentence(repository: Path, tmp_path: Path) -> None:
+    """What cannot be tidied up for the same reason is not what is told."""
+    order = 'ulimit -n 10; exec "$@"'
+    command = [sys.executable, "-m", "asyncbuild", "archive", str(repository), "main"]
+    done = subprocess.run(
+        ["bash", "-c", order, "bash", *command, "-o", str(tmp_path / "a.zip")],
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    said = done.stderr.decode()
+    assert done.returncode == 75
+    assert "Too many open files" in said
+    assert "Traceback" not in said
+
+
+def test_what_cannot_be_read_is_not_said_to_be_missing(repository: Path, tmp_path: Path) -> None:
+    """A commit that is there, but damaged."""
+    git = ["git", "-C", str(repository)]
+    commit = subprocess.check_output([*git, "rev-parse", "main"], text=True).strip()
+    (damaged,) = repository.rglob(f"{commit[:2]}/{commit[2:]}")
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"")
+    done = _archive(repository, str(tmp_path / "a.zip"))
+    said = done.stderr.decode()
+    assert done.returncode == 75
+    assert "object" in said
+    assert "names no commit" not in said
+
+
 def test_a_reader_that_went_away_is_no_error_to_talk_about(repository: Path) -> None:
     """As `archive … -o - | head` has it: not zero, and not a word."""
     readable, writable = os.pipe()
