@@ -15,7 +15,8 @@ to its end; to S3 with all that the service does for a push: blob ids, kept dire
 is that of the largest process; of `ours-*` and the two libraries it is their own, without git's
 mapped pack.
 The S3 server runs on the same cores; its CPU seconds stand in a column of their own. Before a way
-the machine is let come to rest; `cores` says how many fast ones it had then (`quiet.py`).
+the machine is let come to rest, for a few seconds at most (`--wait`); `cores` says how many fast
+ones it had then (`quiet.py`).
 `*-from-tar` compares the engine alone with the libraries: all are fed with one tar, made before.
 """
 
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -40,7 +41,7 @@ import ratios
 import repositories
 from anyio.from_thread import start_blocking_portal
 from local_server import open_server
-from quiet import Cores, open_cores, settle
+from quiet import open_cores, settle
 
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_seaweedfs
 
@@ -123,10 +124,8 @@ _LONG_SECONDS = 2  # of the floor; where it takes as long, these run once, too
 _ONCE_IF_LONG = {"ours-file", "command-null", "command-s3", "git-zip-1"}
 
 
-def run_once(way: Way, repository: Path, environment: dict[str, str], cores: Cores) -> Sample:
-    """Run a way in a scratch directory of its own, on a machine that is quiet."""
-    settle(lambda: _cpu_seconds_of(environment.get("BENCH_SERVER")))
-    fast = cores.wait()
+def run_once(way: Way, repository: Path, environment: dict[str, str], fast: float) -> Sample:
+    """Run a way in a scratch directory of its own, with so many fast cores."""
     with tempfile.TemporaryDirectory() as scratch:
         server = environment.get("BENCH_SERVER")
         before = _cpu_seconds_of(server)
@@ -173,13 +172,14 @@ def measure(
     ways: list[Way],
     runs: int,
     environment: dict[str, str],
-    cores: Cores,
+    quiet: Callable[[], float],
     *,
     every: bool,
 ) -> dict[str, list[Sample]]:
     """All ways in turn, as often as there are runs; some only in the last if they are long.
 
-    With `every`, none is left out of a run.
+    With `every`, none is left out of a run. Each begins when `quiet` returns, which says how many
+    fast cores there are.
     """
     samples: dict[str, list[Sample]] = defaultdict(list)
     is_long = False
@@ -188,7 +188,7 @@ def measure(
             once = way.slow or way.name in _ONCE_IF_LONG
             if once and is_long and not every and number < runs - 1:
                 continue
-            sample = run_once(way, repository, environment, cores)
+            sample = run_once(way, repository, environment, quiet())
             samples[way.name].append(sample)
             is_long = is_long or (way.name == "floor" and sample.wall_seconds > _LONG_SECONDS)
             took = f"{sample.wall_seconds:8.2f} s on {sample.cores:.2f} cores"
@@ -273,6 +273,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--every", action="store_true", help="slow ways in every run, too")
     parser.add_argument("--only", default="", help="ways, separated by commas")
+    parser.add_argument(
+        "--wait", type=float, default=5, help="s at most, for fast cores, each time"
+    )
     parser.add_argument("--output", type=Path, default=_HERE / "results")
     parser.add_argument(
         "--light-s3", action="store_true", help="memory_s3.py, which hardly needs a core"
@@ -285,16 +288,23 @@ def main() -> None:
     environment = dict(os.environ)
     tables, charts = [about_the_machine() + "\n"], {}
     with ExitStack() as stack:
-        cores = stack.enter_context(open_cores())
         if any("BENCH_ENDPOINT" in way.command or "s3://" in way.command for way in ways):
             environment |= _open_s3(stack, light=arguments.light_s3)
+        server = environment.get("BENCH_SERVER")
+        settle(lambda: _cpu_seconds_of(server))
+        cores = stack.enter_context(open_cores())
+
+        def quiet() -> float:
+            settle(lambda: _cpu_seconds_of(server))
+            return cores.wait(arguments.wait)
+
         for name, path in sources.items():
             print(f"{name}: {path}", flush=True)
             fitting = [way for way in ways if name != "huge" or way.name in _HUGE_WAYS]
             with _made_tar(path, fitting) as tar:
                 places = environment | {"TAR": tar}
                 every = arguments.every
-                samples = measure(path, fitting, arguments.runs, places, cores, every=every)
+                samples = measure(path, fitting, arguments.runs, places, quiet, every=every)
             tables.append(as_table(name, samples))
             tables.append(ratios.as_table(samples, len(os.sched_getaffinity(0))))
             charts[name] = {

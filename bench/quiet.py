@@ -4,7 +4,7 @@ A core of a virtual machine is often half of a real one, and the other half is a
 next core of ours. Measured: from one second to the next each did 1.8 times as much, or two together
 hardly more than one alone, mostly after both had been busy for a while. Whatever uses two cores
 then loses most of what they are for, and what uses one loses nothing. So every way begins when all
-cores, tried at once, are nearly as fast as one of them ever was alone.
+cores, tried at once, are nearly as fast as they ever were at once.
 """
 
 import os
@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, Final
 
-_FAST: Final = 0.85  # of the best that a core ever did
-_WAIT_MOST_SECONDS: Final = 30.0
+_FAST: Final = 0.85  # of the best that the slowest of all cores ever did
 _REST_SECONDS: Final = 1.0
-_ALONE_TIMES: Final = 5
+_TIMES: Final = 10  # that the cores are tried before anything is measured
 _SETTLE_SECONDS: Final = 0.3
 _SETTLE_TIMES: Final = 20
 
 # Counts what one core gets done in a fifth of a second, whenever a line comes.
 _COUNT: Final = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 os.sched_setaffinity(0, {int(sys.argv[1])})
 for line in sys.stdin:
     done, until = 0, time.perf_counter() + 0.2
@@ -63,17 +63,19 @@ class Cores:
 
     def __init__(self, counters: list[subprocess.Popen[str]]) -> None:
         self._counters = counters
-        self._best = 0
-        for _ in range(_ALONE_TIMES):
+        self._best = 0  # of any, and of the slowest when all of them work
+        self._best_at_once = 0
+        for _ in range(_TIMES):
             for counter in counters:
                 self._count([counter])
+            self._count(counters)
 
-    def wait(self) -> float:
-        """Wait until all are fast, or half a minute; returns how many fast ones that is then."""
-        until = time.monotonic() + _WAIT_MOST_SECONDS
+    def wait(self, most_seconds: float) -> float:
+        """Wait until all are fast, but not for ever; returns how many fast ones that is then."""
+        until = time.monotonic() + most_seconds
         while True:
             done = self._count(self._counters)
-            if min(done) >= _FAST * self._best or time.monotonic() > until:
+            if min(done) >= _FAST * self._best_at_once or time.monotonic() > until:
                 return sum(done) / self._best
             time.sleep(_REST_SECONDS)
 
@@ -83,6 +85,8 @@ class Cores:
             print(file=_pipe(counter.stdin), flush=True)
         done = [int(_pipe(counter.stdout).readline()) for counter in counters]
         self._best = max(self._best, *done)
+        if len(done) == len(self._counters):
+            self._best_at_once = max(self._best_at_once, min(done))
         return done
 
 
