@@ -13,6 +13,7 @@ import anyio
 import click
 
 from asyncbuild.errors import StageError
+from asyncbuild.tasks import leaves_of
 
 INTERRUPTED = 130  # as shells count SIGINT; click would say 1
 _TERMINATED = 143  # and SIGTERM
@@ -57,15 +58,9 @@ def taking_away() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for each in error.exceptions for leaf in _leaves(each)]
-    return [error]
-
-
 def _no_room_for_output(error: BaseException) -> str:
     """Why standard output could not be written, if it is that: a file's error names the file."""
-    for leaf in _leaves(error):
+    for leaf in leaves_of(error):
         if isinstance(leaf, OSError) and leaf.errno in _NO_ROOM and leaf.filename is None:
             return str(leaf.strerror)
     return ""
@@ -77,7 +72,7 @@ def exit_code_of(error: BaseException) -> int:
     Raises:
         BaseException: the error itself, if nobody foresaw it.
     """
-    found = next((leaf for leaf in _leaves(error) if isinstance(leaf, StageError)), None)
+    found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
     if found is not None:
         click.echo(f"asyncbuild: {found.reason}", err=True)
         if found.remedy:

@@ -12,7 +12,10 @@ from anyio.abc import TaskGroup
 
 @asynccontextmanager
 async def open_tasks() -> AsyncIterator[TaskGroup]:
-    """Own tasks that are waited for. What fails first, one of them or the body, is raised."""
+    """Own tasks that are waited for. What fails first, one of them or the body, is raised.
+
+    If more fails, it has notes that say what.
+    """
     with _first_failure():
         async with anyio.create_task_group() as tasks:
             yield tasks
@@ -31,7 +34,20 @@ def _first_failure() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from error.__cause__
+        first, *others = leaves_of(group)
+    else:
+        return
+    for other in others:
+        first.add_note(f"what failed, too: {other!r}")
+    context = first.__context__
+    try:
+        raise first
+    finally:
+        first.__context__ = context  # not the group, which has it in it
+
+
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """What failed, out of groups of groups; an error that is no group is its own leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in leaves_of(each)]
+    return [error]

@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -97,17 +98,18 @@ async def _open_service(output: str, archives: int) -> AsyncIterator[_Service]:
     settings = load(None, _overrides(output))
     budget = MemoryBudget(settings.archive.memory_budget_bytes)
     async with open_engine(settings.archive) as engine, AsyncExitStack() as stack:
-        await _warm_up(engine)
         store = None
         if "://" in output:
             connections = archives * (settings.storage.parts_in_flight + 2)
             client = await stack.enter_async_context(Aws(settings).open_s3(pool=connections))
             store = Store(client, settings.storage)
-        yield _Service(settings, engine, budget, store)
+        service = _Service(settings, engine, budget, store)
+        await _warm_up(service)
+        yield service
 
 
-async def _warm_up(engine: Engine) -> None:
-    """Something was archived before: all processes run, and all memory that they share was used."""
+async def _warm_up(service: _Service) -> None:
+    """Something else was archived before: all processes run, and all memory was used once."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as written:
         for number, size in enumerate(20 * _WARM_SIZES):
@@ -116,16 +118,11 @@ async def _warm_up(engine: Engine) -> None:
             text = b"".join(b"line %d of %d\n" % (line, number) for line in range(size // 9))
             written.addfile(info, io.BytesIO(text))
 
-    async def tar() -> AsyncIterator[bytes]:
-        for _ in range(_WARM_TIMES):
-            yield content.getvalue()
-
-    async with (
-        MemoryBudget(2 * WORKING_BYTES).open_account(2 * WORKING_BYTES) as account,
-        engine.open_zip(tar(), account=account) as zipped,
-    ):
-        async for chunk in zipped:
-            account.give_back(len(chunk))
+    with tempfile.TemporaryDirectory() as scratch:
+        tar = Path(scratch, "warm.tar")
+        await anyio.Path(tar).write_bytes(_WARM_TIMES * content.getvalue())
+        async with open_source(str(tar)) as open_tar:
+            await _archive(service, open_tar, "null")
 
 
 async def _archive(service: _Service, open_tar: OpenTar, output: str) -> int:

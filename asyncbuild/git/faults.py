@@ -42,8 +42,22 @@ class Fault(StrEnum):
     OTHER = "other"
 
 
-# The first that matches decides: what a server says comes before the consequences it has here.
+# The first that matches decides: what a server says comes before the consequences it has here, and
+# sentences in which a pusher's names stand come before those that such a name could pretend to be.
 _SIGNS: Mapping[Fault, tuple[str, ...]] = {
+    # It may be one file that will never fit: so it counts. But nothing is corrupt because of it.
+    Fault.MEMORY: (
+        r"out of memory",
+        r"(mmap failed|cannot be mapped).*cannot allocate memory",
+        r"died of signal 9",  # as whoever is chosen when memory ends
+    ),
+    Fault.NO_REF: (
+        r"could(n't| not) find remote ref",
+        r"no such remote ref",
+        r"remote branch .* not found in upstream",
+        r"expected commit type, but",  # a name, but of something else
+    ),
+    Fault.NO_PATH: (r"pathspec '.*' did not match any file",),
     Fault.BUSY: (
         r"returned error: (429|503)",
         r"rate exceeded",
@@ -53,19 +67,11 @@ _SIGNS: Mapping[Fault, tuple[str, ...]] = {
         r"too many open files",
         r"resource temporarily unavailable",  # no process or thread more
     ),
-    # It may be one file that will never fit: so it counts. But nothing is corrupt because of it.
-    Fault.MEMORY: (r"out of memory",),
     Fault.DISK_FULL: (
         r"no space left on device",
         r"disk quota exceeded",
         r"file too large",
     ),
-    Fault.NO_REF: (
-        r"could(n't| not) find remote ref",
-        r"no such remote ref",
-        r"remote branch .* not found in upstream",
-    ),
-    Fault.NO_PATH: (r"pathspec '.*' did not match any file",),
     Fault.NOT_BY_ID: (r"unadvertised object",),
     Fault.NO_OBJECT: (r"not our ref",),
     Fault.LOGIN: (
@@ -128,7 +134,7 @@ _REMEDIES: Mapping[Fault, str] = {
     "key of its [[hosts]] entry, and check known_hosts",
     Fault.MEMORY: "give the task more memory",
 }
-_LOCAL = frozenset({Fault.DISK_FULL, Fault.CORRUPT})
+_LOCAL = frozenset({Fault.MEMORY, Fault.DISK_FULL, Fault.CORRUPT})
 _REMOTE_LINE = re.compile(r"^(remote:|fatal: remote error).*$", re.IGNORECASE | re.MULTILINE)
 _LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s']*", re.IGNORECASE)
@@ -147,7 +153,7 @@ class GitFailed(Retry):
 def find_fault(stderr: str) -> Fault:
     """The kind of failure that these lines tell of."""
     text = _URL.sub("URL", stderr)  # a repository may be called ssl or corrupt
-    ours = _REMOTE_LINE.sub("", text)  # the server's full disk is no reason to clear our own
+    ours = _REMOTE_LINE.sub("", text)  # its full disk is no reason to clear ours
     for fault, pattern in _TABLE.items():
         if pattern.search(ours if fault in _LOCAL else text):
             return fault

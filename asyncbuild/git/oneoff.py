@@ -7,13 +7,14 @@ URL one commit is fetched into a temporary repository.
 import hashlib
 import re
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+import structlog
 from anyio import to_thread
 
 from asyncbuild.config import GitSettings
@@ -34,6 +35,7 @@ from asyncbuild.git.transfer import FETCH, init_arguments
 from asyncbuild.model import Repository
 from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
 
+_log = structlog.get_logger(__name__)
 _KEPT: Final = "refs/asyncbuild/asked"
 _ROOT: Final = Repository("submodules", "of", "root")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
@@ -75,15 +77,14 @@ async def open_commit(
         Reject: there is no repository, or no such commit or subtree in it.
         Retry, Busy: see `Git.run`.
     """
-    # What cannot be tidied up must not hide why the rest failed.
-    with tempfile.TemporaryDirectory(prefix="asyncbuild-", ignore_cleanup_errors=True) as scratch:
-        settings = settings.model_copy(update={"cache_directory": Path(scratch) / "cache"})
+    with _scratch_directory() as scratch:
+        settings = settings.model_copy(update={"cache_directory": scratch / "cache"})
         git = Git(settings)
-        reader = Reader(git, Path(scratch) / "reader")
+        reader = Reader(git, scratch / "reader")
         await reader.prepare()
         if _is_url(where):
             remote = remotes.remote_at(where, region=region)
-            source = await _fetch(git, remote, revision, Path(scratch), settings)
+            source = await _fetch(git, remote, revision, scratch, settings)
         else:
             own = options.submodules is Submodules.INCLUDE
             source = await _find_repository(git, where, revision, remotes if own else None)
@@ -104,6 +105,15 @@ async def open_commit(
             open_whole(mirrors, _ROOT, await snapshot.select(options)) as whole,
         ):
             yield whole
+
+
+@contextmanager
+def _scratch_directory() -> Iterator[Path]:
+    """What cannot be tidied up is told, but does not hide why the rest failed."""
+    with tempfile.TemporaryDirectory(prefix="asyncbuild-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+    if Path(name).exists():
+        _log.warning("scratch.left", directory=name)
 
 
 def _is_url(where: str) -> bool:
@@ -171,6 +181,8 @@ async def _find_repository(git: Git, where: str, revision: str, remotes: Remotes
     try:
         answer = await git.run(Command(arguments, f"open {where}"))
     except GitFailed as error:
+        if error.fault not in {Fault.CORRUPT, Fault.OTHER}:  # as what is no repository is called
+            raise
         raise Reject(
             f"{where} is no git repository", remedy="name a repository, a working tree, or a URL"
         ) from error
@@ -192,7 +204,7 @@ async def _resolve(git: Git, source: _Source, asked: str) -> str:
     try:
         return (await git.run(command)).decode().strip()
     except GitFailed as error:
-        if error.fault is not Fault.OTHER:  # it says nothing at all, or what the name means
+        if error.fault not in {Fault.NO_REF, Fault.OTHER}:
             raise
         raise Reject(
             f"{asked!a} names no commit in {source.name}",

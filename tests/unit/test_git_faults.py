@@ -10,12 +10,19 @@ SENTENCES = [
     (Fault.BUSY, "remote: Rate Exceeded\nfatal: unable to access 'u': ... returned error: 400"),
     (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 503"),
     (
-        Fault.BUSY,
+        Fault.MEMORY,
         "fatal: packfile a.pack cannot be mapped, check RLIMIT_DATA: Cannot allocate memory",
     ),
     (Fault.BUSY, "error: open(objects/aa/bb): Too many open files\nfatal: loose object is corrupt"),
+    (Fault.BUSY, "error: cannot fork() for index-pack: Cannot allocate memory"),
     (Fault.BUSY, "fatal: unable to create thread: Resource temporarily unavailable"),
     (Fault.MEMORY, "error: inflate: out of memory\nfatal: packed object aabb is corrupt"),
+    (
+        Fault.MEMORY,
+        "error: index-pack died of signal 9\nfatal: invalid index-pack output",
+    ),
+    (Fault.NETWORK, "remote: fatal: Out of memory, malloc failed\nfatal: early EOF"),
+    (Fault.OTHER, "fatal: remote error: Out of memory, malloc failed"),
     (Fault.MEMORY, "fatal: Out of memory, malloc failed (tried to allocate 5368709121 bytes)"),
     (Fault.LOGIN, "fatal: unable to access 'http://h/r/': The requested URL returned error: 403"),
     (Fault.LOGIN, "fatal: Authentication failed for 'http://h/r/'"),
@@ -24,6 +31,12 @@ SENTENCES = [
     (Fault.NO_REPOSITORY, "fatal: repository 'http://h/v1/repos/ssl/' not found"),
     (Fault.NO_REPOSITORY, "fatal: '/x' does not appear to be a git repository"),
     (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/corrupt"),
+    (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/fix-throttling"),
+    (
+        Fault.NO_REF,
+        "error: x:corrupt.md^{commit}: expected commit type, but the object dereferences to blob",
+    ),
+    (Fault.NO_PATH, "fatal: pathspec ':(literal)throttle' did not match any files"),
     (
         Fault.NO_REF,
         "could not find remote branch x to clone\nRemote branch x not found in upstream",
@@ -62,6 +75,13 @@ def test_names_in_urls_mean_nothing() -> None:
     """A repository may be called anything."""
     for name in ("corrupt", "ssl", "no-space-left-on-device", "rate exceeded"):
         assert find_fault(f"fatal: unable to access 'https://h/{name}/': what") is Fault.OTHER
+
+
+def test_no_memory_counts_and_says_what_helps() -> None:
+    """It may be that one file will never fit."""
+    error = stage_error("fatal: Out of memory, malloc failed", doing="read", ended="exited")
+    assert isinstance(error, GitFailed)
+    assert "memory" in error.remedy
 
 
 def test_a_throttle_counts_as_nothing() -> None:

@@ -87,14 +87,31 @@ async def test_of_several_errors_the_first_is_raised(open_group: Opener) -> None
         await anyio.lowlevel.checkpoint()
         raise Reject("first")
 
-    with pytest.raises(Reject):
+    with pytest.raises(Reject) as caught:
         await _run(open_group, body)
+    (note,) = caught.value.__notes__
+    assert "because the other one did" in note
+
+
+@both
+async def test_an_error_keeps_what_it_came_of(open_group: Opener) -> None:
+    """The log has it: the group, which would be there otherwise, says nothing."""
+
+    async def body(_: TaskGroup) -> None:
+        try:
+            int("before")
+        except ValueError:
+            raise Retry("after")  # noqa: B904 - what Python notes by itself
+
+    with pytest.raises(Retry) as caught:
+        await _run(open_group, body)
+    assert isinstance(caught.value.__context__, ValueError)
 
 
 @both
 async def test_to_be_cancelled_is_no_failure(open_group: Opener) -> None:
     """It goes on to whoever cancelled."""
-    with anyio.CancelScope() as scope:
+    with anyio.fail_after(PATIENCE_SECONDS), anyio.CancelScope() as scope:
         async with open_group() as tasks:
             tasks.start_soon(anyio.sleep_forever)
             scope.cancel()

@@ -24,6 +24,7 @@ from asyncbuild.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.git.faults import Fault, GitFailed, quote
 from asyncbuild.git.lfs.pointers import Pointer
 from asyncbuild.git.lfs.server import Server, origin_of
+from asyncbuild.tasks import leaves_of
 
 _JSON: Final = "application/vnd.git-lfs+json"
 _BATCH: Final = 100  # as git-lfs asks
@@ -320,12 +321,4 @@ def _one_error() -> Iterator[None]:
         foreseen, others = group.split((StageError, OSError))
         if others is not None or foreseen is None:
             raise
-        raise min(_leaves(foreseen), key=lambda each: not isinstance(each, Reject)) from None
-
-
-def _leaves(group: BaseException) -> Iterator[BaseException]:
-    if isinstance(group, BaseExceptionGroup):
-        for each in group.exceptions:
-            yield from _leaves(each)
-    else:
-        yield group
+        raise min(leaves_of(foreseen), key=lambda each: not isinstance(each, Reject)) from None
