@@ -183,9 +183,9 @@ EVENTS: Final[Mapping[str, Event]] = {
         ("kind", "reason"),
     ),
     "mirror.renewed": Event("warning", "A corrupt mirror is fetched anew.", ("mirror",)),
-    "scratch.left": Event("warning", "A temporary directory could not be removed.", ("directory",)),
     "mirror.repack-failed": Event("warning", "It is tried after a later fetch.", ("reason",)),
     "mirrors.evicted": Event(
         "info", "Least recently used mirrors were deleted.", ("mirrors", "freed_bytes")
     ),
+    "scratch.left": Event("warning", "A temporary directory could not be removed.", ("directory",)),
 }

@@ -26,10 +26,17 @@ def repository(tmp_path: Path) -> Path:
     return source.path
 
 
-def _archive(repository: Path, output: str, *, stdout: int | IO[bytes] = subprocess.PIPE) -> _Done:
+def _archive(
+    repository: Path,
+    output: str,
+    *,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    limit: str = "",  # for bash's ulimit
+) -> _Done:
+    under = ["bash", "-c", f'ulimit {limit}; exec "$@"', "bash"] if limit else []
     command = [sys.executable, "-m", "asyncbuild", "archive", str(repository), "main"]
     return subprocess.run(
-        [*command, "-o", output],
+        [*under, *command, "-o", output],
         stdout=stdout,
         stderr=subprocess.PIPE,
         timeout=PATIENCE_SECONDS,
@@ -88,14 +95,7 @@ def test_a_full_disk_is_one_sentence(repository: Path) -> None:
 
 def test_too_few_open_files_are_one_sentence(repository: Path, tmp_path: Path) -> None:
     """What cannot be tidied up for the same reason is not what is told."""
-    order = 'ulimit -n 10; exec "$@"'
-    command = [sys.executable, "-m", "asyncbuild", "archive", str(repository), "main"]
-    done = subprocess.run(
-        ["bash", "-c", order, "bash", *command, "-o", str(tmp_path / "a.zip")],
-        capture_output=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    done = _archive(repository, str(tmp_path / "a.zip"), limit="-n 10")
     said = done.stderr.decode()
     assert done.returncode == 75
     assert "Too many open files" in said
