@@ -16,7 +16,8 @@ is that of the largest process; of `ours-*` and the two libraries it is their ow
 mapped pack.
 The S3 server runs on the same cores; its CPU seconds stand in a column of their own. Before a way
 the machine is let come to rest, for a few seconds at most (`--wait`); `cores` says how many fast
-ones it had then (`quiet.py`).
+ones it had then, and what the way reads, a mirror or a tar, is read once to be in memory
+(`quiet.py`).
 `*-from-tar` compares the engine alone with the libraries: all are fed with one tar, made before.
 """
 
@@ -32,7 +33,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,7 +42,7 @@ import ratios
 import repositories
 from anyio.from_thread import start_blocking_portal
 from local_server import open_server
-from quiet import open_cores, settle
+from quiet import Cores, open_cores, read_through, settle
 
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_seaweedfs
 
@@ -85,7 +86,7 @@ class Sample:
     peak_bytes: int
     archive_bytes: int
     server_seconds: float  # of CPU, that the S3 server took meanwhile
-    cores: float  # that there were when it began, of which each was fast
+    cores: float = 0.0  # that there were when it began, of which each was fast
 
 
 _PYTHON = f"{sys.executable} {_HERE / 'ways.py'}"
@@ -124,8 +125,8 @@ _LONG_SECONDS = 2  # of the floor; where it takes as long, these run once, too
 _ONCE_IF_LONG = {"ours-file", "command-null", "command-s3", "git-zip-1"}
 
 
-def run_once(way: Way, repository: Path, environment: dict[str, str], fast: float) -> Sample:
-    """Run a way in a scratch directory of its own, with so many fast cores."""
+def run_once(way: Way, repository: Path, environment: dict[str, str]) -> Sample:
+    """Run a way in a scratch directory of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         server = environment.get("BENCH_SERVER")
         before = _cpu_seconds_of(server)
@@ -147,7 +148,6 @@ def run_once(way: Way, repository: Path, environment: dict[str, str], fast: floa
             peak_bytes=own.get("peak", said["peak"]),
             archive_bytes=own.get("bytes") or _archive_bytes(Path(scratch)),
             server_seconds=_cpu_seconds_of(server) - before,
-            cores=fast,
         )
 
 
@@ -172,13 +172,13 @@ def measure(
     ways: list[Way],
     runs: int,
     environment: dict[str, str],
-    quiet: Callable[[], float],
+    ready: Callable[[Way], float],
     *,
     every: bool,
 ) -> dict[str, list[Sample]]:
     """All ways in turn, as often as there are runs; some only in the last if they are long.
 
-    With `every`, none is left out of a run. Each begins when `quiet` returns, which says how many
+    With `every`, none is left out of a run. Each begins when `ready` returns, which says how many
     fast cores there are.
     """
     samples: dict[str, list[Sample]] = defaultdict(list)
@@ -188,7 +188,8 @@ def measure(
             once = way.slow or way.name in _ONCE_IF_LONG
             if once and is_long and not every and number < runs - 1:
                 continue
-            sample = run_once(way, repository, environment, quiet())
+            fast = ready(way)
+            sample = replace(run_once(way, repository, environment), cores=fast)
             samples[way.name].append(sample)
             is_long = is_long or (way.name == "floor" and sample.wall_seconds > _LONG_SECONDS)
             took = f"{sample.wall_seconds:8.2f} s on {sample.cores:.2f} cores"
@@ -290,21 +291,17 @@ def main() -> None:
     with ExitStack() as stack:
         if any("BENCH_ENDPOINT" in way.command or "s3://" in way.command for way in ways):
             environment |= _open_s3(stack, light=arguments.light_s3)
-        server = environment.get("BENCH_SERVER")
-        settle(lambda: _cpu_seconds_of(server))
+        settle(lambda: _cpu_seconds_of(environment.get("BENCH_SERVER")))
         cores = stack.enter_context(open_cores())
-
-        def quiet() -> float:
-            settle(lambda: _cpu_seconds_of(server))
-            return cores.wait(arguments.wait)
 
         for name, path in sources.items():
             print(f"{name}: {path}", flush=True)
             fitting = [way for way in ways if name != "huge" or way.name in _HUGE_WAYS]
             with _made_tar(path, fitting) as tar:
                 places = environment | {"TAR": tar}
+                ready = _ready(places, path, cores, arguments.wait)
                 every = arguments.every
-                samples = measure(path, fitting, arguments.runs, places, quiet, every=every)
+                samples = measure(path, fitting, arguments.runs, places, ready, every=every)
             tables.append(as_table(name, samples))
             tables.append(ratios.as_table(samples, len(os.sched_getaffinity(0))))
             charts[name] = {
@@ -326,6 +323,25 @@ def _made_tar(repository: Path, ways: list[Way]) -> Iterator[str]:
             order = ["git", "-C", str(repository), "archive", "-o", tar, "HEAD"]
             subprocess.run(order, check=True)
         yield tar
+
+
+def _ready(
+    environment: dict[str, str], repository: Path, cores: Cores, seconds: float
+) -> Callable[[Way], float]:
+    """What is to be waited for before a way begins; returns how many fast cores there are."""
+    server = environment.get("BENCH_SERVER")
+    git = repository / ".git"
+
+    def ready(way: Way) -> float:
+        settle(lambda: _cpu_seconds_of(server))
+        fast = cores.wait(seconds)
+        if "$TAR" in way.command:
+            read_through(Path(environment["TAR"]))
+        else:
+            read_through(git if git.is_dir() else repository)
+        return fast
+
+    return ready
 
 
 def _open_s3(stack: ExitStack, *, light: bool) -> dict[str, str]:
