@@ -91,7 +91,7 @@ class Sample:
 
 _PYTHON = f"{sys.executable} {_HERE / 'ways.py'}"
 _GIT = 'git -C "$REPOSITORY" archive'
-_AWS = f'aws --endpoint-url "$BENCH_ENDPOINT" s3 cp --quiet - s3://{_BUCKET}'
+_AWS = f'aws --endpoint-url "$BENCH_ENDPOINT" s3 cp --only-show-errors - s3://{_BUCKET}'
 _COMMAND = f'{Path(sys.executable).parent / "asyncbuild"} archive "$REPOSITORY" HEAD -o'
 _OLD_SCRIPT = (
     'cd "$SCRATCH" && git clone -q --depth 10 "file://$REPOSITORY" tree && cd tree '
