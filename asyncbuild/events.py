@@ -187,5 +187,8 @@ EVENTS: Final[Mapping[str, Event]] = {
     "mirrors.evicted": Event(
         "info", "Least recently used mirrors were deleted.", ("mirrors", "freed_bytes")
     ),
+    "reader.mended": Event(
+        "warning", "Damaged files of the service's own were written again.", ("files",)
+    ),
     "scratch.left": Event("warning", "A temporary directory could not be removed.", ("directory",)),
 }

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import structlog
 from anyio import to_thread
 
+from asyncbuild.git.empties import WITHOUT_EXPORTS, write_empties
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.names import object_format
 from asyncbuild.git.process import Command, Git, Work
 
-_WITHOUT_EXPORTS = "-without-exports"
-# gitattributes(5): what $GIT_DIR/info/attributes says comes before every .gitattributes.
-_NO_EXPORTS = "* -export-ignore -export-subst\n"
+_log = structlog.get_logger(__name__)
 _HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends
 _FOUND_WORDS = 3
 _COMMITTED = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
@@ -76,8 +76,26 @@ class Reader:
         return Reader(self._git, self._directory, exports=self._exports)
 
     async def prepare(self) -> None:
-        """Make the empty repositories, if they are not there yet."""
-        await to_thread.run_sync(_make_empty, self._directory)
+        """Make the empty repositories, or what of them is not as it should be.
+
+        Raises:
+            OSError: the directory cannot be written to.
+        """
+        await to_thread.run_sync(write_empties, self._directory)
+
+    @asynccontextmanager
+    async def _own_faults(self) -> AsyncIterator[None]:
+        """Keep a repository from being blamed for damage of the empty ones, which is mended."""
+        try:
+            yield
+        except GitFailed as error:
+            if error.fault is not Fault.CORRUPT:
+                raise
+            mended = await to_thread.run_sync(write_empties, self._directory)
+            if not mended:
+                raise
+            _log.warning("reader.mended", files=[str(each) for each in mended])
+            raise GitFailed(f"{error.reason} ({mended[0]} was damaged: mended)") from error
 
     @asynccontextmanager
     async def open_stream(
@@ -95,7 +113,7 @@ class Reader:
             repository, arguments, commit=commit, doing=doing, work=work, **more
         )
         try:
-            async with self._git.open_stdout(command) as stdout:
+            async with self._own_faults(), self._git.open_stdout(command) as stdout:
                 yield stdout
         except GitFailed as error:
             if error.fault is Fault.CORRUPT and self._suspect is not None:
@@ -121,7 +139,7 @@ class Reader:
             doing=doing,
             stdin="".join(f"{each}^{{commit}}\n" for each in asked).encode(),
         )
-        return dict(_parse_batch(await self._git.run(command), asked))
+        return dict(_parse_batch(await self._run(command), asked))
 
     async def kind(self, repository: Path, object_id: str, doing: str) -> str | None:
         """What an object is: `blob`, `tree`, `commit`, `tag`; None if it is not here."""
@@ -132,7 +150,7 @@ class Reader:
             doing=doing,
             stdin=f"{object_id}\n".encode(),
         )
-        answer = (await self._git.run(command)).decode().strip()
+        answer = (await self._run(command)).decode().strip()
         return None if answer.endswith("missing") else answer
 
     async def read_blobs(
@@ -174,7 +192,7 @@ class Reader:
             work=Work.TREE,
             good=frozenset({0, 1}),
         )
-        return await self._git.ask(command) == 1
+        return await self._ask(command) == 1
 
     async def find_tree(
         self, repository: Path, commit: str, directory: str, doing: str
@@ -187,9 +205,7 @@ class Reader:
             doing=doing,
             stdin=f"{commit}:{directory}\n".encode(),
         )
-        object_id, _, kind = (
-            (await self._git.run(command)).decode("utf-8", "replace").partition(" ")
-        )
+        object_id, _, kind = (await self._run(command)).decode("utf-8", "replace").partition(" ")
         return object_id if kind == "tree\n" else None
 
     async def is_ancestor(self, repository: Path, ancestor: str, descendant: str) -> bool | None:
@@ -216,7 +232,7 @@ class Reader:
             doing=f"compare {ancestor} and {descendant}",
             good=frozenset({0, 1, 128}),  # 128: one of them, or a commit between them, is missing
         )
-        return await self._git.ask(command) == 0
+        return await self._ask(command) == 0
 
     async def run(
         self,
@@ -229,11 +245,19 @@ class Reader:
     ) -> bytes:
         """All of a short answer; `more` are attributes of `Command`."""
         command = self._command(repository, arguments, commit=commit, doing=doing, **more)
-        return await self._git.run(command)
+        return await self._run(command)
+
+    async def _run(self, command: Command) -> bytes:
+        async with self._own_faults():
+            return await self._git.run(command)
+
+    async def _ask(self, command: Command) -> int:
+        async with self._own_faults():
+            return await self._git.ask(command)
 
     @property
     def _variant(self) -> str:
-        return "" if self._exports else _WITHOUT_EXPORTS
+        return "" if self._exports else WITHOUT_EXPORTS
 
     def _command(
         self,
@@ -255,27 +279,6 @@ class Reader:
             },
             **more,
         )
-
-
-def _make_empty(directory: Path) -> None:
-    for name, version, extension in (
-        ("sha1", 0, ""),
-        ("sha256", 1, "[extensions]\n\tobjectFormat = sha256\n"),
-    ):
-        config = f"[core]\n\tbare = true\n\trepositoryFormatVersion = {version}\n{extension}"
-        files = {"HEAD": "ref: refs/heads/none\n", "config": config}
-        _make_repository(directory / f"{name}.git", files)
-        without = {**files, "info/attributes": _NO_EXPORTS}
-        _make_repository(directory / f"{name}{_WITHOUT_EXPORTS}.git", without)
-
-
-def _make_repository(repository: Path, files: Mapping[str, str]) -> None:
-    for part in ("objects", "refs", "info"):
-        (repository / part).mkdir(parents=True, exist_ok=True)
-    for file, text in files.items():
-        if not (repository / file).exists():
-            (repository / f"{file}.new").write_text(text)
-            (repository / f"{file}.new").rename(repository / file)
 
 
 def _parse_batch(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Commit]]:
