@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from asyncbuild import refs
 from asyncbuild.errors import Reject
 from asyncbuild.model import Change, Nothing, Push, Repository
 
@@ -19,6 +20,7 @@ _DETAIL_TYPE = "CodeCommit Repository State Change"
 _UNREFERENCED = "unreferencedMergeCommitCreated"
 _CHANGES = {"referenceCreated": Change.CREATED, "referenceUpdated": Change.UPDATED}
 _PREFIXES = {"branch": "refs/heads/", "tag": "refs/tags/"}
+_BELOW = tuple(_PREFIXES.values())
 _MOST_SHOWN = 80
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -28,9 +30,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # CodeCommit: letters, digits, `.`, `_`, `-`, at most 100 (Quotas in CodeCommit). A leading dash
 # would be legal there; as an option of some command it is not worth the risk anywhere.
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
-# What git-check-ref-format(1) forbids anywhere in a name.
-_NOT_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
-_MOST_REF_BYTES = 1024
 
 _Fields = Mapping[str, Any]
 
@@ -81,32 +80,10 @@ def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields
 def check_ref(ref: object) -> str:
     """Return `ref` if it is a full branch or tag name that git could hold.
 
-    The rules are git-check-ref-format(1)'s; nothing is repaired.
-
     Raises:
-        Reject: it is not, with the value.
+        Reject: it is not, with the value; see `refs.check_ref`.
     """
-    if not isinstance(ref, str) or not ref.startswith(tuple(_PREFIXES.values())):
-        raise Reject(f"ref {show(ref)} is not below refs/heads/ or refs/tags/")
-    name = ref.split("/", 2)[2]
-    parts = name.split("/")
-    wrong = (
-        not name
-        or bool(_NOT_IN_REF.search(ref))
-        or name.endswith(".")
-        or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
-        or _bytes(ref) > _MOST_REF_BYTES
-    )
-    if wrong:
-        raise Reject(f"ref {show(ref)} is not a name that git allows (git-check-ref-format)")
-    return ref
-
-
-def _bytes(text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:  # a lone surrogate: JSON can say it, UTF-8 cannot
-        return _MOST_REF_BYTES + 1
+    return refs.check_ref(ref, below=_BELOW)
 
 
 def read_object(body: str | bytes, what: str) -> Mapping[str, Any]:

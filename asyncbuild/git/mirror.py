@@ -19,7 +19,7 @@ from asyncbuild.git.faults import Fault, GitFailed, machine_error
 from asyncbuild.git.fetch import Fetcher
 from asyncbuild.git.lfs.store import Fetched
 from asyncbuild.git.locks import open_lock
-from asyncbuild.git.names import check_commit, check_ref, check_repository, object_format
+from asyncbuild.git.names import check_commit, check_repository, object_format
 from asyncbuild.git.place import Place
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Commit, Reader
@@ -30,6 +30,7 @@ from asyncbuild.git.transfer import Transfers
 from asyncbuild.git.upkeep import Upkeep
 from asyncbuild.git.worktrees import Worktrees, open_directory
 from asyncbuild.model import Repository
+from asyncbuild.refs import check_ref
 from asyncbuild.tasks import open_background
 
 _log = structlog.get_logger(__name__)

@@ -9,23 +9,10 @@ import re
 
 from asyncbuild.errors import Reject
 from asyncbuild.model import Repository
+from asyncbuild.refs import is_ref_name
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# git-check-ref-format(1), rules 1 and 3 to 10; rule 2 is the prefix asked for below.
-_BAD_REF = re.compile(
-    r"""
-      [\x00-\x20\x7f~^:?*\[\\]   # control characters, blanks, and what revisions and globs use
-    | \.\.                       # ranges
-    | //                         # empty components
-    | /\. | \.(?:/|$)            # a component that begins, or a name that ends, with a dot
-    | \.lock(?:/|$)
-    | /$
-    | @\{
-    """,
-    re.VERBOSE,
-)
-_REF_BYTES_MOST = 1_024  # CodeCommit allows branch names of 256
 
 
 def check_repository(repository: Repository) -> Repository:
@@ -39,21 +26,9 @@ def check_repository(repository: Repository) -> Repository:
     return repository
 
 
-def check_ref(ref: str) -> str:
-    """A full name below `refs/` that git itself would accept."""
-    long = len(ref.encode("utf-8", "surrogatepass")) > _REF_BYTES_MOST
-    if long or not ref.startswith("refs/") or ref.count("/") < 2 or _BAD_REF.search(ref):  # noqa: PLR2004 - refs/heads/x
-        raise Reject(f"ref {_shown(ref)} is no full ref name such as refs/heads/main")
-    try:
-        ref.encode()
-    except UnicodeEncodeError as error:
-        raise Reject(f"ref {_shown(ref)} is not Unicode text") from error
-    return ref
-
-
 def check_revision(revision: str) -> str:
     """A ref's name, full or short, or an object id: what the left side of a refspec may be."""
-    if not revision or revision.startswith(("-", "+")) or _BAD_REF.search(f"refs/{revision}"):
+    if not revision or revision.startswith(("-", "+")) or not is_ref_name(f"refs/{revision}"):
         raise Reject(f"revision {_shown(revision)} is no name of a branch or tag, and no commit")
     return revision
 

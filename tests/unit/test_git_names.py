@@ -1,16 +1,10 @@
 """What may become a path, a refspec or an argument of git (I11)."""
 
-import subprocess
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from asyncbuild.errors import Reject
-from asyncbuild.git.names import check_commit, check_ref, check_repository, kept_ref
+from asyncbuild.git.names import check_commit, check_repository, kept_ref
 from asyncbuild.model import Repository
-
-_FUNNY = st.text(st.sampled_from("ab/.-@{~^:?*[\\ \n\x7féA"), min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize(
@@ -34,42 +28,6 @@ def test_names_that_codecommit_allows(name: str) -> None:
     """Letters, digits and `_.-`; a leading dash too, which in a path is only a letter."""
     repository = Repository("123456789012", "eu-west-1", name)
     assert check_repository(repository) == repository
-
-
-@pytest.mark.parametrize(
-    "ref",
-    [
-        *("", "main", "-main", "--upload-pack=x", "refs", "refs/", "refs/heads", "refs/heads/"),
-        *("refs/heads/a..b", "refs/heads/a b", "refs/heads/a\nb", "refs/heads/a:b"),
-        *("refs/heads/*", "refs/heads/a~1", "refs/heads/a^", "refs/heads/.a", "refs/heads/a.lock"),
-        *("refs/heads/a//b", "refs/heads/a/", "refs/heads/@{u}", "refs/heads/a.", "+refs/heads/a"),
-        *("/refs/heads/a", "refs/heads/\x00", "refs/heads/\ud800", "refs/heads/" + "x" * 1100),
-        *("HEAD", "refs/heads/a\\b", "refs/heads/\x7f", "^refs/heads/a"),
-    ],
-)
-def test_refs_that_git_would_not_have(ref: str) -> None:
-    """Not a full name, or one that could mean something else in a refspec."""
-    with pytest.raises(Reject, match="ref"):
-        check_ref(ref)
-
-
-@pytest.mark.parametrize(
-    "ref", ["refs/heads/main", "refs/heads/-x", "refs/heads/fè/ü", "refs/tags/v1", "refs/heads/@"]
-)
-def test_refs_that_are_fine(ref: str) -> None:
-    """Slashes, dashes and letters of any language."""
-    assert check_ref(ref) == ref
-
-
-@given(_FUNNY)
-def test_no_ref_passes_that_git_refuses(name: str) -> None:
-    """git-check-ref-format has the last word."""
-    ref = f"refs/heads/{name}"
-    try:
-        check_ref(ref)
-    except Reject:
-        return
-    assert subprocess.run(["git", "check-ref-format", ref], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

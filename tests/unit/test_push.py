@@ -1,6 +1,5 @@
 """Message bodies become pushes, nothings, or rejections that name what is wrong."""
 
-import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from support.events import ACCOUNT, REGION, body, envelope
 
 from asyncbuild.errors import Reject
 from asyncbuild.model import Change, Nothing, Push, Repository
-from asyncbuild.push import check_ref, parse
+from asyncbuild.push import parse
 
 
 def _push(text: str) -> Push:
@@ -169,26 +168,3 @@ def _parse_or_reject(event: dict[str, Any]) -> None:
         parsed = error
     assert isinstance(parsed, Push | Nothing | Reject)
     assert str(parsed)
-
-
-_ref_text = st.text(
-    st.sampled_from("ab/.-_@{}~^:?*[\\ \x7f\tlock") | st.characters(exclude_categories=["Cs"]),
-    min_size=1,
-    max_size=12,
-)
-
-
-@given(_ref_text)
-def test_refs_are_judged_as_git_judges_them(name: str) -> None:
-    """git-check-ref-format(1) and we agree on every name below refs/heads/."""
-    ref = f"refs/heads/{name}"
-    if "\0" in ref:
-        legal = False
-    else:
-        legal = subprocess.run(["git", "check-ref-format", ref], check=False).returncode == 0
-    try:
-        check_ref(ref)
-    except Reject:
-        assert not legal
-    else:
-        assert legal
