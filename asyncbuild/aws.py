@@ -6,6 +6,7 @@ connection) up to `aws.max_tries` times; the lane repeats a whole push.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import aioboto3
@@ -131,24 +132,37 @@ def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
     return Retry(text)
 
 
-def unreached(doing: str, error: Exception) -> Outage:
-    """A call that brought no answer."""
+def unreached(doing: str, error: Exception, peer: str = "") -> Outage:
+    """A call of `peer` that brought no answer."""
     return Outage(
         f"{doing}: {type(error).__name__}: {error}",
         remedy="if it lasts, check endpoint_url, the region, and the way there: route, security "
         "group, VPC endpoint, DNS",
+        peer=peer,
     )
 
 
 @contextmanager
-def errors_of(doing: str) -> Iterator[None]:
-    """Turn botocore's errors inside into ours; `doing` such as `start build of project web`."""
+def errors_of(doing: str, peer: str = "") -> Iterator[None]:
+    """Turn botocore's errors inside into ours; `doing` such as `start build of project web`.
+
+    `peer` is the service that is called: what is shown as away, or at its limit.
+    """
     try:
         yield
     except (boto.ClientError, boto.BotoCoreError, boto.HTTPClientError) as error:
-        raise classify(error, doing) from error
+        ours = classify(error, doing)
+        ours.peer = peer
+        raise ours from error
     except OSError as error:
-        raise unreached(doing, error) from error
+        raise unreached(doing, error, peer) from error
+
+
+# For the files that call one service only.
+s3_errors = partial(errors_of, peer="s3")
+sqs_errors = partial(errors_of, peer="sqs")
+codebuild_errors = partial(errors_of, peer="codebuild")
+codepipeline_errors = partial(errors_of, peer="codepipeline")
 
 
 def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # noqa: ANN401 - AioConfig's own

@@ -21,18 +21,30 @@ class StageError(Exception):
         reason: One sentence for people, with the name and the value concerned; no secret (I10).
         remedy: What an operator can do about it; empty where there is nothing to do.
         after_seconds: How long to wait before a new try makes sense, where the other side said.
+        peer: The other side that was asked: `git`, `s3`, `sqs`, `codebuild`, `codepipeline`;
+            empty if it happened on this machine or was not told.
+
+    Attributes:
+        stage: The innermost stage of the push that it ended, such as `push.fetch`.
     """
 
     kind: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE of sysexits(3)
 
     def __init__(
-        self, reason: str, *, remedy: str = "", after_seconds: float | None = None
+        self,
+        reason: str,
+        *,
+        remedy: str = "",
+        after_seconds: float | None = None,
+        peer: str = "",
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
         self.after_seconds = after_seconds
+        self.peer = peer
+        self.stage = ""
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.remedy})" if self.remedy else self.reason

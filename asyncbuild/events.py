@@ -58,7 +58,7 @@ _OUTCOME: Final = (
 class Event:
     """One kind of line. `of_push`: it carries `PUSH_FIELDS`; `fields` are those besides.
 
-    `level` is one of them, or two with "or" between.
+    `level` is one of them, or several with "or" between.
     """
 
     level: str
@@ -75,11 +75,12 @@ def _of_stages() -> dict[str, Event]:
         events[f"{name}.started"] = Event("debug", f"Began: {says}.", own, of_push=True)
         fields = (*ended, *_FINISHED.get(name, ()))
         events[f"{name}.finished"] = Event("info", "Ended well.", fields, of_push=True)
-        fields = (*ended, "kind", "reason")
+        fields = (*ended, "kind", "reason", "peer", "stage")
         events[f"{name}.failed"] = Event(
-            "info or warning",
-            "Could not be done; the lane tries again or gives up. Info if nothing is wrong with "
-            "the push: kinds busy, lease-lost, unreachable.",
+            "debug or info or warning",
+            "Could not be done; the lane tries again or gives up. Debug inside another stage, "
+            "which fails with it; info if nothing is wrong with the push: kinds busy, lease-lost, "
+            "unreachable. `peer`: the other side; `stage`: the innermost that failed.",
             fields,
             of_push=True,
         )

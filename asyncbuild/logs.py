@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, cast
 
 import orjson
@@ -32,6 +32,8 @@ Listener = Callable[[Mapping[str, Any]], None]
 
 # A context variable: every task that is begun inside `listening` is heard, and no other.
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+# The stage that is under way in this task: a stage that is begun then is part of it.
+_stage: ContextVar[str] = ContextVar("stage", default="")
 
 
 def configure(settings: LogSettings) -> None:
@@ -220,6 +222,9 @@ def about(push: Push, **more: object) -> Iterator[None]:
 def stage(action: str, **fields: object) -> Iterator[dict[str, object]]:
     """Log `action.started`, then `.finished`, `.failed` or `.cancelled` with the duration.
 
+    A failure passes through the stages around it. It is logged once, by the outermost of them, at
+    level info or warning; those inside log theirs at level debug, for listeners.
+
     Yields:
         A dictionary; what the body puts into it is logged when it finishes.
     """
@@ -227,19 +232,30 @@ def stage(action: str, **fields: object) -> Iterator[dict[str, object]]:
     begun = time.monotonic()
     log = logger()
     log.debug(action + ".started", **fields)
+    outer = _stage.set(action)
     try:
         yield more
     except Exception as error:
-        kind = error.kind if isinstance(error, StageError) else "bug"
-        tell = log.info if kind in _HARMLESS else log.warning
-        ended = {"kind": kind, "reason": str(error), "duration_seconds": _since(begun)}
-        tell(action + ".failed", **fields, **ended)
+        inside = outer.old_value not in {Token.MISSING, ""}
+        told = _about_failure(error, action)
+        tell = log.debug if inside else log.info if told["kind"] in _HARMLESS else log.warning
+        tell(action + ".failed", **fields, **told, duration_seconds=_since(begun))
         raise
     except BaseException:
         log.debug(action + ".cancelled", **fields, duration_seconds=_since(begun))
         raise
     else:
         log.info(action + ".finished", **fields, duration_seconds=_since(begun), **more)
+    finally:
+        _stage.reset(outer)
+
+
+def _about_failure(error: Exception, action: str) -> dict[str, str]:
+    """Kind, reason, the other side, and the innermost stage that failed."""
+    if not isinstance(error, StageError):
+        return {"kind": "bug", "reason": str(error), "peer": "", "stage": action}
+    error.stage = error.stage or action
+    return {"kind": error.kind, "reason": str(error), "peer": error.peer, "stage": error.stage}
 
 
 def _since(begun: float) -> float:

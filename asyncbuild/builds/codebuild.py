@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from asyncbuild.aws import CODEBUILD_MOST_SECONDS, errors_of
+from asyncbuild.aws import CODEBUILD_MOST_SECONDS
+from asyncbuild.aws import codebuild_errors as errors_of
 from asyncbuild.builds.request import EVENT_ID, parameters_of
 from asyncbuild.config import BuildSettings
 from asyncbuild.errors import Reject

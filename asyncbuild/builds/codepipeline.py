@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from asyncbuild.aws import errors_of
+from asyncbuild.aws import codepipeline_errors as errors_of
 from asyncbuild.builds.handover import Declaration, declaration_of, parameters_of, source_of
 from asyncbuild.builds.request import EVENT_ID
 from asyncbuild.errors import Busy, Reject
@@ -56,7 +56,9 @@ class CodePipeline:
                 raise _no_pipeline(request.pipeline) from error
             except self._client.exceptions.ConflictException as error:
                 # The API reference says of it that one should try again later.
-                raise Busy(f"pipeline {request.pipeline} is busy: ConflictException") from error
+                raise Busy(
+                    f"pipeline {request.pipeline} is busy: ConflictException", peer="codepipeline"
+                ) from error
         return Execution(answer["pipelineExecutionId"], request.pipeline, pipeline.arn)
 
     async def find_recent(self, request: HandOver, *, since: datetime) -> Execution | None:

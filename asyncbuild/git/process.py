@@ -235,7 +235,9 @@ class Stdout:
             return code
         self.tail.drain()
         ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
-        raise stage_error(self.tail.text, doing=self.command.doing, ended=ended)
+        error = stage_error(self.tail.text, doing=self.command.doing, ended=ended)
+        error.peer = "git" if self.command.work is Work.FETCH else ""
+        raise error
 
 
 async def _end(process: Child, tail: StderrTail) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from asyncbuild.aws import errors_of
+from asyncbuild.aws import sqs_errors as errors_of
 from asyncbuild.errors import Fatal, LeaseLost, Reject, Retry, StageError
 from asyncbuild.model import Message
 from asyncbuild.webhooks.delivery import first_sent, kept_attributes

@@ -3,13 +3,14 @@
 Everything kept is bounded. It begins with the process; the ledger in the bucket knows the rest.
 """
 
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from asyncbuild.events import STAGES
 from asyncbuild.status.document import STARTED, DeadLetter, Settled, Totals, Trouble
+from asyncbuild.status.outages import Outages
 from asyncbuild.status.series import Recorder
 
 _SETTLED_MOST: Final = 100
@@ -27,8 +28,8 @@ _OUTCOMES: Final = frozenset(
         "push.superseded",
     }
 )
-# A stage inside another fails with it: a failed try is counted once.
-OUTERMOST: Final = frozenset({"push.prepare", "push.start"})
+# What makes alike warnings differ: ids, addresses, amounts.
+_VARIES: Final = re.compile(r"\b[0-9a-f]{7,}\b|[0-9]+")
 
 
 class Chronicle:
@@ -41,7 +42,8 @@ class Chronicle:
         self.poll_failure = ""
         self.settled: deque[Settled] = deque(maxlen=_SETTLED_MOST)
         self.dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS_MOST)
-        self.troubles: deque[Trouble] = deque(maxlen=_TROUBLES_MOST)
+        self.outages = Outages(clock)
+        self._troubles: dict[tuple[str, ...], Trouble] = {}
         self.recorder = Recorder()
         self._stages: dict[str, dict[str, float]] = {}
         self._verdicts: Counter[str] = Counter()
@@ -60,7 +62,8 @@ class Chronicle:
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take in one line of the log."""
         event = line["event"]
-        if line["level"] in {"warning", "error"} and not _is_told_elsewhere(event):
+        self.outages.hear(line)
+        if line["level"] in {"warning", "error"} and not _is_told_elsewhere(line):
             self._hear_trouble(line)
         stage, _, what = event.rpartition(".")
         if what == "started" and stage.startswith("push."):
@@ -81,6 +84,11 @@ class Chronicle:
         name = next(reversed(stages))
         return name, stages[name]
 
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Warnings and errors, alike ones folded into one; newest first."""
+        return tuple(reversed(self._troubles.values()))
+
     def totals(self) -> Totals:
         """Since the start."""
         return Totals(
@@ -98,7 +106,7 @@ class Chronicle:
         stages.pop(stage[5:], None)
         if not stages:
             self._stages.pop(line["event_id"], None)
-        if what == "failed" and stage in OUTERMOST:
+        if what == "failed" and line["level"] != "debug":  # else the stage around it tells it
             self._failures[line["kind"]] += 1
             self.recorder.count_failed(self._clock())
 
@@ -171,22 +179,35 @@ class Chronicle:
         )
 
     def _hear_trouble(self, line: Mapping[str, Any]) -> None:
-        self.troubles.appendleft(
-            Trouble(
-                time=self._clock(),
-                event=line["event"],
-                level=line["level"],
-                repository=line.get("repository"),
-                ref=line.get("ref"),
-                kind=line.get("kind"),
-                reason=str(line.get("reason") or line.get("remedy") or ""),
-            )
+        now, alike = self._clock(), _alike(line)
+        before = self._troubles.pop(alike, None)  # put in anew: the newest is last
+        self._troubles[alike] = Trouble(
+            time=now,
+            event=line["event"],
+            level=line["level"],
+            repository=line.get("repository"),
+            ref=line.get("ref"),
+            kind=line.get("kind"),
+            reason=str(line.get("reason") or line.get("remedy") or ""),
+            count=before.count + 1 if before else 1,
+            first=before.first if before else now,
         )
+        if len(self._troubles) > _TROUBLES_MOST:
+            self._troubles.pop(next(iter(self._troubles)))
 
 
-def _is_told_elsewhere(event: str) -> bool:
-    """By the stage around it, or among the dead letters."""
-    stage, _, what = event.rpartition(".")
+def _is_told_elsewhere(line: Mapping[str, Any]) -> bool:
+    """Among the dead letters, that is, where a push that can never work ends, too."""
+    event = line["event"]
     return event == "push.dead-lettered" or (
-        what == "failed" and stage in STAGES.keys() - OUTERMOST
+        event.endswith(".failed") and line.get("kind") == "reject"
     )
+
+
+def _alike(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """Equal for lines that say the same of different pushes, or at different moments."""
+    says = str(line.get("reason") or line.get("remedy") or "")
+    for name in ("repository", "ref", "commit", "event_id", "group", "message_id"):
+        if value := line.get(name):
+            says = says.replace(str(value), "")
+    return (line["event"], line["level"], str(line.get("kind")), _VARIES.sub("", says))

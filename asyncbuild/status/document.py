@@ -140,7 +140,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A warning or an error that was logged."""
+    """Warnings or errors that were logged and are alike; all but `first` is of the newest."""
 
     time: float
     event: str
@@ -148,6 +148,23 @@ class Trouble:
     repository: str | None
     ref: str | None
     kind: str | None
+    reason: str
+    count: int = 1
+    first: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Another side that is away, or at its limit, and what waits for it here."""
+
+    peer: str
+    kind: str
+    place: str
+    since: float
+    last: float
+    failures: int
+    pushes: int
+    repositories: int
     reason: str
 
 
@@ -243,6 +260,8 @@ class Status:
     disk: Disk | None
     totals: Totals
     series: Series
+    state: str = ""
+    outages: tuple[Outage, ...] = ()
 
 
 def parse(document: bytes) -> Status:

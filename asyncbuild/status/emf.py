@@ -15,13 +15,14 @@ from typing import Any, Final
 import anyio
 import orjson
 
+from asyncbuild.events import STAGES
 from asyncbuild.state import ConsumerState
-from asyncbuild.status.chronicle import OUTERMOST
 from asyncbuild.status.survey import WORKING, oldest_waiting_seconds
 
 NAMESPACE: Final = "asyncbuild"
 EVERY_SECONDS: Final = 60.0
 _VALUES_MOST: Final = 100  # of one metric in one line, says the specification
+_FAILED: Final = frozenset(f"{stage}.failed" for stage in STAGES)
 _UNITS: Final = {
     "GroupsWaiting": "Count",
     "GroupsInWork": "Count",
@@ -52,7 +53,8 @@ class EmbeddedMetrics:
         event = line["event"]
         if event in {"push.built", "push.handed-over"}:
             self._to_build.append(line["since_push_seconds"])
-        elif event.endswith(".failed") and event.removesuffix(".failed") in OUTERMOST:
+        # At level debug it is inside another stage, which fails with it.
+        elif event in _FAILED and line["level"] != "debug":
             self._failures[line["kind"]] += 1
 
     def take(self) -> list[bytes]:

@@ -21,10 +21,12 @@ from asyncbuild import logs
 from asyncbuild.config import Settings
 from asyncbuild.errors import StageError
 from asyncbuild.state import ConsumerState
+from asyncbuild.status import wording
 from asyncbuild.status.chronicle import Chronicle
-from asyncbuild.status.document import Depth, Disk
+from asyncbuild.status.document import Depth, Disk, Status
 from asyncbuild.status.emf import EmbeddedMetrics, keep_writing
 from asyncbuild.status.metrics import Metrics
+from asyncbuild.status.outages import AWAY
 from asyncbuild.status.page import add_page
 from asyncbuild.status.survey import Sampled, Survey
 from asyncbuild.status.traces import open_traces
@@ -127,8 +129,7 @@ def _app(survey: Survey, metrics: Metrics) -> web.Application:
 
     async def readyz(_: web.Request) -> web.Response:
         status = survey.take()
-        lines = (f"{'ok  ' if c.ok else 'FAIL'} {c.name}: {c.says}\n" for c in status.checks)
-        return web.Response(text="".join(lines), status=200 if status.ready else 503)
+        return web.Response(text=_readiness(status), status=200 if status.ready else 503)
 
     async def expose(request: web.Request) -> web.Response:
         body, content_type = metrics.expose(request.headers.get("Accept", ""))
@@ -146,6 +147,18 @@ def _app(survey: Survey, metrics: Metrics) -> web.Application:
     app.router.add_get("/status.json", document)
     add_page(app, survey)
     return app
+
+
+def _readiness(status: Status) -> str:
+    """A line for the state, for each check, and for each other side that is away or full."""
+    checks = [f"{'ok  ' if c.ok else 'FAIL'} {c.name}: {c.says}" for c in status.checks]
+    others = [
+        f"{'AWAY' if each.kind == AWAY else 'FULL'} {wording.peer(each)}: "
+        f"for {wording.age(status.time - each.since)}, "
+        + ": ".join(filter(None, (wording.waits(each), each.reason)))
+        for each in status.outages
+    ]
+    return "\n".join([wording.state(status), *checks, *others, ""])
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -20,10 +20,12 @@ from asyncbuild.status.document import (
     Lane,
     Memory,
     Mirrors,
+    Outage,
     Progress,
     Service,
     Status,
 )
+from asyncbuild.status.outages import AWAY, LIMIT
 
 # A push in one of these states has somebody or something working for it.
 WORKING: Final = frozenset({"preparing", "starting", "settling", "burying"})
@@ -58,6 +60,8 @@ class Survey:
         seen = (self._lane(group, held, state) for group, held in state.lanes.items())
         lanes = tuple(sorted(seen, key=lambda lane: (lane.repository, lane.account, lane.group)))
         checks = self.checks(now, state)
+        outages = chronicle.outages.current(_held_ids(state))
+        ready = all(check.ok for check in checks)
         working = sum(lane.working for lane in lanes)
         return Status(
             version=VERSION,
@@ -69,7 +73,7 @@ class Survey:
                 bucket=self.settings.storage.bucket,
                 stopping=state.stopping,
             ),
-            ready=all(check.ok for check in checks),
+            ready=ready,
             checks=checks,
             queue=self.sampled.depth,
             consumers=Consumers(state.consumers, state.consumers_free, state.jobs_waiting),
@@ -87,6 +91,8 @@ class Survey:
             series=chronicle.recorder.series(
                 now, uptime_seconds=now - chronicle.started, window_seconds=window_seconds
             ),
+            state=_state_of(outages, ready=ready, stopping=state.stopping),
+            outages=outages,
         )
 
     def checks(self, now: float, state: ConsumerState) -> tuple[Check, ...]:
@@ -116,8 +122,14 @@ class Survey:
         where = self.settings.git.cache_directory
         if disk is None:
             return Check("disk", ok=False, says=f"{where} cannot be looked at")
-        free = f"{disk.free_bytes / 2**30:.1f} GiB free at {where}"
-        return Check("disk", ok=disk.free_bytes >= _FREE_LEAST_BYTES, says=free)
+        free, least = disk.free_bytes / 2**20, _FREE_LEAST_BYTES // 2**20
+        if free >= least:
+            return Check("disk", ok=True, says=f"{free / 2**10:.1f} GiB free at {where}")
+        says = (
+            f"{free:.0f} MiB free at {where}, and {least} MiB are needed: give it more space, or "
+            "lower git.cache_budget_bytes"
+        )
+        return Check("disk", ok=False, says=says)
 
     def _lane(self, group: str, held: Sequence[Held], state: ConsumerState) -> Lane:
         pushes = tuple(self._push(each, state) for each in held if each.state != "settled")
@@ -161,6 +173,29 @@ class Survey:
             renewals=mirrors.renewals,
             processes=dict(mirrors.processes),
         )
+
+
+def _held_ids(state: ConsumerState) -> frozenset[str]:
+    """Event ids of all pushes in flight."""
+    return frozenset(
+        push.id
+        for held in state.lanes.values()
+        for each in held
+        if each.state != "settled"
+        for push in each.work.pushes
+    )
+
+
+def _state_of(outages: Sequence[Outage], *, ready: bool, stopping: bool) -> str:
+    """`stopping`, `not-ready`, `outage`, `limit` or `ready`: the first that is true."""
+    kinds = {each.kind for each in outages}
+    states = {
+        "stopping": stopping,
+        "not-ready": not ready,
+        "outage": AWAY in kinds,
+        "limit": LIMIT in kinds,
+    }
+    return next((name for name, holds in states.items() if holds), "ready")
 
 
 def oldest_waiting_seconds(state: ConsumerState, now: float) -> float:

@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.filesize import decimal
 
-from asyncbuild.status.document import HeldPush, Lane
+from asyncbuild.status.document import HeldPush, Lane, Outage, Status
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
@@ -15,6 +15,12 @@ _STAGES: Final = {
     "fetch": "fetches",
     "upload": "archives",
     "start": "starts build or pipeline",
+}
+_PEERS: Final = {
+    "s3": "S3",
+    "sqs": "SQS",
+    "codebuild": "CodeBuild",
+    "codepipeline": "CodePipeline",
 }
 _STATES: Final = {
     "preparing": "waits for a consumer",
@@ -92,6 +98,34 @@ def tone(push: HeldPush) -> str:
     if push.state in {"prepared", "starting", "settling"}:
         return "ready"
     return "busy" if push.stage else "idle"
+
+
+def state(status: Status) -> str:
+    """`ready`, `not ready`, `stopping`, `outage: git, 55 s`, `limit: CodeBuild, 3 min 20 s`."""
+    known = status.state or ("ready" if status.ready else "not-ready")
+    if known not in {"outage", "limit"}:
+        return known.replace("-", " ")
+    kind = status.outages[0].kind
+    told = [each for each in status.outages if each.kind == kind]
+    sides = dict.fromkeys(peer(each) for each in told)
+    since = min(each.since for each in told)
+    return f"{known}: {', '.join(sides)}, {age(status.time - since)}"
+
+
+def peer(outage: Outage) -> str:
+    """`git`, `git at github.com`, `S3`: who is away or at its limit."""
+    name = _PEERS.get(outage.peer, outage.peer)
+    return f"{name} at {outage.place}" if "." in outage.place else name
+
+
+def waits(outage: Outage) -> str:
+    """`14 pushes of 3 repositories wait`, or nothing where none does."""
+    if not outage.pushes:
+        return ""
+    many = outage.repositories != 1
+    pushes = f"{outage.pushes} pushes" if outage.pushes != 1 else "1 push"
+    of = f"{outage.repositories} repositories" if many else "1 repository"
+    return f"{pushes} of {of} {'wait' if outage.pushes != 1 else 'waits'}"
 
 
 def name_of(lane: Lane) -> str:

@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol
 from anyio.abc import TaskGroup
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import error_code, errors_of
+from asyncbuild.aws import error_code
+from asyncbuild.aws import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
 from asyncbuild.errors import NoPermission, Retry, StageError
 from asyncbuild.model import Account

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 from isal.isal_zlib import crc32
 
-from asyncbuild.aws import errors_of
+from asyncbuild.aws import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
 from asyncbuild.errors import Reject, StageError
 from asyncbuild.model import Account, Guard, StoredArchive

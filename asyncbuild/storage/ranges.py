@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import error_code, errors_of, unreached
+from asyncbuild.aws import error_code, unreached
+from asyncbuild.aws import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
 from asyncbuild.errors import Retry
 from asyncbuild.model import Account, Guard, StoredArchive
@@ -152,7 +153,7 @@ class Ranges:
                     async for chunk in cut_out(answer["Body"], span, account):
                         yield chunk
             except aiohttp.ClientError as error:
-                raise unreached(doing, error) from error
+                raise unreached(doing, error, "s3") from error
 
     async def describe(self, key: str) -> Description | None:
         """Size, ETag and metadata of the object at `key`, if there is one.

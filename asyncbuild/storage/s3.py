@@ -9,7 +9,8 @@ from typing import Any, Final
 import aiohttp
 import anyio
 
-from asyncbuild.aws import errors_of, unreached
+from asyncbuild.aws import s3_errors as errors_of
+from asyncbuild.aws import unreached
 from asyncbuild.errors import NoPermission, Retry
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.multipart import Upload, encryption
@@ -151,7 +152,7 @@ class Store(Ranges):
                 async with answer["Body"] as stream:
                     return await stream.read()
         except aiohttp.ClientError as error:  # aiobotocore lets those of a body's end through
-            raise unreached(doing, error) from error
+            raise unreached(doing, error, "s3") from error
         except Retry as error:
             if code_of(error) in {"NoSuchKey", "404"}:
                 return None

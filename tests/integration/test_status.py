@@ -13,6 +13,7 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.events import body
+from support.git_http import open_git_server
 from support.service import make_pushes, send, wait_settled
 from support.wait import PATIENCE_SECONDS
 
@@ -156,6 +157,35 @@ async def test_a_failed_stage_is_told(stack: Stack) -> None:
     assert {line["event_id"] for line in failed} == {event["id"]}
     (dead,) = (line for line in watched.lines if line["event"] == "push.dead-lettered")
     assert dead["attempts"] == tries
+
+
+async def test_a_git_server_that_is_away_is_seen(stack: Stack) -> None:
+    """A third state while it lasts, then ready again; each failed try is one warning."""
+    lanes = await make_pushes(stack, repositories=3, pushes=1)
+    async with open_git_server(stack.directory / "remotes", prefix="/") as server:
+        server.behaviour.status = 502
+        git = {"remote": f"{server.url}/{{repository}}"}
+        settings = stack.settings.model_copy(
+            update={"git": stack.settings.git.model_copy(update=git)}
+        )
+        async with watching(settings) as watched:
+            for (push,) in lanes:
+                await stack.send(push)
+            with anyio.fail_after(PATIENCE_SECONDS):
+                while True:
+                    code, text = await watched.get("readyz")
+                    if b"3 pushes of 3 repositories wait" in text:
+                        break
+                    await anyio.sleep(0.02)
+            assert code == 200
+            assert text.startswith(b"outage: git, ")
+            assert (await watched.status()).outages[0].peer == "git"
+            server.behaviour.status = None
+            await wait_settled(stack)
+            assert (await watched.get("readyz"))[1].startswith(b"ready\n")
+    told = [line for line in watched.lines if line["level"] == "warning"]
+    assert {line["event"] for line in told} == {"push.prepare.failed"}
+    assert {(line["peer"], line["stage"]) for line in told} == {("git", "push.fetch")}
 
 
 async def test_events_come_as_they_happen(stack: Stack) -> None:

@@ -1,13 +1,14 @@
 """Status documents and log lines to look at, with nothing behind them."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from asyncbuild.budget import BudgetStatistics
 from asyncbuild.config import Settings
 from asyncbuild.errors import Reject
 from asyncbuild.git.mirror import Statistics
-from asyncbuild.model import Message
+from asyncbuild.model import Change, Message, Push, Repository
 from asyncbuild.pipeline import PipelineStatistics
 from asyncbuild.state import ConsumerState, Held
 from asyncbuild.status.chronicle import Chronicle
@@ -79,6 +80,29 @@ def work(*, group: str = "group-1") -> Work:
     """A message in hand that nobody understands."""
     message = Message("message-1", "no event", "handle", group, 1)
     return Work(message, Reject("no event"))
+
+
+def held(
+    event_id: str,
+    *,
+    repository: str = "web",
+    ref: str = "refs/heads/main",
+    state: str = "paused",
+    reason: str = "",
+    sent: float | None = None,
+) -> Held:
+    """A push in hand."""
+    moment = datetime.fromtimestamp(sent, UTC) if sent is not None else None
+    push = Push(
+        id=event_id,
+        repository=Repository("123456789012", "eu-west-1", repository),
+        ref=ref,
+        commit=COMMIT,
+        change=Change.UPDATED,
+        time=moment or datetime.fromtimestamp(NOW, UTC),
+    )
+    message = Message(f"m-{event_id}", "{}", "handle", repository, 1, sent=moment)
+    return Held(Work(message, push), state, reason)
 
 
 def state(lanes: Mapping[str, tuple[Held, ...]] | None = None, **changes: object) -> ConsumerState:

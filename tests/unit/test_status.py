@@ -68,7 +68,7 @@ def test_the_innermost_stage_is_told(chronicle: Chronicle, clock: Clock) -> None
 def test_a_failed_try_counts_once(chronicle: Chronicle) -> None:
     """A stage fails with those around it; the try failed once, and is one warning."""
     failed = {"kind": "retry", "reason": "cut", "duration_seconds": 1}
-    chronicle.hear(line("push.fetch.failed", "warning", **failed))
+    chronicle.hear(line("push.fetch.failed", "debug", **failed))
     chronicle.hear(line("push.prepare.failed", "warning", **failed))
     assert chronicle.totals().failures == {"retry": 1}
     assert [each.event for each in chronicle.troubles] == ["push.prepare.failed"]
@@ -78,7 +78,7 @@ def test_memory_is_bounded(chronicle: Chronicle) -> None:
     """However many pushes come, so many are kept and no more."""
     for number in range(300):
         chronicle.hear(built(event_id=str(number)))
-        chronicle.hear(line("lease.lost", "warning", reason="r"))
+        chronicle.hear(line("lease.lost", "warning", reason="r" + "x" * number))
         chronicle.hear(
             line("push.dead-lettered", "error", message_id="m", kind="r", reason="", attempts=2)
         )
@@ -123,7 +123,7 @@ def test_ready_and_not(chronicle: Chronicle, clock: Clock) -> None:
     """Ready while polls are answered; not after a failed one, nor when none came for long."""
     look = survey(chronicle, clock)
     assert look.take().ready
-    chronicle.hear({"event": "queue.receive-failed", "level": "warning", "reason": "no way"})
+    chronicle.hear(line("queue.receive-failed", "warning", kind="retry", reason="no way"))
     assert look.take().checks[0].says == "the last receive failed: no way"
     chronicle.hear({"event": "queue.polled", "level": "debug", "messages": 0})
     assert look.take().ready
@@ -250,7 +250,7 @@ def test_embedded_metrics_follow_the_specification(clock: Clock) -> None:
     embedded = EmbeddedMetrics("pushes.fifo", state, clock)
     for _ in range(150):
         embedded.hear(built())
-    embedded.hear(line("push.fetch.failed", "warning", kind="busy"))
+    embedded.hear(line("push.fetch.failed", "debug", kind="busy"))
     embedded.hear(line("push.prepare.failed", "warning", kind="busy"))
     lines = [orjson.loads(each) for each in embedded.take()]
     seen: dict[str, Any] = {}
