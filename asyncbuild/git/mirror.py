@@ -18,6 +18,7 @@ from asyncbuild.git.ahead import Lookout
 from asyncbuild.git.faults import Fault, GitFailed, machine_error
 from asyncbuild.git.fetch import Fetcher
 from asyncbuild.git.lfs.store import Fetched
+from asyncbuild.git.lfs.stored import Verified
 from asyncbuild.git.locks import open_lock
 from asyncbuild.git.names import check_commit, check_repository, object_format
 from asyncbuild.git.place import Place
@@ -108,6 +109,7 @@ class Mirrors:
             look_ahead=Lookout(reader, worktrees).look,
         )
         self._shared: dict[str, SharedFetch] = {}
+        self._verified = Verified()
         self._statistics = Statistics()
 
     def statistics(self) -> Statistics:
@@ -192,6 +194,7 @@ class Mirrors:
             before=self._upkeep.make_way,
             grown=grown,
             full=self._upkeep.make_room,
+            verified=self._verified,
         )
 
     async def _find(

@@ -1,13 +1,13 @@
 """The contents of a snapshot's large files, and how they come into its archive."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from asyncbuild.git.lfs.pointers import Pointer
-from asyncbuild.git.lfs.tar import Found, PointerScan, with_contents
+from asyncbuild.git.lfs.tar import Found, PointerScan, WrongContent, with_contents
 
 
 class Objects(Protocol):
@@ -27,6 +27,13 @@ class Objects(Protocol):
 
     def path(self, pointer: Pointer) -> Path:
         """The file with a content."""
+
+    async def doubt(self, pointer: Pointer) -> None:
+        """Take note that the file with a content turned out to hold something else.
+
+        Raises:
+            Reject: the content cannot be had from anywhere else.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,17 @@ class Contents:
         self, tar: AsyncIterator[bytes], prefix: bytes = b""
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """A tar of the snapshot, or of a part of it, with contents in place of pointers."""
-        return aclosing(with_contents(tar, PointerScan(self.files, prefix), self._open))
+        return aclosing(self._fill(tar, prefix))
+
+    async def _fill(self, tar: AsyncIterator[bytes], prefix: bytes) -> AsyncGenerator[bytes, None]:
+        scan = PointerScan(self.files, prefix)
+        try:
+            async with aclosing(with_contents(tar, scan, self._open)) as filled:
+                async for chunk in filled:
+                    yield chunk
+        except WrongContent as error:
+            await self.objects.doubt(error.pointer)
+            raise
 
     async def _open(self, found: Found) -> Path:
         """Whatever git writes into the stream is filled in, whether it was foreseen or not."""

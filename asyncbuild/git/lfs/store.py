@@ -5,11 +5,12 @@ They lie as git-lfs has them, `lfs/objects/12/34/1234…`; what is being fetched
 """
 
 import errno
+import hashlib
 import os
-import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from asyncbuild.git.faults import machine_error
 from asyncbuild.git.lfs.download import Download, Missing
 from asyncbuild.git.lfs.pointers import Pointer
 from asyncbuild.git.lfs.server import find_server
+from asyncbuild.git.lfs.stored import Verified, chunks_of, open_private, write_all
 from asyncbuild.git.locks import open_lock
 from asyncbuild.git.process import Git
 from asyncbuild.git.remotes import Remote
@@ -51,6 +53,7 @@ class Fetched:
         before: Called with what will be fetched, in bytes, so that there is room in the budget.
         grown: Called after something was fetched.
         full: Called when the disk is full, to make room.
+        verified: The contents that need not be hashed again before they are used.
     """
 
     directory: Path
@@ -61,6 +64,7 @@ class Fetched:
     before: Callable[[int], Awaitable[None]] = _for_nothing
     grown: Callable[[], Awaitable[None]] = _nothing
     full: Callable[[], Awaitable[None]] = _nothing
+    verified: Verified = field(default_factory=Verified)
 
     def path(self, pointer: Pointer) -> Path:
         """The file with a content."""
@@ -86,6 +90,10 @@ class Fetched:
             raise machine_error(error, doing) from error
         await self.grown()
 
+    async def doubt(self, pointer: Pointer) -> None:
+        """See `contents.Objects`: it is fetched again by the next try."""
+        self.verified.forget(self.path(pointer))
+
     async def _fetch(self, remote: Remote, missing: list[Missing], url: str, doing: str) -> None:
         with anyio.move_on_after(self.settings.timeout_seconds) as scope:
             server = await find_server(remote, url, self.git)
@@ -102,11 +110,11 @@ class Fetched:
             )
 
     def _missing(self, pointers: Mapping[bytes, Pointer]) -> list[Missing]:
-        """What is not here; what is, is marked as used."""
+        """What is not here, or not what it should be; what is, is marked as used."""
         missing: dict[str, Missing] = {}
         for path, pointer in pointers.items():
             target = self.path(pointer)
-            if pointer.size and not _touch(target, pointer.size):
+            if pointer.size and not self.verified.use(target, pointer):
                 part = self.directory / "incomplete" / f"{pointer.oid}.part"
                 missing[pointer.oid] = Missing(pointer, ascii(os.fsdecode(path)), target, part)
         return list(missing.values())
@@ -116,8 +124,9 @@ class Fetched:
         oldest = time.time() - _UNUSED_SECONDS
         for pattern in ("objects/*/*/*", "incomplete/*"):
             for path in self.directory.glob(pattern):
-                if path.stat().st_mtime < oldest:
-                    path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +148,9 @@ class Present:
             ):
                 raise _not_here(self.name, ascii(os.fsdecode(path)), pointer)
 
-
-def _touch(path: Path, size: int) -> bool:
-    try:
-        if path.stat().st_size != size:
-            return False
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    return True
+    async def doubt(self, pointer: Pointer) -> None:
+        """See `contents.Objects`: what is here is all there is."""
+        raise _not_it(self.name, pointer)
 
 
 def _is_there(path: Path, pointer: Pointer) -> bool:
@@ -168,7 +171,14 @@ def _copy(repository: Path, missing: list[Missing], name: str) -> None:
             raise _not_here(name, each.file, each.pointer)
         each.part.parent.mkdir(parents=True, exist_ok=True)
         each.target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found, each.part)
+        digest = hashlib.sha256()
+        with found.open("rb", buffering=0) as source, open_private(each.part, keep=False) as part:
+            for chunk in chunks_of(source):
+                digest.update(chunk)
+                write_all(part, chunk)
+        if digest.hexdigest() != each.pointer.oid:
+            each.part.unlink()
+            raise _not_it(name, each.pointer)
         each.part.replace(each.target)
 
 
@@ -176,4 +186,11 @@ def _not_here(name: str, file: str, pointer: Pointer) -> Reject:
     return Reject(
         f"{name} has not got the content of LFS file {file}, object {pointer.oid}",
         remedy="fetch it there (git lfs fetch --all)",
+    )
+
+
+def _not_it(name: str, pointer: Pointer) -> Reject:
+    return Reject(
+        f"{name} has something else under the name of LFS object {pointer.oid}",
+        remedy="mend it there (git lfs fsck, then git lfs fetch --all)",
     )

@@ -5,6 +5,7 @@ fetch one after the other while the archive waits; so the contents are fetched b
 here, a piece at a time (I6).
 """
 
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tarfile import BLOCKSIZE, RECORDSIZE
 from typing import Final
 
 import aiofiles
+from anyio import to_thread
 
 from asyncbuild.errors import Retry
 from asyncbuild.git.lfs.pointers import POINTER_BYTES_MOST, Pointer
@@ -35,6 +37,14 @@ class Found:
     path: bytes
     header: bytes
     pointer: Pointer
+
+
+class WrongContent(Retry):
+    """The file with a content does not hold what its pointer says."""
+
+    def __init__(self, reason: str, pointer: Pointer) -> None:
+        super().__init__(reason)
+        self.pointer = pointer
 
 
 class PointerScan:
@@ -187,19 +197,25 @@ async def with_contents(
 
 
 async def _iter_content(path: Path, found: Found) -> AsyncIterator[bytes]:
+    """The content, hashed on its way: an archive that got anything else is never finished."""
     size = found.pointer.size
-    left = size
-    if size:
-        try:
-            async with aiofiles.open(path, "rb", buffering=0) as file:
-                while left and (chunk := await file.read(min(_CHUNK_BYTES, left))):
-                    left -= len(chunk)
-                    yield chunk
-        except OSError as error:
-            raise Retry(
-                f"LFS object {found.pointer.oid} cannot be read: {error.strerror}"
-            ) from error
+    if not size:
+        return
+    left, digest = size, hashlib.sha256()
+    try:
+        async with aiofiles.open(path, "rb", buffering=0) as file:
+            while left and (chunk := await file.read(min(_CHUNK_BYTES, left))):
+                left -= len(chunk)
+                await to_thread.run_sync(digest.update, chunk)
+                yield chunk
+    except OSError as error:
+        reason = f"LFS object {found.pointer.oid} cannot be read: {error.strerror}"
+        raise WrongContent(reason, found.pointer) from error
     if left:
-        raise Retry(f"LFS object {found.pointer.oid} is {left} bytes shorter than {size}")
+        reason = f"LFS object {found.pointer.oid} is {left} bytes shorter than {size}"
+        raise WrongContent(reason, found.pointer)
+    if digest.hexdigest() != found.pointer.oid:
+        reason = f"the file of LFS object {found.pointer.oid} holds something else"
+        raise WrongContent(reason, found.pointer)
     if padding := -size % BLOCKSIZE:
         yield bytes(padding)
