@@ -4,17 +4,28 @@ Two levels retry, and no third: botocore's standard mode repeats a single call (
 connection) up to `aws.max_tries` times; the lane repeats a whole push.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import aioboto3
 from aiobotocore.config import AioConfig
 from botocore import exceptions as boto
 
+from asyncbuild.aws_codes import meaning_of, name_of
 from asyncbuild.config import AwsSettings, Settings
-from asyncbuild.errors import Busy, Fatal, NoPermission, Outage, Reject, Retry, StageError
+from asyncbuild.errors import (
+    BadCredentials,
+    Busy,
+    Fatal,
+    NoPermission,
+    Outage,
+    Reject,
+    Retry,
+    StageError,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
@@ -28,63 +39,33 @@ CODEBUILD_MOST_SECONDS = 120
 """What one call may take with its repetitions and the pauses between: an idempotency token that was
 sent with the first must still be known when the last arrives."""
 
-_BUSY = frozenset(
-    {
-        "AccountLimitExceededException",  # CodeBuild: all its 400s look alike but for the code
-        "ConcurrentPipelineExecutionsLimitExceededException",
-        "LimitExceededException",
-        "OverLimit",  # SQS: 120,000 messages in flight
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",  # S3: 503
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
-        "KmsThrottled",
-    }
+_CLOCK: Final = "correct the clock of this machine; if it is right, the secret access key is not"
+_KEY: Final = "enable the KMS key, or name another one; see its state and policy"
+_REGION: Final = "set aws.region, or AWS_REGION, to the region of the bucket"
+_REMEDIES: Final[Mapping[str, str]] = {
+    "301": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "PermanentRedirect": _REGION,
+    "InvalidSignatureException": _CLOCK,
+    "RequestExpired": _CLOCK,
+    "RequestInTheFuture": _CLOCK,
+    "RequestTimeTooSkewed": _CLOCK,
+    "SignatureDoesNotMatch": _CLOCK,
+    "InvalidSecurity": "correct endpoint_url: HTTPS, and a server that takes signature version 4",
+    "RegionDisabledException": "activate STS in that region, in the account's settings",
+}
+_NEW_CREDENTIALS: Final = (
+    "if it lasts: give the task its role, log in again, or set other keys (AWS_PROFILE, "
+    "AWS_ACCESS_KEY_ID)"
 )
-_OUTAGE = frozenset(
-    {
-        "RequestTimeTooSkewed",  # 403: a clock, theirs or ours
-        "RequestTimeout",  # S3: 400
-        "RequestTimeoutException",
-    }
-)
-_PERMISSION = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthorizationError",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "SignatureDoesNotMatch",
-        "UnauthorizedOperation",
-        "UnrecognizedClientException",
-        "403",  # HeadObject has no body, hence no code
-    }
-)
-_MISSING = frozenset(
-    {
-        "NoSuchBucket",
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "QueueDoesNotExist",
-    }
-)
-_REJECT = frozenset(
-    {
-        "EntityTooLarge",
-        "InvalidInputException",
-        "KeyTooLongError",
-        "PipelineNotFoundException",
-        "ResourceNotFoundException",
-        "ValidationError",
-        "ValidationException",
-    }
+# Credentials that could not be read, asked for or renewed.
+_NO_CREDENTIALS: Final = (
+    boto.CredentialRetrievalError,
+    boto.MetadataRetrievalError,
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.SSOError,
+    boto.TokenRetrievalError,
 )
 
 
@@ -97,11 +78,8 @@ def classify(error: Exception, doing: str) -> StageError:
     """Name the kind of a botocore error. `doing` says what was tried, for people."""
     if isinstance(error, boto.ClientError):
         return _classify_answer(error, doing)
-    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        return NoPermission(
-            f"{doing}: {error}",
-            remedy="give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID",
-        )
+    if isinstance(error, _NO_CREDENTIALS):
+        return BadCredentials(f"{doing}: {error}", remedy=_NEW_CREDENTIALS)
     if isinstance(error, boto.ParamValidationError):
         return Reject(f"{doing}: {error}")
     if isinstance(error, boto.ProfileNotFound | boto.ConfigParseError):
@@ -117,19 +95,29 @@ def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
     answer = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     text = f"{doing}: {code}: {answer.get('Message', '')}".rstrip(": ")
-    if code in _BUSY or status == 429:  # noqa: PLR2004 - Too Many Requests, RFC 6585
-        return Busy(text)
-    if code in _PERMISSION:
-        return NoPermission(
-            text, remedy=f"allow {error.operation_name} on it in the policy of the task's role"
-        )
-    if code in _MISSING:
-        return Fatal(text, remedy="create it, or correct its name in the configuration")
-    if code in _REJECT:
-        return Reject(text)
-    if code in _OUTAGE or status >= 500:  # noqa: PLR2004 - server errors, RFC 9110 section 15.6
-        return Outage(text)
-    return Retry(text)
+    class_ = meaning_of(code) or _class_by_status(status)
+    return class_(text, remedy=_remedy(class_, code, error.operation_name))
+
+
+def _class_by_status(status: int) -> type[StageError]:
+    """For a code that is not known (RFC 9110, section 15; 429 is RFC 6585's)."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Busy
+    return Outage if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Retry
+
+
+def _remedy(class_: type[StageError], code: str, operation: str) -> str:
+    name = name_of(code)
+    if name in _REMEDIES:
+        return _REMEDIES[name]
+    if issubclass(class_, BadCredentials):
+        return _NEW_CREDENTIALS
+    if issubclass(class_, NoPermission):
+        return f"allow {operation} on it in the policy of the task's role"
+    if class_ is Fatal:
+        of_key = name.lower().startswith("kms") or name == "DecryptionFailure"
+        return _KEY if of_key else "create it, or correct its name in the configuration"
+    return ""
 
 
 def unreached(doing: str, error: Exception, peer: str = "") -> Outage:

@@ -5,6 +5,7 @@ A stage raises; the lane decides (`queue/lane.py`). The class says what to do, t
     Retry       may work if tried again: counts as an attempt
     Busy        somebody is at a limit: wait, counts as nothing (I5)
     Outage      the other side is not there or fails by itself: as Busy
+    BadCredentials  AWS does not take the service's own credentials: as Outage
     Reject      can never work: dead-letter now
     Unreachable the commit is gone from its repository: recorded, not built, no error
     LeaseLost   the message is no longer ours: stop, commit nothing (I4)
@@ -74,6 +75,16 @@ class Outage(Busy):
 
     kind = "outage"
     exit_code = 69  # EX_UNAVAILABLE
+
+
+class BadCredentials(Outage):
+    """AWS does not take the service's own credentials, or there are none.
+
+    They have expired, are not valid yet, or are being replaced: no push is to blame, so it is
+    waited for others (I5). A command that cannot begin for it ends with the code of permissions.
+    """
+
+    exit_code = 77  # EX_NOPERM
 
 
 class Reject(StageError):

@@ -19,7 +19,7 @@ from asyncbuild.checks.queue import judge_dead_letters, judge_queue, retention_d
 from asyncbuild.checks.rights import judge_trials
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.config import Settings
-from asyncbuild.errors import Busy, NoPermission, Reject, Retry, StageError
+from asyncbuild.errors import BadCredentials, Busy, NoPermission, Reject, Retry, StageError
 from asyncbuild.hosts import references
 from asyncbuild.keyring import read_secret
 from asyncbuild.queue.sqs import Queue
@@ -61,7 +61,7 @@ async def _safely(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[
 
 def _failed(name: str, error: StageError) -> Finding:
     kind = Kind.SETUP
-    if isinstance(error, NoPermission):
+    if isinstance(error, NoPermission | BadCredentials):
         kind = Kind.RIGHTS
     elif isinstance(error, Retry | Busy):
         kind = Kind.REACH

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from botocore.exceptions import ClientError
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from asyncbuild.aws import error_code, unreached
 from asyncbuild.aws import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
-from asyncbuild.errors import Retry
+from asyncbuild.errors import Retry, StageError
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import (
     Composition,
@@ -27,6 +27,10 @@ from asyncbuild.storage.parts import MOST_PART_BYTES
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef
+
+MISSING: Final = frozenset({"NoSuchKey", "404"})  # HEAD has no body, hence no code
+_WITHOUT_REASON: Final = frozenset({"400", "403"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,29 @@ class Ranges:
             except aiohttp.ClientError as error:
                 raise unreached(doing, error, "s3") from error
 
+    async def _head(self, key: str, doing: str) -> "HeadObjectOutputTypeDef":
+        """Look at an object; where that is refused, let S3 say why.
+
+        An answer to HEAD has no body, so an expired token is a bare 400, and a wrong clock the same
+        403 as a right that is missing. GET, which needs the same right, has one.
+        """
+        try:
+            with errors_of(doing):
+                return await self._client.head_object(**self._where(key))
+        except StageError as error:
+            if code_of(error) in _WITHOUT_REASON:
+                await self._ask_reason(key, doing)
+            raise
+
+    async def _ask_reason(self, key: str, doing: str) -> None:
+        try:
+            with errors_of(doing):
+                answer = await self._client.get_object(**self._where(key), Range="bytes=0-0")
+                answer["Body"].close()
+        except StageError as error:
+            if code_of(error) != "InvalidRange":  # of an empty object
+                raise
+
     async def describe(self, key: str) -> Description | None:
         """Size, ETag and metadata of the object at `key`, if there is one.
 
@@ -162,10 +189,9 @@ class Ranges:
             StageError: S3 refused.
         """
         try:
-            with errors_of(f"look at {self._name(key)}"):
-                answer = await self._client.head_object(**self._where(key))
+            answer = await self._head(key, f"look at {self._name(key)}")
         except Retry as error:
-            if code_of(error) == "404":
+            if code_of(error) in MISSING:
                 return None
             raise
         return Description(answer["ContentLength"], answer["ETag"], answer["Metadata"])
@@ -177,7 +203,7 @@ class Ranges:
         return f"s3://{self._settings.bucket}/{key}"
 
 
-def code_of(error: Retry) -> str:
+def code_of(error: StageError) -> str:
     """S3's word for what went wrong, if it was S3's."""
     cause = error.__cause__
     return error_code(cause) if isinstance(cause, ClientError) else ""

@@ -14,7 +14,7 @@ from asyncbuild.aws import unreached
 from asyncbuild.errors import NoPermission, Retry
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.multipart import Upload, encryption
-from asyncbuild.storage.ranges import Ranges, code_of
+from asyncbuild.storage.ranges import MISSING, Ranges, code_of
 from asyncbuild.tasks import open_tasks
 
 FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
@@ -45,8 +45,7 @@ class Store(Ranges):
         """
         doing = f"look for {self._name(key)}"
         try:
-            with errors_of(doing):
-                answer = await self._client.head_object(**self._where(key))
+            answer = await self._head(key, doing)
         except NoPermission as error:
             raise NoPermission(
                 error.reason,
@@ -54,7 +53,7 @@ class Store(Ranges):
                 "latter S3 says 403 of whatever does not exist",
             ) from error.__cause__
         except Retry as error:
-            if code_of(error) == "404":
+            if code_of(error) in MISSING:
                 return None
             raise
         if answer["Metadata"].get(FINGERPRINT_KEY) != fingerprint:
@@ -154,7 +153,7 @@ class Store(Ranges):
         except aiohttp.ClientError as error:  # aiobotocore lets those of a body's end through
             raise unreached(doing, error, "s3") from error
         except Retry as error:
-            if code_of(error) in {"NoSuchKey", "404"}:
+            if code_of(error) in MISSING:
                 return None
             raise
 
@@ -211,8 +210,7 @@ class Store(Ranges):
             await self._client.delete_object(**self._where(key))
 
     async def _writer(self, key: str) -> str | None:
-        with errors_of(f"look for {self._name(key)}"):
-            answer = await self._client.head_object(**self._where(key))
+        answer = await self._head(key, f"look for {self._name(key)}")
         return answer["Metadata"].get(WRITER_KEY)
 
     async def _put(self, key: str, body: bytes, **more: Any) -> None:  # noqa: ANN401 - the client's own

@@ -23,6 +23,7 @@ from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryAccount, MemoryBudget
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
 from asyncbuild.errors import (
+    BadCredentials,
     Busy,
     Fatal,
     LeaseLost,
@@ -409,6 +410,51 @@ async def test_a_part_that_fails_ends_the_upload(
     await nothing_left(client, key)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "class_"),
+    [
+        (400, "ExpiredToken", BadCredentials),
+        (400, "KMS.DisabledException", Fatal),
+        (403, "RequestTimeTooSkewed", Outage),
+        (403, "InvalidAccessKeyId", BadCredentials),
+        (403, "AccessDenied", NoPermission),
+    ],
+)
+@both
+async def test_a_refused_head_says_why(
+    client: "S3Client", key: str, status: int, code: str, class_: type[StageError]
+) -> None:
+    """S3's answer to HEAD has no body, hence no code: GET is asked, which has one."""
+
+    async def head(_: Call, __: dict[str, Any]) -> object:
+        raise refused(str(status), status=status)
+
+    async def get(_: Call, __: dict[str, Any]) -> object:
+        raise refused(code, status=status)
+
+    store = store_of(Tapped(client, head_object=head, get_object=get))
+    with pytest.raises(class_, match=code):
+        await store.describe(key)
+    with pytest.raises(class_, match=code) as caught:
+        await store.find(key, fingerprint="f")
+    assert ("s3:ListBucket" in caught.value.remedy) == (class_ is NoPermission)
+
+
+@both
+@pytest.mark.parametrize("content", [b"", b"1"])
+async def test_a_head_that_alone_is_refused_stays_refused(
+    client: "S3Client", key: str, content: bytes
+) -> None:
+    """GET is answered, whatever the object's length: what was said of HEAD counts."""
+    await client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    async def head(_: Call, __: dict[str, Any]) -> object:
+        raise refused("403", status=403)
+
+    with pytest.raises(NoPermission, match="403"):
+        await store_of(Tapped(client, head_object=head)).describe(key)
+
+
 @both
 async def test_a_producer_that_fails_ends_the_upload(client: "S3Client", key: str) -> None:
     """What the archive's maker raises comes out as it is, and no part stays."""
@@ -618,15 +664,15 @@ async def test_a_missing_bucket_is_fatal(client: "S3Client", key: str, nbytes: i
 
 
 @both_but(ministack="does not check who calls")
-async def test_a_wrong_secret_is_a_matter_of_permission(
+async def test_a_wrong_secret_is_the_services_own_fault(
     server: Server, client: "S3Client", key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the action to allow."""
+    """The error names what to correct, be it told of HEAD, whose answer has no body."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     async with open_client(server.endpoint_url) as stranger:
-        with pytest.raises(NoPermission, match=r"s3:ListBucket"):
+        with pytest.raises(BadCredentials, match="secret access key"):
             await store_of(stranger).find(key, fingerprint="print")
-        with pytest.raises(NoPermission, match="PutObject"):
+        with pytest.raises(BadCredentials, match="secret access key"):
             await put(store_of(stranger), key, b"bytes")
 
 

@@ -9,7 +9,15 @@ from support.proxy import closed_port
 
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.config import BuildSettings
-from asyncbuild.errors import Busy, LeaseLost, NoPermission, Outage, Reject, StageError
+from asyncbuild.errors import (
+    BadCredentials,
+    Busy,
+    LeaseLost,
+    NoPermission,
+    Outage,
+    Reject,
+    StageError,
+)
 from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
 from asyncbuild.local.standin import CodeBuildStandin
@@ -108,6 +116,9 @@ async def test_is_busy_at_the_limit(codebuild: CodeBuild, standin: CodeBuildStan
         (AwsError("ThrottlingException", "Rate exceeded"), Busy),
         (AwsError("AccessDeniedException", "not allowed"), NoPermission),
         (AwsError("InternalFailure", "oops", status=500), Outage),
+        (AwsError("InvalidSignatureException", "Signature expired: 1 is now earlier"), Outage),
+        (AwsError("ExpiredTokenException", "the token is expired"), BadCredentials),
+        (AwsError("UnrecognizedClientException", "the token is invalid"), BadCredentials),
     ],
     ids=lambda value: getattr(value, "code", None),
 )

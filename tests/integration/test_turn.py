@@ -14,7 +14,7 @@ from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import BuildSettings
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Outage, Reject
 from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
 from asyncbuild.local.codepipeline import (
@@ -209,4 +209,17 @@ async def test_a_pipeline_without_permission_is_one_pushs_fault(
     pipelines.fail_next("StartPipelineExecution", AwsError("AccessDeniedException", "no"))
     async with _open_turn(pipelines, _Records()) as turn:
         with pytest.raises(Reject, match="StartPipelineExecution"):
+            await turn.settle(_ready(clock), guard=lambda: None)
+
+
+@pytest.mark.parametrize(
+    "code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"]
+)
+async def test_credentials_and_clocks_are_no_pushs_fault(
+    pipelines: CodePipelineStandin, clock: Clock, code: str
+) -> None:
+    """A push waits while the service's own credentials are refused, and then starts."""
+    pipelines.fail_next("StartPipelineExecution", AwsError(code, "expired"))
+    async with _open_turn(pipelines, _Records()) as turn:
+        with pytest.raises(Outage, match=code):
             await turn.settle(_ready(clock), guard=lambda: None)
