@@ -12,7 +12,9 @@ A stage raises; the lane decides (`queue/lane.py`). The class says what to do, t
     Fatal       the service itself cannot work: end the process
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_SHOWN_MOST: Final = 120
 
 
 class StageError(Exception):
@@ -125,3 +127,12 @@ class ConfigError(Fatal):
     """The configuration is not whole; the reason lists every fault found."""
 
     exit_code = 78  # EX_CONFIG
+
+
+def show(value: object) -> str:
+    """Return any value of an event as short, printable ASCII, for a reason."""
+    try:
+        text = ascii(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+    except RecursionError:  # read by a reader that nests deeper than Python shows
+        return f"a {type(value).__name__} that is nested too deeply to be shown"
+    return text if len(text) <= _SHOWN_MOST else f"{text[:_SHOWN_MOST]}… ({len(text)} characters)"

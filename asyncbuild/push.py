@@ -5,7 +5,9 @@ inside an SNS notification. Source: CodeCommit User Guide, "Monitoring CodeCommi
 EventBridge". Every value that later reaches a command line, a path or a key is checked here (I11).
 """
 
+import json
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -13,7 +15,7 @@ from typing import Any, NoReturn
 import orjson
 
 from asyncbuild import refs
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Reject, show
 from asyncbuild.model import Change, Nothing, Push, Repository
 
 _DETAIL_TYPE = "CodeCommit Repository State Change"
@@ -21,7 +23,6 @@ _UNREFERENCED = "unreferencedMergeCommitCreated"
 _CHANGES = {"referenceCreated": Change.CREATED, "referenceUpdated": Change.UPDATED}
 _PREFIXES = {"branch": "refs/heads/", "tag": "refs/tags/"}
 _BELOW = tuple(_PREFIXES.values())
-_MOST_SHOWN = 80
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -86,15 +87,41 @@ def check_ref(ref: object) -> str:
     return refs.check_ref(ref, below=_BELOW)
 
 
+def load_json(text: str | bytes) -> Any:  # noqa: ANN401 - any value of JSON
+    """Return the value of a JSON text, also of one that no strict reader takes.
+
+    Senders put things into fields that nothing here reads: halves of surrogate pairs, bytes that
+    are no UTF-8, NaN, integers of hundreds of digits, a byte order mark in front. Python's own
+    reader takes those. What is used of the value is checked where it is used.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return orjson.loads(text)
+    except ValueError:  # JSONDecodeError and UnicodeEncodeError
+        told = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
+    try:
+        return json.loads(told.removeprefix("\ufeff"), parse_int=_integer)
+    except RecursionError as error:
+        msg = "it is nested too deeply"
+        raise ValueError(msg) from error
+
+
+def _integer(digits: str) -> int | float:
+    """An integer, or a float where there are more digits than Python reads or shows."""
+    return int(digits) if len(digits) <= sys.int_info.str_digits_check_threshold else float(digits)
+
+
 def read_object(body: str | bytes, what: str) -> Mapping[str, Any]:
-    """Read a JSON object.
+    """Return the JSON object that `body` is.
 
     Raises:
         Reject: it is none; the reason begins with `what`.
     """
     try:
-        value = orjson.loads(body)
-    except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
+        value = load_json(body)
+    except ValueError as error:
         raise Reject(f"{what} is not JSON: {error}: {_show_body(body)}") from error
     if not isinstance(value, dict):
         raise Reject(f"{what} is JSON, but not an object: {show(value)}")
@@ -135,18 +162,27 @@ def _ref(detail: _Fields) -> str:
 
 def _time(event: _Fields) -> datetime:
     text = event.get("time")
-    try:
-        time = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        time = None
+    time = read_time(text)
     if time is None:
         raise Reject(f"time is {show(text)}, not an ISO 8601 time")
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return time
+
+
+def read_time(text: object) -> datetime | None:
+    """Return the UTC time that an ISO 8601 text says, or None; without a zone it is in UTC."""
+    try:
+        time = datetime.fromisoformat(text) if isinstance(text, str) else None
+        if time is None:
+            return None
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter at the calendar's edge
+        return None
 
 
 def _pusher(detail: _Fields) -> str | None:
+    """Who pushed, if it is text that may become a variable of the build."""
     arn = detail.get("callerUserArn")
-    return arn if isinstance(arn, str) and arn else None
+    return arn if isinstance(arn, str) and arn and arn.isprintable() else None
 
 
 def _match(pattern: re.Pattern[str], fields: _Fields, name: str) -> str:
@@ -176,9 +212,3 @@ def _show_body(body: str | bytes) -> str:
     """How it begins, unless a header with a secret may be in it (I10)."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     return "not shown, it names a token" if "token" in text.lower() else show(text)
-
-
-def show(value: object) -> str:
-    """Any value of an event as short, printable ASCII, for a reason."""
-    text = ascii(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"

@@ -6,10 +6,9 @@ They come from events, payloads and servers, and become refspecs and parts of ke
 import re
 from typing import Final
 
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Reject, show
 
 REF_BYTES_MOST: Final = 1_024  # CodeCommit allows branch names of 256
-_SHOWN_MOST: Final = 120
 _PARTS_LEAST: Final = 3  # refs/heads/main
 # git-check-ref-format(1), rules 1 and 3 to 10. Of a name's end only the whole name is meant:
 # `v1./x` is legal, `x/v1.` is not.
@@ -48,20 +47,15 @@ def check_ref(ref: object, *, below: tuple[str, ...] = ("refs/",)) -> str:
         Reject: it is not, with the value; nothing is repaired.
     """
     if not isinstance(ref, str) or not ref.startswith(below):
-        raise Reject(f"ref {_show(ref)} is not below {' or '.join(below)}")
+        raise Reject(f"ref {show(ref)} is not below {' or '.join(below)}")
     if ref.count("/") < _PARTS_LEAST - 1:
-        raise Reject(f"ref {_show(ref)} is no full ref name such as refs/heads/main")
+        raise Reject(f"ref {show(ref)} is no full ref name such as refs/heads/main")
     if not is_ref_name(ref):
-        raise Reject(f"ref {_show(ref)} is not a name that git allows (git-check-ref-format)")
+        raise Reject(f"ref {show(ref)} is not a name that git allows (git-check-ref-format)")
     try:
         size = len(ref.encode())
     except UnicodeEncodeError as error:  # a lone surrogate: JSON can say it, UTF-8 cannot
-        raise Reject(f"ref {_show(ref)} is not Unicode text") from error
+        raise Reject(f"ref {show(ref)} is not Unicode text") from error
     if size > REF_BYTES_MOST:
-        raise Reject(f"ref {_show(ref)} is longer than {REF_BYTES_MOST} bytes")
+        raise Reject(f"ref {show(ref)} is longer than {REF_BYTES_MOST} bytes")
     return ref
-
-
-def _show(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= _SHOWN_MOST else f"{text[:_SHOWN_MOST]}… ({len(text)} characters)"

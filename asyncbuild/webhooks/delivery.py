@@ -3,21 +3,22 @@
 Two forms are understood. *Raw*: the message's body is the request's, and its message attributes
 are headers of the request. *Envelope*: the body is the event of an API Gateway proxy integration,
 `{"headers": {…}, "body": "…", "isBase64Encoded": false}` (API Gateway Developer Guide, "Input
-format of a Lambda function for proxy integration", payload formats 1.0 and 2.0).
+format of a Lambda function for proxy integration", payload formats 1.0 and 2.0), or that of a load
+balancer, which may have `multiValueHeaders` in place of `headers` (Elastic Load Balancing, "Lambda
+functions as targets", multi-value headers).
 """
 
 import base64
 import binascii
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import orjson
-
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Reject, show
 from asyncbuild.model import Message
-from asyncbuild.push import read_object, show
+from asyncbuild.push import load_json, read_object, read_time
 
 # A constant that the gateway puts beside the headers: whose webhooks come by this route.
 HOST = "webhook-host"
@@ -25,11 +26,13 @@ SENT = "webhook-sent"  # when a dead letter that was sent back had been sent fir
 # In lower case, the most important first: a dead letter has no room for more than a few.
 KEPT = (
     *(HOST, SENT),
-    *("x-hub-signature-256", "x-gitlab-token", "x-hub-signature"),
+    *("x-hub-signature-256", "webhook-signature", "webhook-id", "webhook-timestamp"),
+    *("x-gitlab-token", "x-hub-signature"),
     *("x-github-delivery", "idempotency-key", "x-request-uuid", "x-request-id"),
     *("x-gitlab-event-uuid", "x-github-event", "x-gitlab-event", "x-event-key"),
 )
 _SECRET = frozenset({"x-gitlab-token", "authorization"})
+_HEADERS = ("headers", "multiValueHeaders")
 _CODECOMMIT_KEYS = ("detail-type", "Type")
 
 
@@ -73,11 +76,11 @@ def open_delivery(message: Message) -> Delivery | None:
         if of_webhook:
             return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
         return None  # `push.parse` says what is wrong with it
-    if isinstance(event.get("headers"), dict) and "body" in event:
+    if any(isinstance(event.get(name), dict) for name in _HEADERS) and "body" in event:
         return _unwrap(event, headers, sent)
     if not of_webhook and any(name in event for name in _CODECOMMIT_KEYS):
         return None
-    return Delivery(headers, message.body.encode(), sent)
+    return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
 
 
 def kept_attributes(attributes: Mapping[str, str], most: int) -> dict[str, str]:
@@ -100,20 +103,24 @@ def showable(body: str) -> str:
     """A message's body for people: in an envelope, without the headers that are secrets (I10)."""
     event = _json_object(body)
     if event is None:
-        return body
+        named = any(name in body.lower() for name in _SECRET)
+        return "(not shown: it names a token, and cannot be read as JSON)" if named else body
     found = False
-    for place in ("headers", "multiValueHeaders"):
+    for place in _HEADERS:
         headers: Any = event.get(place)
         for name in list(headers) if isinstance(headers, dict) else []:
             if name.lower() in _SECRET:
                 headers[name], found = "(not shown)", True
-    return orjson.dumps(event).decode() if found else body
+    try:
+        return json.dumps(event) if found else body
+    except RecursionError:
+        return "(not shown: it holds a secret, and is nested too deeply)"
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
-        found = orjson.loads(text)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        found = load_json(text)
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 
@@ -129,23 +136,27 @@ def _unwrap(
             f"{show(encoded)}, not a string and true or false"
         )
     try:
-        raw = base64.b64decode(body, validate=True) if encoded else body.encode()
+        plain = body.encode("utf-8", "surrogatepass")
+        raw = base64.b64decode(body, validate=True) if encoded else plain
     except (binascii.Error, ValueError) as error:
         raise Reject("the body of the gateway's envelope is not base64") from error
-    told = {
-        str(name).lower(): value
-        for name, value in event["headers"].items()
-        if isinstance(value, str)
-    }
+    told = dict(_iter_headers(event))
     told = {
         name: value for name, value in told.items() if name in KEPT[2:]
     }  # HOST is the gateway's to say
     return Delivery({**told, **attributes}, raw, sent)
 
 
+def _iter_headers(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names in lower case and values; of several values the last, as API Gateway has it."""
+    for place in reversed(_HEADERS):
+        headers = event.get(place)
+        for name, value in headers.items() if isinstance(headers, dict) else ():
+            last = value[-1] if isinstance(value, list) and value else value
+            if isinstance(last, str):
+                yield name.lower(), last
+
+
 def _sent(headers: Mapping[str, str], message: Message) -> datetime | None:
     """When the host's event came to the queue first."""
-    try:
-        return datetime.fromisoformat(headers[SENT])
-    except (KeyError, ValueError):
-        return message.sent
+    return read_time(headers.get(SENT)) or message.sent

@@ -12,22 +12,34 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 
-from asyncbuild.errors import Reject
+from asyncbuild.errors import Reject, show
 from asyncbuild.model import Change, Message, Nothing, Push, Repository
 from asyncbuild.push import parse
 from asyncbuild.rules import matches
 from asyncbuild.webhooks.delivery import HOST, Delivery, open_delivery
 from asyncbuild.webhooks.payloads import Kind, Payload, RefChange, owner_segment, read_payload
-from asyncbuild.webhooks.signature import HEADERS, is_genuine, is_present
+from asyncbuild.webhooks.signature import (
+    FRESH_SECONDS,
+    header_of,
+    is_fresh,
+    is_genuine,
+    is_present,
+)
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ID_HEADERS = (
     "x-github-delivery",
     "idempotency-key",  # GitLab 17.4: the same for every try of one delivery
+    "webhook-id",  # GitLab: equal to the one above, signed
     "x-request-uuid",  # Bitbucket Cloud
     "x-request-id",  # Bitbucket Data Center
 )
-_EVENT_HEADERS = ("x-github-event", "x-gitlab-event", "x-event-key")
+# The headers that name an event, and which events are pushes.
+_PUSHES = {
+    "x-github-event": frozenset({"push"}),
+    "x-gitlab-event": frozenset({"Push Hook", "Tag Push Hook", "System Hook"}),
+    "x-event-key": frozenset({"repo:push", "repo:refs_changed"}),
+}
 
 
 class Signature(StrEnum):
@@ -90,8 +102,8 @@ class Hosts:
         return self._read(delivery)
 
     def _read(self, delivery: Delivery) -> tuple[Push | Nothing, ...]:
-        event = next((delivery.headers[n] for n in _EVENT_HEADERS if n in delivery.headers), "")
-        payload = read_payload(delivery.document(), event)
+        document = delivery.document()
+        payload = _other_event(delivery) or read_payload(document)
         identity = _identity(delivery)
         if isinstance(payload, str):
             return (Nothing(identity, payload),)
@@ -122,10 +134,22 @@ class Hosts:
         )
 
 
+def _other_event(delivery: Delivery) -> str:
+    """Why there is nothing to do, if a header names an event that is no push.
+
+    The payload of another event may have a push's shape: GitHub Enterprise's `cache_sync` has.
+    """
+    for header, pushes in _PUSHES.items():
+        event = delivery.headers.get(header)
+        if event is not None and event not in pushes:
+            return f"event {show(event)} is no push"
+    return ""
+
+
 def _check_signature(host: Host, delivery: Delivery) -> None:
     if host.signature is Signature.OFF:
         return
-    header = HEADERS[host.kind]
+    header = header_of(delivery, host.kind)
     if not is_present(delivery, host.kind):
         if host.signature is Signature.IF_PRESENT:
             return
@@ -138,6 +162,12 @@ def _check_signature(host: Host, delivery: Delivery) -> None:
             f"a push of {host.host} whose {header} does not fit webhook_secret",
             remedy="give the webhook and the [[hosts]] entry the same secret; if they have it, "
             "somebody else sends to the gateway, or the gateway changes bodies",
+        )
+    if not is_fresh(delivery):
+        raise Reject(
+            f"a push of {host.host} that was signed more than {FRESH_SECONDS // 60} minutes before "
+            "or after it came to the queue",
+            remedy="set the clock of the host; if it is right, an old delivery was sent again",
         )
 
 

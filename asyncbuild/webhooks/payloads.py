@@ -2,7 +2,8 @@
 
 Sources: GitHub Docs, "Webhook events and payloads", push; GitLab Docs, "Webhook events", push and
 tag events; Bitbucket Cloud, "Event payloads", repo:push; Bitbucket Data Center, "Event payload",
-repo:refs_changed. A payload is known by its shape: the header that names the event is not signed.
+repo:refs_changed. A payload is known by its shape: the header that names the event is not signed,
+so it can only tell that a payload is no push (`hosts.py`).
 """
 
 import re
@@ -13,8 +14,8 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from asyncbuild.errors import Reject
-from asyncbuild.push import check_ref, show
+from asyncbuild.errors import Reject, show
+from asyncbuild.push import check_ref
 
 _Fields = Mapping[str, Any]
 
@@ -71,12 +72,8 @@ class Payload:
     time: datetime | None = None
 
 
-def read_payload(document: _Fields, event: str = "") -> Payload | str:
+def read_payload(document: _Fields) -> Payload | str:
     """Read a payload.
-
-    Args:
-        document: The payload.
-        event: What the header says, if there was one: for reasons, and for events without a push.
 
     Returns:
         A `Payload`, or why there is nothing to do for a well-formed event of another kind.
@@ -96,9 +93,7 @@ def read_payload(document: _Fields, event: str = "") -> Payload | str:
         return _github(document)
     if "zen" in document or document.get("test") is True:
         return "the host tried out its webhook"
-    if isinstance(document.get("eventKey"), str):
-        event = event or document["eventKey"]
-    if event and event not in {"push", "repo:push", "Push Hook", "Tag Push Hook"}:
+    if isinstance(event := document.get("eventKey"), str):
         return f"event {show(event)} is no push"
     raise Reject("message is neither a CodeCommit event nor a push payload of a known host")
 
@@ -141,7 +136,7 @@ def _bitbucket(document: _Fields) -> Payload:
         host=_host(html, "href"),
         owner=_owner(owner),
         name=_name(name),
-        changes=tuple(_bitbucket_change(each) for each in _changes(document["push"])),
+        changes=_limited([_bitbucket_change(each) for each in _changes(document["push"])]),
         pusher=_pusher(document.get("actor"), "nickname"),
     )
 
@@ -182,7 +177,7 @@ def _bitbucket_server(document: _Fields) -> Payload:
         host="",
         owner=_owner(_text(_object(repository, "project"), "key")),
         name=_name(_text(repository, "slug")),
-        changes=tuple(changes),
+        changes=_limited(changes),
         pusher=_pusher(document.get("actor"), "name"),
         time=_iso(document.get("date")),
     )
@@ -209,9 +204,17 @@ def _changes(fields: _Fields) -> Sequence[_Fields]:
     changes = fields.get("changes")
     if not isinstance(changes, list) or not all(isinstance(each, dict) for each in changes):
         raise Reject(f"changes is {show(changes)}, not a list of objects")
-    if not changes or len(changes) > _CHANGES_MOST:
-        raise Reject(f"changes has {len(changes)} entries; 1 to {_CHANGES_MOST} can be built")
+    if not changes:
+        raise Reject("changes has no entries")
     return changes
+
+
+def _limited(changes: Sequence[RefChange]) -> tuple[RefChange, ...]:
+    """All of them, unless there are too many to be built; a deletion costs nothing."""
+    made = sum(change.new is not None for change in changes)
+    if made > _CHANGES_MOST:
+        raise Reject(f"changes has {made} refs that are to be built; at most {_CHANGES_MOST} can")
+    return tuple(changes)
 
 
 def _commit(fields: _Fields, name: str) -> str | None:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
@@ -15,7 +15,15 @@ import orjson
 import pytest
 from support.deployed import open_client, open_stack
 from support.stacks import WEBHOOK, template
-from support.webhooks import DELIVERY, headers, hosts, payload
+from support.webhooks import (
+    DELIVERY,
+    SENT,
+    SIGNING_TOKEN,
+    headers,
+    hosts,
+    payload,
+    signed_headers,
+)
 
 from asyncbuild.local.servers import Server
 from asyncbuild.model import Message, Push
@@ -122,6 +130,22 @@ async def test_a_webhook_is_a_push(ministack: Server, kind: Kind, *, lower: bool
     assert message.group == f"{host}/{id_}"
     assert message.attributes["Webhook-Host"] == host
     (push,) = hosts().read(message)
+    assert isinstance(push, Push)
+    assert push.id == DELIVERY
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
+async def test_a_signing_token_of_gitlab(ministack: Server, *, lower: bool) -> None:
+    """Its three headers reach the queue, and the secret token beside them does not."""
+    body = orjson.dumps(payload(Kind.GITLAB))
+    sent = {**headers(Kind.GITLAB, body), **signed_headers(body)}
+    if lower:
+        sent = {name.lower(): value for name, value in sent.items()}
+    async with _open(ministack, Kind.GITLAB) as gateway:
+        assert await gateway.post(body, sent) == HTTPStatus.OK
+        (message,) = await gateway.receive()
+    assert "X-Gitlab-Token" not in message.attributes
+    (push,) = hosts(secrets=(SIGNING_TOKEN,)).read(replace(message, sent=SENT))
     assert isinstance(push, Push)
     assert push.id == DELIVERY
 

@@ -5,6 +5,8 @@ The payloads are the examples of the hosts' documentation with other names in th
 
 import base64
 import copy
+import hashlib
+import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from asyncbuild.webhooks.payloads import Kind
 from asyncbuild.webhooks.signature import HEADERS, sign
 
 SENT = datetime(2026, 11, 1, 10, 23, 50, tzinfo=UTC)
+SIGNING_TOKEN = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 SECRET = "It's a Secret to Everybody"
 ZEROS = "0" * 40
 DELIVERY = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
@@ -60,6 +63,22 @@ def headers(kind: Kind, body: bytes, *, secret: str | None = SECRET) -> dict[str
     """What the host sends along, signed if there is a secret."""
     signed = {} if secret is None else {HEADERS[kind]: sign(kind, secret, body)}
     return {**_EVENTS[kind], **signed}
+
+
+def signed_headers(
+    body: bytes, token: str = SIGNING_TOKEN, *, late_seconds: int = 0
+) -> dict[str, str]:
+    """What GitLab sends along with a signing token, so long before the message is sent."""
+    stamp = str(int(SENT.timestamp()) - late_seconds)
+    key = base64.b64decode(token.removeprefix("whsec_"))
+    text = f"{DELIVERY}.{stamp}.".encode() + body
+    made = base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
+    return {
+        **_EVENTS[Kind.GITLAB],
+        "Webhook-Id": DELIVERY,
+        "Webhook-Timestamp": stamp,
+        "Webhook-Signature": f"v1a,x v1,AAAA v1,{made}",
+    }
 
 
 def message(body: bytes | str, attributes: Mapping[str, str] | None = None) -> Message:

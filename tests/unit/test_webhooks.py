@@ -1,6 +1,8 @@
 """Push payloads of other hosts become pushes, nothings, or rejections that name what is wrong."""
 
-from collections.abc import Callable
+import base64
+import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +15,7 @@ from support.webhooks import (
     DELIVERY,
     SECRET,
     SENT,
+    SIGNING_TOKEN,
     ZEROS,
     delivered,
     enveloped,
@@ -20,13 +23,15 @@ from support.webhooks import (
     hosts,
     message,
     payload,
+    signed_headers,
 )
 
 from asyncbuild.errors import Reject
 from asyncbuild.model import Change, Message, Nothing, Push, Repository
-from asyncbuild.webhooks.delivery import kept_attributes, showable
+from asyncbuild.webhooks.delivery import Delivery, kept_attributes, showable
 from asyncbuild.webhooks.hosts import Host, Hosts, Signature
 from asyncbuild.webhooks.payloads import Kind, owner_segment
+from asyncbuild.webhooks.signature import is_genuine
 
 PUSHED = datetime(2026, 11, 1, 10, 23, 43, tzinfo=UTC)
 _EXPECTED = {
@@ -76,7 +81,16 @@ _FORMS: dict[str, Callable[[Kind, object], Message]] = {
     "raw": delivered,
     "envelope": enveloped,
     "base64": lambda kind, document: enveloped(kind, document, encoded=True),
+    "load balancer": lambda kind, document: _of_load_balancer(enveloped(kind, document)),
 }
+
+
+def _of_load_balancer(made: Message) -> Message:
+    """Every header as a list of values, where the last one counts."""
+    event = orjson.loads(made.body)
+    told = event.pop("headers")
+    event["multiValueHeaders"] = {name: ["another", value] for name, value in told.items()}
+    return message(orjson.dumps(event))
 
 
 def _one(message: Message, reader: Hosts | None = None) -> Push:
@@ -189,6 +203,147 @@ def test_an_event_that_only_the_header_names() -> None:
     assert "'issues' is no push" in _nothing(made).reason
 
 
+_HEADERS_OF = {
+    Kind.GITHUB: "X-GitHub-Event",
+    Kind.GITLAB: "X-Gitlab-Event",
+    Kind.BITBUCKET: "X-Event-Key",
+    Kind.BITBUCKET_SERVER: "X-Event-Key",
+}
+_PUSH_EVENTS = {"push", "Push Hook", "Tag Push Hook", "System Hook", "repo:push"}
+
+
+@given(st.sampled_from(Kind), st.text() | st.sampled_from(["cache_sync", "Job Hook", "repo:fork"]))
+def test_the_header_decides_whether_a_shape_of_a_push_is_one(kind: Kind, event: str) -> None:
+    """Whatever a forge calls another event: nothing to do, by its name."""
+    if event in _PUSH_EVENTS:
+        return
+    made = delivered(kind, payload(kind))
+    told = {**made.attributes, _HEADERS_OF[kind]: event}
+    nothing = _nothing(message(made.body, told))
+    assert nothing.reason.startswith("event ")
+    assert nothing.reason.endswith(" is no push")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_without_the_header_the_shape_decides(kind: Kind) -> None:
+    """A gateway may pass signatures on and no names of events; a dead letter has no room."""
+    made = delivered(kind, payload(kind))
+    told = {name: value for name, value in made.attributes.items() if name != _HEADERS_OF[kind]}
+    assert _EXPECTED[kind] == _one(message(made.body, told))
+
+
+@pytest.mark.parametrize("kind", [Kind.BITBUCKET, Kind.BITBUCKET_SERVER])
+def test_deletions_are_not_counted(kind: Kind) -> None:
+    """Any number of them, alone or beside as many refs as can be built."""
+    gone = [_change(kind, f"refs/heads/gone{n}", "a" * 40, ZEROS) for n in range(300)]
+    made = [_change(kind, f"refs/heads/made{n}", ZEROS, "b" * 40) for n in range(100)]
+    assert "deleted" in _nothing(delivered(kind, _with_changes(kind, gone))).reason
+    pushes = hosts().read(delivered(kind, _with_changes(kind, [*gone, *made])))
+    assert len(pushes) == 100
+    with pytest.raises(Reject, match="101 refs that are to be built"):
+        hosts().read(delivered(kind, _with_changes(kind, [*gone, *made, made[0]])))
+
+
+def _change(kind: Kind, ref: str, old: str, new: str) -> object:
+    made = _set(kind, ref, old, new)
+    return made["push"]["changes"][0] if kind is Kind.BITBUCKET else made["changes"][0]
+
+
+def _with_changes(kind: Kind, changes: list[object]) -> dict[str, Any]:
+    made = payload(kind)
+    place = made["push"] if kind is Kind.BITBUCKET else made
+    place["changes"] = changes
+    return made
+
+
+# --- what no strict reader of JSON takes ----------------------------------------------------------
+
+# JSON texts of one value: half a surrogate pair, what is no number, more digits than Python reads,
+# deeper than a strict reader goes.
+_ODD = {
+    "surrogate": r'"\ud83d"',
+    "NaN": "[NaN, -Infinity]",
+    "digits": "9" * 5000,
+    "digits below zero": "-" + "9" * 400,
+    "a float": "1e999",
+}
+
+
+@pytest.mark.parametrize("odd", _ODD.values(), ids=list(_ODD))
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "byte order mark"])
+@pytest.mark.parametrize("kind", Kind)
+def test_a_field_that_is_not_used_may_hold_anything(kind: Kind, mark: str, odd: str) -> None:
+    """The push is read, by each form of a message; its signature is of the bytes as they came."""
+    body = mark.encode() + orjson.dumps(payload(kind))[:-1] + b', "x": {"y": [' + odd.encode()
+    body += b"]}}"
+    told = headers(kind, body)
+    assert _EXPECTED[kind] == _one(message(body, told))
+    event = {"headers": told, "body": body.decode(), "isBase64Encoded": False}
+    assert _EXPECTED[kind] == _one(message(orjson.dumps(event)))
+
+
+def test_bytes_that_are_no_unicode_in_a_field_that_is_not_used() -> None:
+    """They come in base64 alone: a queue's messages are text."""
+    body = orjson.dumps({**payload(Kind.GITHUB), "x": "X"}).replace(b'"X"', b'"\xff\xfe"')
+    encoded = base64.b64encode(body).decode()
+    event = {"headers": headers(Kind.GITHUB, body), "body": encoded, "isBase64Encoded": True}
+    assert _EXPECTED[Kind.GITHUB] == _one(message(orjson.dumps(event)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (Kind.GITHUB, ("ref",)),
+        (Kind.GITHUB, ("repository", "full_name")),
+        (Kind.GITLAB, ("after",)),
+        (Kind.BITBUCKET, ("push", "changes", 0, "new", "name")),
+        (Kind.BITBUCKET_SERVER, ("repository", "slug")),
+    ],
+)
+@pytest.mark.parametrize("odd", ["\ud83d", "\ud83d/x", "refs/heads/\ude00"])
+def test_a_field_that_is_used_must_be_clean(
+    kind: Kind, path: tuple[str | int, ...], odd: str
+) -> None:
+    """Half a surrogate pair in it: a rejection that can be shown, logged and recorded."""
+    made = payload(kind)
+    place: Any = made
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = odd
+    body = json.dumps(made).encode()
+    with pytest.raises(Reject) as caught:
+        hosts().read(message(body, headers(kind, body)))
+    assert caught.value.reason.isprintable()
+    assert caught.value.reason.isascii()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_who_pushed_is_left_out_if_it_is_no_text(kind: Kind) -> None:
+    """It would become a variable of the build."""
+    body = orjson.dumps(payload(kind)).replace(b'"mary"', rb'"m\ud83d"')
+    assert _one(message(body, headers(kind, body))).pusher is None
+
+
+@pytest.mark.parametrize("opening", ["[", '{"x":'])
+@pytest.mark.parametrize("depth", [200, 900, 1015, 1024, 1500, 100_000])
+def test_no_depth_is_a_surprise(depth: int, opening: str) -> None:
+    """As a whole body, in a field, as what is shown of it, on each version of Python."""
+    closing = {"[": "]", '{"x":': "}"}[opening]
+    nest = opening * depth + "0" + closing * depth
+    head = payload(Kind.GITHUB)
+    del head["ref"]
+    for text in (
+        nest,
+        f'{{"Type": {nest}}}',
+        orjson.dumps(head).decode()[:-1] + f', "ref": {nest}}}',
+    ):
+        for told in ({}, {"X-GitHub-Event": "push"}):
+            with pytest.raises(Reject) as caught:
+                hosts().read(message(text, told))
+            assert caught.value.reason.isprintable()
+    assert SECRET not in showable(f'{{"headers": {{"X-Gitlab-Token": "{SECRET}"}}, "x": {nest}}}')
+
+
 def test_a_system_hook_of_gitlab() -> None:
     """It names its event otherwise."""
     made = payload(Kind.GITLAB)
@@ -258,6 +413,68 @@ def test_no_header_is_a_signature_by_chance(kind: Kind, told: str) -> None:
         return
     with pytest.raises(Reject):
         hosts().read(message(raw, {**headers(kind, raw), name: told}))
+
+
+_EXAMPLE = {
+    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook-timestamp": "1614265330",
+    "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}
+_EXAMPLE_TOKEN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_the_signature_of_the_standards_own_example() -> None:
+    """Standard Webhooks, "Verifying signatures manually": token, headers and body."""
+    sent = datetime.fromtimestamp(1614265330, UTC)
+    body = b'{"test": 2432232314}'
+    assert is_genuine(Delivery(_EXAMPLE, body, sent), Kind.GITLAB, [_EXAMPLE_TOKEN])
+    assert not is_genuine(Delivery(_EXAMPLE, body + b" ", sent), Kind.GITLAB, [_EXAMPLE_TOKEN])
+
+
+def _signed(
+    *, secret: str = SIGNING_TOKEN, late_seconds: int = 0, told: Mapping[str, str] | None = None
+) -> Message:
+    """GitLab's fixture with a signature by the standard, and no secret token."""
+    body = orjson.dumps(payload(Kind.GITLAB))
+    return message(
+        body, {**signed_headers(body, secret, late_seconds=late_seconds), **(told or {})}
+    )
+
+
+def test_a_signing_token_of_gitlab() -> None:
+    """It signs body, id and time; its id is the delivery's, and a dead letter has room for all."""
+    tokens = hosts(secrets=("whsec_no base64", "a secret token", SIGNING_TOKEN))
+    made = _signed()
+    assert _EXPECTED[Kind.GITLAB] == _one(made, tokens)
+    kept = kept_attributes({**made.attributes, "Webhook-Sent": SENT.isoformat()}, 5)
+    later = Message("m-2", made.body, "handle", "group", 2, attributes=kept)
+    assert _EXPECTED[Kind.GITLAB] == _one(later, tokens)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (_signed(secret="whsec_AAAA"), "does not fit"),
+        (_signed(told={"Webhook-Id": "another"}), "does not fit"),
+        (_signed(told={"Webhook-Timestamp": "1"}), "does not fit"),
+        (_signed(told={"Webhook-Signature": ""}), "does not fit"),
+        (_signed(late_seconds=301), "signed more than 5 minutes before"),
+        (_signed(late_seconds=-301), "signed more than 5 minutes before"),
+    ],
+)
+def test_a_wrong_signature_by_the_standard(made: Message, reason: str) -> None:
+    """The secret token beside it does not help: what is signed must be signed well."""
+    tokens = hosts(secrets=(SECRET, SIGNING_TOKEN))
+    for told in ({}, {"X-Gitlab-Token": SECRET}):
+        with pytest.raises(Reject, match=reason):
+            tokens.read(message(made.body, {**made.attributes, **told}))
+
+
+def test_other_forges_are_not_signed_by_the_standard() -> None:
+    """Its header means nothing beside GitHub's."""
+    made = delivered(Kind.GITHUB, payload(Kind.GITHUB), secret="a guess")
+    with pytest.raises(Reject, match="X-Hub-Signature-256 does not fit"):
+        hosts().read(message(made.body, {**made.attributes, **_EXAMPLE}))
 
 
 # --- who may say what -----------------------------------------------------------------------------
@@ -390,6 +607,7 @@ def test_a_token_in_an_envelope_is_not_shown() -> None:
     assert SECRET in made.body
     assert SECRET not in showable(made.body)
     assert showable("no JSON") == "no JSON"
+    assert SECRET not in showable(made.body[:-1])
     plain = delivered(Kind.GITHUB, payload(Kind.GITHUB)).body
     assert showable(plain) == plain
 
@@ -435,8 +653,15 @@ _WRONG = {
     "names no  host": _wrong(_GITHUB, "repository", "html_url", value="http://[1/x"),
     "project is None": _wrong(_GITLAB, "project", value=None),
     "changes is {}": _wrong(_BITBUCKET, "push", "changes", value={}),
-    "changes has 0": _wrong(_BITBUCKET, "push", "changes", value=[]),
-    "changes has 101": _wrong(_BITBUCKET, "push", "changes", value=[{}] * 101),
+    "changes has no entries": _wrong(_BITBUCKET, "push", "changes", value=[]),
+    "changes has 101 refs": _wrong(
+        _BITBUCKET,
+        *("push", "changes"),
+        value=[
+            {"old": None, "new": {"type": "branch", "name": f"b{n}", "target": {"hash": "a" * 40}}}
+            for n in range(101)
+        ],
+    ),
     "names the refs []": _wrong(_BITBUCKET, "push", "changes", value=[{}]),
     "changes[].new is 1": _wrong(_BITBUCKET, *_CHANGE, "new", value=1),
     "type 'bookmark'": _wrong(_BITBUCKET, *_CHANGE, "new", "type", value="bookmark"),
