@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types servers soak chaos test-huge bench bench-delta prove-delta bench-git \
+.PHONY: help install demo test lint types servers soak chaos search test-huge bench bench-delta prove-delta bench-git \
 	prove-cache clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
 	@echo "make test         formatter, linter, import rules, types, tests"
+	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
 	@echo "make test-huge    zip64 for real: 4 GiB"
@@ -45,6 +46,10 @@ lint: install
 
 servers: install
 	$(BIN)/python -m asyncbuild.local.servers
+
+# Looks for what nobody has thought of: each line ends with the first difference, and its seed.
+search: install servers
+	PYTHONPATH=tests $(BIN)/python -m support.differential 2000
 
 chaos: install servers
 	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0 \

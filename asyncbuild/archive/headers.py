@@ -56,6 +56,7 @@ FIELDS: Final = Struct("<100s8s28x12s8sB")
 PREFIX_BEGIN: Final = 345
 PREFIX: Final = slice(345, 500)
 USTAR: Final = b"ustar\0"
+TIME_MOST: Final = 0o77777777777  # seconds since 1970 in eleven digits: the year 2242
 
 _MOST_KNOWN: Final = 20_000  # checksums of an archive are a few thousand different ones
 
@@ -126,11 +127,18 @@ def _parse_pax(content: bytes, offset: int) -> dict[bytes, bytes]:
 
 
 def parse_commit(content: bytes, offset: int) -> str | None:
-    """The commit id, which `git archive` writes as the comment of the global header."""
+    """The commit id, which `git archive` writes as the comment of the global header.
+
+    A time of all members stands there only if no header of a member can hold it (archive-tar.c,
+    write_global_extended_header()). Those then have the latest that a header can; a zip cannot
+    hold that either, so nothing is lost by leaving it.
+    """
     records = _parse_pax(content, offset)
-    stray = records.keys() - {b"comment"}
+    stray = records.keys() - {b"comment", b"mtime"}
+    late = _decimal(records[b"mtime"], offset) > TIME_MOST if b"mtime" in records else True
+    stray |= set() if late else {b"mtime"}
     check(not stray, f"a global header sets {sorted(stray)} for every member", offset)
-    return records[b"comment"].decode("ascii", "replace") if records else None
+    return records[b"comment"].decode("ascii", "replace") if b"comment" in records else None
 
 
 def parse_seconds(value: bytes) -> int:

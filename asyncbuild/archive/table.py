@@ -11,6 +11,7 @@ So a member ends where the next one begins, and the order of the directory is th
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the module's own name is lower case
@@ -145,6 +146,37 @@ class Table:
                 at = directory.find(name, at + 1)
         return sorted(found) if left else None
 
+    def find_filled(
+        self, directories: AbstractSet[bytes], *, without: AbstractSet[bytes]
+    ) -> set[bytes]:
+        """Those of the directories that have something in them besides directories and `without`.
+
+        Args:
+            directories: Names, each ending in a slash.
+            without: Names of entries that do not count.
+
+        A directory below which no name is, counts as something: it is a submodule, or has only
+        what `export-ignore` leaves out.
+        """
+        if len(directories) > _FEW:
+            return _filled(map(self.name_of, range(len(self))), without) & directories
+        found: set[bytes] = set()
+        for each in sorted(directories, key=len, reverse=True):  # the innermost, with least in it
+            if each not in found and (filled := _filled(self._iter_below(each), without)):
+                found |= filled
+        return found & directories
+
+    def _iter_below(self, directory: bytes) -> Iterator[bytes]:
+        """Names that begin with this, its own left out."""
+        at = self.directory.find(directory)
+        while at >= 0:
+            number = bisect_left(self.positions, at - HEADER_BYTES)
+            if number < len(self) and self.positions[number] == at - HEADER_BYTES:
+                name = self.name_of(number)
+                if name != directory and name.startswith(directory):
+                    yield name
+            at = self.directory.find(directory, at + 1)
+
     def iter_entries(self) -> Iterator[Listed]:
         """Names, modes and blob ids, in order."""
         directory = self.directory
@@ -157,6 +189,23 @@ class Table:
         return pack_head(self.members_bytes, len(self.directory), crc32(self.directory)) + (
             self.directory
         )
+
+
+def parents_of(names: Iterable[bytes]) -> set[bytes]:
+    """Every directory above these names, as an archive calls it."""
+    parents: set[bytes] = set()
+    for name in names:
+        end = name.rfind(b"/", 0, len(name) - 1)
+        while end > 0 and name[: end + 1] not in parents:
+            parents.add(name[: end + 1])
+            end = name.rfind(b"/", 0, end)
+    return parents
+
+
+def _filled(names: Iterable[bytes], without: AbstractSet[bytes]) -> set[bytes]:
+    """Directories above the names that no name is below, those of `without` left out."""
+    known = set(names)
+    return parents_of(known - parents_of(known) - without)
 
 
 def pack_head(offset: int, nbytes: int, crc: int) -> bytes:

@@ -9,15 +9,17 @@ from asyncbuild.archive.attributes import Effect, is_attributes
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.delta import Plan, is_hopeless, plan_delta
 from asyncbuild.archive.rates import Kind, decide
-from asyncbuild.archive.table import END_BYTES, Directory, Table, parse_directory, parse_end
+from asyncbuild.archive.table import (
+    END_BYTES,
+    Directory,
+    Table,
+    parents_of,
+    parse_directory,
+    parse_end,
+)
 from asyncbuild.archive.tables import Tables, table_name
 from asyncbuild.archive.writer import Engine, ZipStream
-from asyncbuild.archiving.difference import (
-    Comparison,
-    Difference,
-    parents_of,
-    paths_of,
-)
+from asyncbuild.archiving.difference import Comparison, Difference, paths_of
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.archiving.pieces import Headers, KnownIds, copy_ranges, put_together
 from asyncbuild.git.blobs import TreeEntry
@@ -151,10 +153,11 @@ class DeltaWay:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():
                 comparison.add(entries)
-            difference = comparison.finish(base.attributes)
+            difference = comparison.finish(base.attributes, base.effect)
         else:
             difference = Difference()
             difference.add_changes(parse_changes(lines))
+            difference.settle(table, base.effect)
         if base.effect is Effect.SUBSTITUTE:
             entries_of = {
                 name: TreeEntry(mode, "blob", blob_id.hex(), name)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from stat import S_ISLNK
 from typing import Final
 
-from asyncbuild.archive.attributes import digest_of, is_attributes
-from asyncbuild.archive.table import Table
+from asyncbuild.archive.attributes import Effect, digest_of, is_attributes
+from asyncbuild.archive.table import Table, parents_of
 from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.git.blobs import TreeEntry
 from asyncbuild.git.changes import Change
@@ -25,10 +25,19 @@ def name_of(entry: TreeEntry) -> bytes:
 
 @dataclass(slots=True)
 class Difference:
-    """`removed` are names in the older archive; `fresh` is in the order of the new tree."""
+    """`removed` are names in the older archive; `fresh` is in the order of the new tree.
+
+    `git archive` writes a directory when it comes to something in it that is no directory; what
+    `export-ignore` marks counts, what is below a directory that it marks does not. So trees alone
+    do not say which directories an archive has: `settle` does, with its table.
+    """
 
     removed: set[bytes] = field(default_factory=set)
     fresh: dict[bytes, TreeEntry] = field(default_factory=dict)
+    _new: dict[bytes, TreeEntry] = field(default_factory=dict)  # fresh and kept, in order
+    _kept: set[bytes] = field(default_factory=set)  # directories, before and now
+    _doubtful: set[bytes] = field(default_factory=set)  # of those, the archive may lose
+    _gone: set[bytes] = field(default_factory=set)  # directories that are removed
 
     def __bool__(self) -> bool:
         return bool(self.removed or self.fresh)
@@ -42,11 +51,26 @@ class Difference:
         """Take in what git says of two trees, whose attributes are the same."""
         for old, new in changes:
             if old and new and old.kind == new.kind != "blob":
+                if new.kind == "tree":
+                    self.add_kept(name_of(new), new)
                 continue  # a directory stays one, whatever is in it
             if old:
                 self.removed.add(name_of(old))
+                if old.kind == "tree":
+                    self._gone.add(name_of(old))
             if new:
-                self.fresh[name_of(new)] = new
+                self.add_fresh(name_of(new), new)
+
+    def add_fresh(self, name: bytes, entry: TreeEntry) -> None:
+        """Take in an entry that is not in the older archive as it is in the new tree."""
+        self.fresh[name] = self._new[name] = entry
+
+    def add_kept(self, name: bytes, entry: TreeEntry, *, doubtful: bool = False) -> None:
+        """Take in a directory of both trees; `doubtful` if it may have been a submodule."""
+        self._new[name] = entry
+        self._kept.add(name)
+        if doubtful:
+            self._doubtful.add(name)
 
     def add_all(self, entries: Iterable[tuple[bytes, TreeEntry]]) -> None:
         """Take in entries that have to be read again although nothing changed."""
@@ -54,30 +78,66 @@ class Difference:
             self.removed.add(name)
             self.fresh.setdefault(name, entry)
 
+    def settle(self, table: Table, effect: Effect) -> None:
+        """Decide which directories come and go, given what the older archive has.
+
+        With attributes git alone knows what makes it write a directory of which nothing is left to
+        copy, so that is read again, with all that is in it.
+        """
+        filled = parents_of(name for name, each in self.fresh.items() if each.kind != "tree")
+        emptied = parents_of(self.removed - self._gone)
+        self.removed -= self._gone - emptied
+        asked = (self._kept & filled) - (emptied if effect is Effect.NONE else frozenset())
+        there = {table.name_of(number) for number in table.find(asked)} if asked else set()
+        added = asked - there
+        losing = self._kept & emptied
+        losing = losing - filled if effect is Effect.NONE else losing | self._doubtful
+        losing = (losing - added) - table.find_filled(losing - added, without=self.removed)
+        self.removed |= losing
+        if effect is not Effect.NONE:
+            added |= losing
+        self.fresh = {
+            name: entry
+            for name, entry in self._new.items()
+            if name in added
+            or (name not in self._kept and (entry.kind != "tree" or name in filled))
+        }
+
 
 class Comparison:
     """A table against a whole tree: for an archive whose own tree is not here."""
 
     def __init__(self, table: Table) -> None:
+        self._table = table
         self._left = {name: (mode, blob_id) for name, mode, blob_id in table.iter_entries()}
         self._files: dict[bytes, tuple[int, str]] = {}
         self._difference = Difference()
+        self._above: list[TreeEntry] = []  # directories in which nothing was met yet
 
     def add(self, entries: Iterable[TreeEntry]) -> None:
         """The next entries of the tree."""
         for entry in entries:
-            name = name_of(entry)
             if is_attributes(entry.path):
                 self._files[entry.path] = (entry.mode, entry.object_id)
-            known = self._left.pop(name, None)
-            if known is not None and _is_same(entry, *known):
-                continue
+            while self._above and not entry.path.startswith(self._above[-1].path + b"/"):
+                self._above.pop()
+            self._above.append(entry)
+            if entry.kind != "tree":
+                for each in self._above:
+                    self._add(name_of(each), each)
+                self._above.clear()
+
+    def _add(self, name: bytes, entry: TreeEntry) -> None:
+        known = self._left.pop(name, None)
+        if entry.kind == "tree" and known is not None:
+            self._difference.add_kept(name, entry, doubtful=True)
+        elif known is None or not _is_same(entry, *known):
             if known is not None:
                 self._difference.removed.add(name)
-            self._difference.fresh[name] = entry
+            self._difference.add_fresh(name, entry)
 
-    def finish(self, attributes: str) -> Difference:
-        """The difference, given the digest of the older tree's attributes.
+    def finish(self, attributes: str, effect: Effect) -> Difference:
+        """The difference, given the digest of the older tree's attributes, and their effect.
 
         Raises:
             FallBack: They changed.
@@ -85,6 +145,7 @@ class Comparison:
         if digest_of(self._files) != attributes:
             raise FallBack("attributes-changed")
         self._difference.removed.update(self._left)
+        self._difference.settle(self._table, effect)
         return self._difference
 
 
@@ -94,17 +155,6 @@ def _is_same(entry: TreeEntry, mode: int, blob_id: bytes) -> bool:
     if entry.object_id != blob_id.hex() or S_ISLNK(entry.mode) != S_ISLNK(mode):
         return False
     return S_ISLNK(mode) or bool(entry.mode & _OWNER_X) == bool(mode & _OWNER_X)
-
-
-def parents_of(names: Iterable[bytes]) -> set[bytes]:
-    """Every directory above these names, as an archive calls it."""
-    parents: set[bytes] = set()
-    for name in names:
-        end = name.rfind(b"/", 0, len(name) - 1)
-        while end > 0 and name[: end + 1] not in parents:
-            parents.add(name[: end + 1])
-            end = name.rfind(b"/", 0, end)
-    return parents
 
 
 def paths_of(fresh: Mapping[bytes, TreeEntry]) -> list[bytes]:

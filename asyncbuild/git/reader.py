@@ -27,12 +27,15 @@ from asyncbuild.git.process import Command, Git, Work
 _log = structlog.get_logger(__name__)
 _HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends
 _FOUND_WORDS = 3
-_COMMITTED = re.compile(rb"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
+# As parse_commit_date() of git's commit.c reads it: the number after the line's last `>`, whatever
+# follows. Zones of five digits, of three and none at all are in the history of public projects.
+_COMMITTED = re.compile(rb"^committer .*>[ \t\r\f\v]*(-?)(\d+)", re.MULTILINE)
+_TIME_MOST = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What the commit object says. `time` in seconds since 1970."""
+    """What the commit object says. `time` in seconds since 1970, below 2**64 as in git."""
 
     id: str
     tree: str
@@ -310,6 +313,16 @@ def _split_batch(answer: bytes) -> Iterator[tuple[list[bytes], bytes]]:
 def _parse_commit(commit: str, content: bytes) -> Commit:
     """Read the headers of a commit object: `tree <id>` comes first, always."""
     headers = content.split(b"\n\n", 1)[0]
-    committed = _COMMITTED.search(headers)
     tree = headers.split(b"\n", 1)[0].removeprefix(b"tree ").decode()
-    return Commit(commit, tree, int(committed[1]) if committed else 0)
+    return Commit(commit, tree, _parse_time(headers))
+
+
+def _parse_time(headers: bytes) -> int:
+    """The committer's time as git has it, which has no negative ones: strtoumax(3) wraps them."""
+    committed = _COMMITTED.search(headers)
+    if committed is None:
+        return 0
+    sign, digits = committed.groups()
+    if len(digits) > len(str(_TIME_MOST)) or int(digits) > _TIME_MOST:
+        return _TIME_MOST
+    return -int(digits) & _TIME_MOST if sign else int(digits)

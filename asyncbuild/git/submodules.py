@@ -4,9 +4,7 @@ What `.gitmodules` says decides only which repository is meant, and that one mus
 service: it is fetched by the URL, with the credentials and within the limits that it always has.
 """
 
-import io
 import os
-import tarfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -16,6 +14,7 @@ from asyncbuild.errors import Reject, Retry, StageError, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.gitmodules import Submodule, parse_gitmodules, resolve, show_url
 from asyncbuild.git.lfs.files import with_large_files
+from asyncbuild.git.lfs.tar import directories_of
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.names import object_format
 from asyncbuild.git.process import Work
@@ -175,10 +174,7 @@ async def _find_links(snapshot: Snapshot) -> list[_Link]:
             _check_path(each.path)
     async with snapshot.open_archive(paths=[each.path for each in links]) as chunks:
         tar = b"".join([chunk async for chunk in chunks])
-    with tarfile.open(
-        fileobj=io.BytesIO(tar), encoding="utf-8", errors="surrogateescape"
-    ) as opened:
-        written = {os.fsencode(member.name) for member in opened if member.isdir()}
+    written = directories_of(tar)
     return [each for each in links if each.path in written]
 
 

@@ -270,3 +270,20 @@ async def test_repositories_of_this_machine(tmp_path: Path) -> None:
         third = world.source("web").commit({".gitmodules": _gitmodules(other="../../secret")})
         with pytest.raises(Reject, match="set up to fetch"):
             await world.archive(third)
+
+
+async def test_submodules_below_what_is_left_out_are_left_out(world: _World) -> None:
+    """All of them: what git writes of them is a tar without a member."""
+    lib = world.source("lib").commit({"lib.py": b"lib"})
+    commit = world.source("web").commit(
+        {
+            "a": b"a",
+            "vendor/lib": lib,
+            ".gitattributes": b"vendor export-ignore\n",
+            ".gitmodules": _gitmodules(**{"vendor/lib": "../lib"}),
+        }
+    )
+    members = await world.archive(commit)
+    assert {"a", ".gitattributes", ".gitmodules"} == set(members)
+    kept = await world.archive(commit, export_attributes=ExportAttributes.IGNORE)
+    assert kept["vendor/lib/lib.py"].content == b"lib"

@@ -13,6 +13,7 @@ from asyncbuild.archive.central import move_headers
 from asyncbuild.archive.table import (
     BrokenTable,
     Directory,
+    parents_of,
     parse_directory,
     parse_end,
     parse_file,
@@ -165,3 +166,27 @@ def test_an_offset_that_is_nowhere(extra: bytes) -> None:
     struct.pack_into("<L", header, 42, 0xFFFFFFFF)
     with pytest.raises(BrokenTable, match="lacks its offset"):
         parse_directory(bytes(header), 2**34)
+
+
+_PATHS = st.lists(
+    st.lists(st.sampled_from([b"a", b"b", b"ab"]), min_size=1, max_size=3), max_size=9
+)
+
+
+@given(_PATHS, st.data(), st.sampled_from([0, 100]))
+def test_directories_with_something_in_them(
+    paths: list[list[bytes]], data: st.DataObject, more: int
+) -> None:
+    """Whether each directory is searched or all names are; submodules end in a slash, too."""
+    directories = parents_of(b"/".join(path) for path in paths)
+    ends = st.sampled_from([b"", b"/"])
+    leaves = {b"/".join(path) + data.draw(ends) for path in paths}
+    leaves = {leaf for leaf in leaves if leaf.rstrip(b"/") + b"/" not in directories}
+    names = [*sorted(directories), *sorted(leaves)]
+    table = parse_directory(
+        b"".join(_header(name, number) for number, name in enumerate(names)), len(names)
+    )
+    without = data.draw(st.sets(st.sampled_from(names))) if names else set()
+    expected = directories & parents_of(leaves - without)
+    asked = directories | {b"%d/" % number for number in range(more)}
+    assert expected == table.find_filled(asked, without=without)

@@ -193,6 +193,21 @@ def test_an_empty_tree_is_an_empty_archive() -> None:
     assert _read([make_tar([])]) == ([], COMMIT)
 
 
+@pytest.mark.parametrize("seconds", [8**11, 2**64, 8**11 - 1])
+def test_a_time_of_all_members_is_one_that_no_member_can_say(seconds: int) -> None:
+    """As `git archive` writes it; anything else would have to be in every entry."""
+    value = b" mtime=%d\n" % seconds
+    record = b"%d%s" % (len(value) + 2, value)
+    head = make_header(b"g", size=len(record), kind=b"g") + record.ljust(512, b"\0")
+    stream = head + make_tar([File(b"a")])
+    stream += bytes(-len(stream) % RECORD_BYTES)
+    if seconds >= 8**11:
+        assert _read([stream]) == _read([make_tar([File(b"a")])])
+    else:
+        with pytest.raises(BrokenTar, match="for every member"):
+            _read([stream])
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=3000))
 def test_no_bytes_make_it_fail_in_another_way(data: bytes) -> None:

@@ -20,6 +20,7 @@ from asyncbuild.git.lfs.pointers import POINTER_BYTES_MOST, Pointer
 
 _KIND: Final = 156  # POSIX.1-2017, pax(1), ustar
 _FILE: Final = ord("0")
+_DIRECTORY: Final = ord("5")
 _PAX: Final = ord("x")
 _GNU_NAME: Final = ord("L")
 _GNU_LINK: Final = ord("K")
@@ -96,6 +97,18 @@ class PointerScan:
         extended = data[begin : unit.header]
         header = data[unit.header : unit.header + BLOCKSIZE]
         return Found(path, extended + _resized(header, pointer.size), pointer)
+
+
+def directories_of(tar: bytes) -> set[bytes]:
+    """Paths of the directories in a whole tar, of a tar of nothing but a global header, too."""
+    found: set[bytes] = set()
+    position = 0
+    while (unit := _measure(tar, position)) is not None:
+        if unit.kind == _DIRECTORY:
+            path = unit.path or _name(tar[unit.header : unit.header + BLOCKSIZE])
+            found.add(path.rstrip(b"/"))
+        position = unit.end
+    return found
 
 
 @dataclass(slots=True)
