@@ -7,7 +7,8 @@ A stage raises; the lane decides (`queue/lane.py`). The class says what to do, t
     Outage      the other side is not there or fails by itself: as Busy
     BadCredentials  AWS does not take the service's own credentials: as Outage
     Reject      can never work: dead-letter now
-    Unreachable the commit is gone from its repository: recorded, not built, no error
+    Unreachable its repository lacks the commit: asked for again while the push is young, then
+                recorded, not built, no error
     LeaseLost   the message is no longer ours: stop, commit nothing (I4)
     Fatal       the service itself cannot work: end the process
 """
@@ -97,10 +98,16 @@ class Reject(StageError):
 
 
 class Unreachable(StageError):
-    """The commit cannot be reached in its repository any more: overtaken, not wrong."""
+    """The commit cannot be reached in its repository: overtaken, or not shown yet; not wrong.
+
+    Attributes:
+        tip: The object that its ref points at instead; empty if there is no such ref, or none
+            was named.
+    """
 
     kind = "unreachable"
     exit_code = 66  # EX_NOINPUT
+    tip = ""
 
 
 class LeaseLost(StageError):

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 
 from asyncbuild.archive.writer import Engine, ZipStatistics, ZipStream
@@ -27,6 +26,7 @@ from asyncbuild.git.mirror import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.submodules import open_whole
 from asyncbuild.logs import about, logger, stage
+from asyncbuild.missing import Missing
 from asyncbuild.model import (
     Guard,
     Message,
@@ -42,8 +42,6 @@ from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
 from asyncbuild.turn import Starters, Turn, undone
 from asyncbuild.webhooks.hosts import Hosts
 from asyncbuild.work import Ready, Work
-
-_CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +82,7 @@ class Pipeline:
         self._store = store
         self._ledger = ledger
         self._streams: dict[str, ZipStream] = {}
+        self._missing = Missing(mirrors, ledger, lag_seconds=settings.git.replication_lag_seconds)
         self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self.turn = Turn(
             starters=starters,
@@ -167,7 +166,7 @@ class Pipeline:
             return await self._prepare(replace(work, event=push, more=()), push, guard)
 
     async def _prepare(self, work: Work, push: Push, guard: Guard) -> Ready:
-        routed = route(push, self._rules, await self._find_unchanged(push))
+        routed = route(push, self._rules, await self._find_unchanged(work, push))
         targets = await undone(self._ledger, push, routed)
         wanted = [target for target in targets if target.key]
         own = {target.key: target for target in wanted if _is_own(push, target)}
@@ -177,17 +176,17 @@ class Pipeline:
         timings: dict[str, float] = {}
         begun = time.monotonic()
         try:
-            async with self._open_snapshot(push) as snapshot:
+            async with self._open_snapshot(work, push) as snapshot:
                 timings["fetch"] = time.monotonic() - begun
                 for key, target in own.items():
                     if key not in archives:
                         archives[key] = await self._upload(push, target, snapshot, guard)
         except Unreachable as error:
-            return Ready(work, targets, stale=error.reason)
+            return Ready(work, targets, stale=await self._missing.explain(work, push, error))
         timings["archive"] = time.monotonic() - begun - timings["fetch"]
         return Ready(work, targets, archives, timings=timings)
 
-    async def _find_unchanged(self, push: Push) -> Sequence[tuple[str, ...]]:
+    async def _find_unchanged(self, work: Work, push: Push) -> Sequence[tuple[str, ...]]:
         """The `changes` of rules in which the push changed nothing; without any, nothing is read.
 
         A push may stand for older ones of its ref, so that what it changed itself is not all: then
@@ -199,10 +198,11 @@ class Pipeline:
         if not asked or since is None:
             return ()
         try:
-            async with self._open_snapshot(push) as snapshot:
+            async with self._open_snapshot(work, push) as snapshot:
                 return await snapshot.find_unchanged(since, asked)
-        except Unreachable:
-            return ()  # whoever wants the archive will find out, too
+        except Unreachable as error:
+            await self._missing.explain(work, push, error)
+            return ()
 
     async def _already_there(
         self, push: Push, targets: Mapping[str, Target]
@@ -246,19 +246,30 @@ class Pipeline:
             )
         return archive
 
-    async def _upload_now(self, push: Push, target: Target, guard: Guard) -> StoredArchive:
-        async with self._open_snapshot(push) as snapshot:
-            return await self._upload(push, target, snapshot, guard)
+    async def _upload_now(
+        self, work: Work, push: Push, target: Target, guard: Guard
+    ) -> StoredArchive:
+        try:
+            async with self._open_snapshot(work, push) as snapshot:
+                return await self._upload(push, target, snapshot, guard)
+        except Unreachable as error:
+            await self._missing.explain(work, push, error)
+            raise
 
-    async def _is_contained(self, push: Push, descendant: str) -> bool | None:
-        async with self._open_snapshot(push) as snapshot:
+    async def _is_contained(self, work: Work, push: Push, descendant: str) -> bool | None:
+        async with self._open_snapshot(work, push) as snapshot:
             return await snapshot.is_ancestor(push.commit, descendant)
 
     @asynccontextmanager
-    async def _open_snapshot(self, push: Push) -> AsyncIterator[Snapshot]:
+    async def _open_snapshot(self, work: Work, push: Push) -> AsyncIterator[Snapshot]:
         async with AsyncExitStack() as stack:
             with stage("push.fetch"):
-                opened = self._mirrors.open(push.repository, ref=push.ref, commit=push.commit)
+                opened = self._mirrors.open(
+                    push.repository,
+                    ref=push.ref,
+                    commit=push.commit,
+                    behind=self._missing.behind(work, push),
+                )
                 snapshot = await stack.enter_async_context(opened)
             yield snapshot
 

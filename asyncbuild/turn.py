@@ -33,10 +33,10 @@ _CLOCK_SKEW = timedelta(minutes=5)
 # EventBridge delivers within seconds. What came to the queue later than this was sent again.
 _DELIVERED = timedelta(minutes=1)
 
-Upload = Callable[[Push, Target, Guard], Awaitable[StoredArchive]]
+Upload = Callable[[Work, Push, Target, Guard], Awaitable[StoredArchive]]
 """Makes the archive of a target now, for keys that other pushes write, too."""
 
-IsContained = Callable[[Push, str], Awaitable[bool | None]]
+IsContained = Callable[[Work, Push, str], Awaitable[bool | None]]
 """Whether a push's commit is contained in another; None where the history does not tell."""
 
 
@@ -142,7 +142,7 @@ class Turn:
         if case.first_at is not None:  # the try before this one may have done some of them
             targets = await undone(self._ledger, push, targets)
         if targets and not stale:
-            stale = await self._why_stale(push)
+            stale = await self._why_stale(case.ready.work, push)
         for target in targets:
             await self._settle_target(target, replace(case, stale=stale))
         if not stale and any(target.key for target in targets):
@@ -168,7 +168,7 @@ class Turn:
         if archive is None:
             try:
                 # An object that other pushes write too is written in order, hence only now (I2).
-                archive = await self._upload(case.push, target, case.guard)
+                archive = await self._upload(case.ready.work, case.push, target, case.guard)
             except Unreachable as error:
                 return Outcome(Verdict.STALE, error.reason, target)
         if target.action is Action.UPLOAD:
@@ -233,7 +233,7 @@ class Turn:
             variables["OLD_COMMIT_ID"] = oldest.old_commit
         return variables
 
-    async def _why_stale(self, push: Push) -> str:
+    async def _why_stale(self, work: Work, push: Push) -> str:
         """Why the push is overtaken, or nothing: ancestry decides, not arrival.
 
         Only a push that is older than the newest one built of its ref can be. A force push back, or
@@ -245,7 +245,7 @@ class Turn:
         if push.time >= head.time or push.old_commit == head.commit:
             return ""
         try:
-            older = await self._is_contained(push, head.commit)
+            older = await self._is_contained(work, push, head.commit)
         except Unreachable as error:
             return error.reason
         if not older or await self._ledger.is_forced(push):

@@ -14,6 +14,7 @@ class Work:
     message: Message
     event: Push | Nothing | Reject
     more: tuple[Push, ...] = ()  # of the same message, in their order: several refs in one push
+    later: tuple[Push | Nothing, ...] = ()  # what is known to have come after it, of any ref
 
     @property
     def push(self) -> Push | None:

@@ -92,6 +92,7 @@ class GitSettings(Section):
     processes: OneOrMore = 8
     silence_timeout_seconds: Seconds = 120
     timeout_seconds: Seconds = 3_600
+    replication_lag_seconds: float = Field(default=180, ge=0)
 
 
 class ArchiveSettings(Section):

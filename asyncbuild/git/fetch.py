@@ -178,12 +178,28 @@ class Fetcher:
     async def _search(self, target: Target, wishes: Sequence[Wish]) -> None:
         """The refs were fetched and have moved on: look for the commits behind their tips."""
         await self._by_id(target, wishes)
+        await self._settle_behind(target, wishes)
         if self._settings.depth == 0:
             return
         for depth in (*(each for each in _DEEPER if each > self._settings.depth), 0):
             if not _open(wishes):
                 return
             await self._by_ref(target, wishes, depth)
+
+    async def _settle_behind(self, target: Target, wishes: Sequence[Wish]) -> None:
+        """Search no history of a ref that the server shows where it was before the push."""
+        for wish in _open(wishes):
+            if wish.behind and await self._tip(target, wish) == wish.behind:
+                wish.settle(
+                    _unreachable(
+                        f"{wish.ref} of {target.remote.name} is still at {wish.behind} and not at "
+                        f"{wish.commit}",
+                        tip=wish.behind,
+                    )
+                )
+
+    async def _tip(self, target: Target, wish: Wish) -> str:
+        return await self._transfers.read_ref(target, kept_ref(wish.ref))
 
     async def _by_id(self, target: Target, wishes: Sequence[Wish]) -> None:
         """One call for each: a single id that the server lacks fails the whole call."""
@@ -219,7 +235,7 @@ class Fetcher:
             if wish.ref == DEFAULT_BRANCH and wish.ref not in there:
                 wish.ref = ""  # another may have it
             elif wish.ref and wish.ref not in there:
-                wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist any more"))
+                wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist"))
 
     async def _why_not(self, target: Target, wish: Wish) -> Reject | Unreachable:
         kind = await self._reader.kind(
@@ -229,9 +245,16 @@ class Fetcher:
             return Reject(f"{wish.commit} of {target.remote.name} is a {kind} and no commit")
         if wish.ref in _ANYWHERE:
             return Unreachable(f"{wish.commit} is on no branch and no tag of {target.remote.name}")
-        return Unreachable(
-            f"{wish.commit} is not in the history of {wish.ref} of {target.remote.name} any more"
+        return _unreachable(
+            f"{wish.commit} is not in the history of {wish.ref} of {target.remote.name}",
+            tip=await self._tip(target, wish),
         )
+
+
+def _unreachable(reason: str, *, tip: str) -> Unreachable:
+    error = Unreachable(reason)
+    error.tip = tip
+    return error
 
 
 def _settle_misfits(wishes: Sequence[Wish], format_: str) -> None:

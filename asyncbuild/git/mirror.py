@@ -131,7 +131,7 @@ class Mirrors:
 
     @asynccontextmanager
     async def open(
-        self, repository: Repository, *, ref: str, commit: str
+        self, repository: Repository, *, ref: str, commit: str, behind: str = ""
     ) -> AsyncIterator[Snapshot]:
         """Make the commit present, fetching it if need be; it stays while this is open.
 
@@ -139,15 +139,17 @@ class Mirrors:
             repository: Where it was pushed.
             ref: The full name of the ref it was pushed to.
             commit: Its id, or the id of an annotated tag that leads to it.
+            behind: Where the ref was before. If the server shows it there still, its history is
+                not fetched to look for the commit.
 
         Raises:
-            Unreachable: neither the ref nor its history has it any more.
+            Unreachable: neither the ref nor its history has it; `tip` says where the ref is.
             Reject: a name is no name, the repository does not exist, the object is no commit.
             Busy: the server throttles, or the disk is full even after eviction.
             Retry: anything that may be better the next time.
         """
         check_ref(ref)
-        async with self._open(repository, Wish(ref, commit)) as snapshot:
+        async with self._open(repository, Wish(ref, commit, behind)) as snapshot:
             yield snapshot
 
     @asynccontextmanager
@@ -210,7 +212,8 @@ class Mirrors:
                 # Marked while still held: nobody can have put a new mirror in its place yet.
                 await _mark_suspect(place.repository)
                 await stack.aclose()
-                return await self._enter(stack, place, repository, Wish(wish.ref, wish.commit))
+                again = Wish(wish.ref, wish.commit, wish.behind)
+                return await self._enter(stack, place, repository, again)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 await self._upkeep.make_room()

@@ -29,11 +29,14 @@ class Wish:
 
     Who does not know says `DEFAULT_BRANCH`; `ref` becomes empty if there is none.
 
-    `seen` is the mirror in which it was looked for in vain.
+    `seen` is the mirror in which it was looked for in vain. `behind` is the commit that the ref
+    was at before the push: a server that still shows it there has not got the push yet, so there
+    is nothing to search for. Empty: search the whole history all the same.
     """
 
     ref: str
     commit: str
+    behind: str = ""
     seen: Sight | None = None
     outcome: Commit | Exception | None = None
     given_up: bool = False

@@ -104,6 +104,17 @@ class Transfers:
             )
         )
 
+    async def read_ref(self, target: Target, ref: str) -> str:
+        """Return the id of the object that a ref of the mirror points at; empty without the ref."""
+        answer = await self._git.run(
+            Command(
+                ["for-each-ref", "--format=%(objectname)", "--end-of-options", ref],
+                f"look into {target.remote.name}",
+                git_directory=target.directory,
+            )
+        )
+        return answer.decode().strip()
+
     async def list_refs(self, remote: Remote) -> set[str]:
         """Full names, and `HEAD` where it leads to a commit."""
         arguments = ["ls-remote", "--end-of-options", remote.url]

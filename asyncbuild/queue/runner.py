@@ -8,14 +8,15 @@ in the lane's own task group.
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbuild.errors import Fatal, LeaseLost, StageError
+from asyncbuild.errors import Fatal, LeaseLost, Reject, StageError
 from asyncbuild.logs import logger
-from asyncbuild.model import Message
+from asyncbuild.model import Message, Nothing, Push
 from asyncbuild.pipeline import Pipeline
 from asyncbuild.queue import protocol as p
 from asyncbuild.queue.consumers import Consumers, Job
@@ -46,7 +47,7 @@ class LaneRunner:
         self.group = messages[0].group
         self.closed = anyio.Event()
         self._messages = {message.sequence: message for message in messages}
-        self._works = {m.sequence: pipeline.read(m) for m in messages}
+        self._works = _works_of(messages, pipeline)
         self._lease = lease
         self._queue = queue
         self._consumers = consumers
@@ -304,6 +305,18 @@ class _Bug(StageError):
     """An error that no stage meant to raise."""
 
     kind = "retry"
+
+
+def _works_of(messages: Sequence[Message], pipeline: Pipeline) -> dict[int, Work]:
+    """Read the messages; each work knows the events behind it."""
+    works: dict[int, Work] = {}
+    later: tuple[Push | Nothing, ...] = ()
+    for message in reversed(messages):
+        work = pipeline.read(message)
+        works[message.sequence] = replace(work, later=later)
+        own = () if isinstance(work.event, Reject) else (work.event, *work.more)
+        later = (*own, *later)
+    return dict(reversed(works.items()))
 
 
 def _held(work: Work) -> p.Held:

@@ -66,12 +66,12 @@ class _Records:
         raise NotImplementedError(prefix)
 
 
-async def _no_upload(push: Push, target: Target, guard: Guard) -> StoredArchive:
-    raise NotImplementedError(push, target, guard)
+async def _no_upload(work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
+    raise NotImplementedError(work, push, target, guard)
 
 
-async def _not_contained(push: Push, descendant: str) -> bool | None:
-    raise NotImplementedError(push, descendant)
+async def _not_contained(work: Work, push: Push, descendant: str) -> bool | None:
+    raise NotImplementedError(work, push, descendant)
 
 
 @pytest.fixture

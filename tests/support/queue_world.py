@@ -9,19 +9,24 @@ import math
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 from support.sqs_model import FifoModel, Refused, Stored
 
+from asyncbuild import model
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
 from asyncbuild.builds.tries import free_number
+from asyncbuild.lag import is_young, may_appear
 from asyncbuild.queue import protocol as p
 from asyncbuild.queue.lane import Lane
 from asyncbuild.queue.term import Term
 
 TOKEN_SECONDS = 300.0
 VISIBILITY = 30
+LAG_SECONDS = 180.0
+_REPOSITORY = model.Repository("123456789012", "eu-west-1", "web")
 
 
 class Failure(Exception):
@@ -88,6 +93,17 @@ class Push:
         event, ref, _ = body.split()
         return cls(event, ref)
 
+    @property
+    def as_model(self) -> model.Push:
+        """As the service has it; the event stands for the commit."""
+        change = model.Change.UPDATED
+        return model.Push(self.event, _REPOSITORY, self.ref, self.event, change, at(0))
+
+
+def at(seconds: float) -> datetime:
+    """The world's time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
 
 class LaneSim:
     """One delivery of one group in one process."""
@@ -108,6 +124,7 @@ class LaneSim:
         self.ops: dict[int, Op] = {}
         self.waits: dict[int, float] = {}
         self.undone: dict[int, bool] = {}
+        self.stale: set[int] = set()
         self.first_starts: dict[int, float] = {}
         self.failures: dict[int, Failure] = {}
         self.buried: set[int] = set()
@@ -212,14 +229,31 @@ class LaneSim:
             if push.event in world.doomed:
                 raise Failure(p.Kind.REJECT, "doomed")
             if not done:
-                self._guard()
-                yield Call(lambda: world.put_object(self, n))
+                yield from self._archive(n)
             self.undone[n] = not done
         finally:
             self.process.leave(self, n)
             # On a death nothing is cleaned up: the generator is dropped with `process.dead` set.
             if suspect and not self.process.dead:
                 world.tries[message.id].discard(number)
+
+    def _archive(self, n: int) -> Steps:
+        if not (yield Call(lambda: self.world.shows(self.pushes[n]))):
+            self._explain_missing(n)
+            self.stale.add(n)
+            return
+        self._guard()
+        yield Call(lambda: self.world.put_object(self, n))
+
+    def _explain_missing(self, n: int) -> None:
+        """As `missing.py`: return if the push is stale."""
+        push, now = self.pushes[n], at(self.world.now)
+        sent = at(self.messages[n].sent)
+        later = [each.as_model for m, each in self.pushes.items() if m > n]
+        tip = self.world.tip(push)
+        young = is_young(push.as_model, sent=sent, now=now, seconds=LAG_SECONDS)
+        if young and may_appear(push.as_model, tip=tip, later=later):
+            raise Failure(p.Kind.BUSY, "late")
 
     def _start(self, n: int) -> Steps:
         world, push = self.world, self.pushes[n]
@@ -230,7 +264,10 @@ class LaneSim:
         doubtful = waited > TOKEN_TRUSTED_SECONDS
         if waited and undone:
             undone = not (yield Call(lambda: push.event in world.ledger))
-        if undone:
+        if undone and n in self.stale:
+            self._guard()
+            yield Call(lambda: world.record(self, n, "stale"))
+        elif undone:
             found = False
             if doubtful or self.receives[n] > 1:
                 found = yield Call(lambda: push.event in world.builds)
@@ -463,6 +500,8 @@ class World:
         self.sent: list[Push] = []
         self.poisons: set[str] = set()
         self.doomed: set[str] = set()
+        self.shown_at: dict[str, float] = {}  # event → when the git server shows it
+        self.pushed_away: set[str] = set()  # no history has them once the next push is shown
         self.deaths: Counter[str] = Counter()
         self.lonely_deaths: Counter[str] = Counter()
         self.at_limit = False
@@ -478,10 +517,39 @@ class World:
         """Whether something happens that nobody decides."""
         return self.random.random() < probability
 
-    def send(self, group: str, push: Push) -> None:
-        """A message for `push`; equal events may be sent twice."""
+    def send(self, group: str, push: Push, *, lag: float = 0, pushed_away: bool = False) -> None:
+        """A message for `push`; equal events may be sent twice.
+
+        Args:
+            group: The message group.
+            push: What the message says.
+            lag: So much later the git server shows the push, and never before an older one.
+            pushed_away: The next push of the ref leaves it out of the history.
+        """
         self.sent.append(push)
+        if push.event not in self.shown_at:
+            shown = [self.shown_at[event] for event in self._events_of(push)]
+            self.shown_at[push.event] = max([self.now + lag, *shown])
+        if pushed_away:
+            self.pushed_away.add(push.event)
         self.queue.send(f"{push.event} {push.ref} {len(self.sent)}", group)
+
+    # --- the git server ---------------------------------------------------------------------------
+
+    def _events_of(self, push: Push) -> list[str]:
+        """Pushes of the same ref and repository whose time is known, oldest first."""
+        same = (p.event for p in self.sent if (p.event[0], p.ref) == (push.event[0], push.ref))
+        return [event for event in dict.fromkeys(same) if event in self.shown_at]
+
+    def tip(self, push: Push) -> str:
+        """Where the git server shows the ref; empty if it shows none."""
+        shown = [each for each in self._events_of(push) if self.shown_at[each] <= self.now]
+        return shown[-1] if shown else ""
+
+    def shows(self, push: Push) -> bool:
+        """Tell whether the push's commit is the ref's tip, or in its history."""
+        shown = self.shown_at[push.event] <= self.now
+        return shown and (push.event not in self.pushed_away or self.tip(push) == push.event)
 
     # --- what the servers do, and what they check -------------------------------------------------
 
@@ -522,6 +590,9 @@ class World:
         self._is_head(lane, n)
         event = lane.pushes[n].event
         assert verdict != "built" or event in self.builds
+        if verdict == "stale":  # no push is given up that the server may still come to show
+            age = self.now - lane.messages[n].sent
+            assert event in self.pushed_away or age >= LAG_SECONDS, f"{event} was lost"
         self.ledger.setdefault(event, verdict)
 
     def dead_letter(self, lane: LaneSim, n: int) -> None:

@@ -49,13 +49,27 @@ class QueueWorld(RuleBasedStateMachine):
         ref=st.sampled_from("xyz"),
         count=st.integers(1, 6),
         nature=st.sampled_from(["good"] * 8 + ["doomed", "poison"]),
+        lag=st.sampled_from([0, 0, 0, 1, 20, 90, 179, 400]),
+        away=st.booleans(),
     )
-    def push(self, group: str, ref: str, count: int, nature: str) -> None:
-        """Some pushes of one ref; the last may be one that can never work, or kills."""
+    def push(
+        self,
+        group: str,
+        ref: str,
+        count: int,
+        nature: str,
+        lag: float,
+        away: bool,  # noqa: FBT001 - hypothesis gives it
+    ) -> None:
+        """Some pushes of one ref, which the git server may show late, or lose by a force push.
+
+        The last may be one that can never work, or kills.
+        """
         events = [f"{group}{self.number + n}" for n in range(count)]
         self.number += count
         for each in events:
-            self.world.send(group, Push(each, ref))
+            gone = away and each != events[-1]
+            self.world.send(group, Push(each, ref), lag=lag, pushed_away=gone)
         if nature == "doomed":
             self.world.doomed.add(events[-1])
         if nature == "poison":
@@ -226,6 +240,44 @@ def test_a_duplicate_in_the_same_lane_is_not_built_again_after_a_long_wait() -> 
     world.advance(400)
     world.settle()
     assert set(world.builds) == {"a1", "a2"}
+
+
+def test_a_push_that_the_server_shows_late_is_built_and_holds_up_its_own_group_alone() -> None:
+    """It counts no attempt; pushes behind it stay in order; another repository goes on (I2, I5)."""
+    world = _world(lookahead=2, max_attempts=1)
+    world.send("a", Push("a1", "x"), lag=170)
+    world.send("a", Push("a2", "y"))
+    world.send("b", Push("b1", "x"))
+    for _ in range(16):
+        world.processes[0].receive(10)
+        _work(world)
+        world.advance(10)
+    assert world.ledger == {"b1": "built"}
+    world.settle()
+    assert list(world.builds) == ["b1", "a1", "a2"]
+    assert not world.dead
+
+
+def test_a_push_that_the_server_never_shows_is_stale_when_it_is_not_young_any_more() -> None:
+    """Then the pushes behind it go on."""
+    world = _world(lookahead=2)
+    begun = world.now
+    world.send("a", Push("a1", "x"), lag=10_000)
+    world.send("a", Push("a2", "y"))
+    world.settle()
+    assert world.ledger == {"a1": "stale", "a2": "built"}
+    assert 180 <= world.now - begun < 200
+
+
+def test_a_push_that_a_later_one_replaced_holds_nobody_up() -> None:
+    """The server shows the later push, which is in the queue: no lag explains that."""
+    world = _world(lookahead=2)
+    begun = world.now
+    world.send("a", Push("a1", "x"), pushed_away=True)
+    world.send("a", Push("a2", "x"))
+    world.settle()
+    assert world.ledger == {"a1": "stale", "a2": "built"}
+    assert world.now - begun < 10
 
 
 def test_a_process_that_dies_between_start_and_record_starts_nothing_twice() -> None:
