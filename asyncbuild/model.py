@@ -49,7 +49,9 @@ class Push:
 
     `ref` is the full name (`refs/heads/main`); `commit` and `old_commit` are 40 or 64 lower-case
     hex digits, `commit` possibly an annotated tag's object. `id` is the event's id: the identity
-    under which the push is built once (I12).
+    under which the push is built once (I12). `timed` tells whether `time` is that of the push; if
+    the event does not say when it was, `time` is when the event came, which another delivery of the
+    same event does not share.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Push:
     time: datetime
     old_commit: str | None = None
     pusher: str | None = None
+    timed: bool = True
 
     @property
     def kind(self) -> RefKind:

@@ -7,6 +7,7 @@ every push has one, also those that were ignored, stale, superseded or rejected.
 Layout below the prefix, so that a listing is in order of time:
 
     push/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json   a record
+    once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        where it is, if TIME is a delivery's
     head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
     force/EVENT.json                                        build it although a newer one was
     try/MESSAGE/N                                           a try that its process may have died of
@@ -16,7 +17,7 @@ Layout below the prefix, so that a listing is in order of time:
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import orjson
@@ -26,6 +27,9 @@ from asyncbuild.model import Action, Message, Nothing, Outcome, Push, Repository
 
 VERSION = 1
 _TIME = "%Y%m%dT%H%M%SZ"
+_TIME_LENGTH = len("20261101T102343Z")
+# Versions before this one wrote no `once/`. What they started is looked for this far back.
+_LISTED = timedelta(days=1)
 
 
 class Records(Protocol):
@@ -68,8 +72,15 @@ class Ledger:
 
     async def find(self, push: Push, target: Target) -> Mapping[str, Any] | None:
         """The record of what was done for this push and target, if anything was."""
-        body = await self._records.get_record(self._key(push, _slot(target)))
-        return None if body is None else orjson.loads(body)
+        slot = _slot(target)
+        key = self._key(push, slot)
+        body = await self._records.get_record(key)
+        if push.timed:
+            return _load(body)
+        if body is None:
+            return await self._find_delivered(push, slot)
+        await self._mark_once(push, slot, key)  # its process may have died before it did
+        return _load(body)
 
     async def record(
         self, push: Push, outcome: Outcome, *, attempts: int = 1, **more: object
@@ -77,7 +88,10 @@ class Ledger:
         """Write down what was done; False if that was recorded before (then nothing changes)."""
         key = self._key(push, _slot(outcome.target))
         document = {**_document(push), **_result(outcome), "attempts": attempts, **more}
-        return await self._records.put_record(key, _dump(document))
+        written = await self._records.put_record(key, _dump(document))
+        if not push.timed:
+            await self._mark_once(push, _slot(outcome.target), key)
+        return written
 
     async def record_nothing(self, message: Message, event: Nothing) -> None:
         """Write down an event that asked for no build."""
@@ -190,6 +204,26 @@ class Ledger:
             if body is not None:
                 yield orjson.loads(body)
 
+    async def _mark_once(self, push: Push, slot: str, key: str) -> None:
+        """Say where the record is of an event that does not tell its time."""
+        await self._records.put_record(self._once_key(push, slot), _dump({"record": key}))
+
+    async def _find_delivered(self, push: Push, slot: str) -> Mapping[str, Any] | None:
+        """The record of an event that was delivered before, at another time."""
+        marked = await self._records.get_record(self._once_key(push, slot))
+        if marked is not None:
+            body = await self._records.get_record(orjson.loads(marked)["record"])
+            return _load(body or marked)
+        prefix = f"{self._prefix}push/{push.repository.path}/"
+        after = prefix + (push.time - _LISTED).strftime(_TIME)
+        async for each in self._records.iter_records(prefix, after=after):
+            if each.key[len(prefix) + _TIME_LENGTH :] == f"-{push.id}/{slot}.json":
+                return _load(await self._records.get_record(each.key))
+        return None
+
+    def _once_key(self, push: Push, slot: str) -> str:
+        return f"{self._prefix}once/{push.repository.path}/{push.id}/{slot}.json"
+
     def _key(self, push: Push, slot: str) -> str:
         when = push.time.strftime(_TIME)
         return f"{self._prefix}push/{push.repository.path}/{when}-{push.id}/{slot}.json"
@@ -254,6 +288,11 @@ def _name(repository: Repository) -> dict[str, str]:
 
 def _when(message: Message) -> str:
     return (message.sent or datetime.now(UTC)).strftime(_TIME)
+
+
+def _load(body: bytes | None) -> Mapping[str, Any] | None:
+    document: Mapping[str, Any] | None = orjson.loads(body) if body else None
+    return document
 
 
 def _dump(document: Mapping[str, object]) -> bytes:

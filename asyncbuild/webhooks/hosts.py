@@ -188,6 +188,7 @@ def _push(
         time=payload.time or sent or datetime.fromtimestamp(0, UTC),
         old_commit=change.old,
         pusher=payload.pusher,
+        timed=payload.time is not None,
     )
 
 

@@ -1,5 +1,6 @@
 """Webhooks of other hosts on the service's queue: signed, fetched with a token, built in order."""
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class _Place:
         body = orjson.dumps(document)
         await self.put(body, {"Webhook-Host": self.host, **headers(kind, body, secret=secret)})
 
-    async def put(self, body: bytes, attributes: Mapping[str, str]) -> None:
+    async def put(self, body: bytes, attributes: Mapping[str, str], **more: Any) -> None:  # noqa: ANN401 - SendMessage's own
         await self.stack.sqs.send_message(
             QueueUrl=self.stack.settings.queue.url,
             MessageBody=body.decode(),
@@ -47,6 +48,7 @@ class _Place:
                 name: {"DataType": "String", "StringValue": value}
                 for name, value in attributes.items()
             },
+            **more,
         )
 
     def source(self, owner: str, name: str = "web") -> SourceRepository:
@@ -114,6 +116,49 @@ async def test_a_push_of_github_is_built() -> None:
         assert place.server.refused == []
         assert TOKEN not in str(service.log)
         assert SECRET not in str(service.log)
+
+
+def _push_of(kind: Kind, ref: str, old: str, new: str) -> dict[str, Any]:
+    """The fixture of that kind about a push to a repository of `_owner_of(kind)`."""
+    made = payload(kind)
+    side = {"type": ref.split("/")[1].replace("heads", "branch").replace("tags", "tag")}
+    name = ref.split("/", 2)[2]
+    match kind:
+        case Kind.BITBUCKET:
+            sides = {
+                which: None if id_ == ZEROS else {**side, "name": name, "target": {"hash": id_}}
+                for which, id_ in (("old", old), ("new", new))
+            }
+            made["push"]["changes"] = [sides]
+        case Kind.BITBUCKET_SERVER:
+            made["changes"] = [{"ref": {"id": ref}, "fromHash": old, "toHash": new}]
+        case Kind.GITHUB | Kind.GITLAB:
+            made |= {"before": old, "after": new, "ref": ref}
+    if kind is Kind.GITHUB:
+        made["repository"] |= {"full_name": "acme/web"}
+    return made
+
+
+def _owner_of(kind: Kind) -> str:
+    return {Kind.GITLAB: "acme/platform", Kind.BITBUCKET_SERVER: "ACME"}.get(kind, "acme")
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_delivery_that_comes_again_is_built_once(kind: Kind) -> None:
+    """When queue and CodeBuild have forgotten the first one: the record is found, not its time."""
+    async with _open(kind) as place:
+        commit = place.source(_owner_of(kind)).commit({"a": b"1"})
+        body = orjson.dumps(_push_of(kind, "refs/heads/main", ZEROS, commit))
+        told = {"Webhook-Host": place.host, **headers(kind, body)}
+        for delivery in ("first", "second"):
+            await place.put(body, told, MessageDeduplicationId=delivery)
+            async with open_service(place.variables, "drain") as service:
+                assert await service.wait() == 0
+            place.stack.standin.clock = lambda: time.time() + 600
+        assert [commit] == [
+            each.variables["COMMIT_ID"] for each in journal.read(place.stack.journal)
+        ]
+        assert await place.stack.count_waiting() == 0
 
 
 async def test_submodules_of_a_host_come_with_its_token() -> None:

@@ -54,6 +54,7 @@ _EXPECTED = {
         time=SENT,
         old_commit="95790bf891e76fee5e1747ab589903a6a1f80f22",
         pusher="mary",
+        timed=False,
     ),
     Kind.BITBUCKET: Push(
         id=DELIVERY,
@@ -64,6 +65,7 @@ _EXPECTED = {
         time=SENT,
         old_commit="1e65c05c1d5171631d92438a13901ca7dae9618c",
         pusher="mary",
+        timed=False,
     ),
     Kind.BITBUCKET_SERVER: Push(
         id=DELIVERY,
