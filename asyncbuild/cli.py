@@ -11,7 +11,13 @@ from typing import Any
 import click
 
 from asyncbuild import __version__, config, logs
-from asyncbuild.endings import INTERRUPTED, exit_code_of, run_to_end, taking_away
+from asyncbuild.endings import (
+    INTERRUPTED,
+    exit_code_of,
+    logging_the_end,
+    run_to_end,
+    taking_away,
+)
 from asyncbuild.errors import StageError
 
 _CONFIG = click.option(
@@ -257,13 +263,14 @@ def _serve(path: Path | None, *, drain: bool) -> None:
     # half a second to load.
     from asyncbuild.service import run  # noqa: PLC0415 - see above
 
-    settings = config.load(path)
-    logs.configure(settings.log)
+    with logging_the_end() as configure:
+        settings = config.load(path)
+        configure(settings.log)
 
-    async def call() -> None:
-        await run(settings, drain=drain)
+        async def call() -> None:
+            await run(settings, drain=drain)
 
-    run_to_end(call)
+        run_to_end(call)
 
 
 def _exit(code: int) -> None:

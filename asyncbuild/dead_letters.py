@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 
 from asyncbuild.aws import Aws, errors_of
 from asyncbuild.builds.ledger import Head, Ledger
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # Long enough to go through a full queue, short enough that a killed command blocks nobody for long.
 _LOOK_SECONDS = 120
+_WHOLE = 1_000_000  # into a pipe or a file nothing is cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,8 @@ async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  #
         for letter in chosen:
             sys.stdout.write(orjson.dumps(letter.document(), option=option).decode())
     else:
-        _table(letters)
+        width = Console().width if sys.stdout.isatty() else _WHOLE
+        sys.stdout.write("\n".join([*lines_of(letters, width), ""]))
     return 0
 
 
@@ -266,25 +268,24 @@ def _letter(item: dict[str, Any], hosts: Hosts) -> DeadLetter:
     )
 
 
-def _table(letters: Sequence[DeadLetter]) -> None:
-    console = Console(highlight=False)
+def lines_of(letters: Sequence[DeadLetter], width: int) -> list[str]:
+    """Two lines a letter, none wider than the terminal: which push it is, and why it is here."""
     if not letters:
-        console.print("The dead-letter queue is empty.")
-        return
-    table = Table(box=None, header_style="bold", padding=(0, 2))
-    for name in ("id", "dead since", "repository", "ref", "commit", "kind", "tries", "why"):
-        table.add_column(name, overflow="fold")
+        return ["The dead-letter queue is empty."]
+    lines = []
     for letter in letters:
         push = letter.push
-        cells = (
-            letter.id[:13],
-            f"{letter.sent:%Y-%m-%d %H:%M:%S}",
-            push.repository.name if push else "",
-            push.branch if push else "",
-            push.commit[:10] if push else "",
-            letter.kind,
-            letter.attempts,
-            letter.reason,
-        )
-        table.add_row(*(cell.replace("[", "\\[") for cell in cells))
-    console.print(table)
+        about = f"{push.repository.name} {push.branch} {push.commit[:10]}" if push else "no push"
+        tries = f" after {letter.attempts} tries" if letter.attempts not in {"", "1"} else ""
+        lines += [
+            f"{letter.id[:13]}  {letter.sent:%Y-%m-%d %H:%M:%S} UTC  {about}",
+            f"    {letter.kind}{tries}: {letter.reason}",
+        ]
+    last = f"{len(letters)} in all; `asyncbuild dead-letters show ID` has the whole."
+    return [_cut(line, width) for line in (*lines, last)]
+
+
+def _cut(text: str, width: int) -> str:
+    """One line of a terminal, without what a terminal would obey."""
+    plain = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return plain if cell_len(plain) <= width else set_cell_size(plain, width - 1).rstrip() + "…"

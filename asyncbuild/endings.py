@@ -12,11 +12,14 @@ from typing import Any
 import anyio
 import click
 
+from asyncbuild import logs
+from asyncbuild.config import LogSettings
 from asyncbuild.errors import StageError
 from asyncbuild.tasks import leaves_of
 
 INTERRUPTED = 130  # as shells count SIGINT; click would say 1
 _TERMINATED = 143  # and SIGTERM
+_EX_SOFTWARE = 70
 _EX_IOERR = 74
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 # A closed pipe, and what Rich makes of it.
@@ -56,6 +59,60 @@ def taking_away() -> Iterator[None]:
         sys.exit(code if ending.code == INTERRUPTED else ending.code)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def logging_the_end() -> Iterator[Callable[[LogSettings], None]]:
+    """A JSON log's last line for an error that ends the service: `service.failed`.
+
+    On a terminal the error goes on, to be told as those of other commands are.
+
+    Yields:
+        Sets the log up as the configuration wants it. Until then it is as the environment says,
+        for the configuration itself may be what is wrong.
+
+    Raises:
+        SystemExit: with the exit code that the line names.
+    """
+    as_json = logs.configure(_format_of_environment())
+
+    def configure(settings: LogSettings) -> None:
+        nonlocal as_json
+        as_json = logs.configure(settings)
+
+    try:
+        yield configure
+    except Exception as error:
+        if not as_json:
+            raise
+        sys.exit(_log_end(error))
+
+
+def _log_end(error: Exception) -> int:
+    found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
+    if found is None:
+        logs.logger().exception(
+            "service.failed",
+            kind="bug",
+            reason=f"internal error: {error!r}",
+            remedy="report it, with this line; what was in flight comes back to the queue",
+            exit_code=_EX_SOFTWARE,
+        )
+        return _EX_SOFTWARE
+    logs.logger().error(
+        "service.failed",
+        kind=found.kind,
+        reason=found.reason,
+        remedy=found.remedy,
+        exit_code=found.exit_code,
+    )
+    return found.exit_code
+
+
+def _format_of_environment() -> LogSettings:
+    """As the environment says, before the configuration was read."""
+    wanted = os.environ.get("ASYNCBUILD_LOG__FORMAT", "auto")
+    return LogSettings(format="json" if wanted == "json" else "auto")
 
 
 def _no_room_for_output(error: BaseException) -> str:

@@ -103,6 +103,11 @@ EVENTS: Final[Mapping[str, Event]] = {
         "warning", "What is not on its last step is released now.", ("remaining_seconds",)
     ),
     "service.stopped": Event("info", "Everything in hand was settled or released."),
+    "service.failed": Event(
+        "error",
+        "The last line of a service that an error ends; nothing is lost.",
+        ("kind", "reason", "remedy", "exit_code"),
+    ),
     "library.logged": Event(
         "warning or error", "A library warned, or nobody caught an error.", ("logger", "reason")
     ),

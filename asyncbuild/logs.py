@@ -36,12 +36,17 @@ _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=(
 _stage: ContextVar[str] = ContextVar("stage", default="")
 
 
-def configure(settings: LogSettings) -> None:
-    """Set up logging for the process: our lines, and whatever libraries and Python have to say."""
+def configure(settings: LogSettings) -> bool:
+    """Set up logging for the process: our lines, and whatever libraries and Python have to say.
+
+    Returns:
+        Whether lines are JSON.
+    """
     as_json = _set_up(settings)
     _adopt_libraries(_LEVELS[settings.level], as_json=as_json)
     if as_json:
         _adopt_uncaught()
+    return as_json
 
 
 def _set_up(settings: LogSettings) -> bool:

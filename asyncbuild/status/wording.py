@@ -55,6 +55,15 @@ def age(value: float) -> str:
     return f"{max(0, int(value))} s" if value < _MINUTE else seconds(value)
 
 
+def short(value: float) -> str:
+    """`55 s`, `12 min`, `3 h`, `4 d`: six signs at most, for a narrow column."""
+    whole = max(0, int(value))
+    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if whole >= size:
+            return f"{min(whole // size, 999)} {unit}"
+    return f"{whole} s"
+
+
 def window(value: int) -> str:
     """`5 min`, `12 h`."""
     return f"{value // _HOUR} h" if value >= _HOUR else f"{value // _MINUTE} min"

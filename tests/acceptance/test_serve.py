@@ -1,13 +1,17 @@
 """The service as its users run it: a process, a queue, a bucket, and signals."""
 
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import anyio
 import orjson
 import pytest
 from support.malformed import malformed
 from support.service import (
+    Service,
     environment,
     make_pushes,
     open_service,
@@ -23,6 +27,7 @@ from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import event_of
 
 pytestmark = pytest.mark.timeout(400)
+_OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 _NAMES = [f"repository-{number:03d}" for number in range(8)]
 
 
@@ -142,9 +147,9 @@ async def test_a_configuration_with_faults_is_told_and_ends(stack: Stack) -> Non
     variables = {**environment(stack), "ASYNCBUILD_CONSUMERS": "none", "ASYNCBUILD_NOPE": "1"}
     async with open_service(variables) as service:
         assert await service.wait() == 78
-    text = "\n".join(str(line.get("text", "")) for line in service.log)
-    assert "consumers" in text
-    assert "ASYNCBUILD_NOPE" in text
+    line = _last_words(service, 78)
+    assert "consumers" in line["reason"]
+    assert "ASYNCBUILD_NOPE" in line["reason"]
 
 
 async def test_a_queue_that_does_not_exist_is_told_and_ends(stack: Stack) -> None:
@@ -152,9 +157,40 @@ async def test_a_queue_that_does_not_exist_is_told_and_ends(stack: Stack) -> Non
     url = stack.settings.queue.url.replace("pushes", "nothing")
     async with open_service(environment(stack, queue={"url": url})) as service:
         assert await service.wait() == 70
-    text = "\n".join(str(line.get("text", "")) for line in service.log)
-    assert url in text
-    assert "remedy:" in text
+    line = _last_words(service, service.process.returncode)
+    assert url in line["reason"]
+    assert line["remedy"]
+
+
+@pytest.mark.parametrize("gone", ["bucket", "queue"])
+async def test_what_is_deleted_while_it_serves_is_its_last_words(stack: Stack, gone: str) -> None:
+    """One line of the log says what is gone, what to do, and the exit code."""
+    ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
+    async with open_service(environment(stack)) as service:
+        await service.wait_logged("service.started")
+        if gone == "queue":
+            await stack.sqs.delete_queue(QueueUrl=stack.settings.queue.url)
+        else:
+            await stack.s3.delete_bucket(Bucket=BUCKET)
+            await stack.send(push)
+        code = await service.wait()
+    line = _last_words(service, code)
+    assert (BUCKET if gone == "bucket" else stack.settings.queue.url) in line["reason"]
+    assert "create it" in line["remedy"]
+
+
+def _last_words(service: Service, code: int | None) -> Mapping[str, Any]:
+    """What ended it: the last line, which the filter that docs/operations.md names lets through."""
+    assert code
+    (line,) = [line for line in service.log if line["event"] == "service.failed"]
+    assert line == service.log[-1]
+    assert [line["event"] for line in service.log if line["event"] == "text"] == []
+    assert line["exit_code"] == code
+    (pattern,) = re.findall(r"--filter-pattern '([^']+)'", _OPERATIONS.read_text("utf-8"))
+    wanted = re.fullmatch(r"\{ \$\.level = \"(\w+)\" \|\| \$\.level = \"(\w+)\" \}", pattern)
+    assert wanted
+    assert line["level"] in wanted.groups()
+    return line
 
 
 async def test_check_says_that_all_is_well_or_what_is_not(stack: Stack) -> None:

@@ -28,9 +28,9 @@ from asyncbuild.status.document import Depth, Status, json_schema, parse
 from asyncbuild.status.emf import EmbeddedMetrics
 from asyncbuild.status.metrics import Metrics
 from asyncbuild.status.page import Page
+from asyncbuild.status.screen import draw
 from asyncbuild.status.series import WINDOWS, Recorder
 from asyncbuild.status.survey import Sampled
-from asyncbuild.status.top import draw
 from asyncbuild.status.traces import open_traces
 
 _DOCUMENTATION = Path(__file__).parents[2] / "docs" / "observability.md"

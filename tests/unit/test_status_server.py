@@ -21,7 +21,7 @@ from support.wait import PATIENCE_SECONDS
 from asyncbuild import logs
 from asyncbuild.config import GitSettings, Settings, StatusSettings
 from asyncbuild.errors import Busy, NoPermission, Outage, Reject, Retry
-from asyncbuild.status import health, top
+from asyncbuild.status import health, remote, top
 from asyncbuild.status.server import Sources, open_status
 
 
@@ -180,7 +180,7 @@ async def test_top_shows_what_the_port_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its address or by host and port; where nobody answers, that is said with a remedy."""
-    monkeypatch.setattr(top, "_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
     async with _serving(tmp_path) as (address, _):
         for where in (address, address.removeprefix("http://").removesuffix("/")):
             await top.run(where, every_seconds=1, once=True)

@@ -1,0 +1,44 @@
+"""The status document of a service that runs here or elsewhere, asked for by HTTP."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from asyncbuild.errors import Reject, Retry
+from asyncbuild.status.document import Status, parse
+
+TIMEOUT_SECONDS: Final = 5.0
+
+
+def document_url(address: str) -> str:
+    """`HOST:PORT` or the page's address → the address of the document.
+
+    Raises:
+        Reject: it is no address.
+    """
+    if address == "off":
+        raise Reject("status.listen is off", remedy="name an address, or set status.listen")
+    url = address if "://" in address else f"http://{address}"
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise Reject(f"{address} is no address", remedy="write http://HOST:PORT/ or HOST:PORT")
+    return url.removesuffix("/").removesuffix("/status.json") + "/status.json"
+
+
+async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
+    """What the service at `url` tells of itself now.
+
+    Raises:
+        Retry: nothing answers there.
+        Reject: what answers is no asyncbuild.
+    """
+    try:
+        async with session.get(url) as answer:
+            if answer.status != 200:  # noqa: PLR2004 - OK, RFC 9110
+                raise Reject(f"{url} answers {answer.status} {answer.reason}")
+            return parse(await answer.read())
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Retry(
+            f"nobody answers at {url}: {str(error) or 'no answer in time'}",
+            remedy="name the address that the service logged as status.listening",
+        ) from error

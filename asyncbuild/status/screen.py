@@ -1,0 +1,235 @@
+"""The status as a terminal shows it: whole lines only, as many as the terminal has.
+
+Nothing wraps: a terminal of 80 columns and 24 lines is enough, and names give way before numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from asyncbuild.status import wording
+from asyncbuild.status.document import Bucket, HeldPush, Settled, Status
+
+_TONES: Final = {"idle": "bright_black", "busy": "yellow", "ready": "cyan", "bad": "bold red"}
+_STATES: Final = {"ready": "green", "not-ready": "bold red"}
+_VERDICTS: Final = {"built": "green", "handed-over": "green", "uploaded": "blue"}
+_STEPS: Final = " ▁▂▃▄▅▆▇█"
+_GAP: Final = 2
+_WIDE: Final = 110  # from here on there is room for commits and reasons in words
+_SPARK: Final = 20
+_BOTTOM_MOST: Final = 3  # dead letters, and warnings
+_OTHERS_MOST: Final = 3
+_LEAST_LINES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of so many cells; names have the ends cut off, numbers stand at the right."""
+
+    title: str
+    width: int
+    right: bool = False
+
+
+def draw(status: Status, *, lines: int, width: int = 80, fault: str = "") -> RenderableType:
+    """Everything that fits into so many lines of that width, the most urgent first.
+
+    Args:
+        status: What is shown.
+        lines: Of the terminal.
+        width: Of the terminal, in cells.
+        fault: Why this is not the newest status, if it is not.
+    """
+    width -= 2  # a blank at each side
+    held = sum(len(lane.pushes) for lane in status.lanes)
+    bottom = _bottom(status)
+    head = [*_head(status, width, fault), Text(), *_figures(status, held), Text()]
+    room = max(_LEAST_LINES, lines) - len(head) - len(bottom) - 3 - bool(bottom)
+    lanes = min(held, max(2, room * 2 // 3))
+    parts = [*head, *_lanes(status, lanes, width), Text()]
+    parts += _recent(status.recent[: max(1, room - lanes)], width)
+    if bottom:
+        parts += [Text(), *bottom]
+    for line in parts:
+        line.truncate(width, overflow="ellipsis")
+        line.no_wrap = True
+    return Padding(Group(*parts), (0, 1))
+
+
+def _head(status: Status, width: int, fault: str) -> list[Text]:
+    service = status.service
+    state = Text.assemble(("asyncbuild ", "bold"))
+    if fault:
+        state.append(_plain(f"● {fault}"), style="bold red")
+    else:
+        style = _STATES.get(status.state, "bold yellow")
+        state.append(_plain(f"● {wording.state(status)}"), style=style)
+    up = f"up {wording.short(status.time - service.started)} · q quits"
+    state.truncate(max(0, width - len(up) - 1), overflow="ellipsis")
+    state.append(" " * max(1, width - state.cell_len - len(up)) + up, style="bright_black")
+    name = service.queue.rpartition("/")[2]
+    where = Text(_plain(f"{name} → {service.bucket}"), style="bright_black")
+    return [state, where, *_others(status)]
+
+
+def _others(status: Status) -> list[Text]:
+    """What is not as it should be: own faults, then those of others."""
+    faults = [f"{each.name}: {each.says}" for each in status.checks if not each.ok]
+    away = [
+        f"{wording.peer(each)}: " + ": ".join(filter(None, (wording.waits(each), gist(each))))
+        for each in status.outages
+    ]
+    return [
+        *(Text(_plain(line), style="red") for line in faults[:_OTHERS_MOST]),
+        *(Text(_plain(line), style="yellow") for line in away[:_OTHERS_MOST]),
+    ]
+
+
+def gist(about: object) -> str:
+    """The part of a reason that says why: without what was tried, and without the remedy."""
+    reason = str(getattr(about, "reason", about))
+    said = reason.rpartition(" (")[0] or reason if reason.endswith(")") else reason
+    parts = said.split(": ")
+    # What was tried comes first; the last part alone may be a mere value.
+    return ": ".join(parts[-2:] if len(parts) > 2 and len(parts[-1]) < 20 else parts[-1:])  # noqa: PLR2004 - as said
+
+
+def _figures(status: Status, held: int) -> list[Text]:
+    depth, consumers = status.queue, status.consumers
+    figures = {
+        "waiting": str(depth.waiting) if depth else "-",
+        "in hand": str(held),
+        "consumers": f"{consumers.total - consumers.free}/{consumers.total}",
+        "oldest": wording.short(status.oldest_waiting_seconds) if held else "-",
+        "built": str(status.totals.pushes.get("built", 0)),
+        "dead letters": str(depth.dead_letters if depth else len(status.dead_letters)),
+    }
+    spark, most = _spark(status.series.buckets)
+    window = wording.window(status.series.window_seconds)
+    numbers, names = Text(), Text(style="bright_black")
+    for name, value in figures.items():
+        size = max(len(name), len(value)) + _GAP
+        numbers.append(value.ljust(size), style="bold")
+        names.append(name.ljust(size))
+    numbers.append(spark, style="cyan")
+    names.append(f"builds {window}, top {most}")
+    return [numbers, names]
+
+
+def _spark(buckets: tuple[Bucket, ...]) -> tuple[str, int]:
+    """A sign for each of so many spans of time, and what the highest stands for."""
+    size = max(1, len(buckets) // _SPARK)
+    spans = [buckets[first : first + size] for first in range(0, len(buckets), size)]
+    counts = [sum(each.built for each in span) for span in spans][-_SPARK:]
+    most, top = max(counts, default=0), len(_STEPS) - 1
+    return "".join(_STEPS[-(-count * top // most)] if most else " " for count in counts), most
+
+
+def _lanes(status: Status, rows: int, width: int) -> list[Text]:
+    if not status.lanes:
+        return [Text("nothing in hand", style="bright_black")]
+    names = max(len(wording.name_of(lane)) for lane in status.lanes)
+    repository = min(max(names, 10), width // 4)
+    branch = width // 4
+    rest = width - repository - branch - 6 - 3 * _GAP
+    columns = (
+        _Column("repository", repository),
+        _Column("branch", branch),
+        _Column("what happens", rest),
+        _Column("age", 6, right=True),
+    )
+    lines = [_row(columns, [each.title for each in columns], ["bright_black"] * 4)]
+    shown, name_of_last = 0, ""
+    for lane in status.lanes:
+        for push in lane.pushes[: rows - shown]:
+            name = wording.name_of(lane)
+            age = wording.short(status.time - push.sent) if push.sent else ""
+            cells = ["" if name == name_of_last else name, _ref(push, branch), _doing(push), age]
+            lines.append(_row(columns, cells, ["", "", _TONES[wording.tone(push)], ""]))
+            shown, name_of_last = shown + 1, name
+    held = sum(len(lane.pushes) for lane in status.lanes)
+    if held > shown:
+        lines[-1] = Text(f"and {held - shown + 1} more", style="bright_black")
+    return lines
+
+
+def _doing(push: HeldPush) -> str:
+    if push.reason:
+        return f"{push.state}: {gist(push)}"
+    if push.progress:
+        sizes = f"{wording.size(push.progress.tar_bytes)} → {wording.size(push.progress.zip_bytes)}"
+        return f"{wording.doing(push)} {sizes}"
+    return wording.doing(push)
+
+
+def _recent(recent: Sequence[Settled], width: int) -> list[Text]:
+    repository = min(max([len(each.repository) for each in recent], default=0), width // 4)
+    branch = width // 4
+    columns = (
+        _Column("settled", max(repository, 10)),
+        _Column("branch", branch),
+        _Column("outcome", 11),
+        _Column("archive", 8, right=True),
+        _Column("to build", 11, right=True),
+    )
+    lines = [_row(columns, [each.title for each in columns], ["bright_black"] * 5)]
+    for each in recent:
+        cells = [
+            each.repository,
+            _ref(each, branch),
+            each.verdict,
+            wording.size(each.size_bytes),
+            wording.seconds(each.since_push_seconds) if each.started else "",
+        ]
+        lines.append(_row(columns, cells, ["", "", _VERDICTS.get(each.verdict, "bright_black")]))
+    return lines
+
+
+def _bottom(status: Status) -> list[Text]:
+    """Dead letters and warnings; not those that the head tells of already."""
+    dead = [
+        f"✗ {one.repository or one.message_id[:13]} {wording.branch(one.ref or '')}: {one.reason}"
+        for one in status.dead_letters[:_BOTTOM_MOST]
+    ]
+    told = {each.kind for each in status.outages}
+    warnings = [
+        f"{f'{each.count}x ' if each.count > 1 else ''}{each.event}: {each.reason}"
+        for each in status.troubles
+        if each.kind not in told
+    ]
+    return [
+        *(Text(_plain(line), style="red") for line in dead),
+        *(Text(_plain(line), style="yellow") for line in warnings[:_BOTTOM_MOST]),
+    ]
+
+
+def _ref(each: HeldPush | Settled, width: int) -> str:
+    """The branch, and the commit where there is room for both."""
+    name = wording.branch(each.ref)
+    both = f"{name} {each.commit[:10]}"
+    return both if cell_len(both) <= width else name
+
+
+def _row(columns: Sequence[_Column], cells: Sequence[str], styles: Sequence[str]) -> Text:
+    line = Text()
+    for index, column in enumerate(columns):
+        cell = _fit(_plain(cells[index]), column.width)
+        blanks = " " * (column.width - cell_len(cell))
+        style = styles[index] if index < len(styles) else ""
+        line.append(" " * _GAP if index else "")
+        line.append(blanks + cell if column.right else cell + blanks, style=style)
+    return line
+
+
+def _fit(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
