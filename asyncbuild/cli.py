@@ -5,6 +5,7 @@ work and found something wrong.
 """
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: boo
 
 
 @cli.command()
-@click.argument("repository")
+@click.argument("repository", required=False)
 @click.argument("what", required=False, metavar="[REF|COMMIT]")
 @_CONFIG
 @click.option(
@@ -145,22 +146,35 @@ def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: boo
     show_default=True,
     help="How far back to look.",
 )
+@click.option("--since", default="", help="The same: 10m, 24h, 2d, or a time, in UTC.")
+@click.option("--slowest", is_flag=True, help="Slowest first: repositories, or pushes of one.")
 @click.option(
     "--most",
     "-n",
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
-    help="How many pushes to show.",
+    help="How many to show.",
 )
+@click.option("--address", default="", help="HOST:PORT of the service; default: status.listen.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def explain(
-    repository: str, what: str | None, path: Path | None, *, days: float, most: int, as_json: bool
+    repository: str | None,
+    what: str | None,
+    path: Path | None,
+    **asked: Any,  # noqa: ANN401 - see `question_of`
 ) -> None:
-    """Tell what became of the pushes of REPOSITORY, and why. Exit code 1 if no record is found."""
-    from asyncbuild.explain import run  # noqa: PLC0415 - as below
+    """Tell what became of the pushes of REPOSITORY, and why; what still waits, and for what.
 
-    _exit(run_to_end(run, config.load(path), repository, what, days, most, as_json))
+    With --since or --slowest REPOSITORY may be left out: then it tells of all. Exit code 1 if
+    nothing is found.
+    """
+    from asyncbuild.explain import question_of, run  # noqa: PLC0415 - as below
+
+    if not (repository or asked["since"] or asked["slowest"]):
+        raise click.UsageError("name a REPOSITORY, or say --since or --slowest")
+    question = question_of(repository, what, now=datetime.now(UTC), **asked)
+    _exit(run_to_end(run, config.load(path), question))
 
 
 @cli.command()

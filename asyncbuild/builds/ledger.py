@@ -177,7 +177,10 @@ class Ledger:
         await self._records.delete_record(self._try_key(message, number))
 
     async def find_repositories(self, name: str) -> list[Repository]:
-        """The repositories of that name, or the one of that ACCOUNT/REGION/NAME, with records."""
+        """The repositories of that name, or the one of that ACCOUNT/REGION/NAME, with records.
+
+        An empty name stands for all.
+        """
         prefix = f"{self._prefix}push/"
         if name.count("/") == 2:  # noqa: PLR2004 - account, region, name
             account, region, name = name.split("/")
@@ -189,9 +192,10 @@ class Ledger:
                 for region in await self._records.list_folders(f"{prefix}{account}/")
             ]
         return [
-            Repository(account, region, name)
+            Repository(account, region, each)
             for account, region in places
-            if name in await self._records.list_folders(f"{prefix}{account}/{region}/")
+            for each in await self._records.list_folders(f"{prefix}{account}/{region}/")
+            if name in {"", each}
         ]
 
     async def iter_pushes(

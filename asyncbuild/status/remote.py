@@ -5,10 +5,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from asyncbuild.config import StatusSettings
 from asyncbuild.errors import Reject, Retry
 from asyncbuild.status.document import Status, parse
 
 TIMEOUT_SECONDS: Final = 5.0
+_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - every address, so also this one
 
 
 def document_url(address: str) -> str:
@@ -23,6 +25,15 @@ def document_url(address: str) -> str:
     if urlsplit(url).scheme not in {"http", "https"}:
         raise Reject(f"{address} is no address", remedy="write http://HOST:PORT/ or HOST:PORT")
     return url.removesuffix("/").removesuffix("/status.json") + "/status.json"
+
+
+def here(settings: StatusSettings) -> str:
+    """Where the service of this machine shows its status: `status.listen`, or `off`."""
+    if settings.listen == "off":
+        return "off"
+    host, port = settings.address
+    host = _HERE.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> Status:

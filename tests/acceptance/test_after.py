@@ -97,6 +97,32 @@ async def test_a_late_push_is_stale_and_recorded(stack: Stack) -> None:
     assert str(new.commit) in record["reason"]
 
 
+async def test_a_push_that_waits_is_found_in_the_service(stack: Stack) -> None:
+    """CodeBuild is full: explain asks the service, which says for what the push waits."""
+    stack.standin.add_project("repository-000")
+    stack.standin.running_limit = 0
+    ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
+    async with open_service(environment(stack)) as service:
+        address = str((await service.wait_logged("status.listening"))["address"])
+        code, told = await _call(stack, "explain", "repository-000", "--address", address)
+        assert code == 1
+        assert "does not hold it" in told
+        await stack.send(push)
+        await service.wait_logged("push.start.failed")
+        code, told = await _call(stack, "explain", "repository-000", "--address", address)
+        assert code == 0
+        assert f"waiting      {str(push.commit)[:10]}  {push.ref}" in told
+        assert "AccountLimitExceededException" in told
+        since = ("--since", "10m", "--json", "--address", address)
+        code, told = await _call(stack, "explain", *since)
+        assert [orjson.loads(line)["verdict"] for line in told.splitlines()] == ["waiting"]
+        stack.standin.running_limit = None
+        await service.wait_logged("push.built")
+        code, told = await _call(stack, "explain", "--slowest", "--since", "1h")
+    assert code == 0
+    assert told.splitlines()[1].split()[:2] == ["repository-000", "1"]
+
+
 async def test_nothing_is_known_of_a_repository_that_never_pushed(stack: Stack) -> None:
     """Exit code 1, and a hint where to look."""
     code, told = await _call(stack, "explain", "nowhere")
