@@ -179,11 +179,16 @@ def explain(
 
 @cli.command()
 @click.argument("name", type=click.Choice(["service", "account", "webhook"]), default="service")
-def template(name: str) -> None:
-    """Print the stack of the service, of an account with repositories, or of a host's webhooks."""
-    from asyncbuild.template import read  # noqa: PLC0415 - as below
+@click.option("--readable", is_flag=True, help="As YAML with comments; may be too long to deploy.")
+def template(name: str, *, readable: bool) -> None:
+    """Print the stack of the service, of an account with repositories, or of a host's webhooks.
 
-    click.echo(read(name), nl=False)
+    As one line of JSON, which CloudFormation takes without a bucket for templates.
+    """
+    from asyncbuild.template import compact, read  # noqa: PLC0415 - as below
+
+    text = read(name)
+    click.echo(text if readable else compact(text), nl=False)
 
 
 @cli.group(name="dead-letters")

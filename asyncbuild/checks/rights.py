@@ -23,7 +23,8 @@ class Trial:
         answer: AWS's error code; empty for success.
         allowed: Codes that only who has the right gets to see; empty for success.
         denied: Whether the answer said that the right is missing.
-        why: What the service needs it for.
+        why: What the service needs it for, or what a right that is too wide leads to.
+        too_wide: Whether a role that was made narrow would be refused.
     """
 
     action: str
@@ -32,6 +33,7 @@ class Trial:
     allowed: frozenset[str]
     denied: bool
     why: str
+    too_wide: bool = False
 
 
 # Rights that nothing harmless can try, and how they show instead.
@@ -48,6 +50,9 @@ NOT_TRIED: Final = {
 def judge_trials(trials: list[Trial]) -> Iterator[Finding]:
     """One finding for each right that was tried, and one for those that cannot be."""
     for trial in trials:
+        if trial.too_wide:
+            yield _judge_width(trial)
+            continue
         name = f"rights.{trial.action}"
         subject = f"{trial.action} on {trial.resource}"
         if trial.denied:
@@ -74,3 +79,21 @@ def judge_trials(trials: list[Trial]) -> Iterator[Finding]:
         f"not tried: {', '.join(NOT_TRIED)}",
         "; ".join(f"{action}: {reason}" for action, reason in NOT_TRIED.items()),
     )
+
+
+def _judge_width(trial: Trial) -> Finding:
+    """Whether the role may do something that it never has to do."""
+    name = f"rights.{trial.action}"
+    subject = f"{trial.action} on {trial.resource}"
+    if trial.denied:
+        return Finding(Level.OK, name, f"{subject} is not allowed, as it should be")
+    if trial.answer in trial.allowed:
+        return Finding(
+            Level.WARNING,
+            name,
+            f"{subject} is allowed",
+            trial.why,
+            "name the projects in parameter ProjectArns of the stack",
+            Kind.RIGHTS,
+        )
+    return Finding(Level.NOTE, name, f"{subject}: cannot tell, the answer was {trial.answer}")

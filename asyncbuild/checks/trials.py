@@ -26,6 +26,7 @@ _HANDLE = "asyncbuild-check"
 _UPLOAD = "asyncbuild-check"
 _KEY = "asyncbuild-check/nothing"
 _BUILD = "00000000-0000-0000-0000-000000000000"
+_PROJECT = "asyncbuild-check-no-such-project"
 
 _NO_HANDLE = frozenset({"", "ReceiptHandleIsInvalid", "InvalidParameterValue"})
 _NO_UPLOAD = frozenset({"", "NoSuchUpload", "404"})
@@ -55,6 +56,8 @@ async def try_rights(aws: Aws, settings: Settings) -> list[Trial]:
         ):
             answer, denied = await _answer(action, resource, call)
             trials.append(Trial(action, resource, answer, allowed, denied, why))
+        if settings.builds.endpoint_url is None:  # elsewhere, no policy of IAM answers
+            trials.append(await try_any_project(codebuild))
     return trials
 
 
@@ -137,6 +140,16 @@ def _project_calls(codebuild: "CodeBuildClient", settings: Settings) -> Iterator
             _READS | {"ResourceNotFoundException"},
             "a build that was started before is looked up",
         )
+
+
+async def try_any_project(codebuild: "CodeBuildClient") -> Trial:
+    """Whether projects may be started that no rule names: tried on one that does not exist."""
+    action, resource = "codebuild:StartBuild", "projects of any name"
+    call = codebuild.start_build(projectName=_PROJECT)
+    answer, denied = await _answer(action, resource, call)
+    why = "everyone who may change the rules, or name a repository, can start any project"
+    allowed = frozenset({"ResourceNotFoundException"})
+    return Trial(action, resource, answer, allowed, denied, why, too_wide=True)
 
 
 async def _answer(action: str, resource: str, call: Awaitable[Any]) -> tuple[str, bool]:

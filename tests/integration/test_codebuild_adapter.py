@@ -8,6 +8,7 @@ from support.codebuild import make_push, make_request, open_codebuild_client
 from support.proxy import closed_port
 
 from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.checks.trials import try_any_project
 from asyncbuild.config import BuildSettings
 from asyncbuild.errors import (
     BadCredentials,
@@ -181,3 +182,13 @@ class TestFindRecent:
         request = {"projectName": "shop", "environmentVariablesOverride": [other]}
         await standin.answer("StartBuild", request)
         assert None is await codebuild.find_recent("shop", make_push().id, since=LONG_AGO)
+
+
+async def test_a_start_of_any_project_is_tried_without_starting_one(
+    standin: CodeBuildStandin,
+) -> None:
+    """The tried project does not exist, so the answer speaks of it, and no build comes of it."""
+    async with open_codebuild_client(standin.endpoint_url) as client:
+        trial = await try_any_project(client)
+    assert (trial.answer, trial.denied) == ("ResourceNotFoundException", False)
+    assert standin.started == []

@@ -13,7 +13,12 @@ from asyncbuild.config import Settings
 from asyncbuild.local.servers import Server
 from asyncbuild.queue.sqs import Queue
 
-NEEDED: Final = {"ImageUri": "asyncbuild:1", "VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
+NEEDED: Final = {
+    "ImageUri": "asyncbuild:1",
+    "ProjectArns": "*",
+    "VpcId": "vpc-1",
+    "SubnetIds": "subnet-1,subnet-2",
+}
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,27 @@ def test_a_right_is_claimed_only_by_an_answer_that_shows_it(
 
 
 @pytest.mark.parametrize(
+    ("answer", "denied", "level"),
+    [
+        ("ResourceNotFoundException", False, Level.WARNING),
+        ("AccessDeniedException", True, Level.OK),
+        ("InternalError", False, Level.NOTE),
+    ],
+)
+def test_a_right_that_is_too_wide_is_a_warning(
+    answer: str,
+    denied: bool,  # noqa: FBT001 - a parameter
+    level: Level,
+) -> None:
+    """A role that may start any project is told which parameter narrows it."""
+    allowed = frozenset({"ResourceNotFoundException"})
+    trial = Trial("codebuild:StartBuild", "any", answer, allowed, denied, "why", too_wide=True)
+    found, _ = judge_trials([trial])
+    assert found.level is level
+    assert ("ProjectArns" in found.remedy) is (level is Level.WARNING)
+
+
+@pytest.mark.parametrize(
     ("kinds", "code"),
     [
         ([], 0),

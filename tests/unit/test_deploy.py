@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from support.stacks import (
     iter_values,
     of_type,
     properties,
+    statements,
     template,
 )
 
 from asyncbuild import config
+from asyncbuild.template import NAMES, compact, read
 
 # A template may be this long where it is not read from S3 (CloudFormation quotas).
 MOST_TEMPLATE_BYTES = 51_200
@@ -52,10 +55,47 @@ def test_cfn_lint_has_nothing_to_say(path: Path) -> None:
     assert [str(match) for match in lint(path.read_text(), regions=regions)] == []
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
-def test_template_fits_into_one_call(path: Path) -> None:
-    """A template can be deployed without being put into a bucket first."""
-    assert path.stat().st_size < MOST_TEMPLATE_BYTES
+@pytest.mark.parametrize("name", NAMES)
+def test_printed_template_fits_into_one_call(name: str) -> None:
+    """A template as it is printed can be deployed without being put into a bucket first."""
+    assert len(compact(read(name)).encode()) < MOST_TEMPLATE_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_printed_template_says_what_the_readable_one_says(name: str) -> None:
+    """Another reader of the YAML, cfn-lint's, finds the same tree as JSON's own."""
+    assert json.loads(compact(read(name))) == template(ROOT / "deploy" / NAMES[name])
+
+
+def test_projects_have_to_be_named(service: Mapping[str, Any]) -> None:
+    """A new stack says which projects may be started; nothing is allowed by a default."""
+    assert "Default" not in service["Parameters"]["ProjectArns"]
+
+
+def test_only_the_task_and_operators_write_to_the_bucket(service: Mapping[str, Any]) -> None:
+    """All that changes an object is denied to everyone else, whatever their own policies allow."""
+    denied = [
+        each
+        for each in statements(properties(service, "BucketPolicy")["PolicyDocument"])
+        if each["Sid"] == "OnlyTaskAndOperatorsWrite"
+    ]
+    (statement,) = denied
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    writes = [
+        "PutObject",
+        "PutObjectAcl",
+        "PutObjectTagging",
+        "DeleteObject",
+        "DeleteObjectVersion",
+    ]
+    for write in writes:
+        assert any(fnmatch(f"s3:{write}", action) for action in statement["Action"]), write
+    assert not any(fnmatch("s3:PutBucketPolicy", action) for action in statement["Action"])
+    admitted = statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]["Fn::If"]
+    assert admitted[0] == "WithOperators"
+    assert admitted[2] == {"Fn::GetAtt": ["TaskRole", "Arn"]}
+    assert {"Ref": "OperatorRoleArns"} in iter_values(admitted[1])
+    assert {"Fn::GetAtt": ["TaskRole", "Arn"]} in iter_values(admitted[1])
 
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
