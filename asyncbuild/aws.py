@@ -15,11 +15,11 @@ from aiobotocore.config import AioConfig
 from botocore import exceptions as boto
 
 from asyncbuild.aws_codes import meaning_of, name_of
-from asyncbuild.config import AwsSettings, Settings
+from asyncbuild.config import AwsSettings, Settings, region_fault
 from asyncbuild.errors import (
     BadCredentials,
     Busy,
-    Fatal,
+    ConfigError,
     NoPermission,
     Outage,
     Reject,
@@ -54,6 +54,16 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "InvalidSecurity": "correct endpoint_url: HTTPS, and a server that takes signature version 4",
     "RegionDisabledException": "activate STS in that region, in the account's settings",
 }
+# OpenSSL's words for an answer that is no TLS record, in its versions 1.1 to 3.5.
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+_PLAIN: Final = (
+    "what listens there does not speak TLS: begin endpoint_url with http://, or name the port that "
+    "does"
+)
+_WAY_THERE: Final = (
+    "if it lasts, check endpoint_url, the region, and the way there: route, security group, VPC "
+    "endpoint, DNS"
+)
 _NEW_CREDENTIALS: Final = (
     "if it lasts: give the task its role, log in again, or set other keys (AWS_PROFILE, "
     "AWS_ACCESS_KEY_ID)"
@@ -83,9 +93,10 @@ def classify(error: Exception, doing: str) -> StageError:
     if isinstance(error, boto.ParamValidationError):
         return Reject(f"{doing}: {error}")
     if isinstance(error, boto.ProfileNotFound | boto.ConfigParseError):
-        return Fatal(f"{doing}: {error}", remedy="correct aws.profile, AWS_PROFILE or that file")
+        remedy = "correct aws.profile, AWS_PROFILE or that file"
+        return ConfigError(f"{doing}: {error}", remedy=remedy)
     if isinstance(error, boto.NoRegionError):
-        return Fatal(f"{doing}: no region", remedy="set aws.region or AWS_REGION")
+        return ConfigError(f"{doing}: no region", remedy="set aws.region or AWS_REGION")
     # Whatever else botocore raises is about the way there: connections, time-outs, cut answers.
     return unreached(doing, error)
 
@@ -96,6 +107,8 @@ def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     text = f"{doing}: {code}: {answer.get('Message', '')}".rstrip(": ")
     class_ = meaning_of(code) or _class_by_status(status)
+    if code == "404" and error.operation_name == "HeadBucket":  # without a body, hence no code
+        class_ = ConfigError
     return class_(text, remedy=_remedy(class_, code, error.operation_name))
 
 
@@ -114,7 +127,7 @@ def _remedy(class_: type[StageError], code: str, operation: str) -> str:
         return _NEW_CREDENTIALS
     if issubclass(class_, NoPermission):
         return f"allow {operation} on it in the policy of the task's role"
-    if class_ is Fatal:
+    if class_ is ConfigError:
         of_key = name.lower().startswith("kms") or name == "DecryptionFailure"
         return _KEY if of_key else "create it, or correct its name in the configuration"
     return ""
@@ -122,10 +135,10 @@ def _remedy(class_: type[StageError], code: str, operation: str) -> str:
 
 def unreached(doing: str, error: Exception, peer: str = "") -> Outage:
     """A call of `peer` that brought no answer."""
+    no_tls = any(word in str(error) for word in _NO_TLS)
     return Outage(
         f"{doing}: {type(error).__name__}: {error}",
-        remedy="if it lasts, check endpoint_url, the region, and the way there: route, security "
-        "group, VPC endpoint, DNS",
+        remedy=_PLAIN if no_tls else _WAY_THERE,
         peer=peer,
     )
 
@@ -193,7 +206,15 @@ class Aws:
 
     @asynccontextmanager
     async def open_sqs(self, *, pool: int) -> "AsyncIterator[SQSClient]":
-        """A client for SQS with `pool` connections."""
+        """A client for SQS with `pool` connections.
+
+        Raises:
+            ConfigError: a queue's URL names another Region than calls go to.
+        """
+        queue = self._settings.queue
+        for url in filter(None, (queue.url, queue.dead_letter_url)):
+            if fault := region_fault(url, self.region):
+                raise ConfigError(fault)
         async with self._open("sqs", self._settings.queue.endpoint_url, pool=pool) as client:
             yield client
 

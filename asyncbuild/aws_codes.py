@@ -16,7 +16,7 @@ from typing import Final
 from asyncbuild.errors import (
     BadCredentials,
     Busy,
-    Fatal,
+    ConfigError,
     NoPermission,
     Outage,
     Reject,
@@ -51,7 +51,7 @@ _KMS: Final[Mapping[Class, Mapping[str, str]]] = {
         "OptInRequired": "the account is not signed up for KMS",
     },
     # No push is at fault, and none can be stored before the key is mended.
-    Fatal: {
+    ConfigError: {
         "DisabledException": "",
         "InvalidArnException": "storage.kms_key_id is not one",
         "InvalidKeyUsageException": "a key for signatures, or an asymmetric one",
@@ -134,7 +134,7 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "401": "",
         "403": "HeadObject has no body, hence no code",
     },
-    Fatal: {
+    ConfigError: {
         "InvalidAddress": "SQS: the queue's URL is not one",
         "InvalidSecurity": "SQS: not HTTPS, or not signature version 4",
         "NoSuchBucket": "",
@@ -145,7 +145,7 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "DecryptionFailure": "Secrets Manager: the key of a secret",
         **{
             f"Kms{code.removesuffix('Exception')}": why
-            for code, why in _KMS[Fatal].items()
+            for code, why in _KMS[ConfigError].items()
             if not code.startswith("KMS")
         },
     },

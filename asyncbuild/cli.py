@@ -72,7 +72,8 @@ def check(path: Path | None, *, as_json: bool, probe: bool, project: str, reposi
     if (project or repository) and not probe:
         raise click.UsageError("--project and --repository are for --probe")
     settings = config.load(path)
-    _exit(run_to_end(run, settings, as_json, Subjects(project, repository) if probe else None))
+    subjects = Subjects(project, repository) if probe else None
+    _exit(run_to_end(run, settings, config.warnings(path, settings), as_json, subjects))
 
 
 @cli.command()
@@ -285,6 +286,11 @@ def _serve(path: Path | None, *, drain: bool) -> None:
     with logging_the_end() as configure:
         settings = config.load(path)
         configure(settings.log)
+        for doubt in config.warnings(path, settings):
+            reason = f"{doubt.what}: {doubt.why}"
+            logs.logger().warning(
+                "config.doubt", doubt=doubt.name, reason=reason, remedy=doubt.remedy
+            )
 
         async def call() -> None:
             await run(settings, drain=drain)

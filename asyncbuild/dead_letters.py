@@ -165,7 +165,7 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
 
     Raises:
         ConfigError: queue or bucket are not set.
-        Fatal: the queue has no dead-letter queue.
+        ConfigError: the queue has no dead-letter queue.
     """
     if not settings.queue.url or not settings.storage.bucket:
         raise ConfigError("queue.url or storage.bucket is empty", remedy="set both")

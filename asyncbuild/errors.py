@@ -131,7 +131,7 @@ class NoPermission(Fatal):
 
 
 class ConfigError(Fatal):
-    """The configuration is not whole; the reason lists every fault found."""
+    """The configuration, or what it names, is not whole; the reason lists every fault found."""
 
     exit_code = 78  # EX_CONFIG
 

@@ -95,6 +95,11 @@ def _outcome(says: str) -> Event:
 
 
 EVENTS: Final[Mapping[str, Event]] = {
+    "config.doubt": Event(
+        "warning",
+        "A setting that is possible, and can hardly be meant; told at the start.",
+        ("doubt", "reason", "remedy"),
+    ),
     "service.started": Event(
         "info", "Everything is open.", ("queue", "bucket", "consumers", "drain")
     ),

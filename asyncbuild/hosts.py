@@ -48,7 +48,7 @@ async def open_hosts(settings: Settings, aws: Aws) -> AsyncIterator[OpenHosts]:
     """Read the secrets of all hosts and keep them fresh.
 
     Raises:
-        Fatal: a secret is not there.
+        ConfigError: a secret is not there.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     async with open_keyring(references(settings), aws) as keyring:
@@ -61,7 +61,7 @@ async def open_origins(settings: Settings, aws: Aws, url: str | None) -> AsyncIt
     """What is needed to fetch from a URL, of all hosts without one: no webhook's secret is read.
 
     Raises:
-        Fatal: a secret is not there.
+        ConfigError: a secret is not there.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     address = parse_address(url) if url else None

@@ -13,7 +13,7 @@ import anyio
 import orjson
 
 from asyncbuild.aws import Aws, errors_of
-from asyncbuild.errors import Busy, Fatal, Retry, StageError
+from asyncbuild.errors import Busy, ConfigError, Fatal, Retry, StageError
 from asyncbuild.logs import logger
 from asyncbuild.tasks import open_background
 
@@ -76,7 +76,7 @@ async def open_keyring(
     """Read every secret, and read those that can change again and again.
 
     Raises:
-        Fatal: a secret is not there.
+        ConfigError: a secret is not there.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     wanted = list(dict.fromkeys(references))
@@ -107,7 +107,7 @@ async def read_secret(reference: str, aws: Aws, environment: Mapping[str, str] =
     """Read one secret.
 
     Raises:
-        Fatal: it is not there, or empty.
+        ConfigError: it is not there, or empty.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     kind, _, place = reference.partition(":")
@@ -119,7 +119,7 @@ async def read_secret(reference: str, aws: Aws, environment: Mapping[str, str] =
         case _:
             value = await _ask(place, aws)
     if not value.strip():
-        raise Fatal(f"secret {reference} is not set, or empty", remedy="give it a value")
+        raise ConfigError(f"secret {reference} is not set, or empty", remedy="give it a value")
     return value
 
 
@@ -127,12 +127,12 @@ async def _read_file(path: str) -> str:
     try:
         return await anyio.Path(path).read_text("utf-8")
     except OSError as error:
-        raise Fatal(
+        raise ConfigError(
             f"secret file:{path} cannot be read: {error.strerror}",
             remedy=f"make it a file that user {os.geteuid()}, who runs this, may read",
         ) from error
     except UnicodeDecodeError as error:
-        raise Fatal(f"secret file:{path} is not UTF-8 text") from error
+        raise ConfigError(f"secret file:{path} is not UTF-8 text") from error
 
 
 async def _ask(place: str, aws: Aws) -> str:
@@ -150,7 +150,7 @@ async def _ask(place: str, aws: Aws) -> str:
     if not isinstance(found, str):
         found = ""
     if not found:
-        raise Fatal(
+        raise ConfigError(
             f"secret {name} has no text under the key {key!r}",
             remedy="store a JSON object with that key, or leave out # and the key",
         )
@@ -166,7 +166,7 @@ async def _get(client: "SecretsManagerClient", name: str) -> str:
     except StageError as error:
         if isinstance(error, Fatal):
             raise
-        raise Fatal(
+        raise ConfigError(
             error.reason, remedy="create it in this region, or correct its name in [[hosts]]"
         ) from error
     return answer.get("SecretString", "")

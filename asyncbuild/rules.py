@@ -119,7 +119,7 @@ def may_share_key(earlier: Rule, later: Rule) -> bool:
     fields = {name for _, name, _, _ in Formatter().parse(earlier.key)}
     if "options" in fields or _apart(_names(earlier.repository), _names(later.repository)):
         return False
-    refs, more = _full(earlier.ref), _full(later.ref)
+    refs, more = full_refs(earlier.ref), full_refs(later.ref)
     if not earlier.final and not _apart(refs, more):
         return True
     if "ref" in fields or {"branch", "kind"} <= fields:
@@ -141,7 +141,7 @@ def _apart(globs: Sequence[str], others: Sequence[str]) -> bool:
 def _matching(push: Push, rules: Sequence[Rule]) -> Iterator[Rule]:
     for rule in rules:
         if matches_repository(push.repository, rule.repository) and matches(
-            push.ref, _full(rule.ref)
+            push.ref, full_refs(rule.ref)
         ):
             yield rule
 
@@ -204,7 +204,8 @@ def escape_key(value: str) -> str:
     return f"{safe[: _MOST_VALUE - 34]}!-{hashlib.sha256(value.encode()).hexdigest()[:32]}"
 
 
-def _full(globs: Sequence[str]) -> list[str]:
+def full_refs(globs: Sequence[str]) -> list[str]:
+    """Write `refs/heads/` before those globs that name a branch alone."""
     full = []
     for glob in globs:
         sign, bare = ("!", glob[1:]) if glob.startswith("!") else ("", glob)

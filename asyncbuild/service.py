@@ -30,7 +30,7 @@ from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import Settings
-from asyncbuild.errors import ConfigError, Fatal
+from asyncbuild.errors import ConfigError
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.hosts import open_hosts
@@ -54,8 +54,8 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
     """Everything between the queue and CodeBuild, opened in order and closed in reverse.
 
     Raises:
-        ConfigError: a setting without which nothing works is empty.
-        Fatal: the queue is no FIFO queue, or has no dead-letter queue.
+        ConfigError: a setting without which nothing works is empty; the queue is no FIFO queue,
+            or has no dead-letter queue; a secret is not there.
     """
     _require(settings)
     async with AsyncExitStack() as stack:
@@ -242,7 +242,7 @@ def _require(settings: Settings) -> None:
 async def _check(queue: Queue, settings: Settings) -> None:
     facts = await queue.facts()
     if not facts.fifo:
-        raise Fatal(
+        raise ConfigError(
             f"queue {settings.queue.url} is not a FIFO queue, so it keeps no order",
             remedy="make a queue whose name ends in .fifo, and let the rule deliver to it",
         )

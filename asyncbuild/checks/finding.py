@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from asyncbuild.config import Doubt
+
 
 class Level(StrEnum):
     """How bad a finding is. Only `ok` and `note` leave the exit code at 0."""
@@ -46,6 +48,11 @@ class Finding:
     why: str = ""
     remedy: str = ""
     kind: Kind = Kind.SETUP
+
+
+def judge_doubt(doubt: Doubt) -> Finding:
+    """A doubtful setting as a finding: the service starts with it, and hardly as was meant."""
+    return Finding(Level.WARNING, doubt.name, doubt.what, doubt.why, doubt.remedy)
 
 
 def is_bad(finding: Finding) -> bool:

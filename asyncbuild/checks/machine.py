@@ -8,7 +8,9 @@ import anyio
 
 from asyncbuild.checks.finding import Finding, Level
 from asyncbuild.config import Settings
+from asyncbuild.errors import ConfigError
 from asyncbuild.git.process import OLDEST_GIT
+from asyncbuild.status.traces import require_opentelemetry
 
 
 async def look_at_git() -> AsyncIterator[Finding]:
@@ -63,3 +65,17 @@ async def look_at_cache(settings: Settings) -> AsyncIterator[Finding]:
         )
     else:
         yield Finding(Level.OK, name, f"cache directory {directory} can be written")
+
+
+async def look_at_traces(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether OpenTelemetry is there, where traces are on."""
+    if not settings.status.traces:
+        return
+    name = "machine.traces"
+    try:
+        require_opentelemetry()
+    except ConfigError as error:
+        why = "the service does not start without it"
+        yield Finding(Level.PROBLEM, name, error.reason, why, error.remedy)
+    else:
+        yield Finding(Level.OK, name, "status.traces is on, and OpenTelemetry is installed")

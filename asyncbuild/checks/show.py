@@ -1,18 +1,18 @@
 """Runs the check and prints what was found; the end is an exit code."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
 
-from asyncbuild.checks.finding import Finding, Level, exit_code_of, is_bad
+from asyncbuild.checks.finding import Finding, Level, exit_code_of, is_bad, judge_doubt
 from asyncbuild.checks.look import iter_findings
 from asyncbuild.checks.probes.answer import Answer, Verdict
 from asyncbuild.checks.probes.run import Subjects, iter_answers, open_made
-from asyncbuild.config import Settings
+from asyncbuild.config import Doubt, Settings
 
 if TYPE_CHECKING:
     from asyncbuild.checks.probes.made import Made
@@ -30,14 +30,23 @@ _INDENT = " " * 12
 _SIGTERM = 143  # as shells count it
 
 
-async def run(settings: Settings, as_json: bool, subjects: Subjects | None = None) -> int:  # noqa: FBT001 - called by position
-    """Print the findings, with `subjects` the answers of the probes, too; give the exit code.
+async def run(
+    settings: Settings,
+    doubts: Sequence[Doubt],
+    as_json: bool,  # noqa: FBT001 - called by position
+    subjects: Subjects | None = None,
+) -> int:
+    """Print the findings, those of the configuration first; give the exit code.
 
-    That is `exit_code_of` the findings. Answers are neither good nor bad: the service can do with
-    each. Something that the probes left behind is a warning.
+    With `subjects` the answers of the probes are printed, too. The code is `exit_code_of` the
+    findings; answers are neither good nor bad: the service can do with each. Something that the
+    probes left behind is a warning.
     """
     shown = _Shown(as_json)
     findings: list[Finding] = []
+    for doubt in doubts:
+        findings.append(judge_doubt(doubt))
+        shown.finding(findings[-1])
     async for finding in iter_findings(settings):
         findings.append(finding)
         shown.finding(finding)

@@ -4,8 +4,10 @@
 variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
 """
 
+from asyncbuild.config.doubts import Doubt
 from asyncbuild.config.hosts import HostSettings, SecretReference
-from asyncbuild.config.loading import load
+from asyncbuild.config.loading import load, warnings
+from asyncbuild.config.places import region_fault
 from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules, fill_rules
 from asyncbuild.config.sections import (
     GIB,
@@ -31,6 +33,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsSettings",
     "BuildSettings",
+    "Doubt",
     "GitSettings",
     "HostSettings",
     "LaneSettings",
@@ -45,5 +48,7 @@ __all__ = [
     "default_rules",
     "fill_rules",
     "load",
+    "region_fault",
     "setting_names",
+    "warnings",
 ]

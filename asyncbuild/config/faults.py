@@ -1,10 +1,12 @@
 """What is wrong with a configuration, said so that it can be mended."""
 
 import difflib
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 from pydantic_settings import SettingsError
 
 from asyncbuild.config.hosts import SECRET_FIELDS
+from asyncbuild.config.lines import Place, line_of
+from asyncbuild.config.places import region_fault
 from asyncbuild.config.routing import fill_rules
 from asyncbuild.config.sections import MIB
 from asyncbuild.config.settings import (
@@ -30,36 +34,59 @@ TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see http
 ENGINE_BYTES = 8 * MIB
 
 
-def conflicts(settings: Settings) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with settings.
+
+    Attributes:
+        text: Name, value, what is wrong with it and what to do.
+        places: The settings concerned; empty for an environment variable that is no setting.
+    """
+
+    text: str
+    places: tuple[Place, ...] = ()
+
+
+def conflicts(settings: Settings) -> list[Fault]:
     """Settings of different tables that cannot work together, each with what to change."""
     faults = []
     wait_seconds, read_seconds = settings.queue.wait_seconds, settings.aws.read_timeout_seconds
     if read_seconds <= wait_seconds:
-        faults.append(
+        text = (
             f"aws.read_timeout_seconds = {read_seconds:g}: would cut every long poll of "
             f"queue.wait_seconds = {wait_seconds}; set it higher than that, or wait for less long"
         )
+        places = (("aws", "read_timeout_seconds"), ("queue", "wait_seconds"))
+        faults.append(Fault(text, places))
     part_bytes, budget_bytes = settings.storage.part_bytes, settings.archive.memory_budget_bytes
     if part_bytes + ENGINE_BYTES > budget_bytes:
-        faults.append(
+        text = (
             f"storage.part_bytes = {part_bytes}: a part is in memory until it is sent, and "
             f"archive.memory_budget_bytes = {budget_bytes} does not hold one; set that to at least "
             f"{part_bytes + ENGINE_BYTES}, or part_bytes to at most {budget_bytes - ENGINE_BYTES}"
         )
+        faults.append(Fault(text, (("storage", "part_bytes"), ("archive", "memory_budget_bytes"))))
+    for name, url in (
+        ("url", settings.queue.url),
+        ("dead_letter_url", settings.queue.dead_letter_url or ""),
+    ):
+        if fault := region_fault(url, settings.aws.region):
+            faults.append(Fault(f"queue.{name}: {fault}", (("queue", name), ("aws", "region"))))
     return [*faults, *_shared_keys(settings)]
 
 
-def _shared_keys(settings: Settings) -> Iterator[str]:
+def _shared_keys(settings: Settings) -> Iterator[Fault]:
     """Pairs of rules that may write different archives to one key, where one would be lost."""
     filled = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
-    rules = [rule for rule in filled if rule.action is not Action.IGNORE]
-    for earlier, later in combinations(rules, 2):
+    rules = [(n, rule) for n, rule in enumerate(filled) if rule.action is not Action.IGNORE]
+    for (first, earlier), (second, later) in combinations(rules, 2):
         if may_share_key(earlier, later):
-            yield (
+            text = (
                 f"rules: {earlier.name!r} and {later.name!r} make different archives of a commit, "
                 f"and may put both at key = {later.key!r}; add {{options}} to the key of one, or "
                 "give them different keys"
             )
+            yield Fault(text, (("rules", first), ("rules", second)))
 
 
 def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:
@@ -77,42 +104,93 @@ def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:
     )
 
 
-def explain(item: Any, document: Mapping[str, Any]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    """One fault as `section.name = value: what is wrong`, with the variable that it came from."""
+def explain(item: Any) -> Fault | None:  # noqa: ANN401 - pydantic's ErrorDetails
+    """One fault as `section.name = value: what is wrong`.
+
+    None for a variable that is no setting: `unknown_variables` tells of it.
+    """
     place = tuple(item["loc"])
     name = _dotted(place)
     if item["type"] == "extra_forbidden":
-        return f"{name}: no such setting{_nearest(place)}"
-    text = str(item["msg"]).removeprefix("Value error, ")
+        if _is_variable(place):
+            return None
+        return Fault(f"{name}: no such setting{_nearest(place)}", (place,))
+    text = _brackets(place, item) or str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
-        return f"{name}: {text.lower()}"
+        return Fault(f"{name}: {text.lower()}", (place,))
     if text.startswith("Input "):  # pydantic's own sentences; ours begin as they are meant to
         text = text[:1].lower() + text[1:]
     # Who takes a secret's place for the secret itself must not find it in a log (I10).
-    untold = isinstance(item["input"], Mapping) or place[-1] in SECRET_FIELDS
-    told = "" if untold else f" = {item['input']!r}"
-    return f"{name}{told}: {text}{_source(place, document)}"
+    untold = isinstance(item["input"], Mapping | list) or place[-1] in SECRET_FIELDS
+    told = "" if untold or place == ("git", "remote") else f" = {item['input']!r}"
+    return Fault(f"{name}{told}: {text}", (place,))
 
 
-def _source(place: tuple[int | str, ...], document: Mapping[str, Any]) -> str:
-    value: Any = document
-    for step in place:
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            variable = ENV_PREFIX + "__".join(str(part) for part in place).upper()
-            return f" (from {variable})" if variable in os.environ else ""
+def _brackets(place: Place, item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """What is wrong with `[rules]` for `[[rules]]`, or the other way round."""
+    if len(place) == 1 and item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
+        return f"is a list of tables; write [[{place[0]}]], with two brackets, above each of them"
+    if len(place) == 1 and item["type"] == "model_type" and isinstance(item["input"], list):
+        return f"is one table; write [{place[0]}], with one bracket, and only once"
     return ""
 
 
-def _dotted(place: tuple[int | str, ...]) -> str:
+def origins_of(places: Iterable[Place], lines: Mapping[Place, int]) -> list[str]:
+    """Say where settings have their values from: `line 3`, or an environment variable.
+
+    Of a setting that is nowhere, the line of its table is told if there is no better place.
+    """
+    variables = [(place, variable_of(place)) for place in places]
+    found = [
+        variable or f"line {lines[place]}"
+        for place, variable in variables
+        if variable or place in lines
+    ]
+    if not found:
+        around = (line_of(lines, place) for place, _ in variables)
+        found = [f"line {line}" for line in around if line is not None][:1]
+    return list(dict.fromkeys(found))
+
+
+def variable_of(place: Place) -> str:
+    """Name the environment variable that a setting has its value from; empty if it is none."""
+    present = {name.upper(): name for name in os.environ}
+    for length in range(len(place), 0, -1):
+        name = _variable_name(place[:length])
+        if name in present and _says(os.environ[present[name]], place[length:]):
+            return present[name]
+    return ""
+
+
+def _is_variable(place: Place) -> bool:
+    """Whether a variable of its own, or one for something inside, sets this."""
+    name = _variable_name(place)
+    return any(f"{each.upper()}__".startswith(f"{name}__") for each in os.environ)
+
+
+def _variable_name(place: Place) -> str:
+    return ENV_PREFIX + "__".join(str(part) for part in place).upper()
+
+
+def _says(value: str, inner: Place) -> bool:
+    """Whether the JSON of a variable reaches to a setting inside; a missing one is its table's."""
+    try:
+        found: Any = json.loads(value) if inner else None
+        for step in inner[:-1] or inner:
+            found = found[step]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _dotted(place: Place) -> str:
     name = ""
     for step in place:
         name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
     return name
 
 
-def _nearest(place: tuple[int | str, ...]) -> str:
+def _nearest(place: Place) -> str:
     last = str(place[-1])
     near = difflib.get_close_matches(last, names_below(place[:-1]), n=1, cutoff=0.5)
     if near:
@@ -123,13 +201,13 @@ def _nearest(place: tuple[int | str, ...]) -> str:
     return ""
 
 
-def no_json(error: SettingsError) -> str:
+def no_json(error: SettingsError) -> Fault:
     """Lists and whole sections are JSON in the environment; the first that is none is told."""
     name = next((each for each in Settings.model_fields if f'"{each}"' in str(error)), "")
-    return f"environment variable {ENV_PREFIX}{name.upper()}: not JSON: {error.__cause__}"
+    return Fault(f"environment variable {ENV_PREFIX}{name.upper()}: not JSON: {error.__cause__}")
 
 
-def unknown_variables() -> list[str]:
+def unknown_variables() -> list[Fault]:
     """Environment variables with our prefix that set nothing, each with the nearest that does."""
     known = {ENV_PREFIX + name.replace(".", "__").upper() for name in setting_names()}
     known |= {FILE_VARIABLE, *(ENV_PREFIX + name.upper() for name in Settings.model_fields)}
@@ -138,5 +216,5 @@ def unknown_variables() -> list[str]:
         if variable.startswith(ENV_PREFIX) and variable.upper() not in known:
             near = difflib.get_close_matches(variable, known, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]}?" if near else ""
-            faults.append(f"environment variable {variable}: no such setting{hint}")
+            faults.append(Fault(f"environment variable {variable}: no such setting{hint}"))
     return faults

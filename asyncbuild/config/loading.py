@@ -1,22 +1,29 @@
 """TOML file + environment → `Settings`: all faults at once, each with its remedy."""
 
+import codecs
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from asyncbuild.config.doubts import Doubt, doubts
 from asyncbuild.config.faults import (
     TOML_REMEDY,
+    Fault,
     conflicts,
     explain,
     no_json,
     no_toml,
+    origins_of,
     unknown_variables,
+    variable_of,
 )
+from asyncbuild.config.lines import lines_of
 from asyncbuild.config.settings import Settings
 from asyncbuild.errors import ConfigError
 
@@ -31,7 +38,8 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
     Raises:
         ConfigError: the file is missing, no TOML, or holds faults; the reason lists all of them.
     """
-    document = _read(path) if path else {}
+    text = _read(path) if path else ""
+    document = _parse(path, text) if path else {}
     for key, value in (overrides or {}).items():
         section = document.get(key)
         document[key] = {**section, **value} if isinstance(section, dict) else value
@@ -39,16 +47,25 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
     try:
         settings = Settings(**document)
     except ValidationError as error:
-        faults = [*(explain(item, document) for item in error.errors()), *unknown]
-        raise _config_error(path, faults) from error
+        found = filter(None, map(explain, error.errors()))
+        raise _config_error(path, text, [*found, *unknown]) from error
     except SettingsError as error:
-        raise _config_error(None, [no_json(error), *unknown]) from error
+        raise _config_error(None, "", [no_json(error), *unknown]) from error
     if faults := [*conflicts(settings), *unknown]:
-        raise _config_error(path, faults)
+        raise _config_error(path, text, faults)
     return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def warnings(path: Path | None, settings: Settings) -> list[Doubt]:
+    """Tell what `settings` of the file at `path` can hardly be meant to be, in the file's order."""
+    lines = lines_of(_read(path) if path else "")
+    found = ((each, " and ".join(origins_of(each.places, lines))) for each in doubts(settings))
+    return [
+        replace(each, what=f"{where}: {each.what}" if where else each.what) for each, where in found
+    ]
+
+
+def _read(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -61,18 +78,34 @@ def _read(path: Path) -> dict[str, Any]:
             f"configuration file {path} cannot be read: {error.strerror}",
             remedy=f"make it a file that user {os.geteuid()}, who runs this, may read",
         ) from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigError(f"{path} is UTF-16, and TOML is UTF-8", remedy="save the file as UTF-8")
+    content = content.removeprefix(codecs.BOM_UTF8)  # some editors begin every file with it
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         reason = f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8"
         raise ConfigError(reason, remedy="save the file as UTF-8") from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        reason = no_toml(error, path, content.decode("utf-8"))
-        raise ConfigError(reason, remedy=TOML_REMEDY) from error
+        raise ConfigError(no_toml(error, path, text), remedy=TOML_REMEDY) from error
 
 
-def _config_error(path: Path | None, faults: list[str]) -> ConfigError:
-    where = str(path) if path else "the environment"
+def _config_error(path: Path | None, text: str, faults: Sequence[Fault]) -> ConfigError:
+    lines = lines_of(text)
+    told, in_file, in_environment = [], False, False
+    for fault in faults:
+        origins = origins_of(fault.places, lines)
+        variables = not fault.places or any(map(variable_of, fault.places))
+        in_environment |= variables
+        in_file |= not variables or any(origin.startswith("line ") for origin in origins)
+        told.append(": ".join([*filter(None, [" and ".join(origins)]), fault.text]))
+    wheres = [str(path)] if path and in_file else []
+    wheres += ["the environment"] if in_environment or not path else []
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return ConfigError("\n  ".join([f"{count} in {where}:", *faults]))
+    return ConfigError("\n  ".join([f"{count} in {' and '.join(wheres)}:", *told]))

@@ -14,13 +14,21 @@ from pydantic import (
     model_validator,
 )
 
+from asyncbuild.config.places import queue_fault, remote_fault
 from asyncbuild.rules import check_template
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+TIB = 1024 * GIB
 
-Seconds = Annotated[float, Field(gt=0)]
-OneOrMore = Annotated[int, Field(ge=1)]
+_DAY_SECONDS = 86_400
+_HIDDEN_MOST_SECONDS = 43_200  # SQS API reference, ChangeMessageVisibility
+
+# What lies beyond these bounds is a slip of the finger or another unit, and would be found out
+# late: as a process without memory or file descriptors, or as a wait that does not end.
+Seconds = Annotated[float, Field(gt=0, le=_DAY_SECONDS, allow_inf_nan=False)]
+PauseSeconds = Annotated[float, Field(gt=0, le=_HIDDEN_MOST_SECONDS, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000)]
 
 
 def _checked_template(template: str) -> str:
@@ -38,6 +46,15 @@ def _checked_url(url: str) -> str:
 Url = Annotated[str, AfterValidator(_checked_url)]
 
 
+def _checked_queue(url: str) -> str:
+    if url and (fault := queue_fault(url)):
+        raise ValueError(fault)
+    return url
+
+
+QueueUrl = Annotated[str, AfterValidator(_checked_queue)]
+
+
 class Section(BaseModel):
     """One table: frozen, and without unknown names."""
 
@@ -53,30 +70,30 @@ class AwsSettings(Section):
     endpoint_url: Url | None = None
     connect_timeout_seconds: Seconds = 5
     read_timeout_seconds: Seconds = 60
-    max_tries: OneOrMore = 4
+    max_tries: int = Field(default=4, ge=1, le=100)
 
 
 class QueueSettings(Section):
     """`[queue]`: the SQS FIFO queue with the push events."""
 
-    url: str = ""
-    dead_letter_url: Url | None = None
+    url: QueueUrl = ""
+    dead_letter_url: QueueUrl | None = None
     endpoint_url: Url | None = None
     wait_seconds: int = Field(default=20, ge=0, le=20)
     visibility_timeout_seconds: int = Field(default=120, ge=3, le=43_200)
     batch: int = Field(default=10, ge=1, le=10)
-    polls: OneOrMore = 2
+    polls: int = Field(default=2, ge=1, le=100)
 
 
 class LaneSettings(Section):
     """`[lanes]`: order, attempts and waiting inside one message group."""
 
-    most: OneOrMore = 64
-    lookahead: OneOrMore = 4
-    max_attempts: OneOrMore = 2
-    retry_first_seconds: Seconds = 1
-    retry_most_seconds: Seconds = 30
-    busy_most_seconds: Seconds = 10
+    most: int = Field(default=64, ge=1, le=10_000)
+    lookahead: Count = 4
+    max_attempts: Count = 2
+    retry_first_seconds: PauseSeconds = 1
+    retry_most_seconds: PauseSeconds = 30
+    busy_most_seconds: PauseSeconds = 10
     stale: Literal["skip", "build"] = "skip"
     superseded: Literal["build", "skip"] = "build"
 
@@ -86,21 +103,29 @@ class GitSettings(Section):
 
     remote: str = "https://git-codecommit.{region}.{dns_suffix}/v1/repos/{repository}"
     credentials: Literal["auto", "codecommit", "none"] = "auto"
+
+    @field_validator("remote")
+    @classmethod
+    def _can_be_fetched(cls, template: str) -> str:
+        if fault := remote_fault(template):
+            raise ValueError(fault)
+        return template
+
     cache_directory: Path = Path("/var/cache/asyncbuild")
-    cache_budget_bytes: OneOrMore = 15 * GIB
-    depth: int = Field(default=1, ge=0)
-    processes: OneOrMore = 8
+    cache_budget_bytes: int = Field(default=15 * GIB, ge=1, le=1_024 * TIB)
+    depth: int = Field(default=1, ge=0, le=2**31 - 1)  # git-fetch(1): an int
+    processes: Count = 8
     silence_timeout_seconds: Seconds = 120
-    timeout_seconds: Seconds = 3_600
-    replication_lag_seconds: float = Field(default=180, ge=0)
+    timeout_seconds: float = Field(default=3_600, gt=0, le=7 * _DAY_SECONDS, allow_inf_nan=False)
+    replication_lag_seconds: float = Field(default=180, ge=0, le=_DAY_SECONDS, allow_inf_nan=False)
 
 
 class ArchiveSettings(Section):
     """`[archive]`: how a tree becomes a zip."""
 
     level: int = Field(default=1, ge=0, le=9)
-    threads: int = Field(default=0, ge=0)
-    memory_budget_bytes: int = Field(default=96 * MIB, ge=48 * MIB)
+    threads: int = Field(default=0, ge=0, le=1_000)
+    memory_budget_bytes: int = Field(default=96 * MIB, ge=48 * MIB, le=TIB)
     delta: Literal["auto", "off"] = "auto"
 
 
@@ -112,7 +137,7 @@ class StorageSettings(Section):
     endpoint_url: Url | None = None
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
     part_bytes: int = Field(default=8 * MIB, ge=5 * MIB, le=5 * GIB)
-    parts_in_flight: OneOrMore = 4
+    parts_in_flight: Count = 4
     checksum: Literal["crc32", "none"] = "crc32"
     sign_payload: bool = False
     encryption: Literal["bucket-default", "AES256", "aws:kms"] = "bucket-default"

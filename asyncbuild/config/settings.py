@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from asyncbuild.config.hosts import HostSettings
@@ -11,10 +11,10 @@ from asyncbuild.config.sections import (
     ArchiveSettings,
     AwsSettings,
     BuildSettings,
+    Count,
     GitSettings,
     LaneSettings,
     LogSettings,
-    OneOrMore,
     PipelineSettings,
     QueueSettings,
     Seconds,
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    consumers: OneOrMore = 8
+    consumers: Count = 8
     shutdown_grace_seconds: Seconds = 110
     scale_in_protection: Literal["auto", "off"] = "auto"
     aws: AwsSettings = Field(default_factory=AwsSettings)
@@ -52,6 +52,17 @@ class Settings(BaseSettings):
     accounts: tuple[AccountSettings, ...] = ()
     hosts: tuple[HostSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = Field(default_factory=default_rules)
+
+    @field_validator("rules")
+    @classmethod
+    def _something_is_done(cls, rules: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:
+        if not rules:
+            msg = (
+                "without a rule every push is ignored; leave rules out for the default ones, or "
+                'write a rule with action = "ignore" if that is meant'
+            )
+            raise ValueError(msg)
+        return rules
 
     @classmethod
     def settings_customise_sources(

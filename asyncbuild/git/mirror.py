@@ -13,7 +13,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import Busy, Fatal
+from asyncbuild.errors import Busy, ConfigError
 from asyncbuild.git.ahead import Lookout
 from asyncbuild.git.faults import Fault, GitFailed, machine_error
 from asyncbuild.git.fetch import Fetcher
@@ -57,7 +57,7 @@ async def open_mirrors(settings: GitSettings, remotes: Places) -> AsyncIterator[
     """Open the cache. Leaving ends what still fetches.
 
     Raises:
-        Fatal: the cache directory cannot be written to.
+        ConfigError: the cache directory cannot be written to.
     """
     git = Git(settings)
     reader = Reader(git, settings.cache_directory / "reader", _mark_suspect)
@@ -68,7 +68,7 @@ async def open_mirrors(settings: GitSettings, remotes: Places) -> AsyncIterator[
                 open_directory(settings.cache_directory / "reader")
             )
         except OSError as error:
-            raise Fatal(
+            raise ConfigError(
                 f"git.cache_directory {settings.cache_directory} cannot be used: {error.strerror}",
                 remedy="name a directory that this user may write to",
             ) from error

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from asyncbuild.accounts import AccountCredentials, dns_suffix
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import ConfigError, NoPermission, Reject, Retry
+from asyncbuild.errors import NoPermission, Reject, Retry
 from asyncbuild.git.credentials import AwsCredentials, codecommit_login
 from asyncbuild.git.gitmodules import (
     Address,
@@ -138,7 +138,7 @@ class Remotes:
     ) -> None:
         self._origins = origins
         self._hosted = hosted
-        self._template = _checked_template(settings.remote)
+        self._template = settings.remote
         self._signing = settings.credentials
         self._patience_seconds = settings.silence_timeout_seconds
         self._credentials = credentials
@@ -307,14 +307,3 @@ def _codecommit_region(host: str) -> str | None:
         return region if found["suffix"] == dns_suffix(region) else None
     except Reject:
         return None
-
-
-def _checked_template(template: str) -> str:
-    try:
-        template.format(account="", region="", dns_suffix="", repository="")
-    except (KeyError, IndexError, ValueError) as error:
-        raise ConfigError(
-            f"git.remote = {template!r} has a placeholder that is not known: {error}",
-            remedy="use {account} {region} {dns_suffix} {repository}",
-        ) from error
-    return template

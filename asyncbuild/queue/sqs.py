@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from asyncbuild.aws import sqs_errors as errors_of
-from asyncbuild.errors import Fatal, LeaseLost, Reject, Retry, StageError
+from asyncbuild.errors import ConfigError, LeaseLost, Reject, Retry, StageError
 from asyncbuild.model import Message
 from asyncbuild.webhooks.delivery import first_sent, kept_attributes
 
@@ -115,11 +115,11 @@ class Queue:
         """Return the dead-letter queue's URL: the configured one, or the redrive policy's.
 
         Raises:
-            Fatal: there is neither.
+            ConfigError: there is neither.
         """
         if self._dead_letter_url is None:
             if facts.dead_letter_arn is None:
-                raise Fatal(
+                raise ConfigError(
                     f"queue {self._url} has no dead-letter queue",
                     remedy="give it a RedrivePolicy, or set queue.dead_letter_url",
                 )

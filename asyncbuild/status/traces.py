@@ -33,6 +33,22 @@ _OPEN_MOST: Final = 10_000
 _NANOSECONDS: Final = 1_000_000_000
 
 
+def require_opentelemetry() -> None:
+    """Make sure that the optional extra is installed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    try:
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: PLC0415 - an optional extra
+        import opentelemetry.sdk.trace.export  # noqa: F401, PLC0415 - the same
+    except ImportError as error:
+        raise ConfigError(
+            "status.traces is on, but OpenTelemetry is not installed",
+            remedy="pip install 'asyncbuild[otel]', or turn status.traces off",
+        ) from error
+
+
 @asynccontextmanager
 async def open_traces(exporter: "SpanExporter | None" = None) -> AsyncIterator[Listener]:
     """A listener that makes spans; what was made is sent at the end.
@@ -43,15 +59,11 @@ async def open_traces(exporter: "SpanExporter | None" = None) -> AsyncIterator[L
     Raises:
         ConfigError: the extra is not installed.
     """
-    try:
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an optional extra
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
-    except ImportError as error:
-        raise ConfigError(
-            "status.traces is on, but OpenTelemetry is not installed",
-            remedy="pip install 'asyncbuild[otel]', or turn status.traces off",
-        ) from error
+    require_opentelemetry()
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an optional extra
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
+
     ids = _ids()
     resource = Resource.create({"service.name": "asyncbuild", "service.version": __version__})
     provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)

@@ -244,7 +244,7 @@ async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
     async with _open(Kind.GITHUB) as place:
         without = {name: value for name, value in place.variables.items() if name != "WEBHOOK"}
         async with open_service(without) as service:
-            assert await service.wait() == 70
+            assert await service.wait() == 78
         assert "secret env:WEBHOOK is not set" in str(service.log)
         for variables, level in ((without, "problem"), (place.variables, "ok")):
             async with open_service(variables, "check", "--json") as service:

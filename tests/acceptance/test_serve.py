@@ -153,10 +153,10 @@ async def test_a_configuration_with_faults_is_told_and_ends(stack: Stack) -> Non
 
 
 async def test_a_queue_that_does_not_exist_is_told_and_ends(stack: Stack) -> None:
-    """Exit code of a fatal error, the queue's name and what to do."""
+    """Exit code 78 as of `check`, the queue's name and what to do."""
     url = stack.settings.queue.url.replace("pushes", "nothing")
     async with open_service(environment(stack, queue={"url": url})) as service:
-        assert await service.wait() == 70
+        assert await service.wait() == 78
     line = _last_words(service, service.process.returncode)
     assert url in line["reason"]
     assert line["remedy"]

@@ -26,7 +26,7 @@ from support.mirrors import (
 from support.repositories import SourceRepository
 
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import ConfigError, NoPermission, Reject, Retry, StageError
+from asyncbuild.errors import NoPermission, Reject, Retry, StageError
 from asyncbuild.git.credentials import AwsCredentials, codecommit_login
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.remotes import Remotes
@@ -166,12 +166,6 @@ async def test_a_login_in_the_template_leaves_the_url() -> None:
     assert f"Authorization: Basic {header}" in (await remote.environment()).values()
 
 
-def test_a_template_with_an_unknown_placeholder() -> None:
-    """Found when the service starts, not at the first push."""
-    with pytest.raises(ConfigError, match=r"\{repository\}"):
-        Remotes(GitSettings(remote="https://example.org/{name}"))
-
-
 def _everything(root: Path) -> Iterator[bytes]:
     """Contents of all files below, and their names."""
     for path in root.rglob("*"):
@@ -280,12 +274,12 @@ async def test_values_that_look_hostile_but_are_names(site: Site) -> None:
     "remote",
     ["ext::sh -c touch% {repository}", "fd::17/{repository}", "git@example.org:{repository}"],
 )
-async def test_remotes_that_would_run_programs(tmp_path: Path, remote: str) -> None:
-    """Transport helpers are no URLs."""
-    settings = GitSettings(remote=remote, cache_directory=tmp_path)
-    async with open_mirrors(settings, Remotes(settings)) as mirrors:
-        with pytest.raises(Reject, match="neither a path nor a URL"):
-            await archive_of(mirrors, "1" * 40)
+def test_remotes_that_would_run_programs(remote: str) -> None:
+    """Transport helpers are no URLs: refused as a setting, and by whoever names one."""
+    with pytest.raises(ValueError, match="nothing is fetched by"):
+        GitSettings(remote=remote)
+    with pytest.raises(Reject, match="neither a path nor a URL"):
+        Remotes(GitSettings()).remote_of_url(remote)
 
 
 async def test_a_repository_that_does_not_exist_is_rejected(site: Site) -> None:

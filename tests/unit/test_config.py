@@ -75,12 +75,12 @@ def test_the_environment_overrides_the_file(
 ) -> None:
     """A variable comes before the file; lists of tables are JSON."""
     path = tmp_path / "config.toml"
-    path.write_text('consumers = 3\n[queue]\nurl = "from-file"\nbatch = 5\n')
-    monkeypatch.setenv("ASYNCBUILD_QUEUE__URL", "from-environment")
+    path.write_text('consumers = 3\n[queue]\nurl = "https://host/file"\nbatch = 5\n')
+    monkeypatch.setenv("ASYNCBUILD_QUEUE__URL", "https://host/environment")
     monkeypatch.setenv("ASYNCBUILD_RULES", '[{"action": "ignore"}]')
     settings = load(path)
     assert (settings.consumers, settings.queue.batch) == (3, 5)
-    assert settings.queue.url == "from-environment"
+    assert settings.queue.url == "https://host/environment"
     assert [rule.action for rule in settings.rules] == ["ignore"]
 
 

@@ -1,0 +1,168 @@
+"""Settings that are accepted, and can hardly be meant. Pure.
+
+An impossible value is a fault (`faults.py`) and ends the command; a doubt is a warning at the start
+of the service and in `asyncbuild check`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from string import Formatter
+from typing import Final
+
+from asyncbuild.config.globs import includes_all
+from asyncbuild.config.lines import Place
+from asyncbuild.config.routing import RuleSettings
+from asyncbuild.config.settings import Settings
+from asyncbuild.model import Action
+from asyncbuild.rules import full_refs
+
+_WILD: Final = re.compile(r"[*?\[!]")
+# The first part of a ref as git shows it locally, which is no part of a branch's name.
+_NO_BRANCH: Final = frozenset({"heads", "tags", "remotes", "origin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One warning.
+
+    Attributes:
+        name: Which doubt, the same in every run: `config.shadowed-rule`.
+        what: One sentence with the setting and its value.
+        why: What follows from it.
+        remedy: What to do.
+        places: The settings concerned.
+    """
+
+    name: str
+    what: str
+    why: str
+    remedy: str
+    places: tuple[Place, ...]
+
+
+def doubts(settings: Settings) -> list[Doubt]:
+    """Collect what is doubtful in a configuration."""
+    return [
+        *_numbers(settings),
+        *_remote(settings),
+        *_shadowed(settings.rules),
+        *_refs(settings.rules),
+        *_keys(settings),
+    ]
+
+
+def _numbers(settings: Settings) -> Iterator[Doubt]:
+    lanes, queue, git = settings.lanes, settings.queue, settings.git
+    if lanes.lookahead > queue.batch:
+        yield Doubt(
+            "config.lookahead",
+            f"lanes.lookahead = {lanes.lookahead} is more than queue.batch = {queue.batch}",
+            "a repository has at most one batch of pushes in hand, so no more are prepared at once",
+            f"set lanes.lookahead to at most {queue.batch}, or queue.batch higher (10 is SQS's "
+            "most)",
+            (("lanes", "lookahead"), ("queue", "batch")),
+        )
+    if lanes.retry_first_seconds > lanes.retry_most_seconds:
+        yield Doubt(
+            "config.retry",
+            f"lanes.retry_first_seconds = {lanes.retry_first_seconds:g} is more than "
+            f"lanes.retry_most_seconds = {lanes.retry_most_seconds:g}",
+            "the second is the limit of the first, so every wait is equally long",
+            "set lanes.retry_most_seconds higher",
+            (("lanes", "retry_first_seconds"), ("lanes", "retry_most_seconds")),
+        )
+    if git.silence_timeout_seconds > git.timeout_seconds:
+        yield Doubt(
+            "config.git-timeouts",
+            f"git.silence_timeout_seconds = {git.silence_timeout_seconds:g} is more than "
+            f"git.timeout_seconds = {git.timeout_seconds:g}",
+            "a fetch ends at the second before its silence could be noticed",
+            "set git.timeout_seconds higher than git.silence_timeout_seconds",
+            (("git", "silence_timeout_seconds"), ("git", "timeout_seconds")),
+        )
+
+
+def _remote(settings: Settings) -> Iterator[Doubt]:
+    fields = {name for _, name, _, _ in Formatter().parse(settings.git.remote)}
+    if "repository" not in fields:
+        yield Doubt(
+            "config.remote",
+            "git.remote has no {repository} in it",
+            "pushes of all repositories are fetched from the same one",
+            "put {repository} where the repository's name belongs in the URL",
+            (("git", "remote"),),
+        )
+
+
+def _shadowed(rules: Sequence[RuleSettings]) -> Iterator[Doubt]:
+    for (first, earlier), (second, later) in combinations(enumerate(rules), 2):
+        decides = earlier.final and not earlier.changes
+        if (
+            decides
+            and includes_all(earlier.repository, later.repository)
+            and includes_all(full_refs(earlier.ref), full_refs(later.ref))
+        ):
+            yield Doubt(
+                "config.shadowed-rule",
+                f"{_name(second, later)} is never reached",
+                f"{_name(first, earlier)} comes first and matches every push that it matches",
+                "put it before that one, or set final = false there",
+                (("rules", second), ("rules", first)),
+            )
+            return  # each further pair says the same of the same order
+
+
+def _refs(rules: Sequence[RuleSettings]) -> Iterator[Doubt]:
+    for number, rule in enumerate(rules):
+        for glob in rule.ref:
+            bare = glob.removeprefix("!")
+            first, slash, rest = bare.partition("/")
+            if slash and rest and first in _NO_BRANCH:
+                ref = f"refs/{bare}" if first != "origin" else f"refs/heads/{rest}"
+                yield Doubt(
+                    "config.ref",
+                    f"{_name(number, rule)}: ref {glob!r} is the branch refs/heads/{bare}",
+                    'a ref without "refs/" in front is the whole name of a branch',
+                    f'write "{"!" if glob != bare else ""}{ref}", or "refs/heads/{bare}" if that '
+                    "branch is meant",
+                    (("rules", number, "ref"),),
+                )
+
+
+def _keys(settings: Settings) -> Iterator[Doubt]:
+    for number, rule in enumerate(settings.rules):
+        if rule.action is Action.IGNORE:
+            continue
+        key = rule.key or settings.storage.key
+        fields = {name for _, name, _, _ in Formatter().parse(key)}
+        if fields & {"commit", "short_commit"}:
+            continue
+        shared = []
+        if "repository" not in fields and _is_wild(rule.repository):
+            shared.append("repositories")
+        if not fields & {"branch", "ref"} and _is_wild(rule.ref):
+            shared.append("refs")
+        if shared:
+            place: Place = ("rules", number, "key") if rule.key else ("storage", "key")
+            yield Doubt(
+                "config.key",
+                f"{_name(number, rule)}: key {key!r} is the same for different {_and(shared)}",
+                "each archive replaces the one of another push, which a build may be about to read",
+                "put {repository}, {branch} or {commit} into the key",
+                (place,),
+            )
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(words)
+
+
+def _is_wild(globs: Sequence[str]) -> bool:
+    included = [glob for glob in globs if not glob.startswith("!")]
+    return len(included) > 1 or any(_WILD.search(glob) for glob in included)
+
+
+def _name(number: int, rule: RuleSettings) -> str:
+    return f"rule {rule.name!r}" if rule.name else f"rules[{number}]"

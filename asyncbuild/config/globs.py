@@ -1,0 +1,47 @@
+"""Which names a glob of a rule is sure to match. Pure."""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+_SIGN = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)  # of a glob, as fnmatch reads it
+
+
+def includes_all(globs: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether every name that `others` match is sure to be matched by `globs`.
+
+    A True is proved; a False may be a proof that was not found.
+    """
+    if any(glob.startswith("!") for glob in globs):
+        return False
+    included = [glob for glob in others if not glob.startswith("!")]
+    return all(any(_covers(wide, glob) for wide in globs) for glob in included)
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Whether a glob matches all that another one matches, which is read sign by sign."""
+    return _covers_signs(tuple(_SIGN.findall(wide)), tuple(_SIGN.findall(narrow)))
+
+
+def _covers_signs(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
+    reached = {0}  # how many signs of `wide` may be used up by what was read of `narrow`
+    for sign in (*narrow, ""):
+        for at in range(len(wide)):  # a star may stand for nothing
+            if at in reached and wide[at] == "*":
+                reached.add(at + 1)
+        if not sign:
+            return len(wide) in reached
+        kept = {at for at in reached if at < len(wide) and wide[at] == "*"}
+        if sign == "*":
+            reached = kept
+        else:
+            one = {at + 1 for at in reached if at < len(wide) and _takes(wide[at], sign)}
+            reached = kept | one
+    return False
+
+
+def _takes(wide: str, sign: str) -> bool:
+    """Whether one sign of a glob matches all that one sign of another matches."""
+    if wide in {"?", sign}:
+        return True
+    return len(sign) == 1 and sign != "?" and fnmatch.fnmatchcase(sign, wide)
