@@ -25,6 +25,7 @@ from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.mirror import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.submodules import open_whole
+from asyncbuild.history import History
 from asyncbuild.logs import about, logger, stage
 from asyncbuild.missing import Missing
 from asyncbuild.model import (
@@ -88,7 +89,7 @@ class Pipeline:
             starters=starters,
             ledger=ledger,
             upload=self._upload_now,
-            is_contained=self._is_contained,
+            history=History(mirrors, self._open_snapshot),
             skip_stale=settings.lanes.stale == "skip",
             traced=settings.status.traces,
         )
@@ -255,10 +256,6 @@ class Pipeline:
         except Unreachable as error:
             await self._missing.explain(work, push, error)
             raise
-
-    async def _is_contained(self, work: Work, push: Push, descendant: str) -> bool | None:
-        async with self._open_snapshot(work, push) as snapshot:
-            return await snapshot.is_ancestor(push.commit, descendant)
 
     @asynccontextmanager
     async def _open_snapshot(self, work: Work, push: Push) -> AsyncIterator[Snapshot]:

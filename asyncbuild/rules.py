@@ -24,7 +24,10 @@ FIELDS = (
     "options",
 )
 OWN_VARIABLES = frozenset(
-    {"COMMIT_ID", "BRANCH_NAME", "REPOSITORY_NAME", "REF", "OLD_COMMIT_ID", "PUSHER", "EVENT_ID"}
+    {
+        *("COMMIT_ID", "TAG_ID", "BRANCH_NAME", "REPOSITORY_NAME", "REF"),
+        *("OLD_COMMIT_ID", "PUSHER", "EVENT_ID"),
+    }
 )
 
 _MOST_KEY_BYTES = 1024  # Amazon S3 User Guide, "Naming Amazon S3 objects"

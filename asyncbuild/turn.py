@@ -10,6 +10,7 @@ from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.request import token_of, variables_of
 from asyncbuild.errors import NoPermission, Reject, Unreachable
+from asyncbuild.history import History
 from asyncbuild.logs import about, logger, stage
 from asyncbuild.model import (
     Action,
@@ -36,9 +37,6 @@ _DELIVERED = timedelta(minutes=1)
 Upload = Callable[[Work, Push, Target, Guard], Awaitable[StoredArchive]]
 """Makes the archive of a target now, for keys that other pushes write, too."""
 
-IsContained = Callable[[Work, Push, str], Awaitable[bool | None]]
-"""Whether a push's commit is contained in another; None where the history does not tell."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Case:
@@ -50,6 +48,7 @@ class _Case:
     covers: Sequence[Work]
     first_at: float | None  # when a start was tried first, if this is not the first time
     stale: str = ""
+    commit: str = ""  # the push's own, or what its annotated tag points at
 
     @property
     def doubtful(self) -> bool:
@@ -90,7 +89,7 @@ class Turn:
         starters: Starters,
         ledger: Ledger,
         upload: Upload,
-        is_contained: IsContained,
+        history: History,
         skip_stale: bool,
         traced: bool,
     ) -> None:
@@ -98,7 +97,7 @@ class Turn:
         self._pipelines = starters.pipelines
         self._ledger = ledger
         self._upload = upload
-        self._is_contained = is_contained
+        self._history = history
         self._skip_stale = skip_stale
         self._traced = traced
 
@@ -181,6 +180,7 @@ class Turn:
 
     async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
         reason = f"rule: {target.rule}"
+        case = replace(case, commit=await self._history.peel(case.ready.work, case.push))
         if target.action is Action.PIPELINE:
             execution = await self._hand_over(target, archive, case)
             return Outcome(Verdict.HANDED_OVER, reason, target, archive, execution=execution)
@@ -225,7 +225,7 @@ class Turn:
 
     def _variables(self, target: Target, case: _Case) -> dict[str, str]:
         push = case.push
-        variables = variables_of(push, target)
+        variables = variables_of(push, target, commit=case.commit)
         if self._traced:
             variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
         oldest = case.covers[0].push if case.covers else None
@@ -237,15 +237,18 @@ class Turn:
         """Why the push is overtaken, or nothing: ancestry decides, not arrival.
 
         Only a push that is older than the newest one built of its ref can be. A force push back, or
-        a branch made anew, is newer by its own time, or names the built commit as its old one.
+        a branch that was deleted and made again, is newer by its own time, or names the built
+        commit as its old one. If the event does not tell its time, the repository is asked.
         """
         head = await self._ledger.head(push) if self._skip_stale else None
         if head is None or head.event_id == push.id:
             return ""
-        if push.time >= head.time or push.old_commit == head.commit:
+        if push.old_commit == head.commit or (push.timed and push.time >= head.time):
             return ""
         try:
-            older = await self._is_contained(work, push, head.commit)
+            older = await self._history.is_contained(work, push, head.commit)
+            if older and not push.timed:
+                older = not await self._history.goes_back(work, push, head.commit)
         except Unreachable as error:
             return error.reason
         if not older or await self._ledger.is_forced(push):

@@ -25,12 +25,17 @@ def token_of(push: Push, project: str) -> str:
     return hashlib.sha256(f"{push.id}\n{project}".encode()).hexdigest()
 
 
-def variables_of(push: Push, target: Target) -> dict[str, str]:
+def variables_of(push: Push, target: Target, *, commit: str = "") -> dict[str, str]:
     """The environment variables of this push's build, in a stable order.
 
     `CODEBUILD_RESOLVED_SOURCE_VERSION` is the S3 version for a source in S3 (user guide,
     "Environment variables in build environments"), so the commit travels by name. OLD_COMMIT_ID
-    and PUSHER are there when the event told them.
+    and PUSHER are there when the event told them, TAG_ID when an annotated tag was pushed.
+
+    Args:
+        push: What happened.
+        target: What is started for it.
+        commit: What the push's object is peeled to; empty if it is a commit.
 
     Raises:
         ConfigError: the rule gives a variable a name that CodeBuild or asyncbuild keeps.
@@ -39,7 +44,8 @@ def variables_of(push: Push, target: Target) -> dict[str, str]:
     if faults:
         raise ConfigError(f"variables of rule {target.rule or target.action}: {'; '.join(faults)}")
     variables = {
-        "COMMIT_ID": push.commit,
+        "COMMIT_ID": commit or push.commit,
+        "TAG_ID": push.commit if commit and commit != push.commit else "",
         "BRANCH_NAME": push.branch,
         "REPOSITORY_NAME": push.repository.name,
         "REF": push.ref,

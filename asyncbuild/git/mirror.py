@@ -108,6 +108,7 @@ class Mirrors:
             open_way=self._upkeep.open_way,
             look_ahead=Lookout(reader, worktrees).look,
         )
+        self._transfers = Transfers(git)
         self._shared: dict[str, SharedFetch] = {}
         self._verified = Verified()
         self._statistics = Statistics()
@@ -151,6 +152,17 @@ class Mirrors:
         check_ref(ref)
         async with self._open(repository, Wish(ref, commit, behind)) as snapshot:
             yield snapshot
+
+    async def find_tip(self, repository: Repository, ref: str) -> frozenset[str]:
+        """Return where the server shows a ref now; nothing if it shows no such ref.
+
+        Of an annotated tag there are two ids: its own, and that of what it points at.
+
+        Raises:
+            StageError: the server could not be asked.
+        """
+        check_repository(repository)
+        return await self._transfers.find_ids(self.remotes.remote(repository), check_ref(ref))
 
     @asynccontextmanager
     async def open_commit(self, repository: Repository, commit: str) -> AsyncIterator[Snapshot]:

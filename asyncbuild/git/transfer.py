@@ -115,6 +115,21 @@ class Transfers:
         )
         return answer.decode().strip()
 
+    async def find_ids(self, remote: Remote, ref: str) -> frozenset[str]:
+        """Return the ids that a remote shows for a full ref name: its own, and what it peels to."""
+        peeled = f"{ref}^{{}}"
+        answer = await self._git.run(
+            Command(
+                ["ls-remote", "--end-of-options", remote.url, ref, peeled],
+                f"look for {ref} of {remote.name}",
+                environment=await remote.environment(),
+                work=Work.FETCH,
+            )
+        )
+        lines = [line.split(b"\t", 1) for line in answer.splitlines()]
+        wanted = {ref.encode(), peeled.encode()}
+        return frozenset(id_.decode() for id_, name in lines if name in wanted)
+
     async def list_refs(self, remote: Remote) -> set[str]:
         """Full names, and `HEAD` where it leads to a commit."""
         arguments = ["ls-remote", "--end-of-options", remote.url]

@@ -12,7 +12,7 @@ from support.archives import members_of_zip
 from support.git_http import GitServer, open_git_server
 from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters
-from support.webhooks import SECRET, ZEROS, headers, payload
+from support.webhooks import DELIVERY, SECRET, ZEROS, headers, payload
 
 from asyncbuild.local import journal
 from asyncbuild.local.stack import Stack, open_stack
@@ -159,6 +159,67 @@ async def test_a_delivery_that_comes_again_is_built_once(kind: Kind) -> None:
             each.variables["COMMIT_ID"] for each in journal.read(place.stack.journal)
         ]
         assert await place.stack.count_waiting() == 0
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_an_older_push_that_comes_late_is_stale(kind: Kind) -> None:
+    """Whether or not its payload tells when it was; a push back and a branch made again are not."""
+    async with _open(kind) as place:
+        source = place.source(_owner_of(kind))
+        a, b = source.commits(2)
+        for branch in ("back", "again"):
+            source.git("update-ref", f"refs/heads/{branch}", a)
+        pushes = [
+            ("main", a, b),
+            ("main", ZEROS, a),  # came late
+            ("back", ZEROS, b),
+            ("back", "c" * 40, a),  # what it pushed back from was not built
+            ("again", ZEROS, b),
+            ("again", b, ZEROS),
+            ("again", ZEROS, a),
+        ]
+        times = [2, 1, 3, 4, 5, 6, 7]
+        for n, ((branch, old, new), minute) in enumerate(zip(pushes, times, strict=True)):
+            made = _push_of(kind, f"refs/heads/{branch}", old, new)
+            if kind is Kind.GITHUB:
+                made["repository"] |= {"pushed_at": 1_793_000_000 + 60 * minute}
+            if kind is Kind.BITBUCKET_SERVER:
+                made["date"] = f"2026-10-26T10:{minute:02}:00+0000"
+            body = orjson.dumps(made)
+            told = {"Webhook-Host": place.host, **headers(kind, body)}
+            told = {
+                name: f"push-{n}" if value == DELIVERY else value for name, value in told.items()
+            }
+            await place.put(body, told)
+        async with open_service(place.variables, "drain") as service:
+            assert await service.wait() == 0
+        built = [
+            (each.variables["BRANCH_NAME"], each.variables["COMMIT_ID"])
+            for each in journal.read(place.stack.journal)
+        ]
+        expected = [("main", b), ("back", b), ("back", a), ("again", b), ("again", a)]
+        assert expected == built
+        (stale,) = [each for each in service.log if each["event"] == "push.stale"]
+        assert (a, "refs/heads/main") == (stale["commit"], stale["ref"])
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_build_of_an_annotated_tag_knows_its_commit(kind: Kind) -> None:
+    """Some payloads name the tag's object, others the commit: COMMIT_ID is the commit."""
+    async with _open(kind) as place:
+        rule = {"action": "build", "ref": "refs/tags/*"}
+        place.variables["ASYNCBUILD_RULES"] = orjson.dumps([rule]).decode()
+        source = place.source(_owner_of(kind))
+        commit = source.commit({"a": b"1"})
+        tag = source.tag("v1", commit)
+        assert tag != commit
+        told = commit if kind is Kind.BITBUCKET else tag
+        await place.send(kind, _push_of(kind, "refs/tags/v1", ZEROS, told))
+        async with open_service(place.variables, "drain") as service:
+            assert await service.wait() == 0
+        (build,) = journal.read(place.stack.journal)
+        assert commit == build.variables["COMMIT_ID"]
+        assert (None if kind is Kind.BITBUCKET else tag) == build.variables.get("TAG_ID")
 
 
 async def test_submodules_of_a_host_come_with_its_token() -> None:

@@ -15,6 +15,7 @@ from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import BuildSettings
 from asyncbuild.errors import Outage, Reject
+from asyncbuild.history import History
 from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
 from asyncbuild.local.codepipeline import (
@@ -70,8 +71,11 @@ async def _no_upload(work: Work, push: Push, target: Target, guard: Guard) -> St
     raise NotImplementedError(work, push, target, guard)
 
 
-async def _not_contained(work: Work, push: Push, descendant: str) -> bool | None:
-    raise NotImplementedError(work, push, descendant)
+class _NoHistory(History):
+    """No repository is asked: the pushes are of branches, and newer than what was built."""
+
+    def __init__(self) -> None:
+        """There is no mirror."""
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ async def _open_turn(
             starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
             ledger=Ledger(records, prefix="l/"),
             upload=_no_upload,
-            is_contained=_not_contained,
+            history=_NoHistory(),
             skip_stale=True,
             traced=False,
         )

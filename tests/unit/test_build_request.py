@@ -52,13 +52,21 @@ def test_variables_name_the_push() -> None:
 def test_variables_are_those_a_rule_may_not_take() -> None:
     """Every name that is set here is refused in a rule."""
     push = replace(make_push(2), pusher="eve")
-    assert variables_of(push, Target(Action.BUILD)).keys() == OWN_VARIABLES
+    assert variables_of(push, Target(Action.BUILD), commit="c" * 40).keys() == OWN_VARIABLES
+
+
+def test_an_annotated_tag_names_its_commit() -> None:
+    """Its own id stands beside it; a tag that is none has no other."""
+    push = make_push(2, ref="refs/tags/v1")
+    variables = variables_of(push, Target(Action.BUILD), commit="c" * 40)
+    assert (variables["COMMIT_ID"], variables["TAG_ID"]) == ("c" * 40, push.commit)
+    assert "TAG_ID" not in variables_of(push, Target(Action.BUILD), commit=push.commit)
 
 
 def test_variables_that_are_not_known_are_left_out() -> None:
     """A created ref has no old commit, an event without caller no pusher."""
     names = variables_of(make_push(1), Target(Action.BUILD)).keys()
-    assert OWN_VARIABLES - {"OLD_COMMIT_ID", "PUSHER"} == names
+    assert OWN_VARIABLES - {"OLD_COMMIT_ID", "PUSHER", "TAG_ID"} == names
 
 
 def test_variables_come_in_one_order() -> None:
