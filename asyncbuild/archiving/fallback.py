@@ -1,5 +1,27 @@
 """Why an archive is made anew although an older one might do."""
 
+from typing import Final
+
+# Every `reason`, of `FallBack` or of the archiver itself: each is a series of a metric.
+REASONS: Final = (
+    "attributes-changed",
+    "attributes-unknown",
+    "directory-too-large",
+    "does-not-pay",
+    "failed",
+    "lfs",
+    "no-base",
+    "odd-path",
+    "off",
+    "other-format",
+    "paths",
+    "small",
+    "submodules",
+    "table-mismatch",
+    "too-many-paths",
+    "unexpected-entry",
+)
+
 
 class FallBack(Exception):
     """Make it anew. `reason` is one of a few words, to be counted; `detail` is for people.

@@ -1,41 +1,47 @@
 """Prometheus: counters and histograms from the log's lines, gauges from a look at what is in hand.
 
-A registry of its own, so that nothing of another library's is shown. `docs/observability.md`
-describes every metric; a test compares.
+A registry of its own, so that nothing of another library's is shown. Every series is there from the
+start, with the value 0: a rate over a counter that appears with its first count misses that count.
+`docs/observability.md` describes every metric; a test compares.
 """
 
-from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from asyncbuild import __version__
+from asyncbuild.archiving.fallback import REASONS
 from asyncbuild.events import STAGES
-from asyncbuild.state import ConsumerState
-from asyncbuild.status.survey import WORKING, Sampled, oldest_waiting_seconds
+from asyncbuild.model import Verdict
+from asyncbuild.status.gauges import InFlight
+from asyncbuild.status.survey import Survey
 
 # From a small archive to a monorepository: 25 ms to 10 minutes.
 _STAGE_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
 _TO_BUILD_BUCKETS: Final = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
-_ENDS: Final = frozenset({"finished", "failed", "cancelled"})
+_STAGE_NAMES: Final = tuple(name.removeprefix("push.") for name in STAGES)
+_ENDS: Final = ("finished", "failed", "cancelled")
+# Kinds of `errors.py`, and `bug` for an error that no stage meant to raise.
+_KINDS: Final = (
+    *("retry", "busy", "outage", "reject"),
+    *("unreachable", "lease-lost", "fatal", "bug"),
+)
+_VERDICTS: Final = (*Verdict, "nothing-to-do")
 
 
 class Metrics:
     """Listens (`logs.listening`) and counts; `expose` gives what a scrape gets."""
 
-    def __init__(
-        self, state: Callable[[], ConsumerState], sampled: Sampled, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, survey: Survey) -> None:
         self._registry = CollectorRegistry(auto_describe=True)
-        self._registry.register(_InHand(state, sampled, clock))
+        self._registry.register(InFlight(survey))
         ProcessCollector(registry=self._registry)
-        Info("asyncbuild", "The running version.", registry=self._registry).info(
-            {"version": __version__}
-        )
+        Info(
+            "asyncbuild", "Running version, as a label of the constant 1.", registry=self._registry
+        ).info({"version": __version__})
         self._make_of_pushes()
         self._make_of_archives()
         self._make_of_queue()
@@ -78,82 +84,91 @@ class Metrics:
         return encode(self._registry), content_type
 
     def _make_of_pushes(self) -> None:
-        registry = self._registry
-        self._pushes = Counter(
-            "asyncbuild_pushes",
-            "Pushes that came to their end, one for each target, by verdict.",
-            ["verdict"],
-            registry=registry,
+        self._pushes = self._counter(
+            "pushes",
+            "Pushes settled, one for each target, by verdict.",
+            verdict=_VERDICTS,
         )
-        self._to_build = Histogram(
-            "asyncbuild_push_to_build_seconds",
-            "From the push (its event's time, in whole seconds) to the started build or pipeline.",
-            buckets=_TO_BUILD_BUCKETS,
-            registry=registry,
+        self._to_build = self._histogram(
+            "push_to_build_seconds",
+            "Seconds from the push (time of its event, whole seconds) to the started build or "
+            "pipeline.",
+            _TO_BUILD_BUCKETS,
         )
-        self._stages = Histogram(
-            "asyncbuild_stage_seconds",
-            "Duration of a stage by how it ended.",
-            ["stage", "end"],
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
+        self._stages = self._histogram(
+            "stage_seconds",
+            "Seconds that a stage of a push took, by how it ended.",
+            _STAGE_BUCKETS,
+            stage=_STAGE_NAMES,
+            end=_ENDS,
         )
-        self._failures = Counter(
-            "asyncbuild_stage_failures",
-            "Tries of a stage that failed, by kind; those around it fail with it.",
-            ["stage", "kind"],
-            registry=registry,
+        self._failures = self._counter(
+            "stage_failures",
+            "Failed tries of a stage, by kind of error. The stage around it fails with it: sum "
+            "over prepare and start alone.",
+            stage=_STAGE_NAMES,
+            kind=_KINDS,
         )
 
     def _make_of_archives(self) -> None:
-        registry = self._registry
-        self._archives = Counter(
-            "asyncbuild_archives",
-            "Archives that were finished, by the way they were made.",
-            ["kind"],
-            registry=registry,
+        self._archives = self._counter(
+            "archives",
+            "Archives finished, by the way they were made.",
+            kind=("full", "delta", "copy"),
         )
-        self._fallbacks = Counter(
-            "asyncbuild_archive_fallbacks",
-            "Archives that could not begin from an older one, by reason.",
-            ["reason"],
-            registry=registry,
+        self._fallbacks = self._counter(
+            "archive_fallbacks",
+            "Archives made in full because no older one could be used, by reason (field reason of "
+            "the log's archive.full).",
+            reason=REASONS,
         )
-        self._entries = Counter(
-            "asyncbuild_archive_entries", "Files and links in them.", registry=registry
+        self._entries = self._counter("archive_entries", "Files and links in finished archives.")
+        self._files_read = self._counter(
+            "archive_files_read", "Files of finished archives whose content was read from git."
         )
-        self._files_read = Counter(
-            "asyncbuild_archive_files_read",
-            "Of the entries, those that were read from git.",
-            registry=registry,
-        )
-        self._bytes = Counter("asyncbuild_archive_bytes", "Their size.", registry=registry)
-        self._sent = Counter("asyncbuild_sent_bytes", "Bytes sent to S3.", registry=registry)
-        self._copied = Counter(
-            "asyncbuild_copied_bytes", "Bytes copied inside S3, not sent.", registry=registry
+        self._bytes = self._counter("archive_bytes", "Bytes of finished archives.")
+        self._sent = self._counter("sent_bytes", "Bytes of archives that were sent to S3.")
+        self._copied = self._counter(
+            "copied_bytes", "Bytes of archives that were copied inside S3 and not sent."
         )
 
     def _make_of_queue(self) -> None:
-        registry = self._registry
-        self._polls = Counter(
-            "asyncbuild_polls", "Receives by result.", ["result"], registry=registry
+        self._polls = self._counter(
+            "polls", "Receive calls to SQS, by result.", result=("messages", "empty", "failed")
         )
-        self._received = Counter("asyncbuild_messages_received", "Messages.", registry=registry)
-        self._released = Counter(
-            "asyncbuild_messages_released", "Messages given back undone.", registry=registry
+        self._received = self._counter("messages_received", "Messages received from the queue.")
+        self._released = self._counter(
+            "messages_released", "Messages given back to the queue unsettled."
         )
-        self._leases = Counter(
-            "asyncbuild_leases", "What happened to leases.", ["event"], registry=registry
+        self._leases = self._counter(
+            "leases",
+            "Leases of messages renewed, not renewed, or lost to another task.",
+            event=("renewed", "renewal-failed", "lost"),
         )
-        self._fetches = Histogram(
-            "asyncbuild_git_fetch_seconds",
-            "One git fetch, which may serve several pushes.",
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
+        self._fetches = self._histogram(
+            "git_fetch_seconds",
+            "Seconds that one git fetch took; it may serve several pushes.",
+            _STAGE_BUCKETS,
         )
-        self._lines = Counter(
-            "asyncbuild_log_lines", "Warnings and errors logged.", ["level"], registry=registry
+        self._lines = self._counter(
+            "log_lines", "Warnings and errors logged, by level.", level=("warning", "error")
         )
+
+    def _counter(self, name: str, says: str, **labels: Sequence[str]) -> Counter:
+        made = Counter(f"asyncbuild_{name}", says, list(labels), registry=self._registry)
+        for values in product(*labels.values()) if labels else ():
+            made.labels(*values)
+        return made
+
+    def _histogram(
+        self, name: str, says: str, buckets: Sequence[float], **labels: Sequence[str]
+    ) -> Histogram:
+        made = Histogram(
+            f"asyncbuild_{name}", says, list(labels), buckets=buckets, registry=self._registry
+        )
+        for values in product(*labels.values()) if labels else ():
+            made.labels(*values)
+        return made
 
     def _hear_outcome(self, line: Mapping[str, Any]) -> None:
         self._pushes.labels(line["event"].removeprefix("push.")).inc()
@@ -173,85 +188,3 @@ class Metrics:
     def _hear_poll(self, line: Mapping[str, Any]) -> None:
         self._polls.labels("messages" if line["messages"] else "empty").inc()
         self._received.inc(line["messages"])
-
-
-class _InHand(Collector):
-    """Gauges, read when they are scraped."""
-
-    def __init__(
-        self, state: Callable[[], ConsumerState], sampled: Sampled, clock: Callable[[], float]
-    ) -> None:
-        self._state = state
-        self._sampled = sampled
-        self._clock = clock
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: there is no state to read before the service is open."""
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        """Look at everything once."""
-        state = self._state()
-        self._sampled.asked_at = self._clock()
-        yield from self._of_lanes(state)
-        yield from _of_mirrors(state)
-        memory = state.pipeline.memory
-        yield _gauge("memory_budget_bytes", "Memory for all archives.", memory.total_bytes)
-        yield _gauge("memory_reserved_bytes", "Promised to archives.", memory.reserved_bytes)
-        yield _gauge("memory_held_bytes", "Held by archives.", memory.held_bytes)
-        yield _gauge("memory_waiting", "Archives and chunks that wait for memory.", memory.waiting)
-        disk, depth = self._sampled.disk, self._sampled.depth
-        if disk is not None:
-            yield _gauge("disk_free_bytes", "At the mirrors.", disk.free_bytes)
-            yield _gauge("disk_bytes", "Size of that file system.", disk.total_bytes)
-        if depth is not None:
-            yield _gauge("queue_messages_waiting", "In the queue, by SQS.", depth.waiting)
-            yield _gauge("queue_messages_held", "In flight, by SQS.", depth.held)
-            yield _gauge("dead_letters", "In the dead-letter queue, by SQS.", depth.dead_letters)
-
-    def _of_lanes(self, state: ConsumerState) -> Iterable[Metric]:
-        working = sum(any(h.state in WORKING for h in held) for held in state.lanes.values())
-        lanes = GaugeMetricFamily("asyncbuild_lanes", "Lanes in hand.", labels=["state"])
-        lanes.add_metric(["working"], working)
-        lanes.add_metric(["waiting"], len(state.lanes) - working)
-        yield lanes
-        states = Counts(h.state for held in state.lanes.values() for h in held)
-        messages = GaugeMetricFamily(
-            "asyncbuild_messages", "Messages in hand by state.", labels=["state"]
-        )
-        for name, count in sorted(states.items()):
-            messages.add_metric([name], count)
-        yield messages
-        yield _gauge("consumers", "Pushes that can be prepared at once.", state.consumers)
-        yield _gauge("consumers_free", "Consumers without a push.", state.consumers_free)
-        yield _gauge("jobs_waiting", "Pushes that wait for a consumer.", state.jobs_waiting)
-        oldest = oldest_waiting_seconds(state, self._clock())
-        yield _gauge("oldest_waiting_seconds", "Age of the oldest push in hand.", oldest)
-
-
-def _of_mirrors(state: ConsumerState) -> Iterable[Metric]:
-    mirrors = state.pipeline.mirrors
-    yield _gauge("mirrors", "Bare mirrors on the disk.", mirrors.mirrors)
-    yield _gauge("mirror_bytes", "Their size.", mirrors.size_bytes)
-    commits = CounterMetricFamily(
-        "asyncbuild_mirror_commits",
-        "Commits asked for, by whether a fetch was needed.",
-        labels=["how"],
-    )
-    commits.add_metric(["present"], mirrors.present)
-    commits.add_metric(["fetched"], mirrors.fetched)
-    yield commits
-    for name, says, value in (
-        ("git_fetches", "Git fetches begun.", mirrors.fetches),
-        ("mirror_evictions", "Mirrors deleted to make room.", mirrors.evictions),
-        ("mirror_renewals", "Corrupt mirrors fetched anew.", mirrors.renewals),
-    ):
-        yield CounterMetricFamily(f"asyncbuild_{name}", says, value=value)
-    processes = GaugeMetricFamily("asyncbuild_git_processes", "By purpose.", labels=["purpose"])
-    for purpose, count in sorted(mirrors.processes.items()):
-        processes.add_metric([purpose], count)
-    yield processes
-
-
-def _gauge(name: str, says: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"asyncbuild_{name}", says, value=value)

@@ -76,7 +76,7 @@ async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[Non
             stack.enter_context(logs.listening(embedded.hear))
             tasks.start_soon(_contain, partial(keep_writing, embedded))
         if settings.status.traces:
-            hear = await stack.enter_async_context(open_traces())
+            hear = await stack.enter_async_context(open_traces(queue_url=settings.queue.url))
             stack.enter_context(logs.listening(hear))
         if settings.status.listen != "off":
             await stack.enter_async_context(_open_page(settings, sources))
@@ -87,7 +87,7 @@ async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[Non
 async def _open_page(settings: Settings, sources: Sources) -> AsyncIterator[None]:
     chronicle, sampled = Chronicle(), Sampled()
     survey = Survey(settings, sources.state, chronicle, sampled, time.time)
-    metrics = Metrics(sources.state, sampled, time.time)
+    metrics = Metrics(survey)
     async with AsyncExitStack() as stack:
         stack.enter_context(logs.listening(chronicle.hear, metrics.hear))
         tasks = await stack.enter_async_context(anyio.create_task_group())

@@ -60,7 +60,7 @@ class Survey:
         seen = (self._lane(group, held, state) for group, held in state.lanes.items())
         lanes = tuple(sorted(seen, key=lambda lane: (lane.repository, lane.account, lane.group)))
         checks = self.checks(now, state)
-        outages = chronicle.outages.current(_held_ids(state))
+        outages = self.outages(state)
         ready = all(check.ok for check in checks)
         working = sum(lane.working for lane in lanes)
         return Status(
@@ -94,6 +94,10 @@ class Survey:
             state=_state_of(outages, ready=ready, stopping=state.stopping),
             outages=outages,
         )
+
+    def outages(self, state: ConsumerState) -> tuple[Outage, ...]:
+        """Other sides that are away or at their limit."""
+        return self.chronicle.outages.current(_held_ids(state))
 
     def checks(self, now: float, state: ConsumerState) -> tuple[Check, ...]:
         """The conditions of readiness."""

@@ -1,5 +1,8 @@
 """OpenTelemetry spans from the log's lines: one for each stage, below one for the whole push.
 
+The span of the push processes a message of the queue (kind CONSUMER); stages that ask another side
+are CLIENT, `push.prepare`, which holds two of them, INTERNAL. `conventions.py` has the names.
+
 An optional extra (`asyncbuild[otel]`). OpenTelemetry's own variables say where spans go
 (`OTEL_EXPORTER_OTLP_ENDPOINT`); they are sent by a thread of its own. All tries of a push, in
 whatever process, share the trace that follows from its event id (`Push.trace_id`).
@@ -15,9 +18,10 @@ from anyio import to_thread
 
 from asyncbuild import __version__
 from asyncbuild.errors import ConfigError
-from asyncbuild.events import PUSH_FIELDS, STAGES
+from asyncbuild.events import STAGES
 from asyncbuild.logs import Listener
 from asyncbuild.model import root_span_id, trace_id
+from asyncbuild.status import conventions
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -50,10 +54,13 @@ def require_opentelemetry() -> None:
 
 
 @asynccontextmanager
-async def open_traces(exporter: "SpanExporter | None" = None) -> AsyncIterator[Listener]:
+async def open_traces(
+    exporter: "SpanExporter | None" = None, *, queue_url: str = ""
+) -> AsyncIterator[Listener]:
     """A listener that makes spans; what was made is sent at the end.
 
     Args:
+        queue_url: The queue whose messages are processed.
         exporter: Where to; by default OTLP over HTTP, as the environment says.
 
     Raises:
@@ -69,7 +76,7 @@ async def open_traces(exporter: "SpanExporter | None" = None) -> AsyncIterator[L
     provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter or _otlp_exporter()))
     try:
-        yield Traces(provider.get_tracer("asyncbuild", __version__), ids.use).hear
+        yield Traces(provider.get_tracer("asyncbuild", __version__), ids.use, queue_url).hear
     finally:
         # Sends what is left, from a thread: whoever collects spans may be slow or gone.
         with anyio.move_on_after(_LAST_SECONDS, shield=True):
@@ -79,9 +86,14 @@ async def open_traces(exporter: "SpanExporter | None" = None) -> AsyncIterator[L
 class Traces:
     """Opens and closes spans as stages begin and end."""
 
-    def __init__(self, tracer: "Tracer", use_ids: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, tracer: "Tracer", use_ids: Callable[[str, str], None], queue_url: str
+    ) -> None:
         self._tracer = tracer
         self._use_ids = use_ids
+        self._of_queue = conventions.of_queue(queue_url)
+        self._name = conventions.name_of_process(queue_url)
+        self._begun: dict[str, float] = {}
         self._open: dict[str, list[tuple[str, Span]]] = {}
 
     def hear(self, line: Mapping[str, Any]) -> None:
@@ -93,21 +105,37 @@ class Traces:
         elif what in _ENDS and stage in STAGES:
             self._end(stage, line)
         elif event in _OUTCOMES:
-            self._tell_push(line)
+            begun = time.time() - line["since_push_seconds"]
+            self._tell_push(line, begun, verdict=event.removeprefix("push."))
+        elif event == "push.dead-lettered" and line["event_id"]:
+            begun = self._begun.get(line["event_id"], time.time())
+            self._tell_push(line, begun, verdict="rejected")
 
     def _begin(self, stage: str, line: Mapping[str, Any]) -> None:
-        stack = self._open.setdefault(line["event_id"], [])
-        parent = _context_of(stack[-1][1]) if stack else _root_of(line["event_id"])
-        stack.append((stage, self._tracer.start_span(stage, parent, attributes=_about(line))))
-        if len(self._open) > _OPEN_MOST:
-            self._open.pop(next(iter(self._open)))
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415 - an optional extra
+
+        event_id = line["event_id"]
+        stack = self._open.setdefault(event_id, [])
+        self._begun.setdefault(event_id, time.time())
+        parent = _context_of(stack[-1][1]) if stack else _root_of(event_id)
+        peer = conventions.peer_of(stage, line)
+        span = self._tracer.start_span(
+            stage,
+            parent,
+            kind=SpanKind.CLIENT if peer else SpanKind.INTERNAL,
+            attributes={**conventions.of_line(line), **({"peer.service": peer} if peer else {})},
+        )
+        stack.append((stage, span))
+        for known in (self._open, self._begun):
+            if len(known) > _OPEN_MOST:
+                known.pop(next(iter(known)))
 
     def _end(self, stage: str, line: Mapping[str, Any]) -> None:
         stack = self._open.get(line["event_id"], [])
         while stack:  # what was left open inside ends with it
             name, span = stack.pop()
             if name == stage:
-                span.set_attributes(_about(line))
+                span.set_attributes(conventions.of_line(line))
                 if "kind" in line:
                     _mark_failed(span, line["reason"])
             span.end()
@@ -116,28 +144,28 @@ class Traces:
         if not stack:
             self._open.pop(line["event_id"], None)
 
-    def _tell_push(self, line: Mapping[str, Any]) -> None:
-        """The span of the whole push, from its event to its outcome."""
+    def _tell_push(self, line: Mapping[str, Any], begun: float, *, verdict: str) -> None:
+        """The span of the whole push, from its event, or its first try here, to its outcome."""
         from opentelemetry.context import Context  # noqa: PLC0415 - an optional extra
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415 - the same
 
-        now = time.time()
-        self._use_ids(trace_id(line["event_id"]), root_span_id(line["event_id"]))
-        begun = now - line["since_push_seconds"]
+        now, event_id = time.time(), line["event_id"]
+        self._begun.pop(event_id, None)
+        self._use_ids(trace_id(event_id), root_span_id(event_id))
         span = self._tracer.start_span(
-            line["event"], Context(), attributes=_about(line), start_time=int(begun * _NANOSECONDS)
+            self._name,
+            Context(),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                **self._of_queue,
+                **conventions.of_line(line),
+                "asyncbuild.verdict": verdict,
+            },
+            start_time=int(begun * _NANOSECONDS),
         )
+        if verdict == "rejected":
+            _mark_failed(span, line["reason"])
         span.end(int(now * _NANOSECONDS))
-
-
-def _about(line: Mapping[str, Any]) -> dict[str, str | int | float]:
-    known = {**line}
-    for name in ("event", "level", "trace_id", "timestamp"):
-        known.pop(name, None)
-    return {
-        f"asyncbuild.{name}" if name in PUSH_FIELDS else name: value
-        for name, value in known.items()
-        if isinstance(value, str | int | float)
-    }
 
 
 def _mark_failed(span: "Span", reason: str) -> None:

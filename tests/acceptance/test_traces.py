@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from support.service import environment, make_pushes, open_service
 
 from asyncbuild.local import journal
-from asyncbuild.local.stack import open_stack
+from asyncbuild.local.stack import QUEUE, open_stack
 from asyncbuild.model import root_span_id, trace_id
 
 pytestmark = pytest.mark.timeout(400)
@@ -63,19 +63,20 @@ async def test_a_collector_sees_a_push_as_one_trace() -> None:
         for span in scope.spans
     }
     names = {span.span_id: name for name, span in spans.items()}
+    whole_name = f"process {QUEUE}"
     assert {name: names.get(span.parent_span_id, "") for name, span in spans.items()} == {
-        "push.built": "",
-        "push.prepare": "push.built",
+        whole_name: "",
+        "push.prepare": whole_name,
         "push.fetch": "push.prepare",
         "push.upload": "push.prepare",
-        "push.start": "push.built",
+        "push.start": whole_name,
     }
     trace, root = trace_id(push.id), root_span_id(push.id)
     assert {span.trace_id.hex() for span in spans.values()} == {trace}
-    assert spans["push.built"].span_id.hex() == root
+    assert spans[whole_name].span_id.hex() == root
     assert build.variables["TRACEPARENT"] == f"00-{trace}-{root}-01"
     told = {line["trace_id"] for line in service.log if line.get("event_id") == push.id}
     assert told == {trace}
-    whole = spans["push.built"]
+    whole = spans[whole_name]
     for span in spans.values():
         assert whole.start_time_unix_nano <= span.start_time_unix_nano < span.end_time_unix_nano

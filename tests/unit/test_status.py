@@ -1,9 +1,11 @@
 """What the service tells of itself: remembered, counted, drawn and escaped."""
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +15,31 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from support.status import HOSTILE, NOW, Clock, built, handed_over, line, state, survey, work
+from support.status import HOSTILE, NOW, Clock, built, handed_over, held, line, state, survey, work
 
+from asyncbuild.archiving.fallback import REASONS
 from asyncbuild.config import Settings
 from asyncbuild.errors import Reject
+from asyncbuild.events import EVENTS
 from asyncbuild.model import root_span_id, trace_id
 from asyncbuild.state import Held
 from asyncbuild.status import links, wording
 from asyncbuild.status.chronicle import Chronicle
 from asyncbuild.status.document import Depth, Status, json_schema, parse
 from asyncbuild.status.emf import EmbeddedMetrics
-from asyncbuild.status.metrics import Metrics
+from asyncbuild.status.metrics import _KINDS, Metrics
 from asyncbuild.status.page import Page
 from asyncbuild.status.screen import draw
 from asyncbuild.status.series import WINDOWS, Recorder
-from asyncbuild.status.survey import Sampled
 from asyncbuild.status.traces import open_traces
 
-_DOCUMENTATION = Path(__file__).parents[2] / "docs" / "observability.md"
+_ROOT = Path(__file__).parents[2]
+_DOCUMENTATION = _ROOT / "docs" / "observability.md"
 
 
 @pytest.fixture
@@ -150,8 +156,8 @@ def _status(chronicle: Chronicle, clock: Clock) -> Status:
     chronicle.hear(line("push.ignored", ref=HOSTILE, reason=HOSTILE, since_push_seconds=1.0))
     hostile = {"message_id": HOSTILE, "kind": HOSTILE, "reason": HOSTILE, "attempts": 2}
     chronicle.hear(line("push.dead-lettered", "error", **hostile))
-    held = Held(work(group=HOSTILE), "paused", HOSTILE)
-    return survey(chronicle, clock, shown=state({HOSTILE: (held,)})).take()
+    waiting = Held(work(group=HOSTILE), "paused", HOSTILE)
+    return survey(chronicle, clock, shown=state({HOSTILE: (waiting,)})).take()
 
 
 def test_the_document_can_be_read_back(chronicle: Chronicle, clock: Clock) -> None:
@@ -177,7 +183,9 @@ def test_the_documentation_names_every_field() -> None:
 
 
 def _metrics(clock: Clock) -> Metrics:
-    return Metrics(state, Sampled(), clock)
+    look = survey(Chronicle(clock), clock)
+    look.sampled.depth = Depth(1, 2, 3, NOW)
+    return Metrics(look)
 
 
 def test_metrics_are_what_prometheus_reads(clock: Clock) -> None:
@@ -225,24 +233,100 @@ def test_metrics_are_what_prometheus_reads(clock: Clock) -> None:
     assert samples["asyncbuild_consumers_free",] == 8
 
 
-def test_every_metric_is_documented(clock: Clock) -> None:
-    """docs/observability.md has each metric, and none that there is not."""
-    sampled = Sampled()
-    look = survey(Chronicle(clock), clock)
-    sampled.disk = look.sampled.disk
-    sampled.depth = Depth(1, 2, 3, NOW)
-    body, _ = Metrics(state, sampled, clock).expose("")
-    exposed = {
-        family.name
+def _families(metrics: Metrics) -> dict[str, Family]:
+    body, _ = metrics.expose("")
+    return {
+        family.name: family
         for family in text_string_to_metric_families(body.decode())
         if not family.name.startswith("process_") and not family.name.endswith("_created")
     }
-    documented = set(
-        re.findall(r"^\| `(asyncbuild_?\w*)`", _DOCUMENTATION.read_text(), re.MULTILINE)
+
+
+def test_every_metric_is_documented(clock: Clock) -> None:
+    """docs/observability.md has each metric with its type, labels and HELP, and no others."""
+    rows = re.findall(
+        r"^\| `(asyncbuild\w*?)(?:_total|_info)?` \| (\w+) \| (.*?) ?\| (.*) \|$",
+        _DOCUMENTATION.read_text(),
+        re.MULTILINE,
     )
-    assert {name.removesuffix("_info") for name in exposed} == {
-        name.removesuffix("_total").removesuffix("_info") for name in documented
+    documented = {
+        name: (kind, frozenset(re.findall(r"`(\w+)`", labels)), says)
+        for name, kind, labels, says in rows
     }
+    exposed = {
+        name.removesuffix("_info"): (
+            "info" if name.endswith("_info") else family.type,
+            frozenset(chain.from_iterable(s.labels for s in family.samples)) - {"le"},
+            family.documentation,
+        )
+        for name, family in _families(_metrics(clock)).items()
+    }
+    assert documented == exposed
+
+
+def test_help_says_what(clock: Clock) -> None:
+    """A metric is read without its neighbours: a noun first, and something is said."""
+    told = [family.documentation for family in _families(_metrics(clock)).values()]
+    assert len(set(told)) == len(told)
+    for each in told:
+        assert each.endswith(".")
+        assert len(each.split()) >= 3, each
+        assert each.split()[0] not in {"Their", "They", "Those", "Of", "By", "In", "At", "From"}
+        assert not {"them", "likewise", "that"} & set(each.removesuffix(".").split()[-1:]), each
+
+
+def _every_line() -> Iterator[Mapping[str, Any]]:
+    """Lines of every event, with every value of the fields that become labels."""
+    values = {"kind": (*_KINDS,), "archive_kind": ("full", "delta", "copy"), "reason": REASONS}
+    for event, about in EVENTS.items():
+        for level, kind, reason in product(about.level.split(" or "), values["kind"], REASONS):
+            more = dict.fromkeys(about.fields, 1) | {"kind": kind, "reason": reason, "messages": 0}
+            more |= {"archive_kind": "delta", "peer": "git", "mirror": "a/b/c"}
+            yield line(event, level, **more)
+
+
+def test_every_series_is_there_from_the_start(clock: Clock) -> None:
+    """Whatever is logged, no series comes to those of a service that has just started."""
+    metrics = _metrics(clock)
+
+    def series() -> set[tuple[str, frozenset[tuple[str, str]]]]:
+        return {
+            (sample.name, frozenset(sample.labels.items()))
+            for family in _families(metrics).values()
+            for sample in family.samples
+        }
+
+    before = series()
+    for each in _every_line():
+        metrics.hear(each)
+    assert series() == before
+
+
+def test_every_reason_for_a_full_archive_is_a_series() -> None:
+    """Reasons in the code are those of the list."""
+    text = "".join(path.read_text() for path in (_ROOT / "asyncbuild" / "archiving").glob("*.py"))
+    used = set(re.findall(r'FallBack\(\s*"([a-z-]+)"', text)) | {"off", "failed", "other-format"}
+    assert used == set(REASONS)
+
+
+def test_who_is_away_is_a_series(clock: Clock) -> None:
+    """0 while all is well; seconds while it lasts; readiness beside it."""
+    chronicle = Chronicle(clock)
+    look = survey(chronicle, clock, shown=state({"web": (held("event-1"),)}))
+    metrics = Metrics(look)
+
+    def value(name: str, peer: str) -> float:
+        samples = _families(metrics)[name].samples
+        return next(s.value for s in samples if s.labels.get("peer", peer) == peer)
+
+    assert (value("asyncbuild_outage_seconds", "git"), value("asyncbuild_ready", "")) == (0, 0)
+    chronicle.hear(line("queue.polled", "debug", messages=0, groups=0))
+    failed = {"kind": "outage", "peer": "git", "reason": "refused"}
+    chronicle.hear(line("push.prepare.failed", "warning", **failed))
+    clock.now += 55
+    assert (value("asyncbuild_outage_seconds", "git"), value("asyncbuild_ready", "")) == (55, 1)
+    assert value("asyncbuild_outage_seconds", "s3") == 0
+    assert value("asyncbuild_limit_seconds", "git") == 0
 
 
 def test_embedded_metrics_follow_the_specification(clock: Clock) -> None:
@@ -304,8 +388,8 @@ class _Seen(HTMLParser):
 async def test_names_are_text(chronicle: Chronicle, clock: Clock) -> None:
     """A ref that would be an element is read as it is written, wherever it stands."""
     _status(chronicle, clock)
-    held = Held(work(group=HOSTILE), "paused", HOSTILE)
-    page = Page(survey(chronicle, clock, shown=state({HOSTILE: (held,)})))
+    waiting = Held(work(group=HOSTILE), "paused", HOSTILE)
+    page = Page(survey(chronicle, clock, shown=state({HOSTILE: (waiting,)})))
     response = await page.serve_page(make_mocked_request("GET", "/"))
     assert isinstance(response, web.Response)
     seen = _Seen()
@@ -388,27 +472,99 @@ def test_times_are_utc() -> None:
     assert (wording.clock(moment), wording.iso(moment)) == ("04:49:05", "2026-11-23T04:49:05Z")
 
 
+_QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/pushes.fifo"
+
+
+async def _spans(*lines: Mapping[str, Any]) -> dict[str, ReadableSpan]:
+    exporter = InMemorySpanExporter()
+    async with open_traces(exporter, queue_url=_QUEUE_URL) as hear:
+        for each in lines:
+            hear(each)
+    return {span.name: span for span in exporter.get_finished_spans()}
+
+
 async def test_a_push_is_one_trace() -> None:
     """Stages are spans inside one another, below the span of the push; a failure is an error."""
-    exporter = InMemorySpanExporter()
-    async with open_traces(exporter) as hear:
-        hear(line("push.prepare.started", "debug"))
-        hear(line("push.fetch.started", "debug"))
-        failed = {"duration_seconds": 1, "kind": "retry", "reason": "cut"}
-        hear(line("push.fetch.failed", "warning", **failed))
-        hear(line("push.prepare.failed", "warning", **failed))
-        hear(line("push.start.started", "debug"))
-        hear(line("push.start.finished", duration_seconds=1))
-        hear(built())
-    spans = {span.name: span for span in exporter.get_finished_spans()}
-    root = spans["push.built"].context
-    assert {trace_id("event-1")} == {f"{span.context.trace_id:032x}" for span in spans.values()}
-    assert root_span_id("event-1") == f"{root.span_id:016x}"
+    failed = {"duration_seconds": 1, "kind": "retry", "reason": "cut", "peer": "git"}
+    spans = await _spans(
+        line("push.prepare.started", "debug"),
+        line("push.fetch.started", "debug"),
+        line("push.fetch.failed", "debug", **failed),
+        line("push.prepare.failed", "warning", **failed),
+        line("push.start.started", "debug"),
+        line("push.start.finished", duration_seconds=1),
+        built(),
+    )
+    contexts = {name: span.get_span_context() for name, span in spans.items()}
+    assert None not in contexts.values()
+    ids = {name: context.span_id for name, context in contexts.items() if context}
+    traces = {f"{context.trace_id:032x}" for context in contexts.values() if context}
+    root = ids["process pushes.fifo"]
+    assert traces == {trace_id("event-1")}
+    assert root_span_id("event-1") == f"{root:016x}"
     parents = {name: span.parent.span_id for name, span in spans.items() if span.parent}
     assert parents == {
-        "push.prepare": root.span_id,
-        "push.start": root.span_id,
-        "push.fetch": spans["push.prepare"].context.span_id,
+        "push.prepare": root,
+        "push.start": root,
+        "push.fetch": ids["push.prepare"],
     }
     assert spans["push.fetch"].status.description == "cut"
     assert spans["push.start"].status.is_ok
+
+
+async def test_spans_follow_the_conventions() -> None:
+    """OpenTelemetry's names and kinds; what has none is below `asyncbuild.`, nothing is bare."""
+    failed = {"duration_seconds": 1, "kind": "outage", "reason": "cut", "peer": "git"}
+    spans = await _spans(
+        line("push.prepare.started", "debug"),
+        line("push.fetch.started", "debug"),
+        line("push.fetch.failed", "debug", **failed),
+        line("push.prepare.failed", "warning", **failed),
+        line("push.start.started", "debug", pipeline="deploy"),
+        line("push.start.finished", duration_seconds=1),
+        built(),
+    )
+    assert {name: span.kind.name for name, span in spans.items()} == {
+        "process pushes.fifo": "CONSUMER",
+        "push.prepare": "INTERNAL",
+        "push.fetch": "CLIENT",
+        "push.start": "CLIENT",
+    }
+    root = dict(spans["process pushes.fifo"].attributes or {})
+    expected = {
+        "messaging.system": "aws_sqs",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "pushes.fifo",
+        "messaging.message.conversation_id": "event-1",
+        "aws.sqs.queue.url": _QUEUE_URL,
+        "server.address": "sqs.eu-west-1.amazonaws.com",
+        "vcs.repository.name": "web",
+        "asyncbuild.verdict": "built",
+        "asyncbuild.bytes": 1_000,
+    }
+    assert root.items() >= expected.items()
+    fetch = dict(spans["push.fetch"].attributes or {})
+    assert (fetch["error.type"], fetch["peer.service"]) == ("outage", "git")
+    assert dict(spans["push.start"].attributes or {})["peer.service"] == "codepipeline"
+    for span in spans.values():
+        for name in span.attributes or {}:
+            spaces = ("asyncbuild.", "messaging.", "vcs.", "aws.", "server.", "error.", "peer.")
+            assert name.startswith(spaces), name
+
+
+async def test_a_push_that_is_given_up_has_its_span() -> None:
+    """An error, with its kind, from the first try to the last."""
+    letter = {"message_id": "m-1", "kind": "reject", "reason": "no project", "attempts": 1}
+    spans = await _spans(
+        line("push.start.started", "debug"),
+        line(
+            "push.start.failed", "warning", duration_seconds=1, kind="reject", reason="no project"
+        ),
+        line("push.dead-lettered", "error", **letter),
+    )
+    root = spans["process pushes.fifo"]
+    attributes = dict(root.attributes or {})
+    assert (root.status.description, attributes["error.type"]) == ("no project", "reject")
+    assert attributes["messaging.message.id"] == "m-1"
+    assert (root.start_time or 0) <= (spans["push.start"].start_time or 0) + 1_000_000
