@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from asyncbuild.config.places import queue_fault, remote_fault
+from asyncbuild.reach import check_entry
 from asyncbuild.rules import check_template
 
 MIB = 1024 * 1024
@@ -44,6 +45,8 @@ def _checked_url(url: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_checked_url)]
+InternalPlace = Annotated[str, AfterValidator(check_entry)]
+"""A host or network that may be reached though its addresses are private; see `reach.py`."""
 
 
 def _checked_queue(url: str) -> str:
@@ -94,6 +97,7 @@ class LaneSettings(Section):
     retry_first_seconds: PauseSeconds = 1
     retry_most_seconds: PauseSeconds = 30
     busy_most_seconds: PauseSeconds = 10
+    retry_after_most_seconds: Annotated[float, Field(gt=0, le=3_600)] = 300
     stale: Literal["skip", "build"] = "skip"
     superseded: Literal["build", "skip"] = "build"
 
@@ -118,6 +122,7 @@ class GitSettings(Section):
     silence_timeout_seconds: Seconds = 120
     timeout_seconds: float = Field(default=3_600, gt=0, le=7 * _DAY_SECONDS, allow_inf_nan=False)
     replication_lag_seconds: float = Field(default=180, ge=0, le=_DAY_SECONDS, allow_inf_nan=False)
+    internal: tuple[InternalPlace, ...] = ()
 
 
 class ArchiveSettings(Section):

@@ -137,6 +137,18 @@ def _path(path: str) -> str | None:
     return None if odd or not path.startswith("/") or _CONTROL.search(path) else path
 
 
+def split_scp(url: str) -> tuple[str, str] | None:
+    """Login and host, and the path, of `[user@]host:path` (git-clone(1)); None for anything else.
+
+    Such a path is relative to the home of the login there, unless it begins with a slash.
+    """
+    found = None if "://" in url or url.startswith("/") else _SCP.fullmatch(url)
+    if found is None:
+        return None
+    place, _, path = url.partition(":")
+    return place, path
+
+
 def parse_codecommit(url: str) -> tuple[str, str] | None:
     """Region (empty: the parent's) and name of a URL of git-remote-codecommit."""
     found = _CODECOMMIT.fullmatch(url)

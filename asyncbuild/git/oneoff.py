@@ -21,8 +21,8 @@ from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.gitmodules import parse_address
+from asyncbuild.git.lfs.answers import origin_of
 from asyncbuild.git.lfs.contents import Objects
-from asyncbuild.git.lfs.server import origin_of
 from asyncbuild.git.lfs.store import Fetched, Present
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.names import check_revision, is_commit
@@ -40,6 +40,8 @@ _KEPT: Final = "refs/asyncbuild/asked"
 _ROOT: Final = Repository("submodules", "of", "root")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _NAME_MOST: Final = 100
+# Nobody tries a command again, so contents of LFS files are asked for as often as git-lfs does.
+_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 
 
 class _Source(NamedTuple):
@@ -148,7 +150,7 @@ class _Neighbours:
         if address is None or (address.scheme == "file" and not _is_local(parent.url)):
             return self._remotes.find(url, beside)  # of CodeCommit, or nothing at all
         remote = self._remotes.remote_at(url)
-        if remote.login is None and _is_web(url) and origin_of(url) == origin_of(parent.url):
+        if remote.login is None and _same_server(url, parent.url):
             remote = replace(remote, login=parent.login)
         name = _ODD.sub("-", address.path.rpartition("/")[2])[:_NAME_MOST]
         found = Repository("submodules", hashlib.sha256(url.encode()).hexdigest()[:12], name)
@@ -160,8 +162,11 @@ def _is_local(url: str) -> bool:
     return urlsplit(url).scheme in {"", "file"}
 
 
-def _is_web(url: str) -> bool:
-    return urlsplit(url).scheme in {"http", "https"}
+def _same_server(url: str, other: str) -> bool:
+    try:
+        return origin_of(url) == origin_of(other)
+    except ValueError:  # one is of SSH, or a path
+        return False
 
 
 async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote | None:
@@ -246,5 +251,6 @@ async def _fetch(
         remote=lambda: remote,
         settings=settings,
         git=git,
+        pauses_seconds=_PAUSES_SECONDS,
     )
     return _Source(repository, remote.name, _KEPT, remote, objects)

@@ -38,9 +38,10 @@ _SSH = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How one repository is fetched; see `remotes.Remote`."""
+    """How one repository is fetched; see `remotes.Remote`. `host` has the repositories' pages."""
 
     url: str
+    host: str
     login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
     ssh: Callable[[], str] | None = field(default=None, repr=False)
 
@@ -51,7 +52,7 @@ def origin_of(host: HostSettings, repository: Repository, keyring: Keyring) -> O
     url = host.url_template.format(
         host=host.host, owner=owner, repository=quote(repository.name, safe="")
     )
-    return Origin(url, _login(host, keyring), _ssh(host, keyring))
+    return Origin(url, host.host, _login(host, keyring), _ssh(host, keyring))
 
 
 def repository_at(host: HostSettings, address: Address) -> Repository | None:

@@ -25,10 +25,12 @@ from asyncbuild.git.gitmodules import (
     parse_address,
     parse_codecommit,
     show_url,
+    split_scp,
 )
 from asyncbuild.git.names import check_repository
 from asyncbuild.git.origins import Origin
 from asyncbuild.model import Repository
+from asyncbuild.reach import Reach
 
 CredentialSource = Callable[[str, str], Awaitable[AwsCredentials]]
 """(account, region) → credentials that may pull there, not about to expire."""
@@ -41,6 +43,7 @@ _CODECOMMIT_HOST = re.compile(
     re.VERBOSE,
 )
 _SCHEMES = frozenset({"file", "http", "https", "ssh"})
+_HTTP, _HTTPS = 80, 443
 _REPOS = "/v1/repos/"  # of a CodeCommit URL's path
 _FIELDS = {  # of git.remote, and what may stand for them
     "account": r"[0-9]{12}",
@@ -60,6 +63,9 @@ class Remote:
         patience_seconds: How long the server may be silent.
         login: Makes the header of one call; None for anonymous access.
         ssh: Makes GIT_SSH_COMMAND of one call; None for other ways in.
+        reach: What the server's answers may lead to.
+        pin: Makes settings that keep git to addresses that may be reached; None where the
+            configuration names the server.
     """
 
     url: str
@@ -67,24 +73,47 @@ class Remote:
     patience_seconds: float = 120
     login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
     ssh: Callable[[], str] | None = field(default=None, repr=False)
+    reach: Reach = field(default_factory=Reach)
+    pin: Callable[[], Awaitable[Mapping[str, str]]] | None = field(default=None, repr=False)
 
     async def environment(self) -> dict[str, str]:
         """The variables of one git call, with a fresh credential.
 
         Raises:
             Retry: there are no credentials for the repository's account at the moment.
+            Outage: the server's name cannot be looked up.
+            Reject: its address may not be reached.
         """
         # We end a silent git ourselves. This is for one that outlived us and holds its lock still.
         patience = math.ceil(self.patience_seconds * 1.5)
-        settings = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": str(patience)}
+        settings = {
+            "http.lowSpeedLimit": "1",
+            "http.lowSpeedTime": str(patience),
+            # A redirect would carry the header along, and may lead to any server that this machine
+            # can reach: what a configured one names is not configured.
+            "http.followRedirects": "false",
+            **(await self.pin() if self.pin is not None else {}),
+        }
         if self.login is not None:
             parts = urlsplit(self.url)
             settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = await self.login()
-            settings["http.followRedirects"] = "false"  # it would carry the header along
         variables = config_environment(settings)
         if self.ssh is not None:
             variables["GIT_SSH_COMMAND"] = self.ssh()
         return variables
+
+
+def places_of(url: str) -> list[tuple[str, int]]:
+    """Host and port of the web server that a URL, of SSH, too, belongs to; none of a path."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return []
+    if not parts.hostname:
+        return []
+    usual = _HTTP if parts.scheme == "http" else _HTTPS
+    return [(parts.hostname, usual if port is None or parts.scheme == "ssh" else port)]
 
 
 def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -143,6 +172,7 @@ class Remotes:
         self._patience_seconds = settings.silence_timeout_seconds
         self._credentials = credentials
         self._now = now
+        self._reach = Reach(settings.internal)
 
     def remote(self, repository: Repository) -> Remote:
         """The remote of a repository.
@@ -154,7 +184,8 @@ class Remotes:
         origin = self._origins(repository)
         if origin is not None:
             url = origin.url
-            return Remote(url, url, self._patience_seconds, origin.login, origin.ssh)
+            reach = self._reach.trusting(*places_of(url), *places_of(f"https://{origin.host}"))
+            return Remote(url, url, self._patience_seconds, origin.login, origin.ssh, reach)
         region = repository.region
         needed = "{dns_suffix}" in self._template  # other hosts' repositories have no AWS region
         url = self._template.format(
@@ -226,9 +257,8 @@ class Remotes:
         found = self._hosted(address) if address and not by_login else None
         if found is not None:
             return self.remote(found)
-        if address is not None and address.scheme == "ssh" and "://" not in url:  # git-clone(1)
-            place, _, path = url.partition(":")
-            url = f"ssh://{place}/{path.removeprefix('/')}"
+        if address is not None and split_scp(url):
+            return Remote(url, url, reach=self._reach.trusting((address.host, _HTTPS)))
         return self.remote_of_url(url, region=region)
 
     def remote_of_url(self, url: str, *, account: str = "", region: str | None = None) -> Remote:
@@ -243,10 +273,11 @@ class Remotes:
             )
         userinfo, _, host = parts.netloc.rpartition("@")
         if parts.scheme == "ssh":
-            return Remote(url, url)
+            return Remote(url, url, reach=self._reach.trusting(*places_of(url)))
         bare = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         login = self._login(bare, userinfo, account, region)
-        return Remote(bare, bare, self._patience_seconds, login)
+        reach = self._reach.trusting(*places_of(bare))
+        return Remote(bare, bare, self._patience_seconds, login, reach=reach)
 
     def _login(
         self, url: str, userinfo: str, account: str, region: str | None

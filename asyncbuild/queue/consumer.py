@@ -259,5 +259,6 @@ def _policy(settings: LaneSettings) -> Policy:
         retry_first_seconds=settings.retry_first_seconds,
         retry_most_seconds=settings.retry_most_seconds,
         busy_most_seconds=settings.busy_most_seconds,
+        retry_after_most_seconds=settings.retry_after_most_seconds,
         skip_superseded=settings.superseded == "skip",
     )

@@ -200,12 +200,16 @@ class Lane:
         return [Wait(item.sequence, self._seconds(item, event))]
 
     def _seconds(self, item: _Item, event: Failed) -> float:
-        """Exponential back-off with jitter over its upper half."""
+        """Exponential back-off with jitter over its upper half; longer if the other side asks.
+
+        What it asks for may be anything, and a lane that waits builds nothing.
+        """
         policy = self._policy
         busy = event.kind in {Kind.BUSY, Kind.OUTAGE}
         most = policy.busy_most_seconds if busy else policy.retry_most_seconds
         grown = min(most, policy.retry_first_seconds * 2.0 ** min(item.waits - 1, 30))
-        return max(event.after_seconds, grown * (0.5 + event.jitter / 2))
+        asked = min(event.after_seconds, policy.retry_after_most_seconds)
+        return max(asked, grown * (0.5 + event.jitter / 2))
 
     def _resume(self, item: _Item, event: Due) -> list[Command]:
         if item.state is State.DROPPED:

@@ -47,6 +47,7 @@ class Policy:
     retry_first_seconds: float = 1
     retry_most_seconds: float = 30
     busy_most_seconds: float = 10
+    retry_after_most_seconds: float = 300
     skip_superseded: bool = False
 
 

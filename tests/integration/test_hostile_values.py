@@ -111,7 +111,7 @@ def _origin(tmp_path: Path) -> Callable[[Repository], Origin | None]:
     return lambda repository: (
         None
         if repository.account.isdecimal()
-        else Origin(f"file://{tmp_path}/remote/{repository.name}")
+        else Origin(f"file://{tmp_path}/remote/{repository.name}", repository.account)
     )
 
 

@@ -124,3 +124,22 @@ async def test_a_repository_of_this_machine_with_a_torn_content(site: Site, sche
             await _contents(mirrors, commit)
         kept.write_bytes(content)
         assert await _contents(mirrors, commit) == {"a.bin": content}
+
+
+async def test_a_torn_beginning_is_not_gone_on_with_for_ever(site: Site, mirrors: Mirrors) -> None:
+    """What the last try left may be torn, too: then the content is fetched from its beginning."""
+    choice = random.Random(27)  # noqa: S311 - the same each time
+    contents = {f"{number}.bin": os.urandom(20_000) for number in range(20)}
+    files = {name: site.server.lfs.add(content) for name, content in contents.items()}
+    commit = site.source.commit({".gitattributes": _LARGE, **files})
+    incomplete = site.mirror / "lfs" / "incomplete"
+    async with mirrors.open(repository(), ref=MAIN, commit=commit):
+        incomplete.mkdir(parents=True)
+    for name, content in contents.items():
+        oid = pointer_of(content).split(b"sha256:")[1][:64].decode()
+        path = incomplete / f"{oid}.part"
+        path.write_bytes(_tear(content[: 1 + int(name.partition(".")[0]) * 1_000], choice))
+        path.chmod(0o644)
+    assert await _contents(mirrors, commit) == contents
+    assert not list(incomplete.iterdir())
+    assert {path.stat().st_mode & 0o777 for path in _stored(site)} == {0o600}

@@ -33,6 +33,7 @@ class LfsServer:
         headers: And these.
         download_status: Answer each download with this.
         corrupt: Give other bytes.
+        gzip: Say that the answers are compressed.
         cut_after_bytes: End a download there.
         stall_after_bytes: Hold a download back there, until `resume` is set.
         elsewhere: URL of another server, which downloads are sent to:
@@ -49,6 +50,7 @@ class LfsServer:
     headers: dict[str, str] = field(default_factory=dict)
     download_status: int = 200
     corrupt: bool = False
+    gzip: bool = False
     cut_after_bytes: int | None = None
     stall_after_bytes: int | None = None
     elsewhere: str = ""
@@ -106,6 +108,8 @@ class LfsServer:
             self.ranges.append(wanted)
             begin = int(wanted.removeprefix("bytes=").partition("-")[0])
         response = web.StreamResponse(status=206 if begin else 200)
+        if self.gzip:
+            response.headers["Content-Encoding"] = "gzip"
         response.content_length = len(content) - begin
         await response.prepare(request)
         cut = self.cut_after_bytes or self.stall_after_bytes

@@ -73,6 +73,28 @@ def test_the_other_side_may_ask_for_a_longer_wait() -> None:
     assert lane.feed(p.Failed(1, p.Kind.BUSY, after_seconds=300)) == [p.Wait(1, 300)]
 
 
+@given(
+    asked=st.floats(min_value=0, allow_nan=False),
+    most=st.floats(min_value=0.1, max_value=3_600),
+    kind=st.sampled_from([p.Kind.BUSY, p.Kind.OUTAGE, p.Kind.RETRY]),
+    waits=st.integers(0, 40),
+)
+def test_nobody_has_a_lane_wait_for_longer_than_is_set(
+    asked: float, most: float, kind: p.Kind, waits: int
+) -> None:
+    """A `Retry-After` may say a day, or 400 nines: a repository would not be built for as long."""
+    policy = replace(_POLICY, retry_after_most_seconds=most, max_attempts=1_000)
+    lane = _lane(1, policy=policy)
+    lane.open()
+    for _ in range(waits):
+        lane.feed(p.Failed(1, kind))
+        lane.feed(p.Due(1))
+    (wait,) = lane.feed(p.Failed(1, kind, after_seconds=asked))
+    assert isinstance(wait, p.Wait)
+    back_off = max(policy.retry_most_seconds, policy.busy_most_seconds)
+    assert min(asked, most) <= wait.seconds <= max(most, back_off)
+
+
 def test_a_redelivered_group_is_worked_one_by_one() -> None:
     """Only the message in hand can be blamed for a death (I5)."""
     lane = _lane(3, received=2)

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import shutil
+import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.lfs import pointer_of
 
@@ -27,10 +29,15 @@ _POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{_OID}\nsize
         _POINTER.rstrip(),
         _POINTER.replace(b"\n", b"\r\n"),
         _POINTER.replace(b"git-lfs", b"hawser"),
+        _POINTER.replace(b"https://git-lfs.github.com/spec/v1", b"http://git-media.io/v/2"),
+        _POINTER.replace(b"\n", b"\n\n"),
+        b"\n \r\n" + _POINTER + b" \t\n" * 3,
+        "\u3000\xa0".encode() + _POINTER,
+        _POINTER.replace(b"12345", b"+0012345"),
     ],
 )
 def test_a_pointer_is_read(content: bytes) -> None:
-    """The specification's example, line ends of Windows, and the name from before 1.0."""
+    """The specification's example, line ends of Windows, names of earlier years, white space."""
     found = parse_pointer(content)
     assert Pointer(_OID, 12_345) == found
     assert f"4d/7a/{_OID}" == Pointer(_OID, 12_345).path
@@ -48,6 +55,12 @@ def test_a_pointer_is_read(content: bytes) -> None:
         _POINTER.replace(b"12345", b"-1"),
         _POINTER.replace(b"github.com", b"example.com"),
         b"x" + _POINTER,
+        b"\x1c" + _POINTER,
+        _POINTER.replace(b"\n", b" \n"),
+        _POINTER.replace(b"12345", b"12_345"),
+        _POINTER.replace(b"12345", b"9" * 19),
+        _POINTER + b"x-more 1\n",
+        _POINTER[::-1],
     ],
 )
 def test_anything_else_is_no_pointer(content: bytes) -> None:
@@ -60,6 +73,41 @@ def test_an_extension_is_refused() -> None:
     content = _POINTER.replace(b"oid", b"ext-0-crypt sha256:" + _OID.encode() + b"\noid", 1)
     with pytest.raises(Reject, match="extension"):
         parse_pointer(content)
+
+
+_PIECES = st.sampled_from(
+    [
+        *(b"\n", b"\r\n", b" ", b"\t", b"\x0b", b"\x0c", b"\x1c", b"\0", b"\xc2\xa0", b"\xff"),
+        *(b"+", b"-", b"0", b"_", b"9" * 18, b"ext-0-x sha256:0\n", b"x y\n", b"version", b"oid"),
+        *(b"http://git-media.io/v/2", b"https://hawser.github.com/spec/v1", b"sha1:", b"SIZE 1\n"),
+    ]
+)
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="apt-get install git-lfs")
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, len(_POINTER)), st.integers(0, 3), _PIECES), max_size=3
+    )
+)
+def test_a_pointer_is_what_git_lfs_takes_for_one(
+    tmp_path: Path, changes: list[tuple[int, int, bytes]]
+) -> None:
+    """Whatever is put into one or cut out of it: no pointer that git-lfs fills stays unfilled."""
+    content = _POINTER
+    for at, cut, piece in changes:
+        content = content[:at] + piece + content[at + cut :]
+    (tmp_path / "f").write_bytes(content)
+    command = ["git-lfs", "pointer", "--check", "--file", str(tmp_path / "f")]
+    theirs = subprocess.run(command, check=False, capture_output=True).returncode == 0
+    try:
+        ours = parse_pointer(content) is not None
+    except Reject:
+        ours = True
+    assert theirs == ours
 
 
 _NAMES = st.sampled_from(

@@ -5,45 +5,64 @@ not be told from a refusal; a login that is refused it sends again without end; 
 it writes its whole environment, where the login is, into a file beside the contents (I10).
 """
 
-import hashlib
-import os
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
-from urllib.parse import urljoin, urlsplit
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import aiohttp
 import anyio
 import orjson
-from anyio import to_thread
 
 from asyncbuild.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.git.faults import Fault, GitFailed, quote
-from asyncbuild.git.lfs.pointers import Pointer
-from asyncbuild.git.lfs.server import Server, origin_of
+from asyncbuild.git.lfs.answers import (
+    Action,
+    message_of,
+    origin_of,
+    parse_action,
+    parse_batch,
+    parse_retry_after,
+    usable_url,
+)
+from asyncbuild.git.lfs.part import Broken, Missing, Part, Wrong
+from asyncbuild.git.lfs.server import Server
+from asyncbuild.git.lfs.web import PARALLEL, Web, open_web
 from asyncbuild.tasks import leaves_of
 
 _JSON: Final = "application/vnd.git-lfs+json"
 _BATCH: Final = 100  # as git-lfs asks
-_PARALLEL: Final = 8
-_CHUNK_BYTES: Final = 256 * 1024
-_ANSWER_BYTES_MOST: Final = 16 * 1024 * 1024
+_ANSWER_BYTES_MOST: Final = 2 * 1024 * 1024
 _HOPS_MOST: Final = 5
-_CONNECT_SECONDS: Final = 30.0
+_TRIES_OF_ONE: Final = 3
+_SPARE_SECONDS: Final = 5.0  # before a URL expires, as git-lfs has it
+_OK: Final = 200
+_PARTIAL: Final = 206
+_NO_RANGE: Final = 416
+_REFUSED: Final = frozenset({401, 403})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+_NOT_TOLD: Final = "what the LFS server says of it cannot be used"
+
+
+async def _admit_all(_size_bytes: int) -> None:
+    """Where nobody keeps account of space."""
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A content that is not here: what is asked for, of which file, and where it is to be."""
+class _Given:
+    """What the server said of one object.
 
-    pointer: Pointer
-    file: str
-    target: Path
-    part: Path
+    Attributes:
+        action: Where it is.
+        until: When the URL expires, on anyio's clock; None if it never does.
+        own: Whether the login of the LFS server is among the headers.
+    """
+
+    action: Action
+    until: float | None
+    own: bool
 
 
 class Download:
@@ -53,15 +72,23 @@ class Download:
         server: Whom to ask.
         name: Of the repository, for people.
         silence_seconds: How long the server may be silent.
+        admit: Called with the bytes that the server has and that will be kept, all in all.
     """
 
-    def __init__(self, server: Server, name: str, *, silence_seconds: float) -> None:
+    def __init__(
+        self,
+        server: Server,
+        name: str,
+        *,
+        silence_seconds: float,
+        admit: Callable[[int], Awaitable[None]] = _admit_all,
+    ) -> None:
         self._server = server
         self._name = name
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds
-        )
-        self._limit = anyio.CapacityLimiter(_PARALLEL)
+        self._silence_seconds = silence_seconds
+        self._admit = admit
+        self._admitted: dict[str, int] = {}
+        self._limit = anyio.CapacityLimiter(PARALLEL)
 
     async def get(self, missing: Sequence[Missing]) -> None:
         """Fetch all of them; each appears whole, or not at all.
@@ -71,25 +98,27 @@ class Download:
             Busy, Outage: it is at a limit, or cannot be reached.
             Retry: it refuses the login, or a content is not what was asked for.
         """
-        connector = aiohttp.TCPConnector(limit=_PARALLEL)
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
-        ) as session:
+        async with open_web(self._server.reach, silence_seconds=self._silence_seconds) as web:
             for begin in range(0, len(missing), _BATCH):
-                await self._get_batch(session, missing[begin : begin + _BATCH])
+                await self._get_batch(web, missing[begin : begin + _BATCH])
 
-    async def _get_batch(self, session: aiohttp.ClientSession, missing: Sequence[Missing]) -> None:
-        actions = await self._ask(session, missing)
-        with _one_error():
-            async with anyio.create_task_group() as tasks:
-                for each in missing:
-                    tasks.start_soon(self._get, session, each, actions.get(each.pointer.oid))
+    async def _get_batch(self, web: Web, missing: Sequence[Missing]) -> None:
+        """Fetch them, and ask again for those whose URLs expired before they were used."""
+        left, in_vain = list(missing), 0
+        while left:
+            given = await self._ask(web, left)
+            again: dict[Missing, StageError] = {}
+            with _one_error():
+                async with anyio.create_task_group() as tasks:
+                    for each in left:
+                        tasks.start_soon(self._get, web, each, given[each.pointer.oid], again)
+            in_vain = in_vain + 1 if len(again) == len(left) else 0
+            if in_vain == _TRIES_OF_ONE:
+                raise next(iter(again.values()))
+            left = list(again)
 
-    async def _ask(
-        self, session: aiohttp.ClientSession, missing: Sequence[Missing]
-    ) -> dict[str, Mapping[str, Any]]:
-        """What the server says of each, by its id."""
-        url = f"{self._server.url}/objects/batch"
+    async def _ask(self, web: Web, missing: Sequence[Missing]) -> dict[str, _Given]:
+        """Where each content is, by its id."""
         doing = f"ask {self._server.url} for {len(missing)} LFS objects of {self._name}"
         body = {
             "operation": "download",
@@ -97,129 +126,147 @@ class Download:
             "hash_algo": "sha256",
             "objects": [{"oid": each.pointer.oid, "size": each.pointer.size} for each in missing],
         }
-        headers = {**self._server.headers, "Accept": _JSON, "Content-Type": _JSON}
-        with self._errors(doing):
-            async with session.post(
-                url,
-                data=orjson.dumps(body),
-                headers=headers,
-                allow_redirects=False,  # would carry the login along
-                proxy=_proxy(url),
-            ) as answer:
-                text = await answer.content.read(_ANSWER_BYTES_MOST)
-                while chunk := await answer.content.read(_ANSWER_BYTES_MOST):
-                    text += chunk
-                    if len(text) > _ANSWER_BYTES_MOST:
-                        raise Retry(f"{doing}: the answer is too long")
-        if answer.status != 200:  # noqa: PLR2004 - OK
-            raise self._refused(doing, answer, _message(text))
+        text = await self._post(web, doing, orjson.dumps(body))
         try:
-            return {str(each["oid"]): each for each in orjson.loads(text)["objects"]}
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            said = parse_batch(text)
+        except ValueError as error:
             raise Retry(f"{doing}: the answer is none of the batch API") from error
+        given = {
+            each.pointer.oid: self._given(each, said.get(each.pointer.oid) or {})
+            for each in missing
+        }
+        self._admitted |= {each.pointer.oid: each.pointer.size for each in missing}
+        await self._admit(sum(self._admitted.values()))
+        return given
 
-    async def _get(
-        self, session: aiohttp.ClientSession, missing: Missing, said: Mapping[str, Any] | None
-    ) -> None:
+    async def _post(self, web: Web, doing: str, body: bytes) -> bytes:
+        """The answer of the batch API, also from another place of the same server."""
+        headers = {**self._server.headers, "Accept": _JSON, "Content-Type": _JSON}
+        url = usable_url(f"{self._server.url}/objects/batch")
+        for _ in range(_HOPS_MOST):
+            async with web.request("POST", url, headers, doing=doing, body=body) as answer:
+                text = await _read(answer, doing)
+            if answer.status == _OK:
+                return text
+            if answer.status not in _REDIRECTS:
+                raise self._refused(doing, url, answer, text)
+            following = _next(url, answer, doing)
+            if origin_of(following) != origin_of(url):
+                there = origin_of(following)
+                raise Retry(
+                    f"{doing}: {answer.status}, it sends to another server, "
+                    f"{there.scheme}://{there.host}:{there.port}",
+                    remedy="name the repository where it is now",
+                )
+            url = following
+        raise Retry(f"{doing}: more than {_HOPS_MOST} redirects")
+
+    def _given(self, missing: Missing, said: Mapping[str, Any]) -> _Given:
         doing = f"fetch LFS file {missing.file} of {self._name}"
-        async with self._limit:
-            href, headers = self._action(doing, missing, said or {})
-            with self._errors(doing):
-                await self._fetch(session, doing, missing, href, headers)
-
-    def _action(
-        self, doing: str, missing: Missing, said: Mapping[str, Any]
-    ) -> tuple[str, dict[str, str]]:
-        """Where the content is, and with which headers."""
+        if fault := said.get("error"):
+            raise self._missing(doing, missing, fault)
+        size = said.get("size")
+        if isinstance(size, int) and size > 0 and size != missing.pointer.size:
+            raise _wrong_size(doing, missing, size)
         try:
-            if fault := said.get("error"):
-                raise self._missing(doing, missing, fault)
-            action = said["actions"]["download"]
-            href = urljoin(f"{self._server.url}/", str(action["href"]))
-            headers = {str(key): str(each) for key, each in (action.get("header") or {}).items()}
-            own = origin_of(href) == origin_of(self._server.url)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise Retry(f"{doing}: the server does not say where it is") from error
-        if own and not said.get("authenticated") and "authorization" not in map(str.lower, headers):
-            headers |= self._server.headers
-        return href, headers
+            action = parse_action(said, f"{self._server.url}/", datetime.now(UTC))
+        except ValueError:
+            raise Retry(f"{doing}: {_NOT_TOLD}") from None  # it may know the URL
+        until = None
+        if action.within_seconds is not None and action.within_seconds > 0:
+            spare = min(_SPARE_SECONDS, action.within_seconds / 2)
+            until = anyio.current_time() + action.within_seconds - spare
+        named = "authorization" in map(str.lower, action.headers)
+        own = origin_of(action.href) == self._origin and not said.get("authenticated") and not named
+        return _Given(action, until, own)
 
-    def _missing(self, doing: str, missing: Missing, fault: Mapping[str, Any]) -> StageError:
-        code, message = fault.get("code"), self._quote(str(fault.get("message", "")))
+    @property
+    def _origin(self) -> tuple[str, str, int]:
+        return origin_of(self._server.url)
+
+    def _missing(self, doing: str, missing: Missing, fault: object) -> StageError:
+        if not isinstance(fault, dict):
+            return Retry(f"{doing}: {_NOT_TOLD}")
+        code, message = fault.get("code"), self._quote(str(fault.get("message") or ""))
         if code in {404, 410, 422}:
             return Reject(
                 f"{doing}: {self._server.url} has not got its object {missing.pointer.oid}: "
                 f"{code} {message}",
                 remedy="push it (git lfs push --all), then send the dead letter back",
             )
-        return _by_status(int(code or 0), f"{doing}: {code} {message}", None)
+        status = code if isinstance(code, int) else 0
+        return _by_status(status, f"{doing}: {status} {message}", None)
+
+    async def _get(
+        self, web: Web, missing: Missing, given: _Given, again: dict[Missing, StageError]
+    ) -> None:
+        """Fetch one content, or note that its URL has to be asked for again, and why."""
+        doing = f"fetch LFS file {missing.file} of {self._name}"
+        async with self._limit:
+            if given.until is not None and anyio.current_time() >= given.until:
+                again[missing] = self._expired(doing)
+                return
+            for left in reversed(range(_TRIES_OF_ONE)):
+                try:
+                    refused = await self._fetch(web, doing, missing, given)
+                except Broken as error:
+                    if not left or not error.useful:
+                        raise Retry(error.reason) from None
+                except Wrong as error:
+                    if not left or not error.resumed:
+                        raise Retry(f"{error.reason}: {self._server.url}") from None
+                else:
+                    if refused is not None:
+                        again[missing] = refused
+                    return
+
+    def _expired(self, doing: str) -> Retry:
+        return Retry(
+            f"{doing}: the URLs that {self._server.url} gives are refused where they lead, or "
+            "expire before they can be used",
+            remedy="compare the clocks of the LFS server, of its storage and of this machine",
+        )
 
     async def _fetch(
-        self,
-        session: aiohttp.ClientSession,
-        doing: str,
-        missing: Missing,
-        href: str,
-        headers: dict[str, str],
-    ) -> None:
-        """Follow to other hosts without the headers that are for the first one alone."""
-        url, begin = href, await to_thread.run_sync(_length, missing.part)
+        self, web: Web, doing: str, missing: Missing, given: _Given
+    ) -> StageError | None:
+        """Follow to other hosts without the headers that are for the first one alone.
+
+        Returns:
+            If the URL is refused, and may have expired: what it is if a new one is refused, too.
+        """
+        action = given.action
+        url, part = action.href, await Part.open(missing)
         for _ in range(_HOPS_MOST):
-            own = origin_of(url) == origin_of(href)
-            sent = dict(headers) if own else {}
-            sent["Accept-Encoding"] = "identity"
-            if 0 < begin < missing.pointer.size:
-                sent["Range"] = f"bytes={begin}-"
-            async with session.get(
-                url, headers=sent, allow_redirects=False, proxy=_proxy(url)
-            ) as answer:
+            at_home = origin_of(url) == origin_of(action.href)
+            sent = dict(action.headers) if at_home else {}
+            if at_home and given.own:
+                sent |= self._server.headers
+            if part.size:
+                sent["Range"] = f"bytes={part.size}-"
+            async with web.request("GET", url, sent, doing=doing) as answer:
                 if answer.status in _REDIRECTS:
-                    url = _next(url, answer.headers.get("Location", ""), doing)
+                    url = _next(url, answer, doing)
                     continue
-                if answer.status not in {200, 206}:
-                    text = await answer.content.read(_CHUNK_BYTES)
-                    raise self._refused(doing, answer, _message(text))
-                await self._keep(answer, doing, missing, begin if answer.status == 206 else 0)  # noqa: PLR2004 - Partial Content
-                return
+                if answer.status == _NO_RANGE and part.size:
+                    await part.discard()
+                    continue
+                if answer.status in {_OK, _PARTIAL}:
+                    await part.keep(answer, doing)
+                    return None
+                error = self._refused(doing, url, answer, await _read(answer, doing))
+                if _may_have_expired(answer.status, given.until):
+                    return error if at_home and given.own else self._expired(doing)
+                raise error
         raise Retry(f"{doing}: more than {_HOPS_MOST} redirects")
 
-    async def _keep(
-        self, answer: aiohttp.ClientResponse, doing: str, missing: Missing, begin: int
-    ) -> None:
-        """Write what comes, and what it is; it takes its place when it is all there."""
-        # Shielded where a file is opened: a cancelled thread would leave it open.
-        with anyio.CancelScope(shield=True):
-            file, digest = await to_thread.run_sync(_open_part, missing, begin)
-        with file:
-            size = begin
-            async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
-                size += len(chunk)
-                if size > missing.pointer.size:
-                    break
-                await to_thread.run_sync(_write, file, digest, chunk)
-        if size < missing.pointer.size:
-            raise Outage(f"{doing}: it ended after {size} of {missing.pointer.size} bytes")
-        if digest.hexdigest() != missing.pointer.oid or size > missing.pointer.size:
-            missing.part.unlink(missing_ok=True)
-            raise Retry(
-                f"{doing}: what {self._server.url} gave is not object {missing.pointer.oid}"
-            )
-        await to_thread.run_sync(_publish, missing)
-
-    @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except (aiohttp.ClientError, TimeoutError) as error:
-            why = self._quote(str(error)) or "no answer in time"
-            raise Outage(
-                f"{doing}: {why}", remedy="if it lasts, check the way to the LFS server"
-            ) from None  # the exception knows the request's headers
-
-    def _refused(self, doing: str, answer: aiohttp.ClientResponse, message: str) -> StageError:
-        after = answer.headers.get("Retry-After", "")
-        reason = f"{doing}: {answer.status} {self._quote(message)}".rstrip()
-        return _by_status(answer.status, reason, float(after) if after.isdecimal() else None)
+    def _refused(
+        self, doing: str, url: str, answer: aiohttp.ClientResponse, text: bytes
+    ) -> StageError:
+        """What a status means. Only the LFS server's own words are quoted, not another's."""
+        said = self._quote(message_of(text)) if origin_of(url) == self._origin else ""
+        after = parse_retry_after(answer.headers.get("Retry-After", ""), datetime.now(UTC))
+        return _by_status(answer.status, f"{doing}: {answer.status} {said}".rstrip(), after)
 
     def _quote(self, text: str) -> str:
         """One printable line of the server's words, unless it repeats the login (I10)."""
@@ -230,9 +277,22 @@ class Download:
         return quote(text) if text else ""
 
 
+def _may_have_expired(status: int, until: float | None) -> bool:
+    """What stores answer to a URL that has expired: mostly 403, but not all of them."""
+    late = until is not None and anyio.current_time() >= until
+    return status in _REFUSED or (late and 400 <= status < 500)  # noqa: PLR2004 - Client Error
+
+
+def _wrong_size(doing: str, missing: Missing, size: int) -> Reject:
+    return Reject(
+        f"{doing}: its pointer says {missing.pointer.size} bytes, and the server has {size}",
+        remedy="write the pointer again (git add --renormalize), and push that",
+    )
+
+
 def _by_status(status: int, reason: str, after_seconds: float | None) -> StageError:
     """What an HTTP status means for the push."""
-    if status in {401, 403}:
+    if status in _REFUSED:
         return GitFailed(
             reason,
             fault=Fault.LOGIN,
@@ -245,71 +305,37 @@ def _by_status(status: int, reason: str, after_seconds: float | None) -> StageEr
         )
     if status in {429, 507, 509}:  # too many requests; no space, bandwidth (docs/api/batch.md)
         return Busy(reason, after_seconds=after_seconds)
-    if status >= 500:  # noqa: PLR2004 - Server Error
+    if 500 <= status < 600:  # noqa: PLR2004 - Server Error; there are no others
         return Outage(reason, after_seconds=after_seconds)
     return Retry(reason)
 
 
-def _message(text: bytes) -> str:
-    """What the batch API says of an error, in JSON."""
-    with suppress(orjson.JSONDecodeError):
-        said = orjson.loads(text)
-        if isinstance(said, dict):
-            return str(said.get("message", ""))
-    return ""
-
-
-def _next(url: str, location: str, doing: str) -> str:
-    following = urljoin(url, location)
-    scheme = urlsplit(following).scheme
-    if scheme not in {"http", "https"} or (scheme == "http" and url.startswith("https:")):
-        raise Retry(f"{doing}: a redirect that leads to no HTTPS")
-    return following
-
-
-def _proxy(url: str) -> str | None:
-    """As git has it: `https_proxy`, `no_proxy` and their like. No other word of the host counts."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if urllib.request.proxy_bypass(host):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
-
-
-def _length(path: Path) -> int:
+async def _read(answer: aiohttp.ClientResponse, doing: str) -> bytes:
+    """A short answer, whole."""
+    text = bytearray()
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        async for chunk in answer.content.iter_any():
+            text += chunk
+            if len(text) > _ANSWER_BYTES_MOST:
+                raise Retry(f"{doing}: the answer is too long")
+    except (aiohttp.ClientError, TimeoutError):
+        raise Retry(f"{doing}: the answer broke off") from None
+    return bytes(text)
 
 
-def _open_part(missing: Missing, begin: int) -> tuple[IO[bytes], Any]:
-    """The file that a content grows in, and the digest of what is there already."""
-    missing.part.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    file = missing.part.open("r+b" if begin else "wb", buffering=0)
-    left = begin
-    while left:
-        chunk = file.read(min(_CHUNK_BYTES, left))
-        if not chunk:
-            break
-        digest.update(chunk)
-        left -= len(chunk)
-    file.truncate()
-    return file, digest
+def _next(url: str, answer: aiohttp.ClientResponse, doing: str) -> str:
+    """Where a redirect leads.
 
-
-def _write(file: IO[bytes], digest: Any, chunk: bytes) -> None:  # noqa: ANN401 - hashlib's own
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[file.write(rest) :]
-    digest.update(chunk)
-
-
-def _publish(missing: Missing) -> None:
-    missing.target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(missing.part, missing.target)  # noqa: PTH105 - whatever is there
+    Raises:
+        Retry: nowhere, or away from HTTPS.
+    """
+    try:
+        following = usable_url(answer.headers.get("Location"), url)
+    except ValueError:
+        raise Retry(f"{doing}: {answer.status}, a redirect that leads nowhere") from None
+    if origin_of(following).scheme == "http" and origin_of(url).scheme == "https":
+        raise Retry(f"{doing}: {answer.status}, a redirect that leads away from HTTPS")
+    return following
 
 
 @contextmanager

@@ -172,9 +172,10 @@ async def _small(snapshot: Snapshot, names: Sequence[str]) -> list[str]:
 
 
 async def _read_url(snapshot: Snapshot) -> str:
-    """`lfs.url` of the commit's `.lfsconfig`; empty if it says nothing of it.
+    """The server that the commit's `.lfsconfig` names; empty if it says nothing of it.
 
-    Nothing else of it counts: it is the word of whoever may push.
+    It may do so by either of two names; the first comes first for git-lfs, too. Nothing else of it
+    counts: it is the word of whoever may push.
     """
     doing = f"read {_CONFIG} of {snapshot.name} {snapshot.commit}"
     more: dict[str, Any] = {"commit": snapshot.commit, "doing": doing}
@@ -194,4 +195,5 @@ async def _read_url(snapshot: Snapshot) -> str:
             raise
         raise Reject(error.reason, remedy=f"correct {_CONFIG}") from error
     values = dict(line.partition(b"\n")[::2] for line in listing.split(b"\0")[:-1])
-    return values.get(b"lfs.url", b"").decode("utf-8", "replace")
+    named = values.get(b"lfs.url") or values.get(b"remote.origin.lfsurl", b"")
+    return named.decode("utf-8", "replace")

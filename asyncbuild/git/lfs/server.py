@@ -10,17 +10,18 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import orjson
 
 from asyncbuild.errors import Reject, Retry
-from asyncbuild.git.gitmodules import show_url
+from asyncbuild.git.gitmodules import show_url, split_scp
+from asyncbuild.git.lfs.answers import origin_of, usable_headers, usable_url
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.remotes import Remote
+from asyncbuild.reach import Reach
 
-_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _DEFAULT_SSH: Final = "ssh -o BatchMode=yes"
 
@@ -32,22 +33,14 @@ class Server:
     Attributes:
         url: Of the batch API, without `/objects/batch`; it holds no secret.
         headers: Let us in there, and are sent nowhere else.
+        reach: What its answers may lead to.
         directory: In place of a server: a repository of this machine.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    reach: Reach = field(default_factory=Reach)
     directory: Path | None = None
-
-
-def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port: who is asked. A login goes to nobody else.
-
-    Raises:
-        ValueError: it is no URL.
-    """
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
 
 
 def derive_url(remote: str) -> str:
@@ -85,34 +78,59 @@ async def find_server(remote: Remote, named: str, git: Git) -> Server:
     """The server for a repository, with a fresh login.
 
     Raises:
-        Reject: the commit names another one.
+        Reject: the commit names another one, or the repository's URL leads to none.
         Retry: it does not let us in.
     """
+    ssh = _ssh_place(remote.url)
+    if ssh is not None:
+        return await _ask_by_ssh(remote, ssh, named, git)
     parts = urlsplit(remote.url)
     if parts.scheme in {"", "file"}:
         return Server(remote.url, directory=Path(unquote(parts.path)))
-    if parts.scheme == "ssh":
-        return await _ask_by_ssh(remote, named, git)
+    url = choose_url(remote.url, named)
+    try:
+        usable_url(url)
+    except ValueError as error:
+        raise Reject(f"{show_url(url)} is the URL of no LFS server: {error}") from None
     headers = {}
     if remote.login is not None:
         name, _, value = (await remote.login()).partition(": ")
         headers[name] = value
-    return Server(choose_url(remote.url, named), headers)
+    return Server(url, headers, remote.reach)
 
 
-async def _ask_by_ssh(remote: Remote, named: str, git: Git) -> Server:
+class _SshPlace(NamedTuple):
+    """A repository that is fetched by SSH."""
+
+    user: str  # empty, or with its @
+    host: str
+    port: int | None
+    path: str  # as the server is asked for it
+
+
+def _ssh_place(url: str) -> _SshPlace | None:
+    parts = urlsplit(url)
+    if parts.scheme == "ssh":
+        user = f"{parts.username}@" if parts.username else ""
+        return _SshPlace(user, parts.hostname or "", parts.port, unquote(parts.path))
+    scp = split_scp(url)
+    if scp is None:
+        return None
+    user, at, host = scp[0].rpartition("@")
+    return _SshPlace(f"{user}{at}", host, None, scp[1])
+
+
+async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) -> Server:
     """`git-lfs-authenticate`, which answers with a URL and headers for it."""
-    parts = urlsplit(remote.url)
-    usual = urlunsplit(("https", parts.hostname or "", parts.path, "", ""))
+    usual = urlunsplit(("https", place.host, quote(place.path), "", ""))
     chosen = choose_url(usual, named)
     ssh = shlex.split(remote.ssh() if remote.ssh is not None else _DEFAULT_SSH)
-    port = ("-p", str(parts.port)) if parts.port else ()
-    user = f"{parts.username}@" if parts.username else ""
-    order = f"git-lfs-authenticate {shlex.quote(unquote(parts.path))} download"
+    port = ("-p", str(place.port)) if place.port else ()
+    order = f"git-lfs-authenticate {shlex.quote(place.path)} download"
     doing = f"ask {remote.name} for its LFS server"
     answer = await git.run(
         Command(
-            (*ssh[1:], *port, "--", f"{user}{parts.hostname}", order),
+            (*ssh[1:], *port, "--", f"{place.user}{place.host}", order),
             doing,
             program=ssh[0],
             work=Work.FETCH,
@@ -120,8 +138,12 @@ async def _ask_by_ssh(remote: Remote, named: str, git: Git) -> Server:
     )
     try:
         said = orjson.loads(answer)
-        url = str(said.get("href") or chosen)
-        headers = {str(name): str(value) for name, value in (said.get("header") or {}).items()}
-    except (orjson.JSONDecodeError, AttributeError) as error:
-        raise Retry(f"{doing}: git-lfs-authenticate did not answer in JSON") from error
-    return Server(url.rstrip("/"), headers)
+        url = usable_url(said.get("href") or chosen).rstrip("/")
+        headers = usable_headers(said.get("header"))
+    except (ValueError, AttributeError):  # the answer may hold a login
+        raise Retry(f"{doing}: git-lfs-authenticate did not answer as it should") from None
+    origin = origin_of(url)
+    reach = remote.reach
+    if origin.host == place.host.lower():  # the same machine, which the configuration names
+        reach = reach.trusting((origin.host, origin.port))
+    return Server(url, headers, reach)

@@ -7,8 +7,9 @@ They lie as git-lfs has them, `lfs/objects/12/34/1234…`; what is being fetched
 import errno
 import hashlib
 import os
+import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +19,18 @@ import anyio
 from anyio import to_thread
 
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import Reject, Retry
+from asyncbuild.errors import Busy, Reject, Retry
 from asyncbuild.git.faults import machine_error
-from asyncbuild.git.lfs.download import Download, Missing
+from asyncbuild.git.lfs.download import Download
+from asyncbuild.git.lfs.part import Missing
 from asyncbuild.git.lfs.pointers import Pointer
-from asyncbuild.git.lfs.server import find_server
+from asyncbuild.git.lfs.server import Server, find_server
 from asyncbuild.git.lfs.stored import Verified, chunks_of, open_private, write_all
 from asyncbuild.git.locks import open_lock
 from asyncbuild.git.process import Git
 from asyncbuild.git.remotes import Remote
 
+_ASKED_MOST_SECONDS: Final = 60.0  # that a command waits; then it says so
 _UNUSED_SECONDS: Final = 7 * 24 * 3600.0
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -51,6 +54,8 @@ class Fetched:
         settings: `[git]`.
         git: Runs programs.
         before: Called with what will be fetched, in bytes, so that there is room in the budget.
+        pauses_seconds: Before each further try when the server is at a limit or away; none where
+            somebody else tries again.
         grown: Called after something was fetched.
         full: Called when the disk is full, to make room.
         verified: The contents that need not be hashed again before they are used.
@@ -65,6 +70,7 @@ class Fetched:
     grown: Callable[[], Awaitable[None]] = _nothing
     full: Callable[[], Awaitable[None]] = _nothing
     verified: Verified = field(default_factory=Verified)
+    pauses_seconds: Sequence[float] = ()
 
     def path(self, pointer: Pointer) -> Path:
         """The file with a content."""
@@ -82,7 +88,6 @@ class Fetched:
             async with open_lock(self.lock, shared=False, wait_seconds=wait_seconds, doing=doing):
                 missing = await to_thread.run_sync(self._missing, pointers)
                 if missing:
-                    await self.before(sum(each.pointer.size for each in missing))
                     await self._fetch(remote, missing, url, doing)
         except OSError as error:
             if error.errno in _NO_ROOM:
@@ -98,16 +103,49 @@ class Fetched:
         with anyio.move_on_after(self.settings.timeout_seconds) as scope:
             server = await find_server(remote, url, self.git)
             if server.directory is not None:
+                await self._admit(sum(each.pointer.size for each in missing))
                 await to_thread.run_sync(_copy, server.directory, missing, remote.name)
             else:
-                silence_seconds = self.settings.silence_timeout_seconds
-                await Download(server, remote.name, silence_seconds=silence_seconds).get(missing)
+                await self._download(server, remote.name, missing)
             await to_thread.run_sync(self._forget_unused)
         if scope.cancelled_caught:
             raise Retry(
                 f"{doing}: not done after {self.settings.timeout_seconds:g} s",
                 remedy="raise git.timeout_seconds; the next try goes on where this one ended",
             )
+
+    async def _download(self, server: Server, name: str, missing: Sequence[Missing]) -> None:
+        """Fetch from a server; what a torn file was in the place of goes first."""
+        silence_seconds = self.settings.silence_timeout_seconds
+        await to_thread.run_sync(_take_away, missing)
+        for pause_seconds in (*self.pauses_seconds, None):
+            left = [each for each in missing if not each.target.exists()]
+            download = Download(server, name, silence_seconds=silence_seconds, admit=self._admit)
+            try:
+                await download.get(left)
+            except Busy as error:
+                asked_seconds = error.after_seconds or 0
+                if pause_seconds is None or asked_seconds > _ASKED_MOST_SECONDS:
+                    raise
+                await anyio.sleep(max(pause_seconds, asked_seconds))
+            else:
+                return
+
+    async def _admit(self, size_bytes: int) -> None:
+        """Have room made for what comes: a server that only says so evicts nothing else.
+
+        Raises:
+            Reject: it will never fit.
+        """
+        whole_bytes = shutil.disk_usage(self.directory).total
+        if size_bytes > whole_bytes:
+            raise Reject(
+                f"LFS contents of {size_bytes} bytes are more than the whole disk of "
+                f"{self.settings.cache_directory}, which has {whole_bytes}",
+                remedy='leave files out with `paths`, or set lfs = "pointers"',
+            )
+        if size_bytes <= self.settings.cache_budget_bytes:
+            await self.before(size_bytes)
 
     def _missing(self, pointers: Mapping[bytes, Pointer]) -> list[Missing]:
         """What is not here, or not what it should be; what is, is marked as used."""
@@ -180,6 +218,11 @@ def _copy(repository: Path, missing: list[Missing], name: str) -> None:
             each.part.unlink()
             raise _not_it(name, each.pointer)
         each.part.replace(each.target)
+
+
+def _take_away(missing: Sequence[Missing]) -> None:
+    for each in missing:
+        each.target.unlink(missing_ok=True)
 
 
 def _not_here(name: str, file: str, pointer: Pointer) -> Reject:

@@ -1,0 +1,198 @@
+"""What an LFS server says: answers of the batch API, URLs, headers, waits. Pure.
+
+All of it is read as something that anybody may have written: each function returns a value that is
+fit to be used, or raises `ValueError` (git-lfs, docs/api/batch.md).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+
+import orjson
+
+_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
+_URL_MOST: Final = 16_384
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))  # stays as it is: it may be signed
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+_OWN_HEADERS: Final = frozenset(  # say how a request is sent, and to whom: not for others to set
+    (
+        *("host", "connection", "content-length", "transfer-encoding", "te", "trailer"),
+        *("upgrade", "expect", "range", "accept-encoding", "keep-alive"),
+    )
+)
+_DAY_SECONDS: Final = 86_400.0
+
+
+class Origin(NamedTuple):
+    """Who is asked: a login, and words that are quoted, go to and come from nobody else."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def origin_of(url: str) -> Origin:
+    """The origin of a URL (RFC 6454).
+
+    Raises:
+        ValueError: it is no URL of HTTP.
+    """
+    parts = urlsplit(url)
+    scheme, host = parts.scheme, parts.hostname or ""
+    if scheme not in _PORTS or not host:
+        msg = "it is no URL of http or https"
+        raise ValueError(msg)
+    return Origin(scheme, host, parts.port if parts.port is not None else _PORTS[scheme])
+
+
+def usable_url(text: object, base: str = "") -> str:
+    """A URL that can be requested, byte for byte what was given where that is possible.
+
+    Args:
+        text: What somebody said.
+        base: What a relative one is relative to.
+
+    Raises:
+        ValueError: it leads nowhere, or cannot be sent as it is.
+    """
+    if not isinstance(text, str) or not text or len(text) > _URL_MOST or _CONTROL.search(text):
+        msg = "it is no URL"
+        raise ValueError(msg)
+    url = urljoin(base, text) if base and "://" not in text.partition("?")[0] else text
+    parts = urlsplit(url)
+    origin = origin_of(url)
+    host = _host(origin.host)
+    if "@" in parts.netloc or not 0 < origin.port < 2**16:
+        msg = "its host is no host"
+        raise ValueError(msg)
+    place = f"[{host}]" if ":" in host else host
+    if origin.port != _PORTS[origin.scheme]:
+        place += f":{origin.port}"
+    rest = url.partition("://")[2][len(parts.netloc) :].partition("#")[0]
+    if not rest.startswith("/"):
+        rest = f"/{rest}"
+    target = quote(rest.encode("utf-8", "surrogateescape"), safe=_PRINTABLE)
+    return f"{origin.scheme}://{place}{target}"
+
+
+def _host(host: str) -> str:
+    """A name as DNS has it, or the digits of an address.
+
+    Raises:
+        ValueError: it is neither (`UnicodeError` is one).
+    """
+    if ":" in host:  # an address of IPv6, which urlsplit has checked for brackets
+        if not re.fullmatch(r"[0-9A-Fa-f:.]+", host):
+            msg = "it is no address"
+            raise ValueError(msg)
+        return host
+    name = host if host.isascii() else host.encode("idna").decode()
+    if len(name) > 253 or not all(map(_LABEL.fullmatch, name.removesuffix(".").split("."))):  # noqa: PLR2004 - RFC 1035, 2.3.4
+        msg = "its host is no name"
+        raise ValueError(msg)
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Where a content is, with which headers, and for how long: None if that was not said."""
+
+    href: str = field(repr=False)  # its query may be a login
+    headers: Mapping[str, str] = field(repr=False)
+    within_seconds: float | None = None
+
+
+def parse_batch(text: bytes) -> dict[str, Mapping[str, Any]]:
+    """What the server says of each object, by its id.
+
+    Raises:
+        ValueError: it is no answer of the batch API.
+    """
+    said = orjson.loads(text)
+    objects = said.get("objects") if isinstance(said, dict) else None
+    if not isinstance(objects, list) or not all(isinstance(each, dict) for each in objects):
+        msg = "it has no objects"
+        raise ValueError(msg)
+    return {str(each.get("oid")): each for each in objects}
+
+
+def parse_action(said: Mapping[str, Any], base: str, now: datetime) -> Action:
+    """The download of one object.
+
+    Args:
+        said: One of `parse_batch`.
+        base: What a relative URL is relative to.
+        now: When it was said.
+
+    Raises:
+        ValueError: it does not say where the content is, or not in a way that can be used.
+    """
+    action = said.get("actions")
+    action = action.get("download") if isinstance(action, dict) else None
+    if not isinstance(action, dict):
+        msg = "it names no download"
+        raise ValueError(msg)  # noqa: TRY004 - all are one kind of error
+    href = usable_url(action.get("href"), base)
+    return Action(href, usable_headers(action.get("header")), _within(action, now))
+
+
+def usable_headers(said: object) -> dict[str, str]:
+    """The headers that a server wants to be sent, without those that are not its business.
+
+    Raises:
+        ValueError: one cannot be sent.
+    """
+    if said is None:
+        return {}
+    if not isinstance(said, dict):
+        msg = "its header is no object"
+        raise ValueError(msg)  # noqa: TRY004 - all are one kind of error
+    for name, value in said.items():
+        if not (isinstance(value, str) and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
+            msg = "one of its headers cannot be sent"
+            raise ValueError(msg)
+    return {name: value for name, value in said.items() if name.lower() not in _OWN_HEADERS}
+
+
+def _within(action: Mapping[str, Any], now: datetime) -> float | None:
+    """Seconds until the URL expires. Both ways to say so are optional; 0 is the same as neither."""
+    within = action.get("expires_in")
+    if isinstance(within, int | float) and within and math.isfinite(within):
+        return float(within)
+    try:
+        left = (datetime.fromisoformat(str(action.get("expires_at"))) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # TypeError: without a zone
+        return None
+    return left if left > -_DAY_SECONDS else None  # year 1 is Go's way to say nothing
+
+
+def parse_retry_after(text: str, now: datetime) -> float | None:
+    """Seconds to wait, from a `Retry-After` header (RFC 9110, 10.2.3); None if it says nothing.
+
+    They may be any number: whoever waits has a limit.
+    """
+    text = text.strip()
+    if re.fullmatch(r"[0-9]+", text):
+        return min(float(text[:20]) if len(text) <= 20 else math.inf, 1e9)  # noqa: PLR2004 - more than any
+    try:
+        seconds = (parsedate_to_datetime(text) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return max(0.0, min(seconds, 1e9))
+
+
+def message_of(text: bytes) -> str:
+    """What the batch API says of an error, in JSON; empty if it says nothing."""
+    try:
+        said = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(said.get("message") or "") if isinstance(said, dict) else ""
