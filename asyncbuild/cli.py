@@ -260,10 +260,11 @@ def top(address: str | None, path: Path | None, *, every_seconds: float, once: b
     """Show what the service at ADDRESS does; by default the one of status.listen."""
     from asyncbuild.status.top import run  # noqa: PLC0415 - as below
 
-    where = address or config.load(path).status.listen
+    settings = config.load(path) if path or not address else None
+    where = address or (settings.status.listen if settings else "")
 
     async def call() -> None:
-        await run(where, every_seconds=every_seconds, once=once)
+        await run(where, settings, every_seconds=every_seconds, once=once)
 
     run_to_end(call)
 

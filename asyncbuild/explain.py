@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import aiohttp
 import anyio
 import orjson
 from rich.console import Console
@@ -123,8 +122,7 @@ async def _ask(settings: Settings, question: Question) -> tuple[Status | None, s
     """What the service tells of itself, or why it does not."""
     try:
         url = remote.document_url(question.address or remote.here(settings.status))
-        timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with remote.open_session(settings, timeout_seconds=_ASK_SECONDS) as session:
             return await remote.fetch(session, url), ""
     except StageError as error:
         if question.address:

@@ -5,10 +5,11 @@ variable overrides the file: `ASYNCBUILD_QUEUE__URL` is `url` of `[queue]`.
 """
 
 from asyncbuild.config.doubts import Doubt
-from asyncbuild.config.hosts import HostSettings, SecretReference
+from asyncbuild.config.hosts import HostSettings
 from asyncbuild.config.loading import load, warnings
 from asyncbuild.config.places import region_fault
 from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules, fill_rules
+from asyncbuild.config.secrets import SecretReference
 from asyncbuild.config.sections import (
     GIB,
     MIB,

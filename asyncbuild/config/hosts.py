@@ -2,39 +2,18 @@
 
 import re
 from string import Formatter
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from asyncbuild.config.secrets import SecretReference
 from asyncbuild.config.sections import Section
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?")
-_REFERENCE = re.compile(
-    r"""
-    env:(?!ASYNCBUILD_)[A-Za-z_][A-Za-z0-9_]*
-    | file:/[^\x00-\x1f]+
-    | secretsmanager:[A-Za-z0-9/_+=.@:-]+(\#[^\x00-\x1f]+)?  # Secrets Manager API, SecretId
-    """,
-    re.VERBOSE,
-)
 _FIELDS = frozenset({"host", "owner", "repository"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRET_FIELDS = frozenset({"token", "ssh_key", "webhook_secret"})
-
-
-def _checked_reference(reference: str) -> str:
-    if not _REFERENCE.fullmatch(reference):
-        msg = (
-            'say where the secret is, not what it is: "env:NAME" (a NAME that does not begin with '
-            'ASYNCBUILD_), "file:/PATH", "secretsmanager:NAME" or "secretsmanager:NAME#KEY"'
-        )
-        raise ValueError(msg)
-    return reference
-
-
-SecretReference = Annotated[str, AfterValidator(_checked_reference)]
-"""Where a secret is: `env:NAME`, `file:/PATH`, `secretsmanager:NAME-OR-ARN`, there with `#KEY`."""
 
 
 class HostSettings(Section):

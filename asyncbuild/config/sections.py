@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from asyncbuild.config.places import queue_fault, remote_fault
+from asyncbuild.config.secrets import SecretReference
 from asyncbuild.reach import check_entry
 from asyncbuild.rules import check_template
 
@@ -193,6 +194,8 @@ class StatusSettings(Section):
     """`[status]`: the page, health and metrics."""
 
     listen: str = "127.0.0.1:8080"
+    hosts: tuple[str, ...] = ()
+    token: SecretReference | None = None
     embedded_metrics: bool = False
     traces: bool = False
 

@@ -1,12 +1,16 @@
 """The status document of a service that runs here or elsewhere, asked for by HTTP."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from asyncbuild.config import StatusSettings
+from asyncbuild.aws import Aws
+from asyncbuild.config import Settings, StatusSettings
 from asyncbuild.errors import Reject, Retry
+from asyncbuild.keyring import read_secret
 from asyncbuild.status.document import Status, parse
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -34,6 +38,29 @@ def here(settings: StatusSettings) -> str:
     host, port = settings.address
     host = _HERE.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@asynccontextmanager
+async def open_session(
+    settings: Settings | None, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for `fetch`, with the token that `status.token` names.
+
+    Args:
+        settings: Those of the service; None if only its address is known.
+        timeout_seconds: For one request.
+
+    Raises:
+        Fatal: the secret is not there.
+        StageError: Secrets Manager refuses, or cannot be reached.
+    """
+    headers = {}
+    if settings and settings.status.token:
+        token = await read_secret(settings.status.token, Aws(settings))
+        headers["Authorization"] = f"Bearer {token.strip()}"
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+        yield session
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> Status:

@@ -10,18 +10,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 
 import anyio
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from anyio import to_thread
 
 from asyncbuild import logs
+from asyncbuild.aws import Aws
 from asyncbuild.config import Settings
 from asyncbuild.errors import StageError
+from asyncbuild.keyring import read_secret
 from asyncbuild.state import ConsumerState
-from asyncbuild.status import wording
+from asyncbuild.status import access, wording
 from asyncbuild.status.chronicle import Chronicle
 from asyncbuild.status.document import Depth, Disk, Status
 from asyncbuild.status.emf import EmbeddedMetrics, keep_writing
@@ -66,6 +68,10 @@ async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[Non
 
     Pushes matter more than their page: if the port is taken, that is logged as an error, and the
     service goes on without a page.
+
+    Raises:
+        Fatal: the secret that `status.token` names is not there.
+        StageError: Secrets Manager refuses, or cannot be reached.
     """
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -93,15 +99,25 @@ async def _open_page(settings: Settings, sources: Sources) -> AsyncIterator[None
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(_contain, partial(_keep_sampling, settings, sources, sampled))
-        await stack.enter_async_context(_open_site(settings, _app(survey, metrics)))
+        app = _app(survey, metrics)
+        app.middlewares.extend(await _access(settings))
+        await stack.enter_async_context(_open_site(settings, app))
         yield
+
+
+async def _access(settings: Settings) -> list[Middleware]:
+    host, _ = settings.status.address
+    local = access.is_loopback(host)
+    checks = [access.refuse_foreign_names(settings.status.hosts, loopback_only=local)]
+    if settings.status.token:
+        token = await read_secret(settings.status.token, Aws(settings))
+        checks.append(access.require_token(token.strip()))
+    return checks
 
 
 @asynccontextmanager
 async def _open_site(settings: Settings, app: web.Application) -> AsyncIterator[None]:
     host, port = settings.status.address
-    if _is_loopback(host):
-        app.middlewares.append(_refuse_foreign_names)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
@@ -164,24 +180,6 @@ def _readiness(status: Status) -> str:
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
     response.headers.pop("Server", None)
-
-
-@web.middleware
-async def _refuse_foreign_names(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """A page elsewhere may not read ours by a name of its own that leads to 127.0.0.1."""
-    name = request.url.host or ""
-    if not _is_loopback(name):
-        raise web.HTTPForbidden(text="this page is served on this machine only\n")
-    return await handler(request)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 async def _contain(call: Callable[[], Awaitable[None]]) -> None:

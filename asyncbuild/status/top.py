@@ -14,6 +14,7 @@ from anyio.abc import TaskStatus
 from rich.console import Console
 from rich.live import Live
 
+from asyncbuild.config import Settings
 from asyncbuild.errors import StageError
 from asyncbuild.status import remote
 from asyncbuild.status.document import Status
@@ -23,16 +24,23 @@ _ENDS = frozenset(b"qQ\x03\x04")  # with Ctrl-C and Ctrl-D, as bytes
 _ALL_LINES = 1_000
 
 
-async def run(address: str, *, every_seconds: float, once: bool) -> None:
+async def run(
+    address: str, settings: Settings | None = None, *, every_seconds: float, once: bool
+) -> None:
     """Show the service at `address` until `q` or SIGINT, or once.
+
+    Args:
+        address: `HOST:PORT` or a URL.
+        settings: Those of the service, which name its token; None if they are not known.
+        every_seconds: Between two looks.
+        once: Print it and end.
 
     Raises:
         Retry: nothing answers there at the first try. Later it is shown, and tried again.
         Reject: what answers is no asyncbuild.
     """
     console = Console(highlight=False)
-    timeout = aiohttp.ClientTimeout(total=remote.TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with remote.open_session(settings) as session:
         url = remote.document_url(address)
         status = await remote.fetch(session, url)
         if once or not console.is_terminal:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -39,10 +40,13 @@ async def _serving(
     *,
     credentials: Callable[[], Awaitable[object]] = _credentials,
     listen: str = "127.0.0.1:0",
+    hosts: tuple[str, ...] = (),
+    token: str | None = None,
 ) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
     """Address, and the lines that are logged."""
     settings = Settings(
-        git=GitSettings(cache_directory=directory), status=StatusSettings(listen=listen)
+        git=GitSettings(cache_directory=directory),
+        status=StatusSettings(listen=listen, hosts=hosts, token=token),
     )
     logs.mute()
     sources = Sources(state, _depth, credentials)
@@ -74,6 +78,55 @@ async def test_nothing_is_allowed_but_reading(tmp_path: Path) -> None:
             assert answer.status == 405
         assert (await _get(address, Host="rebound.example"))[0] == 403
         assert (await _get(address, Host="localhost:1234"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("listen", "name", "status"),
+    [
+        ("127.0.0.1", "rebound.example", 403),
+        ("127.0.0.1", "192.0.2.7", 403),
+        ("127.0.0.1", "Builds.Example", 200),
+        ("0.0.0.0", "rebound.example", 403),  # noqa: S104 - reached by 127.0.0.1 alone
+        ("0.0.0.0", "192.0.2.7", 200),  # noqa: S104 - the same
+        ("0.0.0.0", "[2001:db8::7]:80", 200),  # noqa: S104 - the same
+        ("0.0.0.0", "builds.example:8080", 200),  # noqa: S104 - the same
+    ],
+)
+async def test_a_name_that_is_not_ours_is_refused_on_every_address(
+    tmp_path: Path, listen: str, name: str, status: int
+) -> None:
+    """An address in Host is a person's; a name may be a foreign page's, unless it is configured."""
+    async with _serving(tmp_path, listen=f"{listen}:0", hosts=("builds.example",)) as (address, _):
+        here = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - where to reach it
+        assert (await _get(here + "status.json", Host=name))[0] == status
+
+
+async def test_a_token_is_asked_for_by_all_but_probes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bearer token or as a password; the commands send it; nothing shows it."""
+    monkeypatch.setenv("STATUS_TOKEN", "s3cret-é")
+    basic, wrong = (
+        f"Basic {b64encode(pair.encode()).decode()}"
+        for pair in ("anyone:s3cret-é", "s3cret-é:wrong")
+    )
+    reference = "env:STATUS_TOKEN"
+    async with _serving(tmp_path, token=reference) as (address, lines):
+        for path in ("", "metrics", "status.json", "page.js"):
+            for given in ("", "Bearer wrong", "Basic !", "Digest x", wrong):
+                status, text, headers = await _get(address + path, Authorization=given)
+                assert (status, headers["WWW-Authenticate"][:5]) == (401, "Basic")
+                assert "s3cret" not in text
+            assert (await _get(address + path, Authorization=basic))[0] == 200
+        assert (await _get(address + "healthz"))[0] == 200
+        assert (await _get(address + "readyz"))[0] in {200, 503}
+        settings = Settings(status=StatusSettings(token=reference))
+        async with remote.open_session(settings) as session:
+            assert (await remote.fetch(session, address + "status.json")).version
+        async with remote.open_session(None) as session:
+            with pytest.raises(Reject, match="answers 401"):
+                await remote.fetch(session, address + "status.json")
+    assert "s3cret" not in str(lines)
 
 
 async def test_not_ready_says_why(tmp_path: Path) -> None:
