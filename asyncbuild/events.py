@@ -173,6 +173,18 @@ EVENTS: Final[Mapping[str, Event]] = {
         "Given up: it is in the dead-letter queue.",
         ("message_id", "event_id", "repository", "ref", "commit", "kind", "reason", "attempts"),
     ),
+    "push.dead-letter-shortened": Event(
+        "warning",
+        "Its body leaves little room in the dead-letter queue: these attributes are cut or left "
+        "out.",
+        ("message_id", "lacking"),
+    ),
+    "push.not-settled": Event(
+        "warning",
+        "It could not be deleted, or not be dead-lettered (`step`), and is tried again; no later "
+        "push of its group is settled before it.",
+        ("message_id", "step", "kind", "reason"),
+    ),
     "push.bug": Event("error", "An error that no stage meant to raise.", ("message_id",)),
     "archive.full": Event(
         "info or warning",

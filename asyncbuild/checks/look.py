@@ -15,7 +15,12 @@ from asyncbuild.checks.machine import look_at_cache, look_at_git, look_at_traces
 from asyncbuild.checks.pipelines import judge_missing, judge_pipeline, pipelines_of
 from asyncbuild.checks.pipelines import judge_pattern as judge_pipeline_pattern
 from asyncbuild.checks.projects import judge_pattern, judge_projects, project_names
-from asyncbuild.checks.queue import judge_dead_letters, judge_queue, retention_days
+from asyncbuild.checks.queue import (
+    judge_dead_letters,
+    judge_queue,
+    judge_room,
+    retention_days,
+)
 from asyncbuild.checks.rights import judge_trials
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.config import Settings
@@ -96,8 +101,10 @@ class _Look:
                 return
             found = await queue.find_dead_letter_queue(facts)
             dead_letters = Queue(polls=sqs, control=sqs, url=found)
-            for finding in judge_dead_letters(found, await dead_letters.attributes()):
+            dead_attributes = await dead_letters.attributes()
+            for finding in judge_dead_letters(found, dead_attributes):
                 yield finding
+            yield judge_room(url, attributes, found, dead_attributes)
 
     async def bucket(self) -> AsyncIterator[Finding]:
         """The bucket's region, versions and lifecycle rules."""

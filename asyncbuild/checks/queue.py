@@ -5,7 +5,7 @@ from typing import Final
 
 from asyncbuild.checks.finding import Finding, Level
 from asyncbuild.config import Settings
-from asyncbuild.queue.sqs import QueueFacts, facts_of
+from asyncbuild.queue.sqs import QueueFacts, facts_of, largest_message
 
 # CodeBuild forgets an idempotency token after five minutes (API reference, StartBuild).
 _TOKEN_LIFETIME_SECONDS: Final = 300
@@ -54,6 +54,23 @@ def judge_dead_letters(url: str, attributes: Mapping[str, str]) -> list[Finding]
     else:
         fifo = Finding(Level.OK, name, f"dead-letter queue {url} is FIFO")
     return [fifo, _retention("dead-letters.retention", url, attributes)]
+
+
+def judge_room(
+    url: str, attributes: Mapping[str, str], dead_url: str, dead_attributes: Mapping[str, str]
+) -> Finding:
+    """Whether the dead-letter queue takes every message that the queue takes."""
+    most, room = largest_message(attributes), largest_message(dead_attributes)
+    name = "dead-letters.message-size"
+    if room >= most:
+        return Finding(Level.OK, name, f"dead-letter queue {dead_url} takes messages as long")
+    return Finding(
+        Level.WARNING,
+        name,
+        f"dead-letter queue {dead_url} takes messages of {room} bytes, queue {url} of {most}",
+        "a message that is longer and cannot be built blocks its group until it expires",
+        f"set MaximumMessageSize of the dead-letter queue to {most} or more",
+    )
 
 
 def _fifo(url: str, facts: QueueFacts) -> Finding:

@@ -28,6 +28,7 @@ from asyncbuild.work import Ready, Work
 
 _RELEASE_SECONDS = 10
 _WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})
+_LAST_STEPS = {p.State.SETTLING: "delete", p.State.BURYING: "dead-letter"}
 _KINDS = {kind.value: kind for kind in p.Kind}
 
 
@@ -262,9 +263,18 @@ class LaneRunner:
     def _fail(self, sequence: int, error: StageError) -> None:
         if isinstance(error, Fatal):
             self.fatal = error
+        state = self._lane.states()[sequence]
         # Why it could not be buried is not why it is being buried.
-        if self._lane.states()[sequence] is not p.State.BURYING:
+        if state is not p.State.BURYING:
             self._failures[sequence] = error
+        if state in _LAST_STEPS:
+            logger().warning(
+                "push.not-settled",
+                message_id=self._id(sequence),
+                step=_LAST_STEPS[state],
+                kind=error.kind,
+                reason=str(error),
+            )
         kind = _KINDS.get(error.kind, p.Kind.RETRY)
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from asyncbuild.aws import sqs_errors as errors_of
-from asyncbuild.errors import ConfigError, LeaseLost, Reject, Retry, StageError
+from asyncbuild.errors import ConfigError, LeaseLost, NoPermission, Reject, Retry, StageError
+from asyncbuild.logs import logger
 from asyncbuild.model import Message
-from asyncbuild.webhooks.delivery import first_sent, kept_attributes
+from asyncbuild.queue.dead_letter import MOST_BYTES, OLD_MOST_BYTES, Fitted, fit, size_of_body
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
-    from types_aiobotocore_sqs.type_defs import MessageAttributeValueTypeDef, MessageTypeDef
+    from types_aiobotocore_sqs.type_defs import MessageTypeDef
 
 # The handle belongs to an earlier delivery, or the visibility timeout ran out.
 _LOST = frozenset(
@@ -26,11 +27,6 @@ _LOST = frozenset(
         "AWS.SimpleQueueService.MessageNotInflight",
     }
 )
-_MOST_MESSAGE_BYTES = 1024 * 1024  # body and attributes together (SQS quotas, message size)
-_MOST_ATTRIBUTES = 10  # of one message (SQS Developer Guide, message metadata)
-_MOST_REASON = 2_000
-
-_Attributes = Mapping[str, "MessageAttributeValueTypeDef"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,7 @@ class Queue:
         self._control = control
         self._url = url
         self._dead_letter_url = dead_letter_url
+        self._dead_letter_bytes: int | None = None  # what that queue takes, once it was asked
 
     async def attributes(self) -> Mapping[str, str]:
         """Ask the queue for all its attributes, named as in GetQueueAttributes."""
@@ -215,37 +212,70 @@ class Queue:
         """Send a message to the dead-letter queue: same group, same body, and why.
 
         The deduplication id is the original message's id, so that a repetition within five minutes
-        is absorbed. A body so long that the reason does not fit goes without it.
+        is absorbed. Where the body leaves little room, the reason is cut, or other attributes are
+        left out, with a warning.
+
+        Raises:
+            Retry: that queue takes no message as long as this body; the remedy says what it needs.
+            StageError: SQS refused, or cannot be reached.
         """
-        why = {
-            "Reason": _text(reason),
-            "ErrorKind": _text(kind),
-            "Attempts": _number(attempts),
-            "OriginalMessageId": _text(message.id),
-            "OriginalSequenceNumber": _text(str(message.sequence)),
-        }
-        most = _MOST_ATTRIBUTES - len(why)
-        known = {**first_sent(message), **message.attributes}
-        kept = {name: _text(value) for name, value in kept_attributes(known, most).items()}
-        own = {name: value for name, value in kept.items() if name in message.attributes}
-        room = _MOST_MESSAGE_BYTES - len(message.body.encode())
-        ways: tuple[_Attributes, ...] = (why | kept, kept, own)
-        attributes = next((each for each in ways if _size(each) <= room), {})
-        with errors_of(f"send message {message.id} to dead-letter queue {self._dead_letter_url}"):
-            await self._control.send_message(
-                QueueUrl=str(self._dead_letter_url),
-                MessageBody=message.body,
-                MessageGroupId=message.group,
-                MessageDeduplicationId=message.id,
-                MessageAttributes=attributes,
+        limit_bytes, body_bytes = await self._dead_letter_limit(message), size_of_body(message)
+        doing = f"send message {message.id} to dead-letter queue {self._dead_letter_url}"
+        if body_bytes > limit_bytes:
+            self._dead_letter_bytes = None  # it may be raised before the next try
+            raise Retry(
+                f"{doing}: its body has {body_bytes} bytes, and the queue takes {limit_bytes}",
+                remedy=f"set MaximumMessageSize of the dead-letter queue to {MOST_BYTES}",
+                peer="sqs",
             )
+        # Where more is refused than the queue says of itself, less is sent, down to the bare body.
+        lower = {limit_bytes, min(limit_bytes, OLD_MOST_BYTES), body_bytes}
+        for limit in sorted((each for each in lower if each >= body_bytes), reverse=True):
+            why = {"kind": kind, "reason": reason}
+            fitted = fit(message, **why, attempts=attempts, limit_bytes=limit)
+            try:
+                with errors_of(doing):
+                    await self._send_dead_letter(message, fitted)
+            except StageError as error:
+                self._dead_letter_bytes = None  # it may have been lowered
+                if _code_of(error) != "InvalidParameterValue" or limit == body_bytes:
+                    raise
+            else:
+                return
+
+    async def _send_dead_letter(self, message: Message, fitted: Fitted) -> None:
+        if fitted.lacking:
+            logger().warning(
+                "push.dead-letter-shortened", message_id=message.id, lacking=list(fitted.lacking)
+            )
+        await self._control.send_message(
+            QueueUrl=str(self._dead_letter_url),
+            MessageBody=message.body,
+            MessageGroupId=message.group,
+            MessageDeduplicationId=message.id,
+            MessageAttributes=fitted.attributes,
+        )
+
+    async def _dead_letter_limit(self, message: Message) -> int:
+        """MaximumMessageSize of the dead-letter queue; a guess where it may not be asked."""
+        if self._dead_letter_bytes is None:
+            url = str(self._dead_letter_url)
+            try:
+                with errors_of(f"read the attributes of dead-letter queue {url}"):
+                    answer = await self._control.get_queue_attributes(
+                        QueueUrl=url, AttributeNames=["MaximumMessageSize"]
+                    )
+            except NoPermission:
+                short = size_of_body(message) <= OLD_MOST_BYTES
+                return OLD_MOST_BYTES if short else MOST_BYTES
+            told = {str(name): value for name, value in answer.get("Attributes", {}).items()}
+            self._dead_letter_bytes = largest_message(told)
+        return self._dead_letter_bytes
 
 
-def _size(attributes: _Attributes) -> int:
-    return sum(
-        len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
-        for name, value in attributes.items()
-    )
+def largest_message(attributes: Mapping[str, str]) -> int:
+    """Bytes of the longest message that a queue with these attributes takes."""
+    return int(attributes.get("MaximumMessageSize", MOST_BYTES))
 
 
 def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
@@ -261,12 +291,15 @@ def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
 
 
 def _lost_or(error: StageError, message: Message) -> StageError:
-    cause = error.__cause__
-    answer = getattr(cause, "response", None) or {}
-    if answer.get("Error", {}).get("Code") in _LOST:
+    if _code_of(error) in _LOST:
         return LeaseLost(f"the queue refuses the receipt handle of message {message.id}")
     # A refused delete is about the handle or about the way there, never about the push.
     return Retry(error.reason) if isinstance(error, Reject) else error
+
+
+def _code_of(error: StageError) -> str:
+    answer = getattr(error.__cause__, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _message(item: "MessageTypeDef") -> Message:
@@ -287,14 +320,3 @@ def _texts(item: "MessageTypeDef") -> dict[str, str]:
     """Those of a message's own attributes that are text."""
     attributes = item.get("MessageAttributes", {})
     return {n: v["StringValue"] for n, v in attributes.items() if v.get("StringValue")}
-
-
-def _text(value: str) -> "MessageAttributeValueTypeDef":
-    # SQS takes tab, line feeds and what XML 1.0 calls characters, and no empty value.
-    legal = "".join(c if c in "\t\n\r" or c >= " " else "?" for c in value[:_MOST_REASON])
-    legal = legal.encode("utf-8", "replace").decode().replace("\ufffe", "?").replace("\uffff", "?")
-    return {"DataType": "String", "StringValue": legal or "-"}
-
-
-def _number(value: int) -> "MessageAttributeValueTypeDef":
-    return {"DataType": "Number", "StringValue": str(value)}

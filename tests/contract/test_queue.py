@@ -16,11 +16,12 @@ import anyio
 import orjson
 import pytest
 from aiobotocore.config import AioConfig
+from support.listening import hearing
 from support.servers import REGION
 from support.sqs_model import FifoModel, ModelClient, Refused
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild.errors import Fatal, LeaseLost, StageError
+from asyncbuild.errors import Fatal, LeaseLost, Retry, StageError
 from asyncbuild.local.servers import Server
 from asyncbuild.model import Message
 from asyncbuild.queue.sqs import Queue
@@ -372,14 +373,71 @@ class TestDeadLetter:
         _, dead = await self._dead_letter(port, "body", reason)
         assert shown == dead["MessageAttributes"]["Reason"]["StringValue"]
 
+    @pytest.mark.parametrize("limit", [1024, 4096, 262_144])
+    @pytest.mark.parametrize("room", [0, 1, 14, 40, 80, 120, 160, 200, 300, 1_000])
+    async def test_fits_its_queue_with_any_body(self, port: Port, limit: int, room: int) -> None:
+        """Body and attributes together, as that queue's own limit counts them (guide, quotas)."""
+        await _limit(port, limit)
+        with hearing() as lines:
+            _, dead = await self._dead_letter(port, "ü" + "x" * (limit - room - 2), "why" * 600)
+        attributes = dead.get("MessageAttributes", {})
+        size = len(dead["Body"].encode()) + sum(
+            len(name) + len(each["DataType"]) + len(each["StringValue"].encode())
+            for name, each in attributes.items()
+        )
+        assert size <= limit
+        if room >= 200:  # the five others have about 140 bytes
+            assert limit - 3 <= size  # the reason takes what is left, but for half a character
+            assert attributes["Reason"]["StringValue"].startswith("whywhy")
+        warned = [each for each in lines if each["event"] == "push.dead-letter-shortened"]
+        assert len(warned) == 2  # one for each try
+        assert "Reason" in warned[0]["lacking"]
+
+    async def test_a_queue_that_takes_less_than_it_says_gets_less(self) -> None:
+        """Down to the bare body: what is refused for its length must not hold up its group."""
+        for hidden in (262_144, 262_050):
+            port = _model_port()
+            await port.send("x" * 262_050, "web")
+            (message,) = await port.receive()
+            assert port.model is not None
+            dead = port.model.dead_letters
+            assert dead is not None
+            dead.hidden_bytes = hidden
+            await port.queue.dead_letter(message, kind="reject", reason="no", attempts=1)
+            (letter,) = await port.dead_letters()
+            assert ("Attempts" in letter.get("MessageAttributes", {})) == (hidden > 262_050)
+
+    async def test_a_body_longer_than_its_queue_takes_is_told(self, port: Port) -> None:
+        """With the remedy; it goes as soon as the queue's limit is raised."""
+        await _limit(port, 1024)
+        await port.send("x" * 1025, "web")
+        (message,) = await port.receive()
+        for _ in range(2):
+            with pytest.raises(Retry, match=r"has 1025 bytes, and the queue takes 1024 .*1048576"):
+                await port.queue.dead_letter(message, kind="reject", reason="no", attempts=1)
+        await _limit(port, 2048)
+        await port.queue.dead_letter(message, kind="reject", reason="no", attempts=1)
+        (dead,) = await port.dead_letters()
+        assert dead["MessageAttributes"]["Reason"]["StringValue"] == "no"
+
     # aiohttp would rather have a file than a megabyte of bytes; botocore gives it bytes
     @pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
     async def test_a_body_that_leaves_no_room_goes_without_reason(self, port: Port) -> None:
         """1 MiB holds body and attributes together (guide, quotas)."""
-        body = "ü" * (512 * 1024 - 10)
+        body = "ü" * (512 * 1024 - 5)
         _, dead = await self._dead_letter(port, body)
         assert body == dead["Body"]
         assert not dead.get("MessageAttributes")
+
+
+async def _limit(port: Port, limit: int) -> None:
+    """Let the dead-letter queue take no more than `limit` bytes."""
+    if port.model is not None and port.model.dead_letters is not None:
+        port.model.dead_letters.most_bytes = limit
+        return
+    await port.client.set_queue_attributes(
+        QueueUrl=port.dead_letter_url, Attributes={"MaximumMessageSize": str(limit)}
+    )
 
 
 class TestFacts:

@@ -26,7 +26,7 @@ from asyncbuild.local.codepipeline import (
     open_codepipeline_standin,
     pipeline_of,
 )
-from asyncbuild.local.stack import BUCKET, Stack, open_stack
+from asyncbuild.local.stack import BUCKET, DEAD_LETTERS, Stack, open_stack
 from asyncbuild.local.verify import Pushed
 from asyncbuild.local.workload import event_of
 from asyncbuild.queue.consumer import Consumer
@@ -464,6 +464,46 @@ class TestFairness:
         assert rig.built(ids) == ids
         (warning,) = [each for each in lines if each["event"] == "queue.one-message-per-receive"]
         assert "maxReceiveCount" in warning["remedy"]
+
+
+async def test_a_message_too_long_for_the_dead_letter_queue_is_told_until_it_fits(
+    rig: Rig,
+) -> None:
+    """Each try warns; with the limit raised it is a dead letter, and the push behind it built."""
+    settings = rig.settings(lanes={"retry_most_seconds": 0.05})
+    group = rig.pushes[0].group
+    await rig.stack.sqs.send_message(
+        QueueUrl=settings.queue.url, MessageBody="x" * 1_500, MessageGroupId=group
+    )
+    ids = await rig.send([0])
+    await _set_most_bytes(rig, 1024)
+
+    def warned() -> list[dict[str, Any]]:
+        return [each for each in lines if each["event"] == "push.not-settled"]
+
+    with hearing() as lines:
+        try:
+            async with (
+                open_consumer(settings, WatchedAws(settings)) as consumer,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(consumer.run)
+                await wait_until(lambda: len(warned()) > 1)
+                await _set_most_bytes(rig, 1024 * 1024)
+                await _wait_built(rig, ids)
+                consumer.stop()
+        finally:
+            await _set_most_bytes(rig, 1024 * 1024)
+    assert {(each["step"], each["kind"]) for each in warned()} == {("dead-letter", "retry")}
+    assert "set MaximumMessageSize" in warned()[0]["reason"]
+    assert "x" * 1_500 in [letter["Body"] for letter in await read_dead_letters(rig.stack)]
+
+
+async def _set_most_bytes(rig: Rig, most: int) -> None:
+    found = await rig.stack.sqs.get_queue_url(QueueName=DEAD_LETTERS)
+    await rig.stack.sqs.set_queue_attributes(
+        QueueUrl=found["QueueUrl"], Attributes={"MaximumMessageSize": str(most)}
+    )
 
 
 def _throttle() -> Exception:

@@ -71,12 +71,15 @@ class FifoModel:
         *,
         max_receive_count: int | None = None,
         locks_whole_group: bool = False,
+        most_bytes: int = 1024 * 1024,
         numbers: "count[int] | None" = None,
     ) -> None:
         self.now = 1_800_000_000.0
         self.messages: list[Stored] = []
         self.dead_letters: FifoModel | None = None
         self._max_receive_count = max_receive_count
+        self.most_bytes = most_bytes
+        self.hidden_bytes: int | None = None  # a lower limit, which its attributes do not tell
         self._locks_whole_group = locks_whole_group
         self._numbers = numbers or count(1)
         self._seen: dict[str, tuple[float, str]] = {}
@@ -225,7 +228,18 @@ class ModelClient:
         return {}
 
     async def send_message(self, **call: Any) -> Any:  # noqa: ANN401 - as above
-        """SendMessage."""
+        """SendMessage; counts as SQS does: body and attributes together."""
+        attributes = call.get("MessageAttributes", {})
+        size = len(call["MessageBody"].encode()) + sum(
+            len(name) + len(each["DataType"]) + len(each["StringValue"].encode())
+            for name, each in attributes.items()
+        )
+        queue = self._queues[call["QueueUrl"]]
+        most = queue.hidden_bytes or queue.most_bytes
+        if size > most:
+            message = f"Reason: Message must be shorter than {most} bytes."
+            answer: Any = {"Error": {"Code": "InvalidParameterValue", "Message": message}}
+            raise ClientError(answer, "SendMessage")
         id_ = self._queues[call["QueueUrl"]].send(
             call["MessageBody"],
             call["MessageGroupId"],
@@ -234,8 +248,11 @@ class ModelClient:
         )
         return {"MessageId": id_}
 
-    async def get_queue_attributes(self, **_: Any) -> Any:  # noqa: ANN401 - as above
-        """GetQueueAttributes of the one queue that is configured."""
+    async def get_queue_attributes(self, **call: Any) -> Any:  # noqa: ANN401 - as above
+        """GetQueueAttributes; what is configured is the same for all queues."""
+        found = self._queues.get(call["QueueUrl"])
+        if call["AttributeNames"] == ["MaximumMessageSize"] and found is not None:
+            return {"Attributes": {"MaximumMessageSize": str(found.most_bytes)}}
         attributes = {"FifoQueue": "true", "VisibilityTimeout": "30", **self._facts}
         if "RedrivePolicy" in attributes:
             attributes["RedrivePolicy"] = orjson.dumps(attributes["RedrivePolicy"]).decode()

@@ -8,7 +8,7 @@ import pytest
 from asyncbuild.checks.bucket import BucketFacts, archive_prefix, judge_bucket
 from asyncbuild.checks.finding import Finding, Kind, Level, exit_code_of
 from asyncbuild.checks.projects import judge_projects
-from asyncbuild.checks.queue import judge_dead_letters, judge_queue
+from asyncbuild.checks.queue import judge_dead_letters, judge_queue, judge_room
 from asyncbuild.checks.rights import NOT_TRIED, Trial, judge_trials
 from asyncbuild.config import Settings
 
@@ -97,6 +97,25 @@ def test_dead_letters_need_a_fifo_queue() -> None:
     """A standard queue is a problem; the default retention is not."""
     assert said(judge_dead_letters(URL, {"FifoQueue": "true"})) == {}
     assert said(judge_dead_letters(URL, {})) == {"dead-letters.fifo": Level.PROBLEM}
+
+
+@pytest.mark.parametrize(
+    ("queue", "dead", "level"),
+    [
+        ({}, {}, Level.OK),
+        ({"MaximumMessageSize": "262144"}, {"MaximumMessageSize": "262144"}, Level.OK),
+        ({"MaximumMessageSize": "262144"}, {}, Level.OK),
+        ({"MaximumMessageSize": "1048576"}, {"MaximumMessageSize": "262144"}, Level.WARNING),
+        ({}, {"MaximumMessageSize": "1048575"}, Level.WARNING),
+    ],
+)
+def test_dead_letters_need_as_much_room(
+    queue: dict[str, str], dead: dict[str, str], level: Level
+) -> None:
+    """A queue made before August 2025 takes a quarter of what one takes that is made today."""
+    found = judge_room(URL, queue, f"{URL}-dead", dead)
+    assert (found.name, found.level) == ("dead-letters.message-size", level)
+    assert level is Level.OK or "MaximumMessageSize" in found.remedy
 
 
 def _bucket(*rules: Mapping[str, Any], versioning: str | None = "Enabled") -> dict[str, Level]:
