@@ -179,6 +179,8 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "TooManyEntriesInBatchRequest": "",
         "UnknownOperationException": "",
         "UnsupportedOperation": "",
+        "405": "as MethodNotAllowed",
+        "501": "as NotImplemented",
         "ValidationError": "",
         "ValidationException": "",
     },

@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _LONGEST_PROJECT_BATCH = 100
+# What servers that only speak AWS's protocols say of what they lack.
+_UNKNOWN = frozenset(
+    {
+        *("NotImplemented", "MethodNotAllowed", "501", "405"),
+        *("UnknownOperationException", "UnsupportedOperation"),
+    }
+)
 _AGAIN = "see whether the endpoint can be reached from here, and run the check again"
 
 
@@ -72,6 +79,9 @@ def _failed(name: str, error: StageError) -> Finding:
     elif isinstance(error, Retry | Busy):
         kind = Kind.REACH
     why = "the service needs it to work"
+    if _code_of(error) in _UNKNOWN:
+        why = "this server does not know the question, so nothing can be said of it"
+        return Finding(Level.NOTE, name, error.reason, why, error.remedy)
     return Finding(Level.PROBLEM, name, error.reason, why, error.remedy or _AGAIN, kind)
 
 
@@ -219,12 +229,23 @@ class _Look:
             yield finding
 
 
-async def _ask(question: Awaitable[_T]) -> tuple[_T | None, NoPermission | None]:
-    """An answer, or why it is not for us."""
+async def _ask(question: Awaitable[_T]) -> tuple[_T | None, StageError | None]:
+    """An answer, or why there is none: it is not for us, or the server does not know the question.
+
+    Raises:
+        Busy: The server cannot be reached, or not now: the next question would fare no better.
+    """
     try:
         return await question, None
-    except NoPermission as error:
+    except Busy:
+        raise
+    except StageError as error:
         return None, error
+
+
+def _code_of(error: StageError) -> str:
+    cause = error.__cause__
+    return error_code(cause) if isinstance(cause, ClientError) else ""
 
 
 async def _lifecycle(s3: "S3Client", bucket: str) -> list[Mapping[str, Any]]:
@@ -232,9 +253,7 @@ async def _lifecycle(s3: "S3Client", bucket: str) -> list[Mapping[str, Any]]:
         with errors_of(f"read the lifecycle rules of bucket {bucket}"):
             answer = await s3.get_bucket_lifecycle_configuration(Bucket=bucket)
     except StageError as error:
-        cause = error.__cause__
-        code = error_code(cause) if isinstance(cause, ClientError) else ""
-        if code == "NoSuchLifecycleConfiguration":
+        if _code_of(error) == "NoSuchLifecycleConfiguration":
             return []
         raise
     return [dict(rule) for rule in answer.get("Rules", [])]

@@ -15,6 +15,7 @@ from asyncbuild.checks.projects import project_names
 from asyncbuild.checks.rights import Trial
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, StageError
+from asyncbuild.queue.sqs import LOST
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
@@ -28,7 +29,7 @@ _KEY = "asyncbuild-check/nothing"
 _BUILD = "00000000-0000-0000-0000-000000000000"
 _PROJECT = "asyncbuild-check-no-such-project"
 
-_NO_HANDLE = frozenset({"", "ReceiptHandleIsInvalid", "InvalidParameterValue"})
+_NO_HANDLE = LOST | {""}  # what servers say of such a handle differs
 _NO_UPLOAD = frozenset({"", "NoSuchUpload", "404"})
 _NO_KEY = frozenset({"", "NoSuchKey", "404"})
 _READS = frozenset({""})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import MessageTypeDef
 
 # The handle belongs to an earlier delivery, or the visibility timeout ran out.
-_LOST = frozenset(
+LOST = frozenset(
     {
         "ReceiptHandleIsInvalid",
         "MessageNotInflight",
@@ -174,7 +174,7 @@ class Queue:
                 Entries=entries,  # type: ignore[arg-type] # a plain dict is what the call takes
             )
         codes = {messages[int(each["Id"])].id: each["Code"] for each in answer.get("Failed", [])}
-        lost = frozenset(id_ for id_, code in codes.items() if code in _LOST)
+        lost = frozenset(id_ for id_, code in codes.items() if code in LOST)
         failed = frozenset(codes) - lost
         refused = ", ".join(sorted({codes[id_] for id_ in failed}))
         return Renewal(lost, failed, f"visibility of {len(failed)} messages not changed: {refused}")
@@ -291,7 +291,7 @@ def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
 
 
 def _lost_or(error: StageError, message: Message) -> StageError:
-    if _code_of(error) in _LOST:
+    if _code_of(error) in LOST:
         return LeaseLost(f"the queue refuses the receipt handle of message {message.id}")
     # A refused delete is about the handle or about the way there, never about the push.
     return Retry(error.reason) if isinstance(error, Reject) else error

@@ -5,7 +5,7 @@ UploadPartCopy). Every copy names the ETag of its source, so that a source which
 overwritten meanwhile ends the upload and never gets into an archive.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -18,18 +18,23 @@ from asyncbuild.aws import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
 from asyncbuild.errors import NoPermission, Retry, StageError
 from asyncbuild.model import Account
-from asyncbuild.storage.multipart import Upload
+from asyncbuild.storage.multipart import Upload, etag_of
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, part_bytes
 from asyncbuild.tasks import open_tasks
 
+# Another object, or none; or a server that cannot copy, or not under a condition.
 _GONE: Final = frozenset(
-    {"PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"}
+    {
+        *("PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"),
+        *("InvalidObjectState", "ObjectNotInActiveTierError"),
+        *("NotImplemented", "MethodNotAllowed"),
+    }
 )
 _READ_BYTES: Final = 1024 * 1024
 
 
 class SourceChanged(Retry):
-    """What was to be copied is not what it was: deleted, overwritten, or not to be read."""
+    """A copy is refused: its source was deleted or overwritten, or cannot be read or copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,8 @@ class Composition(Upload):
                 PartNumber=number,
                 CopySourceRange=f"bytes={part.begin}-{part.end - 1}",
             )
-        found = answer["CopyPartResult"]
-        self._parts[number - 1]["ETag"] = found["ETag"]
+        found = answer.get("CopyPartResult", {})
+        self._parts[number - 1]["ETag"] = etag_of_copy(found, f"copy part {number} of {self._name}")
         if self._settings.checksum == "crc32" and "ChecksumCRC32" in found:
             self._parts[number - 1]["ChecksumCRC32"] = found["ChecksumCRC32"]
         self._copied_bytes += len(part)
@@ -128,6 +133,18 @@ def copy_parameters(settings: StorageSettings, source: Source) -> Any:  # noqa: 
         "CopySource": {"Bucket": settings.bucket, "Key": source.key},
         "CopySourceIfMatch": source.etag,
     }
+
+
+def etag_of_copy(result: Mapping[str, Any], doing: str) -> str:
+    """The ETag in the answer to a copy.
+
+    Raises:
+        SourceChanged: There is none, and without it the upload cannot be completed.
+    """
+    try:
+        return etag_of(result, doing)
+    except Retry as error:
+        raise SourceChanged(error.reason, peer=error.peer) from error
 
 
 def cut_whole(size_bytes: int) -> Iterator[CopyRange]:

@@ -15,7 +15,7 @@ from isal.isal_zlib import crc32
 
 from asyncbuild.aws import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
-from asyncbuild.errors import Reject, StageError
+from asyncbuild.errors import Reject, Retry, StageError
 from asyncbuild.model import Account, Guard, StoredArchive
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PARTS, Body, Buffer, Piece, part_bytes
 
@@ -97,7 +97,7 @@ class Upload:
             bucket=self._where["Bucket"],
             key=self._where["Key"],
             size_bytes=self._sent_bytes + self._copied_bytes,
-            etag=answer["ETag"],
+            etag=etag_of(answer, f"write {self._name}"),
             version_id=answer.get("VersionId"),
             sent_bytes=self._sent_bytes,
             copied_bytes=self._copied_bytes,
@@ -173,7 +173,8 @@ class Upload:
                 PartNumber=number,
                 Body=cast("Any", body),  # botocore takes whatever can be read and seeked
             )
-        self._parts[number - 1].update(ETag=answer["ETag"], **checksum)
+        etag = etag_of(answer, f"upload part {number} of {self._name}")
+        self._parts[number - 1].update(ETag=etag, **checksum)
         self._sent(len(body))
         self._finish_part()
 
@@ -262,6 +263,18 @@ class Upload:
                 return await self._client.head_object(**self._where)
         except StageError:
             return {}
+
+
+def etag_of(answer: Mapping[str, Any], doing: str) -> str:
+    """The ETag in an answer.
+
+    Raises:
+        Retry: There is none. S3 always names it, but not every server that speaks its protocol.
+    """
+    etag = answer.get("ETag")
+    if not etag:
+        raise Retry(f"{doing}: the answer names no ETag", peer="s3")
+    return str(etag)
 
 
 def encryption(settings: StorageSettings) -> dict[str, str]:

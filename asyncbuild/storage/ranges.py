@@ -20,6 +20,7 @@ from asyncbuild.storage.compose import (
     copy_parameters,
     cut_out,
     cut_whole,
+    etag_of_copy,
     source_errors,
 )
 from asyncbuild.storage.multipart import encryption
@@ -120,12 +121,15 @@ class Ranges:
                 Metadata=dict(metadata),
                 MetadataDirective="REPLACE",
                 ContentType="application/zip",
+                # Or the copy of an object that somebody has tagged would need rights to its tags.
+                TaggingDirective="REPLACE",
             )
+        etag = etag_of_copy(answer.get("CopyObjectResult", {}), f"copy to {self._name(key)}")
         return StoredArchive(
             bucket=self._settings.bucket,
             key=key,
             size_bytes=size_bytes,
-            etag=f'"{answer["CopyObjectResult"]["ETag"].strip(chr(34))}"',  # not all quote it here
+            etag=f'"{etag.strip(chr(34))}"',  # not all quote it here
             version_id=answer.get("VersionId"),
             kind="copy",
             copied_bytes=size_bytes,

@@ -456,6 +456,21 @@ async def test_a_head_that_alone_is_refused_stays_refused(
 
 
 @both
+@pytest.mark.parametrize("call", ["put_object", "upload_part", "complete_multipart_upload"])
+async def test_an_answer_without_etag_is_no_bug(client: "S3Client", key: str, call: str) -> None:
+    """S3 always names it; some server's answer may not."""
+
+    async def forget(make: Call, parameters: dict[str, Any]) -> object:
+        answer: Any = await make(**parameters)
+        return {name: value for name, value in answer.items() if name != "ETag"}
+
+    nbytes = 1 if call == "put_object" else 2 * PART
+    with pytest.raises(Retry, match="no ETag"):
+        await put(store_of(Tapped(client, **{call: forget})), key, some_bytes(nbytes))
+    await nothing_left(client, key, object_too=call == "upload_part")
+
+
+@both
 async def test_a_producer_that_fails_ends_the_upload(client: "S3Client", key: str) -> None:
     """What the archive's maker raises comes out as it is, and no part stays."""
     uploaded = anyio.Event()

@@ -17,7 +17,7 @@ from support.archives import Member, live_bytes_of_zip, members_of_commit, membe
 from support.lfs import pointer_of
 from support.repositories import SourceRepository
 from support.servers import REGION
-from support.wire import Call, Tapped
+from support.wire import Call, Tapped, refused
 
 from asyncbuild import export
 from asyncbuild.archive.base import Base, pack_base, parse_base
@@ -493,6 +493,52 @@ async def test_a_base_that_changes_before_it_is_copied_whole(bench: Bench, chang
     async with open_archiver(Tapped(bench.client, copy_object=change_base)) as late:
         result, _ = await bench.put(bench.commit({}), archiver=late)
     assert _how(result) == ("full", "failed")
+
+
+def _refuse_copies(how: str) -> Any:  # noqa: ANN401 - a tap
+    async def copy(call: Call, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - any answer
+        if how == "not implemented":
+            raise refused("NotImplemented", status=501)
+        answer: Any = await call(**parameters)
+        result = "CopyPartResult" if "PartNumber" in parameters else "CopyObjectResult"
+        if how == "no result":
+            return {key: value for key, value in answer.items() if key != result}
+        return {**answer, result: {}}
+
+    return copy
+
+
+@both
+@pytest.mark.parametrize("how", ["not implemented", "no result", "empty result"])
+@pytest.mark.parametrize("call", ["upload_part_copy", "copy_object"])
+async def test_a_server_that_cannot_copy_gets_full_archives(
+    bench: Bench, call: str, how: str
+) -> None:
+    """Or says too little of its copies: no push fails for it."""
+    await bench.put(bench.begin())
+    changed = {"d3/f30": b"1"} if call == "upload_part_copy" else {}
+    tapped = Tapped(bench.client, **{call: _refuse_copies(how)})
+    async with open_archiver(tapped) as archiver:
+        result, _ = await bench.put(bench.commit(changed), archiver=archiver)
+    assert call in tapped.calls
+    assert _how(result) == ("full", "failed")
+    uploads = await bench.client.list_multipart_uploads(Bucket=BUCKET)
+    assert uploads.get("Uploads", []) == []
+
+
+@both
+async def test_a_tagged_archive_is_copied_without_its_tags(bench: Bench) -> None:
+    """Else the copy would need the rights to read tags and to set them."""
+    first, _ = await bench.put(bench.begin())
+    await bench.client.put_object_tagging(
+        Bucket=BUCKET,
+        Key=first.made.archive.key,
+        Tagging={"TagSet": [{"Key": "team", "Value": "web"}]},
+    )
+    result, _ = await bench.put(bench.commit({}))
+    assert result.made.archive.kind == "copy"
+    tags = await bench.client.get_object_tagging(Bucket=BUCKET, Key=result.made.archive.key)
+    assert tags["TagSet"] == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "missing"])

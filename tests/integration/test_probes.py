@@ -11,22 +11,25 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 import anyio
 import orjson
 import pytest
+from aiohttp import web
 from botocore import xform_name
 from botocore.session import get_session
 from support.git_http import LIFETIME
 from support.mirrors import Site
+from support.proxy import open_proxy, pass_on
 from support.service import environment, open_service
 from support.signals import send_signal
 from support.stacks import ROOT, as_list
 
 from asyncbuild.aws import Aws
-from asyncbuild.checks.probes import codecommit
+from asyncbuild.checks.probes import codecommit, conditions
 from asyncbuild.checks.probes.answer import Answer, Verdict
 from asyncbuild.checks.probes.listing import PROBES, VARIABLE, Probe
-from asyncbuild.checks.probes.made import TAG
+from asyncbuild.checks.probes.made import TAG, Made, make_name
 from asyncbuild.checks.probes.trace import Protocol, parse_trace
 from asyncbuild.checks.probes.zips import pack
 from asyncbuild.config import Settings
@@ -52,6 +55,8 @@ IMPLIED = {
 TOLD: Mapping[str, Verdict] = {
     "events.message-group": NO,  # ministack takes the path word by word
     "events.encrypted-queue": YES,
+    "storage.write-once": YES,
+    "storage.copy-if-match": YES,
     "source.link": UNKNOWN,  # nothing runs a build
     "source.link-to-folder": UNKNOWN,
     "source.link-to-nothing": UNKNOWN,
@@ -74,6 +79,50 @@ async def stack() -> AsyncIterator[Stack]:
     async with open_stack(["web"]) as stack:
         stack.standin.script = Script(queued_seconds=0, build_seconds=0)
         yield stack
+
+
+@pytest.mark.parametrize(
+    ("ignored", "expected"),
+    [
+        ("If-None-Match", (NO, YES)),
+        ("x-amz-copy-source-if-match", (YES, NO)),
+        ("copies", (YES, UNKNOWN)),
+        ("ETag of copies", (YES, UNKNOWN)),
+        ("writes", (UNKNOWN, UNKNOWN)),
+    ],
+)
+async def test_a_server_that_ignores_a_condition_is_seen(
+    stack: Stack, ignored: str, expected: tuple[Verdict, Verdict]
+) -> None:
+    """Servers take the header and act as if it were not there, or copy nothing at all."""
+    server = stack.settings.storage.endpoint_url or stack.settings.aws.endpoint_url or ""
+
+    async def handle(client: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
+        copies = "x-amz-copy-source" in request.headers
+        if (ignored == "copies" and copies) or (ignored == "writes" and request.method == "PUT"):
+            text = "<Error><Code>NotImplemented</Code><Message>no</Message></Error>"
+            return web.Response(status=501, text=text, content_type="application/xml")
+        if ignored == "ETag of copies" and copies:
+            return web.Response(text="<CopyPartResult/>", content_type="application/xml")
+        kept = {k: v for k, v in request.headers.items() if k.lower() != ignored.lower()}
+        bare = request.clone(headers=kept)
+        return await pass_on(client, server, bare, await request.read())
+
+    made = Made(make_name())
+    async with open_proxy(handle) as ports:
+        storage = stack.settings.storage.model_copy(
+            update={"endpoint_url": f"http://127.0.0.1:{ports[0]}"}
+        )
+        settings = stack.settings.model_copy(update={"storage": storage})
+        answers = [
+            answer async for answer in conditions.iter_answers(Aws(settings), settings, made)
+        ]
+    assert [each.name for each in answers] == [each.name for each in conditions.QUESTIONS]
+    assert tuple(each.verdict for each in answers) == expected
+    assert made.left == []
+    assert await find_left(stack) == []
+    uploads = await stack.s3.list_multipart_uploads(Bucket=BUCKET)
+    assert not uploads.get("Uploads")
 
 
 async def find_left(stack: Stack) -> list[str]:
@@ -310,7 +359,10 @@ def test_every_call_of_the_probes_has_its_right_in_the_document() -> None:
         for path in (ROOT / "asyncbuild" / "checks" / "probes").glob("*.py"):
             found = re.findall(rf"await {name}\.(\w+)\(", path.read_text())
             called |= {operations[each] for each in found}
-    assert documented == called
+    # An upload and its parts need PutObject; HeadObject and the source of a copy GetObject.
+    parts = {"s3:CreateMultipartUpload", "s3:UploadPartCopy"}
+    assert parts <= called
+    assert documented == called - parts - {"s3:HeadObject"} | {"s3:GetObject"}
 
 
 def test_every_question_stands_in_the_document() -> None:

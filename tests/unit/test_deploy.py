@@ -151,6 +151,15 @@ def test_every_size_of_disk_has_its_cache_budget(service: Mapping[str, Any]) -> 
         assert int(budget["Bytes"]) == int(size) * config.GIB * 3 // 4
 
 
+def test_a_parameter_that_is_a_key_of_a_mapping_is_a_string(service: Mapping[str, Any]) -> None:
+    """Keys are strings; not every server that takes the template turns a number into one."""
+    text = json.dumps(service["Resources"], separators=(",", ":"))
+    names = set(re.findall(r'FindInMap":\["\w+",\{"Ref":"(\w+)"\}', text))
+    assert names
+    for name in names & service["Parameters"].keys():
+        assert service["Parameters"][name]["Type"] == "String"
+
+
 def test_times_fit_into_each_other(service: Mapping[str, Any]) -> None:
     """A redelivery meets a living token, and a stopped task has time to hand back what it holds."""
     settings = config.Settings()

@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from asyncbuild.aws import Aws
-from asyncbuild.checks.probes import codecommit, events, extractor
+from asyncbuild.checks.probes import codecommit, conditions, events, extractor
 from asyncbuild.checks.probes.answer import Answer
 from asyncbuild.checks.probes.listing import PROBES
 from asyncbuild.checks.probes.made import Made, make_name
@@ -34,23 +34,46 @@ class Subjects:
 async def iter_answers(settings: Settings, subjects: Subjects, made: Made) -> AsyncIterator[Answer]:
     """Ask everything that can be asked with what is lent."""
     aws = Aws(settings)
-    async for answer in events.iter_answers(aws, made):
-        yield answer
-    if subjects.project and settings.storage.bucket:
-        async for answer in extractor.iter_answers(aws, settings, subjects.project, made):
+    for answers in (
+        events.iter_answers(aws, made),
+        _ask_bucket(aws, settings, made),
+        _ask_project(aws, settings, subjects.project, made),
+        _ask_repository(aws, settings, subjects.repository),
+    ):
+        async for answer in answers:
             yield answer
-    else:
-        why = "name a project with --project, and the bucket in the configuration"
-        for asked in (each for probe in PROBES for each in probe.asked):
-            yield asked.question.unknown(why)
-    if subjects.repository:
-        account, _, name = subjects.repository.rpartition("/")
+
+
+async def _ask_bucket(aws: Aws, settings: Settings, made: Made) -> AsyncIterator[Answer]:
+    if settings.storage.bucket:
+        async for answer in conditions.iter_answers(aws, settings, made):
+            yield answer
+        return
+    for question in conditions.QUESTIONS:
+        yield question.unknown("name the bucket in the configuration")
+
+
+async def _ask_project(
+    aws: Aws, settings: Settings, project: str, made: Made
+) -> AsyncIterator[Answer]:
+    if project and settings.storage.bucket:
+        async for answer in extractor.iter_answers(aws, settings, project, made):
+            yield answer
+        return
+    why = "name a project with --project, and the bucket in the configuration"
+    for asked in (each for probe in PROBES for each in probe.asked):
+        yield asked.question.unknown(why)
+
+
+async def _ask_repository(aws: Aws, settings: Settings, named: str) -> AsyncIterator[Answer]:
+    if named:
+        account, _, name = named.rpartition("/")
         repository = Repository(account or codecommit.OWN_ACCOUNT, aws.region or "", name)
         async for answer in codecommit.iter_answers(aws, settings, repository):
             yield answer
-    else:
-        for question in codecommit.QUESTIONS:
-            yield question.unknown("name a repository with --repository")
+        return
+    for question in codecommit.QUESTIONS:
+        yield question.unknown("name a repository with --repository")
 
 
 @asynccontextmanager

@@ -1,0 +1,127 @@
+"""Does the bucket's server keep the conditions that records and deltas rest on?
+
+S3 documents both (user guide, "Conditional requests"; API reference, UploadPartCopy); some servers
+that speak its protocol take the headers and ignore them. One object of our own is enough to see.
+"""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from asyncbuild.aws import Aws, error_code, s3_errors
+from asyncbuild.checks.bucket import archive_prefix
+from asyncbuild.checks.probes.answer import Answer, Question
+from asyncbuild.checks.probes.made import TAG, Made, open_made
+from asyncbuild.config import Settings
+from asyncbuild.errors import StageError
+from asyncbuild.storage.multipart import encryption
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+WRITE_ONCE: Final = Question(
+    "storage.write-once",
+    "Does the bucket refuse to write an object that is there already (If-None-Match)?",
+    "What was started is recorded that way. With a no two tasks that hold one push, which happens "
+    "after a lost lease, may both record a start of it.",
+)
+COPY_MATCH: Final = Question(
+    "storage.copy-if-match",
+    "Does the bucket refuse to copy a part of an object that has another ETag than was named?",
+    "Delta archives rest on it. With a no set archive.delta to off: a base that is overwritten "
+    'at that moment would get into an archive. With "cannot tell" archives are made in full.',
+)
+QUESTIONS: Final = (WRITE_ONCE, COPY_MATCH)
+_OTHER_ETAG: Final = '"00000000000000000000000000000000"'
+_REFUSED: Final = frozenset({"PreconditionFailed", "412"})
+
+
+async def iter_answers(aws: Aws, settings: Settings, made: Made) -> AsyncIterator[Answer]:
+    """Write one object twice, and copy it under a wrong and a right condition."""
+    told = 0
+    try:
+        async with aws.open_s3(pool=2) as s3, open_made(made):
+            probe = _Probe(s3, settings, made)
+            yield await probe.write_twice()
+            told = 1
+            yield await probe.copy_a_part()
+            told = 2
+    except StageError as error:
+        for question in QUESTIONS[told:]:
+            yield question.unknown(str(error))
+
+
+class _Probe:
+    def __init__(self, s3: "S3Client", settings: Settings, made: Made) -> None:
+        self._s3 = s3
+        self._settings = settings
+        self._made = made
+        self._bucket = settings.storage.bucket
+        self._key = f"{archive_prefix(settings)}{made.name}/condition"
+        self._versions: list[str | None] = []
+
+    async def write_twice(self) -> Answer:
+        self._made.will_make(f"s3://{self._bucket}/{self._key}", self._delete)
+        with s3_errors(f"write s3://{self._bucket}/{self._key}"):
+            await self._write()
+            try:
+                await self._write(IfNoneMatch="*")
+            except ClientError as error:
+                if error_code(error) not in _REFUSED:
+                    raise
+                return WRITE_ONCE.yes("the second write was refused")
+        return WRITE_ONCE.no("the second write replaced the first")
+
+    async def copy_a_part(self) -> Answer:
+        """The right ETag must be copied, too: a server that copies nothing refuses both."""
+        s3 = self._s3
+        with s3_errors(f"look at s3://{self._bucket}/{self._key}"):
+            head = await s3.head_object(Bucket=self._bucket, Key=self._key)
+        right = await self._copy(head["ETag"])
+        if right:
+            return COPY_MATCH.unknown(f"it copies no part at all: {right}")
+        if await self._copy(_OTHER_ETAG) in _REFUSED:
+            return COPY_MATCH.yes("the copy under another ETag was refused")
+        return COPY_MATCH.no("the copy under another ETag was made")
+
+    async def _write(self, **more: Any) -> None:  # noqa: ANN401 - the client's own
+        s3 = self._s3
+        attributes: dict[str, Any] = {**encryption(self._settings.storage), **more}
+        answer = await s3.put_object(
+            Bucket=self._bucket,
+            Key=self._key,
+            Body=b"a probe of asyncbuild",
+            Tagging=f"{TAG}={self._made.name}",
+            **attributes,
+        )
+        self._versions.append(answer.get("VersionId"))
+
+    async def _copy(self, etag: str) -> str:
+        """The error code of a part copied into an upload that is never completed; empty if made."""
+        s3 = self._s3
+        where: Any = {"Bucket": self._bucket, "Key": f"{self._key}.copy"}
+        with s3_errors(f"copy a part to s3://{self._bucket}/{self._key}.copy"):
+            upload = await s3.create_multipart_upload(**where)
+        id_ = upload["UploadId"]
+        try:
+            answer = await s3.upload_part_copy(
+                **where,
+                UploadId=id_,
+                PartNumber=1,
+                CopySource={"Bucket": self._bucket, "Key": self._key},
+                CopySourceIfMatch=etag,
+            )
+        except ClientError as error:
+            return error_code(error) or "an answer without a code"
+        finally:
+            with s3_errors(f"abort the upload to s3://{self._bucket}/{self._key}.copy"):
+                await s3.abort_multipart_upload(**where, UploadId=id_)
+        return "" if answer.get("CopyPartResult", {}).get("ETag") else "an empty CopyPartResult"
+
+    async def _delete(self) -> None:
+        s3 = self._s3
+        with s3_errors(f"delete s3://{self._bucket}/{self._key}"):
+            for version in self._versions or [None]:
+                where: Any = {"VersionId": version} if version else {}
+                await s3.delete_object(Bucket=self._bucket, Key=self._key, **where)
