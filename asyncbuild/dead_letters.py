@@ -104,7 +104,8 @@ class DeadLetters:
         Raises:
             Reject: a newer push of its ref was built meanwhile, and `force` is off.
         """
-        for push in letter.pushes:
+        failed = [push for push in letter.pushes if await self._ledger.is_rejected(push)]
+        for push in failed or letter.pushes:  # the others of the message were built
             head = await self._ledger.head(push)
             if _is_overtaken(push, head) and not force:
                 raise Reject(

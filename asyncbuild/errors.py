@@ -3,6 +3,7 @@
 A stage raises; the lane decides (`queue/lane.py`). The class says what to do, the text says why:
 
     Retry       may work if tried again: counts as an attempt
+    Denied      the same, for a right that is missing: with longer pauses
     Busy        somebody is at a limit: wait, counts as nothing (I5)
     Outage      the other side is not there or fails by itself: as Busy
     BadCredentials  AWS does not take the service's own credentials: as Outage
@@ -59,6 +60,14 @@ class Retry(StageError):
 
     kind = "retry"
     exit_code = 75  # EX_TEMPFAIL
+
+
+class Denied(Retry):
+    """One project or pipeline may not be started by us, or not yet.
+
+    A policy that was changed takes a while to be known everywhere: it is tried again with growing
+    pauses (`tally.py`).
+    """
 
 
 class Busy(StageError):

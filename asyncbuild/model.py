@@ -111,7 +111,7 @@ class Action(StrEnum):
 class Target:
     """One thing to do for one push: upload its tree to `key`, then start what is named, if any.
 
-    `options` say what of the tree.
+    `options` say what of the tree. With a `fault` nothing can be done for it, for that reason.
     """
 
     action: Action
@@ -122,6 +122,7 @@ class Target:
     pipeline: str | None = None
     source_action: str = ""  # of the pipeline; empty: the only one that reads the archive's bucket
     options: ArchiveOptions = WHOLE
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

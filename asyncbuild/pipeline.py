@@ -20,7 +20,7 @@ from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.tries import Tries
 from asyncbuild.config import Settings, fill_rules
-from asyncbuild.errors import Reject, StageError, Unreachable
+from asyncbuild.errors import Fatal, LeaseLost, Reject, StageError, Unreachable
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.mirror import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
@@ -40,6 +40,7 @@ from asyncbuild.model import (
 )
 from asyncbuild.rules import Rule, asked_changes, route
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
+from asyncbuild.tally import blame
 from asyncbuild.turn import Starters, Turn, undone
 from asyncbuild.webhooks.hosts import Hosts
 from asyncbuild.work import Ready, Work
@@ -88,6 +89,7 @@ class Pipeline:
         self.turn = Turn(
             starters=starters,
             ledger=ledger,
+            prepare=self._prepare_now,
             upload=self._upload_now,
             history=History(mirrors, self._open_snapshot),
             skip_stale=settings.lanes.stale == "skip",
@@ -105,10 +107,14 @@ class Pipeline:
     def read(self, message: Message) -> Work:
         """Message → work; what cannot be understood is kept as the reason why."""
         try:
-            event, *more = self._hosts.read(message)
+            events = self._hosts.read(message)
         except Reject as error:
             return Work(message, error)
-        return Work(message, event, tuple(each for each in more if isinstance(each, Push)))
+        faults = tuple(each for each in events if isinstance(each, Reject))
+        pushes = [each for each in events if isinstance(each, Push)]
+        if not pushes:
+            return Work(message, faults[0] if faults else events[0])
+        return Work(message, pushes[0], tuple(pushes[1:]), faults=faults)
 
     async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> Ready:
         """Fetch, archive and upload, unless that was done before.
@@ -127,12 +133,14 @@ class Pipeline:
             return Ready(work)
         with about(work.event), stage("push.prepare") as log:
             async with self._tries.open_try(work.message, suspect=suspect):
-                ready = await self._prepare(work, work.event, guard)
-                more = [await self._prepare_more(work, push, guard) for push in work.more]
-            log["bytes"] = sum(
-                archive.size_bytes for each in (ready, *more) for archive in each.archives.values()
-            )
-            return replace(ready, more=tuple(more))
+                if work.more:
+                    first, *more = [await self._prepare_one(work, p, guard) for p in work.pushes]
+                    ready = replace(first, work=work, more=tuple(more))
+                else:
+                    ready = await self._prepare(work, work.event, guard)
+            archives = [each.archives.values() for each in (ready, *ready.more)]
+            log["bytes"] = sum(archive.size_bytes for those in archives for archive in those)
+            return ready
 
     async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
         """Record that `by`, a newer push of the same ref, stands for this one."""
@@ -145,26 +153,35 @@ class Pipeline:
 
     async def bury(self, work: Work, error: StageError, *, attempts: int) -> None:
         """Record why a message is in the dead-letter queue."""
-        for push in work.pushes or (None,):
-            await self._ledger.record_rejected(work.message, push, error, attempts=attempts)
-        logger().error(
-            "push.dead-lettered",
-            message_id=work.message.id,
-            event_id=work.push.id if work.push else None,
-            repository=work.push.repository.name if work.push else None,
-            ref=work.push.ref if work.push else None,
-            commit=work.push.commit if work.push else None,
-            kind=error.kind,
-            reason=str(error),
-            attempts=attempts,
-        )
+        for push, why in blame(work.pushes, error):
+            await self._ledger.record_rejected(work.message, push, why, attempts=attempts)
+            logger().error(
+                "push.dead-lettered",
+                message_id=work.message.id,
+                event_id=push.id if push else None,
+                repository=push.repository.name if push else None,
+                ref=push.ref if push else None,
+                commit=push.commit if push else None,
+                kind=why.kind,
+                reason=str(why),
+                attempts=attempts,
+            )
 
     # --- prepare ----------------------------------------------------------------------------------
 
-    async def _prepare_more(self, work: Work, push: Push, guard: Guard) -> Ready:
-        """Another ref of the same push: a Bitbucket payload may name several."""
+    async def _prepare_one(self, work: Work, push: Push, guard: Guard) -> Ready:
+        """Prepare one of several refs of a message; its failure is kept for its turn."""
+        own = replace(work, event=push, more=(), faults=())
         with about(push):
-            return await self._prepare(replace(work, event=push, more=()), push, guard)
+            try:
+                return await self._prepare(own, push, guard)
+            except (Fatal, LeaseLost):
+                raise
+            except StageError as error:
+                return Ready(own, failed=error)
+
+    async def _prepare_now(self, work: Work, push: Push, guard: Guard) -> Ready:
+        return await self._prepare(replace(work, event=push, more=(), faults=()), push, guard)
 
     async def _prepare(self, work: Work, push: Push, guard: Guard) -> Ready:
         routed = route(push, self._rules, await self._find_unchanged(work, push))
@@ -174,18 +191,27 @@ class Pipeline:
         archives = await self._already_there(push, own)
         if len(archives) == len({target.key for target in wanted}):
             return Ready(work, targets, archives)
+        failures: dict[str, StageError] = {}
         timings: dict[str, float] = {}
         begun = time.monotonic()
         try:
             async with self._open_snapshot(work, push) as snapshot:
                 timings["fetch"] = time.monotonic() - begun
                 for key, target in own.items():
-                    if key not in archives:
+                    if key in archives:
+                        continue
+                    try:
                         archives[key] = await self._upload(push, target, snapshot, guard)
+                    except (Fatal, LeaseLost):
+                        raise
+                    except StageError as error:
+                        failures[key] = error
         except Unreachable as error:
             return Ready(work, targets, stale=await self._missing.explain(work, push, error))
         timings["archive"] = time.monotonic() - begun - timings["fetch"]
-        return Ready(work, targets, archives, timings=timings)
+        if all(target.key in failures for target in targets) and len(failures) == 1:
+            raise failures.popitem()[1]  # nothing else is in the push: the lane tries it again
+        return Ready(work, targets, archives, timings=timings, failures=failures)
 
     async def _find_unchanged(self, work: Work, push: Push) -> Sequence[tuple[str, ...]]:
         """The `changes` of rules in which the push changed nothing; without any, nothing is read.

@@ -15,7 +15,6 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
 
-from asyncbuild.errors import Reject
 from asyncbuild.model import Action, Push, Repository, Target
 from asyncbuild.options import WHOLE, ArchiveOptions
 
@@ -70,8 +69,8 @@ def route(
         rules: In their order.
         unchanged: Those `changes` in which the push is known to have changed nothing.
 
-    Raises:
-        Reject: the key would be longer than S3 allows, or the project's name is none.
+    Returns:
+        Targets; one with a `fault` for a rule that cannot be carried out, beside the others.
     """
     targets: dict[tuple[Action, str], Target] = {}
     left_out = []
@@ -80,7 +79,7 @@ def route(
             left_out.append(f"{', '.join(rule.changes)} (rule {rule.name})")
             continue
         for target in _targets(push, rule):
-            name = target.project or target.pipeline or target.key
+            name = target.project or target.pipeline or target.key or target.rule
             targets.setdefault((target.action, name), target)
         if rule.final:
             break
@@ -222,10 +221,11 @@ def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
     values = {**_values(push), "options": rule.options.digest or "all"}
     key = _fill(rule.key, {name: escape_key(value) for name, value in values.items()})
     if len(key.encode()) > _MOST_KEY_BYTES:
-        raise Reject(
-            f"key {key[:80]}… of {len(key.encode())} bytes is longer than S3's {_MOST_KEY_BYTES}",
-            remedy=f"shorten the key template of rule {rule.name!r}",
+        fault = (
+            f"key {key[:80]}… of {len(key.encode())} bytes is longer than S3's {_MOST_KEY_BYTES} "
+            f"(shorten the key template of rule {rule.name!r})"
         )
+        return (Target(rule.action, rule=rule.name, fault=fault),)
     variables = {name: _fill(value, values) for name, value in rule.variables.items()}
     if rule.action is Action.UPLOAD:
         return (_target(rule, key, variables),)

@@ -1,7 +1,8 @@
 """What must happen in the order of the queue: staleness, builds, the ledger (I2, I12)."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,16 @@ from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS, CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.request import token_of, variables_of
-from asyncbuild.errors import NoPermission, Reject, Unreachable
+from asyncbuild.errors import (
+    Denied,
+    Fatal,
+    LeaseLost,
+    NoPermission,
+    Reject,
+    Retry,
+    StageError,
+    Unreachable,
+)
 from asyncbuild.history import History
 from asyncbuild.logs import about, logger, stage
 from asyncbuild.model import (
@@ -28,11 +38,15 @@ from asyncbuild.model import (
     root_span_id,
     trace_id,
 )
+from asyncbuild.tally import Part, Tally
 from asyncbuild.work import Ready, Work
 
 _CLOCK_SKEW = timedelta(minutes=5)
 # EventBridge delivers within seconds. What came to the queue later than this was sent again.
 _DELIVERED = timedelta(minutes=1)
+
+Prepare = Callable[[Work, Push, Guard], Awaitable[Ready]]
+"""Prepares one push of a message, again."""
 
 Upload = Callable[[Work, Push, Target, Guard], Awaitable[StoredArchive]]
 """Makes the archive of a target now, for keys that other pushes write, too."""
@@ -46,6 +60,7 @@ class _Case:
     ready: Ready
     guard: Guard
     covers: Sequence[Work]
+    tally: Tally
     first_at: float | None  # when a start was tried first, if this is not the first time
     stale: str = ""
     commit: str = ""  # the push's own, or what its annotated tag points at
@@ -88,6 +103,7 @@ class Turn:
         *,
         starters: Starters,
         ledger: Ledger,
+        prepare: Prepare,
         upload: Upload,
         history: History,
         skip_stale: bool,
@@ -96,6 +112,7 @@ class Turn:
         self._builds = starters.builds
         self._pipelines = starters.pipelines
         self._ledger = ledger
+        self._prepare = prepare
         self._upload = upload
         self._history = history
         self._skip_stale = skip_stale
@@ -106,45 +123,74 @@ class Turn:
         ready: Ready,
         *,
         guard: Guard,
+        tally: Tally,
         covers: Sequence[Work] = (),
         waited_seconds: float = 0.0,
     ) -> None:
         """Start the builds of a prepared message, in its turn, and record what was done.
 
+        Each target of each push is settled on its own: one that fails stops no other.
+
         Args:
             ready: What `Pipeline.prepare` gave.
             guard: Asked before anything is committed (I4).
+            tally: What of the message failed before; keeps what fails now.
             covers: Older pushes of the same ref for which this one stands.
             waited_seconds: Since a start was tried first; 0 if this is the first time.
 
         Raises:
-            StageError: of the stage that failed. What was recorded before stays recorded.
+            StageError: something is still to be tried, or was given up. What was recorded before
+                stays recorded.
         """
-        first_at = time.monotonic() - waited_seconds if waited_seconds else None
-        for each in (ready, *ready.more):
-            await self._settle_event(each, guard, covers, first_at)
-
-    async def _settle_event(
-        self, ready: Ready, guard: Guard, covers: Sequence[Work], first_at: float | None
-    ) -> None:
         event = ready.work.event
         if isinstance(event, Nothing):
             guard()
             await self._ledger.record_nothing(ready.work.message, event)
             logger().info("push.nothing-to-do", event_id=event.id, reason=event.reason)
-        if isinstance(event, Push):
-            with about(event):
-                await self._settle_push(_Case(event, ready, guard, covers, first_at))
+            return
+        first_at = time.monotonic() - waited_seconds if waited_seconds else None
+        for fault in ready.work.faults:
+            tally.give_up(fault)
+        waiting: set[str] = set()
+        for each in (ready, *ready.more):
+            push = each.work.push
+            # Of two pushes of one ref the later one waits for the earlier one (I3).
+            if push is None or push.ref in waiting:
+                continue
+            with about(push):
+                await self._settle_push(_Case(push, each, guard, covers, tally, first_at))
+            if tally.has_pending(push):
+                waiting.add(push.ref)
+        error = tally.verdict(time.monotonic(), parts=ready.parts)
+        if error is not None:
+            raise error
 
     async def _settle_push(self, case: _Case) -> None:
+        whole = Part(case.push)
+        if not case.tally.is_due(whole, time.monotonic()):
+            return
+        with _settling(whole, case):
+            ready = case.ready
+            if ready.failed is not None:
+                if not case.tally.knows(whole):
+                    raise ready.failed
+                ready = await self._prepare(ready.work, case.push, case.guard)
+            await self._settle_targets(replace(case, ready=ready))
+
+    async def _settle_targets(self, case: _Case) -> None:
         push, targets, stale = case.push, case.ready.targets, case.ready.stale
         if case.first_at is not None:  # the try before this one may have done some of them
             targets = await undone(self._ledger, push, targets)
         if targets and not stale:
             stale = await self._why_stale(case.ready.work, push)
+        done = [target for target in case.ready.targets if target not in targets]
         for target in targets:
-            await self._settle_target(target, replace(case, stale=stale))
-        if not stale and any(target.key for target in targets):
+            part = Part(push, target)
+            if case.tally.is_due(part, time.monotonic()):
+                with _settling(part, case):
+                    await self._settle_target(target, replace(case, stale=stale))
+                    done.append(target)
+        if not stale and any(target.key for target in done):
             await self._ledger.set_head(push)
 
     async def _settle_target(self, target: Target, case: _Case) -> None:
@@ -163,8 +209,13 @@ class Turn:
             return Outcome(Verdict.IGNORED, f"rule: {target.rule}", target)
         if case.stale:
             return Outcome(Verdict.STALE, case.stale, target)
+        if target.fault:
+            raise Reject(target.fault)
         archive = case.ready.archives.get(target.key)
         if archive is None:
+            failure = case.ready.failures.get(target.key)
+            if failure is not None and not case.tally.knows(Part(case.push, target)):
+                raise failure
             try:
                 # An object that other pushes write too is written in order, hence only now (I2).
                 archive = await self._upload(case.ready.work, case.push, target, case.guard)
@@ -176,7 +227,7 @@ class Turn:
             return await self._start(target, archive, case)
         except NoPermission as error:
             # One project that this role may not build must not end the service for all others.
-            raise Reject(error.reason, remedy=error.remedy) from error
+            raise Denied(error.reason, remedy=error.remedy, peer=error.peer) from error
 
     async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
         reason = f"rule: {target.rule}"
@@ -254,6 +305,23 @@ class Turn:
         if not older or await self._ledger.is_forced(push):
             return ""
         return f"commit {head.commit}, which contains it, was built before"
+
+
+@contextmanager
+def _settling(part: Part, case: _Case) -> Iterator[None]:
+    """Keep a failure inside for the tally; what concerns the whole lane passes."""
+    try:
+        yield
+    except (Fatal, LeaseLost):
+        raise
+    except StageError as error:
+        case.tally.fail(part, error, time.monotonic())
+    except Exception as error:  # noqa: BLE001 - a bug is one part's failure
+        logger().exception("push.bug", message_id=case.ready.work.message.id)
+        told = Retry(f"internal error: {type(error).__name__}: {error}")
+        case.tally.fail(part, told, time.monotonic())
+    else:
+        case.tally.succeed(part)
 
 
 def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, float]) -> None:

@@ -131,6 +131,10 @@ class Ledger:
             key = self._key(push, "rejected")
         await self._records.replace_record(key, _dump(document))
 
+    async def is_rejected(self, push: Push) -> bool:
+        """Tell whether the push, or a target of it, was given up."""
+        return await self._records.get_record(self._key(push, "rejected")) is not None
+
     async def head(self, push: Push) -> Head | None:
         """The newest push built of this push's ref."""
         body = await self._records.get_record(self._head_key(push))

@@ -24,6 +24,7 @@ from asyncbuild.queue.lane import Lane
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.state import Held
+from asyncbuild.tally import Incomplete, Tally
 from asyncbuild.work import Ready, Work
 
 _RELEASE_SECONDS = 10
@@ -57,6 +58,12 @@ class LaneRunner:
         self._ready: dict[int, Ready] = {}
         self._failures: dict[int, StageError] = {}
         self._buried: set[int] = set()
+        self._tallies = {
+            sequence: Tally(
+                max_attempts=policy.max_attempts, pause_seconds=policy.retry_most_seconds
+            )
+            for sequence in self._works
+        }
         self._first_starts: dict[int, float] = {}
         self._jobs: dict[int, Job] = {}
         self._scopes: dict[int, anyio.CancelScope] = {}
@@ -206,6 +213,7 @@ class LaneRunner:
         await self._pipeline.turn.settle(
             self._ready[sequence],
             guard=self._lease.guard,
+            tally=self._tallies[sequence],
             covers=older,
             waited_seconds=math.inf if self._is_duplicate(sequence) else now - first,
         )
@@ -233,6 +241,8 @@ class LaneRunner:
 
     async def _bury(self, sequence: int, attempts: int) -> None:
         message, failure = self._messages[sequence], self._failures[sequence]
+        if isinstance(failure, Incomplete):
+            attempts = failure.attempts
         if sequence not in self._buried:  # a copy is recognised as one for five minutes only
             self._lease.guard()
             await self._queue.dead_letter(

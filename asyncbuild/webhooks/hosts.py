@@ -90,8 +90,11 @@ class Hosts:
     def __init__(self, hosts: Sequence[Host] = ()) -> None:
         self._hosts = tuple(hosts)
 
-    def read(self, message: Message) -> tuple[Push | Nothing, ...]:
+    def read(self, message: Message) -> tuple[Push | Nothing | Reject, ...]:
         """Read one message: one event, or the pushes of several refs at once, in their order.
+
+        Returns:
+            Events; behind them why some refs of the message cannot be understood.
 
         Raises:
             Reject: it is no push that can be trusted; the reason says why, without a secret (I10).
@@ -101,7 +104,7 @@ class Hosts:
             return (parse(message.body),)
         return self._read(delivery)
 
-    def _read(self, delivery: Delivery) -> tuple[Push | Nothing, ...]:
+    def _read(self, delivery: Delivery) -> tuple[Push | Nothing | Reject, ...]:
         document = delivery.document()
         payload = _other_event(delivery) or read_payload(document)
         identity = _identity(delivery)
@@ -111,14 +114,13 @@ class Hosts:
         _check_signature(host, delivery)
         repository = Repository(host.segment, owner_segment(payload.owner), payload.name)
         made = [each for each in payload.changes if each.new]
-        if not made:
-            deleted = ", ".join(each.ref for each in payload.changes[:5])
-            first = payload.changes[0].ref
-            return (Nothing(identity, f"{deleted} was deleted", repository, first),)
+        if not made and not payload.faults:
+            return (_nothing(identity, payload, repository),)
         push = partial(_push, payload=payload, repository=repository, sent=delivery.sent)
         if len(made) == 1:
-            return (push(made[0], identity=identity),)
-        return tuple(push(each, identity=f"{identity}.{n}") for n, each in enumerate(made, 1))
+            return (push(made[0], identity=identity), *payload.faults)
+        pushes = [push(each, identity=f"{identity}.{n}") for n, each in enumerate(made, 1)]
+        return (*pushes, *payload.faults)
 
     def _host_of(self, payload: Payload, delivery: Delivery) -> Host:
         """The first entry for the repository. What the gateway says comes before the payload."""
@@ -132,6 +134,15 @@ class Hosts:
             f"a {payload.kind} push to {path} of host {name[:100]!a}, which no [[hosts]] entry has",
             remedy="add an entry for that host, kind and repository, or take the webhook away",
         )
+
+
+def _nothing(identity: str, payload: Payload, repository: Repository) -> Nothing:
+    """All that the payload names was deleted, or is neither a branch nor a tag."""
+    if not payload.changes:
+        others = ", ".join(payload.others[:5])
+        return Nothing(identity, f"{others} is neither a branch nor a tag", repository)
+    deleted = ", ".join(each.ref for each in payload.changes[:5])
+    return Nothing(identity, f"{deleted} was deleted", repository, payload.changes[0].ref)
 
 
 def _other_event(delivery: Delivery) -> str:

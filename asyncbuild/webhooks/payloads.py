@@ -7,11 +7,11 @@ so it can only tell that a payload is no push (`hosts.py`).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from asyncbuild.errors import Reject, show
@@ -28,6 +28,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ZEROS = re.compile(r"0{40}|0{64}")
 _PUSHER_MOST = 200
 _CHANGES_MOST = 100
+_BUILT = ("refs/heads/", "refs/tags/")
 _GITLAB_PUSHES = frozenset({"push", "tag_push"})
 _BITBUCKET_REFS = {
     "branch": "refs/heads/",
@@ -68,8 +69,18 @@ class Payload:
     owner: str
     name: str
     changes: tuple[RefChange, ...]
+    faults: tuple[Reject, ...] = ()  # of changes that cannot be understood, beside the others
+    others: tuple[str, ...] = ()  # refs that are neither branch nor tag, as text to be shown
     pusher: str | None = None
     time: datetime | None = None
+
+
+class _Changes(TypedDict):
+    """Those fields of `Payload`."""
+
+    changes: tuple[RefChange, ...]
+    faults: tuple[Reject, ...]
+    others: tuple[str, ...]
 
 
 def read_payload(document: _Fields) -> Payload | str:
@@ -136,8 +147,8 @@ def _bitbucket(document: _Fields) -> Payload:
         host=_host(html, "href"),
         owner=_owner(owner),
         name=_name(name),
-        changes=_limited([_bitbucket_change(each) for each in _changes(document["push"])]),
         pusher=_pusher(document.get("actor"), "nickname"),
+        **_read_changes(_changes(document["push"]), _bitbucket_change),
     )
 
 
@@ -164,23 +175,22 @@ def _bitbucket_change(change: _Fields) -> RefChange:
 
 def _bitbucket_server(document: _Fields) -> Payload:
     repository = _object(document, "repository")
-    changes = [
-        RefChange(
-            check_ref(_object(each, "ref").get("id")),
-            _commit(each, "fromHash"),
-            _commit(each, "toHash"),
-        )
-        for each in _changes(document)
-    ]
     return Payload(
         kind=Kind.BITBUCKET_SERVER,
         host="",
         owner=_owner(_text(_object(repository, "project"), "key")),
         name=_name(_text(repository, "slug")),
-        changes=_limited(changes),
         pusher=_pusher(document.get("actor"), "name"),
         time=_iso(document.get("date")),
+        **_read_changes(_changes(document), _bitbucket_server_change),
     )
+
+
+def _bitbucket_server_change(change: _Fields) -> RefChange | str:
+    ref = _object(change, "ref").get("id")
+    if isinstance(ref, str) and ref.startswith("refs/") and not ref.startswith(_BUILT):
+        return show(ref)
+    return RefChange(check_ref(ref), _commit(change, "fromHash"), _commit(change, "toHash"))
 
 
 # --- the fields -----------------------------------------------------------------------------------
@@ -209,12 +219,33 @@ def _changes(fields: _Fields) -> Sequence[_Fields]:
     return changes
 
 
-def _limited(changes: Sequence[RefChange]) -> tuple[RefChange, ...]:
-    """All of them, unless there are too many to be built; a deletion costs nothing."""
+def _read_changes(
+    entries: Sequence[_Fields], read: Callable[[_Fields], RefChange | str]
+) -> _Changes:
+    """Read each by itself: one that cannot be understood takes no other along.
+
+    Raises:
+        Reject: all of them are faulty, or more are to be built than can; a deletion costs nothing.
+    """
+    changes: list[RefChange] = []
+    faults: list[Reject] = []
+    others: list[str] = []
+    for entry in entries:
+        try:
+            change = read(entry)
+        except Reject as fault:
+            faults.append(fault)
+            continue
+        if isinstance(change, str):
+            others.append(change)
+        else:
+            changes.append(change)
+    if faults and not changes:
+        raise faults[0]
     made = sum(change.new is not None for change in changes)
     if made > _CHANGES_MOST:
         raise Reject(f"changes has {made} refs that are to be built; at most {_CHANGES_MOST} can")
-    return tuple(changes)
+    return {"changes": tuple(changes), "faults": tuple(faults), "others": tuple(others)}
 
 
 def _commit(fields: _Fields, name: str) -> str | None:

@@ -1,5 +1,6 @@
 """Webhooks of other hosts on the service's queue: signed, fetched with a token, built in order."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -313,3 +314,38 @@ async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
             found = [each for each in orjson.loads(text)["findings"] if "WEBHOOK" in each["what"]]
             assert [level] == [each["level"] for each in found]
             assert TOKEN.encode() not in text
+
+
+async def test_a_ref_that_cannot_be_built_takes_no_other_along() -> None:
+    """A project that is missing, a name that is none, and a ref of notes beside a good branch."""
+    async with _open(Kind.BITBUCKET_SERVER) as place:
+        await _send_four_refs(place)
+        variables = place.variables
+        variables["ASYNCBUILD_RULES"] = json.dumps([{"action": "build", "project": "web-{branch}"}])
+        place.stack.standin.add_project("web-good")
+        async with open_service(variables, "drain") as service:
+            assert await service.wait() == 0
+        assert [each.project for each in journal.read(place.stack.journal)] == ["web-good"]
+        (letter,) = await read_dead_letters(place.stack)
+        reason = letter["MessageAttributes"]["Reason"]["StringValue"]
+        assert "refs/heads/bad, build web-bad: CodeBuild project web-bad does not exist" in reason
+        assert "refs/heads/a..b" in reason
+        assert "refs/notes" not in reason
+        told = [line["ref"] for line in service.log if line["event"] == "push.dead-lettered"]
+        assert told == ["refs/heads/bad", None]
+
+
+async def _send_four_refs(place: _Place) -> None:
+    source = place.source("ACME")
+    commits = {
+        "refs/heads/bad": source.commit({"a": b"1"}, branch="bad"),
+        "refs/heads/a..b": "b" * 40,
+        "refs/notes/commits": "b" * 40,
+        "refs/heads/good": source.commit({"a": b"2"}, branch="good"),
+    }
+    made = payload(Kind.BITBUCKET_SERVER)
+    made["changes"] = [
+        {"ref": {"id": ref}, "fromHash": ZEROS, "toHash": commit, "type": "ADD"}
+        for ref, commit in commits.items()
+    ]
+    await place.send(Kind.BITBUCKET_SERVER, made)

@@ -162,9 +162,10 @@ async def test_a_gitlab_without_ids_loses_no_push(ministack: Server) -> None:
             sent["X-Gitlab-Event-UUID"] = "13792a34-cac6-4fda-95a8-c58e00a3954e"  # of one chain
             assert await gateway.post(body, sent) == HTTPStatus.OK
         messages = await gateway.receive()
-    pushes = [push for message in messages for push in hosts().read(message)]
+    events = [event for message in messages for event in hosts().read(message)]
+    pushes = [event for event in events if isinstance(event, Push)]
     assert len({push.id for push in pushes}) == 3
-    refs = [push.ref for push in pushes if isinstance(push, Push)]
+    refs = [push.ref for push in pushes]
     assert [main["ref"], "refs/heads/other", main["ref"]] == refs
 
 

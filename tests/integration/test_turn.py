@@ -14,7 +14,7 @@ from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import BuildSettings
-from asyncbuild.errors import Outage, Reject
+from asyncbuild.errors import Denied, Outage, Reject
 from asyncbuild.history import History
 from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
@@ -25,6 +25,7 @@ from asyncbuild.local.codepipeline import (
 )
 from asyncbuild.local.standin import CodeBuildStandin
 from asyncbuild.model import Action, Guard, Message, Push, StoredArchive, Target
+from asyncbuild.tally import Tally
 from asyncbuild.turn import Starters, Turn
 from asyncbuild.work import Ready, Work
 
@@ -46,7 +47,7 @@ class _Records:
     async def replace_record(self, key: str, body: bytes) -> None:
         """Write, or fail."""
         if self.full:
-            raise ConnectionError(key)
+            raise Outage(key)
         self.kept[key] = body
 
     async def get_record(self, key: str) -> bytes | None:
@@ -65,6 +66,14 @@ class _Records:
     async def list_folders(self, prefix: str) -> list[str]:
         """Not asked for here."""
         raise NotImplementedError(prefix)
+
+
+def _tally() -> Tally:
+    return Tally(max_attempts=2, pause_seconds=30)
+
+
+async def _no_prepare(work: Work, push: Push, guard: Guard) -> Ready:
+    raise NotImplementedError(work, push, guard)
 
 
 async def _no_upload(work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
@@ -111,6 +120,7 @@ async def _open_turn(
         yield Turn(
             starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
             ledger=Ledger(records, prefix="l/"),
+            prepare=_no_prepare,
             upload=_no_upload,
             history=_NoHistory(),
             skip_stale=True,
@@ -132,12 +142,12 @@ async def test_a_dead_letter_sent_back_finds_its_build(
         return Ready(Work(message, push), (target,), {KEY: archive})
 
     async with _open_turn(standin, records) as turn:
-        with pytest.raises(ConnectionError):
-            await turn.settle(ready(), guard=lambda: None)
+        with pytest.raises(Outage):
+            await turn.settle(ready(), guard=lambda: None, tally=_tally())
         assert len(standin.started) == 1
         clock.advance(3600)
         records.full = False
-        await turn.settle(ready(), guard=lambda: None)
+        await turn.settle(ready(), guard=lambda: None, tally=_tally())
     assert len(standin.started) == 1
     (record,) = [body for key, body in records.kept.items() if "/push/" in key]
     assert standin.started[0].build.encode() in record
@@ -156,10 +166,10 @@ async def test_a_start_tried_again_leaves_out_what_was_done(
     ready = Ready(work, targets, {KEY: archive})
     async with _open_turn(standin, records) as turn:
         with pytest.raises(Reject, match="till"):  # there is no such project
-            await turn.settle(ready, guard=lambda: None)
+            await turn.settle(ready, guard=lambda: None, tally=_tally())
         clock.advance(3600)  # a repeated start of the first would be a second build
         with pytest.raises(Reject, match="till"):
-            await turn.settle(ready, guard=lambda: None, waited_seconds=0.5)
+            await turn.settle(ready, guard=lambda: None, tally=_tally(), waited_seconds=0.5)
     assert [build.project for build in standin.started] == ["shop"]
 
 
@@ -180,11 +190,11 @@ async def test_a_dead_letter_sent_back_finds_its_execution(
     """As for a build: a pipeline forgets tokens, too (I12)."""
     records = _Records()
     async with _open_turn(pipelines, records) as turn:
-        with pytest.raises(ConnectionError):
-            await turn.settle(_ready(clock), guard=lambda: None)
+        with pytest.raises(Outage):
+            await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
         clock.advance(3600)
         records.full = False
-        await turn.settle(_ready(clock, version="v2"), guard=lambda: None)
+        await turn.settle(_ready(clock, version="v2"), guard=lambda: None, tally=_tally())
     (run,) = pipelines.started
     (record,) = [orjson.loads(body) for key, body in records.kept.items() if "/push/" in key]
     assert (record["verdict"], record["pipeline"]) == ("handed-over", "deploy")
@@ -199,7 +209,7 @@ async def test_a_hand_over_is_recorded_under_its_pipeline(
     records = _Records()
     records.full = False
     async with _open_turn(pipelines, records) as turn:
-        await turn.settle(_ready(clock), guard=lambda: None)
+        await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
     assert pipelines.started[0].variables == {"EVENT_ID": make_push().id, "STAGE": "test"}
     (key,) = [key for key in records.kept if "/push/" in key]
     assert key.endswith("/pipeline-deploy.json")
@@ -209,11 +219,15 @@ async def test_a_hand_over_is_recorded_under_its_pipeline(
 async def test_a_pipeline_without_permission_is_one_pushs_fault(
     pipelines: CodePipelineStandin, clock: Clock
 ) -> None:
-    """It is dead-lettered; the service goes on for all others."""
-    pipelines.fail_next("StartPipelineExecution", AwsError("AccessDeniedException", "no"))
+    """It is tried again after a pause, then dead-lettered; the service goes on for all others."""
+    denied = AwsError("AccessDeniedException", "no")
+    pipelines.fail_next("StartPipelineExecution", denied, times=2)
+    tally = Tally(max_attempts=2, pause_seconds=0)
     async with _open_turn(pipelines, _Records()) as turn:
+        with pytest.raises(Denied, match="StartPipelineExecution"):
+            await turn.settle(_ready(clock), guard=lambda: None, tally=tally)
         with pytest.raises(Reject, match="StartPipelineExecution"):
-            await turn.settle(_ready(clock), guard=lambda: None)
+            await turn.settle(_ready(clock), guard=lambda: None, tally=tally, waited_seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -226,4 +240,4 @@ async def test_credentials_and_clocks_are_no_pushs_fault(
     pipelines.fail_next("StartPipelineExecution", AwsError(code, "expired"))
     async with _open_turn(pipelines, _Records()) as turn:
         with pytest.raises(Outage, match=code):
-            await turn.settle(_ready(clock), guard=lambda: None)
+            await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())

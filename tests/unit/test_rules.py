@@ -1,6 +1,7 @@
 """Pushes and rules become targets."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.errors import Reject
 from asyncbuild.model import Action, Change, Push, Repository, Target
 from asyncbuild.options import WHOLE, ArchiveOptions
 from asyncbuild.rules import (
@@ -138,10 +138,12 @@ def test_the_longest_ref_has_a_key() -> None:
     assert max(len(key) for key in keys) <= 1024
 
 
-def test_a_key_that_is_too_long_is_rejected_with_the_rule() -> None:
-    """The remedy names what to shorten."""
-    with pytest.raises(Reject, match="rule 'r'"):
-        route(_push(), [_rule(key="x" * 1025)])
+def test_a_key_that_is_too_long_is_the_fault_of_its_rule_alone() -> None:
+    """The fault names what to shorten; targets of other rules stand."""
+    other = replace(_rule(), projects=["other"])
+    bad, good = route(_push(), [replace(_rule(key="x" * 1025), final=False), other])
+    assert "rule 'r'" in bad.fault
+    assert (good.project, good.fault) == ("other", "")
 
 
 @pytest.mark.parametrize("template", ["{nope}", "{repository.__class__}", "{ref!r}", "{ref:>9}"])

@@ -712,7 +712,7 @@ def test_no_value_of_any_field_is_a_surprise(
     """Whatever stands anywhere in a payload: pushes, nothing, or a rejection."""
     kind, path = place
     reasons: list[str] = []
-    events: tuple[Push | Nothing, ...] = ()
+    events: tuple[Push | Nothing | Reject, ...] = ()
     try:
         events = hosts().read(_wrong(kind, *path, value=value))
     except Reject as error:
@@ -739,3 +739,50 @@ def test_a_payload_cut_short_is_rejected(kind: Kind) -> None:
     for length in range(0, len(raw), 37):
         with pytest.raises(Reject):
             hosts().read(message(raw[:length], headers(kind, raw)))
+
+
+# --- several refs, each by itself -----------------------------------------------------------------
+
+_GOOD = st.from_regex(r"[a-z]{1,8}", fullmatch=True).map(lambda name: f"refs/heads/{name}")
+_BAD = st.sampled_from(["refs/heads/a..b", "refs/heads/", "refs/tags/x.lock", "main", "", 7, None])
+_OTHER = st.sampled_from(["refs/notes/commits", "refs/changes/01/1/1", "refs/pull/1/head"])
+_CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("good"), _GOOD),
+        st.tuples(st.just("bad"), _BAD),
+        st.tuples(st.just("other"), _OTHER),
+        st.tuples(st.just("gone"), _GOOD),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(_CHANGES)
+def test_a_ref_that_cannot_be_understood_takes_no_other_along(
+    changes: list[tuple[str, object]],
+) -> None:
+    """Good ones are pushes, in their order; bad ones are named; others ask for no build."""
+    made = payload(Kind.BITBUCKET_SERVER)
+    made["changes"] = [
+        {
+            "ref": {"id": ref},
+            "fromHash": "a" * 40,
+            "toHash": "0" * 40 if what == "gone" else "b" * 40,
+            "type": "UPDATE",
+        }
+        for what, ref in changes
+    ]
+    good = [ref for what, ref in changes if what == "good"]
+    bad = [ref for what, ref in changes if what == "bad"]
+    understood = [what for what, _ in changes if what in {"good", "gone"}]
+    if bad and not understood:
+        with pytest.raises(Reject):
+            hosts().read(delivered(Kind.BITBUCKET_SERVER, made))
+        return
+    events = hosts().read(delivered(Kind.BITBUCKET_SERVER, made))
+    assert [event.ref for event in events if isinstance(event, Push)] == good
+    assert len([event for event in events if isinstance(event, Reject)]) == len(bad)
+    assert len([event for event in events if isinstance(event, Nothing)]) == (not good and not bad)
+    ids = [event.id for event in events if isinstance(event, Push)]
+    assert len(set(ids)) == len(ids)
