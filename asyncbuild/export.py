@@ -92,7 +92,7 @@ async def run(
             return
         account = await enter(budget.open_account(WORKING_BYTES + storage.part_bytes))
         tar = await enter(snapshot.open_archive())
-        zipped = await enter(engine.open_zip(tar, account=account))
+        zipped = await enter(engine.open_zip(tar, account=account, cut=len(snapshot.above)))
         await _write_out(place, _watched(zipped, show), account)
 
 

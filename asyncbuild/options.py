@@ -46,8 +46,8 @@ class ArchiveOptions:
     """What of a commit goes into an archive. The default is all that `git archive` gives.
 
     Attributes:
-        subtree: A directory that becomes the archive's root; empty for the whole tree. Only
-            attributes in it and below it count, as for `git archive` called there.
+        subtree: A directory that becomes the archive's root; empty for the whole tree. Attributes
+            above it count, too: what is in it is what the archive of the whole tree has there.
         paths: Pathspecs, relative to `subtree`; empty for everything.
         export_attributes: Whether `export-ignore` and `export-subst` count.
         submodules: Whether their trees go in.
@@ -145,6 +145,25 @@ def check_pathspec(pathspec: str) -> str:
         msg = f"{fault or 'is empty'}; write a pathspec, such as services/api or libs/*.py"
         raise ValueError(msg)
     return pathspec
+
+
+def place_pathspecs(subtree: str, pathspecs: Sequence[str]) -> list[str]:
+    """The same pathspecs relative to the whole tree; each was checked, and so was the subtree.
+
+    The subtree is a prefix, which git takes literally, whatever magic the rest has (pathspec.c;
+    git's own commands hand pathspecs on to each other so).
+    """
+    if not subtree:
+        return list(pathspecs)
+    above = f"{subtree}/"
+    length = f"prefix:{len(above.encode('utf-8', 'surrogateescape'))}"
+    placed = []
+    only_excluded = True
+    for each in pathspecs:
+        magic, path = _parse_magic(each)
+        only_excluded &= "exclude" in magic
+        placed.append(f":({','.join([*sorted(magic), length])}){above}{path}")
+    return [f":(literal){subtree}", *placed] if only_excluded else placed
 
 
 def _parse_magic(pathspec: str) -> tuple[frozenset[str], str]:

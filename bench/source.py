@@ -57,7 +57,7 @@ async def _push(repository: Path, scratch: Path, tasks: TaskGroup) -> Snapshot:
     found = await reader.find(mirror, ids, "bench")
     commit, before = found[ids[0]], found[ids[-1]]
     worktrees = Worktrees(reader, kept, tasks)
-    await worktrees.learn_early(Tree(mirror, before.tree, "", _REF), mirror)
+    await worktrees.learn_early(Tree(mirror, before.tree, _REF), mirror)
     return Snapshot(
         path=mirror,
         commit=commit.id,

@@ -82,10 +82,10 @@ class Intake:
     Only of members with little but a long name more can become than that: at most twice as much.
     """
 
-    def __init__(self, charges: Charges, workers: Workers) -> None:
+    def __init__(self, charges: Charges, workers: Workers, cut: int) -> None:
         self._charges = charges
         self._workers = workers
-        self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES)
+        self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES, cut=cut)
         self._unfinished: set[Pending[PackedRun] | Pending[PackedBlock]] = set()
         self.tar_bytes = 0
 

@@ -45,7 +45,8 @@ class Run:
     """Whole members, `nbytes` of the stream, with the extended headers that belong to them.
 
     `headers` are the positions in `data` of all header blocks, `sizes` the lengths of what follows
-    each. `data` begins at `offset` of the stream and may hold more than this run.
+    each. `data` begins at `offset` of the stream and may hold more than this run. So many bytes as
+    `cut` says are taken off each name; directories with names that short are left out.
     """
 
     data: bytes
@@ -53,6 +54,7 @@ class Run:
     headers: Sequence[int]
     sizes: Sequence[int]
     nbytes: int
+    cut: int = 0
 
 
 def iter_members(run: Run) -> Iterator[Member]:
@@ -61,7 +63,7 @@ def iter_members(run: Run) -> Iterator[Member]:
     Raises:
         BrokenTar: A header is damaged.
     """
-    data, view = run.data, memoryview(run.data)
+    data, view, cut = run.data, memoryview(run.data), run.cut
     fields = FIELDS.unpack_from
     extended: dict[bytes, bytes] = {}
     position = 0
@@ -76,7 +78,7 @@ def iter_members(run: Run) -> Iterator[Member]:
                 name = _prefix(data[position:content]) + name
             if kind == FILE and not extended:
                 mode = NUMBERS[mode] & _PERMISSIONS | S_IFREG
-                yield name, mode, NUMBERS[mtime], view[content : content + size]
+                yield name[cut:], mode, NUMBERS[mtime], view[content : content + size]
                 continue
             if kind in BELONGS_TO_NEXT:
                 offset = run.offset + content
@@ -86,8 +88,10 @@ def iter_members(run: Run) -> Iterator[Member]:
                 continue
             mode = NUMBERS[mode] & _PERMISSIONS
             plain = (name, mode, NUMBERS[mtime], view[content : content + size])
-            yield _adapt(plain, data[position:content], extended)
+            name, mode, mtime, target = _adapt(plain, data[position:content], extended)
             extended = {}
+            if len(name) > cut:
+                yield name[cut:], mode, mtime, target
     except ValueError as error:
         raise BrokenTar(str(error), run.offset + position) from error
 

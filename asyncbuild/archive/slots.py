@@ -27,7 +27,7 @@ _NUMBER: Final = "I"
 REASON_BYTES: Final = 8 * 1024  # of a failure
 SLOT_BYTES: Final = 2 * LONGEST_RUN_BYTES + -2 * LONGEST_RUN_BYTES % mmap.PAGESIZE
 
-_MESSAGE: Final = Struct("<HLLLQ")
+_MESSAGE: Final = Struct("<HLLLQL")
 MESSAGE_BYTES: Final = _MESSAGE.size
 
 
@@ -47,7 +47,7 @@ class Message(NamedTuple):
     """About the slot number `slot`: it has `nbytes` of contents, and `more_bytes` behind them.
 
     `number` is where a run begins in the tar stream, or where that is broken, or how many bytes of
-    a run's are central headers, or a block's CRC-32.
+    a run's are central headers, or a block's CRC-32; `cut` is that of a run.
     """
 
     kind: Kind
@@ -55,6 +55,7 @@ class Message(NamedTuple):
     nbytes: int
     more_bytes: int = 0
     number: int = 0
+    cut: int = 0
 
     def pack(self) -> bytes:
         """As it is sent."""

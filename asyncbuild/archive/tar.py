@@ -67,14 +67,16 @@ class TarReader:
     Args:
         whole_bytes: Contents up to this length stay in runs; longer ones come in blocks.
         block_bytes: Length of a block.
+        cut: So many bytes are taken off each name (`Run.cut`).
 
     Members and blocks are the same however the stream is cut into chunks; only where one run ends
     and the next begins differs.
     """
 
-    def __init__(self, *, whole_bytes: int, block_bytes: int) -> None:
+    def __init__(self, *, whole_bytes: int, block_bytes: int, cut: int = 0) -> None:
         self._whole_bytes = whole_bytes
         self._block_bytes = block_bytes
+        self._cut = cut
         self._offset = 0  # in the stream, of the first byte that was not handed out
         self._held: list[bytes] = []  # the beginning of a member or of a block
         self._needed_bytes = BLOCK_BYTES  # that `_held` must have before it is worth a look
@@ -151,7 +153,8 @@ class TarReader:
         if scan.whole:
             nbytes = scan.unit - begin
             self._offset += nbytes
-            yield Run(data, origin, scan.headers[: scan.whole], scan.sizes[: scan.whole], nbytes)
+            headers, sizes = scan.headers[: scan.whole], scan.sizes[: scan.whole]
+            yield Run(data, origin, headers, sizes, nbytes, self._cut)
         if scan.large_bytes:
             yield self._begin_large(data, origin, scan)
             return scan.headers[-1] + BLOCK_BYTES
@@ -169,7 +172,9 @@ class TarReader:
         headers, sizes = scan.headers[scan.whole :], scan.sizes[scan.whole :]
         nbytes = headers[-1] + BLOCK_BYTES - scan.unit
         sizes[-1] = 0
-        ((name, mode, mtime, _),) = iter_members(Run(data, origin, headers, sizes, nbytes))
+        ((name, mode, mtime, _),) = iter_members(
+            Run(data, origin, headers, sizes, nbytes, self._cut)
+        )
         self._offset += nbytes
         self._large_bytes = scan.large_bytes
         self._padding_bytes = -scan.large_bytes % BLOCK_BYTES

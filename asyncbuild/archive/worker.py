@@ -47,7 +47,7 @@ def work(slots: Slots, message: Message, level: int) -> Message:
 def _pack_run(slots: Slots, message: Message, level: int) -> Message:
     data = slots.contents(message)
     headers, sizes = unpack_columns(slots.more(message), 2)
-    packed = pack_run(Run(data, message.number, headers, sizes, len(data)), level)
+    packed = pack_run(Run(data, message.number, headers, sizes, len(data), message.cut), level)
     more = packed.central.packed + pack_columns(packed.central.positions)
     slots.put(message.slot, packed.data, more)
     number = len(packed.central.packed)

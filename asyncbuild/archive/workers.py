@@ -150,18 +150,18 @@ class Workers:
         contents = memoryview(run.data)[begin : begin + run.nbytes]
         headers = [header - begin for header in run.headers]
         more = pack_columns(headers, run.sizes)
-        about = (Kind.RUN, run.offset + begin)
+        about = (Kind.RUN, run.offset + begin, run.cut)
         return await self._hand_out(Pending(_unpack_run), about, contents, more)
 
     async def pack_block(self, block: Block) -> Pending[PackedBlock]:
         """Have a block of a large member compressed, as `pack_run`."""
-        about = (Kind.LAST_BLOCK if block.last else Kind.BLOCK, 0)
+        about = (Kind.LAST_BLOCK if block.last else Kind.BLOCK, 0, 0)
         return await self._hand_out(Pending(_unpack_block), about, block.data)
 
     async def _hand_out(
         self,
         pending: Pending[_Packed],
-        about: tuple[Kind, int],
+        about: tuple[Kind, int, int],
         contents: bytes | memoryview,
         more: bytes = b"",
     ) -> Pending[_Packed]:
@@ -169,8 +169,8 @@ class Workers:
         slot = self._free.pop()
         try:
             self._memory.fill(slot, contents, more)
-            kind, number = about
-            self._give(Message(kind, slot, len(contents), len(more), number), pending)
+            kind, number, cut = about
+            self._give(Message(kind, slot, len(contents), len(more), number, cut), pending)
         except BaseException:
             self._release(slot)
             raise

@@ -92,6 +92,7 @@ class Engine:
         blob_ids: BlobIds | None = None,
         offset: int = 0,
         without: Collection[bytes] = (),
+        cut: int = 0,
     ) -> AsyncIterator["ZipStream"]:
         """Read `tar`, in chunks of any size, for as long as the stream is open.
 
@@ -101,12 +102,13 @@ class Engine:
             blob_ids: Asked for raw object ids by path, to be kept in the directory.
             offset: Length of an archive's beginning that the stream goes on from.
             without: Paths of directories that are in it already.
+            cut: So many bytes are taken off each path of the tar; directories above are left out.
 
         On exit nothing of it is held any more: what was not yielded is given back.
         """
         self._streams += 1
         charges = Charges(account)
-        intake = Intake(charges, self._workers)
+        intake = Intake(charges, self._workers, cut)
         # Together they keep the workers busy; pieces beyond that would only wait in memory.
         ahead = max(1, self._workers.slots // self._streams)
         sender, receiver = anyio.create_memory_object_stream[Job | Exception](ahead)

@@ -38,6 +38,8 @@ from asyncbuild.storage.s3 import Store
 
 FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
 
+_SUBTREE_FORMAT: Final = "2"  # of what is in an archive of a subtree
+
 _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
 _TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
 _MOST_OF_BUDGET: Final = 3 / 4
@@ -105,7 +107,9 @@ class Archiver:
 
         With other options, or another level, the same commit is another archive.
         """
-        return f"{self._format}.{options.digest}" if options.digest else self._format
+        # Before, attributes above a subtree did not count.
+        more = (options.digest, _SUBTREE_FORMAT) if options.subtree else (options.digest,)
+        return ".".join((self._format, *filter(None, more)))
 
     async def put(self, order: Order) -> Result:
         """Make the archive, and remember it for the next one.
@@ -190,6 +194,8 @@ class Archiver:
     # --- ways -------------------------------------------------------------------------------------
 
     async def _put_from(self, order: Order, base: Base) -> Made:
+        if not _has_same_above(order.snapshot, base):
+            raise FallBack("attributes-changed")
         same = base.tree == order.snapshot.tree
         same_stamps = base.effect is not Effect.SUBSTITUTE or base.commit == order.snapshot.commit
         if same and same_stamps and base.effect is not Effect.UNKNOWN:
@@ -249,7 +255,9 @@ class Archiver:
             async with (
                 self._budget.open_account(reserved) as account,
                 snapshot.open_archive() as tar,
-                self._engine.open_zip(tar, account=account, blob_ids=ids) as stream,
+                self._engine.open_zip(
+                    tar, account=account, blob_ids=ids, cut=len(snapshot.above)
+                ) as stream,
                 aclosing(iter_archive(stream, ids, account=account, **parts)) as chunks,
             ):
                 if ids is not None:
@@ -265,8 +273,9 @@ class Archiver:
             digest, effect, files = "", Effect.UNKNOWN, {}
             if ids is not None and directory.offset >= LEAST_PART_BYTES:
                 await ids.finish()
-                digest, effect = await self._effects.read(snapshot, ids.attributes)
-                files = {path: name for path, (_, name) in ids.attributes.items()}
+                attributes = snapshot.rooted(ids.attributes)
+                digest, effect = await self._effects.read(snapshot, attributes)
+                files = {path: name for path, (_, name) in attributes.items()}
                 await writer.finish(table_name(archive.key, archive.etag), offset=directory.offset)
         base = Base(
             key=archive.key,
@@ -287,6 +296,15 @@ class Archiver:
     def _metadata(self, order: Order) -> dict[str, str]:
         format_ = self.format_of(order.snapshot.options)
         return {COMMIT_KEY: order.snapshot.commit, FORMAT_KEY: format_, **order.metadata}
+
+
+def _has_same_above(snapshot: Snapshot, base: Base) -> bool:
+    """Whether the attributes above the subtree are those that the base was made with."""
+    before = {
+        path: name for path, name in base.files.items() if not path.startswith(snapshot.above)
+    }
+    now = {path: name for path, (_, name) in snapshot.attributes_above.items()}
+    return not snapshot.above or before == now
 
 
 def _depends_on_more(snapshot: Snapshot) -> bool:

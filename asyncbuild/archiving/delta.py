@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from asyncbuild.archive.attributes import Effect, is_attributes
+from asyncbuild.archive.attributes import Effect, digest_of, is_attributes
 from asyncbuild.archive.base import Base
 from asyncbuild.archive.delta import Plan, is_hopeless, plan_delta
 from asyncbuild.archive.rates import Kind, decide
@@ -153,7 +153,9 @@ class DeltaWay:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():
                 comparison.add(entries)
-            difference = comparison.finish(base.attributes, base.effect)
+            if digest_of(snapshot.rooted(comparison.attributes)) != base.attributes:
+                raise FallBack("attributes-changed")
+            difference = comparison.finish(base.effect)
         else:
             difference = Difference()
             difference.add_changes(parse_changes(lines))
@@ -186,7 +188,7 @@ class DeltaWay:
         by_paths = job.base.effect is not Effect.NONE and difference.fresh
         if by_paths:
             paths = paths_of(difference.fresh)
-            if sum(map(len, paths)) + len(paths) > PATHS_BYTES_MOST:
+            if job.snapshot.measure(paths) > PATHS_BYTES_MOST:
                 raise FallBack("too-many-paths", f"{len(paths)} paths to read")
             opened = job.snapshot.open_archive(paths=paths)
         else:
@@ -200,6 +202,7 @@ class DeltaWay:
                 blob_ids=KnownIds(difference.fresh),
                 offset=plan.kept_bytes,
                 without=without,
+                cut=len(job.snapshot.above),
             ) as stream,
         ):
             with job.watch(stream):

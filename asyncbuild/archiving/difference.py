@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from stat import S_ISLNK
 from typing import Final
 
-from asyncbuild.archive.attributes import Effect, digest_of, is_attributes
+from asyncbuild.archive.attributes import Effect, is_attributes
 from asyncbuild.archive.table import Table, parents_of
-from asyncbuild.archiving.fallback import FallBack
 from asyncbuild.git.blobs import TreeEntry
 from asyncbuild.git.changes import Change
 
@@ -105,12 +104,16 @@ class Difference:
 
 
 class Comparison:
-    """A table against a whole tree: for an archive whose own tree is not here."""
+    """A table against a whole tree: for an archive whose own tree is not here.
+
+    Attributes:
+        attributes: Modes and object ids of all `.gitattributes` so far, by path.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._left = {name: (mode, blob_id) for name, mode, blob_id in table.iter_entries()}
-        self._files: dict[bytes, tuple[int, str]] = {}
+        self.attributes: dict[bytes, tuple[int, str]] = {}
         self._difference = Difference()
         self._above: list[TreeEntry] = []  # directories in which nothing was met yet
 
@@ -118,7 +121,7 @@ class Comparison:
         """The next entries of the tree."""
         for entry in entries:
             if is_attributes(entry.path):
-                self._files[entry.path] = (entry.mode, entry.object_id)
+                self.attributes[entry.path] = (entry.mode, entry.object_id)
             while self._above and not entry.path.startswith(self._above[-1].path + b"/"):
                 self._above.pop()
             self._above.append(entry)
@@ -136,14 +139,8 @@ class Comparison:
                 self._difference.removed.add(name)
             self._difference.add_fresh(name, entry)
 
-    def finish(self, attributes: str, effect: Effect) -> Difference:
-        """The difference, given the digest of the older tree's attributes, and their effect.
-
-        Raises:
-            FallBack: They changed.
-        """
-        if digest_of(self._files) != attributes:
-            raise FallBack("attributes-changed")
+    def finish(self, effect: Effect) -> Difference:
+        """The difference, given the effect of the attributes, which did not change."""
         self._difference.removed.update(self._left)
         self._difference.settle(self._table, effect)
         return self._difference

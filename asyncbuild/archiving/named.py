@@ -43,12 +43,14 @@ async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str)
         end = parse_end(
             b"".join([each async for each in store.iter_ranges(source, [[tail]], account=account)])
         )
-    files = {
+    own = {
         entry.path: (entry.mode, entry.object_id)
         async for entries in snapshot.iter_tree()
         for entry in entries
         if is_attributes(entry.path)
     }
+    above = await snapshot.read_attributes_above(commit) if snapshot.options.subtree else {}
+    files = {**above, **{snapshot.above + path: each for path, each in own.items()}}
     digest, effect = await read_effect(snapshot, files)
     return Base(
         key=key,

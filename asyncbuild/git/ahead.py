@@ -55,7 +55,7 @@ class Lookout:
             )
             for wish in fitting:
                 if wish.commit in found:
-                    tree = Tree(place.repository, found[wish.commit].tree, "", wish.ref)
+                    tree = Tree(place.repository, found[wish.commit].tree, wish.ref)
                     await self._worktrees.learn_early(tree, staging)
                     break
         except (StageError, OSError):

@@ -32,7 +32,7 @@ async def no_blobs() -> AsyncIterator[bytes]:
 
 
 async def write_tar(
-    entries: Iterable[TreeEntry], stdout: AsyncIterator[bytes], *, time: int
+    entries: Iterable[TreeEntry], stdout: AsyncIterator[bytes], *, time: int, above: bytes = b""
 ) -> AsyncIterator[bytes]:
     """Headers for `entries` with what `git cat-file --batch` says of the blobs among them.
 
@@ -40,13 +40,14 @@ async def write_tar(
         entries: Blobs in the order in which git was asked for them.
         stdout: Read to its end, so that it can say whether git finished well.
         time: Of every member, in seconds since 1970.
+        above: What every name begins with, before the path of the entry.
 
     Raises:
         GitFailed: A blob is missing.
     """
     source = _Source(stdout)
     size = 0
-    async for piece in _iter_members(entries, source, time):
+    async for piece in _iter_members(entries, source, time, above):
         size += len(piece)
         yield piece
     await source.finish()
@@ -54,10 +55,10 @@ async def write_tar(
 
 
 async def _iter_members(
-    entries: Iterable[TreeEntry], source: "_Source", time: int
+    entries: Iterable[TreeEntry], source: "_Source", time: int, above: bytes
 ) -> AsyncIterator[bytes]:
     for entry in entries:
-        member = tarfile.TarInfo(os.fsdecode(entry.path))
+        member = tarfile.TarInfo(os.fsdecode(above + entry.path))
         member.mtime = time
         if entry.kind != "blob":
             member.type, member.mode = tarfile.DIRTYPE, _PROGRAM_MODE

@@ -4,10 +4,11 @@ Whatever a snapshot says of paths and trees, it says of its *subtree*, if it has
 root then, and nothing above it counts.
 """
 
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -26,12 +27,12 @@ from asyncbuild.git.joined import iter_joined
 from asyncbuild.git.lfs.contents import Contents, Objects
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
-from asyncbuild.git.standpoint import BARE, Standpoint, open_empty_worktree
 from asyncbuild.git.worktrees import Tree, Worktrees
-from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes
+from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes, place_pathspecs
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _HEX = re.compile("[0-9a-f]+")
+Attributes = Mapping[bytes, tuple[int, str]]  # modes and ids of `.gitattributes`, by path
 
 
 class Part(NamedTuple):
@@ -50,6 +51,8 @@ class Snapshot:
         commit: Id of the commit; annotated tags are peeled.
         commit_time: Seconds since 1970, by the committer's clock.
         tree: Id of the commit's tree, or of the subtree.
+        root: Id of the commit's tree, if `tree` is that of a subtree.
+        attributes_above: The `.gitattributes` above the subtree: modes and ids by path.
         options: What of it is wanted in an archive.
         parts: Submodules whose trees are in the archive, too.
         ref: Where it was pushed to, if that is known.
@@ -70,12 +73,19 @@ class Snapshot:
     worktrees: Worktrees | None = None
     objects: Objects | None = None
     contents: Contents | None = None
+    root: str = ""
+    attributes_above: Attributes = field(default_factory=dict)
+
+    @property
+    def above(self) -> bytes:
+        """What all names in its tars begin with: the subtree with a slash, or nothing."""
+        return os.fsencode(f"{self.options.subtree}/") if self.options.subtree else b""
 
     async def select(self, options: ArchiveOptions) -> "Snapshot":
         """The same commit, for archives with these options.
 
         Raises:
-            Reject: it has no such subtree.
+            Reject: it has no such subtree, or `export-ignore` leaves that out.
             GitFailed: the repository cannot be read.
         """
         reader = self.reader
@@ -90,7 +100,60 @@ class Snapshot:
                 f"{self.name} {self.commit} has no directory {options.subtree!a}",
                 remedy="correct subtree, or let the rule match only refs that have it",
             )
-        return replace(self, tree=tree, reader=reader, options=options)
+        found = replace(self, tree=tree, reader=reader, options=options)
+        if not options.subtree:
+            return found
+        above = await found.read_attributes_above(self.commit)
+        found = replace(found, root=self.root or self.tree, attributes_above=above)
+        if options.export_attributes is ExportAttributes.HONOUR:
+            await found.check_exported()
+        return found
+
+    async def read_attributes_above(self, commit: str) -> Attributes:
+        """The `.gitattributes` of the directories above the subtree, of any commit.
+
+        Raises:
+            GitFailed: the repository cannot be read.
+        """
+        files = [
+            os.path.join(each, ".gitattributes")  # noqa: PTH118 - in a tree, not on this machine
+            for each in ("", *_parents(self.options.subtree))
+        ]
+        arguments = ("--literal-pathspecs", "ls-tree", "-z", "--full-tree", commit, "--", *files)
+        answer = await self.reader.run(
+            self.path,
+            arguments,
+            commit=commit,
+            doing=f"look for attributes in {self.name} {commit}",
+            work=Work.TREE,
+        )
+        entries = [parse_entry(line) for line in answer.split(b"\0")[:-1]]
+        return {each.path: (each.mode, each.object_id) for each in entries if each.kind == "blob"}
+
+    def rooted(self, attributes: Attributes) -> Attributes:
+        """All that count in an archive, by their paths in the whole tree, given the subtree's."""
+        return {
+            **self.attributes_above,
+            **{self.above + path: each for path, each in attributes.items()},
+        }
+
+    async def check_exported(self) -> None:
+        """Refuse a subtree that `git archive` leaves out, with all that is in it.
+
+        Raises:
+            Reject: It does.
+        """
+        if not self.attributes_above:
+            return
+        subtree = self.options.subtree
+        files = {path: object_id for path, (_, object_id) in self.attributes_above.items()}
+        # The slash at its end has git take a path for a directory's.
+        places = [os.fsencode(f"{each}/") for each in (*_parents(subtree), subtree)]
+        if b"set" in (await self._look_up("export-ignore", files, places)).values():
+            raise Reject(
+                f"export-ignore in {self.name} {self.commit} leaves out {subtree!a}",
+                remedy='set export_attributes = "ignore" for it, or correct .gitattributes',
+            )
 
     @asynccontextmanager
     async def open_archive(
@@ -112,7 +175,10 @@ class Snapshot:
             ValueError: too many paths.
         """
         if self.parts and not paths:
-            below = (each.snapshot._open_archive(prefix=each.prefix) for each in self.parts)  # noqa: SLF001 - others of us
+            below = (
+                each.snapshot._open_archive(prefix=self.above + each.prefix)  # noqa: SLF001 - others of us
+                for each in self.parts
+            )
             async with aclosing(iter_joined(self._open_archive(), below)) as joined:
                 yield joined
         else:
@@ -123,45 +189,62 @@ class Snapshot:
     async def _open_archive(
         self, paths: Sequence[bytes] = (), prefix: bytes = b""
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        if sum(map(len, paths)) + len(paths) > PATHS_BYTES_MOST:
+        if self.measure(paths) > PATHS_BYTES_MOST:
             msg = f"{len(paths)} paths are more than one git archive takes; read the whole tree"
             raise ValueError(msg)
+        literal, asked = self._place(paths)
         async with AsyncExitStack() as stack:
             if self.contents is not None:
                 await self.contents.bring(paths)
-            place, switches, environment = await stack.enter_async_context(self._open_place())
-            arguments: list[str | bytes] = [*place, *(["--literal-pathspecs"] if paths else ())]
-            arguments += ["archive", "--format=tar", *switches]
+            worktree = await stack.enter_async_context(self._open_worktree())
+            arguments: list[str | bytes] = ["-C", str(worktree)] if worktree else []
+            arguments += ["--literal-pathspecs"] if literal else []
+            arguments += ["archive", "--format=tar"]
+            arguments += ["--worktree-attributes"] if worktree else []
             arguments += [b"--prefix=" + prefix] if prefix else []
-            arguments += [self.commit, "--", *(paths or self.options.paths)]
+            arguments += [self.commit, "--", *asked]
             opened = self.reader.open_stream(
                 self.path,
                 arguments,
                 commit=self.commit,
                 doing=f"archive {self.name} {self.commit}",
-                environment=environment,
+                environment={"GIT_WORK_TREE": str(worktree)} if worktree else {},
             )
             tar = await stack.enter_async_context(opened)
             if self.contents is not None:
-                tar = await stack.enter_async_context(self.contents.open_filled(tar, prefix))
+                tar = await stack.enter_async_context(
+                    self.contents.open_filled(tar, prefix or self.above)
+                )
             yield tar
 
-    @asynccontextmanager
-    async def _open_place(self) -> AsyncIterator[Standpoint]:
-        """Where git archives from; a working tree with the attributes, if there is one."""
+    def measure(self, paths: Sequence[bytes]) -> int:
+        """How many bytes of the most these paths take (`PATHS_BYTES_MOST`)."""
+        return sum(map(len, paths)) + len(paths) * (1 + len(self.above))
+
+    def _place(self, paths: Sequence[bytes]) -> tuple[bool, Sequence[str | bytes]]:
+        """What to ask `git archive` for, and whether that is to be taken literally.
+
+        `git archive <commit>:<directory>` would forget the commit: its time, its id for
+        `export-subst`. Called in the directory, git before 2.41 takes the attributes above it for
+        none and reads those in it as if they were at the top. So it is asked for the directory's
+        path, and the path is taken off again (`above`).
+        """
         subtree = self.options.subtree
-        async with AsyncExitStack() as stack:
-            if self.worktrees is not None:
-                tree = Tree(self.path, self.tree, subtree, self.ref)
-                worktree = await stack.enter_async_context(self.worktrees.open(tree))
-                if worktree is not None:
-                    yield Standpoint.at(worktree, subtree, ("--worktree-attributes",))
-                    return
-            if subtree:
-                worktree = stack.enter_context(open_empty_worktree(subtree))
-                yield Standpoint.at(worktree, subtree)
-            else:
-                yield BARE
+        if paths:
+            return True, [self.above + path for path in paths]
+        if self.options.paths:
+            return False, place_pathspecs(subtree, self.options.paths)
+        return True, [subtree] if subtree else []
+
+    @asynccontextmanager
+    async def _open_worktree(self) -> AsyncIterator[Path | None]:
+        """A working tree with the attributes of the commit, if there is one."""
+        if self.worktrees is None:
+            yield None
+        else:
+            tree = Tree(self.path, self.root or self.tree, self.ref)
+            async with self.worktrees.open(tree) as worktree:
+                yield worktree
 
     async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
         """Lines of `git ls-tree -r -t`, in git's order, in batches as they come.
@@ -277,7 +360,7 @@ class Snapshot:
         blobs = [entry.object_id for entry in entries if entry.kind == "blob"]
         doing = f"read {len(blobs)} blobs of {self.name} {self.commit}"
         if not blobs:
-            yield write_tar(entries, no_blobs(), time=self.commit_time)
+            yield write_tar(entries, no_blobs(), time=self.commit_time, above=self.above)
             return
         if self.contents is not None:
             await self.contents.bring([each.path for each in entries if each.kind == "blob"])
@@ -288,11 +371,11 @@ class Snapshot:
             doing=doing,
             stdin="\n".join((*blobs, "")).encode(),
         ) as stdout:
-            tar = write_tar(entries, stdout, time=self.commit_time)
+            tar = write_tar(entries, stdout, time=self.commit_time, above=self.above)
             if self.contents is None:
                 yield tar
                 return
-            async with self.contents.open_filled(tar) as filled:
+            async with self.contents.open_filled(tar, self.above) as filled:
                 yield filled
 
     async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> list[bytes] | None:
@@ -311,12 +394,23 @@ class Snapshot:
 
         Args:
             name: Of the attribute.
-            files: Object ids of all `.gitattributes`, by path.
+            files: Object ids of all `.gitattributes` that count, by path in the whole tree.
             paths: To be looked at.
 
         Raises:
             GitFailed: git failed.
         """
+        values = await self._look_up(name, files, (self.above + path for path in paths))
+        return {
+            path[len(self.above) :]
+            for path, value in values.items()
+            if value not in {b"unspecified", b"unset"}
+        }
+
+    async def _look_up(
+        self, name: str, files: Mapping[bytes, str], paths: Iterable[bytes]
+    ) -> dict[bytes, bytes]:
+        """What `git check-attr` says of an attribute, by path in the whole tree."""
         lines = [b"100644 %s\t%s\0" % (blob.encode(), path) for path, blob in files.items()]
         with TemporaryDirectory(prefix="asyncbuild-") as directory:
             more: dict[str, Any] = {
@@ -331,11 +425,7 @@ class Snapshot:
                 self.path, ("check-attr", "--cached", "-z", "--stdin", name), stdin=asked, **more
             )
         fields = answer.split(b"\0")
-        return {
-            path
-            for path, value in zip(fields[:-1:3], fields[2::3], strict=True)
-            if value not in {b"unspecified", b"unset"}
-        }
+        return dict(zip(fields[:-1:3], fields[2::3], strict=True))
 
     async def is_ancestor(self, ancestor: str, descendant: str) -> bool | None:
         """Is `ancestor` in the history of `descendant`? None where the history here ends too soon.
@@ -344,3 +434,9 @@ class Snapshot:
             GitFailed: git failed for a reason other than missing history.
         """
         return await self.reader.is_ancestor(self.path, ancestor, descendant)
+
+
+def _parents(path: str) -> list[str]:
+    """Every directory above a path, the uppermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]

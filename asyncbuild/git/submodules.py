@@ -175,7 +175,7 @@ async def _find_links(snapshot: Snapshot) -> list[_Link]:
     async with snapshot.open_archive(paths=[each.path for each in links]) as chunks:
         tar = b"".join([chunk async for chunk in chunks])
     written = directories_of(tar)
-    return [each for each in links if each.path in written]
+    return [each for each in links if snapshot.above + each.path in written]
 
 
 async def _list_links(snapshot: Snapshot) -> list[_Link]:

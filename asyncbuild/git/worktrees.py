@@ -45,15 +45,13 @@ _NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no us
 
 
 class Tree(NamedTuple):
-    """A tree, and the ref whose trees are most like it; `subtree` is where in its commit it is."""
+    """The whole tree of a commit, and the ref whose trees are most like it."""
 
     repository: Path
     id: str
-    subtree: str
     ref: str
 
 
-_Key = tuple[str, str]  # id and subtree
 _Pair = tuple[str, str]  # ids of a known tree and of another
 
 
@@ -61,7 +59,6 @@ _Pair = tuple[str, str]  # ids of a known tree and of another
 class _Worktree:
     digest: str
     path: Path
-    place: Path  # the subtree's directory
     sizes: Mapping[Path, int]  # of its files
     users: int = 0
     looked_at: float = float("-inf")
@@ -82,7 +79,7 @@ class _Worktree:
             sizes = {path: path.stat().st_size for path in self.sizes}
         except OSError:
             return False
-        return sizes == self.sizes and self.place.is_dir()
+        return sizes == self.sizes and self.path.is_dir()
 
 
 @asynccontextmanager
@@ -144,8 +141,8 @@ class Worktrees:
         self._tasks = tasks
         self._least_paths = least_paths
         self._trusted_seconds = trusted_seconds
-        self._digests: OrderedDict[_Key, str] = OrderedDict()
-        self._near: OrderedDict[tuple[Path, str, str], str] = OrderedDict()
+        self._digests: OrderedDict[str, str] = OrderedDict()  # by id of the tree
+        self._near: OrderedDict[tuple[Path, str], str] = OrderedDict()
         self._worktrees: OrderedDict[str, _Worktree] = OrderedDict()
         self._comparing: dict[Path, Together[_Pair, bool]] = {}
         self._not_again: dict[Path, int] = {}
@@ -160,10 +157,7 @@ class Worktrees:
 
     @asynccontextmanager
     async def open(self, tree: Tree) -> AsyncIterator[Path | None]:
-        """Lend a working tree with a tree's attributes, or None if there is none (yet).
-
-        It has the subtree's directory, too, empty: a subtree's own attributes are at the top.
-        """
+        """Lend a working tree with a tree's attributes, or None if there is none (yet)."""
         worktree = await self._find(tree)
         if worktree is not None:
             worktree.users += 1
@@ -178,14 +172,13 @@ class Worktrees:
         self._learn_soon(tree)  # not before: it would take the processor from this archive
 
     async def _find(self, tree: Tree) -> _Worktree | None:
-        key = (tree.id, tree.subtree)
-        if key not in self._digests:
-            near = self._near.get((tree.repository, tree.subtree, tree.ref)) or self._near.get(
-                (tree.repository, tree.subtree, "")
+        if tree.id not in self._digests:
+            near = self._near.get((tree.repository, tree.ref)) or self._near.get(
+                (tree.repository, "")
             )
             if near is not None:
                 await self._compare(tree, near)
-        digest = self._digests.get(key, "")
+        digest = self._digests.get(tree.id, "")
         worktree = self._worktrees.get(digest)
         if worktree is not None:
             self._note(tree, digest)
@@ -202,9 +195,9 @@ class Worktrees:
             alike = await self._comparing[tree.repository].get((near, tree.id))
         except StageError:
             return  # the archive will meet the same, and say so
-        digest = self._digests.get((near, tree.subtree))
+        digest = self._digests.get(near)
         if alike and digest:
-            self._remember((tree.id, tree.subtree), digest)
+            self._remember(tree.id, digest)
 
     async def _ask(self, repository: Path, pairs: Sequence[_Pair]) -> dict[_Pair, bool]:
         answer = b""
@@ -265,7 +258,7 @@ class Worktrees:
             if files is None:
                 self._not_again[tree.repository] = _NOT_AGAIN
             else:
-                self._note(tree, await self._make(files, tree.subtree))
+                self._note(tree, await self._make(files))
         except StageError:
             pass
         except OSError:
@@ -300,14 +293,12 @@ class Worktrees:
         files = {path: by_blob[blob] for path, blob in listing.files.items()}
         return files if sum(map(len, files.values())) <= _FILES_BYTES_MOST else None
 
-    async def _make(self, files: Mapping[bytes, bytes], subtree: str) -> str:
+    async def _make(self, files: Mapping[bytes, bytes]) -> str:
         """Write the files, unless they are there; their digest."""
-        digest = digest_of(files, subtree)
+        digest = digest_of(files)
         if digest not in self._worktrees:
             path = self._directory / str(next(self._numbers))
-            self._worktrees[digest] = await to_thread.run_sync(
-                partial(_write, digest, path, files, subtree)
-            )
+            self._worktrees[digest] = await to_thread.run_sync(partial(_write, digest, path, files))
             await self._make_room()
         return digest
 
@@ -319,32 +310,31 @@ class Worktrees:
 
     # --- remembered ------------------------------------------------------------------------------
 
-    def _remember(self, key: _Key, digest: str) -> None:
-        self._digests[key] = digest
-        self._digests.move_to_end(key)
+    def _remember(self, tree: str, digest: str) -> None:
+        self._digests[tree] = digest
+        self._digests.move_to_end(tree)
         if len(self._digests) > _TREES_MOST:
             self._digests.popitem(last=False)
 
     def _note(self, tree: Tree, digest: str) -> None:
         """The next trees of this ref, and of refs not seen so far, will be most like this one."""
-        self._remember((tree.id, tree.subtree), digest)
+        self._remember(tree.id, digest)
         if digest in self._worktrees:
             self._worktrees.move_to_end(digest)
         for ref in (tree.ref, ""):
-            near = (tree.repository, tree.subtree, ref)
+            near = (tree.repository, ref)
             self._near[near] = tree.id
             self._near.move_to_end(near)
         while len(self._near) > _TREES_MOST:
             self._near.popitem(last=False)
 
 
-def _write(digest: str, worktree: Path, files: Mapping[bytes, bytes], subtree: str) -> _Worktree:
-    place = worktree / subtree
-    place.mkdir(parents=True)
+def _write(digest: str, worktree: Path, files: Mapping[bytes, bytes]) -> _Worktree:
+    worktree.mkdir(parents=True)
     sizes = {}
     for name, content in files.items():
         path = worktree / os.fsdecode(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         sizes[path] = len(content)
-    return _Worktree(digest, worktree, place, sizes)
+    return _Worktree(digest, worktree, sizes)

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from support.archives import Member, members_of_zip
+from support.archives import Member, members_below, members_of_zip
 from support.repositories import EPOCH, SourceRepository
 from support.wait import PATIENCE_SECONDS
 
@@ -67,18 +67,46 @@ def _git_archive(source: SourceRepository, *arguments: str) -> dict[str, Member]
 
 
 def test_a_subtree_is_what_git_archives_of_it(source: SourceRepository) -> None:
-    """But its commit is not forgotten: `export-subst` in it is filled in."""
-    expected = _git_archive(source, "main:services/api")
-    commit = source.tip("main") or ""
-    stamped = f"{commit} {EPOCH + 60}".encode()
-    assert expected.pop("version").content == b"$Format:%H %ct$"
+    """What the archive of the whole tree has there: attributes above it count, on any git."""
+    expected = members_below(_git_archive(source, "main"), "services/api")
     members = _archive(source, "--subtree", "services/api/")
-    assert stamped == members.pop("version").content
     assert expected == members
-    assert "test/" not in members
-    assert members["info"].content == b"$Format:%H$"
-    assert members["key.secret"].content == b"k"
-    assert members["b.dos"].content == b"2\n"
+    commit = source.tip("main") or ""
+    assert members["version"].content == f"{commit} {EPOCH + 60}".encode()
+    assert members["info"].content == commit.encode()
+    assert members["b.dos"].content == b"2\r\n"
+    assert not {"test/", "key.secret"} & set(members)
+
+
+@pytest.mark.parametrize("left_out", ["services", "/services/api", "api/", "**/api"])
+def test_a_subtree_that_is_left_out_is_refused(source: SourceRepository, left_out: str) -> None:
+    """An archive without an entry would be built; with all that is in it, it can be had."""
+    source.commit({".gitattributes": f"{left_out} export-ignore\n".encode()})
+    done = _run(source, "--subtree", "services/api")
+    assert (done.returncode, done.stdout) == (65, b"")
+    assert "export-ignore" in done.stderr.decode()
+    members = _archive(source, "--subtree", "services/api", "--ignore-export-attributes")
+    assert members["main.py"].content == b"main"
+
+
+@pytest.mark.parametrize(
+    ("pathspecs", "names"),
+    [
+        (("*.py",), {"main.py"}),
+        ((":(glob)*.py",), {"main.py"}),
+        ((":!*.py", ":!-dash"), {".gitattributes", "info", "version", "b.dos"}),
+        ((":(icase)MAIN.*",), {"main.py"}),
+        (("-dash/[[]x]/*",), {"-dash/", "-dash/[x]/", "-dash/[x]/:(exclude)y"}),
+        ((":(literal)-dash/[x]",), {"-dash/", "-dash/[x]/", "-dash/[x]/:(exclude)y"}),
+        (("*", ":(exclude)-*", ":(exclude,glob)*.*"), {"info", "version"}),
+    ],
+)
+def test_paths_in_a_subtree_are_relative_to_it(
+    source: SourceRepository, pathspecs: tuple[str, ...], names: set[str]
+) -> None:
+    """Whatever magic they have."""
+    options = [word for each in pathspecs for word in ("--path", each)]
+    assert names == set(_archive(source, "--subtree", "services/api", *options))
 
 
 def test_a_subtree_is_the_same_for_unzip(source: SourceRepository, tmp_path: Path) -> None:
@@ -115,7 +143,7 @@ def test_paths_are_git_s(source: SourceRepository, pathspecs: tuple[str, ...]) -
 
 def test_odd_names_are_names(source: SourceRepository) -> None:
     """A dash, a glob and magic in a subtree's name; literal pathspecs below it."""
-    expected = _git_archive(source, "main:services/api/-dash")
+    expected = members_below(_git_archive(source, "main"), "services/api/-dash")
     assert expected == _archive(source, "--subtree", "services/api/-dash")
     odd = _archive(source, "--subtree", "services/api/-dash/[x]", "--path", ":(literal):(exclude)y")
     assert {":(exclude)y"} == set(odd)

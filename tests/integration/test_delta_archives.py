@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from botocore.exceptions import ClientError
-from support.archives import Member, live_bytes_of_zip, members_of_commit, members_of_zip
+from support.archives import (
+    Member,
+    live_bytes_of_zip,
+    members_below,
+    members_of_commit,
+    members_of_zip,
+)
 from support.lfs import pointer_of
 from support.repositories import SourceRepository
 from support.servers import REGION
@@ -102,8 +108,9 @@ class Bench:
         order = Order(snapshot, key, lambda: None, **{"origin": self.origin, **more})
         result = await archiver.put(order)
         body = await self.body(key)
-        wanted = f"{commit}:{options.subtree}" if options.subtree else commit
-        expected = members_of_commit(self.source, wanted)
+        expected = members_of_commit(self.source, commit)
+        if options.subtree:
+            expected = members_below(expected, options.subtree)
         if options.paths:  # plain directories, here
             begins = tuple(f"{path}/" for path in options.paths)
             expected = {name: each for name, each in expected.items() if name.startswith(begins)}
@@ -712,17 +719,22 @@ async def test_the_command_makes_an_archive_of_a_named_one(
 
 
 async def test_a_subtree_is_made_of_the_subtree_before(bench: Bench) -> None:
-    """What changed outside of it is nothing, not even an attribute: the object is copied."""
+    """What changed outside of it is nothing: the object is copied. Attributes above it count."""
     options = ArchiveOptions(subtree="app")
     app: _Tree = {f"app/{n % 7}/f{n:02}": _noise(n) for n in range(_FILES)}
-    first = bench.commit({**app, "other/x": b"1", "app/.gitattributes": b"*.no export-ignore\n"})
+    attributes = {"app/.gitattributes": b"*.no export-ignore\n", ".gitattributes": b"*.s -text\n"}
+    first = bench.commit({**app, "other/x": b"1", **attributes})
     base, _ = await bench.put(first, options=options)
     changed = bench.commit({"app/3/f10": b"new", "app/4/a.no": b"not there", "other/x": b"2"})
     result, _ = await bench.put(changed, options=options)
     assert (_how(base), _how(result)) == (("full", "no-base"), ("delta", ""))
-    outside = bench.commit({"other/x": b"3", ".gitattributes": b"* export-ignore\n"})
+    outside = bench.commit({"other/x": b"3", "other/.gitattributes": b"* export-ignore\n"})
     result, _ = await bench.put(outside, options=options)
     assert _how(result) == ("copy", "")
+    for rule in (b"*.no export-ignore\nf17 export-subst\n", None):
+        above = bench.commit({".gitattributes": rule})
+        result, _ = await bench.put(above, options=options)
+        assert _how(result) == ("full", "attributes-changed")
     result, _ = await bench.put(bench.commit({"app/.gitattributes": None}), options=options)
     assert _how(result) == ("full", "attributes-changed")
 

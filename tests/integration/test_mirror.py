@@ -201,7 +201,7 @@ async def test_a_first_archive_begins_at_once(
         mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
     ):
         assert snapshot.worktrees is not None
-        tree = Tree(snapshot.path, snapshot.tree, "", MAIN)
+        tree = Tree(snapshot.path, snapshot.tree, MAIN)
         async with snapshot.worktrees.open(tree) as worktree:
             assert worktree is not None
         assert site.source.archive(commit) == await read_archive(snapshot)

@@ -5,6 +5,7 @@ import stat
 import struct
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,16 @@ def members_of_commit(repository: SourceRepository, commit: str) -> dict[str, Me
                 assert found is not None
                 members[each.name] = Member(0o100000 | each.mode, found.read())
     return members
+
+
+def members_below(members: Mapping[str, Member], directory: str) -> dict[str, Member]:
+    """Those in a directory, as if it were the root."""
+    above = f"{directory}/"
+    return {
+        name.removeprefix(above): member
+        for name, member in members.items()
+        if name.startswith(above) and name != above
+    }
 
 
 def live_bytes_of_zip(archive: bytes) -> int:

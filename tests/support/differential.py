@@ -29,11 +29,13 @@ from asyncbuild.archiving.archiver import Archiver, Order, Result
 from asyncbuild.archiving.choice import Origin
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import MIB, ArchiveSettings, Settings, StorageSettings
+from asyncbuild.errors import Reject
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.local.servers import Server, open_ministack
 from asyncbuild.model import Repository
+from asyncbuild.options import WHOLE, ArchiveOptions
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ _BUCKET: Final = "random-trees"
 _CHAIN: Final = 20  # archives, each made of the one before
 _FAR: Final = 4  # one in so many is made where the older tree is not
 # As much as is sure to be copied, in one piece.
-_BASE: Final = {b"0.bin": Random(1).randbytes(8 * MIB)}  # noqa: S311 - the same in every run
+_BASE: Final = Random(1).randbytes(8 * MIB)  # noqa: S311 - the same in every run
+_SUBTREE: Final = ArchiveOptions(subtree="a")
 
 
 class Entry(NamedTuple):
@@ -89,7 +92,9 @@ class Differential:
         """
         chance = Random(seed)  # noqa: S311 - the same for a seed
         source = SourceRepository(directory / "source")
-        trees = RandomTrees(source.path, chance, _BASE)
+        options = chance.choice((WHOLE, WHOLE, _SUBTREE))
+        above = options.subtree.encode()
+        trees = RandomTrees(source.path, chance, _BASE, above)
         trees.begin()
         origin = Origin(Repository("1", "random", str(seed)), "refs/heads/main")
         times: dict[tuple[bytes, int, bytes], set[int]] = {}
@@ -98,16 +103,28 @@ class Differential:
             where = source.path
             if step and chance.randrange(_FAR) == 0:
                 where = _copy(source, commit, directory / f"{step}")
-            result, body = await self._put(where, commit, origin)
+            expected = read_tar(source.archive(commit))
+            if above:
+                expected = _below(expected, above + b"/")
+            try:
+                result, body = await self._put(where, commit, origin, options)
+            except Reject:
+                assert above, "nothing was to be left out"
+                assert not expected
+                self.ways["refused"] += 1
+                trees.change()
+                continue
             how = result.made.archive.kind + (f" ({result.fallback})" if result.fallback else "")
             self.ways[how] += 1
             try:
-                _compare(read_zip(body), read_tar(source.archive(commit)), times)
+                _compare(read_zip(body), expected, times)
             except AssertionError as error:
                 raise Difference(f"seed {seed}, step {step}, {commit} ({how}): {error}") from error
             trees.change()
 
-    async def _put(self, path: Path, commit: str, origin: Origin) -> tuple[Result, bytes]:
+    async def _put(
+        self, path: Path, commit: str, origin: Origin, options: ArchiveOptions
+    ) -> tuple[Result, bytes]:
         found = (await self._reader.find(path, [commit], "test"))[commit]
         snapshot = Snapshot(
             path=path,
@@ -118,6 +135,7 @@ class Differential:
             reader=self._reader,
         )
         key = f"{uuid.uuid4()}.zip"
+        snapshot = await snapshot.select(options)
         result = await self._archiver.put(Order(snapshot, key, lambda: None, origin=origin))
         answer = await self._client.get_object(Bucket=_BUCKET, Key=key)
         async with answer["Body"] as stream:
@@ -130,6 +148,16 @@ def _copy(source: SourceRepository, commit: str, path: Path) -> Path:
     copy = SourceRepository(path)
     copy.git("fetch", "--quiet", "--depth=1", f"file://{source.path.absolute()}", "main")
     return copy.path
+
+
+def _below(entries: list[Entry], above: bytes) -> list[Entry]:
+    """What is in a directory, as if it were the root."""
+    begins = len(above)
+    return [
+        each._replace(name=each.name[begins:])
+        for each in entries
+        if each.name.startswith(above) and each.name != above
+    ]
 
 
 def _compare(

@@ -123,6 +123,6 @@ async def zip_of(mirrors: Mirrors, commit: str, options: ArchiveOptions) -> byte
             open_engine(ArchiveSettings()) as engine,
             MemoryBudget(most).open_account(most) as account,
             whole.open_archive() as tar,
-            engine.open_zip(tar, account=account) as zipped,
+            engine.open_zip(tar, account=account, cut=len(whole.above)) as zipped,
         ):
             return b"".join([chunk async for chunk in zipped])

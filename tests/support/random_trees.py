@@ -78,18 +78,20 @@ class RandomTrees:
     Args:
         path: Of a repository that exists.
         chance: Where all choices come from.
-        base: Files that every tree has, at its root.
+        base: Content of a file that every tree has.
+        above: The directory that it is in, at the root if this is empty.
     """
 
-    def __init__(self, path: Path, chance: Random, base: dict[bytes, bytes]) -> None:
+    def __init__(self, path: Path, chance: Random, base: bytes, above: bytes = b"") -> None:
         self._path = path
         self._chance = chance
-        self._base = {name: Node(b"100644", content) for name, content in base.items()}
-        self.tree: Tree = {}
+        file = Node(b"100644", base)
+        place = Node(b"40000", tree={b"0.bin": file})
+        self._kept = (file, place)
+        self.tree: Tree = {above: place} if above else place.tree
 
     def begin(self) -> None:
-        """Another tree: empty but for what every tree has, and attributes."""
-        self.tree = dict(self._base)
+        """Fill the first tree."""
         for above in (b"", b"", b"a", b"b"):
             if self._chance.random() < 0.5:
                 rules = b"\n".join(self._chance.sample(_RULES, self._chance.randint(1, 4)))
@@ -121,7 +123,7 @@ class RandomTrees:
 
     def _change_once(self) -> None:
         place = self._place()
-        own = [name for name in place if name not in self._base and name != b".gitattributes"]
+        own = [name for name in place if self._is_free(place, name) and name != b".gitattributes"]
         kind = self._chance.randrange(8)
         if kind == 0 or not own:
             self._put(place, self._node())
@@ -133,7 +135,8 @@ class RandomTrees:
         elif kind == 4:
             place[self._chance.choice(own)] = self._node()  # of another kind, mostly
         elif kind == 5:
-            place[self._name()] = place.pop(self._chance.choice(own))
+            moved = place.pop(self._chance.choice(own))
+            self._set(place, self._name(), moved)
         elif kind == 6:
             name = self._chance.choice(own)
             if not place[name].is_tree and place[name].mode.startswith(b"100"):
@@ -160,9 +163,14 @@ class RandomTrees:
             if not place.is_tree:  # type: ignore[attr-defined]
                 return
             place = place.tree  # type: ignore[attr-defined]
-        name = self._name()
-        if name not in self._base:
+        self._set(place, self._name(), node)
+
+    def _set(self, place: Tree, name: bytes, node: Node) -> None:
+        if self._is_free(place, name):
             place[name] = node
+
+    def _is_free(self, place: Tree, name: bytes) -> bool:
+        return not any(place.get(name) is each for each in self._kept)
 
     def _name(self) -> bytes:
         return self._chance.choice(_NAMES) + self._chance.choice(_ENDS)

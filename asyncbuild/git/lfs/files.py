@@ -45,11 +45,10 @@ async def with_large_files(snapshot: Snapshot) -> Snapshot:
             wanted = set(files)
         if files and options.paths:
             wanted &= await index.match(options.paths)
+        if wanted and options.export_attributes is ExportAttributes.HONOUR:
+            wanted -= await index.find_ignored(wanted)
     if not files:
         return snapshot
-    if wanted and options.export_attributes is ExportAttributes.HONOUR:
-        async with _open_index(snapshot, snapshot.tree) as index:  # its own attributes alone
-            wanted -= await index.find_ignored(wanted)
     url = await _read_url(snapshot)
     return replace(snapshot, contents=Contents(files, frozenset(wanted), snapshot.objects, url))
 
@@ -94,7 +93,8 @@ class _Index:
 
     async def find_ignored(self, paths: Iterable[bytes]) -> set[bytes]:
         """Those that `export-ignore` leaves out, by themselves or by a directory above them."""
-        above = {path: [path, *_parents(path)] for path in paths}
+        root = os.fsencode(f"{self._subtree}/") if self._subtree else b""
+        above = {path: [root + path, *_parents(root + path)] for path in paths}
         asked = sorted({each for every in above.values() for each in every})
         answer = await self._run(
             self._top,
