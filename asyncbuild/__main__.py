@@ -5,8 +5,20 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while it is still being loaded is no traceback, either."""
+    """Run the command line; Ctrl-C while it is still being loaded is no traceback, either.
+
+    Raises:
+        SystemExit: with 69 (EX_UNAVAILABLE) on a Python that cannot read the other modules.
+    """
     _open_what_is_closed()
+    if sys.version_info < _OLDEST_PYTHON:
+        sys.stderr.write(
+            "asyncbuild: Python {0}.{1} is older than {2}.{3}\n"
+            "  remedy: install asyncbuild with Python {2}.{3} or newer\n".format(
+                *sys.version_info[:2], *_OLDEST_PYTHON
+            )
+        )
+        sys.exit(69)
     try:
         from asyncbuild.cli import main as run  # noqa: PLC0415 - that is the point
     except KeyboardInterrupt:
@@ -26,6 +38,8 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
+# This module has no syntax that is newer than the Pythons that it refuses.
+_OLDEST_PYTHON = (3, 11)
 _STANDARD = (
     ("stdin", "r", os.O_RDONLY),
     ("stdout", "w", os.O_RDONLY),

@@ -133,6 +133,12 @@ class Fatal(StageError):
     exit_code = 70  # EX_SOFTWARE
 
 
+class Unsupported(Fatal):
+    """A program that is needed is missing, or a version of it that is not supported."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
 class NoPermission(Fatal):
     """AWS or git refuses this identity; names the action and the resource."""
 

@@ -29,6 +29,7 @@ from asyncbuild.config import Settings, StorageSettings
 from asyncbuild.errors import Reject, Retry
 from asyncbuild.git.oneoff import open_commit
 from asyncbuild.git.remotes import Remotes, signing
+from asyncbuild.git.version import require_git
 from asyncbuild.hosts import open_origins
 from asyncbuild.model import Account
 from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
@@ -57,6 +58,7 @@ async def run(
         Reject: no such repository, commit or subtree, or the output or the base is no place.
         Retry: it could not be read or written this time.
     """
+    await require_git()
     storage = _storage(settings, output)
     base_key = _base_key(base, output, storage)
     place = await to_thread.run_sync(_find_place, output)

@@ -33,6 +33,7 @@ from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.remotes import Remotes, signing
+from asyncbuild.git.version import require_git
 from asyncbuild.hosts import open_hosts
 from asyncbuild.logs import logger
 from asyncbuild.pipeline import Pipeline
@@ -117,7 +118,9 @@ async def run(
 
     Raises:
         Fatal: the service cannot work; what was in hand is released.
+        Unsupported: there is no git, or an older one than the service is proved with.
     """
+    await require_git()
     aws = Aws(settings)
     async with anyio.create_task_group() as tasks:
         switch = _Switch(settings, tasks.cancel_scope)

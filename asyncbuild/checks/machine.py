@@ -4,37 +4,23 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 
-import anyio
-
 from asyncbuild.checks.finding import Finding, Level
 from asyncbuild.config import Settings
-from asyncbuild.errors import ConfigError
-from asyncbuild.git.process import OLDEST_GIT
+from asyncbuild.errors import ConfigError, Unsupported
+from asyncbuild.git.version import require_git
 from asyncbuild.status.traces import require_opentelemetry
 
 
 async def look_at_git() -> AsyncIterator[Finding]:
     """Whether there is a git, and whether it is new enough."""
     name = "machine.git"
-    if shutil.which("git") is None:
-        yield Finding(
-            Level.PROBLEM, name, "git is not on PATH", "pushes are fetched with it", "install git"
-        )
-        return
-    done = await anyio.run_process(["git", "version"])
-    text = done.stdout.decode().split()[2]
-    version = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-    if version < OLDEST_GIT:
-        oldest = ".".join(map(str, OLDEST_GIT))
-        yield Finding(
-            Level.PROBLEM,
-            name,
-            f"git is {text}, older than {oldest}",
-            "mirrors and archives are proved with that and newer ones only",
-            f"install git {oldest} or newer",
-        )
+    try:
+        version = await require_git()
+    except Unsupported as error:
+        why = "pushes are fetched and archived with it"
+        yield Finding(Level.PROBLEM, name, error.reason, why, error.remedy)
     else:
-        yield Finding(Level.OK, name, f"git {text}")
+        yield Finding(Level.OK, name, f"git {version}")
 
 
 async def look_at_cache(settings: Settings) -> AsyncIterator[Finding]:

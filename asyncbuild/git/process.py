@@ -19,16 +19,13 @@ from anyio import to_thread
 
 from asyncbuild.child import Child
 from asyncbuild.config import GitSettings
-from asyncbuild.errors import Fatal
+from asyncbuild.errors import Unsupported
 from asyncbuild.git.cpu import ticks_of_group
 from asyncbuild.git.faults import Fault, GitFailed, machine_error, stage_error
 from asyncbuild.git.pipe import PipeReader, make_pipe
 from asyncbuild.git.stderr import StderrTail
+from asyncbuild.git.version import OLDEST_GIT_TEXT
 
-# The oldest that the tests of mirrors and archives pass with. It has what is asked of it: settings
-# from the environment (GIT_CONFIG_COUNT 2.31, GIT_CONFIG_GLOBAL 2.32) and `repack --geometric`
-# (2.32); but 2.32 leaves what is broken in a damaged mirror beside what it fetches anew.
-OLDEST_GIT = (2, 34)
 _CONFIG = Path(__file__).with_name("gitconfig")
 _TERM_SECONDS = 2.0
 _KEPT = (  # what a host may rightly say about the way to the network
@@ -179,10 +176,9 @@ class Git:
             raise machine_error(error, f"{command.doing}: git cannot be started") from error
 
 
-def _not_installed(program: str) -> Fatal:
-    oldest = ".".join(map(str, OLDEST_GIT))
-    wanted = f"git {oldest} or newer" if program == "git" else program
-    return Fatal(f"{program} is not installed", remedy=f"install {wanted}")
+def _not_installed(program: str) -> Unsupported:
+    wanted = f"git {OLDEST_GIT_TEXT} or newer" if program == "git" else program
+    return Unsupported(f"{program} is not installed", remedy=f"install {wanted}")
 
 
 @dataclass(frozen=True, slots=True)

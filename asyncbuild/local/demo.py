@@ -24,6 +24,7 @@ from asyncbuild import logs
 from asyncbuild.builds.request import EVENT_ID
 from asyncbuild.config import Settings
 from asyncbuild.errors import Fatal
+from asyncbuild.git.version import require_git
 from asyncbuild.local import journal, show
 from asyncbuild.local.board import Board
 from asyncbuild.local.journal import Started
@@ -72,6 +73,7 @@ async def run(options: DemoOptions, serve: Serve) -> int:
     Raises:
         StageError: a server, git or the service could not do its work.
     """
+    await require_git()
     codes: list[int] = []
     async with AsyncExitStack() as outer:
         # Around everything: a second Ctrl-C must not kill what cleans up after the first.
