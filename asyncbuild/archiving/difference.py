@@ -148,7 +148,7 @@ class Comparison:
 
 def _is_same(entry: TreeEntry, mode: int, blob_id: bytes) -> bool:
     if entry.kind != "blob":
-        return True  # names of directories end in a slash, so this is one
+        return False  # a submodule, which may have been a directory: the name is the same
     if entry.object_id != blob_id.hex() or S_ISLNK(entry.mode) != S_ISLNK(mode):
         return False
     return S_ISLNK(mode) or bool(entry.mode & _OWNER_X) == bool(mode & _OWNER_X)
