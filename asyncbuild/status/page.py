@@ -181,7 +181,7 @@ def _environment(settings: Settings) -> Environment:
     )
     words = (wording.age, wording.branch, wording.clock, wording.doing, wording.iso)
     more = (wording.name_of, wording.seconds, wording.size, wording.tone, wording.window)
-    others = (wording.peer, wording.state, wording.waits)
+    others = (wording.gist, wording.peer, wording.state, wording.waits)
     environment.filters.update({word.__name__: word for word in (*words, *more, *others)})
     environment.globals["meter"] = plots.meter_of
     # Consoles show what is in AWS; a stand-in's builds are not.

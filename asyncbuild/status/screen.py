@@ -81,22 +81,14 @@ def _others(status: Status) -> list[Text]:
     """What is not as it should be: own faults, then those of others."""
     faults = [f"{each.name}: {each.says}" for each in status.checks if not each.ok]
     away = [
-        f"{wording.peer(each)}: " + ": ".join(filter(None, (wording.waits(each), gist(each))))
+        f"{wording.peer(each)}: "
+        + ": ".join(filter(None, (wording.waits(each), wording.gist(each.reason))))
         for each in status.outages
     ]
     return [
         *(Text(_plain(line), style="red") for line in faults[:_OTHERS_MOST]),
         *(Text(_plain(line), style="yellow") for line in away[:_OTHERS_MOST]),
     ]
-
-
-def gist(about: object) -> str:
-    """The part of a reason that says why: without what was tried, and without the remedy."""
-    reason = str(getattr(about, "reason", about))
-    said = reason.rpartition(" (")[0] or reason if reason.endswith(")") else reason
-    parts = said.split(": ")
-    # What was tried comes first; the last part alone may be a mere value.
-    return ": ".join(parts[-2:] if len(parts) > 2 and len(parts[-1]) < 20 else parts[-1:])  # noqa: PLR2004 - as said
 
 
 def _figures(status: Status, held: int) -> list[Text]:
@@ -117,7 +109,7 @@ def _figures(status: Status, held: int) -> list[Text]:
         numbers.append(value.ljust(size), style="bold")
         names.append(name.ljust(size))
     numbers.append(spark, style="cyan")
-    names.append(f"builds {window}, top {most}")
+    names.append(f"builds {window}, max {most}")
     return [numbers, names]
 
 
@@ -160,7 +152,7 @@ def _lanes(status: Status, rows: int, width: int) -> list[Text]:
 
 def _doing(push: HeldPush) -> str:
     if push.reason:
-        return f"{push.state}: {gist(push)}"
+        return f"{push.state}: {wording.gist(push.reason)}"
     if push.progress:
         sizes = f"{wording.size(push.progress.tar_bytes)} → {wording.size(push.progress.zip_bytes)}"
         return f"{wording.doing(push)} {sizes}"

@@ -10,6 +10,7 @@ from asyncbuild.status.document import HeldPush, Lane, Outage, Status
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
 _DAY: Final = 86_400
+_GIST_LEAST: Final = 40
 _STAGES: Final = {
     "prepare": "looks for what is there",
     "fetch": "fetches",
@@ -135,6 +136,14 @@ def waits(outage: Outage) -> str:
     pushes = f"{outage.pushes} pushes" if outage.pushes != 1 else "1 push"
     of = f"{outage.repositories} repositories" if many else "1 repository"
     return f"{pushes} of {of} {'wait' if outage.pushes != 1 else 'waits'}"
+
+
+def gist(reason: str) -> str:
+    """The part of a reason that says why: without what was tried, and without the remedy."""
+    said = reason.rpartition(" (")[0] or reason if reason.endswith(")") else reason
+    parts = said.split(": ")
+    # What was tried comes first; a short last part says little without the one before it.
+    return ": ".join(parts[-2:] if len(parts[-1]) < _GIST_LEAST else parts[-1:])
 
 
 def name_of(lane: Lane) -> str:
