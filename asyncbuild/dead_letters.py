@@ -21,6 +21,7 @@ from asyncbuild.errors import ConfigError, Reject
 from asyncbuild.hosts import unchecked_reader
 from asyncbuild.model import Message, Push
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.status.wording import gist
 from asyncbuild.storage.s3 import Store
 from asyncbuild.webhooks.delivery import KEPT, kept_attributes, showable
 from asyncbuild.webhooks.hosts import Hosts
@@ -280,10 +281,16 @@ def lines_of(letters: Sequence[DeadLetter], width: int) -> list[str]:
         tries = f" after {letter.attempts} tries" if letter.attempts not in {"", "1"} else ""
         lines += [
             f"{letter.id[:13]}  {letter.sent:%Y-%m-%d %H:%M:%S} UTC  {about}",
-            f"    {letter.kind}{tries}: {letter.reason}",
+            _why(f"    {letter.kind}{tries}: ", letter.reason, width),
         ]
     last = f"{len(letters)} in all; `asyncbuild dead-letters show ID` has the whole."
     return [_cut(line, width) for line in (*lines, last)]
+
+
+def _why(begin: str, reason: str, width: int) -> str:
+    """The whole reason, or where it does not fit the part of it that says why."""
+    whole = begin + reason
+    return whole if cell_len(whole) <= width else begin + gist(reason)
 
 
 def _cut(text: str, width: int) -> str:

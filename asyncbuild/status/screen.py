@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from asyncbuild.status import wording
-from asyncbuild.status.document import Bucket, HeldPush, Settled, Status
+from asyncbuild.status.document import Bucket, DeadLetter, HeldPush, Settled, Status
 
 _TONES: Final = {"idle": "bright_black", "busy": "yellow", "ready": "cyan", "bad": "bold red"}
 _STATES: Final = {"ready": "green", "not-ready": "bold red"}
@@ -101,7 +101,7 @@ def _figures(status: Status, held: int) -> list[Text]:
         "built": str(status.totals.pushes.get("built", 0)),
         "dead letters": str(depth.dead_letters if depth else len(status.dead_letters)),
     }
-    spark, most = _spark(status.series.buckets)
+    spark = _spark(status.series.buckets)
     window = wording.window(status.series.window_seconds)
     numbers, names = Text(), Text(style="bright_black")
     for name, value in figures.items():
@@ -109,17 +109,17 @@ def _figures(status: Status, held: int) -> list[Text]:
         numbers.append(value.ljust(size), style="bold")
         names.append(name.ljust(size))
     numbers.append(spark, style="cyan")
-    names.append(f"builds {window}, max {most}")
+    names.append(f"builds in {window}")
     return [numbers, names]
 
 
-def _spark(buckets: tuple[Bucket, ...]) -> tuple[str, int]:
-    """A sign for each of so many spans of time, and what the highest stands for."""
+def _spark(buckets: tuple[Bucket, ...]) -> str:
+    """A sign for each of so many spans of time, the highest for the most builds."""
     size = max(1, len(buckets) // _SPARK)
     spans = [buckets[first : first + size] for first in range(0, len(buckets), size)]
     counts = [sum(each.built for each in span) for span in spans][-_SPARK:]
     most, top = max(counts, default=0), len(_STEPS) - 1
-    return "".join(_STEPS[-(-count * top // most)] if most else " " for count in counts), most
+    return "".join(_STEPS[-(-count * top // most)] if most else " " for count in counts)
 
 
 def _lanes(status: Status, rows: int, width: int) -> list[Text]:
@@ -185,12 +185,13 @@ def _recent(recent: Sequence[Settled], width: int) -> list[Text]:
 def _bottom(status: Status) -> list[Text]:
     """Dead letters and warnings; not those that the head tells of already."""
     dead = [
-        f"✗ {one.repository or one.message_id[:13]} {wording.branch(one.ref or '')}: {one.reason}"
+        f"✗ {_name_of(one)}: {wording.gist(one.reason)}"
         for one in status.dead_letters[:_BOTTOM_MOST]
     ]
     told = {each.kind for each in status.outages}
     warnings = [
-        f"{f'{each.count}x ' if each.count > 1 else ''}{each.event}: {each.reason}"
+        f"{wording.clock(each.time)} {f'{each.count}x ' if each.count > 1 else ''}{each.event}: "
+        f"{wording.gist(each.reason)}"
         for each in status.troubles
         if each.kind not in told
     ]
@@ -198,6 +199,12 @@ def _bottom(status: Status) -> list[Text]:
         *(Text(_plain(line), style="red") for line in dead),
         *(Text(_plain(line), style="yellow") for line in warnings[:_BOTTOM_MOST]),
     ]
+
+
+def _name_of(letter: DeadLetter) -> str:
+    if letter.repository is None:
+        return f"message {letter.message_id[:13]}"
+    return f"{letter.repository} {wording.branch(letter.ref or '')}"
 
 
 def _ref(each: HeldPush | Settled, width: int) -> str:

@@ -62,9 +62,14 @@ def test_two_lines_a_letter_at_80_columns(letters: list[DeadLetter]) -> None:
 @pytest.mark.parametrize("width", [80, 300])
 def test_what_is_there_is_read_in_it(width: int) -> None:
     """Which push, and why: whole where it fits."""
-    reason = "CodeBuild project web does not exist (create it, or correct `project`) " + "x" * 60
+    reason = f"CodeBuild project web does not exist (create it, or correct it {'x' * 60})"
     lines = dead_letters.lines_of([_letter("web", "main", reason, "2", is_push=True)], width)
     assert lines[0] == "e7873814-eef1  2026-11-23 04:49:05 UTC  web main 0123456789"
     assert lines[1].startswith("    reject after 2 tries: CodeBuild project web does not exist")
     assert (reason in lines[1]) == (width == 300)
-    assert lines[1].endswith("…") == (width == 80)
+    assert lines[1].endswith("project web does not exist") == (width == 80)
+    fetch = (
+        "fetch https://git/web: git exited with 128: fatal: remote: repository not found" + " " * 9
+    )
+    lines = dead_letters.lines_of([_letter("web", "main", fetch, "1", is_push=True)], 80)
+    assert lines[1].strip() == "reject: remote: repository not found"
