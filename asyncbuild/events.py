@@ -205,7 +205,7 @@ EVENTS: Final[Mapping[str, Event]] = {
         "A secret of `[[hosts]]` could not be read again; it stays as it was.",
         ("kind", "reason"),
     ),
-    "mirror.renewed": Event("warning", "A corrupt mirror is fetched anew.", ("mirror",)),
+    "mirror.renewed": Event("warning", "A damaged mirror is fetched anew.", ("mirror", "damage")),
     "mirror.repack-failed": Event("warning", "It is tried after a later fetch.", ("reason",)),
     "mirrors.evicted": Event(
         "info", "Least recently used mirrors were deleted.", ("mirrors", "freed_bytes")

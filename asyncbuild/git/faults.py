@@ -1,15 +1,23 @@
-"""What git's standard error says went wrong. Searched once, here; callers switch on the kind. Pure.
+"""What git's standard error says went wrong. Read once, here; callers switch on the kind. Pure.
 
-git has no error codes: it exits with 128 or 1 and a sentence, in English because LC_ALL=C. Nobody
-takes values out of the sentences; a kind we do not know is `OTHER`, which is tried again.
+git has no error codes: it exits with 128 or 1 and a sentence, in English because LC_ALL=C. A kind
+that is not known is `OTHER`, which is tried again.
+
+Who says a line decides what it may mean. A git that talks to a server passes on the server's words:
+with `remote:` before them, but by SSH and from a path also without. What is quoted in a sentence,
+URLs and names of refs are cut out before it is read: a pusher chooses them. `CORRUPT` is a
+suspicion, which the mirror itself confirms or not (`integrity.py`).
 """
 
 import errno
 import re
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from asyncbuild.errors import Busy, Outage, Reject, Retry, StageError
+from asyncbuild.git.signs import SIGNS, Fault
+
+__all__ = ["Fault", "GitFailed", "find_fault", "machine_error", "quote", "stage_error"]
 
 _LINE_MOST = 300
 _EXHAUSTED = frozenset(
@@ -22,124 +30,29 @@ _EXHAUSTED = frozenset(
         errno.ENOSPC,
     }
 )
-
-
-class Fault(StrEnum):
-    """Kinds of failure of a git process."""
-
-    BUSY = "busy"
-    MEMORY = "out of memory"
-    DISK_FULL = "disk full"
-    LOGIN = "login"
-    NO_REPOSITORY = "no such repository"
-    NO_REF = "no such ref"
-    NO_OBJECT = "no such object"
-    NOT_BY_ID = "no fetch by id"
-    NO_PATH = "no such path"
-    NETWORK = "network"
-    CORRUPT = "corrupt mirror"
-    SILENT = "silent"
-    OTHER = "other"
-
-
-# The first that matches decides: what a server says comes before the consequences it has here, and
-# sentences in which a pusher's names stand come before those that such a name could pretend to be.
-_SIGNS: Mapping[Fault, tuple[str, ...]] = {
-    # It may be one file that will never fit: so it counts. But nothing is corrupt because of it.
-    Fault.MEMORY: (
-        r"out of memory",
-        r"(mmap failed|cannot be mapped).*cannot allocate memory",
-        r"died of signal 9",  # as whoever is chosen when memory ends
-    ),
-    Fault.NO_REF: (
-        r"could(n't| not) find remote ref",
-        r"no such remote ref",
-        r"remote branch .* not found in upstream",
-        r"expected commit type, but",  # a name, but of something else
-    ),
-    Fault.NO_PATH: (r"pathspec '.*' did not match any file",),
-    Fault.BUSY: (
-        r"returned error: (429|503)",
-        r"rate exceeded",
-        r"too many requests",
-        r"throttl",
-        r"cannot allocate memory",
-        r"too many open files",
-        r"resource temporarily unavailable",  # no process or thread more
-    ),
-    Fault.DISK_FULL: (
-        r"no space left on device",
-        r"disk quota exceeded",
-        r"file too large",
-    ),
-    Fault.NOT_BY_ID: (r"unadvertised object",),
-    Fault.NO_OBJECT: (r"not our ref",),
-    Fault.LOGIN: (
-        r"returned error: (401|403)",
-        r"authentication failed",
-        r"could not read (username|password)",
-        r"permission denied \(",  # ssh: (publickey)
-        r"access denied",
-        r"host key verification failed",
-    ),
-    Fault.NO_REPOSITORY: (
-        r"repository '.*' (not found|does not exist)",
-        r"returned error: 404",
-        r"does not appear to be a git repository",
-        r"error: repository not found",  # GitHub over ssh
-    ),
-    Fault.NETWORK: (
-        r"could(n't| not) (resolve|connect)",
-        r"failed to connect",
-        r"connection (refused|reset|timed out)",
-        r"network is unreachable",
-        r"connection closed",
-        r"could not read from remote",  # ssh went away
-        r"operation (timed out|too slow)",
-        r"early eof",
-        r"hung up unexpectedly",
-        r"unexpected disconnect",
-        r"rpc failed",
-        r"gnutls|ssl",
-        r"broken pipe",
-        r"returned error: 5\d\d",
-        r"transfer closed",
-        r"empty reply",
-        r"bad line length",
-        r"invalid index-pack output",
-    ),
-    Fault.CORRUPT: (
-        r"bad (object|tree|config|pack)",
-        r"missing (blob|tree|commit|object)",
-        r"corrupt",
-        r"object file .* is empty",
-        r"packfile .* (cannot be|does not match)",
-        r"pack has bad",
-        r"(index|shallow) file",
-        r"\.idx",
-        r"sha1 mismatch",
-        r"inflate",
-        r"not a git repository",
-        r"(invalid|not a valid) ('?tree|'?commit|object)",
-        r"unresolved delta",
-        r"(failed|unable|could not) (to )?(read|parse|find|get|load)",
-        r"did not receive expected object",
-        r"remote did not send all",
-    ),
-}
-_TABLE = {fault: re.compile("|".join(signs), re.IGNORECASE) for fault, signs in _SIGNS.items()}
 _REMEDIES: Mapping[Fault, str] = {
     Fault.LOGIN: "allow codecommit:GitPull on the repository to the task's role, or to the role of "
     "its [[accounts]] entry, and check this machine's clock; for another host renew the token or "
     "key of its [[hosts]] entry, and check known_hosts",
     Fault.MEMORY: "give the task more memory",
+    Fault.REFUSED: "see at the server what it means",
+    Fault.MOVED: "the repository was renamed or moved at its server: name it by its new URL",
 }
-_LOCAL = frozenset({Fault.MEMORY, Fault.DISK_FULL, Fault.CORRUPT})
-_REMOTE_LINE = re.compile(r"^(remote:|fatal: remote error).*$", re.IGNORECASE | re.MULTILINE)
 _LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
+_OF_SERVER = re.compile(r"remote:|fatal: remote error", re.IGNORECASE)
+_LISTING = re.compile(r"\s|From ")  # what was fetched, line by line: names of refs
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s']*", re.IGNORECASE)
+_REF = re.compile(r"\brefs/[^\s':]+")
+_ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
+_QUOTED = re.compile(r"(?<!\w)'.*'(?!\w)")
+_QUOTED_ACROSS_LINES = re.compile(_QUOTED.pattern, re.DOTALL)
+# Lines between others, and progress (git-upload-pack(1), JGit).
+_ORNAMENT = re.compile(
+    r"remote:\s*([=*-]*|(enumerating|counting|compressing|finding|getting|total|resolving)\b.*)$",
+    re.IGNORECASE,
+)
+_STATUS = re.compile(r"returned error: \d")
 _USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\x80-\U0010ffff]+")
 
 
 class GitFailed(Retry):
@@ -150,14 +63,20 @@ class GitFailed(Retry):
         self.fault = fault
 
 
-def find_fault(stderr: str) -> Fault:
-    """The kind of failure that these lines tell of."""
-    text = _URL.sub("URL", stderr)  # a repository may be called ssl or corrupt
-    ours = _REMOTE_LINE.sub("", text)  # its full disk is no reason to clear ours
-    for fault, pattern in _TABLE.items():
-        if pattern.search(ours if fault in _LOCAL else text):
-            return fault
-    return Fault.OTHER
+class _Saying(NamedTuple):
+    line: str
+    text: str  # without names
+    of_server: bool  # for certain
+
+
+def find_fault(stderr: str, *, remote: bool = True) -> Fault:
+    """The kind of failure that these lines tell of.
+
+    Args:
+        stderr: What git wrote.
+        remote: Whether this git talked to a server.
+    """
+    return _decide(stderr, remote=remote)[0]
 
 
 def quote(stderr: str) -> str:
@@ -165,8 +84,7 @@ def quote(stderr: str) -> str:
     lines = [line.strip() for line in re.split(r"[\r\n]+", stderr) if line.strip()]
     loud = [line for line in lines if _LOUD.match(line)]
     fatal = [line for line in loud if line.lower().startswith("fatal")]
-    line = (fatal[:1] or loud[-1:] or lines[-1:] or ["it said nothing"])[0]
-    return _UNPRINTABLE.sub(" ", _USERINFO.sub("***@", line))[:_LINE_MOST]
+    return _clean((fatal[:1] or loud[-1:] or lines[-1:] or ["it said nothing"])[0])
 
 
 def machine_error(error: OSError, doing: str) -> StageError:
@@ -175,15 +93,23 @@ def machine_error(error: OSError, doing: str) -> StageError:
     return Busy(reason) if error.errno in _EXHAUSTED else Retry(reason)
 
 
-def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:
+def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> StageError:
     """Name what a failed git process means for the push.
 
     A refused login is `Retry`, not the end of the service: it concerns one repository or one
     account, may come from a role not yet known everywhere in IAM, and after the last attempt the
     push waits in the dead-letter queue until somebody has mended it.
+
+    Args:
+        stderr: What git wrote.
+        doing: What it was to do, for people.
+        ended: How it ended, for people.
+        remote: Whether this git talked to a server.
     """
-    fault = find_fault(stderr)
-    reason = f"{doing}: git {ended}: {quote(stderr)}"
+    fault, line = _decide(stderr, remote=remote)
+    if not remote:  # names stay what they are: no line of their own
+        stderr = _QUOTED_ACROSS_LINES.sub(lambda found: _clean(found[0]), stderr)
+    reason = f"{doing}: git {ended}: {_tell(stderr, line, remote=remote)}"
     match fault:
         case Fault.BUSY:
             return Busy(reason)
@@ -199,3 +125,48 @@ def stage_error(stderr: str, *, doing: str, ended: str) -> StageError:
             return Reject(reason, remedy="correct paths, or let the rule match only refs with them")
         case _:
             return GitFailed(reason, fault=fault, remedy=_REMEDIES.get(fault, ""))
+
+
+def _tell(stderr: str, line: str, *, remote: bool) -> str:
+    """What decided, what HTTP said, and what a server says for people: each once."""
+    loudest = quote(stderr)
+    told = _clean(line) or loudest
+    others = (loudest if _STATUS.search(loudest) else "", _server_line(stderr) if remote else "")
+    return told + "".join(f" ({each})" for each in others if each and each not in told)
+
+
+def _decide(stderr: str, *, remote: bool) -> tuple[Fault, str]:
+    """The fault, and the server's line that tells it; empty if this git itself tells it."""
+    sayings = list(_iter_sayings(stderr, remote=remote))
+    for sign in SIGNS:
+        if sign.of_server and not remote:
+            continue
+        for said in sayings:
+            if (sign.of_server or not said.of_server) and sign.pattern.search(said.text):
+                return sign.fault, said.line if sign.of_server else ""
+    return Fault.OTHER, ""
+
+
+def _iter_sayings(stderr: str, *, remote: bool) -> Iterator[_Saying]:
+    if not remote:  # a path may hold line ends and quotes, and is quoted then
+        stderr = _QUOTED_ACROSS_LINES.sub("''", stderr)
+    for line in re.split(r"[\r\n]+", stderr):
+        if not line.strip() or (remote and _LISTING.match(line)):
+            continue
+        text = _QUOTED.sub("''", _URL.sub("URL", line))
+        text = _ID.sub("ID", _REF.sub("REF", text)).strip()
+        yield _Saying(line.strip(), text, remote and _OF_SERVER.match(line) is not None)
+
+
+def _server_line(stderr: str) -> str:
+    """The first thing that a server says for people."""
+    for line in re.split(r"[\r\n]+", stderr):
+        if line.lower().startswith("remote:") and not _ORNAMENT.match(line):
+            return _clean(line.strip())
+    return ""
+
+
+def _clean(line: str) -> str:
+    """One printable line of bounded length, without user names in URLs."""
+    shown = "".join(each if each.isprintable() else " " for each in _USERINFO.sub("***@", line))
+    return shown[:_LINE_MOST]

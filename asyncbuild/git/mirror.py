@@ -1,6 +1,7 @@
 """The cache of bare mirrors: a commit is fetched once, by one fetch for all who wait for it."""
 
 import errno
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,12 @@ from asyncbuild.errors import Busy, ConfigError
 from asyncbuild.git.ahead import Lookout
 from asyncbuild.git.faults import Fault, GitFailed, machine_error
 from asyncbuild.git.fetch import Fetcher
+from asyncbuild.git.integrity import find_damage
 from asyncbuild.git.lfs.store import Fetched
 from asyncbuild.git.lfs.stored import Verified
 from asyncbuild.git.locks import open_lock
 from asyncbuild.git.names import check_commit, check_repository, object_format
-from asyncbuild.git.place import Place
+from asyncbuild.git.place import Place, Sight
 from asyncbuild.git.process import Git
 from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.remotes import Places
@@ -36,6 +38,8 @@ from asyncbuild.tasks import open_background
 
 _log = structlog.get_logger(__name__)
 _USE_WAIT_SECONDS = 10.0
+# Of a fetch into a mirror that is there. Unknown words, too: git has more of them than are listed.
+_SUSPICIOUS = frozenset({Fault.CORRUPT, Fault.OTHER})
 
 
 @dataclass(slots=True)
@@ -112,6 +116,8 @@ class Mirrors:
         self._shared: dict[str, SharedFetch] = {}
         self._verified = Verified()
         self._statistics = Statistics()
+        self._renewed: Counter[Path] = Counter()
+        self._whole: dict[Path, Sight] = {}  # as they were when they were suspected wrongly
 
     def statistics(self) -> Statistics:
         """What was done since the start, and what there is now."""
@@ -214,16 +220,20 @@ class Mirrors:
     async def _find(
         self, stack: AsyncExitStack, place: Place, repository: Repository, wish: Wish
     ) -> Commit:
-        """Hold the mirror with the commit in it; a corrupt one is replaced, once."""
+        """Hold the mirror with the commit in it; a damaged one is replaced, once."""
         try:
+            renewals = self._renewed[place.root]
             try:
                 return await self._enter(stack, place, repository, wish)
             except GitFailed as error:
-                if error.fault is not Fault.CORRUPT:
+                if error.fault not in _SUSPICIOUS or not await to_thread.run_sync(place.is_whole):
                     raise
                 # Marked while still held: nobody can have put a new mirror in its place yet.
                 await _mark_suspect(place.repository)
                 await stack.aclose()
+                await self._renew(place)
+                if self._renewed[place.root] == renewals:
+                    raise  # the mirror is not to blame
                 again = Wish(wish.ref, wish.commit, wish.behind)
                 return await self._enter(stack, place, repository, again)
         except OSError as error:
@@ -255,6 +265,8 @@ class Mirrors:
     async def _look(self, share: SharedFetch, place: Place, wish: Wish) -> Commit | None:
         """The commit, if it is in the mirror already."""
         wish.seen = await to_thread.run_sync(place.touch)
+        if wish.seen is not None and not wish.seen.object_format:
+            raise GitFailed(f"{place.repository} is damaged", fault=Fault.CORRUPT)
         if wish.seen is None or wish.seen.object_format != object_format(wish.commit):
             return None
         return await share.present.get(wish.commit)
@@ -323,7 +335,41 @@ class Mirrors:
             ) from error
 
     async def _renew(self, place: Place) -> None:
-        """Delete a corrupt mirror; the next fetch makes it anew."""
+        """Look whether a suspected mirror is damaged; if so, delete it: the next fetch makes one.
+
+        A mirror that was found whole is not looked at again before its packs change: a server, or
+        a name that a pusher chose, may go on to say what makes it suspected.
+        """
+        doing = f"look for damage in {place.repository}"
+        async with (
+            open_lock(place.use_lock, shared=True, wait_seconds=_USE_WAIT_SECONDS, doing=doing),
+            open_lock(
+                place.fetch_lock,
+                shared=False,
+                wait_seconds=self._settings.timeout_seconds,
+                doing=doing,
+            ) as lock,
+        ):
+            damage = await self._judge(place, lock)
+        if damage:
+            await self._remove(place, damage)
+
+    async def _judge(self, place: Place, lock: int) -> str:
+        """What is damaged; nothing is suspected any more if nothing is."""
+        if not await to_thread.run_sync(place.is_suspect):
+            return ""  # another one looked meanwhile
+        sight = await to_thread.run_sync(place.look)
+        if sight is None or self._whole.get(place.root) != sight:
+            ids = await to_thread.run_sync(place.suspects)
+            damage = await find_damage(self._git, place, ids, lock)
+            if damage:
+                return damage
+            if sight is not None:
+                self._whole[place.root] = sight
+        await to_thread.run_sync(place.trust)
+        return ""
+
+    async def _remove(self, place: Place, damage: str) -> None:
         async with open_lock(
             place.use_lock,
             shared=False,
@@ -332,9 +378,11 @@ class Mirrors:
         ):
             if await to_thread.run_sync(place.is_suspect):
                 self._statistics.renewals += 1
-                _log.warning("mirror.renewed", mirror=str(place.repository))
+                self._renewed[place.root] += 1
+                self._whole.pop(place.root, None)
+                _log.warning("mirror.renewed", mirror=str(place.repository), damage=damage)
                 await self._upkeep.remove(place)
 
 
-async def _mark_suspect(repository: Path) -> None:
-    await to_thread.run_sync(Place(repository.parent).mark_suspect)
+async def _mark_suspect(repository: Path, object_id: str = "") -> None:
+    await to_thread.run_sync(Place(repository.parent).mark_suspect, object_id)

@@ -6,7 +6,7 @@
         lfs.lock         held exclusively by whoever fetches LFS objects
         use.lock         held shared by whoever reads it, exclusively by whoever takes it away
         stamp            its size; the time of the last use is the file's own
-        suspect          the mirror turned out to be corrupt
+        suspect          the mirror may be corrupt: ids of what was being read
         staging-*        a first fetch at work, or killed
         evicted-*        a mirror on its way out
 
@@ -15,6 +15,7 @@ somebody waits for it locks nothing.
 """
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -27,11 +28,15 @@ import orjson
 from asyncbuild.git.locks import hold_nowait
 
 _GONE_NAMES = ("staging-", "evicted-")
+_PACK_OF_SHA256 = re.compile(r"pack-[0-9a-f]{64}\.")
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A mirror as it was at a moment; equal if no pack came or went in between."""
+    """A mirror as it was at a moment; equal if no pack came or went in between.
+
+    Without an object format it is damaged.
+    """
 
     object_format: str
     changed_ns: int
@@ -104,8 +109,8 @@ class Place:
         try:
             object_format = read_object_format(self.repository)
             changed = (self._objects / "pack").stat().st_mtime_ns
-        except FileNotFoundError:
-            return Sight("", 0) if self.is_whole() else None  # damaged: whoever reads it will say
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return Sight("", 0) if self.is_whole() else None
         return Sight(object_format, changed)
 
     def size_bytes(self) -> int:
@@ -126,14 +131,28 @@ class Place:
 
     # Marks
 
-    def mark_suspect(self) -> None:
-        """Remember that the mirror is corrupt, for whoever opens it next."""
-        with suppress(FileNotFoundError):
-            (self.root / "suspect").touch()
+    def mark_suspect(self, object_id: str = "") -> None:
+        """Remember that the mirror may be corrupt, for whoever opens it next.
+
+        Args:
+            object_id: Of what was being read.
+        """
+        with suppress(FileNotFoundError), (self.root / "suspect").open("a") as mark:
+            mark.write(f"{object_id}\n")
 
     def is_suspect(self) -> bool:
-        """Did a reader find the mirror corrupt?"""
+        """Did a reader find that the mirror may be corrupt?"""
         return (self.root / "suspect").exists()
+
+    def suspects(self) -> list[str]:
+        """Ids of what was being read when the mirror was suspected."""
+        with suppress(FileNotFoundError):
+            return sorted(set((self.root / "suspect").read_text().split()))
+        return []
+
+    def trust(self) -> None:
+        """Take back a suspicion."""
+        (self.root / "suspect").unlink(missing_ok=True)
 
     # Coming and going
 
@@ -205,9 +224,12 @@ class Place:
 
 
 def read_object_format(repository: Path) -> str:
-    """What its configuration says."""
+    """What its configuration says; empty if its packs say otherwise, so that it is damaged."""
     config = (repository / "config").read_bytes().lower()
-    return "sha256" if b"objectformat = sha256" in config else "sha1"
+    if b"objectformat = sha256" in config:
+        return "sha256"
+    packs = os.listdir(repository / "objects" / "pack")  # noqa: PTH208 - names alone
+    return "" if any(map(_PACK_OF_SHA256.match, packs)) else "sha1"
 
 
 def keep_branch(repository: Path, ref: str, kept: str) -> bool:

@@ -231,8 +231,9 @@ class Stdout:
             return code
         self.tail.drain()
         ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
-        error = stage_error(self.tail.text, doing=self.command.doing, ended=ended)
-        error.peer = "git" if self.command.work is Work.FETCH else ""
+        remote = self.command.work is Work.FETCH
+        error = stage_error(self.tail.text, doing=self.command.doing, ended=ended, remote=remote)
+        error.peer = "git" if remote else ""
         raise error
 
 

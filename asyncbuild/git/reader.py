@@ -53,7 +53,7 @@ class Reader:
         git: Runs git.
         directory: Where the empty repositories are kept: for each object format one, and one in
             which no attribute of a tree begins with `export-`.
-        suspect: Called when a repository turns out to be corrupt.
+        suspect: Called when a repository may be corrupt, with the id of what was read.
         exports: Whether `export-ignore` and `export-subst` count.
     """
 
@@ -61,7 +61,7 @@ class Reader:
         self,
         git: Git,
         directory: Path,
-        suspect: Callable[[Path], Awaitable[None]] | None = None,
+        suspect: Callable[[Path, str], Awaitable[None]] | None = None,
         *,
         exports: bool = True,
     ) -> None:
@@ -120,7 +120,7 @@ class Reader:
                 yield stdout
         except GitFailed as error:
             if error.fault is Fault.CORRUPT and self._suspect is not None:
-                await self._suspect(repository)
+                await self._suspect(repository, commit)
             raise
 
     async def find(self, repository: Path, ids: Iterable[str], doing: str) -> dict[str, Commit]:

@@ -229,7 +229,7 @@ async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
             snapshot.path, arguments, commit=snapshot.commit, doing=doing, stdin=contents[0]
         )
     except GitFailed as error:
-        if error.fault is not Fault.CORRUPT:
+        if error.fault is not Fault.BAD_CONFIG:
             raise
         raise Reject(error.reason, remedy="correct .gitmodules") from error
     return parse_gitmodules(listing)

@@ -39,7 +39,7 @@ SENTENCES = [
     (Fault.NO_PATH, "fatal: pathspec ':(literal)throttle' did not match any files"),
     (
         Fault.NO_REF,
-        "could not find remote branch x to clone\nRemote branch x not found in upstream",
+        "Could not find remote branch x to clone.\nfatal: Remote branch x not found in upstream",
     ),
     (Fault.NOT_BY_ID, "error: Server does not allow request for unadvertised object 1111"),
     (Fault.NO_OBJECT, "fatal: remote error: upload-pack: not our ref 1111"),
@@ -58,7 +58,7 @@ SENTENCES = [
     (Fault.CORRUPT, "fatal: not a valid object name: aabb"),
     (Fault.CORRUPT, "error: invalid object 100644 fd53 for 'x'\nerror: cannot read 'fd53'"),
     (Fault.NETWORK, "ssh: Connection closed\nfatal: Could not read from remote repository."),
-    (Fault.OTHER, "remote: fatal: write error: No space left on device"),
+    (Fault.NETWORK, "remote: fatal: write error: No space left on device"),
     (Fault.OTHER, "fatal: remote error: bad object 1111"),
     (Fault.OTHER, "fatal: something never seen"),
     (Fault.OTHER, ""),

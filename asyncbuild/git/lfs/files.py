@@ -191,7 +191,7 @@ async def _read_url(snapshot: Snapshot) -> str:
     try:
         listing = await snapshot.reader.run(snapshot.path, arguments, stdin=contents[0], **more)
     except GitFailed as error:
-        if error.fault is not Fault.CORRUPT:
+        if error.fault is not Fault.BAD_CONFIG:
             raise
         raise Reject(error.reason, remedy=f"correct {_CONFIG}") from error
     values = dict(line.partition(b"\n")[::2] for line in listing.split(b"\0")[:-1])
