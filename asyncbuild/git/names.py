@@ -56,7 +56,8 @@ def kept_ref(ref: str) -> str:
     A hash, because a mirror outlives branches: `a` may be deleted and `a/b` created, and two names
     may differ in case alone. Neither can be kept side by side under their own names.
     """
-    return f"refs/asyncbuild/refs/{hashlib.sha256(ref.encode()).hexdigest()[:40]}"
+    name = ref.encode("utf-8", "surrogateescape")
+    return f"refs/asyncbuild/refs/{hashlib.sha256(name).hexdigest()[:40]}"
 
 
 def kept_commit(commit: str) -> str:

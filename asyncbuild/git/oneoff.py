@@ -225,17 +225,26 @@ async def _fetch(
     repository = scratch / "repository.git"
     init = init_arguments(repository, revision if is_commit(revision) else "")
     await git.run(Command(init, f"make a repository for {remote.name}"))
-    arguments = [*FETCH, "--depth=1", "--stdin", "--end-of-options", remote.url]
-    command = Command(
-        arguments,
-        f"fetch {revision} of {remote.name}",
-        git_directory=repository,
-        environment=await remote.environment(),
-        stdin=f"+{revision}:{_KEPT}\n".encode(),
-        work=Work.FETCH,
-    )
-    try:
+
+    async def fetch(*extent: str) -> None:
+        arguments = [*FETCH, *extent, "--stdin", "--end-of-options", remote.url]
+        command = Command(
+            arguments,
+            f"fetch {revision} of {remote.name}",
+            git_directory=repository,
+            environment=await remote.environment(),
+            stdin=f"+{revision}:{_KEPT}\n".encode(),
+            work=Work.FETCH,
+        )
         await git.run(command)
+
+    try:
+        try:
+            await fetch("--depth=1")
+        except GitFailed as error:
+            if error.fault is not Fault.NOT_SHALLOW:
+                raise
+            await fetch()
     except GitFailed as error:
         if error.fault in {Fault.NO_REF, Fault.NO_OBJECT}:
             raise Unreachable(f"{remote.name} has no {revision!a}") from error

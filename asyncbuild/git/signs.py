@@ -99,6 +99,7 @@ SIGNS: Final = (
         r"not our ref",
         r"want (ID) not valid",  # JGit
         r"missing unknown ID",  # the same, of what it has not got
+        r"unable to find ID under|cannot obtain needed .*object",  # static files
     ),
     _server(
         Fault.NO_REPOSITORY,

@@ -1,7 +1,8 @@
 """The gits that talk to a remote: clone, fetch, ls-remote. What to ask for is not theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from asyncbuild.git.names import kept_ref, object_format
 from asyncbuild.git.place import keep_branch
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.remotes import Remote
+from asyncbuild.refs import is_ref_name
 
 BRANCHES: Final = "refs/heads/"
 # A mirror is a cache: what a failure of power leaves torn is found corrupt, and fetched anew.
@@ -58,11 +60,27 @@ class Transfers:
 
     def __init__(self, git: Git) -> None:
         self._git = git
+        self._only_whole: set[str] = set()  # URLs of servers that serve nothing at a depth
 
     async def init(self, target: Target, commit: str) -> None:
         """Make a repository for commits with ids such as this one."""
         arguments = init_arguments(target.directory, commit)
         await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
+
+    async def _at_depth(
+        self, remote: Remote, depth: int, run: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """Run at a depth, or without one where the server has none: static files over HTTP."""
+        if depth and remote.url not in self._only_whole:
+            try:
+                await run(depth)
+            except GitFailed as error:
+                if error.fault is not Fault.NOT_SHALLOW:
+                    raise
+                self._only_whole.add(remote.url)
+            else:
+                return
+        await run(0)
 
     async def clone(self, target: Target, ref: str, depth: int) -> None:
         """Make a repository of a single branch in an empty directory. Depth 0 is all of it.
@@ -70,6 +88,9 @@ class Transfers:
         Of a first fetch at a depth over HTTP, `git fetch` looks twice whether all that came is
         connected: in its fetch-pack, which is another process, and again. `git clone` looks once.
         """
+        await self._at_depth(target.remote, depth, partial(self._clone, target, ref))
+
+    async def _clone(self, target: Target, ref: str, depth: int) -> None:
         doing = f"fetch {target.remote.name}"
         extent = [f"--depth={depth}"] if depth else []
         branch = f"--branch={ref.removeprefix(BRANCHES)}".encode()  # names are UTF-8 anywhere
@@ -89,6 +110,9 @@ class Transfers:
 
     async def fetch(self, target: Target, refspecs: Sequence[str], depth: int) -> None:
         """Depth 0 is all of it. Refspecs go through stdin: no limit, no argv."""
+        await self._at_depth(target.remote, depth, partial(self._fetch, target, refspecs))
+
+    async def _fetch(self, target: Target, refspecs: Sequence[str], depth: int) -> None:
         shallow = await anyio.Path(target.directory / "shallow").exists()
         extent = [f"--depth={depth}"] if depth else ["--unshallow"] if shallow else []
         arguments = [*FETCH, *extent, "--stdin", "--end-of-options", target.remote.url]
@@ -98,7 +122,7 @@ class Transfers:
                 f"fetch {target.remote.name}",
                 git_directory=target.directory,
                 environment=await target.remote.environment(),
-                stdin="".join(f"{each}\n" for each in refspecs).encode(),
+                stdin="".join(f"{each}\n" for each in refspecs).encode("utf-8", "surrogateescape"),
                 descriptors=(target.lock,),
                 work=Work.FETCH,
             )
@@ -131,7 +155,11 @@ class Transfers:
         return frozenset(id_.decode() for id_, name in lines if name in wanted)
 
     async def list_refs(self, remote: Remote) -> set[str]:
-        """Full names, and `HEAD` where it leads to a commit."""
+        """Full names, and `HEAD` where it leads to a commit.
+
+        They are bytes, of any encoding: as `surrogateescape` has them. Those that git itself would
+        refuse are left out.
+        """
         arguments = ["ls-remote", "--end-of-options", remote.url]
         answer = await self._git.run(
             Command(
@@ -142,9 +170,10 @@ class Transfers:
             )
         )
         names = {
-            line.partition(b"\t")[2].decode("utf-8", "replace") for line in answer.splitlines()
+            line.partition(b"\t")[2].decode("utf-8", "surrogateescape")
+            for line in answer.split(b"\n")
         }
-        return {name for name in names if not name.endswith("^{}")}  # what tags are peeled to
+        return {name for name in names if name == "HEAD" or is_ref_name(name)}  # no `v1^{}`
 
 
 def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:
