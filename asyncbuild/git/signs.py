@@ -106,7 +106,7 @@ SIGNS: Final = (
         r"repository '' (not found|does not exist)",
         r"returned error: (404|410)",
         r"does not appear to be a git repository",
-        r"^(remote: |error: |remote error: )*(git )?repository not found",
+        r"^(remote: |error: |fatal: |remote error: )*(git )?repository not found",
         r"access denied or repository not exported",  # git-daemon(1)
         r"project you were looking for could not be found",  # GitLab
         r"repository does not exist",  # Bitbucket
