@@ -96,16 +96,17 @@ def parse_options(
     except ValueError as error:
         msg = f"--subtree {subtree!r} {error}"
         raise ValueError(msg) from error
+    selected = []
     for each in paths:
         try:
-            check_pathspec(each)
+            selected.append(check_pathspec(each))
         except ValueError as error:
             msg = f"--path {each!r} {error}"
             raise ValueError(msg) from error
     exports = ExportAttributes.IGNORE if ignore_export_attributes else ExportAttributes.HONOUR
     return ArchiveOptions(
         subtree=checked,
-        paths=tuple(paths),
+        paths=tuple(selected),
         export_attributes=exports,
         submodules=Submodules.INCLUDE if submodules else Submodules.EMPTY,
         lfs=Lfs.CONTENT if lfs else Lfs.POINTERS,
@@ -127,12 +128,14 @@ def check_subtree(subtree: str) -> str:
 
 
 def check_pathspec(pathspec: str) -> str:
-    """A pathspec that git takes, and that stays inside the tree.
+    """Return a pathspec that git takes, and that stays inside the tree.
+
+    `!docs` excludes, as `:(exclude)docs` does; a name that begins with `!` is `:(literal)!x`.
 
     Raises:
         ValueError: it is none, or has magic that an archive has no use for.
     """
-    magic, path = _parse_magic(pathspec)
+    magic, path = split_pathspec(pathspec)
     if not magic <= _MAGIC:
         unknown = ", ".join(sorted(magic - _MAGIC))
         msg = f"has the magic {unknown!r}; there are {', '.join(sorted(_MAGIC))}"
@@ -144,7 +147,7 @@ def check_pathspec(pathspec: str) -> str:
     if fault or not path:
         msg = f"{fault or 'is empty'}; write a pathspec, such as services/api or libs/*.py"
         raise ValueError(msg)
-    return pathspec
+    return f":(exclude){path}" if pathspec.startswith("!") else pathspec
 
 
 def place_pathspecs(subtree: str, pathspecs: Sequence[str]) -> list[str]:
@@ -160,14 +163,20 @@ def place_pathspecs(subtree: str, pathspecs: Sequence[str]) -> list[str]:
     placed = []
     only_excluded = True
     for each in pathspecs:
-        magic, path = _parse_magic(each)
+        magic, path = split_pathspec(each)
         only_excluded &= "exclude" in magic
         placed.append(f":({','.join([*sorted(magic), length])}){above}{path}")
     return [f":(literal){subtree}", *placed] if only_excluded else placed
 
 
-def _parse_magic(pathspec: str) -> tuple[frozenset[str], str]:
-    """The magic words of a pathspec, and what follows them (gitglossary(7), pathspec)."""
+def split_pathspec(pathspec: str) -> tuple[frozenset[str], str]:
+    """Return the magic words of a pathspec, and what follows them (gitglossary(7), pathspec).
+
+    Raises:
+        ValueError: it begins with a colon and no magic that is known.
+    """
+    if pathspec.startswith("!"):  # to git a plain name, to users of other systems an exclusion
+        return frozenset({"exclude"}), pathspec[1:]
     if not pathspec.startswith(":"):
         return frozenset(), pathspec
     if long := _LONG_MAGIC.fullmatch(pathspec):

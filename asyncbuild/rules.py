@@ -36,6 +36,8 @@ _NOT_SAFE_IN_KEY = re.compile(rb"[^A-Za-z0-9\-_.*'()/]")
 _NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_SAFE_IN_PIPELINE = re.compile(r"[^A-Za-z0-9.@_-]")  # CodePipeline API, PipelineName
 _WILD = re.compile(r"[*?\[!]")
+_ACCOUNT = re.compile(r"\d{12}")
+_HOST = re.compile(r"[.:*?\[]")  # what an owner does not have, or what may stand for it
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -149,13 +151,30 @@ def _matching(push: Push, rules: Sequence[Rule]) -> Iterator[Rule]:
 
 
 def matches_repository(repository: Repository, globs: Sequence[str]) -> bool:
-    """The same for a repository; a glob with a slash is for all of `account/region/name`."""
+    """Tell whether the last glob that matches a repository includes it.
+
+    A glob without a slash is for its name, one with a slash for its path: `account/region/name`;
+    of other forges `host/owner/name`, where an owner may be `group/subgroup`, or `owner/name` if
+    what stands before the first slash cannot be a host's name, because it has no dot.
+    """
     verdict = False
     for glob in globs:
-        name = repository.path if "/" in glob else repository.name
-        if fnmatch.fnmatchcase(name, glob.removeprefix("!")):
+        bare = glob.removeprefix("!")
+        if any(fnmatch.fnmatchcase(name, bare) for name in _names_for(bare, repository)):
             verdict = not glob.startswith("!")
     return verdict
+
+
+def _names_for(glob: str, repository: Repository) -> Iterator[str]:
+    """What a glob may match of a repository."""
+    if "/" not in glob:
+        yield repository.name
+        return
+    yield repository.path  # `..` in it stands for `/` or `:`, see `model.Repository`
+    owner = repository.region.replace("..", "/")
+    yield f"{repository.account.replace('..', ':')}/{owner}/{repository.name}"
+    if not _ACCOUNT.fullmatch(repository.account) and not _HOST.search(glob.partition("/")[0]):
+        yield f"{owner}/{repository.name}"
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
@@ -207,6 +226,7 @@ def escape_key(value: str) -> str:
 
 
 def full_refs(globs: Sequence[str]) -> list[str]:
+    """Return the globs as those of full names: without `refs/` in front, one is for branches."""
     """Write `refs/heads/` before those globs that name a branch alone."""
     full = []
     for glob in globs:

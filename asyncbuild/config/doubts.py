@@ -11,9 +11,10 @@ from itertools import combinations
 from string import Formatter
 from typing import Final
 
-from asyncbuild.config.globs import includes_all
+from asyncbuild.config.globs import includes_all, includes_all_repositories
+from asyncbuild.config.hints import iter_hints
 from asyncbuild.config.lines import Place
-from asyncbuild.config.routing import RuleSettings
+from asyncbuild.config.routing import RuleSettings, fill_rules
 from asyncbuild.config.settings import Settings
 from asyncbuild.model import Action
 from asyncbuild.rules import full_refs
@@ -50,6 +51,7 @@ def doubts(settings: Settings) -> list[Doubt]:
         *_shadowed(settings.rules),
         *_refs(settings.rules),
         *_keys(settings),
+        *_hints(settings),
     ]
 
 
@@ -101,7 +103,7 @@ def _shadowed(rules: Sequence[RuleSettings]) -> Iterator[Doubt]:
         decides = earlier.final and not earlier.changes
         if (
             decides
-            and includes_all(earlier.repository, later.repository)
+            and includes_all_repositories(earlier.repository, later.repository)
             and includes_all(full_refs(earlier.ref), full_refs(later.ref))
         ):
             yield Doubt(
@@ -153,6 +155,19 @@ def _keys(settings: Settings) -> Iterator[Doubt]:
                 "put {repository}, {branch} or {commit} into the key",
                 (place,),
             )
+
+
+def _hints(settings: Settings) -> Iterator[Doubt]:
+    """What in a rule matches nothing, or not what it does in other CI systems."""
+    rules = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
+    for hint in iter_hints(rules, hosts=[each.host for each in settings.hosts]):
+        yield Doubt(
+            f"config.{'value' if hint.setting == 'variables' else 'glob'}",
+            f"{_name(hint.rule, settings.rules[hint.rule])}: {hint.setting} {hint.what}",
+            "a push that the rule seems to be for is not built by it",
+            hint.remedy,
+            (("rules", hint.rule, hint.setting),),
+        )
 
 
 def _and(words: Sequence[str]) -> str:

@@ -18,6 +18,19 @@ def includes_all(globs: Sequence[str], others: Sequence[str]) -> bool:
     return all(any(_covers(wide, glob) for wide in globs) for glob in included)
 
 
+def includes_all_repositories(globs: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell the same of globs of repositories: those with a slash are for another name of one."""
+    if any(glob.startswith("!") for glob in globs):
+        return False
+    included = [glob for glob in others if not glob.startswith("!")]
+    return all(
+        includes_all(
+            [wide for wide in globs if wide == "*" or ("/" in wide) == ("/" in glob)], [glob]
+        )
+        for glob in included
+    )
+
+
 def _covers(wide: str, narrow: str) -> bool:
     """Whether a glob matches all that another one matches, which is read sign by sign."""
     return _covers_signs(tuple(_SIGN.findall(wide)), tuple(_SIGN.findall(narrow)))

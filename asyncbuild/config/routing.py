@@ -81,13 +81,14 @@ class RuleSettings(Section):
     @field_validator("changes", "paths")
     @classmethod
     def _are_pathspecs(cls, pathspecs: tuple[str, ...]) -> tuple[str, ...]:
+        checked = []
         for each in pathspecs:
             try:
-                check_pathspec(each)
+                checked.append(check_pathspec(each))
             except ValueError as error:
                 msg = f"{each!r} {error}"
                 raise ValueError(msg) from error
-        return pathspecs
+        return tuple(checked)
 
     @field_validator("variables")
     @classmethod

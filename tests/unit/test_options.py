@@ -48,6 +48,16 @@ def test_what_leads_out_of_the_tree_is_refused(path: str) -> None:
             check_pathspec(magic + path)
 
 
+def test_an_exclamation_mark_excludes() -> None:
+    """To git it is a plain name, which is hardly meant; that has another way to be said."""
+    assert check_pathspec("!docs") == ":(exclude)docs"
+    assert check_pathspec("!docs/") == ":(exclude)docs"
+    assert check_pathspec(":(literal)!x") == ":(literal)!x"
+    for wrong in ("!", "!/x", "!../x"):
+        with pytest.raises(ValueError, match="such as"):
+            check_pathspec(wrong)
+
+
 @pytest.mark.parametrize(
     "pathspec",
     [

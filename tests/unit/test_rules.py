@@ -18,6 +18,7 @@ from asyncbuild.rules import (
     escape_key,
     key_of,
     matches,
+    matches_repository,
     may_share_key,
     route,
     variable_fault,
@@ -110,6 +111,44 @@ def test_globs_on_refs(ref: str, globs: tuple[str, ...], expected: bool) -> None
     """`*` crosses slashes, `!` excludes, later globs override, case matters."""
     target = route(_push(ref), [_rule(ref=globs)])[0]
     assert expected is (target.action is Action.BUILD)
+
+
+_SUB = Repository("gitlab.com", "group..sub..deep", "proj")
+_PORT = Repository("git.acme.example..8443", "ACME", "web")
+_CODECOMMIT = Repository("123456789012", "eu-west-1", "web")
+
+
+@pytest.mark.parametrize(
+    ("repository", "globs", "expected"),
+    [
+        (_SUB, ("gitlab.com/group/*",), True),
+        (_SUB, ("gitlab.com/group/sub/deep/proj",), True),
+        (_SUB, ("gitlab.com/group/sub/*",), True),
+        (_SUB, ("gitlab.com/group..sub..deep/*",), True),
+        (_SUB, ("gitlab.com/other/*", "gitlab.com/gro/*"), False),
+        (_SUB, ("group/*",), True),
+        (_SUB, ("group/sub/deep/proj",), True),
+        (_SUB, ("sub/*", "deep/proj"), False),
+        (_SUB, ("*", "!group/*"), False),
+        (_SUB, ("*", "!gitlab.com/group/sub/*"), False),
+        (_SUB, ("proj",), True),
+        (_PORT, ("git.acme.example:8443/*",), True),
+        (_PORT, ("git.acme.example..8443/ACME/web",), True),
+        (_PORT, ("ACME/web",), True),
+        (_CODECOMMIT, ("123456789012/*/web",), True),
+        (_CODECOMMIT, ("*/eu-west-1/*",), True),
+        (_CODECOMMIT, ("eu-west-1/web",), False),
+        # An owner that is named like a host is never taken for it.
+        (Repository("gitlab.com", "github.com..acme", "web"), ("github.com/acme/*",), False),
+    ],
+)
+def test_globs_on_repositories(
+    repository: Repository,
+    globs: tuple[str, ...],
+    expected: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Names, whole paths as the host shows them or as keys have them, and owners."""
+    assert matches_repository(repository, globs) is expected
 
 
 def test_a_list_of_exclusions_alone_matches_nothing() -> None:
