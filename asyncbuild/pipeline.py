@@ -18,6 +18,7 @@ from asyncbuild.archiving.archiver import Archiver, Order
 from asyncbuild.archiving.choice import Origin
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.starters import Starters
 from asyncbuild.builds.tries import Tries
 from asyncbuild.config import Settings, fill_rules
 from asyncbuild.errors import Fatal, LeaseLost, Reject, StageError, Unreachable
@@ -41,7 +42,7 @@ from asyncbuild.model import (
 from asyncbuild.rules import Rule, asked_changes, route
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
 from asyncbuild.tally import blame
-from asyncbuild.turn import Starters, Turn, undone
+from asyncbuild.turn import Turn, undone
 from asyncbuild.webhooks.hosts import Hosts
 from asyncbuild.work import Ready, Work
 

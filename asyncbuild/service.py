@@ -29,6 +29,7 @@ from asyncbuild.budget import MemoryBudget
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.starters import Starters
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError
 from asyncbuild.git.mirror import open_mirrors
@@ -42,7 +43,6 @@ from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
-from asyncbuild.turn import Starters
 
 # Of the grace: what expiring, and then cancelling, may take before the process is killed.
 _EXPIRE_BEFORE_END = 1 / 4

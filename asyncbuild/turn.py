@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS, CodeBuild
-from asyncbuild.builds.codepipeline import CodePipeline
+from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
 from asyncbuild.builds.ledger import Ledger
-from asyncbuild.builds.request import token_of, variables_of
+from asyncbuild.builds.request import variables_of
+from asyncbuild.builds.starters import Start, Starters
 from asyncbuild.errors import (
     Denied,
     Fatal,
@@ -24,11 +24,7 @@ from asyncbuild.history import History
 from asyncbuild.logs import about, logger, stage
 from asyncbuild.model import (
     Action,
-    Build,
-    BuildRequest,
-    Execution,
     Guard,
-    HandOver,
     Nothing,
     Outcome,
     Push,
@@ -87,14 +83,6 @@ class _Case:
         return min(sent, self.push.time) - _CLOCK_SKEW if sent and self.doubtful else None
 
 
-@dataclass(frozen=True, slots=True)
-class Starters:
-    """What a push may start."""
-
-    builds: CodeBuild
-    pipelines: CodePipeline
-
-
 class Turn:
     """Settles prepared pushes, one at a time for each repository: the lane sees to that."""
 
@@ -109,8 +97,7 @@ class Turn:
         skip_stale: bool,
         traced: bool,
     ) -> None:
-        self._builds = starters.builds
-        self._pipelines = starters.pipelines
+        self._starters = starters
         self._ledger = ledger
         self._prepare = prepare
         self._upload = upload
@@ -232,47 +219,12 @@ class Turn:
     async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
         reason = f"rule: {target.rule}"
         case = replace(case, commit=await self._history.peel(case.ready.work, case.push))
+        start = Start(case.push, self._variables(target, case), case.look_since, case.guard)
         if target.action is Action.PIPELINE:
-            execution = await self._hand_over(target, archive, case)
+            execution = await self._starters.hand_over(target, archive, start)
             return Outcome(Verdict.HANDED_OVER, reason, target, archive, execution=execution)
-        build = await self._build(target, archive, case)
+        build = await self._starters.build(target, archive, start)
         return Outcome(Verdict.BUILT, reason, target, archive, build)
-
-    async def _build(self, target: Target, archive: StoredArchive, case: _Case) -> Build:
-        push, project = case.push, target.project or ""
-        request = BuildRequest(
-            project=project,
-            bucket=archive.bucket,
-            key=archive.key,
-            token=token_of(push, project),
-            variables=self._variables(target, case),
-            version_id=archive.version_id,
-        )
-        since = case.look_since
-        if since is not None:
-            found = await self._builds.find_recent(project, push.id, since=since)
-            if found is not None:
-                return found
-        return await self._builds.start(request, guard=case.guard)
-
-    async def _hand_over(self, target: Target, archive: StoredArchive, case: _Case) -> Execution:
-        pipeline = target.pipeline or ""
-        request = HandOver(
-            pipeline=pipeline,
-            source_action=target.source_action,
-            bucket=archive.bucket,
-            key=archive.key,
-            version_id=archive.version_id,
-            token=token_of(case.push, pipeline),
-            variables=self._variables(target, case),
-            required=frozenset(target.variables),
-        )
-        since = case.look_since
-        if since is not None:
-            found = await self._pipelines.find_recent(request, since=since)
-            if found is not None:
-                return found
-        return await self._pipelines.start(request, guard=case.guard)
 
     def _variables(self, target: Target, case: _Case) -> dict[str, str]:
         push = case.push

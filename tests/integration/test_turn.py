@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +14,9 @@ from support.codepipeline import open_codepipeline_client
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.starters import Starters
 from asyncbuild.config import BuildSettings
-from asyncbuild.errors import Denied, Outage, Reject
+from asyncbuild.errors import Busy, Denied, Outage, Reject
 from asyncbuild.history import History
 from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
@@ -26,7 +28,7 @@ from asyncbuild.local.codepipeline import (
 from asyncbuild.local.standin import CodeBuildStandin
 from asyncbuild.model import Action, Guard, Message, Push, StoredArchive, Target
 from asyncbuild.tally import Tally
-from asyncbuild.turn import Starters, Turn
+from asyncbuild.turn import Turn
 from asyncbuild.work import Ready, Work
 
 KEY = "shop/main/1.zip"
@@ -241,3 +243,53 @@ async def test_credentials_and_clocks_are_no_pushs_fault(
     async with _open_turn(pipelines, _Records()) as turn:
         with pytest.raises(Outage, match=code):
             await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
+
+
+def _build_ready(clock: Clock, push: Push, *projects: str) -> Ready:
+    """A push to build, in a message that was sent just now."""
+    archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
+    sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
+    work = Work(Message("m", "", "handle", "group", 1, sent=sent), push)
+    targets = tuple(Target(Action.BUILD, KEY, project) for project in projects)
+    return Ready(work, targets, {KEY: archive})
+
+
+async def test_a_project_at_its_limit_holds_up_no_other_of_the_push(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """It is started when there is room; the other one is not started again (I12)."""
+    standin.add_project("lint")
+    records, tally = _Records(), _tally()
+    records.full = False
+    ready = _build_ready(clock, make_push(), "shop", "lint")
+    standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"))
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Busy, match="build shop: "):
+            await turn.settle(ready, guard=lambda: None, tally=tally)
+        assert [build.project for build in standin.started] == ["lint"]
+        clock.advance(3600)
+        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
+    assert [build.project for build in standin.started] == ["lint", "shop"]
+    assert len([key for key in records.kept if "/push/" in key]) == 2
+
+
+async def test_a_later_push_of_the_ref_in_one_message_waits_for_the_earlier_one(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """One of another ref does not (I3)."""
+    first = make_push(1)
+    second, other = (
+        replace(make_push(2), id="e2"),
+        replace(make_push(3), id="e3", ref="refs/heads/other"),
+    )
+    more = tuple(_build_ready(clock, push, "shop") for push in (second, other))
+    ready = replace(_build_ready(clock, first, "shop"), more=more)
+    records, tally = _Records(), _tally()
+    records.full = False
+    standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"))
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Busy):
+            await turn.settle(ready, guard=lambda: None, tally=tally)
+        assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3"]
+        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
+    assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3", first.id, "e2"]
