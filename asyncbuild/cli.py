@@ -16,8 +16,8 @@ from asyncbuild.endings import (
     INTERRUPTED,
     exit_code_of,
     logging_the_end,
+    run_taking_away,
     run_to_end,
-    taking_away,
 )
 from asyncbuild.errors import StageError
 
@@ -112,8 +112,7 @@ def archive(
         raise click.UsageError(str(error)) from error
     settings = config.load(path)
     logs.configure(settings.log)
-    with taking_away():
-        run_to_end(run, settings, repository, commit, output, base, not quiet, options)
+    run_taking_away(run, settings, repository, commit, output, base, not quiet, options)
 
 
 @cli.command()

@@ -3,7 +3,6 @@
 import errno
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ import click
 from asyncbuild import logs
 from asyncbuild.config import LogSettings
 from asyncbuild.errors import StageError
+from asyncbuild.signals import run_until_signal
 from asyncbuild.tasks import leaves_of
 
 INTERRUPTED = 130  # as shells count SIGINT; click would say 1
-_TERMINATED = 143  # and SIGTERM
 _EX_SOFTWARE = 70
 _EX_IOERR = 74
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -39,26 +38,14 @@ def run_to_end(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: ob
         sys.exit(INTERRUPTED)
 
 
-@contextmanager
-def taking_away() -> Iterator[None]:
-    """SIGTERM, like Ctrl-C, takes away what was begun before it ends the process."""
-    code = INTERRUPTED
+def run_taking_away(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> None:
+    """Run a command to its end; SIGINT, SIGTERM and SIGHUP take away what it began before.
 
-    def interrupt(number: int, _: object) -> None:
-        nonlocal code
-        code = _TERMINATED
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except SystemExit as ending:
-        sys.exit(code if ending.code == INTERRUPTED else ending.code)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Raises:
+        SystemExit: it was interrupted.
+    """
+    if code := run_to_end(run_until_signal, function, *arguments):
+        sys.exit(code)
 
 
 @contextmanager

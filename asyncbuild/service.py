@@ -41,6 +41,7 @@ from asyncbuild.pipeline import Pipeline
 from asyncbuild.protection import open_protection
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.signals import ending_signals
 from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
 
@@ -106,7 +107,7 @@ async def run(
     *,
     drain: bool = False,
     stop: anyio.Event | None = None,
-    signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+    signals: Sequence[signal.Signals] | None = None,
 ) -> None:
     """Serve until told to stop; with `drain`, until the queue stays empty for one long poll.
 
@@ -114,7 +115,8 @@ async def run(
         settings: All of them.
         drain: End when there is nothing left to do.
         stop: Stops like a first signal, for whoever runs the service inside a process of theirs.
-        signals: What to listen to; none where the process has an owner of its own.
+        signals: What to listen to; by default `ending_signals`, none where the process has an owner
+            of its own.
 
     Raises:
         Fatal: the service cannot work; what was in hand is released.
@@ -124,8 +126,9 @@ async def run(
     aws = Aws(settings)
     async with anyio.create_task_group() as tasks:
         switch = _Switch(settings, tasks.cancel_scope)
-        if signals:
-            await tasks.start(_listen, signals, switch)
+        heard = ending_signals() if signals is None else signals
+        if heard:
+            await tasks.start(_listen, heard, switch)
         async with open_consumer(settings, aws) as consumer, _open_status(settings, aws, consumer):
             switch.consumer = consumer
             if stop is not None:
@@ -184,6 +187,8 @@ async def _listen(
         async with anyio.create_task_group() as tasks:
             first = True
             async for number in received:
+                if not first and number == signal.SIGHUP:
+                    continue  # of a terminal that goes, the shell and the kernel send one each
                 logger().info("service.stopping", signal=number.name, second=not first)
                 if not first:
                     switch.cut()

@@ -27,7 +27,6 @@ _COLOURS = {
     Verdict.UNKNOWN: "blue",
 }
 _INDENT = " " * 12
-_SIGTERM = 143  # as shells count it
 
 
 async def run(
@@ -61,7 +60,7 @@ async def run(
     left = made.left if made is not None else []
     code = exit_code_of(findings) or int(bool(left))
     if made is not None and made.interrupted:
-        code = _SIGTERM
+        code = made.interrupted
     if as_json:
         document: dict[str, Any] = {"well": code == 0, "findings": list(map(asdict, findings))}
         if subjects is not None:

@@ -24,9 +24,10 @@ from asyncbuild.config.sections import (
     StatusSettings,
     StorageSettings,
 )
-from asyncbuild.config.settings import FILE_VARIABLE, Settings, setting_names
+from asyncbuild.config.settings import ENV_PREFIX, FILE_VARIABLE, Settings, setting_names
 
 __all__ = [
+    "ENV_PREFIX",
     "FILE_VARIABLE",
     "GIB",
     "MIB",

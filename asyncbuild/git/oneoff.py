@@ -6,15 +6,13 @@ URL one commit is fetched into a temporary repository.
 
 import hashlib
 import re
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-import structlog
 from anyio import to_thread
 
 from asyncbuild.config import GitSettings
@@ -34,8 +32,8 @@ from asyncbuild.git.submodules import open_whole
 from asyncbuild.git.transfer import FETCH, init_arguments
 from asyncbuild.model import Repository
 from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
+from asyncbuild.scratch import open_scratch
 
-_log = structlog.get_logger(__name__)
 _KEPT: Final = "refs/asyncbuild/asked"
 _ROOT: Final = Repository("submodules", "of", "root")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
@@ -79,7 +77,7 @@ async def open_commit(
         Reject: there is no repository, or no such commit or subtree in it.
         Retry, Busy: see `Git.run`.
     """
-    with _scratch_directory() as scratch:
+    with open_scratch("asyncbuild-archive-") as scratch:
         settings = settings.model_copy(update={"cache_directory": scratch / "cache"})
         git = Git(settings)
         reader = Reader(git, scratch / "reader")
@@ -107,15 +105,6 @@ async def open_commit(
             open_whole(mirrors, _ROOT, await snapshot.select(options)) as whole,
         ):
             yield whole
-
-
-@contextmanager
-def _scratch_directory() -> Iterator[Path]:
-    """What cannot be tidied up is told, but does not hide why the rest failed."""
-    with tempfile.TemporaryDirectory(prefix="asyncbuild-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-    if Path(name).exists():
-        _log.warning("scratch.left", directory=name)
 
 
 def _is_url(where: str) -> bool:

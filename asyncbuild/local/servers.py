@@ -5,13 +5,11 @@ moment ago, and does not outlive its parent. `python -m asyncbuild.local.servers
 """
 
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +18,10 @@ import anyio
 import orjson
 from anyio.abc import Process
 
-from asyncbuild.errors import Fatal
-from asyncbuild.local.packages import MINISTACK, PACKAGES, SEAWEEDFS, ensure_server
+from asyncbuild.errors import Fatal, StageError
+from asyncbuild.local.packages import MINISTACK, PACKAGES, SEAWEEDFS, ensure_server, to_install
+from asyncbuild.local.served import no_port
+from asyncbuild.scratch import open_scratch
 
 HOST = "127.0.0.1"
 ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - what both servers are told to accept
@@ -154,13 +154,17 @@ async def _installed_program(name: str, program: str) -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different ports that are free now; all are held until the last one is known."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    try:
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Different ports that are free now; all are held until the last one is known.
+
+    Raises:
+        Fatal: there are not so many.
+    """
+    with ExitStack() as sockets:
+        try:
+            held = [sockets.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        except OSError as error:
+            raise no_port(error) from error
+        return [int(each.getsockname()[1]) for each in held]
 
 
 @asynccontextmanager
@@ -170,20 +174,21 @@ async def _open_server(plan_in: Callable[[Path], _Plan]) -> AsyncIterator[Server
     Between choosing a port and opening it another process may take it: then try other ports.
     """
     for tries_left in reversed(range(_START_TRIES)):
-        directory = Path(await anyio.to_thread.run_sync(tempfile.mkdtemp, None, "asyncbuild-"))
-        plan = plan_in(directory)
-        process = await _start(plan, directory)
-        try:
+        with open_scratch("asyncbuild-server-") as directory:
+            plan = plan_in(directory)
+            process = await _start(plan, directory)
             try:
-                await _wait_for_answer(plan, process, directory / "log")
-            except Fatal as error:
-                if tries_left and "already in use" in error.reason:
-                    continue
-                raise
-            yield Server(plan.name, plan.endpoint_url, process.pid, directory / "log", directory)
-            return
-        finally:
-            await _end(plan, process, directory)
+                try:
+                    await _wait_for_answer(plan, process, directory / "log")
+                except Fatal as error:
+                    if tries_left and "already in use" in error.reason:
+                        continue
+                    raise
+                log = directory / "log"
+                yield Server(plan.name, plan.endpoint_url, process.pid, log, directory)
+                return
+            finally:
+                await _end(plan, process)
 
 
 async def _start(plan: _Plan, directory: Path) -> Process:
@@ -249,8 +254,8 @@ def _tail(log: Path) -> str:
     return text or "(nothing)"
 
 
-async def _end(plan: _Plan, process: Process, directory: Path) -> None:
-    """End the whole process group, then remove what it wrote."""
+async def _end(plan: _Plan, process: Process) -> None:
+    """End the whole process group, then remove what it wrote elsewhere."""
     with anyio.CancelScope(shield=True):
         for number in (plan.end_signal, signal.SIGKILL):
             with suppress(ProcessLookupError):
@@ -260,15 +265,16 @@ async def _end(plan: _Plan, process: Process, directory: Path) -> None:
         await process.aclose()
         for path in plan.leftovers:
             path.unlink(missing_ok=True)
-        await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
 
 
 def main() -> None:
     """Install every server that is not yet there."""
     try:
         for package in PACKAGES:
+            if what := to_install(package):
+                print(what, flush=True)  # noqa: T201 - a command
             ensure_server(package)
-    except Fatal as error:
+    except StageError as error:
         sys.exit(f"{error}")
 
 

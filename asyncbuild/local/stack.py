@@ -1,8 +1,6 @@
 """The demo's cloud, on this machine alone: servers, queue, dead-letter queue, bucket, projects."""
 
 import os
-import tempfile
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -13,13 +11,15 @@ import orjson
 
 from asyncbuild import config
 from asyncbuild.aws import Aws, errors_of
-from asyncbuild.config import Settings
+from asyncbuild.config import MIB, Settings
 from asyncbuild.local.codebuild import open_codebuild_standin
+from asyncbuild.local.room import REMEDY_TEMPORARY, require_room, telling_of_room
 from asyncbuild.local.served import REGION
 from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_ministack
 from asyncbuild.local.standin import CodeBuildStandin
 from asyncbuild.local.verify import Pushed
 from asyncbuild.local.workload import event_of
+from asyncbuild.scratch import open_scratch
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -30,8 +30,7 @@ BUCKET = "asyncbuild-archives"
 QUEUE = "asyncbuild-pushes.fifo"
 DEAD_LETTERS = "asyncbuild-dead-letters.fifo"
 
-_MORE_CLEANUPS = 20
-_CLEANUP_PAUSE_SECONDS = 0.1
+_DEMO_BYTES = 128 * MIB  # the built-in repositories took 72 MiB, with their mirrors and archives
 # Of a receive that takes ten messages every one is spent by it, tried or not; leave room for that.
 _MAX_RECEIVE_COUNT = 20
 _LEFT: tuple["QueueAttributeNameType", ...] = (
@@ -51,6 +50,7 @@ class Stack:
     journal: Path
     sqs: "SQSClient"
     s3: "S3Client"
+    foreign: tuple[str, ...] = ()  # variables of the caller's that are not valid here
 
     async def send(self, push: Pushed) -> None:
         """Put the event of `push` on the queue, as a rule with a group for each repository does."""
@@ -78,12 +78,15 @@ async def open_stack(projects: Iterable[str]) -> AsyncIterator[Stack]:
     settings nor credentials but the demo's own.
 
     Raises:
+        ConfigError: there is no room for temporary files.
         Fatal: a server cannot be installed or started.
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = Path(stack.enter_context(_open_directory()))
-        stack.enter_context(_sheltered())
+        directory = stack.enter_context(open_scratch("asyncbuild-demo-"))
+        require_room(directory, _DEMO_BYTES, "the demo needs", REMEDY_TEMPORARY)
+        stack.enter_context(telling_of_room(directory))
+        foreign = stack.enter_context(_sheltered())
         journal = directory / "builds.journal"
         ministack = await enter(open_ministack(region=REGION))
         standin = await enter(open_codebuild_standin(projects, journal=journal))
@@ -96,7 +99,7 @@ async def open_stack(projects: Iterable[str]) -> AsyncIterator[Stack]:
             where: Any = {"LocationConstraint": REGION}
             await s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
         settings = config.load(None, overrides)
-        yield Stack(directory, settings, standin, journal, sqs, s3)
+        yield Stack(directory, settings, standin, journal, sqs, s3, foreign)
 
 
 def _overrides(directory: Path, endpoint_url: str, builds_url: str) -> dict[str, Any]:
@@ -133,27 +136,12 @@ async def _create_queues(sqs: "SQSClient") -> str:
 
 
 @contextmanager
-def _open_directory() -> Iterator[str]:
-    directory = tempfile.TemporaryDirectory(prefix="asyncbuild-demo-", ignore_cleanup_errors=True)
-    try:
-        yield directory.name
-    finally:
-        directory.cleanup()
-        # What was killed, git's own children for one, may still be in the midst of a write.
-        for _ in range(_MORE_CLEANUPS):
-            if not Path(directory.name).exists():
-                break
-            time.sleep(_CLEANUP_PAUSE_SECONDS)
-            directory.cleanup()
-
-
-@contextmanager
-def _sheltered() -> Iterator[None]:
-    """Without the caller's AWS identity and settings: nothing may leave this machine."""
+def _sheltered() -> Iterator[tuple[str, ...]]:
+    """Without the caller's AWS identity and settings, whose names are given: nothing may leave."""
     kept = dict(os.environ)
-    for name in kept:
-        if name.startswith(("AWS_", "ASYNCBUILD_")):
-            del os.environ[name]
+    foreign = tuple(name for name in kept if name.startswith(("AWS_", "ASYNCBUILD_")))
+    for name in foreign:
+        del os.environ[name]
     os.environ.update(
         AWS_ACCESS_KEY_ID=ACCESS_KEY,
         AWS_SECRET_ACCESS_KEY=SECRET_KEY,
@@ -162,7 +150,7 @@ def _sheltered() -> Iterator[None]:
         AWS_EC2_METADATA_DISABLED="true",
     )
     try:
-        yield
+        yield foreign
     finally:
         os.environ.clear()
         os.environ.update(kept)

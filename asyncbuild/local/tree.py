@@ -55,11 +55,20 @@ class Tree:
     hash_name: str = "sha1"
 
 
+class GitFailed(Fatal):
+    """Git ended with an error; `said` is all that it said."""
+
+    def __init__(self, reason: str, said: str) -> None:
+        super().__init__(reason)
+        self.said = said
+
+
 async def run_git(*arguments: str, directory: Path | None = None, given: bytes = b"") -> bytes:
     """Run git and give back what it says.
 
     Raises:
-        Fatal: git failed, and why in its own words; or there is no git.
+        GitFailed: git failed, and why in its own words.
+        Fatal: there is no git.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), **GIT_ENVIRONMENT}
     # Names in git are UTF-8, whatever this machine's locale; paths come back as they were given.
@@ -74,7 +83,7 @@ async def run_git(*arguments: str, directory: Path | None = None, given: bytes =
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         lines = said.splitlines()
         fatal = [line for line in lines if line.startswith("fatal: ")]  # before it, help after it
-        raise Fatal(f"git {arguments[0]} failed: {(fatal or lines)[-1]}")
+        raise GitFailed(f"git {arguments[0]} failed: {(fatal or lines)[-1]}", said)
     return done.stdout
 
 

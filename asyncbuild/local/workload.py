@@ -15,10 +15,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from asyncbuild.errors import Fatal, Reject
+from asyncbuild.errors import NoPermission, Outage, Reject, StageError
 from asyncbuild.local.content import Changes, File, Files, initial_tree, next_changes
 from asyncbuild.local.served import ACCOUNT, REGION
-from asyncbuild.local.tree import run_git
+from asyncbuild.local.tree import GitFailed, run_git
 from asyncbuild.local.verify import Expects, Pushed
 from asyncbuild.rules import escape_key
 
@@ -38,6 +38,16 @@ _ASSETS_BYTES: Mapping[str, int] = {"firmware": 16_000_000}  # archives are made
 _UPLOADED_ONLY = frozenset({"test", "develop", "staging"})
 _EPOCH = 1_790_000_000  # commits count their seconds from here: equal seeds, equal commit ids
 _NAMES = uuid.UUID("8f0e6a52-7c5e-4c1b-9d5a-3f1f0a6b7c11")
+
+_NEEDS_LOGIN = re.compile(
+    r"Authentication failed|could not read (Username|Password)|Permission denied|"
+    r"Host key verification failed|returned error: 40[13]"
+)
+_UNREACHED = re.compile(
+    r"Could not resolve host.*|Failed to connect.*|Couldn't connect.*|ssh: .*|unable to look up.*|"
+    r"unable to connect.*|Connection (refused|timed out|reset).*|Network is unreachable|"
+    r"SSL (connect|certificate).*|returned error: 5\d\d"
+)
 
 WaitBuilt = Callable[[Pushed], Awaitable[None]]
 
@@ -221,19 +231,28 @@ class Replay:
     async def create(cls, directory: Path, source: str, *, pushes: int, name: str) -> "Replay":
         """Clone `source`, find the last `pushes` first-parent commits, and take all refs away.
 
+        A checkout whose HEAD is detached, as those of CI are, counts as the branch that is there
+        too, or as `main`.
+
         Raises:
             Reject: there is no such repository, or it has no commit.
+            Outage: its host cannot be reached.
+            NoPermission: its host wants a login.
         """
         remote = directory / "remotes" / name
         try:
             await run_git("clone", "--quiet", "--bare", "--", source, str(remote))
-            head = (await run_git("symbolic-ref", "HEAD", directory=remote)).decode().strip()
-            log = ["rev-list", "--first-parent", f"--max-count={pushes}", head]
+        except GitFailed as error:
+            raise _no_clone(source, error) from error
+        try:
+            log = ["rev-list", "--first-parent", f"--max-count={pushes}", "HEAD", "--"]
             commits = (await run_git(*log, directory=remote)).decode().split()
-        except Fatal as error:
-            remedy = "name a git repository with at least one commit"
-            raise Reject(f"--repository {source}: {error.reason}", remedy=remedy) from error
+        except GitFailed as error:
+            reason = f"--repository {source}: there is no commit at its HEAD"
+            raise Reject(reason, remedy="commit something, or name another repository") from error
+        head = await _branch_of_head(remote)
         refs = await run_git("for-each-ref", "--format=delete %(refname)", directory=remote)
+        await run_git("symbolic-ref", "HEAD", head, directory=remote)
         await run_git("update-ref", "--stdin", directory=remote, given=refs)
         return cls(Remote(name, remote), head.removeprefix("refs/heads/"), commits[::-1])
 
@@ -249,6 +268,29 @@ class Replay:
             await run_git("update-ref", ref, commit, directory=self.remote.directory)
             yield self.remote.pushed(ref, commit, old)
             old = commit
+
+
+async def _branch_of_head(remote: Path) -> str:
+    """The full name of the branch that HEAD is, or of one at the same commit."""
+    try:
+        return (await run_git("symbolic-ref", "HEAD", directory=remote)).decode().strip()
+    except GitFailed:
+        at_head = ["for-each-ref", "--points-at=HEAD", "--format=%(refname)", "refs/heads"]
+        names = (await run_git(*at_head, directory=remote)).decode().split()
+        return names[0] if names else "refs/heads/main"
+
+
+def _no_clone(source: str, error: GitFailed) -> StageError:
+    """What kept a repository from being cloned; git, curl and ssh say it each in their words."""
+    reason = f"--repository {source}: {error.reason}"
+    if _NEEDS_LOGIN.search(error.said):
+        remedy = "clone it by hand, where you can log in, and name the clone's directory"
+        return NoPermission(reason, remedy=remedy)
+    if found := _UNREACHED.search(error.said):
+        reason = f"--repository {source} cannot be reached: {found[0]}"
+        remedy = "see whether the address is right, and whether this machine may connect to it"
+        return Outage(reason, remedy=remedy)
+    return Reject(reason, remedy="name a git repository with at least one commit")
 
 
 def names_of(sources: Sequence[str]) -> list[str]:

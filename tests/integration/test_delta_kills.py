@@ -42,11 +42,17 @@ class Scene:
     commit: str
     expected: dict[str, Member]
 
+    @property
+    def scratch(self) -> Path:
+        """Where the processes have their temporary files."""
+        return self.repository.path.parent
+
     def errand(self, key: str, endpoint_url: str = "") -> Errand:
         """The archive of the commit, at `key`."""
         url = endpoint_url or self.proxy.endpoint_url
         output = f"s3://{BUCKET}/{key}"
-        return Errand(url, str(self.repository.path), self.commit, output, self.base)
+        repository, scratch = self.repository.path, str(self.scratch)
+        return Errand(url, str(repository), self.commit, output, self.base, scratch)
 
     async def body(self, key: str) -> bytes | None:
         """The bytes of an object, if there is one."""
@@ -104,7 +110,8 @@ async def scene(
             where = {"LocationConstraint": REGION}
             await client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)  # type: ignore[arg-type]
         base = f"s3://{BUCKET}/{uuid.uuid4()}/base.zip"
-        made = start(Errand(server.endpoint_url, str(repository.path), first, base, ""))
+        errand = Errand(server.endpoint_url, str(repository.path), first, base, "", str(tmp_path))
+        made = start(errand)
         assert await wait(made) == 0
         expected = members_of_commit(repository, second)
         yield Scene(client, proxy, repository, base, second, expected)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,10 +39,12 @@ class Errand:
     commit: str
     output: str
     base: str
+    scratch: str  # a killed process leaves its temporary directory; the next one takes it away
 
 
 def _run(errand: Errand) -> None:
     sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the process's own
+    os.environ["TMPDIR"], tempfile.tempdir = errand.scratch, None
     os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     settings = Settings(
         aws=AwsSettings(region=REGION, endpoint_url=errand.endpoint_url, max_tries=2),

@@ -25,12 +25,12 @@ class Made:
     Attributes:
         name: What everything of this run is called; at most 64 characters of a-z, 0-9 and -.
         left: What could not be taken away, and why; filled at the end.
-        interrupted: Whether a signal ended the run before its time.
+        interrupted: Exit code of the signal that ended the run before its time; 0 if none did.
     """
 
     name: str
     left: list[str] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: int = 0
     _undo: list[tuple[str, Callable[[], Awaitable[object]]]] = field(default_factory=list)
 
     def will_make(self, what: str, undo: Callable[[], Awaitable[object]]) -> None:

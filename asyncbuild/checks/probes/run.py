@@ -15,6 +15,7 @@ from asyncbuild.checks.probes.listing import PROBES
 from asyncbuild.checks.probes.made import Made, make_name
 from asyncbuild.config import Settings
 from asyncbuild.model import Repository
+from asyncbuild.signals import ending_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +79,20 @@ async def _ask_repository(aws: Aws, settings: Settings, named: str) -> AsyncIter
 
 @asynccontextmanager
 async def open_made() -> AsyncIterator[Made]:
-    """A name for this run; SIGTERM, like Ctrl-C, takes away what was made before it ends."""
+    """A name for this run; SIGTERM and SIGHUP, like Ctrl-C, take away what was made."""
     made = Made(make_name())
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_cancel_on_sigterm, made, tasks.cancel_scope)
+        await tasks.start(_cancel_on_signal, made, tasks.cancel_scope)
         yield made
         tasks.cancel_scope.cancel()
 
 
-async def _cancel_on_sigterm(
+async def _cancel_on_signal(
     made: Made, scope: anyio.CancelScope, *, task_status: TaskStatus[None]
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+    heard = (each for each in ending_signals() if each != signal.SIGINT)  # that cancels by itself
+    with anyio.open_signal_receiver(*heard) as signals:
         task_status.started()
-        async for _ in signals:
-            made.interrupted = True
+        async for number in signals:
+            made.interrupted = 128 + number
             scope.cancel()
