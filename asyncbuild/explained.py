@@ -96,7 +96,8 @@ def how_long_it_took(record: Record) -> str:
     if not whole:
         return ""
     total = wording.seconds(whole.pop("total"))
-    parts = ", ".join(f"{name} {wording.seconds(value)}" for name, value in whole.items())
+    done = {name: value for name, value in whole.items() if name == "waited" or value > 0}
+    parts = ", ".join(f"{name} {wording.seconds(value)}" for name, value in done.items())
     attempts = int(record.get("attempts") or 1)
     tries = f"; {attempts} attempts" if attempts > 1 else ""
     return ": ".join(filter(None, (total, parts))) + tries

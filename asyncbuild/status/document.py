@@ -155,7 +155,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Another side that is away, or at its limit, and what waits for it here."""
+    """Another side that is or was away, or at its limit, and what waits or waited for it here."""
 
     peer: str
     kind: str
@@ -166,6 +166,7 @@ class Outage:
     pushes: int
     repositories: int
     reason: str
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,7 @@ class Status:
     series: Series
     state: str = ""
     outages: tuple[Outage, ...] = ()
+    past_outages: tuple[Outage, ...] = ()
 
 
 def parse(document: bytes) -> Status:

@@ -5,9 +5,10 @@ answers again, or until the push itself is settled or no longer held by this pro
 us or the git server is told by this list: a fault of ours is never in it.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from asyncbuild.events import STAGES
@@ -31,17 +32,21 @@ _ANSWERED: Final[Mapping[str, tuple[str, ...]]] = {
     "push.nothing-to-do": ("s3",),
 }
 _PUSHES_MOST: Final = 10_000
+_PAST_MOST: Final = 20
+_PAST_LEAST_SECONDS: Final = 1.0  # a single call that failed and was repeated is not worth a row
+_SAME_SECONDS: Final = 60.0  # what comes back sooner has not been over
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """One side that does not serve us. `waiting`: repository by event id."""
+    """One side that does not serve us. `waiting`: repository by event id; `most`: of those ever."""
 
     since: float
     last: float
     failures: int = 0
     reason: str = ""
     waiting: dict[str, str] = field(default_factory=dict)
+    most: tuple[int, int] = (0, 0)  # pushes, and their repositories
 
 
 class Outages:
@@ -50,6 +55,12 @@ class Outages:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._troubles: dict[tuple[str, str, str], _Trouble] = {}
+        self._past: deque[Outage] = deque(maxlen=_PAST_MOST)
+
+    @property
+    def past(self) -> tuple[Outage, ...]:
+        """What is over, newest first; `pushes` waited for it at the most."""
+        return tuple(reversed(self._past))
 
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take in one line of the log."""
@@ -70,21 +81,10 @@ class Outages:
         for (peer, kind, place), trouble in list(self._troubles.items()):
             trouble.waiting = {i: name for i, name in trouble.waiting.items() if i in held}
             if not trouble.waiting and peer != "sqs":
-                del self._troubles[peer, kind, place]
+                self._end((peer, kind, place))
                 continue
-            found.append(
-                Outage(
-                    peer=peer,
-                    kind=kind,
-                    place=place,
-                    since=trouble.since,
-                    last=trouble.last,
-                    failures=trouble.failures,
-                    pushes=len(trouble.waiting),
-                    repositories=len(set(trouble.waiting.values())),
-                    reason=trouble.reason,
-                )
-            )
+            counts = (len(trouble.waiting), len(set(trouble.waiting.values())))
+            found.append(_outage((peer, kind, place), trouble, counts))
         return tuple(sorted(found, key=lambda each: (each.kind != AWAY, each.since)))
 
     def _fail(self, peer: str, place: str, line: Mapping[str, Any]) -> None:
@@ -98,17 +98,65 @@ class Outages:
         trouble.failures += 1
         if event_id and len(trouble.waiting) < _PUSHES_MOST:
             trouble.waiting[event_id] = line["repository"]
+            now_waiting = (len(trouble.waiting), len(set(trouble.waiting.values())))
+            trouble.most = max(trouble.most, now_waiting)
 
     def _succeed(self, event: str, line: Mapping[str, Any]) -> None:
         place = str(line.get("mirror", "")).partition("/")[0]
         for peer in _ANSWERED.get(event, ()):
-            self._troubles.pop((peer, AWAY, place if peer == "git" else ""), None)
+            self._end((peer, AWAY, place if peer == "git" else ""))
             if peer == "sqs":  # it names no push that would be settled
-                self._troubles.pop((peer, LIMIT, ""), None)
+                self._end((peer, LIMIT, ""))
         if event in _ANSWERED or event == "push.dead-lettered":
             self._forget(line.get("event_id") or "")
 
     def _forget(self, event_id: str) -> None:
         for key, trouble in list(self._troubles.items()):
             if trouble.waiting.pop(event_id, None) is not None and not trouble.waiting:
-                del self._troubles[key]
+                self._end(key)
+
+    def _end(self, key: tuple[str, str, str]) -> None:
+        trouble, now = self._troubles.pop(key, None), self._clock()
+        if trouble is None:
+            return
+        ended = _outage(key, trouble, trouble.most, until=now)
+        before = next((each for each in self._past if _is_same(each, ended)), None)
+        if before is not None:
+            self._past.remove(before)
+            ended = replace(
+                ended,
+                since=before.since,
+                failures=before.failures + ended.failures,
+                pushes=max(before.pushes, ended.pushes),
+                repositories=max(before.repositories, ended.repositories),
+            )
+        if now - ended.since >= _PAST_LEAST_SECONDS:
+            self._past.append(ended)
+
+
+def _is_same(before: Outage, ended: Outage) -> bool:
+    ours = (before.peer, before.kind, before.place) == (ended.peer, ended.kind, ended.place)
+    return ours and ended.since - (before.until or 0.0) < _SAME_SECONDS
+
+
+def _outage(
+    key: tuple[str, str, str],
+    trouble: _Trouble,
+    counts: tuple[int, int],
+    *,
+    until: float | None = None,
+) -> Outage:
+    peer, kind, place = key
+    pushes, repositories = counts
+    return Outage(
+        peer=peer,
+        kind=kind,
+        place=place,
+        since=trouble.since,
+        last=trouble.last,
+        failures=trouble.failures,
+        pushes=pushes,
+        repositories=repositories,
+        reason=trouble.reason,
+        until=until,
+    )

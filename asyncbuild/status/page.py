@@ -32,7 +32,7 @@ _PARTS: Final[Mapping[str, Callable[[Status], object]]] = {
     "lanes": lambda s: s.time if s.lanes else None,
     "dead_letters": lambda s: s.dead_letters,
     "recent": lambda s: s.recent,
-    "troubles": lambda s: s.troubles,
+    "troubles": lambda s: (s.troubles, s.past_outages),
     "stores": lambda s: (s.mirrors, s.memory, s.disk, s.totals),
 }
 _RECENT_MOST: Final = 50
@@ -181,7 +181,7 @@ def _environment(settings: Settings) -> Environment:
     )
     words = (wording.age, wording.branch, wording.clock, wording.doing, wording.iso)
     more = (wording.name_of, wording.seconds, wording.size, wording.tone, wording.window)
-    others = (wording.gist, wording.peer, wording.state, wording.waits)
+    others = (wording.gist, wording.peer, wording.state, wording.waits, wording.was)
     environment.filters.update({word.__name__: word for word in (*words, *more, *others)})
     environment.globals["meter"] = plots.meter_of
     # Consoles show what is in AWS; a stand-in's builds are not.

@@ -188,7 +188,11 @@ def _bottom(status: Status) -> list[Text]:
         f"✗ {_name_of(one)}: {wording.gist(one.reason)}"
         for one in status.dead_letters[:_BOTTOM_MOST]
     ]
-    told = {each.kind for each in status.outages}
+    past = [
+        f"{wording.clock(each.since)} {wording.was(each)}"
+        for each in status.past_outages[:_BOTTOM_MOST]
+    ]
+    told = {each.kind for each in (*status.outages, *status.past_outages)}
     warnings = [
         f"{wording.clock(each.time)} {f'{each.count}x ' if each.count > 1 else ''}{each.event}: "
         f"{wording.gist(each.reason)}"
@@ -197,7 +201,7 @@ def _bottom(status: Status) -> list[Text]:
     ]
     return [
         *(Text(_plain(line), style="red") for line in dead),
-        *(Text(_plain(line), style="yellow") for line in warnings[:_BOTTOM_MOST]),
+        *(Text(_plain(line), style="yellow") for line in (*past, *warnings)[:_BOTTOM_MOST]),
     ]
 
 

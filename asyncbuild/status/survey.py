@@ -93,6 +93,7 @@ class Survey:
             ),
             state=_state_of(outages, ready=ready, stopping=state.stopping),
             outages=outages,
+            past_outages=chronicle.outages.past,
         )
 
     def outages(self, state: ConsumerState) -> tuple[Outage, ...]:

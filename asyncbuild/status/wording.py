@@ -138,6 +138,15 @@ def waits(outage: Outage) -> str:
     return f"{pushes} of {of} {'wait' if outage.pushes != 1 else 'waits'}"
 
 
+def was(outage: Outage) -> str:
+    """`git was away for 1 min 05 s; 6 pushes of 5 repositories waited`."""
+    until = outage.last if outage.until is None else outage.until
+    what = "was away" if outage.kind == "outage" else "was at its limit"
+    waited = waits(outage).removesuffix("s").removesuffix(" wait")
+    said = f"{peer(outage)} {what} for {age(until - outage.since)}"
+    return f"{said}; {waited} waited" if waited else said
+
+
 def gist(reason: str) -> str:
     """The part of a reason that says why: without what was tried, and without the remedy."""
     said = reason.rpartition(" (")[0] or reason if reason.endswith(")") else reason

@@ -148,3 +148,42 @@ def test_alike_warnings_are_one() -> None:
     chronicle.hear(_failed(1, reason="another"))
     assert [each.count for each in chronicle.troubles] == [1, 14]
     assert (chronicle.troubles[1].first, chronicle.troubles[1].time) == (NOW, NOW + 13)
+
+
+def test_what_is_over_is_remembered() -> None:
+    """Since when, how long, and how many waited; what comes back within a minute is one of them."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    done = {"event": "fetch.finished", "level": "info", "mirror": "123456789012/eu-west-1/r0"}
+    for pause in (0.5, 30.0, 200.0):
+        for number in range(3):
+            chronicle.hear(_failed(number, repository=f"r{number % 2}"))
+        clock.now += 65
+        chronicle.hear(done)
+        clock.now += pause
+    status = _look(chronicle, clock)
+    assert status.state != "outage"
+    assert [wording.was(each) for each in status.past_outages] == [
+        "git was away for 3 min 46 s; 3 pushes of 2 repositories waited",
+    ]
+    chronicle.hear(_failed(1))
+    chronicle.hear(built(event_id="1"))  # at once: not worth a row
+    assert len(_look(chronicle, clock).past_outages) == 1
+    chronicle.hear({**_failed(1, kind="busy", peer="codebuild"), "event": "push.start.failed"})
+    clock.now += 2
+    chronicle.hear(built(event_id="1"))
+    assert wording.was(_look(chronicle, clock).past_outages[0]) == (
+        "CodeBuild was at its limit for 2 s; 1 push of 1 repository waited"
+    )
+
+
+def test_the_past_is_bounded() -> None:
+    """However often a side goes away."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    for _ in range(100):
+        chronicle.hear(_failed(1))
+        clock.now += 70
+        chronicle.hear(built(event_id="1"))
+        clock.now += 70
+    assert len(_look(chronicle, clock).past_outages) == 20
