@@ -3,6 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# One line of pip's many, and where the others are.
+CANNOT_INSTALL = \
+	if grep -q -e 'after connection broken by' -e '(from versions: none)' $(VENV)/install.log; \
+	then why="the package index cannot be reached"; \
+	else why=$$(grep -m 1 '^ERROR: ' $(VENV)/install.log || tail -n 1 $(VENV)/install.log); fi; \
+	echo "cannot install asyncbuild into $(VENV): $$why" >&2; \
+	echo "  remedy: give this machine access to a Python package index; pip's settings apply" \
+		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types servers soak chaos search test-huge bench bench-delta prove-delta bench-git \
 	prove-cache clean
@@ -26,7 +35,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "$(PYTHON) must be Python 3.11 or newer with venv: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Installing asyncbuild and what its tests need into $(VENV): once, about a minute ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+		> $(VENV)/install.log 2>&1 || { $(CANNOT_INSTALL); exit 1; }
 	touch $@
 
 demo: install
