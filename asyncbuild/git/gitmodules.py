@@ -16,10 +16,12 @@ _HELPER: Final = re.compile(r"[A-Za-z0-9+.-]+::")  # gitremote-helpers(7): ext::
 _CODECOMMIT: Final = re.compile(
     r"codecommit:(?::(?P<region>[a-z0-9-]+):)?//(?:[^/@]+@)?(?P<name>[^/@]+)"
 )
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_ROOT: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+")  # of a URL: what has no parent
 _USERINFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
 _MARK: Final = "zz{}zz"
 _URL_SHOWN_MOST: Final = 200
+_URL_MOST: Final = 4_096
 
 
 class Submodule(NamedTuple):
@@ -75,6 +77,7 @@ def resolve(parent: str, url: str) -> str:
         ValueError: it climbs higher than there is anything.
     """
     place, separator = parent.removesuffix("/"), "/"
+    root = _ROOT.match(place)
     if not url.startswith(("./", "../")):
         return url
     while url.startswith(("./", "../")):
@@ -85,7 +88,7 @@ def resolve(parent: str, url: str) -> str:
         if not found:
             above, found, _ = place.rpartition(":")
             separator = ":"
-        if not found:
+        if not found or (root and not above.startswith(root[0])):
             msg = "climbs above its parent's host"
             raise ValueError(msg)
         place = above
@@ -99,8 +102,12 @@ def show_url(url: str) -> str:
 
 
 def parse_address(url: str) -> Address | None:
-    """Where a URL, an scp-like name or an absolute path leads; None if that is none of these."""
-    if url.startswith("-") or _CONTROL.search(url) or _HELPER.match(url):
+    """Where a URL, an scp-like name or an absolute path leads; None if that is none of these.
+
+    There may be blanks in a path, and in a URL of HTTP they are quoted.
+    """
+    odd = url.startswith("-") or _CONTROL.search(url) or _HELPER.match(url)
+    if odd or len(url) > _URL_MOST:
         return None
     return _of_url(url) if "://" in url else _of_path(url)
 
@@ -112,6 +119,10 @@ def _of_url(url: str) -> Address | None:
     except ValueError:
         return None
     if parts.query or parts.fragment or parts.scheme not in {*_PORTS, "file"}:
+        return None
+    if " " in (url if parts.scheme in {"http", "https"} else parts.netloc):
+        return None
+    if not all((parts.hostname or "x").removesuffix(".").split(".")):
         return None
     if (parts.scheme == "file") != (not parts.hostname):
         return None

@@ -57,8 +57,15 @@ class Statistics:
 
 
 @asynccontextmanager
-async def open_mirrors(settings: GitSettings, remotes: Places) -> AsyncIterator["Mirrors"]:
+async def open_mirrors(
+    settings: GitSettings, remotes: Places, *, pauses_seconds: Sequence[float] = ()
+) -> AsyncIterator["Mirrors"]:
     """Open the cache. Leaving ends what still fetches.
+
+    Args:
+        settings: `[git]`.
+        remotes: Where repositories are fetched from.
+        pauses_seconds: See `lfs.store.Fetched`.
 
     Raises:
         ConfigError: the cache directory cannot be written to.
@@ -79,7 +86,13 @@ async def open_mirrors(settings: GitSettings, remotes: Places) -> AsyncIterator[
         tasks = await stack.enter_async_context(open_background())
         worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
         mirrors = Mirrors(
-            settings, remotes, git=git, reader=reader, worktrees=worktrees, tasks=tasks
+            settings,
+            remotes,
+            git=git,
+            reader=reader,
+            worktrees=worktrees,
+            tasks=tasks,
+            pauses_seconds=pauses_seconds,
         )
         tasks.start_soon(mirrors.keep_to_budget)
         yield mirrors
@@ -97,8 +110,10 @@ class Mirrors:
         reader: Reader,
         worktrees: Worktrees,
         tasks: TaskGroup,
+        pauses_seconds: Sequence[float] = (),
     ) -> None:
         self._settings = settings
+        self._pauses_seconds = pauses_seconds
         self.remotes = remotes
         self._git = git
         self._reader = reader
@@ -215,6 +230,7 @@ class Mirrors:
             grown=grown,
             full=self._upkeep.make_room,
             verified=self._verified,
+            pauses_seconds=self._pauses_seconds,
         )
 
     async def _find(

@@ -5,10 +5,12 @@ URL one commit is fetched into a temporary repository.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -18,15 +20,16 @@ from anyio import to_thread
 from asyncbuild.config import GitSettings
 from asyncbuild.errors import Reject, Unreachable
 from asyncbuild.git.faults import Fault, GitFailed
-from asyncbuild.git.gitmodules import parse_address
+from asyncbuild.git.gitmodules import Address, parse_address, split_scp
 from asyncbuild.git.lfs.answers import origin_of
 from asyncbuild.git.lfs.contents import Objects
 from asyncbuild.git.lfs.store import Fetched, Present
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.names import check_revision, is_commit
+from asyncbuild.git.pin import pin
 from asyncbuild.git.process import Command, Git, Work
 from asyncbuild.git.reader import Reader
-from asyncbuild.git.remotes import Remote, Remotes
+from asyncbuild.git.remotes import Remote, Remotes, places_of
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.submodules import open_whole
 from asyncbuild.git.transfer import FETCH, init_arguments
@@ -101,7 +104,7 @@ async def open_commit(
         )
         neighbours = _Neighbours(remotes, source.remote)
         async with (
-            open_mirrors(settings, neighbours) as mirrors,
+            open_mirrors(settings, neighbours, pauses_seconds=_PAUSES_SECONDS) as mirrors,
             open_whole(mirrors, _ROOT, await snapshot.select(options)) as whole,
         ):
             yield whole
@@ -138,7 +141,7 @@ class _Neighbours:
         address = parse_address(url)
         if address is None or (address.scheme == "file" and not _is_local(parent.url)):
             return self._remotes.find(url, beside)  # of CodeCommit, or nothing at all
-        remote = self._remotes.remote_at(url)
+        remote = self._guarded(self._remotes.remote_at(url), address)
         if remote.login is None and _same_server(url, parent.url):
             remote = replace(remote, login=parent.login)
         name = _ODD.sub("-", address.path.rpartition("/")[2])[:_NAME_MOST]
@@ -146,9 +149,18 @@ class _Neighbours:
         self._known[found] = remote
         return found
 
+    def _guarded(self, remote: Remote, address: Address) -> Remote:
+        """The remote, kept from private addresses unless the configuration or the root has it."""
+        if address.scheme == "file" or self._remotes.knows(address):
+            return remote
+        reach = self._known[_ROOT].reach
+        if reach.trusts(address.host, places_of(remote.url)[0][1] if "://" in remote.url else 443):
+            return replace(remote, reach=reach)
+        return replace(remote, reach=reach, pin=partial(pin, remote.url, reach))
+
 
 def _is_local(url: str) -> bool:
-    return urlsplit(url).scheme in {"", "file"}
+    return split_scp(url) is None and urlsplit(url).scheme in {"", "file"}
 
 
 def _same_server(url: str, other: str) -> bool:
@@ -159,7 +171,10 @@ def _same_server(url: str, other: str) -> bool:
 
 
 async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote | None:
-    """Where relative URLs of submodules begin (git-submodule(1)): the remote, if there is one."""
+    """Where relative URLs of submodules begin (git-submodule(1)), if there is a remote.
+
+    Otherwise that is the working tree itself.
+    """
     arguments = ("config", "--get", "remote.origin.url")
     command = Command(
         arguments, f"read {repository}", git_directory=repository, good=frozenset({0, 1})
@@ -180,15 +195,22 @@ async def _find_repository(git: Git, where: str, revision: str, remotes: Remotes
         raise Reject(
             f"{where} is no git repository", remedy="name a repository, a working tree, or a URL"
         ) from error
-    repository = Path(answer.decode().removesuffix("\n"))
+    repository = Path(os.fsdecode(answer).removesuffix("\n"))
     remote = await _find_origin(git, repository, remotes) if remotes is not None else None
-    return _Source(
-        repository,
-        where,
-        revision,
-        remote or Remote(str(repository), where),
-        Present(repository / "lfs", where),
+    if remote is None:
+        remote = Remote(str(await _top(git, path) or repository), where)
+    return _Source(repository, where, revision, remote, Present(repository / "lfs", where))
+
+
+async def _top(git: Git, path: Path) -> Path | None:
+    """The working tree that a directory is in; None if it is in none."""
+    command = Command(
+        ("-C", str(path), "rev-parse", "--show-toplevel"),
+        f"open {path}",
+        good=frozenset({0, 128}),
     )
+    answer = await git.run(command)
+    return Path(os.fsdecode(answer).removesuffix("\n")) if answer else None
 
 
 async def _resolve(git: Git, source: _Source, asked: str) -> str:

@@ -245,6 +245,11 @@ class Remotes:
         repository = Repository(account, region, found.get("repository", beside.name))
         return None if self._origins(repository) else repository
 
+    def knows(self, address: Address) -> bool:
+        """Whether the configuration names the server of an address."""
+        beside = Repository("0" * 12, "eu-west-1", "repository")
+        return self._hosted(address) is not None or self._by_template(address, beside) is not None
+
     def remote_at(self, url: str, *, region: str | None = None) -> Remote:
         """The remote of any URL or path; of a repository of `[[hosts]]` the one that it has there.
 

@@ -163,8 +163,9 @@ async def _open_stranger(host: _Host) -> AsyncIterator[GitServer]:
         yield server
 
 
-async def test_a_stranger_gets_no_login(host: _Host) -> None:
-    """A submodule may be anywhere; only its own server sees a login."""
+async def test_a_stranger_gets_no_login(host: _Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submodule may be anywhere public or configured; only its own server sees a login."""
+    monkeypatch.setenv("ASYNCBUILD_GIT__INTERNAL", '["127.0.0.0/8"]')
     async with _open_stranger(host) as stranger:
         lib = SourceRepository(stranger.root / "lib").commit({"l": b"lib"})
         modules = f'[submodule "lib"]\npath = lib\nurl = {stranger.url}/lib\n'.encode()

@@ -1,8 +1,10 @@
 """What `.gitmodules` says, and where its URLs lead: against git's own words, and hostile ones."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from asyncbuild.config import HostSettings
+from asyncbuild.config import GitSettings, HostSettings
 from asyncbuild.git.gitmodules import (
     Address,
     Submodule,
@@ -11,8 +13,10 @@ from asyncbuild.git.gitmodules import (
     parse_gitmodules,
     resolve,
     show_url,
+    split_scp,
 )
 from asyncbuild.git.origins import repository_at
+from asyncbuild.git.remotes import Remotes
 from asyncbuild.model import Repository
 
 
@@ -60,10 +64,93 @@ def test_relative_urls_are_resolved_as_git_does(parent: str, url: str, expected:
     assert expected == resolve(parent, url)
 
 
-def test_a_url_climbs_no_higher_than_there_is_anything() -> None:
-    """Where git gives up, so do we."""
+@pytest.mark.parametrize("steps", range(3, 9))
+@pytest.mark.parametrize("parent", ["https://h/o/web", "ssh://git@h:22/o/web", "http://h/o/web/"])
+def test_a_url_climbs_no_higher_than_its_host(parent: str, steps: int) -> None:
+    """Where git gives up, or makes an scp-like name of the scheme, which would lead elsewhere."""
     with pytest.raises(ValueError, match="climbs"):
-        resolve("https://h/o/web", "../" * 7 + "x")
+        resolve(parent, "../" * steps + "x")
+
+
+_WORDS = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "http",
+                "https",
+                "ssh",
+                "file",
+                "://",
+                ":",
+                "/",
+                "//",
+                "..",
+                "../",
+                "./",
+                "@",
+                "[",
+                "]",
+            ),
+            *(
+                "h",
+                "H.example",
+                "a..b",
+                "127.0.0.1",
+                "::1",
+                ":22",
+                ":99999",
+                ":x",
+                "%20",
+                "%2e",
+                "%00",
+            ),
+            *(
+                " ",
+                "\n",
+                "\x00",
+                "\ud800",
+                "\u212a",
+                "?",
+                "#",
+                "-",
+                "ext::",
+                "codecommit",
+                "~",
+                "r.git",
+            ),
+        ]
+    )
+).map("".join)
+
+
+@given(parent=_WORDS, url=_WORDS)
+def test_no_url_is_an_exception_of_python(parent: str, url: str) -> None:
+    """It is resolved and has an address, or not; an address has nothing that leads elsewhere."""
+    try:
+        url = resolve(parent, url)
+    except ValueError as error:
+        assert "climbs" in str(error)  # noqa: PT017 - it may also be none
+    address = parse_address(url)
+    if address is not None:
+        assert {"", ".", ".."}.isdisjoint(address.path.split("/")[1:])
+        assert not set("\n\x00") & set(url)
+    split_scp(url)
+    show_url(url)
+    Remotes(GitSettings()).knows(address or Address("https", "h", None, "/x"))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("git@h:o/r.git", ("git@h", "o/r.git")),
+        ("h:/srv/r.git", ("h", "/srv/r.git")),
+        ("h:r x", ("h", "r x")),
+        *((other, None) for other in ("ssh://h/r", "/srv/a:b", "./a:b", "r", "h:", "ext::x", "")),
+    ],
+)
+def test_scp_like_names_are_told_apart(url: str, expected: tuple[str, str] | None) -> None:
+    """Their path is relative to the home of the login, and is left as it is."""
+    assert expected == split_scp(url)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +162,9 @@ def test_a_url_climbs_no_higher_than_there_is_anything() -> None:
         ("ssh://git@h:7999/o/r", Address("ssh", "h", 7999, "/o/r")),
         ("file:///srv/r.git", Address("file", "", None, "/srv/r")),
         ("/srv/r", Address("file", "", None, "/srv/r")),
+        ("/srv/my r", Address("file", "", None, "/srv/my r")),
+        ("git@h:my r.git", Address("ssh", "h", None, "/my r")),
+        ("https://h/My%20Project/r", Address("https", "h", None, "/My Project/r")),
         *(
             (hostile, None)
             for hostile in (
@@ -82,6 +172,7 @@ def test_a_url_climbs_no_higher_than_there_is_anything() -> None:
                 *("https://h/../etc", "https://h/o/%2e%2e/x", "file:///../etc", "/a/../b", "/"),
                 *("ftp://h/o/r", "file://host/x", "https:///x", "https://h:99999999/x", "lib"),
                 *("https://h/a\nb", "https://h/a b", "https://h/o//r", "https://[h/x", "x:"),
+                *("https://a..b/r", "https://.h/r", "ssh://a b/r", "https://h/" + "x" * 5_000),
                 *("https://h/o/r?x=1", "https://h/o/r#x", "https://h/o/%0ar", "https://h"),
             )
         ),
