@@ -7,7 +7,7 @@ URL one commit is fetched into a temporary repository.
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ from asyncbuild.git.lfs.answers import origin_of
 from asyncbuild.git.lfs.contents import Objects
 from asyncbuild.git.lfs.store import Fetched, Present
 from asyncbuild.git.mirror import open_mirrors
+from asyncbuild.git.moved import follow
 from asyncbuild.git.names import check_revision, is_commit
 from asyncbuild.git.pin import pin
 from asyncbuild.git.process import Command, Git, Work
@@ -237,13 +238,13 @@ async def _fetch(
     init = init_arguments(repository, revision if is_commit(revision) else "")
     await git.run(Command(init, f"make a repository for {remote.name}"))
 
-    async def fetch(*extent: str) -> None:
-        arguments = [*FETCH, *extent, "--stdin", "--end-of-options", remote.url]
+    async def fetch(extent: Sequence[str], there: Remote) -> None:
+        arguments = [*FETCH, *extent, "--stdin", "--end-of-options", there.url]
         command = Command(
             arguments,
             f"fetch {revision} of {remote.name}",
             git_directory=repository,
-            environment=await remote.environment(),
+            environment=await there.environment(),
             stdin=f"+{revision}:{_KEPT}\n".encode(),
             work=Work.FETCH,
         )
@@ -251,11 +252,11 @@ async def _fetch(
 
     try:
         try:
-            await fetch("--depth=1")
+            await follow(remote, partial(fetch, ["--depth=1"]))
         except GitFailed as error:
             if error.fault is not Fault.NOT_SHALLOW:
                 raise
-            await fetch()
+            await follow(remote, partial(fetch, []))
     except GitFailed as error:
         if error.fault in {Fault.NO_REF, Fault.NO_OBJECT}:
             raise Unreachable(f"{remote.name} has no {revision!a}") from error

@@ -1,7 +1,7 @@
 """The gits that talk to a remote: clone, fetch, ls-remote. What to ask for is not theirs."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 
 from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.moved import follow
 from asyncbuild.git.names import kept_ref, object_format
 from asyncbuild.git.place import keep_branch
 from asyncbuild.git.process import Command, Git, Work
@@ -68,19 +69,27 @@ class Transfers:
         await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
 
     async def _at_depth(
-        self, remote: Remote, depth: int, run: Callable[[int], Awaitable[None]]
+        self, target: Target, depth: int, run: Callable[[Target, int], Awaitable[None]]
     ) -> None:
-        """Run at a depth, or without one where the server has none: static files over HTTP."""
-        if depth and remote.url not in self._only_whole:
-            try:
-                await run(depth)
-            except GitFailed as error:
-                if error.fault is not Fault.NOT_SHALLOW:
-                    raise
-                self._only_whole.add(remote.url)
-            else:
-                return
-        await run(0)
+        """Run where the remote is, at a depth; without one where the server has none.
+
+        Static files over HTTP have none.
+        """
+
+        async def run_at(remote: Remote) -> None:
+            there = replace(target, remote=remote)
+            if depth and remote.url not in self._only_whole:
+                try:
+                    await run(there, depth)
+                except GitFailed as error:
+                    if error.fault is not Fault.NOT_SHALLOW:
+                        raise
+                    self._only_whole.add(remote.url)
+                else:
+                    return
+            await run(there, 0)
+
+        await follow(target.remote, run_at)
 
     async def clone(self, target: Target, ref: str, depth: int) -> None:
         """Make a repository of a single branch in an empty directory. Depth 0 is all of it.
@@ -88,9 +97,9 @@ class Transfers:
         Of a first fetch at a depth over HTTP, `git fetch` looks twice whether all that came is
         connected: in its fetch-pack, which is another process, and again. `git clone` looks once.
         """
-        await self._at_depth(target.remote, depth, partial(self._clone, target, ref))
+        await self._at_depth(target, depth, partial(self._clone, ref))
 
-    async def _clone(self, target: Target, ref: str, depth: int) -> None:
+    async def _clone(self, ref: str, target: Target, depth: int) -> None:
         doing = f"fetch {target.remote.name}"
         extent = [f"--depth={depth}"] if depth else []
         branch = f"--branch={ref.removeprefix(BRANCHES)}".encode()  # names are UTF-8 anywhere
@@ -110,9 +119,9 @@ class Transfers:
 
     async def fetch(self, target: Target, refspecs: Sequence[str], depth: int) -> None:
         """Depth 0 is all of it. Refspecs go through stdin: no limit, no argv."""
-        await self._at_depth(target.remote, depth, partial(self._fetch, target, refspecs))
+        await self._at_depth(target, depth, partial(self._fetch, refspecs))
 
-    async def _fetch(self, target: Target, refspecs: Sequence[str], depth: int) -> None:
+    async def _fetch(self, refspecs: Sequence[str], target: Target, depth: int) -> None:
         shallow = await anyio.Path(target.directory / "shallow").exists()
         extent = [f"--depth={depth}"] if depth else ["--unshallow"] if shallow else []
         arguments = [*FETCH, *extent, "--stdin", "--end-of-options", target.remote.url]
@@ -160,8 +169,16 @@ class Transfers:
         They are bytes, of any encoding: as `surrogateescape` has them. Those that git itself would
         refuse are left out.
         """
+        answer = await follow(remote, self._ls_remote)
+        names = {
+            line.partition(b"\t")[2].decode("utf-8", "surrogateescape")
+            for line in answer.split(b"\n")
+        }
+        return {name for name in names if name == "HEAD" or is_ref_name(name)}  # no `v1^{}`
+
+    async def _ls_remote(self, remote: Remote) -> bytes:
         arguments = ["ls-remote", "--end-of-options", remote.url]
-        answer = await self._git.run(
+        return await self._git.run(
             Command(
                 arguments,
                 f"list the refs of {remote.name}",
@@ -169,11 +186,6 @@ class Transfers:
                 work=Work.FETCH,
             )
         )
-        names = {
-            line.partition(b"\t")[2].decode("utf-8", "surrogateescape")
-            for line in answer.split(b"\n")
-        }
-        return {name for name in names if name == "HEAD" or is_ref_name(name)}  # no `v1^{}`
 
 
 def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:

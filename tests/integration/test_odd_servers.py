@@ -100,11 +100,53 @@ async def test_an_id_that_is_refused_is_looked_for_in_the_history(site: Site, wo
             await archive_of(mirrors, "1" * 40)
 
 
+def _renamed(site: Site, status: int, to: str) -> web.Application:
+    """A server that redirects `old` to `web`, of this origin or of another."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/v1/repos/old/"):
+            path = str(request.rel_url).replace("/old/", "/web/")
+            return web.Response(status=status, headers={"Location": f"{to}{path}"})
+        return await site.server.handle(request)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    return application
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_repository_that_was_renamed_is_told(site: Site, status: int) -> None:
-    """A login follows no redirect; the reason says what to do."""
-    site.server.behaviour.status = status
+async def test_a_repository_that_was_renamed_is_followed(site: Site, status: int) -> None:
+    """On the same origin, with its login: a first push, a later one, one behind the tip."""
+    site.server.keys, site.server.tokens = {}, {"user": "token"}
+    ids = site.source.commits(3)
+    site.source.git("update-ref", MAIN, ids[0])
+    async with _open_server(_renamed(site, status, "")) as url:
+        remote = f"{url.replace('//', '//user:token@')}/v1/repos/{{repository}}"
+        async with site.open_mirrors(remote=remote) as mirrors:
+            assert await archive_of(mirrors, ids[0], name="old") == site.source.archive(ids[0])
+            site.source.git("update-ref", MAIN, ids[2])
+            for commit in (ids[2], ids[1]):
+                got = await archive_of(mirrors, commit, name="old")
+                assert got == site.source.archive(commit)
+
+
+async def test_a_redirect_to_another_origin_is_told(site: Site) -> None:
+    """It gets nothing, no login above all; the reason says what to do."""
+    site.server.keys, site.server.tokens = {}, {"user": "token"}
+    commit = site.source.commit({"f": b"1"})
+    async with _open_server(_renamed(site, 301, site.server.url)) as url:
+        remote = f"{url.replace('//', '//user:token@')}/v1/repos/{{repository}}"
+        async with site.open_mirrors(remote=remote) as mirrors:
+            with pytest.raises(GitFailed, match="name it by its new URL") as caught:
+                await archive_of(mirrors, commit, name="old")
+    assert caught.value.fault is Fault.MOVED
+    assert site.server.connections.total() == 0
+    assert site.server.refused == []
+
+
+async def test_a_redirect_without_an_end_is_told(site: Site) -> None:
+    """Five steps, and no more."""
+    site.server.behaviour.status = 301
     async with site.open_mirrors() as mirrors:
-        with pytest.raises(GitFailed, match="name it by its new URL") as caught:
+        with pytest.raises(GitFailed, match="name it by its new URL"):
             await archive_of(mirrors, "1" * 40)
-        assert caught.value.fault is Fault.MOVED
