@@ -60,18 +60,47 @@ def drain(path: Path | None) -> None:
 @click.option(
     "--repository", default="", help="A repository that the probes may read: NAME or ACCOUNT/NAME."
 )
-def check(path: Path | None, *, as_json: bool, probe: bool, project: str, repository: str) -> None:
+@click.option(
+    *("--push", "pushed"),
+    nargs=2,
+    default=None,
+    metavar="REPOSITORY REF",
+    help="Only say which rules match such a push, and why; AWS is not asked.",
+)
+@click.option(
+    "--changed", multiple=True, metavar="PATH", help="With --push: what it changes; repeat it."
+)
+def check(
+    path: Path | None,
+    *,
+    as_json: bool,
+    probe: bool,
+    project: str,
+    repository: str,
+    pushed: tuple[str, str] | None,
+    changed: tuple[str, ...],
+) -> None:
     """Say whether the service could do its work, and if not, what to do about it.
 
     With --probe it makes a queue, a rule, objects and builds in the account, and takes them away
-    again, with the rights of whoever calls it (docs/probes.md).
+    again, with the rights of whoever calls it (docs/probes.md). With --push it ends with 1 if
+    nothing would be done for such a push (docs/rules.md).
     """
     from asyncbuild.checks.probes.run import Subjects  # noqa: PLC0415 - as below
     from asyncbuild.checks.show import run  # noqa: PLC0415 - as below
 
     if (project or repository) and not probe:
         raise click.UsageError("--project and --repository are for --probe")
+    if changed and not pushed:
+        raise click.UsageError("--changed is for --push")
+    if pushed and probe:
+        raise click.UsageError("--push and --probe exclude each other")
     settings = config.load(path)
+    if pushed:
+        from asyncbuild.checks.pushes import run as run_push  # noqa: PLC0415 - as below
+
+        _exit(run_to_end(run_push, settings, pushed, changed, as_json))
+        return
     subjects = Subjects(project, repository) if probe else None
     _exit(run_to_end(run, settings, config.warnings(path, settings), as_json, subjects))
 
