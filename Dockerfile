@@ -4,9 +4,10 @@
 #   docker run --read-only --tmpfs /tmp -v mirrors:/var/cache/asyncbuild -e ASYNCBUILD_... asyncbuild
 #
 # BASE may be any Debian-like image. Where it has no python3, its distribution's Python is installed
-# (3.11 at least). pip's own settings (a company's index, its certificate) come as build secrets and
+# (3.11 at least). The default is named by digest, so that two builds start from the same bytes; it is
+# changed with each release. pip's own settings (a company's index, its certificate) come as build secrets and
 # leave nothing in any layer:  --secret id=pip,src=pip.conf --secret id=ca,src=ca.pem
-ARG BASE=docker.io/library/python:3.13-slim-bookworm
+ARG BASE=docker.io/library/python:3.13-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 # What both stages run on. The distribution's Python is installed only where there is none.
 FROM ${BASE} AS system
