@@ -11,6 +11,7 @@ from asyncbuild.config.places import region_fault
 from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules, fill_rules
 from asyncbuild.config.secrets import SecretReference
 from asyncbuild.config.sections import (
+    DISK_FREE_LEAST_BYTES,
     GIB,
     MIB,
     ArchiveSettings,
@@ -27,6 +28,7 @@ from asyncbuild.config.sections import (
 from asyncbuild.config.settings import ENV_PREFIX, FILE_VARIABLE, Settings, setting_names
 
 __all__ = [
+    "DISK_FREE_LEAST_BYTES",
     "ENV_PREFIX",
     "FILE_VARIABLE",
     "GIB",

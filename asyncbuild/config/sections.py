@@ -21,6 +21,8 @@ from asyncbuild.rules import check_template
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+# Free where the mirrors are; with less the service is not ready.
+DISK_FREE_LEAST_BYTES = 256 * MIB
 TIB = 1024 * GIB
 
 _DAY_SECONDS = 86_400

@@ -13,7 +13,7 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from asyncbuild.config import GitSettings
+from asyncbuild.config import DISK_FREE_LEAST_BYTES, MIB, GitSettings
 from asyncbuild.errors import Busy, ConfigError
 from asyncbuild.git.ahead import Lookout
 from asyncbuild.git.faults import Fault, GitFailed, machine_error
@@ -347,7 +347,8 @@ class Mirrors:
             raise Busy(
                 f"the disk of {self._settings.cache_directory} is full, though every mirror that "
                 f"nobody uses was deleted: {error.reason}",
-                remedy="give it more space, or lower git.cache_budget_bytes",
+                remedy=f"give it more space, or lower git.cache_budget_bytes: "
+                f"{DISK_FREE_LEAST_BYTES // MIB} MiB must be free, and room for the fetch",
             ) from error
 
     async def _renew(self, place: Place) -> None:

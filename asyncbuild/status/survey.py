@@ -6,7 +6,7 @@ from typing import Final
 
 from asyncbuild import __version__
 from asyncbuild.archive.writer import ZipStatistics
-from asyncbuild.config import Settings
+from asyncbuild.config import DISK_FREE_LEAST_BYTES, Settings
 from asyncbuild.model import Nothing, Push, Repository
 from asyncbuild.state import ConsumerState, Held
 from asyncbuild.status.chronicle import Chronicle
@@ -30,7 +30,6 @@ from asyncbuild.status.outages import AWAY, LIMIT
 # A push in one of these states has somebody or something working for it.
 WORKING: Final = frozenset({"preparing", "starting", "settling", "burying"})
 _POLL_LATE_SECONDS: Final = 60.0  # beyond the long poll itself
-_FREE_LEAST_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -127,7 +126,7 @@ class Survey:
         where = self.settings.git.cache_directory
         if disk is None:
             return Check("disk", ok=False, says=f"{where} cannot be looked at")
-        free, least = disk.free_bytes / 2**20, _FREE_LEAST_BYTES // 2**20
+        free, least = disk.free_bytes / 2**20, DISK_FREE_LEAST_BYTES // 2**20
         if free >= least:
             return Check("disk", ok=True, says=f"{free / 2**10:.1f} GiB free at {where}")
         says = (

@@ -30,7 +30,7 @@ from asyncbuild.model import root_span_id, trace_id
 from asyncbuild.state import Held
 from asyncbuild.status import links, wording
 from asyncbuild.status.chronicle import Chronicle
-from asyncbuild.status.document import Depth, Status, json_schema, parse
+from asyncbuild.status.document import Depth, Disk, Status, json_schema, parse
 from asyncbuild.status.emf import EmbeddedMetrics
 from asyncbuild.status.metrics import _KINDS, Metrics
 from asyncbuild.status.page import Page
@@ -145,6 +145,18 @@ def test_readiness_needs_disk_and_credentials(chronicle: Chronicle, clock: Clock
     look.sampled.credentials_fault = "no credentials"
     look.sampled.disk = None
     assert [c.name for c in look.take().checks if not c.ok] == ["credentials", "disk"]
+
+
+@pytest.mark.parametrize("free_mib", [0, 100, 255, 256, 10_000])
+def test_a_full_disk_says_what_is_needed(chronicle: Chronicle, clock: Clock, free_mib: int) -> None:
+    """How much is free, how much it takes, and what to do; not a word of that while there is."""
+    look = survey(chronicle, clock)
+    look.sampled.disk = Disk(2**40, free_mib * 2**20)
+    (check,) = [each for each in look.take().checks if each.name == "disk"]
+    assert check.ok == (free_mib >= 256)
+    told = f"{free_mib} MiB free at" in check.says and "256 MiB are needed" in check.says
+    assert told != check.ok
+    assert ("git.cache_budget_bytes" in check.says) != check.ok
 
 
 # --- the document ---------------------------------------------------------------------------------
