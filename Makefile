@@ -13,7 +13,7 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types servers soak chaos search test-huge bench bench-delta prove-delta bench-git \
+.PHONY: help install demo test lint types servers soak chaos search test-huge test-newer-aws bench bench-delta prove-delta bench-git \
 	prove-cache clean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
 	@echo "make test-huge    zip64 for real: 4 GiB"
+	@echo "make test-newer-aws  what rests on AWS, with the newest aiobotocore: may fail"
 	@echo "make bench        the archive engine against git archive, zip and others"
 	@echo "make bench-delta  delta archives against full ones   [REPOSITORY=path]"
 	@echo "make prove-delta  200 delta archives of a chain, read by every reader   REPOSITORY=path"
@@ -90,11 +91,22 @@ prove-cache: install
 	PYTHONPATH=tests $(BIN)/python bench/crowded.py --repositories $(or $(MANY),500) --room $(or $(ROOM),100) \
 		--at-once $(or $(AT_ONCE),8)
 
+# aioboto3 pins botocore of a year ago. What rests on SQS and S3 is tested with the newest pair, too,
+# against that pin; it may fail without failing anything else (ARCHITECTURE.md, "Libraries").
+NEWER := .venv-newer-aws
+test-newer-aws: servers
+	$(PYTHON) -m venv $(NEWER)
+	$(NEWER)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(NEWER)/bin/pip install --quiet --disable-pip-version-check --upgrade aiobotocore
+	$(NEWER)/bin/pip list --disable-pip-version-check 2>/dev/null | grep -E '^(aioboto3|aiobotocore|botocore) '
+	$(NEWER)/bin/pytest -n 2 --dist loadfile tests/contract tests/unit/test_aws_codes.py \
+		tests/integration/test_delta_archives.py tests/integration/test_queue_runner.py
+
 types: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .servers .recorded .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(NEWER) .servers .recorded .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 test-huge: install
 	$(BIN)/pytest -m huge tests/integration/test_fidelity_huge.py

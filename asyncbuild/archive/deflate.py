@@ -35,6 +35,7 @@ _FIRST_BYTES: Final = 8
 # twice
 _STORED_BLOCK: Final = Struct("<BHH")
 _LARGEST_STORED: Final = 0xFFFF
+_EMPTY: Final = _STORED_BLOCK.pack(0, 0, _LARGEST_STORED)
 _FIRST_STORED: Final = _STORED_BLOCK.pack(0, _FIRST_BYTES, _FIRST_BYTES ^ _LARGEST_STORED)
 
 
@@ -84,6 +85,11 @@ def largest_deflated(size: int, block_bytes: int) -> int:
     """Length of a deflate stream of `size` bytes, made of blocks, none of which could be packed."""
     whole, rest = divmod(size, block_bytes)
     return whole * _stored_length(block_bytes) + (_stored_length(rest) if rest else 0)
+
+
+def empty_blocks(nbytes: int) -> bytes:
+    """At least `nbytes` of a deflate stream that stand for nothing; none if that is negative."""
+    return _EMPTY * -(-nbytes // len(_EMPTY)) if nbytes > 0 else b""
 
 
 def _stored_length(size: int) -> int:

@@ -17,6 +17,7 @@ RECORD_BYTES: Final = 20 * BLOCK_BYTES
 ZEROS: Final = bytes(BLOCK_BYTES)
 END_BYTES: Final = 2 * BLOCK_BYTES  # zeros that end an archive, at least
 LARGEST_EXTENSION_BYTES: Final = 256 * 1024  # of an extended header; names end far below
+LONGEST_EXTENSION_BYTES: Final = 8**11 - 1  # that a header can say; passed over, to say of what
 # of what belongs to one member: a long name and a long target of GNU, and a pax header
 LARGEST_UNIT_BYTES: Final = 3 * (LARGEST_EXTENSION_BYTES + BLOCK_BYTES) + BLOCK_BYTES
 
@@ -70,6 +71,13 @@ class BrokenTar(Retry):
         self.offset = offset
 
 
+class LongExtension(BrokenTar):
+    """An extended header is longer than is kept: a path or a link's target without measure.
+
+    `offset` is where its header begins.
+    """
+
+
 class UnknownMember(Reject):
     """A kind of member that no git tree holds."""
 
@@ -91,8 +99,18 @@ def measure(data: bytes, position: int, origin: int, extended: Mapping[bytes, by
     size = _size_of(header, offset)
     if kind in FILES:
         return _decimal(extended[b"size"], offset) if b"size" in extended else size
+    fault = f"a member of type {chr(kind)!r} with {size} bytes"
+    if kind in BELONGS_TO_NEXT and LARGEST_EXTENSION_BYTES < size <= LONGEST_EXTENSION_BYTES:
+        raise LongExtension(fault, offset)
     limit = 0 if kind in WITHOUT_CONTENT else LARGEST_EXTENSION_BYTES
-    check(size <= limit, f"a member of type {chr(kind)!r} with {size} bytes", offset)
+    check(size <= limit, fault, offset)
+    return size
+
+
+def measure_extension(header: bytes, offset: int) -> int:
+    """Length of what follows the header of an extension, be it too long to be kept."""
+    size = _size_of(header, offset)
+    check(size <= LONGEST_EXTENSION_BYTES, f"an extended header of {size} bytes", offset)
     return size
 
 

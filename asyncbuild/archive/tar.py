@@ -30,12 +30,14 @@ from asyncbuild.archive.headers import (
     PAX_GLOBAL,
     RECORD_BYTES,
     BrokenTar,
+    LongExtension,
     check,
     measure,
     parse_commit,
     parse_extension,
 )
 from asyncbuild.archive.members import Run, iter_members
+from asyncbuild.archive.too_long import TooLong
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class TarReader:
         self._large_bytes = 0  # contents of a large member that have not come yet
         self._padding_bytes = 0  # behind them
         self._ending_zeros = 0
+        self._too_long: TooLong | None = None  # what refuses a member, once it knows which
         self.held_bytes = 0  # fed, but not handed out yet
         self.commit: str | None = None  # of the global header: what `git archive` was asked for
 
@@ -92,9 +95,13 @@ class TarReader:
         Raises:
             BrokenTar: They are not what a tar stream goes on with.
             UnknownMember: A hard link, a device, a sparse file.
+            Reject: A path or a link's target is too long.
         """
         position = 0
         while position < len(data):
+            if self._too_long:
+                self._too_long.feed(data[position:])
+                return
             if self._ending_zeros:
                 position = self._read_end(data, position)
             elif self._held or self._large_bytes:
@@ -148,7 +155,12 @@ class TarReader:
     def _walk(self, data: bytes, begin: int) -> Generator[Piece, None, int]:
         """Hand out what is whole from `begin` on and hold what is not; returns where it stopped."""
         origin = self._offset - begin
-        scan = _scan(data, begin, origin=origin, whole_bytes=self._whole_bytes)
+        try:
+            scan = _scan(data, begin, origin=origin, whole_bytes=self._whole_bytes)
+        except LongExtension as long:  # members before it need not be handed out any more
+            self._too_long = TooLong(long.offset)
+            self._too_long.feed(data[long.offset - origin :])
+            return len(data)
         self.commit = self.commit or scan.commit
         if scan.whole:
             nbytes = scan.unit - begin

@@ -15,13 +15,12 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asyncbuild.archive.central import CentralHeaders
-from asyncbuild.archive.deflate import crc32_combine, largest_deflated
 from asyncbuild.archive.directory import READ_BYTES, DirectorySpool
 from asyncbuild.archive.intake import BLOCK_BYTES, BlockJob, Charges, Intake, Job, LargeJob, RunJob
+from asyncbuild.archive.large import LargeEntry
 from asyncbuild.archive.slots import LONGEST_CHUNK_BYTES, LONGEST_RUN_BYTES
-from asyncbuild.archive.tar import LargeMember
 from asyncbuild.archive.workers import Workers, open_workers
-from asyncbuild.archive.zip import StreamedEntry, dos_time, pack_end
+from asyncbuild.archive.zip import pack_end
 from asyncbuild.config import ArchiveSettings
 from asyncbuild.heap import share_one_heap
 from asyncbuild.model import Account
@@ -154,7 +153,7 @@ class ZipStream:
         self._entries = 0
         self._zip_bytes = offset
         self._directory_bytes = 0
-        self._large: _LargeEntry | None = None
+        self._large: LargeEntry | None = None
         self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor given back
         self._chunks = self._write()
 
@@ -224,7 +223,7 @@ class ZipStream:
             await self._record(run.central, self._zip_bytes)
             return run.data
         if isinstance(job, LargeJob):
-            self._large = _LargeEntry(job.member, self._zip_bytes)
+            self._large = LargeEntry(job.member, self._zip_bytes, block_bytes=BLOCK_BYTES)
             return self._large.head
         return await self._finish_block(job)
 
@@ -233,44 +232,16 @@ class ZipStream:
         large = self._large
         if large is None:
             raise AssertionError("a block without its member")
-        large.add(block.data, block.crc, job.size)
+        data = large.add(block.data, block.crc, job.size)
         if not job.last:
-            return block.data
+            return data
         header, descriptor = large.finish()
         self._large = None
         await self._record(CentralHeaders.of([header]), 0)
-        return block.data + descriptor
+        return data + descriptor
 
     async def _record(self, headers: CentralHeaders, by: int) -> None:
         self._entries += len(headers)
         if self._blob_ids and (ids := await self._blob_ids.find(headers.names())):
             headers = headers.with_ids(ids)
         await self._directory.append(headers.moved(by))
-
-
-class _LargeEntry:
-    """A large member on its way: what its blocks add up to."""
-
-    def __init__(self, member: LargeMember, offset: int) -> None:
-        self._offset = offset
-        self._crc = 0
-        self._compressed_size = 0
-        self._streamed = StreamedEntry(
-            member.name,
-            mode=member.mode,
-            time=dos_time(member.mtime),
-            size=member.size,
-            largest_compressed_size=largest_deflated(member.size, BLOCK_BYTES),
-        )
-        self.head = self._streamed.pack_local()
-
-    def add(self, packed: bytes, crc: int, size: int) -> None:
-        """One block more: its deflated bytes, and CRC and size of what it was."""
-        self._crc = crc32_combine(self._crc, crc, size)
-        self._compressed_size += len(packed)
-
-    def finish(self) -> tuple[bytes, bytes]:
-        """The central header, and the data descriptor."""
-        return self._streamed.finish(
-            crc=self._crc, compressed_size=self._compressed_size, offset=self._offset
-        )

@@ -92,35 +92,33 @@ class StreamedEntry:
     """An entry whose CRC and compressed size are known only when its contents have been written.
 
     They follow in a data descriptor (4.3.9). Its sizes have 64 bits if, and only if, the local
-    header has a zip64 extra field; `size` and `largest_compressed_size` decide that beforehand.
+    header has a zip64 extra field; `is_zip64` decides that beforehand (`large.py`).
     """
 
-    def __init__(
-        self, name: bytes, *, mode: int, time: int, size: int, largest_compressed_size: int
-    ) -> None:
+    def __init__(self, name: bytes, *, mode: int, time: int, size: int, is_zip64: bool) -> None:
         self._name = name
         self._flags = name_flags(name) | _DESCRIPTOR_FLAG
         self._mode = mode
         self._time = time
         self._size = size
-        self._is_zip64 = max(size, largest_compressed_size) >= LIMIT_32
+        self.is_zip64 = is_zip64
 
     def pack_local(self) -> bytes:
         """The local header. CRC and sizes are zero, in a zip64 extra if they will be there."""
-        extra = pack_wide(0, 0) if self._is_zip64 else b""
-        size = LIMIT_32 if self._is_zip64 else 0
+        extra = pack_wide(0, 0) if self.is_zip64 else b""
+        size = LIMIT_32 if self.is_zip64 else 0
         local = self._pack(
             crc=0,
             compressed_size=size,
             size=size,
-            is_zip64=self._is_zip64,
+            is_zip64=self.is_zip64,
             extra_length=len(extra),
         )
         return local + extra
 
     def finish(self, *, crc: int, compressed_size: int, offset: int) -> tuple[bytes, bytes]:
         """The central header of the entry as it turned out, and its data descriptor."""
-        descriptor = (_DESCRIPTOR_64 if self._is_zip64 else _DESCRIPTOR).pack(
+        descriptor = (_DESCRIPTOR_64 if self.is_zip64 else _DESCRIPTOR).pack(
             _DESCRIPTOR_SIGNATURE, crc, compressed_size, self._size
         )
         wide = [one for one in (self._size, compressed_size, offset) if one >= LIMIT_32]
@@ -129,7 +127,7 @@ class StreamedEntry:
             crc=crc,
             compressed_size=min(compressed_size, LIMIT_32),
             size=min(self._size, LIMIT_32),
-            is_zip64=self._is_zip64 or bool(wide),
+            is_zip64=self.is_zip64 or bool(wide),
         )
         attributes = pack_attributes(self._mode, len(extra))
         central = pack_central(local, attributes, min(offset, LIMIT_32), self._name)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.stacks import ROOT
 from support.tars import make_header
 
 from asyncbuild.archive.writer import WORKING_BYTES, open_engine
@@ -98,3 +99,61 @@ async def test_java(archive: Path, way: str) -> None:
         [b"huge".hex(), _digest()],
         [b"small".hex(), hashlib.sha256(b"small").hexdigest()],
     ]
+
+
+# --- just below 4 GiB, where the width of a data descriptor is in doubt ---------------------------
+
+
+async def _zeros(size: int) -> AsyncIterator[bytes]:
+    """A member of zeros, and a small one behind it."""
+    yield make_header(b"huge", size=size)
+    for begin in range(0, size, _MIB):
+        yield bytes(min(_MIB, size - begin))
+    yield bytes(-size % 512)
+    yield make_header(b"small", size=5) + b"small".ljust(512, b"\0")
+    written = 512 + size + -size % 512 + 1024
+    yield bytes(1024 + -(written + 1024) % 10_240)
+
+
+@pytest.fixture(scope="module", params=[4_294_700_000, 4_294_967_294, 4_294_967_295])
+async def doubtful(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An archive of a few megabytes with a member that fits into 32 bits, but hardly."""
+    path = tmp_path_factory.mktemp("doubtful") / "doubtful.zip"
+    budget = MemoryBudget(2 * WORKING_BYTES)
+    with path.open("wb") as file:
+        async with (
+            open_engine(ArchiveSettings()) as engine,
+            budget.open_account(WORKING_BYTES) as account,
+            engine.open_zip(_zeros(request.param), account=account) as stream,
+        ):
+            async for chunk in stream:
+                file.write(chunk)
+                account.give_back(len(chunk))
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["unzip", "-tq"],
+        ["7z", "t"],
+        ["bsdtar", "-xOf"],
+        ["sh", "-c", 'bsdtar -xOf - < "$0"'],
+        ["java", "tests/support/ReadZip.java", "seek"],
+        ["java", "tests/support/ReadZip.java", "stream"],
+        ["python3", "-m", "zipfile", "-t"],
+    ],
+    ids=["unzip", "7z", "bsdtar", "bsdtar-pipe", "java-seek", "java-stream", "python"],
+)
+async def test_every_reader_reads_what_hardly_fits(doubtful: Path, command: list[str]) -> None:
+    """Whether it tells the width by the header or by the sizes."""
+    done = subprocess.run(  # noqa: ASYNC221 - nothing else runs
+        [*command, str(doubtful)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

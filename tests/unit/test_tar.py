@@ -1,5 +1,6 @@
 """The tar reader: whole, byte by byte, and broken."""
 
+import io
 import tarfile
 
 import pytest
@@ -10,6 +11,7 @@ from support.tars import COMMIT, COMMIT_TIME, File, make_header, make_tar
 from asyncbuild.archive.headers import RECORD_BYTES, BrokenTar, UnknownMember
 from asyncbuild.archive.members import Member, Run, iter_members
 from asyncbuild.archive.tar import Block, LargeMember, TarReader
+from asyncbuild.errors import Reject
 
 _WHOLE_BYTES = 2000
 _BLOCK_BYTES = 700
@@ -186,6 +188,53 @@ def test_an_extended_header_without_its_member_is_an_error() -> None:
     extended = make_header(b"x", size=len(record), kind=b"x") + record.ljust(512, b"\0")
     with pytest.raises(BrokenTar, match="extended header"):
         _read([extended + bytes(RECORD_BYTES - 1024)])
+
+
+def _long_tar(name: str, target: str, form: int) -> bytes:
+    """A file, and a link or a file with so long a name or target; as Python's tarfile writes it."""
+    member = tarfile.TarInfo(name)
+    if target:
+        member.type, member.linkname = tarfile.SYMTYPE, target
+    with io.BytesIO() as stream:
+        with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+            archive.addfile(tarfile.TarInfo("before"))
+            archive.addfile(member)
+            archive.addfile(tarfile.TarInfo("behind"))
+        return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
+@pytest.mark.parametrize("cut", [1, 512, 4_097, 100_000, 10**7])
+@pytest.mark.parametrize(
+    ("name", "target", "told"),
+    [
+        ("d/data.json", "t" * 300_000, "The link 'd/data.json' has a target of 300000 bytes"),
+        ("d/" * 40 + "n", "t" * 300_000, f"The link '{'d/' * 32}'... has a target of 300000"),
+        ("p" * 5_000, "t" * 3_000_000, f"The link '{'p' * 64}'... has a target of 3000000 bytes"),
+        ("p" * 300_000, "", f"The path '{'p' * 64}'... has 300000 bytes; a zip file holds"),
+        ("q" * 300_000, "t", f"The path '{'q' * 64}'... has 300000 bytes; a zip file holds"),
+    ],
+    ids=["link", "link in folders", "link with a long path", "file", "path of a link"],
+)
+def test_a_path_or_target_without_measure_is_refused_by_name(
+    form: int, cut: int, name: str, target: str, told: str
+) -> None:
+    """Whatever its length and however the stream is cut: no word of a broken stream."""
+    stream = _long_tar(name, target, form)
+    if cut == 1:
+        cut = max(1, len(stream) // 5_000)
+    with pytest.raises(Reject) as caught:
+        _read([stream[begin : begin + cut] for begin in range(0, len(stream), cut)])
+    assert told in caught.value.reason
+    assert ("as a file" in caught.value.remedy) == ("link" in told)
+
+
+@pytest.mark.parametrize("end", [600, 1_000, 150_000, 301_000])
+def test_a_stream_that_ends_in_what_is_too_long_is_broken(end: int) -> None:
+    """Its end is not lost in what is passed over."""
+    stream = _long_tar("link", "t" * 300_000, tarfile.PAX_FORMAT)
+    with pytest.raises(BrokenTar):
+        _read([stream[:end]])
 
 
 def test_an_empty_tree_is_an_empty_archive() -> None:

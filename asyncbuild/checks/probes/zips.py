@@ -96,7 +96,7 @@ def _pack_member(member: Member, offset: int) -> tuple[bytes, bytes]:
         mode=member.mode,
         time=_TIME,
         size=len(member.body),
-        largest_compressed_size=_FOUR_GIB if member.wide else len(deflated),
+        is_zip64=member.wide,
     )
     local = streamed.pack_local()
     central, descriptor = streamed.finish(crc=crc, compressed_size=len(deflated), offset=offset)
