@@ -13,12 +13,13 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types servers soak chaos search test-huge test-newer-aws bench bench-delta prove-delta bench-git \
+.PHONY: help install demo test test-git lint types servers soak chaos search test-huge test-newer-aws bench bench-delta prove-delta bench-git \
 	prove-cache clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
 	@echo "make test         formatter, linter, import rules, types, tests"
+	@echo "make test-git     those of them that depend on git"
 	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
@@ -50,6 +51,12 @@ test: install lint types servers
 	@rm -rf .recorded && mkdir .recorded
 	RECORDED_CALLS=$(CURDIR)/.recorded $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile
 	PYTHONPATH=tests $(BIN)/python -m support.rights .recorded
+
+# What another git could change; `.ci/other-debian` runs it with the git of another Debian.
+GIT_TESTS := $(wildcard tests/unit/test_git*.py $(foreach name,archive_* changes delta_* lfs* mirror* odd_commits \
+	placeholders submodules supported worktrees,tests/integration/test_$(name).py))
+test-git: install servers
+	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(GIT_TESTS)
 
 lint: install
 	$(BIN)/ruff format --check

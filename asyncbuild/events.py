@@ -195,6 +195,13 @@ EVENTS: Final[Mapping[str, Event]] = {
     "archive.not-remembered": Event(
         "warning", "The next archive of the ref will begin from another.", ("reason",), of_push=True
     ),
+    "archive.placeholders": Event(
+        "warning",
+        "A file with `export-subst` asks for what a commit does not say: nothing stands there, or "
+        "what is so now.",
+        ("path", "placeholders"),
+        of_push=True,
+    ),
     "fetch.finished": Event(
         "info",
         "One git fetch, for so many pushes.",

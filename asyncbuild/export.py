@@ -15,6 +15,7 @@ from pathlib import Path
 import aiofiles
 import aiofiles.os
 import anyio
+import click
 from anyio import to_thread
 from anyio.abc import TaskGroup
 from rich.console import Console
@@ -26,9 +27,11 @@ from asyncbuild.archiving.archiver import Archiver, Order, Result
 from asyncbuild.aws import Aws
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings, StorageSettings
-from asyncbuild.errors import Reject, Retry
+from asyncbuild.errors import Reject, Retry, StageError
 from asyncbuild.git.oneoff import open_commit
+from asyncbuild.git.placeholders import find_placeholders
 from asyncbuild.git.remotes import Remotes, signing
+from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.version import require_git
 from asyncbuild.hosts import open_origins
 from asyncbuild.model import Account
@@ -96,6 +99,21 @@ async def run(
         tar = await enter(snapshot.open_archive())
         zipped = await enter(engine.open_zip(tar, account=account, cut=len(snapshot.above)))
         await _write_out(place, _watched(zipped, show), account)
+        await _warn(snapshot)
+
+
+async def _warn(snapshot: Snapshot) -> None:
+    """Say on standard error which placeholders `git archive` may have filled in otherwise."""
+    try:
+        found = await find_placeholders(snapshot)
+    except StageError:
+        return  # the archive is there
+    for path, asking in found.items():
+        click.echo(
+            f"asyncbuild: {path!a} has {' '.join(asking)}, which a commit does not say: nothing "
+            "stands there, or what is so now",
+            err=True,
+        )
 
 
 def _base_key(base: str, output: str, storage: StorageSettings) -> str:

@@ -28,6 +28,7 @@ from asyncbuild.archiving.pauses import Pauses
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Outage, Reject, Retry
+from asyncbuild.git.placeholders import Placeholders
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import logger
 from asyncbuild.model import Guard
@@ -96,6 +97,7 @@ class Archiver:
         self._effects = Effects()
         self._look_further_bytes = look_further_bytes
         self._pauses = Pauses()
+        self._placeholders = Placeholders()
         self._part_bytes = settings.storage.part_bytes
         ids = ".ids" if self._enabled else ""
         self._format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
@@ -137,6 +139,8 @@ class Archiver:
             tables = self._tables(order, kept=origin is not None)
             large = fallback in _FAR or fallback == _PAUSE
             made = await self._put_full(order, tables=tables, large=large)
+        if made.archive.kind != "copy" and _may_substitute(made.base):
+            await self._placeholders.tell(order.snapshot)
         if origin is not None:
             await self._choice.remember(order.snapshot.options, origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
@@ -296,6 +300,11 @@ class Archiver:
     def _metadata(self, order: Order) -> dict[str, str]:
         format_ = self.format_of(order.snapshot.options)
         return {COMMIT_KEY: order.snapshot.commit, FORMAT_KEY: format_, **order.metadata}
+
+
+def _may_substitute(base: Base) -> bool:
+    """Whether `export-subst` may act; of a small archive nobody has looked at the attributes."""
+    return base.effect is Effect.SUBSTITUTE or base.directory_offset < LEAST_PART_BYTES
 
 
 def _has_same_above(snapshot: Snapshot, base: Base) -> bool:

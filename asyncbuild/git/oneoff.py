@@ -42,6 +42,7 @@ _KEPT: Final = "refs/asyncbuild/asked"
 _ROOT: Final = Repository("submodules", "of", "root")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _NAME_MOST: Final = 100
+_MISSING: Final = frozenset({Fault.NO_OBJECT, Fault.CORRUPT, Fault.OTHER})  # how git tells of it
 # Nobody tries a command again, so contents of LFS files are asked for as often as git-lfs does.
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 
@@ -105,10 +106,32 @@ async def open_commit(
         )
         neighbours = _Neighbours(remotes, source.remote)
         async with (
+            _about_missing(git, source),
             open_mirrors(settings, neighbours, pauses_seconds=_PAUSES_SECONDS) as mirrors,
             open_whole(mirrors, _ROOT, await snapshot.select(options)) as whole,
         ):
             yield whole
+
+
+@asynccontextmanager
+async def _about_missing(git: Git, source: _Source) -> AsyncIterator[None]:
+    """Say of a partial clone that it is one: `git archive` would fetch what it lacks."""
+    try:
+        yield
+    except GitFailed as error:
+        command = Command(
+            ("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$"),
+            f"read {source.name}",
+            git_directory=source.path,
+            good=frozenset({0, 1}),
+        )
+        if error.fault not in _MISSING or not await git.run(command):
+            raise
+        raise Reject(
+            f"{source.name} is a partial clone that lacks objects of the commit, and nothing is "
+            f"fetched into a directory ({error.reason})",
+            remedy="fetch them (`git fetch --refetch --no-filter`), or name the URL",
+        ) from error
 
 
 def _is_url(where: str) -> bool:

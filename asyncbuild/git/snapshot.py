@@ -9,11 +9,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from asyncbuild.errors import Reject
+from asyncbuild.git.attributes import Attributes, Run, is_left_out, look_up, read_above
 from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.changes import (
     Change,
@@ -32,7 +33,6 @@ from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes, place_pa
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _HEX = re.compile("[0-9a-f]+")
-Attributes = Mapping[bytes, tuple[int, str]]  # modes and ids of `.gitattributes`, by path
 
 
 class Part(NamedTuple):
@@ -105,8 +105,13 @@ class Snapshot:
             return found
         above = await found.read_attributes_above(self.commit)
         found = replace(found, root=self.root or self.tree, attributes_above=above)
-        if options.export_attributes is ExportAttributes.HONOUR:
-            await found.check_exported()
+        if options.export_attributes is ExportAttributes.HONOUR and await is_left_out(
+            self._asking("export-ignore"), above, options.subtree
+        ):
+            raise Reject(
+                f"export-ignore in {self.name} {self.commit} leaves out {options.subtree!a}",
+                remedy='set export_attributes = "ignore" for it, or correct .gitattributes',
+            )
         return found
 
     async def read_attributes_above(self, commit: str) -> Attributes:
@@ -115,20 +120,11 @@ class Snapshot:
         Raises:
             GitFailed: the repository cannot be read.
         """
-        files = [
-            os.path.join(each, ".gitattributes")  # noqa: PTH118 - in a tree, not on this machine
-            for each in ("", *_parents(self.options.subtree))
-        ]
-        arguments = ("--literal-pathspecs", "ls-tree", "-z", "--full-tree", commit, "--", *files)
-        answer = await self.reader.run(
-            self.path,
-            arguments,
-            commit=commit,
-            doing=f"look for attributes in {self.name} {commit}",
-            work=Work.TREE,
-        )
-        entries = [parse_entry(line) for line in answer.split(b"\0")[:-1]]
-        return {each.path: (each.mode, each.object_id) for each in entries if each.kind == "blob"}
+        return await read_above(self._asking("attributes"), commit, self.options.subtree)
+
+    def _asking(self, what: str) -> Run:
+        doing = f"look for {what} in {self.name} {self.commit}"
+        return partial(self.reader.run, self.path, commit=self.commit, doing=doing)
 
     def rooted(self, attributes: Attributes) -> Attributes:
         """All that count in an archive, by their paths in the whole tree, given the subtree's."""
@@ -136,24 +132,6 @@ class Snapshot:
             **self.attributes_above,
             **{self.above + path: each for path, each in attributes.items()},
         }
-
-    async def check_exported(self) -> None:
-        """Refuse a subtree that `git archive` leaves out, with all that is in it.
-
-        Raises:
-            Reject: It does.
-        """
-        if not self.attributes_above:
-            return
-        subtree = self.options.subtree
-        files = {path: object_id for path, (_, object_id) in self.attributes_above.items()}
-        # The slash at its end has git take a path for a directory's.
-        places = [os.fsencode(f"{each}/") for each in (*_parents(subtree), subtree)]
-        if b"set" in (await self._look_up("export-ignore", files, places)).values():
-            raise Reject(
-                f"export-ignore in {self.name} {self.commit} leaves out {subtree!a}",
-                remedy='set export_attributes = "ignore" for it, or correct .gitattributes',
-            )
 
     @asynccontextmanager
     async def open_archive(
@@ -199,6 +177,8 @@ class Snapshot:
             worktree = await stack.enter_async_context(self._open_worktree())
             arguments: list[str | bytes] = ["-C", str(worktree)] if worktree else []
             arguments += ["--literal-pathspecs"] if literal else []
+            # Which names %aN of export-subst stands for: as in a checkout of this commit.
+            arguments += ["-c", f"mailmap.blob={self.commit}:.mailmap"]
             arguments += ["archive", "--format=tar"]
             arguments += ["--worktree-attributes"] if worktree else []
             arguments += [b"--prefix=" + prefix] if prefix else []
@@ -400,32 +380,13 @@ class Snapshot:
         Raises:
             GitFailed: git failed.
         """
-        values = await self._look_up(name, files, (self.above + path for path in paths))
+        asked = (self.above + path for path in paths)
+        values = await look_up(self._asking(name), name, files, asked)
         return {
             path[len(self.above) :]
             for path, value in values.items()
             if value not in {b"unspecified", b"unset"}
         }
-
-    async def _look_up(
-        self, name: str, files: Mapping[bytes, str], paths: Iterable[bytes]
-    ) -> dict[bytes, bytes]:
-        """What `git check-attr` says of an attribute, by path in the whole tree."""
-        lines = [b"100644 %s\t%s\0" % (blob.encode(), path) for path, blob in files.items()]
-        with TemporaryDirectory(prefix="asyncbuild-") as directory:
-            more: dict[str, Any] = {
-                "commit": self.commit,
-                "doing": f"look for {name} in {self.name}",
-                "environment": {"GIT_INDEX_FILE": f"{directory}/index"},
-            }
-            arguments = ("update-index", "-z", "--add", "--index-info")
-            await self.reader.run(self.path, arguments, stdin=b"".join(lines), **more)
-            asked = b"".join(path + b"\0" for path in paths)
-            answer = await self.reader.run(
-                self.path, ("check-attr", "--cached", "-z", "--stdin", name), stdin=asked, **more
-            )
-        fields = answer.split(b"\0")
-        return dict(zip(fields[:-1:3], fields[2::3], strict=True))
 
     async def is_ancestor(self, ancestor: str, descendant: str) -> bool | None:
         """Is `ancestor` in the history of `descendant`? None where the history here ends too soon.
@@ -434,9 +395,3 @@ class Snapshot:
             GitFailed: git failed for a reason other than missing history.
         """
         return await self.reader.is_ancestor(self.path, ancestor, descendant)
-
-
-def _parents(path: str) -> list[str]:
-    """Every directory above a path, the uppermost first."""
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
