@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from asyncbuild.errors import Outage, Reject
 from asyncbuild.git.gitmodules import show_url, split_scp
 from asyncbuild.git.lfs.answers import origin_of
-from asyncbuild.git.lfs.web import proxy_of, unreachable
+from asyncbuild.git.lfs.web import PrivateAddress, proxy_of
 from asyncbuild.reach import Reach
 
 _HTTPS: Final = 443
@@ -54,7 +54,7 @@ async def pin(url: str, reach: Reach) -> Mapping[str, str]:
 def _permitted(host: str, port: int, found: list[str], reach: Reach) -> list[str]:
     permitted = [each for each in found if reach.permits(host, port, each)]
     if found and not permitted:
-        raise unreachable(host)
+        raise PrivateAddress(host)
     return permitted
 
 

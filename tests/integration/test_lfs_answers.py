@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -20,15 +21,21 @@ from aiohttp import web
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.lfs import pointer_of
-from support.mirrors import Site
+from support.mirrors import ACCOUNT, MAIN, REGION, Site, repository, zip_of
+from support.repositories import SourceRepository
 from support.wait import PATIENCE_SECONDS
 
+from asyncbuild.config import GitSettings
 from asyncbuild.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.lfs.download import Download
 from asyncbuild.git.lfs.part import Missing
 from asyncbuild.git.lfs.pointers import Pointer, parse_pointer
-from asyncbuild.git.lfs.server import Server
+from asyncbuild.git.lfs.server import Server, find_server
+from asyncbuild.git.lfs.web import open_web
+from asyncbuild.git.process import Git
+from asyncbuild.git.remotes import Remotes
+from asyncbuild.options import ArchiveOptions, Lfs
 from asyncbuild.reach import Reach
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -361,7 +368,8 @@ async def test_a_pointer_with_a_wrong_size_counts(
 
     lfs.get = get
     missing = _missing(tmp_path, size=size)
-    with pytest.raises(Retry) as caught:
+    said = "is not object" if chunked else "its pointer says"  # before any of it is kept
+    with pytest.raises(Retry, match=said) as caught:
         await _get(lfs, missing)
     assert not isinstance(caught.value, Busy)
     assert not missing[0].part.exists()
@@ -477,3 +485,115 @@ async def test_the_command_tries_again(site: Site, where: str, status: int) -> N
     assert done.returncode == 0, done.stderr.decode()
     assert zipfile.ZipFile(BytesIO(done.stdout)).read("a.bin") == content
     assert len(times) > 1
+
+
+_NUMBERS = ["127.1", "2130706433"]  # aiohttp itself takes them for no host
+_WAYS = ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]", "[::1]", *_NUMBERS]
+
+
+@pytest.mark.parametrize("host", _WAYS)
+@pytest.mark.parametrize("by", ["href", "redirect"])
+async def test_contents_come_from_no_private_address(
+    lfs: _Lfs, tmp_path: Path, host: str, by: str
+) -> None:
+    """But from the server itself: another port of this machine is another server."""
+    async with _serve() as inside:
+        there = inside.url.replace("127.0.0.1", host)
+
+        async def get(_: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": f"{there}/meta-data"})
+
+        lfs.get = get
+        if by == "href":
+            lfs.action = lambda _: {"href": f"{there}/meta-data", "header": {"X": "chosen"}}
+        said = "cannot be read" if host in _NUMBERS else "private address"
+        with pytest.raises((Reject, Retry), match=rf"fetch LFS file '0\.bin' of web: .*{said}"):
+            await _get(lfs, _missing(tmp_path))
+        assert not inside.asked
+        if "[" not in host and host not in _NUMBERS:  # it listens on one address
+            port = int(lfs.url.rpartition(":")[2])
+            reach = Reach(["127.0.0.0/8"], trusted=[("127.0.0.1", port)])
+            await _get(lfs, missing := _missing(tmp_path), reach)
+            assert _is_whole(missing)
+            assert "Authorization" not in inside.asked[0][1]
+
+
+async def test_what_another_server_says_is_not_quoted(lfs: _Lfs, tmp_path: Path) -> None:
+    """It may be an internal one, and errors go into logs, records and dead letters."""
+    async with _serve() as other:
+
+        async def refuse(_: web.Request) -> web.Response:
+            return web.json_response({"message": "the password is hunter2"}, status=418)
+
+        other.get = lfs.batch = refuse
+        reach = Reach(["127.0.0.0/8"])
+        with pytest.raises(Retry, match="hunter2"):
+            await _get(lfs, _missing(tmp_path), reach)
+        lfs.batch = None
+        lfs.action = lambda _: {"href": f"{other.url}/x?signature=s3cret"}
+        with pytest.raises(Retry, match=r"418$") as caught:
+            await _get(lfs, _missing(tmp_path), reach)
+        assert "s3cret" not in str(caught.value)
+
+
+async def test_of_a_host_s_addresses_those_are_used_that_may_be() -> None:
+    """What is looked up is what is connected to."""
+    async with open_web(Reach(["127.0.0.0/8"]), silence_seconds=1) as opened:
+        resolver = opened.direct.connector._resolver  # type: ignore[union-attr]
+        found = await resolver.resolve("localhost", 80, socket.AF_UNSPEC)
+        assert {"127.0.0.1"} == {each["host"] for each in found}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *('{"href": "http://["}', '{"href": 5}', '{"href": "file:///etc"}', "[]", "null", "", "x"),
+        *('{"header": []}', '{"header": {"A": 1}}', '{"header": {"A": "b\\r\\nC: d"}}'),
+        '{"href": "http://127.0.0.1:1/x", "header": {"A B": "c"}}',
+    ],
+)
+async def test_odd_answers_by_ssh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """They are told without being quoted: they may hold a login."""
+    _fake_ssh(tmp_path, monkeypatch, answer)
+    remote = Remotes(GitSettings()).remote_at("git@git.invalid:o/r.git")
+    with pytest.raises(Retry, match="did not answer as it should"):
+        await find_server(remote, "", Git(GitSettings()))
+
+
+async def test_by_ssh_the_server_names_another_port_of_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the one that the configuration names; other hosts need to be public, or named."""
+    remote = Remotes(GitSettings()).remote_at("git@git.invalid:o/r.git")
+    for host, trusted in (("git.invalid", True), ("other.invalid", False)):
+        _fake_ssh(tmp_path, monkeypatch, f'{{"href": "http://{host}:3000/lfs"}}')
+        server = await find_server(remote, "", Git(GitSettings()))
+        assert server.url == f"http://{host}:3000/lfs"
+        assert server.reach.permits(host, 3000, "10.0.0.1") is trusted
+    assert "git-lfs-authenticate o/r.git download" in (tmp_path / "asked").read_text()
+
+
+def _fake_ssh(directory: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    ssh = directory / "ssh"
+    (directory / "answer").write_text(answer)
+    ssh.write_text(f'#!/bin/sh\necho "$@" >> {directory}/asked\ncat {directory}/answer\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+async def test_a_size_that_is_only_said_makes_no_room(site: Site) -> None:
+    """A pusher may write any number: nothing is evicted for it, and it is refused."""
+    content = os.urandom(1_000)
+    site.server.keys = {}
+    pointer = site.server.lfs.add(content).replace(b"size 1000", b"size 1" + b"0" * 18)
+    commit = site.source.commit({".gitattributes": _LARGE, "a.bin": pointer})
+    other = SourceRepository(site.directory / "remote" / "other").commit({"a": b"a"})
+    async with site.open_mirrors(cache_budget_bytes=10**9) as mirrors:
+        async with mirrors.open(repository("other"), ref=MAIN, commit=other):
+            pass
+        with pytest.raises(Reject, match="more than the whole disk"):
+            await zip_of(mirrors, commit, ArchiveOptions(lfs=Lfs.CONTENT))
+        assert mirrors.statistics().evictions == 0
+    assert (site.cache / "mirrors" / ACCOUNT / REGION / "other" / "repository.git").exists()

@@ -6,6 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncbuild.config import GitSettings, HostSettings
+from asyncbuild.git.origins import origin_of
+from asyncbuild.git.remotes import Remotes
+from asyncbuild.keyring import Keyring
+from asyncbuild.model import Repository
 from asyncbuild.reach import Reach, check_entry
 
 
@@ -86,3 +91,33 @@ def test_what_is_permitted_is_public(
     if Reach().permits(host, 443, str(address)):
         odd = ("private", "loopback", "link_local", "multicast", "unspecified")
         assert not [each for each in odd if getattr(address, f"is_{each}")]
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted"),
+    [
+        ({"remote": "ssh://git@git.internal:7999/{owner}/{repository}"}, ("git.internal", 443)),
+        ({"remote": "ssh://git@git.internal:7999/{owner}/{repository}"}, ("forge.internal", 443)),
+        ({"host": "forge.internal:8443"}, ("forge.internal", 8443)),
+        ({"remote": "https://git.internal:8443/{owner}/{repository}"}, ("git.internal", 8443)),
+    ],
+)
+def test_a_self_hosted_forge_is_trusted(host: dict[str, str], trusted: tuple[str, int]) -> None:
+    """By the host of its pages and by its `remote`, whatever their addresses are."""
+    values = {"host": "forge.internal", "kind": "gitlab", "signature": "off", **host}
+    settings = HostSettings.model_validate(values)
+    keyring = Keyring.__new__(Keyring)  # without secrets
+    remotes = Remotes(GitSettings(), origins=lambda each: origin_of(settings, each, keyring))
+    reach = remotes.remote(Repository("forge.internal", "o", "r")).reach
+    assert reach.permits(*trusted, "10.0.0.1")
+    assert not reach.permits(trusted[0], 9_000, "10.0.0.1")
+    assert not reach.permits("other.internal", trusted[1], "10.0.0.1")
+
+
+def test_an_endpoint_of_a_vpc_is_trusted() -> None:
+    """As `git.remote` has it."""
+    endpoint = "vpce-0a1b-c2.git-codecommit.eu-west-1.vpce.amazonaws.com"
+    settings = GitSettings(remote=f"https://{endpoint}/v1/repos/{{repository}}")
+    reach = Remotes(settings).remote(Repository("123456789012", "eu-west-1", "web")).reach
+    assert reach.permits(endpoint, 443, "10.0.0.1")
+    assert not reach.permits("169.254.169.254", 80, "169.254.169.254")

@@ -214,7 +214,11 @@ class Download:
                         raise Retry(error.reason) from None
                 except Wrong as error:
                     if not left or not error.resumed:
-                        raise Retry(f"{error.reason}: {self._server.url}") from None
+                        raise Retry(
+                            error.reason,
+                            remedy="compare the pointer with what the LFS server has, or see "
+                            "what that answers",
+                        ) from None
                 else:
                     if refused is not None:
                         again[missing] = refused

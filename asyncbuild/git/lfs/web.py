@@ -24,6 +24,7 @@ from asyncbuild.reach import Reach
 
 PARALLEL: Final = 8
 _CONNECT_SECONDS: Final = 30.0
+_SHOWN_MOST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ class Web:
         """
         proxy = proxy_of(url)
         session = self.direct if proxy is None else self.by_proxy
-        check_literal(self.reach, url)
         async with AsyncExitStack() as stack:
             with _errors(doing):
+                check_literal(self.reach, url)
                 answer = await stack.enter_async_context(
                     session.request(
                         method,
@@ -114,15 +115,26 @@ class _Resolver(ThreadedResolver):
         found = await super().resolve(host, port, family)
         permitted = [each for each in found if self._reach.permits(host, port, each["host"])]
         if found and not permitted:
-            raise unreachable(host)
+            raise PrivateAddress(host)
         return permitted
+
+
+class PrivateAddress(Reject):
+    """A host is not connected to, because of its address."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host[:_SHOWN_MOST]!a} has a private address, and the configuration does not name it",
+            remedy="if contents or submodules may come from there, add the host or its network to "
+            "git.internal",
+        )
 
 
 def check_literal(reach: Reach, url: str) -> None:
     """Refuse a URL whose host is an address that may not be reached: it is not looked up.
 
     Raises:
-        Reject: it is one.
+        PrivateAddress: it is one.
     """
     origin = origin_of(url)
     try:
@@ -130,16 +142,7 @@ def check_literal(reach: Reach, url: str) -> None:
     except ValueError:
         return
     if not reach.permits(origin.host, origin.port, origin.host):
-        raise unreachable(origin.host)
-
-
-def unreachable(host: str) -> Reject:
-    """Why a host is not connected to."""
-    return Reject(
-        f"{host!a} has a private address, and the configuration does not name it",
-        remedy="if contents or submodules may come from there, add the host or its network to "
-        "git.internal",
-    )
+        raise PrivateAddress(origin.host)
 
 
 @contextmanager
@@ -147,6 +150,8 @@ def _errors(doing: str) -> Iterator[None]:
     """Errors of aiohttp know the request's URL and headers: they are neither quoted nor chained."""
     try:
         yield
+    except PrivateAddress as error:
+        raise Reject(f"{doing}: {error.reason}", remedy=error.remedy) from None
     except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError) as error:
         raise _outage(doing, quote(str(error))) from None
     except (aiohttp.ClientConnectionError, TimeoutError):
