@@ -6,6 +6,7 @@ descriptor, pidfd_open(2), becomes readable when the process ends.
 """
 
 import os
+import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -59,6 +60,18 @@ class Child:
     def pid(self) -> int:
         """Number of the process, and of its group."""
         return self._process.pid
+
+    def limit(self, kind: int, most: int) -> None:
+        """Set a limit of the running process (prlimit(2)); its children inherit what is set then.
+
+        Args:
+            kind: Of the limit, such as `resource.RLIMIT_CPU`.
+            most: Its value, in the limit's own unit; at most what the kernel allows this user.
+        """
+        with suppress(OSError):  # it has ended, or a sandbox has no such call
+            _, hard = resource.prlimit(self.pid, kind)
+            soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.prlimit(self.pid, kind, (soft, hard))
 
     @property
     def returncode(self) -> int | None:

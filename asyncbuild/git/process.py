@@ -22,6 +22,7 @@ from asyncbuild.config import GitSettings
 from asyncbuild.errors import Unsupported
 from asyncbuild.git.cpu import ticks_of_group
 from asyncbuild.git.faults import Fault, GitFailed, machine_error, stage_error
+from asyncbuild.git.limits import Limits
 from asyncbuild.git.pipe import PipeReader, make_pipe
 from asyncbuild.git.stderr import StderrTail
 from asyncbuild.git.version import OLDEST_GIT_TEXT
@@ -66,6 +67,8 @@ class Command:
         good: Exit codes that are no failure.
         work: What it is for.
         program: Another one than git: ssh, which git uses, too.
+        patient: It reads, and may still compute for long with nothing to write, as one that walks
+            a history: `git.cpu_seconds` is not for it.
     """
 
     arguments: Sequence[str | bytes]
@@ -77,6 +80,11 @@ class Command:
     good: frozenset[int] = frozenset({0})
     work: Work = Work.LOOK_UP
     program: str = "git"
+    patient: bool = False
+
+
+# A repository is written to within `timeout_seconds` alone: that is not proportional to anything.
+_WRITES = frozenset({Work.FETCH, Work.UPKEEP})
 
 
 class Git:
@@ -87,6 +95,11 @@ class Git:
         self._environment = _scrubbed(environment)
         self._limits = {work: anyio.Semaphore(settings.processes) for work in Work}
         self._running = dict.fromkeys(Work, 0)
+
+    @property
+    def settings(self) -> GitSettings:
+        """Those that it was made with."""
+        return self._settings
 
     @property
     def running(self) -> Mapping[str, int]:
@@ -114,11 +127,7 @@ class Git:
                 chunks.extend([chunk async for chunk in stdout])
                 code = await stdout.wait()
         if scope.cancelled_caught:
-            raise GitFailed(
-                f"{command.doing}: not done after {self._settings.timeout_seconds:g} s",
-                fault=Fault.SILENT,
-                remedy="raise git.timeout_seconds if the repository needs it",
-            )
+            raise too_slow(command.doing, self._settings.timeout_seconds)
         return code, b"".join(chunks)
 
     @asynccontextmanager
@@ -146,8 +155,17 @@ class Git:
                 process = self._start(command, stdin, stdout_end.fileno(), stderr_end.fileno())
             tail = StderrTail(stderr.fileno())
             try:
-                silence_seconds = self._settings.silence_timeout_seconds
-                yield Stdout(process, PipeReader(stdout.fileno()), tail, command, silence_seconds)
+                reads = command.work not in _WRITES and not command.patient
+                limits = Limits(process, self._settings.cpu_seconds if reads else 0)
+                yield Stdout(
+                    process,
+                    PipeReader(stdout.fileno()),
+                    tail,
+                    command,
+                    limits,
+                    silence_seconds=self._settings.silence_timeout_seconds,
+                    most_seconds=self._settings.timeout_seconds,
+                )
             finally:
                 with anyio.CancelScope(shield=True):
                     await _end(process, tail)
@@ -176,12 +194,21 @@ class Git:
             raise machine_error(error, f"{command.doing}: git cannot be started") from error
 
 
+def too_slow(doing: str, seconds: float) -> GitFailed:
+    """Return what is raised when git takes longer than `git.timeout_seconds`."""
+    return GitFailed(
+        f"{doing}: not done after {seconds:g} s",
+        fault=Fault.SILENT,
+        remedy="raise git.timeout_seconds if the repository needs it",
+    )
+
+
 def _not_installed(program: str) -> Unsupported:
     wanted = f"git {OLDEST_GIT_TEXT} or newer" if program == "git" else program
     return Unsupported(f"{program} is not installed", remedy=f"install {wanted}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stdout:
     """The standard output of a started git, chunk by chunk; after the last one, its verdict."""
 
@@ -189,28 +216,39 @@ class Stdout:
     pipe: PipeReader
     tail: StderrTail
     command: Command
+    limits: Limits
     silence_seconds: float
+    most_seconds: float
+    waited_seconds: float = 0.0
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if chunk := await self._receive():
+        started = anyio.current_time()
+        chunk = await self._receive(started)
+        self.waited_seconds += anyio.current_time() - started
+        if chunk:
+            self.limits.note_output(len(chunk))
             return chunk
         await self.wait()
         raise StopAsyncIteration
 
-    async def _receive(self) -> bytes:
-        """Read once, unless git shows no sign of life for too long.
+    async def _receive(self, started: float) -> bytes:
+        """Read once, unless git shows no sign of life for too long, or was waited for too long.
 
         Signs of life are output, progress on standard error, and time spent on a processor: git
         may compute in silence for minutes (connectivity of a large fetch, repack). The reader's
         own pauses are not counted, because the clock runs only in here.
         """
         seen = None
+        end = started + self.most_seconds - self.waited_seconds
         while True:
-            with anyio.move_on_after(self.silence_seconds / 2):
+            left = end - anyio.current_time()
+            with anyio.move_on_after(min(self.silence_seconds / 2, left)):
                 return await self.pipe.receive()
+            if anyio.current_time() >= end:
+                raise too_slow(self.command.doing, self.most_seconds)
             now = await self._signs_of_life()
             if now == seen:
                 raise GitFailed(
@@ -229,6 +267,7 @@ class Stdout:
         code = await self.process.wait()
         if code in self.command.good:
             return code
+        self.limits.check(code, self.command.doing)
         self.tail.drain()
         ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         remote = self.command.work is Work.FETCH

@@ -20,6 +20,7 @@ import structlog
 from anyio import to_thread
 
 from asyncbuild.git.empties import WITHOUT_EXPORTS, write_empties
+from asyncbuild.git.extent import Most
 from asyncbuild.git.faults import Fault, GitFailed
 from asyncbuild.git.names import object_format
 from asyncbuild.git.process import Command, Git, Work
@@ -69,6 +70,11 @@ class Reader:
         self._directory = directory.absolute()
         self._suspect = suspect
         self._exports = exports
+
+    @property
+    def most(self) -> Most:
+        """How much an archive may ask of git."""
+        return self._git.settings
 
     def without_exports(self) -> "Reader":
         """The same, for archives in which `export-ignore` and `export-subst` do not count."""
@@ -234,6 +240,7 @@ class Reader:
             commit=ancestor,
             doing=f"compare {ancestor} and {descendant}",
             good=frozenset({0, 1, 128}),  # 128: one of them, or a commit between them, is missing
+            patient=True,
         )
         return await self._ask(command) == 0
 

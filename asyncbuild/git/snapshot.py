@@ -28,6 +28,7 @@ from asyncbuild.git.joined import iter_joined
 from asyncbuild.git.lfs.contents import Contents, Objects
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.weighing import count_lines, weigh
 from asyncbuild.git.worktrees import Tree, Worktrees
 from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes, place_pathspecs
 
@@ -175,6 +176,9 @@ class Snapshot:
             if self.contents is not None:
                 await self.contents.bring(paths)
             worktree = await stack.enter_async_context(self._open_worktree())
+            if worktree is None and not paths:  # those that have one were looked through
+                name = f"archive {self.name} {self.commit}"
+                await weigh(self.reader, self.path, self.root or self.tree, name)
             arguments: list[str | bytes] = ["-C", str(worktree)] if worktree else []
             arguments += ["--literal-pathspecs"] if literal else []
             # Which names %aN of export-subst stands for: as in a checkout of this commit.
@@ -231,17 +235,18 @@ class Snapshot:
 
         Raises:
             GitFailed: git did not finish well; the batches so far are not the whole tree.
+            Reject: they are more entries than an archive may have.
         """
         arguments = ("ls-tree", "-r", "-t", "-z", "--full-tree", self.tree)
         doing = f"list the tree of {self.name} {self.commit}"
-        async with self.reader.open_stream(
-            self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE
-        ) as stdout:
-            rest = b""
-            async for chunk in stdout:
-                *lines, rest = (rest + chunk).split(b"\0")
-                if lines:
-                    yield lines
+        async with (
+            self.reader.open_stream(
+                self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE
+            ) as stdout,
+            aclosing(count_lines(_split(stdout), self.reader, doing)) as batches,
+        ):
+            async for lines in batches:
+                yield lines
 
     async def iter_tree(self) -> AsyncGenerator[list[TreeEntry], None]:
         """Every entry of the tree, as `iter_lines`."""
@@ -395,3 +400,11 @@ class Snapshot:
             GitFailed: git failed for a reason other than missing history.
         """
         return await self.reader.is_ancestor(self.path, ancestor, descendant)
+
+
+async def _split(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes], None]:
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\0")
+        if lines:
+            yield lines

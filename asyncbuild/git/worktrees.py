@@ -23,6 +23,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from asyncbuild.errors import StageError
+from asyncbuild.git.extent import sum_up
 from asyncbuild.git.gitattributes import TreeListing, are_readable, digest_of, parse_alike
 from asyncbuild.git.locks import hold_nowait, open_lock, take_nowait
 from asyncbuild.git.place import Place, delete
@@ -278,7 +279,8 @@ class Worktrees:
                 listing.feed(chunk)
                 if not listing.usable or len(listing.files) > _FILES_MOST:
                     return None
-        if listing.paths < self._least_paths:
+        most = self._reader.most
+        if not self._least_paths <= listing.paths <= most.entries_most:
             return None
         blobs = list(dict.fromkeys(listing.files.values()))
         contents = await self._reader.read_blobs(
@@ -288,6 +290,8 @@ class Worktrees:
             doing=f"read attributes of {there}",
         )
         if contents is None or not are_readable(contents):
+            return None
+        if sum_up(contents).patterns > most.attribute_patterns_most:
             return None
         by_blob = dict(zip(blobs, contents, strict=True))
         files = {path: by_blob[blob] for path, blob in listing.files.items()}

@@ -1,0 +1,55 @@
+"""Limits of one git process, set on its pid by prlimit(2), and what it means when one is hit.
+
+The kernel keeps them, also while this process is busy or stopped.
+"""
+
+import resource
+import signal
+
+from asyncbuild.child import Child
+from asyncbuild.errors import Reject
+
+WRITTEN_BYTES_A_SECOND = 4 * 1024 * 1024  # what even a slow `git archive` does of small files
+
+
+class Limits:
+    """The limits of a process that was just started.
+
+    No core file: a crash would write memory with secrets in it to a disk. Processor time that
+    grows with what git writes: a long archive may take long, while attributes that match names for
+    hours write nothing.
+
+    Args:
+        child: The process.
+        cpu_seconds: Processor time before it writes anything; 0: as much as it takes.
+    """
+
+    def __init__(self, child: Child, cpu_seconds: int) -> None:
+        self._child = child
+        self._cpu_seconds = cpu_seconds
+        self._allowed_seconds = cpu_seconds
+        self._written_bytes = 0
+        child.limit(resource.RLIMIT_CORE, 0)
+        if cpu_seconds:
+            child.limit(resource.RLIMIT_CPU, cpu_seconds)
+
+    def note_output(self, nbytes: int) -> None:
+        """Allow more processor time for so many bytes more of output."""
+        self._written_bytes += nbytes
+        allowed = self._cpu_seconds + self._written_bytes // WRITTEN_BYTES_A_SECOND
+        if self._cpu_seconds and allowed > self._allowed_seconds:
+            self._allowed_seconds = allowed
+            self._child.limit(resource.RLIMIT_CPU, allowed)
+
+    def check(self, code: int, doing: str) -> None:
+        """Look whether an exit code says that the process reached one of these limits.
+
+        Raises:
+            Reject: it did; the same commit would again.
+        """
+        if self._cpu_seconds and code == -signal.SIGXCPU:
+            raise Reject(
+                f"{doing}: git took {self._allowed_seconds} s of processor time for "
+                f"{self._written_bytes} bytes, the most by git.cpu_seconds = {self._cpu_seconds}",
+                remedy="simplify the patterns of its .gitattributes, or raise git.cpu_seconds",
+            )
