@@ -23,21 +23,22 @@ RUN set -eu; \
 FROM system AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY pyproject.toml constraints.txt ./
+COPY deploy/locks deploy/locks
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=ca,target=/run/secrets/ca \
     set -eu; \
     python3 -m venv /opt/asyncbuild; \
-    python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        > requirements.txt; \
-    /opt/asyncbuild/bin/pip install --quiet -c constraints.txt -r requirements.txt
-COPY README.md LICENSE ./
+    /opt/asyncbuild/bin/pip install --quiet --require-hashes -r deploy/locks/service.txt; \
+    python3 -m venv /opt/build; \
+    /opt/build/bin/pip install --quiet --require-hashes -r deploy/locks/build.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY deploy deploy
 COPY asyncbuild asyncbuild
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=ca,target=/run/secrets/ca \
     set -eu; \
-    PIP_CONSTRAINT=/src/constraints.txt /opt/asyncbuild/bin/pip install --quiet --no-deps .; \
+    /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel .; \
+    /opt/asyncbuild/bin/pip install --quiet --no-deps /tmp/wheel/*.whl; \
     /opt/asyncbuild/bin/pip check; \
     /opt/asyncbuild/bin/pip uninstall --quiet --yes pip setuptools
 

@@ -14,7 +14,7 @@ CANNOT_INSTALL = \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-git lint types servers soak chaos search test-huge test-newer-aws bench bench-delta prove-delta bench-git \
-	prove-cache clean
+	prove-cache lock clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
@@ -28,17 +28,19 @@ help:
 	@echo "make bench        the archive engine against git archive, zip and others"
 	@echo "make bench-delta  delta archives against full ones   [REPOSITORY=path]"
 	@echo "make prove-delta  200 delta archives of a chain, read by every reader   REPOSITORY=path"
+	@echo "make lock         the versions and hashes in deploy/locks, from constraints.txt"
 	@echo "make bench-git    fetches against git by hand         REPOSITORY=path"
 	@echo "make prove-cache  500 repositories through a cache budget for 100   [MANY=500 ROOM=100 AT_ONCE=8]"
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml deploy/locks/dev.txt
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "$(PYTHON) must be Python 3.11 or newer with venv: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing asyncbuild and what its tests need into $(VENV): once, about a minute ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+	@{ $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/locks/dev.txt && \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; } \
 		> $(VENV)/install.log 2>&1 || { $(CANNOT_INSTALL); exit 1; }
 	touch $@
 
@@ -112,8 +114,19 @@ test-newer-aws: servers
 types: install
 	$(BIN)/mypy
 
+# The versions of constraints.txt for every platform, with hashes: pip takes no other files.
+LOCK := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-header -c constraints.txt
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --disable-pip-version-check uv
+	mkdir -p deploy/locks
+	$(LOCK) pyproject.toml -o deploy/locks/service.txt
+	$(LOCK) --group build -o deploy/locks/build.txt
+	$(LOCK) pyproject.toml --extra dev --extra otel --group build -o deploy/locks/dev.txt
+
 clean:
-	rm -rf $(VENV) $(NEWER) .servers .recorded .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lock $(NEWER) .servers .recorded .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 test-huge: install
 	$(BIN)/pytest -m huge tests/integration/test_fidelity_huge.py

@@ -13,8 +13,9 @@ _ROOT = Path(__file__).parents[2]
 
 def test_a_package_index_out_of_reach_is_one_line(tmp_path: Path) -> None:
     """What is being installed, why it cannot be, and where the rest of pip's words are."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(_ROOT / name, tmp_path)
+    for name in ("Makefile", "pyproject.toml", "deploy/locks/dev.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_ROOT / name, tmp_path / name)
     lacking = {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": "http://127.0.0.1:1/simple",

@@ -7,10 +7,13 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 # aioboto3 is pinned, and pins these two exactly.
 BROUGHT_BY_AIOBOTO3 = {"aiobotocore", "botocore"}
 FOR_US = {"dev", "bench"}
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 STUBS = re.compile(r"types_|typing_extensions$")
 
 
@@ -47,3 +50,25 @@ def test_every_import_is_a_declared_dependency() -> None:
         & {name.replace("_", "-"), *(each.lower() for each in distributions.get(name, []))}
     }
     assert missing == set()
+
+
+@pytest.mark.parametrize("name", ["build", "dev", "service"])
+def test_a_lock_names_what_is_tested_with_its_hashes(name: str) -> None:
+    """Each entry has the version of constraints.txt, where it is listed there, and hashes."""
+    pinned = dict(_PIN.findall((ROOT / "constraints.txt").read_text()))
+    text = (ROOT / "deploy" / "locks" / f"{name}.txt").read_text().replace("\\\n", "")
+    entries = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert entries
+    for entry in entries:
+        found = _PIN.match(entry)
+        assert found, entry
+        assert "--hash=sha256:" in entry, found[1]
+        assert found[2] == pinned.get(found[1], found[2])
+
+
+def test_the_lock_of_the_image_has_every_dependency_of_the_service() -> None:
+    """A dependency that was added without `make lock` would be missed in the image."""
+    text = (ROOT / "deploy" / "locks" / "service.txt").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[^A-Za-z0-9._-]", each)[0].lower() for each in project["dependencies"]}
+    assert wanted - {found.lower() for found, _ in _PIN.findall(text)} == set()
