@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import aioboto3
 from aiobotocore.config import AioConfig
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from asyncbuild.aws_codes import meaning_of, name_of
 from asyncbuild.config import AwsSettings, Settings, region_fault
@@ -157,6 +158,9 @@ def errors_of(doing: str, peer: str = "") -> Iterator[None]:
         raise ours from error
     except OSError as error:
         raise unreached(doing, error, peer) from error
+    except (ResponseParserError, ValueError, RecursionError) as error:  # of the answer's reader
+        text = f"{doing}: the answer cannot be read: {type(error).__name__}"
+        raise Retry(text, peer=peer) from error
 
 
 # For the files that call one service only.

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from asyncbuild.aws import Aws, errors_of
 from asyncbuild.builds.ledger import Head, Ledger
 from asyncbuild.config import Settings
-from asyncbuild.errors import ConfigError, Reject
+from asyncbuild.errors import ConfigError, Reject, reading
+from asyncbuild.foreign import plain, to_json
 from asyncbuild.hosts import unchecked_reader
 from asyncbuild.model import Message, Push
-from asyncbuild.queue.sqs import Queue
+from asyncbuild.queue.sqs import Queue, read_moment
 from asyncbuild.status.wording import gist
 from asyncbuild.storage.s3 import Store
 from asyncbuild.webhooks.delivery import KEPT, kept_attributes, showable
@@ -148,7 +148,7 @@ class DeadLetters:
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
             )
-        return [_letter(dict(item), self._hosts) for item in answer.get("Messages", [])]
+        return [letter_of(dict(item), self._hosts) for item in answer.get("Messages", [])]
 
     async def _give_back(self, letter: DeadLetter) -> None:
         with errors_of(f"give {letter.id} back"):
@@ -189,9 +189,9 @@ async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  #
     async with open_dead_letters(settings) as dead, dead.open_all() as letters:
         chosen = _choose(letters, ids) if ids else letters
     if as_json or ids:
-        option = orjson.OPT_APPEND_NEWLINE | (0 if as_json else orjson.OPT_INDENT_2)
         for letter in chosen:
-            sys.stdout.write(orjson.dumps(letter.document(), option=option).decode())
+            shown = to_json(letter.document(), indent=not as_json, newline=True)
+            sys.stdout.write(shown.decode())
     else:
         width = Console().width if sys.stdout.isatty() else _WHOLE
         sys.stdout.write("\n".join([*lines_of(letters, width), ""]))
@@ -241,19 +241,21 @@ def _choose(letters: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLette
     return [letter for letter in letters if letter in chosen]
 
 
-def _letter(item: dict[str, Any], hosts: Hosts) -> DeadLetter:
+def letter_of(item: Mapping[str, Any], hosts: Hosts) -> DeadLetter:
+    """Return a received message of the dead-letter queue; one that cannot be read is one, too."""
     told = {
         name: str(value.get("StringValue", ""))
         for name, value in (item.get("MessageAttributes") or {}).items()
     }
     attributes = item.get("Attributes", {})
-    sent = datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC)
+    sent = read_moment(attributes.get("SentTimestamp", "0")) or datetime.fromtimestamp(0, UTC)
     group = attributes.get("MessageGroupId", "")
     message = Message(item["MessageId"], item["Body"], "", group, 0, sent=sent, attributes=told)
     fault = "received too often: the queue's own redrive policy moved it"
     pushes: tuple[Push, ...] = ()
     try:
-        pushes = tuple(each for each in hosts.read(message) if isinstance(each, Push))
+        with reading("message"):
+            pushes = tuple(each for each in hosts.read(message) if isinstance(each, Push))
     except Reject as error:
         fault = error.reason
     return DeadLetter(
@@ -295,5 +297,5 @@ def _why(begin: str, reason: str, width: int) -> str:
 
 def _cut(text: str, width: int) -> str:
     """One line of a terminal, without what a terminal would obey."""
-    plain = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-    return plain if cell_len(plain) <= width else set_cell_size(plain, width - 1).rstrip() + "…"
+    shown = plain(text)
+    return shown if cell_len(shown) <= width else set_cell_size(shown, width - 1).rstrip() + "…"

@@ -14,6 +14,7 @@ import click
 from asyncbuild import logs
 from asyncbuild.config import LogSettings
 from asyncbuild.errors import StageError
+from asyncbuild.foreign import plain
 from asyncbuild.signals import run_until_signal
 from asyncbuild.tasks import leaves_of
 
@@ -118,9 +119,10 @@ def exit_code_of(error: BaseException) -> int:
     """
     found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
     if found is not None:
-        click.echo(f"asyncbuild: {found.reason}", err=True)
+        most = len(found.reason) + len(found.remedy)
+        click.echo(f"asyncbuild: {plain(found.reason, most, lines=True)}", err=True)
         if found.remedy:
-            click.echo(f"  remedy: {found.remedy}", err=True)
+            click.echo(f"  remedy: {plain(found.remedy, most, lines=True)}", err=True)
         return found.exit_code
     if why := _no_room_for_output(error):
         # What is still in the buffer would fail once more, at the interpreter's end.

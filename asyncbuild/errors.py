@@ -14,9 +14,14 @@ A stage raises; the lane decides (`queue/lane.py`). The class says what to do, t
     Fatal       the service itself cannot work: end the process
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
+from asyncbuild.foreign import plain
+
 _SHOWN_MOST: Final = 120
+_REASON_MOST: Final = 20_000  # characters: a message may name a hundred refs, each with a reason
 
 
 class StageError(Exception):
@@ -44,6 +49,7 @@ class StageError(Exception):
         after_seconds: float | None = None,
         peer: str = "",
     ) -> None:
+        reason = plain(reason, _REASON_MOST, lines=True)
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
@@ -157,4 +163,34 @@ def show(value: object) -> str:
         text = ascii(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
     except RecursionError:  # read by a reader that nests deeper than Python shows
         return f"a {type(value).__name__} that is nested too deeply to be shown"
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a {type(value).__name__} that is too long to be shown"
     return text if len(text) <= _SHOWN_MOST else f"{text[:_SHOWN_MOST]}… ({len(text)} characters)"
+
+
+@contextmanager
+def reading(
+    what: str, *, raises: type[StageError] = Reject, remedy: str = "", peer: str = ""
+) -> Iterator[None]:
+    """Turn any error of reading what somebody else wrote into one that names the thing.
+
+    Its depth, length, encoding, dates and types are the writer's choice, so no list of what may go
+    wrong is ever whole. Errors that a stage meant pass, as do the end of memory and cancellation;
+    a lost lease is a stage's. The error's own text is left out: it may quote a secret (I10).
+
+    Args:
+        what: What is read, for people.
+        raises: The class of the error.
+        remedy: What an operator can do about it.
+        peer: Who wrote it, as in `StageError`.
+
+    Raises:
+        StageError: of class `raises`.
+    """
+    try:
+        yield
+    except (StageError, MemoryError):
+        raise
+    except Exception as error:
+        text = f"{what} cannot be read: {type(error).__name__}"
+        raise raises(text, remedy=remedy, peer=peer) from error

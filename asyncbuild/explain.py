@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import anyio
-import orjson
 from rich.console import Console
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError, Reject, StageError
 from asyncbuild.explained import Line, Record
+from asyncbuild.foreign import plain, to_json
 from asyncbuild.model import Repository
 from asyncbuild.status import remote
 from asyncbuild.status.document import HeldPush, Lane, Status
@@ -87,12 +87,12 @@ async def run(settings: Settings, question: Question) -> int:
     if question.slowest:
         return _show_slowest(records, question)
     # Events tell seconds only; what was recorded first was pushed first.
-    records = sorted(records, key=lambda each: str(each["recorded_at"]))[-question.most :]
+    records = sorted(records, key=lambda each: str(each.get("recorded_at")))[-question.most :]
     status, silence = await _ask(settings, question)
     held = list(_held(status, question)) if status else []
     if question.as_json:
         for record in (*records, *(_waiting(*each) for each in held)):
-            sys.stdout.write(orjson.dumps(record).decode() + "\n")
+            sys.stdout.write(to_json(record, newline=True).decode())
     else:
         _show(records, held, status, question)
         if not records and not held:
@@ -165,10 +165,11 @@ def _show(
 
 def _print(console: Console, lines: Iterator[Line]) -> None:
     for line in lines:
+        shown = plain(line.text)
         if line.label:
-            text = Text.assemble("    ", (f"{line.label:<7}", "dim"), "  ", line.text)
+            text = Text.assemble("    ", (f"{line.label:<7}", "dim"), "  ", shown)
         else:
-            text = Text(line.text)
+            text = Text(shown)
             text.highlight_words([line.verdict], _COLOURS.get(line.verdict, "yellow"))
         console.print(text, soft_wrap=True)
 
@@ -182,9 +183,9 @@ def _show_slowest(records: Sequence[Record], question: Question) -> int:
     rows = explained.slowness_of(records)[: question.most]
     if question.as_json:
         for row in rows:
-            sys.stdout.write(orjson.dumps(row).decode() + "\n")
+            sys.stdout.write(to_json(row, newline=True).decode())
     elif rows:
-        sys.stdout.write("\n".join([*explained.table_of(rows, Console().width), ""]))
+        sys.stdout.write("\n".join([*map(plain, explained.table_of(rows, Console().width)), ""]))
     else:
         sys.stdout.write(_nothing(question, None, ""))
     return 0 if rows else 1
@@ -193,7 +194,7 @@ def _show_slowest(records: Sequence[Record], question: Question) -> int:
 def _show_or_dump(records: Sequence[Record], question: Question) -> None:
     if question.as_json:
         for record in records:
-            sys.stdout.write(orjson.dumps(record).decode() + "\n")
+            sys.stdout.write(to_json(record, newline=True).decode())
     else:
         _show(records, (), None, question)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rich.filesize import decimal
 
+from asyncbuild.errors import Reject, reading
 from asyncbuild.status import wording
 from asyncbuild.status.document import HeldPush, Lane
 
@@ -40,11 +41,21 @@ def is_record_about(record: Record, what: str) -> bool:
 
 
 def lines_of(record: Record, *, repository: str = "") -> Iterator[Line]:
-    """A record; with `repository` its name stands in it."""
+    """A record; with `repository` its name stands in it. Never fails, whatever a record holds."""
+    try:
+        with reading("record"):
+            yield from list(_iter_lines(record, repository))
+    except Reject as error:
+        yield Line(f"{'unreadable':<11}  {repository}".rstrip(), verdict="unreadable")
+        yield Line(error.reason, "why")
+
+
+def _iter_lines(record: Record, repository: str) -> Iterator[Line]:
     verdict = str(record.get("verdict"))
-    pushed = _moment(record.get("pushed_at") or record.get("recorded_at"))
+    pushed = record.get("pushed_at") or record.get("recorded_at")
+    when = f"{_moment(pushed):%Y-%m-%d %H:%M:%S} UTC" if pushed else ""
     about = (str(record.get("commit") or "")[:_SHORT], str(record.get("ref") or ""))
-    words = (f"{pushed:%Y-%m-%d %H:%M:%S} UTC", f"{verdict:<11}", repository, *about)
+    words = (when, f"{verdict:<11}", repository, *about)
     yield Line("  ".join(filter(None, words)).rstrip(), verdict=verdict)
     for label, value in (
         ("why", record.get("reason")),
@@ -107,8 +118,16 @@ def seconds_of(record: Record) -> dict[str, float]:
     """`total` from the push (its event's time, in whole seconds) to the record; of it the stages.
 
     `waited` is what no stage took: in the queue, for a consumer, for its turn, to be tried again.
-    Empty for a record that has no times.
+    Empty for a record that has no times, or none that can be read.
     """
+    try:
+        with reading("record"):
+            return _seconds_of(record)
+    except Reject:
+        return {}
+
+
+def _seconds_of(record: Record) -> dict[str, float]:
     if not record.get("pushed_at") or not record.get("recorded_at"):
         return {}
     total = (_moment(record["recorded_at"]) - _moment(record["pushed_at"])).total_seconds()
@@ -137,7 +156,7 @@ def slowness_of(records: Sequence[Record]) -> list[Slowness]:
     by_name: dict[str, list[dict[str, float]]] = {}
     for record in records:
         seconds = seconds_of(record)
-        if seconds and record.get("verdict") in _DONE:
+        if seconds and str(record.get("verdict")) in _DONE:
             by_name.setdefault(name_of(record), []).append(seconds)
     found = [
         Slowness(

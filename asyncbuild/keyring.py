@@ -145,7 +145,7 @@ async def _ask(place: str, aws: Aws) -> str:
     try:
         value = orjson.loads(text)
         found = value.get(key, "") if isinstance(value, dict) else ""
-    except orjson.JSONDecodeError:
+    except ValueError:
         found = ""
     if not isinstance(found, str):
         found = ""

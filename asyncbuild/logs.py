@@ -7,6 +7,7 @@ every event's name and fields.
 The same lines, those for debugging too, are heard by whoever is `listening`: metrics, the page.
 """
 
+import io
 import logging
 import sys
 import threading
@@ -14,16 +15,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
-from typing import Any, cast
+from typing import Any, Final, TextIO, cast
 
-import orjson
 import structlog
 
 from asyncbuild.config import LogSettings
-from asyncbuild.errors import StageError
+from asyncbuild.errors import StageError, show
+from asyncbuild.foreign import SHOWN_MOST, plain, to_json
 from asyncbuild.model import Push, trace_id
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# A traceback, and lists as text: longer than a reason may be.
+_LONG: Final = ("exception", "stack")
+_TRACE_MOST: Final = 30_000
 # Nothing is wrong with the push: a limit, a lease in other hands, a commit that is gone.
 _HARMLESS = frozenset({"busy", "lease-lost", "unreachable"})
 
@@ -80,11 +84,41 @@ class _Sturdy:
 
 def _renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds
     if not as_json:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=_write_trace
+        )
+        return [_tame, console]
     return [
         structlog.processors.format_exc_info,
+        _bound,
         structlog.processors.JSONRenderer(serializer=_to_json),
     ]
+
+
+def _bound(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Cut values that are longer than anybody reads; JSON's escapes take care of the rest."""
+    most = dict.fromkeys(_LONG, _TRACE_MOST)
+    for name, value in line.items():
+        if isinstance(value, str) and len(value) > most.get(name, SHOWN_MOST):
+            line[name] = value[: most.get(name, SHOWN_MOST) - 1] + "…"
+    return line
+
+
+def _tame(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Values that a terminal neither obeys nor takes for lines of the log."""
+    for name, value in line.items():
+        if isinstance(value, str):
+            line[name] = plain(value)
+        elif isinstance(value, list | tuple | dict | bytes):
+            line[name] = plain(show(value))
+    return line
+
+
+def _write_trace(stream: TextIO, error: Any) -> None:  # noqa: ANN401 - as structlog has it
+    """A traceback without local variables, which may be secrets (I10), and without controls."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    stream.write(plain(text.getvalue(), _TRACE_MOST, lines=True))
 
 
 def _adopt_libraries(level: int, *, as_json: bool) -> None:
@@ -200,7 +234,7 @@ def _drop_below(level: int) -> structlog.typing.Processor:
 
 
 def _to_json(value: Mapping[str, Any], **_: object) -> bytes:
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+    return to_json(value)
 
 
 def logger() -> Any:  # noqa: ANN401 - structlog's loggers are made at run time

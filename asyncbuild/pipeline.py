@@ -21,7 +21,7 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.builds.tries import Tries
 from asyncbuild.config import Settings, fill_rules
-from asyncbuild.errors import Fatal, LeaseLost, Reject, StageError, Unreachable
+from asyncbuild.errors import Fatal, LeaseLost, Reject, StageError, Unreachable, reading
 from asyncbuild.git.mirror import Mirrors
 from asyncbuild.git.mirror import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
@@ -59,6 +59,20 @@ class PipelineStatistics:
 def rules_of(settings: Settings) -> tuple[Rule, ...]:
     """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
     return fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
+
+
+def read_message(hosts: Hosts, message: Message) -> Work:
+    """Return what a message asks for: never an error, but the reason why it is rejected."""
+    try:
+        with reading("message"):
+            events = hosts.read(message)
+    except Reject as error:
+        return Work(message, error)
+    faults = tuple(each for each in events if isinstance(each, Reject))
+    pushes = [each for each in events if isinstance(each, Push)]
+    if not pushes:
+        return Work(message, faults[0] if faults else events[0])
+    return Work(message, pushes[0], tuple(pushes[1:]), faults=faults)
 
 
 class Pipeline:
@@ -107,15 +121,7 @@ class Pipeline:
 
     def read(self, message: Message) -> Work:
         """Message → work; what cannot be understood is kept as the reason why."""
-        try:
-            events = self._hosts.read(message)
-        except Reject as error:
-            return Work(message, error)
-        faults = tuple(each for each in events if isinstance(each, Reject))
-        pushes = [each for each in events if isinstance(each, Push)]
-        if not pushes:
-            return Work(message, faults[0] if faults else events[0])
-        return Work(message, pushes[0], tuple(pushes[1:]), faults=faults)
+        return read_message(self._hosts, message)
 
     async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> Ready:
         """Fetch, archive and upload, unless that was done before.

@@ -155,7 +155,7 @@ def refusal_of(status: int, body: bytes, *, enabled: bool) -> tuple[str, str]:
     """
     try:
         answer: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
+    except ValueError:
         return f"HTTP {status}", body[:200].decode("utf-8", "replace").strip()
     answer = answer if isinstance(answer, dict) else {}
     error, failure = answer.get("error"), answer.get("failure")

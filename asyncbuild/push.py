@@ -32,6 +32,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # would be legal there; as an option of some command it is not worth the risk anywhere.
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+
 _Fields = Mapping[str, Any]
 
 
@@ -174,9 +176,14 @@ def read_time(text: object) -> datetime | None:
         time = datetime.fromisoformat(text) if isinstance(text, str) else None
         if time is None:
             return None
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return usable_time(time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC))
     except (ValueError, OverflowError):  # the latter at the calendar's edge
         return None
+
+
+def usable_time(time: datetime) -> datetime | None:
+    """Return a time that can be reckoned with and sorted as text; None at the calendar's edges."""
+    return time if _FIRST_YEAR <= time.year <= _LAST_YEAR else None
 
 
 def _pusher(detail: _Fields) -> str | None:

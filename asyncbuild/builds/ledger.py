@@ -15,6 +15,7 @@ Layout below the prefix, so that a listing is in order of time:
 """
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,12 +23,17 @@ from typing import Any, Protocol
 
 import orjson
 
-from asyncbuild.errors import StageError
+from asyncbuild.errors import Reject, StageError, reading
+from asyncbuild.foreign import to_json
 from asyncbuild.model import Action, Message, Nothing, Outcome, Push, Repository, Target
+from asyncbuild.push import read_time
 
 VERSION = 1
 _TIME = "%Y%m%dT%H%M%SZ"
 _TIME_LENGTH = len("20261101T102343Z")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_TRY = re.compile(r"[0-9]{1,9}", re.ASCII)
+_MEND = "delete or correct the object, and send the message back"
 # Versions before this one wrote no `once/`. What they started is looked for this far back.
 _LISTED = timedelta(days=1)
 
@@ -75,12 +81,11 @@ class Ledger:
         slot = _slot(target)
         key = self._key(push, slot)
         body = await self._records.get_record(key)
-        if push.timed:
-            return _load(body)
-        if body is None:
-            return await self._find_delivered(push, slot)
-        await self._mark_once(push, slot, key)  # its process may have died before it did
-        return _load(body)
+        if body is not None and not push.timed:
+            await self._mark_once(push, slot, key)  # its process may have died before it did
+        if body is not None or push.timed:
+            return _load(key, body)
+        return await self._find_delivered(push, slot)
 
     async def record(
         self, push: Push, outcome: Outcome, *, attempts: int = 1, **more: object
@@ -137,13 +142,9 @@ class Ledger:
 
     async def head(self, push: Push) -> Head | None:
         """The newest push built of this push's ref."""
-        body = await self._records.get_record(self._head_key(push))
-        if body is None:
-            return None
-        document = orjson.loads(body)
-        return Head(
-            document["commit"], datetime.fromisoformat(document["time"]), document["event_id"]
-        )
+        key = self._head_key(push)
+        body = await self._records.get_record(key)
+        return None if body is None else read_head(key, body)
 
     async def set_head(self, push: Push) -> None:
         """Say that `push` was built; the newest push built of its ref is what `head` gives.
@@ -152,7 +153,10 @@ class Ledger:
         must not make those between it and the newest look new. A push that names the newest as its
         old commit follows it, whatever its clock said.
         """
-        newest = await self.head(push)
+        try:
+            newest = await self.head(push)
+        except Reject:  # what cannot be read is written again
+            newest = None
         if newest and push.time < newest.time and push.old_commit != newest.commit:
             return
         document = {"commit": push.commit, "time": push.time, "event_id": push.id, "ref": push.ref}
@@ -174,7 +178,8 @@ class Ledger:
         """The tries that were marked and never unmarked: those their processes died of."""
         prefix = f"{self._prefix}try/{message.id}/"
         keys = [record.key async for record in self._records.iter_records(prefix)]
-        return {int(key.removeprefix(prefix)) for key in keys}
+        numbers = (key.removeprefix(prefix) for key in keys)
+        return {int(each) for each in numbers if _TRY.fullmatch(each)}
 
     async def unmark_try(self, message: Message, number: int) -> None:
         """The try has ended, well or not, and its process lives."""
@@ -205,12 +210,15 @@ class Ledger:
     async def iter_pushes(
         self, repository: Repository, *, since: datetime
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """Every record of a repository's pushes from `since` on, oldest push first."""
+        """Every record of a repository's pushes from `since` on, oldest push first.
+
+        One that cannot be read has the verdict `unreadable` and the reason.
+        """
         prefix = f"{self._prefix}push/{repository.path}/"
         async for each in self._records.iter_records(prefix, after=prefix + since.strftime(_TIME)):
             body = await self._records.get_record(each.key)
             if body is not None:
-                yield orjson.loads(body)
+                yield _load_or_tell(each.key, body)
 
     async def _mark_once(self, push: Push, slot: str, key: str) -> None:
         """Say where the record is of an event that does not tell its time."""
@@ -220,13 +228,18 @@ class Ledger:
         """The record of an event that was delivered before, at another time."""
         marked = await self._records.get_record(self._once_key(push, slot))
         if marked is not None:
-            body = await self._records.get_record(orjson.loads(marked)["record"])
-            return _load(body or marked)
+            once = self._once_key(push, slot)
+            with reading(f"record {once}", remedy=_MEND):
+                key = str(orjson.loads(marked)["record"])
+                if not key.startswith(f"{self._prefix}push/{push.repository.path}/"):
+                    raise ValueError(key)
+            body = await self._records.get_record(key)
+            return _load(once, marked) if body is None else _load(key, body)
         prefix = f"{self._prefix}push/{push.repository.path}/"
         after = prefix + (push.time - _LISTED).strftime(_TIME)
         async for each in self._records.iter_records(prefix, after=after):
             if each.key[len(prefix) + _TIME_LENGTH :] == f"-{push.id}/{slot}.json":
-                return _load(await self._records.get_record(each.key))
+                return _load(each.key, await self._records.get_record(each.key))
         return None
 
     def _once_key(self, push: Push, slot: str) -> str:
@@ -298,10 +311,46 @@ def _when(message: Message) -> str:
     return (message.sent or datetime.now(UTC)).strftime(_TIME)
 
 
-def _load(body: bytes | None) -> Mapping[str, Any] | None:
-    document: Mapping[str, Any] | None = orjson.loads(body) if body else None
-    return document
+def _load(key: str, body: bytes | None) -> Mapping[str, Any] | None:
+    return None if body is None else read_record(key, body)
+
+
+def read_record(key: str, body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object that a record is.
+
+    Raises:
+        Reject: it is none; the reason names the key.
+    """
+    with reading(f"record {key}", remedy=_MEND):
+        document = orjson.loads(body)
+        if not isinstance(document, dict):
+            raise TypeError
+        return document
+
+
+def read_head(key: str, body: bytes) -> Head:
+    """Return what the record of a ref's newest push says.
+
+    Raises:
+        Reject: it cannot be read, or names no commit; the reason names the key.
+    """
+    document = read_record(key, body)
+    with reading(f"record {key}", remedy=_MEND):
+        commit, event_id, time = (document[name] for name in ("commit", "event_id", "time"))
+        moment = read_time(time)
+        if moment is None:
+            raise ValueError
+        if not _COMMIT.fullmatch(commit) or not isinstance(event_id, str):
+            raise ValueError
+        return Head(commit, moment, event_id)
+
+
+def _load_or_tell(key: str, body: bytes) -> Mapping[str, Any]:
+    try:
+        return read_record(key, body)
+    except Reject as error:
+        return {"verdict": "unreadable", "reason": str(error)}
 
 
 def _dump(document: Mapping[str, object]) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_UTC_Z)
+    return to_json(document, utc_z=True)

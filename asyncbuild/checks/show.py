@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from rich.console import Console
 
 from asyncbuild.checks.finding import Finding, Level, exit_code_of, is_bad, judge_doubt
@@ -13,6 +12,7 @@ from asyncbuild.checks.look import iter_findings
 from asyncbuild.checks.probes.answer import Answer, Verdict
 from asyncbuild.checks.probes.run import Subjects, iter_answers, open_made
 from asyncbuild.config import Doubt, Settings
+from asyncbuild.foreign import plain, to_json
 
 if TYPE_CHECKING:
     from asyncbuild.checks.probes.made import Made
@@ -78,7 +78,7 @@ def _heading(settings: Settings) -> str:
 
 
 def _write(document: Mapping[str, Any]) -> None:
-    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(to_json(document, indent=True, newline=True).decode())
 
 
 class _Shown:
@@ -104,16 +104,18 @@ class _Shown:
     def end(self, findings: list[Finding], left: list[str]) -> None:
         """The sum of it."""
         for each in left:
-            self._console.print(f"perhaps left behind, delete it by hand: {each}", markup=False)
+            shown = plain(each)
+            self._console.print(f"perhaps left behind, delete it by hand: {shown}", markup=False)
         bad = sum(map(is_bad, findings))
         text = "All is well." if not bad else f"{bad} of {len(findings)} need attention."
         self._console.print(text)
 
     def _line(self, mark: Level | Verdict, text: str) -> None:
         self._console.print(f"{mark:<11} ", style=_COLOURS[mark], end="")
-        self._console.print(text, markup=False)
+        self._console.print(plain(text), markup=False)
 
     def _more(self, parts: Iterable[tuple[str, str]]) -> None:
         for name, text in parts:
             if text:
-                self._console.print(f"{_INDENT}{name}: {text}", markup=False)
+                shown = plain(text, lines=True)
+                self._console.print(f"{_INDENT}{name}: {shown}", markup=False)

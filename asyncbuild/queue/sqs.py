@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import orjson
 
 from asyncbuild.aws import sqs_errors as errors_of
-from asyncbuild.errors import ConfigError, LeaseLost, NoPermission, Reject, Retry, StageError
+from asyncbuild.errors import (
+    ConfigError,
+    LeaseLost,
+    NoPermission,
+    Reject,
+    Retry,
+    StageError,
+    reading,
+)
 from asyncbuild.logs import logger
 from asyncbuild.model import Message
 from asyncbuild.queue.dead_letter import MOST_BYTES, OLD_MOST_BYTES, Fitted, fit, size_of_body
@@ -102,11 +110,12 @@ class Queue:
                     "ApproximateNumberOfMessagesNotVisible",
                 ],
             )
-        attributes = answer["Attributes"]
-        return (
-            int(attributes["ApproximateNumberOfMessages"]),
-            int(attributes["ApproximateNumberOfMessagesNotVisible"]),
-        )
+        with reading(f"the number of messages of queue {url}", raises=Retry, peer="sqs"):
+            attributes = answer["Attributes"]
+            return (
+                int(attributes["ApproximateNumberOfMessages"]),
+                int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+            )
 
     async def find_dead_letter_queue(self, facts: QueueFacts) -> str:
         """Return the dead-letter queue's URL: the configured one, or the redrive policy's.
@@ -156,7 +165,8 @@ class Queue:
                 MessageAttributeNames=["All"],  # headers of a webhook
                 ReceiveRequestAttemptId=uuid.uuid4().hex,
             )
-        return [_message(item) for item in answer.get("Messages", [])]
+        with reading("the answer to ReceiveMessage", raises=Retry, peer="sqs"):
+            return [_message(item) for item in answer.get("Messages", [])]
 
     async def renew(self, messages: Sequence[Message], *, seconds: int) -> Renewal:
         """Set the visibility timeout of up to ten messages; 0 makes them visible.
@@ -173,7 +183,9 @@ class Queue:
                 QueueUrl=self._url,
                 Entries=entries,  # type: ignore[arg-type] # a plain dict is what the call takes
             )
-        codes = {messages[int(each["Id"])].id: each["Code"] for each in answer.get("Failed", [])}
+        with reading("the answer to ChangeMessageVisibilityBatch", raises=Retry, peer="sqs"):
+            refusals = answer.get("Failed", [])
+            codes = {messages[int(each["Id"])].id: each["Code"] for each in refusals}
         lost = frozenset(id_ for id_, code in codes.items() if code in LOST)
         failed = frozenset(codes) - lost
         refused = ", ".join(sorted({codes[id_] for id_ in failed}))
@@ -275,19 +287,21 @@ class Queue:
 
 def largest_message(attributes: Mapping[str, str]) -> int:
     """Bytes of the longest message that a queue with these attributes takes."""
-    return int(attributes.get("MaximumMessageSize", MOST_BYTES))
+    with reading("MaximumMessageSize of a queue", raises=Retry, peer="sqs"):
+        return int(attributes.get("MaximumMessageSize", MOST_BYTES))
 
 
 def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
     """Read a queue's attributes (SQS API reference, GetQueueAttributes)."""
-    policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
-    limit = policy.get("maxReceiveCount")
-    return QueueFacts(
-        fifo=attributes.get("FifoQueue") == "true",
-        visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
-        max_receive_count=int(limit) if limit is not None else None,
-        dead_letter_arn=policy.get("deadLetterTargetArn"),
-    )
+    with reading("the attributes of the queue", raises=Retry, peer="sqs"):
+        policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
+        limit = policy.get("maxReceiveCount")
+        return QueueFacts(
+            fifo=attributes.get("FifoQueue") == "true",
+            visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
+            max_receive_count=int(limit) if limit is not None else None,
+            dead_letter_arn=policy.get("deadLetterTargetArn"),
+        )
 
 
 def _lost_or(error: StageError, message: Message) -> StageError:
@@ -303,7 +317,7 @@ def _code_of(error: StageError) -> str:
 
 
 def _message(item: "MessageTypeDef") -> Message:
-    attributes = item["Attributes"]
+    attributes = item.get("Attributes", {})
     return Message(
         id=item["MessageId"],
         body=item["Body"],
@@ -312,8 +326,16 @@ def _message(item: "MessageTypeDef") -> Message:
         sequence=int(attributes.get("SequenceNumber", 0)),
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
         attributes=_texts(item),
-        sent=datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC),
+        sent=read_moment(attributes.get("SentTimestamp", "0")),
     )
+
+
+def read_moment(milliseconds: str) -> datetime | None:
+    """Return the time that a SentTimestamp says, in UTC; None where it says none."""
+    try:
+        return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _texts(item: "MessageTypeDef") -> dict[str, str]:

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from asyncbuild.config import Settings
+from asyncbuild.foreign import plain
 from asyncbuild.status import links, plots, wording
 from asyncbuild.status.document import Settled, Status
 from asyncbuild.status.series import WINDOWS
@@ -174,6 +175,7 @@ def _environment(settings: Settings) -> Environment:
     environment = Environment(
         loader=PackageLoader("asyncbuild.status", "assets"),
         autoescape=True,
+        finalize=_plain_text,
         auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -193,6 +195,11 @@ def _environment(settings: Settings) -> Environment:
         partial(links.archive_link, region=region) if stored else _no_link
     )
     return environment
+
+
+def _plain_text(value: object) -> object:
+    """Text of events without controls, and bounded; what was drawn for the page stays."""
+    return plain(value) if type(value) is str else value
 
 
 def _no_link(_: Settled) -> str:

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from asyncbuild.foreign import plain
 from asyncbuild.status import wording
 from asyncbuild.status.document import Bucket, DeadLetter, HeldPush, Settled, Status
 
@@ -65,15 +66,15 @@ def _head(status: Status, width: int, fault: str) -> list[Text]:
     service = status.service
     state = Text.assemble(("asyncbuild ", "bold"))
     if fault:
-        state.append(_plain(f"● {fault}"), style="bold red")
+        state.append(plain(f"● {fault}"), style="bold red")
     else:
         style = _STATES.get(status.state, "bold yellow")
-        state.append(_plain(f"● {wording.state(status)}"), style=style)
+        state.append(plain(f"● {wording.state(status)}"), style=style)
     up = f"up {wording.short(status.time - service.started)} · q quits"
     state.truncate(max(0, width - len(up) - 1), overflow="ellipsis")
     state.append(" " * max(1, width - state.cell_len - len(up)) + up, style="bright_black")
     name = service.queue.rpartition("/")[2]
-    where = Text(_plain(f"{name} → {service.bucket}"), style="bright_black")
+    where = Text(plain(f"{name} → {service.bucket}"), style="bright_black")
     return [state, where, *_others(status)]
 
 
@@ -86,8 +87,8 @@ def _others(status: Status) -> list[Text]:
         for each in status.outages
     ]
     return [
-        *(Text(_plain(line), style="red") for line in faults[:_OTHERS_MOST]),
-        *(Text(_plain(line), style="yellow") for line in away[:_OTHERS_MOST]),
+        *(Text(plain(line), style="red") for line in faults[:_OTHERS_MOST]),
+        *(Text(plain(line), style="yellow") for line in away[:_OTHERS_MOST]),
     ]
 
 
@@ -200,8 +201,8 @@ def _bottom(status: Status) -> list[Text]:
         if each.kind not in told
     ]
     return [
-        *(Text(_plain(line), style="red") for line in dead),
-        *(Text(_plain(line), style="yellow") for line in (*past, *warnings)[:_BOTTOM_MOST]),
+        *(Text(plain(line), style="red") for line in dead),
+        *(Text(plain(line), style="yellow") for line in (*past, *warnings)[:_BOTTOM_MOST]),
     ]
 
 
@@ -221,7 +222,7 @@ def _ref(each: HeldPush | Settled, width: int) -> str:
 def _row(columns: Sequence[_Column], cells: Sequence[str], styles: Sequence[str]) -> Text:
     line = Text()
     for index, column in enumerate(columns):
-        cell = _fit(_plain(cells[index]), column.width)
+        cell = _fit(plain(cells[index]), column.width)
         blanks = " " * (column.width - cell_len(cell))
         style = styles[index] if index < len(styles) else ""
         line.append(" " * _GAP if index else "")
@@ -231,8 +232,3 @@ def _row(columns: Sequence[_Column], cells: Sequence[str], styles: Sequence[str]
 
 def _fit(text: str, width: int) -> str:
     return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 from anyio import to_thread
@@ -21,6 +20,7 @@ from asyncbuild import logs
 from asyncbuild.aws import Aws
 from asyncbuild.config import Settings
 from asyncbuild.errors import StageError
+from asyncbuild.foreign import to_json
 from asyncbuild.keyring import read_secret
 from asyncbuild.state import ConsumerState
 from asyncbuild.status import access, wording
@@ -152,7 +152,7 @@ def _app(survey: Survey, metrics: Metrics) -> web.Application:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def document(_: web.Request) -> web.Response:
-        body = orjson.dumps(survey.take(), option=orjson.OPT_INDENT_2)
+        body = to_json(survey.take(), indent=True)
         return web.Response(body=body, content_type="application/json")
 
     app = web.Application()

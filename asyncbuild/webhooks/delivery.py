@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from asyncbuild.errors import Reject, show
+from asyncbuild.errors import Reject, reading, show
 from asyncbuild.model import Message
 from asyncbuild.push import load_json, read_object, read_time
 
@@ -93,7 +93,8 @@ def kept_attributes(attributes: Mapping[str, str], most: int) -> dict[str, str]:
 def first_sent(message: Message) -> dict[str, str]:
     """The attribute that keeps when a webhook came; an event of CodeCommit says so itself."""
     try:
-        is_webhook = open_delivery(message) is not None
+        with reading("message"):
+            is_webhook = open_delivery(message) is not None
     except Reject:
         is_webhook = True
     return {SENT: message.sent.isoformat()} if is_webhook and message.sent else {}
@@ -113,8 +114,8 @@ def showable(body: str) -> str:
                 headers[name], found = "(not shown)", True
     try:
         return json.dumps(event) if found else body
-    except RecursionError:
-        return "(not shown: it holds a secret, and is nested too deeply)"
+    except (RecursionError, ValueError):
+        return "(not shown: it holds a secret, and cannot be written again)"
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from asyncbuild.errors import Reject, show
-from asyncbuild.push import check_ref
+from asyncbuild.push import check_ref, usable_time
 
 _Fields = Mapping[str, Any]
 
@@ -301,7 +301,7 @@ def _seconds(value: object) -> datetime | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     try:
-        return datetime.fromtimestamp(value, UTC)
+        return usable_time(datetime.fromtimestamp(value, UTC))
     except (ValueError, OverflowError, OSError):
         return None
 
@@ -309,6 +309,6 @@ def _seconds(value: object) -> datetime | None:
 def _iso(value: object) -> datetime | None:
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return time.astimezone(UTC) if time and time.tzinfo else None
+        return usable_time(time.astimezone(UTC)) if time and time.tzinfo else None
     except (ValueError, OverflowError):
         return None

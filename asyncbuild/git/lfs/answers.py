@@ -193,6 +193,6 @@ def message_of(text: bytes) -> str:
     """What the batch API says of an error, in JSON; empty if it says nothing."""
     try:
         said = orjson.loads(text)
-    except orjson.JSONDecodeError:
+    except ValueError:
         return ""
     return str(said.get("message") or "") if isinstance(said, dict) else ""
