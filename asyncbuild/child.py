@@ -10,9 +10,13 @@ import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Final
 
 import anyio
 from anyio import to_thread
+
+MARKS: Final[dict[str, str]] = {}
+"""Variables that every child gets besides its environment: what `guard.py` knows it by."""
 
 
 class Child:
@@ -20,7 +24,7 @@ class Child:
 
     Args:
         arguments: With the name of the program.
-        environment: All of it.
+        environment: All of it, but for `MARKS`.
         stdin: A file descriptor, as `stdout` and `stderr`.
         stdout: See there.
         stderr: See there.
@@ -48,7 +52,7 @@ class Child:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env=environment,
+            env={**environment, **MARKS},
             start_new_session=True,
             pass_fds=descriptors,
         )

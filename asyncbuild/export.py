@@ -33,6 +33,7 @@ from asyncbuild.git.placeholders import find_placeholders
 from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.version import require_git
+from asyncbuild.guard import open_guard
 from asyncbuild.hosts import open_origins
 from asyncbuild.model import Account
 from asyncbuild.options import WHOLE, ArchiveOptions, Submodules
@@ -67,6 +68,7 @@ async def run(
     place = await to_thread.run_sync(_find_place, output)
     aws = Aws(settings)
     async with AsyncExitStack() as stack:
+        stack.enter_context(open_guard())
         enter = stack.enter_async_context
         everywhere = options.submodules is Submodules.INCLUDE
         hosts = await enter(open_origins(settings, aws, None if everywhere else repository))

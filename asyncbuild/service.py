@@ -35,6 +35,7 @@ from asyncbuild.errors import ConfigError
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.git.version import require_git
+from asyncbuild.guard import open_guard
 from asyncbuild.hosts import open_hosts
 from asyncbuild.logs import logger
 from asyncbuild.pipeline import Pipeline
@@ -123,6 +124,17 @@ async def run(
         Unsupported: there is no git, or an older one than the service is proved with.
     """
     await require_git()
+    with open_guard():
+        await _run(settings, drain=drain, stop=stop, signals=signals)
+
+
+async def _run(
+    settings: Settings,
+    *,
+    drain: bool,
+    stop: anyio.Event | None,
+    signals: Sequence[signal.Signals] | None,
+) -> None:
     aws = Aws(settings)
     async with anyio.create_task_group() as tasks:
         switch = _Switch(settings, tasks.cancel_scope)
