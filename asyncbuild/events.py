@@ -186,6 +186,9 @@ EVENTS: Final[Mapping[str, Event]] = {
         ("message_id", "step", "kind", "reason"),
     ),
     "push.bug": Event("error", "An error that no stage meant to raise.", ("message_id",)),
+    "guard.none": Event(
+        "warning", "No process ends the children of this one if it is killed.", ("reason",)
+    ),
     "archive.full": Event(
         "info or warning",
         "No delta of an older archive, for this reason; level warning if the try failed.",
