@@ -114,7 +114,7 @@ def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
 
 
 def _class_by_status(status: int) -> type[StageError]:
-    """For a code that is not known (RFC 9110, section 15; 429 is RFC 6585's)."""
+    """Class of an error code that is not known, by HTTP status (RFC 9110, section 15; RFC 6585)."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Busy
     return Outage if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Retry

@@ -98,7 +98,7 @@ def _log_end(error: Exception) -> int:
 
 
 def _format_of_environment() -> LogSettings:
-    """As the environment says, before the configuration was read."""
+    """Return the log format of the environment, for errors before the configuration was read."""
     wanted = os.environ.get("ASYNCBUILD_LOG__FORMAT", "auto")
     return LogSettings(format="json" if wanted == "json" else "auto")
 

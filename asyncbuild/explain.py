@@ -40,7 +40,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked.
+    """One question to `explain`.
 
     Attributes:
         repository: Its name, or ACCOUNT/REGION/NAME; empty for all.
@@ -119,7 +119,7 @@ async def _read_records(settings: Settings, question: Question) -> list[Record]:
 
 
 async def _ask(settings: Settings, question: Question) -> tuple[Status | None, str]:
-    """What the service tells of itself, or why it does not."""
+    """Return the service's status, or the reason why there is none."""
     try:
         url = remote.document_url(question.address or remote.here(settings.status))
         async with remote.open_session(settings, timeout_seconds=_ASK_SECONDS) as session:
@@ -142,7 +142,7 @@ def _held(status: Status, question: Question) -> Iterator[tuple[HeldPush, Lane]]
 
 
 def _waiting(push: HeldPush, lane: Lane) -> dict[str, Any]:
-    """As a record, for `--json`."""
+    """Return a waiting push in the form of a record, for `--json`."""
     place = {"account": lane.account, "region": lane.region, "name": lane.repository}
     return {"verdict": "waiting", "repository": place, **asdict(push)}
 

@@ -1,4 +1,4 @@
-"""What `asyncbuild explain` says of records of the ledger and of pushes that still wait. Pure."""
+"""Sentences of `asyncbuild explain` about ledger records and waiting pushes. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ class Line:
 
 
 def is_about(what: str, *, ref: str, commit: str, event_id: str) -> bool:
-    """Whether `what` names this push: a branch, a full ref, an event, the begin of a commit."""
+    """Return whether `what` names this push: branch, full ref, event, or prefix of the commit."""
     short = ref.partition("/")[2].partition("/")[2]
     return what in {ref, short, event_id} or commit.startswith(what.lower())
 
 
 def is_record_about(record: Record, what: str) -> bool:
-    """The same, of a record."""
+    """Return whether `what` names the push of this record, as `is_about`."""
     ref, commit = str(record.get("ref") or ""), str(record.get("commit") or "")
     return is_about(what, ref=ref, commit=commit, event_id=str(record.get("event_id")))
 
@@ -142,7 +142,7 @@ def _seconds_of(record: Record) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Slowness:
-    """How long the pushes of a repository took: seconds; `stages` are means."""
+    """Durations of the pushes of one repository, in seconds; `stages` are means."""
 
     repository: str
     pushes: int

@@ -1,4 +1,4 @@
-"""What the history of a repository tells about a push: what contains it, what is newer."""
+"""Questions to a repository's history about a push: what contains it, what is newer."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager

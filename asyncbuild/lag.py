@@ -1,4 +1,4 @@
-"""Whether a git server that lacks a push's commit may still come to show it. Pure.
+"""Judgement whether a git server that lacks a push's commit may still come to show it. Pure.
 
 Git servers answer from replicas, mirrors and caches: an event can be here before the server that is
 asked shows the ref where the event says it is. So what is missing is asked for again while the

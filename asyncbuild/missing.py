@@ -1,4 +1,4 @@
-"""What becomes of a push whose commit its git server does not show: asked again, or stale."""
+"""Settling of a push whose commit its git server does not show: ask again, or stale."""
 
 from contextlib import suppress
 from datetime import UTC, datetime

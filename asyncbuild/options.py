@@ -151,7 +151,7 @@ def check_pathspec(pathspec: str) -> str:
 
 
 def place_pathspecs(subtree: str, pathspecs: Sequence[str]) -> list[str]:
-    """The same pathspecs relative to the whole tree; each was checked, and so was the subtree.
+    """Return checked pathspecs of a checked subtree, relative to the whole tree.
 
     The subtree is a prefix, which git takes literally, whatever magic the rest has (pathspec.c;
     git's own commands hand pathspecs on to each other so).

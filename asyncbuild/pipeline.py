@@ -318,5 +318,5 @@ class Pipeline:
 
 
 def _is_own(push: Push, target: Target) -> bool:
-    """Whether the target's object is this commit's alone, so that it may be written out of turn."""
+    """Return whether the object is this commit's alone; then it may be written out of turn."""
     return push.commit[:12] in target.key

@@ -222,7 +222,7 @@ class _Keeper:
                 return
 
     async def _wait_quiet(self, until: float) -> bool:
-        """Whether nothing was in hand for the linger time, before `until`."""
+        """Return whether nothing was in hand for the linger time, before `until`."""
         while True:
             now, idle_since = anyio.current_time(), self._work.idle_since
             quiet_at = math.inf if idle_since is None else idle_since + self._rhythm.linger_seconds

@@ -187,7 +187,7 @@ def usable_time(time: datetime) -> datetime | None:
 
 
 def _pusher(detail: _Fields) -> str | None:
-    """Who pushed, if it is text that may become a variable of the build."""
+    """Return the pusher, if it is text that may become a variable of the build."""
     arn = detail.get("callerUserArn")
     return arn if isinstance(arn, str) and arn and arn.isprintable() else None
 

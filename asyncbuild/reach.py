@@ -1,4 +1,4 @@
-"""Which addresses may be reached by a URL that somebody else wrote. Pure.
+"""Addresses that a URL from outside the configuration may lead to. Pure.
 
 Who may push, and who runs a server that contents come from, can name any host. Reached are public
 addresses, the places that the configuration names, and what it says may be reached besides: else a
@@ -20,7 +20,7 @@ _BITS32: Final = 0xFFFF_FFFF
 
 
 def check_entry(entry: str) -> str:
-    """The same entry of a list of hosts and networks.
+    """Check an entry of a list of hosts and networks; return it unchanged.
 
     Raises:
         ValueError: it is neither.
@@ -35,7 +35,7 @@ def check_entry(entry: str) -> str:
 
 
 class Reach:
-    """What may be reached.
+    """Hosts and addresses that may be reached.
 
     Args:
         internal: Hosts and networks that may be reached whatever their addresses are; see
@@ -54,11 +54,11 @@ class Reach:
         self._trusted = frozenset((host.lower(), port) for host, port in trusted)
 
     def trusting(self, *places: tuple[str, int]) -> "Reach":
-        """The same, and these hosts and ports."""
+        """Return a copy that trusts these hosts and ports, too."""
         return Reach(self._internal, (*self._trusted, *places))
 
     def trusts(self, host: str, port: int) -> bool:
-        """Whether the configuration names this server, so that its address does not matter."""
+        """Return whether the configuration names this server; then its address does not matter."""
         host = host.lower().removesuffix(".")
         if (host, port) in self._trusted:
             return True
@@ -69,7 +69,7 @@ class Reach:
         )
 
     def permits(self, host: str, port: int, address: str) -> bool:
-        """Whether a connection to this address may be made for this host."""
+        """Return whether a connection to this address may be made for this host."""
         if self.trusts(host, port):
             return True
         try:

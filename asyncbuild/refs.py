@@ -28,7 +28,7 @@ _ILLEGAL: Final = re.compile(
 
 
 def is_ref_name(name: str) -> bool:
-    """Whether `git check-ref-format <name>` succeeds.
+    """Return whether `git check-ref-format <name>` succeeds.
 
     Args:
         name: Bytes that are not UTF-8 stand in it as `surrogateescape` has them.

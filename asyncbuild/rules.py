@@ -114,7 +114,7 @@ def key_of(template: str, options: ArchiveOptions) -> str:
 
 
 def may_share_key(earlier: Rule, later: Rule) -> bool:
-    """Whether archives of different options may get one key, as far as the same template tells.
+    """Return whether archives of different options may get one key, by their templates.
 
     Either one push matches both rules, or one commit is pushed to two refs.
     """
@@ -137,7 +137,7 @@ def _names(repositories: Sequence[str]) -> list[str]:
 
 
 def _apart(globs: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether nothing is matched by both, as far as plain names tell."""
+    """Return whether nothing is matched by both, as far as plain names tell."""
     plain = not any(_WILD.search(glob) for glob in (*globs, *others))
     return plain and not set(globs) & set(others)
 
@@ -166,7 +166,7 @@ def matches_repository(repository: Repository, globs: Sequence[str]) -> bool:
 
 
 def _names_for(glob: str, repository: Repository) -> Iterator[str]:
-    """What a glob may match of a repository."""
+    """Yield the names of a repository that a glob is matched with."""
     if "/" not in glob:
         yield repository.name
         return

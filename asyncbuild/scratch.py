@@ -59,7 +59,7 @@ def free_bytes(directory: Path) -> int:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk has no room left."""
+    """Return whether an error says that a disk has no room left."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 

@@ -40,7 +40,7 @@ class Part:
 
 
 class Incomplete(Reject):
-    """What is left of a message of several parts, the others done, can never work.
+    """A message of several parts: some can never work, the others are done.
 
     Attributes:
         failures: The parts that were given up, each with its reason; without a part: what of the

@@ -31,7 +31,7 @@ def read(name: str) -> str:
 
 
 def compact(text: str) -> str:
-    """The same template as one line of JSON, about a fifth shorter than the YAML.
+    """Return the template as one line of JSON, about a fifth shorter than the YAML.
 
     CloudFormation reads a template that is not in S3 up to 51,200 bytes (AWS CloudFormation User
     Guide, "Quotas"); comments and indentation count.

@@ -63,7 +63,7 @@ class _Case:
 
     @property
     def doubtful(self) -> bool:
-        """Whether a build may have been started for it so long ago that its token is forgotten.
+        """Return whether a build may have started so long ago that its token is forgotten.
 
         A dead letter may have started its build, with only the answer or the record lost. Sent
         back, it is a new message, and its token is forgotten.

@@ -53,6 +53,6 @@ class Ready:
 
     @property
     def parts(self) -> int:
-        """How many things are settled on their own in the message."""
+        """Number of parts of the message that are settled on their own."""
         own = len(self.targets) or 1
         return own + len(self.work.faults) + sum(each.parts for each in self.more)

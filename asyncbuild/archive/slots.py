@@ -101,7 +101,7 @@ class Slots:
         self._memory[self._begun + slot] = True
 
     def has_begun(self, slot: int) -> bool:
-        """Whether it was said since the slot was filled."""
+        """Return whether it was said since the slot was filled."""
         return bool(self._memory[self._begun + slot])
 
     def put(self, slot: int, contents: bytes | memoryview, more: bytes = b"") -> None:

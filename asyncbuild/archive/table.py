@@ -149,7 +149,7 @@ class Table:
     def find_filled(
         self, directories: AbstractSet[bytes], *, without: AbstractSet[bytes]
     ) -> set[bytes]:
-        """Those of the directories that have something in them besides directories and `without`.
+        """Return those of the directories that hold more than directories and `without`.
 
         Args:
             directories: Names, each ending in a slash.

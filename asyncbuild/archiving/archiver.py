@@ -303,12 +303,12 @@ class Archiver:
 
 
 def _may_substitute(base: Base) -> bool:
-    """Whether `export-subst` may act; of a small archive nobody has looked at the attributes."""
+    """Return whether `export-subst` may act; True for small archives, of which it is not known."""
     return base.effect is Effect.SUBSTITUTE or base.directory_offset < LEAST_PART_BYTES
 
 
 def _has_same_above(snapshot: Snapshot, base: Base) -> bool:
-    """Whether the attributes above the subtree are those that the base was made with."""
+    """Return whether the attributes above the subtree are those that the base was made with."""
     before = {
         path: name for path, name in base.files.items() if not path.startswith(snapshot.above)
     }
@@ -317,5 +317,5 @@ def _has_same_above(snapshot: Snapshot, base: Base) -> bool:
 
 
 def _depends_on_more(snapshot: Snapshot) -> bool:
-    """Whether what a pointer becomes may change while the tree stays: by attributes above it."""
+    """Return whether attributes above the tree may change what a pointer becomes."""
     return snapshot.contents is not None and bool(snapshot.options.subtree)

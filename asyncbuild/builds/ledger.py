@@ -167,7 +167,7 @@ class Ledger:
         await self._records.replace_record(f"{self._prefix}force/{push.id}.json", b"{}")
 
     async def is_forced(self, push: Push) -> bool:
-        """Whether somebody wants the push built, however old it is."""
+        """Return whether somebody wants the push built, however old it is."""
         return await self._records.get_record(f"{self._prefix}force/{push.id}.json") is not None
 
     async def mark_try(self, message: Message, number: int) -> None:

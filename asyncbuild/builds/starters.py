@@ -21,7 +21,7 @@ from asyncbuild.model import (
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a push gives to all that it starts.
+    """Values of a push that are the same for all that it starts.
 
     Attributes:
         push: Whose it is.

@@ -170,7 +170,7 @@ def _days(rule: Mapping[str, Any]) -> int | None:
 
 
 def _covers(rule: Mapping[str, Any], prefix: str) -> bool:
-    """Whether the rule is for every object whose key begins with `prefix`."""
+    """Return whether the rule is for every object whose key begins with `prefix`."""
     filter_ = rule.get("Filter") or {}
     every = {**filter_, **filter_.get("And", {})}
     narrowed = any(name in every for name in ("Tag", "Tags", "ObjectSizeGreaterThan"))
@@ -178,7 +178,7 @@ def _covers(rule: Mapping[str, Any], prefix: str) -> bool:
 
 
 def _touches(rule: Mapping[str, Any], prefix: str) -> bool:
-    """Whether the rule may be for some object whose key begins with `prefix`."""
+    """Return whether the rule may be for some object whose key begins with `prefix`."""
     theirs = _prefix_of(rule)
     return prefix.startswith(theirs) or theirs.startswith(prefix)
 

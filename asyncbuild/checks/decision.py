@@ -25,7 +25,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What would become of a push.
+    """Answer of all rules to one push.
 
     Attributes:
         rules: All of them, in their order.
@@ -37,7 +37,7 @@ class Decision:
 
     @property
     def is_ignored(self) -> bool:
-        """Whether nothing would be done."""
+        """Return whether nothing would be done."""
         return all(target.action is Action.IGNORE for target in self.targets)
 
 

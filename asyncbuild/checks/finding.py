@@ -56,7 +56,7 @@ def judge_doubt(doubt: Doubt) -> Finding:
 
 
 def is_bad(finding: Finding) -> bool:
-    """Whether somebody should do something about it."""
+    """Return whether somebody should do something about it."""
     return finding.level in {Level.WARNING, Level.PROBLEM}
 
 

@@ -12,7 +12,7 @@ from asyncbuild.status.traces import require_opentelemetry
 
 
 async def look_at_git() -> AsyncIterator[Finding]:
-    """Whether there is a git, and whether it is new enough."""
+    """Judge whether there is a git, and whether it is new enough."""
     name = "machine.git"
     try:
         version = await require_git()
@@ -24,7 +24,7 @@ async def look_at_git() -> AsyncIterator[Finding]:
 
 
 async def look_at_cache(settings: Settings) -> AsyncIterator[Finding]:
-    """Whether mirrors can be written, and whether the disk has room for the budget."""
+    """Judge whether mirrors can be written, and whether the disk has room for the budget."""
     directory = settings.git.cache_directory
     name = "machine.cache"
     existing = directory
@@ -54,7 +54,7 @@ async def look_at_cache(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def look_at_traces(settings: Settings) -> AsyncIterator[Finding]:
-    """Whether OpenTelemetry is there, where traces are on."""
+    """Judge whether OpenTelemetry is there, where traces are on."""
     if not settings.status.traces:
         return
     name = "machine.traces"

@@ -38,7 +38,7 @@ def judge_missing(error: Reject) -> Finding:
 
 
 def judge_pipeline(pipeline: Declaration, rule: Rule, *, bucket: str) -> Iterator[Finding]:
-    """Whether executions of it can be started with an archive of this bucket, by this rule."""
+    """Judge whether the rule can start executions with an archive of this bucket."""
     yield Finding(Level.OK, "pipeline.exists", f"pipeline {pipeline.name} exists")
     try:
         source = source_of(pipeline, bucket=bucket, source_action=rule.source_action)

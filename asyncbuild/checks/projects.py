@@ -42,7 +42,7 @@ def judge_projects(
     region: str | None,
     buildspec: str | None,
 ) -> Iterator[Finding]:
-    """Whether builds of these projects can be started with an archive as their source.
+    """Judge whether builds of these projects can be started with an archive as their source.
 
     Args:
         names: What the rules name.
@@ -138,5 +138,5 @@ def _judge_builds(name: str, project: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def has_fields(template: str) -> bool:
-    """Whether each push fills something into this name."""
+    """Return whether each push fills something into this name."""
     return any(name is not None for _, name, _, _ in Formatter().parse(template))

@@ -65,7 +65,7 @@ def _checked(path: str) -> str:
 
 
 async def _match(pathspecs: Sequence[str], paths: Sequence[str]) -> bool:
-    """Whether git finds one of the paths by the pathspecs: in an index that has these alone."""
+    """Return whether git finds one of the paths by the pathspecs, in an index of these alone."""
     with TemporaryDirectory(prefix="asyncbuild-") as directory:
         there = ("--git-dir", f"{directory}/git", "--work-tree", directory)
         entries = b"".join(
@@ -87,7 +87,7 @@ async def _git(directory: str, *arguments: str, stdin: bytes = b"") -> bytes:
 
 
 def _environment() -> Mapping[str, str]:
-    """Nothing of the caller's git: no repository, no settings."""
+    """Return an environment for git without the caller's repository and settings."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C",

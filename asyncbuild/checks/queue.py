@@ -59,7 +59,7 @@ def judge_dead_letters(url: str, attributes: Mapping[str, str]) -> list[Finding]
 def judge_room(
     url: str, attributes: Mapping[str, str], dead_url: str, dead_attributes: Mapping[str, str]
 ) -> Finding:
-    """Whether the dead-letter queue takes every message that the queue takes."""
+    """Judge whether the dead-letter queue takes every message that the queue takes."""
     most, room = largest_message(attributes), largest_message(dead_attributes)
     name = "dead-letters.message-size"
     if room >= most:

@@ -82,7 +82,7 @@ def judge_trials(trials: list[Trial]) -> Iterator[Finding]:
 
 
 def _judge_width(trial: Trial) -> Finding:
-    """Whether the role may do something that it never has to do."""
+    """Judge whether the role may do something that it never has to do."""
     name = f"rights.{trial.action}"
     subject = f"{trial.action} on {trial.resource}"
     if trial.denied:

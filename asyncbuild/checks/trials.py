@@ -144,7 +144,7 @@ def _project_calls(codebuild: "CodeBuildClient", settings: Settings) -> Iterator
 
 
 async def try_any_project(codebuild: "CodeBuildClient") -> Trial:
-    """Whether projects may be started that no rule names: tried on one that does not exist."""
+    """Try to start a project that does not exist: may projects be started that no rule names?"""
     action, resource = "codebuild:StartBuild", "projects of any name"
     call = codebuild.start_build(projectName=_PROJECT)
     answer, denied = await _answer(action, resource, call)

@@ -158,7 +158,7 @@ def _keys(settings: Settings) -> Iterator[Doubt]:
 
 
 def _hints(settings: Settings) -> Iterator[Doubt]:
-    """What in a rule matches nothing, or not what it does in other CI systems."""
+    """Yield globs that match nothing, or that mean something else in other CI systems."""
     rules = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
     for hint in iter_hints(rules, hosts=[each.host for each in settings.hosts]):
         yield Doubt(

@@ -36,7 +36,7 @@ ENGINE_BYTES = 8 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with settings.
+    """One thing that is wrong with settings.
 
     Attributes:
         text: Name, value, what is wrong with it and what to do.
@@ -127,7 +127,7 @@ def explain(item: Any) -> Fault | None:  # noqa: ANN401 - pydantic's ErrorDetail
 
 
 def _brackets(place: Place, item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    """What is wrong with `[rules]` for `[[rules]]`, or the other way round."""
+    """Explain `[rules]` written for `[[rules]]`, or the reverse; empty if that is not the fault."""
     if len(place) == 1 and item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
         return f"is a list of tables; write [[{place[0]}]], with two brackets, above each of them"
     if len(place) == 1 and item["type"] == "model_type" and isinstance(item["input"], list):
@@ -163,7 +163,7 @@ def variable_of(place: Place) -> str:
 
 
 def _is_variable(place: Place) -> bool:
-    """Whether a variable of its own, or one for something inside, sets this."""
+    """Return whether a variable of its own, or one for something inside, sets this."""
     name = _variable_name(place)
     return any(f"{each.upper()}__".startswith(f"{name}__") for each in os.environ)
 
@@ -173,7 +173,7 @@ def _variable_name(place: Place) -> str:
 
 
 def _says(value: str, inner: Place) -> bool:
-    """Whether the JSON of a variable reaches to a setting inside; a missing one is its table's."""
+    """Return whether the JSON of a variable reaches to a setting inside."""
     try:
         found: Any = json.loads(value) if inner else None
         for step in inner[:-1] or inner:

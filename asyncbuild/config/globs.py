@@ -1,4 +1,4 @@
-"""Which names a glob of a rule is sure to match. Pure."""
+"""Proofs that one glob of a rule matches all that another one matches. Pure."""
 
 import fnmatch
 import re
@@ -32,7 +32,7 @@ def includes_all_repositories(globs: Sequence[str], others: Sequence[str]) -> bo
 
 
 def _covers(wide: str, narrow: str) -> bool:
-    """Whether a glob matches all that another one matches, which is read sign by sign."""
+    """Return whether a glob matches all that another one matches, which is read sign by sign."""
     return _covers_signs(tuple(_SIGN.findall(wide)), tuple(_SIGN.findall(narrow)))
 
 
@@ -54,7 +54,7 @@ def _covers_signs(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
 
 
 def _takes(wide: str, sign: str) -> bool:
-    """Whether one sign of a glob matches all that one sign of another matches."""
+    """Return whether one sign of a glob matches all that one sign of another matches."""
     if wide in {"?", sign}:
         return True
     return len(sign) == 1 and sign != "?" and fnmatch.fnmatchcase(sign, wide)

@@ -224,7 +224,7 @@ def _of_pathspecs(pathspecs: Sequence[str]) -> _Told:
 
 
 def _included_again(path: str, magic: Collection[str], before: Sequence[str]) -> str:
-    """What an exclusion before a pathspec takes out of it, and elsewhere would not."""
+    """Return an exclusion before `path` that leaves it out here, but not in other CIs; or ""."""
     # `:!x` is git's way to say it, which only those use who know what it means there.
     excluded = [each.removeprefix(":(exclude)") for each in before if each.startswith(":(exclude)")]
     if "exclude" in magic:
@@ -247,7 +247,7 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def _can_be(glob: str, is_legal: Callable[[str], bool]) -> bool:
-    """Whether a legal name can match, by trying some: each `*` may stand for several things."""
+    """Return whether a legal name can match: some are tried, with several texts for each `*`."""
     samples = [_sample(part) for part in _SET.split(glob)]
     sets = [_member(found) for found in _SET.findall(glob)]
     text = samples[0] + "".join(a + b for a, b in zip(sets, samples[1:], strict=True))

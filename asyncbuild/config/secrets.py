@@ -1,4 +1,4 @@
-"""Where a secret is, as settings say it; its value is never part of the configuration."""
+"""References to secrets in settings; their values are never part of the configuration."""
 
 import re
 from typing import Annotated

@@ -33,7 +33,7 @@ async def read_above(run: Run, commit: str, subtree: str) -> Attributes:
 async def look_up(
     run: Run, name: str, files: Mapping[bytes, str], paths: Iterable[bytes]
 ) -> dict[bytes, bytes]:
-    """What `git check-attr` says of an attribute, by path.
+    """Return the value that `git check-attr` gives for one attribute, by path.
 
     Args:
         run: Runs git.
@@ -57,7 +57,7 @@ async def look_up(
 
 
 async def is_left_out(run: Run, above: Attributes, subtree: str) -> bool:
-    """Whether `export-ignore` leaves out a subtree, given the `.gitattributes` above it.
+    """Return whether `export-ignore` leaves out a subtree, given the `.gitattributes` above it.
 
     Raises:
         GitFailed: git failed.

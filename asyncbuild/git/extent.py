@@ -1,4 +1,4 @@
-"""How much a tree asks of a `git archive`: its entries, and its `.gitattributes`.
+"""Size of the work that a tree gives `git archive`: its entries and its `.gitattributes`.
 
 git holds all of them in memory before its first byte, so they are counted before it is started.
 """
@@ -31,7 +31,7 @@ class Most(Protocol):
 
 
 class Sum(NamedTuple):
-    """What was counted in some `.gitattributes`."""
+    """Counts of some `.gitattributes`."""
 
     nbytes: int
     patterns: int

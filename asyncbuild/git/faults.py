@@ -1,4 +1,4 @@
-"""What git's standard error says went wrong. Read once, here; callers switch on the kind. Pure.
+"""Kinds of failure, read from git's standard error once, here; callers switch on the kind. Pure.
 
 git has no error codes: it exits with 128 or 1 and a sentence, in English because LC_ALL=C. A kind
 that is not known is `OTHER`, which is tried again.
@@ -128,7 +128,7 @@ def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> 
 
 
 def _tell(stderr: str, line: str, *, remote: bool) -> str:
-    """What decided, what HTTP said, and what a server says for people: each once."""
+    """Return the deciding line, the HTTP status and the server's sentence for people, each once."""
     loudest = quote(stderr)
     told = _clean(line) or loudest
     others = (loudest if _STATUS.search(loudest) else "", _server_line(stderr) if remote else "")

@@ -30,7 +30,7 @@ _FSCK: Final = ("fsck", "--connectivity-only", "--no-dangling", "--no-reflogs", 
 
 
 async def find_damage(git: Git, place: Place, ids: Collection[str], lock: int) -> str:
-    """What is damaged in a mirror, for people; empty if nothing is.
+    """Describe the damage of a mirror for people; empty if there is none.
 
     Reads every byte of it: call for a mirror that is suspected, with its fetch lock held.
 
@@ -124,7 +124,7 @@ def _tail(path: Path, size: int) -> bytes:
 
 
 def _loose_is_right(path: Path, new: Callable[[], Any]) -> bool:
-    """Whether a loose object's content hashes to its name."""
+    """Return whether a loose object's content hashes to its name."""
     digest, stream = new(), zlib.decompressobj()
     with path.open("rb") as file:
         try:

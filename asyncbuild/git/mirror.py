@@ -372,7 +372,7 @@ class Mirrors:
             await self._remove(place, damage)
 
     async def _judge(self, place: Place, lock: int) -> str:
-        """What is damaged; nothing is suspected any more if nothing is."""
+        """Describe the damage of a suspect mirror; if there is none, the suspicion ends."""
         if not await to_thread.run_sync(place.is_suspect):
             return ""  # another one looked meanwhile
         sight = await to_thread.run_sync(place.look)

@@ -195,7 +195,7 @@ def _same_server(url: str, other: str) -> bool:
 
 
 async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote | None:
-    """Where relative URLs of submodules begin (git-submodule(1)), if there is a remote.
+    """Return the remote that relative submodule URLs begin at (git-submodule(1)), if there is one.
 
     Otherwise that is the working tree itself.
     """

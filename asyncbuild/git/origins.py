@@ -38,7 +38,7 @@ _SSH = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How one repository is fetched; see `remotes.Remote`. `host` has the repositories' pages."""
+    """Access to one repository; see `remotes.Remote`. `host` has the repositories' pages."""
 
     url: str
     host: str

@@ -224,7 +224,7 @@ class Place:
 
 
 def read_object_format(repository: Path) -> str:
-    """What its configuration says; empty if its packs say otherwise, so that it is damaged."""
+    """Return the configured object format; empty if packs contradict it, a sign of damage."""
     config = (repository / "config").read_bytes().lower()
     if b"objectformat = sha256" in config:
         return "sha256"

@@ -98,7 +98,7 @@ class Git:
 
     @property
     def settings(self) -> GitSettings:
-        """Those that it was made with."""
+        """Settings that it was made with."""
         return self._settings
 
     @property

@@ -36,7 +36,7 @@ _TIME_MOST = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What the commit object says. `time` in seconds since 1970, below 2**64 as in git."""
+    """Fields of a commit object. `time` in seconds since 1970, below 2**64 as in git."""
 
     id: str
     tree: str
@@ -73,7 +73,7 @@ class Reader:
 
     @property
     def most(self) -> Most:
-        """How much an archive may ask of git."""
+        """Limits of what an archive may ask of git."""
         return self._git.settings
 
     def without_exports(self) -> "Reader":

@@ -246,7 +246,7 @@ class Remotes:
         return None if self._origins(repository) else repository
 
     def knows(self, address: Address) -> bool:
-        """Whether the configuration names the server of an address."""
+        """Return whether the configuration names the server of an address."""
         beside = Repository("0" * 12, "eu-west-1", "repository")
         return self._hosted(address) is not None or self._by_template(address, beside) is not None
 

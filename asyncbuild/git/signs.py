@@ -1,4 +1,4 @@
-"""Which words of git and of servers tell of which fault. Pure.
+"""Table: which words of git and of servers tell which fault. Pure.
 
 They are searched in what `faults.py` leaves of a line: `''` stands for what was quoted, `URL`,
 `REF` and `ID` for those.

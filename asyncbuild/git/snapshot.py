@@ -79,7 +79,7 @@ class Snapshot:
 
     @property
     def above(self) -> bytes:
-        """What all names in its tars begin with: the subtree with a slash, or nothing."""
+        """Prefix of all names in its tars: the subtree with a slash, or nothing."""
         return os.fsencode(f"{self.options.subtree}/") if self.options.subtree else b""
 
     async def select(self, options: ArchiveOptions) -> "Snapshot":
@@ -128,7 +128,7 @@ class Snapshot:
         return partial(self.reader.run, self.path, commit=self.commit, doing=doing)
 
     def rooted(self, attributes: Attributes) -> Attributes:
-        """All that count in an archive, by their paths in the whole tree, given the subtree's."""
+        """Return all attributes that count in an archive, by paths in the whole tree."""
         return {
             **self.attributes_above,
             **{self.above + path: each for path, each in attributes.items()},
@@ -202,11 +202,11 @@ class Snapshot:
             yield tar
 
     def measure(self, paths: Sequence[bytes]) -> int:
-        """How many bytes of the most these paths take (`PATHS_BYTES_MOST`)."""
+        """Return the part of `PATHS_BYTES_MOST` that these paths take, in bytes."""
         return sum(map(len, paths)) + len(paths) * (1 + len(self.above))
 
     def _place(self, paths: Sequence[bytes]) -> tuple[bool, Sequence[str | bytes]]:
-        """What to ask `git archive` for, and whether that is to be taken literally.
+        """Return the pathspecs for `git archive`, and whether they are to be taken literally.
 
         `git archive <commit>:<directory>` would forget the commit: its time, its id for
         `export-subst`. Called in the directory, git before 2.41 takes the attributes above it for

@@ -1,4 +1,4 @@
-"""Which versions of git are supported, and which one is here.
+"""Versions of git: those that are supported, and the one that is here.
 
 Older ones are refused when a command begins: a mirror or an archive that is made otherwise than it
 was proved to be would say so nowhere. Newer ones are taken; those that the tests run with are in

@@ -41,7 +41,7 @@ class Place(Enum):
 
     @property
     def is_end(self) -> bool:
-        """Whether nothing more is to come."""
+        """Return whether nothing more is to come."""
         return self in _ENDS
 
 

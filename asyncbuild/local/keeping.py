@@ -1,4 +1,4 @@
-"""What `demo --keep` says in the end: how to look at what it keeps, from another terminal."""
+"""Closing text of `demo --keep`: how to look at what it keeps, from another terminal."""
 
 import shlex
 import shutil
@@ -13,7 +13,7 @@ from asyncbuild.local.stack import Stack
 
 
 def text_of(cloud: Stack, *, page: str, repository: str) -> str:
-    """Where everything is, one block of variables, and three commands that work with them."""
+    """Return all addresses, one block of variables, and three commands that work with them."""
     settings, variables = cloud.settings, _variables(cloud, page)
     command = _command()
     foreign = [name for name in cloud.foreign if name not in variables]
@@ -55,7 +55,7 @@ def _variables(cloud: Stack, page: str) -> Mapping[str, str]:
 
 
 def _command() -> str:
-    """How this program was called, so that it is found elsewhere, too."""
+    """Return the path of this program, so that another terminal finds it."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m asyncbuild"

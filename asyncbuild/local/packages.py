@@ -47,7 +47,7 @@ PACKAGES = (MINISTACK, SEAWEEDFS)
 
 
 def servers_directory() -> Path:
-    """Where the environments are: `.servers` of a checkout of our own, else in the user's cache.
+    """Directory of the environments: `.servers` of a checkout, else in the user's cache.
 
     Raises:
         ConfigError: the user has no home directory, and XDG_CACHE_HOME is not set.

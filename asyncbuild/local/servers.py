@@ -228,7 +228,7 @@ async def _wait_for_answer(plan: _Plan, process: Process, log: Path) -> None:
 
 
 def _listens(pid: int, port: int | None) -> bool:
-    """Whether it is our child that has the port, not a stranger who was faster.
+    """Return whether it is our child that has the port, not a stranger who was faster.
 
     The stranger's answer looks the same, and the child needs a moment to notice and die.
     """

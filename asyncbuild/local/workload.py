@@ -281,7 +281,7 @@ async def _branch_of_head(remote: Path) -> str:
 
 
 def _no_clone(source: str, error: GitFailed) -> StageError:
-    """What kept a repository from being cloned; git, curl and ssh say it each in their words."""
+    """Classify the failure of a clone by the words of git, curl and ssh."""
     reason = f"--repository {source}: {error.reason}"
     if _NEEDS_LOGIN.search(error.said):
         remedy = "clone it by hand, where you can log in, and name the clone's directory"

@@ -129,7 +129,7 @@ class Lane:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is held any more."""
+        """Return whether nothing is held any more."""
         return self._closed
 
     def states(self) -> dict[int, State]:

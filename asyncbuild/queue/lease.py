@@ -47,7 +47,7 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether commits are refused."""
+        """Return whether commits are refused."""
         return self._term.is_over(anyio.current_time())
 
     def guard(self) -> None:

@@ -78,7 +78,7 @@ class LaneRunner:
         return (push.repository.path for work in self._works.values() for push in work.pushes)
 
     def holds_any(self, messages: Iterable[Message]) -> bool:
-        """Whether one of `messages` is held here."""
+        """Return whether one of `messages` is held here."""
         held = {message.id for message in self._messages.values()}
         return any(message.id in held for message in messages)
 
@@ -219,7 +219,7 @@ class LaneRunner:
         )
 
     def _is_duplicate(self, sequence: int) -> bool:
-        """Whether an older message of this lane is about the same event, sent twice."""
+        """Return whether an older message of this lane is about the same event, sent twice."""
         push = self._works[sequence].push
         others = (work.push for n, work in self._works.items() if n < sequence)
         return push is not None and any(other and other.id == push.id for other in others)

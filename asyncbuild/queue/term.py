@@ -41,11 +41,11 @@ class Term:
         return self._visibility * _RENEW_AFTER
 
     def is_over(self, now: float) -> bool:
-        """Whether commits are refused (I4)."""
+        """Return whether commits are refused (I4)."""
         return self._lost or now >= self.ends_at
 
     def is_old(self, now: float) -> bool:
-        """Whether SQS will soon end the lease, however often it is renewed."""
+        """Return whether SQS will soon end the lease, however often it is renewed."""
         return now - self._asked_at >= _OLD_SECONDS
 
     def renewal_seconds(self, now: float) -> int:

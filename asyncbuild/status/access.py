@@ -1,4 +1,4 @@
-"""Who may read the status port: requests by a known name, and with the token where one is set."""
+"""Access to the status port: requests by a known name, and with the token where one is set."""
 
 import base64
 import binascii
@@ -59,7 +59,7 @@ def require_token(token: str) -> Middleware:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
+    """Return whether a host name or address means this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

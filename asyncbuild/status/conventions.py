@@ -35,7 +35,7 @@ _CONVENTIONS: Final[Mapping[str, str]] = {
 
 
 def of_queue(url: str) -> Attributes:
-    """What is known of every message: where it comes from, and that it is processed."""
+    """Attributes of every message: where it comes from, and that it is processed."""
     parts = urlsplit(url)
     attributes: Attributes = {
         "messaging.system": "aws_sqs",

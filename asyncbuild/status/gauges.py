@@ -28,7 +28,7 @@ class InFlight(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Everything, as it is now."""
+        """Yield all gauges with their values of now."""
         survey = self._survey
         state, now = survey.state(), survey.clock()
         survey.sampled.asked_at = now

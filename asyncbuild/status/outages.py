@@ -1,4 +1,4 @@
-"""What others keep from being done: services that are away, and limits that are reached.
+"""Services that are away and limits that are reached, from the lines of the log.
 
 Heard from the log's lines. A push that failed because of another side waits for it until that side
 answers again, or until the push itself is settled or no longer held by this process. Whether it is
@@ -59,7 +59,7 @@ class Outages:
 
     @property
     def past(self) -> tuple[Outage, ...]:
-        """What is over, newest first; `pushes` waited for it at the most."""
+        """Outages that are over, newest first; `pushes` is the most that waited at one time."""
         return tuple(reversed(self._past))
 
     def hear(self, line: Mapping[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Outages:
             self._succeed(event, line)
 
     def current(self, held: AbstractSet[str]) -> tuple[Outage, ...]:
-        """What lasts, longest first; `held` are the event ids of all pushes in flight here."""
+        """Return outages that last, longest first; `held`: event ids of pushes in flight here."""
         found = []
         for (peer, kind, place), trouble in list(self._troubles.items()):
             trouble.waiting = {i: name for i, name in trouble.waiting.items() if i in held}

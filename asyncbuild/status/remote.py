@@ -32,7 +32,7 @@ def document_url(address: str) -> str:
 
 
 def here(settings: StatusSettings) -> str:
-    """Where the service of this machine shows its status: `status.listen`, or `off`."""
+    """Return `status.listen` as an address of this machine, or `off`."""
     if settings.listen == "off":
         return "off"
     host, port = settings.address
@@ -64,7 +64,7 @@ async def open_session(
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
-    """What the service at `url` tells of itself now.
+    """Return the status of the service at `url`.
 
     Raises:
         Retry: nothing answers there.

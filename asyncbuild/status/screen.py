@@ -38,7 +38,7 @@ class _Column:
 
 
 def draw(status: Status, *, lines: int, width: int = 80, fault: str = "") -> RenderableType:
-    """Everything that fits into so many lines of that width, the most urgent first.
+    """Draw what fits into so many lines of that width, the most urgent first.
 
     Args:
         status: What is shown.
@@ -79,7 +79,7 @@ def _head(status: Status, width: int, fault: str) -> list[Text]:
 
 
 def _others(status: Status) -> list[Text]:
-    """What is not as it should be: own faults, then those of others."""
+    """Lines about what is not well: own faults, then those of others."""
     faults = [f"{each.name}: {each.says}" for each in status.checks if not each.ok]
     away = [
         f"{wording.peer(each)}: "

@@ -74,7 +74,7 @@ class Host:
         return host_segment(self.host)
 
     def is_of(self, repository: Repository) -> bool:
-        """Whether this entry is for that repository."""
+        """Return whether this entry is for that repository."""
         path = f"{repository.region.replace('..', '/')}/{repository.name}"
         return repository.account == self.segment and matches(path, self.repository)
 
@@ -137,7 +137,7 @@ class Hosts:
 
 
 def _nothing(identity: str, payload: Payload, repository: Repository) -> Nothing:
-    """All that the payload names was deleted, or is neither a branch nor a tag."""
+    """Return why nothing is to do: all refs were deleted, or are neither branches nor tags."""
     if not payload.changes:
         others = ", ".join(payload.others[:5])
         return Nothing(identity, f"{others} is neither a branch nor a tag", repository)

@@ -76,7 +76,7 @@ class Payload:
 
 
 class _Changes(TypedDict):
-    """Those fields of `Payload`."""
+    """The fields of `Payload` that describe changes."""
 
     changes: tuple[RefChange, ...]
     faults: tuple[Reject, ...]

@@ -46,12 +46,12 @@ def header_of(delivery: Delivery, kind: Kind) -> str:
 
 
 def is_present(delivery: Delivery, kind: Kind) -> bool:
-    """Whether the delivery carries the header at all."""
+    """Return whether the delivery carries the header at all."""
     return header_of(delivery, kind).lower() in delivery.headers
 
 
 def is_genuine(delivery: Delivery, kind: Kind, secrets: Sequence[str]) -> bool:
-    """Whether one of the secrets made the header; how long that takes tells nothing.
+    """Return whether one of the secrets made the header; how long that takes tells nothing.
 
     Several secrets, so that one can be replaced without a gap.
     """
@@ -73,7 +73,7 @@ def is_genuine(delivery: Delivery, kind: Kind, secrets: Sequence[str]) -> bool:
 
 
 def is_fresh(delivery: Delivery) -> bool:
-    """Whether it came to the queue when it was signed, as far as the signature tells a time."""
+    """Return whether it came to the queue when it was signed, if the signature has a time."""
     signed = delivery.headers.get("webhook-timestamp", "")
     if SIGNED not in delivery.headers or delivery.sent is None:
         return True

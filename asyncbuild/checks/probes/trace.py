@@ -25,12 +25,12 @@ class Protocol:
 
     @property
     def may_filter(self) -> bool:
-        """Whether it says that it leaves objects out on request."""
+        """Return whether it says that it leaves objects out on request."""
         return bool({"filter", "fetch=filter"} & self.capabilities)
 
     @property
     def may_serve_ids(self) -> bool:
-        """Whether it says that it serves commits which no ref points to."""
+        """Return whether it says that it serves commits which no ref points to."""
         allowed = {"allow-reachable-sha1-in-want", "allow-any-sha1-in-want"}
         return self.version == 2 or bool(allowed & self.capabilities)  # noqa: PLR2004 - as in "v2"
 

@@ -1,4 +1,4 @@
-"""What an LFS server says: answers of the batch API, URLs, headers, waits. Pure.
+"""Parsers of what an LFS server sends: batch answers, URLs, headers, waits. Pure.
 
 All of it is read as something that anybody may have written: each function returns a value that is
 fit to be used, or raises `ValueError` (git-lfs, docs/api/batch.md).
@@ -32,7 +32,7 @@ _DAY_SECONDS: Final = 86_400.0
 
 
 class Origin(NamedTuple):
-    """Who is asked: a login, and words that are quoted, go to and come from nobody else."""
+    """One server: logins are sent to it alone, and words are quoted from it alone."""
 
     scheme: str
     host: str
@@ -103,7 +103,7 @@ def _host(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Where a content is, with which headers, and for how long: None if that was not said."""
+    """Address of a content, headers, and how long both are valid: None if that was not said."""
 
     href: str = field(repr=False)  # its query may be a login
     headers: Mapping[str, str] = field(repr=False)
@@ -111,7 +111,7 @@ class Action:
 
 
 def parse_batch(text: bytes) -> dict[str, Mapping[str, Any]]:
-    """What the server says of each object, by its id.
+    """Return the server's answer for each object, by its id.
 
     Raises:
         ValueError: it is no answer of the batch API.
@@ -190,7 +190,7 @@ def parse_retry_after(text: str, now: datetime) -> float | None:
 
 
 def message_of(text: bytes) -> str:
-    """What the batch API says of an error, in JSON; empty if it says nothing."""
+    """Return the message of a batch API error (JSON); empty if it has none."""
     try:
         said = orjson.loads(text)
     except ValueError:

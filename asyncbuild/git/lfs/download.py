@@ -47,12 +47,12 @@ _NOT_TOLD: Final = "what the LFS server says of it cannot be used"
 
 
 async def _admit_all(_size_bytes: int) -> None:
-    """Where nobody keeps account of space."""
+    """Admit any size: for stores whose space is not accounted."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What the server said of one object.
+    """The server's answer about one object.
 
     Attributes:
         action: Where it is.
@@ -118,7 +118,7 @@ class Download:
             left = list(again)
 
     async def _ask(self, web: Web, missing: Sequence[Missing]) -> dict[str, _Given]:
-        """Where each content is, by its id."""
+        """Ask for the address of each content; return the answers by id."""
         doing = f"ask {self._server.url} for {len(missing)} LFS objects of {self._name}"
         body = {
             "operation": "download",
@@ -267,7 +267,7 @@ class Download:
     def _refused(
         self, doing: str, url: str, answer: aiohttp.ClientResponse, text: bytes
     ) -> StageError:
-        """What a status means. Only the LFS server's own words are quoted, not another's."""
+        """Classify a status. Quotes only words of the LFS server itself."""
         said = self._quote(message_of(text)) if origin_of(url) == self._origin else ""
         after = parse_retry_after(answer.headers.get("Retry-After", ""), datetime.now(UTC))
         return _by_status(answer.status, f"{doing}: {answer.status} {said}".rstrip(), after)
@@ -282,7 +282,7 @@ class Download:
 
 
 def _may_have_expired(status: int, until: float | None) -> bool:
-    """What stores answer to a URL that has expired: mostly 403, but not all of them."""
+    """Return whether this may be a store's answer to an expired URL: mostly, not always, 403."""
     late = until is not None and anyio.current_time() >= until
     return status in _REFUSED or (late and 400 <= status < 500)  # noqa: PLR2004 - Client Error
 
@@ -328,7 +328,7 @@ async def _read(answer: aiohttp.ClientResponse, doing: str) -> bytes:
 
 
 def _next(url: str, answer: aiohttp.ClientResponse, doing: str) -> str:
-    """Where a redirect leads.
+    """Return the URL that a redirect leads to.
 
     Raises:
         Retry: nowhere, or away from HTTPS.

@@ -39,7 +39,7 @@ class Broken(Exception):
 
 
 class Wrong(Exception):
-    """What came is not the content. `resumed` tells whether an earlier try is part of it."""
+    """The bytes received are not the content. `resumed`: an earlier try is part of them."""
 
     def __init__(self, reason: str, *, resumed: bool) -> None:
         super().__init__(reason)
@@ -49,7 +49,7 @@ class Wrong(Exception):
 
 @dataclass(slots=True)
 class Part:
-    """What there is of a content so far.
+    """The bytes of a content that are here so far.
 
     A part is kept for the next try only where the server said how long all of it is, and that is as
     long as the content; everything else that a server may send leaves nothing behind.

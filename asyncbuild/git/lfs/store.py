@@ -148,7 +148,7 @@ class Fetched:
             await self.before(size_bytes)
 
     def _missing(self, pointers: Mapping[bytes, Pointer]) -> list[Missing]:
-        """What is not here, or not what it should be; what is, is marked as used."""
+        """Return contents that are absent or damaged; mark the others as used."""
         missing: dict[str, Missing] = {}
         for path, pointer in pointers.items():
             target = self.path(pointer)
