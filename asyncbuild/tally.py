@@ -75,10 +75,11 @@ class Tally:
         self._max_attempts = max_attempts
         self._pause_seconds = pause_seconds
         self._failures: dict[tuple[str, ...], _Failure] = {}
+        self._known: set[tuple[str, ...]] = set()
 
     def knows(self, part: Part) -> bool:
-        """Tell whether the part has failed before."""
-        return part.key in self._failures
+        """Tell whether the part has failed before, also if it works by now."""
+        return part.key in self._known
 
     def is_due(self, part: Part, now: float) -> bool:
         """Tell whether the part is to be tried: it is not given up, and its pause is over."""
@@ -90,11 +91,12 @@ class Tally:
         return any(each.part and each.part.push.id == push.id for each in self._pending())
 
     def succeed(self, part: Part) -> None:
-        """Forget that the part failed before."""
+        """Note that nothing of the part is left to try."""
         self._failures.pop(part.key, None)
 
     def fail(self, part: Part, error: StageError, now: float) -> None:
         """Note a failed try. A limit or an outage counts as none (I5)."""
+        self._known.add(part.key)
         failure = self._failures.setdefault(part.key, _Failure(part, error))
         failure.error = error
         failure.due = now + (error.after_seconds or 0.0)

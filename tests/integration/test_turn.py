@@ -16,7 +16,7 @@ from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config import BuildSettings
-from asyncbuild.errors import Busy, Denied, Outage, Reject
+from asyncbuild.errors import Busy, Denied, Outage, Reject, Retry
 from asyncbuild.history import History
 from asyncbuild.local.aws_json import AwsError
 from asyncbuild.local.codebuild import open_codebuild_standin
@@ -28,7 +28,7 @@ from asyncbuild.local.codepipeline import (
 from asyncbuild.local.standin import CodeBuildStandin
 from asyncbuild.model import Action, Guard, Message, Push, StoredArchive, Target
 from asyncbuild.tally import Tally
-from asyncbuild.turn import Turn
+from asyncbuild.turn import Prepare, Turn, undone
 from asyncbuild.work import Ready, Work
 
 KEY = "shop/main/1.zip"
@@ -112,7 +112,9 @@ async def pipelines(clock: Clock) -> AsyncIterator[CodePipelineStandin]:
 
 @asynccontextmanager
 async def _open_turn(
-    standin: CodeBuildStandin | CodePipelineStandin, records: _Records
+    standin: CodeBuildStandin | CodePipelineStandin,
+    records: _Records,
+    prepare: Prepare = _no_prepare,
 ) -> AsyncIterator[Turn]:
     """The turn; only calls of the one service reach anything."""
     async with (
@@ -122,7 +124,7 @@ async def _open_turn(
         yield Turn(
             starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
             ledger=Ledger(records, prefix="l/"),
-            prepare=_no_prepare,
+            prepare=prepare,
             upload=_no_upload,
             history=_NoHistory(),
             skip_stale=True,
@@ -293,3 +295,33 @@ async def test_a_later_push_of_the_ref_in_one_message_waits_for_the_earlier_one(
         assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3"]
         await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
     assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3", first.id, "e2"]
+
+
+async def test_pushes_of_one_message_that_could_not_be_prepared_wait_for_no_other(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """Each is prepared again in its turn; why that failed once is not told twice."""
+    first, second = (replace(make_push(n), id=f"e{n}", ref=f"refs/heads/{n}") for n in (1, 2))
+    later = {"e1": [None], "e2": [Busy("fetch"), None]}  # how preparing them again goes
+    records, tally = _Records(), _tally()
+    records.full = False
+
+    async def prepare(work: Work, push: Push, guard: Guard) -> Ready:
+        failure = later[push.id].pop(0) if later[push.id] else None
+        if failure is not None:
+            raise failure
+        ready = _build_ready(clock, push, "shop")
+        return replace(
+            ready, targets=await undone(Ledger(records, prefix="l/"), push, ready.targets)
+        )
+
+    def failed(push: Push) -> Ready:
+        return Ready(_build_ready(clock, push, "shop").work, failed=Retry("fetch"))
+
+    ready = replace(failed(first), more=(failed(second),))
+    async with _open_turn(standin, records, prepare) as turn:
+        for waited in (0.0, 1.0):
+            with pytest.raises((Busy, Retry), match="fetch"):
+                await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=waited)
+        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=2)
+    assert [each.variables["EVENT_ID"] for each in standin.started] == ["e1", "e2"]

@@ -158,3 +158,13 @@ def test_every_part_is_tried_until_it_works_or_is_given_up(
         hopeless = "Reject" in counted[:max_attempts] or len(counted) >= max_attempts
         assert story.done[part.key] == (0 if hopeless else 1)
         assert story.spent[part.key] <= max_attempts
+
+
+def test_a_part_that_works_by_now_is_still_known() -> None:
+    """What its first try left behind is used up: it is not told once more."""
+    tally = _tally()
+    assert not tally.knows(WEB)
+    tally.fail(WEB, Retry("why"), 0)
+    tally.succeed(WEB)
+    assert tally.knows(WEB)
+    assert tally.verdict(0, parts=2) is None
