@@ -227,9 +227,12 @@ class Pipeline:
         it is compared with what was built last.
         """
         asked = asked_changes(push, self._rules)
-        head = await self._ledger.head(push) if asked and self._supersedes else None
-        since = head.commit if head else None if self._supersedes else push.old_commit
-        if not asked or since is None:
+        if not asked:
+            return ()
+        since = push.old_commit
+        if self._supersedes:
+            since = await self._ledger.find_built_before(push)
+        if not since:
             return ()
         try:
             async with self._open_snapshot(work, push) as snapshot:

@@ -170,15 +170,11 @@ class Turn:
             targets = await undone(self._ledger, push, targets)
         if targets and not stale:
             stale = await self._why_stale(case.ready.work, push)
-        done = [target for target in case.ready.targets if target not in targets]
         for target in targets:
             part = Part(push, target)
             if case.tally.is_due(part, time.monotonic()):
                 with _settling(part, case):
                     await self._settle_target(target, replace(case, stale=stale))
-                    done.append(target)
-        if not stale and any(target.key for target in done):
-            await self._ledger.set_head(push)
 
     async def _settle_target(self, target: Target, case: _Case) -> None:
         begun = time.monotonic()
@@ -188,6 +184,9 @@ class Turn:
         timings = {**case.ready.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
         case.guard()
+        if outcome.archive is not None:
+            # First: what is recorded is done, and no later try would see to its head.
+            await self._ledger.set_head(case.push)
         await self._ledger.record(case.push, replace(outcome, timings=timings))
         _tell(case.push, target, outcome, timings)
 

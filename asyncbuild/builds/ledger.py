@@ -62,11 +62,20 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest push of a ref that was built or uploaded."""
+    """The newest push of a ref that was built or uploaded.
+
+    Attributes:
+        commit: What was pushed.
+        time: When.
+        event_id: The push.
+        before: The commit of the newest push before it; empty if there was none, or a version wrote
+            the record that does not tell.
+    """
 
     commit: str
     time: datetime
     event_id: str
+    before: str = ""
 
 
 class Ledger:
@@ -146,6 +155,16 @@ class Ledger:
         body = await self._records.get_record(key)
         return None if body is None else read_head(key, body)
 
+    async def find_built_before(self, push: Push) -> str:
+        """The commit of the newest other push built of this push's ref; empty if none is known.
+
+        A part of the push may have been built already, so that it is the newest itself.
+        """
+        head = await self.head(push)
+        if head is None:
+            return ""
+        return head.before if head.event_id == push.id else head.commit
+
     async def set_head(self, push: Push) -> None:
         """Say that `push` was built; the newest push built of its ref is what `head` gives.
 
@@ -157,9 +176,17 @@ class Ledger:
             newest = await self.head(push)
         except Reject:  # what cannot be read is written again
             newest = None
+        if newest and newest.event_id == push.id:
+            return
         if newest and push.time < newest.time and push.old_commit != newest.commit:
             return
-        document = {"commit": push.commit, "time": push.time, "event_id": push.id, "ref": push.ref}
+        document = {
+            "commit": push.commit,
+            "time": push.time,
+            "event_id": push.id,
+            "ref": push.ref,
+            "before": newest.commit if newest else "",
+        }
         await self._records.replace_record(self._head_key(push), _dump(document))
 
     async def force(self, push: Push) -> None:
@@ -337,12 +364,15 @@ def read_head(key: str, body: bytes) -> Head:
     document = read_record(key, body)
     with reading(f"record {key}", remedy=_MEND):
         commit, event_id, time = (document[name] for name in ("commit", "event_id", "time"))
+        before = document.get("before", "")
         moment = read_time(time)
         if moment is None:
             raise ValueError
         if not _COMMIT.fullmatch(commit) or not isinstance(event_id, str):
             raise ValueError
-        return Head(commit, moment, event_id)
+        if before != "" and not _COMMIT.fullmatch(before):
+            raise ValueError
+        return Head(commit, moment, event_id, before)
 
 
 def _load_or_tell(key: str, body: bytes) -> Mapping[str, Any]:

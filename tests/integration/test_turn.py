@@ -35,11 +35,12 @@ KEY = "shop/main/1.zip"
 
 
 class _Records:
-    """A bucket that takes no record until told to."""
+    """A bucket that takes no record until told to; `refused` is a part of keys it never takes."""
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
         self.full = True
+        self.refused = ""
 
     async def put_record(self, key: str, body: bytes) -> bool:
         """Write once, or fail."""
@@ -48,7 +49,7 @@ class _Records:
 
     async def replace_record(self, key: str, body: bytes) -> None:
         """Write, or fail."""
-        if self.full:
+        if self.full or (self.refused and self.refused in key):
             raise Outage(key)
         self.kept[key] = body
 
@@ -175,6 +176,30 @@ async def test_a_start_tried_again_leaves_out_what_was_done(
         with pytest.raises(Reject, match="till"):
             await turn.settle(ready, guard=lambda: None, tally=_tally(), waited_seconds=0.5)
     assert [build.project for build in standin.started] == ["shop"]
+
+
+@pytest.mark.parametrize("refused", ["/head/", "/push/"])
+async def test_the_newest_push_is_known_as_such_whichever_record_was_refused(
+    standin: CodeBuildStandin, clock: Clock, refused: str
+) -> None:
+    """The process ends between both; the next one sees to what is missing, and builds once."""
+    push, records = make_push(), _Records()
+    records.full, records.refused = False, refused
+    ledger, ready = Ledger(records, prefix="l/"), _build_ready(clock, push, "shop")
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Outage):
+            await turn.settle(ready, guard=lambda: None, tally=_tally())
+        records.refused = ""
+        message = replace(ready.work.message, receive_count=2)
+        work = replace(ready.work, message=message)
+        left = await undone(ledger, push, ready.targets)
+        again = replace(ready, work=work, targets=left)
+        await turn.settle(again, guard=lambda: None, tally=_tally())
+    head = await ledger.head(push)
+    assert head is not None
+    assert head.event_id == push.id
+    assert not await undone(ledger, push, ready.targets)
+    assert len(standin.started) == 1
 
 
 DEPLOY = Target(Action.PIPELINE, KEY, variables={"STAGE": "test"}, rule="deploy", pipeline="deploy")

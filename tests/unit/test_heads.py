@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
+import orjson
 import pytest
 from support.codebuild import make_push
 from support.records import Records
@@ -38,6 +39,26 @@ async def test_a_push_that_follows_the_newest_is_the_newest() -> None:
         assert head.commit == push.commit
 
 
+async def test_a_push_that_is_built_in_part_is_compared_with_what_was_built_before_it() -> None:
+    """Compared with itself it would have changed nothing, and what is left would not be built."""
+    records = Records()
+    ledger = Ledger(records, prefix="ledger/")
+    first, second = make_push(1), make_push(2)
+    assert await ledger.find_built_before(first) == ""
+    await ledger.set_head(first)
+    assert await ledger.find_built_before(first) == ""
+    assert await ledger.find_built_before(second) == first.commit
+    for _ in range(2):  # once for each of its targets
+        await ledger.set_head(second)
+        assert await ledger.find_built_before(second) == first.commit
+    (key,) = records.kept
+    written = orjson.loads(records.kept[key])
+    del written["before"]  # as the version before this one has it
+    records.kept[key] = orjson.dumps(written)
+    assert await ledger.find_built_before(second) == ""
+    assert await ledger.find_built_before(make_push(3)) == second.commit
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -48,6 +69,8 @@ async def test_a_push_that_follows_the_newest_is_the_newest() -> None:
         b'{"commit": "--output=x", "time": "2026-11-01T00:00:00Z", "event_id": "e"}',
         b'{"commit": "%s", "time": "0001-01-01T00:00:00+14:00", "event_id": "e"}' % (b"1" * 40),
         b'{"commit": "%s", "time": "2026-11-01T00:00:00Z", "event_id": null}' % (b"1" * 40),
+        b'{"commit": "%s", "time": "2026-11-01T00:00:00Z", "event_id": "e", "before": "-x"}'
+        % (b"1" * 40),
     ],
 )
 async def test_a_head_that_cannot_be_read_rejects_and_is_written_again(body: bytes) -> None:
