@@ -327,7 +327,10 @@ async def test_pushes_of_one_message_that_could_not_be_prepared_wait_for_no_othe
 ) -> None:
     """Each is prepared again in its turn; why that failed once is not told twice."""
     first, second = (replace(make_push(n), id=f"e{n}", ref=f"refs/heads/{n}") for n in (1, 2))
-    later = {"e1": [None], "e2": [Busy("fetch"), None]}  # how preparing them again goes
+    later: dict[str, list[Busy | None]] = {
+        "e1": [None],
+        "e2": [Busy("fetch"), None],
+    }  # how preparing them again goes
     records, tally = _Records(), _tally()
     records.full = False
 
