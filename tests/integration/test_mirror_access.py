@@ -251,7 +251,7 @@ async def test_hostile_values_are_rejected(site: Site, change: dict[str, str]) -
         with pytest.raises(Reject) as caught:
             async with mirrors.open(replace(repository(), **place), **push):
                 pass
-    assert str(caught.value).isascii()
+    assert str(caught.value).replace("…", "").isascii()  # an omission is marked by us
     made = set(site.directory.rglob("*")) - set(before)
     assert all(
         site.cache / "reader" in path.parents or path.name in {"cache", "reader"} for path in made
