@@ -98,6 +98,7 @@ class Differential:
         trees.begin()
         origin = Origin(Repository("1", "random", str(seed)), "refs/heads/main")
         times: dict[tuple[bytes, int, bytes], set[int]] = {}
+        keys: list[str] = []
         for step in range(archives):
             commit = trees.commit()
             where = source.path
@@ -114,6 +115,8 @@ class Differential:
                 self.ways["refused"] += 1
                 trees.change()
                 continue
+            keys.append(result.made.archive.key)
+            await self._delete(keys, left=1)  # the server has them in memory
             how = result.made.archive.kind + (f" ({result.fallback})" if result.fallback else "")
             self.ways[how] += 1
             try:
@@ -121,6 +124,12 @@ class Differential:
             except AssertionError as error:
                 raise Difference(f"seed {seed}, step {step}, {commit} ({how}): {error}") from error
             trees.change()
+        await self._delete(keys, left=0)
+
+    async def _delete(self, keys: list[str], *, left: int) -> None:
+        """All but the last archives: nothing is made of older ones."""
+        while len(keys) > left:
+            await self._client.delete_object(Bucket=_BUCKET, Key=keys.pop(0))
 
     async def _put(
         self, path: Path, commit: str, origin: Origin, options: ArchiveOptions
@@ -234,6 +243,7 @@ async def _search(count: int, seed: int) -> None:
         while differential.deltas < count:
             with TemporaryDirectory(prefix="asyncbuild-") as directory:
                 await differential.run_chain(seed, Path(directory))
+            click.echo(f"{differential.deltas} deltas, seed {seed}", err=True)
             seed += 1
         click.echo(f"{differential.deltas} deltas without a difference: {dict(differential.ways)}")
 
