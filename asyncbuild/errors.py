@@ -88,7 +88,7 @@ class Outage(Busy):
 
     No push is to blame, and the next one would fare no better: were it counted, an outage of
     minutes would empty the whole queue into the dead-letter queue. So it is waited out (I5), as
-    long as the queue keeps its messages.
+    long as the queue delivers its messages.
     """
 
     kind = "outage"

@@ -154,7 +154,11 @@ EVENTS: Final[Mapping[str, Event]] = {
         "The messages are in other hands: nothing more is committed for them.",
         ("reason", "group", "message_id"),
     ),
-    "lane.released": Event("info", "Messages went back to the queue.", ("messages",)),
+    "lane.released": Event(
+        "info",
+        "Messages went back to the queue, hidden for a while if their repository waits for others.",
+        ("messages", "hidden_seconds", "group", "reason"),
+    ),
     "lane.release-failed": Event(
         "warning", "They come back when their visibility runs out.", ("messages", "reason")
     ),

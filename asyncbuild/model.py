@@ -28,6 +28,11 @@ class Repository:
         """`account/region/name`: unique, and safe as a relative path."""
         return f"{self.account}/{self.region}/{self.name}"
 
+    @property
+    def forge(self) -> str:
+        """The server that has it: a host, or CodeCommit in one region."""
+        return f"codecommit.{self.region}" if self.account.isdigit() else self.account
+
 
 class RefKind(StrEnum):
     """What a ref's name begins with."""

@@ -64,7 +64,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pollers = await enter(aws.open_sqs(pool=settings.queue.polls + 1))
-        control = await enter(aws.open_sqs(pool=4 * settings.consumers + settings.lanes.most))
+        control = await enter(aws.open_sqs(pool=4 * settings.consumers + 2 * settings.lanes.most))
         uploads = settings.consumers * (settings.storage.parts_in_flight + 2)
         s3 = await enter(aws.open_s3(pool=uploads))
         codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
@@ -99,6 +99,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             settings=settings.queue,
             lanes=settings.lanes,
             consumers=settings.consumers,
+            forge_consumers=settings.forge_consumers,
             hold=protection.hold,
         )
 

@@ -52,6 +52,10 @@ class Incomplete(Reject):
     attempts = 1
 
 
+class Pending(Busy):
+    """Parts of a message wait between tries that are counted in its tally."""
+
+
 @dataclass(slots=True)
 class _Failure:
     part: Part | None
@@ -69,11 +73,16 @@ class Tally:
         pause_seconds: The longest usual pause between tries (`lanes.retry_most_seconds`). One that
             is refused a right waits half of it first, then twice as long each time: a policy that
             was changed takes a while to be known everywhere.
+        longest_pause_seconds: The longest that another server may ask for
+            (`lanes.retry_after_most_seconds`).
     """
 
-    def __init__(self, *, max_attempts: int, pause_seconds: float) -> None:
+    def __init__(
+        self, *, max_attempts: int, pause_seconds: float, longest_pause_seconds: float = 300
+    ) -> None:
         self._max_attempts = max_attempts
         self._pause_seconds = pause_seconds
+        self._longest_pause_seconds = longest_pause_seconds
         self._failures: dict[tuple[str, ...], _Failure] = {}
         self._known: set[tuple[str, ...]] = set()
 
@@ -99,7 +108,7 @@ class Tally:
         self._known.add(part.key)
         failure = self._failures.setdefault(part.key, _Failure(part, error))
         failure.error = error
-        failure.due = now + (error.after_seconds or 0.0)
+        failure.due = now + min(error.after_seconds or 0.0, self._longest_pause_seconds)
         if isinstance(error, Busy):
             return
         failure.tries += 1
@@ -111,6 +120,18 @@ class Tally:
         """Note what of the message cannot be understood."""
         key = ("", fault.reason)
         self._failures[key] = _Failure(None, fault, tries=1, over=True)
+
+    def abandon(self, waited: str) -> Incomplete | None:
+        """Give up what is still to be tried; return what the message lacks, or None if nothing.
+
+        Args:
+            waited: How long it was waited for, for people.
+        """
+        for each in self._pending():
+            each.over, error = True, each.error
+            class_ = Outage if isinstance(error, Outage) else Busy
+            each.error = class_(f"{waited}: {error.reason}", remedy=error.remedy, peer=error.peer)
+        return _incomplete(list(self._failures.values())) if self._failures else None
 
     def verdict(self, now: float, *, parts: int) -> StageError | None:
         """Return what the lane is to be told, or None if nothing failed.
@@ -146,6 +167,7 @@ def _still_to_do(pending: Sequence[_Failure], now: float) -> StageError:
     """The lane counts nothing, and comes back when the first of them is due."""
     first = next((each for each in pending if isinstance(each.error, Busy)), pending[0])
     class_ = Outage if isinstance(first.error, Outage) else Busy
+    class_ = class_ if isinstance(first.error, Busy) else Pending
     peer = first.error.peer if isinstance(first.error, Busy) else ""
     wait = max(0.0, min(each.due for each in pending) - now)
     return class_(_reasons(pending), after_seconds=wait, peer=peer)

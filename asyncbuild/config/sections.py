@@ -95,12 +95,14 @@ class LaneSettings(Section):
     """`[lanes]`: order, attempts and waiting inside one message group."""
 
     most: int = Field(default=64, ge=1, le=10_000)
+    forge_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     lookahead: Count = 4
     max_attempts: Count = 2
     retry_first_seconds: PauseSeconds = 1
     retry_most_seconds: PauseSeconds = 30
     busy_most_seconds: PauseSeconds = 10
     retry_after_most_seconds: Annotated[float, Field(gt=0, le=3_600)] = 300
+    longest_wait_seconds: Annotated[float, Field(gt=0, le=21_600)] = 3_600
     stale: Literal["skip", "build"] = "skip"
     superseded: Literal["build", "skip"] = "build"
 

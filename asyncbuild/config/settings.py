@@ -53,6 +53,13 @@ class Settings(BaseSettings):
     hosts: tuple[HostSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = Field(default_factory=default_rules)
 
+    @property
+    def forge_consumers(self) -> int | None:
+        """How many consumers one forge may have; None for all, as with CodeCommit alone."""
+        if not self.hosts or self.lanes.forge_share == 1:
+            return None
+        return max(1, int(self.consumers * self.lanes.forge_share))
+
     @field_validator("rules")
     @classmethod
     def _something_is_done(cls, rules: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:

@@ -38,6 +38,10 @@ _REMEDIES: Mapping[Fault, str] = {
     Fault.REFUSED: "see at the server what it means",
     Fault.MOVED: "the repository was renamed or moved at its server: name it by its new URL",
 }
+_AWAY = "if it lasts, check git.remote and the way to the server"
+# git shows no Retry-After: a limit is known by 429 or by what the server says, and by no 503.
+_FAILING = "the server fails by itself and speaks of no limit: if it lasts, look there"
+_SERVER_ERROR = re.compile(r"returned error: 5\d\d")
 _LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
 _OF_SERVER = re.compile(r"remote:|fatal: remote error", re.IGNORECASE)
 _LISTING = re.compile(r"\s|From ")  # what was fetched, line by line: names of refs
@@ -114,7 +118,7 @@ def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> 
         case Fault.BUSY:
             return Busy(reason)
         case Fault.NETWORK:
-            return Outage(reason, remedy="if it lasts, check git.remote and the way to the server")
+            return Outage(reason, remedy=_AWAY if not _SERVER_ERROR.search(reason) else _FAILING)
         case Fault.NO_REPOSITORY:
             return Reject(
                 reason,

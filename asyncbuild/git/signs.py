@@ -87,7 +87,8 @@ SIGNS: Final = (
     ),
     _server(
         Fault.BUSY,
-        r"returned error: (429|503)",
+        r"returned error: 429",
+        r"retry[- ]after",
         r"rate exceeded",
         r"rate limit",
         r"too many requests",

@@ -16,6 +16,7 @@ from asyncbuild.queue.consumers import Consumers, open_consumers
 from asyncbuild.queue.grouping import REMEDY, Grouping
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.protocol import Policy
+from asyncbuild.queue.room import find_room
 from asyncbuild.queue.runner import LaneRunner
 from asyncbuild.queue.sqs import Queue, QueueFacts
 from asyncbuild.state import ConsumerState
@@ -32,6 +33,7 @@ class Consumer:
         settings: `[queue]`.
         lanes: `[lanes]`.
         consumers: How many pushes are prepared at the same time.
+        forge_consumers: How many of them one forge may have; None for all.
         hold: Entered while a lane is in hand.
     """
 
@@ -43,6 +45,7 @@ class Consumer:
         settings: QueueSettings,
         lanes: LaneSettings,
         consumers: int,
+        forge_consumers: int | None = None,
         hold: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._queue = queue
@@ -50,6 +53,7 @@ class Consumer:
         self._settings = settings
         self._lane_settings = lanes
         self._count = consumers
+        self._forge_consumers = forge_consumers
         self._hold = hold
         self._batch = settings.batch
         self._consumers: Consumers | None = None
@@ -101,16 +105,25 @@ class Consumer:
         """
         facts = await self._queue.facts()
         self._batch = messages_per_receive(self._settings, self._lane_settings, facts)
-        async with open_consumers(self._count) as consumers, anyio.create_task_group() as lanes:
+        async with (
+            open_consumers(self._count, self._forge_consumers) as consumers,
+            anyio.create_task_group() as lanes,
+        ):
             self._consumers = consumers
             async with anyio.create_task_group() as polls:
                 for _ in range(1 if drain else self._settings.polls):
-                    polls.start_soon(self._poll, consumers, lanes, drain)
+                    polls.start_soon(self._poll, consumers, lanes, facts, drain)
             logger().info("consumer.stopped-receiving", lanes=len(self._lanes))
         if self._fatal is not None:
             raise self._fatal
 
-    async def _poll(self, consumers: Consumers, lanes: TaskGroup, drain: bool) -> None:  # noqa: FBT001 - start_soon takes no keywords
+    async def _poll(
+        self,
+        consumers: Consumers,
+        lanes: TaskGroup,
+        facts: QueueFacts,
+        drain: bool,  # noqa: FBT001 - start_soon takes no keywords
+    ) -> None:
         failures = 0
         while not self._stopping.is_set():
             await self._or_stop(self._wait_room, consumers)
@@ -132,7 +145,7 @@ class Consumer:
             groups = len({message.group for message in messages})
             logger().debug("queue.polled", messages=len(messages), groups=groups)
             if messages:
-                self._open_lanes(messages, consumers, lanes, asked_at)
+                self._open_lanes(messages, consumers, lanes, facts, asked_at)
             elif drain and idle:
                 self.stop()
 
@@ -146,9 +159,23 @@ class Consumer:
     async def _wait_room(self, consumers: Consumers) -> None:
         """Hold no more than can be worked on: other tasks may have consumers to spare."""
         await consumers.wait_free()
-        while len(self._lanes) >= self._lane_settings.most:
-            await self._room.wait()
+        while not self._make_room():
+            # What waits for its forge's share yields after a time, of which nobody tells.
+            with anyio.move_on_after(self._lane_settings.busy_most_seconds):
+                await self._room.wait()
             await consumers.wait_free()
+
+    def _make_room(self) -> bool:
+        """Tell whether another lane may be opened; a lane that waits may have to give way."""
+        lanes = list(self._lanes.values())
+        room = find_room([lane.standing() for lane in lanes], most=self._lane_settings.most)
+        if room.gives_way is not None:
+            lanes[room.gives_way].give_way()
+        return room.free
+
+    def _tell_room(self) -> None:
+        self._room.set()
+        self._room = anyio.Event()
 
     async def _or_stop(self, wait: object, *arguments: object) -> None:
         async with anyio.create_task_group() as tasks:
@@ -173,6 +200,7 @@ class Consumer:
         messages: Sequence[Message],
         consumers: Consumers,
         lanes: TaskGroup,
+        facts: QueueFacts,
         asked_at: float,
     ) -> None:
         """Give every group of a delivery its lane. Nothing is awaited: none can be forgotten."""
@@ -193,6 +221,8 @@ class Consumer:
                 consumers=consumers,
                 pipeline=self._pipeline,
                 policy=_policy(self._lane_settings),
+                facts=facts,
+                on_change=self._tell_room,
             )
             fault = self._grouping.find_fault(lane.group, lane.repositories)
             if fault:
@@ -223,8 +253,7 @@ class Consumer:
         finally:
             if self._lanes.get(lane.group) is lane:
                 del self._lanes[lane.group]
-            self._room.set()
-            self._room = anyio.Event()
+            self._tell_room()
         if lane.fatal is not None:
             self._fatal = lane.fatal
             self.stop()
@@ -260,5 +289,6 @@ def _policy(settings: LaneSettings) -> Policy:
         retry_most_seconds=settings.retry_most_seconds,
         busy_most_seconds=settings.busy_most_seconds,
         retry_after_most_seconds=settings.retry_after_most_seconds,
+        longest_wait_seconds=settings.longest_wait_seconds,
         skip_superseded=settings.superseded == "skip",
     )

@@ -16,16 +16,27 @@ from asyncbuild.queue.fair import Turns
 
 
 class Job:
-    """One preparation: a cancellable call that a consumer runs."""
+    """One preparation: a cancellable call that a consumer runs.
 
-    def __init__(self, lane: object, run: Callable[[], Awaitable[None]]) -> None:
+    Args:
+        lane: Jobs of one lane keep their order.
+        run: The call.
+        forge: Whose server it needs; empty for none.
+    """
+
+    def __init__(
+        self, lane: object, run: Callable[[], Awaitable[None]], *, forge: str = ""
+    ) -> None:
         self.lane = lane
+        self.forge = forge
+        self.began = False
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
         self._run = run
 
     async def run(self) -> None:
         """Run it; a cancelled scope is its own affair."""
+        self.began = True
         try:
             with self.scope:
                 await self._run()
@@ -45,17 +56,17 @@ class ConsumerStatistics:
 class Consumers:
     """Hands jobs to N workers, lane by lane in turns (`fair.py`)."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, share: int | None = None) -> None:
         self._count = count
         self._free = count
-        self._turns: Turns[Job] = Turns()
+        self._turns: Turns[Job] = Turns(share)
         self._changed = anyio.Event()
         self._closed = False
         self._failure: BaseException | None = None
 
     def submit(self, job: Job) -> None:
         """Let `job` wait for a free consumer."""
-        self._turns.add(job.lane, job)
+        self._turns.add(job.lane, job, job.forge)
         self._notify()
 
     def cancel(self, job: Job) -> bool:
@@ -71,9 +82,13 @@ class Consumers:
         """How busy they are now."""
         return ConsumerStatistics(self._count, self._free, len(self._turns))
 
+    def is_held_back(self, job: Job) -> bool:
+        """Tell whether a job waits because its forge has its share of the consumers."""
+        return not job.began and self._turns.is_full(job.forge)
+
     async def wait_free(self) -> None:
-        """Wait until there is a consumer for which no job waits."""
-        while self._free <= len(self._turns):
+        """Wait until there is a consumer that no waiting job would get."""
+        while self._free <= self._turns.count_ready():
             await self._changed.wait()
 
     async def _work(self) -> None:
@@ -82,13 +97,13 @@ class Consumers:
             if taken is None:
                 await self._changed.wait()
                 continue
-            lane, job = taken
+            lane, job, forge = taken
             self._free -= 1
             try:
                 await job.run()
             finally:
                 self._free += 1
-                self._turns.done(lane)
+                self._turns.done(lane, forge)
                 self._notify()
 
     async def _work_or_tell(self) -> None:
@@ -114,9 +129,14 @@ class Consumers:
 
 
 @asynccontextmanager
-async def open_consumers(count: int) -> AsyncIterator[Consumers]:
-    """Spawn `count` consumers; they end with the block, after the job in hand."""
-    consumers = Consumers(count)
+async def open_consumers(count: int, share: int | None = None) -> AsyncIterator[Consumers]:
+    """Spawn `count` consumers; they end with the block, after the job in hand.
+
+    Args:
+        count: How many.
+        share: How many of them one forge may have at the same time; None for all.
+    """
+    consumers = Consumers(count, share)
     pool = AioPool(size=count)
     try:
         async with anyio.create_task_group() as tasks:

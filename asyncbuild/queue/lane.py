@@ -12,9 +12,12 @@ A lane is one delivery of one group: the messages held, oldest first. Its rules:
 4.  Followers keep what was prepared for them, whatever becomes of the head.
 5.  A delivery whose head was received before works one message at a time: whoever dies with a
     message in hand cannot report it, so only the message in hand may be blamed.
-6.  `Stop` lets what can still be settled in order be settled, and drops the rest; `Expire` drops
+6.  A head that has waited for others for longer than `longest_wait_seconds` is not held any more:
+    the whole lane is given back, to be delivered again after a while, or the head is dead-lettered
+    if the queue would not deliver it again. `GiveWay` gives a lane back in the same way.
+7.  `Stop` lets what can still be settled in order be settled, and drops the rest; `Expire` drops
     all that is not being started or settled; `Lost` drops everything and gives back nothing (I4).
-7.  What was dropped is released when nothing is under way any more: tail first, head last, so that
+8.  What was dropped is released when nothing is under way any more: tail first, head last, so that
     the group opens in order.
 
 Events come in by `feed`, commands come out; the runner carries them out. A pair of state and event
@@ -35,6 +38,7 @@ from asyncbuild.queue.protocol import (
     Event,
     Expire,
     Failed,
+    GiveWay,
     Held,
     Kind,
     Lost,
@@ -51,44 +55,9 @@ from asyncbuild.queue.protocol import (
     Supersede,
     Wait,
 )
+from asyncbuild.queue.transitions import ON_THE_LAST_STEP, RESUME, TABLE, UNDER_WAY
 
-# --- the table ------------------------------------------------------------------------------------
-
-_S = State
-_AFTER_FAILURE = frozenset({_S.PAUSED, _S.FAILED, _S.DROPPED})
-
-#: Which states an event may lead to; what is not here is a bug. `None` is the lane's own move.
-TABLE: dict[tuple[State, type[OfOne] | None], frozenset[State]] = {
-    (_S.WAITING, None): frozenset({_S.PREPARING, _S.STARTING, _S.DROPPED}),
-    (_S.PREPARING, Prepared): frozenset({_S.PREPARED, _S.DROPPED}),
-    (_S.PREPARING, Failed): _AFTER_FAILURE,
-    (_S.PREPARING, Dropped): frozenset({_S.DROPPED}),
-    (_S.PREPARED, None): frozenset({_S.STARTING, _S.DROPPED}),
-    (_S.STARTING, Started): frozenset({_S.SETTLING, _S.DROPPED}),
-    (_S.STARTING, Failed): _AFTER_FAILURE,
-    (_S.STARTING, Dropped): frozenset({_S.DROPPED}),
-    (_S.SETTLING, Settled): frozenset({_S.SETTLED}),
-    (_S.SETTLING, Failed): frozenset({_S.PAUSED, _S.DROPPED}),
-    (_S.SETTLING, Dropped): frozenset({_S.DROPPED}),
-    (_S.FAILED, None): frozenset({_S.BURYING, _S.DROPPED}),
-    (_S.BURYING, Settled): frozenset({_S.SETTLED}),
-    (_S.BURYING, Failed): frozenset({_S.PAUSED, _S.DROPPED}),
-    (_S.BURYING, Dropped): frozenset({_S.DROPPED}),
-    (_S.PAUSED, Due): frozenset({_S.WAITING, _S.PREPARED, _S.SETTLING, _S.FAILED}),
-    (_S.PAUSED, None): frozenset({_S.DROPPED}),
-    # A timer that rings late changes nothing.
-    (_S.DROPPED, Due): frozenset({_S.DROPPED}),
-}
-
-_UNDER_WAY = frozenset({_S.PREPARING, _S.STARTING, _S.SETTLING, _S.BURYING})
-_ON_THE_LAST_STEP = frozenset({_S.STARTING, _S.SETTLING, _S.BURYING})
-# Where a paused message goes on, by the state in which its try failed.
-_RESUME = {
-    _S.PREPARING: _S.WAITING,
-    _S.STARTING: _S.PREPARED,
-    _S.SETTLING: _S.SETTLING,
-    _S.BURYING: _S.FAILED,
-}
+_HIDDEN_MOST_SECONDS = 900.0  # how late a repository is looked at again when others are well
 
 
 class LaneBug(RuntimeError):
@@ -124,6 +93,7 @@ class Lane:
         self._giving_up = False  # do not even go on with what was prepared
         self._lost = False
         self._closed = False
+        self._hidden_seconds = 0.0
         if policy.skip_superseded:
             self._find_superseded()
 
@@ -131,6 +101,17 @@ class Lane:
     def closed(self) -> bool:
         """Return whether nothing is held any more."""
         return self._closed
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing new is begun."""
+        return self._stopping
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether the lane may be given back now without a counted attempt being forgotten."""
+        head = self._head()
+        return head is not None and head.held.yields and not head.attempts and not self._stopping
 
     def states(self) -> dict[int, State]:
         """The state of every message, by sequence number."""
@@ -152,10 +133,12 @@ class Lane:
                 return self._advance()
             case Expire():
                 self._stopping = self._giving_up = True
-                return [*self._drop(self._open_items(but=_ON_THE_LAST_STEP)), *self._advance()]
+                return [*self._drop(self._open_items(but=ON_THE_LAST_STEP)), *self._advance()]
             case Lost():
                 self._stopping = self._giving_up = self._lost = True
                 return [*self._drop(self._open_items()), *self._advance()]
+            case GiveWay():
+                return [*self._give_way(), *self._advance()]
             case _:
                 return [*self._feed_one(event), *self._advance()]
 
@@ -194,10 +177,29 @@ class Lane:
         if self._stopping:
             self._move(item, event, State.DROPPED)
             return []
-        item.resume = _RESUME[item.state]
+        if not last_step and self._has_waited(item, event):
+            self._move(item, event, State.DROPPED if item.held.returns else State.FAILED)
+            return self._give_way() if item.held.returns else []
+        item.resume = RESUME[item.state]
         item.waits += 1
         self._move(item, event, State.PAUSED)
         return [Wait(item.sequence, self._seconds(item, event))]
+
+    def _has_waited(self, item: _Item, event: Failed) -> bool:
+        """A follower waits for the head in any case; only the head keeps a lane waiting."""
+        uncounted = event.kind in {Kind.BUSY, Kind.OUTAGE}
+        long = event.waited_seconds >= self._policy.longest_wait_seconds
+        return uncounted and long and item is self._head()
+
+    def _give_way(self) -> list[Command]:
+        """Drop what is not on its last step, to be hidden for twice as long each time."""
+        self._stopping = self._giving_up = True
+        head, policy = self._head(), self._policy
+        if head is not None:
+            most = min(_HIDDEN_MOST_SECONDS, policy.longest_wait_seconds)
+            times = min(head.held.receive_count - 1, 30)
+            self._hidden_seconds = min(most, policy.retry_most_seconds * 2.0**times)
+        return self._drop(self._open_items(but=ON_THE_LAST_STEP))
 
     def _seconds(self, item: _Item, event: Failed) -> float:
         """Exponential back-off with jitter over its upper half; longer if the other side asks.
@@ -231,7 +233,8 @@ class Lane:
         if all(item.state is State.DROPPED for item in unsettled):
             self._closed = True
             if unsettled and not self._lost:
-                commands.append(Release(tuple(item.sequence for item in reversed(unsettled))))
+                given_back = tuple(item.sequence for item in reversed(unsettled))
+                commands.append(Release(given_back, self._hidden_seconds))
             commands.append(Close())
         return commands
 
@@ -271,12 +274,16 @@ class Lane:
     def _drop(self, items: Iterable[_Item]) -> list[Command]:
         commands: list[Command] = []
         for item in items:
-            if item.state in _UNDER_WAY and not item.cancelled:
+            if item.state in UNDER_WAY and not item.cancelled:
                 item.cancelled = True
                 commands.append(Cancel(item.sequence))
-            elif item.state not in _UNDER_WAY and item.state is not State.DROPPED:
+            elif item.state not in UNDER_WAY and item.state is not State.DROPPED:
                 self._move(item, None, State.DROPPED)
         return commands
+
+    def _head(self) -> _Item | None:
+        items = self._items.values()
+        return next((item for item in items if item.state is not State.SETTLED), None)
 
     def _open_items(self, *, but: frozenset[State] = frozenset()) -> list[_Item]:
         gone = but | {State.SETTLED}
@@ -300,16 +307,3 @@ class Lane:
             msg = f"message {item.sequence} is {item.state}: {event} cannot make it {to}"
             raise LaneBug(msg)
         item.state = to
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram; ARCHITECTURE.md shows it."""
-    edges: dict[tuple[State, State], list[str]] = {}
-    for (state, event), targets in TABLE.items():
-        for target in sorted(targets):
-            if target is not state:
-                name = event.__name__ if event else "turn"
-                edges.setdefault((state, target), []).append(name)
-    lines = ["stateDiagram-v2", "    [*] --> waiting"]
-    lines += [f"    {a} --> {b}: {', '.join(names)}" for (a, b), names in edges.items()]
-    return "\n".join([*lines, "    settled --> [*]", "    dropped --> [*]: Release"])

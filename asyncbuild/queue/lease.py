@@ -50,6 +50,10 @@ class Lease:
         """Return whether commits are refused."""
         return self._term.is_over(anyio.current_time())
 
+    def limit_hidden(self, seconds: float) -> int:
+        """Return for how long SQS lets a message of this delivery be hidden, `seconds` at most."""
+        return self._term.limit(seconds, anyio.current_time())
+
     def guard(self) -> None:
         """Return if a commit is safe now.
 

@@ -31,11 +31,21 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One message as the lane sees it. `ref` names what a newer push may supersede, if anything."""
+    """One message as the lane sees it.
+
+    Attributes:
+        sequence: Its sequence number in the queue.
+        receive_count: Times that it was received, this one included.
+        ref: What a newer push may supersede; None for a message that stands alone.
+        returns: Whether the queue would still deliver it if it were given back now.
+        yields: Whether it may be given back for the sake of others.
+    """
 
     sequence: int
     receive_count: int = 1
     ref: str | None = None
+    returns: bool = True
+    yields: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Policy:
     retry_most_seconds: float = 30
     busy_most_seconds: float = 10
     retry_after_most_seconds: float = 300
+    longest_wait_seconds: float = 3_600
     skip_superseded: bool = False
 
 
@@ -79,13 +90,19 @@ class Settled:
 class Failed:
     """A try failed.
 
-    `jitter` is a random number from 0 to 1, `after_seconds` the least wait that was asked for.
+    Attributes:
+        sequence: Of which message.
+        kind: How it failed.
+        jitter: A random number from 0 to 1.
+        after_seconds: The least wait that was asked for.
+        waited_seconds: Since tries that count no attempt began to fail.
     """
 
     sequence: int
     kind: Kind
     jitter: float = 1.0
     after_seconds: float = 0.0
+    waited_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +134,13 @@ class Lost:
     """The lease is lost: the messages may be in other hands."""
 
 
+@dataclass(frozen=True, slots=True)
+class GiveWay:
+    """Others need the room: give the messages back, to be delivered again later."""
+
+
 OfOne = Prepared | Started | Settled | Failed | Due | Dropped
-Event = OfOne | Stop | Expire | Lost
+Event = OfOne | Stop | Expire | Lost | GiveWay
 
 # --- commands -------------------------------------------------------------------------------------
 
@@ -179,9 +201,13 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Make the messages visible again, in this order: tail first, head last."""
+    """Make the messages visible again, in this order: tail first, head last.
+
+    The head stays hidden for `hidden_seconds`, and with it the whole group.
+    """
 
     sequences: tuple[int, ...]
+    hidden_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbuild.errors import Fatal, LeaseLost, Reject, StageError
+from asyncbuild.errors import Busy, Fatal, LeaseLost, Outage, Reject, StageError
 from asyncbuild.logs import logger
 from asyncbuild.model import Message, Nothing, Push
 from asyncbuild.pipeline import Pipeline
@@ -22,21 +23,34 @@ from asyncbuild.queue import protocol as p
 from asyncbuild.queue.consumers import Consumers, Job
 from asyncbuild.queue.lane import Lane
 from asyncbuild.queue.lease import Lease
-from asyncbuild.queue.sqs import Queue
+from asyncbuild.queue.room import Standing, find_standing, held
+from asyncbuild.queue.sqs import Queue, QueueFacts
 from asyncbuild.state import Held
-from asyncbuild.tally import Incomplete, Tally
+from asyncbuild.tally import Incomplete, Pending, Tally
 from asyncbuild.work import Ready, Work
 
 _RELEASE_SECONDS = 10
 _WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})
 _LAST_STEPS = {p.State.SETTLING: "delete", p.State.BURYING: "dead-letter"}
+_WORKING = frozenset({p.State.STARTING, p.State.SETTLING, p.State.BURYING})
 _KINDS = {kind.value: kind for kind in p.Kind}
 
 
 class LaneRunner:
-    """One delivery of one group, from receive to the last delete or release."""
+    """One delivery of one group, from receive to the last delete or release.
 
-    def __init__(
+    Args:
+        messages: What was delivered, oldest first.
+        lease: Holds them.
+        queue: Where they came from.
+        consumers: Who prepares them.
+        pipeline: What is done for each.
+        policy: The settings of `[lanes]`.
+        facts: What the queue says of itself.
+        on_change: Called when something has changed in the lane.
+    """
+
+    def __init__(  # noqa: PLR0913 - its surroundings, by name
         self,
         messages: Sequence[Message],
         *,
@@ -45,6 +59,8 @@ class LaneRunner:
         consumers: Consumers,
         pipeline: Pipeline,
         policy: p.Policy,
+        facts: QueueFacts,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.group = messages[0].group
         self.closed = anyio.Event()
@@ -54,16 +70,22 @@ class LaneRunner:
         self._queue = queue
         self._consumers = consumers
         self._pipeline = pipeline
-        self._lane = Lane([_held(work) for work in self._works.values()], policy)
+        self._policy = policy
+        self._on_change = on_change
+        self._lane = Lane([_held(work, facts) for work in self._works.values()], policy)
         self._ready: dict[int, Ready] = {}
         self._failures: dict[int, StageError] = {}
         self._buried: set[int] = set()
         self._tallies = {
             sequence: Tally(
-                max_attempts=policy.max_attempts, pause_seconds=policy.retry_most_seconds
+                max_attempts=policy.max_attempts,
+                pause_seconds=policy.retry_most_seconds,
+                longest_pause_seconds=policy.retry_after_most_seconds,
             )
             for sequence in self._works
         }
+        self._failing_since: dict[int, float] = {}  # with what counts no attempt
+        self._submitted: dict[int, float] = {}
         self._first_starts: dict[int, float] = {}
         self._jobs: dict[int, Job] = {}
         self._scopes: dict[int, anyio.CancelScope] = {}
@@ -88,6 +110,27 @@ class LaneRunner:
             Held(self._works[sequence], state.value, self._reason(sequence, state))
             for sequence, state in sorted(self._lane.states().items())
         )
+
+    def standing(self) -> Standing:
+        """Tell whether the lane waits for others, and whether it may be given back for them."""
+        states = self._lane.states()
+        preparing = [n for n, state in states.items() if state is p.State.PREPARING]
+        working = any(state in _WORKING for state in states.values())
+        held_back = all(self._consumers.is_held_back(self._jobs[n]) for n in preparing)
+        if not self._running or self._lane.ending or working or not held_back:
+            return Standing()
+        head = next(n for n, state in states.items() if state is not p.State.SETTLED)
+        now = anyio.current_time()
+        return find_standing(
+            head_paused=states[head] is p.State.PAUSED,
+            blocked_seconds=now - self._submitted.get(head, now),
+            may_give_way=self._lane.may_give_way,
+            policy=self._policy,
+        )
+
+    def give_way(self) -> None:
+        """Give the messages back to the queue, to be delivered again after a while."""
+        self._tell(p.GiveWay())
 
     def stop(self) -> None:
         """Settle what can be settled in order, release the rest; begin nothing if not yet begun."""
@@ -119,6 +162,7 @@ class LaneRunner:
                 for command in first:
                     await self._carry_out(command, tasks)
                 while not self._lane.closed:
+                    self._on_change()
                     for command in self._lane.feed(await self._events.receive()):
                         await self._carry_out(command, tasks)
                 tasks.cancel_scope.cancel()
@@ -158,10 +202,10 @@ class LaneRunner:
                 self._cancel(sequence)
             case p.Wait(sequence, seconds):
                 tasks.start_soon(self._wait, sequence, seconds)
-            case p.Release(sequences):
+            case p.Release(sequences, hidden_seconds):
                 with anyio.CancelScope(shield=True):  # both have their deadlines
                     await self._lease.stop()
-                    await self._release(sequences)
+                    await self._release(sequences, hidden_seconds)
             case p.Close():
                 await self._lease.stop()
             case p.Start(sequence, covers):
@@ -190,8 +234,10 @@ class LaneRunner:
                 self._tell(p.Dropped(sequence))
                 raise
 
-        job = Job(self, run)
+        push = self._works[sequence].push
+        job = Job(self, run, forge=push.repository.forge if push else "")
         self._jobs[sequence] = job
+        self._submitted[sequence] = anyio.current_time()
         self._consumers.submit(job)
 
     async def _step(
@@ -241,6 +287,8 @@ class LaneRunner:
 
     async def _bury(self, sequence: int, attempts: int) -> None:
         message, failure = self._messages[sequence], self._failures[sequence]
+        if isinstance(failure, Busy):
+            failure = self._failures[sequence] = self._give_up_waiting(sequence, failure)
         if isinstance(failure, Incomplete):
             attempts = failure.attempts
         if sequence not in self._buried:  # a copy is recognised as one for five minutes only
@@ -251,6 +299,14 @@ class LaneRunner:
             self._buried.add(sequence)
         await self._pipeline.bury(self._works[sequence], failure, attempts=attempts)
         await self._delete(sequence)
+
+    def _give_up_waiting(self, sequence: int, failure: Busy) -> StageError:
+        """Return the failure with how long it was waited for; parts that were done stay done."""
+        since = self._failing_since.get(sequence, anyio.current_time())
+        waited = f"waited for {anyio.current_time() - since:.0f} s"
+        class_ = Outage if isinstance(failure, Outage) else Busy
+        told = class_(f"{waited}: {failure.reason}", remedy=failure.remedy, peer=failure.peer)
+        return self._tallies[sequence].abandon(waited) or told
 
     async def _report(
         self, sequence: int, call: Callable[[], Awaitable[None]], done: p.Event
@@ -268,6 +324,7 @@ class LaneRunner:
             logger().exception("push.bug", message_id=self._id(sequence))
             self._fail(sequence, _Bug(f"internal error: {type(error).__name__}: {error}"))
         else:
+            self._failing_since.pop(sequence, None)
             self._tell(done)
 
     def _fail(self, sequence: int, error: StageError) -> None:
@@ -288,7 +345,12 @@ class LaneRunner:
         kind = _KINDS.get(error.kind, p.Kind.RETRY)
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311
-        self._tell(p.Failed(sequence, kind, jitter, error.after_seconds or 0.0))
+        waited_seconds = 0.0
+        if isinstance(error, Busy) and not isinstance(error, Pending):
+            now = anyio.current_time()
+            waited_seconds = now - self._failing_since.setdefault(sequence, now)
+        after_seconds = error.after_seconds or 0.0
+        self._tell(p.Failed(sequence, kind, jitter, after_seconds, waited_seconds))
 
     def _cancel(self, sequence: int) -> None:
         state = self._lane.states()[sequence]
@@ -302,16 +364,19 @@ class LaneRunner:
         await anyio.sleep(seconds)
         self._tell(p.Due(sequence))
 
-    async def _release(self, sequences: Sequence[int]) -> None:
+    async def _release(self, sequences: Sequence[int], hidden_seconds: float = 0.0) -> None:
         """Give messages back, tail first. What fails here comes back by itself, only later."""
         messages = [self._messages[sequence] for sequence in sequences]
+        hidden = self._lease.limit_hidden(hidden_seconds) if hidden_seconds else 0
         try:
             with anyio.fail_after(_RELEASE_SECONDS, shield=True):
-                await self._queue.release(messages)
+                await self._queue.release(messages, hidden_seconds=hidden)
         except (StageError, TimeoutError) as error:
             logger().warning("lane.release-failed", messages=len(messages), reason=str(error))
         else:
-            logger().info("lane.released", messages=len(messages))
+            reason = str(self._failures.get(sequences[-1], "")) if hidden else None
+            more = {"hidden_seconds": hidden, "group": self.group, "reason": reason}
+            logger().info("lane.released", messages=len(messages), **(more if hidden else {}))
 
     def _reason(self, sequence: int, state: p.State) -> str:
         failure = self._failures.get(sequence)
@@ -339,6 +404,14 @@ def _works_of(messages: Sequence[Message], pipeline: Pipeline) -> dict[int, Work
     return dict(reversed(works.items()))
 
 
-def _held(work: Work) -> p.Held:
+def _held(work: Work, facts: QueueFacts) -> p.Held:
     message = work.message
-    return p.Held(message.sequence, message.receive_count, work.supersedable_ref)
+    age = datetime.now(UTC) - message.sent if message.sent else timedelta()
+    return held(
+        message.sequence,
+        receive_count=message.receive_count,
+        ref=work.supersedable_ref,
+        age_seconds=age.total_seconds(),
+        max_receive_count=facts.max_receive_count,
+        retention_seconds=facts.retention_seconds,
+    )

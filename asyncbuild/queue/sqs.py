@@ -45,6 +45,7 @@ class QueueFacts:
     visibility_timeout_seconds: int
     max_receive_count: int | None
     dead_letter_arn: str | None
+    retention_seconds: int = 345_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,18 +192,24 @@ class Queue:
         refused = ", ".join(sorted({codes[id_] for id_ in failed}))
         return Renewal(lost, failed, f"visibility of {len(failed)} messages not changed: {refused}")
 
-    async def release(self, messages: Sequence[Message]) -> None:
+    async def release(self, messages: Sequence[Message], *, hidden_seconds: int = 0) -> None:
         """Make messages visible one after the other, in the order given: tail first, head last.
 
         One call each: within one batch SQS promises no order, and a group whose head is visible
         first is opened with its tail still locked. For the same reason the first failure ends it.
         Messages that are not ours any more are passed over.
 
+        Args:
+            messages: Of one group.
+            hidden_seconds: So long the last of them stays hidden: a group is delivered up to its
+                first hidden message, so that its head hides all of it.
+
         Raises:
             StageError: a message could not be released, nor were those after it.
         """
         for message in messages:
-            answer = await self.renew([message], seconds=0)
+            seconds = hidden_seconds if message is messages[-1] else 0
+            answer = await self.renew([message], seconds=seconds)
             if answer.failed:
                 raise Retry(answer.reason)
 
@@ -301,6 +308,7 @@ def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
             visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
             max_receive_count=int(limit) if limit is not None else None,
             dead_letter_arn=policy.get("deadLetterTargetArn"),
+            retention_seconds=int(attributes.get("MessageRetentionPeriod", 345_600)),
         )
 
 

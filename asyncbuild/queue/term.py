@@ -50,7 +50,11 @@ class Term:
 
     def renewal_seconds(self, now: float) -> int:
         """What to ask for: SQS refuses more than 12 hours in all."""
-        return max(1, min(self._visibility, int(self._asked_at + _MOST_SECONDS - now)))
+        return self.limit(self._visibility, now)
+
+    def limit(self, seconds: float, now: float) -> int:
+        """Return whole seconds, at least one, that SQS accepts for a visibility set at `now`."""
+        return max(1, int(min(seconds, self._asked_at + _MOST_SECONDS - now)))
 
     def renewed(self, *, sent_at: float, seconds: int) -> None:
         """A renewal over `seconds` went through; it began no earlier than it was sent."""

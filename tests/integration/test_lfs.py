@@ -196,6 +196,7 @@ async def test_two_pushes_at_once_fetch_a_content_once(world: _World) -> None:
         ({"status": 403, "message": "over its data quota"}, GitFailed, "over its data quota"),
         ({"status": 429, "headers": {"Retry-After": "7"}}, Busy, "429"),
         ({"status": 503}, Outage, "503"),
+        ({"status": 503, "headers": {"Retry-After": "7"}}, Busy, "503"),
         ({"status": 302, "headers": {"Location": "https://127.0.0.2/x"}}, Retry, "another server"),
         ({"status": 302}, Retry, "leads nowhere"),
         ({"status": 444}, Retry, "444"),

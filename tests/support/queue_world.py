@@ -21,11 +21,13 @@ from asyncbuild.builds.tries import free_number
 from asyncbuild.lag import is_young, may_appear
 from asyncbuild.queue import protocol as p
 from asyncbuild.queue.lane import Lane
+from asyncbuild.queue.room import Standing, find_room, find_standing, held
 from asyncbuild.queue.term import Term
 
 TOKEN_SECONDS = 300.0
 VISIBILITY = 30
 LAG_SECONDS = 180.0
+RETENTION_SECONDS = 14 * 86_400.0
 _REPOSITORY = model.Repository("123456789012", "eu-west-1", "web")
 
 
@@ -129,15 +131,36 @@ class LaneSim:
         self.failures: dict[int, Failure] = {}
         self.buried: set[int] = set()
         self.spent: Counter[int] = Counter()
+        self.failing_since: dict[int, float] = {}
         self.told_lost = False
-        self.lane = Lane(
-            [p.Held(n, self.receives[n], self.pushes[n].ref) for n in self.messages], policy
-        )
+        self.items = {
+            n: held(
+                n,
+                receive_count=self.receives[n],
+                ref=self.pushes[n].ref,
+                age_seconds=self.world.now - each.sent,
+                max_receive_count=self.world.max_receive_count,
+                retention_seconds=RETENTION_SECONDS,
+            )
+            for n, each in self.messages.items()
+        }
+        self.lane = Lane(list(self.items.values()), policy)
 
     @property
     def group(self) -> str:
         """The message group."""
         return next(iter(self.messages.values())).group
+
+    def standing(self) -> Standing:
+        """As `LaneRunner.standing`; consumers are never short here."""
+        if self.ops or self.lane.ending:
+            return Standing()
+        return find_standing(
+            head_paused=True,
+            blocked_seconds=0,
+            may_give_way=self.lane.may_give_way,
+            policy=self.policy,
+        )
 
     def finish(self) -> None:
         """Let all that was cancelled end now."""
@@ -180,8 +203,8 @@ class LaneSim:
                 case p.Cancel(n):
                     self.ops[n].cancelled = True
                     self.world.cut(self.ops[n])
-                case p.Release(sequences):
-                    self._release(sequences)
+                case p.Release(sequences, hidden_seconds):
+                    self._release(sequences, hidden_seconds)
                 case p.Close():
                     assert not self.ops
                     self.process.lanes.remove(self)
@@ -190,12 +213,13 @@ class LaneSim:
         assert n not in self.ops
         self.ops[n] = Op(command, steps)
 
-    def _release(self, sequences: tuple[int, ...]) -> None:
+    def _release(self, sequences: tuple[int, ...], hidden_seconds: float) -> None:
+        hidden = self.term.limit(hidden_seconds, self.world.now) if hidden_seconds else 0
         for n in sequences:
             if self.world.chance(0.1):
                 return  # the call failed: the rest comes back when its visibility ends
             try:
-                self.world.queue.change(self.handles[n], 0)
+                self.world.queue.change(self.handles[n], hidden if n == sequences[-1] else 0)
             except Refused:
                 assert n in self.doubtful or self.world.now >= self.term.ends_at
 
@@ -238,6 +262,9 @@ class LaneSim:
                 world.tries[message.id].discard(number)
 
     def _archive(self, n: int) -> Steps:
+        if self.group in self.world.away:
+            yield Call(lambda: None)
+            raise Failure(p.Kind.OUTAGE, "away")
         if not (yield Call(lambda: self.world.shows(self.pushes[n]))):
             self._explain_missing(n)
             self.stale.add(n)
@@ -349,8 +376,12 @@ class LaneSim:
                 if self.lane.states()[n] is not p.State.BURYING:
                     self.failures[n] = error
                 self.spent[n] += error.kind is p.Kind.RETRY
-                self.feed(p.Failed(n, error.kind, self.world.random.random()))
+                waited = 0.0
+                if error.kind in {p.Kind.BUSY, p.Kind.OUTAGE}:
+                    waited = self.world.now - self.failing_since.setdefault(n, self.world.now)
+                self.feed(p.Failed(n, error.kind, self.world.random.random(), 0.0, waited))
             case _:
+                self.failing_since.pop(n, None)
                 self.feed(_well(op.command, n))
 
     # --- time -------------------------------------------------------------------------------------
@@ -408,6 +439,7 @@ class Process:
     world: "World"
     policy: p.Policy
     lanes: list[LaneSim] = field(default_factory=list)
+    most: int = 64  # `lanes.most`
     stopping: bool = False
     cut_off: bool = False  # renewals do not get through
     frozen: bool = False  # no step is taken, no timer rings
@@ -417,8 +449,13 @@ class Process:
     _waiting: tuple[int, int] | None = None
 
     def receive(self, most: int, *, answered: bool = True) -> None:
-        """One receive; without an answer its messages are locked for nobody."""
+        """One receive, if there is room; without an answer its messages are locked for nobody."""
         if self.stopping or self.frozen:
+            return
+        room = find_room([lane.standing() for lane in self.lanes], most=self.most)
+        if room.gives_way is not None:
+            self.lanes[room.gives_way].feed(p.GiveWay())
+        if not room.free:
             return
         groups: dict[str, list[Stored]] = {}
         for each in self.world.queue.receive(most, VISIBILITY):
@@ -442,7 +479,9 @@ class Process:
             for op in lane.ops.values():
                 self.world.cut(op)
                 op.steps.close()
-        self.world.processes[self.world.processes.index(self)] = Process(self.world, self.policy)
+        self.world.processes[self.world.processes.index(self)] = Process(
+            self.world, self.policy, most=self.most
+        )
 
     def note_deaths(self) -> list[tuple[LaneSim, int]]:
         """Count for what is in preparation here that a process died, or seems to have."""
@@ -489,7 +528,18 @@ class Process:
 class World:
     """Servers, clock and processes."""
 
-    def __init__(self, *, processes: int, policy: p.Policy, seed: int, whole_lock: bool) -> None:
+    def __init__(
+        self,
+        *,
+        processes: int,
+        policy: p.Policy,
+        seed: int,
+        whole_lock: bool,
+        most: int = 64,
+        max_receive_count: int | None = None,
+    ) -> None:
+        self.max_receive_count = max_receive_count
+        self.away: set[str] = set()  # groups whose git server is
         self.queue = FifoModel(locks_whole_group=whole_lock)
         self.random = Random(seed)  # noqa: S311 - repeatable, not secret
         self.objects: set[str] = set()
@@ -506,7 +556,7 @@ class World:
         self.lonely_deaths: Counter[str] = Counter()
         self.at_limit = False
         self.throttled = False
-        self.processes = [Process(self, policy) for _ in range(processes)]
+        self.processes = [Process(self, policy, most=most) for _ in range(processes)]
 
     @property
     def now(self) -> float:
@@ -607,6 +657,10 @@ class World:
             case "deaths":
                 assert self.deaths[message.id] >= most
                 assert self.lonely_deaths[message.id] >= 1
+            case _ if failure.kind in {p.Kind.BUSY, p.Kind.OUTAGE}:
+                assert not lane.items[n].returns
+                waited = self.now - lane.failing_since[n]
+                assert waited >= lane.policy.longest_wait_seconds
             case _:
                 assert lane.spent[n] >= most
         self.dead[message.id] = push
@@ -659,6 +713,7 @@ class World:
     def settle(self) -> None:
         """All is well from here on: work until nothing is left."""
         self.at_limit = self.throttled = False
+        self.away.clear()
         for process in self.processes:
             process.frozen = process.cut_off = False
         for _ in range(2_000 + 50 * len(self.sent)):

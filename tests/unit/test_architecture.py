@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from asyncbuild.queue.lane import diagram
+from asyncbuild.queue.transitions import diagram
 
 _ROOT = Path(__file__).parents[2]
 

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import anyio
 import anyio.lowlevel
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.queue.consumers import Consumers, Job, open_consumers
@@ -117,3 +120,56 @@ def test_turns_go_to_the_lane_with_the_least_in_hand() -> None:
     assert len(turns) == 97
     assert turns.remove("hot", "hot-50")
     assert not turns.remove("hot", "hot-50")
+
+
+async def test_a_forge_gets_its_share_and_what_it_leaves_is_free_for_others() -> None:
+    """Two of three consumers; the third is free to receive for, until another forge's job comes."""
+    async with open_consumers(3, share=2) as consumers:
+        slow = [Job(n, _sleep_long, forge="slow") for n in range(5)]
+        for job in slow:
+            consumers.submit(job)
+        await _wait_busy(consumers, 1)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await consumers.wait_free()
+        assert [consumers.is_held_back(job) for job in slow] == [False, False, True, True, True]
+        other = Job("other", _sleep_long, forge="other")
+        consumers.submit(other)
+        await _wait_busy(consumers, 0)
+        assert other.began
+        consumers.cancel(slow[0])
+        await slow[0].ended.wait()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while not slow[2].began:
+                await anyio.lowlevel.checkpoint()
+        for job in (*slow, other):
+            consumers.cancel(job)
+
+
+@given(
+    share=st.integers(1, 4),
+    jobs=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "x", "y"])), max_size=30),
+    ends=st.randoms(use_true_random=False),
+)
+def test_shares_are_kept_and_every_job_comes_to_its_turn(
+    share: int, jobs: list[tuple[str, str]], ends: Random
+) -> None:
+    """Whatever ends when; jobs without a forge have no limit."""
+    turns: Turns[int] = Turns(share)
+    for number, (lane, forge) in enumerate(jobs):
+        turns.add(lane, number, forge)
+    running: list[tuple[object, str]] = []
+    seen: list[int] = []
+    while len(seen) < len(jobs) or running:
+        taken = turns.take()
+        if taken is not None:
+            of_lane, number, forge = taken
+            seen.append(number)
+            running.append((of_lane, forge))
+            for each in ("x", "y"):
+                assert [forge for _, forge in running].count(each) <= share
+            continue
+        assert running  # else nothing would ever come
+        turns.done(*running.pop(ends.randrange(len(running))))
+    for lane in "abc":
+        own = [number for number, (of, _) in enumerate(jobs) if of == lane]
+        assert [number for number in seen if number in own] == own

@@ -8,7 +8,9 @@ from asyncbuild.git.faults import Fault, GitFailed, find_fault, quote, stage_err
 SENTENCES = [
     (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 429"),
     (Fault.BUSY, "remote: Rate Exceeded\nfatal: unable to access 'u': ... returned error: 400"),
-    (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 503"),
+    (Fault.NETWORK, "fatal: unable to access 'http://h/r/': The requested URL returned error: 503"),
+    (Fault.BUSY, "remote: Rate limit exceeded\nfatal: unable to access 'u': returned error: 503"),
+    (Fault.BUSY, "remote: busy, Retry-After: 7\nfatal: unable to access 'u': returned error: 503"),
     (
         Fault.MEMORY,
         "fatal: packfile a.pack cannot be mapped, check RLIMIT_DATA: Cannot allocate memory",
@@ -93,6 +95,23 @@ def test_a_server_that_is_away_is_waited_for() -> None:
     """An Outage, so that an hour of it costs no push an attempt (I5)."""
     for stderr in ("Could not resolve host: h", "returned error: 502", "Connection refused"):
         assert isinstance(stage_error(stderr, doing="fetch", ended="x"), Outage)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 522])
+@pytest.mark.parametrize("words", ["Service Unavailable", "", "Please come back"])
+def test_a_servers_own_error_is_an_outage_unless_it_speaks_of_a_limit(
+    status: int, words: str
+) -> None:
+    """Words alone tell, since git shows no header; the error says what decided."""
+    text = f"remote: {words}\nfatal: unable to access 'http://h/r/': returned error: {status}"
+    error = stage_error(text, doing="fetch", ended="exited")
+    assert isinstance(error, Outage)
+    assert f"returned error: {status}" in error.reason
+    assert "speaks of no limit" in error.remedy
+    for limit in ("rate limit reached", "Too many requests", "Retry after 7 seconds"):
+        error = stage_error(f"remote: {limit}\n{text}", doing="fetch", ended="exited")
+        assert type(error) is Busy
+        assert limit in error.reason
 
 
 def test_a_missing_repository_never_works() -> None:

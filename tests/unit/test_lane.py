@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asyncbuild.queue import protocol as p
-from asyncbuild.queue.lane import TABLE, Lane, LaneBug, diagram
+from asyncbuild.queue.lane import Lane, LaneBug
+from asyncbuild.queue.transitions import TABLE, diagram
 
 _POLICY = p.Policy(lookahead=3, max_attempts=2, retry_first_seconds=1, retry_most_seconds=8)
 
@@ -93,6 +94,64 @@ def test_nobody_has_a_lane_wait_for_longer_than_is_set(
     assert isinstance(wait, p.Wait)
     back_off = max(policy.retry_most_seconds, policy.busy_most_seconds)
     assert min(asked, most) <= wait.seconds <= max(most, back_off)
+
+
+@pytest.mark.parametrize("kind", [p.Kind.BUSY, p.Kind.OUTAGE])
+def test_a_head_that_waited_for_long_goes_back_with_its_followers(kind: p.Kind) -> None:
+    """Tail first, and its head hidden for twice as long after each receive, up to 15 minutes."""
+    for received, hidden in [(1, 30), (2, 60), (4, 240), (9, 900), (1_000, 900)]:
+        lane = _lane(2, received=received, policy=p.Policy(lookahead=1))
+        lane.open()
+        assert isinstance(lane.feed(p.Failed(1, kind, waited_seconds=3_599))[0], p.Wait)
+        lane.feed(p.Due(1))
+        given_back = lane.feed(p.Failed(1, kind, waited_seconds=3_600))
+        assert given_back == [p.Release((2, 1), hidden), p.Close()]
+
+
+def test_a_head_that_waited_for_long_and_cannot_go_back_is_dead_lettered() -> None:
+    """The queue would dead-letter it without a reason, or drop it; those behind it go on."""
+    lane = Lane([p.Held(1, returns=False), p.Held(2)], _POLICY)
+    lane.open()
+    lane.feed(p.Prepared(2))
+    assert lane.feed(p.Failed(1, p.Kind.OUTAGE, waited_seconds=3_600)) == [p.DeadLetter(1, 0)]
+    assert lane.feed(p.Settled(1)) == [p.Start(2)]
+
+
+def test_a_follower_that_waited_for_long_waits_for_its_turn() -> None:
+    """Only the head keeps a lane waiting."""
+    lane = _lane(2)
+    lane.open()
+    assert lane.feed(p.Failed(2, p.Kind.BUSY, waited_seconds=10_000)) == [p.Wait(2, 1)]
+    assert lane.feed(p.Prepared(1)) == [p.Start(1)]
+
+
+def test_a_try_that_counts_is_never_a_wait() -> None:
+    """It has an end of its own: `max_attempts`."""
+    lane = _lane(1)
+    lane.open()
+    assert lane.feed(p.Failed(1, p.Kind.RETRY, waited_seconds=10_000)) == [p.Wait(1, 1)]
+
+
+def test_a_lane_that_gives_way_ends_its_last_steps_first() -> None:
+    """What is being started is settled; the rest goes back, hidden."""
+    lane = _lane(3, policy=replace(_POLICY, retry_most_seconds=30))
+    lane.open()
+    lane.feed(p.Prepared(1))
+    assert lane.feed(p.GiveWay()) == [p.Cancel(2), p.Cancel(3)]
+    lane.feed(p.Dropped(2))
+    lane.feed(p.Dropped(3))
+    assert lane.feed(p.Started(1)) == [p.Delete(1)]
+    assert lane.feed(p.Settled(1)) == [p.Release((3, 2), 30), p.Close()]
+
+
+def test_a_lane_with_a_counted_attempt_does_not_give_way() -> None:
+    """The attempt is known here only: given back, it would be forgotten."""
+    lane = _lane(1)
+    lane.open()
+    assert lane.may_give_way
+    lane.feed(p.Failed(1, p.Kind.RETRY))
+    assert not lane.may_give_way
+    assert not Lane([p.Held(1, yields=False)], _POLICY).may_give_way
 
 
 def test_a_redelivered_group_is_worked_one_by_one() -> None:
@@ -222,6 +281,9 @@ class LaneMachine(RuleBasedStateMachine):
         self.settled: list[int] = []
         self.tries: dict[int, int] = {}
         self.released: tuple[int, ...] = ()
+        self.rejected: set[int] = set()
+        self.waited_in_vain: set[int] = set()
+        self.gave_way = False
         self.lost = self.stopped = self.expired = self.closed = False
 
     @initialize(
@@ -231,6 +293,7 @@ class LaneMachine(RuleBasedStateMachine):
         received=st.integers(1, 3),
         refs=st.lists(st.sampled_from([None, "a", "b"]), min_size=10, max_size=10),
         skip=st.booleans(),
+        returns=st.booleans(),
     )
     def begin(
         self,
@@ -240,11 +303,13 @@ class LaneMachine(RuleBasedStateMachine):
         received: int,
         refs: list[str | None],
         skip: bool,  # noqa: FBT001 - hypothesis gives it
+        returns: bool,  # noqa: FBT001 - hypothesis gives it
     ) -> None:
         """Open a lane of one to ten messages."""
         self.policy = p.Policy(lookahead, attempts, skip_superseded=skip)
         self.received = received
-        held = [p.Held(n, received, refs[n]) for n in range(count)]
+        self.returns = returns
+        held = [p.Held(n, received, refs[n], returns=returns) for n in range(count)]
         self.lane = Lane(held, self.policy)
         self.count = count
         self._carry_out(self.lane.open())
@@ -270,6 +335,9 @@ class LaneMachine(RuleBasedStateMachine):
                     assert not self.lost  # I4
                     if isinstance(command, p.Delete):
                         assert n in self.started  # I1
+                    else:  # I5
+                        spent = self.tries.get(n, 0) >= self.policy.max_attempts
+                        assert spent or n in self.rejected or n in self.waited_in_vain
                     assert sorted(self.settled) == list(range(n))  # I3
                     self.under_way[n] = command
                 case p.Wait(n, seconds):
@@ -279,8 +347,9 @@ class LaneMachine(RuleBasedStateMachine):
                     assert n in self.under_way
                     assert n not in self.cancelled
                     self.cancelled.add(n)
-                case p.Release(sequences):
+                case p.Release(sequences, hidden_seconds):
                     assert not self.lost
+                    assert not hidden_seconds or self.gave_way
                     assert not self.under_way
                     assert list(sequences) == sorted(sequences, reverse=True)
                     self.released = sequences
@@ -307,7 +376,15 @@ class LaneMachine(RuleBasedStateMachine):
                 self.tries[n] = self.tries.get(n, 0) + 1
                 assert self.tries[n] <= self.policy.max_attempts  # I5
             self.stopped |= how == "fatal"
-            self._feed(p.Failed(n, p.Kind(how), data.draw(st.floats(0, 1))))
+            if how == "reject":
+                self.rejected.add(n)
+            waited = data.draw(st.sampled_from([0.0, 0.0, 0.0, self.policy.longest_wait_seconds]))
+            if how == "busy" and waited and not self.returns:
+                self.waited_in_vain.add(n)
+            at_end = how == "busy" and waited and sorted(self.settled) == list(range(n))
+            if at_end and self.returns and not isinstance(command, p.Delete | p.DeadLetter):
+                self.stopped = self.gave_way = True
+            self._feed(p.Failed(n, p.Kind(how), data.draw(st.floats(0, 1)), 0.0, waited))
             return
         match command:
             case p.Prepare():
@@ -328,13 +405,17 @@ class LaneMachine(RuleBasedStateMachine):
         self._feed(p.Due(n))
 
     @precondition(lambda self: not self.closed)
-    @rule(event=st.sampled_from([p.Stop(), p.Stop(), p.Expire(), p.Lost()]), now=st.integers(0, 9))
+    @rule(
+        event=st.sampled_from([p.Stop(), p.Stop(), p.Expire(), p.Lost(), p.GiveWay()]),
+        now=st.integers(0, 9),
+    )
     def interrupt(self, event: p.Event, now: int) -> None:
         """A signal, a deadline, a lost lease."""
         if now:  # rarely: most lanes run to their end
             return
         self.stopped = True
-        self.expired |= isinstance(event, p.Expire | p.Lost)
+        self.expired |= isinstance(event, p.Expire | p.Lost | p.GiveWay)
+        self.gave_way |= isinstance(event, p.GiveWay)
         self.lost |= isinstance(event, p.Lost)
         self._feed(event)
 

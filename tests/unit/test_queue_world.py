@@ -5,7 +5,7 @@
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.queue_world import LaneSim, Process, Push, World
@@ -29,15 +29,20 @@ class QueueWorld(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         skip=st.booleans(),
         whole_lock=st.booleans(),
+        most=st.integers(1, 3),
         seed=st.integers(0, 2**32),
     )
     def begin(
-        self, processes: int, lookahead: int, attempts: int, seed: int, **flags: bool
+        self, processes: int, lookahead: int, attempts: int, most: int, seed: int, **flags: bool
     ) -> None:
         """Some processes, one queue."""
         policy = p.Policy(lookahead, attempts, skip_superseded=flags["skip"])
         self.world = World(
-            processes=processes, policy=policy, seed=seed, whole_lock=flags["whole_lock"]
+            processes=processes,
+            policy=policy,
+            seed=seed,
+            whole_lock=flags["whole_lock"],
+            most=most,
         )
         self.number = 0
 
@@ -45,7 +50,7 @@ class QueueWorld(RuleBasedStateMachine):
         return self.world.processes[number % len(self.world.processes)]
 
     @rule(
-        group=st.sampled_from("ab"),
+        group=st.sampled_from("aabbcde"),
         ref=st.sampled_from("xyz"),
         count=st.integers(1, 6),
         nature=st.sampled_from(["good"] * 8 + ["doomed", "poison"]),
@@ -147,6 +152,11 @@ class QueueWorld(RuleBasedStateMachine):
             self.world.advance(seconds / 5)
         setattr(self.world, flag, False)
 
+    @rule(group=st.sampled_from("cde"), back=st.booleans())
+    def lose_a_server(self, group: str, back: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+        """The git server of some repositories is away, or back."""
+        (self.world.away.discard if back else self.world.away.add)(group)
+
     def teardown(self) -> None:
         """In the end everything is settled: built once, superseded, or dead-lettered (I1, I12)."""
         if not hasattr(self, "world"):
@@ -167,6 +177,69 @@ TestQueueWorld.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@given(
+    failing=st.integers(1, 12),
+    well=st.integers(1, 4),
+    pushes=st.integers(1, 3),
+    most=st.integers(1, 3),
+    lookahead=st.integers(1, 4),
+    whole_lock=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=_EXAMPLES, deadline=None)
+def test_a_server_that_is_away_for_ever_holds_up_its_own_repositories_alone(
+    failing: int, well: int, pushes: int, most: int, lookahead: int, seed: int, *, whole_lock: bool
+) -> None:
+    """However few lanes there are; and its own pushes are not lost, doubled or turned round."""
+    world = World(
+        processes=1,
+        policy=p.Policy(lookahead),
+        seed=seed,
+        whole_lock=whole_lock,
+        most=most,
+    )
+    groups = "abcdefghijklmnop"
+    away, others = groups[:failing], groups[failing : failing + well]
+    world.away = set(away)
+    sent = [f"{group}{n}" for n in range(pushes) for group in away + others]
+    for event in sent:
+        world.send(event[0], Push(event, "x"))
+    wanted = {event for event in sent if event[0] in others}
+    for _ in range(10 * (failing + well * pushes) + 30):
+        world.processes[0].receive(10)
+        _work(world)
+        world.advance(1)
+        if wanted <= world.builds.keys():
+            break
+    assert set(world.builds) == wanted
+    assert len(world.processes[0].lanes) <= 2 * most + 10  # a receive brings up to ten groups
+    for _ in range(100):  # hours of it
+        world.processes[0].receive(10)
+        _work(world)
+        world.advance(200)
+    assert not world.dead
+    world.settle()
+    for group in away + others:
+        built = [event for event in world.builds if event[0] == group]
+        assert built == [event for event in sent if event[0] == group]
+
+
+def test_a_push_whose_server_never_comes_back_is_dead_lettered_with_that_reason() -> None:
+    """The last delivery that the queue allows is not spent without a word."""
+    policy = p.Policy(lookahead=2, longest_wait_seconds=60)
+    world = World(processes=1, policy=policy, seed=1, whole_lock=False, most=1, max_receive_count=4)
+    world.away = {"a"}
+    for event in ("a1", "a2", "b1"):
+        world.send(event[0], Push(event, "x"))
+    for _ in range(2_000):
+        world.processes[0].receive(10)
+        _work(world)
+        world.advance(1)
+    assert [push.event for push in world.dead.values()] == ["a1", "a2"]
+    assert set(world.builds) == {"b1"}
+    assert not world.queue.messages
 
 
 def _world(*, lookahead: int, max_attempts: int = 2) -> World:

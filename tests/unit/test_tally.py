@@ -12,7 +12,7 @@ from asyncbuild.errors import Busy, Denied, Outage, Reject, Retry, StageError
 from asyncbuild.model import Action, Target
 from asyncbuild.queue import protocol as p
 from asyncbuild.queue.lane import Lane
-from asyncbuild.tally import Incomplete, Part, Tally, blame
+from asyncbuild.tally import Incomplete, Part, Pending, Tally, blame
 
 PUSH = make_push()
 WEB, API = (Part(PUSH, Target(Action.BUILD, "k", project)) for project in ("web", "api"))
@@ -168,3 +168,34 @@ def test_a_part_that_works_by_now_is_still_known() -> None:
     tally.succeed(WEB)
     assert tally.knows(WEB)
     assert tally.verdict(0, parts=2) is None
+
+
+@given(st.floats(min_value=0, allow_nan=False), st.floats(0.1, 3_600))
+def test_no_server_puts_a_part_off_for_longer_than_is_set(asked: float, most: float) -> None:
+    """A `Retry-After` of 400 nines would never be due; the lane would ask and ask."""
+    tally = Tally(max_attempts=2, pause_seconds=30, longest_pause_seconds=most)
+    tally.fail(WEB, Busy("slow down", after_seconds=asked), 100)
+    assert tally.is_due(WEB, 100 + most + 1)
+    assert tally.is_due(WEB, 100 + asked + 1) or asked > most
+
+
+def test_a_message_that_waited_too_long_tells_which_parts_it_waited_for() -> None:
+    """What was done of it is not blamed."""
+    other = replace(PUSH, id="e2", ref="refs/heads/other")
+    tally = _tally()
+    tally.fail(Part(other), Outage("away", peer="git"), 0)
+    error = tally.abandon("waited for 60 s")
+    assert isinstance(error, Incomplete)
+    assert tally.verdict(1, parts=2) is not None
+    ((push, why),) = blame([PUSH, other], error)
+    assert (push, str(why), why.kind, why.peer) == (other, "waited for 60 s: away", "outage", "git")
+    assert _tally().abandon("waited for 60 s") is None
+
+
+def test_pauses_between_counted_tries_are_not_taken_for_waiting() -> None:
+    """A tally has an end of its own; a limit has none."""
+    tally = _tally()
+    tally.fail(WEB, Retry("odd"), 0)
+    assert type(tally.verdict(0, parts=2)) is Pending
+    tally.fail(API, Busy("full"), 0)
+    assert type(tally.verdict(0, parts=2)) is Busy

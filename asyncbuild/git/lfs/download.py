@@ -307,7 +307,10 @@ def _by_status(status: int, reason: str, after_seconds: float | None) -> StageEr
             reason,
             remedy='see whether this server has the LFS objects, or set lfs = "pointers"',
         )
-    if status in {429, 507, 509}:  # too many requests; no space, bandwidth (docs/api/batch.md)
+    # 429, 507, 509: too many requests; no space, bandwidth (docs/api/batch.md). The others are an
+    # outage unless the server says when it can again (RFC 9110, 15.6.4).
+    asked = status in {502, 503, 504} and after_seconds is not None
+    if status in {429, 507, 509} or asked:
         return Busy(reason, after_seconds=after_seconds)
     if 500 <= status < 600:  # noqa: PLR2004 - Server Error; there are no others
         return Outage(reason, after_seconds=after_seconds)
