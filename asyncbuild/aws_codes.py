@@ -248,5 +248,5 @@ def name_of(code: str) -> str:
 
 
 def meaning_of(code: str) -> Class | None:
-    """The class of error that a code stands for; None for one that is not known."""
+    """The class of error that a code means; None for one that is not known."""
     return MEANINGS.get(name_of(code))

@@ -5,11 +5,11 @@ taking them never waits for another archive. Beyond its reservation an account d
 free, as long as something is.
 
 Why nothing can deadlock. Let an account be *healthy* when its archive comes to its end with the
-reservation alone: the producer never needs more than that at once, and the consumer gives back
+reservation alone: the producer never needs more than that at once, and the consumer returns
 what it holds without asking for more. Then:
 
 1. A take that fits into the reservation is granted at once, so a healthy account never waits for
-   another one. It ends, and gives back its reservation and all that it drew beyond it.
+   another one. It ends, and returns its reservation and all that it drew beyond it.
 2. Whoever waits for free bytes (an enlargement, an admission, a take beyond the reservation) stands
    in one queue: enlargements before all others, otherwise first come first served. The others wait
    for bytes held by accounts that end, by 1, or that wait to be enlarged.
@@ -54,7 +54,7 @@ class MemoryBudget:
 
     @asynccontextmanager
     async def open_account(self, reserved_bytes: int) -> AsyncIterator["MemoryAccount"]:
-        """Wait, in turn, until `reserved_bytes` can be promised; on exit all is given back.
+        """Wait, in turn, until `reserved_bytes` can be promised; on exit all is returned.
 
         Raises:
             ConfigError: The whole budget is smaller than the reservation.
@@ -126,7 +126,7 @@ class MemoryBudget:
             )
 
     def _check_safe(self, enlargement: "_Enlargement") -> None:
-        """Refuse what might wait for ever: point 3 of the module's docstring."""
+        """Refuse what might wait forever: point 3 of the module's docstring."""
         waiting = [one for one in self._queue if isinstance(one, _Enlargement)] + [enlargement]
         kept_bytes = sum(one.account.reserved_bytes for one in waiting)
         largest_step = max(one.reserved_bytes - one.account.reserved_bytes for one in waiting)
@@ -156,7 +156,7 @@ class MemoryAccount:
         """Wait until `nbytes` more may be held. A cancelled wait takes nothing.
 
         Within the reservation it never waits for another account. A single take must not exceed
-        the reservation, or it might wait for ever.
+        the reservation, or it might wait forever.
         """
         if nbytes > self.reserved_bytes:
             raise ValueError(
@@ -194,7 +194,7 @@ class MemoryAccount:
 
 
 class _Request(Protocol):
-    """What somebody waits for."""
+    """What a caller waits for."""
 
     granted: anyio.Event
 

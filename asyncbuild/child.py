@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 
 MARKS: Final[dict[str, str]] = {}
-"""Variables that every child gets besides its environment: what `guard.py` knows it by."""
+"""Variables that every child gets beside its environment: what `guard.py` knows it by."""
 
 
 class Child:
@@ -28,7 +28,7 @@ class Child:
         stdin: A file descriptor, as `stdout` and `stderr`.
         stdout: See there.
         stderr: See there.
-        descriptors: What the child keeps open besides.
+        descriptors: What the child keeps open beside.
         program: The file to execute, where that is not what the first argument names.
 
     Raises:

@@ -1,6 +1,6 @@
 """`asyncbuild dead-letters`: what could not be built, why, and what to do with it.
 
-SQS has no way to look without taking: messages are received, and those that stay are given back.
+SQS has no way to look without taking: messages are received, and those that stay are returned.
 """
 
 import sys
@@ -86,7 +86,7 @@ class DeadLetters:
 
     @asynccontextmanager
     async def open_all(self) -> AsyncIterator[list[DeadLetter]]:
-        """Take every message, in order within its group; at the end what is left is given back."""
+        """Take every message, in order within its group; at the end what is left is returned."""
         taken: list[DeadLetter] = []
         try:
             while batch := await self._receive():

@@ -172,7 +172,7 @@ def show(value: object) -> str:
 def reading(
     what: str, *, raises: type[StageError] = Reject, remedy: str = "", peer: str = ""
 ) -> Iterator[None]:
-    """Turn any error of reading what somebody else wrote into one that names the thing.
+    """Turn any error of reading what others wrote into one that names the thing.
 
     Its depth, length, encoding, dates and types are the writer's choice, so no list of what may go
     wrong is ever whole. Errors that a stage meant pass, as do the end of memory and cancellation;

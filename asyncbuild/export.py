@@ -155,7 +155,7 @@ def _storage(settings: Settings, output: str) -> StorageSettings:
 
 @contextmanager
 def _watching(show: Progress | None, tasks: TaskGroup, stream: ZipStream) -> Iterator[None]:
-    """Show how far a stream is that somebody else reads."""
+    """Show how far a stream is that another consumer reads."""
 
     async def update() -> None:
         while show is not None:

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, made fit to be shown: bounded, and obeyed by nothing. Pure.
+"""Text that others wrote, made fit to be shown: bounded, and obeyed by nothing. Pure.
 
 A reference, a reason, a server's words or a record may hold escape sequences of terminals (C0 and
 C1 controls), marks that turn the direction of text, halves of surrogate pairs, or a megabyte. What

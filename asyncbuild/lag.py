@@ -2,7 +2,7 @@
 
 Git servers answer from replicas, mirrors and caches: an event can be here before the server that is
 asked shows the ref where the event says it is. So what is missing is asked for again while the
-push is young. A force push or a deletion leaves the same gap for ever; where the ref's tip or the
+push is young. A force push or a deletion leaves the same gap forever; where the ref's tip or the
 queue shows that one of them was the reason, nothing is waited for.
 """
 

@@ -15,7 +15,7 @@ class Repository:
     """Where a push happened. Two repositories of one name in two accounts are two repositories.
 
     `account` is twelve digits and `region` an AWS region for CodeCommit; for other hosts they hold
-    the host's name (a port follows `..`) and the owner (`..` stands for `/`). `name` was checked
+    the host's name (a port follows `..`) and the owner (`..` means `/`). `name` was checked
     against the host's own rules (I11).
     """
 

@@ -117,7 +117,7 @@ def check_subtree(subtree: str) -> str:
     """A directory's path inside a repository, taken literally; a slash at its end is dropped.
 
     Raises:
-        ValueError: it is no such path.
+        ValueError: it is not such a path.
     """
     path = subtree.removesuffix("/")
     fault = _path_fault(path)

@@ -150,7 +150,7 @@ class Pipeline:
             return ready
 
     async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
-        """Record that `by`, a newer push of the same ref, stands for this one."""
+        """Record that `by`, a newer push of the same ref, covers this one."""
         guard()
         if work.push and by.push:
             reason = f"superseded by push {by.push.id} of commit {by.push.commit}"
@@ -223,7 +223,7 @@ class Pipeline:
     async def _find_unchanged(self, work: Work, push: Push) -> Sequence[tuple[str, ...]]:
         """The `changes` of rules in which the push changed nothing; without any, nothing is read.
 
-        A push may stand for older ones of its ref, so that what it changed itself is not all: then
+        A push may cover older ones of its ref, so that what it changed itself is not all: then
         it is compared with what was built last.
         """
         asked = asked_changes(push, self._rules)

@@ -1,13 +1,13 @@
-"""Asks ECS not to stop this task while it has work in hand (task scale-in protection).
+"""Asks ECS not to stop this task while it has work in flight (task scale-in protection).
 
-Without it scaling in and deployments stop any task of the service. Nothing is lost then: what is in
-hand is finished or given back. But an archive that was half made is made once more elsewhere.
+Without it scaling in and deployments stop any task of the service. Nothing is lost then: pushes in
+flight are settled or released. But an archive that was half made is made once more elsewhere.
 
 The agent of ECS is asked, at `$ECS_AGENT_URI/task-protection/v1/state` (ECS developer guide, "Task
 scale-in protection endpoint"). Protection expires by itself, so a process that hangs or is killed
 does not keep its task for long; while there is work it is renewed. It ends a moment after the last
 work, so that it does not flap between two pushes. A task that is never idle would hold up
-deployments for ever, as they wait for protected tasks: so once in a while it does without.
+deployments forever, as they wait for protected tasks: so once in a while it does without.
 
 It is a courtesy. Whatever fails here is logged once, tried again, and never stops work.
 """
@@ -54,7 +54,7 @@ class Rhythm:
 
 
 class Protection:
-    """Counts what is in hand."""
+    """Counts what is in flight."""
 
     def __init__(self) -> None:
         self._held = 0
@@ -63,7 +63,7 @@ class Protection:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Work is in hand while inside. May be entered many times at once."""
+        """Work is in flight while inside. May be entered many times at once."""
         self._count(1)
         try:
             yield
@@ -170,7 +170,7 @@ def refusal_of(status: int, body: bytes, *, enabled: bool) -> tuple[str, str]:
 
 
 class _Keeper:
-    """Turns work in hand into protection."""
+    """Turns work in flight into protection."""
 
     def __init__(self, protection: Protection, agent: _Agent, rhythm: Rhythm) -> None:
         self._work = protection
@@ -194,12 +194,12 @@ class _Keeper:
             logger().exception("protection.bug")
 
     async def end(self) -> None:
-        """The process ends: nothing is in hand any more."""
+        """The process ends: nothing is in flight any more."""
         if self._asked:
             await self._tell(None)
 
     async def _keep(self) -> bool:
-        """Protect until nothing was in hand for a while; False if that takes too long."""
+        """Protect until nothing was in flight for a while; False if that takes too long."""
         break_at = anyio.current_time() + self._rhythm.longest_seconds
         while anyio.current_time() < break_at:
             done = await self._tell(self._rhythm.expires_minutes)
@@ -222,7 +222,7 @@ class _Keeper:
                 return
 
     async def _wait_quiet(self, until: float) -> bool:
-        """Return whether nothing was in hand for the linger time, before `until`."""
+        """Return whether nothing was in flight for the linger time, before `until`."""
         while True:
             now, idle_since = anyio.current_time(), self._work.idle_since
             quiet_at = math.inf if idle_since is None else idle_since + self._rhythm.linger_seconds

@@ -97,7 +97,7 @@ def load_json(text: str | bytes) -> Any:  # noqa: ANN401 - any value of JSON
     reader takes those. What is used of the value is checked where it is used.
 
     Raises:
-        ValueError: it is no JSON, or nested too deeply.
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
         return orjson.loads(text)

@@ -1,8 +1,8 @@
 """Addresses that a URL from outside the configuration may lead to. Pure.
 
-Who may push, and who runs a server that contents come from, can name any host. Reached are public
-addresses, the places that the configuration names, and what it says may be reached besides: else a
-URL would lead to servers that trust this machine's network.
+Everyone who may push, or who runs a server of LFS contents, can name any host. Connections are made
+to public addresses, to servers that the configuration names, and to those of `git.internal`.
+Without this limit a URL could lead to servers that trust this machine's network.
 """
 
 import ipaddress
@@ -89,7 +89,7 @@ def _network(entry: str) -> _Network | None:
 
 
 def _plain(address: _Address) -> _Address:
-    """The address of IPv4 that one of IPv6 stands for, if it does."""
+    """The IPv4 address that an IPv6 address embeds, if it does."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:

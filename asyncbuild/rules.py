@@ -3,7 +3,7 @@
 A rule that is not `final` lets the rules after it match, too. One with `changes` matches only if
 the push changed something there: that is looked up before, as it needs the repository.
 
-Globs are those of a git refspec made a little richer: `*` stands for any characters, also `/`; `?`
+Globs are those of a git refspec made a little richer: `*` means any characters, also `/`; `?`
 for one; `[abc]` for one of a set; a leading `!` excludes. Later globs of a list override earlier
 ones, as in .gitignore. A ref glob without `refs/` in front is a branch's name.
 """
@@ -37,7 +37,7 @@ _NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_SAFE_IN_PIPELINE = re.compile(r"[^A-Za-z0-9.@_-]")  # CodePipeline API, PipelineName
 _WILD = re.compile(r"[*?\[!]")
 _ACCOUNT = re.compile(r"\d{12}")
-_HOST = re.compile(r"[.:*?\[]")  # what an owner does not have, or what may stand for it
+_HOST = re.compile(r"[.:*?\[]")  # what an owner does not have, or a glob for it
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -170,7 +170,7 @@ def _names_for(glob: str, repository: Repository) -> Iterator[str]:
     if "/" not in glob:
         yield repository.name
         return
-    yield repository.path  # `..` in it stands for `/` or `:`, see `model.Repository`
+    yield repository.path  # `..` in it means `/` or `:`, see `model.Repository`
     owner = repository.region.replace("..", "/")
     yield f"{repository.account.replace('..', ':')}/{owner}/{repository.name}"
     if not _ACCOUNT.fullmatch(repository.account) and not _HOST.search(glob.partition("/")[0]):

@@ -121,8 +121,8 @@ async def run(
             of its own.
 
     Raises:
-        Fatal: the service cannot work; what was in hand is released.
-        Unsupported: there is no git, or an older one than the service is proved with.
+        Fatal: the service cannot work; what was in flight is released.
+        Unsupported: git is missing, or an older one than the service is proved with.
     """
     await require_git()
     with open_guard():
@@ -175,7 +175,7 @@ class _Switch:
         self.consumer: Consumer | None = None
 
     def cut(self) -> None:
-        """End at once; what is in hand is released."""
+        """End at once; what is in flight is released."""
         self._scope.cancel()
 
     async def turn_off(self) -> None:

@@ -1,4 +1,4 @@
-"""What is in hand now, as values: the consumer tells it, whoever watches shows it."""
+"""What is in flight now, as values: the consumer tells it, whoever watches shows it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from asyncbuild.work import Work
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One message in hand: what it says, where it stands in its lane, and why it waits there.
+    """One message in flight: what it says, where it stands in its lane, and why it waits there.
 
     `state` is one of `queue.protocol.State`; `reason` is what went wrong last, if anything did.
     """
@@ -27,7 +27,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """Everything in hand: the messages of each lane in order, and the consumers.
+    """Everything in flight: the messages of each lane in order, and the consumers.
 
     `jobs_waiting` have no consumer yet; `consumers_free` have no job.
     """

@@ -88,7 +88,7 @@ def largest_deflated(size: int, block_bytes: int) -> int:
 
 
 def empty_blocks(nbytes: int) -> bytes:
-    """At least `nbytes` of a deflate stream that stand for nothing; none if that is negative."""
+    """At least `nbytes` of a deflate stream that decode to nothing; none if that is negative."""
     return _EMPTY * -(-nbytes // len(_EMPTY)) if nbytes > 0 else b""
 
 

@@ -51,7 +51,7 @@ Job = RunJob | LargeJob | BlockJob
 
 
 class Charges:
-    """What the engine holds of an account: taken for what is read, passed on or given back."""
+    """What the engine holds of an account: taken for what is read, passed on or returned."""
 
     def __init__(self, account: Account) -> None:
         self._account = account

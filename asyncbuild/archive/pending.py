@@ -22,7 +22,7 @@ class Pending(Generic[_Packed]):
     _done: anyio.Event = field(default_factory=anyio.Event)
     _abandoned: bool = False
     _result: _Packed | Exception | None = None
-    losses: int = 0  # of workers that had it in hand
+    losses: int = 0  # of workers that had it in flight
 
     async def wait(self) -> _Packed:
         """What became of it.

@@ -21,7 +21,7 @@ LONGEST_CHUNK_BYTES: Final = _MIB + _MIB // 4  # of tar, in one piece
 LONGEST_RUN_BYTES: Final = max(LONGEST_CHUNK_BYTES, WHOLE_BYTES + LARGEST_UNIT_BYTES)
 
 # With a run go two numbers for each of its headers. What comes back is never twice as long: of a
-# member with a name of n bytes two headers of 76 + 2n, and a number, besides what it contains; that
+# member with a name of n bytes two headers of 76 + 2n, and a number, beside what it contains; that
 # was in a header of 512 or, with a longer name or target than fits there, in 1,024 more.
 _NUMBER: Final = "I"
 REASON_BYTES: Final = 8 * 1024  # of a failure

@@ -37,12 +37,12 @@ from asyncbuild.errors import Busy, Retry, StageError
 from asyncbuild.tasks import open_background
 
 _MODULE: Final = "asyncbuild.archive.worker"
-# Pieces that a worker has in hand; with one, it would wait for the loop after each. The first has
+# Pieces that a worker has in flight; with one, it would wait for the loop after each. The first has
 # more of them before another is woken: as long as it keeps up, git has a core for itself.
 _IN_FIRST_HAND: Final = 6
 _IN_HAND: Final = 2
-_MOST_LOSSES: Final = 3  # of workers before they began; then it is no chance
-_END_SECONDS: Final = 5.0  # for the piece in hand, before it is killed
+_MOST_LOSSES: Final = 3  # of workers before they began; then it is not a chance
+_END_SECONDS: Final = 5.0  # for the piece in flight, before it is killed
 _ENVIRONMENT: Final = (  # what a Python needs to start as this one did, and no secret (I10)
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
@@ -69,7 +69,7 @@ _AnyPending = Pending[PackedRun] | Pending[PackedBlock]
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """One process, our end of its socket, and by slot what it has in hand."""
+    """One process, our end of its socket, and by slot what it has in flight."""
 
     child: Child
     channel: socket.socket
@@ -282,7 +282,7 @@ def _environment() -> dict[str, str]:
 
 
 def _lost(code: int) -> Retry:
-    """What a process that ended by itself means for what it had in hand."""
+    """What a process that ended by itself means for what it had in flight."""
     if code < 0:
         ended, remedy = f"was killed by signal {-code}", "give the task more memory if that goes on"
     else:

@@ -97,13 +97,13 @@ class Engine:
 
         Args:
             tar: What `git archive --format=tar` writes.
-            account: Has `WORKING_BYTES` reserved, and what its consumer collects besides.
+            account: Has `WORKING_BYTES` reserved, and what its consumer collects beside.
             blob_ids: Asked for raw object ids by path, to be kept in the directory.
             offset: Length of an archive's beginning that the stream goes on from.
             without: Paths of directories that are in it already.
             cut: So many bytes are taken off each path of the tar; directories above are left out.
 
-        On exit nothing of it is held any more: what was not yielded is given back.
+        On exit nothing of it is held any more: what was not yielded is returned.
         """
         self._streams += 1
         charges = Charges(account)
@@ -154,7 +154,7 @@ class ZipStream:
         self._zip_bytes = offset
         self._directory_bytes = 0
         self._large: LargeEntry | None = None
-        self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor given back
+        self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor returned
         self._chunks = self._write()
 
     def __aiter__(self) -> Self:
@@ -207,7 +207,7 @@ class ZipStream:
         yield end
 
     def _settle(self, charged_bytes: int, yielded_bytes: int) -> None:
-        """Pass on what is about to be yielded, and give back what is left of the charge."""
+        """Pass on what is about to be yielded, and return what is left of the charge."""
         self._zip_bytes += yielded_bytes
         self._charges.pass_on(yielded_bytes)
         kept_bytes = _DESCRIPTOR_BYTES if self._large else 0

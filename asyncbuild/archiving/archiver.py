@@ -1,6 +1,6 @@
 """One commit's archive in S3, by the cheapest way there is.
 
-Whatever goes wrong with a cheap way, the archive is made anew, and the reason is told.
+Whatever goes wrong with a cheap way, the archive is made in full, and the reason is told.
 
     copy    the same tree is in S3 already: S3 copies the object
     delta   most of the tree is: S3 copies ranges, the rest is made and sent (`delta.py`)
@@ -44,7 +44,7 @@ _SUBTREE_FORMAT: Final = "2"  # of what is in an archive of a subtree
 _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
 _TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
 _MOST_OF_BUDGET: Final = 3 / 4
-_LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make anew
+_LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make in full
 _PAUSE: Final = "did-not-pay"
 _FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"})
 
@@ -105,7 +105,7 @@ class Archiver:
         self._choice = Choice(bases, self.format_of)
 
     def format_of(self, options: ArchiveOptions) -> str:
-        """What an archive's bytes depend on besides its tree: only equal ones are made of another.
+        """What an archive's bytes depend on beside its tree: only equal ones are made of another.
 
         With other options, or another level, the same commit is another archive.
         """

@@ -73,7 +73,7 @@ class Choice:
         return await _nearest(snapshot, others, most=changes // _MUCH_NEARER)
 
     async def remember(self, options: ArchiveOptions, origin: Origin, base: Base) -> None:
-        """Let the next archive of the ref begin from this one. It is no loss if that fails."""
+        """Let the next archive of the ref begin from this one. It is not a loss if that fails."""
         origin = with_options(origin, options)
         self._small.pop(origin, None)
         if base.directory_offset < LEAST_PART_BYTES:

@@ -73,7 +73,7 @@ class DeltaWay:
         """Make the archive of `snapshot` at `key`.
 
         Raises:
-            FallBack: It cannot be made of `base`, or not cheaper than anew.
+            FallBack: It cannot be made of `base`, or that is not cheaper than in full.
             StageError: Something else failed; see the stages.
         """
         if base.effect is Effect.UNKNOWN:
@@ -93,7 +93,7 @@ class DeltaWay:
     # --- plan -------------------------------------------------------------------------------------
 
     def _plan(self, base: Base, table: Table, difference: Difference) -> Plan:
-        """What is copied, and what is not, if that is cheaper than to make all of it anew."""
+        """What is copied, and what is not, if that is cheaper than to make it in full."""
         plan = plan_delta(table, self._numbers(table, difference, base.effect))
         if not plan.copies:
             raise _nothing_left(base, changes=difference.changes)
@@ -148,7 +148,7 @@ class DeltaWay:
     async def _difference(
         self, snapshot: Snapshot, base: Base, table: Table, lines: Lines | None
     ) -> Difference:
-        """All that has to be read anew, whatever the reason."""
+        """All that has to be read again, whatever the reason."""
         if lines is None:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():

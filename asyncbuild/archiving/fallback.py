@@ -1,4 +1,4 @@
-"""Why an archive is made anew although an older one might do."""
+"""Reasons why an archive is made in full although an older one might do."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ REASONS: Final = (
 
 
 class FallBack(Exception):
-    """Make it anew. `reason` is one of a few words, to be counted; `detail` is for people.
+    """Make it in full. `reason` is one of a few words, to be counted; `detail` is for people.
 
     `changes` is how many paths differ from the base, if they were counted.
     """

@@ -1,4 +1,4 @@
-"""An archive made anew, and what is kept of it for the next one to be made of it."""
+"""An archive made in full, and what is kept of it for the next one to be made of it."""
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass

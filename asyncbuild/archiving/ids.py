@@ -1,4 +1,4 @@
-"""Blob ids for the directory of an archive made anew, as far as it will be of use to another."""
+"""Blob ids for the directory of an archive made in full, as far as it will be of use to another."""
 
 from binascii import unhexlify
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence

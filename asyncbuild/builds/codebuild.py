@@ -39,7 +39,7 @@ class CodeBuild:
         self._settings = settings
 
     async def start(self, request: BuildRequest, *, guard: Guard) -> Build:
-        """Start the build, or give back the one this request has started before.
+        """Start the build, or return the one this request has started before.
 
         Raises:
             LeaseLost: `guard` said so; nothing was started (I4).

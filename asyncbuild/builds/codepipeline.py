@@ -37,7 +37,7 @@ class CodePipeline:
         self._client = client
 
     async def start(self, request: HandOver, *, guard: Guard) -> Execution:
-        """Start an execution, or give back the one this request has started before.
+        """Start an execution, or return the one this request has started before.
 
         Raises:
             LeaseLost: `guard` said so; nothing was started (I4).

@@ -215,7 +215,7 @@ class Ledger:
     async def find_repositories(self, name: str) -> list[Repository]:
         """The repositories of that name, or the one of that ACCOUNT/REGION/NAME, with records.
 
-        An empty name stands for all.
+        An empty name means all.
         """
         prefix = f"{self._prefix}push/"
         if name.count("/") == 2:  # noqa: PLR2004 - account, region, name

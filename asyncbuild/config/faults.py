@@ -30,7 +30,7 @@ from asyncbuild.rules import may_share_key
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see https://toml.io'
-# What an archive takes besides one part: see `archive.writer.WORKING_BYTES`.
+# What an archive takes beside one part: see `archive.writer.WORKING_BYTES`.
 ENGINE_BYTES = 8 * MIB
 
 

@@ -39,7 +39,7 @@ def _covers(wide: str, narrow: str) -> bool:
 def _covers_signs(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
     reached = {0}  # how many signs of `wide` may be used up by what was read of `narrow`
     for sign in (*narrow, ""):
-        for at in range(len(wide)):  # a star may stand for nothing
+        for at in range(len(wide)):  # a star may mean nothing
             if at in reached and wide[at] == "*":
                 reached.add(at + 1)
         if not sign:

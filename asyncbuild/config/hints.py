@@ -26,7 +26,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 _ACCOUNT: Final = re.compile(r"\d{12}")
 _WILD: Final = re.compile(r"[*?\[]")
 _SET: Final = re.compile(r"\[!?\]?[^\]]*\]")
-_SAMPLES: Final = "xa0A_-.b19"  # what a set of a glob may stand for in a name
+_SAMPLES: Final = "xa0A_-.b19"  # what a set of a glob may mean in a name
 _STARS_MOST: Final = 6
 _Foreign = tuple[tuple[re.Pattern[str], str, str], ...]
 # Patterns that have a meaning elsewhere, why they have none here, and what to write.

@@ -21,7 +21,7 @@ from asyncbuild.git.watch import open_watch
 from asyncbuild.git.worktrees import Tree, Worktrees
 
 _PAUSE_SECONDS: Final = 0.02
-_LOOK_AGAIN_SECONDS: Final = 1.0  # a directory that is deleted and made anew is another one
+_LOOK_AGAIN_SECONDS: Final = 1.0  # a directory that is deleted and made again is another one
 
 
 class Lookout:

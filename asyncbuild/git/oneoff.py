@@ -146,7 +146,7 @@ def _is_url(where: str) -> bool:
 class _Neighbours:
     """The repositories that submodules name, each fetched once, into a cache of this call alone.
 
-    They may be anywhere, as for `git clone --recurse-submodules`, which somebody asked for here:
+    They may be anywhere, as for `git clone --recurse-submodules`, which the caller asked for:
     but a login goes only to the server that it is for, and nothing of this machine is read for a
     repository that came from another one.
     """

@@ -25,7 +25,7 @@ _USERS = {
     "bitbucket": "x-token-auth",
     "bitbucket-server": "x-token-auth",
 }
-# What may stand for the fields of `remote`; an owner may have subgroups.
+# What may take the place of the fields of `remote`; an owner may have subgroups.
 _FIELDS = {"owner": r"[^/]+(?:/[^/]+)*", "repository": r"[^/]+"}
 # Nothing of the host has a say: no configuration, no agent, no other key, no unknown host.
 _SSH = (

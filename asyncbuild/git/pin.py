@@ -1,4 +1,4 @@
-"""Keeps git to addresses that may be reached, for a server that somebody else named.
+"""Keeps git to addresses that may be reached, for a server that others named.
 
 git looks a name up by itself, and a name may lead to another address each time: so it is looked up
 here, and git is told which addresses to use (http.curloptResolve, git 2.37). An older git does not
@@ -26,7 +26,7 @@ async def pin(url: str, reach: Reach) -> Mapping[str, str]:
     """Settings for one git call that talks to the server of this URL.
 
     Raises:
-        Reject: its address may not be reached, or it is no URL.
+        Reject: its address may not be reached, or it is not a URL.
         Outage: its name cannot be looked up.
     """
     scp = split_scp(url)

@@ -11,7 +11,7 @@
         evicted-*        a mirror on its way out
 
 The directory and its locks stay when the mirror goes: a lock file that is deleted while
-somebody waits for it locks nothing.
+a caller waits for it locks nothing.
 """
 
 import os

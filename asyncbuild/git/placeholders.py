@@ -82,7 +82,7 @@ class Placeholders:
         self._told: set[tuple[str, str]] = set()
 
     async def tell(self, snapshot: Snapshot) -> None:
-        """Look at a snapshot whose archive was made. It is no loss if that fails."""
+        """Look at a snapshot whose archive was made. It is not a loss if that fails."""
         try:
             found = await find_placeholders(snapshot)
         except StageError:

@@ -45,7 +45,7 @@ _CODECOMMIT_HOST = re.compile(
 _SCHEMES = frozenset({"file", "http", "https", "ssh"})
 _HTTP, _HTTPS = 80, 443
 _REPOS = "/v1/repos/"  # of a CodeCommit URL's path
-_FIELDS = {  # of git.remote, and what may stand for them
+_FIELDS = {  # of git.remote, and what may take their place
     "account": r"[0-9]{12}",
     "region": r"[a-z0-9-]+",
     "dns_suffix": r"[a-z0-9.-]+",

@@ -25,7 +25,7 @@ DEFAULT_BRANCH: Final = "HEAD"
 
 @dataclass(eq=False, slots=True)
 class Wish:
-    """Somebody waits for `commit`, which a push says is on `ref`.
+    """A caller waits for `commit`, which a push says is on `ref`.
 
     Who does not know says `DEFAULT_BRANCH`; `ref` becomes empty if there is none.
 
@@ -90,7 +90,7 @@ class SharedFetch:
 
     @property
     def idle(self) -> bool:
-        """Nobody waits or may soon, and nothing runs."""
+        """No caller waits or may soon, and nothing runs."""
         return self._users == 0 and not self._serving and not self._looking
 
     @contextmanager

@@ -1,6 +1,6 @@
 """Table: which words of git and of servers tell which fault. Pure.
 
-They are searched in what `faults.py` leaves of a line: `''` stands for what was quoted, `URL`,
+They are searched in what `faults.py` leaves of a line: `''` means what was quoted, `URL`,
 `REF` and `ID` for those.
 """
 

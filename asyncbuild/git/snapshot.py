@@ -144,7 +144,7 @@ class Snapshot:
 
         Args:
             paths: Only these, taken literally; at most `PATHS_BYTES_MOST` bytes in all. Every path
-                must be in the tree; a directory stands for all that is in it. Without, those of
+                must be in the tree; a directory means all that is in it. Without, those of
                 the options.
 
         Raises:
@@ -181,7 +181,7 @@ class Snapshot:
                 await weigh(self.reader, self.path, self.root or self.tree, name)
             arguments: list[str | bytes] = ["-C", str(worktree)] if worktree else []
             arguments += ["--literal-pathspecs"] if literal else []
-            # Which names %aN of export-subst stands for: as in a checkout of this commit.
+            # Which names %aN of export-subst means: as in a checkout of this commit.
             arguments += ["-c", f"mailmap.blob={self.commit}:.mailmap"]
             arguments += ["archive", "--format=tar"]
             arguments += ["--worktree-attributes"] if worktree else []
@@ -304,7 +304,7 @@ class Snapshot:
         """`git diff-tree -r -t`: what differs from `tree`, in git's order, unparsed, in batches.
 
         One git says whether that tree is here, too: of `--stdin` it answers with the line that it
-        was asked, if both trees can be read, and with nothing if not. It gives back whatever is no
+        was asked, if both trees can be read, and with nothing if not. It returns whatever is no
         object id as well; so nothing else is asked.
 
         Args:

@@ -35,11 +35,11 @@ class Together(Generic[Question, Answer]):
 
     @property
     def idle(self) -> bool:
-        """Nobody waits for an answer."""
+        """No caller waits for an answer."""
         return self._users == 0
 
     async def get(self, question: Question) -> Answer | None:
-        """The answer, or None. Whoever asks for a round that failed, or was cancelled, asks anew.
+        """The answer, or None. Whoever asks for a round that failed, or was cancelled, asks again.
 
         Raises:
             StageError: whatever the call raises.

@@ -18,7 +18,7 @@ from asyncbuild.git.remotes import Remote
 from asyncbuild.refs import is_ref_name
 
 BRANCHES: Final = "refs/heads/"
-# A mirror is a cache: what a failure of power leaves torn is found corrupt, and fetched anew.
+# A mirror is a cache: what a failure of power leaves torn is found corrupt, and fetched again.
 _UNSYNCED: Final = ("-c", "core.fsync=none")
 FETCH: Final = (
     *_UNSYNCED,

@@ -77,7 +77,7 @@ class Upkeep:
             await self._note_size(place, compact=False, waste=False)
 
     async def settle(self, place: Place) -> None:
-        """Some time after a fetch, with no lock held: give back waste, keep to the budget."""
+        """Some time after a fetch, with no lock held: remove waste, keep to the budget."""
         if await self._is_wasteful(place):
             await self._compact(place)
         await self.evict()
@@ -168,7 +168,7 @@ class Upkeep:
         doing = f"compact {place.repository}"
         try:
             async with AsyncExitStack() as stack:
-                # Patient for the readers' lock alone: nobody waits while we hold it.
+                # Patient for the readers' lock alone: no caller waits while we hold it.
                 await stack.enter_async_context(
                     open_lock(
                         place.use_lock,

@@ -15,7 +15,7 @@ from asyncbuild.errors import Unsupported
 
 # The oldest that the tests of mirrors and archives pass with. It has what is asked of it: settings
 # from the environment (GIT_CONFIG_COUNT 2.31, GIT_CONFIG_GLOBAL 2.32) and `repack --geometric`
-# (2.32); but 2.32 leaves what is broken in a damaged mirror beside what it fetches anew.
+# (2.32); but 2.32 leaves what is broken in a damaged mirror beside what it fetches again.
 OLDEST_GIT: Final = (2, 34)
 OLDEST_GIT_TEXT: Final = ".".join(map(str, OLDEST_GIT))
 _VERSION: Final = re.compile(r"git version (\d+)\.(\d+)\S*")

@@ -72,7 +72,7 @@ class CodePipelineStandin(Standin[Run]):
     _pipelines: dict[str, Document] = field(default_factory=dict)
 
     def put_pipeline(self, pipeline: Document) -> None:
-        """Make a pipeline, or declare it anew."""
+        """Make a pipeline, or declare it again."""
         self._pipelines[pipeline["name"]] = {"version": 1, **pipeline}
 
     async def answer(self, operation: str, members: Document) -> Document:

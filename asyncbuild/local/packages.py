@@ -67,7 +67,7 @@ def to_install(package: Package) -> str:
     """Say what is to be installed, and where; empty if it is there already.
 
     Raises:
-        ConfigError: there is no place for it.
+        ConfigError: no place for it was found.
     """
     root = servers_directory()
     if _is_whole(root / package.name, package):

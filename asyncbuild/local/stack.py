@@ -62,7 +62,7 @@ class Stack:
             )
 
     async def count_waiting(self) -> int:
-        """How many messages are not settled yet, waiting or in hand."""
+        """How many messages are not settled yet, waiting or in flight."""
         with errors_of("count the messages in the queue"):
             answer = await self.sqs.get_queue_attributes(
                 QueueUrl=self.settings.queue.url, AttributeNames=list(_LEFT)

@@ -64,11 +64,11 @@ class GitFailed(Fatal):
 
 
 async def run_git(*arguments: str, directory: Path | None = None, given: bytes = b"") -> bytes:
-    """Run git and give back what it says.
+    """Run git and return what it says.
 
     Raises:
         GitFailed: git failed, and why in its own words.
-        Fatal: there is no git.
+        Fatal: git is missing.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), **GIT_ENVIRONMENT}
     # Names in git are UTF-8, whatever this machine's locale; paths come back as they were given.

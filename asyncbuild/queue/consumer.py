@@ -34,7 +34,7 @@ class Consumer:
         lanes: `[lanes]`.
         consumers: How many pushes are prepared at the same time.
         forge_consumers: How many of them one forge may have; None for all.
-        hold: Entered while a lane is in hand.
+        hold: Entered while a lane is in flight.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ class Consumers:
 
 @asynccontextmanager
 async def open_consumers(count: int, share: int | None = None) -> AsyncIterator[Consumers]:
-    """Spawn `count` consumers; they end with the block, after the job in hand.
+    """Spawn `count` consumers; they end with the block, after the job in flight.
 
     Args:
         count: How many.

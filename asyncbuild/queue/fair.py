@@ -1,4 +1,4 @@
-"""Which preparation comes next: lanes take turns, and those with less in hand go first. Pure.
+"""Which preparation comes next: lanes take turns, and those with less in flight go first. Pure.
 
 A repository with five hundred pushes in its lane gets one turn among the others, not five hundred.
 And a forge gets no more than its share of the consumers: what hangs there holds up its own pushes.

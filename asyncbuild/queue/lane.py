@@ -10,13 +10,13 @@ A lane is one delivery of one group: the messages held, oldest first. Its rules:
     `busy` or `outage` the same, but nothing is counted (I5); with `reject`, or when its attempts
     are spent, the message is dead-lettered and the next one becomes the head.
 4.  Followers keep what was prepared for them, whatever becomes of the head.
-5.  A delivery whose head was received before works one message at a time: whoever dies with a
-    message in hand cannot report it, so only the message in hand may be blamed.
+5.  A delivery whose head was received before works one message at a time: a process that dies
+    with it cannot report it, so only the message in flight may be blamed.
 6.  A head that has waited for others for longer than `longest_wait_seconds` is not held any more:
-    the whole lane is given back, to be delivered again after a while, or the head is dead-lettered
-    if the queue would not deliver it again. `GiveWay` gives a lane back in the same way.
+    the whole lane is released, to be delivered again after a while, or the head is dead-lettered
+    if the queue would not deliver it again. `GiveWay` releases a lane in the same way.
 7.  `Stop` lets what can still be settled in order be settled, and drops the rest; `Expire` drops
-    all that is not being started or settled; `Lost` drops everything and gives back nothing (I4).
+    all that is not being started or settled; `Lost` drops everything and releases nothing (I4).
 8.  What was dropped is released when nothing is under way any more: tail first, head last, so that
     the group opens in order.
 

@@ -37,7 +37,7 @@ class Term:
 
     @property
     def patience_seconds(self) -> float:
-        """How long one renewal may take before it is better to try anew."""
+        """How long one renewal may take before it is better to try again."""
         return self._visibility * _RENEW_AFTER
 
     def is_over(self, now: float) -> bool:

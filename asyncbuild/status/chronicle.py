@@ -180,7 +180,7 @@ class Chronicle:
 
     def _hear_trouble(self, line: Mapping[str, Any]) -> None:
         now, alike = self._clock(), _alike(line)
-        before = self._troubles.pop(alike, None)  # put in anew: the newest is last
+        before = self._troubles.pop(alike, None)  # put in again: the newest is last
         self._troubles[alike] = Trouble(
             time=now,
             event=line["event"],

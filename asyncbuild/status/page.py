@@ -1,6 +1,6 @@
-"""The page at `/`: drawn here, whole, for every reader; sent anew in parts to those who stay.
+"""The page at `/`: drawn here, whole, for every reader; sent again in parts to those who stay.
 
-Without JavaScript it is a page that loads itself anew every five seconds. With it, the same parts
+Without JavaScript it is a page that loads itself again every five seconds. With it, the same parts
 come as server-sent events, each when it has changed. No part is drawn by the browser, so there is
 one place that escapes.
 """

@@ -19,7 +19,7 @@ _STRIP_WIDTH: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A chart, what its highest line stands for, and its meaning in words."""
+    """A chart, what its highest line means, and its meaning in words."""
 
     title: str
     svg: Markup

@@ -21,7 +21,7 @@ def document_url(address: str) -> str:
     """`HOST:PORT` or the page's address → the address of the document.
 
     Raises:
-        Reject: it is no address.
+        Reject: it is not an address.
     """
     if address == "off":
         raise Reject("status.listen is off", remedy="name an address, or set status.listen")

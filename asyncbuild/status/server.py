@@ -1,6 +1,6 @@
 """One HTTP port, for reading only: health, readiness, metrics, the status document, the page.
 
-Nothing is counted or drawn unless somebody asks, except for a look at disk, credentials and queue
+Nothing is counted or drawn unless a reader asks, except for a look at disk, credentials and queue
 every few seconds.
 """
 
@@ -33,9 +33,9 @@ from asyncbuild.status.page import add_page
 from asyncbuild.status.survey import Sampled, Survey
 from asyncbuild.status.traces import open_traces
 
-_SAMPLE_SECONDS = 5.0  # while somebody watches
+_SAMPLE_SECONDS = 5.0  # while a reader watches
 _IDLE_SAMPLE_SECONDS = 60.0
-_WATCHED_SECONDS = 30.0  # since somebody asked
+_WATCHED_SECONDS = 30.0  # since a reader asked
 _SHUTDOWN_SECONDS = 2.0
 _HEADERS = {
     "Cache-Control": "no-store",

@@ -1,4 +1,4 @@
-"""One look at everything: what is in hand, what was told, and whether the service is ready."""
+"""One look at everything: what is in flight, what was told, and whether the service is ready."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _POLL_LATE_SECONDS: Final = 60.0  # beyond the long poll itself
 
 @dataclass(slots=True)
 class Sampled:
-    """What costs a call to find out, hence is looked at now and then; often if somebody asks."""
+    """What costs a call to find out, hence is looked at now and then; often if a reader asks."""
 
     depth: Depth | None = None
     disk: Disk | None = None
@@ -203,7 +203,7 @@ def _state_of(outages: Sequence[Outage], *, ready: bool, stopping: bool) -> str:
 
 
 def oldest_waiting_seconds(state: ConsumerState, now: float) -> float:
-    """The age of the oldest push in hand; 0 if there is none."""
+    """The age of the oldest push in flight; 0 if there is none."""
     sent = [
         each.sent.timestamp()
         for held in state.lanes.values()

@@ -59,7 +59,7 @@ class Host:
         kind: Whose payloads it sends.
         repository: Globs on `owner/name`: which repositories this entry is for.
         signature: Whether deliveries must be signed.
-        secrets: What signs them now; asked anew for each delivery.
+        secrets: What signs them now; asked again for each delivery.
     """
 
     host: str

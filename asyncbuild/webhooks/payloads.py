@@ -90,7 +90,7 @@ def read_payload(document: _Fields) -> Payload | str:
         A `Payload`, or why there is nothing to do for a well-formed event of another kind.
 
     Raises:
-        Reject: it is no payload that is known; the reason names the field and its value.
+        Reject: it is not a payload that is known; the reason names the field and its value.
     """
     # GitLab's system hooks have no object_kind.
     for name in ("object_kind", "event_name"):

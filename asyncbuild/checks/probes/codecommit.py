@@ -50,7 +50,7 @@ LIFETIME: Final = Question(
     "in its midst; it is tried again.",
 )
 QUESTIONS = (VERSION, BY_ID, FILTER, LIFETIME)
-OWN_ACCOUNT: Final = "000000000000"  # stands for the account that the caller is of
+OWN_ACCOUNT: Final = "000000000000"  # means the account that the caller is of
 _ENOUGH_SECONDS = 300
 _LONGEST_SECONDS = 86_400
 _EXACT_SECONDS = 30

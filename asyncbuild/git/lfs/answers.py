@@ -43,7 +43,7 @@ def origin_of(url: str) -> Origin:
     """The origin of a URL (RFC 6454).
 
     Raises:
-        ValueError: it is no URL of HTTP.
+        ValueError: it is not a URL of HTTP.
     """
     parts = urlsplit(url)
     scheme, host = parts.scheme, parts.hostname or ""
@@ -114,7 +114,7 @@ def parse_batch(text: bytes) -> dict[str, Mapping[str, Any]]:
     """Return the server's answer for each object, by its id.
 
     Raises:
-        ValueError: it is no answer of the batch API.
+        ValueError: it is not an answer of the batch API.
     """
     said = orjson.loads(text)
     objects = said.get("objects") if isinstance(said, dict) else None

@@ -44,7 +44,7 @@ class Pointer:
 
 
 def parse_pointer(content: bytes) -> Pointer | None:
-    """What a file points at; None if it is no pointer, as a file that was committed as it is.
+    """What a file points at; None if it is not a pointer, as a file that was committed as it is.
 
     Raises:
         Reject: the content went through an extension of git-lfs, which is not known here.

@@ -55,7 +55,7 @@ class Fetched:
         git: Runs programs.
         before: Called with what will be fetched, in bytes, so that there is room in the budget.
         pauses_seconds: Before each further try when the server is at a limit or away; none where
-            somebody else tries again.
+            another tries again.
         grown: Called after something was fetched.
         full: Called when the disk is full, to make room.
         verified: The contents that need not be hashed again before they are used.
