@@ -166,7 +166,7 @@ _ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 async def test_what_was_begun_is_taken_away(
     repository: Path, tmp_path: Path, number: signal.Signals, ignored: str
 ) -> None:
-    """Whoever ends it in the middle finds what was there before, beside and in the scratch.
+    """A command that is ended in the middle leaves the old file, and nothing in the scratch.
 
     In the background of a shell Ctrl-C is ignored; after nohup(1) the terminal's end is.
     """

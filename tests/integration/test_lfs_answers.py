@@ -234,7 +234,7 @@ async def test_what_will_expire_is_not_sent(lfs: _Lfs, tmp_path: Path) -> None:
 
 
 async def test_a_store_that_refuses_every_url_ends_the_try(lfs: _Lfs, tmp_path: Path) -> None:
-    """After three; it is not the repository's login that is refused, and nobody is told so."""
+    """After three tries; the reason does not say that the repository's login is refused."""
 
     async def get(_: web.Request) -> web.Response:
         return web.Response(status=403, text="no")
@@ -416,7 +416,7 @@ async def test_a_part_is_gone_on_with_at_once_and_in_private(lfs: _Lfs, tmp_path
 
 
 async def test_a_body_that_always_breaks_counts(lfs: _Lfs, tmp_path: Path) -> None:
-    """A server could say for ever that it is only away."""
+    """A server could claim without end that it is only away."""
 
     async def get(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -465,7 +465,7 @@ async def test_an_answer_without_end_is_left(lfs: _Lfs, tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["batch", "content"])
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_the_command_tries_again(site: Site, where: str, status: int) -> None:
-    """`asyncbuild archive` has nobody who would: a limit or a fault of a moment is waited out."""
+    """`asyncbuild archive` waits out a limit or a short fault itself: no lane does it."""
     content = os.urandom(1_000)
     site.server.keys = {}
     site.source.commit({".gitattributes": _LARGE, "a.bin": site.server.lfs.add(content)})

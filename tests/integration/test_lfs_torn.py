@@ -77,7 +77,7 @@ async def test_torn_contents_are_fetched_again_at_once(site: Site) -> None:
 async def test_what_was_torn_under_a_running_service_is_fetched_again(
     site: Site, mirrors: Mirrors
 ) -> None:
-    """Whoever writes to a file changes its time, and it is hashed again."""
+    """A write to a file changes its time, and it is hashed again."""
     content = os.urandom(20_000)
     commit = site.source.commit({".gitattributes": _LARGE, "a.bin": site.server.lfs.add(content)})
     assert await _contents(mirrors, commit) == {"a.bin": content}
@@ -110,7 +110,7 @@ async def test_a_content_that_rots_unnoticed_is_never_in_an_archive(
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 async def test_a_repository_of_this_machine_with_a_torn_content(site: Site, scheme: str) -> None:
-    """Whose contents are somebody else's to mend: told, never in an archive."""
+    """A damaged file of another owner is reported, and never in an archive."""
     content = os.urandom(20_000)
     pointer = pointer_of(content)
     commit = site.source.commit({".gitattributes": _LARGE, "a.bin": pointer})

@@ -275,7 +275,7 @@ async def test_values_that_look_hostile_but_are_names(site: Site) -> None:
     ["ext::sh -c touch% {repository}", "fd::17/{repository}", "git@example.org:{repository}"],
 )
 def test_remotes_that_would_run_programs(remote: str) -> None:
-    """Transport helpers are no URLs: refused as a setting, and by whoever names one."""
+    """Transport helpers are refused in settings and on the command line: they are not URLs."""
     with pytest.raises(ValueError, match="nothing is fetched by"):
         GitSettings(remote=remote)
     with pytest.raises(Reject, match="neither a path nor a URL"):

@@ -161,7 +161,7 @@ async def _archive_in_two_tries(mirrors: Mirrors, commit: str) -> bytes:
 @pytest.mark.parametrize("protocol", ["v0", "v2"])
 @pytest.mark.parametrize("line", ["behind", "before", "nowhere", "garbage"])
 async def test_a_stale_line_of_shallow_is_no_outage(site: Site, line: str, protocol: str) -> None:
-    """Commits that are not here, or no commits, in `shallow`: the mirror is fetched anew, once."""
+    """Absent commits, or other texts, in `shallow`: the mirror is cloned again, once."""
     site.server.behaviour.protocol_v0 = protocol == "v0"
     ids = site.source.commits(10)
     lines = {"behind": ids[2], "before": ids[8], "nowhere": "1" * 40, "garbage": "garbage"}

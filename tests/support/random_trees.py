@@ -108,7 +108,7 @@ class RandomTrees:
             self._change_once()
 
     def commit(self) -> str:
-        """Write the tree and a commit of it, with a date that somebody's git has written."""
+        """Write the tree and a commit of it, with a date as other tools write it."""
         when = b"%s %s" % (self._chance.choice(_TIMES), self._chance.choice(_ZONES))
         lines = (
             b"tree " + self._write_tree(self.tree).hex().encode(),

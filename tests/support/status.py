@@ -91,7 +91,7 @@ def held(
     reason: str = "",
     sent: float | None = None,
 ) -> Held:
-    """A push in hand."""
+    """A push in flight."""
     moment = datetime.fromtimestamp(sent, UTC) if sent is not None else None
     push = Push(
         id=event_id,

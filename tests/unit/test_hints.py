@@ -24,7 +24,7 @@ def _hints(*rules: Mapping[str, Any], hosts: Sequence[str] = HOSTS) -> list[Hint
 
 
 def test_the_default_rules_and_those_of_the_page_are_fine() -> None:
-    """Nobody is warned of what we recommend."""
+    """No warning is given of what the documents recommend."""
     assert not list(iter_hints(fill_rules(default_rules(), key="k", project="p")))
     page = (ROOT / "README.md").read_text() + (ROOT / "docs" / "rules.md").read_text()
     tables = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
@@ -103,7 +103,7 @@ _FINE: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize("rule", _FINE, ids=[f"{rule}"[:60] for rule in _FINE])
 def test_nothing_is_said_of_what_is_fine(rule: dict[str, Any]) -> None:
-    """A warning that is wrong is soon read by nobody."""
+    """Wrong warnings teach readers to ignore all warnings."""
     assert _hints(rule) == []
 
 

@@ -115,7 +115,7 @@ def _is_taken(name: str, query: str) -> bool:
 
 
 def test_titles_and_queries_agree() -> None:
-    """Whoever asks which are slow to fetch is told durations of fetches, by repository."""
+    """The query for slow fetches gives durations of fetches, by repository."""
     slow = next(
         query for title, query in _QUERIES if title.startswith("Which repositories are slow")
     )

@@ -101,7 +101,7 @@ _STEPS = st.lists(
 
 @given(_STEPS)
 def test_nothing_outlasts_its_pushes(steps: list[tuple[int, str, str]]) -> None:
-    """Whatever happened: with nothing in hand nobody is away; a push waits for what it was told."""
+    """After any events: nothing in flight means no outage; a push waits for what it was told."""
     outages = Outages(Clock())
     for number, peer, kind in steps:
         if kind == "end":

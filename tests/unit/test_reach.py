@@ -1,4 +1,4 @@
-"""Which addresses a URL of somebody else's may lead to."""
+"""Addresses that a URL from outside the configuration may lead to."""
 
 import ipaddress
 
