@@ -47,6 +47,14 @@ class History:
             async with self._open_snapshot(work, push) as snapshot:
                 if await snapshot.is_ancestor(built, push.old_commit):
                     return True
+        return await self.is_at_tip(push)
+
+    async def is_at_tip(self, push: Push) -> bool:
+        """Tell whether the git server shows the ref at the push's commit now.
+
+        Raises:
+            StageError: as `Mirrors.open`.
+        """
         return push.commit in await self._mirrors.find_tip(push.repository, push.ref)
 
     async def peel(self, work: Work, push: Push) -> str:

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from asyncbuild.options import WHOLE, ArchiveOptions
 
+_ACCOUNT_DIGITS = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -33,6 +35,11 @@ class Repository:
         """The server that has it: a host, or CodeCommit in one region."""
         return f"codecommit.{self.region}" if self.account.isdigit() else self.account
 
+    @property
+    def is_foreign(self) -> bool:
+        """Return whether it is of another forge than CodeCommit, whose accounts are twelve digits."""
+        return not (len(self.account) == _ACCOUNT_DIGITS and self.account.isdecimal())
+
 
 class RefKind(StrEnum):
     """What a ref's name begins with."""
@@ -56,7 +63,8 @@ class Push:
     hex digits, `commit` possibly an annotated tag's object. `id` is the event's id: the identity
     under which the push is built once (I12). `timed` tells whether `time` is that of the push; if
     the event does not say when it was, `time` is when the event came, which another delivery of the
-    same event does not share.
+    same event does not share. `body_id` is equal for pushes that one signed body of a webhook
+    tells of, under whatever id it is delivered; empty if there is no such body.
     """
 
     id: str
@@ -68,6 +76,7 @@ class Push:
     old_commit: str | None = None
     pusher: str | None = None
     timed: bool = True
+    body_id: str = field(default="", compare=False)
 
     @property
     def kind(self) -> RefKind:

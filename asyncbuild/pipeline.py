@@ -155,6 +155,7 @@ class Pipeline:
         if work.push and by.push:
             reason = f"superseded by push {by.push.id} of commit {by.push.commit}"
             await self._ledger.record(work.push, Outcome(Verdict.SUPERSEDED, reason))
+            await self._ledger.remember_body(work.push)
             with about(work.push):
                 logger().info("push.superseded", by=by.push.id)
 

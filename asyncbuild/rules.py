@@ -155,12 +155,16 @@ def matches_repository(repository: Repository, globs: Sequence[str]) -> bool:
 
     A glob without a slash is for its name, one with a slash for its path: `account/region/name`;
     of other forges `host/owner/name`, where an owner may be `group/subgroup`, or `owner/name` if
-    what stands before the first slash cannot be a host's name, because it has no dot.
+    what stands before the first slash cannot be a host's name, because it has no dot. Other forges
+    than CodeCommit do not tell capitals from small letters in names, so neither is done here.
     """
+    exact = bool(_ACCOUNT.fullmatch(repository.account))
     verdict = False
     for glob in globs:
         bare = glob.removeprefix("!")
-        if any(fnmatch.fnmatchcase(name, bare) for name in _names_for(bare, repository)):
+        wanted = bare if exact else bare.lower()
+        names = _names_for(bare, repository)
+        if any(fnmatch.fnmatchcase(each if exact else each.lower(), wanted) for each in names):
             verdict = not glob.startswith("!")
     return verdict
 

@@ -168,13 +168,17 @@ class Turn:
         push, targets, stale = case.push, case.ready.targets, case.ready.stale
         if case.first_at is not None:  # the try before this one may have done some of them
             targets = await undone(self._ledger, push, targets)
-        if targets and not stale:
-            stale = await self._why_stale(case.ready.work, push)
+        if not stale and any(target.action is not Action.IGNORE for target in targets):
+            stale = await self._why_repeated(push) or await self._why_stale(case.ready.work, push)
+        done = [target for target in case.ready.targets if target not in targets]
         for target in targets:
             part = Part(push, target)
             if case.tally.is_due(part, time.monotonic()):
                 with _settling(part, case):
                     await self._settle_target(target, replace(case, stale=stale))
+                    done.append(target)
+        if len(done) == len(case.ready.targets):
+            await self._ledger.remember_body(push)
 
     async def _settle_target(self, target: Target, case: _Case) -> None:
         begun = time.monotonic()
@@ -234,6 +238,24 @@ class Turn:
         if oldest is not None and oldest.old_commit:
             variables["OLD_COMMIT_ID"] = oldest.old_commit
         return variables
+
+    async def _why_repeated(self, push: Push) -> str:
+        """Why a signed body that was settled before asks for nothing, if it came again.
+
+        A ref that is pushed back and forth gives equal bodies, and each is a push: then the ref is
+        at the commit, and another one was built last.
+        """
+        before = await self._ledger.find_repeated(push)
+        if not before or await self._ledger.is_forced(push):
+            return ""
+        head = await self._ledger.head(push)
+        if head and head.event_id == push.id:
+            return ""  # an earlier try came as far as that
+        if head and head.commit == push.commit:
+            return f"the same delivery was settled before, as event {before}"
+        if not await self._history.is_at_tip(push):
+            return f"the same delivery was settled before, as event {before}; the ref has moved on"
+        return ""
 
     async def _why_stale(self, work: Work, push: Push) -> str:
         """Why the push is overtaken, or nothing: ancestry decides, not arrival.

@@ -6,13 +6,13 @@ and has another version, a rule was changed) is refused by CodeBuild, and then t
 already and is looked up. After five minutes only looking finds it: `find_recent`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from asyncbuild.aws import CODEBUILD_MOST_SECONDS
 from asyncbuild.aws import codebuild_errors as errors_of
-from asyncbuild.builds.request import EVENT_ID, parameters_of
+from asyncbuild.builds.request import EVENT_ID, is_of, parameters_of
 from asyncbuild.config import BuildSettings
 from asyncbuild.errors import Reject
 from asyncbuild.model import Build, BuildRequest, Guard
@@ -62,21 +62,24 @@ class CodeBuild:
                 return started
         return _build(answer["build"])
 
-    async def find_recent(self, project: str, event_id: str, *, since: datetime) -> Build | None:
-        """The newest build of `project` started for push `event_id` at or after `since`, if any.
+    async def find_recent(
+        self, project: str, variables: Mapping[str, str], *, since: datetime
+    ) -> Build | None:
+        """The newest build of `project` started for a push at or after `since`, if any.
+
+        `variables` are those that the push's build is started with: its EVENT_ID finds it.
 
         Costs two calls for each hundred builds that the project has started since then.
 
         Raises:
             Busy, Reject, NoPermission, Retry: as for `start`.
         """
-        wanted = {"name": EVENT_ID, "value": event_id}
         with errors_of(f"look through the recent builds of project {project}"):
             async for page in self._iter_pages(project):
                 for build in page:
-                    variables = build.get("environment", {}).get("environmentVariables", [])
-                    named = any(wanted.items() <= variable.items() for variable in variables)
-                    if named and build.get("startTime", since) >= since:
+                    listed = build.get("environment", {}).get("environmentVariables", [])
+                    told = {each["name"]: each["value"] for each in listed}
+                    if is_of(told, variables) and build.get("startTime", since) >= since:
                         return _build(build)
                 if any(build.get("startTime", since) < since for build in page):
                     break
@@ -88,11 +91,10 @@ class CodeBuild:
         CodeBuild calls that a "parameter mismatch error" and documents no code of its own for it,
         so the answer is not read for words: if there is a build, that was the reason.
         """
-        event_id = request.variables.get(EVENT_ID)
-        if event_id is None:
+        if EVENT_ID not in request.variables:
             return None
         since = datetime.now(UTC) - _TOKEN_REMEMBERED
-        return await self.find_recent(request.project, event_id, since=since)
+        return await self.find_recent(request.project, request.variables, since=since)
 
     async def _iter_pages(self, project: str) -> AsyncIterator[list["BuildTypeDef"]]:
         """Builds of `project`, a hundred at a time, newest page first.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from asyncbuild.aws import codepipeline_errors as errors_of
 from asyncbuild.builds.handover import Declaration, declaration_of, parameters_of, source_of
-from asyncbuild.builds.request import EVENT_ID
+from asyncbuild.builds.request import EVENT_ID, is_of
 from asyncbuild.errors import Busy, Reject
 from asyncbuild.model import Execution, Guard, HandOver
 
@@ -94,15 +94,15 @@ class CodePipeline:
                 raise _no_pipeline(pipeline) from error
 
     async def _find_by_event(self, request: HandOver, since: datetime) -> str | None:
-        wanted = {"name": EVENT_ID, "resolvedValue": request.variables.get(EVENT_ID)}
         async for summary in self._iter_started(request.pipeline, since):
             id_ = summary["pipelineExecutionId"]
             with errors_of(f"look at execution {id_} of pipeline {request.pipeline}"):
                 answer = await self._client.get_pipeline_execution(
                     pipelineName=request.pipeline, pipelineExecutionId=id_
                 )
-            variables = answer["pipelineExecution"].get("variables", [])
-            if any(wanted.items() <= variable.items() for variable in variables):
+            listed = answer["pipelineExecution"].get("variables", [])
+            told = {each.get("name", ""): each.get("resolvedValue", "") for each in listed}
+            if is_of(told, request.variables):
                 return id_
         return None
 

@@ -9,7 +9,9 @@ Layout below the prefix, so that a listing is in order of time:
     push/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json   a record
     once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        where it is, if TIME is a delivery's
     head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
-    force/EVENT.json                                        build it although a newer one was
+    force/ACCOUNT/REGION/REPOSITORY/EVENT.json              build it although a newer one was
+    force/EVENT.json                                        the same, for versions before that
+    body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook's body that was settled
     try/MESSAGE/N                                           a try that its process may have died of
     rejected/TIME-MESSAGE.json                              a message that was no push
 """
@@ -191,11 +193,40 @@ class Ledger:
 
     async def force(self, push: Push) -> None:
         """Let a push be built although a newer one of its ref was."""
-        await self._records.replace_record(f"{self._prefix}force/{push.id}.json", b"{}")
+        said = _dump({"repository": push.repository.path})
+        await self._records.replace_record(self._force_key(push), said)
+        await self._records.replace_record(self._old_force_key(push), said)
 
     async def is_forced(self, push: Push) -> bool:
         """Return whether somebody wants the push built, however old it is."""
-        return await self._records.get_record(f"{self._prefix}force/{push.id}.json") is not None
+        if await self._records.get_record(self._force_key(push)) is not None:
+            return True
+        key = self._old_force_key(push)
+        body = await self._records.get_record(key)
+        if body is None:
+            return False
+        # Versions before this one wrote no repository; an event id may appear in several.
+        path = push.repository.path
+        return bool(read_record(key, body).get("repository", path) == path)
+
+    async def find_repeated(self, push: Push) -> str:
+        """The event that a push with the same signed body was settled as; empty if there is none.
+
+        A forge gives each delivery an id, which its signature does not cover: whoever has seen a
+        delivery can send it again as another one.
+        """
+        if not push.body_id:
+            return ""
+        key = self._body_key(push)
+        body = await self._records.get_record(key)
+        told = "" if body is None else str(read_record(key, body).get("event_id"))
+        return "" if told == push.id else told
+
+    async def remember_body(self, push: Push) -> None:
+        """Write down that a push was settled, by its body. A rejected one is not: it may come."""
+        if push.body_id:
+            told = _dump({"event_id": push.id, "commit": push.commit, "ref": push.ref})
+            await self._records.put_record(self._body_key(push), told)
 
     async def mark_try(self, message: Message, number: int) -> None:
         """Say, before it is made, that a try may kill its process."""
@@ -279,6 +310,15 @@ class Ledger:
     def _head_key(self, push: Push) -> str:
         ref = hashlib.sha256(push.ref.encode()).hexdigest()
         return f"{self._prefix}head/{push.repository.path}/{ref}.json"
+
+    def _body_key(self, push: Push) -> str:
+        return f"{self._prefix}body/{push.repository.path}/{push.body_id}.json"
+
+    def _force_key(self, push: Push) -> str:
+        return f"{self._prefix}force/{push.repository.path}/{push.id}.json"
+
+    def _old_force_key(self, push: Push) -> str:
+        return f"{self._prefix}force/{push.id}.json"
 
     def _try_key(self, message: Message, number: int) -> str:
         return f"{self._prefix}try/{message.id}/{number}"

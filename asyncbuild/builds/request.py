@@ -4,6 +4,7 @@ That matters: CodeBuild refuses a known idempotency token with any other paramet
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from asyncbuild.config import BuildSettings
@@ -20,9 +21,31 @@ EVENT_ID = "EVENT_ID"  # the variable that names the push: how a build is found 
 def token_of(push: Push, project: str) -> str:
     """The idempotency token of this push's build: 64 hex digits, one for each event and project.
 
-    CodeBuild remembers it for five minutes (API reference, StartBuild, idempotencyToken).
+    EventBridge's ids are unique. That of a webhook is a header which its sender writes, so there
+    the repository is part of the token. CodeBuild remembers it for five minutes (API reference,
+    StartBuild, idempotencyToken).
     """
-    return hashlib.sha256(f"{push.id}\n{project}".encode()).hexdigest()
+    text = f"{push.id}\n{project}"
+    if push.repository.is_foreign:
+        text += f"\n{push.repository.path}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_of(told: Mapping[str, str], variables: Mapping[str, str]) -> bool:
+    """Tell whether a build or execution that was told one set of variables is of a push.
+
+    Args:
+        told: What it was started with.
+        variables: What the push's own is started with. What both name must be equal: the event,
+            and repository, ref and commit, for two repositories may have one event id. The commit
+            of a tag is not compared: once it is gone, a tag that points at it tells its own id.
+    """
+    named = [EVENT_ID, "REPOSITORY_NAME", "REF", "COMMIT_ID"]
+    if told.get("REF", "").startswith("refs/tags/"):
+        named.remove("COMMIT_ID")
+    return EVENT_ID in told and all(
+        told[name] == variables[name] for name in named if name in told and name in variables
+    )
 
 
 def variables_of(push: Push, target: Target, *, commit: str = "") -> dict[str, str]:

@@ -59,7 +59,7 @@ class Starters:
             version_id=archive.version_id,
         )
         if start.since is not None:
-            found = await self.builds.find_recent(project, start.push.id, since=start.since)
+            found = await self.builds.find_recent(project, start.variables, since=start.since)
             if found is not None:
                 return found
         return await self.builds.start(request, guard=start.guard)

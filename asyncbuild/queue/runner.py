@@ -268,7 +268,9 @@ class LaneRunner:
         """Return whether an older message of this lane is about the same event, sent twice."""
         push = self._works[sequence].push
         others = (work.push for n, work in self._works.items() if n < sequence)
-        return push is not None and any(other and other.id == push.id for other in others)
+        return push is not None and any(
+            other and (other.id, other.repository) == (push.id, push.repository) for other in others
+        )
 
     async def _supersede(self, sequence: int, by: int) -> None:
         await self._pipeline.supersede(

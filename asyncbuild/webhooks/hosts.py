@@ -76,7 +76,11 @@ class Host:
     def is_of(self, repository: Repository) -> bool:
         """Return whether this entry is for that repository."""
         path = f"{repository.region.replace('..', '/')}/{repository.name}"
-        return repository.account == self.segment and matches(path, self.repository)
+        return repository.account == self.segment and self.covers(path)
+
+    def covers(self, path: str) -> bool:
+        """Whether `owner/name` is one of its repositories; forges do not tell capitals apart."""
+        return matches(path.lower(), [glob.lower() for glob in self.repository])
 
 
 def host_segment(host: str) -> str:
@@ -116,7 +120,7 @@ class Hosts:
         made = [each for each in payload.changes if each.new]
         if not made and not payload.faults:
             return (_nothing(identity, payload, repository),)
-        push = partial(_push, payload=payload, repository=repository, sent=delivery.sent)
+        push = partial(_push, payload=payload, repository=repository, delivery=delivery)
         if len(made) == 1:
             return (push(made[0], identity=identity), *payload.faults)
         pushes = [push(each, identity=f"{identity}.{n}") for n, each in enumerate(made, 1)]
@@ -128,7 +132,7 @@ class Hosts:
         path = f"{payload.owner}/{payload.name}"
         for host in self._hosts:
             known = host.kind is payload.kind and name in {host.host, ""}
-            if known and matches(path, host.repository):
+            if known and host.covers(path):
                 return host
         raise Reject(
             f"a {payload.kind} push to {path} of host {name[:100]!a}, which no [[hosts]] entry has",
@@ -188,18 +192,20 @@ def _push(
     identity: str,
     payload: Payload,
     repository: Repository,
-    sent: datetime | None,
+    delivery: Delivery,
 ) -> Push:
+    body_id = hashlib.sha256(change.ref.encode() + b"\n" + delivery.body).hexdigest()[:32]
     return Push(
         id=identity,
         repository=repository,
         ref=change.ref,
         commit=change.new or "",
         change=Change.UPDATED if change.old else Change.CREATED,
-        time=payload.time or sent or datetime.fromtimestamp(0, UTC),
+        time=payload.time or delivery.sent or datetime.fromtimestamp(0, UTC),
         old_commit=change.old,
         pusher=payload.pusher,
         timed=payload.time is not None,
+        body_id=body_id,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.webhooks.payloads import Kind
 
 pytestmark = pytest.mark.timeout(400)
+_DEDUPLICATION = "MessageDeduplicationId"
 TOKEN = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"
 
 
@@ -159,6 +161,39 @@ async def test_a_delivery_that_comes_again_is_built_once(kind: Kind) -> None:
         assert [commit] == [
             each.variables["COMMIT_ID"] for each in journal.read(place.stack.journal)
         ]
+        assert await place.stack.count_waiting() == 0
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_settled_body_is_built_again_only_where_the_ref_came_back(kind: Kind) -> None:
+    """Under another id it asks for nothing, and the head stays; pushed back and forth it is new."""
+    async with _open(kind) as place:
+        source = place.source(_owner_of(kind))
+        a, b = source.commits(2)
+        first, second, back = (
+            orjson.dumps(_push_of(kind, "refs/heads/main", *sides))
+            for sides in ((ZEROS, a), (a, b), (b, a))
+        )
+
+        async def deliver(*bodies: bytes, at: str) -> list[str]:
+            """Each under an id of its own, while the ref is at a commit; the builds so far."""
+            source.git("update-ref", "refs/heads/main", at)
+            for body in bodies:
+                id_ = uuid.uuid4().hex
+                told = {
+                    name: id_ if value == DELIVERY else value
+                    for name, value in headers(kind, body).items()
+                }
+                await place.put(body, {"Webhook-Host": place.host, **told}, **{_DEDUPLICATION: id_})
+            async with open_service(place.variables, "drain") as service:
+                assert await service.wait() == 0
+            return [each.variables["COMMIT_ID"] for each in journal.read(place.stack.journal)]
+
+        assert await deliver(first, second, at=b) == [a, b]
+        assert await deliver(first, second, at=b) == [a, b]
+        assert await deliver(back, at=a) == [a, b, a]
+        assert await deliver(second, at=b) == [a, b, a, b]
+        assert await deliver(back, at=b) == [a, b, a, b]
         assert await place.stack.count_waiting() == 0
 
 

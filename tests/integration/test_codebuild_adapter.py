@@ -90,7 +90,7 @@ async def test_rejects_an_unknown_project(codebuild: CodeBuild) -> None:
         await codebuild.start(make_request(make_push(), project="till"), guard=free)
     assert caught.value.remedy
     with pytest.raises(Reject, match="project till does not exist"):
-        await codebuild.find_recent("till", "e", since=LONG_AGO)
+        await codebuild.find_recent("till", {"EVENT_ID": "e"}, since=LONG_AGO)
 
 
 async def test_asks_the_guard_last(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
@@ -132,7 +132,7 @@ async def test_names_the_kind_of_an_error(
     with pytest.raises(kind, match="project shop"):
         await codebuild.start(make_request(make_push()), guard=free)
     with pytest.raises(kind, match="project shop"):
-        await codebuild.find_recent("shop", "e", since=LONG_AGO)
+        await codebuild.find_recent("shop", {"EVENT_ID": "e"}, since=LONG_AGO)
 
 
 async def test_waits_when_nobody_answers() -> None:
@@ -142,6 +142,9 @@ async def test_waits_when_nobody_answers() -> None:
             codebuild = CodeBuild(client, BuildSettings())
             with pytest.raises(Outage, match="endpoint_url"):
                 await codebuild.start(make_request(make_push()), guard=free)
+
+
+WANTED = make_request(make_push()).variables
 
 
 class TestFindRecent:
@@ -154,14 +157,14 @@ class TestFindRecent:
         wanted = await codebuild.start(make_request(make_push()), guard=free)
         for _ in range(249):
             await standin.answer("StartBuild", {"projectName": "shop"})
-        assert wanted == await codebuild.find_recent("shop", make_push().id, since=LONG_AGO)
+        assert wanted == await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
         assert 3 == standin.calls["ListBuildsForProject"] == standin.calls["BatchGetBuilds"]
 
     async def test_finds_nothing_where_there_is_nothing(self, codebuild: CodeBuild) -> None:
         """No builds, or none of this push: None."""
-        assert None is await codebuild.find_recent("shop", make_push().id, since=LONG_AGO)
+        assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
         await codebuild.start(make_request(make_push(2)), guard=free)
-        assert None is await codebuild.find_recent("shop", make_push().id, since=LONG_AGO)
+        assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
 
     async def test_stops_where_builds_are_older(
         self, codebuild: CodeBuild, standin: CodeBuildStandin
@@ -171,7 +174,7 @@ class TestFindRecent:
         for _ in range(150):
             await standin.answer("StartBuild", {"projectName": "shop"})
         since = datetime.now(UTC) + timedelta(minutes=1)
-        assert None is await codebuild.find_recent("shop", make_push().id, since=since)
+        assert None is await codebuild.find_recent("shop", WANTED, since=since)
         assert standin.calls["ListBuildsForProject"] == 1
 
     async def test_matches_the_variable_alone(
@@ -181,7 +184,7 @@ class TestFindRecent:
         other = {"name": "NOTE", "value": make_push().id}
         request = {"projectName": "shop", "environmentVariablesOverride": [other]}
         await standin.answer("StartBuild", request)
-        assert None is await codebuild.find_recent("shop", make_push().id, since=LONG_AGO)
+        assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
 
 
 async def test_a_start_of_any_project_is_tried_without_starting_one(

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.codebuild import make_push, make_request
 
-from asyncbuild.builds.request import parameters_of, token_of, variables_of
+from asyncbuild.builds.request import is_of, parameters_of, token_of, variables_of
 from asyncbuild.config import BuildSettings
 from asyncbuild.errors import ConfigError
 from asyncbuild.local.aws_json import iter_faults, service_model
-from asyncbuild.model import Action, Target
+from asyncbuild.model import Action, Repository, Target
 from asyncbuild.rules import OWN_VARIABLES
 
 START_BUILD = service_model("codebuild").operation_model("StartBuild").input_shape
@@ -33,6 +33,42 @@ def test_a_token_stays_what_it_is() -> None:
     """The SHA-256 of id, newline, project: another version's builds must be absorbed too."""
     expected = "fe84adc02ff2b07d632effb506a03db54f5b30634e279b8aa193699cab022fc2"
     assert expected == token_of(make_push(), "shop")
+
+
+def test_one_event_id_in_two_repositories_has_two_tokens() -> None:
+    """The id of a webhook's delivery is a header that its sender writes."""
+    owners = [Repository("github.com", owner, "web") for owner in ("acme", "evil")]
+    tokens = {token_of(replace(make_push(), repository=each), "web") for each in owners}
+    assert len(tokens) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, True),
+        ({"EVENT_ID": "another"}, False),
+        ({"REPOSITORY_NAME": "another"}, False),
+        ({"REF": "refs/heads/another"}, False),
+        ({"COMMIT_ID": "9" * 40}, False),
+        ({"PUSHER": "another"}, True),
+    ],
+)
+def test_a_build_is_known_by_event_repository_ref_and_commit(
+    told: dict[str, str],
+    expected: bool,  # noqa: FBT001 - a table
+) -> None:
+    """One that was told something else is of another push with the same event id."""
+    own = variables_of(make_push(), Target(Action.BUILD, "key", "shop"))
+    assert is_of({**own, **told}, own) is expected
+    assert not is_of({name: value for name, value in own.items() if name != "EVENT_ID"}, own)
+    assert is_of({"EVENT_ID": own["EVENT_ID"]}, own)  # a pipeline that declares no more
+
+
+def test_a_tag_that_is_gone_is_known_by_the_rest() -> None:
+    """Its commit cannot be told any more, so its own id stands for it."""
+    push = replace(make_push(), ref="refs/tags/v1")
+    own = variables_of(push, Target(Action.BUILD, "key", "shop"), commit="9" * 40)
+    assert is_of(own, {**own, "COMMIT_ID": push.commit})
 
 
 def test_variables_name_the_push() -> None:

@@ -12,7 +12,7 @@ from support.webhooks import message
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.errors import Reject
-from asyncbuild.model import Action, Outcome, Target, Verdict
+from asyncbuild.model import Action, Outcome, Repository, Target, Verdict
 
 
 async def test_the_newest_is_never_lowered() -> None:
@@ -129,3 +129,30 @@ async def test_a_foreign_object_among_the_tries_is_no_try() -> None:
     (key,) = records.kept
     records.kept |= {f"{key}/x": b"", key.removesuffix("2") + "²": b"", f"{key}.zip": b""}
     assert await ledger.find_tries(sent) == {2}
+
+
+async def test_a_force_is_of_one_repository() -> None:
+    """Also where another one has the same event id; one of a version before names no repository."""
+    records = Records()
+    ledger = Ledger(records, prefix="ledger/")
+    mine = replace(make_push(1), repository=Repository("github.com", "acme", "web"))
+    other = replace(mine, repository=Repository("github.com", "evil", "web"))
+    await ledger.force(mine)
+    assert await ledger.is_forced(mine)
+    assert not await ledger.is_forced(other)
+    records.kept = {f"ledger/force/{mine.id}.json": b"{}"}
+    assert await ledger.is_forced(mine)
+
+
+async def test_a_body_is_remembered_for_its_repository_under_another_id() -> None:
+    """The event itself, when its message comes again, is no repetition."""
+    ledger = Ledger(Records(), prefix="ledger/")
+    push = replace(make_push(1), body_id="d1")
+    again = replace(push, id="another")
+    assert not await ledger.find_repeated(again)
+    await ledger.remember_body(push)
+    assert await ledger.find_repeated(again) == push.id
+    assert not await ledger.find_repeated(push)
+    elsewhere = replace(again, repository=Repository("github.com", "evil", "web"))
+    assert not await ledger.find_repeated(elsewhere)
+    assert not await ledger.find_repeated(replace(again, body_id=""))

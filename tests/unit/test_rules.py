@@ -135,6 +135,12 @@ _CODECOMMIT = Repository("123456789012", "eu-west-1", "web")
         (_PORT, ("git.acme.example:8443/*",), True),
         (_PORT, ("git.acme.example..8443/ACME/web",), True),
         (_PORT, ("ACME/web",), True),
+        # Forges do not tell capitals from small letters; CodeCommit does.
+        (_PORT, ("acme/*",), True),
+        (_PORT, ("*", "!acme/*"), False),
+        (_SUB, ("GitLab.com/Group/*",), True),
+        (_SUB, ("PROJ",), True),
+        (_CODECOMMIT, ("WEB",), False),
         (_CODECOMMIT, ("123456789012/*/web",), True),
         (_CODECOMMIT, ("*/eu-west-1/*",), True),
         (_CODECOMMIT, ("eu-west-1/web",), False),

@@ -786,3 +786,32 @@ def test_a_ref_that_cannot_be_understood_takes_no_other_along(
     assert len([event for event in events if isinstance(event, Nothing)]) == (not good and not bad)
     ids = [event.id for event in events if isinstance(event, Push)]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("owner", ["acme", "ACME", "Acme"])
+def test_capitals_do_not_lead_to_another_entrys_secret(owner: str) -> None:
+    """The forge takes them for one repository, so the first entry that names it counts."""
+    read = Hosts(
+        [
+            Host("github.com", Kind.GITHUB, ("acme/*",), secrets=lambda: ("theirs",)),
+            Host("github.com", Kind.GITHUB, secrets=lambda: (SECRET,)),
+        ]
+    ).read
+    made = payload(Kind.GITHUB)
+    made["repository"]["full_name"] = f"{owner}/web"
+    with pytest.raises(Reject, match="does not fit"):
+        read(delivered(Kind.GITHUB, made))
+    (push,) = read(delivered(Kind.GITHUB, made, secret="theirs"))
+    assert isinstance(push, Push)
+    assert push.repository.region == owner
+
+
+def test_one_body_under_two_ids_is_known() -> None:
+    """By what is signed, and not by what is not; two refs of one body are two."""
+    body = orjson.dumps(payload(Kind.GITHUB))
+    told = headers(Kind.GITHUB, body)
+    pushes = [
+        hosts().read(message(body, {**told, "X-GitHub-Delivery": id_}))[0] for id_ in ("a", "b")
+    ]
+    assert all(isinstance(each, Push) and each.body_id for each in pushes)
+    assert len({each.body_id for each in pushes if isinstance(each, Push)}) == 1
