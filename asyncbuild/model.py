@@ -37,7 +37,7 @@ class Repository:
 
     @property
     def is_foreign(self) -> bool:
-        """Return whether it is of another forge than CodeCommit, whose accounts are twelve digits."""
+        """Return whether another forge than CodeCommit has it: no account of twelve digits."""
         return not (len(self.account) == _ACCOUNT_DIGITS and self.account.isdecimal())
 
 
