@@ -177,6 +177,12 @@ EVENTS: Final[Mapping[str, Event]] = {
         "Given up: it is in the dead-letter queue.",
         ("message_id", "event_id", "repository", "ref", "commit", "kind", "reason", "attempts"),
     ),
+    "webhook.unverified": Event(
+        "debug or warning",
+        "A request without a good signature. The first 20 of a host and hour are dead letters "
+        "(`kept`), the others are deleted and counted here; warning at the first of those.",
+        ("message_id", "host", "kept", "reason"),
+    ),
     "push.dead-letter-shortened": Event(
         "warning",
         "Its body leaves little room in the dead-letter queue: these attributes are cut or left "

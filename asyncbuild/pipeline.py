@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,6 +19,7 @@ from asyncbuild.archiving.archiver import Archiver, Order
 from asyncbuild.archiving.choice import Origin
 from asyncbuild.budget import BudgetStatistics, MemoryBudget
 from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.starters import Starters
 from asyncbuild.builds.tries import Tries
 from asyncbuild.config import Settings, fill_rules
@@ -43,7 +45,7 @@ from asyncbuild.rules import Rule, asked_changes, route
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
 from asyncbuild.tally import blame
 from asyncbuild.turn import Turn, undone
-from asyncbuild.webhooks.hosts import Hosts
+from asyncbuild.webhooks.hosts import Hosts, Unverified
 from asyncbuild.work import Ready, Work
 
 
@@ -100,6 +102,7 @@ class Pipeline:
         self._ledger = ledger
         self._streams: dict[str, ZipStream] = {}
         self._missing = Missing(mirrors, ledger, lag_seconds=settings.git.replication_lag_seconds)
+        self._unverified = Quota(ledger)
         self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self.turn = Turn(
             starters=starters,
@@ -135,7 +138,7 @@ class Pipeline:
             StageError: of the stage that failed.
         """
         if isinstance(work.event, Reject):
-            raise Reject(work.event.reason, remedy=work.event.remedy)
+            raise copy(work.event)
         if isinstance(work.event, Nothing):
             return Ready(work)
         with about(work.event), stage("push.prepare") as log:
@@ -158,6 +161,21 @@ class Pipeline:
             await self._ledger.remember_body(work.push)
             with about(work.push):
                 logger().info("push.superseded", by=by.push.id)
+
+    async def keeps(self, work: Work, error: StageError) -> bool:
+        """Tell whether a message that is given up becomes a dead letter.
+
+        Of those that nobody signed only the first of an hour do: the rest is counted (I1).
+        """
+        if not isinstance(error, Unverified):
+            return True
+        kept, first = await self._unverified.take(work.message, error.host)
+        about_it = {"message_id": work.message.id, "host": error.host, "reason": error.reason}
+        if first:
+            logger().warning("webhook.unverified", kept=kept, **about_it)
+        else:
+            logger().debug("webhook.unverified", kept=kept, **about_it)
+        return kept
 
     async def bury(self, work: Work, error: StageError, *, attempts: int) -> None:
         """Record why a message is in the dead-letter queue."""

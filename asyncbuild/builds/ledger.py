@@ -12,6 +12,7 @@ Layout below the prefix, so that a listing is in order of time:
     force/ACCOUNT/REGION/REPOSITORY/EVENT.json              build it although a newer one was
     force/EVENT.json                                        the same, for versions before that
     body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook's body that was settled
+    unverified/HOST/HOUR/N.json                             a request without a good signature
     try/MESSAGE/N                                           a try that its process may have died of
     rejected/TIME-MESSAGE.json                              a message that was no push
 """
@@ -227,6 +228,11 @@ class Ledger:
         if push.body_id:
             told = _dump({"event_id": push.id, "commit": push.commit, "ref": push.ref})
             await self._records.put_record(self._body_key(push), told)
+
+    async def take_place(self, host: str, hour: str, number: int, message: Message) -> bool:
+        """Take one of the places for requests that nobody signed; False if it is taken."""
+        key = f"{self._prefix}unverified/{host}/{hour}/{number}.json"
+        return await self._records.put_record(key, _dump({"message_id": message.id}))
 
     async def mark_try(self, message: Message, number: int) -> None:
         """Say, before it is made, that a try may kill its process."""

@@ -295,6 +295,10 @@ class LaneRunner:
             attempts = failure.attempts
         if sequence not in self._buried:  # a copy is recognised as one for five minutes only
             self._lease.guard()
+            if not await self._pipeline.keeps(self._works[sequence], failure):
+                await self._delete(sequence)
+                return
+            self._lease.guard()
             await self._queue.dead_letter(
                 message, kind=failure.kind, reason=str(failure), attempts=attempts
             )

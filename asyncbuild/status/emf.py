@@ -30,6 +30,7 @@ _UNITS: Final = {
     "OldestWaitingSeconds": "Seconds",
     "SecondsFromPushToBuild": "Seconds",
     "Failures": "Count",
+    "UnverifiedWebhooks": "Count",
 }
 
 
@@ -47,12 +48,15 @@ class EmbeddedMetrics:
         self._clock = clock
         self._to_build: list[float] = []
         self._failures: Counter[str] = Counter()
+        self._unverified = 0
 
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take in one line of the log."""
         event = line["event"]
         if event in {"push.built", "push.handed-over"}:
             self._to_build.append(line["since_push_seconds"])
+        elif event == "webhook.unverified":
+            self._unverified += 1
         # At level debug it is inside another stage, which fails with it.
         elif event in _FAILED and line["level"] != "debug":
             self._failures[line["kind"]] += 1
@@ -69,6 +73,8 @@ class EmbeddedMetrics:
         }
         to_build, self._to_build = self._to_build, []
         failures, self._failures = self._failures, Counter()
+        if self._unverified:
+            gauges["UnverifiedWebhooks"], self._unverified = self._unverified, 0
         lines = [self._line(now, gauges)]
         for first in range(0, len(to_build), _VALUES_MOST):
             values = to_build[first : first + _VALUES_MOST]

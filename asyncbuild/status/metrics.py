@@ -51,6 +51,7 @@ class Metrics:
             "push.upload.finished": self._hear_archive,
             "push.nothing-to-do": lambda _: self._pushes.labels("nothing-to-do").inc(),
             "push.dead-lettered": lambda _: self._pushes.labels("rejected").inc(),
+            "webhook.unverified": self._hear_unverified,
             "queue.polled": self._hear_poll,
             "queue.receive-failed": lambda _: self._polls.labels("failed").inc(),
             "archive.full": lambda line: self._fallbacks.labels(line["reason"]).inc(),
@@ -109,6 +110,16 @@ class Metrics:
             stage=_STAGE_NAMES,
             kind=_KINDS,
         )
+
+        self._unverified = self._counter(
+            "unverified_webhooks",
+            "Requests without a good signature: dead-lettered, or deleted beyond 20 of a host and "
+            "hour.",
+            end=("dead-lettered", "deleted"),
+        )
+
+    def _hear_unverified(self, line: Mapping[str, Any]) -> None:
+        self._unverified.labels("dead-lettered" if line["kept"] else "deleted").inc()
 
     def _make_of_archives(self) -> None:
         self._archives = self._counter(

@@ -88,6 +88,16 @@ def host_segment(host: str) -> str:
     return host.lower().replace(":", "..")
 
 
+class Unverified(Reject):
+    """A webhook's request that no signature vouches for: anybody may have sent it.
+
+    Attributes:
+        host: The segment of the `[[hosts]]` entry it came by, or `unknown`.
+    """
+
+    host = "unknown"
+
+
 class Hosts:
     """Reads messages: events of CodeCommit, and push payloads of the hosts it is given."""
 
@@ -103,10 +113,32 @@ class Hosts:
         Raises:
             Reject: it is no push that can be trusted; the reason says why, without a secret (I10).
         """
-        delivery = open_delivery(message)
+        try:
+            delivery = open_delivery(message)
+        except Reject as error:  # a request that cannot be opened has no signature to check
+            raise Unverified(error.reason, remedy=error.remedy) from error
         if delivery is None:
             return (parse(message.body),)
-        return self._read(delivery)
+        try:
+            return self._read(delivery)
+        except Reject as error:
+            if self._is_believed(delivery):
+                raise
+            told = Unverified(error.reason, remedy=error.remedy)
+            told.host = next((each.segment for each in self._of_route(delivery)), told.host)
+            raise told from error
+
+    def _of_route(self, delivery: Delivery) -> list[Host]:
+        """The entries that a request may be of, by what the gateway says of its way."""
+        name = delivery.headers.get(HOST, "").lower()
+        return [host for host in self._hosts if name in {host.host, ""}]
+
+    def _is_believed(self, delivery: Delivery) -> bool:
+        """Whether the sender has a secret, whatever is wrong with what it sent."""
+        return any(
+            host.signature is Signature.OFF or is_genuine(delivery, host.kind, host.secrets())
+            for host in self._of_route(delivery)
+        )
 
     def _read(self, delivery: Delivery) -> tuple[Push | Nothing | Reject, ...]:
         document = delivery.document()

@@ -336,6 +336,26 @@ async def test_what_is_not_signed_is_a_dead_letter_that_can_be_sent_back() -> No
         assert await read_dead_letters(place.stack) == []
 
 
+async def test_what_nobody_signed_stops_nothing_and_is_counted() -> None:
+    """Twenty of an hour are dead letters; the push behind them in the same group is built."""
+    async with _open(Kind.GITHUB) as place:
+        commit = place.source("acme").commit({"a": b"1"})
+        for number in range(30):
+            body = orjson.dumps({"ref": "x", "after": 1, "repository": {"id": 1}, "n": number})
+            told = headers(Kind.GITHUB, body, secret="another")
+            await place.put(body, {"Webhook-Host": place.host, **told})
+        await place.send(Kind.GITHUB, _github(commit))
+        async with open_service(place.variables, "drain") as service:
+            assert await service.wait() == 0
+        started = journal.read(place.stack.journal)
+        assert [commit] == [each.variables["COMMIT_ID"] for each in started]
+        assert await place.stack.count_waiting() == 0
+        # An hour may end while they are sent.
+        assert len(await read_dead_letters(place.stack)) in range(20, 31)
+        told_of = [each for each in service.log if each["event"] == "webhook.unverified"]
+        assert len(told_of) == 1 or len(await read_dead_letters(place.stack)) > 20
+
+
 async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
     """By the service, and by the check, which finds nothing wrong when it is there."""
     async with _open(Kind.GITHUB) as place:

@@ -102,9 +102,15 @@ async def _open(server: Server, kind: Kind) -> AsyncIterator[_Gateway]:
         parameters = {"Kind": str(kind), "Host": _GROUPS[kind][0], "QueueName": name}
         async with open_stack(server, template(WEBHOOK), **parameters) as (_, outputs):
             api, _, _ = str(urlsplit(outputs["PayloadUrl"]).hostname).partition(".")
-            (root,) = (await apis.get_resources(restApiId=api))["items"]
+            resources = (await apis.get_resources(restApiId=api))["items"]
+            last = outputs["PayloadUrl"].rpartition("/")[2]
+            assert len(last) >= 32
+            (hook,) = [each for each in resources if each["path"] == f"/{last}"]
+            assert [each["path"] for each in resources if each.get("resourceMethods")] == [
+                hook["path"]
+            ]
             integration = await apis.get_integration(
-                restApiId=api, resourceId=root["id"], httpMethod="POST"
+                restApiId=api, resourceId=hook["id"], httpMethod="POST"
             )
             assert integration["uri"].endswith(f":sqs:path/{urlsplit(url).path[1:]}")
             made = integration["requestTemplates"]["application/json"]

@@ -1,0 +1,48 @@
+"""How many of the requests that nobody signed become dead letters: the first of each host and hour.
+
+Anybody who knows a webhook's address can send to it. The first few tell an operator what is wrong;
+more of them would fill bucket and dead-letter queue. Tasks share the places: each is an object.
+"""
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import Final
+
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.model import Message
+
+MOST: Final = 20  # of one host and hour
+_REMEMBERED: Final = 64  # hosts and hours
+
+
+class Quota:
+    """Hands out the places of each host and hour."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._taken: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    async def take(self, message: Message, host: str) -> tuple[bool, bool]:
+        """Take a place; tell whether there was one, and whether it is the first without.
+
+        The hour is that in which the message came to the queue, so no sender chooses it.
+
+        Raises:
+            StageError: the ledger could not be written.
+        """
+        hour = f"{message.sent or datetime.now(UTC):%Y%m%dT%H}"
+        number = self._taken.get((host, hour), 0)
+        before = number
+        while number < MOST:
+            number += 1
+            if await self._ledger.take_place(host, hour, number, message):
+                self._remember(host, hour, number)
+                return True, False
+        self._remember(host, hour, MOST + 1)
+        return False, before <= MOST
+
+    def _remember(self, host: str, hour: str, number: int) -> None:
+        self._taken[host, hour] = number
+        self._taken.move_to_end((host, hour))
+        if len(self._taken) > _REMEMBERED:
+            self._taken.popitem(last=False)
