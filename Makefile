@@ -21,6 +21,7 @@ help:
 	@echo "make test         formatter, linter, import rules, types, tests"
 	@echo "make test-git     those of them that depend on git"
 	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
+	@echo "make fuzz         every reader of foreign input, for half an hour   [SECONDS_EACH_CORE=1800 CORES=2]"
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
 	@echo "make test-huge    zip64 for real: 4 GiB"
@@ -71,6 +72,12 @@ servers: install
 # Looks for what nobody has thought of: each line ends with the first difference, and its seed.
 search: install servers
 	PYTHONPATH=tests $(BIN)/python -m support.differential 2000
+
+# Guided by coverage where there is a wheel of atheris for this Python; else at random.
+fuzz: install
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'atheris==3.0.0' 2>/dev/null || \
+		echo "no atheris for this Python: inputs are changed at random"
+	PYTHONPATH=tests $(BIN)/python -m support.fuzz $(or $(SECONDS_EACH_CORE),1800) $(CORES)
 
 chaos: install servers
 	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0 \
