@@ -205,6 +205,15 @@ EVENTS: Final[Mapping[str, Event]] = {
         ("reason", "detail"),
         of_push=True,
     ),
+    "archive.large": Event(
+        "info",
+        "git needed more memory than its share: large files are measured first, now and later.",
+        ("reason",),
+        of_push=True,
+    ),
+    "service.memory": Event(
+        "warning", "The settings allow more memory than there is.", ("reason",)
+    ),
     "archive.not-remembered": Event(
         "warning", "The next archive of the ref will begin from another.", ("reason",), of_push=True
     ),

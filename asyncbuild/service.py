@@ -32,6 +32,7 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError
+from asyncbuild.footprint import excess
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.remotes import Remotes, signing
 from asyncbuild.git.version import require_git
@@ -125,6 +126,8 @@ async def run(
         Unsupported: git is missing, or an older one than the service is proved with.
     """
     await require_git()
+    if told := excess(settings):
+        logger().warning("service.memory", reason=told)
     with open_guard():
         await _run(settings, drain=drain, stop=stop, signals=signals)
 

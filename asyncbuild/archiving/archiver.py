@@ -28,6 +28,7 @@ from asyncbuild.archiving.pauses import Pauses
 from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import Settings
 from asyncbuild.errors import NoPermission, Outage, Reject, Retry
+from asyncbuild.git.limits import OutOfMemory
 from asyncbuild.git.placeholders import Placeholders
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.logs import logger
@@ -45,6 +46,7 @@ _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
 _TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
 _MOST_OF_BUDGET: Final = 3 / 4
 _LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make in full
+_LARGE_MOST: Final = 10_000
 _PAUSE: Final = "did-not-pay"
 _FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"})
 
@@ -95,6 +97,7 @@ class Archiver:
         self._enabled = settings.archive.delta == "auto"
         self._most_bytes = settings.archive.memory_budget_bytes
         self._effects = Effects()
+        self._large: dict[Path, None] = {}  # repositories with files that are large for git
         self._look_further_bytes = look_further_bytes
         self._pauses = Pauses()
         self._placeholders = Placeholders()
@@ -119,6 +122,19 @@ class Archiver:
         Raises:
             StageError: of the stage that failed.
         """
+        if order.snapshot.path not in self._large:
+            try:
+                return await self._put(order)
+            except OutOfMemory as error:
+                logger().info("archive.large", reason=error.reason)
+        # One at a time, with the memory that it takes: as soon as the first one is found large.
+        order = replace(order, snapshot=await order.snapshot.measured())
+        self._large[order.snapshot.path] = None
+        if len(self._large) > _LARGE_MOST:
+            del self._large[next(iter(self._large))]
+        return await self._put(order)
+
+    async def _put(self, order: Order) -> Result:
         fallback = base_key = ""
         made: Made | None = None
         if not self._enabled or (order.origin is None and not order.base_key):
@@ -129,6 +145,8 @@ class Archiver:
             except FallBack as reason:
                 fallback = reason.reason
                 logger().info("archive.full", reason=reason.reason, detail=reason.detail)
+            except OutOfMemory:
+                raise
             except (Retry, Outage, Reject, NoPermission) as error:
                 if order.base_key and isinstance(error, Reject):
                     raise

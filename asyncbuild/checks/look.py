@@ -11,7 +11,7 @@ from asyncbuild.aws import Aws, error_code, errors_of
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.checks.bucket import BucketFacts, judge_bucket
 from asyncbuild.checks.finding import Finding, Kind, Level
-from asyncbuild.checks.machine import look_at_cache, look_at_git, look_at_traces
+from asyncbuild.checks.machine import look_at_cache, look_at_git, look_at_memory, look_at_traces
 from asyncbuild.checks.pipelines import judge_missing, judge_pipeline, pipelines_of
 from asyncbuild.checks.pipelines import judge_pattern as judge_pipeline_pattern
 from asyncbuild.checks.projects import judge_pattern, judge_projects, project_names
@@ -51,6 +51,7 @@ async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
     for name, findings in (
         ("machine.git", look_at_git()),
         ("machine.cache", look_at_cache(settings)),
+        ("machine.memory", look_at_memory(settings)),
         ("machine.traces", look_at_traces(settings)),
         ("queue", look.queue()),
         ("bucket", look.bucket()),

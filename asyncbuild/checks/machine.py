@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from asyncbuild.checks.finding import Finding, Level
 from asyncbuild.config import Settings
 from asyncbuild.errors import ConfigError, Unsupported
+from asyncbuild.footprint import excess
 from asyncbuild.git.version import require_git
 from asyncbuild.status.traces import require_opentelemetry
 
@@ -65,3 +66,14 @@ async def look_at_traces(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(Level.PROBLEM, name, error.reason, why, error.remedy)
     else:
         yield Finding(Level.OK, name, "status.traces is on, and OpenTelemetry is installed")
+
+
+async def look_at_memory(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the memory of the container or machine is as much as the settings allow to take."""
+    name = "machine.memory"
+    if told := excess(settings):
+        why = "the kernel ends a process of the task when its memory ends"
+        remedy = "lower git.memory_budget_bytes, or give the task more memory"
+        yield Finding(Level.WARNING, name, told, why, remedy)
+    else:
+        yield Finding(Level.OK, name, "memory suffices for what the settings allow")

@@ -126,6 +126,7 @@ class GitSettings(Section):
     processes: Count = 8
     silence_timeout_seconds: Seconds = 120
     timeout_seconds: float = Field(default=3_600, gt=0, le=7 * _DAY_SECONDS, allow_inf_nan=False)
+    memory_budget_bytes: int = Field(default=0, ge=0, le=TIB)
     cpu_seconds: int = Field(default=20, ge=1, le=_DAY_SECONDS)
     entries_most: int = Field(default=1_000_000, ge=1, le=100_000_000)
     attribute_bytes_most: int = Field(default=4 * MIB, ge=1, le=GIB)

@@ -24,6 +24,7 @@ from asyncbuild.git.gitmodules import Address, parse_address, split_scp
 from asyncbuild.git.lfs.answers import origin_of
 from asyncbuild.git.lfs.contents import Objects
 from asyncbuild.git.lfs.store import Fetched, Present
+from asyncbuild.git.memory import UNLIMITED
 from asyncbuild.git.mirror import open_mirrors
 from asyncbuild.git.moved import follow
 from asyncbuild.git.names import check_revision, is_commit
@@ -83,7 +84,10 @@ async def open_commit(
         Retry, Busy: see `Git.run`.
     """
     with open_scratch("asyncbuild-archive-") as scratch:
-        settings = settings.model_copy(update={"cache_directory": scratch / "cache"})
+        changes: dict[str, object] = {"cache_directory": scratch / "cache"}
+        if not settings.memory_budget_bytes:  # it is the user's machine, and one archive
+            changes["memory_budget_bytes"] = UNLIMITED
+        settings = settings.model_copy(update=changes)
         git = Git(settings)
         reader = Reader(git, scratch / "reader")
         await reader.prepare()

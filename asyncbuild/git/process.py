@@ -9,8 +9,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Self
 
@@ -22,10 +21,14 @@ from asyncbuild.config import GitSettings
 from asyncbuild.errors import Unsupported
 from asyncbuild.git.cpu import ticks_of_group
 from asyncbuild.git.faults import Fault, GitFailed, machine_error, stage_error
-from asyncbuild.git.limits import Limits
+from asyncbuild.git.limits import Limits, OutOfMemory
+from asyncbuild.git.memory import UNLIMITED, Memory
 from asyncbuild.git.pipe import PipeReader, make_pipe
 from asyncbuild.git.stderr import StderrTail
 from asyncbuild.git.version import OLDEST_GIT_TEXT
+from asyncbuild.git.work import Work
+
+__all__ = ["Command", "Git", "Stdout", "Work"]
 
 _CONFIG = Path(__file__).with_name("gitconfig")
 _TERM_SECONDS = 2.0
@@ -34,21 +37,6 @@ _KEPT = (  # what a host may rightly say about the way to the network
     *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
 )
-
-
-class Work(StrEnum):
-    """What a git process is for. Each kind has its own limit of `git.processes`.
-
-    A stream stays open as long as its reader takes. If look-ups and fetches shared its limit, as
-    many open streams as there are processes could wait for each other forever. A tree is listed
-    while its archive is read, so that has a limit of its own, too.
-    """
-
-    LOOK_UP = "look-up"
-    FETCH = "fetch"
-    STREAM = "stream"
-    TREE = "tree"
-    UPKEEP = "upkeep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +57,8 @@ class Command:
         program: Another one than git: ssh, which git uses, too.
         patient: It reads, and may still compute for long with nothing to write, as one that walks
             a history: `git.cpu_seconds` is not for it.
+        memory_bytes: What it may take, if that is known; 0: the share of its kind (`memory.py`);
+            `UNLIMITED`: as much as it takes.
     """
 
     arguments: Sequence[str | bytes]
@@ -81,6 +71,7 @@ class Command:
     work: Work = Work.LOOK_UP
     program: str = "git"
     patient: bool = False
+    memory_bytes: int = 0
 
 
 # A repository is written to within `timeout_seconds` alone: that is not proportional to anything.
@@ -93,6 +84,7 @@ class Git:
     def __init__(self, settings: GitSettings, environment: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environment = _scrubbed(environment)
+        self.memory = Memory(settings.memory_budget_bytes)
         self._limits = {work: anyio.Semaphore(settings.processes) for work in Work}
         self._running = dict.fromkeys(Work, 0)
 
@@ -120,6 +112,24 @@ class Git:
         return (await self._finish(command))[0]
 
     async def _finish(self, command: Command) -> tuple[int, bytes]:
+        """Run to the end; what writes a mirror gets all the memory there is, if a share is not it.
+
+        A mirror is the same after a fetch that failed, so it can be tried again at once.
+        """
+        try:
+            return await self._finish_within(command)
+        except OutOfMemory:
+            if command.work not in _WRITES:
+                raise
+        most_bytes = self.memory.most_bytes
+        try:
+            return await self._finish_within(replace(command, memory_bytes=most_bytes))
+        except OutOfMemory as error:
+            if command.work is not Work.FETCH:
+                raise
+            raise self.memory.reject(command.doing, most_bytes) from error
+
+    async def _finish_within(self, command: Command) -> tuple[int, bytes]:
         chunks: list[bytes] = []
         code = 0
         with anyio.move_on_after(self._settings.timeout_seconds) as scope:
@@ -139,24 +149,38 @@ class Git:
         Raises:
             Busy: no process could be started.
         """
-        async with self._limits[command.work]:
+        share_bytes = self.memory.shares(command.work)
+        memory_bytes = command.memory_bytes or share_bytes
+        unlimited = memory_bytes == UNLIMITED
+        async with (
+            self._limits[command.work],
+            self.memory.reserve(command.work, share_bytes if unlimited else memory_bytes),
+        ):
             self._running[command.work] += 1
             try:
-                async with self._open(command) as stdout:
+                async with self._open(command, 0 if unlimited else memory_bytes) as stdout:
                     yield stdout
+            except OutOfMemory as error:
+                if command.work in _WRITES or (
+                    command.work is Work.STREAM and not command.memory_bytes
+                ):
+                    raise  # it can have more
+                raise self.memory.reject(command.doing, memory_bytes) from error
             finally:
                 self._running[command.work] -= 1
 
     @asynccontextmanager
-    async def _open(self, command: Command) -> AsyncIterator["Stdout"]:
+    async def _open(self, command: Command, memory_bytes: int) -> AsyncIterator["Stdout"]:
         doing = command.doing
         with _pipe(doing) as (stdout, stdout_end), _pipe(doing) as (stderr, stderr_end):
             with stdout_end, stderr_end, _as_file(command.stdin, doing) as stdin:
-                process = self._start(command, stdin, stdout_end.fileno(), stderr_end.fileno())
+                ends = (stdin, stdout_end.fileno(), stderr_end.fileno())
+                process = self._start(command, ends, memory_bytes)
             tail = StderrTail(stderr.fileno())
             try:
                 reads = command.work not in _WRITES and not command.patient
-                limits = Limits(process, self._settings.cpu_seconds if reads else 0)
+                cpu_seconds = self._settings.cpu_seconds if reads else 0
+                limits = Limits(process, cpu_seconds, memory_bytes)
                 yield Stdout(
                     process,
                     PipeReader(stdout.fileno()),
@@ -172,7 +196,8 @@ class Git:
                     tail.close()
                     process.close()
 
-    def _start(self, command: Command, stdin: int, stdout: int, stderr: int) -> Child:
+    def _start(self, command: Command, ends: tuple[int, int, int], memory_bytes: int) -> Child:
+        stdin, stdout, stderr = ends
         environment = {**self._environment, **command.environment}
         if command.git_directory is not None:
             environment["GIT_DIR"] = str(command.git_directory)
@@ -181,7 +206,7 @@ class Git:
         ]
         try:
             return Child(
-                [os.fsencode(command.program), *arguments],
+                [*_launcher(command, memory_bytes), os.fsencode(command.program), *arguments],
                 environment,
                 stdin=stdin,
                 stdout=stdout,
@@ -192,6 +217,21 @@ class Git:
             raise _not_installed(command.program) from error
         except OSError as error:
             raise machine_error(error, f"{command.doing}: git cannot be started") from error
+
+
+def _launcher(command: Command, memory_bytes: int) -> list[bytes]:
+    """Set the limit of memory before git begins, for those that may take much at once.
+
+    Set on the pid it comes too late on a busy machine: git archive had read 48 MiB before.
+    """
+    if not memory_bytes or command.work in {Work.LOOK_UP, Work.TREE}:
+        return []
+    return [
+        b"/bin/sh",
+        b"-c",
+        b'ulimit -S -d "$0" && exec "$@"',
+        b"%d" % (memory_bytes // 1024),
+    ]
 
 
 def too_slow(doing: str, seconds: float) -> GitFailed:
@@ -271,6 +311,7 @@ class Stdout:
         self.tail.drain()
         ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         remote = self.command.work is Work.FETCH
+        self.limits.check_memory(self.tail.text, self.command.doing)
         error = stage_error(self.tail.text, doing=self.command.doing, ended=ended, remote=remote)
         error.peer = "git" if remote else ""
         raise error

@@ -22,6 +22,7 @@ from anyio import to_thread
 from asyncbuild.git.empties import WITHOUT_EXPORTS, write_empties
 from asyncbuild.git.extent import Most
 from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.memory import Memory
 from asyncbuild.git.names import object_format
 from asyncbuild.git.process import Command, Git, Work
 
@@ -75,6 +76,11 @@ class Reader:
     def most(self) -> Most:
         """Limits of what an archive may ask of git."""
         return self._git.settings
+
+    @property
+    def memory(self) -> Memory:
+        """How much memory git may have."""
+        return self._git.memory
 
     def without_exports(self) -> "Reader":
         """The same, for archives in which `export-ignore` and `export-subst` do not count."""

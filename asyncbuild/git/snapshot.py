@@ -25,6 +25,7 @@ from asyncbuild.git.changes import (
     read_lines,
 )
 from asyncbuild.git.joined import iter_joined
+from asyncbuild.git.largest import STREAMED, Need, measure
 from asyncbuild.git.lfs.contents import Contents, Objects
 from asyncbuild.git.process import Work
 from asyncbuild.git.reader import Commit, Reader
@@ -60,6 +61,7 @@ class Snapshot:
         worktrees: What lets an archive begin at once; None where nothing is kept for others.
         objects: Where the contents of its LFS files are kept, if anywhere.
         contents: Those that are in the archive, in place of pointers.
+        need: What an archive takes in git, if it was measured.
     """
 
     path: Path
@@ -76,6 +78,24 @@ class Snapshot:
     contents: Contents | None = None
     root: str = ""
     attributes_above: Attributes = field(default_factory=dict)
+    need: Need | None = None
+
+    async def measured(self) -> "Snapshot":
+        """The same, for archives with large files, its parts' too: each gets the memory it takes.
+
+        Raises:
+            Reject: one takes more than git may have.
+            GitFailed: the repository cannot be read.
+        """
+        name = f"archive {self.name} {self.commit}"
+        tree = self.root or self.tree
+        need = await measure(self.reader, self.path, tree, name, self.reader.memory)
+        parts = [Part(prefix, await each.measured()) for prefix, each in self.parts]
+        return replace(self, need=need, parts=tuple(parts))
+
+    @property
+    def _memory_bytes(self) -> int:
+        return self.need.memory_bytes if self.need else 0
 
     @property
     def above(self) -> bytes:
@@ -180,6 +200,7 @@ class Snapshot:
                 name = f"archive {self.name} {self.commit}"
                 await weigh(self.reader, self.path, self.root or self.tree, name)
             arguments: list[str | bytes] = ["-C", str(worktree)] if worktree else []
+            arguments += STREAMED if self.need and self.need.streamed else ()
             arguments += ["--literal-pathspecs"] if literal else []
             # Which names %aN of export-subst means: as in a checkout of this commit.
             arguments += ["-c", f"mailmap.blob={self.commit}:.mailmap"]
@@ -193,6 +214,7 @@ class Snapshot:
                 commit=self.commit,
                 doing=f"archive {self.name} {self.commit}",
                 environment={"GIT_WORK_TREE": str(worktree)} if worktree else {},
+                memory_bytes=self._memory_bytes,
             )
             tar = await stack.enter_async_context(opened)
             if self.contents is not None:
@@ -351,10 +373,11 @@ class Snapshot:
             await self.contents.bring([each.path for each in entries if each.kind == "blob"])
         async with self.reader.open_stream(
             self.path,
-            ("cat-file", "--batch", "--buffer"),
+            (*STREAMED, "cat-file", "--batch", "--buffer"),
             commit=self.commit,
             doing=doing,
             stdin="\n".join((*blobs, "")).encode(),
+            memory_bytes=self._memory_bytes,
         ) as stdout:
             tar = write_tar(entries, stdout, time=self.commit_time, above=self.above)
             if self.contents is None:

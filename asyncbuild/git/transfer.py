@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import anyio
 from anyio import to_thread
 
 from asyncbuild.git.faults import Fault, GitFailed
+from asyncbuild.git.memory import UNLIMITED
 from asyncbuild.git.moved import follow
 from asyncbuild.git.names import kept_ref, object_format
 from asyncbuild.git.place import keep_branch
@@ -112,6 +114,7 @@ class Transfers:
                 environment=await target.remote.environment(),
                 descriptors=(target.lock,),
                 work=Work.FETCH,
+                memory_bytes=_memory(target.remote),
             )
         )
         if not await to_thread.run_sync(keep_branch, target.directory, ref, kept_ref(ref)):
@@ -134,6 +137,7 @@ class Transfers:
                 stdin="".join(f"{each}\n" for each in refspecs).encode("utf-8", "surrogateescape"),
                 descriptors=(target.lock,),
                 work=Work.FETCH,
+                memory_bytes=_memory(target.remote),
             )
         )
 
@@ -186,6 +190,11 @@ class Transfers:
                 work=Work.FETCH,
             )
         )
+
+
+def _memory(remote: Remote) -> int:
+    """Of a repository on this machine the server is git's child, too, and would get its limit."""
+    return UNLIMITED if urlsplit(remote.url).scheme in {"", "file"} else 0
 
 
 def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:

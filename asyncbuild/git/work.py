@@ -1,0 +1,18 @@
+"""Kinds of git processes. Pure."""
+
+from enum import StrEnum
+
+
+class Work(StrEnum):
+    """What a git process is for. Each kind has its own limit of `git.processes`.
+
+    A stream stays open as long as its reader takes. If look-ups and fetches shared its limit, as
+    many open streams as there are processes could wait for each other forever. A tree is listed
+    while its archive is read, so that has a limit of its own, too.
+    """
+
+    LOOK_UP = "look-up"
+    FETCH = "fetch"
+    STREAM = "stream"
+    TREE = "tree"
+    UPKEEP = "upkeep"
