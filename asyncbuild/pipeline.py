@@ -60,7 +60,12 @@ class PipelineStatistics:
 
 def rules_of(settings: Settings) -> tuple[Rule, ...]:
     """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
-    return fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
+    return fill_rules(
+        settings.rules,
+        key=settings.storage.key,
+        project=settings.builds.project,
+        reserved=settings.storage.ledger_prefix,
+    )
 
 
 def read_message(hosts: Hosts, message: Message) -> Work:

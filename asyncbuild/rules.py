@@ -57,6 +57,7 @@ class Rule:
     options: ArchiveOptions = WHOLE
     changes: tuple[str, ...] = ()  # pathspecs, from the root of the repository
     final: bool = True
+    reserved: str = ""  # where records lie: no archive's key begins so
 
 
 def route(
@@ -244,6 +245,8 @@ def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
         return (Target(Action.IGNORE, rule=rule.name),)
     values = {**_values(push), "options": rule.options.digest or "all"}
     key = _fill(rule.key, {name: escape_key(value) for name, value in values.items()})
+    if rule.reserved and key.startswith(rule.reserved):
+        key = f"!{ord(key[0]):02X}{key[1:]}"  # as of a repository that is named like a prefix
     if len(key.encode()) > _MOST_KEY_BYTES:
         fault = (
             f"key {key[:80]}… of {len(key.encode())} bytes is longer than S3's {_MOST_KEY_BYTES} "

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_settings import SettingsError
 
 from asyncbuild.config.hosts import SECRET_FIELDS
+from asyncbuild.config.keys import key_faults
 from asyncbuild.config.lines import Place, line_of
 from asyncbuild.config.places import region_fault
 from asyncbuild.config.routing import fill_rules
@@ -72,7 +73,8 @@ def conflicts(settings: Settings) -> list[Fault]:
     ):
         if fault := region_fault(url, settings.aws.region):
             faults.append(Fault(f"queue.{name}: {fault}", (("queue", name), ("aws", "region"))))
-    return [*faults, *_shared_keys(settings)]
+    of_keys = (Fault(text, (place,)) for text, place in key_faults(settings))
+    return [*faults, *_shared_keys(settings), *of_keys]
 
 
 def _shared_keys(settings: Settings) -> Iterator[Fault]:

@@ -135,7 +135,9 @@ def default_rules() -> tuple[RuleSettings, ...]:
     )
 
 
-def fill_rules(rules: Iterable[RuleSettings], *, key: str, project: str) -> tuple[Rule, ...]:
+def fill_rules(
+    rules: Iterable[RuleSettings], *, key: str, project: str, reserved: str = ""
+) -> tuple[Rule, ...]:
     """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
     return tuple(
         Rule(
@@ -151,6 +153,7 @@ def fill_rules(rules: Iterable[RuleSettings], *, key: str, project: str) -> tupl
             options=rule.options,
             changes=rule.changes,
             final=rule.final,
+            reserved=reserved,
         )
         for number, rule in enumerate(rules)
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.codebuild import make_push
 
 from asyncbuild.model import Action, Change, Push, Repository, Target
 from asyncbuild.options import WHOLE, ArchiveOptions
@@ -303,3 +304,19 @@ def test_keys_that_two_rules_may_share(
     one = _api(key=key, **earlier)
     other = _api(key=key, **({"options": WHOLE} | later))
     assert expected is may_share_key(one, other)
+
+
+@pytest.mark.parametrize("reserved", [".asyncbuild/ledger/", "state/"])
+def test_no_key_lies_among_the_records(reserved: str) -> None:
+    """A repository or a branch that is named like their prefix has a key of its own elsewhere."""
+    name, _, branch = reserved.rstrip("/").partition("/")
+    push = replace(
+        make_push(),
+        repository=Repository("github.com", "evil", name),
+        ref=f"refs/heads/{branch or 'x'}/push/1",
+    )
+    rule = Rule("r", ("*",), ("refs/heads/*",), Action.UPLOAD, reserved=reserved)
+    (target,) = route(push, (rule,))
+    (other,) = route(push, (replace(rule, reserved="elsewhere/"),))
+    assert other.key.startswith(reserved)
+    assert target.key == f"!{ord(reserved[0]):02X}{other.key[1:]}"

@@ -1,0 +1,56 @@
+"""Keys that would lie among the records, or be shared by repositories of two owners. Pure."""
+
+import re
+from collections.abc import Iterator, Sequence
+from string import Formatter
+
+from asyncbuild.config.lines import Place
+from asyncbuild.config.routing import fill_rules
+from asyncbuild.config.settings import Settings
+from asyncbuild.model import Action
+
+_WILD = re.compile(r"[*?\[]")
+_OWN = frozenset({"commit", "short_commit"})
+
+
+def key_faults(settings: Settings) -> Iterator[tuple[str, Place]]:
+    """Each as a text that says what to change, and the setting concerned."""
+    prefix = settings.storage.ledger_prefix
+    filled = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
+    told = set()
+    for number, (own, rule) in enumerate(zip(settings.rules, filled, strict=True)):
+        if rule.action is Action.IGNORE:
+            continue
+        place: Place = ("rules", number, "key") if own.key else ("storage", "key")
+        name = f"rules[{number}].key" if own.key else "storage.key"
+        parts = list(Formatter().parse(rule.key))
+        if prefix and parts and parts[0][0].startswith(prefix):
+            text = (
+                f"{name} = {rule.key!r}: records lie below storage.ledger_prefix = {prefix!r}; "
+                "begin the key otherwise"
+            )
+        elif _is_shared(settings, {part[1] for part in parts if part[1]}, rule.repository):
+            text = (
+                f"{name} = {rule.key!r}: repositories of one name and two owners would write one "
+                "object; add {region}, which is the owner, to the key, or name the owner in "
+                "`repository` of the rule or of [[hosts]]"
+            )
+        else:
+            continue
+        if text not in told:
+            told.add(text)
+            yield text, place
+
+
+def _is_shared(settings: Settings, fields: set[str], globs: Sequence[str]) -> bool:
+    """Whether a key that is no commit's own may be that of repositories of two owners."""
+    if not settings.hosts or fields & _OWN or {"region"} <= fields:
+        return False
+    hosted = {owner for host in settings.hosts for owner in _owners(host.repository)}
+    return all("" in owners or len(owners) > 1 for owners in (hosted, _owners(globs)))
+
+
+def _owners(globs: Sequence[str]) -> set[str]:
+    """What stands before a repository's name; empty text if that may be anything."""
+    named = [glob.rpartition("/")[0] for glob in globs if not glob.startswith("!")]
+    return {"" if _WILD.search(owner) else owner for owner in named}
