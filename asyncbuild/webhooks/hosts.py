@@ -116,13 +116,15 @@ class Hosts:
         try:
             delivery = open_delivery(message)
         except Reject as error:  # a request that cannot be opened has no signature to check
+            if not self._hosts:
+                raise
             raise Unverified(error.reason, remedy=error.remedy) from error
         if delivery is None:
             return (parse(message.body),)
         try:
             return self._read(delivery)
         except Reject as error:
-            if self._is_believed(delivery):
+            if not self._hosts or self._is_believed(delivery):
                 raise
             told = Unverified(error.reason, remedy=error.remedy)
             told.host = next((each.segment for each in self._of_route(delivery)), told.host)

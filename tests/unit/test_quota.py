@@ -11,7 +11,7 @@ from support.webhooks import SECRET, SENT, delivered, headers, hosts, message, p
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.quota import MOST, Quota
 from asyncbuild.errors import Reject
-from asyncbuild.webhooks.hosts import Unverified
+from asyncbuild.webhooks.hosts import Hosts, Unverified
 from asyncbuild.webhooks.payloads import Kind
 
 
@@ -66,4 +66,12 @@ def test_what_is_signed_and_wrong_is_a_dead_letter() -> None:
     made = {**payload(Kind.GITHUB), "ref": "refs/heads/a..b"}
     with pytest.raises(Reject) as raised:
         hosts().read(delivered(Kind.GITHUB, made, secret=SECRET))
+    assert not isinstance(raised.value, Unverified)
+
+
+@pytest.mark.parametrize("body", [b'{"headers": {}, "body": 1}', b'{"some": "thing"}'])
+def test_without_hosts_there_are_no_webhooks(body: bytes) -> None:
+    """Who sends to such a queue is trusted: each of its messages is kept."""
+    with pytest.raises(Reject) as raised:
+        Hosts().read(message(body))
     assert not isinstance(raised.value, Unverified)
