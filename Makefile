@@ -13,7 +13,7 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint types servers soak chaos search test-huge test-newer-aws bench bench-delta prove-delta bench-git \
+.PHONY: help install demo test test-git lint types servers soak chaos hostile search test-huge test-newer-aws bench bench-delta prove-delta bench-git \
 	prove-cache lock clean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
 	@echo "make fuzz         every reader of foreign input, for half an hour   [SECONDS_EACH_CORE=1800 CORES=2]"
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
+	@echo "make hostile      500 honest pushes beside ten minutes of attacks   [SECONDS=600 SEED=1]"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
 	@echo "make test-huge    zip64 for real: 4 GiB"
 	@echo "make test-newer-aws  what rests on AWS, with the newest aiobotocore: may fail"
@@ -83,6 +84,9 @@ chaos: install servers
 	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0 \
 		--hypothesis-profile=search
 	PYTHONPATH=tests $(BIN)/python -m support.chaos
+
+hostile: install servers
+	PYTHONPATH=tests $(BIN)/python bench/hostile.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 soak: install servers
 	PYTHONPATH=tests $(BIN)/python bench/soak.py

@@ -32,8 +32,8 @@ class Repository:
 
     @property
     def forge(self) -> str:
-        """The server that has it: a host, or CodeCommit in one region."""
-        return f"codecommit.{self.region}" if self.account.isdigit() else self.account
+        """The server that has it: a host, or CodeCommit."""
+        return "codecommit" if self.account.isdigit() else self.account
 
     @property
     def is_foreign(self) -> bool:

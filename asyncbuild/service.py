@@ -100,7 +100,8 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             settings=settings.queue,
             lanes=settings.lanes,
             consumers=settings.consumers,
-            forge_consumers=settings.forge_consumers,
+            forges=1 + len(settings.hosts),
+            reserve=settings.reserved_consumers,
             hold=protection.hold,
         )
 

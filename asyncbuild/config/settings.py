@@ -54,11 +54,12 @@ class Settings(BaseSettings):
     rules: tuple[RuleSettings, ...] = Field(default_factory=default_rules)
 
     @property
-    def forge_consumers(self) -> int | None:
-        """How many consumers one forge may have; None for all, as with CodeCommit alone."""
-        if not self.hosts or self.lanes.forge_share == 1:
-            return None
-        return max(1, int(self.consumers * self.lanes.forge_share))
+    def reserved_consumers(self) -> int:
+        """Consumers kept for each forge, CodeCommit and `[[hosts]]`; 0 with CodeCommit alone."""
+        others, share = len(self.hosts), self.lanes.forge_share
+        if not others or share == 1:
+            return 0
+        return max(1, int(self.consumers * (1 - share)) // others)
 
     @field_validator("rules")
     @classmethod

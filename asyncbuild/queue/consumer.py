@@ -33,11 +33,12 @@ class Consumer:
         settings: `[queue]`.
         lanes: `[lanes]`.
         consumers: How many pushes are prepared at the same time.
-        forge_consumers: How many of them one forge may have; None for all.
+        forges: How many forges pushes may come from.
+        reserve: How many consumers each of them has for itself.
         hold: Entered while a lane is in flight.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its surroundings, by name
         self,
         *,
         queue: Queue,
@@ -45,7 +46,8 @@ class Consumer:
         settings: QueueSettings,
         lanes: LaneSettings,
         consumers: int,
-        forge_consumers: int | None = None,
+        forges: int = 1,
+        reserve: int = 0,
         hold: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._queue = queue
@@ -53,7 +55,7 @@ class Consumer:
         self._settings = settings
         self._lane_settings = lanes
         self._count = consumers
-        self._forge_consumers = forge_consumers
+        self._shares = {"forges": forges, "reserve": reserve}
         self._hold = hold
         self._batch = settings.batch
         self._consumers: Consumers | None = None
@@ -106,7 +108,7 @@ class Consumer:
         facts = await self._queue.facts()
         self._batch = messages_per_receive(self._settings, self._lane_settings, facts)
         async with (
-            open_consumers(self._count, self._forge_consumers) as consumers,
+            open_consumers(self._count, **self._shares) as consumers,
             anyio.create_task_group() as lanes,
         ):
             self._consumers = consumers

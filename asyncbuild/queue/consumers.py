@@ -56,10 +56,10 @@ class ConsumerStatistics:
 class Consumers:
     """Hands jobs to N workers, lane by lane in turns (`fair.py`)."""
 
-    def __init__(self, count: int, share: int | None = None) -> None:
+    def __init__(self, count: int, *, forges: int = 1, reserve: int = 0) -> None:
         self._count = count
         self._free = count
-        self._turns: Turns[Job] = Turns(share)
+        self._turns: Turns[Job] = Turns(count, forges=forges, reserve=reserve)
         self._changed = anyio.Event()
         self._closed = False
         self._failure: BaseException | None = None
@@ -83,7 +83,7 @@ class Consumers:
         return ConsumerStatistics(self._count, self._free, len(self._turns))
 
     def is_held_back(self, job: Job) -> bool:
-        """Tell whether a job waits because its forge has its share of the consumers."""
+        """Tell whether a job waits because what is free is kept for other forges."""
         return not job.began and self._turns.is_full(job.forge)
 
     async def wait_free(self) -> None:
@@ -129,14 +129,17 @@ class Consumers:
 
 
 @asynccontextmanager
-async def open_consumers(count: int, share: int | None = None) -> AsyncIterator[Consumers]:
+async def open_consumers(
+    count: int, *, forges: int = 1, reserve: int = 0
+) -> AsyncIterator[Consumers]:
     """Spawn `count` consumers; they end with the block, after the job in flight.
 
     Args:
         count: How many.
-        share: How many of them one forge may have at the same time; None for all.
+        forges: How many forges there are.
+        reserve: How many consumers each of them has for itself, as far as there are as many.
     """
-    consumers = Consumers(count, share)
+    consumers = Consumers(count, forges=forges, reserve=reserve)
     pool = AioPool(size=count)
     try:
         async with anyio.create_task_group() as tasks:

@@ -1,9 +1,11 @@
 """Which preparation comes next: lanes take turns, and those with less in flight go first. Pure.
 
 A repository with five hundred pushes in its lane gets one turn among the others, not five hundred.
-And a forge gets no more than its share of the consumers: what hangs there holds up its own pushes.
+And a forge leaves some consumers free for each of the others: what hangs there, and at several of
+them at once, holds up its own pushes.
 """
 
+import math
 from collections import Counter, deque
 from typing import Generic, TypeVar
 
@@ -14,11 +16,15 @@ class Turns(Generic[Job]):
     """Jobs that wait, by lane. A lane is any hashable name; jobs of one lane keep their order.
 
     Args:
-        share: How many jobs of one forge may be in hand at the same time; None for any number.
+        count: How many jobs may be in hand at the same time; None for any number.
+        forges: How many forges there are.
+        reserve: Places that each of them has for itself, at most.
     """
 
-    def __init__(self, share: int | None = None) -> None:
-        self._share = share
+    def __init__(self, count: int | None = None, *, forges: int = 1, reserve: int = 0) -> None:
+        self._count = count
+        self._forges_most = forges
+        self._reserve = reserve
         self._waiting: dict[object, deque[tuple[str, Job]]] = {}
         self._in_hand: dict[object, int] = {}
         self._last_turn: dict[object, int] = {}
@@ -44,16 +50,28 @@ class Turns(Generic[Job]):
         return True
 
     def is_full(self, forge: str) -> bool:
-        """Tell whether the forge has its share."""
-        return bool(forge) and self._share is not None and self._forges[forge] >= self._share
+        """Tell whether all places that are free now are kept for other forges."""
+        return bool(forge) and self._left_for(forge) <= 0
+
+    def _left_for(self, forge: str) -> float:
+        """Return how many more jobs of the forge may be in hand."""
+        if self._count is None:
+            return math.inf
+        others = [used for name, used in self._forges.items() if name not in {forge, ""}]
+        unused = max(0, self._forges_most - 1 - len(others))
+        kept = unused * self._reserve + sum(max(0, self._reserve - used) for used in others)
+        free = self._count - sum(self._forges.values())
+        # With fewer places than forges not all can be kept; what is left goes to who has none.
+        own = max(0, self._reserve - self._forges[forge])
+        return max(min(own, free), free - min(kept, self._count - 1))
 
     def count_ready(self) -> int:
         """Return how many of the waiting jobs free consumers would take."""
         waiting = Counter(forge for jobs in self._waiting.values() for forge, _ in jobs)
         return sum(
-            count
-            if self._share is None or not forge
-            else min(count, max(0, self._share - self._forges[forge]))
+            min(count, int(max(0, self._left_for(forge))))
+            if forge and self._count is not None
+            else count
             for forge, count in waiting.items()
         )
 

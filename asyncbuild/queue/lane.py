@@ -108,6 +108,12 @@ class Lane:
         return self._stopping
 
     @property
+    def head(self) -> int:
+        """The sequence number of the oldest message that is not settled; 0 if all are."""
+        head = self._head()
+        return head.sequence if head is not None else 0
+
+    @property
     def may_give_way(self) -> bool:
         """Whether the lane may be given back now without a counted attempt being forgotten."""
         head = self._head()

@@ -5,11 +5,12 @@ it holds takes memory and leases: so where as many wait as may work, the oldest 
 the queue, which keeps its order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from asyncbuild.queue.protocol import Held, Policy
+from asyncbuild.queue.protocol import Held, Policy, State
+from asyncbuild.queue.transitions import UNDER_WAY
 
 MOST_HELD_SECONDS: Final = 12 * 3_600  # SQS ends a lease then, however often it was renewed
 
@@ -86,12 +87,29 @@ def held(
 
 
 def find_standing(
-    *, head_paused: bool, blocked_seconds: float, may_give_way: bool, policy: Policy
+    states: Mapping[int, State],
+    *,
+    held_back: Collection[int],
+    blocked_seconds: float,
+    may_give_way: bool,
+    policy: Policy,
 ) -> Standing:
-    """Return the standing of a lane for which nothing is under way.
+    """Return the standing of a lane that is neither closed nor ending.
 
     A head that is paused has had its try, and gives way at once. One that has not, because its
     forge has its share of the consumers, has a moment to get one.
+
+    Args:
+        states: Of all its messages, in the order of the queue.
+        held_back: Which of them wait for a consumer that their forge may not have now.
+        blocked_seconds: For how long the head has been asking for a consumer.
+        may_give_way: Whether no counted attempt would be forgotten.
+        policy: The settings of `[lanes]`.
     """
-    tried = head_paused or blocked_seconds >= policy.busy_most_seconds
+    open_ = {n: state for n, state in states.items() if state is not State.SETTLED}
+    under_way = any(state in UNDER_WAY and n not in held_back for n, state in open_.items())
+    if under_way or not open_:
+        return Standing()
+    paused = next(iter(open_.values())) is State.PAUSED
+    tried = paused or blocked_seconds >= policy.busy_most_seconds
     return Standing(waits=True, yields=tried and may_give_way)

@@ -32,7 +32,6 @@ from asyncbuild.work import Ready, Work
 _RELEASE_SECONDS = 10
 _WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})
 _LAST_STEPS = {p.State.SETTLING: "delete", p.State.BURYING: "dead-letter"}
-_WORKING = frozenset({p.State.STARTING, p.State.SETTLING, p.State.BURYING})
 _KINDS = {kind.value: kind for kind in p.Kind}
 
 
@@ -113,17 +112,15 @@ class LaneRunner:
 
     def standing(self) -> Standing:
         """Tell whether the lane waits for others, and whether it may be given back for them."""
-        states = self._lane.states()
-        preparing = [n for n, state in states.items() if state is p.State.PREPARING]
-        working = any(state in _WORKING for state in states.values())
-        held_back = all(self._consumers.is_held_back(self._jobs[n]) for n in preparing)
-        if not self._running or self._lane.ending or working or not held_back:
+        if not self._running or self._lane.ending or self._lane.closed:
             return Standing()
-        head = next(n for n, state in states.items() if state is not p.State.SETTLED)
-        now = anyio.current_time()
+        states, now = self._lane.states(), anyio.current_time()
+        preparing = [n for n, state in states.items() if state is p.State.PREPARING]
+        asked_at = self._submitted.get(self._lane.head, now)
         return find_standing(
-            head_paused=states[head] is p.State.PAUSED,
-            blocked_seconds=now - self._submitted.get(head, now),
+            states,
+            held_back=[n for n in preparing if self._consumers.is_held_back(self._jobs[n])],
+            blocked_seconds=now - asked_at,
             may_give_way=self._lane.may_give_way,
             policy=self._policy,
         )

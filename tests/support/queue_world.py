@@ -156,7 +156,8 @@ class LaneSim:
         if self.ops or self.lane.ending:
             return Standing()
         return find_standing(
-            head_paused=True,
+            self.lane.states(),
+            held_back=(),
             blocked_seconds=0,
             may_give_way=self.lane.may_give_way,
             policy=self.policy,

@@ -1,6 +1,7 @@
 """The consumers on asyncio-pool: failures surface, and nothing is left of them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import Random
 
@@ -122,54 +123,74 @@ def test_turns_go_to_the_lane_with_the_least_in_hand() -> None:
     assert not turns.remove("hot", "hot-50")
 
 
-async def test_a_forge_gets_its_share_and_what_it_leaves_is_free_for_others() -> None:
-    """Two of three consumers; the third is free to receive for, until another forge's job comes."""
-    async with open_consumers(3, share=2) as consumers:
+async def test_forges_that_hang_leave_consumers_for_every_other() -> None:
+    """Of four, one is for each of three forges; two that hang at once do not get the third's."""
+    async with open_consumers(4, forges=3, reserve=1) as consumers:
         slow = [Job(n, _sleep_long, forge="slow") for n in range(5)]
         for job in slow:
             consumers.submit(job)
-        await _wait_busy(consumers, 1)
+        await _wait_busy(consumers, 2)
         with anyio.fail_after(PATIENCE_SECONDS):
             await consumers.wait_free()
         assert [consumers.is_held_back(job) for job in slow] == [False, False, True, True, True]
+        slower = [Job(-n, _sleep_long, forge="slower") for n in (1, 2)]
+        for job in slower:
+            consumers.submit(job)
+        await _wait_busy(consumers, 1)
         other = Job("other", _sleep_long, forge="other")
         consumers.submit(other)
         await _wait_busy(consumers, 0)
-        assert other.began
+        assert [other.began, slower[0].began, slower[1].began] == [True, True, False]
         consumers.cancel(slow[0])
         await slow[0].ended.wait()
         with anyio.fail_after(PATIENCE_SECONDS):
-            while not slow[2].began:
+            while not (slow[2].began or slower[1].began):
                 await anyio.lowlevel.checkpoint()
-        for job in (*slow, other):
+        for job in (*slow, *slower, other):
             consumers.cancel(job)
 
 
 @given(
-    share=st.integers(1, 4),
+    count=st.integers(1, 6),
+    reserve=st.integers(0, 3),
     jobs=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "x", "y"])), max_size=30),
     ends=st.randoms(use_true_random=False),
 )
 def test_shares_are_kept_and_every_job_comes_to_its_turn(
-    share: int, jobs: list[tuple[str, str]], ends: Random
+    count: int, reserve: int, jobs: list[tuple[str, str]], ends: Random
 ) -> None:
     """Whatever ends when; jobs without a forge have no limit."""
-    turns: Turns[int] = Turns(share)
+    turns: Turns[int] = Turns(count, forges=2, reserve=reserve)
     for number, (lane, forge) in enumerate(jobs):
         turns.add(lane, number, forge)
     running: list[tuple[object, str]] = []
     seen: list[int] = []
     while len(seen) < len(jobs) or running:
-        taken = turns.take()
+        taken = turns.take() if len(running) < count else None
         if taken is not None:
             of_lane, number, forge = taken
             seen.append(number)
             running.append((of_lane, forge))
-            for each in ("x", "y"):
-                assert [forge for _, forge in running].count(each) <= share
+            of = Counter(forge for _, forge in running)
+            if forge:  # what it was given leaves the other forge what it is owed
+                other = "y" if forge == "x" else "x"
+                owed = max(0, reserve - of[other])
+                entitled = of[forge] <= reserve
+                assert len(running) + owed <= count or entitled or len(running) == 1
             continue
         assert running  # else nothing would ever come
         turns.done(*running.pop(ends.randrange(len(running))))
     for lane in "abc":
         own = [number for number, (of, _) in enumerate(jobs) if of == lane]
         assert [number for number in seen if number in own] == own
+
+
+def test_with_fewer_consumers_than_forges_the_last_one_is_for_another_forge() -> None:
+    """It is not kept for a forge of which nothing comes."""
+    turns: Turns[str] = Turns(2, forges=5, reserve=1)
+    for lane in "abc":
+        turns.add(lane, f"slow {lane}", "slow")
+    assert turns.take() is not None
+    assert turns.take() is None
+    turns.add("d", "other", "other")
+    assert turns.take() == ("d", "other", "other")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.queue.protocol import Policy
+from asyncbuild.queue.protocol import Policy, State
 from asyncbuild.queue.room import MOST_HELD_SECONDS, Standing, find_room, find_standing, held
 
 _STANDINGS = st.builds(Standing, st.booleans(), st.booleans())
@@ -58,8 +58,13 @@ def test_a_lane_whose_head_was_not_tried_has_a_moment_to_get_a_consumer() -> Non
 
     def yields(*, paused: bool, seconds: float, may: bool = True) -> bool:
         policy = Policy(busy_most_seconds=10)
+        head = State.PAUSED if paused else State.PREPARING
         found = find_standing(
-            head_paused=paused, blocked_seconds=seconds, may_give_way=may, policy=policy
+            {1: State.SETTLED, 2: head},
+            held_back=[2],
+            blocked_seconds=seconds,
+            may_give_way=may,
+            policy=policy,
         )
         assert found.waits
         return found.yields
@@ -68,3 +73,21 @@ def test_a_lane_whose_head_was_not_tried_has_a_moment_to_get_a_consumer() -> Non
     assert not yields(paused=False, seconds=9)
     assert yields(paused=False, seconds=10)
     assert not yields(paused=True, seconds=0, may=False)
+
+
+@given(st.lists(st.tuples(st.sampled_from(State), st.booleans()), max_size=6), st.booleans())
+def test_every_lane_has_a_standing(row: list[tuple[State, bool]], may_give_way: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    """Also one of which nothing is left; only one for which nothing runs waits."""
+    held_back = [n for n, (state, back) in enumerate(row) if back and state is State.PREPARING]
+    found = find_standing(
+        {n: state for n, (state, _) in enumerate(row)},
+        held_back=held_back,
+        blocked_seconds=100,
+        may_give_way=may_give_way,
+        policy=Policy(),
+    )
+    running = {State.STARTING, State.SETTLING, State.BURYING, State.PREPARING}
+    runs = any(state in running and n not in held_back for n, (state, _) in enumerate(row))
+    left = any(state is not State.SETTLED for state, _ in row)
+    assert found.waits == (left and not runs)
+    assert found.yields == (found.waits and may_give_way)
