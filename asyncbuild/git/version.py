@@ -11,7 +11,8 @@ from typing import Final
 
 from anyio import to_thread
 
-from asyncbuild.errors import Unsupported
+from asyncbuild.errors import Retry, Unsupported
+from asyncbuild.git.faults import machine_error
 
 # The oldest that the tests of mirrors and archives pass with. It has what is asked of it: settings
 # from the environment (GIT_CONFIG_COUNT 2.31, GIT_CONFIG_GLOBAL 2.32) and `repack --geometric`
@@ -19,7 +20,7 @@ from asyncbuild.errors import Unsupported
 OLDEST_GIT: Final = (2, 34)
 OLDEST_GIT_TEXT: Final = ".".join(map(str, OLDEST_GIT))
 _VERSION: Final = re.compile(r"git version (\d+)\.(\d+)\S*")
-_TIMEOUT_SECONDS: Final = 10
+_TIMEOUT_SECONDS: Final = 60  # a busy machine, not a wrong git, makes it slow
 
 
 def parse_version(text: str) -> tuple[int, int] | None:
@@ -33,6 +34,7 @@ async def require_git() -> str:
 
     Raises:
         Unsupported: There is none, it does not run, or it is older than `OLDEST_GIT`.
+        StageError: The machine lacks what it takes to start a process, or git does not end.
     """
     return await to_thread.run_sync(_require)
 
@@ -48,8 +50,12 @@ def _require() -> str:
         )
     except FileNotFoundError as error:
         raise Unsupported("git is not installed", remedy=remedy) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unsupported(f"git does not run: {error}", remedy=remedy) from error
+    except PermissionError as error:
+        raise Unsupported(f"git does not run: {error.strerror}", remedy=remedy) from error
+    except OSError as error:
+        raise machine_error(error, "ask git for its version") from error
+    except subprocess.TimeoutExpired as error:
+        raise Retry(f"git did not say its version within {_TIMEOUT_SECONDS} s") from error
     text = done.stdout.decode("utf-8", "replace").strip()
     version = parse_version(text)
     if version is None:
