@@ -38,5 +38,13 @@ def may_appear(push: Push, *, tip: str, later: Iterable[Push | Nothing]) -> bool
     of_ref = [each for each in later if each.repository == push.repository and each.ref == push.ref]
     if tip:
         # The server shows a newer push, and the commit is not in its history.
-        return not any(isinstance(each, Push) and each.commit == tip for each in of_ref)
+        newer = [each for each in of_ref if isinstance(each, Push) and _follows(each, push)]
+        return not any(each.commit == tip for each in newer)
     return not any(isinstance(each, Nothing) for each in of_ref)  # it was deleted
+
+
+def _follows(later: Push, push: Push) -> bool:
+    """Return whether an event that came later is of a later push, and not an older one's repeat."""
+    if later.timed and push.timed and later.time != push.time:
+        return later.time > push.time
+    return later.commit != push.old_commit

@@ -169,12 +169,18 @@ class Reader:
         return None if answer.endswith("missing") else answer
 
     async def read_blobs(
-        self, repository: Path, ids: Sequence[str], *, most_bytes: int, doing: str
+        self,
+        repository: Path,
+        ids: Sequence[str],
+        *,
+        most_bytes: int,
+        doing: str,
+        needed: bool = False,
     ) -> list[bytes] | None:
         """Contents of small blobs; None if one is not here, or they are more than `most_bytes`.
 
         Raises:
-            GitFailed: the repository cannot be read.
+            GitFailed: the repository cannot be read; with `needed`, also if one is not here.
         """
         if not ids:
             return []
@@ -193,6 +199,8 @@ class Reader:
                 if len(answer) > most_bytes + len(ids) * _HEAD_BYTES_MOST:
                     return None
         contents = _split_blobs(bytes(answer), len(ids))
+        if needed and contents is None:
+            raise GitFailed(f"{doing}: an object is missing", fault=Fault.NO_OBJECT)
         return None if contents is None or sum(map(len, contents)) > most_bytes else contents
 
     async def is_changed(

@@ -100,7 +100,7 @@ async def test_a_queue_of_another_region_names_both(tmp_path: Path, command: str
     code, said = await _end(variables, command, *more)
     assert code == 78, said
     assert f"the queue {url} is in eu-west-1, and calls go to us-east-1" in said
-    assert 'set aws.region = "eu-west-1"' in said
+    assert 'set aws.region = "eu-west-1"' in said.replace('\\"', '"')  # a service says it in JSON
 
 
 @contextmanager

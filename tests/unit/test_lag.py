@@ -11,12 +11,18 @@ from support.codebuild import make_push
 from asyncbuild.lag import is_young, may_appear
 from asyncbuild.model import Nothing, Push
 
-PUSH = make_push()
 OLD, NEWER, OTHER = "1" * 40, "2" * 40, "3" * 40
+PUSH = replace(make_push(), old_commit=OLD)
 
 
 def _deletion(push: Push = PUSH) -> Nothing:
     return Nothing("d", f"{push.ref} was deleted", push.repository, push.ref)
+
+
+def _repeat(*, seconds: float, timed: bool = True) -> Push:
+    """Return a push of what the ref was at before, so many seconds before `PUSH`."""
+    time = PUSH.time - timedelta(seconds=seconds)
+    return replace(PUSH, id="repeated", commit=OLD, time=time, timed=timed)
 
 
 @given(
@@ -53,6 +59,10 @@ def test_a_message_without_a_time_is_as_old_as_its_event() -> None:
         (OLD, (replace(PUSH, commit=NEWER),), True),
         (NEWER, (replace(PUSH, commit=NEWER),), False),  # a force push left it out
         (NEWER, (replace(PUSH, commit=OTHER), replace(PUSH, commit=NEWER)), False),
+        (OLD, (_repeat(seconds=1),), True),  # an older push, delivered again
+        (OLD, (_repeat(seconds=0),), True),  # of the same second
+        (OLD, (_repeat(seconds=0, timed=False),), True),
+        (OLD, (_repeat(seconds=-1),), False),  # pushed back, and the server shows that
     ],
 )
 def test_what_the_queue_knows_of_the_ref_decides(
