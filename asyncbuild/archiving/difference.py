@@ -91,7 +91,8 @@ class Difference:
         added = asked - there
         losing = self._kept & emptied
         losing = losing - filled if effect is Effect.NONE else losing | self._doubtful
-        losing = (losing - added) - table.find_filled(losing - added, without=self.removed)
+        losing -= added
+        losing -= table.find_filled(losing, without=self.removed | losing)
         self.removed |= losing
         if effect is not Effect.NONE:
             added |= losing
