@@ -21,8 +21,8 @@ from asyncbuild.local.servers import (
     open_seaweedfs,
 )
 
-# A shell that starts something in the background lets it ignore Ctrl-C, nohup a closed terminal, and
-# children inherit that.
+# A shell that starts something in the background lets it ignore Ctrl-C, nohup a closed terminal,
+# and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sitecustomize.install()  # in this process; its children do so by themselves, see below
