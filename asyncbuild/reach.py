@@ -34,6 +34,15 @@ def check_entry(entry: str) -> str:
     return entry
 
 
+def is_address(host: str) -> bool:
+    """Return whether a host is written as an IP address, so that no name is looked up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class Reach:
     """Hosts and addresses that may be reached.
 

@@ -290,9 +290,9 @@ class Ledger:
 
     async def _find_delivered(self, push: Push, slot: str) -> Mapping[str, Any] | None:
         """The record of an event that was delivered before, at another time."""
-        marked = await self._records.get_record(self._once_key(push, slot))
+        once = self._once_key(push, slot)
+        marked = await self._records.get_record(once)
         if marked is not None:
-            once = self._once_key(push, slot)
             with reading(f"record {once}", remedy=_MEND):
                 key = str(orjson.loads(marked)["record"])
                 if not key.startswith(f"{self._prefix}push/{push.repository.path}/"):

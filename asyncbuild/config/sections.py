@@ -19,6 +19,7 @@ from asyncbuild.config.secrets import SecretReference
 from asyncbuild.reach import check_entry
 from asyncbuild.rules import check_template
 
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - every address, so also this one
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 # Free where the mirrors are; with less the service is not ready.
@@ -222,3 +223,9 @@ class StatusSettings(Section):
         """Host and port to listen at."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """Host and port to ask at from this machine."""
+        host, port = self.address
+        return _HERE.get(host, host), port

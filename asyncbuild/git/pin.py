@@ -7,7 +7,6 @@ connects only to servers whose key it knows, so little is gained by that.
 """
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -17,7 +16,7 @@ from asyncbuild.errors import Outage, Reject
 from asyncbuild.git.gitmodules import show_url, split_scp
 from asyncbuild.git.lfs.answers import origin_of
 from asyncbuild.git.lfs.web import PrivateAddress, proxy_of
-from asyncbuild.reach import Reach
+from asyncbuild.reach import Reach, is_address
 
 _HTTPS: Final = 443
 
@@ -39,13 +38,13 @@ async def pin(url: str, reach: Reach) -> Mapping[str, str]:
         origin = origin_of(url)
     except ValueError as error:
         raise Reject(f"{show_url(url)} is no URL: {error}") from None
-    if proxy_of(url) is not None and not _is_address(origin.host):
+    if proxy_of(url) is not None and not is_address(origin.host):
         return {}  # the proxy looks it up
     found = await _look_up(origin.host, origin.port)
     if not found:
         raise Outage(f"{show_url(url)}: the host {origin.host!a} is not known")
     permitted = _permitted(origin.host, origin.port, found, reach)
-    if _is_address(origin.host):
+    if is_address(origin.host):
         return {}
     listed = ",".join(f"[{each}]" if ":" in each else each for each in permitted)
     return {"http.curloptResolve": f"{origin.host}:{origin.port}:{listed}"}
@@ -66,11 +65,3 @@ async def _look_up(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError):
         return []
     return list(dict.fromkeys(str(each[4][0]) for each in found))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -10,6 +10,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from asyncbuild.reach import is_address
+
 # Probes of containers cannot be given a secret, and learn nothing but a state.
 _WITHOUT_TOKEN: Final = frozenset({"/healthz", "/readyz"})
 
@@ -67,15 +69,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_own(name: str, *, loopback_only: bool) -> bool:
-    return is_loopback(name) or (not loopback_only and _is_address(name))
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return is_loopback(name) or (not loopback_only and is_address(name))
 
 
 def _given(header: str) -> str:

@@ -10,7 +10,6 @@ from asyncbuild.config import StatusSettings
 from asyncbuild.errors import Busy, Outage
 
 _TIMEOUT_SECONDS: Final = 4.0
-_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - every address, so also this one
 
 
 def ask(settings: StatusSettings, *, ready: bool) -> str:
@@ -22,9 +21,9 @@ def ask(settings: StatusSettings, *, ready: bool) -> str:
     """
     if settings.listen == "off":
         return "status.listen is off: there is nobody to ask\n"
-    host, port = settings.address
+    host, port = settings.local_address
     path = "/readyz" if ready else "/healthz"
-    connection = HTTPConnection(_HERE.get(host, host), port, timeout=_TIMEOUT_SECONDS)
+    connection = HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

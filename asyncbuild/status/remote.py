@@ -14,7 +14,6 @@ from asyncbuild.keyring import read_secret
 from asyncbuild.status.document import Status, parse
 
 TIMEOUT_SECONDS: Final = 5.0
-_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - every address, so also this one
 
 
 def document_url(address: str) -> str:
@@ -35,8 +34,7 @@ def here(settings: StatusSettings) -> str:
     """Return `status.listen` as an address of this machine, or `off`."""
     if settings.listen == "off":
         return "off"
-    host, port = settings.address
-    host = _HERE.get(host, host)
+    host, port = settings.local_address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -4,7 +4,6 @@ No redirect is followed, nothing is decompressed, no cookie is kept, and a conne
 to an address that may be reached: that is checked of the address that is then used.
 """
 
-import ipaddress
 import socket
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -20,7 +19,7 @@ from aiohttp.resolver import ThreadedResolver
 from asyncbuild.errors import Outage, Reject, Retry
 from asyncbuild.git.faults import quote
 from asyncbuild.git.lfs.answers import origin_of
-from asyncbuild.reach import Reach
+from asyncbuild.reach import Reach, is_address
 
 PARALLEL: Final = 8
 _CONNECT_SECONDS: Final = 30.0
@@ -137,11 +136,7 @@ def check_literal(reach: Reach, url: str) -> None:
         PrivateAddress: it is one.
     """
     origin = origin_of(url)
-    try:
-        ipaddress.ip_address(origin.host)
-    except ValueError:
-        return
-    if not reach.permits(origin.host, origin.port, origin.host):
+    if is_address(origin.host) and not reach.permits(origin.host, origin.port, origin.host):
         raise PrivateAddress(origin.host)
 
 
