@@ -13,7 +13,7 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint types servers soak chaos hostile search test-huge test-newer-aws bench bench-delta prove-delta bench-git \
+.PHONY: help install demo test test-git lint types servers soak chaos hostile search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git \
 	prove-cache lock clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test-git     those of them that depend on git"
 	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
 	@echo "make fuzz         every reader of foreign input, for half an hour   [SECONDS_EACH_CORE=1800 CORES=2]"
+	@echo "make mutants      small faults put into the pure modules: which of them no test sees   [MUTANTS='*.lane.*' CORES=2]"
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
 	@echo "make hostile      500 honest pushes beside ten minutes of attacks   [SECONDS=600 SEED=1]"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
@@ -80,6 +81,13 @@ fuzz: install
 		echo "no atheris for this Python: inputs are changed at random"
 	PYTHONPATH=tests $(BIN)/python -m support.fuzz $(or $(SECONDS_EACH_CORE),1800) $(CORES)
 
+# Changes pure modules, one place at a time, and runs the tests that execute that place. What was found is
+# kept in `mutants/`: another run tries only what has changed. `.venv/bin/mutmut show NAME` prints a mutant.
+mutants: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	$(BIN)/mutmut run $(if $(CORES),--max-children $(CORES)) $(if $(MUTANTS),'$(MUTANTS)')
+	$(BIN)/mutmut results --all true | PYTHONPATH=tests $(BIN)/python -m support.mutants
+
 chaos: install servers
 	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0 \
 		--hypothesis-profile=search
@@ -137,7 +145,7 @@ lock:
 	$(LOCK) pyproject.toml --extra dev --extra otel --group build -o deploy/locks/dev.txt
 
 clean:
-	rm -rf $(VENV) .venv-lock $(NEWER) .servers .recorded .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lock $(NEWER) .servers .recorded mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 test-huge: install
 	$(BIN)/pytest -m huge tests/integration/test_fidelity_huge.py

@@ -32,6 +32,8 @@ sitecustomize.install()  # in this process; its children do so by themselves, se
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("search", deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=_SLOW)
+# Each of some thousand mutants costs a run: fewer examples, and still the same for each.
+settings.register_profile("mutants", settings.get_profile("same"), max_examples=25)
 settings.load_profile("same")
 
 _FOREIGN = ("AWS_", "ASYNCBUILD_", "GIT_")
@@ -72,7 +74,7 @@ def same_examples() -> Iterator[None]:
     imported by then: others for each choice of tests, and for each worker.
     """
     with pytest.MonkeyPatch.context() as patch:
-        if settings.get_current_profile_name() == "same":
+        if settings.get_current_profile_name() in {"same", "mutants"}:
             patch.setattr(providers, "_get_local_constants", Constants)
         yield
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # aioboto3 is pinned, and pins these two exactly.
 BROUGHT_BY_AIOBOTO3 = {"aiobotocore", "botocore"}
-FOR_US = {"dev", "bench"}
+FOR_US = {"dev", "bench", "mutants"}
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 STUBS = re.compile(r"types_|typing_extensions$")
 
@@ -72,3 +72,10 @@ def test_the_lock_of_the_image_has_every_dependency_of_the_service() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[^A-Za-z0-9._-]", each)[0].lower() for each in project["dependencies"]}
     assert wanted - {found.lower() for found, _ in _PIN.findall(text)} == set()
+
+
+def test_what_is_mutated_and_tested_for_it_exists() -> None:
+    """A path that matches nothing leaves a module out of `make mutants` without a word."""
+    mutmut = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
+    paths = [*mutmut["only_mutate"], *mutmut["pytest_add_cli_args_test_selection"]]
+    assert [path for path in (*paths, *mutmut["also_copy"]) if not any(ROOT.glob(path))] == []
