@@ -1,9 +1,19 @@
 """What the sentences of git and of git servers mean."""
 
+import errno
+import os
+
 import pytest
 
-from asyncbuild.errors import Busy, Outage, Reject
-from asyncbuild.git.faults import Fault, GitFailed, find_fault, quote, stage_error
+from asyncbuild.errors import Busy, Outage, Reject, Retry
+from asyncbuild.git.faults import (
+    Fault,
+    GitFailed,
+    find_fault,
+    machine_error,
+    quote,
+    stage_error,
+)
 
 SENTENCES = [
     (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 429"),
@@ -135,3 +145,21 @@ def test_a_quote_is_one_clean_line() -> None:
     assert "user" not in line
     assert "\x1b" not in line
     assert len(line) <= 300
+
+
+# errno(3): what is used up now and comes back, whatever was asked for.
+_EXHAUSTED = {"EAGAIN", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "ENOSPC"}
+
+
+@pytest.mark.parametrize("code", sorted(errno.errorcode))
+def test_what_the_machine_has_run_out_of_costs_no_attempt(code: int) -> None:
+    """Busy for each limit that was reached, Retry for each other refusal (I5)."""
+    error = machine_error(OSError(code, os.strerror(code)), "start git")
+    assert type(error) is (Busy if errno.errorcode[code] in _EXHAUSTED else Retry)
+    assert error.reason == f"start git: {os.strerror(code)}"
+
+
+def test_an_error_of_the_machine_without_a_number_is_quoted() -> None:
+    """Libraries raise some that have a text alone."""
+    error = machine_error(OSError("no luck"), "start git")
+    assert (type(error), error.reason) == (Retry, "start git: no luck")
