@@ -13,13 +13,14 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint types servers soak chaos hostile search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git \
+.PHONY: help install demo test test-git lint types servers soak chaos hostile search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
 	prove-cache lock clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
 	@echo "make test         formatter, linter, import rules, types, tests"
 	@echo "make test-git     those of them that depend on git"
+	@echo "make pin          writes down what users see, after a change of it that is meant"
 	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
 	@echo "make fuzz         every reader of foreign input, for half an hour   [SECONDS_EACH_CORE=1800 CORES=2]"
 	@echo "make mutants      small faults put into the pure modules: which of them no test sees   [MUTANTS='*.lane.*' CORES=2]"
@@ -62,6 +63,12 @@ GIT_TESTS := $(wildcard tests/unit/test_git*.py $(foreach name,archive_* changes
 	placeholders submodules supported worktrees,tests/integration/test_$(name).py))
 test-git: install servers
 	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(GIT_TESTS)
+
+# Tests compare with these files: commands, settings, log fields, keys, records, metrics, archives.
+PINNED := $(wildcard tests/unit/test_interface.py tests/contract/test_interface*.py)
+pin: install servers
+	PIN_INTERFACE=1 $(BIN)/pytest -q -n $$(nproc) --dist loadfile $(PINNED)
+	git status --short tests/fixtures/interface
 
 lint: install
 	$(BIN)/ruff format --check
