@@ -76,7 +76,7 @@ lint: install
 	$(BIN)/lint-imports
 
 servers: install
-	$(BIN)/python -m asyncbuild.local.servers
+	$(BIN)/python -m asyncbuild.local.servers.children
 
 # Looks for what nobody has thought of: each line ends with the first difference, and its seed.
 search: install servers
@@ -96,7 +96,7 @@ mutants: install
 	$(BIN)/mutmut results --all true | PYTHONPATH=tests $(BIN)/python -m support.mutants
 
 chaos: install servers
-	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/test_queue_world.py -o timeout=0 \
+	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/queue/test_queue_world.py -o timeout=0 \
 		--hypothesis-profile=search
 	PYTHONPATH=tests $(BIN)/python -m support.chaos
 
@@ -134,8 +134,8 @@ test-newer-aws: servers
 	$(NEWER)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(NEWER)/bin/pip install --quiet --disable-pip-version-check --upgrade aiobotocore
 	$(NEWER)/bin/pip list --disable-pip-version-check 2>/dev/null | grep -E '^(aioboto3|aiobotocore|botocore) '
-	$(NEWER)/bin/pytest -n 2 --dist loadfile tests/contract tests/unit/test_aws_codes.py \
-		tests/integration/test_delta_archives.py tests/integration/test_queue_runner.py
+	$(NEWER)/bin/pytest -n 2 --dist loadfile tests/contract tests/unit/aws/test_error_codes.py \
+		tests/integration/archive/test_delta_archives.py tests/integration/queue/test_lane_runner.py
 
 types: install
 	$(BIN)/mypy
@@ -155,4 +155,4 @@ clean:
 	rm -rf $(VENV) .venv-lock $(NEWER) .servers .recorded mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 test-huge: install
-	$(BIN)/pytest -m huge tests/integration/test_fidelity_huge.py
+	$(BIN)/pytest -m huge tests/integration/zip/test_fidelity_huge.py

@@ -20,7 +20,7 @@ def main() -> None:
         )
         sys.exit(69)
     try:
-        from asyncbuild.cli import main as run  # noqa: PLC0415 - that is the point
+        from asyncbuild.commands.cli import main as run  # noqa: PLC0415 - that is the point
     except KeyboardInterrupt:
         sys.exit(130)
     run()

@@ -28,10 +28,10 @@ from readers import Readers, tree_of_commit
 from subject import BUCKET, REGION, Row, Subject, open_archivers
 from support.archives import live_bytes_of_zip
 
-from asyncbuild.archive.writer import open_engine
 from asyncbuild.config import ArchiveSettings
-from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_seaweedfs
-from asyncbuild.logs import mute
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, open_seaweedfs
+from asyncbuild.runtime.log import mute
+from asyncbuild.zip.engine import open_engine
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -4,7 +4,7 @@ import os
 import resource
 from pathlib import Path
 
-_WORKER = b"asyncbuild.archive.worker"
+_WORKER = b"asyncbuild.zip.worker"
 
 
 def cpu_seconds() -> float:

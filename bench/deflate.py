@@ -4,7 +4,7 @@
 
 The files are those of `git archive HEAD`. Prints a table in Markdown: for each class of sizes and
 each library the CPU time of one file and, behind it, how much of the contents is left. `chosen` is
-what `asyncbuild.archive.deflate` does at level 1, and is deterministic, as zlib-ng and igzip 3 are.
+what `asyncbuild.zip.format.deflate` does at level 1, and is deterministic, as zlib-ng and igzip 3 are.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 from isal import isal_zlib
 from zlib_ng import zlib_ng
 
-from asyncbuild.archive.deflate import LEAST_DEFLATED_BYTES, deflate
-from asyncbuild.archive.members import Run, iter_members
-from asyncbuild.archive.tar import TarReader
+from asyncbuild.zip.format.deflate import LEAST_DEFLATED_BYTES, deflate
+from asyncbuild.zip.format.tar_members import Run, iter_members
+from asyncbuild.zip.format.tar_reader import TarReader
 
 _CLASSES = (64, 256, 1024, 2048, 4096, 16_384, 65_536, 1024 * 1024)
 _MOST_FILES = 4_000  # of a class

@@ -33,15 +33,15 @@ from local_server import open_server
 from old_script import OldScript
 from subject import BUCKET, Row, Subject, open_archivers
 
-from asyncbuild.archive.writer import open_engine
 from asyncbuild.config import ArchiveSettings
-from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY
-from asyncbuild.logs import mute
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY
+from asyncbuild.runtime.log import mute
+from asyncbuild.zip.engine import open_engine
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from asyncbuild.archiving.archiver import Archiver
+    from asyncbuild.archive.archiver import Archiver
 
 _HERE = Path(__file__).parent
 _CACHE = _HERE.parent / ".cache" / "bench"

@@ -44,7 +44,7 @@ from anyio.from_thread import start_blocking_portal
 from local_server import open_server
 from quiet import Cores, open_cores, read_through, settle
 
-from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_seaweedfs
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, open_seaweedfs
 
 _HERE = Path(__file__).parent
 _BUCKET = "bench"

@@ -32,11 +32,11 @@ from support.git_http import open_git_server
 from support.repositories import SourceRepository
 
 from asyncbuild.config import GitSettings
-from asyncbuild.git.mirror import Mirrors, open_mirrors
-from asyncbuild.git.process import Git
+from asyncbuild.domain.model import Repository
+from asyncbuild.forges.remotes import Remotes
+from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
+from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
-from asyncbuild.git.remotes import Remotes
-from asyncbuild.model import Repository
 
 _WEB = Repository("123456789012", "eu-west-1", "web")
 BRANCHES = [f"b{number}" for number in range(8)]

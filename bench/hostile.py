@@ -43,10 +43,10 @@ from support.repositories import SourceRepository
 from support.service import Service, environment, make_pushes, open_service
 from support.webhooks import SECRET, headers, payload
 
-from asyncbuild.local import journal
+from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
-from asyncbuild.webhooks.payloads import Kind
 
 _PUSHER, _SERVER = "pusher.example", "server.example"
 _SETTLE_SECONDS = 300  # after the last honest push

@@ -14,7 +14,7 @@ from support import chaos
 from support.chaos_proxy import Odds, open_chaos_proxy
 from support.service import environment, open_service
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, open_stack
 from asyncbuild.local.verify import verify
 

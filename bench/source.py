@@ -11,11 +11,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbuild.config import Settings
-from asyncbuild.git.pipe import PipeReader, make_pipe
-from asyncbuild.git.process import Git
+from asyncbuild.git.process.command import Git
+from asyncbuild.git.process.pipe import PipeReader, make_pipe
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.git.worktrees import Tree, Worktrees
+from asyncbuild.git.tree.attribute_worktrees import Tree, Worktrees
 
 OpenTar = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 

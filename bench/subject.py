@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from cpu import cpu_seconds
 
-from asyncbuild.archive.writer import Engine
-from asyncbuild.archiving.archiver import Archiver, Order
-from asyncbuild.archiving.choice import Origin
-from asyncbuild.aws import Aws
-from asyncbuild.budget import MemoryBudget
+from asyncbuild.archive.archiver import Archiver, Order
+from asyncbuild.archive.delta.choose_base import Origin
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
-from asyncbuild.git.process import Git
+from asyncbuild.domain.model import Repository
+from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.model import Repository
+from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
+from asyncbuild.zip.engine import Engine
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

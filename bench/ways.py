@@ -33,11 +33,11 @@ import anyio
 from cpu import cpu_seconds, peak_bytes
 from source import OpenTar, is_tar, open_source
 
-from asyncbuild.archive.writer import WORKING_BYTES, Engine, open_engine
-from asyncbuild.aws import Aws
-from asyncbuild.budget import MemoryBudget
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings, load
+from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
+from asyncbuild.zip.engine import WORKING_BYTES, Engine, open_engine
 
 _AT_ONCE = 8
 _WARM_SIZES = (100, 600, 3_000, 20_000)
@@ -85,7 +85,7 @@ async def ours_at_once(source: str, output: str) -> _Taken:
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    """What all archives of a process share, as in `asyncbuild/service.py`."""
+    """What all archives of a process share, as in `asyncbuild/commands/serve.py`."""
 
     settings: Settings
     engine: Engine

@@ -1,1 +1,1 @@
-"""Archive stream → zip bytes: what `git archive` says, compressed on every core, in order."""
+"""One commit's archive in S3, the cheapest way: in full, made of an older one, or copied."""

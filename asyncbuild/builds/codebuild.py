@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from asyncbuild.aws import CODEBUILD_MOST_SECONDS
-from asyncbuild.aws import codebuild_errors as errors_of
-from asyncbuild.builds.request import EVENT_ID, is_of, parameters_of
+from asyncbuild.aws.session import CODEBUILD_MOST_SECONDS
+from asyncbuild.aws.session import codebuild_errors as errors_of
+from asyncbuild.builds.requests.start_build import EVENT_ID, is_of, parameters_of
 from asyncbuild.config import BuildSettings
-from asyncbuild.errors import Reject
-from asyncbuild.model import Build, BuildRequest, Guard
+from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.model import Build, BuildRequest, Guard
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient

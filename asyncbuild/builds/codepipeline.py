@@ -12,11 +12,16 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from asyncbuild.aws import codepipeline_errors as errors_of
-from asyncbuild.builds.handover import Declaration, declaration_of, parameters_of, source_of
-from asyncbuild.builds.request import EVENT_ID, is_of
-from asyncbuild.errors import Busy, Reject
-from asyncbuild.model import Execution, Guard, HandOver
+from asyncbuild.aws.session import codepipeline_errors as errors_of
+from asyncbuild.builds.requests.start_build import EVENT_ID, is_of
+from asyncbuild.builds.requests.start_pipeline import (
+    Declaration,
+    declaration_of,
+    parameters_of,
+    source_of,
+)
+from asyncbuild.domain.errors import Busy, Reject
+from asyncbuild.domain.model import Execution, Guard, HandOver
 
 if TYPE_CHECKING:
     from types_aiobotocore_codepipeline import CodePipelineClient

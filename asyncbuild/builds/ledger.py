@@ -26,10 +26,10 @@ from typing import Any, Protocol
 
 import orjson
 
-from asyncbuild.errors import Reject, StageError, reading
-from asyncbuild.foreign import to_json
-from asyncbuild.model import Action, Message, Nothing, Outcome, Push, Repository, Target
-from asyncbuild.push import read_time
+from asyncbuild.domain.errors import Reject, StageError, reading
+from asyncbuild.domain.foreign_text import to_json
+from asyncbuild.domain.model import Action, Message, Nothing, Outcome, Push, Repository, Target
+from asyncbuild.forges.codecommit import read_time
 
 VERSION = 1
 _TIME = "%Y%m%dT%H%M%SZ"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from asyncbuild.builds.ledger import Ledger
-from asyncbuild.model import Message
+from asyncbuild.domain.model import Message
 
 MOST: Final = 20  # of one host and hour
 _REMEMBERED: Final = 64  # hosts and hours

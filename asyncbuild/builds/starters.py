@@ -6,8 +6,8 @@ from datetime import datetime
 
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
-from asyncbuild.builds.request import token_of
-from asyncbuild.model import (
+from asyncbuild.builds.requests.start_build import token_of
+from asyncbuild.domain.model import (
     Build,
     BuildRequest,
     Execution,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import Aws, error_code, errors_of
-from asyncbuild.checks.bucket import archive_prefix
-from asyncbuild.checks.projects import project_names
-from asyncbuild.checks.rights import Trial
+from asyncbuild.aws.session import Aws, error_code, errors_of
+from asyncbuild.checks.judges.bucket import archive_prefix
+from asyncbuild.checks.judges.projects import project_names
+from asyncbuild.checks.judges.rights import Trial
 from asyncbuild.config import Settings
-from asyncbuild.errors import NoPermission, StageError
+from asyncbuild.domain.errors import NoPermission, StageError
 from asyncbuild.queue.sqs import LOST
 
 if TYPE_CHECKING:

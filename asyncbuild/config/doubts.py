@@ -16,8 +16,8 @@ from asyncbuild.config.hints import iter_hints
 from asyncbuild.config.lines import Place
 from asyncbuild.config.routing import RuleSettings, fill_rules
 from asyncbuild.config.settings import Settings
-from asyncbuild.model import Action
-from asyncbuild.rules import full_refs
+from asyncbuild.domain.model import Action
+from asyncbuild.domain.rules import full_refs
 
 _WILD: Final = re.compile(r"[*?\[!]")
 # The first part of a ref as git shows it locally, which is no part of a branch's name.

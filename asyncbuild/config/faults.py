@@ -26,8 +26,8 @@ from asyncbuild.config.settings import (
     names_below,
     setting_names,
 )
-from asyncbuild.model import Action
-from asyncbuild.rules import may_share_key
+from asyncbuild.domain.model import Action
+from asyncbuild.domain.rules import may_share_key
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see https://toml.io'

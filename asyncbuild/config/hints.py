@@ -14,10 +14,10 @@ from string import Formatter
 from typing import Final
 
 from asyncbuild.config.globs import includes_all_repositories
-from asyncbuild.model import Action
-from asyncbuild.options import split_pathspec
-from asyncbuild.refs import is_ref_name
-from asyncbuild.rules import Rule, full_refs
+from asyncbuild.domain.archive_options import split_pathspec
+from asyncbuild.domain.model import Action
+from asyncbuild.domain.refs import is_ref_name
+from asyncbuild.domain.rules import Rule, full_refs
 
 # StartBuild, environment variables (CodeBuild quotas); CodePipeline API, PipelineVariable, value.
 _VALUE_MOST: Final = {Action.BUILD: 4_096, Action.PIPELINE: 1_000}

@@ -7,7 +7,7 @@ from string import Formatter
 from asyncbuild.config.lines import Place
 from asyncbuild.config.routing import fill_rules
 from asyncbuild.config.settings import Settings
-from asyncbuild.model import Action
+from asyncbuild.domain.model import Action
 
 _WILD = re.compile(r"[*?\[]")
 _OWN = frozenset({"commit", "short_commit"})

@@ -25,7 +25,7 @@ from asyncbuild.config.faults import (
 )
 from asyncbuild.config.lines import lines_of
 from asyncbuild.config.settings import Settings
-from asyncbuild.errors import ConfigError
+from asyncbuild.domain.errors import ConfigError
 
 
 def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:

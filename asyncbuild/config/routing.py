@@ -6,8 +6,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from asyncbuild.config.sections import Section
-from asyncbuild.model import Action
-from asyncbuild.options import (
+from asyncbuild.domain.archive_options import (
     ArchiveOptions,
     ExportAttributes,
     Lfs,
@@ -15,7 +14,8 @@ from asyncbuild.options import (
     check_pathspec,
     check_subtree,
 )
-from asyncbuild.rules import Rule, check_template, key_of, variable_fault
+from asyncbuild.domain.model import Action
+from asyncbuild.domain.rules import Rule, check_template, key_of, variable_fault
 
 
 class AccountSettings(Section):

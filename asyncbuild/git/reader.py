@@ -19,12 +19,12 @@ import anyio
 import structlog
 from anyio import to_thread
 
-from asyncbuild.git.empties import WITHOUT_EXPORTS, write_empties
-from asyncbuild.git.extent import Most
-from asyncbuild.git.faults import Fault, GitFailed
-from asyncbuild.git.memory import Memory
-from asyncbuild.git.names import object_format
-from asyncbuild.git.process import Command, Git, Work
+from asyncbuild.domain.git_names import object_format
+from asyncbuild.git.empty_repositories import WITHOUT_EXPORTS, write_empties
+from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.extent import Most
+from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.memory import Memory
 
 _log = structlog.get_logger(__name__)
 _HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends

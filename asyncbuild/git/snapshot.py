@@ -13,10 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from asyncbuild.errors import Reject
-from asyncbuild.git.attributes import Attributes, Run, is_left_out, look_up, read_above
-from asyncbuild.git.blobs import TreeEntry, no_blobs, write_tar
-from asyncbuild.git.changes import (
+from asyncbuild.domain.archive_options import (
+    WHOLE,
+    ArchiveOptions,
+    ExportAttributes,
+    place_pathspecs,
+)
+from asyncbuild.domain.errors import Reject
+from asyncbuild.git.content.lfs.contents import Contents, Objects
+from asyncbuild.git.content.tar_concat import iter_joined
+from asyncbuild.git.process.command import Work
+from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.tree.archive_memory import STREAMED, Need, measure
+from asyncbuild.git.tree.attribute_worktrees import Tree, Worktrees
+from asyncbuild.git.tree.blobs import TreeEntry, no_blobs, write_tar
+from asyncbuild.git.tree.changes import (
     Change,
     Lines,
     NoSuchTree,
@@ -24,14 +35,8 @@ from asyncbuild.git.changes import (
     parse_entry,
     read_lines,
 )
-from asyncbuild.git.joined import iter_joined
-from asyncbuild.git.largest import STREAMED, Need, measure
-from asyncbuild.git.lfs.contents import Contents, Objects
-from asyncbuild.git.process import Work
-from asyncbuild.git.reader import Commit, Reader
-from asyncbuild.git.weighing import count_lines, weigh
-from asyncbuild.git.worktrees import Tree, Worktrees
-from asyncbuild.options import WHOLE, ArchiveOptions, ExportAttributes, place_pathspecs
+from asyncbuild.git.tree.check_attr import Attributes, Run, is_left_out, look_up, read_above
+from asyncbuild.git.tree.size_limits import count_lines, weigh
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _HEX = re.compile("[0-9a-f]+")

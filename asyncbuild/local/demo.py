@@ -20,20 +20,22 @@ import anyio.to_thread
 import orjson
 from rich.console import Console
 
-from asyncbuild import logs
-from asyncbuild.builds.request import EVENT_ID
+from asyncbuild.builds.requests.start_build import EVENT_ID
 from asyncbuild.config import Settings
-from asyncbuild.errors import Fatal
-from asyncbuild.git.version import require_git
-from asyncbuild.local import journal, keeping, show
+from asyncbuild.domain.errors import Fatal
+from asyncbuild.git.process.version import require_git
+from asyncbuild.local import display as show
+from asyncbuild.local import keep as keeping
 from asyncbuild.local.board import Board
-from asyncbuild.local.journal import Started
-from asyncbuild.local.packages import MINISTACK, to_install
-from asyncbuild.local.show import Row
+from asyncbuild.local.display import Row
+from asyncbuild.local.servers import journal
+from asyncbuild.local.servers.journal import Started
+from asyncbuild.local.servers.packages import MINISTACK, to_install
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import STORIES, Replay, Story, names_of
-from asyncbuild.signals import ending_signals
+from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.signals import ending_signals
 
 _POLL_SECONDS = 0.1
 _OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not hold the pushes up for longer
@@ -43,7 +45,7 @@ _PAUSES_SECONDS = (0.0, 0.0, 0.3, 0.9)  # between two pushes of one repository, 
 
 
 class Serve(Protocol):
-    """The service: `asyncbuild.service.run`, which lies above this package."""
+    """The service: `asyncbuild.commands.serve.run`, which lies above this package."""
 
     def __call__(
         self,

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from asyncbuild import config
-from asyncbuild.aws import Aws, errors_of
+from asyncbuild.aws.session import Aws, errors_of
 from asyncbuild.config import MIB, Settings
-from asyncbuild.local.codebuild import open_codebuild_standin
-from asyncbuild.local.room import REMEDY_TEMPORARY, require_room, telling_of_room
-from asyncbuild.local.served import REGION
-from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, open_ministack
-from asyncbuild.local.standin import CodeBuildStandin
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, open_ministack
+from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
+from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
+from asyncbuild.local.servers.resources import REMEDY_TEMPORARY, require_room, telling_of_room
+from asyncbuild.local.servers.served import REGION
 from asyncbuild.local.verify import Pushed
 from asyncbuild.local.workload import event_of
-from asyncbuild.scratch import open_scratch
+from asyncbuild.runtime.scratch import open_scratch
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

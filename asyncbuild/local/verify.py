@@ -19,9 +19,9 @@ from typing import IO, TYPE_CHECKING
 import anyio.to_thread
 from botocore.exceptions import ClientError
 
-from asyncbuild.builds.request import EVENT_ID
-from asyncbuild.local.journal import Started
-from asyncbuild.local.tree import Entry, Tree, blob_id, iter_chunks, read_tree
+from asyncbuild.builds.requests.start_build import EVENT_ID
+from asyncbuild.local.expected_tree import Entry, Tree, blob_id, iter_chunks, read_tree
+from asyncbuild.local.servers.journal import Started
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

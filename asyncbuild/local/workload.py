@@ -15,12 +15,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from asyncbuild.errors import NoPermission, Outage, Reject, StageError
+from asyncbuild.domain.errors import NoPermission, Outage, Reject, StageError
+from asyncbuild.domain.rules import escape_key
 from asyncbuild.local.content import Changes, File, Files, initial_tree, next_changes
-from asyncbuild.local.served import ACCOUNT, REGION
-from asyncbuild.local.tree import GitFailed, run_git
+from asyncbuild.local.expected_tree import GitFailed, run_git
+from asyncbuild.local.servers.served import ACCOUNT, REGION
 from asyncbuild.local.verify import Expects, Pushed
-from asyncbuild.rules import escape_key
 
 # One word is one push: `main` commits on the branch (made from main if it is new) and pushes it,
 # `#v1` pushes a tag, `-topic` deletes the branch once its last push is built.

@@ -1,1 +1,1 @@
-"""What comes in, and in which order."""
+"""SQS FIFO queue: consumer, lane runner, lease, worker pool."""

@@ -8,18 +8,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbuild.config import LaneSettings, QueueSettings
-from asyncbuild.errors import Busy, Retry, StageError
-from asyncbuild.logs import logger
-from asyncbuild.model import Message
-from asyncbuild.pipeline import Pipeline
-from asyncbuild.queue.consumers import Consumers, open_consumers
-from asyncbuild.queue.grouping import REMEDY, Grouping
+from asyncbuild.domain.errors import Busy, Retry, StageError
+from asyncbuild.domain.model import Message
+from asyncbuild.pushes.prepare import Pipeline
+from asyncbuild.queue.counters import ConsumerState
+from asyncbuild.queue.lane.capacity import find_room
+from asyncbuild.queue.lane.message_groups import REMEDY, Grouping
+from asyncbuild.queue.lane.protocol import Policy
+from asyncbuild.queue.lane_runner import LaneRunner
 from asyncbuild.queue.lease import Lease
-from asyncbuild.queue.protocol import Policy
-from asyncbuild.queue.room import find_room
-from asyncbuild.queue.runner import LaneRunner
 from asyncbuild.queue.sqs import Queue, QueueFacts
-from asyncbuild.state import ConsumerState
+from asyncbuild.queue.worker_pool import Consumers, open_consumers
+from asyncbuild.runtime.log import logger
 
 _LONGEST_PAUSE_SECONDS = 30.0
 

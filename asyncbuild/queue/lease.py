@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from asyncbuild.errors import LeaseLost, StageError
-from asyncbuild.logs import logger
-from asyncbuild.model import Message
+from asyncbuild.domain.errors import LeaseLost, StageError
+from asyncbuild.domain.model import Message
+from asyncbuild.queue.lane.lease_clock import Term
 from asyncbuild.queue.sqs import Queue
-from asyncbuild.queue.term import Term
+from asyncbuild.runtime.log import logger
 
 _LAST_ANSWER_SECONDS = 2  # what a renewal that is under way gets when the lease is given up
 

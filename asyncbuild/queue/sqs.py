@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from asyncbuild.aws import sqs_errors as errors_of
-from asyncbuild.errors import (
+from asyncbuild.aws.session import sqs_errors as errors_of
+from asyncbuild.domain.errors import (
     ConfigError,
     LeaseLost,
     NoPermission,
@@ -18,9 +18,9 @@ from asyncbuild.errors import (
     StageError,
     reading,
 )
-from asyncbuild.logs import logger
-from asyncbuild.model import Message
-from asyncbuild.queue.dead_letter import MOST_BYTES, OLD_MOST_BYTES, Fitted, fit, size_of_body
+from asyncbuild.domain.model import Message
+from asyncbuild.queue.lane.dead_letter import MOST_BYTES, OLD_MOST_BYTES, Fitted, fit, size_of_body
+from asyncbuild.runtime.log import logger
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from asyncbuild.reach import is_address
+from asyncbuild.domain.reachable import is_address
 
 # Probes of containers cannot be given a secret, and learn nothing but a state.
 _WITHOUT_TOKEN: Final = frozenset({"/healthz", "/readyz"})

@@ -7,7 +7,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from asyncbuild.config import StatusSettings
-from asyncbuild.errors import Busy, Outage
+from asyncbuild.domain.errors import Busy, Outage
 
 _TIMEOUT_SECONDS: Final = 4.0
 

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from asyncbuild.status.document import Settled
+from asyncbuild.status.schema import Settled
 
 _CONSOLES = {
     "aws": "console.aws.amazon.com",

@@ -11,8 +11,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from asyncbuild.events import STAGES
-from asyncbuild.status.document import Outage
+from asyncbuild.domain.events import STAGES
+from asyncbuild.status.schema import Outage
 
 AWAY: Final = "outage"
 LIMIT: Final = "busy"

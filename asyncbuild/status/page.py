@@ -19,11 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from asyncbuild.config import Settings
-from asyncbuild.foreign import plain
-from asyncbuild.status import links, plots, wording
-from asyncbuild.status.document import Settled, Status
-from asyncbuild.status.series import WINDOWS
-from asyncbuild.status.survey import Survey
+from asyncbuild.domain.foreign_text import plain
+from asyncbuild.status import charts as plots
+from asyncbuild.status import links
+from asyncbuild.status import phrases as wording
+from asyncbuild.status.collect import Survey
+from asyncbuild.status.schema import Settled, Status
+from asyncbuild.status.time_series import WINDOWS
 
 # The parts in their order, and what each is drawn of: equal things are not drawn again.
 _PARTS: Final[Mapping[str, Callable[[Status], object]]] = {

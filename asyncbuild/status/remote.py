@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from asyncbuild.aws import Aws
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings, StatusSettings
-from asyncbuild.errors import Reject, Retry
-from asyncbuild.keyring import read_secret
-from asyncbuild.status.document import Status, parse
+from asyncbuild.domain.errors import Reject, Retry
+from asyncbuild.forges.keyring import read_secret
+from asyncbuild.status.schema import Status, parse
 
 TIMEOUT_SECONDS: Final = 5.0
 

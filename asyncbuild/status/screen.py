@@ -12,9 +12,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from asyncbuild.foreign import plain
-from asyncbuild.status import wording
-from asyncbuild.status.document import Bucket, DeadLetter, HeldPush, Settled, Status
+from asyncbuild.domain.foreign_text import plain
+from asyncbuild.status import phrases as wording
+from asyncbuild.status.schema import Bucket, DeadLetter, HeldPush, Settled, Status
 
 _TONES: Final = {"idle": "bright_black", "busy": "yellow", "ready": "cyan", "bad": "bold red"}
 _STATES: Final = {"ready": "green", "not-ready": "bold red"}

@@ -16,22 +16,23 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from anyio import to_thread
 
-from asyncbuild import logs
-from asyncbuild.aws import Aws
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings
-from asyncbuild.errors import StageError
-from asyncbuild.foreign import to_json
-from asyncbuild.keyring import read_secret
-from asyncbuild.state import ConsumerState
-from asyncbuild.status import access, wording
-from asyncbuild.status.chronicle import Chronicle
-from asyncbuild.status.document import Depth, Disk, Status
-from asyncbuild.status.emf import EmbeddedMetrics, keep_writing
-from asyncbuild.status.metrics import Metrics
+from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.foreign_text import to_json
+from asyncbuild.forges.keyring import read_secret
+from asyncbuild.queue.counters import ConsumerState
+from asyncbuild.runtime import log as logs
+from asyncbuild.status import access
+from asyncbuild.status import phrases as wording
+from asyncbuild.status.collect import Sampled, Survey
+from asyncbuild.status.exporters.emf import EmbeddedMetrics, keep_writing
+from asyncbuild.status.exporters.otel import open_traces
+from asyncbuild.status.exporters.prometheus import Metrics
+from asyncbuild.status.history import Chronicle
 from asyncbuild.status.outages import AWAY
 from asyncbuild.status.page import add_page
-from asyncbuild.status.survey import Sampled, Survey
-from asyncbuild.status.traces import open_traces
+from asyncbuild.status.schema import Depth, Disk, Status
 
 _SAMPLE_SECONDS = 5.0  # while a reader watches
 _IDLE_SAMPLE_SECONDS = 60.0

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.live import Live
 
 from asyncbuild.config import Settings
-from asyncbuild.errors import StageError
+from asyncbuild.domain.errors import StageError
 from asyncbuild.status import remote
-from asyncbuild.status.document import Status
+from asyncbuild.status.schema import Status
 from asyncbuild.status.screen import draw
 
 _ENDS = frozenset(b"qQ\x03\x04")  # with Ctrl-C and Ctrl-D, as bytes

@@ -13,14 +13,14 @@ from typing import Any, Final, Protocol
 from anyio.abc import TaskGroup
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import error_code
-from asyncbuild.aws import s3_errors as errors_of
+from asyncbuild.aws.session import error_code
+from asyncbuild.aws.session import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
-from asyncbuild.errors import NoPermission, Retry, StageError
-from asyncbuild.model import Account
+from asyncbuild.domain.errors import NoPermission, Retry, StageError
+from asyncbuild.domain.model import Account
+from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, etag_of
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, part_bytes
-from asyncbuild.tasks import open_tasks
 
 # Another object, or none; or a server that cannot copy, or not under a condition.
 _GONE: Final = frozenset(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 from isal.isal_zlib import crc32
 
-from asyncbuild.aws import s3_errors as errors_of
+from asyncbuild.aws.session import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
-from asyncbuild.errors import Reject, Retry, StageError
-from asyncbuild.model import Account, Guard, StoredArchive
+from asyncbuild.domain.errors import Reject, Retry, StageError
+from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PARTS, Body, Buffer, Piece, part_bytes
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import error_code, unreached
-from asyncbuild.aws import s3_errors as errors_of
+from asyncbuild.aws.session import error_code, unreached
+from asyncbuild.aws.session import s3_errors as errors_of
 from asyncbuild.config import StorageSettings
-from asyncbuild.errors import Retry, StageError
-from asyncbuild.model import Account, Guard, StoredArchive
+from asyncbuild.domain.errors import Retry, StageError
+from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import (
     Composition,
     CopyRange,

@@ -9,13 +9,13 @@ from typing import Any, Final
 import aiohttp
 import anyio
 
-from asyncbuild.aws import s3_errors as errors_of
-from asyncbuild.aws import unreached
-from asyncbuild.errors import NoPermission, Retry
-from asyncbuild.model import Account, Guard, StoredArchive
+from asyncbuild.aws.session import s3_errors as errors_of
+from asyncbuild.aws.session import unreached
+from asyncbuild.domain.errors import NoPermission, Retry
+from asyncbuild.domain.model import Account, Guard, StoredArchive
+from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, encryption
 from asyncbuild.storage.ranges import MISSING, Ranges, code_of
-from asyncbuild.tasks import open_tasks
 
 FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
 WRITER_KEY: Final = "asyncbuild-writer"  # metadata: which call a record came from

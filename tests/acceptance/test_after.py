@@ -7,7 +7,7 @@ import orjson
 import pytest
 from support.service import environment, make_pushes, open_service, send
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.local.workload import event_of
 

@@ -21,8 +21,8 @@ from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild.local import demo
 from asyncbuild.local.demo import DemoOptions
-from asyncbuild.local.served import open_site
-from asyncbuild.local.tree import run_git
+from asyncbuild.local.expected_tree import run_git
+from asyncbuild.local.servers.served import open_site
 from asyncbuild.local.workload import Story
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -379,7 +379,7 @@ async def test_a_user_without_a_home_is_told_so(temporary: Path, installed: str)
     """As containers with a number for a user have it: no HOME, no entry in /etc/passwd."""
     code = (
         "import os\n"
-        "from asyncbuild.local.packages import servers_directory\n"
+        "from asyncbuild.local.servers.packages import servers_directory\n"
         "os.setuid(54321)\n"
         "os.environ.pop('HOME', None)\n"
         "servers_directory()"

@@ -5,15 +5,15 @@ from itertools import chain
 
 import orjson
 import pytest
-from support.ecs_agent import Agent, open_agent
-from support.service import environment, make_pushes, open_service, wait_settled
-
-from asyncbuild.builds.ledger import Ledger
-from asyncbuild.local.codepipeline import (
+from support.codepipeline_server import (
     CodePipelineStandin,
     open_codepipeline_standin,
     pipeline_of,
 )
+from support.ecs_agent import Agent, open_agent
+from support.service import environment, make_pushes, open_service, wait_settled
+
+from asyncbuild.builds.ledger import Ledger
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.storage.s3 import Store
 

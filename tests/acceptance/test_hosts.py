@@ -16,9 +16,9 @@ from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters
 from support.webhooks import DELIVERY, SECRET, ZEROS, headers, payload
 
-from asyncbuild.local import journal
+from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import Stack, open_stack
-from asyncbuild.webhooks.payloads import Kind
 
 pytestmark = pytest.mark.timeout(400)
 _DEDUPLICATION = "MessageDeduplicationId"
@@ -72,7 +72,7 @@ async def _open(*kinds: Kind) -> AsyncIterator[_Place]:
 
 @asynccontextmanager
 async def _secrets(stack: Stack) -> AsyncIterator[None]:
-    from asyncbuild.aws import Aws  # noqa: PLC0415 - after the stack's environment is in place
+    from asyncbuild.aws.session import Aws  # noqa: PLC0415 - after the stack's environment is in place
 
     async with Aws(stack.settings).open_secrets_manager(pool=1) as client:
         await client.create_secret(

@@ -8,7 +8,7 @@ from support.events import body
 from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters, send, wait_settled
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, open_stack
 
 _MIB = 1024 * 1024

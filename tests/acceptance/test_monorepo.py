@@ -9,7 +9,7 @@ from support.archives import members_of_zip
 from support.repositories import SourceRepository
 from support.service import environment, open_service, wait_settled
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.workload import Remote
 

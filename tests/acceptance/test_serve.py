@@ -23,7 +23,7 @@ from support.service import (
 from support.signals import send_signal
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import event_of

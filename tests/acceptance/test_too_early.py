@@ -4,7 +4,7 @@ from support.events import body
 from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters, send, wait_settled
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import open_stack
 
 

@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from support.service import environment, make_pushes, open_service
 
-from asyncbuild.local import journal
+from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import QUEUE, open_stack
-from asyncbuild.model import root_span_id, trace_id
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -15,7 +15,7 @@ from support.service import (
     wait_settled,
 )
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import verify
 

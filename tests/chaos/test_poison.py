@@ -8,7 +8,7 @@ import pytest
 from support import chaos
 from support.service import environment, open_service, read_dead_letters
 
-from asyncbuild.local import journal
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import verify
 

@@ -2,7 +2,7 @@
 
 Runs on the stand-in and on ministack; where ministack differs from AWS's documentation, the test is
 a named expected failure. Sources: API = AWS CodeBuild API Reference; model = botocore's service
-model. Rules that need a clock or a limit are in `tests/integration/test_codebuild_standin.py`.
+model. Rules that need a clock or a limit are in `tests/integration/local/test_codebuild_standin.py`.
 """
 
 import uuid
@@ -14,13 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 from support.codebuild import open_codebuild_client, refusal
 
-from asyncbuild.local.codebuild import open_codebuild_standin
-from asyncbuild.local.standin import Script
+from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
+from asyncbuild.local.servers.codebuild_state import Script
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
 
-    from asyncbuild.local.servers import Server
+    from asyncbuild.local.servers.children import Server
 
 # Test → what ministack 1.5.33 does instead.
 DIFFERENCES = {

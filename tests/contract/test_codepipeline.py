@@ -13,13 +13,13 @@ import pytest
 from botocore.exceptions import ClientError
 from support.codebuild import Clock
 from support.codepipeline import open_codepipeline_client
-
-from asyncbuild.local.aws_json import AwsError, iter_faults, service_model
-from asyncbuild.local.codepipeline import (
+from support.codepipeline_server import (
     CodePipelineStandin,
     open_codepipeline_standin,
     pipeline_of,
 )
+
+from asyncbuild.local.servers.aws_json import AwsError, iter_faults, service_model
 
 if TYPE_CHECKING:
     from types_aiobotocore_codepipeline import CodePipelineClient

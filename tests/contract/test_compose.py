@@ -15,11 +15,11 @@ from support.servers import REGION
 from support.wait import PATIENCE_SECONDS
 from support.wire import Call, Tapped, refused
 
-from asyncbuild.aws import Aws
-from asyncbuild.budget import MemoryAccount, MemoryBudget
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
-from asyncbuild.errors import LeaseLost, Retry, StageError
-from asyncbuild.model import StoredArchive
+from asyncbuild.domain.errors import LeaseLost, Retry, StageError
+from asyncbuild.domain.model import StoredArchive
+from asyncbuild.runtime.memory_budget import MemoryAccount, MemoryBudget
 from asyncbuild.storage.compose import CopyRange, Piece, Source, SourceChanged
 from asyncbuild.storage.parts import MIB
 from asyncbuild.storage.s3 import Store
@@ -27,7 +27,7 @@ from asyncbuild.storage.s3 import Store
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from asyncbuild.local.servers import Server
+    from asyncbuild.local.servers.children import Server
 
 BUCKET = "compose"
 PART = 5 * MIB

@@ -21,9 +21,9 @@ from support.servers import REGION
 from support.sqs_model import FifoModel, ModelClient, Refused
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild.errors import Fatal, LeaseLost, Retry, StageError
-from asyncbuild.local.servers import Server
-from asyncbuild.model import Message
+from asyncbuild.domain.errors import Fatal, LeaseLost, Retry, StageError
+from asyncbuild.domain.model import Message
+from asyncbuild.local.servers.children import Server
 from asyncbuild.queue.sqs import Queue
 
 if TYPE_CHECKING:

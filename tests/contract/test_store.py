@@ -19,10 +19,9 @@ from support.servers import REGION
 from support.wait import PATIENCE_SECONDS, wait_until
 from support.wire import Call, Tap, Tapped, open_cutting_proxy, refused
 
-from asyncbuild.aws import Aws
-from asyncbuild.budget import MemoryAccount, MemoryBudget
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
-from asyncbuild.errors import (
+from asyncbuild.domain.errors import (
     BadCredentials,
     Busy,
     Fatal,
@@ -33,8 +32,9 @@ from asyncbuild.errors import (
     Retry,
     StageError,
 )
-from asyncbuild.local.servers import Server
-from asyncbuild.model import StoredArchive
+from asyncbuild.domain.model import StoredArchive
+from asyncbuild.local.servers.children import Server
+from asyncbuild.runtime.memory_budget import MemoryAccount, MemoryBudget
 from asyncbuild.storage.parts import MIB, Body
 from asyncbuild.storage.s3 import Store
 

@@ -21,9 +21,9 @@ import orjson
 from support.chaos_proxy import ChaosProxy, Fault, Odds, open_chaos_proxy
 from support.service import Service, environment, open_service, read_dead_letters
 
-from asyncbuild.local import journal
+from asyncbuild.local.expected_tree import run_git
+from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
-from asyncbuild.local.tree import run_git
 from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import Remote, event_of
 

@@ -12,8 +12,8 @@ import pytest
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
-from asyncbuild.builds.request import token_of, variables_of
-from asyncbuild.model import Action, BuildRequest, Change, Push, Repository, Target
+from asyncbuild.builds.requests.start_build import token_of, variables_of
+from asyncbuild.domain.model import Action, BuildRequest, Change, Push, Repository, Target
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient

@@ -10,8 +10,8 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from support.codebuild import make_push
 
-from asyncbuild.builds.request import token_of, variables_of
-from asyncbuild.model import Action, HandOver, Push, Target
+from asyncbuild.builds.requests.start_build import token_of, variables_of
+from asyncbuild.domain.model import Action, HandOver, Push, Target
 
 if TYPE_CHECKING:
     from types_aiobotocore_codepipeline import CodePipelineClient

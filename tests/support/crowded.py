@@ -15,8 +15,8 @@ from support.repositories import SourceRepository
 from support.wait import wait_until
 
 from asyncbuild.config import GitSettings
-from asyncbuild.git.mirror import Mirrors, open_mirrors
-from asyncbuild.git.remotes import Remotes
+from asyncbuild.forges.remotes import Remotes
+from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
 
 _PAUSE_SECONDS = 0.005
 _HOLD_MOST_SECONDS = 0.1

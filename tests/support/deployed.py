@@ -9,7 +9,7 @@ from uuid import uuid4
 import aioboto3
 import anyio
 
-from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, Server
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, Server
 
 REGION: Final = "eu-west-1"
 # What ministack 1.5.33 refuses, by name: no Application Auto Scaling; no metric math in alarms.

@@ -23,20 +23,20 @@ from support.random_trees import RandomTrees
 from support.repositories import SourceRepository
 from support.servers import REGION, open_s3_client
 
-from asyncbuild.archive.writer import open_engine
-from asyncbuild.archive.zip import dos_time
-from asyncbuild.archiving.archiver import Archiver, Order, Result
-from asyncbuild.archiving.choice import Origin
-from asyncbuild.budget import MemoryBudget
+from asyncbuild.archive.archiver import Archiver, Order, Result
+from asyncbuild.archive.delta.choose_base import Origin
 from asyncbuild.config import MIB, ArchiveSettings, Settings, StorageSettings
-from asyncbuild.errors import Reject
-from asyncbuild.git.process import Git
+from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
+from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.model import Repository
+from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.local.servers import Server, open_ministack
-from asyncbuild.model import Repository
-from asyncbuild.options import WHOLE, ArchiveOptions
+from asyncbuild.local.servers.children import Server, open_ministack
+from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
+from asyncbuild.zip.engine import open_engine
+from asyncbuild.zip.format.records import dos_time
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from asyncbuild.aws import Aws
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings
 
 _PAGERS = frozenset({"exceptions", "meta"})

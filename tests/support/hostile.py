@@ -8,8 +8,8 @@ import orjson
 from support.events import envelope
 from support.webhooks import headers, message, payload
 
-from asyncbuild.model import Message
-from asyncbuild.webhooks.payloads import Kind
+from asyncbuild.domain.model import Message
+from asyncbuild.forges.webhooks.payloads import Kind
 
 
 def values(trap: str) -> list[str]:

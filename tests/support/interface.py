@@ -17,16 +17,16 @@ import orjson
 import pytest
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild.builds.request import token_of
+from asyncbuild.builds.requests.start_build import token_of
 from asyncbuild.config import Settings
-from asyncbuild.model import (
+from asyncbuild.domain.archive_options import parse_options
+from asyncbuild.domain.model import (
     Change,
     Push,
     Repository,
     root_span_id,
     trace_id,
 )
-from asyncbuild.options import parse_options
 
 _FILES: Final = Path(__file__).parents[1] / "fixtures" / "interface"
 _CONTEXT_LINES: Final = 4

@@ -22,9 +22,9 @@ from support.proxy import open_proxy, pass_on
 from support.servers import REGION
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild import export
+from asyncbuild.commands import archive as export
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
-from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])

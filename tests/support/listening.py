@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from asyncbuild import logs
+from asyncbuild.runtime import log as logs
 
 Lines = list[dict[str, Any]]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 
 from asyncbuild.config import GitSettings
-from asyncbuild.git.credentials import AwsCredentials
-from asyncbuild.git.mirror import open_mirrors
-from asyncbuild.git.remotes import Remotes
-from asyncbuild.model import Repository
+from asyncbuild.domain.model import Repository
+from asyncbuild.forges.codecommit_login import AwsCredentials
+from asyncbuild.forges.remotes import Remotes
+from asyncbuild.git.mirrors.cache import open_mirrors
 
 
 async def main(*arguments: str) -> None:

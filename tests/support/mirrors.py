@@ -10,16 +10,16 @@ from typing import Any
 from support.git_http import GitServer, open_git_server
 from support.repositories import SourceRepository
 
-from asyncbuild.archive.writer import WORKING_BYTES, open_engine
-from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import ArchiveSettings, GitSettings
-from asyncbuild.git.credentials import AwsCredentials
-from asyncbuild.git.mirror import Mirrors, open_mirrors
-from asyncbuild.git.remotes import CredentialSource, Remotes
+from asyncbuild.domain.archive_options import ArchiveOptions
+from asyncbuild.domain.model import Repository
+from asyncbuild.forges.codecommit_login import AwsCredentials
+from asyncbuild.forges.remotes import CredentialSource, Remotes
+from asyncbuild.git.content.submodules import open_whole
+from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.git.submodules import open_whole
-from asyncbuild.model import Repository
-from asyncbuild.options import ArchiveOptions
+from asyncbuild.runtime.memory_budget import MemoryBudget
+from asyncbuild.zip.engine import WORKING_BYTES, open_engine
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"

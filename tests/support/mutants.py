@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-# As mutmut writes it: `asyncbuild.refs.x_check_ref__mutmut_3: killed`
+# As mutmut writes it: `asyncbuild.domain.refs.x_check_ref__mutmut_3: killed`
 _RESULT: Final = re.compile(r"\s*(?P<module>[\w.]+)\.(?P<name>x\S+__mutmut_\d+): (?P<status>.+)")
 # A mutant that never ends, or that ends the process, is noticed as well as one that fails a test.
 NOTICED: Final = frozenset({"killed", "timeout", "segfault", "suspicious"})

@@ -12,10 +12,10 @@ from typing import Any
 import anyio
 from support.codebuild import open_codebuild_client
 
-from asyncbuild.aws import Aws
+from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings
-from asyncbuild.local.tree import run_git
-from asyncbuild.logs import logger
+from asyncbuild.local.expected_tree import run_git
+from asyncbuild.runtime.log import logger
 
 NOT_BUILT = ("develop", "test", "staging")
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from support.sqs_model import FifoModel, Refused, Stored
 
-from asyncbuild import model
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
-from asyncbuild.builds.tries import free_number
-from asyncbuild.lag import is_young, may_appear
-from asyncbuild.queue import protocol as p
-from asyncbuild.queue.lane import Lane
-from asyncbuild.queue.room import Standing, find_room, find_standing, held
-from asyncbuild.queue.term import Term
+from asyncbuild.builds.poison import free_number
+from asyncbuild.domain import model
+from asyncbuild.domain.replication_lag import is_young, may_appear
+from asyncbuild.queue.lane import protocol as p
+from asyncbuild.queue.lane.capacity import Standing, find_room, find_standing, held
+from asyncbuild.queue.lane.lease_clock import Term
+from asyncbuild.queue.lane.state_machine import Lane
 
 TOKEN_SECONDS = 300.0
 VISIBILITY = 30
@@ -32,7 +32,7 @@ _REPOSITORY = model.Repository("123456789012", "eu-west-1", "web")
 
 
 class Failure(Exception):
-    """A try failed, in the way of `asyncbuild.errors`."""
+    """A try failed, in the way of `asyncbuild.domain.errors`."""
 
     def __init__(self, kind: p.Kind, why: str = "") -> None:
         super().__init__(kind, why)

@@ -1,6 +1,6 @@
 """Every reader of what others write, as a function of bytes that fails at anything but a verdict.
 
-The suite feeds each of them for a moment (`tests/unit/test_foreign.py`), `make fuzz` for as long as
+The suite feeds each of them for a moment (`tests/unit/domain/test_foreign_text.py`), `make fuzz` for as long as
 it is told (`support.fuzz`). `tests/fixtures/foreign/READER/` holds what a search begins with.
 """
 
@@ -13,31 +13,37 @@ from typing import Final
 
 from support.webhooks import SENT, hosts
 
-from asyncbuild import dead_letters, explained
-from asyncbuild.archive.attributes import effect_of
-from asyncbuild.archive.base import parse_base
-from asyncbuild.archive.table import BrokenTable, parse_directory, parse_end, parse_file
-from asyncbuild.archive.tar import TarReader
+from asyncbuild.archive.delta.planning.attributes import effect_of
+from asyncbuild.archive.delta.planning.base import parse_base
+from asyncbuild.archive.delta.planning.entry_table import (
+    BrokenTable,
+    parse_directory,
+    parse_end,
+    parse_file,
+)
+from asyncbuild.aws.task_protection import refusal_of
 from asyncbuild.builds.ledger import read_head, read_record
-from asyncbuild.errors import Reject, Retry, StageError, show
-from asyncbuild.foreign import plain, to_json
-from asyncbuild.git.gitattributes import TreeListing, are_readable, holds_doubtful
-from asyncbuild.git.gitmodules import parse_address, parse_gitmodules, resolve
-from asyncbuild.git.lfs.answers import (
+from asyncbuild.commands import dead_letters
+from asyncbuild.commands import explain_text as explained
+from asyncbuild.domain.errors import Reject, Retry, StageError, show
+from asyncbuild.domain.foreign_text import plain, to_json
+from asyncbuild.domain.model import Message, Push
+from asyncbuild.forges.addresses import parse_address, parse_gitmodules, resolve
+from asyncbuild.forges.codecommit import load_json
+from asyncbuild.forges.webhooks.delivery import showable
+from asyncbuild.forges.webhooks.senders import Signature
+from asyncbuild.git.formats.gitattributes import TreeListing, are_readable, holds_doubtful
+from asyncbuild.git.formats.lfs_answers import (
     message_of,
     parse_action,
     parse_batch,
     parse_retry_after,
 )
-from asyncbuild.git.lfs.pointers import parse_pointer
-from asyncbuild.model import Message, Push
-from asyncbuild.protection import refusal_of
-from asyncbuild.push import load_json
-from asyncbuild.queue.dead_letter import fit
+from asyncbuild.git.formats.lfs_pointers import parse_pointer
+from asyncbuild.queue.lane.dead_letter import fit
 from asyncbuild.queue.sqs import facts_of, read_moment
-from asyncbuild.status.document import parse as parse_status
-from asyncbuild.webhooks.delivery import showable
-from asyncbuild.webhooks.hosts import Signature
+from asyncbuild.status.schema import parse as parse_status
+from asyncbuild.zip.format.tar_reader import TarReader
 
 CORPUS: Final = Path(__file__).parents[1] / "fixtures" / "foreign"
 _NOW: Final = datetime(2026, 11, 1, tzinfo=UTC)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from asyncbuild.errors import Outage
+from asyncbuild.domain.errors import Outage
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,9 @@ UNSEEN: dict[str, str] = {
 # Modules that are not the service: they run with the rights of whoever calls them, not the role's.
 _NOT_THE_SERVICE = (
     "asyncbuild.local",
-    "asyncbuild.dead_letters",
-    "asyncbuild.export",
-    "asyncbuild.explain",
+    "asyncbuild.commands.dead_letters",
+    "asyncbuild.commands.archive",
+    "asyncbuild.commands.explain",
     "asyncbuild.checks.probes",
 )
 _SERVICE_COMMANDS = frozenset({"serve", "drain", "check"})

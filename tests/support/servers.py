@@ -1,4 +1,4 @@
-"""The servers of `asyncbuild.local.servers` for tests: one each for the whole session.
+"""The servers of `asyncbuild.local.servers.children` for tests: one each for the whole session.
 
 They run on an event loop of their own in a thread, so that tests of any kind can use them: plain
 ones, asynchronous ones whose loop ends with the test, and those that start processes.
@@ -12,7 +12,7 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from anyio.from_thread import start_blocking_portal
 
-from asyncbuild.local.servers import ACCESS_KEY, SECRET_KEY, Server
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, Server
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

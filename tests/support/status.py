@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from asyncbuild.budget import BudgetStatistics
 from asyncbuild.config import Settings
-from asyncbuild.errors import Reject
-from asyncbuild.git.mirror import Statistics
-from asyncbuild.model import Change, Message, Push, Repository
-from asyncbuild.pipeline import PipelineStatistics
-from asyncbuild.state import ConsumerState, Held
-from asyncbuild.status.chronicle import Chronicle
-from asyncbuild.status.document import Disk
-from asyncbuild.status.survey import Sampled, Survey
-from asyncbuild.work import Work
+from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.model import Change, Message, Push, Repository
+from asyncbuild.git.mirrors.cache import Statistics
+from asyncbuild.pushes.prepare import PipelineStatistics
+from asyncbuild.pushes.work import Work
+from asyncbuild.queue.counters import ConsumerState, Held
+from asyncbuild.runtime.memory_budget import BudgetStatistics
+from asyncbuild.status.collect import Sampled, Survey
+from asyncbuild.status.history import Chronicle
+from asyncbuild.status.schema import Disk
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from asyncbuild.model import Message
-from asyncbuild.webhooks.hosts import Host, Hosts, Signature
-from asyncbuild.webhooks.payloads import Kind
-from asyncbuild.webhooks.signature import HEADERS, sign
+from asyncbuild.domain.model import Message
+from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
+from asyncbuild.forges.webhooks.signature import HEADERS, sign
 
 SENT = datetime(2026, 11, 1, 10, 23, 50, tzinfo=UTC)
 SIGNING_TOKEN = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

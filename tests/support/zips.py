@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-from asyncbuild.archive.writer import WORKING_BYTES, ZipStatistics, open_engine
-from asyncbuild.budget import MemoryBudget
 from asyncbuild.config import ArchiveSettings
+from asyncbuild.runtime.memory_budget import MemoryBudget
+from asyncbuild.zip.engine import WORKING_BYTES, ZipStatistics, open_engine
 
 PART_BYTES = 5 * 1024 * 1024
 

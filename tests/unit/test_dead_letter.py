@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.model import Message
-from asyncbuild.queue.dead_letter import Fitted, fit, size_of_body
-from asyncbuild.webhooks.delivery import KEPT
+from asyncbuild.domain.model import Message
+from asyncbuild.forges.webhooks.delivery import KEPT
+from asyncbuild.queue.lane.dead_letter import Fitted, fit, size_of_body
 
 _AMPLE = 1 << 20
 _MOST_ATTRIBUTES = 10  # SQS Developer Guide, "Message metadata"

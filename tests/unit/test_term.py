@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.queue.term import Term
+from asyncbuild.queue.lane.lease_clock import Term
 
 _HOURS_12 = 12 * 3_600  # SQS API Reference, ChangeMessageVisibility
 _ASKED = st.integers(0, 1_000_000)  # whole seconds: sums of them are exact

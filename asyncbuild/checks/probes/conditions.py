@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from asyncbuild.aws import Aws, error_code, s3_errors
-from asyncbuild.checks.bucket import archive_prefix
-from asyncbuild.checks.probes.answer import Answer, Question
+from asyncbuild.aws.session import Aws, error_code, s3_errors
+from asyncbuild.checks.judges.bucket import archive_prefix
+from asyncbuild.checks.judges.probe_answer import Answer, Question
 from asyncbuild.checks.probes.made import TAG, Made, open_made
 from asyncbuild.config import Settings
-from asyncbuild.errors import StageError
+from asyncbuild.domain.errors import StageError
 from asyncbuild.storage.multipart import encryption
 
 if TYPE_CHECKING:

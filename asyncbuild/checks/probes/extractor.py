@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio import to_thread
 
-from asyncbuild.aws import Aws, errors_of
-from asyncbuild.builds.request import parameters_of
-from asyncbuild.checks.bucket import archive_prefix
-from asyncbuild.checks.probes.answer import Answer
-from asyncbuild.checks.probes.listing import PROBES, Probe
+from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.builds.requests.start_build import parameters_of
+from asyncbuild.checks.judges.bucket import archive_prefix
+from asyncbuild.checks.judges.probe_answer import Answer
+from asyncbuild.checks.judges.probe_zips import pack
+from asyncbuild.checks.judges.zip_listing import PROBES, Probe
 from asyncbuild.checks.probes.made import TAG, Made, open_made
-from asyncbuild.checks.probes.zips import pack
 from asyncbuild.config import BuildSettings, Settings
-from asyncbuild.errors import StageError
-from asyncbuild.model import BuildRequest
+from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.model import BuildRequest
 from asyncbuild.storage.multipart import encryption
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from asyncbuild.errors import StageError
+from asyncbuild.domain.errors import StageError
 
 TAG = "asyncbuild-probe"
 _CLEAN_UP_SECONDS = 60.0

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskStatus
 
-from asyncbuild.aws import Aws
-from asyncbuild.checks.probes import codecommit, conditions, events, extractor
-from asyncbuild.checks.probes.answer import Answer
-from asyncbuild.checks.probes.listing import PROBES
+from asyncbuild.aws.session import Aws
+from asyncbuild.checks.judges.probe_answer import Answer
+from asyncbuild.checks.judges.zip_listing import PROBES
+from asyncbuild.checks.probes import conditions, extractor
+from asyncbuild.checks.probes import event_rule as events
+from asyncbuild.checks.probes import git_server as codecommit
 from asyncbuild.checks.probes.made import Made, make_name
 from asyncbuild.config import Settings
-from asyncbuild.model import Repository
-from asyncbuild.signals import ending_signals
+from asyncbuild.domain.model import Repository
+from asyncbuild.runtime.signals import ending_signals
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,339 @@
+"""One commit's archive in S3, by the cheapest way there is.
+
+Whatever goes wrong with a cheap way, the archive is made in full, and the reason is told.
+
+    copy    the same tree is in S3 already: S3 copies the object
+    delta   most of the tree is: S3 copies ranges, the rest is made and sent (`delta.py`)
+    full    everything is read, compressed and sent
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from asyncbuild.archive.blob_ids import TreeIds, open_tree_ids
+from asyncbuild.archive.delta.backoff import Pauses
+from asyncbuild.archive.delta.base_records import Bases
+from asyncbuild.archive.delta.choose_base import Choice, Origin, with_options
+from asyncbuild.archive.delta.explicit_base import COMMIT_KEY, FORMAT_KEY, read_base
+from asyncbuild.archive.delta.fallback import FallBack
+from asyncbuild.archive.delta.planning.attributes import Effect
+from asyncbuild.archive.delta.planning.base import Base
+from asyncbuild.archive.delta.table_cache import Tables, table_name
+from asyncbuild.archive.delta.write import DeltaWay, Made, Watch
+from asyncbuild.archive.full import Directory, Effects, iter_archive
+from asyncbuild.config import Settings
+from asyncbuild.domain.archive_options import ArchiveOptions
+from asyncbuild.domain.errors import NoPermission, Outage, Reject, Retry
+from asyncbuild.domain.model import Guard
+from asyncbuild.git.process.limits import OutOfMemory
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.tree.export_subst import Placeholders
+from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.memory_budget import MemoryBudget
+from asyncbuild.storage.compose import Source
+from asyncbuild.storage.parts import LEAST_PART_BYTES
+from asyncbuild.storage.s3 import Store
+from asyncbuild.zip.engine import WORKING_BYTES, Engine, ZipStream
+
+FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
+
+_SUBTREE_FORMAT: Final = "2"  # of what is in an archive of a subtree
+
+_TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
+_TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
+_MOST_OF_BUDGET: Final = 3 / 4
+_LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make in full
+_LARGE_MOST: Final = 10_000
+_PAUSE: Final = "did-not-pay"
+_FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was made, and how. `fallback` says why it is no delta: empty for deltas and copies."""
+
+    made: Made
+    base_key: str = ""
+    fallback: str = ""
+
+
+@contextmanager
+def _unwatched(_: ZipStream) -> Iterator[None]:
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made. `origin` is None where no base is looked for or kept."""
+
+    snapshot: Snapshot
+    key: str
+    guard: Guard
+    origin: Origin | None = None
+    base_key: str = ""  # begin from this archive, whatever the records say
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    watch: Watch = _unwatched
+
+
+class Archiver:
+    """Makes archives in `storage.bucket`."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        budget: MemoryBudget,
+        store: Store,
+        settings: Settings,
+        look_further_bytes: int = _LOOK_FURTHER_BYTES,
+    ) -> None:
+        self._engine = engine
+        self._budget = budget
+        self._store = store
+        self._delta = DeltaWay(engine, store)
+        self._enabled = settings.archive.delta == "auto"
+        self._most_bytes = settings.archive.memory_budget_bytes
+        self._effects = Effects()
+        self._large: dict[Path, None] = {}  # repositories with files that are large for git
+        self._look_further_bytes = look_further_bytes
+        self._pauses = Pauses()
+        self._placeholders = Placeholders()
+        self._part_bytes = settings.storage.part_bytes
+        ids = ".ids" if self._enabled else ""
+        self._format = f"{FORMAT_VERSION}.{settings.archive.level}{ids}"
+        bases = Bases(store, prefix=settings.storage.ledger_prefix)
+        self._choice = Choice(bases, self.format_of)
+
+    def format_of(self, options: ArchiveOptions) -> str:
+        """What an archive's bytes depend on beside its tree: only equal ones are made of another.
+
+        With other options, or another level, the same commit is another archive.
+        """
+        # Before, attributes above a subtree did not count.
+        more = (options.digest, _SUBTREE_FORMAT) if options.subtree else (options.digest,)
+        return ".".join((self._format, *filter(None, more)))
+
+    async def put(self, order: Order) -> Result:
+        """Make the archive, and remember it for the next one.
+
+        Raises:
+            StageError: of the stage that failed.
+        """
+        if order.snapshot.path not in self._large:
+            try:
+                return await self._put(order)
+            except OutOfMemory as error:
+                logger().info("archive.large", reason=error.reason)
+        # One at a time, with the memory that it takes: as soon as the first one is found large.
+        order = replace(order, snapshot=await order.snapshot.measured())
+        self._large[order.snapshot.path] = None
+        if len(self._large) > _LARGE_MOST:
+            del self._large[next(iter(self._large))]
+        return await self._put(order)
+
+    async def _put(self, order: Order) -> Result:
+        fallback = base_key = ""
+        made: Made | None = None
+        if not self._enabled or (order.origin is None and not order.base_key):
+            fallback = "off"
+        else:
+            try:
+                made, base_key = await self._put_cheaply(order)
+            except FallBack as reason:
+                fallback = reason.reason
+                logger().info("archive.full", reason=reason.reason, detail=reason.detail)
+            except OutOfMemory:
+                raise
+            except (Retry, Outage, Reject, NoPermission) as error:
+                if order.base_key and isinstance(error, Reject):
+                    raise
+                fallback = "failed"
+                logger().warning("archive.full", reason=fallback, detail=str(error))
+        origin = self._remembered(order, fallback)
+        if made is None:
+            tables = self._tables(order, kept=origin is not None)
+            large = fallback in _FAR or fallback == _PAUSE
+            made = await self._put_full(order, tables=tables, large=large)
+        if made.archive.kind != "copy" and _may_substitute(made.base):
+            await self._placeholders.tell(order.snapshot)
+        if origin is not None:
+            await self._choice.remember(order.snapshot.options, origin, made.base)
+        return Result(made, base_key=base_key, fallback=fallback)
+
+    def _remembered(self, order: Order, fallback: str) -> Origin | None:
+        """Whose next archive may be made of this one, if anybody's."""
+        origin, snapshot = order.origin, order.snapshot
+        alone = not snapshot.parts and not _depends_on_more(snapshot)
+        if not self._enabled or origin is None or not alone:
+            return None
+        pauses = fallback == _PAUSE and self._pauses.lasts(with_options(origin, snapshot.options))
+        return None if pauses else origin
+
+    async def _put_cheaply(self, order: Order) -> tuple[Made, str]:
+        """Of the archive that is chosen; of a nearer one if too little of that is left.
+
+        A branch that was reset, or that another one was merged into, may have more in common with
+        that one than with itself. Looking takes a few requests, so what it may save must be large.
+        """
+        snapshot, origin = order.snapshot, order.origin
+        if snapshot.parts:
+            raise FallBack("submodules")
+        if _depends_on_more(snapshot):
+            raise FallBack("lfs")
+        if order.base_key or origin is None:
+            base = await read_base(
+                self._store, snapshot, order.base_key, format_=self.format_of(snapshot.options)
+            )
+            return await self._put_from(order, base), base.key
+        ref = with_options(origin, snapshot.options)
+        if pause := self._pauses.take(ref):
+            raise FallBack(_PAUSE, f"of late; asked once in {pause + 1} pushes")
+        base = await self._choice.find(snapshot, origin)
+        try:
+            made = await self._put_from(order, base)
+        except FallBack as reason:
+            if base.size_bytes < self._look_further_bytes or reason.reason not in _FAR:
+                if reason.reason == "does-not-pay":
+                    self._pauses.lengthen(ref)
+                raise
+            nearer = await self._choice.find_nearer(
+                snapshot, origin, than=base, changes=reason.changes
+            )
+            if nearer is None:
+                raise
+            return await self._put_from(order, nearer), nearer.key
+        if made.archive.kind == "delta":
+            self._pauses.end(ref)
+        return made, base.key
+
+    def _tables(self, order: Order, *, kept: bool = True) -> Tables:
+        """Beside a mirror; nothing is written into a repository that is not ours."""
+        return Tables(Path(order.snapshot.path, _TABLES) if order.origin and kept else None)
+
+    # --- ways -------------------------------------------------------------------------------------
+
+    async def _put_from(self, order: Order, base: Base) -> Made:
+        if not _has_same_above(order.snapshot, base):
+            raise FallBack("attributes-changed")
+        same = base.tree == order.snapshot.tree
+        same_stamps = base.effect is not Effect.SUBSTITUTE or base.commit == order.snapshot.commit
+        if same and same_stamps and base.effect is not Effect.UNKNOWN:
+            return await self._copy(order, base)
+        if order.snapshot.options.paths:
+            raise FallBack("paths")  # what changed may be outside of them: git alone can tell
+        if base.directory_offset < LEAST_PART_BYTES:
+            raise FallBack("small")
+        table_bytes = _TABLE_COPIES * base.directory_bytes
+        reserved = WORKING_BYTES + 2 * self._part_bytes + LEAST_PART_BYTES + table_bytes
+        if reserved > self._most_bytes * _MOST_OF_BUDGET:
+            raise FallBack(
+                "directory-too-large",
+                f"{base.directory_bytes} bytes; raise archive.memory_budget_bytes",
+            )
+        async with self._budget.open_account(reserved) as account:
+            await account.take(table_bytes)
+            return await self._delta.put(
+                order.snapshot,
+                order.key,
+                base,
+                tables=self._tables(order),
+                account=account,
+                guard=order.guard,
+                metadata=self._metadata(order),
+                watch=order.watch,
+            )
+
+    async def _copy(self, order: Order, base: Base) -> Made:
+        async with self._budget.open_account(self._part_bytes) as account:
+            archive = await self._store.copy_archive(
+                order.key,
+                source=Source(base.key, base.etag),
+                size_bytes=base.size_bytes,
+                account=account,
+                guard=order.guard,
+                metadata=self._metadata(order),
+            )
+        old_name = table_name(base.key, base.etag)
+        await self._tables(order).alias(old_name, table_name(archive.key, archive.etag))
+        new = replace(base, key=archive.key, etag=archive.etag, commit=order.snapshot.commit)
+        return Made(archive, new, entries=0, files_read=0)
+
+    async def _put_full(self, order: Order, *, tables: Tables, large: bool) -> Made:
+        """`large` if others can be made of it for sure."""
+        if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
+            return await self._put_all(order, tables, None)
+        async with open_tree_ids(order.snapshot.iter_lines, at_once=large) as ids:
+            return await self._put_all(order, tables, ids)
+
+    async def _put_all(self, order: Order, tables: Tables, ids: TreeIds | None) -> Made:
+        snapshot = order.snapshot
+        reserved = WORKING_BYTES + self._part_bytes
+        directory = Directory()
+        with tables.open_writer() as writer:
+            parts: Any = {"directory": directory, "writer": writer}
+            async with (
+                self._budget.open_account(reserved) as account,
+                snapshot.open_archive() as tar,
+                self._engine.open_zip(
+                    tar, account=account, blob_ids=ids, cut=len(snapshot.above)
+                ) as stream,
+                aclosing(iter_archive(stream, ids, account=account, **parts)) as chunks,
+            ):
+                if ids is not None:
+                    ids.follow(lambda: stream.statistics().zip_bytes)
+                with order.watch(stream):
+                    archive = await self._store.put_archive(
+                        order.key,
+                        chunks,
+                        account=account,
+                        guard=order.guard,
+                        metadata=self._metadata(order),
+                    )
+            digest, effect, files = "", Effect.UNKNOWN, {}
+            if ids is not None and directory.offset >= LEAST_PART_BYTES:
+                await ids.finish()
+                attributes = snapshot.rooted(ids.attributes)
+                digest, effect = await self._effects.read(snapshot, attributes)
+                files = {path: name for path, (_, name) in attributes.items()}
+                await writer.finish(table_name(archive.key, archive.etag), offset=directory.offset)
+        base = Base(
+            key=archive.key,
+            etag=archive.etag,
+            size_bytes=archive.size_bytes,
+            format=self.format_of(snapshot.options),
+            commit=snapshot.commit,
+            tree=snapshot.tree,
+            directory_offset=directory.offset,
+            directory_bytes=directory.nbytes,
+            attributes=digest,
+            effect=effect,
+            files=files,
+        )
+        entries = stream.statistics().entries
+        return Made(archive, base, entries=entries, files_read=entries)
+
+    def _metadata(self, order: Order) -> dict[str, str]:
+        format_ = self.format_of(order.snapshot.options)
+        return {COMMIT_KEY: order.snapshot.commit, FORMAT_KEY: format_, **order.metadata}
+
+
+def _may_substitute(base: Base) -> bool:
+    """Return whether `export-subst` may act; True for small archives, of which it is not known."""
+    return base.effect is Effect.SUBSTITUTE or base.directory_offset < LEAST_PART_BYTES
+
+
+def _has_same_above(snapshot: Snapshot, base: Base) -> bool:
+    """Return whether the attributes above the subtree are those that the base was made with."""
+    before = {
+        path: name for path, name in base.files.items() if not path.startswith(snapshot.above)
+    }
+    now = {path: name for path, (_, name) in snapshot.attributes_above.items()}
+    return not snapshot.above or before == now
+
+
+def _depends_on_more(snapshot: Snapshot) -> bool:
+    """Return whether attributes above the tree may change what a pointer becomes."""
+    return snapshot.contents is not None and bool(snapshot.options.subtree)

@@ -1,0 +1,1 @@
+"""Archives made of an older archive by range copies."""

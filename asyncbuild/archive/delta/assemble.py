@@ -1,0 +1,82 @@
+"""A delta archive from its beginning to its end: ranges to be copied, and bytes to be sent."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Final
+
+from asyncbuild.archive.delta.fallback import FallBack
+from asyncbuild.archive.delta.planning.plan import Plan
+from asyncbuild.archive.delta.table_cache import TableWriter
+from asyncbuild.domain.model import Account
+from asyncbuild.git.tree.blobs import TreeEntry
+from asyncbuild.storage.compose import CopyRange, Piece
+from asyncbuild.zip.engine import ZipStream
+from asyncbuild.zip.format.records import pack_end
+
+_MIB: Final = 1024 * 1024
+
+
+class KnownIds:
+    """Blob ids of the fresh entries (`BlobIds`)."""
+
+    def __init__(self, fresh: Mapping[bytes, TreeEntry]) -> None:
+        self._fresh = fresh
+
+    async def find(self, paths: Iterable[bytes]) -> list[bytes]:
+        """Raw ids, empty for what is no blob."""
+        return [b"" if path.endswith(b"/") else self._find(path) for path in paths]
+
+    def _find(self, path: bytes) -> bytes:
+        entry = self._fresh.get(path)
+        if entry is None:
+            raise FallBack("unexpected-entry", f"git archive gave {path!r} unasked")
+        return bytes.fromhex(entry.object_id)
+
+
+class Headers:
+    """The directory after its copied beginning, with the records that end it."""
+
+    def __init__(self, plan: Plan, stream: ZipStream, account: Account) -> None:
+        self._plan = plan
+        self._stream = stream
+        self._account = account
+        self.offset = 0
+
+    async def iter(self, keep: Callable[[bytes], Any]) -> AsyncIterator[bytes]:
+        """All of it, taken from the account; headers are handed to `keep` as they pass."""
+        self.offset = self._stream.statistics().zip_bytes
+        nbytes = self._plan.prefix_bytes
+        for headers in self._plan.iter_headers():
+            for begin in range(0, len(headers), _MIB):
+                piece = headers[begin : begin + _MIB]
+                await self._account.take(len(piece))
+                await keep(piece)
+                nbytes += len(piece)
+                yield piece
+        async for piece in self._stream.iter_headers():
+            await keep(piece)
+            nbytes += len(piece)
+            yield piece
+        entries = self._plan.entries + self._stream.statistics().entries
+        end = pack_end(entries=entries, offset=self.offset, nbytes=nbytes)
+        await self._account.take(len(end))
+        yield end
+
+
+async def put_together(
+    plan: Plan,
+    resent: AsyncIterator[bytes],
+    stream: ZipStream,
+    headers: Headers,
+    writer: TableWriter,
+) -> list[Piece]:
+    """The archive from its beginning to its end."""
+    pieces: list[Piece] = [*copy_ranges(plan.copied_ranges()), resent, stream.iter_members()]
+    if prefix := plan.prefix_range():
+        await writer.append(plan.table.directory[: plan.prefix_bytes])
+        pieces += copy_ranges([prefix])
+    return [*pieces, headers.iter(writer.append)]
+
+
+def copy_ranges(ranges: Iterable[Any]) -> list[CopyRange]:
+    """The planner's ranges in the words of the storage."""
+    return [CopyRange(each.begin, each.end) for each in ranges]

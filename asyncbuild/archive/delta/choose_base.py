@@ -1,0 +1,127 @@
+"""Which older archive a new one is made of."""
+
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from asyncbuild.archive.delta.base_records import Bases
+from asyncbuild.archive.delta.fallback import FallBack
+from asyncbuild.archive.delta.planning.base import Base
+from asyncbuild.domain.archive_options import ArchiveOptions
+from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.model import Repository
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.git.tree.changes import NoSuchTree
+from asyncbuild.runtime.log import logger
+from asyncbuild.storage.parts import LEAST_PART_BYTES
+
+_SMALL_MOST: Final = 10_000
+_MUCH_NEARER: Final = 2  # times fewer changes
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose archive it is: newer ones of the same ref, with the same options, are made of it."""
+
+    repository: Repository
+    ref: str
+
+
+class Choice:
+    """Chooses among the newest archives of all refs, those of the same format alone.
+
+    Of a ref whose last archive was too small to copy from nothing is written down or asked for.
+    """
+
+    def __init__(self, bases: Bases, format_of: Callable[[ArchiveOptions], str]) -> None:
+        self._bases = bases
+        self._format_of = format_of
+        self._small: dict[Origin, None] = {}
+
+    async def find(self, snapshot: Snapshot, origin: Origin) -> Base:
+        """The newest archive of the ref; of another ref if this one has none, the nearest.
+
+        Raises:
+            FallBack: There is none, or it was made with other settings.
+        """
+        origin = with_options(origin, snapshot.options)
+        if origin in self._small:
+            raise FallBack("small")
+        own = await self._bases.find(origin.repository, origin.ref)
+        if own is not None and own.format == self._format_of(snapshot.options):
+            return own
+        others = await self._others(snapshot.options, origin)
+        if not others:
+            raise FallBack("no-base" if own is None else "other-format")
+        return await _nearest(snapshot, others) or others[0]
+
+    async def find_nearer(
+        self, snapshot: Snapshot, origin: Origin, *, than: Base, changes: int
+    ) -> Base | None:
+        """The nearest archive of another ref, if there is any.
+
+        If the number of changes is known, not 0, then only one with half as many or fewer: one
+        that is as far away would not pay either.
+        """
+        found = await self._others(snapshot.options, origin)
+        others = [base for base in found if base.key != than.key]
+        if not others:
+            return None
+        if not changes:
+            return await _nearest(snapshot, others) or others[0]
+        return await _nearest(snapshot, others, most=changes // _MUCH_NEARER)
+
+    async def remember(self, options: ArchiveOptions, origin: Origin, base: Base) -> None:
+        """Let the next archive of the ref begin from this one. It is not a loss if that fails."""
+        origin = with_options(origin, options)
+        self._small.pop(origin, None)
+        if base.directory_offset < LEAST_PART_BYTES:
+            self._small[origin] = None
+            if len(self._small) > _SMALL_MOST:
+                del self._small[next(iter(self._small))]
+            return
+        try:
+            await self._bases.set(origin.repository, origin.ref, base)
+        except StageError as error:
+            logger().warning("archive.not-remembered", reason=str(error))
+
+    async def _others(self, options: ArchiveOptions, origin: Origin) -> list[Base]:
+        """The newest archives of other refs, newest first."""
+        found = await self._bases.find_others(origin.repository)
+        return [base for base in found if base.format == self._format_of(options)]
+
+
+def with_options(origin: Origin, options: ArchiveOptions) -> Origin:
+    """Rules with different options leave each other's bases alone; no ref has a colon."""
+    return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin
+
+
+async def _nearest(
+    snapshot: Snapshot, bases: Sequence[Base], *, most: int | None = None
+) -> Base | None:
+    """The one with the same tree, or else with the fewest changes, and no more than `most`.
+
+    That is the archive of the ref that a new one came from, if there is one: nothing has fewer
+    changes than the merge base. None if no tree is here, or all have more.
+    """
+    nearest: Base | None = None
+    for base in bases:
+        if base.tree == snapshot.tree:
+            return base
+        with suppress(NoSuchTree):
+            changes = await _count_changes(snapshot, base, most)
+            if most is None or changes < most:
+                nearest, most = base, changes
+    return nearest
+
+
+async def _count_changes(snapshot: Snapshot, base: Base, most: int | None) -> int:
+    """How many, or a number beyond `most`: further is not counted."""
+    count = 0
+    async with aclosing(snapshot.iter_changes(base.tree)) as batches:
+        async for batch in batches:
+            count += len(batch)
+            if most is not None and count > most:
+                break
+    return count

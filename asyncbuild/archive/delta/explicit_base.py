@@ -1,0 +1,67 @@
+"""An archive that somebody names as the base: nothing is known of it but what it says itself."""
+
+from typing import Final
+
+from asyncbuild.archive.delta.fallback import FallBack
+from asyncbuild.archive.delta.planning.attributes import is_attributes
+from asyncbuild.archive.delta.planning.base import Base
+from asyncbuild.archive.delta.planning.entry_table import END_BYTES, parse_end
+from asyncbuild.archive.full import read_effect
+from asyncbuild.domain.errors import Reject
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.runtime.memory_budget import MemoryBudget
+from asyncbuild.storage.compose import CopyRange, Source
+from asyncbuild.storage.s3 import Store
+
+COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: what an archive was made of
+FORMAT_KEY: Final = "asyncbuild-format"  # metadata: see `Archiver.format_of`
+
+
+async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str) -> Base:
+    """What the archive at `key` says of itself.
+
+    Its commit must be in the snapshot's repository: then the two trees can be compared, so that
+    their attributes are known to be equal.
+
+    Raises:
+        Reject: There is no such object.
+        FallBack: It is none of ours, or of another format, or its commit is not here.
+        StageError: S3 refused.
+    """
+    found = await store.describe(key)
+    if found is None:
+        raise Reject(f"there is no object {key}", remedy="name an archive that exists")
+    commit = found.metadata.get(COMMIT_KEY, "")
+    if not commit or found.metadata.get(FORMAT_KEY) != format_:
+        raise FallBack("other-format", f"{key} was not made by asyncbuild with these settings")
+    here = await snapshot.find_commit(commit)
+    if here is None:
+        raise FallBack("no-base", f"commit {commit} of {key} is not in {snapshot.name}")
+    tail = CopyRange(max(0, found.size_bytes - END_BYTES), found.size_bytes)
+    source = Source(key, found.etag)
+    async with MemoryBudget(2 * 1024 * 1024).open_account(1024 * 1024) as account:
+        end = parse_end(
+            b"".join([each async for each in store.iter_ranges(source, [[tail]], account=account)])
+        )
+    own = {
+        entry.path: (entry.mode, entry.object_id)
+        async for entries in snapshot.iter_tree()
+        for entry in entries
+        if is_attributes(entry.path)
+    }
+    above = await snapshot.read_attributes_above(commit) if snapshot.options.subtree else {}
+    files = {**above, **{snapshot.above + path: each for path, each in own.items()}}
+    digest, effect = await read_effect(snapshot, files)
+    return Base(
+        key=key,
+        etag=found.etag,
+        size_bytes=found.size_bytes,
+        format=format_,
+        commit=commit,
+        tree=here.tree,
+        directory_offset=end.offset,
+        directory_bytes=end.nbytes,
+        attributes=digest,
+        effect=effect,
+        files={path: name for path, (_, name) in files.items()},
+    )

@@ -1,0 +1,54 @@
+"""Full or delta: what both would cost, by measured rates."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from asyncbuild.archive.delta.planning.plan import Plan
+
+
+class Kind(StrEnum):
+    """How an archive is made."""
+
+    FULL = "full"
+    DELTA = "delta"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the work costs, in seconds; measured by `make bench-delta`, rounded.
+
+    They need not be right, only their proportions: they decide between two ways.
+    """
+
+    make_byte: float = 1 / 60e6  # a byte of an archive made from git: read, compressed
+    make_entry: float = 15e-6
+    send_byte: float = 1 / 100e6
+    fetch_byte: float = 1 / 200e6
+    request: float = 0.010  # of those that go side by side
+    begin: float = 0.150  # base, comparison, the requests that begin and end an upload
+    index_entry: float = 1.5e-6  # a line of the table: read, found, moved
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which way is cheaper, and what the model says of both, in seconds."""
+
+    kind: Kind
+    full_seconds: float
+    delta_seconds: float
+
+
+def decide(plan: Plan, rates: Rates | None = None) -> Decision:
+    """Full or delta. What both have to do is left out: the fresh members."""
+    rates = rates or Rates()
+    table = plan.table
+    full = plan.kept_bytes * (rates.make_byte + rates.send_byte)
+    full += plan.entries * rates.make_entry + len(table.directory) * rates.send_byte
+    spans = plan.resent_spans()
+    fetched_bytes = sum(span[-1].end - span[0].begin for span in spans)
+    requests = len(plan.copies) + len(spans) + (plan.prefix_bytes > 0)
+    delta = rates.begin + requests * rates.request + len(table) * rates.index_entry
+    delta += fetched_bytes * rates.fetch_byte + plan.resent_bytes * rates.send_byte
+    delta += (plan.kept_directory_bytes - plan.prefix_bytes) * rates.send_byte
+    pays = bool(plan.copies) and delta < full
+    return Decision(Kind.DELTA if pays else Kind.FULL, full, delta)

@@ -1,0 +1,302 @@
+"""Previous archive and new tree → what to copy on S3's side, what to send again, what to make anew.
+
+The new archive, in order:
+
+    copies     long stretches of the old archive, copied by S3 (`UploadPartCopy`)
+    resends    stretches too short for that, fetched from the old archive and sent again
+    fresh      new members, read from git and compressed
+    directory  its beginning copied by S3 if that pays, the rest sent
+
+Every member of the old archive that is still wanted is in one copy or one resend, in the old order,
+so nothing dead is left and rarely changed entries gather at the front: they keep their offsets, and
+the beginning of the directory stays the same.
+
+Limits (S3 user guide, "Amazon S3 multipart upload limits"): parts of 5 MiB to 5 GiB, the last one
+may be smaller, at most 10,000.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Final
+
+from asyncbuild.archive.delta.planning.entry_table import Directory, Table
+from asyncbuild.zip.format.central_directory import move_headers
+
+_MIB: Final = 1024 * 1024
+_HEADERS: Final = 4096  # moved at once
+_MISSED_MOST: Final = 8  # names that a short look does not find
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What S3 allows. `most_copies` leaves numbers for the parts that are sent."""
+
+    least_part_bytes: int = 5 * _MIB
+    most_part_bytes: int = 5 * 1024 * _MIB
+    most_copies: int = 5_000
+    near_bytes: int = 512 * 1024  # reading so many for nothing costs less than another request
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbours in the old archive: entries from `first` up to, not including, `last`."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes of the old archive from `begin` up to, not including, `end`."""
+
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to make an archive of an old one, but for its fresh members.
+
+    Attributes:
+        table: Of the old archive.
+        copies: Copied by S3, in order, at the front.
+        resends: Fetched and sent again, behind the copies.
+        prefix_bytes: So much of the directory's beginning is copied by S3, too.
+        limits: Kept by every copied range.
+    """
+
+    table: Table
+    copies: tuple[Stretch, ...]
+    resends: tuple[Stretch, ...]
+    prefix_bytes: int
+    limits: Limits
+
+    @property
+    def entries(self) -> int:
+        """How many members stay."""
+        return sum(each.last - each.first for each in chain(self.copies, self.resends))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Their length; fresh members begin there."""
+        return self.copied_members_bytes + self.resent_bytes
+
+    @property
+    def copied_members_bytes(self) -> int:
+        """Length of the members that S3 copies."""
+        return sum(map(self.length, self.copies))
+
+    @property
+    def resent_bytes(self) -> int:
+        """Length of the members that are sent again."""
+        return sum(map(self.length, self.resends))
+
+    @property
+    def kept_directory_bytes(self) -> int:
+        """About the length of the directory of what stays; of that, `prefix_bytes` are copied."""
+        positions = self.table.positions
+        return sum(
+            positions[each.last] - positions[each.first]
+            for each in chain(self.copies, self.resends)
+        )
+
+    def length(self, stretch: Stretch) -> int:
+        """In bytes of the old archive."""
+        return self.table.offsets[stretch.last] - self.table.offsets[stretch.first]
+
+    def copied_ranges(self) -> list[Range]:
+        """The copies as parts."""
+        return [part for each in self.copies for part in self._cut(self._range(each))]
+
+    def resent_ranges(self) -> list[Range]:
+        """The resends."""
+        return [self._range(each) for each in self.resends]
+
+    def resent_spans(self) -> list[list[Range]]:
+        """The resends, those together that one request had best read."""
+        spans: list[list[Range]] = []
+        for each in self.resent_ranges():
+            if spans and 0 <= each.begin - spans[-1][-1].end <= self.limits.near_bytes:
+                spans[-1].append(each)
+            else:
+                spans.append([each])
+        return spans
+
+    def prefix_range(self) -> Range | None:
+        """The copied beginning of the directory, in the old archive."""
+        begin = self.table.members_bytes
+        return Range(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
+
+    def iter_headers(self) -> Iterator[bytes]:
+        """The directory of what stays, without the copied beginning, piece by piece."""
+        table, at = self.table, 0
+        for each in chain(self.copies, self.resends):
+            by = at - table.offsets[each.first]
+            at += self.length(each)
+            first = max(each.first, bisect_left(table.positions, self.prefix_bytes))  # none moved
+            for number in range(first, each.last, _HEADERS):
+                positions = table.positions[number : min(number + _HEADERS, each.last) + 1]
+                yield move_headers(table.directory, positions, by)
+
+    def _range(self, stretch: Stretch) -> Range:
+        offsets = self.table.offsets
+        return Range(offsets[stretch.first], offsets[stretch.last])
+
+    def _cut(self, whole: Range) -> Iterator[Range]:
+        """Equal pieces, so that none is too short."""
+        pieces = -(-len(whole) // self.limits.most_part_bytes)
+        for number in range(pieces):
+            begin = whole.begin + len(whole) * number // pieces
+            yield Range(begin, whole.begin + len(whole) * (number + 1) // pieces)
+
+
+def plan_delta(
+    table: Table, removed: Iterable[int], *, limits: Limits | None = None, worth_bytes: int = _MIB
+) -> Plan:
+    """Plan what is done with the members of the old archive.
+
+    Args:
+        table: Of the old archive.
+        removed: Numbers of the entries that are not in the new tree as they are here.
+        limits: S3's, by default.
+        worth_bytes: The directory's beginning is copied if that saves at least so many.
+    """
+    limits = limits or Limits()
+    copies, resends = _sort_out(table, _kept_stretches(len(table), removed), limits)
+    plain = Plan(table, copies, resends, 0, limits)
+    filled = _fill(plain)
+    if filled is None:
+        return plain
+    saved_bytes = filled.prefix_bytes - (filled.resent_bytes - plain.resent_bytes)
+    return filled if saved_bytes >= worth_bytes else plain
+
+
+def is_hopeless(
+    directory: Directory, removed: Collection[bytes], *, limits: Limits | None = None
+) -> bool:
+    """Is it certain that nothing is long enough to be copied, by a look at few headers?
+
+    Whatever is as long as the least part has in it one of the halves of it that the archive is cut
+    into here. So it is certain if in each of them a member begins that is removed. They are looked
+    for in the order of trees, which is the archive's: where it is not, nothing is certain.
+    """
+    half = (limits or Limits()).least_part_bytes // 2
+    halves = directory.offset // half
+    if len(removed) < halves:
+        return False
+    position, met, missed = 0, 0, 0
+    for name in sorted(removed):
+        if met == halves:
+            break
+        found = directory.find(name, position)
+        if found is None:
+            missed += 1
+            if missed > _MISSED_MOST:
+                return False
+            continue
+        position, offset = found
+        if offset // half > met:
+            return False
+        met = max(met, offset // half + 1)
+    return met == halves
+
+
+def _kept_stretches(entries: int, removed: Iterable[int]) -> list[Stretch]:
+    stretches = []
+    first = 0
+    for number in chain(sorted(set(removed)), (entries,)):
+        if number > first:
+            stretches.append(Stretch(first, number))
+        first = number + 1
+    return stretches
+
+
+def _sort_out(
+    table: Table, stretches: Sequence[Stretch], limits: Limits
+) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
+    """Copies and resends: by length, and the longest if there are too many."""
+
+    def length(stretch: Stretch) -> int:
+        return table.offsets[stretch.last] - table.offsets[stretch.first]
+
+    long = [each for each in stretches if length(each) >= limits.least_part_bytes]
+    if len(long) > limits.most_copies:
+        long = sorted(long, key=length)[-limits.most_copies :]
+    chosen = set(long)
+    return (
+        tuple(each for each in stretches if each in chosen),
+        tuple(each for each in stretches if each not in chosen),
+    )
+
+
+def _fill(plain: Plan) -> Plan | None:
+    """The plan that copies the directory's beginning, too, if there can be one: the shortest.
+
+    What is sent between the copied members and the copied headers must be a part of the least
+    length, without anything dead in it. So some of the copied members are sent again: what copies
+    have beyond the least part, or else a whole one. No other plan sends less, but for the length of
+    a member (`tests/unit/archive/test_delta_plan.py` tries them all).
+    """
+    missing_bytes = plain.limits.least_part_bytes - plain.resent_bytes
+    if missing_bytes <= 0:
+        lent = [plain]
+    else:
+        lent = [_lend_ends(plain, missing_bytes), _lend_shortest(plain)]
+    filled = [each for each in map(_with_prefix, lent) if each]
+    return min(filled, key=lambda plan: plan.resent_bytes - plan.prefix_bytes, default=None)
+
+
+def _lend_ends(plain: Plan, missing_bytes: int) -> Plan:
+    """Cut ends off the copies, from the one on that can spare most; from the first one last.
+
+    That one's headers are the directory's beginning.
+    """
+    offsets, least = plain.table.offsets, plain.limits.least_part_bytes
+    spare = {
+        each: bisect_left(offsets, offsets[each.first] + least, each.first, each.last)
+        for each in plain.copies
+    }
+    others = sorted(plain.copies[1:], key=lambda each: offsets[spare[each]] - offsets[each.last])
+    cut: dict[Stretch, int] = {}
+    for each in (*others, *plain.copies[:1]):
+        if missing_bytes <= 0:
+            break
+        end = bisect_right(offsets, offsets[each.last] - missing_bytes, each.first, each.last) - 1
+        cut[each] = max(end, spare[each])
+        missing_bytes -= offsets[each.last] - offsets[cut[each]]
+    copies = [Stretch(each.first, cut.get(each, each.last)) for each in plain.copies]
+    ends = [Stretch(end, each.last) for each, end in cut.items() if end < each.last]
+    return _resend(plain, copies, ends)
+
+
+def _lend_shortest(plain: Plan) -> Plan:
+    """Send the shortest copy again, but never the first."""
+    shortest = min(plain.copies[1:], key=plain.length, default=None)
+    copies = [each for each in plain.copies if each != shortest]
+    return _resend(plain, copies, [shortest] if shortest else [])
+
+
+def _resend(plain: Plan, copies: Iterable[Stretch], more: Iterable[Stretch]) -> Plan:
+    """The same plan with `more` resends."""
+    resends = sorted((*plain.resends, *more), key=lambda each: each.first)
+    return replace(plain, copies=tuple(copies), resends=tuple(resends))
+
+
+def _with_prefix(plain: Plan) -> Plan | None:
+    """Copy as much of the directory's beginning as stays the same, if what is sent allows it."""
+    limits, table = plain.limits, plain.table
+    same = 0
+    for each in chain(plain.copies, plain.resends):
+        if each.first != same:
+            break
+        same = each.last
+    most = bisect_right(table.positions, limits.most_part_bytes) - 1
+    prefix_bytes = table.positions[min(same, most)]
+    if not plain.copies or min(prefix_bytes, plain.resent_bytes) < limits.least_part_bytes:
+        return None
+    return replace(plain, prefix_bytes=prefix_bytes)

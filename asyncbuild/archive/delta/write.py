@@ -1,0 +1,284 @@
+"""An archive made of an older one: what changed is read, S3 copies the rest on its side."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, aclosing
+from dataclasses import dataclass, replace
+from typing import Final
+
+from asyncbuild.archive.delta.assemble import Headers, KnownIds, copy_ranges, put_together
+from asyncbuild.archive.delta.compare import Comparison, Difference, paths_of
+from asyncbuild.archive.delta.fallback import FallBack
+from asyncbuild.archive.delta.planning.attributes import Effect, digest_of, is_attributes
+from asyncbuild.archive.delta.planning.base import Base
+from asyncbuild.archive.delta.planning.cost_model import Kind, decide
+from asyncbuild.archive.delta.planning.entry_table import (
+    END_BYTES,
+    Directory,
+    Table,
+    parents_of,
+    parse_directory,
+    parse_end,
+)
+from asyncbuild.archive.delta.planning.plan import Plan, is_hopeless, plan_delta
+from asyncbuild.archive.delta.table_cache import Tables, table_name
+from asyncbuild.domain.model import Account, Guard, StoredArchive
+from asyncbuild.git.formats.gitattributes import is_doubtful
+from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
+from asyncbuild.git.tree.blobs import TreeEntry
+from asyncbuild.git.tree.changes import Lines, NoSuchTree, files_before, parse_changes
+from asyncbuild.runtime.tasks import open_tasks
+from asyncbuild.storage.compose import CopyRange, Source
+from asyncbuild.storage.s3 import Store
+from asyncbuild.zip.engine import Engine, ZipStream
+
+_SUBSTITUTE: Final = "export-subst"
+Watch = Callable[[ZipStream], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An archive, and what is known of it for the next one; `files_read` from git.
+
+    Of what was sent for a delta, `resent_bytes` are members of the older archive in stretches too
+    short to copy, and `headers_bytes` the directory without its copied beginning.
+    """
+
+    archive: StoredArchive
+    base: Base
+    entries: int
+    files_read: int
+    resent_bytes: int = 0
+    headers_bytes: int = 0
+
+
+class DeltaWay:
+    """Makes archives of older ones. `working_bytes` of an account are for the engine and parts."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+
+    async def put(  # noqa: PLR0913 - all of it is the work
+        self,
+        snapshot: Snapshot,
+        key: str,
+        base: Base,
+        *,
+        tables: Tables,
+        account: Account,
+        guard: Guard,
+        metadata: Mapping[str, str],
+        watch: Watch,
+    ) -> Made:
+        """Make the archive of `snapshot` at `key`.
+
+        Raises:
+            FallBack: It cannot be made of `base`, or that is not cheaper than in full.
+            StageError: Something else failed; see the stages.
+        """
+        if base.effect is Effect.UNKNOWN:
+            raise FallBack("attributes-unknown")
+        directory, lines = await self._look(snapshot, base, tables, account)
+        if lines is not None and is_hopeless(directory, files_before(lines)):
+            raise _nothing_left(base, changes=len(lines) // 2)
+        table = parse_directory(*directory)
+        difference = await self._difference(snapshot, base, table, lines)
+        if is_doubtful((entry.mode, entry.path) for entry in difference.fresh.values()):
+            raise FallBack("odd-path", changes=difference.changes)  # it is read past git's refusal
+        plan = self._plan(base, table, difference)
+        return await self._make(
+            _Job(snapshot, key, base, plan, difference, tables, account, guard, metadata, watch)
+        )
+
+    # --- plan -------------------------------------------------------------------------------------
+
+    def _plan(self, base: Base, table: Table, difference: Difference) -> Plan:
+        """What is copied, and what is not, if that is cheaper than to make it in full."""
+        plan = plan_delta(table, self._numbers(table, difference, base.effect))
+        if not plan.copies:
+            raise _nothing_left(base, changes=difference.changes)
+        decision = decide(plan)
+        if decision.kind is Kind.FULL:
+            why = (
+                f"{decision.delta_seconds:.2f} s of {base.key} against "
+                f"{decision.full_seconds:.2f} s, by the model"
+            )
+            raise FallBack("does-not-pay", why, changes=difference.changes)
+        return plan
+
+    async def _look(
+        self, snapshot: Snapshot, base: Base, tables: Tables, account: Account
+    ) -> tuple[Directory, Lines | None]:
+        """The directory, and what git says changed: at the same time. None if it cannot say.
+
+        What git says is not parsed before it is sure to be needed.
+        """
+        directory: Directory | None = None
+
+        async def load() -> None:
+            nonlocal directory
+            directory = await self._directory(base, tables, account)
+
+        async with open_tasks() as tasks:
+            tasks.start_soon(load)
+            lines = await _read_lines(snapshot, base)
+        if directory is None:
+            raise AssertionError("no directory, and no reason")
+        return directory, lines
+
+    async def _directory(self, base: Base, tables: Tables, account: Account) -> Directory:
+        directory = await tables.load(table_name(base.key, base.etag))
+        if directory is None:
+            source = Source(base.key, base.etag)
+            tail = CopyRange(base.directory_offset, base.size_bytes)
+            read: list[bytes] = []
+            async for chunk in self._store.iter_ranges(source, [[tail]], account=account):
+                read.append(chunk)
+                account.give_back(len(chunk))  # paid for as a whole by the caller
+            content = b"".join(read)
+            end = parse_end(content[-END_BYTES:])
+            directory = Directory(content[: end.nbytes], end.offset)
+        if (directory.offset, len(directory.content)) != (
+            base.directory_offset,
+            base.directory_bytes,
+        ):
+            raise FallBack("table-mismatch", f"{base.key} is not what its record says")
+        return directory
+
+    async def _difference(
+        self, snapshot: Snapshot, base: Base, table: Table, lines: Lines | None
+    ) -> Difference:
+        """All that has to be read again, whatever the reason."""
+        if lines is None:
+            comparison = Comparison(table)
+            async for entries in snapshot.iter_tree():
+                comparison.add(entries)
+            if digest_of(snapshot.rooted(comparison.attributes)) != base.attributes:
+                raise FallBack("attributes-changed")
+            difference = comparison.finish(base.effect)
+        else:
+            difference = Difference()
+            difference.add_changes(parse_changes(lines))
+            difference.settle(table, base.effect)
+        if base.effect is Effect.SUBSTITUTE:
+            entries_of = {
+                name: TreeEntry(mode, "blob", blob_id.hex(), name)
+                for name, mode, blob_id in table.iter_entries()
+                if blob_id and name not in difference.removed
+            }
+            stamped = await snapshot.find_attribute(_SUBSTITUTE, base.files, entries_of)
+            difference.add_all((name, entries_of[name]) for name in sorted(stamped))
+        return difference
+
+    def _numbers(self, table: Table, difference: Difference, effect: Effect) -> list[int]:
+        """Numbers of the removed entries; every other fresh name must be new to the table."""
+        removed = difference.removed
+        found = table.find(removed | difference.fresh.keys())
+        names = {table.name_of(number) for number in found}
+        if effect is Effect.NONE and names < removed:
+            raise FallBack("table-mismatch", "the older archive lacks entries of its tree")
+        if not names <= removed:
+            raise FallBack("table-mismatch", "the older archive has entries not of its tree")
+        return found
+
+    # --- make -------------------------------------------------------------------------------------
+
+    async def _make(self, job: "_Job") -> Made:
+        plan, difference = job.plan, job.difference
+        by_paths = job.base.effect is not Effect.NONE and difference.fresh
+        if by_paths:
+            paths = paths_of(difference.fresh)
+            if job.snapshot.measure(paths) > PATHS_BYTES_MOST:
+                raise FallBack("too-many-paths", f"{len(paths)} paths to read")
+            opened = job.snapshot.open_archive(paths=paths)
+        else:
+            opened = job.snapshot.open_blobs(list(difference.fresh.values()))
+        without = parents_of(difference.fresh) - difference.fresh.keys()
+        async with (
+            opened as tar,
+            self._engine.open_zip(
+                tar,
+                account=job.account,
+                blob_ids=KnownIds(difference.fresh),
+                offset=plan.kept_bytes,
+                without=without,
+                cut=len(job.snapshot.above),
+            ) as stream,
+        ):
+            with job.watch(stream):
+                return await self._send(job, stream)
+
+    async def _send(self, job: "_Job", stream: ZipStream) -> Made:
+        base, headers = job.base, Headers(job.plan, stream, job.account)
+        spans = map(copy_ranges, job.plan.resent_spans())
+        source = Source(base.key, base.etag)
+        with job.tables.open_writer() as writer:
+            async with aclosing(
+                self._store.iter_ranges(source, spans, account=job.account)
+            ) as resent:
+                archive = await self._store.compose(
+                    job.key,
+                    await put_together(job.plan, resent, stream, headers, writer),
+                    source=source,
+                    account=job.account,
+                    guard=job.guard,
+                    metadata=job.metadata,
+                )
+            await writer.finish(table_name(archive.key, archive.etag), offset=headers.offset)
+            directory_bytes = writer.nbytes
+        made = replace(
+            base,
+            key=archive.key,
+            etag=archive.etag,
+            size_bytes=archive.size_bytes,
+            commit=job.snapshot.commit,
+            tree=job.snapshot.tree,
+            directory_offset=headers.offset,
+            directory_bytes=directory_bytes,
+        )
+        read = stream.statistics().entries
+        return Made(
+            archive,
+            made,
+            entries=job.plan.entries + read,
+            files_read=read,
+            resent_bytes=job.plan.resent_bytes,
+            headers_bytes=directory_bytes - job.plan.prefix_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    snapshot: Snapshot
+    key: str
+    base: Base
+    plan: Plan
+    difference: Difference
+    tables: Tables
+    account: Account
+    guard: Guard
+    metadata: Mapping[str, str]
+    watch: Watch
+
+
+def _nothing_left(base: Base, *, changes: int) -> FallBack:
+    why = f"no 5 MiB of {base.key} are left in one piece"
+    return FallBack("does-not-pay", why, changes=changes)
+
+
+async def _read_lines(snapshot: Snapshot, base: Base) -> Lines | None:
+    """What differs from the base's tree, if that is here.
+
+    Raises:
+        FallBack: Attributes changed: any entry may be another.
+    """
+    lines: Lines = []
+    try:
+        async with aclosing(snapshot.iter_changed_lines(base.tree)) as batches:
+            async for batch in batches:
+                if any(map(is_attributes, batch[1::2])):
+                    raise FallBack("attributes-changed")
+                lines += batch
+    except NoSuchTree:
+        return None
+    return lines

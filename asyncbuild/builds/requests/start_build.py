@@ -1,0 +1,104 @@
+"""What StartBuild is told about a push. Pure: equal pushes give equal requests, byte for byte.
+
+That matters: CodeBuild refuses a known idempotency token with any other parameter.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from asyncbuild.config import BuildSettings
+from asyncbuild.domain.errors import ConfigError
+from asyncbuild.domain.model import BuildRequest, Push, Target
+from asyncbuild.domain.rules import variable_fault
+
+if TYPE_CHECKING:
+    from types_aiobotocore_codebuild.type_defs import StartBuildInputTypeDef
+
+EVENT_ID = "EVENT_ID"  # the variable that names the push: how a build is found again (I12)
+
+
+def token_of(push: Push, project: str) -> str:
+    """The idempotency token of this push's build: 64 hex digits, one for each event and project.
+
+    EventBridge's ids are unique. That of a webhook is a header which its sender writes, so there
+    the repository is part of the token. CodeBuild remembers it for five minutes (API reference,
+    StartBuild, idempotencyToken).
+    """
+    text = f"{push.id}\n{project}"
+    if push.repository.is_foreign:
+        text += f"\n{push.repository.path}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_of(told: Mapping[str, str], variables: Mapping[str, str]) -> bool:
+    """Tell whether a build or execution that was told one set of variables is of a push.
+
+    Args:
+        told: What it was started with.
+        variables: What the push's own is started with. What both name must be equal: the event,
+            and repository, ref and commit, for two repositories may have one event id. The commit
+            of a tag is not compared: once it is gone, a tag that points at it tells its own id.
+    """
+    named = [EVENT_ID, "REPOSITORY_NAME", "REF", "COMMIT_ID"]
+    if told.get("REF", "").startswith("refs/tags/"):
+        named.remove("COMMIT_ID")
+    return EVENT_ID in told and all(
+        told[name] == variables[name] for name in named if name in told and name in variables
+    )
+
+
+def variables_of(push: Push, target: Target, *, commit: str = "") -> dict[str, str]:
+    """The environment variables of this push's build, in a stable order.
+
+    `CODEBUILD_RESOLVED_SOURCE_VERSION` is the S3 version for a source in S3 (user guide,
+    "Environment variables in build environments"), so the commit travels by name. OLD_COMMIT_ID
+    and PUSHER are there when the event told them, TAG_ID when an annotated tag was pushed.
+
+    Args:
+        push: What happened.
+        target: What is started for it.
+        commit: What the push's object is peeled to; empty if it is a commit.
+
+    Raises:
+        ConfigError: the rule gives a variable a name that CodeBuild or asyncbuild keeps.
+    """
+    faults = [fault for name in target.variables if (fault := variable_fault(name))]
+    if faults:
+        raise ConfigError(f"variables of rule {target.rule or target.action}: {'; '.join(faults)}")
+    variables = {
+        "COMMIT_ID": commit or push.commit,
+        "TAG_ID": push.commit if commit and commit != push.commit else "",
+        "BRANCH_NAME": push.branch,
+        "REPOSITORY_NAME": push.repository.name,
+        "REF": push.ref,
+        "OLD_COMMIT_ID": push.old_commit or "",
+        "PUSHER": push.pusher or "",
+        EVENT_ID: push.id,
+    }
+    told = {name: value for name, value in variables.items() if value}
+    return {**told, **dict(sorted(target.variables.items()))}
+
+
+def parameters_of(request: BuildRequest, settings: BuildSettings) -> "StartBuildInputTypeDef":
+    """The StartBuild call for `request`: a source in S3, no artifacts, plain variables."""
+    parameters: StartBuildInputTypeDef = {
+        "projectName": request.project,
+        "sourceTypeOverride": "S3",
+        "sourceLocationOverride": f"{request.bucket}/{request.key}",
+        "artifactsOverride": {"type": "NO_ARTIFACTS"},
+        "environmentVariablesOverride": [
+            {"name": name, "value": value, "type": "PLAINTEXT"}
+            for name, value in request.variables.items()
+        ],
+        "idempotencyToken": request.token,
+    }
+    if request.version_id:
+        parameters["sourceVersion"] = request.version_id
+    if settings.buildspec:
+        parameters["buildspecOverride"] = settings.buildspec
+    if settings.timeout_minutes:
+        parameters["timeoutInMinutesOverride"] = settings.timeout_minutes
+    if settings.queued_timeout_minutes:
+        parameters["queuedTimeoutInMinutesOverride"] = settings.queued_timeout_minutes
+    return parameters

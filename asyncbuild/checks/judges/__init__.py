@@ -1,0 +1,1 @@
+"""Facts → findings of `asyncbuild check`. Pure."""

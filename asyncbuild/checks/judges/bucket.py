@@ -1,0 +1,189 @@
+"""What a bucket is set to → findings. Pure. Source: S3 API reference, LifecycleRule."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asyncbuild.checks.judges.finding import Finding, Level
+from asyncbuild.config import Settings
+
+# What has to be restored before it can be read: no build reads it, no archive is made of it.
+_FROZEN: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+@dataclass(frozen=True, slots=True)
+class BucketFacts:
+    """What a bucket says of itself.
+
+    Attributes:
+        name: The bucket.
+        region: Where it is.
+        rules: Its lifecycle rules, as the API gives them; None where that may not be asked.
+        versioning: `Enabled`, `Suspended`, empty; None where that may not be asked.
+    """
+
+    name: str
+    region: str
+    rules: Sequence[Mapping[str, Any]] | None
+    versioning: str | None
+
+
+def archive_prefix(settings: Settings) -> str:
+    """What the keys of all archives begin with: `archives/` of `archives/{repository}/…`."""
+    return settings.storage.key.partition("{")[0]
+
+
+def judge_bucket(
+    facts: BucketFacts, settings: Settings, *, region: str | None, retention_days: int | None
+) -> list[Finding]:
+    """Compare a bucket with what the service needs.
+
+    Args:
+        facts: Of the bucket.
+        settings: All of them.
+        region: Where the projects are.
+        retention_days: How long the queue keeps a message; None where that is not known.
+    """
+    findings = [_region(facts, region), *_versioning(facts)]
+    if facts.rules is not None:
+        rules = [rule for rule in facts.rules if rule.get("Status") == "Enabled"]
+        findings.append(_uploads(facts.name, rules))
+        findings += _archives(facts, rules, archive_prefix(settings))
+        findings += _ledger(facts.name, rules, settings.storage.ledger_prefix, retention_days)
+    return findings
+
+
+def _region(facts: BucketFacts, region: str | None) -> Finding:
+    if region is None or facts.region == region:
+        where = f"bucket {facts.name} can be reached, in {facts.region}"
+        return Finding(Level.OK, "bucket.region", where)
+    return Finding(
+        Level.PROBLEM,
+        "bucket.region",
+        f"bucket {facts.name} is in {facts.region}, CodeBuild in {region}",
+        "CodeBuild reads its source only from a bucket in its own region",
+        f"use a bucket in {region}",
+    )
+
+
+def _versioning(facts: BucketFacts) -> Iterator[Finding]:
+    if facts.versioning == "Enabled":
+        yield Finding(Level.OK, "bucket.versioning", f"bucket {facts.name} keeps versions")
+    elif facts.versioning is not None:
+        state = facts.versioning or "off"
+        yield Finding(
+            Level.NOTE,
+            "bucket.versioning",
+            f"versioning of bucket {facts.name} is {state}",
+            "a build that waits in CodeBuild's queue reads whatever its key holds when it begins; "
+            "with versions it reads the archive that it was started for",
+            "enable versioning, and expire noncurrent versions after a day",
+        )
+
+
+def _uploads(bucket: str, rules: Iterable[Mapping[str, Any]]) -> Finding:
+    name = "bucket.lifecycle.uploads"
+    for rule in rules:
+        if "AbortIncompleteMultipartUpload" in rule and _covers(rule, ""):
+            what = f"bucket {bucket} aborts incomplete multipart uploads"
+            return Finding(Level.OK, name, what)
+    return Finding(
+        Level.WARNING,
+        name,
+        f"bucket {bucket} has no AbortIncompleteMultipartUpload rule",
+        "the parts of an upload whose process was killed stay, and are paid for",
+        "add a lifecycle rule for the whole bucket that aborts incomplete uploads after one day",
+    )
+
+
+def _archives(
+    facts: BucketFacts, rules: Sequence[Mapping[str, Any]], prefix: str
+) -> Iterator[Finding]:
+    shown = prefix or "(the whole bucket)"
+    days = _expires(rules, prefix)
+    name = "bucket.lifecycle.archives"
+    if days is None:
+        yield Finding(
+            Level.NOTE,
+            name,
+            f"no lifecycle rule of bucket {facts.name} expires archives under {shown}",
+            "every push leaves an archive, and all are paid for until somebody deletes them",
+            "add a rule that expires them, such as after 30 days; they can be made again",
+        )
+    else:
+        yield Finding(Level.OK, name, f"archives under {shown} expire after {days} days")
+    if facts.versioning == "Enabled" and not any(
+        "NoncurrentVersionExpiration" in rule and _covers(rule, prefix) for rule in rules
+    ):
+        yield Finding(
+            Level.NOTE,
+            "bucket.lifecycle.versions",
+            f"bucket {facts.name} keeps replaced versions under {shown} for ever",
+            "an expired object of a bucket with versions is only hidden, and still paid for",
+            "add NoncurrentVersionExpiration to the rule that expires archives",
+        )
+    for rule in rules:
+        frozen = {str(each.get("StorageClass")) for each in rule.get("Transitions", ())} & _FROZEN
+        if frozen and _touches(rule, prefix):
+            yield Finding(
+                Level.WARNING,
+                "bucket.lifecycle.storage-class",
+                f"lifecycle rule {rule.get('ID', '(no ID)')} of bucket {facts.name} moves "
+                f"archives to {', '.join(sorted(frozen))}",
+                "CodeBuild cannot read an object there, nor can a new archive be made of it",
+                "expire archives instead, or choose STANDARD_IA or GLACIER_IR",
+            )
+
+
+def _ledger(
+    bucket: str, rules: Sequence[Mapping[str, Any]], prefix: str, retention_days: int | None
+) -> Iterator[Finding]:
+    soonest = min(
+        (days for rule in rules if _touches(rule, prefix) and (days := _days(rule)) is not None),
+        default=None,
+    )
+    name = "bucket.lifecycle.ledger"
+    if soonest is None:
+        yield Finding(Level.OK, name, f"records under {prefix} of bucket {bucket} are kept")
+    elif retention_days is not None and soonest < retention_days:
+        yield Finding(
+            Level.WARNING,
+            name,
+            f"records under {prefix} of bucket {bucket} expire after {soonest} days, the queue "
+            f"keeps a message for {retention_days}",
+            "the record is what keeps a push that is delivered again from being built again",
+            f"keep what is under {prefix} for {retention_days} days or longer; a rule without a "
+            "prefix is for it, too",
+        )
+    else:
+        yield Finding(Level.OK, name, f"records under {prefix} expire after {soonest} days")
+
+
+def _expires(rules: Iterable[Mapping[str, Any]], prefix: str) -> int | None:
+    found = [days for rule in rules if _covers(rule, prefix) and (days := _days(rule)) is not None]
+    return min(found, default=None)
+
+
+def _days(rule: Mapping[str, Any]) -> int | None:
+    days = rule.get("Expiration", {}).get("Days")
+    return int(days) if days is not None else None
+
+
+def _covers(rule: Mapping[str, Any], prefix: str) -> bool:
+    """Return whether the rule is for every object whose key begins with `prefix`."""
+    filter_ = rule.get("Filter") or {}
+    every = {**filter_, **filter_.get("And", {})}
+    narrowed = any(name in every for name in ("Tag", "Tags", "ObjectSizeGreaterThan"))
+    return not narrowed and prefix.startswith(_prefix_of(rule))
+
+
+def _touches(rule: Mapping[str, Any], prefix: str) -> bool:
+    """Return whether the rule may be for some object whose key begins with `prefix`."""
+    theirs = _prefix_of(rule)
+    return prefix.startswith(theirs) or theirs.startswith(prefix)
+
+
+def _prefix_of(rule: Mapping[str, Any]) -> str:
+    filter_ = rule.get("Filter") or {}
+    found = rule.get("Prefix") or filter_.get("Prefix") or filter_.get("And", {}).get("Prefix")
+    return str(found or "")

@@ -1,0 +1,129 @@
+"""Rules and a push that is made up → which rules match, which not, and why. Pure."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.model import Action, Change, Push, Repository, Target
+from asyncbuild.domain.rules import Rule, full_refs, matches, matches_repository, route
+from asyncbuild.forges.codecommit import check_ref
+
+_COMMIT: Final = "0123456789abcdef" * 2 + "01234567"  # where a key shows one
+_NOWHERE: Final = "000000000000"  # an account, where none is said
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One rule: whether it matches, and why, or why not."""
+
+    rule: str
+    matches: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Answer of all rules to one push.
+
+    Attributes:
+        rules: All of them, in their order.
+        targets: What would be done; ignored if nothing.
+    """
+
+    rules: tuple[Judged, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def is_ignored(self) -> bool:
+        """Return whether nothing would be done."""
+        return all(target.action is Action.IGNORE for target in self.targets)
+
+
+def make_push(repository: str, ref: str, *, region: str) -> Push:
+    """Return a push of that repository and ref.
+
+    Args:
+        repository: NAME, ACCOUNT/REGION/NAME or HOST/OWNER/NAME.
+        ref: A full name, or a branch.
+        region: Stands for that of a NAME alone.
+
+    Raises:
+        Reject: the ref is no name, or the repository is none of these.
+    """
+    first, *owner, name = repository.split("/") if "/" in repository else (_NOWHERE, "", repository)
+    place = "..".join(owner) if "/" in repository else region
+    if not all((first, place, name)):
+        raise Reject(
+            f"repository {repository!a} has {repository.count('/') + 1} parts",
+            remedy="write NAME, ACCOUNT/REGION/NAME or HOST/OWNER/NAME",
+        )
+    return Push(
+        id="made-up",
+        repository=Repository(first.lower().replace(":", ".."), place, name),
+        ref=check_ref(ref if ref.startswith("refs/") else f"refs/heads/{ref}"),
+        commit=_COMMIT,
+        change=Change.UPDATED,
+        time=datetime.fromtimestamp(0, UTC),
+    )
+
+
+def decide(
+    push: Push, rules: Sequence[Rule], unchanged: Collection[tuple[str, ...]], *, known: bool
+) -> Decision:
+    """Say of each rule what it makes of a push.
+
+    Args:
+        push: The push.
+        rules: All of them, in their order.
+        unchanged: Those `changes` in which nothing was changed.
+        known: Whether it is known what was changed; if not, every `changes` matches.
+    """
+    judged = []
+    last = ""
+    for rule in rules:
+        if last:
+            why = f"not looked at: {last!r} matched, and is final"
+            judged.append(Judged(rule.name, matches=False, why=why))
+            continue
+        fault = next(_iter_faults(push, rule, unchanged), "")
+        judged.append(Judged(rule.name, matches=not fault, why=fault or _why(rule, known=known)))
+        if not fault and rule.final:
+            last = rule.name
+    return Decision(tuple(judged), route(push, rules, unchanged))
+
+
+def _iter_faults(push: Push, rule: Rule, unchanged: Collection[tuple[str, ...]]) -> Iterator[str]:
+    """Why a rule does not match."""
+    name = push.repository.path if any("/" in each for each in rule.repository) else ""
+    yield from _not_among(
+        f"repository {name or push.repository.name}",
+        rule.repository,
+        lambda glob: matches_repository(push.repository, [glob]),
+    )
+    yield from _not_among(
+        f"ref {push.ref}", rule.ref, lambda glob: matches(push.ref, full_refs([glob]))
+    )
+    if rule.changes and rule.changes in unchanged:
+        yield f"nothing was changed in {', '.join(rule.changes)}"
+
+
+def _not_among(what: str, globs: Sequence[str], is_matched: Callable[[str], bool]) -> Iterator[str]:
+    """Why the last glob that matches does not include it."""
+    found = [glob for glob in globs if is_matched(glob.removeprefix("!"))]
+    if not found:
+        yield f"{what} is matched by none of {', '.join(globs)}"
+    elif found[-1].startswith("!"):
+        yield f"{what} is excluded by {found[-1]}"
+
+
+def _why(rule: Rule, *, known: bool) -> str:
+    if not rule.changes:
+        return "repository and ref match"
+    if known:
+        return f"repository and ref match, and {', '.join(rule.changes)} was changed"
+    return (
+        f"repository and ref match; changes = {', '.join(rule.changes)} is taken to match, as it "
+        "does where it is not known what was changed"
+    )

@@ -1,0 +1,121 @@
+"""Runs the check and prints what was found; the end is an exit code."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from asyncbuild.checks.gather import iter_findings
+from asyncbuild.checks.judges.finding import Finding, Level, exit_code_of, is_bad, judge_doubt
+from asyncbuild.checks.judges.probe_answer import Answer, Verdict
+from asyncbuild.checks.probes.run import Subjects, iter_answers, open_made
+from asyncbuild.config import Doubt, Settings
+from asyncbuild.domain.foreign_text import plain, to_json
+
+if TYPE_CHECKING:
+    from asyncbuild.checks.probes.made import Made
+
+_COLOURS = {
+    Level.OK: "green",
+    Level.NOTE: "blue",
+    Level.WARNING: "yellow",
+    Level.PROBLEM: "red",
+    Verdict.YES: "green",
+    Verdict.NO: "yellow",
+    Verdict.UNKNOWN: "blue",
+}
+_INDENT = " " * 12
+
+
+async def run(
+    settings: Settings,
+    doubts: Sequence[Doubt],
+    as_json: bool,  # noqa: FBT001 - called by position
+    subjects: Subjects | None = None,
+) -> int:
+    """Print the findings, those of the configuration first; give the exit code.
+
+    With `subjects` the answers of the probes are printed, too. The code is `exit_code_of` the
+    findings; answers are neither good nor bad: the service can do with each. Something that the
+    probes left behind is a warning.
+    """
+    shown = _Shown(as_json)
+    findings: list[Finding] = []
+    for doubt in doubts:
+        findings.append(judge_doubt(doubt))
+        shown.finding(findings[-1])
+    async for finding in iter_findings(settings):
+        findings.append(finding)
+        shown.finding(finding)
+    answers: list[Answer] = []
+    made: Made | None = None
+    if subjects is not None:
+        shown.heading(_heading(settings))
+        async with open_made() as made:
+            async for answer in iter_answers(settings, subjects, made):
+                answers.append(answer)
+                shown.answer(answer)
+    left = made.left if made is not None else []
+    code = exit_code_of(findings) or int(bool(left))
+    if made is not None and made.interrupted:
+        code = made.interrupted
+    if as_json:
+        document: dict[str, Any] = {"well": code == 0, "findings": list(map(asdict, findings))}
+        if subjects is not None:
+            document |= {"probes": list(map(asdict, answers)), "left": left}
+        _write(document)
+    else:
+        shown.end(findings, left)
+    return code
+
+
+def _heading(settings: Settings) -> str:
+    if settings.aws.endpoint_url:
+        return f"Answers of {settings.aws.endpoint_url}, which say nothing about AWS itself:"
+    return "Answers of AWS; this takes some minutes:"
+
+
+def _write(document: Mapping[str, Any]) -> None:
+    sys.stdout.write(to_json(document, indent=True, newline=True).decode())
+
+
+class _Shown:
+    """What people see, as it comes; nothing where the whole is to be JSON."""
+
+    def __init__(self, as_json: bool) -> None:  # noqa: FBT001 - a switch
+        self._console = Console(highlight=False, soft_wrap=True, quiet=as_json)
+
+    def finding(self, finding: Finding) -> None:
+        """One line, and why and what to do where there is something to do."""
+        self._line(finding.level, f"{finding.name}: {finding.what}")
+        self._more((("why", finding.why), ("remedy", finding.remedy)))
+
+    def heading(self, text: str) -> None:
+        """A line between findings and answers."""
+        self._console.print(f"\n{text}", markup=False)
+
+    def answer(self, answer: Answer) -> None:
+        """One line, what was seen, and what follows."""
+        self._line(answer.verdict, f"{answer.name}: {answer.question}")
+        self._more((("seen", answer.seen), ("so", answer.effect)))
+
+    def end(self, findings: list[Finding], left: list[str]) -> None:
+        """The sum of it."""
+        for each in left:
+            shown = plain(each)
+            self._console.print(f"perhaps left behind, delete it by hand: {shown}", markup=False)
+        bad = sum(map(is_bad, findings))
+        text = "All is well." if not bad else f"{bad} of {len(findings)} need attention."
+        self._console.print(text)
+
+    def _line(self, mark: Level | Verdict, text: str) -> None:
+        self._console.print(f"{mark:<11} ", style=_COLOURS[mark], end="")
+        self._console.print(plain(text), markup=False)
+
+    def _more(self, parts: Iterable[tuple[str, str]]) -> None:
+        for name, text in parts:
+            if text:
+                shown = plain(text, lines=True)
+                self._console.print(f"{_INDENT}{name}: {shown}", markup=False)

@@ -1,0 +1,134 @@
+"""How a command ends: by itself, by a signal, or by an error that somebody foresaw."""
+
+import errno
+import gc
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import click
+
+from asyncbuild.config import LogSettings
+from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.foreign_text import plain
+from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.signals import run_until_signal
+from asyncbuild.runtime.tasks import leaves_of
+
+INTERRUPTED = 130  # as shells count SIGINT; click would say 1
+_EX_SOFTWARE = 70
+_EX_IOERR = 74
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+# A closed pipe, and what Rich makes of it.
+_NOBODY_READS = (BrokenPipeError, SystemExit)
+
+
+def run_to_end(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> Any:  # noqa: ANN401 - whatever the command gives
+    """Run a command to its end; Ctrl-C ends the process.
+
+    Raises:
+        SystemExit: it was interrupted.
+    """
+    gc.freeze()  # modules live as long as the process: no collection need look at them again
+    try:
+        return anyio.run(function, *arguments)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def run_taking_away(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> None:
+    """Run a command to its end; SIGINT, SIGTERM and SIGHUP take away what it began before.
+
+    Raises:
+        SystemExit: it was interrupted.
+    """
+    if code := run_to_end(run_until_signal, function, *arguments):
+        sys.exit(code)
+
+
+@contextmanager
+def logging_the_end() -> Iterator[Callable[[LogSettings], None]]:
+    """A JSON log's last line for an error that ends the service: `service.failed`.
+
+    On a terminal the error goes on, to be told as those of other commands are.
+
+    Yields:
+        Sets the log up as the configuration wants it. Until then it is as the environment says,
+        for the configuration itself may be what is wrong.
+
+    Raises:
+        SystemExit: with the exit code that the line names.
+    """
+    as_json = logs.configure(_format_of_environment())
+
+    def configure(settings: LogSettings) -> None:
+        nonlocal as_json
+        as_json = logs.configure(settings)
+
+    try:
+        yield configure
+    except Exception as error:
+        if not as_json:
+            raise
+        sys.exit(_log_end(error))
+
+
+def _log_end(error: Exception) -> int:
+    found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
+    if found is None:
+        logs.logger().exception(
+            "service.failed",
+            kind="bug",
+            reason=f"internal error: {error!r}",
+            remedy="report it, with this line; what was in flight comes back to the queue",
+            exit_code=_EX_SOFTWARE,
+        )
+        return _EX_SOFTWARE
+    logs.logger().error(
+        "service.failed",
+        kind=found.kind,
+        reason=found.reason,
+        remedy=found.remedy,
+        exit_code=found.exit_code,
+    )
+    return found.exit_code
+
+
+def _format_of_environment() -> LogSettings:
+    """Return the log format of the environment, for errors before the configuration was read."""
+    wanted = os.environ.get("ASYNCBUILD_LOG__FORMAT", "auto")
+    return LogSettings(format="json" if wanted == "json" else "auto")
+
+
+def _no_room_for_output(error: BaseException) -> str:
+    """Why standard output could not be written, if it is that: a file's error names the file."""
+    for leaf in leaves_of(error):
+        if isinstance(leaf, OSError) and leaf.errno in _NO_ROOM and leaf.filename is None:
+            return str(leaf.strerror)
+    return ""
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Say what went wrong in one message; the exit code that says it, too.
+
+    Raises:
+        BaseException: the error itself, if nobody foresaw it.
+    """
+    found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
+    if found is not None:
+        most = len(found.reason) + len(found.remedy)
+        click.echo(f"asyncbuild: {plain(found.reason, most, lines=True)}", err=True)
+        if found.remedy:
+            click.echo(f"  remedy: {plain(found.remedy, most, lines=True)}", err=True)
+        return found.exit_code
+    if why := _no_room_for_output(error):
+        # What is still in the buffer would fail once more, at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"asyncbuild: standard output cannot be written: {why}", err=True)
+        return _EX_IOERR
+    if isinstance(error, BaseExceptionGroup) and error.split(_NOBODY_READS)[1] is None:
+        return 1  # as click ends on a closed pipe
+    raise error

@@ -1,0 +1,244 @@
+"""`asyncbuild explain`: what became of a push, and why.
+
+The ledger knows what was decided; the service's own port (`status.listen`) what still waits, and
+for what. Without an answer there, the ledger alone is told.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import anyio
+from rich.console import Console
+from rich.text import Text
+
+from asyncbuild.aws.session import Aws
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.commands import explain_text as explained
+from asyncbuild.commands.explain_text import Line, Record
+from asyncbuild.config import Settings
+from asyncbuild.domain.errors import ConfigError, Reject, StageError
+from asyncbuild.domain.foreign_text import plain, to_json
+from asyncbuild.domain.model import Repository
+from asyncbuild.status import remote
+from asyncbuild.status.schema import HeldPush, Lane, Status
+from asyncbuild.storage.s3 import Store
+
+_COLOURS: Final = {
+    "built": "green",
+    "handed-over": "green",
+    "uploaded": "green",
+    "rejected": "red",
+}
+_AT_ONCE: Final = 16
+_ASK_SECONDS: Final = 2.0
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question to `explain`.
+
+    Attributes:
+        repository: Its name, or ACCOUNT/REGION/NAME; empty for all.
+        what: A branch, a full ref, a commit or the beginning of one, or an event id.
+        since: How far back to look, by the time of the push.
+        most: How many to show.
+        slowest: By duration: repositories, or the pushes of one.
+        address: Where the service shows its status; empty for `status.listen`.
+        as_json: One JSON object a line instead of a text.
+    """
+
+    repository: str
+    what: str | None
+    since: datetime
+    most: int
+    slowest: bool = False
+    address: str = ""
+    as_json: bool = False
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """`90s`, `10m`, `24h`, `2d`, `1w` before `now`; or a date or time of ISO 8601, else in UTC.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])[a-z]*", text.strip())
+    if found:
+        return now - timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    moment = datetime.fromisoformat(text.strip())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+async def run(settings: Settings, question: Question) -> int:
+    """Print what is known; 1 if that is nothing.
+
+    Raises:
+        ConfigError: no bucket is set.
+        StageError: S3 refused.
+    """
+    if not settings.storage.bucket:
+        raise ConfigError("storage.bucket is empty", remedy="the ledger is kept there; set it")
+    records = await _read_records(settings, question)
+    if question.slowest:
+        return _show_slowest(records, question)
+    # Events tell seconds only; what was recorded first was pushed first.
+    records = sorted(records, key=lambda each: str(each.get("recorded_at")))[-question.most :]
+    status, silence = await _ask(settings, question)
+    held = list(_held(status, question)) if status else []
+    if question.as_json:
+        for record in (*records, *(_waiting(*each) for each in held)):
+            sys.stdout.write(to_json(record, newline=True).decode())
+    else:
+        _show(records, held, status, question)
+        if not records and not held:
+            sys.stdout.write(_nothing(question, status, silence))
+    return 0 if records or held else 1
+
+
+async def _read_records(settings: Settings, question: Question) -> list[Record]:
+    async with Aws(settings).open_s3(pool=_AT_ONCE) as s3:
+        ledger = Ledger(Store(s3, settings.storage), prefix=settings.storage.ledger_prefix)
+        found: list[Record] = []
+        room = anyio.CapacityLimiter(_AT_ONCE)
+
+        async def read(repository: Repository) -> None:
+            async with room:
+                async for record in ledger.iter_pushes(repository, since=question.since):
+                    if question.what is None or explained.is_record_about(record, question.what):
+                        found.append(record)  # noqa: PERF401 - of many tasks
+
+        async with anyio.create_task_group() as tasks:
+            for each in await ledger.find_repositories(question.repository):
+                tasks.start_soon(read, each)
+        return found
+
+
+async def _ask(settings: Settings, question: Question) -> tuple[Status | None, str]:
+    """Return the service's status, or the reason why there is none."""
+    try:
+        url = remote.document_url(question.address or remote.here(settings.status))
+        async with remote.open_session(settings, timeout_seconds=_ASK_SECONDS) as session:
+            return await remote.fetch(session, url), ""
+    except StageError as error:
+        if question.address:
+            raise
+        return None, error.reason
+
+
+def _held(status: Status, question: Question) -> Iterator[tuple[HeldPush, Lane]]:
+    asked = question.repository
+    for lane in status.lanes:
+        if asked not in {"", lane.repository, f"{lane.account}/{lane.region}/{lane.repository}"}:
+            continue
+        for push in lane.pushes:
+            known = {"ref": push.ref, "commit": push.commit, "event_id": push.event_id}
+            if question.what is None or explained.is_about(question.what, **known):
+                yield push, lane
+
+
+def _waiting(push: HeldPush, lane: Lane) -> dict[str, Any]:
+    """Return a waiting push in the form of a record, for `--json`."""
+    place = {"account": lane.account, "region": lane.region, "name": lane.repository}
+    return {"verdict": "waiting", "repository": place, **asdict(push)}
+
+
+def _show(
+    records: Sequence[Record],
+    held: Sequence[tuple[HeldPush, Lane]],
+    status: Status | None,
+    question: Question,
+) -> None:
+    console = Console(highlight=False)
+    every = not question.repository
+    for record in records:
+        name = explained.name_of(record) if every else ""
+        _print(console, explained.lines_of(record, repository=name))
+    for push, lane in held if status else ():
+        now = status.time if status else 0.0
+        _print(console, explained.lines_of_waiting(push, lane, now, name=every))
+
+
+def _print(console: Console, lines: Iterator[Line]) -> None:
+    for line in lines:
+        shown = plain(line.text)
+        if line.label:
+            text = Text.assemble("    ", (f"{line.label:<7}", "dim"), "  ", shown)
+        else:
+            text = Text(shown)
+            text.highlight_words([line.verdict], _COLOURS.get(line.verdict, "yellow"))
+        console.print(text, soft_wrap=True)
+
+
+def _show_slowest(records: Sequence[Record], question: Question) -> int:
+    if question.repository:
+        slow = [each for each in records if explained.seconds_of(each)]
+        slow.sort(key=lambda each: explained.seconds_of(each)["total"], reverse=True)
+        _show_or_dump(slow[: question.most], question)
+        return 0 if slow else 1
+    rows = explained.slowness_of(records)[: question.most]
+    if question.as_json:
+        for row in rows:
+            sys.stdout.write(to_json(row, newline=True).decode())
+    elif rows:
+        sys.stdout.write("\n".join([*map(plain, explained.table_of(rows, Console().width)), ""]))
+    else:
+        sys.stdout.write(_nothing(question, None, ""))
+    return 0 if rows else 1
+
+
+def _show_or_dump(records: Sequence[Record], question: Question) -> None:
+    if question.as_json:
+        for record in records:
+            sys.stdout.write(to_json(record, newline=True).decode())
+    else:
+        _show(records, (), None, question)
+
+
+def _nothing(question: Question, status: Status | None, silence: str) -> str:
+    about = " ".join(filter(None, (question.repository or "any repository", question.what)))
+    lines = [f"No record of {about} since {question.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
+    if status is None:
+        lines += [
+            "Either no event came (see the queue and the rule that fills it), or it still waits.",
+            *(
+                [f"What waits is not known: {silence}. --address names the service."]
+                * bool(silence)
+            ),
+        ]
+    else:
+        waiting = status.queue.waiting if status.queue else None
+        queue = "an unknown number of" if waiting is None else str(waiting)
+        lines += [
+            f"The service that answers does not hold it; {queue} messages wait in the queue.",
+            "If none is this push, no event came: see the rule that fills the queue.",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def question_of(
+    repository: str | None,
+    what: str | None,
+    *,
+    days: float,
+    since: str,
+    now: datetime,
+    **more: Any,  # noqa: ANN401 - the rest of a `Question`
+) -> Question:
+    """The command's arguments as a question.
+
+    Raises:
+        Reject: `since` is no time.
+    """
+    try:
+        begin = parse_since(since, now) if since else now - timedelta(days=days)
+    except ValueError as error:
+        raise Reject(
+            f"--since {since}: no duration and no time",
+            remedy="write 10m, 24h or 2d, or a time such as 2026-11-23T04:49",
+        ) from error
+    return Question(repository or "", what, begin, **more)

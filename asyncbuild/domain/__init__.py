@@ -1,0 +1,1 @@
+"""Nouns and decisions that every other package may use. Pure."""

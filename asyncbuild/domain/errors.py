@@ -1,0 +1,196 @@
+"""What a stage may say went wrong. Every foreign error becomes one of these where it was met.
+
+A stage raises; the lane decides (`queue/lane.py`). The class says what to do, the text says why:
+
+    Retry       may work if tried again: counts as an attempt
+    Denied      the same, for a right that is missing: with longer pauses
+    Busy        somebody is at a limit: wait, counts as nothing (I5)
+    Outage      the other side is not there or fails by itself: as Busy
+    BadCredentials  AWS does not take the service's own credentials: as Outage
+    Reject      can never work: dead-letter now
+    Unreachable its repository lacks the commit: asked for again while the push is young, then
+                recorded, not built, no error
+    LeaseLost   the message is no longer ours: stop, commit nothing (I4)
+    Fatal       the service itself cannot work: end the process
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Final
+
+from asyncbuild.domain.foreign_text import plain
+
+_SHOWN_MOST: Final = 120
+_REASON_MOST: Final = 20_000  # characters: a message may name a hundred refs, each with a reason
+
+
+class StageError(Exception):
+    """A stage could not do its work.
+
+    Args:
+        reason: One sentence for people, with the name and the value concerned; no secret (I10).
+        remedy: What an operator can do about it; empty where there is nothing to do.
+        after_seconds: How long to wait before a new try makes sense, where the other side said.
+        peer: The other side that was asked: `git`, `s3`, `sqs`, `codebuild`, `codepipeline`;
+            empty if it happened on this machine or was not told.
+
+    Attributes:
+        stage: The innermost stage of the push that it ended, such as `push.fetch`.
+    """
+
+    kind: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 70  # EX_SOFTWARE of sysexits(3)
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        remedy: str = "",
+        after_seconds: float | None = None,
+        peer: str = "",
+    ) -> None:
+        reason = plain(reason, _REASON_MOST, lines=True)
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+        self.after_seconds = after_seconds
+        self.peer = peer
+        self.stage = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.remedy})" if self.remedy else self.reason
+
+
+class Retry(StageError):
+    """May work if tried again; the try counts as an attempt."""
+
+    kind = "retry"
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class Denied(Retry):
+    """One project or pipeline may not be started by us, or not yet.
+
+    A policy that was changed takes a while to be known everywhere: it is tried again with growing
+    pauses (`tally.py`).
+    """
+
+
+class Busy(StageError):
+    """A limit or a throttle: nothing is wrong with this push, so nothing is counted (I5)."""
+
+    kind = "busy"
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class Outage(Busy):
+    """The other side cannot be reached, or fails by its own fault (5xx).
+
+    No push is to blame, and the next one would fare no better: were it counted, an outage of
+    minutes would empty the whole queue into the dead-letter queue. So it is waited out (I5), as
+    long as the queue delivers its messages.
+    """
+
+    kind = "outage"
+    exit_code = 69  # EX_UNAVAILABLE
+
+
+class BadCredentials(Outage):
+    """AWS does not take the service's own credentials, or there are none.
+
+    They have expired, are not valid yet, or are being replaced: no push is to blame, so it is
+    waited for others (I5). A command that cannot begin for it ends with the code of permissions.
+    """
+
+    exit_code = 77  # EX_NOPERM
+
+
+class Reject(StageError):
+    """Can never work, however often it is tried."""
+
+    kind = "reject"
+    exit_code = 65  # EX_DATAERR
+
+
+class Unreachable(StageError):
+    """The commit cannot be reached in its repository: overtaken, or not shown yet; not wrong.
+
+    Attributes:
+        tip: The object that its ref points at instead; empty if there is no such ref, or none
+            was named.
+    """
+
+    kind = "unreachable"
+    exit_code = 66  # EX_NOINPUT
+    tip = ""
+
+
+class LeaseLost(StageError):
+    """The message may be in other hands by now; nothing more is committed for it (I4)."""
+
+    kind = "lease-lost"
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class Fatal(StageError):
+    """The service cannot do its work at all, whatever the message."""
+
+    kind = "fatal"
+    exit_code = 70  # EX_SOFTWARE
+
+
+class Unsupported(Fatal):
+    """A program that is needed is missing, or a version of it that is not supported."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
+class NoPermission(Fatal):
+    """AWS or git refuses this identity; names the action and the resource."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class ConfigError(Fatal):
+    """The configuration, or what it names, is not whole; the reason lists every fault found."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+def show(value: object) -> str:
+    """Return any value of an event as short, printable ASCII, for a reason."""
+    try:
+        text = ascii(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+    except RecursionError:  # read by a reader that nests deeper than Python shows
+        return f"a {type(value).__name__} that is nested too deeply to be shown"
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a {type(value).__name__} that is too long to be shown"
+    return text if len(text) <= _SHOWN_MOST else f"{text[:_SHOWN_MOST]}… ({len(text)} characters)"
+
+
+@contextmanager
+def reading(
+    what: str, *, raises: type[StageError] = Reject, remedy: str = "", peer: str = ""
+) -> Iterator[None]:
+    """Turn any error of reading what others wrote into one that names the thing.
+
+    Its depth, length, encoding, dates and types are the writer's choice, so no list of what may go
+    wrong is ever whole. Errors that a stage meant pass, as do the end of memory and cancellation;
+    a lost lease is a stage's. The error's own text is left out: it may quote a secret (I10).
+
+    Args:
+        what: What is read, for people.
+        raises: The class of the error.
+        remedy: What an operator can do about it.
+        peer: Who wrote it, as in `StageError`.
+
+    Raises:
+        StageError: of class `raises`.
+    """
+    try:
+        yield
+    except (StageError, MemoryError):
+        raise
+    except Exception as error:
+        text = f"{what} cannot be read: {type(error).__name__}"
+        raise raises(text, remedy=remedy, peer=peer) from error

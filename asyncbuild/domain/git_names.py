@@ -1,0 +1,69 @@
+"""What may become a path, a refspec or an argument, and what may not (I11). Pure.
+
+Everything here comes from events, which are other people's words. Each function returns its value
+or raises `Reject` with the reason.
+"""
+
+import hashlib
+import re
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.model import Repository
+from asyncbuild.domain.refs import is_ref_name
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def check_repository(repository: Repository) -> Repository:
+    """Each of its three parts must do as the name of a directory."""
+    for part in (repository.account, repository.region, repository.name):
+        if not _SEGMENT.fullmatch(part) or part in {".", ".."}:
+            raise Reject(
+                f"repository {_shown(repository.path)}: {_shown(part)} is no name of 1 to 100 of "
+                "A-Z a-z 0-9 _ . -"
+            )
+    return repository
+
+
+def check_revision(revision: str) -> str:
+    """A ref's name, full or short, or an object id: what the left side of a refspec may be."""
+    if not revision or revision.startswith(("-", "+")) or not is_ref_name(f"refs/{revision}"):
+        raise Reject(f"revision {_shown(revision)} is no name of a branch or tag, and no commit")
+    return revision
+
+
+def check_commit(commit: str) -> str:
+    """A whole object id: SHA-1 or SHA-256, lower case."""
+    if not _COMMIT.fullmatch(commit):
+        raise Reject(f"commit {_shown(commit)} is no object id of 40 or 64 hex digits")
+    return commit
+
+
+def is_commit(text: str) -> bool:
+    """Does this look like a whole object id?"""
+    return bool(_COMMIT.fullmatch(text))
+
+
+def object_format(object_id: str) -> str:
+    """The object format that ids of this length are of, as `git init --object-format` has it."""
+    return "sha256" if len(object_id) == 64 else "sha1"  # noqa: PLR2004 - hex digits of SHA-256
+
+
+def kept_ref(ref: str) -> str:
+    """Where the mirror keeps what `ref` pointed at.
+
+    A hash, because a mirror outlives branches: `a` may be deleted and `a/b` created, and two names
+    may differ in case alone. Neither can be kept side by side under their own names.
+    """
+    name = ref.encode("utf-8", "surrogateescape")
+    return f"refs/asyncbuild/refs/{hashlib.sha256(name).hexdigest()[:40]}"
+
+
+def kept_commit(commit: str) -> str:
+    """Where the mirror keeps a commit fetched by its id."""
+    return f"refs/asyncbuild/commits/{commit}"
+
+
+def _shown(value: str) -> str:
+    return ascii(value if len(value) <= 120 else value[:117] + "...")  # noqa: PLR2004 - a line for people

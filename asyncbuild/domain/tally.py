@@ -1,0 +1,203 @@
+"""The parts of one message that failed: who is tried again, and when; who is given up. Pure.
+
+A message may push several refs, and a push may have several targets. Each of these parts is settled
+on its own: what works is started and recorded, what fails is tried again by itself, as often as
+`lanes.max_attempts` says. When nothing of the message is left to try, it is dead-lettered with
+what was given up. Times are seconds of one monotonic clock.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, StageError
+from asyncbuild.domain.model import Push, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A target of a push, or the push as a whole if it is not known yet which targets it has."""
+
+    push: Push
+    target: Target | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Different parts of a message have different keys."""
+        target = self.target
+        if target is None:
+            return (self.push.id,)
+        named = target.project or target.pipeline or target.key or target.rule
+        return (self.push.id, target.action, named)
+
+    @property
+    def name(self) -> str:
+        """The part in the words of an operator."""
+        target = self.target
+        if target is None:
+            return self.push.ref
+        what = target.project or target.pipeline or target.rule
+        return f"{self.push.ref}, {target.action} {what}"
+
+
+class Incomplete(Reject):
+    """A message of several parts: some can never work, the others are done.
+
+    Attributes:
+        failures: The parts that were given up, each with its reason; without a part: what of the
+            message could not be understood.
+        attempts: Tries of the part that was tried most often.
+    """
+
+    failures: Sequence[tuple[Part | None, StageError]] = ()
+    attempts = 1
+
+
+class Pending(Busy):
+    """Parts of a message wait between tries that are counted in its tally."""
+
+
+@dataclass(slots=True)
+class _Failure:
+    part: Part | None
+    error: StageError
+    tries: int = 0
+    due: float = 0.0
+    over: bool = False
+
+
+class Tally:
+    """Failures of one message's parts, over all its tries in one lane.
+
+    Args:
+        max_attempts: Failed tries after which a part is given up (`lanes.max_attempts`).
+        pause_seconds: The longest usual pause between tries (`lanes.retry_most_seconds`). One that
+            is refused a right waits half of it first, then twice as long each time: a policy that
+            was changed takes a while to be known everywhere.
+        longest_pause_seconds: The longest that another server may ask for
+            (`lanes.retry_after_most_seconds`).
+    """
+
+    def __init__(
+        self, *, max_attempts: int, pause_seconds: float, longest_pause_seconds: float = 300
+    ) -> None:
+        self._max_attempts = max_attempts
+        self._pause_seconds = pause_seconds
+        self._longest_pause_seconds = longest_pause_seconds
+        self._failures: dict[tuple[str, ...], _Failure] = {}
+        self._known: set[tuple[str, ...]] = set()
+
+    def knows(self, part: Part) -> bool:
+        """Tell whether the part has failed before, also if it works by now."""
+        return part.key in self._known
+
+    def is_due(self, part: Part, now: float) -> bool:
+        """Tell whether the part is to be tried: it is not given up, and its pause is over."""
+        failure = self._failures.get(part.key)
+        return failure is None or (not failure.over and failure.due <= now)
+
+    def has_pending(self, push: Push) -> bool:
+        """Tell whether a part of the push is to be tried again."""
+        return any(each.part and each.part.push.id == push.id for each in self._pending())
+
+    def succeed(self, part: Part) -> None:
+        """Note that nothing of the part is left to try."""
+        self._failures.pop(part.key, None)
+
+    def fail(self, part: Part, error: StageError, now: float) -> None:
+        """Note a failed try. A limit or an outage counts as none (I5)."""
+        self._known.add(part.key)
+        failure = self._failures.setdefault(part.key, _Failure(part, error))
+        failure.error = error
+        failure.due = now + min(error.after_seconds or 0.0, self._longest_pause_seconds)
+        if isinstance(error, Busy):
+            return
+        failure.tries += 1
+        failure.over = isinstance(error, Reject) or failure.tries >= self._max_attempts
+        if isinstance(error, Denied):
+            failure.due = now + self._pause_seconds * 2.0 ** (min(failure.tries, 10) - 2)
+
+    def give_up(self, fault: Reject) -> None:
+        """Note what of the message cannot be understood."""
+        key = ("", fault.reason)
+        self._failures[key] = _Failure(None, fault, tries=1, over=True)
+
+    def abandon(self, waited: str) -> Incomplete | None:
+        """Give up what is still to be tried; return what the message lacks, or None if nothing.
+
+        Args:
+            waited: How long it was waited for, for people.
+        """
+        for each in self._pending():
+            each.over, error = True, each.error
+            class_ = Outage if isinstance(error, Outage) else Busy
+            each.error = class_(f"{waited}: {error.reason}", remedy=error.remedy, peer=error.peer)
+        return _incomplete(list(self._failures.values())) if self._failures else None
+
+    def verdict(self, now: float, *, parts: int) -> StageError | None:
+        """Return what the lane is to be told, or None if nothing failed.
+
+        Args:
+            now: The time.
+            parts: How many parts the message has. With one, its own error is returned, and the lane
+                counts tries; with several, they are counted here.
+        """
+        pending = list(self._pending())
+        given_up = [each for each in self._failures.values() if each.over]
+        if not pending and not given_up:
+            return None
+        if len(self._failures) == 1 and parts == 1:
+            (failure,) = self._failures.values()
+            return _alone(failure, now)
+        return _still_to_do(pending, now) if pending else _incomplete(given_up)
+
+    def _pending(self) -> Iterator[_Failure]:
+        return (each for each in self._failures.values() if not each.over)
+
+
+def _alone(failure: _Failure, now: float) -> StageError:
+    error = failure.error
+    if isinstance(error, Denied):
+        if failure.over:
+            return Reject(error.reason, remedy=error.remedy, peer=error.peer)
+        error.after_seconds = max(0.0, failure.due - now)
+    return error
+
+
+def _still_to_do(pending: Sequence[_Failure], now: float) -> StageError:
+    """The lane counts nothing, and comes back when the first of them is due."""
+    first = next((each for each in pending if isinstance(each.error, Busy)), pending[0])
+    class_ = Outage if isinstance(first.error, Outage) else Busy
+    class_ = class_ if isinstance(first.error, Busy) else Pending
+    peer = first.error.peer if isinstance(first.error, Busy) else ""
+    wait = max(0.0, min(each.due for each in pending) - now)
+    return class_(_reasons(pending), after_seconds=wait, peer=peer)
+
+
+def _incomplete(given_up: Sequence[_Failure]) -> Incomplete:
+    error = Incomplete(_reasons(given_up))
+    error.failures = [(each.part, each.error) for each in given_up]
+    error.attempts = max(each.tries for each in given_up)
+    return error
+
+
+def _reasons(failures: Sequence[_Failure]) -> str:
+    named = [(each.part.name if each.part else "", str(each.error)) for each in failures]
+    return "; ".join(f"{name}: {reason}" if name else reason for name, reason in named)
+
+
+def blame(pushes: Sequence[Push], error: StageError) -> list[tuple[Push | None, StageError]]:
+    """Return which pushes of a dead-lettered message failed, each with its reason.
+
+    Args:
+        pushes: All pushes of the message; none if it could not be understood.
+        error: Why it is dead-lettered.
+    """
+    if not isinstance(error, Incomplete):
+        return [(push, error) for push in pushes or (None,)]
+    blamed: list[tuple[Push | None, StageError]] = []
+    for push in pushes:
+        own = [(part, each) for part, each in error.failures if part and part.push.id == push.id]
+        if own:
+            text = "; ".join(f"{part.name}: {each}" for part, each in own)
+            blamed.append((push, own[0][1] if len(own) == 1 else Reject(text)))
+    return [*blamed, *((None, each) for part, each in error.failures if part is None)]

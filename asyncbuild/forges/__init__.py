@@ -1,0 +1,1 @@
+"""Forges: where pushes come from, and who may fetch what."""

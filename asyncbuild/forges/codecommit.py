@@ -1,0 +1,221 @@
+"""Message body → `Push`, or why it is none.
+
+Understands the EventBridge envelope of "CodeCommit Repository State Change" in all its forms, also
+inside an SNS notification. Source: CodeCommit User Guide, "Monitoring CodeCommit events in
+EventBridge". Every value that later reaches a command line, a path or a key is checked here (I11).
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import orjson
+
+from asyncbuild.domain import refs
+from asyncbuild.domain.errors import Reject, show
+from asyncbuild.domain.model import Change, Nothing, Push, Repository
+
+_DETAIL_TYPE = "CodeCommit Repository State Change"
+_UNREFERENCED = "unreferencedMergeCommitCreated"
+_CHANGES = {"referenceCreated": Change.CREATED, "referenceUpdated": Change.UPDATED}
+_PREFIXES = {"branch": "refs/heads/", "tag": "refs/tags/"}
+_BELOW = tuple(_PREFIXES.values())
+
+_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z0-9]+){1,4}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# CodeCommit: letters, digits, `.`, `_`, `-`, at most 100 (Quotas in CodeCommit). A leading dash
+# would be legal there; as an option of some command it is not worth the risk anywhere.
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+
+_Fields = Mapping[str, Any]
+
+
+def parse(body: str | bytes) -> Push | Nothing:
+    """Read one message body.
+
+    Returns:
+        A `Push`, or `Nothing` for a well-formed event that asks for no build.
+
+    Raises:
+        Reject: the body is no such event; the reason names the field and its value.
+    """
+    event = _unwrap(read_object(body, "message body"))
+    if "detail-type" not in event:
+        raise Reject("message is not an EventBridge event: it has no detail-type")
+    if event["detail-type"] != _DETAIL_TYPE:
+        raise Reject(f'detail-type is {show(event["detail-type"])}, not "{_DETAIL_TYPE}"')
+    detail = event.get("detail")
+    if not isinstance(detail, dict):
+        raise Reject(f"detail is {show(detail)}, not an object")
+    identity = _match(_EVENT_ID, event, "id")
+    repository = _repository(event, detail)
+    return _push(identity, repository, event, detail)
+
+
+def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields) -> Push | Nothing:
+    change = detail.get("event")
+    if change == _UNREFERENCED:
+        return Nothing(identity, "a merge commit that no ref points at", repository)
+    ref = _ref(detail)
+    if change == "referenceDeleted":
+        return Nothing(identity, f"{ref} was deleted", repository, ref)
+    if not isinstance(change, str) or change not in _CHANGES:
+        raise Reject(f"detail.event is {show(change)}, which is no known change of a reference")
+    return Push(
+        id=identity,
+        repository=repository,
+        ref=ref,
+        commit=_match(_COMMIT, detail, "commitId"),
+        change=_CHANGES[change],
+        time=_time(event),
+        old_commit=_match(_COMMIT, detail, "oldCommitId") if detail.get("oldCommitId") else None,
+        pusher=_pusher(detail),
+    )
+
+
+def check_ref(ref: object) -> str:
+    """Return `ref` if it is a full branch or tag name that git could hold.
+
+    Raises:
+        Reject: it is not, with the value; see `refs.check_ref`.
+    """
+    return refs.check_ref(ref, below=_BELOW)
+
+
+def load_json(text: str | bytes) -> Any:  # noqa: ANN401 - any value of JSON
+    """Return the value of a JSON text, also of one that no strict reader takes.
+
+    Senders put things into fields that nothing here reads: halves of surrogate pairs, bytes that
+    are no UTF-8, NaN, integers of hundreds of digits, a byte order mark in front. Python's own
+    reader takes those. What is used of the value is checked where it is used.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return orjson.loads(text)
+    except ValueError:  # JSONDecodeError and UnicodeEncodeError
+        told = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
+    try:
+        return json.loads(told.removeprefix("\ufeff"), parse_int=_integer)
+    except RecursionError as error:
+        msg = "it is nested too deeply"
+        raise ValueError(msg) from error
+
+
+def _integer(digits: str) -> int | float:
+    """An integer, or a float where there are more digits than Python reads or shows."""
+    return int(digits) if len(digits) <= sys.int_info.str_digits_check_threshold else float(digits)
+
+
+def read_object(body: str | bytes, what: str) -> Mapping[str, Any]:
+    """Return the JSON object that `body` is.
+
+    Raises:
+        Reject: it is none; the reason begins with `what`.
+    """
+    try:
+        value = load_json(body)
+    except ValueError as error:
+        raise Reject(f"{what} is not JSON: {error}: {_show_body(body)}") from error
+    if not isinstance(value, dict):
+        raise Reject(f"{what} is JSON, but not an object: {show(value)}")
+    return value
+
+
+def _unwrap(event: _Fields) -> _Fields:
+    """Take an EventBridge event out of an SNS notification (SNS Developer Guide, JSON formats)."""
+    if event.get("Type") == "Notification" and "Message" in event and "detail-type" not in event:
+        message = event["Message"]
+        if not isinstance(message, str):
+            raise Reject(f"Message of the SNS notification is {show(message)}, not a string")
+        return read_object(message, "Message of the SNS notification")
+    return event
+
+
+def _repository(event: _Fields, detail: _Fields) -> Repository:
+    account = _match(_ACCOUNT, event, "account")
+    region = _match(_REGION, event, "region")
+    name = _match(_REPOSITORY, detail, "repositoryName")
+    if name in {".", ".."}:
+        _wrong("repositoryName", name)
+    return Repository(account, region, name)
+
+
+def _ref(detail: _Fields) -> str:
+    full = detail.get("referenceFullName")
+    if full:
+        return check_ref(full)
+    short, kind = detail.get("referenceName"), detail.get("referenceType")
+    if isinstance(short, str) and isinstance(kind, str) and kind in _PREFIXES:
+        return check_ref(_PREFIXES[kind] + short)
+    raise Reject(
+        f"detail has no referenceFullName, and referenceType {show(kind)} with referenceName "
+        f"{show(short)} names no ref"
+    )
+
+
+def _time(event: _Fields) -> datetime:
+    text = event.get("time")
+    time = read_time(text)
+    if time is None:
+        raise Reject(f"time is {show(text)}, not an ISO 8601 time")
+    return time
+
+
+def read_time(text: object) -> datetime | None:
+    """Return the UTC time that an ISO 8601 text says, or None; without a zone it is in UTC."""
+    try:
+        time = datetime.fromisoformat(text) if isinstance(text, str) else None
+        if time is None:
+            return None
+        return usable_time(time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC))
+    except (ValueError, OverflowError):  # the latter at the calendar's edge
+        return None
+
+
+def usable_time(time: datetime) -> datetime | None:
+    """Return a time that can be reckoned with and sorted as text; None at the calendar's edges."""
+    return time if _FIRST_YEAR <= time.year <= _LAST_YEAR else None
+
+
+def _pusher(detail: _Fields) -> str | None:
+    """Return the pusher, if it is text that may become a variable of the build."""
+    arn = detail.get("callerUserArn")
+    return arn if isinstance(arn, str) and arn and arn.isprintable() else None
+
+
+def _match(pattern: re.Pattern[str], fields: _Fields, name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        _wrong(name, value)
+    return value
+
+
+def _wrong(name: str, value: object) -> NoReturn:
+    if value is None:
+        raise Reject(f"{name} is missing")
+    raise Reject(f"{name} is {show(value)}, which is no {_MEANING.get(name, 'legal value')}")
+
+
+_MEANING = {
+    "id": "event id",
+    "account": "AWS account id of 12 digits",
+    "region": "AWS region",
+    "repositoryName": "repository name that is safe to use",
+    "commitId": "commit id of 40 or 64 hex digits",
+    "oldCommitId": "commit id of 40 or 64 hex digits",
+}
+
+
+def _show_body(body: str | bytes) -> str:
+    """How it begins, unless a header with a secret may be in it (I10)."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    return "not shown, it names a token" if "token" in text.lower() else show(text)

@@ -1,0 +1,110 @@
+"""Repository of another host → how it is fetched: HTTPS with a token, or SSH with a key.
+
+The URL comes from the configuration; of an event it holds owner and name, which were checked. The
+token travels in git's environment; the key is a file of this process's memory (I10).
+"""
+
+import base64
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from asyncbuild.config import HostSettings
+from asyncbuild.domain.model import Repository
+from asyncbuild.forges.addresses import Address, mark, match, parse_address
+from asyncbuild.forges.keyring import Keyring
+from asyncbuild.forges.webhooks.payloads import owner_segment
+from asyncbuild.forges.webhooks.senders import host_segment
+
+# What the hosts' documentation names for tokens of an app, a project or a repository. With GitLab
+# any name does; a personal token of Bitbucket wants its own name, as the setting `user`.
+_USERS = {
+    "github": "x-access-token",
+    "gitlab": "oauth2",
+    "bitbucket": "x-token-auth",
+    "bitbucket-server": "x-token-auth",
+}
+# What may take the place of the fields of `remote`; an owner may have subgroups.
+_FIELDS = {"owner": r"[^/]+(?:/[^/]+)*", "repository": r"[^/]+"}
+# Nothing of the host has a say: no configuration, no agent, no other key, no unknown host.
+_SSH = (
+    *("ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
+    *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ForwardAgent=no"),
+    *("-o", "PreferredAuthentications=publickey", "-o", "GlobalKnownHostsFile=/dev/null"),
+    *("-o", "UpdateHostKeys=no", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=30"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Access to one repository; see `remotes.Remote`. `host` has the repositories' pages."""
+
+    url: str
+    host: str
+    login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
+    ssh: Callable[[], str] | None = field(default=None, repr=False)
+
+
+def origin_of(host: HostSettings, repository: Repository, keyring: Keyring) -> Origin:
+    """How a repository of `host` is fetched."""
+    owner = quote(repository.region.replace("..", "/"))
+    url = host.url_template.format(
+        host=host.host, owner=owner, repository=quote(repository.name, safe="")
+    )
+    return Origin(url, host.host, _login(host, keyring), _ssh(host, keyring))
+
+
+def repository_at(host: HostSettings, address: Address) -> Repository | None:
+    """The repository of `host` at an address; None if that is somewhere else.
+
+    There are several ways to one repository: that of the setting `remote`, and those that the
+    host's pages name, by HTTPS and by SSH.
+    """
+    name, _, port = host.host.partition(":")
+    scm = "/scm" if host.kind == "bitbucket-server" else ""
+    fields = mark(_FIELDS)
+    path = "/{owner}/{repository}".format(**fields)
+    ways = (
+        parse_address(host.url_template.format(host=host.host, **fields)),
+        Address("https", name, int(port) if port else None, f"{scm}{path}"),
+        Address("ssh", name, None, path),
+    )
+    for way in ways:
+        if way is not None and (way.scheme == "ssh") == (address.scheme == "ssh"):
+            found = match(way, address, _FIELDS)
+            if found and ".." not in found["owner"]:
+                owner = owner_segment(found["owner"])
+                return Repository(host_segment(host.host), owner, found["repository"])
+    return None
+
+
+def _login(host: HostSettings, keyring: Keyring) -> Callable[[], Awaitable[str]] | None:
+    token = host.token
+    if token is None:
+        return None
+    user = host.user or _USERS[host.kind]
+
+    async def login() -> str:
+        pair = f"{user}:{keyring.value(token)}".encode()
+        return f"Authorization: Basic {base64.b64encode(pair).decode()}"
+
+    return login
+
+
+def _ssh(host: HostSettings, keyring: Keyring) -> Callable[[], str] | None:
+    key = host.ssh_key
+    if key is None:
+        return None
+
+    def command() -> str:
+        known = keyring.path_of("\n".join(host.known_hosts))
+        return ssh_command(identity=keyring.path(key), known_hosts=known)
+
+    return command
+
+
+def ssh_command(*, identity: str, known_hosts: str, more: Sequence[str] = ()) -> str:
+    """GIT_SSH_COMMAND, which git gives to a shell: names of files, each quoted."""
+    files = ("-o", f"UserKnownHostsFile={known_hosts}", "-i", identity)
+    return shlex.join((*_SSH, *files, *more))

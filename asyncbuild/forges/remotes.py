@@ -1,0 +1,345 @@
+"""Repository → remote: its URL, and what one git call needs to be let in.
+
+A credential is made for each call and travels in git's environment (`http.<url>.extraHeader` by
+GIT_CONFIG_COUNT): never in an argument, a URL, a file or a message (I10).
+"""
+
+import base64
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from asyncbuild.aws.accounts import AccountCredentials, dns_suffix
+from asyncbuild.config import GitSettings
+from asyncbuild.domain.errors import NoPermission, Reject, Retry
+from asyncbuild.domain.git_names import check_repository
+from asyncbuild.domain.model import Repository
+from asyncbuild.domain.reachable import Reach
+from asyncbuild.forges.addresses import (
+    Address,
+    mark,
+    match,
+    parse_address,
+    parse_codecommit,
+    show_url,
+    split_scp,
+)
+from asyncbuild.forges.codecommit_login import AwsCredentials, codecommit_login
+from asyncbuild.forges.origins import Origin
+
+CredentialSource = Callable[[str, str], Awaitable[AwsCredentials]]
+"""(account, region) → credentials that may pull there, not about to expire."""
+
+_CODECOMMIT_HOST = re.compile(
+    r"""
+    (?P<endpoint>vpce-[a-z0-9-]+\.)? git-codecommit(-fips)? \. (?P<region>[a-z0-9-]+) \.
+    (?(endpoint) vpce\. ) (?P<suffix>[a-z0-9.-]+)
+    """,
+    re.VERBOSE,
+)
+_SCHEMES = frozenset({"file", "http", "https", "ssh"})
+_HTTP, _HTTPS = 80, 443
+_REPOS = "/v1/repos/"  # of a CodeCommit URL's path
+_FIELDS = {  # of git.remote, and what may take their place
+    "account": r"[0-9]{12}",
+    "region": r"[a-z0-9-]+",
+    "dns_suffix": r"[a-z0-9.-]+",
+    "repository": r"[^/]+",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where one repository is fetched from.
+
+    Attributes:
+        url: What git is given; it holds no secret.
+        name: The same, for people.
+        patience_seconds: How long the server may be silent.
+        login: Makes the header of one call; None for anonymous access.
+        ssh: Makes GIT_SSH_COMMAND of one call; None for other ways in.
+        reach: What the server's answers may lead to.
+        pin: Makes settings that keep git to addresses that may be reached; None where the
+            configuration names the server.
+    """
+
+    url: str
+    name: str
+    patience_seconds: float = 120
+    login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
+    ssh: Callable[[], str] | None = field(default=None, repr=False)
+    reach: Reach = field(default_factory=Reach)
+    pin: Callable[[], Awaitable[Mapping[str, str]]] | None = field(default=None, repr=False)
+
+    async def environment(self) -> dict[str, str]:
+        """The variables of one git call, with a fresh credential.
+
+        Raises:
+            Retry: there are no credentials for the repository's account at the moment.
+            Outage: the server's name cannot be looked up.
+            Reject: its address may not be reached.
+        """
+        # We end a silent git ourselves. This is for one that outlived us and holds its lock still.
+        patience = math.ceil(self.patience_seconds * 1.5)
+        settings = {
+            "http.lowSpeedLimit": "1",
+            "http.lowSpeedTime": str(patience),
+            # A redirect would carry the header along, and may lead to any server that this machine
+            # can reach: what a configured one names is not configured.
+            "http.followRedirects": "false",
+            **(await self.pin() if self.pin is not None else {}),
+        }
+        if self.login is not None:
+            parts = urlsplit(self.url)
+            settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = await self.login()
+        variables = config_environment(settings)
+        if self.ssh is not None:
+            variables["GIT_SSH_COMMAND"] = self.ssh()
+        return variables
+
+
+def places_of(url: str) -> list[tuple[str, int]]:
+    """Host and port of the web server that a URL, of SSH, too, belongs to; none of a path."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return []
+    if not parts.hostname:
+        return []
+    usual = _HTTP if parts.scheme == "http" else _HTTPS
+    return [(parts.hostname, usual if port is None or parts.scheme == "ssh" else port)]
+
+
+def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Settings for one git call, as git-config(1) ENVIRONMENT has them."""
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        variables[f"GIT_CONFIG_KEY_{number}"] = key
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    return variables
+
+
+def signing(accounts: AccountCredentials) -> CredentialSource:
+    """AWS credentials by account as what signs a login."""
+
+    async def get(account: str, region: str) -> AwsCredentials:
+        found = await accounts.get(account, region)
+        return AwsCredentials(found.access_key or "", found.secret_key or "", found.token)
+
+    return get
+
+
+class Places(Protocol):
+    """Where repositories are fetched from."""
+
+    def remote(self, repository: Repository) -> Remote:
+        """The remote of a repository."""
+
+    def find(self, url: str, beside: Repository) -> Repository:
+        """The repository that a URL means, where another one names it."""
+
+
+class Remotes:
+    """Maps repositories to remotes by the template `git.remote`.
+
+    Args:
+        settings: `[git]`.
+        credentials: Where AWS credentials come from; None where no remote needs any.
+        origins: Repositories of other hosts.
+        hosted: Which of them, if any, is at an address.
+        now: The clock that signatures carry.
+    """
+
+    def __init__(
+        self,
+        settings: GitSettings,
+        credentials: CredentialSource | None = None,
+        *,
+        origins: Callable[[Repository], Origin | None] = lambda _repository: None,
+        hosted: Callable[[Address], Repository | None] = lambda _address: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._origins = origins
+        self._hosted = hosted
+        self._template = settings.remote
+        self._signing = settings.credentials
+        self._patience_seconds = settings.silence_timeout_seconds
+        self._credentials = credentials
+        self._now = now
+        self._reach = Reach(settings.internal)
+
+    def remote(self, repository: Repository) -> Remote:
+        """The remote of a repository.
+
+        Raises:
+            Reject: a part of the repository's name cannot be a part of a URL.
+        """
+        check_repository(repository)
+        origin = self._origins(repository)
+        if origin is not None:
+            url = origin.url
+            reach = self._reach.trusting(*places_of(url), *places_of(f"https://{origin.host}"))
+            return Remote(url, url, self._patience_seconds, origin.login, origin.ssh, reach)
+        region = repository.region
+        needed = "{dns_suffix}" in self._template  # other hosts' repositories have no AWS region
+        url = self._template.format(
+            account=repository.account,
+            region=region,
+            dns_suffix=dns_suffix(region) if needed else "",
+            repository=quote(repository.name),
+        )
+        return self.remote_of_url(url, account=repository.account, region=region)
+
+    def find(self, url: str, beside: Repository) -> Repository:
+        """The repository that a URL means, which is fetched as that repository always is.
+
+        So the URL itself, which may be anybody's, is followed by nobody.
+
+        Args:
+            url: Absolute.
+            beside: A repository that names the URL: where it leaves the account or the region
+                open, those are meant.
+
+        Raises:
+            Reject: it is none that this service is set up to fetch.
+        """
+        address = parse_address(url)
+        found = self._hosted(address) if address else None
+        found = found or self._codecommit(url, address, beside)
+        if found is None and address is not None:
+            found = self._by_template(address, beside)
+        if found is None:
+            raise Reject(
+                f"{show_url(url)} is no repository that this service is set up to fetch",
+                remedy="name a repository of the same account or of a host with a [[hosts]] entry, "
+                "or add such an entry",
+            )
+        return check_repository(found)
+
+    def _codecommit(
+        self, url: str, address: Address | None, beside: Repository
+    ) -> Repository | None:
+        """A repository of CodeCommit, in the account of the one beside it."""
+        region, name = parse_codecommit(url) or (None, "")
+        if region is None and address and address.path.startswith(_REPOS):
+            region = _codecommit_region(address.host)
+            name = address.path.removeprefix(_REPOS)
+        if region is None or not re.fullmatch(_FIELDS["account"], beside.account):
+            return None
+        return Repository(beside.account, region or beside.region, name)
+
+    def _by_template(self, address: Address, beside: Repository) -> Repository | None:
+        """The repository for which `git.remote` gives this address."""
+        marked = self.remote_of_url(self._template.format(**mark(_FIELDS))).url
+        found = match(parse_address(marked), address, _FIELDS)
+        if not found:
+            return None
+        account = found.get("account", beside.account)
+        region = found.get("region", beside.region)
+        repository = Repository(account, region, found.get("repository", beside.name))
+        return None if self._origins(repository) else repository
+
+    def knows(self, address: Address) -> bool:
+        """Return whether the configuration names the server of an address."""
+        beside = Repository("0" * 12, "eu-west-1", "repository")
+        return self._hosted(address) is not None or self._by_template(address, beside) is not None
+
+    def remote_at(self, url: str, *, region: str | None = None) -> Remote:
+        """The remote of any URL or path; of a repository of `[[hosts]]` the one that it has there.
+
+        Raises:
+            Reject: a URL of another kind.
+        """
+        parts = urlsplit(url)
+        address = parse_address(url)
+        by_login = parts.scheme in {"http", "https"} and "@" in parts.netloc
+        found = self._hosted(address) if address and not by_login else None
+        if found is not None:
+            return self.remote(found)
+        if address is not None and split_scp(url):
+            return Remote(url, url, reach=self._reach.trusting((address.host, _HTTPS)))
+        return self.remote_of_url(url, region=region)
+
+    def remote_of_url(self, url: str, *, account: str = "", region: str | None = None) -> Remote:
+        """The remote of any URL or path; `account` is empty for the service's own."""
+        parts = urlsplit(url)
+        if not parts.scheme and ":" not in url.split("/", 1)[0]:
+            return Remote(str(Path(url).absolute()), url)
+        if parts.scheme not in _SCHEMES:
+            raise Reject(
+                f"remote {url!a} is neither a path nor a URL of a known kind",
+                remedy="use https://, ssh:// or file://",
+            )
+        userinfo, _, host = parts.netloc.rpartition("@")
+        if parts.scheme == "ssh":
+            return Remote(url, url, reach=self._reach.trusting(*places_of(url)))
+        bare = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+        login = self._login(bare, userinfo, account, region)
+        reach = self._reach.trusting(*places_of(bare))
+        return Remote(bare, bare, self._patience_seconds, login, reach=reach)
+
+    def _login(
+        self, url: str, userinfo: str, account: str, region: str | None
+    ) -> Callable[[], Awaitable[str]] | None:
+        if userinfo:
+            return _fixed_login(userinfo)
+        served = _codecommit_region(urlsplit(url).hostname or "")
+        if self._signing == "codecommit" or (self._signing == "auto" and served):
+            return self._codecommit_login(url, account, region or served or "")
+        return None
+
+    def _codecommit_login(
+        self, url: str, account: str, region: str
+    ) -> Callable[[], Awaitable[str]]:
+        async def login() -> str:
+            if self._credentials is None:
+                raise Retry(f"{url} needs AWS credentials, and there are none")
+            try:
+                credentials = await self._credentials(account, region)
+            except NoPermission as error:
+                # One account's role must not end the service for all others.
+                raise Retry(error.reason, remedy=error.remedy) from error
+            parts = urlsplit(url)
+            signed = codecommit_login(
+                credentials,
+                host=parts.hostname or "",
+                path=parts.path,
+                region=region,
+                time=self._now(),
+            )
+            return signed.header()
+
+        return login
+
+
+def _fixed_login(userinfo: str) -> Callable[[], Awaitable[str]]:
+    """`user:password` of a URL in the configuration: moved out of the URL."""
+    user, _, password = userinfo.partition(":")
+    pair = f"{unquote(user)}:{unquote(password)}".encode()
+    header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
+
+    async def login() -> str:
+        return header
+
+    return login
+
+
+def _codecommit_region(host: str) -> str | None:
+    """The region of a CodeCommit host: public, FIPS or a VPC endpoint; None for all other hosts.
+
+    A credential goes only where AWS is: the domain must be the one of the region's partition.
+    """
+    found = _CODECOMMIT_HOST.fullmatch(host)
+    if found is None:
+        return None
+    region = found["region"]
+    try:
+        return region if found["suffix"] == dns_suffix(region) else None
+    except Reject:
+        return None

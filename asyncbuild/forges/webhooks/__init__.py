@@ -1,0 +1,1 @@
+"""Webhooks of GitHub, GitLab and Bitbucket: signatures and payloads. Pure."""

@@ -1,0 +1,163 @@
+"""A message → the webhook request in it: headers and body, as the host sent them. Pure.
+
+Two forms are understood. *Raw*: the message's body is the request's, and its message attributes
+are headers of the request. *Envelope*: the body is the event of an API Gateway proxy integration,
+`{"headers": {…}, "body": "…", "isBase64Encoded": false}` (API Gateway Developer Guide, "Input
+format of a Lambda function for proxy integration", payload formats 1.0 and 2.0), or that of a load
+balancer, which may have `multiValueHeaders` in place of `headers` (Elastic Load Balancing, "Lambda
+functions as targets", multi-value headers).
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from asyncbuild.domain.errors import Reject, reading, show
+from asyncbuild.domain.model import Message
+from asyncbuild.forges.codecommit import load_json, read_object, read_time
+
+# A constant that the gateway puts beside the headers: whose webhooks come by this route.
+HOST = "webhook-host"
+SENT = "webhook-sent"  # when a dead letter that was sent back had been sent first
+# In lower case, the most important first: a dead letter has no room for more than a few.
+KEPT = (
+    *(HOST, SENT),
+    *("x-hub-signature-256", "webhook-signature", "webhook-id", "webhook-timestamp"),
+    *("x-gitlab-token", "x-hub-signature"),
+    *("x-github-delivery", "idempotency-key", "x-request-uuid", "x-request-id"),
+    *("x-gitlab-event-uuid", "x-github-event", "x-gitlab-event", "x-event-key"),
+)
+_SECRET = frozenset({"x-gitlab-token", "authorization"})
+_HEADERS = ("headers", "multiValueHeaders")
+_CODECOMMIT_KEYS = ("detail-type", "Type")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook request. Header names are in lower case; values may be secrets (I10)."""
+
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    sent: datetime | None
+
+    def document(self) -> Mapping[str, Any]:
+        """The payload, which every host sends as a JSON object.
+
+        Raises:
+            Reject: it is none.
+        """
+        if self.body.startswith(b"payload="):
+            raise Reject(
+                "the webhook's payload is a form, not JSON",
+                remedy="choose the content type application/json in the webhook's settings",
+            )
+        return read_object(self.body, "webhook payload")
+
+
+def open_delivery(message: Message) -> Delivery | None:
+    """Take the request out of a message; None if the message is an event of CodeCommit.
+
+    A message with webhook headers is never taken for an event of CodeCommit, whatever its body
+    says: those are not signed, and the gateway lets everybody in.
+
+    Raises:
+        Reject: the body is no JSON object, or no whole envelope.
+    """
+    headers = {name.lower(): value for name, value in message.attributes.items()}
+    headers = {name: value for name, value in headers.items() if name in KEPT}
+    sent = _sent(headers, message)
+    of_webhook = bool(set(headers) - {SENT})
+    event = _json_object(message.body)
+    if event is None:
+        if of_webhook:
+            return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
+        return None  # `push.parse` says what is wrong with it
+    if any(isinstance(event.get(name), dict) for name in _HEADERS) and "body" in event:
+        return _unwrap(event, headers, sent)
+    if not of_webhook and any(name in event for name in _CODECOMMIT_KEYS):
+        return None
+    return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
+
+
+def kept_attributes(attributes: Mapping[str, str], most: int) -> dict[str, str]:
+    """At most so many of a message's attributes: those that it takes to read it once more."""
+    known = {name.lower(): name for name in attributes}
+    names = [known[name] for name in KEPT if name in known]
+    return {name: attributes[name] for name in names[:most]}
+
+
+def first_sent(message: Message) -> dict[str, str]:
+    """The attribute that keeps when a webhook came; an event of CodeCommit says so itself."""
+    try:
+        with reading("message"):
+            is_webhook = open_delivery(message) is not None
+    except Reject:
+        is_webhook = True
+    return {SENT: message.sent.isoformat()} if is_webhook and message.sent else {}
+
+
+def showable(body: str) -> str:
+    """A message's body for people: in an envelope, without the headers that are secrets (I10)."""
+    event = _json_object(body)
+    if event is None:
+        named = any(name in body.lower() for name in _SECRET)
+        return "(not shown: it names a token, and cannot be read as JSON)" if named else body
+    found = False
+    for place in _HEADERS:
+        headers: Any = event.get(place)
+        for name in list(headers) if isinstance(headers, dict) else []:
+            if name.lower() in _SECRET:
+                headers[name], found = "(not shown)", True
+    try:
+        return json.dumps(event) if found else body
+    except (RecursionError, ValueError):
+        return "(not shown: it holds a secret, and cannot be written again)"
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        found = load_json(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _unwrap(
+    event: Mapping[str, Any], attributes: Mapping[str, str], sent: datetime | None
+) -> Delivery:
+    """Headers beside the body; what the gateway put in attributes comes before them."""
+    body, encoded = event["body"], event.get("isBase64Encoded", False)
+    if not isinstance(body, str) or not isinstance(encoded, bool):
+        raise Reject(
+            f"the gateway's envelope has a body of type {type(body).__name__} and isBase64Encoded "
+            f"{show(encoded)}, not a string and true or false"
+        )
+    try:
+        plain = body.encode("utf-8", "surrogatepass")
+        raw = base64.b64decode(body, validate=True) if encoded else plain
+    except (binascii.Error, ValueError) as error:
+        raise Reject("the body of the gateway's envelope is not base64") from error
+    told = dict(_iter_headers(event))
+    told = {
+        name: value for name, value in told.items() if name in KEPT[2:]
+    }  # HOST is the gateway's to say
+    return Delivery({**told, **attributes}, raw, sent)
+
+
+def _iter_headers(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names in lower case and values; of several values the last, as API Gateway has it."""
+    for place in reversed(_HEADERS):
+        headers = event.get(place)
+        for name, value in headers.items() if isinstance(headers, dict) else ():
+            last = value[-1] if isinstance(value, list) and value else value
+            if isinstance(last, str):
+                yield name.lower(), last
+
+
+def _sent(headers: Mapping[str, str], message: Message) -> datetime | None:
+    """When the host's event came to the queue first."""
+    return read_time(headers.get(SENT)) or message.sent

@@ -1,0 +1,264 @@
+"""A message → the pushes in it, whoever sent it. Pure: secrets come in as a function.
+
+A payload names its host; which credentials that host gets, under which URL, and what its signature
+is checked with stand in the configuration alone. A host that is not configured is nobody's.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+
+from asyncbuild.domain.errors import Reject, show
+from asyncbuild.domain.model import Change, Message, Nothing, Push, Repository
+from asyncbuild.domain.rules import matches
+from asyncbuild.forges.codecommit import parse
+from asyncbuild.forges.webhooks.delivery import HOST, Delivery, open_delivery
+from asyncbuild.forges.webhooks.payloads import (
+    Kind,
+    Payload,
+    RefChange,
+    owner_segment,
+    read_payload,
+)
+from asyncbuild.forges.webhooks.signature import (
+    FRESH_SECONDS,
+    header_of,
+    is_fresh,
+    is_genuine,
+    is_present,
+)
+
+_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ID_HEADERS = (
+    "x-github-delivery",
+    "idempotency-key",  # GitLab 17.4: the same for every try of one delivery
+    "webhook-id",  # GitLab: equal to the one above, signed
+    "x-request-uuid",  # Bitbucket Cloud
+    "x-request-id",  # Bitbucket Data Center
+)
+# The headers that name an event, and which events are pushes.
+_PUSHES = {
+    "x-github-event": frozenset({"push"}),
+    "x-gitlab-event": frozenset({"Push Hook", "Tag Push Hook", "System Hook"}),
+    "x-event-key": frozenset({"repo:push", "repo:refs_changed"}),
+}
+
+
+class Signature(StrEnum):
+    """What a delivery without a good signature means."""
+
+    REQUIRED = "required"
+    IF_PRESENT = "if-present"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One origin of pushes.
+
+    Attributes:
+        host: Its name, with a port where one is not the usual.
+        kind: Whose payloads it sends.
+        repository: Globs on `owner/name`: which repositories this entry is for.
+        signature: Whether deliveries must be signed.
+        secrets: What signs them now; asked again for each delivery.
+    """
+
+    host: str
+    kind: Kind
+    repository: Sequence[str] = ("*",)
+    signature: Signature = Signature.REQUIRED
+    secrets: Callable[[], Sequence[str]] = tuple
+
+    @property
+    def segment(self) -> str:
+        """The host as the first part of a repository's identity."""
+        return host_segment(self.host)
+
+    def is_of(self, repository: Repository) -> bool:
+        """Return whether this entry is for that repository."""
+        path = f"{repository.region.replace('..', '/')}/{repository.name}"
+        return repository.account == self.segment and self.covers(path)
+
+    def covers(self, path: str) -> bool:
+        """Whether `owner/name` is one of its repositories; forges do not tell capitals apart."""
+        return matches(path.lower(), [glob.lower() for glob in self.repository])
+
+
+def host_segment(host: str) -> str:
+    """`git.example.org..8443` of `git.example.org:8443`: one name, and no twelve digits."""
+    return host.lower().replace(":", "..")
+
+
+class Unverified(Reject):
+    """A webhook's request that no signature vouches for: anybody may have sent it.
+
+    Attributes:
+        host: The segment of the `[[hosts]]` entry it came by, or `unknown`.
+    """
+
+    host = "unknown"
+
+
+class Hosts:
+    """Reads messages: events of CodeCommit, and push payloads of the hosts it is given."""
+
+    def __init__(self, hosts: Sequence[Host] = ()) -> None:
+        self._hosts = tuple(hosts)
+
+    def read(self, message: Message) -> tuple[Push | Nothing | Reject, ...]:
+        """Read one message: one event, or the pushes of several refs at once, in their order.
+
+        Returns:
+            Events; behind them why some refs of the message cannot be understood.
+
+        Raises:
+            Reject: it is no push that can be trusted; the reason says why, without a secret (I10).
+        """
+        try:
+            delivery = open_delivery(message)
+        except Reject as error:  # a request that cannot be opened has no signature to check
+            if not self._hosts:
+                raise
+            raise Unverified(error.reason, remedy=error.remedy) from error
+        if delivery is None:
+            return (parse(message.body),)
+        try:
+            return self._read(delivery)
+        except Reject as error:
+            if not self._hosts or self._is_believed(delivery):
+                raise
+            told = Unverified(error.reason, remedy=error.remedy)
+            told.host = next((each.segment for each in self._of_route(delivery)), told.host)
+            raise told from error
+
+    def _of_route(self, delivery: Delivery) -> list[Host]:
+        """The entries that a request may be of, by what the gateway says of its way."""
+        name = delivery.headers.get(HOST, "").lower()
+        return [host for host in self._hosts if name in {host.host, ""}]
+
+    def _is_believed(self, delivery: Delivery) -> bool:
+        """Whether the sender has a secret, whatever is wrong with what it sent."""
+        return any(
+            host.signature is Signature.OFF or is_genuine(delivery, host.kind, host.secrets())
+            for host in self._of_route(delivery)
+        )
+
+    def _read(self, delivery: Delivery) -> tuple[Push | Nothing | Reject, ...]:
+        document = delivery.document()
+        payload = _other_event(delivery) or read_payload(document)
+        identity = _identity(delivery)
+        if isinstance(payload, str):
+            return (Nothing(identity, payload),)
+        host = self._host_of(payload, delivery)
+        _check_signature(host, delivery)
+        repository = Repository(host.segment, owner_segment(payload.owner), payload.name)
+        made = [each for each in payload.changes if each.new]
+        if not made and not payload.faults:
+            return (_nothing(identity, payload, repository),)
+        push = partial(_push, payload=payload, repository=repository, delivery=delivery)
+        if len(made) == 1:
+            return (push(made[0], identity=identity), *payload.faults)
+        pushes = [push(each, identity=f"{identity}.{n}") for n, each in enumerate(made, 1)]
+        return (*pushes, *payload.faults)
+
+    def _host_of(self, payload: Payload, delivery: Delivery) -> Host:
+        """The first entry for the repository. What the gateway says comes before the payload."""
+        name = (delivery.headers.get(HOST) or payload.host).lower()
+        path = f"{payload.owner}/{payload.name}"
+        for host in self._hosts:
+            known = host.kind is payload.kind and name in {host.host, ""}
+            if known and host.covers(path):
+                return host
+        raise Reject(
+            f"a {payload.kind} push to {path} of host {name[:100]!a}, which no [[hosts]] entry has",
+            remedy="add an entry for that host, kind and repository, or take the webhook away",
+        )
+
+
+def _nothing(identity: str, payload: Payload, repository: Repository) -> Nothing:
+    """Return why nothing is to do: all refs were deleted, or are neither branches nor tags."""
+    if not payload.changes:
+        others = ", ".join(payload.others[:5])
+        return Nothing(identity, f"{others} is neither a branch nor a tag", repository)
+    deleted = ", ".join(each.ref for each in payload.changes[:5])
+    return Nothing(identity, f"{deleted} was deleted", repository, payload.changes[0].ref)
+
+
+def _other_event(delivery: Delivery) -> str:
+    """Why there is nothing to do, if a header names an event that is no push.
+
+    The payload of another event may have a push's shape: GitHub Enterprise's `cache_sync` has.
+    """
+    for header, pushes in _PUSHES.items():
+        event = delivery.headers.get(header)
+        if event is not None and event not in pushes:
+            return f"event {show(event)} is no push"
+    return ""
+
+
+def _check_signature(host: Host, delivery: Delivery) -> None:
+    if host.signature is Signature.OFF:
+        return
+    header = header_of(delivery, host.kind)
+    if not is_present(delivery, host.kind):
+        if host.signature is Signature.IF_PRESENT:
+            return
+        raise Reject(
+            f"a push of {host.host} without {header}",
+            remedy=f"give the webhook a secret, and let the gateway pass {header} on",
+        )
+    if not is_genuine(delivery, host.kind, host.secrets()):
+        raise Reject(
+            f"a push of {host.host} whose {header} does not fit webhook_secret",
+            remedy="give the webhook and the [[hosts]] entry the same secret; if they have it, "
+            "somebody else sends to the gateway, or the gateway changes bodies",
+        )
+    if not is_fresh(delivery):
+        raise Reject(
+            f"a push of {host.host} that was signed more than {FRESH_SECONDS // 60} minutes before "
+            "or after it came to the queue",
+            remedy="set the clock of the host; if it is right, an old delivery was sent again",
+        )
+
+
+def _push(
+    change: RefChange,
+    *,
+    identity: str,
+    payload: Payload,
+    repository: Repository,
+    delivery: Delivery,
+) -> Push:
+    body_id = hashlib.sha256(change.ref.encode() + b"\n" + delivery.body).hexdigest()[:32]
+    return Push(
+        id=identity,
+        repository=repository,
+        ref=change.ref,
+        commit=change.new or "",
+        change=Change.UPDATED if change.old else Change.CREATED,
+        time=payload.time or delivery.sent or datetime.fromtimestamp(0, UTC),
+        old_commit=change.old,
+        pusher=payload.pusher,
+        timed=payload.time is not None,
+        body_id=body_id,
+    )
+
+
+def _identity(delivery: Delivery) -> str:
+    """The delivery's own id; without one, its body and when it came.
+
+    GitLab's `X-Gitlab-Event-UUID` is shared by a whole chain of webhooks, so it is none by itself.
+    """
+    for name in _ID_HEADERS:
+        told = delivery.headers.get(name, "").strip("{}")
+        if _EVENT_ID.fullmatch(told):
+            return told
+    sent = delivery.sent.isoformat() if delivery.sent else ""
+    chain = delivery.headers.get("x-gitlab-event-uuid", "")
+    text = f"{chain}\n{sent}\n".encode("utf-8", "surrogatepass") + delivery.body
+    return f"webhook-{hashlib.sha256(text).hexdigest()[:32]}"

@@ -1,0 +1,1 @@
+"""Contents that a commit only points at: submodules and Git LFS."""

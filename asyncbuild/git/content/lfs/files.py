@@ -1,0 +1,199 @@
+"""Which files of a commit are pointers of Git LFS: what `filter=lfs` is said of, as git says it."""
+
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import anyio
+
+from asyncbuild.domain.archive_options import ExportAttributes, Lfs
+from asyncbuild.domain.errors import Reject
+from asyncbuild.git.content.lfs.contents import Contents
+from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.lfs_pointers import POINTER_BYTES_MOST, Pointer, parse_pointer
+from asyncbuild.git.process.command import Work
+from asyncbuild.git.snapshot import Snapshot
+
+_FILES: Final = frozenset({b"100644", b"100755"})
+_CONFIG: Final = ".lfsconfig"
+_CONFIG_BYTES_MOST: Final = 64 * 1024
+
+
+async def with_large_files(snapshot: Snapshot) -> Snapshot:
+    """A snapshot whose archive has contents in place of pointers, if its options want that.
+
+    Attributes count as in a checkout, those above a subtree, too: whether a file is large does not
+    depend on what of the tree is asked for.
+
+    Raises:
+        Reject: a pointer, or `.lfsconfig`, cannot be read here.
+        GitFailed: the repository cannot be read.
+    """
+    options = snapshot.options
+    if options.lfs is not Lfs.CONTENT or snapshot.objects is None:
+        return snapshot
+    files: dict[bytes, Pointer] = {}
+    wanted: set[bytes] = set()
+    async with _open_index(snapshot, snapshot.commit) as index:
+        ids = await index.find_large()
+        if ids:
+            files = await _read_pointers(snapshot, ids)
+            wanted = set(files)
+        if files and options.paths:
+            wanted &= await index.match(options.paths)
+        if wanted and options.export_attributes is ExportAttributes.HONOUR:
+            wanted -= await index.find_ignored(wanted)
+    if not files:
+        return snapshot
+    url = await _read_url(snapshot)
+    return replace(snapshot, contents=Contents(files, frozenset(wanted), snapshot.objects, url))
+
+
+class _Index:
+    """An index of a tree: git matches attributes and pathspecs against one."""
+
+    def __init__(self, snapshot: Snapshot, directory: Path, subtree: str) -> None:
+        self._snapshot = snapshot
+        self._subtree = subtree
+        directory = directory.resolve()  # as git sees where it is
+        self._top = directory / "tree"
+        self._environment = {
+            "GIT_INDEX_FILE": str(directory / "index"),
+            "GIT_WORK_TREE": str(self._top),
+        }
+
+    async def read(self, tree: str) -> None:
+        """Fill it."""
+        await anyio.Path(self._top / self._subtree).mkdir(parents=True)
+        await self._run(self._top, "read-tree", tree)
+
+    async def find_large(self) -> dict[bytes, str]:
+        """Object ids of all files with `filter=lfs`, by path in the subtree."""
+        # Asked from the top: below it git finds nothing by an attribute alone.
+        answer = await self._run(self._top, "ls-files", "-z", "--stage", "--", ":(attr:filter=lfs)")
+        above = os.fsencode(f"{self._subtree}/") if self._subtree else b""
+        found = {}
+        for line in answer.split(b"\0")[:-1]:
+            facts, _, path = line.partition(b"\t")
+            mode, name, _ = facts.split()
+            if mode in _FILES and path.startswith(above):
+                found[path.removeprefix(above)] = name.decode()
+        return found
+
+    async def match(self, pathspecs: Sequence[str]) -> set[bytes]:
+        """Paths that are matched, relative to the subtree, as the pathspecs are."""
+        answer = await self._run(
+            self._top / self._subtree, "ls-files", "-z", "--cached", "--", *pathspecs
+        )
+        return set(answer.split(b"\0")[:-1])
+
+    async def find_ignored(self, paths: Iterable[bytes]) -> set[bytes]:
+        """Those that `export-ignore` leaves out, by themselves or by a directory above them."""
+        root = os.fsencode(f"{self._subtree}/") if self._subtree else b""
+        above = {path: [root + path, *_parents(root + path)] for path in paths}
+        asked = sorted({each for every in above.values() for each in every})
+        answer = await self._run(
+            self._top,
+            *("check-attr", "--cached", "-z", "--stdin", "export-ignore"),
+            stdin=b"".join(each + b"\0" for each in asked),
+        )
+        fields = answer.split(b"\0")
+        marked = {
+            path for path, value in zip(fields[:-1:3], fields[2::3], strict=True) if value == b"set"
+        }
+        return {path for path, every in above.items() if not marked.isdisjoint(every)}
+
+    async def _run(self, place: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+        snapshot = self._snapshot
+        return await snapshot.reader.run(
+            snapshot.path,
+            ("-C", str(place), *arguments),
+            commit=snapshot.commit,
+            doing=f"look for LFS files in {snapshot.name} {snapshot.commit}",
+            environment=self._environment,
+            work=Work.TREE,
+            stdin=stdin,
+        )
+
+
+@asynccontextmanager
+async def _open_index(snapshot: Snapshot, tree: str) -> AsyncIterator[_Index]:
+    subtree = snapshot.options.subtree if tree == snapshot.commit else ""
+    with TemporaryDirectory(prefix="asyncbuild-") as directory:
+        index = _Index(snapshot, Path(directory), subtree)
+        await index.read(tree)
+        yield index
+
+
+def _parents(path: bytes) -> list[bytes]:
+    """Every directory above; the slash at its end has git take it for one."""
+    parts = path.split(b"/")
+    return [b"/".join(parts[:count]) + b"/" for count in range(1, len(parts))]
+
+
+async def _read_pointers(snapshot: Snapshot, ids: Mapping[bytes, str]) -> dict[bytes, Pointer]:
+    """What the files point at; those that were committed as they are left out."""
+    names = list(dict.fromkeys(ids.values()))
+    small = await _small(snapshot, names)
+    contents = await snapshot.read_blobs(small, most_bytes=len(small) * POINTER_BYTES_MOST)
+    known = dict(zip(small, contents or (), strict=True))
+    found = {}
+    for path, name in ids.items():
+        try:
+            pointer = parse_pointer(known[name]) if name in known else None
+        except Reject as error:
+            raise Reject(
+                f"LFS file {os.fsdecode(path)!a} of {snapshot.name}: {error.reason}",
+                remedy=error.remedy,
+            ) from error
+        if pointer is not None:
+            found[path] = pointer
+    return found
+
+
+async def _small(snapshot: Snapshot, names: Sequence[str]) -> list[str]:
+    answer = await snapshot.reader.run(
+        snapshot.path,
+        ("cat-file", "--batch-check=%(objectsize)"),
+        commit=snapshot.commit,
+        doing=f"measure {len(names)} blobs of {snapshot.name}",
+        stdin="\n".join((*names, "")).encode(),
+    )
+    sizes = answer.split(b"\n")[:-1]
+    return [
+        name
+        for name, size in zip(names, sizes, strict=True)
+        if size.isdigit() and int(size) <= POINTER_BYTES_MOST
+    ]
+
+
+async def _read_url(snapshot: Snapshot) -> str:
+    """The server that the commit's `.lfsconfig` names; empty if it says nothing of it.
+
+    It may do so by either of two names; the first comes first for git-lfs, too. Nothing else of it
+    counts: it is the word of whoever may push.
+    """
+    doing = f"read {_CONFIG} of {snapshot.name} {snapshot.commit}"
+    more: dict[str, Any] = {"commit": snapshot.commit, "doing": doing}
+    arguments = ("ls-tree", "-z", "--full-tree", snapshot.commit, "--", _CONFIG)
+    answer = await snapshot.reader.run(snapshot.path, arguments, **more)
+    mode, _, name = answer.partition(b"\t")[0].partition(b" blob ")
+    if mode not in _FILES:
+        return ""
+    contents = await snapshot.read_blobs([name.decode()], most_bytes=_CONFIG_BYTES_MOST)
+    if contents is None:
+        raise Reject(f"{_CONFIG} of {snapshot.name} {snapshot.commit} is too long")
+    arguments = ("config", "--no-includes", "--file", "-", "--list", "-z")
+    try:
+        listing = await snapshot.reader.run(snapshot.path, arguments, stdin=contents[0], **more)
+    except GitFailed as error:
+        if error.fault is not Fault.BAD_CONFIG:
+            raise
+        raise Reject(error.reason, remedy=f"correct {_CONFIG}") from error
+    values = dict(line.partition(b"\n")[::2] for line in listing.split(b"\0")[:-1])
+    named = values.get(b"lfs.url") or values.get(b"remote.origin.lfsurl", b"")
+    return named.decode("utf-8", "replace")

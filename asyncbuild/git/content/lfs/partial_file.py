@@ -1,0 +1,154 @@
+"""A content that is being fetched: a private file until it is proven to be that content."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+import aiohttp
+import anyio
+from anyio import to_thread
+
+from asyncbuild.git.content.lfs.stored_file import CHUNK_BYTES, chunks_of, open_private, write_all
+from asyncbuild.git.formats.lfs_pointers import Pointer
+
+_PARTIAL: Final = 206
+_SILENCE: Final = "silence"
+_RANGE: Final = re.compile(r"bytes (\d{1,20})-\d{1,20}/(?:\*|\d{1,20})")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A content that is not here: what is asked for, of which file, and where it is to be."""
+
+    pointer: Pointer
+    file: str
+    target: Path
+    part: Path
+
+
+class Broken(Exception):
+    """An answer ended before the content did. `useful` tells whether to go on at once."""
+
+    def __init__(self, reason: str, *, useful: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.useful = useful
+
+
+class Wrong(Exception):
+    """The bytes received are not the content. `resumed`: an earlier try is part of them."""
+
+    def __init__(self, reason: str, *, resumed: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.resumed = resumed
+
+
+@dataclass(slots=True)
+class Part:
+    """The bytes of a content that are here so far.
+
+    A part is kept for the next try only where the server said how long all of it is, and that is as
+    long as the content; everything else that a server may send leaves nothing behind.
+
+    Attributes:
+        missing: The content.
+        size: Bytes that are here.
+    """
+
+    missing: Missing
+    size: int = field(default=0)
+
+    @classmethod
+    async def open(cls, missing: Missing) -> Self:
+        """Look what an earlier try left."""
+        size = await to_thread.run_sync(_length, missing.part)
+        return cls(missing, size if size < missing.pointer.size else 0)
+
+    async def discard(self) -> None:
+        """Begin again."""
+        await to_thread.run_sync(lambda: self.missing.part.unlink(missing_ok=True))
+        self.size = 0
+
+    async def keep(self, answer: aiohttp.ClientResponse, doing: str) -> None:
+        """Write what comes, and hash it; publish it when it is the content.
+
+        Raises:
+            Broken: not all of it came.
+            Wrong: something else came.
+            OSError: it cannot be written.
+        """
+        resumed, wanted = self.size > 0, self.missing.pointer
+        begin = self.size if answer.status == _PARTIAL else 0
+        said = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+        if answer.status == _PARTIAL and said is not None and int(said[1]) != begin:
+            await self.discard()
+            raise Wrong(f"{doing}: it is another part than was asked for", resumed=resumed)
+        promised = answer.content_length
+        if promised is not None and begin + promised != wanted.size:
+            await self.discard()
+            told = f"{doing}: it has {begin + promised} bytes, and its pointer says {wanted.size}"
+            raise Wrong(told, resumed=resumed)
+        size, digest, why = await self._write(answer, begin)
+        if why is not None and size < wanted.size:
+            if promised is None:
+                await self.discard()
+            reason = f"{doing}: {why} after {size} of {wanted.size} bytes"
+            self.size = size
+            useful = size > begin and promised is not None and why != _SILENCE
+            raise Broken(reason, useful=useful)
+        if size != wanted.size or digest.hexdigest() != wanted.oid:
+            await self.discard()
+            raise Wrong(f"{doing}: what came is not object {wanted.oid}", resumed=resumed)
+        await to_thread.run_sync(_publish, self.missing)
+
+    async def _write(
+        self, answer: aiohttp.ClientResponse, begin: int
+    ) -> tuple[int, Any, str | None]:
+        """Bytes there are now, their digest, and why no more came, if the answer broke off."""
+        # Shielded where a file is opened: a cancelled thread would leave it open.
+        with anyio.CancelScope(shield=True):
+            file, digest = await to_thread.run_sync(_open_part, self.missing.part, begin)
+        size = begin
+        with file:
+            try:
+                async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+                    size += len(chunk)
+                    if size > self.missing.pointer.size:
+                        break
+                    await to_thread.run_sync(_append, file, digest, chunk)
+            except TimeoutError:
+                return size, digest, _SILENCE
+            except aiohttp.ClientError:
+                return size, digest, "it broke off"
+        return size, digest, None
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _open_part(path: Path, begin: int) -> tuple[IO[bytes], Any]:
+    """The file that a content grows in, and the digest of what is there already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    file = open_private(path, keep=begin > 0)
+    for chunk in chunks_of(file):
+        digest.update(chunk)
+    return file, digest
+
+
+def _append(file: IO[bytes], digest: Any, chunk: bytes) -> None:  # noqa: ANN401 - hashlib's own
+    write_all(file, chunk)
+    digest.update(chunk)
+
+
+def _publish(missing: Missing) -> None:
+    missing.target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(missing.part, missing.target)  # noqa: PTH105 - whatever is there

@@ -1,0 +1,106 @@
+"""Files with the contents of LFS objects: what a file holds is hashed before it is trusted.
+
+A failure of power can leave a file with its length and zeros in place of its content, so neither
+name nor length says that a content is the one asked for. Hashing each content for each archive
+would read it twice; so what this process has found right, and has not changed since, is not hashed
+again before it is used. It is hashed as it is read in any case (`tar.py`).
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from asyncbuild.git.formats.lfs_pointers import Pointer
+
+CHUNK_BYTES = 256 * 1024
+_REMEMBERED_MOST = 100_000
+
+
+class _Seen(NamedTuple):
+    """A file as it was when its content was right. Whatever is written to it changes its time."""
+
+    inode: int
+    size: int
+    changed_ns: int
+
+
+class Verified:
+    """The files whose contents this process has found right."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def use(self, path: Path, pointer: Pointer) -> bool:
+        """Mark a content as used now. Returns False if it is not there, or not that content.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        try:
+            seen = _look(path)
+            if seen.size != pointer.size:
+                return False
+            if self._seen.get(str(path)) != seen and hash_of(path) != pointer.oid:
+                return False
+            now = time.time_ns()
+            os.utime(path, ns=(now, now))
+            self._note(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def forget(self, path: Path) -> None:
+        """Hash the file before it is used again."""
+        self._seen.pop(str(path), None)
+
+    def _note(self, path: Path) -> None:
+        while len(self._seen) >= _REMEMBERED_MOST:
+            del self._seen[next(iter(self._seen))]
+        self._seen[str(path)] = _look(path)
+
+
+def _look(path: Path) -> _Seen:
+    found = path.stat()
+    return _Seen(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        for chunk in chunks_of(file):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def chunks_of(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of a file, in pieces of up to 256 KiB."""
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
+
+
+def open_private(path: Path, *, keep: bool) -> IO[bytes]:
+    """Open a file to read and write that only this user can read, emptied unless `keep`.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if keep else os.O_TRUNC)
+    descriptor = os.open(path, flags, 0o600)
+    file = os.fdopen(descriptor, "r+b", buffering=0)
+    os.fchmod(descriptor, 0o600)  # an earlier version made it as the umask has it
+    return file
+
+
+def write_all(file: IO[bytes], chunk: bytes) -> None:
+    """Write a chunk to an unbuffered file, which may take less than all at a time."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]

@@ -1,0 +1,235 @@
+"""A snapshot with its submodules: each is a repository of its own, fetched and held like any other.
+
+What `.gitmodules` says decides only which repository is meant, and that one must be known to this
+service: it is fetched by the URL, with the credentials and within the limits that it always has.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from asyncbuild.domain.archive_options import Lfs, Submodules
+from asyncbuild.domain.errors import Reject, Retry, StageError, Unreachable
+from asyncbuild.domain.git_names import object_format
+from asyncbuild.domain.model import Repository
+from asyncbuild.forges.addresses import Submodule, parse_gitmodules, resolve, show_url
+from asyncbuild.git.content.lfs.files import with_large_files
+from asyncbuild.git.content.lfs.tar_filter import directories_of
+from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.process.command import Work
+from asyncbuild.git.snapshot import Part, Snapshot
+
+_MOST: Final = 200  # in one archive, nested ones included
+_DEPTH_MOST: Final = 10
+_PATH_BYTES_MOST: Final = 4_096
+_GITMODULES_BYTES_MOST: Final = 1024 * 1024
+_GITLINK: Final = b"160000 commit "
+_EMPTY_TREES: Final = {
+    "sha1": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
+_LEAVE_OUT: Final = 'exclude it with `paths`, or set submodules = "empty"'
+
+
+class _Link(NamedTuple):
+    """An entry of a tree that is a submodule's commit; `path` is relative to the archive's root."""
+
+    path: bytes
+    commit: str
+
+
+@asynccontextmanager
+async def open_whole(
+    mirrors: Mirrors, repository: Repository, snapshot: Snapshot
+) -> AsyncIterator[Snapshot]:
+    """A snapshot with all that its options want of other places; it stays while this is open.
+
+    That is the contents of LFS files, and submodules, those with theirs.
+
+    Without any of these the archive is that of the options without them, and is told so.
+
+    Raises:
+        Reject: a submodule is not named in `.gitmodules`, or is no repository of this service.
+        Retry: its commit is not there (yet).
+        StageError: as `Mirrors.open`.
+    """
+    options = snapshot.options
+    async with AsyncExitStack() as stack:
+        opening = _Opening(mirrors, stack)
+        if options.submodules is Submodules.INCLUDE:
+            await opening.add(repository, snapshot, above=b"", depth=0)
+        whole = replace(await with_large_files(snapshot), parts=tuple(opening.parts))
+        if not whole.parts:
+            options = replace(options, submodules=Submodules.EMPTY)
+        if not any(each.contents for each in (whole, *(part.snapshot for part in whole.parts))):
+            options = replace(options, lfs=Lfs.POINTERS)
+        yield replace(whole, options=options)
+
+
+class _Opening:
+    """Opens the submodules of one snapshot, each before its own."""
+
+    def __init__(self, mirrors: Mirrors, stack: AsyncExitStack) -> None:
+        self._mirrors = mirrors
+        self._stack = stack
+        self.parts: list[Part] = []
+
+    async def add(
+        self, repository: Repository, snapshot: Snapshot, *, above: bytes, depth: int
+    ) -> None:
+        """All submodules below a snapshot, which stands at `above` in the archive."""
+        links = await _find_links(snapshot)
+        if not links:
+            return
+        if depth == _DEPTH_MOST:
+            raise _too_many(snapshot)
+        known = await _read_gitmodules(snapshot)
+        for link in links:
+            with _about(above + link.path, snapshot):
+                await self._add(repository, snapshot, link, known=known, above=above, depth=depth)
+
+    async def _add(
+        self,
+        parent: Repository,
+        snapshot: Snapshot,
+        link: _Link,
+        *,
+        known: Mapping[bytes, Submodule],
+        above: bytes,
+        depth: int,
+    ) -> None:
+        full = os.fsencode(snapshot.options.subtree) + b"/" + link.path
+        named = known.get(full.lstrip(b"/"))
+        if named is None or not named.url:
+            raise Reject(
+                "no usable section of .gitmodules has this path and a url",
+                remedy=f"name it there, {_LEAVE_OUT}",
+            )
+        if named.update == "none":  # git-submodule(1): it is left empty
+            return
+        if len(self.parts) == _MOST:
+            raise _too_many(snapshot)
+        repository = self._locate(parent, named.url)
+        opened = self._mirrors.open_commit(repository, link.commit)
+        whole = await self._stack.enter_async_context(opened)
+        wanted = replace(snapshot.options, subtree="", paths=(), submodules=Submodules.EMPTY)
+        whole = await with_large_files(await whole.select(wanted))
+        prefix = above + link.path + b"/"
+        self.parts.append(Part(prefix, whole))
+        await self.add(repository, whole, above=prefix, depth=depth + 1)
+
+    def _locate(self, parent: Repository, url: str) -> Repository:
+        try:
+            absolute = resolve(self._mirrors.remotes.remote(parent).url, url)
+        except ValueError as error:
+            raise Reject(
+                f"its url {show_url(url)} {error}", remedy="correct .gitmodules"
+            ) from error
+        return self._mirrors.remotes.find(absolute, parent)
+
+
+@contextmanager
+def _about(path: bytes, snapshot: Snapshot) -> Iterator[None]:
+    """Errors name the submodule, once; a commit that is not there may be pushed yet."""
+    try:
+        yield
+    except StageError as error:
+        if error.reason.startswith("submodule "):
+            raise
+        error.reason = f"submodule {os.fsdecode(path)!a} of {snapshot.name}: {error.reason}"
+        if not isinstance(error, Unreachable):
+            raise
+        raise Retry(
+            error.reason, remedy="push the submodule's commit to a branch of its repository"
+        ) from error
+
+
+def _too_many(snapshot: Snapshot) -> Reject:
+    return Reject(
+        f"{snapshot.name} {snapshot.commit} has more than {_MOST} submodules, or they are nested "
+        f"more than {_DEPTH_MOST} deep",
+        remedy='set submodules = "empty" for it, and let the build fetch them',
+    )
+
+
+def _check_path(path: bytes) -> None:
+    """A tree that nobody checked may name anything (git-fsck(1), hasDotdot and others)."""
+    parts = path.lower().split(b"/")
+    if len(path) > _PATH_BYTES_MOST or {b"", b".", b"..", b".git"} & set(parts):
+        raise Reject("its path leads out of the tree, or is too long", remedy=_LEAVE_OUT)
+
+
+async def _find_links(snapshot: Snapshot) -> list[_Link]:
+    """The submodules in a snapshot's archive, in its order: `export-ignore` leaves some out."""
+    links = await _list_links(snapshot)
+    if not links:
+        return []
+    if len(links) > _MOST:
+        raise _too_many(snapshot)
+    for each in links:
+        with _about(each.path, snapshot):
+            _check_path(each.path)
+    async with snapshot.open_archive(paths=[each.path for each in links]) as chunks:
+        tar = b"".join([chunk async for chunk in chunks])
+    written = directories_of(tar)
+    return [each for each in links if snapshot.above + each.path in written]
+
+
+async def _list_links(snapshot: Snapshot) -> list[_Link]:
+    """Those in the tree, or those that the pathspecs match."""
+    paths = snapshot.options.paths
+    if not paths:
+        async with aclosing(snapshot.iter_lines()) as batches:
+            return [_parse_link(line) async for batch in batches for line in _links(batch)]
+    empty = _EMPTY_TREES[object_format(snapshot.commit)]
+    async with aclosing(snapshot.iter_changes(empty, paths)) as changes:
+        return [
+            _Link(new.path, new.object_id)
+            async for batch in changes
+            for _, new in batch
+            if new is not None and new.kind == "commit"
+        ]
+
+
+def _links(lines: Sequence[bytes]) -> Iterator[bytes]:
+    return (line for line in lines if line.startswith(_GITLINK))
+
+
+def _parse_link(line: bytes) -> _Link:
+    facts, _, path = line.partition(b"\t")
+    return _Link(path, facts.removeprefix(_GITLINK).decode())
+
+
+async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
+    """What the commit's `.gitmodules` says; that of the root, whatever the subtree."""
+    doing = f"read .gitmodules of {snapshot.name} {snapshot.commit}"
+    arguments = ("ls-tree", "-z", "--full-tree", snapshot.commit, "--", ".gitmodules")
+    answer = await snapshot.reader.run(
+        snapshot.path, arguments, commit=snapshot.commit, doing=doing, work=Work.TREE
+    )
+    if not answer:
+        return {}
+    mode, _, object_id = answer.partition(b"\t")[0].decode().split()
+    contents = None
+    if mode in {"100644", "100755"}:  # git reads no other, either: not a link to somewhere
+        contents = await snapshot.read_blobs([object_id], most_bytes=_GITMODULES_BYTES_MOST)
+    if contents is None:
+        raise Reject(
+            f".gitmodules of {snapshot.name} {snapshot.commit} is no file, or longer than "
+            f"{_GITMODULES_BYTES_MOST} bytes",
+            remedy="correct it",
+        )
+    # Without --no-includes `include.path` would have git read files of this machine.
+    arguments = ("config", "--no-includes", "--file", "-", "--list", "-z")
+    try:
+        listing = await snapshot.reader.run(
+            snapshot.path, arguments, commit=snapshot.commit, doing=doing, stdin=contents[0]
+        )
+    except GitFailed as error:
+        if error.fault is not Fault.BAD_CONFIG:
+            raise
+        raise Reject(error.reason, remedy="correct .gitmodules") from error
+    return parse_gitmodules(listing)

@@ -1,0 +1,69 @@
+"""Tar streams of several trees as one: each below a directory that the first has already."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing
+from tarfile import BLOCKSIZE
+from typing import Final
+
+from asyncbuild.git.formats.error_classes import GitFailed
+
+_DIRECTORY: Final = ord("5")  # POSIX.1-2017, pax(1), ustar: typeflag
+_KIND: Final = 156
+_SIZE: Final = slice(124, 136)
+
+
+async def iter_joined(
+    first: AbstractAsyncContextManager[AsyncIterator[bytes]],
+    below: Iterable[AbstractAsyncContextManager[AsyncIterator[bytes]]],
+) -> AsyncGenerator[bytes, None]:
+    """One tar after the other, each opened when its turn has come.
+
+    Args:
+        first: Of a tree that has a directory for each of the others.
+        below: What `git archive --prefix` writes of those.
+
+    Raises:
+        StageError: one of them failed; nothing of what was read may be used then.
+    """
+    async with first as tar:
+        async for chunk in tar:
+            yield chunk
+    for opened in below:
+        async with opened as tar, aclosing(without_root(tar)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def without_root(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """What `git archive --prefix` writes, without the prefix's own directory, its first entry.
+
+    Zeros at the end make up for it, as a tar's length is a multiple of 10 KiB.
+
+    Raises:
+        GitFailed: there is no such entry.
+    """
+    head = b""
+    root_bytes = 0
+    async for chunk in tar:
+        if root_bytes:
+            yield chunk
+            continue
+        head += chunk
+        root_bytes = find_root_end(head)
+        if root_bytes:
+            yield head[root_bytes:]
+    if not root_bytes:
+        raise GitFailed("git archive wrote no directory for its prefix")
+    yield bytes(root_bytes)
+
+
+def find_root_end(tar: bytes) -> int:
+    """Where the first directory's header ends, with all headers before it; 0: more is needed."""
+    begin = 0
+    while begin + BLOCKSIZE <= len(tar):
+        header = tar[begin : begin + BLOCKSIZE]
+        if header[_KIND] == _DIRECTORY:
+            return begin + BLOCKSIZE
+        size = int(header[_SIZE].rstrip(b"\0 ") or b"0", 8)
+        begin += BLOCKSIZE + size + -size % BLOCKSIZE
+    return 0

@@ -1,0 +1,1 @@
+"""Parsers of what git and LFS servers write, and the classes of their errors. Pure."""

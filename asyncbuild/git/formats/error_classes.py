@@ -1,0 +1,176 @@
+"""Kinds of failure, read from git's standard error once, here; callers switch on the kind. Pure.
+
+git has no error codes: it exits with 128 or 1 and a sentence, in English because LC_ALL=C. A kind
+that is not known is `OTHER`, which is tried again.
+
+Who says a line decides what it may mean. A git that talks to a server passes on the server's words:
+with `remote:` before them, but by SSH and from a path also without. What is quoted in a sentence,
+URLs and names of refs are cut out before it is read: a pusher chooses them. `CORRUPT` is a
+suspicion, which the mirror itself confirms or not (`integrity.py`).
+"""
+
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
+from asyncbuild.git.formats.error_texts import SIGNS, Fault
+
+__all__ = ["Fault", "GitFailed", "find_fault", "machine_error", "quote", "stage_error"]
+
+_LINE_MOST = 300
+_EXHAUSTED = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EDQUOT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+    }
+)
+_REMEDIES: Mapping[Fault, str] = {
+    Fault.LOGIN: "allow codecommit:GitPull on the repository to the task's role, or to the role of "
+    "its [[accounts]] entry, and check this machine's clock; for another host renew the token or "
+    "key of its [[hosts]] entry, and check known_hosts",
+    Fault.MEMORY: "give the task more memory",
+    Fault.REFUSED: "see at the server what it means",
+    Fault.MOVED: "the repository was renamed or moved at its server: name it by its new URL",
+}
+_AWAY = "if it lasts, check git.remote and the way to the server"
+# git shows no Retry-After: a limit is known by 429 or by what the server says, and by no 503.
+_FAILING = "the server fails by itself and speaks of no limit: if it lasts, look there"
+_SERVER_ERROR = re.compile(r"returned error: 5\d\d")
+_LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
+_OF_SERVER = re.compile(r"remote:|fatal: remote error", re.IGNORECASE)
+_LISTING = re.compile(r"\s|From ")  # what was fetched, line by line: names of refs
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s']*", re.IGNORECASE)
+_REF = re.compile(r"\brefs/[^\s':]+")
+_ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
+_QUOTED = re.compile(r"(?<!\w)'.*'(?!\w)")
+_QUOTED_ACROSS_LINES = re.compile(_QUOTED.pattern, re.DOTALL)
+# Lines between others, and progress (git-upload-pack(1), JGit).
+_ORNAMENT = re.compile(
+    r"remote:\s*([=*-]*|(enumerating|counting|compressing|finding|getting|total|resolving)\b.*)$",
+    re.IGNORECASE,
+)
+_STATUS = re.compile(r"returned error: \d")
+_USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
+
+
+class GitFailed(Retry):
+    """A git process failed in a way that another try may mend; `fault` says how."""
+
+    def __init__(self, reason: str, *, fault: Fault = Fault.OTHER, remedy: str = "") -> None:
+        super().__init__(reason, remedy=remedy)
+        self.fault = fault
+
+
+class _Saying(NamedTuple):
+    line: str
+    text: str  # without names
+    of_server: bool  # for certain
+
+
+def find_fault(stderr: str, *, remote: bool = True) -> Fault:
+    """The kind of failure that these lines tell of.
+
+    Args:
+        stderr: What git wrote.
+        remote: Whether this git talked to a server.
+    """
+    return _decide(stderr, remote=remote)[0]
+
+
+def quote(stderr: str) -> str:
+    """The line that says most, fit for a log: one line, printable, without user names in URLs."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", stderr) if line.strip()]
+    loud = [line for line in lines if _LOUD.match(line)]
+    fatal = [line for line in loud if line.lower().startswith("fatal")]
+    return _clean((fatal[:1] or loud[-1:] or lines[-1:] or ["it said nothing"])[0])
+
+
+def machine_error(error: OSError, doing: str) -> StageError:
+    """What the machine refuses: a limit that was reached is nobody's fault (I5)."""
+    reason = f"{doing}: {error.strerror or error}"
+    return Busy(reason) if error.errno in _EXHAUSTED else Retry(reason)
+
+
+def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> StageError:
+    """Name what a failed git process means for the push.
+
+    A refused login is `Retry`, not the end of the service: it concerns one repository or one
+    account, may come from a role not yet known everywhere in IAM, and after the last attempt the
+    push waits in the dead-letter queue until somebody has mended it.
+
+    Args:
+        stderr: What git wrote.
+        doing: What it was to do, for people.
+        ended: How it ended, for people.
+        remote: Whether this git talked to a server.
+    """
+    fault, line = _decide(stderr, remote=remote)
+    if not remote:  # names stay what they are: no line of their own
+        stderr = _QUOTED_ACROSS_LINES.sub(lambda found: _clean(found[0]), stderr)
+    reason = f"{doing}: git {ended}: {_tell(stderr, line, remote=remote)}"
+    match fault:
+        case Fault.BUSY:
+            return Busy(reason)
+        case Fault.NETWORK:
+            return Outage(reason, remedy=_AWAY if not _SERVER_ERROR.search(reason) else _FAILING)
+        case Fault.NO_REPOSITORY:
+            return Reject(
+                reason,
+                remedy="check the repository's name and git.remote; of another host, the `remote` "
+                "of its [[hosts]] entry, and that its token or key may read the repository",
+            )
+        case Fault.NO_PATH:
+            return Reject(reason, remedy="correct paths, or let the rule match only refs with them")
+        case _:
+            return GitFailed(reason, fault=fault, remedy=_REMEDIES.get(fault, ""))
+
+
+def _tell(stderr: str, line: str, *, remote: bool) -> str:
+    """Return the deciding line, the HTTP status and the server's sentence for people, each once."""
+    loudest = quote(stderr)
+    told = _clean(line) or loudest
+    others = (loudest if _STATUS.search(loudest) else "", _server_line(stderr) if remote else "")
+    return told + "".join(f" ({each})" for each in others if each and each not in told)
+
+
+def _decide(stderr: str, *, remote: bool) -> tuple[Fault, str]:
+    """The fault, and the server's line that tells it; empty if this git itself tells it."""
+    sayings = list(_iter_sayings(stderr, remote=remote))
+    for sign in SIGNS:
+        if sign.of_server and not remote:
+            continue
+        for said in sayings:
+            if (sign.of_server or not said.of_server) and sign.pattern.search(said.text):
+                return sign.fault, said.line if sign.of_server else ""
+    return Fault.OTHER, ""
+
+
+def _iter_sayings(stderr: str, *, remote: bool) -> Iterator[_Saying]:
+    if not remote:  # a path may hold line ends and quotes, and is quoted then
+        stderr = _QUOTED_ACROSS_LINES.sub("''", stderr)
+    for line in re.split(r"[\r\n]+", stderr):
+        if not line.strip() or (remote and _LISTING.match(line)):
+            continue
+        text = _QUOTED.sub("''", _URL.sub("URL", line))
+        text = _ID.sub("ID", _REF.sub("REF", text)).strip()
+        yield _Saying(line.strip(), text, remote and _OF_SERVER.match(line) is not None)
+
+
+def _server_line(stderr: str) -> str:
+    """The first thing that a server says for people."""
+    for line in re.split(r"[\r\n]+", stderr):
+        if line.lower().startswith("remote:") and not _ORNAMENT.match(line):
+            return _clean(line.strip())
+    return ""
+
+
+def _clean(line: str) -> str:
+    """One printable line of bounded length, without user names in URLs."""
+    shown = "".join(each if each.isprintable() else " " for each in _USERINFO.sub("***@", line))
+    return shown[:_LINE_MOST]

@@ -1,0 +1,300 @@
+"""One mirror's directory, and what is done with its files. All of it blocks: call in a thread.
+
+    <cache>/mirrors/<account>/<region>/<name>/
+        repository.git   the bare mirror; appears by a rename, whole
+        fetch.lock       held exclusively by whoever changes the mirror
+        lfs.lock         held exclusively by whoever fetches LFS objects
+        use.lock         held shared by whoever reads it, exclusively by whoever takes it away
+        stamp            its size; the time of the last use is the file's own
+        suspect          the mirror may be corrupt: ids of what was being read
+        staging-*        a first fetch at work, or killed
+        evicted-*        a mirror on its way out
+
+The directory and its locks stay when the mirror goes: a lock file that is deleted while
+a caller waits for it locks nothing.
+"""
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from asyncbuild.runtime.locks import hold_nowait
+
+_GONE_NAMES = ("staging-", "evicted-")
+_PACK_OF_SHA256 = re.compile(r"pack-[0-9a-f]{64}\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A mirror as it was at a moment; equal if no pack came or went in between.
+
+    Without an object format it is damaged.
+    """
+
+    object_format: str
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a mirror takes on the disk now, and took when it was last free of waste."""
+
+    bytes: int = 0
+    compact_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one mirror lives. Two of one path are one mirror."""
+
+    root: Path
+
+    @property
+    def repository(self) -> Path:
+        """The bare repository."""
+        return self.root / "repository.git"
+
+    @property
+    def fetch_lock(self) -> Path:
+        """Held while the mirror changes."""
+        return self.root / "fetch.lock"
+
+    @property
+    def lfs_lock(self) -> Path:
+        """Held while LFS objects are fetched; the mirror may be read and fetched meanwhile."""
+        return self.root / "lfs.lock"
+
+    @property
+    def lfs(self) -> Path:
+        """LFS objects: measured and taken away with the mirror."""
+        return self.repository / "lfs"
+
+    @property
+    def use_lock(self) -> Path:
+        """Held while the mirror is read."""
+        return self.root / "use.lock"
+
+    @property
+    def stamp(self) -> Path:
+        """Size in bytes, and the time of the last use."""
+        return self.root / "stamp"
+
+    def arrive(self) -> bool:
+        """Make the directory, for the locks; tell whether a reader found the mirror corrupt."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return self.is_suspect()
+
+    def is_whole(self) -> bool:
+        """Is there a mirror?"""
+        return self.repository.is_dir()
+
+    def is_shallow(self) -> bool:
+        """Does its history end somewhere?"""
+        return (self.repository / "shallow").exists()
+
+    def touch(self) -> Sight | None:
+        """Note that the mirror is used now; tell what it is, None if there is none."""
+        self.stamp.touch()
+        return self.look()
+
+    def look(self) -> Sight | None:
+        """What the mirror is now. Take it before looking for a commit, never after."""
+        try:
+            object_format = read_object_format(self.repository)
+            changed = (self._objects / "pack").stat().st_mtime_ns
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return Sight("", 0) if self.is_whole() else None
+        return Sight(object_format, changed)
+
+    def size_bytes(self) -> int:
+        """Measure what the mirror takes on the disk."""
+        return measure(self.repository)
+
+    def remembered(self) -> Size:
+        """The sizes at the last fetch; zeros if there was none."""
+        with suppress(OSError, orjson.JSONDecodeError, TypeError):
+            return Size(**orjson.loads(self.stamp.read_bytes()))
+        return Size()
+
+    def packs(self) -> int:
+        """How many packs there are: each one slows every look-up a little."""
+        with suppress(FileNotFoundError):
+            return sum(name.endswith(".pack") for name in os.listdir(self._objects / "pack"))  # noqa: PTH208 - names alone
+        return 0
+
+    # Marks
+
+    def mark_suspect(self, object_id: str = "") -> None:
+        """Remember that the mirror may be corrupt, for whoever opens it next.
+
+        Args:
+            object_id: Of what was being read.
+        """
+        with suppress(FileNotFoundError), (self.root / "suspect").open("a") as mark:
+            mark.write(f"{object_id}\n")
+
+    def is_suspect(self) -> bool:
+        """Did a reader find that the mirror may be corrupt?"""
+        return (self.root / "suspect").exists()
+
+    def suspects(self) -> list[str]:
+        """Ids of what was being read when the mirror was suspected."""
+        with suppress(FileNotFoundError):
+            return sorted(set((self.root / "suspect").read_text().split()))
+        return []
+
+    def trust(self) -> None:
+        """Take back a suspicion."""
+        (self.root / "suspect").unlink(missing_ok=True)
+
+    # Coming and going
+
+    def stage(self) -> Path:
+        """A directory to build a new mirror in."""
+        staging = self.root / f"staging-{uuid.uuid4().hex}"
+        staging.mkdir()
+        return staging
+
+    def publish(self, staging: Path) -> None:
+        """Make a whole new mirror the mirror."""
+        staging.rename(self.repository)
+
+    def delete_if_unused(self) -> bool:
+        """Delete the mirror unless somebody reads it, in this process or another."""
+        with hold_nowait(self.use_lock) as alone:
+            gone = self.take_away() if alone else None
+        if gone is not None:
+            delete(gone)
+        return alone
+
+    def reclaim_if_free(self) -> None:
+        """Reclaim, unless somebody fetches."""
+        with hold_nowait(self.fetch_lock) as alone:
+            if alone:
+                self.reclaim()
+
+    def trim_shallow(self, reachable: frozenset[bytes]) -> None:
+        """Keep only those lines of `shallow` whose commits are reachable; fetch lock held."""
+        shallow = self.repository / "shallow"
+        lines = shallow.read_bytes().split()
+        kept = [line for line in lines if line in reachable]
+        if 0 < len(kept) < len(lines):
+            new = self.repository / "shallow.lock"  # git's own name: no git writes it meanwhile
+            new.write_bytes(b"".join(line + b"\n" for line in kept))
+            new.rename(shallow)
+
+    def take_away(self) -> Path | None:
+        """Make the mirror disappear at once; the caller deletes what is returned at leisure.
+
+        Call with the use lock held exclusively.
+        """
+        gone = self.root / f"evicted-{uuid.uuid4().hex}"
+        try:
+            self.repository.rename(gone)
+        except FileNotFoundError:
+            return None
+        finally:
+            self.stamp.unlink(missing_ok=True)
+            (self.root / "suspect").unlink(missing_ok=True)
+        return gone
+
+    def reclaim(self) -> None:
+        """Delete what killed processes left behind: half-made mirrors, lock files, half packs.
+
+        Call with the fetch lock held: no git can be at work here then.
+        """
+        with os.scandir(self.root) as entries:
+            gone = [entry.path for entry in entries if entry.name.startswith(_GONE_NAMES)]
+        for path in gone:
+            delete(Path(path))
+        with suppress(FileNotFoundError):  # somebody took the mirror away meanwhile, with all that
+            for leftover in _leftovers(self.repository):
+                leftover.unlink(missing_ok=True)
+
+    @property
+    def _objects(self) -> Path:
+        return self.repository / "objects"
+
+
+def read_object_format(repository: Path) -> str:
+    """Return the configured object format; empty if packs contradict it, a sign of damage."""
+    config = (repository / "config").read_bytes().lower()
+    if b"objectformat = sha256" in config:
+        return "sha256"
+    packs = os.listdir(repository / "objects" / "pack")  # noqa: PTH208 - names alone
+    return "" if any(map(_PACK_OF_SHA256.match, packs)) else "sha1"
+
+
+def keep_branch(repository: Path, ref: str, kept: str) -> bool:
+    """The branch that `git clone --bare --single-branch` made becomes a ref of ours.
+
+    Returns:
+        Whether it was made. Where there is no such branch, git takes a tag of its name.
+    """
+    packed = repository / "packed-refs"  # git clone writes refs there
+    tips = {name: tip for tip, _, name in (line.partition(b" ") for line in _lines(packed))}
+    tip = tips.get(ref.encode())
+    if tip is None:
+        return False
+    (repository / kept).parent.mkdir(parents=True, exist_ok=True)
+    (repository / kept).write_bytes(tip + b"\n")
+    packed.unlink()
+    return True
+
+
+def has_pack(repository: Path) -> bool:
+    """Is there a pack, and whole? Its index comes last."""
+    with suppress(FileNotFoundError):  # not yet; or git clone failed, and clears up
+        return any(name.endswith(".idx") for name in os.listdir(repository / "objects" / "pack"))  # noqa: PTH208 - names alone
+    return False
+
+
+def measure(directory: Path) -> int:
+    """What a directory takes on the disk, in bytes."""
+    return sum(_allocated(directory))
+
+
+def find_places(mirrors: Path) -> Iterator[tuple[Place, float]]:
+    """Every mirror below a cache's `mirrors` directory, and when it was last used."""
+    for stamp in mirrors.glob("*/*/*/stamp"):
+        place = Place(stamp.parent)
+        with suppress(FileNotFoundError):  # evicted by another process just now
+            used_at = stamp.stat().st_mtime
+            if place.is_whole():
+                yield place, used_at
+
+
+def find_leavings(mirrors: Path) -> set[Place]:
+    """Where killed processes left something half made or half deleted."""
+    return {Place(path.parent) for name in _GONE_NAMES for path in mirrors.glob(f"*/*/*/{name}*")}
+
+
+def delete(directory: Path) -> None:
+    """Delete a directory tree, whatever is left of it."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n") if path.exists() else []
+
+
+def _allocated(directory: Path) -> Iterator[int]:
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118 - hot
+
+
+def _leftovers(repository: Path) -> Iterator[Path]:
+    """Lock files, temporary packs, and marks that keep a pack from being joined with others."""
+    yield from repository.glob("*.lock")
+    yield from (repository / "refs").rglob("*.lock")
+    for pattern in ("tmp_*", "*.lock", "*.keep"):
+        yield from (repository / "objects" / "pack").glob(pattern)

@@ -1,0 +1,271 @@
+"""Brings commits into a mirror, asking the remote for as little as will do.
+
+The order: the ref that the push named, at `git.depth`; the commit by its id, where the server lets;
+the ref deeper and deeper; its whole history. What is not found then was overtaken by a force push.
+CodeCommit speaks protocol v0 and serves ids of tips alone, so ids come after refs.
+
+A commit whose ref is not known, a submodule's, is looked for in the same way on the default branch,
+and then on all branches and tags.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.config import GitSettings
+from asyncbuild.domain.errors import Reject, Unreachable
+from asyncbuild.domain.git_names import kept_commit, kept_ref, object_format
+from asyncbuild.forges.remotes import Remote
+from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.mirrors.directory import Place, delete, has_pack, read_object_format
+from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, Wish
+from asyncbuild.git.mirrors.transport import BRANCHES, Target, Transfers
+from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.runtime.tasks import open_tasks
+
+_DEEPER = (64, 1024)
+_ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
+
+
+class Fetcher:
+    """Fetches into mirrors; knows nothing of who shares a fetch.
+
+    Args:
+        settings: `[git]`.
+        transfers: Talks to remotes.
+        reader: Looks commits up.
+        open_way: Lets a new mirror appear while it is open, given its place and where it is made.
+        look_ahead: Finds commits in a new mirror while it is made, given the same and the wishes.
+    """
+
+    def __init__(
+        self,
+        settings: GitSettings,
+        transfers: Transfers,
+        reader: Reader,
+        *,
+        open_way: Callable[[Place, Path], AbstractAsyncContextManager[None]],
+        look_ahead: Callable[[Place, Path, Sequence[Wish]], Awaitable[Mapping[str, Commit]]],
+    ) -> None:
+        self._open_way = open_way
+        self._look_ahead = look_ahead
+        self._settings = settings
+        self._transfers = transfers
+        self._reader = reader
+        self._only_by_ref: set[str] = set()  # URLs of servers that refused an id
+
+    async def fetch(self, place: Place, remote: Remote, wishes: Sequence[Wish], lock: int) -> None:
+        """Settle every wish. Call with the fetch lock held and `place.reclaim()` done.
+
+        Raises:
+            StageError: the remote could not be asked; it holds for all wishes still open.
+        """
+        sight = await to_thread.run_sync(place.look)
+        target = Target(place.repository, remote, lock)
+        if sight is None:
+            await self._clone(place, remote, wishes, lock)
+        else:
+            _settle_misfits(wishes, sight.object_format)
+            # Another process, or the fetch before this one, may have brought it meanwhile.
+            late = [wish for wish in wishes if wish.seen != sight]
+            await self._settle_present(place.repository, remote, late)
+            if _open(wishes):
+                await self._by_ref(target, wishes, self._settings.depth)
+        if _open(wishes):
+            await self._search(target, wishes)
+        if anywhere := [wish for wish in _open(wishes) if wish.ref in _ANYWHERE]:
+            await self._by_all_refs(target, anywhere)
+        for wish in _open(wishes):
+            wish.settle(await self._why_not(target, wish))
+
+    async def _clone(self, place: Place, remote: Remote, wishes: Sequence[Wish], lock: int) -> None:
+        """The first fetch, into a staging directory that becomes the mirror when it is done."""
+        staging = await to_thread.run_sync(place.stage)
+        try:
+            target = Target(staging, remote, lock)
+            found = await self._make(place, target, wishes)
+            if found is None:
+                return
+            async with self._open_way(place, staging):
+                await to_thread.run_sync(place.publish, staging)
+            for wish in _open(wishes):
+                if wish.commit in found:
+                    wish.settle(found[wish.commit])
+            await self._settle_present(place.repository, remote, wishes)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(delete, staging)
+
+    async def _make(
+        self, place: Place, target: Target, wishes: Sequence[Wish]
+    ) -> Mapping[str, Commit] | None:
+        """Fetch all that is wished into a new repository; None if nothing of it is there.
+
+        Returns:
+            Commits that were found on the way; maybe not all.
+        """
+        found: dict[str, Commit] = {}
+
+        async def look_ahead() -> None:
+            found.update(await self._look_ahead(place, target.directory, wishes))
+
+        async with open_tasks() as tasks:
+            tasks.start_soon(look_ahead)
+            made = await self._begin(target, wishes)
+            if not made or not await to_thread.run_sync(has_pack, target.directory):
+                tasks.cancel_scope.cancel()
+        return found if made else None
+
+    async def _begin(self, target: Target, wishes: Sequence[Wish]) -> bool:
+        """Fetch the refs of all wishes into an empty directory; False if all are gone."""
+        refs, depth = _refs(wishes), self._settings.depth
+        try:
+            if len(refs) == 1 and refs[0].startswith(BRANCHES):
+                await self._transfers.clone(target, refs[0], depth)
+            else:
+                await self._init(target, wishes)
+                await self._fetch_refs(target, wishes, depth)
+        except GitFailed as error:
+            if not await self._leave_out_gone(error, target.remote, wishes):
+                return False
+            await self._init(target, wishes)
+            await self._fetch_refs(target, wishes, depth)
+        _settle_misfits(wishes, await to_thread.run_sync(read_object_format, target.directory))
+        return True
+
+    async def _init(self, target: Target, wishes: Sequence[Wish]) -> None:
+        await self._transfers.init(target, wishes[0].commit)
+        _settle_misfits(wishes, object_format(wishes[0].commit))
+
+    async def _by_ref(self, target: Target, wishes: Sequence[Wish], depth: int) -> None:
+        """Fetch the refs of all open wishes; those whose ref is gone are unreachable."""
+        try:
+            await self._fetch_refs(target, wishes, depth)
+        except GitFailed as error:
+            if not await self._leave_out_gone(error, target.remote, wishes):
+                return
+            await self._fetch_refs(target, wishes, depth)
+        await self._settle_present(target.directory, target.remote, wishes)
+
+    async def _leave_out_gone(
+        self, error: GitFailed, remote: Remote, wishes: Sequence[Wish]
+    ) -> bool:
+        """One missing ref fails the whole fetch: settle those of gone ones; ask for others again?
+
+        Raises:
+            GitFailed: `error`, if it was not that.
+        """
+        if error.fault is not Fault.NO_REF:
+            raise error
+        await self._settle_gone(remote, wishes)
+        return bool(_open(wishes))
+
+    async def _fetch_refs(self, target: Target, wishes: Sequence[Wish], depth: int) -> None:
+        if refs := _refs(wishes):
+            await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
+
+    async def _by_all_refs(self, target: Target, wishes: Sequence[Wish]) -> None:
+        """Fetch the history of all branches and tags, for commits that may be on any of them."""
+        there = await self._transfers.list_refs(target.remote)
+        refs = sorted(ref for ref in there if ref.startswith(("refs/heads/", "refs/tags/")))
+        if refs:
+            await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], 0)
+            await self._settle_present(target.directory, target.remote, wishes)
+
+    async def _search(self, target: Target, wishes: Sequence[Wish]) -> None:
+        """The refs were fetched and have moved on: look for the commits behind their tips."""
+        await self._by_id(target, wishes)
+        await self._settle_behind(target, wishes)
+        if self._settings.depth == 0:
+            return
+        for depth in (*(each for each in _DEEPER if each > self._settings.depth), 0):
+            if not _open(wishes):
+                return
+            await self._by_ref(target, wishes, depth)
+
+    async def _settle_behind(self, target: Target, wishes: Sequence[Wish]) -> None:
+        """Search no history of a ref that the server shows where it was before the push."""
+        for wish in _open(wishes):
+            if wish.behind and await self._tip(target, wish) == wish.behind:
+                wish.settle(
+                    _unreachable(
+                        f"{wish.ref} of {target.remote.name} is still at {wish.behind} and not at "
+                        f"{wish.commit}",
+                        tip=wish.behind,
+                    )
+                )
+
+    async def _tip(self, target: Target, wish: Wish) -> str:
+        return await self._transfers.read_ref(target, kept_ref(wish.ref))
+
+    async def _by_id(self, target: Target, wishes: Sequence[Wish]) -> None:
+        """One call for each: a single id that the server lacks fails the whole call."""
+        for commit in sorted({wish.commit for wish in _open(wishes)}):
+            if target.remote.url in self._only_by_ref:
+                return
+            try:
+                await self._transfers.fetch(
+                    target, [f"+{commit}:{kept_commit(commit)}"], self._settings.depth
+                )
+            except GitFailed as error:
+                if error.fault is Fault.NOT_BY_ID:
+                    self._only_by_ref.add(target.remote.url)
+                elif error.fault is not Fault.NO_OBJECT:
+                    raise
+        await self._settle_present(target.directory, target.remote, wishes)
+
+    async def _settle_present(
+        self, repository: Path, remote: Remote, wishes: Sequence[Wish]
+    ) -> None:
+        if not await anyio.Path(repository).exists():
+            return
+        found = await self._reader.find(
+            repository, (wish.commit for wish in _open(wishes)), f"look into {remote.name}"
+        )
+        for wish in _open(wishes):
+            if wish.commit in found:
+                wish.settle(found[wish.commit])
+
+    async def _settle_gone(self, remote: Remote, wishes: Sequence[Wish]) -> None:
+        there = await self._transfers.list_refs(remote)
+        for wish in _open(wishes):
+            if wish.ref == DEFAULT_BRANCH and wish.ref not in there:
+                wish.ref = ""  # another may have it
+            elif wish.ref and wish.ref not in there:
+                wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist"))
+
+    async def _why_not(self, target: Target, wish: Wish) -> Reject | Unreachable:
+        kind = await self._reader.kind(
+            target.directory, wish.commit, f"look into {target.remote.name}"
+        )
+        if kind is not None:
+            return Reject(f"{wish.commit} of {target.remote.name} is a {kind} and no commit")
+        if wish.ref in _ANYWHERE:
+            return Unreachable(f"{wish.commit} is on no branch and no tag of {target.remote.name}")
+        return _unreachable(
+            f"{wish.commit} is not in the history of {wish.ref} of {target.remote.name}",
+            tip=await self._tip(target, wish),
+        )
+
+
+def _unreachable(reason: str, *, tip: str) -> Unreachable:
+    error = Unreachable(reason)
+    error.tip = tip
+    return error
+
+
+def _settle_misfits(wishes: Sequence[Wish], format_: str) -> None:
+    for wish in _open(wishes):
+        if format_ not in {"", object_format(wish.commit)}:
+            wish.settle(Reject(f"{wish.commit} is no id of a repository of {format_} objects"))
+
+
+def _refs(wishes: Iterable[Wish]) -> list[str]:
+    return sorted({wish.ref for wish in _open(wishes) if wish.ref})
+
+
+def _open(wishes: Iterable[Wish]) -> list[Wish]:
+    return [wish for wish in wishes if wish.open]

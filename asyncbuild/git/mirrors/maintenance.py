@@ -1,0 +1,277 @@
+"""Housekeeping of the mirrors: packs, refs, shallow boundaries, sizes, the disk budget."""
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import aiofiles
+import anyio
+import orjson
+import structlog
+from anyio import to_thread
+
+from asyncbuild.config import MIB, GitSettings
+from asyncbuild.domain.errors import Busy
+from asyncbuild.domain.eviction import Occupant, plan_eviction
+from asyncbuild.git.formats.error_classes import GitFailed
+from asyncbuild.git.mirrors.directory import (
+    Place,
+    Size,
+    delete,
+    find_leavings,
+    find_places,
+    measure,
+)
+from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.runtime.locks import open_lock
+
+_log = structlog.get_logger(__name__)
+_PACKS_MOST = 32
+_REFS_MOST = 1_000
+_WASTE_BYTES = 256 * MIB
+_SURVEY_SECONDS = 60.0
+_PATIENCE_SECONDS = 10.0  # whoever the fetch was for reads right after it
+# Old deltas are kept, new ones not looked for: a mirror is a cache, and the cores have other work.
+_REPACK = ("repack", "-d", "-q", "--window=0", "--threads=1")
+
+
+class Upkeep:
+    """Keeps mirrors quick and the cache within its budget.
+
+    Args:
+        settings: `[git]`.
+        git: Runs git.
+    """
+
+    def __init__(self, settings: GitSettings, git: Git) -> None:
+        self._settings = settings
+        self._git = git
+        self._occupants: dict[str, Occupant] = {}
+        self._noted: dict[str, Occupant] = {}  # since the survey that runs began
+        self._surveyed_at = float("-inf")
+        self._evicting = anyio.Lock()
+        self._evict_again = False
+        self.evictions = 0
+
+    @property
+    def mirrors(self) -> int:
+        """How many mirrors there were when last looked at."""
+        return len(self._occupants)
+
+    @property
+    def size_bytes(self) -> int:
+        """What they took on the disk."""
+        return sum(each.size_bytes for each in self._occupants.values())
+
+    async def tidy(self, place: Place, lock: int) -> None:
+        """After a fetch, with the fetch lock held: join packs when they are many, note the size.
+
+        Failure is logged and left at that: the commit is there, and the next fetch tidies again.
+        """
+        try:
+            if await to_thread.run_sync(place.packs) > _PACKS_MOST:
+                await self._join_packs(place, lock)
+        except GitFailed as error:
+            _log.warning("mirror.repack-failed", reason=error.reason)
+        if await to_thread.run_sync(place.is_whole):
+            await self._note_size(place, compact=False)
+
+    async def note_growth(self, place: Place) -> None:
+        """After LFS objects were fetched: they count, but no repack would make them less."""
+        if await to_thread.run_sync(place.is_whole):
+            await self._note_size(place, compact=False, waste=False)
+
+    async def settle(self, place: Place) -> None:
+        """Some time after a fetch, with no lock held: remove waste, keep to the budget."""
+        if await self._is_wasteful(place):
+            await self._compact(place)
+        await self.evict()
+
+    async def evict(self) -> None:
+        """Bring the cache back into its budget. Calls while one runs are served by one more run."""
+        self._evict_again = True
+        if self._evicting.locked():
+            return
+        async with self._evicting:
+            while self._evict_again:
+                self._evict_again = False
+                await self._survey(self._settings.cache_budget_bytes)
+                await self._evict_to(self._settings.cache_budget_bytes)
+
+    @asynccontextmanager
+    async def open_way(self, place: Place, staging: Path) -> AsyncIterator[None]:
+        """For a new mirror, which appears while this is open: what is in its way goes before.
+
+        One after the other, so that several first fetches at once do not exceed the budget
+        together. What is in use stays, and may be more than the budget.
+        """
+        size_bytes = await to_thread.run_sync(measure, staging)
+        async with self._evicting:
+            await self._make_way(size_bytes)
+            await self._write_size(place, Size(size_bytes, size_bytes))
+            yield
+
+    async def make_way(self, size_bytes: int) -> None:
+        """For so many bytes that a mirror will grow by."""
+        async with self._evicting:
+            await self._make_way(size_bytes)
+
+    async def _make_way(self, size_bytes: int) -> None:
+        budget_bytes = self._settings.cache_budget_bytes - size_bytes
+        await self._survey(budget_bytes)
+        await self._evict_to(budget_bytes)
+
+    async def make_room(self) -> None:
+        """The disk is full: delete every mirror that nobody uses."""
+        async with self._evicting:
+            self._surveyed_at = float("-inf")
+            await self._survey(0)
+            await self._evict_to(0)
+
+    async def remove(self, place: Place) -> None:
+        """Delete a mirror whose use lock is held exclusively."""
+        self._occupants.pop(str(place.root), None)
+        gone = await to_thread.run_sync(place.take_away)
+        if gone is not None:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(delete, gone)
+
+    async def _join_packs(self, place: Place, lock: int) -> None:
+        """Join the small packs, geometrically: each object is copied a logarithmic number of times.
+
+        Nothing is lost, so readers may go on: git looks again for an object whose pack is gone.
+        """
+        await self._forget_old_refs(place, lock)
+        await self._run(place, ("pack-refs", "--all"), lock)
+        await self._run(place, (*_REPACK, "--geometric=2"), lock)
+        await self._forget_old_boundaries(place, lock)
+
+    async def _forget_old_refs(self, place: Place, lock: int) -> None:
+        """Refs of branches long gone only make each fetch slower."""
+        order = ("for-each-ref", "--sort=-committerdate", "--format=delete %(refname)")
+        lines = (await self._run(place, order, lock)).splitlines(keepends=True)
+        if len(lines) > _REFS_MOST:
+            deletions = b"".join(lines[_REFS_MOST:])
+            await self._run(place, ("update-ref", "--stdin"), lock, stdin=deletions)
+
+    async def _forget_old_boundaries(self, place: Place, lock: int) -> None:
+        """Each fetch at a depth adds a line to `shallow`, and each fetch sends the whole file.
+
+        Lines of commits that no ref leads to any more can go, as `git prune` lets them go. It
+        would walk all trees for that; the commits are enough.
+        """
+        if await to_thread.run_sync(place.is_shallow):
+            reachable = await self._run(place, ("rev-list", "--all"), lock)
+            await to_thread.run_sync(place.trim_shallow, frozenset(reachable.split()))
+
+    async def _is_wasteful(self, place: Place) -> bool:
+        size = await to_thread.run_sync(place.remembered)
+        return size.bytes > 2 * size.compact_bytes + _WASTE_BYTES
+
+    async def _compact(self, place: Place) -> None:
+        """Drop what no ref leads to any more. Alone in the mirror, or not at all."""
+        doing = f"compact {place.repository}"
+        try:
+            async with AsyncExitStack() as stack:
+                # Patient for the readers' lock alone: no caller waits while we hold it.
+                await stack.enter_async_context(
+                    open_lock(
+                        place.use_lock,
+                        shared=False,
+                        wait_seconds=_PATIENCE_SECONDS,
+                        doing=doing,
+                    )
+                )
+                lock = await stack.enter_async_context(
+                    open_lock(place.fetch_lock, shared=False, wait_seconds=0, doing=doing)
+                )
+                if not await self._is_wasteful(place):
+                    return  # somebody who waited beside us for the readers' lock did it
+                await self._forget_old_refs(place, lock)
+                await self._run(place, (*_REPACK, "-a"), lock)
+                await self._forget_old_boundaries(place, lock)
+                await self._note_size(place, compact=True)
+        except Busy:
+            return  # in use: the next fetch brings us here again
+        except GitFailed as error:
+            _log.warning("mirror.repack-failed", reason=error.reason)
+
+    async def _run(
+        self, place: Place, arguments: tuple[str, ...], lock: int, stdin: bytes = b""
+    ) -> bytes:
+        command = Command(
+            arguments,
+            f"{arguments[0]} in {place.repository}",
+            git_directory=place.repository,
+            stdin=stdin,
+            descriptors=(lock,),
+            work=Work.UPKEEP,
+        )
+        return await self._git.run(command)
+
+    async def _note_size(self, place: Place, *, compact: bool, waste: bool = True) -> None:
+        now_bytes = await to_thread.run_sync(place.size_bytes)
+        before = await to_thread.run_sync(place.remembered)
+        grown_bytes = 0 if waste else now_bytes - before.bytes
+        compact_bytes = (before.compact_bytes or now_bytes) + grown_bytes
+        size = Size(now_bytes, now_bytes if compact else compact_bytes)
+        await self._write_size(place, size)
+
+    async def _write_size(self, place: Place, size: Size) -> None:
+        """Whole or not at all: who reads a part of it takes the mirror for one of no size."""
+        beside = place.stamp.with_suffix(".new")
+        # Shielded: a cancellation while the file is being opened in a thread would leave it open.
+        with anyio.CancelScope(shield=True):
+            async with aiofiles.open(beside, "wb") as stamp:
+                await stamp.write(orjson.dumps(size))
+            with suppress(FileNotFoundError):  # another one just did
+                await anyio.Path(beside).replace(place.stamp)
+        path = str(place.root)
+        self._occupants[path] = self._noted[path] = Occupant(path, size.bytes, time.time())
+
+    async def _survey(self, budget_bytes: int) -> None:
+        """Look at the whole cache, for what other processes did, but not after each fetch."""
+        if anyio.current_time() < self._surveyed_at + _SURVEY_SECONDS:
+            if self.size_bytes <= budget_bytes:
+                return
+        else:
+            await to_thread.run_sync(self._reclaim)
+        self._noted.clear()
+        found = await to_thread.run_sync(_occupants_of, self._mirrors)
+        self._occupants = {each.path: each for each in found} | self._noted
+        self._surveyed_at = anyio.current_time()
+
+    def _reclaim(self) -> None:
+        for place in find_leavings(self._mirrors):
+            place.reclaim_if_free()
+
+    @property
+    def _mirrors(self) -> Path:
+        return self._settings.cache_directory / "mirrors"
+
+    async def _evict_to(self, budget_bytes: int) -> None:
+        """A mirror shows that it is in use when it is tried: then others go in its place."""
+        freed = count = 0
+        while going := plan_eviction(self._occupants.values(), budget_bytes):
+            for each in going:
+                if await to_thread.run_sync(Place(Path(each.path)).delete_if_unused):
+                    freed += each.size_bytes
+                    count += 1
+                    self._occupants.pop(each.path, None)
+                else:
+                    self._occupants[each.path] = replace(each, busy=True)
+        self._occupants = {
+            path: replace(each, busy=False) for path, each in self._occupants.items()
+        }
+        self.evictions += count
+        if count:
+            _log.info("mirrors.evicted", mirrors=count, freed_bytes=freed)
+
+
+def _occupants_of(mirrors: Path) -> Iterable[Occupant]:
+    return [
+        Occupant(str(place.root), place.remembered().bytes, used_at)
+        for place, used_at in find_places(mirrors)
+    ]

@@ -1,0 +1,67 @@
+"""Keeps git to addresses that may be reached, for a server that others named.
+
+git looks a name up by itself, and a name may lead to another address each time: so it is looked up
+here, and git is told which addresses to use (http.curloptResolve, git 2.37). An older git does not
+listen, and ssh has no such setting: there the answer may have changed by the time it is used. ssh
+connects only to servers whose key it knows, so little is gained by that.
+"""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from asyncbuild.domain.errors import Outage, Reject
+from asyncbuild.domain.reachable import Reach, is_address
+from asyncbuild.forges.addresses import show_url, split_scp
+from asyncbuild.git.content.lfs.http import PrivateAddress, proxy_of
+from asyncbuild.git.formats.lfs_answers import origin_of
+
+_HTTPS: Final = 443
+
+
+async def pin(url: str, reach: Reach) -> Mapping[str, str]:
+    """Settings for one git call that talks to the server of this URL.
+
+    Raises:
+        Reject: its address may not be reached, or it is not a URL.
+        Outage: its name cannot be looked up.
+    """
+    scp = split_scp(url)
+    if scp is not None or urlsplit(url).scheme == "ssh":
+        host = scp[0].rpartition("@")[2] if scp else urlsplit(url).hostname or ""
+        # A name that nobody knows may be one of this user's ssh_config(5).
+        _permitted(host, _HTTPS, await _look_up(host, 22), reach)
+        return {}
+    try:
+        origin = origin_of(url)
+    except ValueError as error:
+        raise Reject(f"{show_url(url)} is no URL: {error}") from None
+    if proxy_of(url) is not None and not is_address(origin.host):
+        return {}  # the proxy looks it up
+    found = await _look_up(origin.host, origin.port)
+    if not found:
+        raise Outage(f"{show_url(url)}: the host {origin.host!a} is not known")
+    permitted = _permitted(origin.host, origin.port, found, reach)
+    if is_address(origin.host):
+        return {}
+    listed = ",".join(f"[{each}]" if ":" in each else each for each in permitted)
+    return {"http.curloptResolve": f"{origin.host}:{origin.port}:{listed}"}
+
+
+def _permitted(host: str, port: int, found: list[str], reach: Reach) -> list[str]:
+    permitted = [each for each in found if reach.permits(host, port, each)]
+    if found and not permitted:
+        raise PrivateAddress(host)
+    return permitted
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    """The addresses of a host; none if nobody knows it."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(each[4][0]) for each in found))

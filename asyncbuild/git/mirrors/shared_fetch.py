@@ -1,0 +1,154 @@
+"""One fetch serves every push that waits for it.
+
+Whoever asks while no fetch runs starts one. Whoever asks while one runs waits for the next, which
+all of them share: the running one may have looked at the remote before they came. Pushes come in
+bursts and each first looks whether its commit is there, so a fetch waits for those who are looking
+when it could begin: begun for the first alone, it would leave the rest to a second one.
+"""
+
+import copy
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncbuild.domain.errors import Retry
+from asyncbuild.git.mirrors.batching import Together
+from asyncbuild.git.mirrors.directory import Sight
+from asyncbuild.git.reader import Commit
+
+DEFAULT_BRANCH: Final = "HEAD"
+
+
+@dataclass(eq=False, slots=True)
+class Wish:
+    """A caller waits for `commit`, which a push says is on `ref`.
+
+    Who does not know says `DEFAULT_BRANCH`; `ref` becomes empty if there is none.
+
+    `seen` is the mirror in which it was looked for in vain. `behind` is the commit that the ref
+    was at before the push: a server that still shows it there has not got the push yet, so there
+    is nothing to search for. Empty: search the whole history all the same.
+    """
+
+    ref: str
+    commit: str
+    behind: str = ""
+    seen: Sight | None = None
+    outcome: Commit | Exception | None = None
+    given_up: bool = False
+    _settled: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def open(self) -> bool:
+        """Somebody still waits for an answer."""
+        return self.outcome is None and not self.given_up
+
+    def settle(self, outcome: Commit | Exception) -> None:
+        """Answer; only the first answer counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._settled.set()
+
+    async def wait_settled(self) -> Commit:
+        """Wait for the answer."""
+        await self._settled.wait()
+        if isinstance(self.outcome, Commit):
+            return self.outcome
+        # A copy: one error raised in several tasks would collect all their tracebacks.
+        raise copy.copy(self.outcome) if self.outcome else AssertionError
+
+
+class SharedFetch:
+    """The fetches of one mirror, one after the other; `present` has what is there already.
+
+    Args:
+        tasks: Owns the running fetch, so that it outlives the caller who happened to start it.
+        fetch: Settles the wishes it is given; a wish it leaves open or fails to settle is answered
+            with its error.
+        find: Finds those of some commits that are there already.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        fetch: Callable[[Sequence[Wish]], Awaitable[None]],
+        find: Callable[[Sequence[str]], Awaitable[Mapping[str, Commit]]],
+    ) -> None:
+        self.present = Together(find)
+        self._tasks = tasks
+        self._fetch = fetch
+        self._waiting: list[Wish] = []
+        self._served: Sequence[Wish] = ()
+        self._scope = anyio.CancelScope()
+        self._serving = False
+        self._users = 0
+        self._looking: set[anyio.Event] = set()
+
+    @property
+    def idle(self) -> bool:
+        """No caller waits or may soon, and nothing runs."""
+        return self._users == 0 and not self._serving and not self._looking
+
+    @contextmanager
+    def open_look(self) -> Iterator[None]:
+        """Whoever is inside may ask as soon as it is outside."""
+        ended = anyio.Event()
+        self._looking.add(ended)
+        try:
+            yield
+        finally:
+            self._looking.discard(ended)
+            ended.set()
+
+    async def get(self, wish: Wish) -> Commit:
+        """Wait for the commit. A cancelled wait takes its wish back; the last one ends the fetch.
+
+        Raises:
+            StageError: what the fetch says about this wish.
+        """
+        self._waiting.append(wish)
+        self._users += 1
+        if not self._serving:
+            self._serving = True
+            self._tasks.start_soon(self._serve)
+        try:
+            return await wish.wait_settled()
+        finally:
+            self._users -= 1
+            if wish.open:
+                wish.given_up = True
+                self._stop_if_unwanted()
+
+    def _stop_if_unwanted(self) -> None:
+        unanswered = [wish for wish in self._served if wish.outcome is None]
+        if unanswered and all(wish.given_up for wish in unanswered):
+            self._scope.cancel()
+
+    async def _serve(self) -> None:
+        try:
+            while self._waiting:
+                for look in tuple(self._looking):  # those who come later do not hold it up
+                    await look.wait()
+                asked = [wish for wish in self._waiting if wish.open]
+                self._waiting.clear()
+                if asked:
+                    with anyio.CancelScope() as self._scope:
+                        await self._serve_once(asked)
+        finally:
+            self._serving = False
+
+    async def _serve_once(self, asked: Sequence[Wish]) -> None:
+        self._served = asked
+        try:
+            await self._fetch(asked)
+        except Exception as error:  # noqa: BLE001 - it belongs to those who asked, not to the service
+            for wish in asked:
+                wish.settle(error)
+        finally:
+            self._served = ()
+            for wish in asked:
+                wish.settle(Retry(f"the fetch of {wish.commit} was stopped"))

@@ -1,0 +1,205 @@
+"""The gits that talk to a remote: clone, fetch, ls-remote. What to ask for is not theirs."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.domain.git_names import kept_ref, object_format
+from asyncbuild.domain.refs import is_ref_name
+from asyncbuild.forges.remotes import Remote
+from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.mirrors.directory import keep_branch
+from asyncbuild.git.mirrors.renamed_repository import follow
+from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.memory import UNLIMITED
+
+BRANCHES: Final = "refs/heads/"
+# A mirror is a cache: what a failure of power leaves torn is found corrupt, and fetched again.
+_UNSYNCED: Final = ("-c", "core.fsync=none")
+FETCH: Final = (
+    *_UNSYNCED,
+    "fetch",
+    "--progress",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--no-recurse-submodules",
+    "--no-show-forced-updates",
+    "--update-shallow",
+)
+_CLONE: Final = (
+    *_UNSYNCED,
+    "clone",
+    "--progress",
+    "--bare",
+    "--template=",
+    "--no-local",  # of a path, too, it is to give no more than asked for
+    "--no-tags",
+    "--single-branch",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A repository that is written to, its remote, and the lock that git keeps with us."""
+
+    directory: Path
+    remote: Remote
+    lock: int
+
+
+class Transfers:
+    """Runs them. All raise `StageError`s of `faults.py`.
+
+    Args:
+        git: Runs git.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._only_whole: set[str] = set()  # URLs of servers that serve nothing at a depth
+
+    async def init(self, target: Target, commit: str) -> None:
+        """Make a repository for commits with ids such as this one."""
+        arguments = init_arguments(target.directory, commit)
+        await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
+
+    async def _at_depth(
+        self, target: Target, depth: int, run: Callable[[Target, int], Awaitable[None]]
+    ) -> None:
+        """Run where the remote is, at a depth; without one where the server has none.
+
+        Static files over HTTP have none.
+        """
+
+        async def run_at(remote: Remote) -> None:
+            there = replace(target, remote=remote)
+            if depth and remote.url not in self._only_whole:
+                try:
+                    await run(there, depth)
+                except GitFailed as error:
+                    if error.fault is not Fault.NOT_SHALLOW:
+                        raise
+                    self._only_whole.add(remote.url)
+                else:
+                    return
+            await run(there, 0)
+
+        await follow(target.remote, run_at)
+
+    async def clone(self, target: Target, ref: str, depth: int) -> None:
+        """Make a repository of a single branch in an empty directory. Depth 0 is all of it.
+
+        Of a first fetch at a depth over HTTP, `git fetch` looks twice whether all that came is
+        connected: in its fetch-pack, which is another process, and again. `git clone` looks once.
+        """
+        await self._at_depth(target, depth, partial(self._clone, ref))
+
+    async def _clone(self, ref: str, target: Target, depth: int) -> None:
+        doing = f"fetch {target.remote.name}"
+        extent = [f"--depth={depth}"] if depth else []
+        branch = f"--branch={ref.removeprefix(BRANCHES)}".encode()  # names are UTF-8 anywhere
+        there = ("-C", str(target.directory.absolute()))
+        where = ("--end-of-options", target.remote.url, ".")
+        await self._git.run(
+            Command(
+                (*there, *_CLONE, *extent, branch, *where),
+                doing,
+                environment=await target.remote.environment(),
+                descriptors=(target.lock,),
+                work=Work.FETCH,
+                memory_bytes=_memory(target.remote),
+            )
+        )
+        if not await to_thread.run_sync(keep_branch, target.directory, ref, kept_ref(ref)):
+            raise GitFailed(f"{doing}: git clone made no {ref}", fault=Fault.NO_REF)
+
+    async def fetch(self, target: Target, refspecs: Sequence[str], depth: int) -> None:
+        """Depth 0 is all of it. Refspecs go through stdin: no limit, no argv."""
+        await self._at_depth(target, depth, partial(self._fetch, refspecs))
+
+    async def _fetch(self, refspecs: Sequence[str], target: Target, depth: int) -> None:
+        shallow = await anyio.Path(target.directory / "shallow").exists()
+        extent = [f"--depth={depth}"] if depth else ["--unshallow"] if shallow else []
+        arguments = [*FETCH, *extent, "--stdin", "--end-of-options", target.remote.url]
+        await self._git.run(
+            Command(
+                arguments,
+                f"fetch {target.remote.name}",
+                git_directory=target.directory,
+                environment=await target.remote.environment(),
+                stdin="".join(f"{each}\n" for each in refspecs).encode("utf-8", "surrogateescape"),
+                descriptors=(target.lock,),
+                work=Work.FETCH,
+                memory_bytes=_memory(target.remote),
+            )
+        )
+
+    async def read_ref(self, target: Target, ref: str) -> str:
+        """Return the id of the object that a ref of the mirror points at; empty without the ref."""
+        answer = await self._git.run(
+            Command(
+                ["for-each-ref", "--format=%(objectname)", "--end-of-options", ref],
+                f"look into {target.remote.name}",
+                git_directory=target.directory,
+            )
+        )
+        return answer.decode().strip()
+
+    async def find_ids(self, remote: Remote, ref: str) -> frozenset[str]:
+        """Return the ids that a remote shows for a full ref name: its own, and what it peels to."""
+        peeled = f"{ref}^{{}}"
+        answer = await self._git.run(
+            Command(
+                ["ls-remote", "--end-of-options", remote.url, ref, peeled],
+                f"look for {ref} of {remote.name}",
+                environment=await remote.environment(),
+                work=Work.FETCH,
+            )
+        )
+        lines = [line.split(b"\t", 1) for line in answer.splitlines()]
+        wanted = {ref.encode(), peeled.encode()}
+        return frozenset(id_.decode() for id_, name in lines if name in wanted)
+
+    async def list_refs(self, remote: Remote) -> set[str]:
+        """Full names, and `HEAD` where it leads to a commit.
+
+        They are bytes, of any encoding: as `surrogateescape` has them. Those that git itself would
+        refuse are left out.
+        """
+        answer = await follow(remote, self._ls_remote)
+        names = {
+            line.partition(b"\t")[2].decode("utf-8", "surrogateescape")
+            for line in answer.split(b"\n")
+        }
+        return {name for name in names if name == "HEAD" or is_ref_name(name)}  # no `v1^{}`
+
+    async def _ls_remote(self, remote: Remote) -> bytes:
+        arguments = ["ls-remote", "--end-of-options", remote.url]
+        return await self._git.run(
+            Command(
+                arguments,
+                f"list the refs of {remote.name}",
+                environment=await remote.environment(),
+                work=Work.FETCH,
+            )
+        )
+
+
+def _memory(remote: Remote) -> int:
+    """Of a repository on this machine the server is git's child, too, and would get its limit."""
+    return UNLIMITED if urlsplit(remote.url).scheme in {"", "file"} else 0
+
+
+def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:
+    """Make a bare repository for commits with ids such as this one."""
+    return (
+        *("init", "--quiet", "--bare", "--template="),
+        *(f"--object-format={object_format(commit)}", str(repository)),
+    )

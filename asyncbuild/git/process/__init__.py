@@ -1,0 +1,1 @@
+"""Running git: the command, its pipes, limits, memory and versions."""

@@ -1,0 +1,385 @@
+"""Runs git: arguments, environment, deadline, process group, error.
+
+Every git of the service starts here. It gets an environment made from nothing, a session of its
+own, pipes that do not block the loop, and an end: whatever happens to the caller, the whole process
+group is gone and reaped when the `async with` is left.
+"""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Self
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.config import GitSettings
+from asyncbuild.domain.errors import Unsupported
+from asyncbuild.git.formats.error_classes import Fault, GitFailed, machine_error, stage_error
+from asyncbuild.git.formats.process_kinds import Work
+from asyncbuild.git.process.limits import Limits, OutOfMemory
+from asyncbuild.git.process.memory import UNLIMITED, Memory
+from asyncbuild.git.process.pipe import PipeReader, make_pipe
+from asyncbuild.git.process.stderr import StderrTail
+from asyncbuild.git.process.version import OLDEST_GIT_TEXT
+from asyncbuild.runtime.child import Child
+from asyncbuild.runtime.cpu import ticks_of_group
+
+__all__ = ["Command", "Git", "Stdout", "Work"]
+
+_CONFIG = Path(__file__).with_name("gitconfig")
+_TERM_SECONDS = 2.0
+_KEPT = (  # what a host may rightly say about the way to the network
+    *("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One call of git.
+
+    Attributes:
+        arguments: What follows `git`. Values from events go after `--end-of-options` or, better,
+            into `stdin` (I11); secrets go nowhere here (I10).
+        doing: What this is, for people: `fetch 123456789012/eu-west-1/web`.
+        git_directory: The repository, or None where the command needs none.
+        environment: More variables; the place of secrets.
+        stdin: What git reads.
+        descriptors: File descriptors that git and its children keep open: locks that are to last
+            as long as they do, even if this process is killed.
+        good: Exit codes that are no failure.
+        work: What it is for.
+        program: Another one than git: ssh, which git uses, too.
+        patient: It reads, and may still compute for long with nothing to write, as one that walks
+            a history: `git.cpu_seconds` is not for it.
+        memory_bytes: What it may take, if that is known; 0: the share of its kind (`memory.py`);
+            `UNLIMITED`: as much as it takes.
+    """
+
+    arguments: Sequence[str | bytes]
+    doing: str
+    git_directory: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stdin: bytes = b""
+    descriptors: tuple[int, ...] = ()
+    good: frozenset[int] = frozenset({0})
+    work: Work = Work.LOOK_UP
+    program: str = "git"
+    patient: bool = False
+    memory_bytes: int = 0
+
+
+# A repository is written to within `timeout_seconds` alone: that is not proportional to anything.
+_WRITES = frozenset({Work.FETCH, Work.UPKEEP})
+
+
+class Git:
+    """The one place that starts git processes, at most `git.processes` of each kind at a time."""
+
+    def __init__(self, settings: GitSettings, environment: Mapping[str, str] = os.environ) -> None:
+        self._settings = settings
+        self._environment = _scrubbed(environment)
+        self.memory = Memory(settings.memory_budget_bytes)
+        self._limits = {work: anyio.Semaphore(settings.processes) for work in Work}
+        self._running = dict.fromkeys(Work, 0)
+
+    @property
+    def settings(self) -> GitSettings:
+        """Settings that it was made with."""
+        return self._settings
+
+    @property
+    def running(self) -> Mapping[str, int]:
+        """How many processes of each kind there are now."""
+        return {work.value: count for work, count in self._running.items()}
+
+    async def run(self, command: Command) -> bytes:
+        """Run to the end and return what git wrote to standard output; see `ask` for errors."""
+        return (await self._finish(command))[1]
+
+    async def ask(self, command: Command) -> int:
+        """Run to the end and return the exit code, one of `command.good`.
+
+        Raises:
+            GitFailed, Busy, Reject: git exited with an error, see `faults.py`.
+            GitFailed: it was silent or took longer than the settings allow, and was killed.
+        """
+        return (await self._finish(command))[0]
+
+    async def _finish(self, command: Command) -> tuple[int, bytes]:
+        """Run to the end; what writes a mirror gets all the memory there is, if a share is not it.
+
+        A mirror is the same after a fetch that failed, so it can be tried again at once.
+        """
+        try:
+            return await self._finish_within(command)
+        except OutOfMemory:
+            if command.work not in _WRITES:
+                raise
+        most_bytes = self.memory.most_bytes
+        try:
+            return await self._finish_within(replace(command, memory_bytes=most_bytes))
+        except OutOfMemory as error:
+            if command.work is not Work.FETCH:
+                raise
+            raise self.memory.reject(command.doing, most_bytes) from error
+
+    async def _finish_within(self, command: Command) -> tuple[int, bytes]:
+        chunks: list[bytes] = []
+        code = 0
+        with anyio.move_on_after(self._settings.timeout_seconds) as scope:
+            async with self.open_stdout(command) as stdout:
+                chunks.extend([chunk async for chunk in stdout])
+                code = await stdout.wait()
+        if scope.cancelled_caught:
+            raise too_slow(command.doing, self._settings.timeout_seconds)
+        return code, b"".join(chunks)
+
+    @asynccontextmanager
+    async def open_stdout(self, command: Command) -> AsyncIterator["Stdout"]:
+        """Start git and lend its standard output as chunks of at most 1 MiB.
+
+        The iterator raises after the last chunk if git failed. Leaving early ends git.
+
+        Raises:
+            Busy: no process could be started.
+        """
+        share_bytes = self.memory.shares(command.work)
+        memory_bytes = command.memory_bytes or share_bytes
+        unlimited = memory_bytes == UNLIMITED
+        async with (
+            self._limits[command.work],
+            self.memory.reserve(command.work, share_bytes if unlimited else memory_bytes),
+        ):
+            self._running[command.work] += 1
+            try:
+                async with self._open(command, 0 if unlimited else memory_bytes) as stdout:
+                    yield stdout
+            except OutOfMemory as error:
+                if command.work in _WRITES or (
+                    command.work is Work.STREAM and not command.memory_bytes
+                ):
+                    raise  # it can have more
+                raise self.memory.reject(command.doing, memory_bytes) from error
+            finally:
+                self._running[command.work] -= 1
+
+    @asynccontextmanager
+    async def _open(self, command: Command, memory_bytes: int) -> AsyncIterator["Stdout"]:
+        doing = command.doing
+        with _pipe(doing) as (stdout, stdout_end), _pipe(doing) as (stderr, stderr_end):
+            with stdout_end, stderr_end, _as_file(command.stdin, doing) as stdin:
+                ends = (stdin, stdout_end.fileno(), stderr_end.fileno())
+                process = self._start(command, ends, memory_bytes)
+            tail = StderrTail(stderr.fileno())
+            try:
+                reads = command.work not in _WRITES and not command.patient
+                cpu_seconds = self._settings.cpu_seconds if reads else 0
+                limits = Limits(process, cpu_seconds, memory_bytes)
+                yield Stdout(
+                    process,
+                    PipeReader(stdout.fileno()),
+                    tail,
+                    command,
+                    limits,
+                    silence_seconds=self._settings.silence_timeout_seconds,
+                    most_seconds=self._settings.timeout_seconds,
+                )
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await _end(process, tail)
+                    tail.close()
+                    process.close()
+
+    def _start(self, command: Command, ends: tuple[int, int, int], memory_bytes: int) -> Child:
+        stdin, stdout, stderr = ends
+        environment = {**self._environment, **command.environment}
+        if command.git_directory is not None:
+            environment["GIT_DIR"] = str(command.git_directory)
+        arguments = [
+            part if isinstance(part, bytes) else os.fsencode(part) for part in command.arguments
+        ]
+        try:
+            return Child(
+                [*_launcher(command, memory_bytes), os.fsencode(command.program), *arguments],
+                environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                descriptors=command.descriptors,
+            )
+        except FileNotFoundError as error:
+            raise _not_installed(command.program) from error
+        except OSError as error:
+            raise machine_error(error, f"{command.doing}: git cannot be started") from error
+
+
+def _launcher(command: Command, memory_bytes: int) -> list[bytes]:
+    """Set the limit of memory before git begins, for those that may take much at once.
+
+    Set on the pid it comes too late on a busy machine: git archive had read 48 MiB before.
+    """
+    if not memory_bytes or command.work in {Work.LOOK_UP, Work.TREE}:
+        return []
+    return [
+        b"/bin/sh",
+        b"-c",
+        b'ulimit -S -d "$0" && exec "$@"',
+        b"%d" % (memory_bytes // 1024),
+    ]
+
+
+def too_slow(doing: str, seconds: float) -> GitFailed:
+    """Return what is raised when git takes longer than `git.timeout_seconds`."""
+    return GitFailed(
+        f"{doing}: not done after {seconds:g} s",
+        fault=Fault.SILENT,
+        remedy="raise git.timeout_seconds if the repository needs it",
+    )
+
+
+def _not_installed(program: str) -> Unsupported:
+    wanted = f"git {OLDEST_GIT_TEXT} or newer" if program == "git" else program
+    return Unsupported(f"{program} is not installed", remedy=f"install {wanted}")
+
+
+@dataclass(slots=True)
+class Stdout:
+    """The standard output of a started git, chunk by chunk; after the last one, its verdict."""
+
+    process: Child
+    pipe: PipeReader
+    tail: StderrTail
+    command: Command
+    limits: Limits
+    silence_seconds: float
+    most_seconds: float
+    waited_seconds: float = 0.0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        started = anyio.current_time()
+        chunk = await self._receive(started)
+        self.waited_seconds += anyio.current_time() - started
+        if chunk:
+            self.limits.note_output(len(chunk))
+            return chunk
+        await self.wait()
+        raise StopAsyncIteration
+
+    async def _receive(self, started: float) -> bytes:
+        """Read once, unless git shows no sign of life for too long, or was waited for too long.
+
+        Signs of life are output, progress on standard error, and time spent on a processor: git
+        may compute in silence for minutes (connectivity of a large fetch, repack). The reader's
+        own pauses are not counted, because the clock runs only in here.
+        """
+        seen = None
+        end = started + self.most_seconds - self.waited_seconds
+        while True:
+            left = end - anyio.current_time()
+            with anyio.move_on_after(min(self.silence_seconds / 2, left)):
+                return await self.pipe.receive()
+            if anyio.current_time() >= end:
+                raise too_slow(self.command.doing, self.most_seconds)
+            now = await self._signs_of_life()
+            if now == seen:
+                raise GitFailed(
+                    f"{self.command.doing}: git was silent for {self.silence_seconds:g} s, ended",
+                    fault=Fault.SILENT,
+                    remedy="raise git.silence_timeout_seconds if the server is that slow",
+                )
+            seen = now
+
+    async def _signs_of_life(self) -> tuple[int, int]:
+        ticks = await to_thread.run_sync(ticks_of_group, self.process.pid)
+        return self.tail.received_bytes, ticks
+
+    async def wait(self) -> int:
+        """The exit code, once standard output is at its end; raises for a failure."""
+        code = await self.process.wait()
+        if code in self.command.good:
+            return code
+        self.limits.check(code, self.command.doing)
+        self.tail.drain()
+        ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+        remote = self.command.work is Work.FETCH
+        self.limits.check_memory(self.tail.text, self.command.doing)
+        error = stage_error(self.tail.text, doing=self.command.doing, ended=ended, remote=remote)
+        error.peer = "git" if remote else ""
+        raise error
+
+
+async def _end(process: Child, tail: StderrTail) -> None:
+    """End the whole group and reap the child. git removes its lock files on SIGTERM, so that first.
+
+    Children of a git that is gone already (a transport helper) are in the group still; that the
+    group exists, and its number is not another's, shows in its end of the stderr pipe being open.
+    """
+    if process.returncode is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with anyio.move_on_after(_TERM_SECONDS):
+            await process.wait()
+    if process.returncode is None or not tail.at_end():
+        _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+@contextmanager
+def _pipe(doing: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Both ends of a pipe; the read end is closed at the end, the write end by its holder."""
+    try:
+        reading, writing = make_pipe()
+    except OSError as error:
+        raise machine_error(error, f"{doing}: no pipe for git") from error
+    with (
+        os.fdopen(reading, "rb", buffering=0) as source,
+        os.fdopen(writing, "wb", buffering=0) as end,
+    ):
+        yield source, end
+
+
+@contextmanager
+def _as_file(stdin: bytes, doing: str) -> Iterator[int]:
+    """Memory as a file: git reads at its own pace, and nobody has to feed it."""
+    try:
+        file = os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0)
+    except OSError as error:
+        raise machine_error(error, f"{doing}: no file for git's input") from error
+    with file:
+        rest = memoryview(stdin)
+        while rest:
+            rest = rest[file.write(rest) :]
+        file.seek(0)
+        yield file.fileno()
+
+
+def _scrubbed(host: Mapping[str, str]) -> dict[str, str]:
+    """Nothing of the host but the way to programs and to the network."""
+    return {
+        **{name: host[name] for name in _KEPT if name in host},
+        "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(_CONFIG),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_DEFAULT_REF_FORMAT": "files",  # `place.py` knows refs as files
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        "GIT_TERMINAL_PROMPT": "0",
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "TZ": "UTC",  # dates that export-subst writes
+    }

@@ -1,0 +1,86 @@
+"""Limits of one git process, set on its pid by prlimit(2), and what it means when one is hit.
+
+The kernel keeps them, also while this process is busy or stopped.
+"""
+
+import resource
+import signal
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.git.formats.error_classes import Fault, GitFailed, find_fault
+from asyncbuild.runtime.child import Child
+
+_NO_STACK = "unable to create thread"  # git index-pack, where a stack finds no room
+WRITTEN_BYTES_A_SECOND = 4 * 1024 * 1024  # what even a slow `git archive` does of small files
+
+
+class OutOfMemory(GitFailed):
+    """A git reached the memory that it was given; it may work with more."""
+
+    def __init__(self, doing: str, most_bytes: int) -> None:
+        super().__init__(
+            f"{doing}: git needs more than {most_bytes} bytes of memory, its share of "
+            "git.memory_budget_bytes",
+            fault=Fault.MEMORY,
+            remedy="raise git.memory_budget_bytes",
+        )
+
+
+class Limits:
+    """The limits of a process that was just started.
+
+    No core file: a crash would write memory with secrets in it to a disk. Processor time that
+    grows with what git writes: a long archive may take long, while attributes that match names for
+    hours write nothing.
+
+    Memory by RLIMIT_DATA, not RLIMIT_AS: that would count the packs that git maps.
+
+    Args:
+        child: The process.
+        cpu_seconds: Processor time before it writes anything; 0: as much as it takes.
+        memory_bytes: Memory of its own, and of each of its children; 0: as much as it takes.
+    """
+
+    def __init__(self, child: Child, cpu_seconds: int, memory_bytes: int = 0) -> None:
+        self._child = child
+        self._cpu_seconds = cpu_seconds
+        self._allowed_seconds = cpu_seconds
+        self._written_bytes = 0
+        self._memory_bytes = memory_bytes
+        child.limit(resource.RLIMIT_CORE, 0)
+        if memory_bytes:
+            child.limit(resource.RLIMIT_DATA, memory_bytes)
+        if cpu_seconds:
+            child.limit(resource.RLIMIT_CPU, cpu_seconds)
+
+    def note_output(self, nbytes: int) -> None:
+        """Allow more processor time for so many bytes more of output."""
+        self._written_bytes += nbytes
+        allowed = self._cpu_seconds + self._written_bytes // WRITTEN_BYTES_A_SECOND
+        if self._cpu_seconds and allowed > self._allowed_seconds:
+            self._allowed_seconds = allowed
+            self._child.limit(resource.RLIMIT_CPU, allowed)
+
+    def check(self, code: int, doing: str) -> None:
+        """Look whether an exit code says that the process reached one of these limits.
+
+        Raises:
+            Reject: it did; the same commit would again.
+        """
+        if self._cpu_seconds and code == -signal.SIGXCPU:
+            raise Reject(
+                f"{doing}: git took {self._allowed_seconds} s of processor time for "
+                f"{self._written_bytes} bytes, the most by git.cpu_seconds = {self._cpu_seconds}",
+                remedy="simplify the patterns of its .gitattributes, or raise git.cpu_seconds",
+            )
+
+    def check_memory(self, said: str, doing: str) -> None:
+        """Look whether what git says means that it reached its limit of memory.
+
+        Raises:
+            OutOfMemory: it does.
+        """
+        if self._memory_bytes and (
+            find_fault(said, remote=False) is Fault.MEMORY or _NO_STACK in said
+        ):
+            raise OutOfMemory(doing, self._memory_bytes)

@@ -1,0 +1,62 @@
+"""Memory of git's processes: how much each may take, and how much all of them together (I6).
+
+A git that reads streams or fetches gets a share before it is started, in turn; the kernel keeps it
+there (RLIMIT_DATA: heap and other memory of its own; packs that it maps do not count, they are the
+page cache's). Look-ups and listings are small and wait for nothing, since some of them are part of
+a stream that already has its share: the kernel keeps each within one share.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.git.formats.process_kinds import Work
+from asyncbuild.runtime.cgroup import memory_limit_bytes
+from asyncbuild.runtime.memory_budget import MemoryBudget
+
+_SHARES: Final = 6
+_LARGE_SHARES: Final = 5  # the most of one git: a share is left for the others
+_FETCH_SHARES: Final = 2
+_OF_THE_TASK: Final = 1 / 2
+_TASK_BYTES: Final = memory_limit_bytes()  # once, while no loop runs that files would hold up
+UNLIMITED: Final = -1  # in place of the setting: of a command that a user runs on a machine
+
+
+class Memory:
+    """Shares of `git.memory_budget_bytes`; without a limit there are none.
+
+    Args:
+        budget_bytes: The setting; 0: half of the task's memory.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.total_bytes = budget_bytes or int(_TASK_BYTES * _OF_THE_TASK)
+        self.limited = budget_bytes != UNLIMITED
+        self.share_bytes = self.total_bytes // _SHARES
+        self.most_bytes = self.share_bytes * _LARGE_SHARES
+        self._budget = MemoryBudget(self.total_bytes)
+
+    def shares(self, work: Work) -> int:
+        """Return how many bytes one git of a kind may take, if nothing more is known of it."""
+        writes = work in {Work.FETCH, Work.UPKEEP}
+        return (self.share_bytes * _FETCH_SHARES if writes else self.share_bytes) * self.limited
+
+    @asynccontextmanager
+    async def reserve(self, work: Work, nbytes: int) -> AsyncIterator[None]:
+        """Wait in turn until a git of a kind may take so many bytes, at most `most_bytes`."""
+        if not self.limited or work in {Work.LOOK_UP, Work.TREE}:
+            yield
+            return
+        async with self._budget.open_account(nbytes):
+            yield
+
+    def reject(self, doing: str, nbytes: int, what: str = "") -> Reject:
+        """Return what is raised for a git that needs more memory than it can have."""
+        return Reject(
+            f"{doing}: git needs more than {nbytes} bytes of memory{what}; "
+            f"git.memory_budget_bytes is {self.total_bytes}, of which one git gets at most "
+            f"{self.most_bytes}",
+            remedy="keep so large a file elsewhere, as in Git LFS, or give the task more memory "
+            "and raise git.memory_budget_bytes",
+        )

@@ -1,0 +1,135 @@
+"""How much memory the archive of a tree takes in git, and whether large files can be streamed.
+
+`git archive` streams a blob above `core.bigFileThreshold`, if it is stored whole; one that is
+stored as a delta it holds in memory, with what it is a delta of. Streamed blobs are not converted:
+so they are streamed only where no attribute converts any.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from asyncbuild.git.formats.extent import too_long
+from asyncbuild.git.formats.gitattributes import NAME
+from asyncbuild.git.formats.process_kinds import Work
+from asyncbuild.git.process.memory import Memory
+from asyncbuild.git.reader import Reader
+
+STREAMED: Final = ("-c", "core.bigFileThreshold=1m")
+_STREAMED_BYTES: Final = 1024 * 1024
+# A delta is resolved with its base, itself and its result in memory; measured: 176 MiB for a file
+# of 60 MB. What is converted is there before and after, and once more in between.
+_COPIES: Final = 3
+_ENTRY_BYTES: Final = 400  # of git's index
+_CHAIN_MOST: Final = 4_096
+_ZEROS: Final = re.compile(rb"0+")
+# As long as core.eol is lf and no filter has a driver (`gitconfig`), `text` and `eol=lf` convert
+# nothing on the way out (convert.c of git), nor does a filter; it counts, to be on the safe side.
+_CONVERTS: Final = re.compile(rb"\beol=(?!lf\b)|ident|filter|working-tree-encoding|export-subst")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a `git archive` takes.
+
+    Attributes:
+        memory_bytes: At most so much memory.
+        streamed: Whether large blobs can be streamed.
+    """
+
+    memory_bytes: int
+    streamed: bool
+
+
+def converts(contents: Iterable[bytes]) -> bool:
+    """Whether these `.gitattributes` may convert a file, or write into it, on the way out."""
+    return any(_CONVERTS.search(each) is not None for each in contents)
+
+
+async def measure(reader: Reader, repository: Path, tree: str, name: str, memory: Memory) -> Need:
+    """Look at the sizes of all files of a tree, and at how the large ones are stored.
+
+    Args:
+        reader: Reads the repository.
+        repository: Where the tree is.
+        tree: Its id.
+        name: What it is, for people.
+        memory: What git may have.
+
+    Raises:
+        Reject: it takes more than one git may have; names the largest file's size.
+        GitFailed: it cannot be read.
+    """
+    sizes: dict[bytes, int] = {}
+    entries = 0
+    attributes: dict[bytes, str] = {}
+    rest = b""
+    async with reader.open_stream(
+        repository,
+        ("ls-tree", "-r", "-z", "-l", "--full-tree", tree),
+        commit=tree,
+        doing=f"look for large files in {name}",
+        work=Work.TREE,
+    ) as stdout:
+        async for chunk in stdout:
+            *lines, rest = (rest + chunk).split(b"\0")
+            entries += len(lines)
+            for line in lines:
+                facts, _, path = line.partition(b"\t")
+                _, kind, object_id, size = facts.split()
+                if kind != b"blob":
+                    continue
+                if int(size) > _STREAMED_BYTES:
+                    sizes[object_id] = int(size)
+                if path == NAME or path.endswith(b"/" + NAME):
+                    attributes[path] = object_id.decode()
+    contents = await reader.read_blobs(
+        repository,
+        list(dict.fromkeys(attributes.values())),
+        most_bytes=reader.most.attribute_bytes_most,
+        doing=f"read the attributes of {name}",
+        needed=True,
+    )
+    if contents is None:
+        raise too_long(reader.most)
+    streamed = not converts(contents)
+    deltas = await _find_deltas(reader, repository, sizes, name)
+    held = deltas if streamed else {**sizes, **deltas}
+    largest_bytes = max(held.values(), default=0)
+    need_bytes = memory.share_bytes + entries * _ENTRY_BYTES + _COPIES * largest_bytes
+    if memory.limited and need_bytes > memory.most_bytes:
+        raise memory.reject(name, need_bytes, f", for a file of {largest_bytes} bytes")
+    return Need(need_bytes, streamed)
+
+
+async def _find_deltas(
+    reader: Reader, repository: Path, sizes: Mapping[bytes, int], name: str
+) -> dict[bytes, int]:
+    """Which of these blobs are stored as deltas: the largest of each chain, by the blob's id."""
+    largest: dict[bytes, int] = {}
+    asked = {each: each for each in sizes}  # a link of the chain, by the blob that it leads from
+    for _ in range(_CHAIN_MOST):
+        ids = list(dict.fromkeys(asked.values()))
+        if not ids:
+            break
+        answer = await reader.run(
+            repository,
+            ("cat-file", "--batch-check=%(objectname) %(objectsize) %(deltabase)"),
+            commit=ids[0].decode(),
+            doing=f"look how large files of {name} are stored",
+            work=Work.TREE,
+            stdin=b"".join(each + b"\n" for each in ids),
+        )
+        found = {words[0]: words[1:] for words in map(bytes.split, answer.splitlines())}
+        following = {}
+        for blob, link in asked.items():
+            size, base = found[link]
+            if blob in largest:
+                largest[blob] = max(largest[blob], int(size))
+            if not _ZEROS.fullmatch(base):
+                largest.setdefault(blob, int(size))
+                following[blob] = base
+        asked = following
+    return largest

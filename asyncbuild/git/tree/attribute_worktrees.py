@@ -1,0 +1,344 @@
+"""Working trees that hold nothing but `.gitattributes`, for archives that begin at once.
+
+Given one, `git archive` need not read the whole tree before its first byte (`gitattributes.py`).
+The first archive of a repository goes without; then its tree is looked through, in the
+background. Later trees are compared with the last known one, by one git for all that are asked for
+at a time: it reads only what differs.
+"""
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final, NamedTuple
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from asyncbuild.domain.errors import StageError
+from asyncbuild.git.formats.extent import sum_up
+from asyncbuild.git.formats.gitattributes import TreeListing, are_readable, digest_of, parse_alike
+from asyncbuild.git.mirrors.batching import Together
+from asyncbuild.git.mirrors.directory import Place, delete
+from asyncbuild.git.process.command import Work
+from asyncbuild.git.reader import Reader
+from asyncbuild.runtime.locks import hold_nowait, open_lock, take_nowait
+
+_TREES_MOST: Final = 10_000  # remembered
+_WORKTREES_MOST: Final = 1_000  # on the disk; of all repositories without attributes there is one
+_WORTH_PATHS: Final = 4_000
+_FILES_MOST: Final = 1_000
+_FILES_BYTES_MOST: Final = 1024 * 1024
+_COMPARISON_BYTES_MOST: Final = 1024 * 1024
+_HOLD_SECONDS: Final = 10.0
+_TRUSTED_SECONDS: Final = 1.0
+_DIRECTORY: Final = "worktrees-"
+_LOCK: Final = "lock"
+_TRIES: Final = 10
+_NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no use
+
+
+class Tree(NamedTuple):
+    """The whole tree of a commit, and the ref whose trees are most like it."""
+
+    repository: Path
+    id: str
+    ref: str
+
+
+_Pair = tuple[str, str]  # ids of a known tree and of another
+
+
+@dataclass(slots=True)
+class _Worktree:
+    digest: str
+    path: Path
+    sizes: Mapping[Path, int]  # of its files
+    users: int = 0
+    looked_at: float = float("-inf")
+    looking: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def is_whole(self, trusted_seconds: float) -> bool:
+        """Is everything still there, or was so short a time ago?"""
+        async with self.looking:
+            now = anyio.current_time()
+            if now >= self.looked_at + trusted_seconds:
+                if not await to_thread.run_sync(self._look):
+                    return False
+                self.looked_at = now
+        return True
+
+    def _look(self) -> bool:
+        try:
+            sizes = {path: path.stat().st_size for path in self.sizes}
+        except OSError:
+            return False
+        return sizes == self.sizes and self.path.is_dir()
+
+
+@asynccontextmanager
+async def open_directory(above: Path) -> AsyncIterator[Path]:
+    """A directory for one process, gone when this is left; what killed ones left goes first.
+
+    It is locked as long as its process lives.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    directory, lock = await to_thread.run_sync(_make_directory, above)
+    try:
+        yield directory
+    finally:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(delete, directory)
+        os.close(lock)
+
+
+def _make_directory(above: Path) -> tuple[Path, int]:
+    for left in above.glob(f"{_DIRECTORY}*"):
+        with suppress(OSError), hold_nowait(left / _LOCK) as alone:
+            if alone:
+                delete(left)
+    for _ in range(_TRIES):
+        directory = Path(mkdtemp(dir=above, prefix=_DIRECTORY)).resolve()
+        # Before it is locked, another process that starts may take it for left.
+        with suppress(FileNotFoundError):
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            if take_nowait(lock, shared=False) and (directory / _LOCK).exists():
+                return directory, lock
+            os.close(lock)
+    raise OSError(errno.EBUSY, "other processes delete it again and again")
+
+
+class Worktrees:
+    """Lends working trees.
+
+    Args:
+        reader: Reads mirrors.
+        directory: Where the working trees are made; no other process uses it.
+        tasks: Owns what is done in the background.
+        least_paths: Smaller trees are read sooner than compared.
+        trusted_seconds: How long files that were there are taken to be there.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        directory: Path,
+        tasks: TaskGroup,
+        *,
+        least_paths: int = _WORTH_PATHS,
+        trusted_seconds: float = _TRUSTED_SECONDS,
+    ) -> None:
+        self._reader = reader
+        self._directory = directory
+        self._tasks = tasks
+        self._least_paths = least_paths
+        self._trusted_seconds = trusted_seconds
+        self._digests: OrderedDict[str, str] = OrderedDict()  # by id of the tree
+        self._near: OrderedDict[tuple[Path, str], str] = OrderedDict()
+        self._worktrees: OrderedDict[str, _Worktree] = OrderedDict()
+        self._comparing: dict[Path, Together[_Pair, bool]] = {}
+        self._not_again: dict[Path, int] = {}
+        self._learning: set[Path] = set()
+        self._one_at_a_time = anyio.Lock()
+        self._numbers = count()
+
+    @property
+    def is_learning(self) -> bool:
+        """Is a tree being looked through?"""
+        return bool(self._learning)
+
+    @asynccontextmanager
+    async def open(self, tree: Tree) -> AsyncIterator[Path | None]:
+        """Lend a working tree with a tree's attributes, or None if there is none (yet)."""
+        worktree = await self._find(tree)
+        if worktree is not None:
+            worktree.users += 1
+            try:
+                if await worktree.is_whole(self._trusted_seconds):
+                    yield worktree.path
+                    return
+            finally:
+                worktree.users -= 1
+            self._worktrees.pop(worktree.digest, None)
+        yield None
+        self._learn_soon(tree)  # not before: it would take the processor from this archive
+
+    async def _find(self, tree: Tree) -> _Worktree | None:
+        if tree.id not in self._digests:
+            near = self._near.get((tree.repository, tree.ref)) or self._near.get(
+                (tree.repository, "")
+            )
+            if near is not None:
+                await self._compare(tree, near)
+        digest = self._digests.get(tree.id, "")
+        worktree = self._worktrees.get(digest)
+        if worktree is not None:
+            self._note(tree, digest)
+        return worktree
+
+    # --- known by another ------------------------------------------------------------------------
+
+    async def _compare(self, tree: Tree, near: str) -> None:
+        for repository in [each for each, asking in self._comparing.items() if asking.idle]:
+            del self._comparing[repository]
+        if tree.repository not in self._comparing:
+            self._comparing[tree.repository] = Together(partial(self._ask, tree.repository))
+        try:
+            alike = await self._comparing[tree.repository].get((near, tree.id))
+        except StageError:
+            return  # the archive will meet the same, and say so
+        digest = self._digests.get(near)
+        if alike and digest:
+            self._remember(tree.id, digest)
+
+    async def _ask(self, repository: Path, pairs: Sequence[_Pair]) -> dict[_Pair, bool]:
+        answer = b""
+        async with self._reader.open_stream(
+            repository,
+            ("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames"),
+            commit=pairs[0][0],
+            doing=f"compare trees of {repository}",
+            work=Work.LOOK_UP,
+            stdin="".join(f"{near} {tree}\n" for near, tree in pairs).encode(),
+        ) as stdout:
+            async for chunk in stdout:
+                answer += chunk
+                if len(answer) > _COMPARISON_BYTES_MOST:
+                    return {}
+        return dict.fromkeys(parse_alike(answer, pairs), True)
+
+    # --- looked through --------------------------------------------------------------------------
+
+    def _learn_soon(self, tree: Tree) -> None:
+        left = self._not_again.get(tree.repository, 0)
+        if left:
+            self._not_again[tree.repository] = left - 1
+        elif tree.repository not in self._learning:
+            self._learning.add(tree.repository)
+            self._tasks.start_soon(self._learn, tree)
+
+    async def learn_early(self, tree: Tree, there: Path) -> None:
+        """Look a tree through where it can be read already, before it is asked for."""
+        if tree.repository not in self._learning:
+            self._learning.add(tree.repository)
+            try:
+                await self._look_through(tree, there, Work.LOOK_UP)
+            finally:
+                self._learning.discard(tree.repository)
+
+    async def _learn(self, tree: Tree) -> None:
+        try:
+            async with (
+                self._one_at_a_time,
+                open_lock(
+                    Place(tree.repository.parent).use_lock,
+                    shared=True,
+                    wait_seconds=_HOLD_SECONDS,
+                    doing=f"read {tree.repository}",
+                ),
+            ):
+                await self._look_through(tree, tree.repository, Work.UPKEEP)
+        except StageError:
+            pass
+        finally:
+            self._learning.discard(tree.repository)
+
+    async def _look_through(self, tree: Tree, there: Path, work: Work) -> None:
+        """Failing is no matter: archives are made without."""
+        try:
+            files = await self._read(tree.id, there, work)
+            if files is None:
+                self._not_again[tree.repository] = _NOT_AGAIN
+            else:
+                self._note(tree, await self._make(files))
+        except StageError:
+            pass
+        except OSError:
+            self._not_again[tree.repository] = _NOT_AGAIN
+
+    async def _read(self, tree: str, there: Path, work: Work) -> dict[bytes, bytes] | None:
+        """Contents of all `.gitattributes` by path; None if they are not to be used as files."""
+        listing = TreeListing()
+        async with self._reader.open_stream(
+            there,
+            ("ls-tree", "-r", "-z", "--full-tree", tree),
+            commit=tree,
+            doing=f"look for attributes in {there}",
+            work=work,
+        ) as stdout:
+            async for chunk in stdout:
+                listing.feed(chunk)
+                if not listing.usable or len(listing.files) > _FILES_MOST:
+                    return None
+        most = self._reader.most
+        if not self._least_paths <= listing.paths <= most.entries_most:
+            return None
+        blobs = list(dict.fromkeys(listing.files.values()))
+        contents = await self._reader.read_blobs(
+            there,
+            blobs,
+            most_bytes=_FILES_BYTES_MOST,
+            doing=f"read attributes of {there}",
+        )
+        if contents is None or not are_readable(contents):
+            return None
+        if sum_up(contents).patterns > most.attribute_patterns_most:
+            return None
+        by_blob = dict(zip(blobs, contents, strict=True))
+        files = {path: by_blob[blob] for path, blob in listing.files.items()}
+        return files if sum(map(len, files.values())) <= _FILES_BYTES_MOST else None
+
+    async def _make(self, files: Mapping[bytes, bytes]) -> str:
+        """Write the files, unless they are there; their digest."""
+        digest = digest_of(files)
+        if digest not in self._worktrees:
+            path = self._directory / str(next(self._numbers))
+            self._worktrees[digest] = await to_thread.run_sync(partial(_write, digest, path, files))
+            await self._make_room()
+        return digest
+
+    async def _make_room(self) -> None:
+        unused = [digest for digest, each in self._worktrees.items() if not each.users]
+        for digest in unused[: max(0, len(self._worktrees) - _WORKTREES_MOST)]:
+            gone = self._worktrees.pop(digest)
+            await to_thread.run_sync(delete, gone.path)
+
+    # --- remembered ------------------------------------------------------------------------------
+
+    def _remember(self, tree: str, digest: str) -> None:
+        self._digests[tree] = digest
+        self._digests.move_to_end(tree)
+        if len(self._digests) > _TREES_MOST:
+            self._digests.popitem(last=False)
+
+    def _note(self, tree: Tree, digest: str) -> None:
+        """The next trees of this ref, and of refs not seen so far, will be most like this one."""
+        self._remember(tree.id, digest)
+        if digest in self._worktrees:
+            self._worktrees.move_to_end(digest)
+        for ref in (tree.ref, ""):
+            near = (tree.repository, ref)
+            self._near[near] = tree.id
+            self._near.move_to_end(near)
+        while len(self._near) > _TREES_MOST:
+            self._near.popitem(last=False)
+
+
+def _write(digest: str, worktree: Path, files: Mapping[bytes, bytes]) -> _Worktree:
+    worktree.mkdir(parents=True)
+    sizes = {}
+    for name, content in files.items():
+        path = worktree / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        sizes[path] = len(content)
+    return _Worktree(digest, worktree, sizes)

@@ -1,0 +1,136 @@
+"""`git cat-file --batch` in, a tar stream out: as `git archive` writes where no attribute acts."""
+
+import os
+import tarfile
+from collections.abc import AsyncIterator, Iterable
+from stat import S_ISLNK
+from typing import Final, NamedTuple
+
+from asyncbuild.git.formats.error_classes import Fault, GitFailed
+
+# tar.umask is 0002 by default (git-archive(1)), and only the owner's x is kept in a tree
+_FILE_MODE: Final = 0o664
+_PROGRAM_MODE: Final = 0o775
+_LINK_MODE: Final = 0o777
+_OWNER_X: Final = 0o100
+_LINK_BYTES_MOST: Final = 64 * 1024
+
+
+class TreeEntry(NamedTuple):
+    """One line of `git ls-tree`: a blob, a symbolic link, a tree or a submodule's commit."""
+
+    mode: int
+    kind: str
+    object_id: str
+    path: bytes
+
+
+async def no_blobs() -> AsyncIterator[bytes]:
+    """The standard output of a git that was asked for nothing."""
+    return
+    yield b""
+
+
+async def write_tar(
+    entries: Iterable[TreeEntry], stdout: AsyncIterator[bytes], *, time: int, above: bytes = b""
+) -> AsyncIterator[bytes]:
+    """Headers for `entries` with what `git cat-file --batch` says of the blobs among them.
+
+    Args:
+        entries: Blobs in the order in which git was asked for them.
+        stdout: Read to its end, so that it can say whether git finished well.
+        time: Of every member, in seconds since 1970.
+        above: What every name begins with, before the path of the entry.
+
+    Raises:
+        GitFailed: A blob is missing.
+    """
+    source = _Source(stdout)
+    size = 0
+    async for piece in _iter_members(entries, source, time, above):
+        size += len(piece)
+        yield piece
+    await source.finish()
+    yield bytes(2 * tarfile.BLOCKSIZE + -(size + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
+
+
+async def _iter_members(
+    entries: Iterable[TreeEntry], source: "_Source", time: int, above: bytes
+) -> AsyncIterator[bytes]:
+    for entry in entries:
+        member = tarfile.TarInfo(os.fsdecode(above + entry.path))
+        member.mtime = time
+        if entry.kind != "blob":
+            member.type, member.mode = tarfile.DIRTYPE, _PROGRAM_MODE
+            yield _pack(member)
+            continue
+        size = await source.begin(entry.object_id)
+        if S_ISLNK(entry.mode):
+            if size > _LINK_BYTES_MOST:
+                raise GitFailed(f"{entry.path!r} is a link of {size} bytes", fault=Fault.OTHER)
+            target = b"".join([chunk async for chunk in source.content(size)])
+            member.type, member.mode = tarfile.SYMTYPE, _LINK_MODE
+            member.linkname = os.fsdecode(target)
+            yield _pack(member)
+            continue
+        member.mode = _PROGRAM_MODE if entry.mode & _OWNER_X else _FILE_MODE
+        member.size = size
+        yield _pack(member)
+        async for chunk in source.content(size):
+            yield chunk
+        if padding := -size % tarfile.BLOCKSIZE:
+            yield bytes(padding)
+
+
+def _pack(member: tarfile.TarInfo) -> bytes:
+    """GNU's form: names and sizes of any length, names of any bytes."""
+    return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+class _Source:
+    """Cuts `<id> <type> <size> LF <content> LF` out of chunks (git-cat-file(1), BATCH OUTPUT)."""
+
+    def __init__(self, stdout: AsyncIterator[bytes]) -> None:
+        self._stdout = stdout
+        self._held = b""
+        self._position = 0
+
+    async def begin(self, object_id: str) -> int:
+        """The size of the next blob, which must be this one."""
+        while (end := self._held.find(b"\n", self._position)) < 0:
+            self._held = self._held[self._position :] + await self._read()
+            self._position = 0
+        words = self._held[self._position : end].decode("ascii", "replace").split()
+        if len(words) != 3 or words[:2] != [object_id, "blob"]:  # noqa: PLR2004 - as above
+            raise GitFailed(f"git has no blob {object_id}: it said {words}", fault=Fault.NO_OBJECT)
+        self._position = end + 1
+        return int(words[2])
+
+    async def content(self, size: int) -> AsyncIterator[bytes]:
+        """Its bytes; the line feed after them is skipped."""
+        while size:
+            piece = await self._take(size)
+            size -= len(piece)
+            yield piece
+        await self._take(1)
+
+    async def _take(self, most: int) -> bytes:
+        if self._position == len(self._held):
+            self._held, self._position = await self._read(), 0
+        piece = self._held[self._position : self._position + most]
+        self._position += len(piece)
+        return piece
+
+    async def finish(self) -> None:
+        """Nothing may follow, and git must have ended well."""
+        follows = self._position < len(self._held)
+        async for _ in self._stdout:
+            follows = True
+        if follows:
+            raise GitFailed("git wrote more than it was asked for", fault=Fault.OTHER)
+
+    async def _read(self) -> bytes:
+        chunk = await anext(self._stdout, b"")
+        if not chunk:
+            raise GitFailed("git ended within a blob", fault=Fault.OTHER)
+        return chunk

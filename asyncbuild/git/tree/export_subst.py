@@ -1,0 +1,96 @@
+"""Placeholders of `export-subst` that ask for more than a commit: those come out otherwise here.
+
+git fills `$Format:…$` in (git-archive(1), git-log(1) PRETTY FORMATS). An archive is made of one
+commit alone, so that it is the same from every mirror, at any time; names of refs, tags near a
+commit, notes and verdicts on signatures are not in it. In a repository that has them, `git archive`
+would write them.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import Final
+
+from asyncbuild.domain.archive_options import ExportAttributes
+from asyncbuild.domain.errors import StageError
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.runtime.log import logger
+
+_SUBSTITUTE: Final = "export-subst"
+_FILE: Final = b".gitattributes"
+_BYTES_MOST: Final = 1024 * 1024
+_FORMAT: Final = re.compile(rb"\$Format:([^$]*)\$")
+_PLACEHOLDER: Final = re.compile(
+    rb"""%[-+\ ]?(?:
+      % | x[0-9A-Fa-f]{2}                             # no placeholder: itself, a byte
+    | (?P<asks>
+        [dDNS] | G[?GSKFPT] | g[dDnNeEs]              # refs, notes, source, signature, reflog
+      | \((?:decorate|describe)[^)]*\)                # refs, tags
+      | [ac][rh]                                      # dates by the time of now
+      )
+    )""",
+    re.VERBOSE,
+)
+_TOLD_MOST: Final = 1_000
+
+
+def find_asking(content: bytes) -> list[str]:
+    """Placeholders in the contents of a file that ask for more than the commit, each once."""
+    found = (
+        match["asks"]
+        for format_ in _FORMAT.findall(content)
+        for match in _PLACEHOLDER.finditer(format_)
+        if match["asks"]
+    )
+    return list(dict.fromkeys(f"%{each.decode('utf-8', 'replace')}" for each in found))
+
+
+async def find_placeholders(snapshot: Snapshot) -> dict[str, list[str]]:
+    """Paths in the snapshot's archive that have such placeholders, with these.
+
+    Raises:
+        StageError: the repository cannot be read.
+    """
+    if snapshot.options.export_attributes is ExportAttributes.IGNORE:
+        return {}
+    ids: dict[bytes, str] = {}
+    files = {path: object_id for path, (_, object_id) in snapshot.attributes_above.items()}
+    async with aclosing(snapshot.iter_tree()) as batches:
+        async for entries in batches:
+            ids |= {each.path: each.object_id for each in entries if each.kind == "blob"}
+    files |= {snapshot.above + path: ids[path] for path in ids if path.split(b"/")[-1] == _FILE}
+    contents = await _read(snapshot, files.values())
+    if not any(_SUBSTITUTE.encode() in content for content in contents.values()):
+        return {}
+    marked = sorted(await snapshot.find_attribute(_SUBSTITUTE, files, ids))
+    contents = await _read(snapshot, (ids[path] for path in marked))
+    asking = {os.fsdecode(path): find_asking(contents.get(ids[path], b"")) for path in marked}
+    return {path: found for path, found in asking.items() if found}
+
+
+async def _read(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, bytes]:
+    names = list(dict.fromkeys(ids))
+    contents = await snapshot.read_blobs(names, most_bytes=_BYTES_MOST)
+    return dict(zip(names, contents or (), strict=False))
+
+
+class Placeholders:
+    """Warns of placeholders that ask for more than a commit; of each repository's once."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    async def tell(self, snapshot: Snapshot) -> None:
+        """Look at a snapshot whose archive was made. It is not a loss if that fails."""
+        try:
+            found = await find_placeholders(snapshot)
+        except StageError:
+            return  # the archive is there
+        for path, asking in found.items():
+            about = (snapshot.name, f"{path} {asking}")
+            if about not in self._told:
+                if len(self._told) >= _TOLD_MOST:
+                    self._told.clear()
+                self._told.add(about)
+                logger().warning("archive.placeholders", path=path, placeholders=" ".join(asking))

@@ -1,0 +1,1 @@
+"""Servers on loopback as children: their installation, SQS and S3, the CodeBuild stand-in."""

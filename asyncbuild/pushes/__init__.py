@@ -1,0 +1,1 @@
+"""One push: preparing (may run in parallel), dispatching (in queue order), what is waited for."""

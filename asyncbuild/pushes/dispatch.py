@@ -1,0 +1,328 @@
+"""What must happen in the order of the queue: staleness, builds, the ledger (I2, I12)."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.requests.start_build import variables_of
+from asyncbuild.builds.starters import Start, Starters
+from asyncbuild.domain.errors import (
+    Denied,
+    Fatal,
+    LeaseLost,
+    NoPermission,
+    Reject,
+    Retry,
+    StageError,
+    Unreachable,
+)
+from asyncbuild.domain.model import (
+    Action,
+    Guard,
+    Nothing,
+    Outcome,
+    Push,
+    StoredArchive,
+    Target,
+    Verdict,
+    root_span_id,
+    trace_id,
+)
+from asyncbuild.domain.tally import Part, Tally
+from asyncbuild.pushes.ancestry import History
+from asyncbuild.pushes.work import Ready, Work
+from asyncbuild.runtime.log import about, logger, stage
+
+_CLOCK_SKEW = timedelta(minutes=5)
+# EventBridge delivers within seconds. What came to the queue later than this was sent again.
+_DELIVERED = timedelta(minutes=1)
+
+Prepare = Callable[[Work, Push, Guard], Awaitable[Ready]]
+"""Prepares one push of a message, again."""
+
+Upload = Callable[[Work, Push, Target, Guard], Awaitable[StoredArchive]]
+"""Makes the archive of a target now, for keys that other pushes write, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One push in its turn."""
+
+    push: Push
+    ready: Ready
+    guard: Guard
+    covers: Sequence[Work]
+    tally: Tally
+    first_at: float | None  # when a start was tried first, if this is not the first time
+    stale: str = ""
+    commit: str = ""  # the push's own, or what its annotated tag points at
+
+    @property
+    def doubtful(self) -> bool:
+        """Return whether a build may have started so long ago that its token is forgotten.
+
+        A dead letter may have started its build, with only the answer or the record lost. Sent
+        back, it is a new message, and its token is forgotten.
+        """
+        message = self.ready.work.message
+        sent_back = message.sent is not None and message.sent - self.push.time > _DELIVERED
+        if sent_back or message.receive_count > 1:
+            return True
+        if self.first_at is None:
+            return False
+        return time.monotonic() - self.first_at > TOKEN_TRUSTED_SECONDS
+
+    @property
+    def look_since(self) -> datetime | None:
+        """From when on to look for what this push has started, if it may have."""
+        sent = self.ready.work.message.sent
+        return min(sent, self.push.time) - _CLOCK_SKEW if sent and self.doubtful else None
+
+
+class Turn:
+    """Settles prepared pushes, one at a time for each repository: the lane sees to that."""
+
+    def __init__(
+        self,
+        *,
+        starters: Starters,
+        ledger: Ledger,
+        prepare: Prepare,
+        upload: Upload,
+        history: History,
+        skip_stale: bool,
+        traced: bool,
+    ) -> None:
+        self._starters = starters
+        self._ledger = ledger
+        self._prepare = prepare
+        self._upload = upload
+        self._history = history
+        self._skip_stale = skip_stale
+        self._traced = traced
+
+    async def settle(
+        self,
+        ready: Ready,
+        *,
+        guard: Guard,
+        tally: Tally,
+        covers: Sequence[Work] = (),
+        waited_seconds: float = 0.0,
+    ) -> None:
+        """Start the builds of a prepared message, in its turn, and record what was done.
+
+        Each target of each push is settled on its own: one that fails stops no other.
+
+        Args:
+            ready: What `Pipeline.prepare` gave.
+            guard: Asked before anything is committed (I4).
+            tally: What of the message failed before; keeps what fails now.
+            covers: Older pushes of the same ref for which this one stands.
+            waited_seconds: Since a start was tried first; 0 if this is the first time.
+
+        Raises:
+            StageError: something is still to be tried, or was given up. What was recorded before
+                stays recorded.
+        """
+        event = ready.work.event
+        if isinstance(event, Nothing):
+            guard()
+            await self._ledger.record_nothing(ready.work.message, event)
+            logger().info("push.nothing-to-do", event_id=event.id, reason=event.reason)
+            return
+        first_at = time.monotonic() - waited_seconds if waited_seconds else None
+        for fault in ready.work.faults:
+            tally.give_up(fault)
+        waiting: set[str] = set()
+        for each in (ready, *ready.more):
+            push = each.work.push
+            # Of two pushes of one ref the later one waits for the earlier one (I3).
+            if push is None or push.ref in waiting:
+                continue
+            with about(push):
+                await self._settle_push(_Case(push, each, guard, covers, tally, first_at))
+            if tally.has_pending(push):
+                waiting.add(push.ref)
+        error = tally.verdict(time.monotonic(), parts=ready.parts)
+        if error is not None:
+            raise error
+
+    async def _settle_push(self, case: _Case) -> None:
+        whole = Part(case.push)
+        if not case.tally.is_due(whole, time.monotonic()):
+            return
+        with _settling(whole, case):
+            ready = case.ready
+            if ready.failed is not None:
+                if not case.tally.knows(whole):
+                    raise ready.failed
+                ready = await self._prepare(ready.work, case.push, case.guard)
+            await self._settle_targets(replace(case, ready=ready))
+
+    async def _settle_targets(self, case: _Case) -> None:
+        push, targets, stale = case.push, case.ready.targets, case.ready.stale
+        if case.first_at is not None:  # the try before this one may have done some of them
+            targets = await undone(self._ledger, push, targets)
+        if not stale and any(target.action is not Action.IGNORE for target in targets):
+            stale = await self._why_repeated(push) or await self._why_stale(case.ready.work, push)
+        done = [target for target in case.ready.targets if target not in targets]
+        for target in targets:
+            part = Part(push, target)
+            if case.tally.is_due(part, time.monotonic()):
+                with _settling(part, case):
+                    await self._settle_target(target, replace(case, stale=stale))
+                    done.append(target)
+        if len(done) == len(case.ready.targets):
+            await self._ledger.remember_body(push)
+
+    async def _settle_target(self, target: Target, case: _Case) -> None:
+        begun = time.monotonic()
+        about_target = {"project": target.project, "pipeline": target.pipeline}
+        with stage("push.start", rule=target.rule, **about_target):
+            outcome = await self._do(target, case)
+        timings = {**case.ready.timings, "start": time.monotonic() - begun}
+        timings = {name: round(seconds, 4) for name, seconds in timings.items()}
+        case.guard()
+        if outcome.archive is not None:
+            # First: what is recorded is done, and no later try would see to its head.
+            await self._ledger.set_head(case.push)
+        await self._ledger.record(case.push, replace(outcome, timings=timings))
+        _tell(case.push, target, outcome, timings)
+
+    async def _do(self, target: Target, case: _Case) -> Outcome:
+        if target.action is Action.IGNORE:
+            return Outcome(Verdict.IGNORED, f"rule: {target.rule}", target)
+        if case.stale:
+            return Outcome(Verdict.STALE, case.stale, target)
+        if target.fault:
+            raise Reject(target.fault)
+        archive = case.ready.archives.get(target.key)
+        if archive is None:
+            failure = case.ready.failures.get(target.key)
+            if failure is not None and not case.tally.knows(Part(case.push, target)):
+                raise failure
+            try:
+                # An object that other pushes write too is written in order, hence only now (I2).
+                archive = await self._upload(case.ready.work, case.push, target, case.guard)
+            except Unreachable as error:
+                return Outcome(Verdict.STALE, error.reason, target)
+        if target.action is Action.UPLOAD:
+            return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
+        try:
+            return await self._start(target, archive, case)
+        except NoPermission as error:
+            # One project that this role may not build must not end the service for all others.
+            raise Denied(error.reason, remedy=error.remedy, peer=error.peer) from error
+
+    async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
+        reason = f"rule: {target.rule}"
+        case = replace(case, commit=await self._history.peel(case.ready.work, case.push))
+        start = Start(case.push, self._variables(target, case), case.look_since, case.guard)
+        if target.action is Action.PIPELINE:
+            execution = await self._starters.hand_over(target, archive, start)
+            return Outcome(Verdict.HANDED_OVER, reason, target, archive, execution=execution)
+        build = await self._starters.build(target, archive, start)
+        return Outcome(Verdict.BUILT, reason, target, archive, build)
+
+    def _variables(self, target: Target, case: _Case) -> dict[str, str]:
+        push = case.push
+        variables = variables_of(push, target, commit=case.commit)
+        if self._traced:
+            variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
+        oldest = case.covers[0].push if case.covers else None
+        if oldest is not None and oldest.old_commit:
+            variables["OLD_COMMIT_ID"] = oldest.old_commit
+        return variables
+
+    async def _why_repeated(self, push: Push) -> str:
+        """Why a signed body that was settled before asks for nothing, if it came again.
+
+        A ref that is pushed back and forth gives equal bodies, and each is a push: then the ref is
+        at the commit, and another one was built last.
+        """
+        before = await self._ledger.find_repeated(push)
+        if not before or await self._ledger.is_forced(push):
+            return ""
+        head = await self._ledger.head(push)
+        if head and head.event_id == push.id:
+            return ""  # an earlier try came as far as that
+        if head and head.commit == push.commit:
+            return f"the same delivery was settled before, as event {before}"
+        if not await self._history.is_at_tip(push):
+            return f"the same delivery was settled before, as event {before}; the ref has moved on"
+        return ""
+
+    async def _why_stale(self, work: Work, push: Push) -> str:
+        """Why the push is overtaken, or nothing: ancestry decides, not arrival.
+
+        Only a push that is older than the newest one built of its ref can be. A force push back, or
+        a branch that was deleted and made again, is newer by its own time, or names the built
+        commit as its old one. If the event does not tell its time, the repository is asked.
+        """
+        head = await self._ledger.head(push) if self._skip_stale else None
+        if head is None or head.event_id == push.id:
+            return ""
+        if push.old_commit == head.commit or (push.timed and push.time >= head.time):
+            return ""
+        try:
+            older = await self._history.is_contained(work, push, head.commit)
+            if older and not push.timed:
+                older = not await self._history.goes_back(work, push, head.commit)
+        except Unreachable as error:
+            return error.reason
+        if not older or await self._ledger.is_forced(push):
+            return ""
+        return f"commit {head.commit}, which contains it, was built before"
+
+
+@contextmanager
+def _settling(part: Part, case: _Case) -> Iterator[None]:
+    """Keep a failure inside for the tally; what concerns the whole lane passes."""
+    try:
+        yield
+    except (Fatal, LeaseLost):
+        raise
+    except StageError as error:
+        case.tally.fail(part, error, time.monotonic())
+    except Exception as error:  # noqa: BLE001 - a bug is one part's failure
+        logger().exception("push.bug", message_id=case.ready.work.message.id)
+        told = Retry(f"internal error: {type(error).__name__}: {error}")
+        case.tally.fail(part, told, time.monotonic())
+    else:
+        case.tally.succeed(part)
+
+
+def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, float]) -> None:
+    since = (datetime.now(UTC) - push.time).total_seconds()
+    archive, build, execution = outcome.archive, outcome.build, outcome.execution
+    logger().info(
+        f"push.{outcome.verdict}",
+        reason=outcome.reason,
+        rule=target.rule,
+        project=target.project,
+        build_id=build.id if build else None,
+        build_arn=build.arn if build else None,
+        pipeline=target.pipeline,
+        pipeline_arn=execution.arn if execution else None,
+        execution_id=execution.id if execution else None,
+        bucket=archive.bucket if archive else None,
+        key=archive.key if archive else None,
+        bytes=archive.size_bytes if archive else None,
+        archive_kind=archive.kind if archive else None,
+        base=archive.base if archive else None,
+        sent_bytes=archive.sent_bytes if archive else None,
+        copied_bytes=archive.copied_bytes if archive else None,
+        files_read=archive.files_read if archive else None,
+        since_push_seconds=round(max(0.0, since), 3),
+        **{f"{name}_seconds": seconds for name, seconds in timings.items()},
+    )
+
+
+async def undone(ledger: Ledger, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:
+    """The targets for which the ledger has no record yet (I12)."""
+    return tuple([target for target in targets if await ledger.find(push, target) is None])

@@ -1,0 +1,40 @@
+"""What is in flight now, as values: the consumer tells it, whoever watches shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from asyncbuild.pushes.prepare import PipelineStatistics
+from asyncbuild.pushes.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One message in flight: what it says, where it stands in its lane, and why it waits there.
+
+    `state` is one of `queue.protocol.State`; `reason` is what went wrong last, if anything did.
+    """
+
+    work: Work
+    state: str
+    reason: str = ""
+
+    @property
+    def sent(self) -> datetime | None:
+        """When it entered the queue."""
+        return self.work.message.sent
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """Everything in flight: the messages of each lane in order, and the consumers.
+
+    `jobs_waiting` have no consumer yet; `consumers_free` have no job.
+    """
+
+    lanes: Mapping[str, tuple[Held, ...]]
+    consumers: int
+    consumers_free: int
+    jobs_waiting: int
+    stopping: bool
+    pipeline: PipelineStatistics

@@ -1,0 +1,115 @@
+"""How many lanes a process holds: those at work, and as many again that wait for others. Pure.
+
+A lane that waits needs neither a consumer nor the network, so it must not keep others out. But what
+it holds takes memory and leases: so where as many wait as may work, the oldest of them goes back to
+the queue, which keeps its order.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from asyncbuild.queue.lane.protocol import Held, Policy, State
+from asyncbuild.queue.lane.transitions import UNDER_WAY
+
+MOST_HELD_SECONDS: Final = 12 * 3_600  # SQS ends a lease then, however often it was renewed
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a lane does now.
+
+    Attributes:
+        waits: Nothing is under way for it: its head is paused, or its forge has its share.
+        yields: It may be given back to the queue now.
+    """
+
+    waits: bool = False
+    yields: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Whether another lane may be opened, and which lane is to be given back first, if any."""
+
+    free: bool
+    gives_way: int | None = None
+
+
+def find_room(standings: Sequence[Standing], *, most: int) -> Room:
+    """Decide whether to receive more.
+
+    Args:
+        standings: Of all lanes held, oldest first.
+        most: So many may work, and so many wait (`lanes.most`).
+    """
+    waiting = sum(each.waits for each in standings)
+    if len(standings) - waiting >= most:
+        return Room(free=False)
+    if waiting < most:
+        return Room(free=True)
+    oldest = next((n for n, each in enumerate(standings) if each.waits and each.yields), None)
+    return Room(free=oldest is not None, gives_way=oldest)
+
+
+def held(
+    sequence: int,
+    *,
+    receive_count: int,
+    ref: str | None,
+    age_seconds: float,
+    max_receive_count: int | None,
+    retention_seconds: float,
+) -> Held:
+    """Return the message as its lane sees it, with whether it may go back to the queue.
+
+    What was received `max_receive_count` times SQS dead-letters by itself, without a reason, and
+    what is older than the retention it deletes. For the sake of others a message spends no more
+    than half of its receives: the other half is for restarts.
+
+    Args:
+        sequence: Its sequence number.
+        receive_count: Times that it was received, this one included.
+        ref: What a newer push may supersede.
+        age_seconds: Since it was sent.
+        max_receive_count: Of the queue's redrive policy; None without one.
+        retention_seconds: MessageRetentionPeriod of the queue.
+    """
+    most = float("inf") if max_receive_count is None else max_receive_count
+    young = age_seconds + 2 * MOST_HELD_SECONDS < retention_seconds
+    return Held(
+        sequence,
+        receive_count,
+        ref,
+        returns=young and receive_count < most,
+        yields=young and receive_count <= most / 2,
+    )
+
+
+def find_standing(
+    states: Mapping[int, State],
+    *,
+    held_back: Collection[int],
+    blocked_seconds: float,
+    may_give_way: bool,
+    policy: Policy,
+) -> Standing:
+    """Return the standing of a lane that is neither closed nor ending.
+
+    A head that is paused has had its try, and gives way at once. One that has not, because its
+    forge has its share of the consumers, has a moment to get one.
+
+    Args:
+        states: Of all its messages, in the order of the queue.
+        held_back: Which of them wait for a consumer that their forge may not have now.
+        blocked_seconds: For how long the head has been asking for a consumer.
+        may_give_way: Whether no counted attempt would be forgotten.
+        policy: The settings of `[lanes]`.
+    """
+    open_ = {n: state for n, state in states.items() if state is not State.SETTLED}
+    under_way = any(state in UNDER_WAY and n not in held_back for n, state in open_.items())
+    if under_way or not open_:
+        return Standing()
+    paused = next(iter(open_.values())) is State.PAUSED
+    tried = paused or blocked_seconds >= policy.busy_most_seconds
+    return Standing(waits=True, yields=tried and may_give_way)

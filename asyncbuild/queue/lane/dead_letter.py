@@ -1,0 +1,111 @@
+"""The message attributes of a dead letter: why it is one, and what it takes to read it again. Pure.
+
+A queue takes messages up to its MaximumMessageSize, and counts the body together with names, types
+and values of the attributes (SQS Developer Guide, "Message quotas"; API reference,
+SetQueueAttributes). A queue made before August 2025 takes 262,144 bytes where it was not changed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from asyncbuild.domain.model import Message
+from asyncbuild.forges.webhooks.delivery import first_sent, kept_attributes
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.type_defs import MessageAttributeValueTypeDef
+
+MOST_BYTES: Final = 1024 * 1024  # what any queue may take, and new ones do (SQS quotas)
+OLD_MOST_BYTES: Final = 256 * 1024  # the same before August 2025
+_MOST_ATTRIBUTES: Final = 10  # of one message (SQS Developer Guide, message metadata)
+_MOST_REASON: Final = 2_000
+_LEAST_REASON: Final = 20  # what is shorter tells nothing
+_REASON: Final = "Reason"
+
+Attributes = Mapping[str, "MessageAttributeValueTypeDef"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Attributes that fit beside a body, and the names of those that were cut or left out."""
+
+    attributes: Attributes
+    lacking: tuple[str, ...] = ()
+
+
+def fit(message: Message, *, kind: str, reason: str, attempts: int, limit_bytes: int) -> Fitted:
+    """Attributes for the dead letter of `message`, as many as `limit_bytes` leave room for.
+
+    First come those without which the message cannot be read again, such as a webhook's signature;
+    then what is short; the reason is last, and cut to the room that is left.
+
+    Args:
+        message: What is dead-lettered; its body goes along unchanged.
+        kind: The name of the error's class.
+        reason: What went wrong, for people.
+        attempts: How often it was tried.
+        limit_bytes: MaximumMessageSize of the dead-letter queue.
+    """
+    room = limit_bytes - size_of_body(message)
+    taken: dict[str, MessageAttributeValueTypeDef] = {}
+    lacking: list[str] = []
+    for name, value in _by_importance(message, kind=kind, reason=reason, attempts=attempts):
+        fitting = _cut(name, value, room) if name == _REASON else value
+        if fitting is None or _size(name, fitting) > room:
+            lacking.append(name)
+            continue
+        if fitting != value:
+            lacking.append(name)
+        taken[name] = fitting
+        room -= _size(name, fitting)
+    return Fitted(taken, tuple(lacking))
+
+
+def size_of_body(message: Message) -> int:
+    """Bytes of a message's body, as SQS counts them."""
+    return len(message.body.encode("utf-8", "surrogatepass"))
+
+
+def _by_importance(
+    message: Message, *, kind: str, reason: str, attempts: int
+) -> Iterable[tuple[str, "MessageAttributeValueTypeDef"]]:
+    why = {
+        "ErrorKind": _text(kind),
+        "Attempts": _number(attempts),
+        "OriginalMessageId": _text(message.id),
+        "OriginalSequenceNumber": _text(str(message.sequence)),
+        _REASON: _text(reason),
+    }
+    known = {**first_sent(message), **message.attributes}
+    kept = kept_attributes(known, _MOST_ATTRIBUTES - len(why))
+    # What the message had comes before what is added to it.
+    own = sorted(kept, key=lambda name: name not in message.attributes)
+    return [*((name, _text(kept[name])) for name in own), *why.items()]
+
+
+def _cut(
+    name: str, value: "MessageAttributeValueTypeDef", room: int
+) -> "MessageAttributeValueTypeDef | None":
+    """The value with as much of its text as there is room for; None if that tells nothing."""
+    if _size(name, value) <= room:
+        return value
+    most = room - len(name) - len(value["DataType"])
+    if most < _LEAST_REASON:
+        return None
+    text = value["StringValue"].encode()[: most - len("…".encode())].decode(errors="ignore")
+    return {"DataType": value["DataType"], "StringValue": f"{text}…"}
+
+
+def _size(name: str, value: "MessageAttributeValueTypeDef") -> int:
+    return len(name.encode()) + len(value["DataType"]) + len(value["StringValue"].encode())
+
+
+def _text(value: str) -> "MessageAttributeValueTypeDef":
+    # SQS takes tab, line feeds and what XML 1.0 calls characters, and no empty value.
+    legal = "".join(c if c in "\t\n\r" or c >= " " else "?" for c in value[:_MOST_REASON])
+    legal = legal.encode("utf-8", "replace").decode().replace("\ufffe", "?").replace("\uffff", "?")
+    return {"DataType": "String", "StringValue": legal or "-"}
+
+
+def _number(value: int) -> "MessageAttributeValueTypeDef":
+    return {"DataType": "Number", "StringValue": str(value)}

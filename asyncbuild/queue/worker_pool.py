@@ -1,0 +1,158 @@
+"""The N consumers: long-lived workers on asyncio-pool that prepare one push at a time each.
+
+The only place that touches asyncio-pool. Its `spawn()` on a full pool swallows cancellation and its
+failures are parked in futures, so: exactly N workers are spawned at once into a pool of N, each
+ends when told to, and what one of them raises ends the owner's task group.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from asyncio_pool import AioPool
+
+from asyncbuild.queue.lane.round_robin import Turns
+
+
+class Job:
+    """One preparation: a cancellable call that a consumer runs.
+
+    Args:
+        lane: Jobs of one lane keep their order.
+        run: The call.
+        forge: Whose server it needs; empty for none.
+    """
+
+    def __init__(
+        self, lane: object, run: Callable[[], Awaitable[None]], *, forge: str = ""
+    ) -> None:
+        self.lane = lane
+        self.forge = forge
+        self.began = False
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+        self._run = run
+
+    async def run(self) -> None:
+        """Run it; a cancelled scope is its own affair."""
+        self.began = True
+        try:
+            with self.scope:
+                await self._run()
+        finally:
+            self.ended.set()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStatistics:
+    """`waiting` jobs have no consumer yet; `free` consumers have no job."""
+
+    consumers: int
+    free: int
+    waiting: int
+
+
+class Consumers:
+    """Hands jobs to N workers, lane by lane in turns (`fair.py`)."""
+
+    def __init__(self, count: int, *, forges: int = 1, reserve: int = 0) -> None:
+        self._count = count
+        self._free = count
+        self._turns: Turns[Job] = Turns(count, forges=forges, reserve=reserve)
+        self._changed = anyio.Event()
+        self._closed = False
+        self._failure: BaseException | None = None
+
+    def submit(self, job: Job) -> None:
+        """Let `job` wait for a free consumer."""
+        self._turns.add(job.lane, job, job.forge)
+        self._notify()
+
+    def cancel(self, job: Job) -> bool:
+        """Cancel a job. True if it had not begun and never will."""
+        if self._turns.remove(job.lane, job):
+            job.ended.set()
+            self._notify()
+            return True
+        job.scope.cancel()
+        return False
+
+    def statistics(self) -> ConsumerStatistics:
+        """How busy they are now."""
+        return ConsumerStatistics(self._count, self._free, len(self._turns))
+
+    def is_held_back(self, job: Job) -> bool:
+        """Tell whether a job waits because what is free is kept for other forges."""
+        return not job.began and self._turns.is_full(job.forge)
+
+    async def wait_free(self) -> None:
+        """Wait until there is a consumer that no waiting job would get."""
+        while self._free <= self._turns.count_ready():
+            await self._changed.wait()
+
+    async def _work(self) -> None:
+        while not self._closed:
+            taken = self._turns.take()
+            if taken is None:
+                await self._changed.wait()
+                continue
+            lane, job, forge = taken
+            self._free -= 1
+            try:
+                await job.run()
+            finally:
+                self._free += 1
+                self._turns.done(lane, forge)
+                self._notify()
+
+    async def _work_or_tell(self) -> None:
+        try:
+            await self._work()
+        except Exception as error:  # noqa: BLE001 - re-raised by the owner; the pool would park it
+            self._failure = error
+            self._notify()
+
+    async def _watch(self) -> None:
+        while not self._closed:
+            if self._failure is not None:
+                raise self._failure
+            await self._changed.wait()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._notify()
+
+
+@asynccontextmanager
+async def open_consumers(
+    count: int, *, forges: int = 1, reserve: int = 0
+) -> AsyncIterator[Consumers]:
+    """Spawn `count` consumers; they end with the block, after the job in flight.
+
+    Args:
+        count: How many.
+        forges: How many forges there are.
+        reserve: How many consumers each of them has for itself, as far as there are as many.
+    """
+    consumers = Consumers(count, forges=forges, reserve=reserve)
+    pool = AioPool(size=count)
+    try:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                await pool.spawn(consumers._work_or_tell())  # noqa: SLF001 - one thought, two names
+            tasks.start_soon(consumers._watch)  # noqa: SLF001 - the same
+            yield consumers
+            consumers._close()  # noqa: SLF001 - the same
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await pool.cancel()
+        raise
+    finally:
+        consumers._close()  # noqa: SLF001 - the same
+        with anyio.CancelScope(shield=True):
+            await pool.join()

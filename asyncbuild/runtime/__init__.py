@@ -1,0 +1,1 @@
+"""The process: its log, children, task groups, memory, locks, signals."""

@@ -1,0 +1,258 @@
+"""One memory budget for the process, shared by every archive on its way (I6).
+
+Each archive opens an account with a reservation: so many bytes are its own until it closes, and
+taking them never waits for another archive. Beyond its reservation an account draws on what is
+free, as long as something is.
+
+Why nothing can deadlock. Let an account be *healthy* when its archive comes to its end with the
+reservation alone: the producer never needs more than that at once, and the consumer returns
+what it holds without asking for more. Then:
+
+1. A take that fits into the reservation is granted at once, so a healthy account never waits for
+   another one. It ends, and returns its reservation and all that it drew beyond it.
+2. Whoever waits for free bytes (an enlargement, an admission, a take beyond the reservation) stands
+   in one queue: enlargements before all others, otherwise first come first served. The others wait
+   for bytes held by accounts that end, by 1, or that wait to be enlarged.
+3. An account that waits to be enlarged keeps its reservation meanwhile. It stands behind no one but
+   its like, and is refused with `Busy` unless each of them, itself included, could be granted while
+   all of them keep what they have. Whoever does not wait ends, by 1; so the first is granted, and
+   ends; by induction they all are, and so is everybody behind them.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+
+from asyncbuild.domain.errors import Busy, ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatistics:
+    """Bytes promised and bytes in use right now, and how many wait for more."""
+
+    total_bytes: int
+    reserved_bytes: int
+    held_bytes: int
+    accounts: int
+    waiting: int
+
+
+class MemoryBudget:
+    """Hands out `total_bytes` of memory to accounts.
+
+    Belongs to one event loop; nothing in it may be called from another thread.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total_bytes = total_bytes
+        self._accounts: set[MemoryAccount] = set()
+        self._queue: deque[_Request] = deque()
+
+    @asynccontextmanager
+    async def open_account(self, reserved_bytes: int) -> AsyncIterator["MemoryAccount"]:
+        """Wait, in turn, until `reserved_bytes` can be promised; on exit all is returned.
+
+        Raises:
+            ConfigError: The whole budget is smaller than the reservation.
+        """
+        self._check_fits(reserved_bytes)
+        account = MemoryAccount(self, reserved_bytes)
+        await self._acquire(_Admission(account, self._accounts))
+        try:
+            yield account
+        finally:
+            self._accounts.remove(account)
+            account.close()
+            self._serve()
+
+    def statistics(self) -> BudgetStatistics:
+        """What is promised, held and waited for."""
+        return BudgetStatistics(
+            total_bytes=self._total_bytes,
+            reserved_bytes=sum(account.reserved_bytes for account in self._accounts),
+            held_bytes=sum(account.held_bytes for account in self._accounts),
+            accounts=len(self._accounts),
+            waiting=len(self._queue),
+        )
+
+    async def _acquire(self, request: "_Request") -> None:
+        self._enqueue(request)
+        self._serve()
+        if request.granted.is_set():
+            return
+        try:
+            await request.granted.wait()
+        except BaseException:
+            if request.granted.is_set():
+                request.revoke()
+            else:
+                self._queue.remove(request)
+            self._serve()
+            raise
+
+    def _enqueue(self, request: "_Request") -> None:
+        if isinstance(request, _Enlargement):
+            before = sum(isinstance(one, _Enlargement) for one in self._queue)
+            self._queue.insert(before, request)
+        else:
+            self._queue.append(request)
+
+    def _serve(self) -> None:
+        """Grant in order; whoever lacks nothing any more need not wait for its turn."""
+        blocked = False
+        for request in tuple(self._queue):
+            wanted = request.lacking_bytes()
+            if wanted == 0 or (not blocked and wanted <= self._free_bytes()):
+                self._queue.remove(request)
+                request.grant()
+                request.granted.set()
+            else:
+                blocked = True
+
+    def _free_bytes(self) -> int:
+        return self._total_bytes - sum(account.claimed_bytes for account in self._accounts)
+
+    def _check_fits(self, reserved_bytes: int) -> None:
+        if reserved_bytes > self._total_bytes:
+            raise ConfigError(
+                f"An archive needs {reserved_bytes} bytes of memory, archive.memory_budget_bytes "
+                f"is {self._total_bytes}",
+                remedy=f"set archive.memory_budget_bytes to at least {reserved_bytes}, "
+                "or lower storage.part_bytes",
+            )
+
+    def _check_safe(self, enlargement: "_Enlargement") -> None:
+        """Refuse what might wait forever: point 3 of the module's docstring."""
+        waiting = [one for one in self._queue if isinstance(one, _Enlargement)] + [enlargement]
+        kept_bytes = sum(one.account.reserved_bytes for one in waiting)
+        largest_step = max(one.reserved_bytes - one.account.reserved_bytes for one in waiting)
+        if kept_bytes + largest_step > self._total_bytes:
+            raise Busy(
+                f"No memory to enlarge an archive's share to {enlargement.reserved_bytes} bytes "
+                f"while {len(waiting) - 1} others wait for more",
+                remedy="raise archive.memory_budget_bytes if this happens often",
+            )
+
+
+class MemoryAccount:
+    """One archive's share of the budget (`model.Account`); `MemoryBudget.open_account` makes it."""
+
+    def __init__(self, budget: MemoryBudget, reserved_bytes: int) -> None:
+        self._budget = budget
+        self._closed = False
+        self.reserved_bytes = reserved_bytes
+        self.held_bytes = 0
+
+    @property
+    def claimed_bytes(self) -> int:
+        """What nobody else can have: the reservation, and whatever is held beyond it."""
+        return max(self.reserved_bytes, self.held_bytes)
+
+    async def take(self, nbytes: int) -> None:
+        """Wait until `nbytes` more may be held. A cancelled wait takes nothing.
+
+        Within the reservation it never waits for another account. A single take must not exceed
+        the reservation, or it might wait forever.
+        """
+        if nbytes > self.reserved_bytes:
+            raise ValueError(
+                f"take of {nbytes} bytes beyond a reservation of {self.reserved_bytes}"
+            )
+        await self._budget._acquire(_Take(self, nbytes))  # noqa: SLF001 - two halves of one thing
+
+    def give_back(self, nbytes: int) -> None:
+        """Say that `nbytes` are no longer held. After the account is closed it says nothing new."""
+        if self._closed:
+            return
+        if nbytes > self.held_bytes:
+            raise ValueError(f"{nbytes} bytes given back, {self.held_bytes} held")
+        self.held_bytes -= nbytes
+        self._budget._serve()  # noqa: SLF001 - two halves of one thing
+
+    async def enlarge(self, reserved_bytes: int) -> None:
+        """Wait until the reservation is `reserved_bytes`. A cancelled wait changes nothing.
+
+        Raises:
+            ConfigError: The whole budget is smaller.
+            Busy: Others wait for more, too, and waiting might never end.
+        """
+        if reserved_bytes <= self.reserved_bytes:
+            return
+        enlargement = _Enlargement(self, reserved_bytes)
+        self._budget._check_fits(reserved_bytes)  # noqa: SLF001 - two halves of one thing
+        self._budget._check_safe(enlargement)  # noqa: SLF001 - two halves of one thing
+        await self._budget._acquire(enlargement)  # noqa: SLF001 - two halves of one thing
+
+    def close(self) -> None:
+        """Hold nothing from now on."""
+        self._closed = True
+        self.held_bytes = 0
+
+
+class _Request(Protocol):
+    """What a caller waits for."""
+
+    granted: anyio.Event
+
+    def lacking_bytes(self) -> int:
+        """Free bytes that must be there before it can be granted; may change while waiting."""
+
+    def grant(self) -> None:
+        """Book it."""
+
+    def revoke(self) -> None:
+        """Undo the booking: whoever waited was cancelled before it learnt of the grant."""
+
+
+@dataclass(slots=True, eq=False)
+class _Admission:
+    account: MemoryAccount
+    accounts: set[MemoryAccount]
+    granted: anyio.Event = field(default_factory=anyio.Event)
+
+    def lacking_bytes(self) -> int:
+        return self.account.reserved_bytes
+
+    def grant(self) -> None:
+        self.accounts.add(self.account)
+
+    def revoke(self) -> None:
+        self.accounts.remove(self.account)
+
+
+@dataclass(slots=True, eq=False)
+class _Take:
+    account: MemoryAccount
+    nbytes: int
+    granted: anyio.Event = field(default_factory=anyio.Event)
+
+    def lacking_bytes(self) -> int:
+        return max(0, self.account.held_bytes + self.nbytes - self.account.claimed_bytes)
+
+    def grant(self) -> None:
+        self.account.held_bytes += self.nbytes
+
+    def revoke(self) -> None:
+        self.account.held_bytes -= self.nbytes
+
+
+@dataclass(slots=True, eq=False)
+class _Enlargement:
+    account: MemoryAccount
+    reserved_bytes: int
+    granted: anyio.Event = field(default_factory=anyio.Event)
+    before_bytes: int = 0
+
+    def lacking_bytes(self) -> int:
+        return max(0, self.reserved_bytes - self.account.claimed_bytes)
+
+    def grant(self) -> None:
+        self.before_bytes = self.account.reserved_bytes
+        self.account.reserved_bytes = self.reserved_bytes
+
+    def revoke(self) -> None:
+        self.account.reserved_bytes = self.before_bytes

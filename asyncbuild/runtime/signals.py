@@ -1,0 +1,42 @@
+"""Signals that ask a process to end."""
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import anyio
+
+from asyncbuild.runtime.tasks import open_background
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """List SIGTERM, and of SIGINT and SIGHUP those that were not ignored when the process began.
+
+    A shell lets what it starts in the background ignore Ctrl-C, and nohup(1) the end of the
+    terminal: so they stay ignored.
+    """
+    asked = (signal.SIGINT, signal.SIGHUP)
+    heard = (each for each in asked if signal.getsignal(each) is not signal.SIG_IGN)
+    return (signal.SIGTERM, *heard)
+
+
+async def run_until_signal(function: Callable[..., Awaitable[Any]], *arguments: object) -> int:
+    """Call a function, and cancel it when a signal asks to end.
+
+    It takes away what it began, however many more signals come meanwhile.
+
+    Returns:
+        The exit code as shells count it, 128 and the signal's number; 0 if none came.
+    """
+    codes: list[int] = []
+
+    async def end(received: AsyncIterator[signal.Signals], scope: anyio.CancelScope) -> None:
+        async for number in received:
+            codes.append(128 + number)
+            scope.cancel()
+
+    with anyio.open_signal_receiver(*ending_signals()) as received:
+        async with open_background() as tasks:
+            tasks.start_soon(end, received, tasks.cancel_scope)
+            await function(*arguments)
+    return codes[0] if codes else 0

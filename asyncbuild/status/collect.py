@@ -1,0 +1,240 @@
+"""One look at everything: what is in flight, what was told, and whether the service is ready."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from asyncbuild import __version__
+from asyncbuild.config import DISK_FREE_LEAST_BYTES, Settings
+from asyncbuild.domain.model import Nothing, Push, Repository
+from asyncbuild.queue.counters import ConsumerState, Held
+from asyncbuild.status.history import Chronicle
+from asyncbuild.status.outages import AWAY, LIMIT
+from asyncbuild.status.schema import (
+    VERSION,
+    Check,
+    Consumers,
+    Depth,
+    Disk,
+    HeldPush,
+    Lane,
+    Memory,
+    Mirrors,
+    Outage,
+    Progress,
+    Service,
+    Status,
+)
+from asyncbuild.zip.engine import ZipStatistics
+
+# A push in one of these states has somebody or something working for it.
+WORKING: Final = frozenset({"preparing", "starting", "settling", "burying"})
+_POLL_LATE_SECONDS: Final = 60.0  # beyond the long poll itself
+
+
+@dataclass(slots=True)
+class Sampled:
+    """What costs a call to find out, hence is looked at now and then; often if a reader asks."""
+
+    depth: Depth | None = None
+    disk: Disk | None = None
+    credentials_fault: str = ""
+    asked_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Knows where to look; makes a `Status` of it whenever asked."""
+
+    settings: Settings
+    state: Callable[[], ConsumerState]
+    chronicle: Chronicle
+    sampled: Sampled
+    clock: Callable[[], float]
+
+    def take(self, *, window_seconds: int = 0) -> Status:
+        """Look now. `window_seconds` is one of `series.WINDOWS`, or 0 to have it chosen."""
+        now, state, chronicle = self.clock(), self.state(), self.chronicle
+        self.sampled.asked_at = now
+        seen = (self._lane(group, held, state) for group, held in state.lanes.items())
+        lanes = tuple(sorted(seen, key=lambda lane: (lane.repository, lane.account, lane.group)))
+        checks = self.checks(now, state)
+        outages = self.outages(state)
+        ready = all(check.ok for check in checks)
+        working = sum(lane.working for lane in lanes)
+        return Status(
+            version=VERSION,
+            time=now,
+            service=Service(
+                version=__version__,
+                started=chronicle.started,
+                queue=self.settings.queue.url,
+                bucket=self.settings.storage.bucket,
+                stopping=state.stopping,
+            ),
+            ready=ready,
+            checks=checks,
+            queue=self.sampled.depth,
+            consumers=Consumers(state.consumers, state.consumers_free, state.jobs_waiting),
+            groups_in_work=working,
+            groups_waiting=len(lanes) - working,
+            oldest_waiting_seconds=oldest_waiting_seconds(state, now),
+            lanes=lanes,
+            recent=tuple(chronicle.settled),
+            dead_letters=tuple(chronicle.dead_letters),
+            troubles=tuple(chronicle.troubles),
+            mirrors=self._mirrors(state),
+            memory=_memory(state),
+            disk=self.sampled.disk,
+            totals=chronicle.totals(),
+            series=chronicle.recorder.series(
+                now, uptime_seconds=now - chronicle.started, window_seconds=window_seconds
+            ),
+            state=_state_of(outages, ready=ready, stopping=state.stopping),
+            outages=outages,
+            past_outages=chronicle.outages.past,
+        )
+
+    def outages(self, state: ConsumerState) -> tuple[Outage, ...]:
+        """Other sides that are away or at their limit."""
+        return self.chronicle.outages.current(_held_ids(state))
+
+    def checks(self, now: float, state: ConsumerState) -> tuple[Check, ...]:
+        """The conditions of readiness."""
+        return (self._check_poll(now, state), self._check_credentials(), self._check_disk())
+
+    def _check_poll(self, now: float, state: ConsumerState) -> Check:
+        polled, failure = self.chronicle.polled, self.chronicle.poll_failure
+        if failure:
+            return Check("queue", ok=False, says=f"the last receive failed: {failure}")
+        if polled is None:
+            return Check("queue", ok=False, says="the queue has not answered yet")
+        ago = now - polled
+        late = ago > self.settings.queue.wait_seconds + _POLL_LATE_SECONDS
+        full = state.consumers_free <= state.jobs_waiting
+        full = full or len(state.lanes) >= self.settings.lanes.most
+        if late and not full:
+            return Check("queue", ok=False, says=f"the last answer came {ago:.0f} seconds ago")
+        return Check("queue", ok=True, says=f"answered {ago:.0f} seconds ago")
+
+    def _check_credentials(self) -> Check:
+        fault = self.sampled.credentials_fault
+        return Check("credentials", ok=not fault, says=fault or "found")
+
+    def _check_disk(self) -> Check:
+        disk = self.sampled.disk
+        where = self.settings.git.cache_directory
+        if disk is None:
+            return Check("disk", ok=False, says=f"{where} cannot be looked at")
+        free, least = disk.free_bytes / 2**20, DISK_FREE_LEAST_BYTES // 2**20
+        if free >= least:
+            return Check("disk", ok=True, says=f"{free / 2**10:.1f} GiB free at {where}")
+        says = (
+            f"{free:.0f} MiB free at {where}, and {least} MiB are needed: give it more space, or "
+            "lower git.cache_budget_bytes"
+        )
+        return Check("disk", ok=False, says=says)
+
+    def _lane(self, group: str, held: Sequence[Held], state: ConsumerState) -> Lane:
+        pushes = tuple(self._push(each, state) for each in held if each.state != "settled")
+        repository = next((r for each in held if (r := _repository(each)) is not None), None)
+        return Lane(
+            group=group,
+            account=repository.account if repository else "",
+            region=repository.region if repository else "",
+            repository=repository.name if repository else "",
+            working=any(each.state in WORKING for each in pushes),
+            pushes=pushes,
+        )
+
+    def _push(self, held: Held, state: ConsumerState) -> HeldPush:
+        push, message = held.work.push, held.work.message
+        event_id = push.id if push else message.id
+        stage, since = self.chronicle.stage_of(event_id) if push else ("", None)
+        return HeldPush(
+            event_id=event_id,
+            ref=push.ref if push else _ref(held),
+            commit=push.commit if push else "",
+            state=held.state,
+            stage=stage,
+            since=since,
+            sent=held.sent.timestamp() if held.sent else None,
+            received=message.receive_count,
+            reason=held.reason,
+            progress=_progress(state.pipeline.archives.get(event_id)),
+        )
+
+    def _mirrors(self, state: ConsumerState) -> Mirrors:
+        mirrors = state.pipeline.mirrors
+        return Mirrors(
+            mirrors=mirrors.mirrors,
+            size_bytes=mirrors.size_bytes,
+            budget_bytes=self.settings.git.cache_budget_bytes,
+            present=mirrors.present,
+            fetched=mirrors.fetched,
+            fetches=mirrors.fetches,
+            evictions=mirrors.evictions,
+            renewals=mirrors.renewals,
+            processes=dict(mirrors.processes),
+        )
+
+
+def _held_ids(state: ConsumerState) -> frozenset[str]:
+    """Event ids of all pushes in flight."""
+    return frozenset(
+        push.id
+        for held in state.lanes.values()
+        for each in held
+        if each.state != "settled"
+        for push in each.work.pushes
+    )
+
+
+def _state_of(outages: Sequence[Outage], *, ready: bool, stopping: bool) -> str:
+    """`stopping`, `not-ready`, `outage`, `limit` or `ready`: the first that is true."""
+    kinds = {each.kind for each in outages}
+    states = {
+        "stopping": stopping,
+        "not-ready": not ready,
+        "outage": AWAY in kinds,
+        "limit": LIMIT in kinds,
+    }
+    return next((name for name, holds in states.items() if holds), "ready")
+
+
+def oldest_waiting_seconds(state: ConsumerState, now: float) -> float:
+    """The age of the oldest push in flight; 0 if there is none."""
+    sent = [
+        each.sent.timestamp()
+        for held in state.lanes.values()
+        for each in held
+        if each.sent is not None and each.state != "settled"
+    ]
+    return max(0.0, now - min(sent)) if sent else 0.0
+
+
+def _repository(held: Held) -> Repository | None:
+    event = held.work.event
+    return event.repository if isinstance(event, Push | Nothing) else None
+
+
+def _ref(held: Held) -> str:
+    event = held.work.event
+    return (event.ref or "") if isinstance(event, Nothing) else ""
+
+
+def _progress(archive: ZipStatistics | None) -> Progress | None:
+    if archive is None:
+        return None
+    return Progress(archive.entries, archive.tar_bytes, archive.zip_bytes)
+
+
+def _memory(state: ConsumerState) -> Memory:
+    memory = state.pipeline.memory
+    return Memory(
+        total_bytes=memory.total_bytes,
+        reserved_bytes=memory.reserved_bytes,
+        held_bytes=memory.held_bytes,
+        archives=memory.accounts,
+        waiting=memory.waiting,
+    )

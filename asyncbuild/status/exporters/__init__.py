@@ -1,0 +1,1 @@
+"""Metrics and traces for others: Prometheus, CloudWatch (EMF), OpenTelemetry."""

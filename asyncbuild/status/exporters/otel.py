@@ -1,0 +1,222 @@
+"""OpenTelemetry spans from the log's lines: one for each stage, below one for the whole push.
+
+The span of the push processes a message of the queue (kind CONSUMER); stages that ask another side
+are CLIENT, `push.prepare`, which holds two of them, INTERNAL. `conventions.py` has the names.
+
+An optional extra (`asyncbuild[otel]`). OpenTelemetry's own variables say where spans go
+(`OTEL_EXPORTER_OTLP_ENDPOINT`); they are sent by a thread of its own. All tries of a push, in
+whatever process, share the trace that follows from its event id (`Push.trace_id`).
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild import __version__
+from asyncbuild.domain.errors import ConfigError
+from asyncbuild.domain.events import STAGES
+from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.runtime.log import Listener
+from asyncbuild.status.exporters import semantic_conventions as conventions
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span, Tracer
+
+_ENDS: Final = frozenset({"finished", "failed", "cancelled"})
+_OUTCOMES: Final = frozenset(
+    {"push.built", "push.handed-over", "push.uploaded", "push.ignored", "push.stale"}
+)
+_LAST_SECONDS: Final = 5.0
+_OPEN_MOST: Final = 10_000
+_NANOSECONDS: Final = 1_000_000_000
+
+
+def require_opentelemetry() -> None:
+    """Make sure that the optional extra is installed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    try:
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: PLC0415 - an optional extra
+        import opentelemetry.sdk.trace.export  # noqa: F401, PLC0415 - the same
+    except ImportError as error:
+        raise ConfigError(
+            "status.traces is on, but OpenTelemetry is not installed",
+            remedy="pip install 'asyncbuild[otel]', or turn status.traces off",
+        ) from error
+
+
+@asynccontextmanager
+async def open_traces(
+    exporter: "SpanExporter | None" = None, *, queue_url: str = ""
+) -> AsyncIterator[Listener]:
+    """A listener that makes spans; what was made is sent at the end.
+
+    Args:
+        queue_url: The queue whose messages are processed.
+        exporter: Where to; by default OTLP over HTTP, as the environment says.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    require_opentelemetry()
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an optional extra
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the same
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - the same
+
+    ids = _ids()
+    resource = Resource.create({"service.name": "asyncbuild", "service.version": __version__})
+    provider = TracerProvider(resource=resource, id_generator=ids, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter or _otlp_exporter()))
+    try:
+        yield Traces(provider.get_tracer("asyncbuild", __version__), ids.use, queue_url).hear
+    finally:
+        # Sends what is left, from a thread: whoever collects spans may be slow or gone.
+        with anyio.move_on_after(_LAST_SECONDS, shield=True):
+            await to_thread.run_sync(provider.shutdown, abandon_on_cancel=True)
+
+
+class Traces:
+    """Opens and closes spans as stages begin and end."""
+
+    def __init__(
+        self, tracer: "Tracer", use_ids: Callable[[str, str], None], queue_url: str
+    ) -> None:
+        self._tracer = tracer
+        self._use_ids = use_ids
+        self._of_queue = conventions.of_queue(queue_url)
+        self._name = conventions.name_of_process(queue_url)
+        self._begun: dict[str, float] = {}
+        self._open: dict[str, list[tuple[str, Span]]] = {}
+
+    def hear(self, line: Mapping[str, Any]) -> None:
+        """Take in one line of the log."""
+        event = line["event"]
+        stage, _, what = event.rpartition(".")
+        if what == "started" and stage in STAGES:
+            self._begin(stage, line)
+        elif what in _ENDS and stage in STAGES:
+            self._end(stage, line)
+        elif event in _OUTCOMES:
+            begun = time.time() - line["since_push_seconds"]
+            self._tell_push(line, begun, verdict=event.removeprefix("push."))
+        elif event == "push.dead-lettered" and line["event_id"]:
+            begun = self._begun.get(line["event_id"], time.time())
+            self._tell_push(line, begun, verdict="rejected")
+
+    def _begin(self, stage: str, line: Mapping[str, Any]) -> None:
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415 - an optional extra
+
+        event_id = line["event_id"]
+        stack = self._open.setdefault(event_id, [])
+        self._begun.setdefault(event_id, time.time())
+        parent = _context_of(stack[-1][1]) if stack else _root_of(event_id)
+        peer = conventions.peer_of(stage, line)
+        span = self._tracer.start_span(
+            stage,
+            parent,
+            kind=SpanKind.CLIENT if peer else SpanKind.INTERNAL,
+            attributes={**conventions.of_line(line), **({"peer.service": peer} if peer else {})},
+        )
+        stack.append((stage, span))
+        for known in (self._open, self._begun):
+            if len(known) > _OPEN_MOST:
+                known.pop(next(iter(known)))
+
+    def _end(self, stage: str, line: Mapping[str, Any]) -> None:
+        stack = self._open.get(line["event_id"], [])
+        while stack:  # what was left open inside ends with it
+            name, span = stack.pop()
+            if name == stage:
+                span.set_attributes(conventions.of_line(line))
+                if "kind" in line:
+                    _mark_failed(span, line["reason"])
+            span.end()
+            if name == stage:
+                break
+        if not stack:
+            self._open.pop(line["event_id"], None)
+
+    def _tell_push(self, line: Mapping[str, Any], begun: float, *, verdict: str) -> None:
+        """The span of the whole push, from its event, or its first try here, to its outcome."""
+        from opentelemetry.context import Context  # noqa: PLC0415 - an optional extra
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415 - the same
+
+        now, event_id = time.time(), line["event_id"]
+        self._begun.pop(event_id, None)
+        self._use_ids(trace_id(event_id), root_span_id(event_id))
+        span = self._tracer.start_span(
+            self._name,
+            Context(),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                **self._of_queue,
+                **conventions.of_line(line),
+                "asyncbuild.verdict": verdict,
+            },
+            start_time=int(begun * _NANOSECONDS),
+        )
+        if verdict == "rejected":
+            _mark_failed(span, line["reason"])
+        span.end(int(now * _NANOSECONDS))
+
+
+def _mark_failed(span: "Span", reason: str) -> None:
+    from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - an optional extra
+
+    span.set_status(Status(StatusCode.ERROR, reason))
+
+
+def _context_of(span: "Span") -> "Context":
+    from opentelemetry.trace import set_span_in_context  # noqa: PLC0415 - an optional extra
+
+    return set_span_in_context(span)
+
+
+def _root_of(event_id: str) -> "Context":
+    from opentelemetry import trace  # noqa: PLC0415 - an optional extra
+
+    root = trace.SpanContext(
+        int(trace_id(event_id), 16),
+        int(root_span_id(event_id), 16),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+    )
+    return trace.set_span_in_context(trace.NonRecordingSpan(root))
+
+
+def _otlp_exporter() -> "SpanExporter":
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - an optional extra
+        OTLPSpanExporter,
+    )
+
+    return OTLPSpanExporter()
+
+
+def _ids() -> Any:  # noqa: ANN401 - a class that is made below
+    """Random ids, except right after `use`."""
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415 - an optional extra
+
+    class Ids(RandomIdGenerator):
+        next_trace = 0
+        next_span = 0
+
+        def use(self, trace: str, span: str) -> None:
+            self.next_trace, self.next_span = int(trace, 16), int(span, 16)
+
+        def generate_trace_id(self) -> int:
+            told, self.next_trace = self.next_trace, 0
+            return told or super().generate_trace_id()
+
+        def generate_span_id(self) -> int:
+            told, self.next_span = self.next_span, 0
+            return told or super().generate_span_id()
+
+    return Ids()

@@ -1,0 +1,201 @@
+"""Prometheus: counters and histograms from the log's lines, gauges from a look at what is in hand.
+
+A registry of its own, so that nothing of another library's is shown. Every series is there from the
+start, with the value 0: a rate over a counter that appears with its first count misses that count.
+`docs/observability.md` describes every metric; a test compares.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from asyncbuild import __version__
+from asyncbuild.archive.delta.fallback import REASONS
+from asyncbuild.domain.events import STAGES
+from asyncbuild.domain.model import Verdict
+from asyncbuild.status.collect import Survey
+from asyncbuild.status.exporters.gauges import InFlight
+
+# From a small archive to a monorepository: 25 ms to 10 minutes.
+_STAGE_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
+_TO_BUILD_BUCKETS: Final = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
+_STAGE_NAMES: Final = tuple(name.removeprefix("push.") for name in STAGES)
+_ENDS: Final = ("finished", "failed", "cancelled")
+# Kinds of `errors.py`, and `bug` for an error that no stage meant to raise.
+_KINDS: Final = (
+    *("retry", "busy", "outage", "reject"),
+    *("unreachable", "lease-lost", "fatal", "bug"),
+)
+_VERDICTS: Final = (*Verdict, "nothing-to-do")
+
+
+class Metrics:
+    """Listens (`logs.listening`) and counts; `expose` gives what a scrape gets."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._registry = CollectorRegistry(auto_describe=True)
+        self._registry.register(InFlight(survey))
+        ProcessCollector(registry=self._registry)
+        Info(
+            "asyncbuild", "Running version, as a label of the constant 1.", registry=self._registry
+        ).info({"version": __version__})
+        self._make_of_pushes()
+        self._make_of_archives()
+        self._make_of_queue()
+        self._hear: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+            "push.built": self._hear_started,
+            "push.handed-over": self._hear_started,
+            "push.upload.finished": self._hear_archive,
+            "push.nothing-to-do": lambda _: self._pushes.labels("nothing-to-do").inc(),
+            "push.dead-lettered": lambda _: self._pushes.labels("rejected").inc(),
+            "webhook.unverified": self._hear_unverified,
+            "queue.polled": self._hear_poll,
+            "queue.receive-failed": lambda _: self._polls.labels("failed").inc(),
+            "archive.full": lambda line: self._fallbacks.labels(line["reason"]).inc(),
+            "lease.renewed": lambda _: self._leases.labels("renewed").inc(),
+            "lease.renewal-failed": lambda _: self._leases.labels("renewal-failed").inc(),
+            "lease.lost": lambda _: self._leases.labels("lost").inc(),
+            "lane.released": lambda line: self._released.inc(line["messages"]),
+            "fetch.finished": lambda line: self._fetches.observe(line["duration_seconds"]),
+        }
+        for verdict in ("uploaded", "ignored", "stale", "superseded"):
+            self._hear = {**self._hear, f"push.{verdict}": self._hear_outcome}
+
+    def hear(self, line: Mapping[str, Any]) -> None:
+        """Take in one line of the log."""
+        event = line["event"]
+        if line["level"] in {"warning", "error"}:
+            self._lines.labels(line["level"]).inc()
+        stage, _, end = event.rpartition(".")
+        if end in _ENDS and stage in STAGES:
+            name = stage.removeprefix("push.")
+            self._stages.labels(name, end).observe(line["duration_seconds"])
+            if end == "failed":
+                self._failures.labels(name, line["kind"]).inc()
+        hear = self._hear.get(event)
+        if hear is not None:
+            hear(line)
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """The exposition for an `Accept` header: body and content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def _make_of_pushes(self) -> None:
+        self._pushes = self._counter(
+            "pushes",
+            "Pushes settled, one for each target, by verdict.",
+            verdict=_VERDICTS,
+        )
+        self._to_build = self._histogram(
+            "push_to_build_seconds",
+            "Seconds from the push (time of its event, whole seconds) to the started build or "
+            "pipeline.",
+            _TO_BUILD_BUCKETS,
+        )
+        self._stages = self._histogram(
+            "stage_seconds",
+            "Seconds that a stage of a push took, by how it ended.",
+            _STAGE_BUCKETS,
+            stage=_STAGE_NAMES,
+            end=_ENDS,
+        )
+        self._failures = self._counter(
+            "stage_failures",
+            "Failed tries of a stage, by kind of error. The stage around it fails with it: sum "
+            "over prepare and start alone.",
+            stage=_STAGE_NAMES,
+            kind=_KINDS,
+        )
+
+        self._unverified = self._counter(
+            "unverified_webhooks",
+            "Requests without a good signature: dead-lettered, or deleted beyond 20 of a host and "
+            "hour.",
+            end=("dead-lettered", "deleted"),
+        )
+
+    def _hear_unverified(self, line: Mapping[str, Any]) -> None:
+        self._unverified.labels("dead-lettered" if line["kept"] else "deleted").inc()
+
+    def _make_of_archives(self) -> None:
+        self._archives = self._counter(
+            "archives",
+            "Archives finished, by the way they were made.",
+            kind=("full", "delta", "copy"),
+        )
+        self._fallbacks = self._counter(
+            "archive_fallbacks",
+            "Archives made in full because no older one could be used, by reason (field reason of "
+            "the log's archive.full).",
+            reason=REASONS,
+        )
+        self._entries = self._counter("archive_entries", "Files and links in finished archives.")
+        self._files_read = self._counter(
+            "archive_files_read", "Files of finished archives whose content was read from git."
+        )
+        self._bytes = self._counter("archive_bytes", "Bytes of finished archives.")
+        self._sent = self._counter("sent_bytes", "Bytes of archives that were sent to S3.")
+        self._copied = self._counter(
+            "copied_bytes", "Bytes of archives that were copied inside S3 and not sent."
+        )
+
+    def _make_of_queue(self) -> None:
+        self._polls = self._counter(
+            "polls", "Receive calls to SQS, by result.", result=("messages", "empty", "failed")
+        )
+        self._received = self._counter("messages_received", "Messages received from the queue.")
+        self._released = self._counter(
+            "messages_released", "Messages given back to the queue unsettled."
+        )
+        self._leases = self._counter(
+            "leases",
+            "Leases of messages renewed, not renewed, or lost to another task.",
+            event=("renewed", "renewal-failed", "lost"),
+        )
+        self._fetches = self._histogram(
+            "git_fetch_seconds",
+            "Seconds that one git fetch took; it may serve several pushes.",
+            _STAGE_BUCKETS,
+        )
+        self._lines = self._counter(
+            "log_lines", "Warnings and errors logged, by level.", level=("warning", "error")
+        )
+
+    def _counter(self, name: str, says: str, **labels: Sequence[str]) -> Counter:
+        made = Counter(f"asyncbuild_{name}", says, list(labels), registry=self._registry)
+        for values in product(*labels.values()) if labels else ():
+            made.labels(*values)
+        return made
+
+    def _histogram(
+        self, name: str, says: str, buckets: Sequence[float], **labels: Sequence[str]
+    ) -> Histogram:
+        made = Histogram(
+            f"asyncbuild_{name}", says, list(labels), buckets=buckets, registry=self._registry
+        )
+        for values in product(*labels.values()) if labels else ():
+            made.labels(*values)
+        return made
+
+    def _hear_outcome(self, line: Mapping[str, Any]) -> None:
+        self._pushes.labels(line["event"].removeprefix("push.")).inc()
+
+    def _hear_started(self, line: Mapping[str, Any]) -> None:
+        self._hear_outcome(line)
+        self._to_build.observe(line["since_push_seconds"])
+
+    def _hear_archive(self, line: Mapping[str, Any]) -> None:
+        self._archives.labels(line["archive_kind"]).inc()
+        self._entries.inc(line["entries"])
+        self._files_read.inc(line["files_read"])
+        self._bytes.inc(line["bytes"])
+        self._sent.inc(line["sent_bytes"])
+        self._copied.inc(line["copied_bytes"])
+
+    def _hear_poll(self, line: Mapping[str, Any]) -> None:
+        self._polls.labels("messages" if line["messages"] else "empty").inc()
+        self._received.inc(line["messages"])

@@ -1,0 +1,160 @@
+"""Numbers and states as people read them; the page and the terminal view say the same."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.filesize import decimal
+
+from asyncbuild.status.schema import HeldPush, Lane, Outage, Status
+
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
+_DAY: Final = 86_400
+_GIST_LEAST: Final = 40
+_STAGES: Final = {
+    "prepare": "looks for what is there",
+    "fetch": "fetches",
+    "upload": "archives",
+    "start": "starts build or pipeline",
+}
+_PEERS: Final = {
+    "s3": "S3",
+    "sqs": "SQS",
+    "codebuild": "CodeBuild",
+    "codepipeline": "CodePipeline",
+}
+_STATES: Final = {
+    "preparing": "waits for a consumer",
+    "prepared": "archived, waits for its turn",
+    "starting": "starts the build",
+    "settling": "is being deleted from the queue",
+    "failed": "failed, waits for its turn to be given up",
+    "burying": "goes to the dead-letter queue",
+    "paused": "waits to be tried again",
+    "dropped": "goes back to the queue",
+}
+
+
+def seconds(value: float | None) -> str:
+    """`0.48 s`, `12.3 s`, `2 min 05 s`, `3 h 12 min`, `4 d 3 h`."""
+    if value is None:
+        return ""
+    if value < 10:  # noqa: PLR2004 - two digits are enough
+        return f"{value:.2f} s"
+    if value < _MINUTE:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def age(value: float) -> str:
+    """Seconds since, without the digits that only flicker."""
+    return f"{max(0, int(value))} s" if value < _MINUTE else seconds(value)
+
+
+def short(value: float) -> str:
+    """`55 s`, `12 min`, `3 h`, `4 d`: six signs at most, for a narrow column."""
+    whole = max(0, int(value))
+    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if whole >= size:
+            return f"{min(whole // size, 999)} {unit}"
+    return f"{whole} s"
+
+
+def window(value: int) -> str:
+    """`5 min`, `12 h`."""
+    return f"{value // _HOUR} h" if value >= _HOUR else f"{value // _MINUTE} min"
+
+
+def size(nbytes: int | None) -> str:
+    """`499.5 kB`."""
+    return "" if nbytes is None else decimal(nbytes)
+
+
+def branch(ref: str) -> str:
+    """The ref without what most of them begin with."""
+    return ref.removeprefix("refs/heads/").removeprefix("refs/")
+
+
+def clock(moment: float) -> str:
+    """`04:49:05`, in UTC."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
+
+
+def iso(moment: float) -> str:
+    """`2026-11-23T04:49:05Z`."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def doing(push: HeldPush) -> str:
+    """What happens to a push, or what it waits for."""
+    if push.state == "waiting":
+        return "waits behind the pushes before it"
+    if push.state in {"preparing", "starting"} and push.stage:
+        if push.stage == "upload" and push.progress is None:
+            return "is about to archive"
+        return _STAGES.get(push.stage, push.stage)
+    return _STATES.get(push.state, push.state)
+
+
+def tone(push: HeldPush) -> str:
+    """Which colour it has: `idle`, `busy`, `ready` or `bad`."""
+    if push.state in {"failed", "burying", "paused"}:
+        return "bad"
+    if push.state in {"prepared", "starting", "settling"}:
+        return "ready"
+    return "busy" if push.stage else "idle"
+
+
+def state(status: Status) -> str:
+    """`ready`, `not ready`, `stopping`, `outage: git, 55 s`, `limit: CodeBuild, 3 min 20 s`."""
+    known = status.state or ("ready" if status.ready else "not-ready")
+    if known not in {"outage", "limit"}:
+        return known.replace("-", " ")
+    kind = status.outages[0].kind
+    told = [each for each in status.outages if each.kind == kind]
+    sides = dict.fromkeys(peer(each) for each in told)
+    since = min(each.since for each in told)
+    return f"{known}: {', '.join(sides)}, {age(status.time - since)}"
+
+
+def peer(outage: Outage) -> str:
+    """`git`, `git at github.com`, `S3`: who is away or at its limit."""
+    name = _PEERS.get(outage.peer, outage.peer)
+    return f"{name} at {outage.place}" if "." in outage.place else name
+
+
+def waits(outage: Outage) -> str:
+    """`14 pushes of 3 repositories wait`, or nothing where none does."""
+    if not outage.pushes:
+        return ""
+    many = outage.repositories != 1
+    pushes = f"{outage.pushes} pushes" if outage.pushes != 1 else "1 push"
+    of = f"{outage.repositories} repositories" if many else "1 repository"
+    return f"{pushes} of {of} {'wait' if outage.pushes != 1 else 'waits'}"
+
+
+def was(outage: Outage) -> str:
+    """`git was away for 1 min 05 s; 6 pushes of 5 repositories waited`."""
+    until = outage.last if outage.until is None else outage.until
+    what = "was away" if outage.kind == "outage" else "was at its limit"
+    waited = waits(outage).removesuffix("s").removesuffix(" wait")
+    said = f"{peer(outage)} {what} for {age(until - outage.since)}"
+    return f"{said}; {waited} waited" if waited else said
+
+
+def gist(reason: str) -> str:
+    """The part of a reason that says why: without what was tried, and without the remedy."""
+    said = reason.rpartition(" (")[0] or reason if reason.endswith(")") else reason
+    parts = said.split(": ")
+    # What was tried comes first; a short last part says little without the one before it.
+    return ": ".join(parts[-2:] if len(parts[-1]) < _GIST_LEAST else parts[-1:])
+
+
+def name_of(lane: Lane) -> str:
+    """The repository, or the group if nothing in it could be understood."""
+    return lane.repository or f"group {lane.group}"

@@ -1,0 +1,291 @@
+"""`/status.json` as values: what the page, `asyncbuild top` and other readers are given.
+
+Times are seconds since the epoch, durations seconds, sizes bytes. A field may be added; if one
+changes its meaning or goes, `version` grows. `docs/observability.md` describes every field.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+
+from pydantic import TypeAdapter, ValidationError
+
+from asyncbuild.domain.errors import Reject
+
+VERSION = 1
+STARTED = frozenset({"built", "handed-over"})  # verdicts with something that now runs
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of readiness."""
+
+    name: str
+    ok: bool
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Which process this is."""
+
+    version: str
+    started: float
+    queue: str
+    bucket: str
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Messages in the queue by SQS's own, approximate count; `held` are in somebody's hands."""
+
+    waiting: int
+    held: int
+    dead_letters: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """`jobs_waiting` pushes could be prepared at once if there were more consumers."""
+
+    total: int
+    free: int
+    jobs_waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An archive on its way: files and bytes read of the tree, bytes written of the zip."""
+
+    entries: int
+    tar_bytes: int
+    zip_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPush:
+    """A push in hand. `state` is the lane's, `stage` what is under way for it since `since`."""
+
+    event_id: str
+    ref: str
+    commit: str
+    state: str
+    stage: str = ""
+    since: float | None = None
+    sent: float | None = None
+    received: int = 1
+    reason: str = ""
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One message group in hand: a repository, its pushes in the queue's order."""
+
+    group: str
+    account: str
+    region: str
+    repository: str
+    working: bool
+    pushes: tuple[HeldPush, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A push, or one target of it, that came to its end. `stages` are seconds by stage."""
+
+    time: float
+    event_id: str
+    account: str
+    repository: str
+    ref: str
+    commit: str
+    verdict: str
+    reason: str = ""
+    project: str | None = None
+    build_id: str | None = None
+    build_arn: str | None = None
+    bucket: str | None = None
+    key: str | None = None
+    size_bytes: int | None = None
+    archive_kind: str | None = None
+    sent_bytes: int | None = None
+    since_push_seconds: float | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    pipeline: str | None = None
+    pipeline_arn: str | None = None
+    execution_id: str | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether a build or a pipeline was started."""
+        return self.verdict in STARTED
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up."""
+
+    time: float
+    message_id: str
+    event_id: str | None
+    repository: str | None
+    ref: str | None
+    commit: str | None
+    kind: str
+    reason: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Warnings or errors that were logged and are alike; all but `first` is of the newest."""
+
+    time: float
+    event: str
+    level: str
+    repository: str | None
+    ref: str | None
+    kind: str | None
+    reason: str
+    count: int = 1
+    first: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Another side that is or was away, or at its limit, and what waits or waited for it here."""
+
+    peer: str
+    kind: str
+    place: str
+    since: float
+    last: float
+    failures: int
+    pushes: int
+    repositories: int
+    reason: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrors:
+    """The cache of bare mirrors; counts since the start, the rest as last looked at."""
+
+    mirrors: int
+    size_bytes: int
+    budget_bytes: int
+    present: int
+    fetched: int
+    fetches: int
+    evictions: int
+    renewals: int
+    processes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory budget of all archives in work."""
+
+    total_bytes: int
+    reserved_bytes: int
+    held_bytes: int
+    archives: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system of the cache directory."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Since the start: pushes by verdict, failed tries by kind, bytes of finished archives."""
+
+    pushes: dict[str, int]
+    failures: dict[str, int]
+    archives: int
+    archive_bytes: int
+    sent_bytes: int
+    copied_bytes: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What happened in `bucket_seconds` from `begin` on; None where nothing did."""
+
+    begin: float
+    built: int
+    settled: int
+    failed: int
+    sent_bytes: int
+    median_seconds: float | None = None
+    slowest_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The last `window_seconds`, oldest first."""
+
+    window_seconds: int
+    bucket_seconds: int
+    buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything, at one moment."""
+
+    version: int
+    time: float
+    service: Service
+    ready: bool
+    checks: tuple[Check, ...]
+    queue: Depth | None
+    consumers: Consumers
+    groups_in_work: int
+    groups_waiting: int
+    oldest_waiting_seconds: float
+    lanes: tuple[Lane, ...]
+    recent: tuple[Settled, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    troubles: tuple[Trouble, ...]
+    mirrors: Mirrors
+    memory: Memory
+    disk: Disk | None
+    totals: Totals
+    series: Series
+    state: str = ""
+    outages: tuple[Outage, ...] = ()
+    past_outages: tuple[Outage, ...] = ()
+
+
+def parse(document: bytes) -> Status:
+    """Read what `/status.json` gave.
+
+    Raises:
+        Reject: it is something else.
+    """
+    try:
+        return _adapter().validate_json(document)
+    except ValidationError as error:
+        raise Reject(
+            f"this is no status document of version {VERSION}: {error.error_count()} faults",
+            remedy="name the address that the service logged as status.listening",
+        ) from error
+
+
+def json_schema() -> dict[str, object]:
+    """The document's JSON Schema."""
+    return _adapter().json_schema()
+
+
+@cache
+def _adapter() -> TypeAdapter[Status]:
+    return TypeAdapter(Status)

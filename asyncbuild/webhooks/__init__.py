@@ -1,1 +1,0 @@
-"""Push payloads of other hosts: GitHub, GitLab, Bitbucket. Pure."""

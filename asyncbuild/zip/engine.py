@@ -1,0 +1,247 @@
+"""The engine: a tar stream becomes a zip stream, compressed on every core, written in order (I8).
+
+One task reads the tar stream and hands its pieces to the workers (`intake.py`); whoever iterates
+over the `ZipStream` gets what became of them, in the order of the stream. Between the two is a
+queue of pieces in work, bounded by its length and by the account's bytes (I6).
+"""
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from asyncbuild.config import ArchiveSettings
+from asyncbuild.domain.model import Account
+from asyncbuild.runtime.malloc import share_one_heap
+from asyncbuild.runtime.tasks import open_background
+from asyncbuild.zip.feeder import BLOCK_BYTES, BlockJob, Charges, Intake, Job, LargeJob, RunJob
+from asyncbuild.zip.format.central_directory import CentralHeaders
+from asyncbuild.zip.format.large_member import LargeEntry
+from asyncbuild.zip.format.records import pack_end
+from asyncbuild.zip.shared_memory import LONGEST_CHUNK_BYTES, LONGEST_RUN_BYTES
+from asyncbuild.zip.spool import READ_BYTES, DirectorySpool
+from asyncbuild.zip.workers import Workers, open_workers
+
+_DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must follow its contents
+
+# What an account must have reserved for the engine, beyond what the consumer collects before it
+# gives anything back: a file that is not whole yet and a chunk to go on with, each charged twice,
+# and a piece of the directory.
+WORKING_BYTES: Final = 2 * (LONGEST_RUN_BYTES + LONGEST_CHUNK_BYTES) + 2 * READ_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class ZipStatistics:
+    """What went in and came out so far; final when the stream has ended.
+
+    `directory_bytes` is the length of the central directory with the records that end it, which
+    are the archive's last bytes; `zip_bytes` counts from the archive's beginning. `commit` is what
+    the tar stream says it was made of.
+    """
+
+    entries: int
+    tar_bytes: int
+    zip_bytes: int
+    directory_bytes: int
+    commit: str | None
+
+
+@asynccontextmanager
+async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
+    """Own the processes that compress, one engine for all archives of this one.
+
+    Raises:
+        Busy: None can be started.
+    """
+    share_one_heap()
+    count = settings.threads or len(os.sched_getaffinity(0))
+    async with open_workers(count, settings.level) as workers:
+        yield Engine(workers)
+
+
+class BlobIds(Protocol):
+    """Knows what the members of an archive are made of."""
+
+    async def find(self, paths: Sequence[bytes]) -> Sequence[bytes]:
+        """Raw ids of all of them, empty for what is no blob; or none. Paths come in tree order."""
+
+
+class Engine:
+    """Makes zip streams of tar streams; `open_engine` makes it."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._streams = 0  # open now
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that compress."""
+        return self._workers.pids
+
+    @asynccontextmanager
+    async def open_zip(
+        self,
+        tar: AsyncIterator[bytes],
+        *,
+        account: Account,
+        blob_ids: BlobIds | None = None,
+        offset: int = 0,
+        without: Collection[bytes] = (),
+        cut: int = 0,
+    ) -> AsyncIterator["ZipStream"]:
+        """Read `tar`, in chunks of any size, for as long as the stream is open.
+
+        Args:
+            tar: What `git archive --format=tar` writes.
+            account: Has `WORKING_BYTES` reserved, and what its consumer collects beside.
+            blob_ids: Asked for raw object ids by path, to be kept in the directory.
+            offset: Length of an archive's beginning that the stream goes on from.
+            without: Paths of directories that are in it already.
+            cut: So many bytes are taken off each path of the tar; directories above are left out.
+
+        On exit nothing of it is held any more: what was not yielded is returned.
+        """
+        self._streams += 1
+        charges = Charges(account)
+        intake = Intake(charges, self._workers, cut)
+        # Together they keep the workers busy; pieces beyond that would only wait in memory.
+        ahead = max(1, self._workers.slots // self._streams)
+        sender, receiver = anyio.create_memory_object_stream[Job | Exception](ahead)
+        try:
+            async with DirectorySpool() as directory, receiver, open_background() as tasks:
+                tasks.start_soon(intake.run, tar, sender)
+                stream = ZipStream(intake, receiver, charges, directory, blob_ids, offset, without)
+                async with aclosing(stream):
+                    yield stream
+        finally:
+            self._streams -= 1
+            intake.abandon()
+            charges.close()
+
+
+class ZipStream:
+    """Chunks of a zip file, to be iterated over once.
+
+    The bytes of each chunk have been taken from the account; the consumer gives them back.
+
+    Raises, while iterated over:
+        BrokenTar: The tar stream is damaged or cut.
+        Reject: It holds something that a zip file cannot.
+        Retry: No room for a temporary file.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        jobs: MemoryObjectReceiveStream[Job | Exception],
+        charges: Charges,
+        directory: DirectorySpool,
+        blob_ids: BlobIds | None,
+        offset: int,
+        without: Collection[bytes],
+    ) -> None:
+        self._intake = intake
+        self._without = without
+        self._jobs = jobs
+        self._charges = charges
+        self._directory = directory
+        self._blob_ids = blob_ids
+        self._entries = 0
+        self._zip_bytes = offset
+        self._directory_bytes = 0
+        self._large: LargeEntry | None = None
+        self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor returned
+        self._chunks = self._write()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """End the iteration where it is."""
+        await self._chunks.aclose()
+
+    def statistics(self) -> ZipStatistics:
+        """What went in and came out so far."""
+        return ZipStatistics(
+            entries=self._entries,
+            tar_bytes=self._intake.tar_bytes,
+            zip_bytes=self._zip_bytes,
+            directory_bytes=self._directory_bytes,
+            commit=self._intake.commit,
+        )
+
+    async def iter_members(self) -> AsyncIterator[bytes]:
+        """The beginning alone: members, without the directory."""
+        async for job in self._jobs:
+            if isinstance(job, Exception):
+                raise job
+            data = await self._finish(job)
+            self._settle(job.charged_bytes, len(data))
+            if data:
+                yield data
+
+    async def iter_headers(self) -> AsyncIterator[bytes]:
+        """Then the directory, without what ends it."""
+        async for packed in self._directory.read():
+            await self._charges.take(len(packed))
+            self._settle(len(packed), len(packed))
+            yield packed
+
+    async def _write(self) -> AsyncGenerator[bytes, None]:
+        async for data in self.iter_members():
+            yield data
+        begin = self._zip_bytes
+        async for packed in self.iter_headers():
+            yield packed
+        end = pack_end(entries=self._entries, offset=begin, nbytes=self._directory.nbytes)
+        await self._charges.take(len(end))
+        self._settle(len(end), len(end))
+        self._directory_bytes = self._zip_bytes - begin
+        yield end
+
+    def _settle(self, charged_bytes: int, yielded_bytes: int) -> None:
+        """Pass on what is about to be yielded, and return what is left of the charge."""
+        self._zip_bytes += yielded_bytes
+        self._charges.pass_on(yielded_bytes)
+        kept_bytes = _DESCRIPTOR_BYTES if self._large else 0
+        left_bytes = self._unspent_bytes + charged_bytes - yielded_bytes
+        self._charges.give_back(left_bytes - kept_bytes)
+        self._unspent_bytes = kept_bytes
+
+    async def _finish(self, job: Job) -> bytes:
+        """The bytes that a job becomes, once it is done."""
+        if isinstance(job, RunJob):
+            run = await self._intake.result(job.packed)
+            run = run.leave_out(self._without)
+            await self._record(run.central, self._zip_bytes)
+            return run.data
+        if isinstance(job, LargeJob):
+            self._large = LargeEntry(job.member, self._zip_bytes, block_bytes=BLOCK_BYTES)
+            return self._large.head
+        return await self._finish_block(job)
+
+    async def _finish_block(self, job: BlockJob) -> bytes:
+        block = await self._intake.result(job.packed)
+        large = self._large
+        if large is None:
+            raise AssertionError("a block without its member")
+        data = large.add(block.data, block.crc, job.size)
+        if not job.last:
+            return data
+        header, descriptor = large.finish()
+        self._large = None
+        await self._record(CentralHeaders.of([header]), 0)
+        return data + descriptor
+
+    async def _record(self, headers: CentralHeaders, by: int) -> None:
+        self._entries += len(headers)
+        if self._blob_ids and (ids := await self._blob_ids.find(headers.names())):
+            headers = headers.with_ids(ids)
+        await self._directory.append(headers.moved(by))

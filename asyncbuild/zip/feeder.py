@@ -1,0 +1,186 @@
+"""The way in: chunks of tar are read, paid for, cut into pieces, and handed to the workers."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from anyio.streams.memory import MemoryObjectSendStream
+
+from asyncbuild.config import MIB
+from asyncbuild.domain.model import Account
+from asyncbuild.zip.format.pack import PackedBlock, PackedRun
+from asyncbuild.zip.format.tar_reader import Block, LargeMember, Piece, TarReader
+from asyncbuild.zip.future import Pending
+from asyncbuild.zip.shared_memory import LONGEST_CHUNK_BYTES, WHOLE_BYTES
+from asyncbuild.zip.workers import Workers
+
+BLOCK_BYTES: Final = MIB // 2  # files that are not compressed whole are, in blocks of this size
+_WORTH_BYTES: Final = MIB // 4  # chunks are joined until they are worth a message to a worker
+_CHUNK_BYTES: Final = LONGEST_CHUNK_BYTES - _WORTH_BYTES  # and cut if they are longer than this
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """A run of members being compressed; `charged_bytes` are to be settled when it is done."""
+
+    packed: Pending[PackedRun]
+    charged_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LargeJob:
+    """A large member begins: nothing to compress yet."""
+
+    member: LargeMember
+    charged_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockJob:
+    """A block of the last large member being compressed."""
+
+    packed: Pending[PackedBlock]
+    size: int
+    last: bool
+    charged_bytes: int
+
+
+_Packed = TypeVar("_Packed", PackedRun, PackedBlock)
+Job = RunJob | LargeJob | BlockJob
+
+
+class Charges:
+    """What the engine holds of an account: taken for what is read, passed on or returned."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._held_bytes = 0
+
+    async def take(self, nbytes: int) -> None:
+        """Wait until the account has `nbytes`."""
+        await self._account.take(nbytes)
+        self._held_bytes += nbytes
+
+    def pass_on(self, nbytes: int) -> None:
+        """The consumer has them now, and will give them back."""
+        self._held_bytes -= nbytes
+
+    def give_back(self, nbytes: int) -> None:
+        """Nobody needs them any more."""
+        self._held_bytes -= nbytes
+        self._account.give_back(nbytes)
+
+    def close(self) -> None:
+        """Give back whatever is still held."""
+        self.give_back(self._held_bytes)
+
+
+class Intake:
+    """Reads one tar stream; every byte is charged twice: for itself, and for what becomes of it.
+
+    Only of members with little but a long name more can become than that: at most twice as much.
+    """
+
+    def __init__(self, charges: Charges, workers: Workers, cut: int) -> None:
+        self._charges = charges
+        self._workers = workers
+        self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES, cut=cut)
+        self._unfinished: set[Pending[PackedRun] | Pending[PackedBlock]] = set()
+        self.tar_bytes = 0
+
+    @property
+    def commit(self) -> str | None:
+        """The commit id of the global header, once it was read."""
+        return self._reader.commit
+
+    async def run(
+        self, tar: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
+    ) -> None:
+        """Read to the end. What goes wrong is sent behind the jobs, to be raised in its turn."""
+        async with jobs:
+            try:
+                await self._read(tar, jobs)
+            except Exception as error:  # noqa: BLE001 - raised by whoever reads the zip stream
+                await jobs.send(error)
+
+    async def result(self, packed: Pending[_Packed]) -> _Packed:
+        """Wait for a worker, and raise what it refused."""
+        result = await packed.wait()
+        self._unfinished.discard(packed)
+        return result
+
+    def abandon(self) -> None:
+        """Let go of all work that was not waited for: what becomes of it is not kept."""
+        for packed in self._unfinished:
+            packed.abandon()
+
+    async def _read(
+        self, tar: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
+    ) -> None:
+        async with aclosing(_join_and_cut(tar)) as chunks:
+            await self._read_chunks(chunks, jobs)
+        self._reader.finish()
+
+    async def _read_chunks(
+        self, chunks: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
+    ) -> None:
+        paid_bytes = 0  # taken from the account and not spent
+        while True:
+            missing_bytes = 2 * LONGEST_CHUNK_BYTES - paid_bytes
+            await self._charges.take(missing_bytes)
+            paid_bytes += missing_bytes
+            chunk = await anext(chunks, b"")
+            if not chunk:
+                break
+            self.tar_bytes += len(chunk)
+            fed_bytes = self._reader.held_bytes + len(chunk)
+            for piece in self._reader.feed(chunk):
+                job = await self._submit(piece)
+                fed_bytes -= piece.nbytes
+                del piece  # as below
+                await jobs.send(job)
+                del job
+            padding_bytes = fed_bytes - self._reader.held_bytes
+            paid_bytes -= 2 * (len(chunk) - padding_bytes)
+            del chunk  # not to be held, unpaid, while the next one is waited for (I6)
+        self._charges.give_back(paid_bytes)
+
+    async def _submit(self, piece: Piece) -> Job:
+        charged_bytes = 2 * piece.nbytes
+        if isinstance(piece, LargeMember):
+            return LargeJob(piece, charged_bytes)
+        if isinstance(piece, Block):
+            block = await self._workers.pack_block(piece)
+            self._unfinished.add(block)
+            return BlockJob(block, len(piece.data), piece.last, charged_bytes)
+        run = await self._workers.pack_run(piece)
+        self._unfinished.add(run)
+        return RunJob(run, charged_bytes)
+
+
+async def _join_and_cut(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Chunks of `_WORTH_BYTES` at least, except the last, and of `LONGEST_CHUNK_BYTES` at most.
+
+    None is held here while its reader works at it: only what is held once is paid for (I6).
+    """
+    held: list[bytes] = []
+    held_bytes = 0
+    async for data in tar:
+        slices = [data[begin : begin + _CHUNK_BYTES] for begin in range(0, len(data), _CHUNK_BYTES)]
+        del data
+        slices.reverse()
+        while slices:
+            held.append(slices.pop())
+            held_bytes += len(held[-1])
+            if held_bytes >= _WORTH_BYTES:
+                held_bytes = 0
+                yield _pop_all(held)
+    if held:
+        yield _pop_all(held)
+
+
+def _pop_all(pieces: list[bytes]) -> bytes:
+    joined = b"".join(pieces)
+    pieces.clear()
+    return joined

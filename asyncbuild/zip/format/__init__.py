@@ -1,0 +1,1 @@
+"""Tar and zip: reading headers, writing records, compressing a member. Pure."""

@@ -1,0 +1,110 @@
+"""A member whose extended header is too long to be kept: which one it is, for people. Pure.
+
+`git archive` puts a path or a link's target that does not fit into a header before it, whatever its
+length. What is too long is passed over, to the header that has the member's name.
+"""
+
+from typing import Final
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.zip.format.tar_headers import (
+    BELONGS_TO_NEXT,
+    BLOCK_BYTES,
+    GNU_LINK,
+    GNU_NAME,
+    KIND,
+    LARGEST_EXTENSION_BYTES,
+    MAGIC,
+    NAME,
+    PAX,
+    PREFIX,
+    USTAR,
+    check_header,
+    measure_extension,
+)
+
+_KEPT_BYTES: Final = 16 * 1024  # of what is passed over: the shorter records, and what they begin
+_SHOWN: Final = 64
+
+
+class TooLong:
+    """Passes over extended headers up to their member, and then refuses it.
+
+    Args:
+        offset: In the stream, of the header that is to be looked at next.
+    """
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+        self._header = b""
+        self._rest = 0  # of the contents that are passed over
+        self._begin = b""  # of them
+        self._kind = 0
+        self._told: dict[str, tuple[bytes, int]] = {}  # what is known: its beginning, its length
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream.
+
+        Raises:
+            Reject: The member that is too long, once its name is known.
+            BrokenTar: A header is damaged.
+        """
+        position = 0
+        while position < len(data):
+            if self._rest:
+                taken = data[position : position + self._rest]
+                self._begin += taken[: _KEPT_BYTES - len(self._begin)]
+                self._rest -= len(taken)
+                if not self._rest:
+                    self._note()
+            else:
+                taken = data[position : position + BLOCK_BYTES - len(self._header)]
+                self._header += taken
+                if len(self._header) == BLOCK_BYTES:
+                    self._look()
+            position += len(taken)
+
+    def _look(self) -> None:
+        header, self._header = self._header, b""
+        check_header(header, self._offset)
+        if header[KIND] not in BELONGS_TO_NEXT:
+            raise self._refusal(header)
+        size = measure_extension(header, self._offset)
+        self._kind, self._begin = header[KIND], b""
+        self._rest = size + -size % BLOCK_BYTES
+        self._offset += BLOCK_BYTES + self._rest
+        if self._kind in (GNU_NAME, GNU_LINK):
+            self._told["path" if self._kind == GNU_NAME else "linkpath"] = (b"", size - 1)
+
+    def _note(self) -> None:
+        begin = self._begin
+        if self._kind != PAX:
+            name = "path" if self._kind == GNU_NAME else "linkpath"
+            self._told[name] = (begin.partition(b"\0")[0], self._told[name][1])
+            return
+        while begin:
+            digits, space, rest = begin.partition(b" ")
+            key, equals, value = rest.partition(b"=")
+            if not (space and equals and digits.isdigit() and len(digits) < _SHOWN):
+                return
+            length = int(digits)
+            nbytes = length - len(digits) - len(key) - len(b" =\n")
+            self._told[key.decode(errors="replace")] = (value[:nbytes], nbytes)
+            begin = begin[length:]
+
+    def _refusal(self, header: bytes) -> Reject:
+        short = header[NAME].partition(b"\0")[0]
+        if header[MAGIC] == USTAR and (prefix := header[PREFIX].partition(b"\0")[0]):
+            short = prefix + b"/" + short
+        path, path_bytes = self._told.get("path", (short, len(short)))
+        _, target_bytes = self._told.get("linkpath", (b"", 0))
+        shown = repr(path[:_SHOWN].decode(errors="backslashreplace"))
+        shown += "..." if path_bytes > _SHOWN else ""
+        if target_bytes > path_bytes:
+            return Reject(
+                f"The link {shown} has a target of {target_bytes} bytes; an archive is made of "
+                f"links of up to about {LARGEST_EXTENSION_BYTES}",
+                remedy="commit it as a file: no system has links that long, so it most likely is "
+                "a file that was committed with the mode of a link (120000)",
+            )
+        return Reject(f"The path {shown} has {path_bytes} bytes; a zip file holds up to 65535")

@@ -1,0 +1,259 @@
+"""Tar stream in, members out: pax as `git archive` writes it (POSIX.1-2017, pax(1)), GNU names too.
+
+Reading is split in two, so that little is done in order and much can be done in parallel:
+
+- `TarReader` walks from header to header and cuts the stream into runs of whole members. It looks
+  at little but types and sizes, since only they say where the next header is.
+- `members.iter_members` parses one run. It depends on nothing else, so any worker can do it.
+
+A member too large to be held in memory is not part of a run: it comes as a `LargeMember`, then its
+contents in blocks of a fixed size.
+
+Tars may be joined, as with `cat`: where a record ends after an end of archive, another may begin.
+
+A stream that is malformed, or that ends anywhere before its last byte, is a `BrokenTar` with the
+offset at which it went wrong: never a shorter archive.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+from asyncbuild.zip.format.long_header import TooLong
+from asyncbuild.zip.format.tar_headers import (
+    BELONGS_TO_NEXT,
+    BLOCK_BYTES,
+    DIRECTORY,
+    END_BYTES,
+    FILE,
+    FILES,
+    KIND,
+    LARGEST_UNIT_BYTES,
+    PAX_GLOBAL,
+    RECORD_BYTES,
+    BrokenTar,
+    LongExtension,
+    check,
+    measure,
+    parse_commit,
+    parse_extension,
+)
+from asyncbuild.zip.format.tar_members import Run, iter_members
+
+
+@dataclass(frozen=True, slots=True)
+class LargeMember:
+    """A file of `size` bytes, the contents of which follow as blocks."""
+
+    name: bytes
+    mode: int
+    mtime: int
+    size: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of the last `LargeMember`: of the reader's block length, except the last."""
+
+    data: bytes
+    last: bool
+    nbytes: int
+
+
+Piece = Run | LargeMember | Block
+
+
+class TarReader:
+    """Cuts a stream into pieces that can be worked on apart from each other.
+
+    Args:
+        whole_bytes: Contents up to this length stay in runs; longer ones come in blocks.
+        block_bytes: Length of a block.
+        cut: So many bytes are taken off each name (`Run.cut`).
+
+    Members and blocks are the same however the stream is cut into chunks; only where one run ends
+    and the next begins differs.
+    """
+
+    def __init__(self, *, whole_bytes: int, block_bytes: int, cut: int = 0) -> None:
+        self._whole_bytes = whole_bytes
+        self._block_bytes = block_bytes
+        self._cut = cut
+        self._offset = 0  # in the stream, of the first byte that was not handed out
+        self._held: list[bytes] = []  # the beginning of a member or of a block
+        self._needed_bytes = BLOCK_BYTES  # that `_held` must have before it is worth a look
+        self._large_bytes = 0  # contents of a large member that have not come yet
+        self._padding_bytes = 0  # behind them
+        self._ending_zeros = 0
+        self._too_long: TooLong | None = None  # what refuses a member, once it knows which
+        self.held_bytes = 0  # fed, but not handed out yet
+        self.commit: str | None = None  # of the global header: what `git archive` was asked for
+
+    def feed(self, data: bytes) -> Iterator[Piece]:
+        """Take the next bytes of the stream and give what is whole with them.
+
+        Raises:
+            BrokenTar: They are not what a tar stream goes on with.
+            UnknownMember: A hard link, a device, a sparse file.
+            Reject: A path or a link's target is too long.
+        """
+        position = 0
+        while position < len(data):
+            if self._too_long:
+                self._too_long.feed(data[position:])
+                return
+            if self._ending_zeros:
+                position = self._read_end(data, position)
+            elif self._held or self._large_bytes:
+                wanted = data[position : position + self._needed_bytes - self.held_bytes]
+                position += len(wanted)
+                self._held.append(wanted)
+                self.held_bytes += len(wanted)
+                if self.held_bytes == self._needed_bytes:
+                    yield from self._read_held()
+            elif self._padding_bytes:
+                skipped = min(self._padding_bytes, len(data) - position)
+                self._padding_bytes -= skipped
+                self._offset += skipped
+                position += skipped
+            else:
+                position = yield from self._walk(data, position)
+
+    def finish(self) -> None:
+        """The stream has ended.
+
+        Raises:
+            BrokenTar: Something of it is missing.
+        """
+        if self._ending_zeros < END_BYTES or self._offset % RECORD_BYTES:
+            raise BrokenTar("it ends too early", self._offset + self.held_bytes)
+
+    def _read_end(self, data: bytes, begin: int) -> int:
+        """Zeros up to the end of a record, where another tar may begin; returns where it does."""
+        rest = data[begin:]
+        zeros = len(rest) - len(rest.lstrip(b"\0"))
+        self._ending_zeros += zeros
+        self._offset += zeros
+        if zeros < len(rest):
+            joined = self._ending_zeros >= END_BYTES and self._offset % RECORD_BYTES == 0
+            check(joined, "something follows its end", self._offset)
+            self._ending_zeros = 0
+        return begin + zeros
+
+    def _read_held(self) -> Iterator[Piece]:
+        data = b"".join(self._held)
+        self._held.clear()
+        self.held_bytes = 0
+        if self._large_bytes:
+            self._large_bytes -= len(data)
+            self._offset += len(data)
+            self._needed_bytes = min(self._block_bytes, self._large_bytes) or BLOCK_BYTES
+            yield Block(data, last=not self._large_bytes, nbytes=len(data))
+        else:  # one member, or one block of zeros: nothing is left of it
+            yield from self._walk(data, 0)
+
+    def _walk(self, data: bytes, begin: int) -> Generator[Piece, None, int]:
+        """Hand out what is whole from `begin` on and hold what is not; returns where it stopped."""
+        origin = self._offset - begin
+        try:
+            scan = _scan(data, begin, origin=origin, whole_bytes=self._whole_bytes)
+        except LongExtension as long:  # members before it need not be handed out any more
+            self._too_long = TooLong(long.offset)
+            self._too_long.feed(data[long.offset - origin :])
+            return len(data)
+        self.commit = self.commit or scan.commit
+        if scan.whole:
+            nbytes = scan.unit - begin
+            self._offset += nbytes
+            headers, sizes = scan.headers[: scan.whole], scan.sizes[: scan.whole]
+            yield Run(data, origin, headers, sizes, nbytes, self._cut)
+        if scan.large_bytes:
+            yield self._begin_large(data, origin, scan)
+            return scan.headers[-1] + BLOCK_BYTES
+        if scan.needed_bytes:
+            self._needed_bytes = scan.needed_bytes
+            self.held_bytes = len(data) - scan.unit
+            if self.held_bytes:
+                self._held.append(data[scan.unit :])
+        else:
+            return self._read_end(data, scan.unit)
+        return len(data)
+
+    def _begin_large(self, data: bytes, origin: int, scan: "_Scan") -> LargeMember:
+        """A member without its contents, which come next."""
+        headers, sizes = scan.headers[scan.whole :], scan.sizes[scan.whole :]
+        nbytes = headers[-1] + BLOCK_BYTES - scan.unit
+        sizes[-1] = 0
+        ((name, mode, mtime, _),) = iter_members(
+            Run(data, origin, headers, sizes, nbytes, self._cut)
+        )
+        self._offset += nbytes
+        self._large_bytes = scan.large_bytes
+        self._padding_bytes = -scan.large_bytes % BLOCK_BYTES
+        self._needed_bytes = min(self._block_bytes, scan.large_bytes)
+        return LargeMember(name, mode, mtime, scan.large_bytes, nbytes)
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What the headers of a buffer say. A *unit* is a member with its extended headers."""
+
+    headers: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    whole: int = 0  # so many of the headers belong to units that are there whole
+    unit: int = 0  # where the next unit begins
+    needed_bytes: int = 0  # length of that unit, as far as it is known; 0 at the archive's end
+    large_bytes: int = 0  # it is a file with so many bytes of contents
+    commit: str | None = None
+
+
+def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
+    data: bytes, begin: int, *, origin: int, whole_bytes: int
+) -> _Scan:
+    """Walk over the headers of `data`, which lies at `origin` of the stream, from `begin` on."""
+    scan = _Scan()
+    headers, sizes = scan.headers, scan.sizes
+    end = len(data)
+    position = unit = begin
+    whole = 0
+    extended: dict[bytes, bytes] = {}
+    while True:
+        content = position + BLOCK_BYTES
+        if content > end:
+            scan.needed_bytes = content - unit
+            break
+        kind = data[position + KIND]
+        try:
+            size = int(data[position + 124 : position + 135], 8)
+        except ValueError:
+            size = -1
+        plain = 0 <= size <= whole_bytes if kind == FILE else kind == DIRECTORY and not size
+        if not plain or extended or data[position + 135]:  # 135: a twelfth digit, if any
+            size = measure(data, position, origin, extended)
+            if size < 0:
+                check(unit == position, "an extended header at its end", origin + unit)
+                break
+            if size > whole_bytes and kind in FILES:
+                headers.append(position)
+                sizes.append(size)
+                scan.large_bytes = size
+                break
+        after = content + (size + BLOCK_BYTES - 1 & -BLOCK_BYTES)
+        if after > end:
+            scan.needed_bytes = after - unit
+            break
+        headers.append(position)
+        sizes.append(size)
+        position = after
+        if kind in BELONGS_TO_NEXT:
+            few = after - unit < LARGEST_UNIT_BYTES
+            check(few, "too many extended headers for one member", origin + unit)
+            extended |= parse_extension(kind, data[content : content + size], origin + content)
+            continue
+        if kind == PAX_GLOBAL:
+            scan.commit = parse_commit(data[content : content + size], origin + content)
+        unit = after
+        whole = len(headers)
+        extended = {}
+    scan.unit, scan.whole = unit, whole
+    return scan

@@ -1,0 +1,73 @@
+"""A piece of work that a worker has, and what becomes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import anyio
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.zip.format.pack import PackedBlock, PackedRun
+from asyncbuild.zip.format.tar_headers import BrokenTar
+from asyncbuild.zip.shared_memory import Kind, Message, Slots
+
+_Packed = TypeVar("_Packed", PackedRun, PackedBlock)
+
+
+@dataclass(eq=False, slots=True)
+class Pending(Generic[_Packed]):
+    """A piece of work in a slot; its result is waited for once, or not at all."""
+
+    _unpack: Callable[[Message, bytes, bytes], _Packed]
+    _done: anyio.Event = field(default_factory=anyio.Event)
+    _abandoned: bool = False
+    _result: _Packed | Exception | None = None
+    losses: int = 0  # of workers that had it in flight
+
+    async def wait(self) -> _Packed:
+        """What became of it.
+
+        Raises:
+            BrokenTar, Reject: As `pack_run`.
+            Retry: The process is gone.
+        """
+        await self._done.wait()
+        result, self._result = self._result, None
+        if isinstance(result, Exception):
+            raise result
+        if result is None:
+            raise AssertionError("a result that was taken before")
+        return result
+
+    def abandon(self) -> None:
+        """Nobody will ask for it."""
+        self._abandoned = True
+        self._result = None
+
+    def finish(self, message: Message, slots: Slots) -> None:
+        """It is done; the slot is free after this."""
+        if not self._abandoned:
+            try:
+                contents, more = slots.contents(message), slots.more(message)
+                failure = _failure(message, more)
+                self._result = failure or self._unpack(message, contents, more)
+            except Exception as error:  # noqa: BLE001 - of this piece alone: raised by who waits
+                self._result = error
+        self._done.set()
+
+    def fail(self, error: Exception) -> None:
+        """It will not be done."""
+        if not self._abandoned:
+            self._result = error
+        self._done.set()
+
+
+def _failure(message: Message, more: bytes) -> Exception | None:
+    if message.kind is Kind.DONE:
+        return None
+    reason = more.decode(errors="replace")
+    if message.kind is Kind.BROKEN_TAR:
+        return BrokenTar(reason, message.number)
+    if message.kind is Kind.REJECTED:
+        return Reject(reason)
+    return RuntimeError(f"in a process that compresses: {reason}")

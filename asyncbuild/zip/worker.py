@@ -1,0 +1,83 @@
+"""A process that compresses: takes a piece of work from its slot, puts there what became of it.
+
+`workers.py` starts it as `python -m asyncbuild.zip.worker`, with numbers: its socket, the
+descriptor of the shared memory and its slots, the level. It ends when the socket does, so it never
+outlives whoever started it. It has no secrets, opens nothing, and knows of no loop.
+"""
+
+import gc
+import os
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from typing import NoReturn
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.zip.format.pack import pack_block, pack_run
+from asyncbuild.zip.format.tar_headers import BrokenTar
+from asyncbuild.zip.format.tar_members import Run
+from asyncbuild.zip.format.tar_reader import Block
+from asyncbuild.zip.shared_memory import (
+    MESSAGE_BYTES,
+    REASON_BYTES,
+    Kind,
+    Message,
+    Slots,
+    pack_columns,
+    unpack_columns,
+)
+
+
+def work(slots: Slots, message: Message, level: int) -> Message:
+    """Do one piece of work. It fails by its answer, never by an exception."""
+    slots.begin(message.slot)
+    try:
+        if message.kind is Kind.RUN:
+            return _pack_run(slots, message, level)
+        return _pack_block(slots, message, level)
+    except BrokenTar as error:
+        return _refuse(slots, message, Kind.BROKEN_TAR, error.fault, error.offset)
+    except Reject as error:
+        return _refuse(slots, message, Kind.REJECTED, error.reason)
+    except Exception:  # noqa: BLE001 - it is raised by whoever asked
+        return _refuse(slots, message, Kind.FAILED, traceback.format_exc())
+
+
+def _pack_run(slots: Slots, message: Message, level: int) -> Message:
+    data = slots.contents(message)
+    headers, sizes = unpack_columns(slots.more(message), 2)
+    packed = pack_run(Run(data, message.number, headers, sizes, len(data), message.cut), level)
+    more = packed.central.packed + pack_columns(packed.central.positions)
+    slots.put(message.slot, packed.data, more)
+    number = len(packed.central.packed)
+    return Message(Kind.DONE, message.slot, len(packed.data), len(more), number)
+
+
+def _pack_block(slots: Slots, message: Message, level: int) -> Message:
+    block = Block(slots.contents(message), message.kind is Kind.LAST_BLOCK, message.nbytes)
+    packed = pack_block(block, level)
+    slots.put(message.slot, packed.data)
+    return Message(Kind.DONE, message.slot, len(packed.data), number=packed.crc)
+
+
+def _refuse(slots: Slots, message: Message, kind: Kind, reason: str, number: int = 0) -> Message:
+    text = reason.encode("utf-8", "backslashreplace")[-REASON_BYTES:]
+    slots.put(message.slot, b"", text)
+    return Message(kind, message.slot, 0, len(text), number)
+
+
+def main() -> NoReturn:
+    """Work until the other end of the socket is closed."""
+    connection, memory, count, level = map(int, sys.argv[1:])
+    slots = Slots(memory, count)
+    gc.disable()  # nothing here is made in circles: there is nothing to look for
+    # Closed in the middle of our work, it is a reset or a broken pipe.
+    with suppress(ConnectionError), socket.socket(fileno=connection) as channel:
+        while packed := channel.recv(MESSAGE_BYTES):
+            channel.send(work(slots, Message.unpack(packed), level).pack())
+    os._exit(0)  # nothing is to be tidied up, and whoever closed the socket waits
+
+
+if __name__ == "__main__":
+    main()

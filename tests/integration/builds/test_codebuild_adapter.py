@@ -1,0 +1,197 @@
+"""The CodeBuild adapter against the stand-in, through the client the service uses."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.codebuild import make_push, make_request, open_codebuild_client
+from support.proxy import closed_port
+
+from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.checks.trials import try_any_project
+from asyncbuild.config import BuildSettings
+from asyncbuild.domain.errors import (
+    BadCredentials,
+    Busy,
+    LeaseLost,
+    NoPermission,
+    Outage,
+    Reject,
+    StageError,
+)
+from asyncbuild.local.servers.aws_json import AwsError
+from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
+from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[CodeBuildStandin]:
+    """A stand-in with one project."""
+    async with open_codebuild_standin(["shop"]) as standin:
+        yield standin
+
+
+@pytest.fixture
+async def codebuild(standin: CodeBuildStandin) -> AsyncIterator[CodeBuild]:
+    """The adapter, connected to the stand-in."""
+    async with open_codebuild_client(standin.endpoint_url) as client:
+        yield CodeBuild(client, BuildSettings())
+
+
+def free() -> None:
+    """A guard that lets everything pass."""
+
+
+async def test_starts_what_was_asked_for(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
+    """Project, object, version and variables arrive as requested; the answer names the build."""
+    request = make_request(make_push(3), version="v1")
+    build = await codebuild.start(request, guard=free)
+    (started,) = standin.started
+    assert started.build == build.id
+    assert started.number == build.number == 1
+    assert build.arn.endswith(build.id)
+    assert started.location == "archives/shop/main/1.zip"
+    assert started.request["sourceVersion"] == "v1"
+    assert request.variables == started.variables
+
+
+async def test_starts_once_for_equal_requests(
+    codebuild: CodeBuild, standin: CodeBuildStandin
+) -> None:
+    """A repeat gives the same build (I12)."""
+    first = await codebuild.start(make_request(make_push()), guard=free)
+    assert first == await codebuild.start(make_request(make_push()), guard=free)
+    assert len(standin.started) == 1
+
+
+async def test_finds_its_build_when_parameters_changed(
+    codebuild: CodeBuild, standin: CodeBuildStandin
+) -> None:
+    """Delivered again within five minutes, the object uploaded again: still one build (I12)."""
+    first = await codebuild.start(make_request(make_push(), version="v1"), guard=free)
+    await codebuild.start(make_request(make_push(2)), guard=free)
+    again = await codebuild.start(make_request(make_push(), version="v2"), guard=free)
+    assert first == again
+    assert len(standin.started) == 2
+
+
+async def test_rejects_an_invalid_request(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
+    """Without an earlier build, InvalidInputException can never work."""
+    with pytest.raises(Reject, match="InvalidInputException"):
+        await codebuild.start(make_request(make_push(), key=""), guard=free)
+    assert standin.started == []
+
+
+async def test_rejects_an_unknown_project(codebuild: CodeBuild) -> None:
+    """The error names the project and what to do, for starting and for looking."""
+    with pytest.raises(Reject, match="project till does not exist") as caught:
+        await codebuild.start(make_request(make_push(), project="till"), guard=free)
+    assert caught.value.remedy
+    with pytest.raises(Reject, match="project till does not exist"):
+        await codebuild.find_recent("till", {"EVENT_ID": "e"}, since=LONG_AGO)
+
+
+async def test_asks_the_guard_last(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
+    """A lost lease starts nothing; CodeBuild is not even called (I4)."""
+
+    def lost() -> None:
+        raise LeaseLost("the lease of message 1 has run out")
+
+    with pytest.raises(LeaseLost):
+        await codebuild.start(make_request(make_push()), guard=lost)
+    assert standin.calls == {}
+
+
+async def test_is_busy_at_the_limit(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
+    """A full account is nobody's failure (I5)."""
+    standin.running_limit = 0
+    with pytest.raises(Busy, match="AccountLimitExceededException"):
+        await codebuild.start(make_request(make_push()), guard=free)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (AwsError("ThrottlingException", "Rate exceeded"), Busy),
+        (AwsError("AccessDeniedException", "not allowed"), NoPermission),
+        (AwsError("InternalFailure", "oops", status=500), Outage),
+        (AwsError("InvalidSignatureException", "Signature expired: 1 is now earlier"), Outage),
+        (AwsError("ExpiredTokenException", "the token is expired"), BadCredentials),
+        (AwsError("UnrecognizedClientException", "the token is invalid"), BadCredentials),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+async def test_names_the_kind_of_an_error(
+    codebuild: CodeBuild, standin: CodeBuildStandin, answer: AwsError, kind: type[StageError]
+) -> None:
+    """What CodeBuild answers says what to do; the text names the project."""
+    standin.fail_next("StartBuild", answer)
+    standin.fail_next("ListBuildsForProject", answer)
+    with pytest.raises(kind, match="project shop"):
+        await codebuild.start(make_request(make_push()), guard=free)
+    with pytest.raises(kind, match="project shop"):
+        await codebuild.find_recent("shop", {"EVENT_ID": "e"}, since=LONG_AGO)
+
+
+async def test_waits_when_nobody_answers() -> None:
+    """Nobody there: an Outage that blames no push (I5), with what to look at."""
+    with closed_port() as port:
+        async with open_codebuild_client(f"http://127.0.0.1:{port}") as client:
+            codebuild = CodeBuild(client, BuildSettings())
+            with pytest.raises(Outage, match="endpoint_url"):
+                await codebuild.start(make_request(make_push()), guard=free)
+
+
+WANTED = make_request(make_push()).variables
+
+
+class TestFindRecent:
+    """Looking for a build that an expired token would not find."""
+
+    async def test_looks_through_all_pages(
+        self, codebuild: CodeBuild, standin: CodeBuildStandin
+    ) -> None:
+        """The oldest of 250 builds is found, a hundred at a time."""
+        wanted = await codebuild.start(make_request(make_push()), guard=free)
+        for _ in range(249):
+            await standin.answer("StartBuild", {"projectName": "shop"})
+        assert wanted == await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
+        assert 3 == standin.calls["ListBuildsForProject"] == standin.calls["BatchGetBuilds"]
+
+    async def test_finds_nothing_where_there_is_nothing(self, codebuild: CodeBuild) -> None:
+        """No builds, or none of this push: None."""
+        assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
+        await codebuild.start(make_request(make_push(2)), guard=free)
+        assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
+
+    async def test_stops_where_builds_are_older(
+        self, codebuild: CodeBuild, standin: CodeBuildStandin
+    ) -> None:
+        """Builds before `since` are neither found nor looked through."""
+        await codebuild.start(make_request(make_push()), guard=free)
+        for _ in range(150):
+            await standin.answer("StartBuild", {"projectName": "shop"})
+        since = datetime.now(UTC) + timedelta(minutes=1)
+        assert None is await codebuild.find_recent("shop", WANTED, since=since)
+        assert standin.calls["ListBuildsForProject"] == 1
+
+    async def test_matches_the_variable_alone(
+        self, codebuild: CodeBuild, standin: CodeBuildStandin
+    ) -> None:
+        """The same text under another name is another build."""
+        other = {"name": "NOTE", "value": make_push().id}
+        request = {"projectName": "shop", "environmentVariablesOverride": [other]}
+        await standin.answer("StartBuild", request)
+        assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
+
+
+async def test_a_start_of_any_project_is_tried_without_starting_one(
+    standin: CodeBuildStandin,
+) -> None:
+    """The tried project does not exist, so the answer speaks of it, and no build comes of it."""
+    async with open_codebuild_client(standin.endpoint_url) as client:
+        trial = await try_any_project(client)
+    assert (trial.answer, trial.denied) == ("ResourceNotFoundException", False)
+    assert standin.started == []

@@ -1,0 +1,87 @@
+"""The stacks, deployed on a server: every reference resolves, and the queue is found fit."""
+
+import json
+from typing import Any, Final, cast
+
+import pytest
+from support.deployed import REGION, open_client, open_stack
+from support.stacks import ACCOUNT, SERVICE, template
+
+from asyncbuild.checks.judges.finding import Level
+from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue
+from asyncbuild.config import Settings
+from asyncbuild.local.servers.children import Server
+from asyncbuild.queue.sqs import Queue
+
+NEEDED: Final = {
+    "ImageUri": "asyncbuild:1",
+    "ProjectArns": "*",
+    "VpcId": "vpc-1",
+    "SubnetIds": "subnet-1,subnet-2",
+}
+
+
+@pytest.mark.parametrize(
+    ("delivery", "group"), [("pipe", "codecommit"), ("rule", "$.detail.repositoryId")]
+)
+async def test_service_finds_the_deployed_queue_fit(
+    ministack: Server, delivery: str, group: str
+) -> None:
+    """Both forms of delivery deploy, and `asyncbuild check` finds no fault with the queue."""
+    parameters = {**NEEDED, "EventDelivery": delivery, "OwnerAccounts": "111111111111"}
+    async with open_stack(ministack, template(SERVICE), **parameters) as (name, outputs):
+        assert outputs["EventGroupId"] == group
+        async with open_client(ministack, "sqs") as sqs:
+            url = (await sqs.get_queue_url(QueueName=f"{name}.fifo"))["QueueUrl"]
+            queue = Queue(polls=sqs, control=sqs, url=url, dead_letter_url=None)
+            findings = judge_queue(url, await queue.attributes(), Settings())
+            found = await queue.find_dead_letter_queue(await queue.facts())
+            assert found.endswith(f"{name}-dead-letters.fifo")
+            dead_letters = Queue(polls=sqs, control=sqs, url=found)
+            findings += judge_dead_letters(found, await dead_letters.attributes())
+            assert [each.what for each in findings if each.level is not Level.OK] == []
+
+
+async def test_task_is_told_its_queue_and_bucket(ministack: Server) -> None:
+    """What the container is given are the resources of its own stack."""
+    async with (
+        open_stack(ministack, template(SERVICE), **NEEDED) as (name, outputs),
+        open_client(ministack, "ecs") as ecs,
+    ):
+        answer = await ecs.describe_task_definition(taskDefinition=name)
+        (container,) = answer["taskDefinition"]["containerDefinitions"]
+        told = {each["name"]: each["value"] for each in container["environment"]}
+        assert outputs["QueueUrl"] == told["ASYNCBUILD_QUEUE__URL"]
+        assert outputs["DeadLetterUrl"] == told["ASYNCBUILD_QUEUE__DEAD_LETTER_URL"]
+        assert outputs["BucketName"] == told["ASYNCBUILD_STORAGE__BUCKET"]
+        assert "ASYNCBUILD_RULES" not in told  # not asked for
+
+
+async def test_owner_account_trusts_the_service_alone(ministack: Server) -> None:
+    """The pull role is for one principal that says the external id; the rule sends to one queue."""
+    service_role = "arn:aws:iam::222222222222:role/asyncbuild-TaskRole-1"
+    queue = f"arn:aws:sqs:{REGION}:222222222222:asyncbuild.fifo"
+    parameters = {
+        "ServiceRoleArn": service_role,
+        "ExternalId": "0123456789abcdef",
+        "EventQueueArn": queue,
+        "EventGroupId": "$.detail.repositoryId",
+    }
+    async with (
+        open_stack(ministack, template(ACCOUNT), **parameters) as (name, outputs),
+        open_client(ministack, "iam") as iam,
+        open_client(ministack, "events") as events,
+    ):
+        role = (await iam.get_role(RoleName="asyncbuild-pull"))["Role"]
+        assert outputs["PullRoleArn"] == role["Arn"]
+        (statement,) = _document(role["AssumeRolePolicyDocument"])["Statement"]
+        assert statement["Principal"] == {"AWS": service_role}
+        assert statement["Condition"] == {"StringEquals": {"sts:ExternalId": "0123456789abcdef"}}
+        (target,) = (await events.list_targets_by_rule(Rule=name))["Targets"]
+        assert target["Arn"] == queue
+        assert target["RoleArn"] == outputs["DeliveryRoleArn"]
+        assert target["SqsParameters"] == {"MessageGroupId": "$.detail.repositoryId"}
+
+
+def _document(policy: object) -> dict[str, Any]:
+    return dict(json.loads(policy)) if isinstance(policy, str) else dict(cast("Any", policy))

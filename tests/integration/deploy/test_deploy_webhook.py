@@ -1,0 +1,184 @@
+"""deploy/webhook.yaml on a server: a host's request becomes a message that the service takes."""
+
+import io
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote_plus, urlsplit
+from uuid import uuid4
+
+import aiohttp
+import airspeed
+import orjson
+import pytest
+from support.deployed import open_client, open_stack
+from support.stacks import WEBHOOK, template
+from support.webhooks import (
+    DELIVERY,
+    SENT,
+    SIGNING_TOKEN,
+    headers,
+    hosts,
+    payload,
+    signed_headers,
+)
+
+from asyncbuild.domain.model import Message, Push
+from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.local.servers.children import Server
+from asyncbuild.queue.sqs import Queue
+
+# Each kind's host and the repository's id in the payload of the fixtures.
+_GROUPS = {
+    Kind.GITHUB: ("github.com", "35129377"),
+    Kind.GITLAB: ("gitlab.com", "15"),
+    Kind.BITBUCKET: ("bitbucket.org", "{673a6070-3421-46c9-9d48-90745f7bfe8e}"),
+    Kind.BITBUCKET_SERVER: ("git.acme.example", "84"),
+}
+
+
+class _Input:
+    """`$input` of a mapping template, for one request."""
+
+    def __init__(self, body: bytes, sent: Mapping[str, str]) -> None:
+        self.body = body.decode()
+        self._sent = sent
+
+    def params(self, name: str) -> str:
+        """A header by exactly this name."""
+        return self._sent.get(name, "")
+
+    def path(self, where: str) -> object:
+        """A JSON path with names alone in it."""
+        found: Any = orjson.loads(self.body)
+        for name in where.removeprefix("$.").split("."):
+            found = found.get(name, {})
+        return found or ""
+
+
+class _Util:
+    """`$util` of a mapping template."""
+
+    def urlEncode(self, text: str) -> str:  # noqa: N802 - as API Gateway has it
+        """As `application/x-www-form-urlencoded` has it."""
+        return quote_plus(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateway:
+    """The deployed method, played by another reader of its template, and the queue behind it."""
+
+    template: str
+    queue_url: str
+    queue: Queue
+
+    async def post(self, body: bytes, sent: Mapping[str, str]) -> int:
+        """One request of the host: what SQS says to what the template makes of it."""
+        request = {"extendedRequestId": f"{uuid4().hex[:15]}="}
+        variables = {"input": _Input(body, sent), "util": _Util(), "context": request}
+        form = airspeed.Template(self.template).merge(variables)
+        assert form.startswith("Action=SendMessage&")
+        assert "\n" not in form
+        told = {"Content-Type": "application/x-www-form-urlencoded"}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(self.queue_url, data=io.BytesIO(form.encode()), headers=told) as answer,
+        ):
+            return answer.status
+
+    async def receive(self) -> list[Message]:
+        """What came to the queue."""
+        return await self.queue.receive(most=10, wait_seconds=0, visibility_seconds=30)
+
+
+@asynccontextmanager
+async def _open(server: Server, kind: Kind) -> AsyncIterator[_Gateway]:
+    name = f"webhooks-{uuid4().hex[:8]}.fifo"
+    async with open_client(server, "sqs") as sqs, open_client(server, "apigateway") as apis:
+        fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+        url = (await sqs.create_queue(QueueName=name, Attributes=fifo))["QueueUrl"]
+        parameters = {"Kind": str(kind), "Host": _GROUPS[kind][0], "QueueName": name}
+        async with open_stack(server, template(WEBHOOK), **parameters) as (_, outputs):
+            api, _, _ = str(urlsplit(outputs["PayloadUrl"]).hostname).partition(".")
+            resources = (await apis.get_resources(restApiId=api))["items"]
+            last = outputs["PayloadUrl"].rpartition("/")[2]
+            assert len(last) >= 32
+            (hook,) = [each for each in resources if each["path"] == f"/{last}"]
+            assert [each["path"] for each in resources if each.get("resourceMethods")] == [
+                hook["path"]
+            ]
+            integration = await apis.get_integration(
+                restApiId=api, resourceId=hook["id"], httpMethod="POST"
+            )
+            assert integration["uri"].endswith(f":sqs:path/{urlsplit(url).path[1:]}")
+            made = integration["requestTemplates"]["application/json"]
+            yield _Gateway(made, url, Queue(polls=sqs, control=sqs, url=url))
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
+@pytest.mark.parametrize("kind", Kind)
+async def test_a_webhook_is_a_push(ministack: Server, kind: Kind, *, lower: bool) -> None:
+    """Byte by byte, so that its signature fits; grouped by repository; known again by its id."""
+    document = payload(kind)
+    document["said"] = 'a + b & c=d %41 "quoted" $input.body #set($x = 1) ## ö \u2028 \\ {{'
+    body = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    sent = headers(kind, body)
+    if lower:
+        sent = {name.lower(): value for name, value in sent.items()}
+    host, id_ = _GROUPS[kind]
+    async with _open(ministack, kind) as gateway:
+        for _ in range(2):  # the host was not sure whether it had arrived
+            assert await gateway.post(body, sent) == HTTPStatus.OK
+        (message,) = await gateway.receive()
+    assert message.body.encode() == body
+    assert message.group == f"{host}/{id_}"
+    assert message.attributes["Webhook-Host"] == host
+    (push,) = hosts().read(message)
+    assert isinstance(push, Push)
+    assert push.id == DELIVERY
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
+async def test_a_signing_token_of_gitlab(ministack: Server, *, lower: bool) -> None:
+    """Its three headers reach the queue, and the secret token beside them does not."""
+    body = orjson.dumps(payload(Kind.GITLAB))
+    sent = {**headers(Kind.GITLAB, body), **signed_headers(body)}
+    if lower:
+        sent = {name.lower(): value for name, value in sent.items()}
+    async with _open(ministack, Kind.GITLAB) as gateway:
+        assert await gateway.post(body, sent) == HTTPStatus.OK
+        (message,) = await gateway.receive()
+    assert "X-Gitlab-Token" not in message.attributes
+    (push,) = hosts(secrets=(SIGNING_TOKEN,)).read(replace(message, sent=SENT))
+    assert isinstance(push, Push)
+    assert push.id == DELIVERY
+
+
+async def test_a_gitlab_without_ids_loses_no_push(ministack: Server) -> None:
+    """Before 17.4: a branch deleted and made again, two branches at one commit, all in a minute."""
+    main = payload(Kind.GITLAB)
+    other = {**main, "ref": "refs/heads/other"}
+    async with _open(ministack, Kind.GITLAB) as gateway:
+        for document in (main, other, main):
+            body = orjson.dumps(document)
+            sent = headers(Kind.GITLAB, body)
+            del sent["Idempotency-Key"]
+            sent["X-Gitlab-Event-UUID"] = "13792a34-cac6-4fda-95a8-c58e00a3954e"  # of one chain
+            assert await gateway.post(body, sent) == HTTPStatus.OK
+        messages = await gateway.receive()
+    events = [event for message in messages for event in hosts().read(message)]
+    pushes = [event for event in events if isinstance(event, Push)]
+    assert len({push.id for push in pushes}) == 3
+    refs = [push.ref for push in pushes]
+    assert [main["ref"], "refs/heads/other", main["ref"]] == refs
+
+
+async def test_a_payload_that_is_too_long_is_refused(ministack: Server) -> None:
+    """The host hears of it, and nothing comes to the queue."""
+    body = b'{"repository": {"id": 1}, "commits": "' + b"x" * 2**20 + b'"}'
+    async with _open(ministack, Kind.GITHUB) as gateway:
+        answer = await gateway.post(body, headers(Kind.GITHUB, body))
+        assert answer == HTTPStatus.BAD_REQUEST
+        assert await gateway.receive() == []

@@ -1,0 +1,67 @@
+"""What hundreds of fetches leave behind is kept small, and harms nobody who reads meanwhile."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from support.mirrors import MAIN, Site, archive_of, read_archive, repository
+from support.wait import wait_until
+
+from asyncbuild.git.mirrors import maintenance as upkeep
+
+
+def packs(mirror: Path) -> int:
+    """How many packs a mirror has."""
+    return len(list(mirror.glob("objects/pack/*.pack")))
+
+
+async def test_packs_refs_and_boundaries_stay_few(site: Site) -> None:
+    """Forty fetches at depth 1: packs are joined, boundaries trimmed, archives right."""
+    commits = []
+    most = 0
+    async with site.open_mirrors() as mirrors:
+        first = site.source.commit({"a": b"first"})
+        async with mirrors.open(repository(), ref=MAIN, commit=first) as snapshot:
+            for number in range(40):
+                commits.append(site.source.commit({"a": b"%d" % number, f"f{number}": b"x"}))
+                await archive_of(mirrors, commits[-1])
+                most = max(most, packs(site.mirror))
+            assert await read_archive(snapshot) == site.source.archive(first)
+            assert await snapshot.is_ancestor(first, commits[-1]) is True
+        for commit in commits[::10]:
+            assert await archive_of(mirrors, commit) == site.source.archive(commit)
+    assert most <= 34
+    assert len((site.mirror / "shallow").read_text().split()) <= 34
+    site.source.git("--git-dir", str(site.mirror), "fsck")
+
+
+async def test_waste_is_given_back_when_nobody_reads(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Histories pushed away make a mirror grow; they go, but never under a reader."""
+    monkeypatch.setattr(upkeep, "_WASTE_BYTES", 1_000_000)
+    sizes = []
+    async with site.open_mirrors() as mirrors:
+        old = site.source.commit({"a": os.urandom(500_000)})
+        async with mirrors.open(repository(), ref=MAIN, commit=old) as snapshot:
+            for _ in range(6):
+                commit = site.source.commit({"a": os.urandom(500_000)}, parent=None)
+                await archive_of(mirrors, commit)
+            sizes.append(_size(site.mirror))
+            assert len(await read_archive(snapshot)) > 500_000
+        commit = site.source.commit({"a": os.urandom(500_000)}, parent=None)
+        await archive_of(mirrors, commit)
+        # One of the fetches before may have given the waste back before the last one added to it.
+        await wait_until(lambda: _size(site.mirror) < 1_500_000)
+        assert await archive_of(mirrors, commit) == site.source.archive(commit)
+    assert sizes[0] > 3_000_000
+
+
+def _size(mirror: Path) -> int:
+    """Bytes of the packs that stay: git writes a new one under a name with a dot in front."""
+    found = 0
+    for path in mirror.glob("objects/pack/pack-*.pack"):
+        with contextlib.suppress(FileNotFoundError):  # given back between two looks
+            found += path.stat().st_size
+    return found

@@ -1,0 +1,355 @@
+"""What happens in the queue's order, against the stand-ins and their clock."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from support.codebuild import Clock, make_push, open_codebuild_client
+from support.codepipeline import open_codepipeline_client
+from support.codepipeline_server import (
+    CodePipelineStandin,
+    open_codepipeline_standin,
+    pipeline_of,
+)
+
+from asyncbuild.builds.codebuild import CodeBuild
+from asyncbuild.builds.codepipeline import CodePipeline
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.starters import Starters
+from asyncbuild.config import BuildSettings
+from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry
+from asyncbuild.domain.model import Action, Guard, Message, Push, StoredArchive, Target
+from asyncbuild.domain.tally import Tally
+from asyncbuild.local.servers.aws_json import AwsError
+from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
+from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
+from asyncbuild.pushes.ancestry import History
+from asyncbuild.pushes.dispatch import Prepare, Turn, undone
+from asyncbuild.pushes.work import Ready, Work
+
+KEY = "shop/main/1.zip"
+
+
+class _Records:
+    """A bucket that takes no record until told to; `refused` is a part of keys it never takes."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.full = True
+        self.refused = ""
+
+    async def put_record(self, key: str, body: bytes) -> bool:
+        """Write once, or fail."""
+        await self.replace_record(key, body)
+        return True
+
+    async def replace_record(self, key: str, body: bytes) -> None:
+        """Write, or fail."""
+        if self.full or (self.refused and self.refused in key):
+            raise Outage(key)
+        self.kept[key] = body
+
+    async def get_record(self, key: str) -> bytes | None:
+        """Read."""
+        return self.kept.get(key)
+
+    async def delete_record(self, key: str) -> None:
+        """Not asked for here."""
+        raise NotImplementedError(key)
+
+    async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
+        """Not asked for here."""
+        raise NotImplementedError(prefix, after)
+        yield
+
+    async def list_folders(self, prefix: str) -> list[str]:
+        """Not asked for here."""
+        raise NotImplementedError(prefix)
+
+
+def _tally() -> Tally:
+    return Tally(max_attempts=2, pause_seconds=30)
+
+
+async def _no_prepare(work: Work, push: Push, guard: Guard) -> Ready:
+    raise NotImplementedError(work, push, guard)
+
+
+async def _no_upload(work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
+    raise NotImplementedError(work, push, target, guard)
+
+
+class _NoHistory(History):
+    """No repository is asked: the pushes are of branches, and newer than what was built."""
+
+    def __init__(self) -> None:
+        """There is no mirror."""
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The stand-in's, at the time of the push."""
+    return Clock(make_push().time.timestamp())
+
+
+@pytest.fixture
+async def standin(clock: Clock) -> AsyncIterator[CodeBuildStandin]:
+    """A stand-in with one project."""
+    async with open_codebuild_standin(["shop"], clock=clock) as standin:
+        yield standin
+
+
+@pytest.fixture
+async def pipelines(clock: Clock) -> AsyncIterator[CodePipelineStandin]:
+    """A stand-in with one pipeline."""
+    async with open_codepipeline_standin(clock=clock) as standin:
+        standin.put_pipeline(pipeline_of("deploy", variables=("EVENT_ID", "STAGE")))
+        yield standin
+
+
+@asynccontextmanager
+async def _open_turn(
+    standin: CodeBuildStandin | CodePipelineStandin,
+    records: _Records,
+    prepare: Prepare = _no_prepare,
+) -> AsyncIterator[Turn]:
+    """The turn; only calls of the one service reach anything."""
+    async with (
+        open_codebuild_client(standin.endpoint_url) as builds,
+        open_codepipeline_client(standin.endpoint_url) as pipelines,
+    ):
+        yield Turn(
+            starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
+            ledger=Ledger(records, prefix="l/"),
+            prepare=prepare,
+            upload=_no_upload,
+            history=_NoHistory(),
+            skip_stale=True,
+            traced=False,
+        )
+
+
+async def test_a_dead_letter_sent_back_finds_its_build(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """Its build began and only the record was lost; an hour later no token remembers (I12)."""
+    push, records = make_push(), _Records()
+    target = Target(Action.BUILD, KEY, "shop")
+    archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
+
+    def ready() -> Ready:
+        sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
+        message = Message(f"m{clock.now}", "", "handle", "group", 1, sent=sent)
+        return Ready(Work(message, push), (target,), {KEY: archive})
+
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Outage):
+            await turn.settle(ready(), guard=lambda: None, tally=_tally())
+        assert len(standin.started) == 1
+        clock.advance(3600)
+        records.full = False
+        await turn.settle(ready(), guard=lambda: None, tally=_tally())
+    assert len(standin.started) == 1
+    (record,) = [body for key, body in records.kept.items() if "/push/" in key]
+    assert standin.started[0].build.encode() in record
+
+
+async def test_a_start_tried_again_leaves_out_what_was_done(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """Two projects, the second at its limit: the first is not asked again, not even its token."""
+    push, records = make_push(), _Records()
+    records.full = False
+    targets = tuple(Target(Action.BUILD, KEY, project) for project in ("shop", "till"))
+    archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
+    sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
+    work = Work(Message("m", "", "handle", "group", 1, sent=sent), push)
+    ready = Ready(work, targets, {KEY: archive})
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Reject, match="till"):  # there is no such project
+            await turn.settle(ready, guard=lambda: None, tally=_tally())
+        clock.advance(3600)  # a repeated start of the first would be a second build
+        with pytest.raises(Reject, match="till"):
+            await turn.settle(ready, guard=lambda: None, tally=_tally(), waited_seconds=0.5)
+    assert [build.project for build in standin.started] == ["shop"]
+
+
+@pytest.mark.parametrize("refused", ["/head/", "/push/"])
+async def test_the_newest_push_is_known_as_such_whichever_record_was_refused(
+    standin: CodeBuildStandin, clock: Clock, refused: str
+) -> None:
+    """The process ends between both; the next one sees to what is missing, and builds once."""
+    push, records = make_push(), _Records()
+    records.full, records.refused = False, refused
+    ledger, ready = Ledger(records, prefix="l/"), _build_ready(clock, push, "shop")
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Outage):
+            await turn.settle(ready, guard=lambda: None, tally=_tally())
+        records.refused = ""
+        message = replace(ready.work.message, receive_count=2)
+        work = replace(ready.work, message=message)
+        left = await undone(ledger, push, ready.targets)
+        again = replace(ready, work=work, targets=left)
+        await turn.settle(again, guard=lambda: None, tally=_tally())
+    head = await ledger.head(push)
+    assert head is not None
+    assert head.event_id == push.id
+    assert not await undone(ledger, push, ready.targets)
+    assert len(standin.started) == 1
+
+
+DEPLOY = Target(Action.PIPELINE, KEY, variables={"STAGE": "test"}, rule="deploy", pipeline="deploy")
+
+
+def _ready(clock: Clock, *, version: str = "v1") -> Ready:
+    """A push to hand over, in a message that was sent just now."""
+    archive = StoredArchive("archives", KEY, size_bytes=1, etag="e", version_id=version)
+    sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
+    message = Message(f"m{clock.now}", "", "handle", "group", 1, sent=sent)
+    return Ready(Work(message, make_push()), (DEPLOY,), {KEY: archive})
+
+
+async def test_a_dead_letter_sent_back_finds_its_execution(
+    pipelines: CodePipelineStandin, clock: Clock
+) -> None:
+    """As for a build: a pipeline forgets tokens, too (I12)."""
+    records = _Records()
+    async with _open_turn(pipelines, records) as turn:
+        with pytest.raises(Outage):
+            await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
+        clock.advance(3600)
+        records.full = False
+        await turn.settle(_ready(clock, version="v2"), guard=lambda: None, tally=_tally())
+    (run,) = pipelines.started
+    (record,) = [orjson.loads(body) for key, body in records.kept.items() if "/push/" in key]
+    assert (record["verdict"], record["pipeline"]) == ("handed-over", "deploy")
+    arn = "arn:aws:codepipeline:eu-west-1:123456789012:deploy"
+    assert record["execution"] == {"id": run.id, "pipeline": "deploy", "arn": arn}
+
+
+async def test_a_hand_over_is_recorded_under_its_pipeline(
+    pipelines: CodePipelineStandin, clock: Clock
+) -> None:
+    """One record for each pipeline of a rule; the ref's newest push is known afterwards."""
+    records = _Records()
+    records.full = False
+    async with _open_turn(pipelines, records) as turn:
+        await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
+    assert pipelines.started[0].variables == {"EVENT_ID": make_push().id, "STAGE": "test"}
+    (key,) = [key for key in records.kept if "/push/" in key]
+    assert key.endswith("/pipeline-deploy.json")
+    assert any("/head/" in key for key in records.kept)
+
+
+async def test_a_pipeline_without_permission_is_one_pushs_fault(
+    pipelines: CodePipelineStandin, clock: Clock
+) -> None:
+    """It is tried again after a pause, then dead-lettered; the service goes on for all others."""
+    denied = AwsError("AccessDeniedException", "no")
+    pipelines.fail_next("StartPipelineExecution", denied, times=2)
+    tally = Tally(max_attempts=2, pause_seconds=0)
+    async with _open_turn(pipelines, _Records()) as turn:
+        with pytest.raises(Denied, match="StartPipelineExecution"):
+            await turn.settle(_ready(clock), guard=lambda: None, tally=tally)
+        with pytest.raises(Reject, match="StartPipelineExecution"):
+            await turn.settle(_ready(clock), guard=lambda: None, tally=tally, waited_seconds=1)
+
+
+@pytest.mark.parametrize(
+    "code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"]
+)
+async def test_credentials_and_clocks_are_no_pushs_fault(
+    pipelines: CodePipelineStandin, clock: Clock, code: str
+) -> None:
+    """A push waits while the service's own credentials are refused, and then starts."""
+    pipelines.fail_next("StartPipelineExecution", AwsError(code, "expired"))
+    async with _open_turn(pipelines, _Records()) as turn:
+        with pytest.raises(Outage, match=code):
+            await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
+
+
+def _build_ready(clock: Clock, push: Push, *projects: str) -> Ready:
+    """A push to build, in a message that was sent just now."""
+    archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
+    sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
+    work = Work(Message("m", "", "handle", "group", 1, sent=sent), push)
+    targets = tuple(Target(Action.BUILD, KEY, project) for project in projects)
+    return Ready(work, targets, {KEY: archive})
+
+
+async def test_a_project_at_its_limit_holds_up_no_other_of_the_push(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """It is started when there is room; the other one is not started again (I12)."""
+    standin.add_project("lint")
+    records, tally = _Records(), _tally()
+    records.full = False
+    ready = _build_ready(clock, make_push(), "shop", "lint")
+    standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"))
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Busy, match="build shop: "):
+            await turn.settle(ready, guard=lambda: None, tally=tally)
+        assert [build.project for build in standin.started] == ["lint"]
+        clock.advance(3600)
+        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
+    assert [build.project for build in standin.started] == ["lint", "shop"]
+    assert len([key for key in records.kept if "/push/" in key]) == 2
+
+
+async def test_a_later_push_of_the_ref_in_one_message_waits_for_the_earlier_one(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """One of another ref does not (I3)."""
+    first = make_push(1)
+    second, other = (
+        replace(make_push(2), id="e2"),
+        replace(make_push(3), id="e3", ref="refs/heads/other"),
+    )
+    more = tuple(_build_ready(clock, push, "shop") for push in (second, other))
+    ready = replace(_build_ready(clock, first, "shop"), more=more)
+    records, tally = _Records(), _tally()
+    records.full = False
+    standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"))
+    async with _open_turn(standin, records) as turn:
+        with pytest.raises(Busy):
+            await turn.settle(ready, guard=lambda: None, tally=tally)
+        assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3"]
+        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
+    assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3", first.id, "e2"]
+
+
+async def test_pushes_of_one_message_that_could_not_be_prepared_wait_for_no_other(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """Each is prepared again in its turn; why that failed once is not told twice."""
+    first, second = (replace(make_push(n), id=f"e{n}", ref=f"refs/heads/{n}") for n in (1, 2))
+    later: dict[str, list[Busy | None]] = {
+        "e1": [None],
+        "e2": [Busy("fetch"), None],
+    }  # how preparing them again goes
+    records, tally = _Records(), _tally()
+    records.full = False
+
+    async def prepare(work: Work, push: Push, guard: Guard) -> Ready:
+        failure = later[push.id].pop(0) if later[push.id] else None
+        if failure is not None:
+            raise failure
+        ready = _build_ready(clock, push, "shop")
+        return replace(
+            ready, targets=await undone(Ledger(records, prefix="l/"), push, ready.targets)
+        )
+
+    def failed(push: Push) -> Ready:
+        return Ready(_build_ready(clock, push, "shop").work, failed=Retry("fetch"))
+
+    ready = replace(failed(first), more=(failed(second),))
+    async with _open_turn(standin, records, prepare) as turn:
+        for waited in (0.0, 1.0):
+            with pytest.raises((Busy, Retry), match="fetch"):
+                await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=waited)
+        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=2)
+    assert [each.variables["EVENT_ID"] for each in standin.started] == ["e1", "e2"]

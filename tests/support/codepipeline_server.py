@@ -1,0 +1,277 @@
+"""A stand-in for CodePipeline on loopback: it runs nothing, but it checks and remembers requests.
+
+In this process: `async with open_codepipeline_standin() as standin`. As one of its own: `python -m
+support.codepipeline_server --port 4700 --pipeline deploy --bucket sources`. Its rules, each with
+its source (API = AWS CodePipeline API Reference, model = botocore's service model):
+
+- A request must fit the model: members, enums, lengths, patterns; else ValidationException (API).
+- An unknown pipeline is a PipelineNotFoundException (API, StartPipelineExecution, Errors).
+- `clientRequestToken` is an idempotency token (model): a repeat gives the execution it gave before.
+  For how long is not documented; here it is a number to set. What the same token with other
+  parameters does is not documented either; here it gives the first execution.
+- At the limit of executions: ConcurrentPipelineExecutionsLimitExceededException (API, Errors).
+- S3_OBJECT_KEY needs AllowOverrideForS3ObjectKey in the action's configuration (user guide, "Start
+  a pipeline with a source revision override"), and variables must be declared by the pipeline.
+  That the call is what fails is not documented; ValidationException is the only error that fits.
+- An execution tells its variables at once and its source's version when the source action has
+  run (API, PipelineExecutionSummary, sourceRevisions); it does not tell its token.
+- Executions are listed newest first, a hundred a page at most (API, ListPipelineExecutions).
+"""
+
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import click
+
+from asyncbuild.local.servers.aws_json import AwsError, Document, application, service_model
+from asyncbuild.local.servers.served import ACCOUNT, REGION, Standin, open_site
+
+_ARN = f"arn:aws:codepipeline:{REGION}:{ACCOUNT}"
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One accepted StartPipelineExecution: epoch seconds, id, the request verbatim."""
+
+    time: float
+    id: str
+    request: Document
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """The source revisions it was given, by type."""
+        return {
+            each["revisionType"]: each["revisionValue"]
+            for each in self.request.get("sourceRevisions", [])
+        }
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables it was given."""
+        return {each["name"]: each["value"] for each in self.request.get("variables", [])}
+
+
+@dataclass(slots=True)
+class CodePipelineStandin(Standin[Run]):
+    """The state of the stand-in, and what a test may turn.
+
+    `started` holds every accepted StartPipelineExecution. An execution's source action takes
+    `source_seconds`, the whole of it `run_seconds`.
+    """
+
+    source_seconds: float = 1.0
+    run_seconds: float = 10.0
+    token_seconds: float = 300.0
+    _pipelines: dict[str, Document] = field(default_factory=dict)
+
+    def put_pipeline(self, pipeline: Document) -> None:
+        """Make a pipeline, or declare it again."""
+        self._pipelines[pipeline["name"]] = {"version": 1, **pipeline}
+
+    async def answer(self, operation: str, members: Document) -> Document:
+        """Answer one request that fits the service model.
+
+        Raises:
+            AwsError: the answer is no.
+        """
+        self.note_call(operation)
+        match operation:
+            case "CreatePipeline":
+                return self._create(members["pipeline"])
+            case "GetPipeline":
+                pipeline = self._pipeline(members["name"])
+                arn = f"{_ARN}:{pipeline['name']}"
+                return {"pipeline": pipeline, "metadata": {"pipelineArn": arn}}
+            case "StartPipelineExecution":
+                return {"pipelineExecutionId": self._start(members).id}
+            case "ListPipelineExecutions":
+                return self._list(members)
+            case "GetPipelineExecution":
+                return {"pipelineExecution": self._get(members)}
+            case _:
+                raise AwsError("UnknownOperationException", f"{operation} has no stand-in")
+
+    def _create(self, pipeline: Document) -> Document:
+        name = pipeline["name"]
+        if name in self._pipelines:
+            message = f"A pipeline with the name '{name}' already exists in account"
+            raise AwsError("PipelineNameInUseException", message)
+        self.put_pipeline(pipeline)
+        return {"pipeline": self._pipelines[name]}
+
+    def _pipeline(self, name: str) -> Document:
+        if name not in self._pipelines:
+            message = f"Account '{ACCOUNT}' does not have a pipeline with name '{name}'"
+            raise AwsError("PipelineNotFoundException", message)
+        return self._pipelines[name]
+
+    def _start(self, request: Document) -> Run:
+        pipeline, now = self._pipeline(request["name"]), self.clock()
+        token = request.get("clientRequestToken")
+        for run in self._of(request["name"]):
+            known = run.request.get("clientRequestToken")
+            if token and token == known and now - run.time < self.token_seconds:
+                return run
+        _check_start(request, pipeline)
+        running = [run for run in self._of(request["name"]) if now < run.time + self.run_seconds]
+        if self.running_limit is not None and len(running) >= self.running_limit:
+            message = "The pipeline has reached the limit for concurrent pipeline executions."
+            raise AwsError("ConcurrentPipelineExecutionsLimitExceededException", message)
+        run = Run(now, str(uuid.uuid4()), request)
+        self.started.append(run)
+        self.tell_started()
+        return run
+
+    def _of(self, pipeline: str) -> list[Run]:
+        return [run for run in self.started if run.request["name"] == pipeline]
+
+    def _list(self, members: Document) -> Document:
+        self._pipeline(members["pipelineName"])
+        first, most = int(members.get("nextToken", "0")), members.get("maxResults", _PAGE)
+        runs = self._of(members["pipelineName"])[::-1]
+        more = {"nextToken": str(first + most)} if first + most < len(runs) else {}
+        summaries = [self._summary(run) for run in runs[first : first + most]]
+        return {"pipelineExecutionSummaries": summaries, **more}
+
+    def _summary(self, run: Run) -> Document:
+        known = self.clock() >= run.time + self.source_seconds
+        revisions = [
+            {"actionName": each["actionName"], "revisionId": each["revisionValue"]}
+            for each in run.request.get("sourceRevisions", [])
+            if each["revisionType"] == "S3_OBJECT_VERSION_ID"
+        ]
+        return {
+            "pipelineExecutionId": run.id,
+            "status": self._status(run),
+            "startTime": run.time,
+            "lastUpdateTime": self.clock(),
+            "sourceRevisions": revisions if known else [],
+            "trigger": {
+                "triggerType": "StartPipelineExecution",
+                "triggerDetail": f"arn:aws:sts::{ACCOUNT}:assumed-role/asyncbuild/task",
+            },
+            "executionMode": "SUPERSEDED",
+        }
+
+    def _get(self, members: Document) -> Document:
+        name = members["pipelineName"]
+        declared = self._pipeline(name).get("variables", [])
+        for run in self._of(name):
+            if run.id == members["pipelineExecutionId"]:
+                own = {each["name"]: each.get("defaultValue", "") for each in declared}
+                values = {**own, **run.variables}
+                return {
+                    "pipelineName": name,
+                    "pipelineVersion": 1,
+                    "pipelineExecutionId": run.id,
+                    "status": self._status(run),
+                    "variables": [
+                        {"name": key, "resolvedValue": value} for key, value in values.items()
+                    ],
+                }
+        message = f"No execution {members['pipelineExecutionId']} of pipeline {name}"
+        raise AwsError("PipelineExecutionNotFoundException", message)
+
+    def _status(self, run: Run) -> str:
+        return "Succeeded" if self.clock() >= run.time + self.run_seconds else "InProgress"
+
+
+def _check_start(request: Document, pipeline: Mapping[str, Any]) -> None:
+    """Refuse what the service model lets through and CodePipeline does not."""
+    actions = {each["name"]: each for stage in pipeline["stages"] for each in stage["actions"]}
+    for revision in request.get("sourceRevisions", []):
+        action = actions.get(revision["actionName"])
+        if action is None or action["actionTypeId"]["category"] != "Source":
+            message = f"{revision['actionName']} is no source action of the pipeline"
+            raise AwsError("ValidationException", message)
+        allowed = action.get("configuration", {}).get("AllowOverrideForS3ObjectKey") == "true"
+        if revision["revisionType"] == "S3_OBJECT_KEY" and not allowed:
+            message = f"Action {revision['actionName']} does not allow overriding the S3 object key"
+            raise AwsError("ValidationException", message)
+    declared = {each["name"]: each for each in pipeline.get("variables", [])}
+    given = {each["name"] for each in request.get("variables", [])}
+    without = {name for name, each in declared.items() if "defaultValue" not in each} - given
+    if given - declared.keys() or without:
+        names = sorted(given - declared.keys()) or sorted(without)
+        raise AwsError("ValidationException", f"Pipeline variables {names}: not declared, or unset")
+
+
+def pipeline_of(name: str, *, bucket: str = "archives", variables: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - PipelineDeclaration
+    """A pipeline as it has to be for a hand-over: an S3 source that takes another key."""
+    return {
+        "name": name,
+        "roleArn": f"arn:aws:iam::{ACCOUNT}:role/pipeline",
+        "artifactStore": {"type": "S3", "location": "artifacts"},
+        "pipelineType": "V2",
+        "executionMode": "SUPERSEDED",
+        "variables": [{"name": each, "defaultValue": "none"} for each in variables],
+        "stages": [
+            {"name": "Source", "actions": [_source(bucket)]},
+            {"name": "Deploy", "actions": [_DEPLOY]},
+        ],
+    }
+
+
+def _source(bucket: str) -> Document:
+    return {
+        "name": "Archive",
+        "actionTypeId": {"category": "Source", "owner": "AWS", "provider": "S3", "version": "1"},
+        "configuration": {
+            "S3Bucket": bucket,
+            "S3ObjectKey": "none.zip",
+            "PollForSourceChanges": "false",
+            "AllowOverrideForS3ObjectKey": "true",
+        },
+        "outputArtifacts": [{"name": "source"}],
+    }
+
+
+_DEPLOY: Document = {
+    "name": "Deploy",
+    "actionTypeId": {"category": "Build", "owner": "AWS", "provider": "CodeBuild", "version": "1"},
+    "configuration": {"ProjectName": "deploy"},
+    "inputArtifacts": [{"name": "source"}],
+}
+
+
+@asynccontextmanager
+async def open_codepipeline_standin(
+    *, port: int = 0, clock: Callable[[], float] = time.time
+) -> AsyncIterator[CodePipelineStandin]:
+    """Serve on 127.0.0.1 while inside; port 0 takes a free one. The endpoint is in the value."""
+    standin = CodePipelineStandin(clock=clock)
+    model = service_model("codepipeline")
+    app = application(model, standin.answer, misfit="ValidationException")
+    async with open_site(app, port=port) as standin.endpoint_url:
+        yield standin
+
+
+@click.command()
+@click.option("--port", default=0, show_default="a free one", help="Port on 127.0.0.1.")
+@click.option("--pipeline", "pipelines", multiple=True, help="One that exists. Repeatable.")
+@click.option("--bucket", default="archives", show_default=True, help="Which they read.")
+@click.option("--variable", "variables", multiple=True, help="One that they declare. Repeatable.")
+def main(*, port: int, pipelines: tuple[str, ...], bucket: str, variables: tuple[str, ...]) -> None:
+    """Serve a stand-in for CodePipeline until SIGINT or SIGTERM; prints its endpoint."""
+
+    async def serve() -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with open_codepipeline_standin(port=port) as standin:
+                for name in pipelines:
+                    standin.put_pipeline(pipeline_of(name, bucket=bucket, variables=variables))
+                click.echo(standin.endpoint_url)
+                async for _ in signals:
+                    return
+
+    anyio.run(serve)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The entry table: read from archives of any size, moved, and never believed when damaged."""
+
+import io
+import struct
+import zipfile
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbuild.archive.delta.planning.entry_table import (
+    BrokenTable,
+    Directory,
+    parents_of,
+    parse_directory,
+    parse_end,
+    parse_file,
+)
+from asyncbuild.zip.format.central_directory import move_headers
+
+_ID = bytes(range(20))
+
+
+def _header(name: bytes, offset: int, *, size: int = 1, blob_id: bytes = _ID) -> bytes:
+    """A central header written from the specification (4.3.12, 4.5.3), not by our writer."""
+    wide = [value for value in (size, size, offset) if value >= 0xFFFFFFFF]
+    extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
+    if blob_id:
+        extra += b"GB" + struct.pack("<H", len(blob_id)) + blob_id
+    shown = [min(value, 0xFFFFFFFF) for value in (size, size, offset)]
+    return (
+        struct.pack(
+            "<4sHHHHLLLLHHHHHLL",
+            *(b"PK\x01\x02", 0x33F, 45 if wide else 20, 0, 8, 0, 7, shown[0], shown[1]),
+            *(len(name), len(extra), 0, 0, 0, 0o100664 << 16, shown[2]),
+        )
+        + name
+        + extra
+    )
+
+
+def _headers(offsets: list[int], size: int = 1) -> bytes:
+    return b"".join(_header(b"file %d" % n, offset, size=size) for n, offset in enumerate(offsets))
+
+
+_OFFSETS = st.lists(st.integers(1, 2**33), max_size=6, unique=True).map(lambda o: [0, *sorted(o)])
+
+
+@given(_OFFSETS, st.integers(0, 2**33), st.sampled_from([1, 2**33]))
+def test_moved_headers_are_those_of_the_new_offsets(offsets: list[int], by: int, size: int) -> None:
+    """Across 4 GiB in either direction, zip64 extras come and go as if written anew."""
+    directory = _headers(offsets, size=size)
+    table = parse_directory(directory, offsets[-1] + 1)
+    moved = move_headers(directory, table.positions, by)
+    assert _headers([offset + by for offset in offsets], size=size) == moved
+    back = array("Q", [0])
+    for n, offset in enumerate(offsets):
+        back.append(back[-1] + len(_header(b"file %d" % n, offset + by, size=size)))
+    assert directory == move_headers(moved, back, -by)
+
+
+@given(_OFFSETS)
+def test_a_file_gives_back_its_table(offsets: list[int]) -> None:
+    """What was packed is read again, with names, modes and blob ids."""
+    table = parse_directory(_headers(offsets), offsets[-1] + 1)
+    found = parse_directory(*parse_file(table.pack()))
+    assert table == found
+    assert [(b"file %d" % n, 0o100664, _ID) for n in range(len(offsets))] == list(
+        found.iter_entries()
+    )
+
+
+@given(st.data())
+def test_a_damaged_file_is_found_out(data: st.DataObject) -> None:
+    """One byte changed, or the end missing: an error, never another table."""
+    packed = parse_directory(_headers([0, 5, 9]), 12).pack()
+    at = data.draw(st.integers(0, len(packed) - 1))
+    cut = data.draw(st.booleans())
+    broken = packed[:at] if cut else packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]
+    with pytest.raises(BrokenTable):
+        parse_file(broken)
+
+
+def test_an_entry_is_found_without_an_index() -> None:
+    """From a byte of the directory on; not in other names, and not where all names have it."""
+    names = [b"a/b", b"b", b"c/b", b"d"]
+    offsets = [10 * number for number in range(len(names))]
+    content = b"".join(map(_header, names, offsets))
+    directory = Directory(content, 40)
+    behind, offset = directory.find(b"b", 0) or (0, 0)
+    assert (offset, content[behind - 1 : behind]) == (10, b"b")
+    assert directory.find(b"b", behind) is None
+    assert (len(content) - 24, 30) == directory.find(b"d", behind)
+    others = b"".join(_header(b"%d/d" % number, number) for number in range(99))
+    assert Directory(others + _header(b"d", 99), 100).find(b"d", 0) is None
+
+
+@given(st.binary(max_size=200), st.integers(0, 300))
+def test_noise_is_no_directory(noise: bytes, offset: int) -> None:
+    """Only the empty directory of an empty archive is one."""
+    if noise or offset:
+        with pytest.raises(BrokenTable):
+            parse_directory(noise or b"PK", offset)
+
+
+def test_names_are_found_in_the_directory_of_another_writer() -> None:
+    """Python's archives have no gaps either, so their tables can be read."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(70_000):  # needs the zip64 end record
+            archive.writestr(f"{number:05}", b"" if number % 2 else b"some text " * 9)
+    content = made.getvalue()
+    end = parse_end(content[-98:])
+    table = parse_directory(content[end.offset : end.offset + end.nbytes], end.offset)
+    assert 70_000 == len(table) == end.entries
+    assert table.find({b"00003", b"69999", b"70000"}) == [3, 69_999]
+    assert end.offset == table.members_bytes
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=4), unique=True, max_size=20),
+    st.sets(st.binary(min_size=1, max_size=4)),
+    st.sampled_from([0, 20]),
+)
+def test_few_names_are_found_as_many_are(names: list[bytes], others: set[bytes], few: int) -> None:
+    """Whether bytes are searched or headers: names within others are no hits."""
+    directory = b"".join(_header(name, number) for number, name in enumerate(names))
+    table = parse_directory(directory, len(names))
+    wanted = {*names[::2], *others, *(b"unlikely name %d" % number for number in range(20 - few))}
+    expected = [number for number, name in enumerate(names) if name in wanted]
+    assert expected == table.find(wanted)
+    assert expected == sorted(number for name in wanted for number in table.find({name}))
+
+
+def test_a_name_that_is_everywhere_is_found() -> None:
+    """Two thousand names hold it; one is it."""
+    directory = b"".join(_header(b"a" * (n % 9 + 1) + b"%d" % n, n) for n in range(2_000))
+    table = parse_directory(directory + _header(b"a", 2_000), 2_001)
+    assert table.find({b"a"}) == [2_000]
+    assert table.find({b"aaaa400"}) == []
+
+
+def test_an_end_with_a_comment_is_not_ours() -> None:
+    """A comment may hold anything, an end record among it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.comment = b"hello"
+    with pytest.raises(BrokenTable):
+        parse_end(made.getvalue())
+
+
+def test_members_out_of_order_are_not_ours() -> None:
+    """Lengths are told from the next offset, so the order must be that of the members."""
+    with pytest.raises(BrokenTable):
+        parse_directory(_header(b"a", 5) + _header(b"b", 0), 9)
+
+
+@pytest.mark.parametrize("extra", [b"", struct.pack("<HHQ", 1, 8, 2**33)])
+def test_an_offset_that_is_nowhere(extra: bytes) -> None:
+    """Said to be in an extra field that is not there, or too short."""
+    name, size = b"a", 0xFFFFFFFF if extra else 1
+    header = bytearray(_header(name, 0xFFFFFFFE, blob_id=b"") + extra)
+    struct.pack_into("<LL", header, 20, 1, size)
+    struct.pack_into("<H", header, 30, len(extra))
+    struct.pack_into("<L", header, 42, 0xFFFFFFFF)
+    with pytest.raises(BrokenTable, match="lacks its offset"):
+        parse_directory(bytes(header), 2**34)
+
+
+_PATHS = st.lists(
+    st.lists(st.sampled_from([b"a", b"b", b"ab"]), min_size=1, max_size=3), max_size=9
+)
+
+
+@given(_PATHS, st.data(), st.sampled_from([0, 100]))
+def test_directories_with_something_in_them(
+    paths: list[list[bytes]], data: st.DataObject, more: int
+) -> None:
+    """Whether each directory is searched or all names are; submodules end in a slash, too."""
+    directories = parents_of(b"/".join(path) for path in paths)
+    ends = st.sampled_from([b"", b"/"])
+    leaves = {b"/".join(path) + data.draw(ends) for path in paths}
+    leaves = {leaf for leaf in leaves if leaf.rstrip(b"/") + b"/" not in directories}
+    names = [*sorted(directories), *sorted(leaves)]
+    table = parse_directory(
+        b"".join(_header(name, number) for number, name in enumerate(names)), len(names)
+    )
+    without = data.draw(st.sets(st.sampled_from(names))) if names else set()
+    expected = directories & parents_of(leaves - without)
+    asked = directories | {b"%d/" % number for number in range(more)}
+    assert expected == table.find_filled(asked, without=without)

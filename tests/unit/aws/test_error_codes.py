@@ -1,0 +1,277 @@
+"""Every error code that AWS documents for what we call has a class of ours, chosen and not by luck.
+
+The codes come from botocore's models of the installed version, so that a new one is seen when
+botocore is renewed. Those that no model has, because any operation may give them, are listed here.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import exceptions as boto
+from botocore import xform_name
+from botocore.loaders import create_loader
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
+from support.stacks import ROOT
+
+from asyncbuild.aws.error_codes import _KMS, _OWN, MEANINGS, REASONS, meaning_of
+from asyncbuild.aws.session import classify
+from asyncbuild.domain.errors import (
+    BadCredentials,
+    Busy,
+    ConfigError,
+    NoPermission,
+    Outage,
+    Reject,
+    Retry,
+    StageError,
+)
+
+# API references, "Common errors" (of any service), and what any AWS endpoint says of a signature.
+COMMON = """
+    AccessDeniedException ExpiredTokenException IncompleteSignature InternalFailure
+    InvalidClientTokenId InvalidSignatureException MissingAuthenticationToken NotAuthorized
+    OptInRequired RequestAbortedException RequestExpired RequestInTheFuture RequestTimeoutException
+    ServiceUnavailable SignatureDoesNotMatch ThrottlingException UnknownOperationException
+    UnrecognizedClientException ValidationError
+"""
+# S3 API reference, "Error responses": those of objects, uploads and buckets that we work with.
+S3 = """
+    AccessDenied AccountProblem AllAccessDisabled AuthorizationHeaderMalformed BadDigest
+    ConditionalRequestConflict EntityTooLarge ExpiredToken IncompleteBody InternalError
+    InvalidAccessKeyId InvalidArgument InvalidDigest InvalidObjectState InvalidPart InvalidPartOrder
+    InvalidRange InvalidRequest InvalidToken KeyTooLongError MetadataTooLarge MethodNotAllowed
+    NoSuchBucket NoSuchKey NoSuchLifecycleConfiguration NoSuchUpload NoSuchVersion NotImplemented
+    NotSignedUp OperationAborted PermanentRedirect PreconditionFailed RequestTimeout
+    RequestTimeTooSkewed ServiceUnavailable SlowDown TokenRefreshRequired XAmzContentSHA256Mismatch
+    301 400 403 404 409 412 416 500 503
+"""
+# The older protocol's names of SQS, from the model that Smithy has of it (trait awsQueryError).
+SQS = """
+    AWS.SimpleQueueService.BatchEntryIdsNotDistinct AWS.SimpleQueueService.EmptyBatchRequest
+    AWS.SimpleQueueService.InvalidBatchEntryId AWS.SimpleQueueService.MessageNotInflight
+    AWS.SimpleQueueService.NonExistentQueue AWS.SimpleQueueService.QueueDeletedRecently
+    AWS.SimpleQueueService.TooManyEntriesInBatchRequest AWS.SimpleQueueService.UnsupportedOperation
+    KMS.AccessDeniedException KMS.DisabledException KMS.InvalidKeyUsageException
+    KMS.InvalidStateException KMS.NotFoundException KMS.OptInRequired KMS.ThrottlingException
+    InvalidAddress InvalidSecurity OverLimit QueueAlreadyExists ReceiptHandleIsInvalid
+    RequestThrottled
+"""
+# What S3 and SQS ask of KMS for us.
+KMS_OPERATIONS = frozenset({"GenerateDataKey", "Decrypt", "Encrypt", "DescribeKey"})
+# Of KMS, but about what only another caller can have sent.
+KMS_OTHERS = {
+    "DryRunOperationException",
+    "IncorrectKeyException",
+    "InvalidCiphertextException",
+    "InvalidGrantTokenException",
+}
+
+
+@cache
+def _model(service: str) -> Mapping[str, Any]:
+    model: Mapping[str, Any] = create_loader().load_service_model(service, "service-2")
+    return model
+
+
+def _codes(service: str, operations: frozenset[str]) -> Iterator[str]:
+    model = _model(service)
+    for name in operations & model["operations"].keys():
+        for error in model["operations"][name].get("errors", ()):
+            shape = error["shape"]
+            yield model["shapes"][shape].get("error", {}).get("code", shape)
+
+
+def _sources() -> Iterator[ast.AST]:
+    for path in sorted(Path(ROOT, "asyncbuild").rglob("*.py")):
+        if "local" not in path.parts:
+            yield from ast.walk(ast.parse(path.read_text()))
+
+
+@cache
+def _services() -> frozenset[str]:
+    """The services for which a client is opened anywhere."""
+    calls = [node for node in _sources() if isinstance(node, ast.Call)]
+    opened = {
+        node.args[0].value
+        for node in calls
+        if isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"_open", "client", "create_client"}
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    }
+    return frozenset(opened & set(create_loader().list_available_services("service-2")))
+
+
+@cache
+def _operations(service: str) -> frozenset[str]:
+    """Those of its operations whose method's name is an attribute of anything in the sources."""
+    named = {node.attr for node in _sources() if isinstance(node, ast.Attribute)}
+    found = {name for name in _model(service)["operations"] if xform_name(name) in named}
+    # aiobotocore's fetcher calls it for us (`accounts.py`).
+    return frozenset(found | ({"AssumeRole"} if service == "sts" else set()))
+
+
+def _error(code: str, status: int = 400, operation: str = "SendMessage") -> boto.ClientError:
+    answer: Any = {
+        "Error": {"Code": code, "Message": "because"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return boto.ClientError(answer, operation)
+
+
+def test_the_services_are_found() -> None:
+    """Or the tests below would look at nothing."""
+    assert _services() == {"codebuild", "codepipeline", "events", "s3", "secretsmanager", "sqs"} | {
+        "sts"
+    }
+    assert {"ReceiveMessage", "SendMessage", "DeleteMessage"} <= _operations("sqs")
+    assert {"UploadPartCopy", "HeadObject", "CopyObject"} <= _operations("s3")
+    assert {"StartBuild", "BatchGetBuilds"} <= _operations("codebuild")
+    assert _operations("sts") == {"AssumeRole", "GetCallerIdentity"}
+
+
+@pytest.mark.parametrize("service", sorted(_services()))
+def test_every_code_of_what_we_call_is_classified(service: str) -> None:
+    """None falls to what an unknown code becomes."""
+    codes = set(_codes(service, _operations(service)))
+    assert {code for code in codes if meaning_of(code) is None} == set()
+
+
+def test_every_code_of_a_key_is_classified() -> None:
+    """What KMS may say to S3 and SQS arrives as `KMS.` and its code."""
+    codes = set(_codes("kms", KMS_OPERATIONS)) - KMS_OTHERS
+    assert len(codes) > 5
+    assert {code for code in codes if meaning_of(f"KMS.{code}") is None} == set()
+
+
+@pytest.mark.parametrize("code", sorted({*COMMON.split(), *S3.split(), *SQS.split()}))
+def test_every_documented_code_is_classified(code: str) -> None:
+    """Codes that no model has."""
+    assert meaning_of(code) is not None
+
+
+def test_both_names_of_a_code_mean_the_same() -> None:
+    """SQS answers with one, botocore puts the other in its place where the header has it."""
+    pairs = {
+        "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
+        "AWS.SimpleQueueService.QueueDeletedRecently": "QueueDeletedRecently",
+        "AWS.SimpleQueueService.MessageNotInflight": "MessageNotInflight",
+        "QueueAlreadyExists": "QueueNameExists",
+        "com.amazonaws.sqs#RequestThrottled": "RequestThrottled",
+        "KMS.AccessDeniedException": "KmsAccessDenied",
+        "KMS.DisabledException": "KmsDisabled",
+        "KMS.InvalidKeyUsageException": "KmsInvalidKeyUsage",
+        "KMS.InvalidStateException": "KmsInvalidState",
+        "KMS.NotFoundException": "KmsNotFound",
+        "KMS.OptInRequired": "KmsOptInRequired",
+        "KMS.ThrottlingException": "KmsThrottled",
+    }
+    for old, new in pairs.items():
+        assert meaning_of(old) is meaning_of(new) is not None, old
+
+
+def test_what_botocore_calls_a_throttle_or_passing_is_waited_for() -> None:
+    """A code that botocore repeats by itself is no push's fault."""
+    throttles: Any = ThrottledRetryableChecker
+    passing: Any = TransientRetryableChecker
+    codes = [*throttles._THROTTLED_ERROR_CODES, *passing._TRANSIENT_ERROR_CODES]
+    assert len(codes) > 10
+    for code in codes:
+        assert issubclass(MEANINGS[code], Busy), code
+
+
+def test_no_code_has_two_classes() -> None:
+    """The table is joined of parts; a later one must not hide an earlier one."""
+    own = [code for codes in _OWN.values() for code in codes]
+    assert len(own) == len(set(own))
+    kms = [code for codes in _KMS.values() for code in codes]
+    assert len(kms) == len(set(kms))
+
+
+def test_a_class_that_the_name_does_not_tell_has_a_reason() -> None:
+    """Names that say otherwise than their class, or nothing, are explained in the table."""
+    plain: dict[type[StageError], str] = {
+        Busy: "Throttl|Throughput|Limit|TooMany",
+        Outage: "Internal|Unavailable|Timeout|Aborted|InTheFuture|PriorRe|InProgress|^5..$",
+        BadCredentials: "Token|KeyId|AuthFailure",
+        NoPermission: "Denied|Auth|Unauthorized|Account|AllAccess|SignedUp|^401$",
+        ConfigError: "NoSuchBucket|DoesNotExist|Disabled|NotFound",
+        Reject: "Invalid|TooLong|TooLarge|Validation|Malformed|NotFound|Unknown|Unsupported|Batch"
+        "|Already|Exists|NotAllowed|ManagedRule",
+        Retry: "Concurrent|Digest|Incomplete|PartOrder",
+    }
+    for code, class_ in MEANINGS.items():
+        if not re.search(plain[class_], code):
+            assert REASONS.get(code), f"{code} is {class_.__name__}: why?"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "class_"),
+    [
+        ("InvalidSignatureException", 400, Outage),
+        ("RequestExpired", 400, Outage),
+        ("RequestInTheFuture", 403, Outage),
+        ("RequestTimeTooSkewed", 403, Outage),
+        ("KMS.ThrottlingException", 400, Busy),
+        ("KMS.AccessDeniedException", 400, NoPermission),
+        ("KMS.DisabledException", 400, ConfigError),
+        ("ExpiredToken", 400, BadCredentials),
+        ("ExpiredTokenException", 403, BadCredentials),
+        ("UnrecognizedClientException", 400, BadCredentials),
+        ("NotImplemented", 501, Reject),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, ConfigError),
+        ("Unheard", 400, Retry),
+        ("Unheard", 429, Busy),
+        ("Unheard", 503, Outage),
+    ],
+)
+def test_an_answer_becomes_the_class_of_its_code(
+    code: str, status: int, class_: type[StageError]
+) -> None:
+    """And of its status where the code is not known; the text has the code and the message."""
+    error = classify(_error(code, status), "start a build of project web")
+    assert type(error) is class_
+    assert error.reason == f"start a build of project web: {code}: because"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("InvalidSignatureException", "clock"),
+        ("RequestTimeTooSkewed", "clock"),
+        ("ExpiredToken", "log in again"),
+        ("AccessDenied", "allow SendMessage"),
+        ("KMS.AccessDeniedException", "allow SendMessage"),
+        ("KmsDisabled", "KMS key"),
+        ("PermanentRedirect", "aws.region"),
+        ("NoSuchBucket", "correct its name"),
+    ],
+)
+def test_a_remedy_is_about_the_code(code: str, words: str) -> None:
+    """What an operator can do differs more than what the lane does."""
+    assert words in classify(_error(code), "x").remedy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        boto.NoCredentialsError(),
+        boto.PartialCredentialsError(provider="env", cred_var="secret"),
+        boto.CredentialRetrievalError(provider="container-role", error_msg="no answer"),
+        boto.MetadataRetrievalError(error_msg="no answer"),
+        boto.TokenRetrievalError(provider="sso", error_msg="no token"),
+        boto.UnauthorizedSSOTokenError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_credentials_that_cannot_be_had_are_the_services_fault(error: Exception) -> None:
+    """No push counts for it; a command that cannot begin ends with the code of permissions."""
+    fault = classify(error, "x")
+    assert type(fault) is BadCredentials
+    assert (fault.kind, fault.exit_code) == ("outage", 77)

@@ -1,0 +1,284 @@
+"""What `asyncbuild check` says of facts: the right name, level and exit code."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import pytest
+
+from asyncbuild.checks.judges.bucket import BucketFacts, archive_prefix, judge_bucket
+from asyncbuild.checks.judges.finding import Finding, Kind, Level, exit_code_of
+from asyncbuild.checks.judges.projects import judge_projects
+from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue, judge_room
+from asyncbuild.checks.judges.rights import NOT_TRIED, Trial, judge_trials
+from asyncbuild.config import Settings
+
+URL: Final = "https://sqs.eu-west-1.amazonaws.com/123456789012/pushes.fifo"
+QUEUE: Final = {
+    "FifoQueue": "true",
+    "ContentBasedDeduplication": "true",
+    "DeduplicationScope": "messageGroup",
+    "FifoThroughputLimit": "perMessageGroupId",
+    "MessageRetentionPeriod": "1209600",
+    "RedrivePolicy": '{"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead.fifo",'
+    ' "maxReceiveCount": "50"}',
+}
+ABORT: Final = {
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+}
+STORED: Final = Settings(storage={"key": "archives/{repository}/{commit}.zip"})
+
+
+def said(findings: Iterable[Finding]) -> dict[str, Level]:
+    """What is not well, by name."""
+    return {each.name: each.level for each in findings if each.level is not Level.OK}
+
+
+def test_a_queue_as_the_stack_makes_it_has_no_fault() -> None:
+    """All attributes of deploy/cloudformation.yaml pass."""
+    assert said(judge_queue(URL, QUEUE, Settings())) == {}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "name", "level"),
+    [
+        ("FifoQueue", "false", "queue.fifo", Level.PROBLEM),
+        ("ContentBasedDeduplication", "false", "queue.content-based-deduplication", Level.WARNING),
+        ("DeduplicationScope", "queue", "queue.high-throughput", Level.NOTE),
+        ("FifoThroughputLimit", "perQueue", "queue.high-throughput", Level.NOTE),
+        ("MessageRetentionPeriod", "3600", "queue.retention", Level.WARNING),
+        ("RedrivePolicy", "", "queue.redrive-policy", Level.PROBLEM),
+        (
+            "RedrivePolicy",
+            '{"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead.fifo", "maxReceiveCount": 3}',
+            "queue.max-receive-count",
+            Level.WARNING,
+        ),
+        ("KmsMasterKeyId", "alias/aws/sqs", "queue.encryption", Level.PROBLEM),
+    ],
+)
+def test_each_attribute_of_a_queue_is_judged(
+    attribute: str, value: str, name: str, level: Level
+) -> None:
+    """One attribute that is wrong is one finding with a why and a remedy."""
+    findings = judge_queue(URL, {**QUEUE, attribute: value}, Settings())
+    assert said(findings) == {name: level}
+    (bad,) = (each for each in findings if each.level is not Level.OK)
+    assert bad.why
+    assert bad.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "level"),
+    [
+        ({"visibility_timeout_seconds": 300}, "queue.visibility-timeout", Level.WARNING),
+        ({"dead_letter_url": URL}, "queue.max-receive-count", Level.NOTE),
+    ],
+)
+def test_settings_are_compared_with_the_queue(
+    settings: Mapping[str, Any], name: str, level: Level
+) -> None:
+    """A lease beyond CodeBuild's memory is a warning, no redrive policy a note."""
+    attributes = dict(QUEUE)
+    if "dead_letter_url" in settings:
+        del attributes["RedrivePolicy"]
+    found = judge_queue(URL, attributes, Settings(queue=settings))
+    assert said(found) == {name: level}
+
+
+def test_a_long_poll_needs_a_patient_client() -> None:
+    """A client that gives up before the poll's answer is a problem."""
+    found = judge_queue(URL, QUEUE, Settings(aws={"read_timeout_seconds": 20}))
+    assert said(found) == {"queue.long-poll": Level.PROBLEM}
+
+
+def test_dead_letters_need_a_fifo_queue() -> None:
+    """A standard queue is a problem; the default retention is not."""
+    assert said(judge_dead_letters(URL, {"FifoQueue": "true"})) == {}
+    assert said(judge_dead_letters(URL, {})) == {"dead-letters.fifo": Level.PROBLEM}
+
+
+@pytest.mark.parametrize(
+    ("queue", "dead", "level"),
+    [
+        ({}, {}, Level.OK),
+        ({"MaximumMessageSize": "262144"}, {"MaximumMessageSize": "262144"}, Level.OK),
+        ({"MaximumMessageSize": "262144"}, {}, Level.OK),
+        ({"MaximumMessageSize": "1048576"}, {"MaximumMessageSize": "262144"}, Level.WARNING),
+        ({}, {"MaximumMessageSize": "1048575"}, Level.WARNING),
+    ],
+)
+def test_dead_letters_need_as_much_room(
+    queue: dict[str, str], dead: dict[str, str], level: Level
+) -> None:
+    """A queue made before August 2025 takes a quarter of what one takes that is made today."""
+    found = judge_room(URL, queue, f"{URL}-dead", dead)
+    assert (found.name, found.level) == ("dead-letters.message-size", level)
+    assert level is Level.OK or "MaximumMessageSize" in found.remedy
+
+
+def _bucket(*rules: Mapping[str, Any], versioning: str | None = "Enabled") -> dict[str, Level]:
+    facts = BucketFacts("archives", "eu-west-1", rules, versioning)
+    return said(judge_bucket(facts, STORED, region="eu-west-1", retention_days=14))
+
+
+def _rule(prefix: str, days: int, **more: object) -> dict[str, Any]:
+    return {
+        "Status": "Enabled",
+        "Prefix": prefix,
+        "Expiration": {"Days": days},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        **more,
+    }
+
+
+def test_a_bucket_as_the_stack_makes_it_has_no_fault() -> None:
+    """Archives expire, the ledger outlives the queue, unfinished uploads are aborted."""
+    assert archive_prefix(STORED) == "archives/"
+    assert _bucket(ABORT, _rule("archives/", 30), _rule(".asyncbuild/", 400)) == {}
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (
+            [_rule("archives/", 30)],
+            {"bucket.lifecycle.uploads": Level.WARNING},
+        ),
+        (
+            [{**ABORT, "Filter": {"Prefix": "archives/"}}, _rule("archives/", 30)],
+            {"bucket.lifecycle.uploads": Level.WARNING},
+        ),
+        (
+            [{**ABORT, "Status": "Disabled"}, _rule("archives/", 30)],
+            {"bucket.lifecycle.uploads": Level.WARNING},
+        ),
+        (
+            [ABORT],
+            {
+                "bucket.lifecycle.archives": Level.NOTE,
+                "bucket.lifecycle.versions": Level.NOTE,
+            },
+        ),
+        ([ABORT, _rule("", 3)], {"bucket.lifecycle.ledger": Level.WARNING}),
+        (
+            [ABORT, _rule("archives/", 30), _rule(".asyncbuild/ledger/try/", 1)],
+            {"bucket.lifecycle.ledger": Level.WARNING},
+        ),
+        (
+            [ABORT, _rule("archives/", 30, Transitions=[{"StorageClass": "GLACIER"}])],
+            {"bucket.lifecycle.storage-class": Level.WARNING},
+        ),
+    ],
+)
+def test_lifecycle_rules_are_judged_by_what_they_cover(
+    rules: list[Mapping[str, Any]], expected: Mapping[str, Level]
+) -> None:
+    """Prefix, status and days decide; a rule for everything is for the ledger, too."""
+    assert _bucket(*rules) == expected
+
+
+def test_a_rule_for_some_archives_is_none_for_all() -> None:
+    """A tag or a size narrows a rule."""
+    narrow = _rule("", 30)
+    del narrow["Prefix"]
+    narrow["Filter"] = {"And": {"Prefix": "archives/", "Tags": [{"Key": "a", "Value": "b"}]}}
+    assert _bucket(ABORT, narrow)["bucket.lifecycle.archives"] is Level.NOTE
+
+
+def test_bucket_and_projects_belong_in_one_region() -> None:
+    """CodeBuild reads no bucket of another region."""
+    facts = BucketFacts("archives", "us-east-1", None, None)
+    found = judge_bucket(facts, STORED, region="eu-west-1", retention_days=None)
+    assert said(found) == {"bucket.region": Level.PROBLEM}
+
+
+@pytest.mark.parametrize(
+    ("project", "expected"),
+    [
+        ({}, {}),
+        ({"source": {"type": "CODEPIPELINE"}}, {"project.source": Level.WARNING}),
+        ({"webhook": {"url": "https://x"}}, {"project.webhook": Level.WARNING}),
+        ({"secondarySources": [{"type": "S3"}]}, {"project.secondary-sources": Level.NOTE}),
+        ({"concurrentBuildLimit": 1}, {"project.concurrent-build-limit": Level.NOTE}),
+        ({"projectVisibility": "PUBLIC_READ"}, {"project.visibility": Level.WARNING}),
+        ({"serviceRole": ""}, {"project.role": Level.WARNING}),
+    ],
+)
+def test_each_trait_of_a_project_is_judged(
+    project: Mapping[str, Any], expected: Mapping[str, Level]
+) -> None:
+    """What keeps a start from working, or works in another way than one may think."""
+    whole = {"name": "web", "serviceRole": "arn:aws:iam::1:role/x", **project}
+    found = judge_projects(["web"], [whole], (), region="eu-west-1", buildspec=None)
+    assert said(found) == expected
+
+
+def test_a_project_that_is_not_there_is_a_problem() -> None:
+    """With its name and where it was looked for."""
+    (found,) = judge_projects(["web"], [], ["web"], region="eu-west-1", buildspec=None)
+    assert (found.level, found.name) == (Level.PROBLEM, "project.exists")
+    assert "web" in found.what
+    assert "eu-west-1" in found.what
+
+
+@pytest.mark.parametrize(
+    ("answer", "denied", "level"),
+    [
+        ("NoSuchUpload", False, Level.OK),
+        ("AccessDenied", True, Level.PROBLEM),
+        ("InternalError", False, Level.NOTE),
+    ],
+)
+def test_a_right_is_claimed_only_by_an_answer_that_shows_it(
+    answer: str,
+    denied: bool,  # noqa: FBT001 - a parameter
+    level: Level,
+) -> None:
+    """Refused is a problem, about the thing is well, anything else says nothing."""
+    trial = Trial("s3:PutObject", "b/*", answer, frozenset({"NoSuchUpload"}), denied, "to write")
+    first, rest = judge_trials([trial])
+    assert first.level is level
+    assert rest.level is Level.NOTE
+    assert all(action in rest.what for action in NOT_TRIED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "denied", "level"),
+    [
+        ("ResourceNotFoundException", False, Level.WARNING),
+        ("AccessDeniedException", True, Level.OK),
+        ("InternalError", False, Level.NOTE),
+    ],
+)
+def test_a_right_that_is_too_wide_is_a_warning(
+    answer: str,
+    denied: bool,  # noqa: FBT001 - a parameter
+    level: Level,
+) -> None:
+    """A role that may start any project is told which parameter narrows it."""
+    allowed = frozenset({"ResourceNotFoundException"})
+    trial = Trial("codebuild:StartBuild", "any", answer, allowed, denied, "why", too_wide=True)
+    found, _ = judge_trials([trial])
+    assert found.level is level
+    assert ("ProjectArns" in found.remedy) is (level is Level.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code"),
+    [
+        ([], 0),
+        ([(Level.NOTE, Kind.SETUP)], 0),
+        ([(Level.WARNING, Kind.RIGHTS)], 1),
+        ([(Level.PROBLEM, Kind.REACH)], 75),
+        ([(Level.PROBLEM, Kind.REACH), (Level.PROBLEM, Kind.RIGHTS)], 77),
+        ([(Level.PROBLEM, Kind.RIGHTS), (Level.PROBLEM, Kind.SETUP)], 78),
+    ],
+)
+def test_the_exit_code_says_what_would_have_to_change(
+    kinds: list[tuple[Level, Kind]], code: int
+) -> None:
+    """The set-up before rights before the way there; warnings alone are 1."""
+    findings = [Finding(level, "x", "x", kind=kind) for level, kind in kinds]
+    assert exit_code_of(findings) == code

@@ -1,0 +1,74 @@
+"""How a command ends: exit codes, and nothing of Python's own on standard error."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Sends itself Ctrl-C at the first import of a module, as an impatient user does while it loads.
+_INTERRUPTED_AT = """
+import importlib.abc, os, signal, sys
+
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["asyncbuild", *{arguments!r}]
+from asyncbuild.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("asyncbuild.commands.cli", ["--help"]),
+        ("asyncbuild.commands.template", ["template"]),
+        ("asyncbuild.commands.serve", ["serve"]),
+        ("aioboto3", ["drain"]),
+    ],
+)
+def test_ctrl_c_while_it_loads(module: str, arguments: list[str]) -> None:
+    """130, as shells count it, and no traceback."""
+    code = _INTERRUPTED_AT.format(module=module, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version", "template"])
+def test_standard_output_on_a_full_disk(argument: str) -> None:
+    """74, EX_IOERR of sysexits(3), and one sentence."""
+    with Path("/dev/full").open("ab") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "asyncbuild", argument],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        74,
+        "asyncbuild: standard output cannot be written: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [([], 2), (["no-such-command"], 2), (["--version"], 0)]
+)
+def test_how_it_was_called(arguments: list[str], code: int) -> None:
+    """A wrong call is click's 2, with its own message."""
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncbuild", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr

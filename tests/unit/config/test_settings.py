@@ -1,0 +1,236 @@
+"""Settings: the example file is the truth, and every fault is told at once."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from asyncbuild.config import Settings, StorageSettings, load, setting_names
+from asyncbuild.config.faults import ENGINE_BYTES
+from asyncbuild.domain.errors import ConfigError
+from asyncbuild.zip.engine import WORKING_BYTES
+
+_EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
+
+
+def test_the_example_is_the_default() -> None:
+    """Every value in the example is the default of its setting."""
+    assert load(_EXAMPLE) == Settings()
+
+
+def test_the_example_names_every_setting() -> None:
+    """Set or commented out, each setting stands in its section."""
+    section = ""
+    named = set()
+    for line in _EXAMPLE.read_text().splitlines():
+        header = re.match(r"(?:# )?\[\[?(\w+)\]\]?", line)
+        setting = re.match(r"(?:# )?(\w+) = ", line)
+        if header:
+            section = header[1] + "."
+        elif setting:
+            named.add(section + setting[1])
+    assert set(setting_names()) <= named
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    """Unknown names with the nearest known one, bad values with the value, bad templates."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        consumer = 3
+        shutdown_grace_seconds = -1
+        [queue]
+        uri = "x"
+        batch = 11
+        [storage]
+        key = "{repo}.zip"
+        [[rules]]
+        repository = "!a"
+        action = "bild"
+        [[rules]]
+        action = "build"
+        variables = { CODEBUILD_X = "1" }
+        """
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    text = caught.value.reason
+    for expected in (
+        "consumer: no such setting; did you mean consumers?",
+        "shutdown_grace_seconds = -1: input should be greater than 0",
+        "queue.uri: no such setting; did you mean queue.url?",
+        "queue.batch = 11: input should be less than or equal to 10",
+        "storage.key = '{repo}.zip': {repo} is not a field of a push",
+        "rules[0].repository = '!a': names nothing to include",
+        "rules[0].action = 'bild'",
+        "CODEBUILD_X: CodeBuild keeps names",
+    ):
+        assert expected in text
+    assert str(path) in text
+
+
+def test_the_environment_overrides_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable comes before the file; lists of tables are JSON."""
+    path = tmp_path / "config.toml"
+    path.write_text('consumers = 3\n[queue]\nurl = "https://host/file"\nbatch = 5\n')
+    monkeypatch.setenv("ASYNCBUILD_QUEUE__URL", "https://host/environment")
+    monkeypatch.setenv("ASYNCBUILD_RULES", '[{"action": "ignore"}]')
+    settings = load(path)
+    assert (settings.consumers, settings.queue.batch) == (3, 5)
+    assert settings.queue.url == "https://host/environment"
+    assert [rule.action for rule in settings.rules] == ["ignore"]
+
+
+def test_a_variable_that_is_no_setting_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typo in a variable is told like one in the file."""
+    monkeypatch.setenv("ASYNCBUILD_QUEUE__ULR", "x")
+    with pytest.raises(ConfigError, match="did you mean ASYNCBUILD_QUEUE__URL"):
+        load(None)
+
+
+def test_a_bad_value_in_a_variable_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody looks for it in the file."""
+    monkeypatch.setenv("ASYNCBUILD_QUEUE__BATCH", "many")
+    with pytest.raises(ConfigError, match="ASYNCBUILD_QUEUE__BATCH"):
+        load(None)
+
+
+@pytest.mark.parametrize("name", ["RULES", "QUEUE"])
+def test_a_variable_that_should_be_json(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists and whole sections: a message with the variable's name, no traceback."""
+    monkeypatch.setenv(f"ASYNCBUILD_{name}", "[{")
+    with pytest.raises(ConfigError, match=f"ASYNCBUILD_{name}: not JSON"):
+        load(None)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:4566", "ftp://host", "http://"])
+def test_an_endpoint_that_is_no_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told at once, not by the first call."""
+    monkeypatch.setenv("ASYNCBUILD_AWS__ENDPOINT_URL", url)
+    with pytest.raises(ConfigError, match=r"aws\.endpoint_url = .*: write a URL"):
+        load(None)
+
+
+def test_a_key_that_nothing_would_use(tmp_path: Path) -> None:
+    """Who names a KMS key wants it used."""
+    path = tmp_path / "config.toml"
+    path.write_text('[storage]\nkms_key_id = "k"\n')
+    with pytest.raises(ConfigError, match="storage: kms_key_id is used with"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("consumers = ", "line 1, column 12: invalid value\n  consumers =\n             ^"),
+        (
+            "[queue]\nurl = https://x\n",
+            "line 2, column 7: invalid value\n  url = https://x\n        ^",
+        ),
+        ("\tqueue]\n\n", "line 1, column 7: expected '='"),
+        ("a = 1\n\n[queue\n", "line 3, column 7"),
+        ("a = 1\na = 2", "cannot overwrite a value"),
+    ],
+)
+def test_a_file_that_is_no_toml(tmp_path: Path, text: str, said: str) -> None:
+    """One message with the file, the place, the line itself, and what TOML asks for."""
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
+        load(path)
+    assert said in caught.value.reason
+    assert "https://toml.io" in caught.value.remedy
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    """The line, the byte, and what to do."""
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"consumers = 3\n# caf\xe9\n")
+    with pytest.raises(ConfigError, match="line 2: byte 0xe9 is not UTF-8") as caught:
+        load(path)
+    assert "UTF-8" in caught.value.remedy
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """The system's reason, and who would have to be able to read it."""
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory") as caught:
+        load(tmp_path)
+    assert "may read" in caught.value.remedy
+
+
+def test_settings_that_cannot_work_together(tmp_path: Path) -> None:
+    """Both names, both values, and what to change; together with whatever else is wrong."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        aws = { read_timeout_seconds = 20 }
+        storage = { part_bytes = 134217728 }
+        """
+    )
+    with pytest.raises(ConfigError, match="2 faults in") as caught:
+        load(path)
+    assert "aws.read_timeout_seconds = 20: would cut every long poll" in caught.value.reason
+    assert "queue.wait_seconds = 20; set it higher" in caught.value.reason
+    assert "storage.part_bytes = 134217728: " in caught.value.reason
+    assert "archive.memory_budget_bytes = 100663296 does not hold one" in caught.value.reason
+
+
+def test_the_largest_part_that_is_accepted_fits() -> None:
+    """What the configuration keeps for the engine is at least what it takes."""
+    assert WORKING_BYTES <= ENGINE_BYTES
+
+
+@pytest.mark.parametrize(("written", "read"), [("ledger", "ledger/"), ("a/b/", "a/b/"), ("", "")])
+def test_the_ledger_is_a_folder(written: str, read: str) -> None:
+    """Without the slash, `ledgerpush/…` would be what a policy for `ledger/*` does not allow."""
+    assert StorageSettings(ledger_prefix=written).ledger_prefix == read
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """The remedy names the example."""
+    with pytest.raises(ConfigError, match="does not exist"):
+        load(tmp_path / "none.toml")
+
+
+def test_settings_do_not_change() -> None:
+    """One frozen value is passed down."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().consumers = 3  # type: ignore[misc] # that is the point
+
+    names = {name for table in tomllib.loads(_EXAMPLE.read_text()) for name in (table,)}
+    assert names <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ('action = "pipeline"', "names no pipeline"),
+        ('action = "build"\npipeline = "deploy"', 'pipeline is used with action = "pipeline"'),
+        ('action = "upload"\nsource_action = "A"', "source_action is used with action"),
+        ('action = "pipeline"\npipeline = "a"\nproject = "b"', "project is not used"),
+        ('action = "pipeline"\npipeline = "{brunch}"', "{brunch} is not a field of a push"),
+        ('action = "pipeline"\npipeline = "a"\nsource_action = "a b"', "source_action"),
+        (
+            'action = "pipeline"\npipeline = "a"\nvariables = { COMMIT_ID = "x" }',
+            "COMMIT_ID is set by asyncbuild",
+        ),
+    ],
+)
+def test_a_pipeline_rule_says_what_it_starts(rule: str, words: str, tmp_path: Path) -> None:
+    """A name that the action does not use is a fault, and so is a missing one."""
+    path = tmp_path / "config.toml"
+    path.write_text(f"[[rules]]\n{rule}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert words in caught.value.reason
+
+
+def test_a_pipeline_rule_takes_one_name_or_a_list(tmp_path: Path) -> None:
+    """As for projects."""
+    path = tmp_path / "config.toml"
+    one = '[[rules]]\naction = "pipeline"\npipeline = "deploy"\n'
+    path.write_text(one + one.replace('"deploy"', '["a", "b"]'))
+    assert [rule.pipeline for rule in load(path).rules] == [("deploy",), ("a", "b")]

@@ -1,0 +1,119 @@
+"""Events on their way through the stacks: which, in which group, and never lost in silence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from support.events import body, envelope
+from support.stacks import (
+    ACCOUNT,
+    SERVICE,
+    as_list,
+    of_type,
+    properties,
+    template,
+)
+
+from asyncbuild.domain.model import Push
+from asyncbuild.forges import codecommit as push
+
+
+@pytest.fixture(scope="module")
+def service() -> dict[str, Any]:
+    """The service's stack."""
+    return template(SERVICE)
+
+
+@pytest.fixture(scope="module")
+def account() -> dict[str, Any]:
+    """The stack of an owner account."""
+    return template(ACCOUNT)
+
+
+def matches(pattern: object, event: object) -> bool:
+    """EventBridge's matching, as far as exact values go: lists are alternatives."""
+    if isinstance(pattern, Mapping):
+        return isinstance(event, Mapping) and all(
+            matches(each, event.get(name)) for name, each in pattern.items()
+        )
+    assert isinstance(pattern, list)
+    return any(each in pattern for each in as_list(event))
+
+
+def pattern_of(rule: Mapping[str, Any], *, tags: bool) -> dict[str, Any]:
+    """A rule's pattern for all repositories."""
+    pattern = dict(rule["EventPattern"])
+    pattern.pop("resources")
+    detail = dict(pattern["detail"])
+    condition, with_tags, without = detail["referenceType"]["Fn::If"]
+    assert condition == "WithTags"
+    detail["referenceType"] = with_tags if tags else without
+    return {**pattern, "detail": detail}
+
+
+def all_rules(*stacks: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The event rules of the stacks."""
+    return [rule for stack in stacks for rule in of_type(stack, "AWS::Events::Rule").values()]
+
+
+def test_rules_let_pushes_through_and_nothing_else(
+    service: Mapping[str, Any], account: Mapping[str, Any]
+) -> None:
+    """All three rules want the same: branches (tags if asked for) that now point at a commit."""
+    rules = all_rules(service, account)
+    assert len(rules) == 3
+    tag = {"referenceType": "tag", "referenceName": "v1", "referenceFullName": "refs/tags/v1"}
+    for rule in rules:
+        branches, both = pattern_of(rule, tags=False), pattern_of(rule, tags=True)
+        for detail in ({}, {"event": "referenceCreated", "oldCommitId": None}):
+            assert matches(branches, envelope(**detail))
+            assert isinstance(push.parse(body(**detail)), Push)
+        assert not matches(branches, envelope(**tag))
+        assert matches(both, envelope(**tag))
+        deleted = envelope(event="referenceDeleted", commitId=None)
+        merged = envelope(event="unreferencedMergeCommitCreated", referenceType=None)
+        assert not matches(both, deleted)
+        assert not matches(both, merged)
+        assert not matches(both, {**envelope(), "source": "aws.s3"})
+
+
+def test_each_repository_is_a_message_group(
+    service: Mapping[str, Any], account: Mapping[str, Any]
+) -> None:
+    """Whichever way an event takes, its group is its repository's id, which every event has."""
+    direct = properties(service, "QueueRule")["Targets"][0]["SqsParameters"]["MessageGroupId"]
+    piped = properties(service, "Pipe")["TargetParameters"]["SqsQueueParameters"]
+    assert direct == "$.detail.repositoryId"
+    assert piped["MessageGroupId"] == "$.body.detail.repositoryId"
+    assert piped["MessageDeduplicationId"] == "$.body.id"
+    assert envelope()["detail"]["repositoryId"]
+    offered = service["Outputs"]["EventGroupId"]["Value"]["Fn::If"][1:]
+    assert offered == account["Parameters"]["EventGroupId"]["AllowedValues"]
+    assert (
+        properties(service, "InboxRule")["Targets"][0]["SqsParameters"]["MessageGroupId"] in offered
+    )
+
+
+def test_no_event_is_dropped_in_silence(
+    service: Mapping[str, Any], account: Mapping[str, Any]
+) -> None:
+    """What cannot be delivered goes to a standard queue; an alarm watches it."""
+    for stack in (service, account):
+        for rule in all_rules(stack):
+            (target,) = rule["Targets"]
+            name, _ = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
+            assert "FifoQueue" not in properties(stack, name)
+    dimension = properties(service, "UndeliveredAlarm")["Dimensions"][0]["Value"]
+    assert dimension == {"Fn::GetAtt": ["Undelivered", "QueueName"]}
+
+
+def test_fifo_queues_deduplicate_by_body_and_do_not_slow_each_other(
+    service: Mapping[str, Any],
+) -> None:
+    """Rules give no deduplication id; high throughput is by group."""
+    for name in ("Queue", "DeadLetters"):
+        queue = properties(service, name)
+        assert queue["FifoQueue"] is True
+        assert queue["ContentBasedDeduplication"] is True
+        assert queue["DeduplicationScope"] == "messageGroup"
+        assert queue["FifoThroughputLimit"] == "perMessageGroupId"

@@ -1,0 +1,218 @@
+"""What the stacks let whom do: as declared, and no more."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import xform_name
+from botocore.session import get_session
+from support.rights import GRANTS, NEEDED, UNSEEN, Call, compare, granted, read_calls
+from support.stacks import (
+    ACCOUNT,
+    ROOT,
+    SERVICE,
+    as_list,
+    of_type,
+    properties,
+    statements,
+    template,
+)
+
+
+@pytest.fixture(scope="module")
+def service() -> dict[str, Any]:
+    """The service's stack."""
+    return template(SERVICE)
+
+
+@pytest.fixture(scope="module")
+def account() -> dict[str, Any]:
+    """The stack of an owner account."""
+    return template(ACCOUNT)
+
+
+def test_task_may_do_what_is_declared_and_no_more(service: Mapping[str, Any]) -> None:
+    """The rights of the task's role are the list with the reasons."""
+    assert granted(service) == set(GRANTS)
+
+
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
+def test_no_role_may_do_everything(path: Path) -> None:
+    """No right ends in a star, and none is on every resource but ECR's token, which knows none."""
+    stack = template(path)
+    documents = [
+        *(role["PolicyDocument"] for role in of_type(stack, "AWS::IAM::ManagedPolicy").values()),
+        *(
+            policy["PolicyDocument"]
+            for role in of_type(stack, "AWS::IAM::Role").values()
+            for policy in role["Policies"]
+        ),
+    ]
+    assert documents
+    for statement in (each for document in documents for each in statements(document)):
+        actions = as_list(statement["Action"])
+        assert not [action for action in actions if "*" in action]
+        if "*" in as_list(statement["Resource"]):
+            assert actions == ["ecr:GetAuthorizationToken"]
+
+
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
+def test_services_act_for_this_account_only(path: Path) -> None:
+    """Whoever may assume a role is bound by a condition (confused deputy)."""
+    stack = template(path)
+    roles = of_type(stack, "AWS::IAM::Role")
+    assert roles
+    for role in roles.values():
+        for statement in statements(role["AssumeRolePolicyDocument"]):
+            assert {"aws:SourceAccount", "sts:ExternalId"} & set(
+                statement["Condition"]["StringEquals"]
+            )
+
+
+def test_queues_and_bucket_refuse_plain_connections(
+    service: Mapping[str, Any], account: Mapping[str, Any]
+) -> None:
+    """Each queue and the bucket has a policy that denies what does not come by TLS."""
+    for stack in (service, account):
+        covered = set()
+        kinds = ("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy")
+        for policy in (each for kind in kinds for each in of_type(stack, kind).values()):
+            denied = statements(policy["PolicyDocument"])[0]
+            assert denied["Effect"] == "Deny"
+            assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+            named = policy.get("Queues") or [policy["Bucket"]]
+            covered |= {each["Ref"] for each in named}
+        owned = {*of_type(stack, "AWS::SQS::Queue"), *of_type(stack, "AWS::S3::Bucket")}
+        assert covered == owned
+
+
+def test_queue_admits_senders_by_name_only(service: Mapping[str, Any]) -> None:
+    """EventBridge by the rule it speaks for, other accounts by the role they send with."""
+    for policy in of_type(service, "AWS::SQS::QueuePolicy").values():
+        for statement in statements(policy["PolicyDocument"]):
+            if statement["Effect"] == "Allow":
+                assert statement["Action"] == "sqs:SendMessage"
+                (condition,) = statement["Condition"].values()
+                assert set(condition) <= {"aws:SourceArn", "aws:PrincipalArn"}
+
+
+def test_bucket_is_private(service: Mapping[str, Any]) -> None:
+    """Encrypted, versioned, never public."""
+    bucket = properties(service, "Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["BucketEncryption"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert service["Resources"]["Bucket"]["DeletionPolicy"] == "Retain"
+
+
+def calls_in_source() -> set[str]:
+    """Every call of an AWS API that the running service may make."""
+    session = get_session()
+    operations = {
+        xform_name(operation): f"{name}.{xform_name(operation)}"
+        for name in ("sqs", "s3", "codebuild", "codepipeline", "sts", "secretsmanager")
+        for operation in session.get_service_model(name).operation_names
+    }
+    sources = [
+        path.read_text()
+        for path in (ROOT / "asyncbuild").rglob("*.py")
+        if not {"local", "probes"} & {*path.parts}  # servers of its own; rights of the caller
+    ]
+    named = {name for text in sources for name in re.findall(r"\.(\w+)\(", text)}
+    return {operations[name] for name in named if name in operations}
+
+
+def test_every_call_has_its_right() -> None:
+    """A new call of an AWS API is no surprise in production."""
+    calls = calls_in_source()
+    assert len(calls) > 10
+    assert calls <= set(NEEDED)
+    actions = {action for action, _ in GRANTS}
+    by_version = {"s3:GetObjectVersion"}  # which the service never names when it reads
+    assert {action for call in calls for action in NEEDED[call]} - by_version <= actions
+
+
+# --- the comparison with what a run of the tests has recorded (`make test`, support.rights) -------
+
+MAY = {("sqs:DeleteMessage", "Queue"), ("s3:DeleteObject", "ledger"), ("kms:Decrypt", "KmsKeyArn")}
+DELETE = Call(
+    operation="sqs.delete_message",
+    queue="pushes.fifo",
+    folder="",
+    source="",
+    version=False,
+    command="serve",
+    modules=("asyncbuild.commands.serve", "asyncbuild.queue.sqs"),
+)
+FORGET = replace(DELETE, operation="s3.delete_object", queue="", folder="ledger")
+
+
+def test_calls_and_rights_that_agree_have_no_fault() -> None:
+    """What is used is granted, what is granted is used or excused."""
+    assert compare([DELETE, FORGET], MAY) == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "may", "fault"),
+    [
+        ([DELETE, FORGET], MAY - {("sqs:DeleteMessage", "Queue")}, "which the role lacks"),
+        ([DELETE], MAY, "s3:DeleteObject on ledger, which nothing uses"),
+        ([DELETE, FORGET, replace(FORGET, folder="archives")], MAY, "on archives, which the role"),
+        ([DELETE, FORGET, replace(DELETE, operation="sqs.purge_queue")], MAY, "add it to NEEDED"),
+        (
+            [DELETE, replace(FORGET, modules=("asyncbuild.commands.dead_letters",))],
+            MAY,
+            "nothing uses",
+        ),
+    ],
+)
+def test_the_comparison_can_fail(calls: list[Call], may: set[tuple[str, str]], fault: str) -> None:
+    """A right too few, one too many, one elsewhere, an unknown call, a caller with other rights."""
+    (found,) = compare(calls, may)
+    assert fault in found
+
+
+def test_an_excuse_that_nobody_needs_is_a_fault() -> None:
+    """Exceptions are for what cannot be seen."""
+    assert set(UNSEEN) <= {action for action, _ in GRANTS}
+    used = replace(DELETE, operation="kms.decrypt", queue="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NEEDED, "kms.decrypt", {"kms:Decrypt"})
+        patch.setattr(Call, "needs", lambda _call: {("kms:Decrypt", "KmsKeyArn")})
+        (fault,) = compare([used], {("kms:Decrypt", "KmsKeyArn")})
+    assert "no excuse" in fault
+
+
+_PROGRAM = """
+import runpy, sys
+sys.argv = ["asyncbuild/__main__.py", "check", "--json"]
+runpy.run_module("asyncbuild", run_name="__main__")
+"""
+
+
+def test_a_process_of_the_service_is_recorded(tmp_path: Path) -> None:
+    """Every call of a child is on file, also the ones that reach nobody, with who asked for it."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "tests" / "support" / "recorder"),
+        "RECORDED_CALLS": str(tmp_path),
+        "ASYNCBUILD_AWS__ENDPOINT_URL": "http://127.0.0.1:9",
+        "ASYNCBUILD_AWS__MAX_TRIES": "1",
+        "ASYNCBUILD_QUEUE__URL": "http://127.0.0.1:9/1/pushes.fifo",
+        "ASYNCBUILD_GIT__CACHE_DIRECTORY": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode != 0  # nobody listens there
+    calls = list(read_calls(tmp_path))
+    attributes = [each for each in calls if each.operation == "sqs.get_queue_attributes"]
+    assert [(each.queue, each.by_service) for each in attributes] == [("pushes.fifo", True)]
+    assert attributes[0].modules[-1] == "asyncbuild.queue.sqs"
+    assert attributes[0].needs() == {("sqs:GetQueueAttributes", "Queue")}

@@ -1,0 +1,126 @@
+"""The stack scales the way bench/scaling simulated it."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.stacks import ROOT, SERVICE, properties, template
+
+from asyncbuild.queue.counters import ConsumerState
+from asyncbuild.status.exporters.emf import _UNITS, NAMESPACE, EmbeddedMetrics
+
+
+def simulated_policy() -> ModuleType:
+    """bench/scaling/policy.py, which is in no package."""
+    path = ROOT / "bench" / "scaling" / "policy.py"
+    spec = importlib.util.spec_from_file_location("scaling_policy", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+POLICY = simulated_policy()
+
+
+def tracking() -> dict[str, Any]:
+    """The configuration of the stack's target tracking."""
+    policy = properties(template(SERVICE), "ScaleByBusyConsumers")
+    return dict(policy["TargetTrackingScalingPolicyConfiguration"])
+
+
+def metric_math(metrics: list[Mapping[str, Any]], values: Mapping[str, float]) -> float:
+    """Compute the expressions of a scaling policy, for one point in time."""
+    known: dict[str, Any] = dict(values)
+    returned = [metric["Id"] for metric in metrics if metric["ReturnData"]]
+    for metric in metrics:
+        if "Expression" in metric:
+            expression = metric["Expression"]
+            text = expression["Fn::Sub"] if isinstance(expression, Mapping) else expression
+            text = text.replace("${Consumers}", "consumers_of_a_task")
+            text = re.sub(r"\bIF\(", "_if(", text)
+            scope = {"_if": lambda test, yes, no: yes if test else no, **known}
+            known[metric["Id"]] = eval(text, {"__builtins__": {}}, scope)  # noqa: S307 - our own file
+    (only,) = returned
+    return float(known[only])
+
+
+def test_stack_reads_metrics_that_the_service_writes() -> None:
+    """Names and dimension of the service's own metrics are those of its log lines."""
+    nothing: Any = None  # the stages' own numbers are not among these metrics
+    state = ConsumerState(
+        lanes={},
+        consumers=8,
+        consumers_free=5,
+        jobs_waiting=0,
+        stopping=False,
+        pipeline=nothing,
+    )
+    written = orjson.loads(EmbeddedMetrics("asyncbuild.fifo", lambda: state).take()[0])
+    tracked = [
+        metric["MetricStat"]["Metric"]
+        for metric in tracking()["CustomizedMetricSpecification"]["Metrics"]
+        if metric.get("MetricStat", {}).get("Metric", {}).get("Namespace") == NAMESPACE
+    ]
+    assert [metric["MetricName"] for metric in tracked] == ["ConsumersFree"]
+    assert [each["Name"] for each in tracked[0]["Dimensions"]] == ["queue"]
+    assert written["ConsumersFree"] == 5
+    assert written["queue"] == "asyncbuild.fifo"
+    text = properties(template(SERVICE), "Dashboard")["DashboardBody"]["Fn::Sub"][0]
+    shown = set(re.findall(r'"asyncbuild", "(\w+)"', text))
+    assert len(shown) > 3
+    assert shown <= set(_UNITS)
+
+
+count = st.integers(0, 5_000)
+
+
+@given(visible=count, inflight=count, share=st.integers(0, 100), consumers=st.integers(1, 64))
+def test_template_scales_as_was_simulated(
+    visible: int, inflight: int, share: int, consumers: int
+) -> None:
+    """The metric math of the stack is the policy that bench/scaling compares."""
+    free = consumers * (1 - share / 100)
+    values = {
+        "visible": visible,
+        "inflight": inflight,
+        "free": free,
+        "consumers_of_a_task": consumers,
+    }
+    seen = POLICY.Seen(visible=visible, inflight=inflight, free=free, tasks=1)
+    expected = POLICY.busy_percent(seen, consumers=consumers)
+    metrics = tracking()["CustomizedMetricSpecification"]["Metrics"]
+    assert expected == pytest.approx(metric_math(metrics, values))
+
+
+def test_one_hot_repository_does_not_start_tasks() -> None:
+    """A thousand waiting pushes of one repository occupy half the consumers of one task."""
+    seen = POLICY.Seen(visible=1_000, inflight=10, free=4, tasks=1)
+    percent = POLICY.busy_percent(seen, consumers=8)
+    assert percent == pytest.approx(50)
+    assert POLICY.wanted_tasks(1, percent, 70, least=1, most=10) == 1
+    assert POLICY.depth_per_task(seen) == 1_000
+
+
+def test_many_waiting_repositories_start_tasks_fast() -> None:
+    """When every consumer is taken and much waits, three times the tasks are asked for at once."""
+    seen = POLICY.Seen(visible=1_000, inflight=8, free=0, tasks=1)
+    percent = POLICY.busy_percent(seen, consumers=8)
+    assert percent == pytest.approx(200)
+    assert POLICY.wanted_tasks(1, percent, 70, least=1, most=10) == 3
+
+
+def test_nothing_to_do_gives_tasks_back() -> None:
+    """Ten tasks without work are brought to the least there may be."""
+    seen = POLICY.Seen(visible=0, inflight=0, free=8, tasks=10)
+    assert POLICY.busy_percent(seen, consumers=8) == 0
+    assert POLICY.wanted_tasks(10, 0, 70, least=1, most=10) == 1

@@ -1,0 +1,248 @@
+"""The stacks of deploy/ fit the service: names, times, places, and the words in docs/."""
+
+import json
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.api import lint
+from support.stacks import (
+    ACCOUNT,
+    ROOT,
+    SERVICE,
+    WEBHOOK,
+    container,
+    environment,
+    iter_values,
+    of_type,
+    properties,
+    statements,
+    template,
+)
+
+from asyncbuild import config
+from asyncbuild.commands.template import NAMES, compact, read
+
+# A template may be this long where it is not read from S3 (CloudFormation quotas).
+MOST_TEMPLATE_BYTES = 51_200
+# StartBuild, idempotencyToken (CodeBuild API reference).
+TOKEN_LIFETIME_SECONDS = 300
+FARGATE_MOST_STOP_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def service() -> dict[str, Any]:
+    """The service's stack."""
+    return template(SERVICE)
+
+
+@pytest.fixture(scope="module")
+def account() -> dict[str, Any]:
+    """The stack of an owner account."""
+    return template(ACCOUNT)
+
+
+# --- the templates as such ---
+
+
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
+def test_cfn_lint_has_nothing_to_say(path: Path) -> None:
+    """All stacks are valid in the standard and the China partition."""
+    regions = ["us-east-1", "eu-west-1", "cn-north-1"]
+    assert [str(match) for match in lint(path.read_text(), regions=regions)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_printed_template_fits_into_one_call(name: str) -> None:
+    """A template as it is printed can be deployed without being put into a bucket first."""
+    assert len(compact(read(name)).encode()) < MOST_TEMPLATE_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_printed_template_says_what_the_readable_one_says(name: str) -> None:
+    """Another reader of the YAML, cfn-lint's, finds the same tree as JSON's own."""
+    assert json.loads(compact(read(name))) == template(ROOT / "deploy" / NAMES[name])
+
+
+def test_projects_have_to_be_named(service: Mapping[str, Any]) -> None:
+    """A new stack says which projects may be started; nothing is allowed by a default."""
+    assert "Default" not in service["Parameters"]["ProjectArns"]
+
+
+def test_only_the_task_and_operators_write_to_the_bucket(service: Mapping[str, Any]) -> None:
+    """All that changes an object is denied to everyone else, whatever their own policies allow."""
+    denied = [
+        each
+        for each in statements(properties(service, "BucketPolicy")["PolicyDocument"])
+        if each["Sid"] == "OnlyTaskAndOperatorsWrite"
+    ]
+    (statement,) = denied
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    writes = [
+        "PutObject",
+        "PutObjectAcl",
+        "PutObjectTagging",
+        "DeleteObject",
+        "DeleteObjectVersion",
+    ]
+    for write in writes:
+        assert any(fnmatch(f"s3:{write}", action) for action in statement["Action"]), write
+    assert not any(fnmatch("s3:PutBucketPolicy", action) for action in statement["Action"])
+    admitted = statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]["Fn::If"]
+    assert admitted[0] == "WithOperators"
+    assert admitted[2] == {"Fn::GetAtt": ["TaskRole", "Arn"]}
+    assert {"Ref": "OperatorRoleArns"} in iter_values(admitted[1])
+    assert {"Fn::GetAtt": ["TaskRole", "Arn"]} in iter_values(admitted[1])
+
+
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
+def test_no_partition_region_or_account_is_written_down(path: Path) -> None:
+    """ARNs are made with AWS::Partition, and no Region or account is named outside of texts."""
+    stack = template(path)
+    texts = [value for value in iter_values(stack["Resources"]) if isinstance(value, str)]
+    assert [
+        text for text in texts if re.search(r"arn:aws|\b[0-9]{12}\b|[a-z]-[a-z]+-\d", text)
+    ] == []
+
+
+# --- settings ---
+
+
+def test_every_variable_is_a_setting(
+    service: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the task is given is read by the service, and makes a whole configuration."""
+    defaults = {name: each.get("Default") for name, each in service["Parameters"].items()}
+    resolved = {
+        "Queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/asyncbuild.fifo",
+        "DeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead.fifo",
+        "Bucket": "archives",
+        "AWS::Region": "eu-west-1",
+        "RulesJson": '[{"action": "build"}]',
+        "AccountsJson": '[{"account": "123456789012", "role_arn": "arn:aws:iam::123456789012:role/r"}]',  # noqa: E501
+        "HostsJson": '[{"host": "github.com", "kind": "github", "signature": "off"}]',
+    }
+    for name, value in environment(service).items():
+        if isinstance(value, str):
+            monkeypatch.setenv(name, value)
+        elif "Ref" in value:
+            monkeypatch.setenv(name, str(resolved.get(value["Ref"]) or defaults[value["Ref"]]))
+        else:
+            monkeypatch.setenv(name, service["Mappings"]["CacheBudget"]["50"]["Bytes"])
+    settings = config.load(None)
+    assert settings.queue.url == resolved["Queue"]
+    assert settings.queue.dead_letter_url == resolved["DeadLetters"]
+    assert settings.storage.bucket == "archives"
+    assert settings.git.cache_budget_bytes * 4 == 3 * 50 * config.GIB
+    assert [each.account for each in settings.accounts] == ["123456789012"]
+    assert [each.host for each in settings.hosts] == ["github.com"]
+
+
+def test_every_size_of_disk_has_its_cache_budget(service: Mapping[str, Any]) -> None:
+    """Three quarters of the disk, whatever size is chosen."""
+    budgets = service["Mappings"]["CacheBudget"]
+    assert [str(size) for size in service["Parameters"]["StorageGiB"]["AllowedValues"]] == [
+        *budgets
+    ]
+    for size, budget in budgets.items():
+        assert int(budget["Bytes"]) == int(size) * config.GIB * 3 // 4
+
+
+def test_a_parameter_that_is_a_key_of_a_mapping_is_a_string(service: Mapping[str, Any]) -> None:
+    """Keys are strings; not every server that takes the template turns a number into one."""
+    text = json.dumps(service["Resources"], separators=(",", ":"))
+    names = set(re.findall(r'FindInMap":\["\w+",\{"Ref":"(\w+)"\}', text))
+    assert names
+    for name in names & service["Parameters"].keys():
+        assert service["Parameters"][name]["Type"] == "String"
+
+
+def test_times_fit_into_each_other(service: Mapping[str, Any]) -> None:
+    """A redelivery meets a living token, and a stopped task has time to hand back what it holds."""
+    settings = config.Settings()
+    visibility = properties(service, "Queue")["VisibilityTimeout"]
+    assert settings.queue.visibility_timeout_seconds == visibility
+    assert visibility < TOKEN_LIFETIME_SECONDS / 2
+    stop = container(service)["StopTimeout"]
+    assert stop <= FARGATE_MOST_STOP_SECONDS
+    assert float(environment(service)["ASYNCBUILD_SHUTDOWN_GRACE_SECONDS"]) < stop
+
+
+def test_redrive_is_only_the_last_net(service: Mapping[str, Any]) -> None:
+    """Receives spent on shutdowns and neighbours never dead-letter a push that was not tried."""
+    settings = config.Settings()
+    limit = properties(service, "Queue")["RedrivePolicy"]["maxReceiveCount"]
+    assert limit > 2 * (settings.lanes.max_attempts + settings.queue.batch)
+
+
+def test_ledger_outlives_archives_and_waiting_messages(service: Mapping[str, Any]) -> None:
+    """Archives and ledger have prefixes, and lives, of their own."""
+    settings = config.Settings()
+    rules = properties(service, "Bucket")["LifecycleConfiguration"]["Rules"]
+    prefixes = {rule["Id"]: rule.get("Prefix") for rule in rules}
+    assert str(environment(service)["ASYNCBUILD_STORAGE__KEY"]).startswith(prefixes["archives"])
+    assert settings.storage.ledger_prefix.startswith(prefixes["ledger"])
+    waiting_days = properties(service, "Queue")["MessageRetentionPeriod"] / 86_400
+    assert service["Parameters"]["LedgerDays"]["MinValue"] >= waiting_days
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+
+
+# --- the task and the image ---
+
+
+def test_task_runs_the_image_as_it_was_made(service: Mapping[str, Any]) -> None:
+    """User and writable places are those of the Dockerfile; all else is read-only."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    task = container(service)
+    user = re.search(r"^USER (\S+)$", dockerfile, re.MULTILINE)
+    volumes = re.search(r"^VOLUME (\[.+\])$", dockerfile, re.MULTILINE)
+    assert user
+    assert volumes
+    assert task["User"] == user[1]
+    assert task["ReadonlyRootFilesystem"] is True
+    mounted = {each["ContainerPath"] for each in task["MountPoints"]}
+    assert mounted == set(json.loads(volumes[1]))
+    assert environment(service)["ASYNCBUILD_GIT__CACHE_DIRECTORY"] in mounted
+    assert task["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+
+
+def test_image_and_task_ask_the_service_for_health(service: Mapping[str, Any]) -> None:
+    """Both probes are the service's own, which asks where the same settings say it listens."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    probe = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", dockerfile, re.MULTILINE)
+    assert probe
+    assert json.loads(probe[1]) == ["asyncbuild", "health"]
+    assert container(service)["HealthCheck"]["Command"] == ["CMD", "asyncbuild", "health"]
+
+
+# --- alarms ---
+
+
+def test_every_alarm_is_explained(service: Mapping[str, Any]) -> None:
+    """An alarm for people names its heading in docs/operations.md, and the heading is there."""
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    headings = set(re.findall(r"^#+ (.+)$", operations, re.MULTILINE))
+    alarms = of_type(service, "AWS::CloudWatch::Alarm")
+    named = set()
+    for name, alarm in alarms.items():
+        if name == "WaitingAtZero":  # starts the first task; tells nobody
+            continue
+        assert alarm["AlarmActions"][0]["Fn::If"][0] == "WithEmail"
+        found = re.search(r'docs/operations\.md, "(.+)"', alarm["AlarmDescription"])
+        assert found, name
+        named.add(found[1])
+    assert len(named) == len(alarms) - 1
+    assert named <= headings
+
+
+def test_dashboard_is_json_and_shows_resources_of_the_stack(service: Mapping[str, Any]) -> None:
+    """The body parses once names are filled in, and fills in nothing that is not there."""
+    text, given_names = properties(service, "Dashboard")["DashboardBody"]["Fn::Sub"]
+    known = {*service["Resources"], *service["Parameters"], *given_names}
+    for name in re.findall(r"\$\{([\w:.]+)\}", text):
+        assert name.startswith("AWS::") or name.split(".")[0] in known
+    document = json.loads(re.sub(r"\$\{[\w:.]+\}", "1", text))
+    assert len(document["widgets"]) >= 6

@@ -1,0 +1,83 @@
+"""Which pushes a git server may still come to show."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.codebuild import make_push
+
+from asyncbuild.domain.model import Nothing, Push
+from asyncbuild.domain.replication_lag import is_young, may_appear
+
+OLD, NEWER, OTHER = "1" * 40, "2" * 40, "3" * 40
+PUSH = replace(make_push(), old_commit=OLD)
+
+
+def _deletion(push: Push = PUSH) -> Nothing:
+    return Nothing("d", f"{push.ref} was deleted", push.repository, push.ref)
+
+
+def _repeat(*, seconds: float, timed: bool = True) -> Push:
+    """Return a push of what the ref was at before, so many seconds before `PUSH`."""
+    time = PUSH.time - timedelta(seconds=seconds)
+    return replace(PUSH, id="repeated", commit=OLD, time=time, timed=timed)
+
+
+@given(
+    age=st.floats(0, 10_000),
+    event_age=st.floats(-100_000, 100_000),
+    seconds=st.floats(0, 10_000),
+)
+def test_the_age_of_a_push_is_that_of_its_message(
+    age: float, event_age: float, seconds: float
+) -> None:
+    """Whatever the clock of the git server says."""
+    sent = PUSH.time
+    push = replace(PUSH, time=sent - timedelta(seconds=event_age))
+    now = sent + timedelta(seconds=age)
+    young = (now - sent).total_seconds() < seconds
+    assert is_young(push, sent=sent, now=now, seconds=seconds) is young
+
+
+def test_a_message_without_a_time_is_as_old_as_its_event() -> None:
+    """Nothing else is known."""
+    now = PUSH.time + timedelta(seconds=100)
+    assert is_young(PUSH, sent=None, now=now, seconds=101)
+    assert not is_young(PUSH, sent=None, now=now, seconds=100)
+
+
+@pytest.mark.parametrize(
+    ("tip", "later", "may"),
+    [
+        ("", (), True),  # the ref is not there yet
+        ("", (_deletion(),), False),
+        ("", (replace(PUSH, commit=NEWER),), True),  # that one is not there, either
+        (OLD, (), True),
+        (OLD, (_deletion(),), True),  # made again, or not gone yet
+        (OLD, (replace(PUSH, commit=NEWER),), True),
+        (NEWER, (replace(PUSH, commit=NEWER),), False),  # a force push left it out
+        (NEWER, (replace(PUSH, commit=OTHER), replace(PUSH, commit=NEWER)), False),
+        (OLD, (_repeat(seconds=1),), True),  # an older push, delivered again
+        (OLD, (_repeat(seconds=0),), True),  # of the same second
+        (OLD, (_repeat(seconds=0, timed=False),), True),
+        (OLD, (_repeat(seconds=-1),), False),  # pushed back, and the server shows that
+    ],
+)
+def test_what_the_queue_knows_of_the_ref_decides(
+    tip: str, later: tuple[Push | Nothing, ...], *, may: bool
+) -> None:
+    """A newer push that is shown, or a deletion, explains the gap; nothing else does."""
+    assert may_appear(PUSH, tip=tip, later=later) is may
+
+
+@given(tip=st.sampled_from(["", OLD, NEWER]), deleted=st.booleans())
+def test_events_of_other_refs_and_repositories_decide_nothing(tip: str, *, deleted: bool) -> None:
+    """Names may be the same elsewhere."""
+    strangers = [
+        replace(PUSH, ref="refs/tags/main", commit=NEWER),
+        replace(PUSH, repository=replace(PUSH.repository, account="0" * 12), commit=NEWER),
+    ]
+    later = [_deletion(each) if deleted else each for each in strangers]
+    assert may_appear(PUSH, tip=tip, later=[*later, Nothing("n", "a merge")])

@@ -1,0 +1,322 @@
+"""Pushes and rules become targets."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.codebuild import make_push
+
+from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
+from asyncbuild.domain.model import Action, Change, Push, Repository, Target
+from asyncbuild.domain.rules import (
+    Rule,
+    asked_changes,
+    check_template,
+    escape_key,
+    key_of,
+    matches,
+    matches_repository,
+    may_share_key,
+    route,
+    variable_fault,
+)
+
+_COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def _push(ref: str = "refs/heads/main", repository: str = "web") -> Push:
+    return Push(
+        id="e1",
+        repository=Repository("123456789012", "eu-west-1", repository),
+        ref=ref,
+        commit=_COMMIT,
+        change=Change.UPDATED,
+        time=datetime(2026, 11, 1, tzinfo=UTC),
+    )
+
+
+def _rule(
+    action: Action = Action.BUILD,
+    ref: tuple[str, ...] = ("refs/heads/*",),
+    repository: tuple[str, ...] = ("*",),
+    projects: tuple[str, ...] = ("{repository}",),
+    key: str = "{repository}/{branch}/{commit}.zip",
+    variables: Mapping[str, str] | None = None,
+) -> Rule:
+    return Rule("r", repository, ref, action, projects, key, variables or {})
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    """Later rules are not asked."""
+    rules = [_rule(Action.UPLOAD, ("refs/heads/main",)), _rule()]
+    assert [target.action for target in route(_push(), rules)] == [Action.UPLOAD]
+    assert [target.action for target in route(_push("refs/heads/x"), rules)] == [Action.BUILD]
+
+
+def test_a_pipeline_takes_the_archive() -> None:
+    """One target for each name, filled in and made a name that CodePipeline takes."""
+    rule = Rule(
+        "deploy",
+        ("*",),
+        ("refs/heads/*",),
+        Action.PIPELINE,
+        variables={"STAGE": "{branch}"},
+        pipelines=("deploy-{repository}-{branch}", "audit", "audit"),
+        source_action="Archive",
+    )
+    first, second = route(_push("refs/heads/rel/1.x"), [rule])
+    assert (first.pipeline, second.pipeline) == ("deploy-web-rel-1.x", "audit")
+    assert first.key == f"web/rel/1.x/{_COMMIT}.zip"
+    assert first.source_action == "Archive"
+    assert first.variables == {"STAGE": "rel/1.x"}
+    assert first.project is None
+
+
+def test_what_no_rule_matches_is_ignored() -> None:
+    """The target says why."""
+    assert (Target(Action.IGNORE, rule="no rule matches"),) == route(
+        _push("refs/tags/v1"), [_rule()]
+    )
+
+
+def test_a_build_target_has_key_project_and_variables() -> None:
+    """Templates are filled; characters that a project name cannot have become dashes."""
+    rule = _rule(
+        repository=("*.js",),
+        projects=("ci-{repository}", "lint"),
+        variables={"STAGE": "{branch}-{short_commit}"},
+    )
+    first, second = route(_push("refs/heads/feature/ä b", "site.js"), [rule])
+    assert (first.project, second.project) == ("ci-site-js", "lint")
+    assert f"site.js/feature/!C3!A4!20b/{_COMMIT}.zip" == first.key == second.key
+    assert {"STAGE": f"feature/ä b-{_COMMIT[:12]}"} == first.variables
+
+
+@pytest.mark.parametrize(
+    ("ref", "globs", "expected"),
+    [
+        ("refs/heads/feature/x/y", ("feature/*",), True),
+        ("refs/heads/main", ("*", "!main"), False),
+        ("refs/heads/main", ("*", "!m*", "main"), True),
+        ("refs/tags/v1", ("*",), False),
+        ("refs/tags/v1", ("refs/tags/v?",), True),
+        ("refs/heads/Main", ("main",), False),
+        ("refs/heads/r1", ("r[12]",), True),
+    ],
+)
+def test_globs_on_refs(ref: str, globs: tuple[str, ...], expected: bool) -> None:  # noqa: FBT001 - a table
+    """`*` crosses slashes, `!` excludes, later globs override, case matters."""
+    target = route(_push(ref), [_rule(ref=globs)])[0]
+    assert expected is (target.action is Action.BUILD)
+
+
+_SUB = Repository("gitlab.com", "group..sub..deep", "proj")
+_PORT = Repository("git.acme.example..8443", "ACME", "web")
+_CODECOMMIT = Repository("123456789012", "eu-west-1", "web")
+
+
+@pytest.mark.parametrize(
+    ("repository", "globs", "expected"),
+    [
+        (_SUB, ("gitlab.com/group/*",), True),
+        (_SUB, ("gitlab.com/group/sub/deep/proj",), True),
+        (_SUB, ("gitlab.com/group/sub/*",), True),
+        (_SUB, ("gitlab.com/group..sub..deep/*",), True),
+        (_SUB, ("gitlab.com/other/*", "gitlab.com/gro/*"), False),
+        (_SUB, ("group/*",), True),
+        (_SUB, ("group/sub/deep/proj",), True),
+        (_SUB, ("sub/*", "deep/proj"), False),
+        (_SUB, ("*", "!group/*"), False),
+        (_SUB, ("*", "!gitlab.com/group/sub/*"), False),
+        (_SUB, ("proj",), True),
+        (_PORT, ("git.acme.example:8443/*",), True),
+        (_PORT, ("git.acme.example..8443/ACME/web",), True),
+        (_PORT, ("ACME/web",), True),
+        # Forges do not tell capitals from small letters; CodeCommit does.
+        (_PORT, ("acme/*",), True),
+        (_PORT, ("*", "!acme/*"), False),
+        (_SUB, ("GitLab.com/Group/*",), True),
+        (_SUB, ("PROJ",), True),
+        (_CODECOMMIT, ("WEB",), False),
+        (_CODECOMMIT, ("123456789012/*/web",), True),
+        (_CODECOMMIT, ("*/eu-west-1/*",), True),
+        (_CODECOMMIT, ("eu-west-1/web",), False),
+        # An owner that is named like a host is never taken for it.
+        (Repository("gitlab.com", "github.com..acme", "web"), ("github.com/acme/*",), False),
+    ],
+)
+def test_globs_on_repositories(
+    repository: Repository,
+    globs: tuple[str, ...],
+    expected: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Names, whole paths as the host shows them or as keys have them, and owners."""
+    assert matches_repository(repository, globs) is expected
+
+
+def test_a_list_of_exclusions_alone_matches_nothing() -> None:
+    """There must be something from which to exclude."""
+    assert not matches("a", ("!b",))
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_different_values_have_different_safe_keys(one: str, other: str) -> None:
+    """No two refs share an object; every key is within S3's safe characters."""
+    try:
+        one.encode()
+        other.encode()
+    except UnicodeEncodeError:
+        return
+    assert (one == other) is (escape_key(one) == escape_key(other))
+    assert set(escape_key(one)) <= set(
+        "!-_.*'()/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    )
+
+
+def test_the_longest_ref_has_a_key() -> None:
+    """A ref of 1,024 bytes of umlauts still gives a key that S3 takes, and its own."""
+    keys = {route(_push("refs/heads/" + "ä" * 500 + end), [_rule()])[0].key for end in ("x", "y")}
+    assert len(keys) == 2
+    assert max(len(key) for key in keys) <= 1024
+
+
+def test_a_key_that_is_too_long_is_the_fault_of_its_rule_alone() -> None:
+    """The fault names what to shorten; targets of other rules stand."""
+    other = replace(_rule(), projects=["other"])
+    bad, good = route(_push(), [replace(_rule(key="x" * 1025), final=False), other])
+    assert "rule 'r'" in bad.fault
+    assert (good.project, good.fault) == ("other", "")
+
+
+@pytest.mark.parametrize("template", ["{nope}", "{repository.__class__}", "{ref!r}", "{ref:>9}"])
+def test_templates_with_unknown_fields_are_refused(template: str) -> None:
+    """The message lists the fields that there are."""
+    with pytest.raises(ValueError, match="short_commit"):
+        check_template(template)
+
+
+@pytest.mark.parametrize("name", ["CODEBUILD_X", "codebuild_x", "1A", "A-B", "", "COMMIT_ID"])
+def test_variable_names_that_a_rule_may_not_give(name: str) -> None:
+    """CodeBuild's own, ours, and what is no name at all."""
+    assert variable_fault(name)
+
+
+def test_a_variable_name_that_a_rule_may_give() -> None:
+    """Anything else is fine."""
+    assert variable_fault("STAGE_2") is None
+
+
+def _api(**more: Any) -> Rule:  # noqa: ANN401 - of Rule
+    """A rule for one service of a monorepo."""
+    values: dict[str, Any] = {
+        "name": "api",
+        "repository": ("*",),
+        "ref": ("*",),
+        "action": Action.BUILD,
+        "projects": ("api",),
+        "changes": ("services/api",),
+        "options": ArchiveOptions(subtree="services/api"),
+        "final": False,
+    }
+    return Rule(**(values | more))
+
+
+_WEB = {"name": "web", "projects": ("web",), "changes": ("services/web",)}
+
+
+def test_rules_that_are_not_final_let_others_match() -> None:
+    """Each target has the options of its own rule."""
+    web = _api(**_WEB, options=ArchiveOptions(subtree="services/web"), final=True)
+    rules = [_api(), web, _rule()]
+    targets = route(_push(), rules)
+    assert [target.project for target in targets] == ["api", "web"]
+    assert [target.options.subtree for target in targets] == ["services/api", "services/web"]
+
+
+def test_a_rule_without_changes_does_not_match() -> None:
+    """The next one does; if none is left, the reason names what was looked at."""
+    rules = [_api(), _api(**_WEB, final=True), _rule(projects=("all",))]
+    api, web = ("services/api",), ("services/web",)
+    assert [each.project for each in route(_push(), rules, [api])] == ["web"]
+    assert [each.project for each in route(_push(), rules, [api, web])] == ["all"]
+    (ignored,) = route(_push(), rules[:2], [api, web])
+    assert ignored.action is Action.IGNORE
+    assert ignored.rule == (
+        "no rule matches: nothing changed in services/api (rule api); services/web (rule web)"
+    )
+
+
+def test_a_project_is_built_once_for_a_push() -> None:
+    """The first rule that names it has it (I12)."""
+    targets = route(_push(), [_api(), _api(options=WHOLE)])
+    assert [(each.project, each.options.subtree) for each in targets] == [("api", "services/api")]
+
+
+def test_changes_are_asked_for_only_where_they_decide() -> None:
+    """Not for rules behind one that matches anyway, nor twice."""
+    rules = [_api(), _api(), _api(**_WEB, ref=("x",)), _rule(), _api(**_WEB)]
+    assert asked_changes(_push(), rules) == [("services/api",)]
+    assert asked_changes(_push(), [_rule(), _api()]) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{repository}/{commit}.zip", "{repository}/{commit}-{options}.zip"),
+        ("v1.2/{commit}", "v1.2/{commit}-{options}"),
+        ("{options}/{commit}.zip", "{options}/{commit}.zip"),
+    ],
+)
+def test_the_default_key_of_options_is_another(template: str, expected: str) -> None:
+    """Without options it stays."""
+    assert expected == key_of(template, ArchiveOptions(subtree="a"))
+    assert template == key_of(template, WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("key", "earlier", "later", "expected"),
+    [
+        ("{commit}.zip", {}, {}, True),
+        ("{commit}-{options}.zip", {}, {}, False),
+        ("{commit}.zip", {}, {"options": ArchiveOptions(subtree="services/api")}, False),
+        ("{commit}.zip", {"final": True}, {}, True),  # one commit on two branches
+        ("{branch}/{commit}.zip", {"final": True}, {}, False),
+        ("{branch}/{commit}.zip", {}, {}, True),  # one push, two rules
+        ("{branch}/{commit}.zip", {"ref": ("main",)}, {"ref": ("next",)}, False),
+        ("{branch}/{commit}.zip", {"final": True}, {"ref": ("refs/tags/*",)}, True),
+        ("{kind}/{branch}.zip", {"final": True}, {"ref": ("refs/tags/*",)}, False),
+        ("{ref}.zip", {"final": True}, {"ref": ("refs/*",)}, False),
+        ("{commit}.zip", {"repository": ("a",)}, {"repository": ("b",)}, False),
+        ("{commit}.zip", {"repository": ("a",)}, {"repository": ("*",)}, True),
+    ],
+)
+def test_keys_that_two_rules_may_share(
+    key: str,
+    earlier: dict[str, Any],
+    later: dict[str, Any],
+    expected: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Whatever may overwrite another archive of the same commit."""
+    one = _api(key=key, **earlier)
+    other = _api(key=key, **({"options": WHOLE} | later))
+    assert expected is may_share_key(one, other)
+
+
+@pytest.mark.parametrize("reserved", [".asyncbuild/ledger/", "state/"])
+def test_no_key_lies_among_the_records(reserved: str) -> None:
+    """A repository or a branch that is named like their prefix has a key of its own elsewhere."""
+    name, _, branch = reserved.rstrip("/").partition("/")
+    push = replace(
+        make_push(),
+        repository=Repository("github.com", "evil", name),
+        ref=f"refs/heads/{branch or 'x'}/push/1",
+    )
+    rule = Rule("r", ("*",), ("refs/heads/*",), Action.UPLOAD, reserved=reserved)
+    (target,) = route(push, (rule,))
+    (other,) = route(push, (replace(rule, reserved="elsewhere/"),))
+    assert other.key.startswith(reserved)
+    assert target.key == f"!{ord(reserved[0]):02X}{other.key[1:]}"

@@ -1,0 +1,817 @@
+"""Push payloads of other hosts become pushes, nothings, or rejections that name what is wrong."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.events import body, envelope
+from support.webhooks import (
+    DELIVERY,
+    SECRET,
+    SENT,
+    SIGNING_TOKEN,
+    ZEROS,
+    delivered,
+    enveloped,
+    headers,
+    hosts,
+    message,
+    payload,
+    signed_headers,
+)
+
+from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.model import Change, Message, Nothing, Push, Repository
+from asyncbuild.forges.webhooks.delivery import Delivery, kept_attributes, showable
+from asyncbuild.forges.webhooks.payloads import Kind, owner_segment
+from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
+from asyncbuild.forges.webhooks.signature import is_genuine
+
+PUSHED = datetime(2026, 11, 1, 10, 23, 43, tzinfo=UTC)
+_EXPECTED = {
+    Kind.GITHUB: Push(
+        id=DELIVERY,
+        repository=Repository("github.com", "acme", "web"),
+        ref="refs/heads/main",
+        commit="0d1a26e67d8f5eaf1f6ba5c57fc3c7d91ac0fd1c",
+        change=Change.UPDATED,
+        time=PUSHED,
+        old_commit="6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+        pusher="mary",
+    ),
+    Kind.GITLAB: Push(
+        id=DELIVERY,
+        repository=Repository("gitlab.com", "acme..platform", "web"),
+        ref="refs/heads/master",
+        commit="da1560886d4f094c3e6c9ef40349f7d38b5d27d7",
+        change=Change.UPDATED,
+        time=SENT,
+        old_commit="95790bf891e76fee5e1747ab589903a6a1f80f22",
+        pusher="mary",
+        timed=False,
+    ),
+    Kind.BITBUCKET: Push(
+        id=DELIVERY,
+        repository=Repository("bitbucket.org", "acme", "web"),
+        ref="refs/heads/main",
+        commit="709d658dc5b6d6afcd46049c2f332ee3f515a67d",
+        change=Change.UPDATED,
+        time=SENT,
+        old_commit="1e65c05c1d5171631d92438a13901ca7dae9618c",
+        pusher="mary",
+        timed=False,
+    ),
+    Kind.BITBUCKET_SERVER: Push(
+        id=DELIVERY,
+        repository=Repository("git.acme.example", "ACME", "web"),
+        ref="refs/heads/master",
+        commit="178864a7d521b6f5e720b386b2c2b0ef8563e0dc",
+        change=Change.UPDATED,
+        time=PUSHED,
+        old_commit="ecddabb624f6f5ba43816f5926e580a5f680a932",
+        pusher="mary",
+    ),
+}
+
+_FORMS: dict[str, Callable[[Kind, object], Message]] = {
+    "raw": delivered,
+    "envelope": enveloped,
+    "base64": lambda kind, document: enveloped(kind, document, encoded=True),
+    "load balancer": lambda kind, document: _of_load_balancer(enveloped(kind, document)),
+}
+
+
+def _of_load_balancer(made: Message) -> Message:
+    """Every header as a list of values, where the last one counts."""
+    event = orjson.loads(made.body)
+    told = event.pop("headers")
+    event["multiValueHeaders"] = {name: ["another", value] for name, value in told.items()}
+    return message(orjson.dumps(event))
+
+
+def _one(message: Message, reader: Hosts | None = None) -> Push:
+    (event,) = (reader or hosts()).read(message)
+    assert isinstance(event, Push)
+    return event
+
+
+def _nothing(message: Message) -> Nothing:
+    (event,) = hosts().read(message)
+    assert isinstance(event, Nothing)
+    return event
+
+
+@pytest.mark.parametrize("form", _FORMS.values(), ids=list(_FORMS))
+@pytest.mark.parametrize("kind", Kind)
+def test_a_push_of_each_host_in_each_form(
+    kind: Kind, form: Callable[[Kind, object], Message]
+) -> None:
+    """Several commits, one ref: every field arrives, the signature is checked on the way."""
+    assert _EXPECTED[kind] == _one(form(kind, payload(kind)))
+
+
+def test_codecommit_comes_by_the_same_queue() -> None:
+    """Without webhook headers an EventBridge event is what it always was."""
+    assert _one(message(body())).repository.region == "eu-west-1"
+
+
+def _set(kind: Kind, ref: str, old: str, new: str) -> dict[str, Any]:
+    """A payload of that kind about another change."""
+    made = payload(kind)
+    match kind:
+        case Kind.GITHUB | Kind.GITLAB:
+            made |= {"ref": ref, "before": old, "after": new}
+        case Kind.BITBUCKET:
+            name = ref.split("/", 2)[2]
+            type_ = "tag" if ref.startswith("refs/tags/") else "branch"
+            sides = {
+                side: None
+                if id_ == ZEROS
+                else {"type": type_, "name": name, "target": {"hash": id_}}
+                for side, id_ in (("old", old), ("new", new))
+            }
+            made["push"]["changes"] = [sides]
+        case Kind.BITBUCKET_SERVER:
+            made["changes"] = [{"ref": {"id": ref}, "fromHash": old, "toHash": new}]
+    return made
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_ref_that_was_made(kind: Kind) -> None:
+    """Zeros, or nothing, where the old commit would stand."""
+    push = _one(delivered(kind, _set(kind, "refs/heads/feature/x", ZEROS, "a" * 40)))
+    assert (push.change, push.old_commit, push.commit) == (Change.CREATED, None, "a" * 40)
+    assert push.branch == "feature/x"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_tag(kind: Kind) -> None:
+    """Tags are refs like others."""
+    push = _one(delivered(kind, _set(kind, "refs/tags/v1.0", ZEROS, "b" * 40)))
+    assert (push.kind.value, push.branch) == ("tag", "v1.0")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_ref_that_was_deleted(kind: Kind) -> None:
+    """Nothing to do, with the repository and the ref for the record."""
+    nothing = _nothing(delivered(kind, _set(kind, "refs/heads/old", "c" * 40, ZEROS)))
+    assert nothing.ref == "refs/heads/old"
+    assert nothing.repository == _EXPECTED[kind].repository
+    assert "deleted" in nothing.reason
+
+
+@pytest.mark.parametrize("kind", [Kind.BITBUCKET, Kind.BITBUCKET_SERVER])
+def test_several_refs_in_one_payload(kind: Kind) -> None:
+    """One push for each that still is, in their order, each with an identity of its own."""
+    made = payload(kind)
+    changes = made["push"]["changes"] if kind is Kind.BITBUCKET else made["changes"]
+    for ref, old, new in (
+        ("a", ZEROS, "1" * 40),
+        ("b", "2" * 40, ZEROS),
+        ("c", "3" * 40, "4" * 40),
+    ):
+        other = _set(kind, f"refs/heads/{ref}", old, new)
+        changes += other["push"]["changes"] if kind is Kind.BITBUCKET else other["changes"]
+    events = hosts().read(delivered(kind, made))
+    pushes = [event for event in events if isinstance(event, Push)]
+    assert [push.branch for push in pushes] == [_EXPECTED[kind].branch, "a", "c"]
+    assert [push.id for push in pushes] == [f"{DELIVERY}.{n}" for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [
+        (Kind.GITHUB, {"zen": "Keep it logically awesome.", "hook_id": 1, "hook": {}}),
+        (Kind.BITBUCKET_SERVER, {"test": True}),
+        (Kind.GITLAB, {"object_kind": "merge_request"}),
+        (Kind.GITLAB, {"event_name": "project_create", "name": "web"}),
+        (Kind.BITBUCKET_SERVER, {"eventKey": "pr:opened"}),
+    ],
+)
+def test_events_that_are_no_pushes(kind: Kind, document: dict[str, Any]) -> None:
+    """A ping and events that somebody subscribed to needlessly: nothing to do, and no error."""
+    assert _nothing(delivered(kind, document)).reason
+
+
+def test_an_event_that_only_the_header_names() -> None:
+    """GitHub's and Bitbucket's other events are known by their headers alone."""
+    made = message(b'{"action": "opened"}', {"X-GitHub-Event": "issues"})
+    assert "'issues' is no push" in _nothing(made).reason
+
+
+_HEADERS_OF = {
+    Kind.GITHUB: "X-GitHub-Event",
+    Kind.GITLAB: "X-Gitlab-Event",
+    Kind.BITBUCKET: "X-Event-Key",
+    Kind.BITBUCKET_SERVER: "X-Event-Key",
+}
+_PUSH_EVENTS = {"push", "Push Hook", "Tag Push Hook", "System Hook", "repo:push"}
+
+
+@given(st.sampled_from(Kind), st.text() | st.sampled_from(["cache_sync", "Job Hook", "repo:fork"]))
+def test_the_header_decides_whether_a_shape_of_a_push_is_one(kind: Kind, event: str) -> None:
+    """Whatever a forge calls another event: nothing to do, by its name."""
+    if event in _PUSH_EVENTS:
+        return
+    made = delivered(kind, payload(kind))
+    told = {**made.attributes, _HEADERS_OF[kind]: event}
+    nothing = _nothing(message(made.body, told))
+    assert nothing.reason.startswith("event ")
+    assert nothing.reason.endswith(" is no push")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_without_the_header_the_shape_decides(kind: Kind) -> None:
+    """A gateway may pass signatures on and no names of events; a dead letter has no room."""
+    made = delivered(kind, payload(kind))
+    told = {name: value for name, value in made.attributes.items() if name != _HEADERS_OF[kind]}
+    assert _EXPECTED[kind] == _one(message(made.body, told))
+
+
+@pytest.mark.parametrize("kind", [Kind.BITBUCKET, Kind.BITBUCKET_SERVER])
+def test_deletions_are_not_counted(kind: Kind) -> None:
+    """Any number of them, alone or beside as many refs as can be built."""
+    gone = [_change(kind, f"refs/heads/gone{n}", "a" * 40, ZEROS) for n in range(300)]
+    made = [_change(kind, f"refs/heads/made{n}", ZEROS, "b" * 40) for n in range(100)]
+    assert "deleted" in _nothing(delivered(kind, _with_changes(kind, gone))).reason
+    pushes = hosts().read(delivered(kind, _with_changes(kind, [*gone, *made])))
+    assert len(pushes) == 100
+    with pytest.raises(Reject, match="101 refs that are to be built"):
+        hosts().read(delivered(kind, _with_changes(kind, [*gone, *made, made[0]])))
+
+
+def _change(kind: Kind, ref: str, old: str, new: str) -> object:
+    made = _set(kind, ref, old, new)
+    return made["push"]["changes"][0] if kind is Kind.BITBUCKET else made["changes"][0]
+
+
+def _with_changes(kind: Kind, changes: list[object]) -> dict[str, Any]:
+    made = payload(kind)
+    place = made["push"] if kind is Kind.BITBUCKET else made
+    place["changes"] = changes
+    return made
+
+
+# --- what no strict reader of JSON takes ----------------------------------------------------------
+
+# JSON texts of one value: half a surrogate pair, what is no number, more digits than Python reads,
+# deeper than a strict reader goes.
+_ODD = {
+    "surrogate": r'"\ud83d"',
+    "NaN": "[NaN, -Infinity]",
+    "digits": "9" * 5000,
+    "digits below zero": "-" + "9" * 400,
+    "a float": "1e999",
+}
+
+
+@pytest.mark.parametrize("odd", _ODD.values(), ids=list(_ODD))
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "byte order mark"])
+@pytest.mark.parametrize("kind", Kind)
+def test_a_field_that_is_not_used_may_hold_anything(kind: Kind, mark: str, odd: str) -> None:
+    """The push is read, by each form of a message; its signature is of the bytes as they came."""
+    body = mark.encode() + orjson.dumps(payload(kind))[:-1] + b', "x": {"y": [' + odd.encode()
+    body += b"]}}"
+    told = headers(kind, body)
+    assert _EXPECTED[kind] == _one(message(body, told))
+    event = {"headers": told, "body": body.decode(), "isBase64Encoded": False}
+    assert _EXPECTED[kind] == _one(message(orjson.dumps(event)))
+
+
+def test_bytes_that_are_no_unicode_in_a_field_that_is_not_used() -> None:
+    """They come in base64 alone: a queue's messages are text."""
+    body = orjson.dumps({**payload(Kind.GITHUB), "x": "X"}).replace(b'"X"', b'"\xff\xfe"')
+    encoded = base64.b64encode(body).decode()
+    event = {"headers": headers(Kind.GITHUB, body), "body": encoded, "isBase64Encoded": True}
+    assert _EXPECTED[Kind.GITHUB] == _one(message(orjson.dumps(event)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (Kind.GITHUB, ("ref",)),
+        (Kind.GITHUB, ("repository", "full_name")),
+        (Kind.GITLAB, ("after",)),
+        (Kind.BITBUCKET, ("push", "changes", 0, "new", "name")),
+        (Kind.BITBUCKET_SERVER, ("repository", "slug")),
+    ],
+)
+@pytest.mark.parametrize("odd", ["\ud83d", "\ud83d/x", "refs/heads/\ude00"])
+def test_a_field_that_is_used_must_be_clean(
+    kind: Kind, path: tuple[str | int, ...], odd: str
+) -> None:
+    """Half a surrogate pair in it: a rejection that can be shown, logged and recorded."""
+    made = payload(kind)
+    place: Any = made
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = odd
+    body = json.dumps(made).encode()
+    with pytest.raises(Reject) as caught:
+        hosts().read(message(body, headers(kind, body)))
+    assert caught.value.reason.isprintable()
+    assert caught.value.reason.isascii()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_who_pushed_is_left_out_if_it_is_no_text(kind: Kind) -> None:
+    """It would become a variable of the build."""
+    body = orjson.dumps(payload(kind)).replace(b'"mary"', rb'"m\ud83d"')
+    assert _one(message(body, headers(kind, body))).pusher is None
+
+
+@pytest.mark.parametrize("opening", ["[", '{"x":'])
+@pytest.mark.parametrize("depth", [200, 900, 1015, 1024, 1500, 100_000])
+def test_no_depth_is_a_surprise(depth: int, opening: str) -> None:
+    """As a whole body, in a field, as what is shown of it, on each version of Python."""
+    closing = {"[": "]", '{"x":': "}"}[opening]
+    nest = opening * depth + "0" + closing * depth
+    head = payload(Kind.GITHUB)
+    del head["ref"]
+    for text in (
+        nest,
+        f'{{"Type": {nest}}}',
+        orjson.dumps(head).decode()[:-1] + f', "ref": {nest}}}',
+    ):
+        for told in ({}, {"X-GitHub-Event": "push"}):
+            with pytest.raises(Reject) as caught:
+                hosts().read(message(text, told))
+            assert caught.value.reason.isprintable()
+    assert SECRET not in showable(f'{{"headers": {{"X-Gitlab-Token": "{SECRET}"}}, "x": {nest}}}')
+
+
+def test_a_system_hook_of_gitlab() -> None:
+    """It names its event otherwise."""
+    made = payload(Kind.GITLAB)
+    del made["object_kind"]
+    assert _one(delivered(Kind.GITLAB, made)).commit == made["after"]
+
+
+# --- signatures -----------------------------------------------------------------------------------
+
+
+def test_the_signature_of_githubs_own_example() -> None:
+    """GitHub Docs, "Validating webhook deliveries", testing: secret, payload and signature."""
+    expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    assert headers(Kind.GITHUB, b"Hello, World!")["X-Hub-Signature-256"] == expected
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_wrong_signature(kind: Kind) -> None:
+    """Rejected; the reason names the header and no secret (I10)."""
+    with pytest.raises(Reject, match="does not fit webhook_secret") as caught:
+        hosts().read(delivered(kind, payload(kind), secret="a guess"))
+    assert "guess" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Kind.GITHUB, Kind.BITBUCKET, Kind.BITBUCKET_SERVER])
+def test_a_body_that_was_changed(kind: Kind) -> None:
+    """One character is enough."""
+    good = delivered(kind, payload(kind))
+    changed = message(good.body.replace("mary", "mara"), good.attributes)
+    with pytest.raises(Reject, match="does not fit"):
+        hosts().read(changed)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_missing_signature(kind: Kind) -> None:
+    """Rejected if required; else only what is there is checked."""
+    unsigned = delivered(kind, payload(kind), secret=None)
+    with pytest.raises(Reject, match="without X-"):
+        hosts().read(unsigned)
+    for signature in (Signature.IF_PRESENT, Signature.OFF):
+        assert _one(unsigned, hosts(signature=signature)) == _EXPECTED[kind]
+    wrong = delivered(kind, payload(kind), secret="a guess")
+    with pytest.raises(Reject, match="does not fit"):
+        hosts(signature=Signature.IF_PRESENT).read(wrong)
+    assert _one(wrong, hosts(signature=Signature.OFF)) == _EXPECTED[kind]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_secrets_are_exchanged_without_a_gap(kind: Kind) -> None:
+    """While two are known, each of them will do; none at all lets nobody in."""
+    both = hosts(secrets=("the new one", SECRET))
+    for secret in ("the new one", SECRET):
+        assert _one(delivered(kind, payload(kind), secret=secret), both) == _EXPECTED[kind]
+    for none in ((), ("",)):
+        for secret in ("", SECRET):
+            with pytest.raises(Reject):
+                hosts(secrets=none).read(delivered(kind, payload(kind), secret=secret))
+
+
+@given(st.sampled_from(Kind), st.text())
+def test_no_header_is_a_signature_by_chance(kind: Kind, told: str) -> None:
+    """Whatever stands there, also what is no ASCII and no Unicode text."""
+    raw = orjson.dumps(payload(kind))
+    name = next(name for name in headers(kind, raw) if "Signature" in name or "Token" in name)
+    if told == headers(kind, raw)[name]:
+        return
+    with pytest.raises(Reject):
+        hosts().read(message(raw, {**headers(kind, raw), name: told}))
+
+
+_EXAMPLE = {
+    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook-timestamp": "1614265330",
+    "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}
+_EXAMPLE_TOKEN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_the_signature_of_the_standards_own_example() -> None:
+    """Standard Webhooks, "Verifying signatures manually": token, headers and body."""
+    sent = datetime.fromtimestamp(1614265330, UTC)
+    body = b'{"test": 2432232314}'
+    assert is_genuine(Delivery(_EXAMPLE, body, sent), Kind.GITLAB, [_EXAMPLE_TOKEN])
+    assert not is_genuine(Delivery(_EXAMPLE, body + b" ", sent), Kind.GITLAB, [_EXAMPLE_TOKEN])
+
+
+def _signed(
+    *, secret: str = SIGNING_TOKEN, late_seconds: int = 0, told: Mapping[str, str] | None = None
+) -> Message:
+    """GitLab's fixture with a signature by the standard, and no secret token."""
+    body = orjson.dumps(payload(Kind.GITLAB))
+    return message(
+        body, {**signed_headers(body, secret, late_seconds=late_seconds), **(told or {})}
+    )
+
+
+def test_a_signing_token_of_gitlab() -> None:
+    """It signs body, id and time; its id is the delivery's, and a dead letter has room for all."""
+    tokens = hosts(secrets=("whsec_no base64", "a secret token", SIGNING_TOKEN))
+    made = _signed()
+    assert _EXPECTED[Kind.GITLAB] == _one(made, tokens)
+    kept = kept_attributes({**made.attributes, "Webhook-Sent": SENT.isoformat()}, 5)
+    later = Message("m-2", made.body, "handle", "group", 2, attributes=kept)
+    assert _EXPECTED[Kind.GITLAB] == _one(later, tokens)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (_signed(secret="whsec_AAAA"), "does not fit"),
+        (_signed(told={"Webhook-Id": "another"}), "does not fit"),
+        (_signed(told={"Webhook-Timestamp": "1"}), "does not fit"),
+        (_signed(told={"Webhook-Signature": ""}), "does not fit"),
+        (_signed(late_seconds=301), "signed more than 5 minutes before"),
+        (_signed(late_seconds=-301), "signed more than 5 minutes before"),
+    ],
+)
+def test_a_wrong_signature_by_the_standard(made: Message, reason: str) -> None:
+    """The secret token beside it does not help: what is signed must be signed well."""
+    tokens = hosts(secrets=(SECRET, SIGNING_TOKEN))
+    for told in ({}, {"X-Gitlab-Token": SECRET}):
+        with pytest.raises(Reject, match=reason):
+            tokens.read(message(made.body, {**made.attributes, **told}))
+
+
+def test_other_forges_are_not_signed_by_the_standard() -> None:
+    """Its header means nothing beside GitHub's."""
+    made = delivered(Kind.GITHUB, payload(Kind.GITHUB), secret="a guess")
+    with pytest.raises(Reject, match="X-Hub-Signature-256 does not fit"):
+        hosts().read(message(made.body, {**made.attributes, **_EXAMPLE}))
+
+
+# --- who may say what -----------------------------------------------------------------------------
+
+
+def test_a_host_that_is_not_configured_is_nobodys() -> None:
+    """The payload names a host; that it is believed, and with which secret, it does not decide."""
+    made = payload(Kind.GITHUB)
+    made["repository"]["html_url"] = "https://github.com.example.org/acme/web"
+    with pytest.raises(Reject, match=r"no \[\[hosts\]\] entry"):
+        hosts().read(delivered(Kind.GITHUB, made))
+
+
+def test_a_host_of_another_kind() -> None:
+    """A payload that looks like GitLab's is none of GitHub's."""
+    made = payload(Kind.GITLAB)
+    made["project"]["web_url"] = "https://github.com/acme/web"
+    with pytest.raises(Reject, match=r"no \[\[hosts\]\] entry"):
+        hosts().read(delivered(Kind.GITLAB, made))
+
+
+def test_the_first_entry_for_a_repository_counts() -> None:
+    """Two owners on one host, each with a secret of its own; the rest is nobody's."""
+    reader = Hosts(
+        [
+            Host("github.com", Kind.GITHUB, ("acme/*",), secrets=lambda: ("one",)),
+            Host("github.com", Kind.GITHUB, ("other/*", "!other/x"), secrets=lambda: ("two",)),
+        ]
+    )
+    made = payload(Kind.GITHUB)
+    for name, secret in (("acme/web", "one"), ("other/web", "two")):
+        made["repository"]["full_name"] = name
+        push = _one(delivered(Kind.GITHUB, made, secret=secret), reader)
+        assert name == f"{push.repository.region}/{push.repository.name}"
+        with pytest.raises(Reject, match="does not fit"):
+            reader.read(delivered(Kind.GITHUB, made, secret={"one": "two", "two": "one"}[secret]))
+    made["repository"]["full_name"] = "other/x"
+    with pytest.raises(Reject, match=r"no \[\[hosts\]\] entry"):
+        reader.read(delivered(Kind.GITHUB, made))
+
+
+def test_what_the_gateway_says_of_the_host_comes_first() -> None:
+    """Data Center does not name itself; with several, the gateway's constant tells them apart."""
+    reader = Hosts(
+        [
+            Host("one.example", Kind.BITBUCKET_SERVER, secrets=lambda: (SECRET,)),
+            Host("two.example:8443", Kind.BITBUCKET_SERVER, secrets=lambda: (SECRET,)),
+        ]
+    )
+    made = delivered(Kind.BITBUCKET_SERVER, payload(Kind.BITBUCKET_SERVER))
+    assert _one(made, reader).repository.account == "one.example"
+    told = message(made.body, {**made.attributes, "Webhook-Host": "two.example:8443"})
+    assert _one(told, reader).repository.account == "two.example..8443"
+
+
+def test_the_sender_cannot_say_what_only_the_gateway_may() -> None:
+    """A header of that name inside the envelope is one that anybody can send."""
+    made = orjson.loads(enveloped(Kind.GITHUB, payload(Kind.GITHUB)).body)
+    made["headers"]["webhook-host"] = "gitlab.com"
+    assert _one(message(orjson.dumps(made))).repository.account == "github.com"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        message(body(), {"X-GitHub-Event": "push"}),
+        message(body(), {"Webhook-Host": "github.com"}),
+        message(orjson.dumps({"headers": {}, "body": body()})),
+        message(orjson.dumps({"headers": {}, "body": body(), **envelope()})),
+    ],
+)
+def test_nobody_sends_an_event_of_codecommit_through_the_gateway(made: Message) -> None:
+    """It is not signed: who could post one would build what nobody pushed."""
+    with pytest.raises(Reject, match="neither a CodeCommit event nor a push payload"):
+        hosts().read(made)
+
+
+def test_one_name_on_two_hosts_is_two_repositories() -> None:
+    """Mirror, lane and ledger go by the path."""
+    paths = {_one(delivered(kind, payload(kind))).repository.path for kind in Kind}
+    assert len(paths) == len(Kind)
+
+
+_part = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-])){0,5}", fullmatch=True)
+_owner = st.lists(_part, min_size=1, max_size=4).map("/".join)
+
+
+@given(_owner, _owner)
+def test_owners_are_never_mixed_up(one: str, other: str) -> None:
+    """`a/b` is one directory, and no other owner's."""
+    assert (one == other) == (owner_segment(one) == owner_segment(other))
+    made = payload(Kind.GITLAB)
+    made["project"]["path_with_namespace"] = f"{one}/web"
+    repository = _one(delivered(Kind.GITLAB, made)).repository
+    assert repository.path.count("/") == 2
+    host = Host("gitlab.com", Kind.GITLAB, (f"{one}/web",))
+    assert host.is_of(repository)
+
+
+# --- identity and time ----------------------------------------------------------------------------
+
+
+def test_without_an_id_a_delivery_has_one_of_its_own() -> None:
+    """The same for the same message, another for another message with the same body."""
+    made = delivered(Kind.GITLAB, payload(Kind.GITLAB))
+    attributes = {n: v for n, v in made.attributes.items() if n != "Idempotency-Key"}
+    attributes["X-Gitlab-Event-UUID"] = "13792a34-cac6-4fda-95a8-c58e00a3954e"
+    first = message(made.body, attributes)
+    later = Message("m-2", made.body, "handle", "group", 2, attributes=attributes)
+    assert _one(first).id == _one(first).id
+    assert _one(first).id.startswith("webhook-")
+    assert _one(first).id != _one(later).id
+
+
+def test_a_dead_letter_that_is_sent_back_is_the_same_push() -> None:
+    """Identity and time are those of the first time, and what is needed fits in ten attributes."""
+    made = delivered(Kind.GITLAB, payload(Kind.GITLAB))
+    told = {n: v for n, v in made.attributes.items() if n != "Idempotency-Key"}
+    many = {"Webhook-Sent": SENT.isoformat(), "Webhook-Host": "gitlab.com", **told}
+    kept = kept_attributes({**many, **{f"X-{n}": "x" for n in range(5)}}, 5)
+    assert kept == many
+    back = Message("m-3", made.body, "handle", "group", 9, attributes=kept)
+    assert _one(back) == _one(message(made.body, told))
+    assert kept_attributes(many, 3).keys() == {"Webhook-Sent", "Webhook-Host", "X-Gitlab-Token"}
+
+
+def test_a_token_in_an_envelope_is_not_shown() -> None:
+    """Whoever looks at dead letters need not see it (I10)."""
+    made = enveloped(Kind.GITLAB, payload(Kind.GITLAB))
+    assert SECRET in made.body
+    assert SECRET not in showable(made.body)
+    assert showable("no JSON") == "no JSON"
+    assert SECRET not in showable(made.body[:-1])
+    plain = delivered(Kind.GITHUB, payload(Kind.GITHUB)).body
+    assert showable(plain) == plain
+
+
+@pytest.mark.parametrize("rest", ["", ', "body": 1}', ', "body": "{"}', ', "body": "[]"}'])
+def test_a_token_in_a_broken_envelope_is_not_told(rest: str) -> None:
+    """The reason of a rejection goes to the log and the ledger (I10)."""
+    with pytest.raises(Reject) as caught:
+        hosts().read(message(f'{{"headers": {{"X-Gitlab-Token": "{SECRET}"}}{rest}'))
+    assert SECRET not in str(caught.value)
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def _wrong(kind: Kind, *path: str | int, value: object) -> Message:
+    made = payload(kind)
+    place: Any = made
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return delivered(kind, made)
+
+
+_GITHUB, _GITLAB, _BITBUCKET = Kind.GITHUB, Kind.GITLAB, Kind.BITBUCKET
+_CHANGE = ("push", "changes", 0)
+_WRONG = {
+    "after is '--all'": _wrong(_GITHUB, "after", value="--all"),
+    "before is None": _wrong(_GITHUB, "before", value=None),
+    "not below refs/heads/": _wrong(_GITHUB, "ref", value="refs/pull/1/head"),
+    "not a name that git": _wrong(_GITLAB, "ref", value="refs/heads/a..b"),
+    "owner '../..'": _wrong(_GITHUB, "repository", "full_name", value="../../x"),
+    "owner ''": _wrong(_GITHUB, "repository", "full_name", value="web"),
+    "owner 'a..b'": _wrong(_GITLAB, "project", "path_with_namespace", value="a..b/c"),
+    "owner 'a.'": _wrong(_GITLAB, "project", "path_with_namespace", value="a./c"),
+    "owner '-a'": _wrong(_GITLAB, "project", "path_with_namespace", value="-a/c"),
+    "longer than 100": _wrong(_GITLAB, "project", "path_with_namespace", value="a/" * 60 + "c"),
+    "'-rf' is no repository name": _wrong(_GITHUB, "repository", "full_name", value="a/-rf"),
+    "'..' is no repository": _wrong(_GITHUB, "repository", "full_name", value="a/.."),
+    "full_name is 1": _wrong(_GITHUB, "repository", "full_name", value=1),
+    "repository is 'x'": _wrong(_GITHUB, "repository", value="x"),
+    "names no host": _wrong(_GITHUB, "repository", "html_url", value="ext::sh -c x"),
+    "names no  host": _wrong(_GITHUB, "repository", "html_url", value="http://[1/x"),
+    "project is None": _wrong(_GITLAB, "project", value=None),
+    "changes is {}": _wrong(_BITBUCKET, "push", "changes", value={}),
+    "changes has no entries": _wrong(_BITBUCKET, "push", "changes", value=[]),
+    "changes has 101 refs": _wrong(
+        _BITBUCKET,
+        *("push", "changes"),
+        value=[
+            {"old": None, "new": {"type": "branch", "name": f"b{n}", "target": {"hash": "a" * 40}}}
+            for n in range(101)
+        ],
+    ),
+    "names the refs []": _wrong(_BITBUCKET, "push", "changes", value=[{}]),
+    "changes[].new is 1": _wrong(_BITBUCKET, *_CHANGE, "new", value=1),
+    "type 'bookmark'": _wrong(_BITBUCKET, *_CHANGE, "new", "type", value="bookmark"),
+    "not one": _wrong(_BITBUCKET, *_CHANGE, "new", "name", value="other"),
+    "target is None": _wrong(_BITBUCKET, *_CHANGE, "new", "target", value=None),
+    "neither a CodeCommit": message(b"{}", {"X-GitHub-Event": "push"}),
+    "is not JSON": message(b"hello", {"X-GitHub-Event": "push"}),
+    "is JSON, but not an object": message(b"[]", {"X-GitHub-Event": "push"}),
+    "a form, not JSON": message(b"payload=%7B%7D", {"X-GitHub-Event": "push"}),
+    "is not base64": message(b'{"headers": {}, "body": "*", "isBase64Encoded": true}'),
+    "of type int": message(b'{"headers": {}, "body": 1}'),
+    "isBase64Encoded 'yes'": message(b'{"headers": {}, "body": "", "isBase64Encoded": "yes"}'),
+}
+
+
+@pytest.mark.parametrize(("reason", "made"), _WRONG.items(), ids=list(_WRONG))
+def test_what_is_no_push_is_rejected_with_its_reason(reason: str, made: Message) -> None:
+    """The reason names the field and the value, and is one printable line."""
+    with pytest.raises(Reject) as caught:
+        hosts().read(made)
+    assert reason.replace("  ", " ") in caught.value.reason
+    assert caught.value.reason.isprintable()
+
+
+def _paths(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    inner: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [path] * bool(path) + [p for step, v in inner for p in _paths(v, (*path, step))]
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+_place = st.sampled_from([(kind, path) for kind in Kind for path in _paths(payload(kind))])
+
+
+@given(_place, _json)
+def test_no_value_of_any_field_is_a_surprise(
+    place: tuple[Kind, tuple[str | int, ...]], value: object
+) -> None:
+    """Whatever stands anywhere in a payload: pushes, nothing, or a rejection."""
+    kind, path = place
+    reasons: list[str] = []
+    events: tuple[Push | Nothing | Reject, ...] = ()
+    try:
+        events = hosts().read(_wrong(kind, *path, value=value))
+    except Reject as error:
+        reasons.append(str(error))
+    assert all(reason.isprintable() for reason in reasons)
+    assert events or reasons
+    for event in events:
+        if isinstance(event, Push):
+            assert event.repository.path.count("/") == 2
+            assert event.ref.isprintable()
+
+
+@given(st.binary(max_size=64), st.dictionaries(st.text(max_size=12), st.text(max_size=12)))
+def test_no_bytes_are_a_surprise(raw: bytes, attributes: dict[str, str]) -> None:
+    """Bytes that are no JSON object are rejected, whatever comes with them."""
+    with pytest.raises(Reject):
+        hosts().read(message(raw, {**attributes, "X-GitHub-Event": "push"}))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_payload_cut_short_is_rejected(kind: Kind) -> None:
+    """At any byte; one that is whole is not."""
+    raw = orjson.dumps(payload(kind))
+    for length in range(0, len(raw), 37):
+        with pytest.raises(Reject):
+            hosts().read(message(raw[:length], headers(kind, raw)))
+
+
+# --- several refs, each by itself -----------------------------------------------------------------
+
+_GOOD = st.from_regex(r"[a-z]{1,8}", fullmatch=True).map(lambda name: f"refs/heads/{name}")
+_BAD = st.sampled_from(["refs/heads/a..b", "refs/heads/", "refs/tags/x.lock", "main", "", 7, None])
+_OTHER = st.sampled_from(["refs/notes/commits", "refs/changes/01/1/1", "refs/pull/1/head"])
+_CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("good"), _GOOD),
+        st.tuples(st.just("bad"), _BAD),
+        st.tuples(st.just("other"), _OTHER),
+        st.tuples(st.just("gone"), _GOOD),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(_CHANGES)
+def test_a_ref_that_cannot_be_understood_takes_no_other_along(
+    changes: list[tuple[str, object]],
+) -> None:
+    """Good ones are pushes, in their order; bad ones are named; others ask for no build."""
+    made = payload(Kind.BITBUCKET_SERVER)
+    made["changes"] = [
+        {
+            "ref": {"id": ref},
+            "fromHash": "a" * 40,
+            "toHash": "0" * 40 if what == "gone" else "b" * 40,
+            "type": "UPDATE",
+        }
+        for what, ref in changes
+    ]
+    good = [ref for what, ref in changes if what == "good"]
+    bad = [ref for what, ref in changes if what == "bad"]
+    understood = [what for what, _ in changes if what in {"good", "gone"}]
+    if bad and not understood:
+        with pytest.raises(Reject):
+            hosts().read(delivered(Kind.BITBUCKET_SERVER, made))
+        return
+    events = hosts().read(delivered(Kind.BITBUCKET_SERVER, made))
+    assert [event.ref for event in events if isinstance(event, Push)] == good
+    assert len([event for event in events if isinstance(event, Reject)]) == len(bad)
+    assert len([event for event in events if isinstance(event, Nothing)]) == (not good and not bad)
+    ids = [event.id for event in events if isinstance(event, Push)]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("owner", ["acme", "ACME", "Acme"])
+def test_capitals_do_not_lead_to_another_entrys_secret(owner: str) -> None:
+    """The forge takes them for one repository, so the first entry that names it counts."""
+    read = Hosts(
+        [
+            Host("github.com", Kind.GITHUB, ("acme/*",), secrets=lambda: ("theirs",)),
+            Host("github.com", Kind.GITHUB, secrets=lambda: (SECRET,)),
+        ]
+    ).read
+    made = payload(Kind.GITHUB)
+    made["repository"]["full_name"] = f"{owner}/web"
+    with pytest.raises(Reject, match="does not fit"):
+        read(delivered(Kind.GITHUB, made))
+    (push,) = read(delivered(Kind.GITHUB, made, secret="theirs"))
+    assert isinstance(push, Push)
+    assert push.repository.region == owner
+
+
+def test_one_body_under_two_ids_is_known() -> None:
+    """By what is signed, and not by what is not; two refs of one body are two."""
+    body = orjson.dumps(payload(Kind.GITHUB))
+    told = headers(Kind.GITHUB, body)
+    pushes = [
+        hosts().read(message(body, {**told, "X-GitHub-Delivery": id_}))[0] for id_ in ("a", "b")
+    ]
+    assert all(isinstance(each, Push) and each.body_id for each in pushes)
+    assert len({each.body_id for each in pushes if isinstance(each, Push)}) == 1

@@ -1,0 +1,105 @@
+"""Questions of the same moment are asked as one, and each gets its own answer."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from asyncbuild.domain.errors import Retry
+from asyncbuild.git.mirrors.batching import Together
+
+
+class Oracle:
+    """Knows what is even, when it is allowed to say so."""
+
+    def __init__(self, *, refusals: int = 0) -> None:
+        self.calls: list[tuple[int, ...]] = []
+        self.asked = anyio.Event()
+        self.may_answer = anyio.Event()
+        self._refusals = refusals
+
+    async def ask(self, questions: Sequence[int]) -> dict[int, str]:
+        """Answers for even numbers."""
+        self.calls.append(tuple(questions))
+        self.asked.set()
+        await self.may_answer.wait()
+        if len(self.calls) <= self._refusals:
+            raise Retry("not now")
+        return {each: f"{each} is even" for each in questions if each % 2 == 0}
+
+
+async def test_whoever_comes_during_a_call_is_of_the_next() -> None:
+    """One call for the first, one for all others; no answer is shared that is not one's own."""
+    oracle = Oracle()
+    together = Together(oracle.ask)
+    answers: dict[int, str | None] = {}
+
+    async def get(number: int) -> None:
+        answers[number] = await together.get(number)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(get, 0)
+        await oracle.asked.wait()
+        for number in range(1, 8):
+            tasks.start_soon(get, number)
+        await anyio.wait_all_tasks_blocked()
+        assert not together.idle
+        oracle.may_answer.set()
+    assert oracle.calls == [(0,), (1, 2, 3, 4, 5, 6, 7)]
+    assert answers == {n: None if n % 2 else f"{n} is even" for n in range(8)}
+    assert together.idle
+
+
+async def test_those_of_one_moment_share_a_call() -> None:
+    """The first one waits for nobody, but those who are there go with it."""
+    oracle = Oracle()
+    oracle.may_answer.set()
+    together = Together(oracle.ask)
+    async with anyio.create_task_group() as tasks:
+        for number in (2, 4, 2):
+            tasks.start_soon(together.get, number)
+    assert oracle.calls == [(2, 4)]
+
+
+async def test_a_failure_is_the_callers_own() -> None:
+    """The others ask again."""
+    oracle = Oracle(refusals=1)
+    oracle.may_answer.set()
+    together = Together(oracle.ask)
+    outcomes: list[str | None] = []
+
+    async def get(number: int) -> None:
+        try:
+            outcomes.append(await together.get(number))
+        except Retry as error:
+            outcomes.append(error.reason)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(get, 2)
+        tasks.start_soon(get, 4)
+    assert outcomes == ["not now", "4 is even"]
+
+
+async def test_a_cancelled_caller_leaves_the_others_their_answer() -> None:
+    """Even if the call was its own."""
+    oracle = Oracle()
+    together = Together(oracle.ask)
+    first = anyio.CancelScope()
+    answers: list[str | None] = []
+
+    async def give_up() -> None:
+        with first:
+            await together.get(2)
+
+    async def stay() -> None:
+        answers.append(await together.get(4))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(give_up)
+        tasks.start_soon(stay)
+        await oracle.asked.wait()
+        first.cancel()
+        await anyio.wait_all_tasks_blocked()
+        oracle.may_answer.set()
+    assert first.cancelled_caught
+    assert answers == ["4 is even"]
+    assert len(oracle.calls) == 2

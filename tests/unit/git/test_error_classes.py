@@ -1,0 +1,165 @@
+"""What the sentences of git and of git servers mean."""
+
+import errno
+import os
+
+import pytest
+
+from asyncbuild.domain.errors import Busy, Outage, Reject, Retry
+from asyncbuild.git.formats.error_classes import (
+    Fault,
+    GitFailed,
+    find_fault,
+    machine_error,
+    quote,
+    stage_error,
+)
+
+SENTENCES = [
+    (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 429"),
+    (Fault.BUSY, "remote: Rate Exceeded\nfatal: unable to access 'u': ... returned error: 400"),
+    (Fault.NETWORK, "fatal: unable to access 'http://h/r/': The requested URL returned error: 503"),
+    (Fault.BUSY, "remote: Rate limit exceeded\nfatal: unable to access 'u': returned error: 503"),
+    (Fault.BUSY, "remote: busy, Retry-After: 7\nfatal: unable to access 'u': returned error: 503"),
+    (
+        Fault.MEMORY,
+        "fatal: packfile a.pack cannot be mapped, check RLIMIT_DATA: Cannot allocate memory",
+    ),
+    (Fault.BUSY, "error: open(objects/aa/bb): Too many open files\nfatal: loose object is corrupt"),
+    (Fault.BUSY, "error: cannot fork() for index-pack: Cannot allocate memory"),
+    (Fault.BUSY, "fatal: unable to create thread: Resource temporarily unavailable"),
+    (Fault.MEMORY, "error: inflate: out of memory\nfatal: packed object aabb is corrupt"),
+    (
+        Fault.MEMORY,
+        "error: index-pack died of signal 9\nfatal: invalid index-pack output",
+    ),
+    (Fault.NETWORK, "remote: fatal: Out of memory, malloc failed\nfatal: early EOF"),
+    (Fault.OTHER, "fatal: remote error: Out of memory, malloc failed"),
+    (Fault.MEMORY, "fatal: Out of memory, malloc failed (tried to allocate 5368709121 bytes)"),
+    (Fault.LOGIN, "fatal: unable to access 'http://h/r/': The requested URL returned error: 403"),
+    (Fault.LOGIN, "fatal: Authentication failed for 'http://h/r/'"),
+    (Fault.LOGIN, "fatal: could not read Username for 'http://h': terminal prompts disabled"),
+    (Fault.LOGIN, "git@h: Permission denied (publickey).\nfatal: Could not read from remote"),
+    (Fault.NO_REPOSITORY, "fatal: repository 'http://h/v1/repos/ssl/' not found"),
+    (Fault.NO_REPOSITORY, "fatal: '/x' does not appear to be a git repository"),
+    (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/corrupt"),
+    (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/fix-throttling"),
+    (
+        Fault.NO_REF,
+        "error: x:corrupt.md^{commit}: expected commit type, but the object dereferences to blob",
+    ),
+    (Fault.NO_PATH, "fatal: pathspec ':(literal)throttle' did not match any files"),
+    (
+        Fault.NO_REF,
+        "Could not find remote branch x to clone.\nfatal: Remote branch x not found in upstream",
+    ),
+    (Fault.NOT_BY_ID, "error: Server does not allow request for unadvertised object 1111"),
+    (Fault.NO_OBJECT, "fatal: remote error: upload-pack: not our ref 1111"),
+    (Fault.NETWORK, "fatal: unable to access 'http://h/r/': Could not resolve host: h"),
+    (Fault.NETWORK, "fatal: unable to access 'http://h/': Failed to connect to h port 1"),
+    (Fault.NETWORK, "error: RPC failed; curl 18 transfer closed\nfatal: early EOF"),
+    (Fault.NETWORK, "fatal: fetch-pack: invalid index-pack output"),
+    (Fault.DISK_FULL, "fatal: write error: No space left on device\nfatal: early EOF"),
+    (Fault.CORRUPT, "fatal: bad object refs/asyncbuild/refs/1"),
+    (
+        Fault.CORRUPT,
+        "error: object file objects/aa/bb is empty\nfatal: loose object aabb is corrupt",
+    ),
+    (Fault.CORRUPT, "error: packfile a.pack does not match index"),
+    (Fault.CORRUPT, "fatal: not a git repository: '/cache/repository.git'"),
+    (Fault.CORRUPT, "fatal: not a valid object name: aabb"),
+    (Fault.CORRUPT, "error: invalid object 100644 fd53 for 'x'\nerror: cannot read 'fd53'"),
+    (Fault.NETWORK, "ssh: Connection closed\nfatal: Could not read from remote repository."),
+    (Fault.NETWORK, "remote: fatal: write error: No space left on device"),
+    (Fault.OTHER, "fatal: remote error: bad object 1111"),
+    (Fault.OTHER, "fatal: something never seen"),
+    (Fault.OTHER, ""),
+]
+
+
+@pytest.mark.parametrize(("fault", "sentence"), SENTENCES)
+def test_sentences(fault: Fault, sentence: str) -> None:
+    """Each is known for what it is, whatever names it holds."""
+    assert find_fault(sentence) is fault
+
+
+def test_names_in_urls_mean_nothing() -> None:
+    """A repository may be called anything."""
+    for name in ("corrupt", "ssl", "no-space-left-on-device", "rate exceeded"):
+        assert find_fault(f"fatal: unable to access 'https://h/{name}/': what") is Fault.OTHER
+
+
+def test_no_memory_counts_and_says_what_helps() -> None:
+    """It may be that one file will never fit."""
+    error = stage_error("fatal: Out of memory, malloc failed", doing="read", ended="exited")
+    assert isinstance(error, GitFailed)
+    assert "memory" in error.remedy
+
+
+def test_a_throttle_counts_as_nothing() -> None:
+    """Busy, so that the push loses no attempt (I5)."""
+    assert isinstance(stage_error("returned error: 429", doing="fetch", ended="x"), Busy)
+
+
+def test_a_server_that_is_away_is_waited_for() -> None:
+    """An Outage, so that an hour of it costs no push an attempt (I5)."""
+    for stderr in ("Could not resolve host: h", "returned error: 502", "Connection refused"):
+        assert isinstance(stage_error(stderr, doing="fetch", ended="x"), Outage)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 522])
+@pytest.mark.parametrize("words", ["Service Unavailable", "", "Please come back"])
+def test_a_servers_own_error_is_an_outage_unless_it_speaks_of_a_limit(
+    status: int, words: str
+) -> None:
+    """Words alone tell, since git shows no header; the error says what decided."""
+    text = f"remote: {words}\nfatal: unable to access 'http://h/r/': returned error: {status}"
+    error = stage_error(text, doing="fetch", ended="exited")
+    assert isinstance(error, Outage)
+    assert f"returned error: {status}" in error.reason
+    assert "speaks of no limit" in error.remedy
+    for limit in ("rate limit reached", "Too many requests", "Retry after 7 seconds"):
+        error = stage_error(f"remote: {limit}\n{text}", doing="fetch", ended="exited")
+        assert type(error) is Busy
+        assert limit in error.reason
+
+
+def test_a_missing_repository_never_works() -> None:
+    """Reject: straight to the dead-letter queue."""
+    error = stage_error("fatal: repository 'http://h/r/' not found", doing="fetch", ended="x")
+    assert isinstance(error, Reject)
+
+
+def test_a_refused_login_is_tried_again_and_ends_no_service() -> None:
+    """Retry with a remedy, not Fatal."""
+    error = stage_error("returned error: 403", doing="fetch", ended="exited with 128")
+    assert isinstance(error, GitFailed)
+    assert "codecommit:GitPull" in error.remedy
+
+
+def test_a_quote_is_one_clean_line() -> None:
+    """No control characters, no progress, no user names of URLs, bounded."""
+    stderr = "Receiving objects:  10%\rfatal: https://user:pw@h/r \x1b[31m bad" + "x" * 1000
+    line = quote(stderr)
+    assert line.startswith("fatal: https://***@h/r")
+    assert "user" not in line
+    assert "\x1b" not in line
+    assert len(line) <= 300
+
+
+# errno(3): what is used up now and comes back, whatever was asked for.
+_EXHAUSTED = {"EAGAIN", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "ENOSPC"}
+
+
+@pytest.mark.parametrize("code", sorted(errno.errorcode))
+def test_what_the_machine_has_run_out_of_costs_no_attempt(code: int) -> None:
+    """Busy for each limit that was reached, Retry for each other refusal (I5)."""
+    error = machine_error(OSError(code, os.strerror(code)), "start git")
+    assert type(error) is (Busy if errno.errorcode[code] in _EXHAUSTED else Retry)
+    assert error.reason == f"start git: {os.strerror(code)}"
+
+
+def test_an_error_of_the_machine_without_a_number_is_quoted() -> None:
+    """Libraries raise some that have a text alone."""
+    error = machine_error(OSError("no luck"), "start git")
+    assert (type(error), error.reason) == (Retry, "start git: no luck")

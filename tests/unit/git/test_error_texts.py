@@ -1,0 +1,292 @@
+"""What git, ssh, curl and servers really say, and how it is read.
+
+Collected from git 2.39 and 2.47 with torn repositories, from public bug reports, and from the
+sources of JGit, gitlab-shell, OpenSSH and curl.
+"""
+
+import pytest
+
+from asyncbuild.git.formats.error_classes import Fault, find_fault, stage_error
+
+_ID = "5cf3dd4d2b1f1c7e8e0a3a9d1f2c4b5a69788796"
+_SSH = (
+    "\nfatal: Could not read from remote repository.\n\nPlease make sure you have the correct "
+    "access rights\nand the repository exists.\n"
+)
+_URL = "https://host.example/corrupt/ssl.git/"
+_HTTP = f"fatal: unable to access '{_URL}': "
+
+# git of this machine about objects and files of its own: 2.39 and 2.47 say the same.
+_DAMAGE = (
+    "error: inflate: data stream error (unknown compression method)",
+    f"error: unable to unpack {_ID} header\nfatal: loose object {_ID} (stored in 5c/f3) is corrupt",
+    "error: object file objects/5c/f3 is empty",
+    f"error: header for {_ID} too long, exceeds 32 bytes\nfatal: not a tree object",
+    f"error: corrupt loose object '{_ID}'",
+    "error: non-monotonic index objects/pack/pack-1.idx",
+    "error: index file objects/pack/pack-1.idx is too small",
+    "error: wrong index v2 file size in objects/pack/pack-1.idx",
+    "error: packfile objects/pack/pack-1.pack does not match index",
+    "error: file objects/pack/pack-1.pack is not a GIT packfile",
+    "error: file objects/pack/pack-1.pack is far too short to be a packfile",
+    f"fatal: packed object {_ID} (stored in objects/pack/pack-1.pack) is corrupt",
+    f"error: failed to read delta base object {_ID} at offset 461 from objects/pack/pack-1.pack",
+    "error: bad offset for revindex",
+    "error: unable to load rev-index for pack 'objects/pack/pack-1.pack'",
+    "fatal: multi-pack-index signature 0x67617262 does not match signature 0x4d494458",
+    "fatal: multi-pack-index required OID fanout chunk missing or corrupted",
+    "error: multi-pack-index file objects/pack/multi-pack-index is too small",
+    "fatal: not a git repository: '/cache/repository.git'",
+    f"fatal: bad object {_ID}",
+    "fatal: bad object refs/asyncbuild/refs/1",
+    f"fatal: bad tree object {_ID}",
+    f"fatal: unable to read tree ({_ID})",
+    f"fatal: unable to read {_ID}",
+    f"error: Could not read {_ID}\nfatal: Failed to traverse parents of commit {_ID}",
+    f"fatal: missing blob object '{_ID}'",
+    f"error: invalid object 100644 {_ID} for 'f'",
+    f"fatal: not a tree object: {_ID}",
+    f"fatal: failed to read object {_ID}: Bad file descriptor",
+    "fatal: bad config line 4 in file /cache/repository.git/config",
+    "error: refs/x/one: invalid sha1 pointer 0000000000000000000000000000000000000000",
+)
+# The same, said by a git that fetches: the server's end follows.
+_FETCHING = (
+    "fatal: bad shallow line: a833c8a6429957399a44\nfatal: the remote end hung up unexpectedly",
+    f"fatal: error in object: unshallow {_ID}\nfatal: the remote end hung up unexpectedly",
+    "fatal: unterminated line in /cache/repository.git/packed-refs: e478299761d04a79",
+    "fatal: unexpected line in /cache/repository.git/packed-refs: e4782",
+    (
+        "error: cannot lock ref 'refs/x/one': unable to resolve reference 'refs/x/one': reference "
+        "broken\nFrom file:///src\n ! [new branch]      main       -> refs/x/one  (unable)"
+    ),
+    f"fatal: bad object refs/x/one\nerror: remote did not send all necessary objects at {_URL}",
+    "fatal: pack has 2 unresolved deltas\nfatal: fetch-pack: invalid index-pack output",
+    f"fatal: did not receive expected object {_ID}",
+    "fatal: mismatched algorithms: client sha1; server sha256",
+)
+_SERVERS = (
+    # GitHub
+    (Fault.NO_REPOSITORY, f"ERROR: Repository not found.{_SSH}"),
+    (Fault.NO_REPOSITORY, f"remote: Repository not found.\nfatal: repository '{_URL}' not found"),
+    (
+        Fault.LOGIN,
+        (
+            "ERROR: The `acme' organization has enabled or enforced SAML SSO. To access\nthis "
+            f"repository, you must use the HTTPS remote with a personal access token\n{_SSH}"
+        ),
+    ),
+    (
+        Fault.LOGIN,
+        (
+            "remote: The `acme' organization has enabled or enforced SAML SSO. To access\nremote: "
+            f"this repository, you must act\n{_HTTP}The requested URL returned error: 403"
+        ),
+    ),
+    (Fault.LOGIN, f"ERROR: Your account is suspended. Please check with your admin.{_SSH}"),
+    (
+        Fault.LOGIN,
+        f"remote: Invalid username or password.\nfatal: Authentication failed for '{_URL}'",
+    ),
+    (Fault.NO_OBJECT, f"fatal: remote error: upload-pack: not our ref {_ID}"),
+    (Fault.NETWORK, f"remote: Internal Server Error\n{_HTTP}The requested URL returned error: 500"),
+    (Fault.BUSY, f"{_HTTP}The requested URL returned error: 429"),
+    # GitLab
+    (Fault.NO_REPOSITORY, f"GitLab: The project you were looking for could not be found.{_SSH}"),
+    (
+        Fault.NO_REPOSITORY,
+        (
+            "remote: \nremote: ========\nremote: \nremote: ERROR: The project you were looking for "
+            "could not be found or you don't have permission to view it.\nremote: \nremote: ===="
+            f"\nremote: {_SSH}"
+        ),
+    ),
+    (
+        Fault.LOGIN,
+        (
+            "remote:\nremote: =====\nremote: Cannot find valid SSO session. Please login via your "
+            f"group's SSO at https://host.example/saml/sso?token=x\nremote: ====={_SSH}"
+        ),
+    ),
+    (
+        Fault.LOGIN,
+        (
+            "remote: HTTP Basic: Access denied. The provided password or token is incorrect or "
+            f"your account has 2FA enabled\nfatal: Authentication failed for '{_URL}'"
+        ),
+    ),
+    (Fault.NETWORK, f"GitLab: Internal API unreachable{_SSH}"),
+    (Fault.BUSY, f"remote: GitLab: This endpoint has been rate limited.{_SSH}"),
+    # Bitbucket Cloud and Server
+    (Fault.NO_REPOSITORY, f"conq: repository does not exist.{_SSH}"),
+    (
+        Fault.NO_REPOSITORY,
+        (
+            "Repository not found\nThe requested repository does not exist, or you do not have "
+            f"permission to access it.{_SSH}"
+        ),
+    ),
+    (Fault.LOGIN, f"Forbidden{_SSH}"),
+    (Fault.LOGIN, f"Unauthorized\nYou do not have access to this repository.{_SSH}"),
+    (
+        Fault.BUSY,
+        (
+            "fatal: remote error: Bitbucket is currently under heavy load and is not able to "
+            "service your request. Please wait briefly and try your request again"
+        ),
+    ),
+    # CodeCommit
+    (Fault.LOGIN, f"{_HTTP}The requested URL returned error: 403"),
+    (Fault.NO_REPOSITORY, f"fatal: repository '{_URL}' not found"),
+    (Fault.BUSY, f"remote: Rate Exceeded\n{_HTTP}The requested URL returned error: 400"),
+    # JGit: Gerrit, GitBucket
+    (Fault.NO_OBJECT, f"fatal: remote error: want {_ID} not valid"),
+    (Fault.NO_OBJECT, f"fatal: remote error: missing unknown {_ID}"),
+    (Fault.NO_REPOSITORY, f"fatal: remote error: Git repository not found{_SSH}"),
+    # git itself at the other end
+    (Fault.NO_REPOSITORY, f"fatal: '/srv/x.git' does not appear to be a git repository{_SSH}"),
+    (
+        Fault.NO_REPOSITORY,
+        "fatal: remote error: access denied or repository not exported: /x.git",
+    ),
+    (Fault.REFUSED, f"fatal: detected dubious ownership in repository at '/srv/x.git'{_SSH}"),
+    (Fault.NOT_BY_ID, f"error: Server does not allow request for unadvertised object {_ID}"),
+    (
+        Fault.NETWORK,
+        (
+            f"remote: fatal: bad tree object {_ID}\nremote: aborting due to possible repository "
+            "corruption on the remote side.\nfatal: protocol error: bad pack header"
+        ),
+    ),
+    (
+        Fault.NETWORK,
+        (
+            "fatal: git upload-pack: aborting due to possible repository corruption on the remote "
+            "side.\nfatal: early EOF\nfatal: fetch-pack: invalid index-pack output"
+        ),
+    ),
+    (Fault.NOT_SHALLOW, "fatal: dumb http transport does not support shallow capabilities"),
+    (Fault.NOT_SHALLOW, "fatal: Server does not support shallow clients"),
+    (
+        Fault.NO_OBJECT,
+        (
+            f"error: Unable to find {_ID} under {_URL}\nCannot obtain needed object {_ID}\n"
+            "error: fetch failed."
+        ),
+    ),
+    (Fault.MOVED, f"{_HTTP}The requested URL returned error: 301"),
+    # OpenSSH
+    (Fault.LOGIN, f"git@host.example: Permission denied (publickey).{_SSH}"),
+    (Fault.LOGIN, f"Host key verification failed.{_SSH}"),
+    (
+        Fault.LOGIN,
+        (
+            "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\n"
+            f"Disconnected from 192.0.2.1 port 22{_SSH}"
+        ),
+    ),
+    (
+        Fault.LOGIN,
+        (
+            "Unable to negotiate with 192.0.2.1 port 22: no matching host key type found. Their "
+            f"offer: ssh-rsa{_SSH}"
+        ),
+    ),
+    (Fault.NETWORK, f"ssh: connect to host host.example port 22: Connection timed out{_SSH}"),
+    (Fault.NETWORK, f"ssh: connect to host host.example port 22: No route to host{_SSH}"),
+    (
+        Fault.NETWORK,
+        f"ssh: Could not resolve hostname host.example: Temporary failure in name resolution{_SSH}",
+    ),
+    (
+        Fault.NETWORK,
+        (
+            f"kex_exchange_identification: Connection closed by remote host\nConnection closed by "
+            f"192.0.2.1 port 22{_SSH}"
+        ),
+    ),
+    (Fault.NETWORK, f"client_loop: send disconnect: Broken pipe{_SSH}"),
+    # curl
+    (Fault.NETWORK, f"{_HTTP}Could not resolve host: host.example"),
+    (Fault.NETWORK, f"{_HTTP}Failed to connect to host.example port 443 after 2 ms: Could not"),
+    (Fault.NETWORK, f"{_HTTP}GnuTLS recv error (-110): The TLS connection was non-properly ended."),
+    (Fault.NETWORK, f"{_HTTP}OpenSSL SSL_read: SSL_ERROR_SYSCALL, errno 104"),
+    (Fault.NETWORK, f"{_HTTP}server certificate verification failed. CAfile: none CRLfile: none"),
+    (Fault.NETWORK, f"{_HTTP}Operation too slow. Less than 1 bytes/sec transferred the last 180 s"),
+    (Fault.NETWORK, f"{_HTTP}Empty reply from server"),
+    (Fault.NETWORK, f"{_HTTP}Received HTTP code 502 from proxy after CONNECT"),
+    (Fault.NETWORK, f"{_HTTP}Recv failure: Connection reset by peer"),
+    (
+        Fault.NETWORK,
+        (
+            "error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly: CANCEL (err 8)\n"
+            "error: 4404 bytes of body are still expected\nfetch-pack: unexpected disconnect while "
+            "reading sideband packet\nfatal: early EOF\nfatal: fetch-pack: invalid index"
+        ),
+    ),
+    (Fault.NETWORK, f"{_HTTP}The requested URL returned error: 502"),
+)
+
+
+@pytest.mark.parametrize("words", _DAMAGE)
+def test_words_of_damage(words: str) -> None:
+    """Of this git alone or one that fetches: they suspect the mirror."""
+    assert find_fault(words, remote=False) is Fault.CORRUPT
+    assert find_fault(words) is Fault.CORRUPT
+
+
+@pytest.mark.parametrize("words", _FETCHING)
+def test_words_of_damage_in_a_fetch(words: str) -> None:
+    """What follows from it at the server is no outage."""
+    assert find_fault(words) is Fault.CORRUPT
+
+
+@pytest.mark.parametrize("words", [*_DAMAGE, *_FETCHING])
+def test_a_server_says_nothing_of_our_mirror(words: str) -> None:
+    """The same words, told by the server, suspect nothing here."""
+    for prefix in ("remote: ", "fatal: remote error: "):
+        told = "\n".join(prefix + line for line in words.splitlines())
+        assert find_fault(told) is not Fault.CORRUPT
+
+
+@pytest.mark.parametrize(("fault", "words"), _SERVERS)
+def test_words_of_servers(fault: Fault, words: str) -> None:
+    """Each is known for what it is, and is told in a line that is bounded and printable."""
+    assert find_fault(words) is fault
+    reason = stage_error(words, doing="fetch", ended="exited with 128").reason
+    assert reason.isprintable()
+    assert len(reason) < 1000
+
+
+@pytest.mark.parametrize(("fault", "words"), _SERVERS)
+def test_a_git_that_asks_no_server_is_not_read_for_its_words(fault: Fault, words: str) -> None:
+    """Whatever a path makes it say: no push waits for an outage that is none."""
+    own = {Fault.NOT_BY_ID, Fault.NOT_SHALLOW, Fault.CORRUPT, Fault.OTHER}
+    assert find_fault(words, remote=False) in own
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["corrupt", "inflate", "a.idx", "no space left on device", "out of memory", "ssl", "403"],
+)
+def test_names_are_not_read(name: str) -> None:
+    """In quotes, in URLs, as refs, in the list of what was fetched."""
+    ref = name.replace(" ", "-")
+    for words in (
+        f"error: invalid path '{name}/.git/x'",
+        f"error: invalid path 'it's {name}/.git/x'",
+        f"fatal: unable to access 'https://host.example/{ref}/': what",
+        f"error: something of refs/heads/{ref} is odd",
+        f"From https://host.example/{ref}\n * [new branch]      {ref} -> refs/x\nfatal: what",
+    ):
+        assert find_fault(words) is Fault.OTHER, words
+        assert find_fault(words, remote=False) is Fault.OTHER, words
+
+
+@pytest.mark.parametrize("name", ["x'\nfatal: bad object 1\n'", "x\nfatal: Too many open files"])
+def test_a_name_makes_no_line_of_its_own(name: str) -> None:
+    """Line ends and quotes in a path: what is read, and what is told, is the one sentence."""
+    words = f"error: invalid path '{name}/.git/x'"
+    assert find_fault(words, remote=False) is Fault.OTHER
+    reason = stage_error(words, doing="read", ended="exited", remote=False).reason
+    assert "error: invalid path" in reason

@@ -1,0 +1,137 @@
+"""Which trees can be archived with their `.gitattributes` as files: in doubt, none."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbuild.git.formats.gitattributes import (
+    DOUBTFUL,
+    TreeListing,
+    are_readable,
+    digest_of,
+    holds_doubtful,
+    parse_alike,
+)
+
+_BLOB = "1" * 40
+_FINE = [
+    b"a", b".gitignore", b".github/workflows/x.yml", b".gitmodules", b"a/.gitkeep", b".git-blame",
+    b"...", b"..a", b"a.git/x", b"a b", b"\xff", "grüße/日本語".encode(), b"x~", b"~x",
+]  # fmt: skip
+_DOUBTFUL = [
+    b"..", b".", b"../a", b"a/..", b"a/./b", b"/a", b"a//b", b"a/", b".git", b"a/.GIT/config",
+    b".git ", b".git.", b".git:x", b"git~1", b"a/GIT~1", b"x\\..\\y", b"x\\.git", b".gitmodules ",
+    b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git", b"GI7EBA~1",
+]  # fmt: skip
+
+
+def _line(path: bytes, mode: bytes = b"100644") -> bytes:
+    return b"%s blob %s\t%s\0" % (mode, _BLOB.encode(), path)
+
+
+def _change(path: bytes, modes: bytes = b"100644 100644") -> bytes:
+    return b":%s %s %s M\0%s\0" % (modes, _BLOB.encode(), _BLOB.encode(), path)
+
+
+def _listing(*lines: bytes, size: int = 10_000) -> TreeListing:
+    listing, text = TreeListing(), b"".join(lines)
+    for begin in range(0, len(text), size):
+        listing.feed(text[begin : begin + size])
+    return listing
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_listing_tells_the_files(size: int) -> None:
+    """Wherever the output is cut."""
+    lines = [_line(b"a"), _line(b".gitattributes"), _line(b"d/\n/.gitattributes", b"100755")]
+    listing = _listing(*lines, _line(b"not.gitattributes"), size=size)
+    assert listing.usable
+    assert listing.files == {b".gitattributes": _BLOB, b"d/\n/.gitattributes": _BLOB}
+    assert listing.paths == 4
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+@pytest.mark.parametrize("path", _FINE)
+def test_ordinary_paths_are_fine(path: bytes, size: int) -> None:
+    """Of a tree and of changes; the same link is, too, unless git refuses it."""
+    assert _listing(_line(b"a"), _line(path), _line(b"z"), size=size).usable
+    assert {("k", "t")} == parse_alike(b"k t\n" + _change(path), [("k", "t")])
+    assert (path != b".gitmodules") == _listing(_line(path, b"120000")).usable
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+@pytest.mark.parametrize("path", _DOUBTFUL)
+def test_what_git_may_refuse_is_not_used(path: bytes, size: int) -> None:
+    """Wherever it stands in a tree or among changes."""
+    assert not _listing(_line(b"a"), _line(path), _line(b"z"), size=size).usable
+    assert not _listing(_line(b"d/" + path), size=size).usable
+    for changes in (_change(path), _change(b"a") + _change(b"d/" + path) + _change(b"z")):
+        assert set() == parse_alike(b"k t\n" + changes, [("k", "t")])
+
+
+_WORDS = b"120000 ,.git,.GIT,modules,Modules,.gitmodules,\xe2\x80\x8c,\xe2,\xef\xbb\xbf".split(b",")
+_pieces = st.sampled_from([*_WORDS, *(bytes([each]) for each in b"/\t\0\\.a-~1 :")])
+
+
+@given(text=st.lists(_pieces, max_size=9).map(b"".join))
+def test_the_quick_way_finds_what_the_pattern_finds(text: bytes) -> None:
+    """In whatever is made of what the pattern has to do with."""
+    assert (DOUBTFUL.search(text) is not None) == holds_doubtful(text)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        _line(b".gitattributes", b"120000"),
+        _line(b".gitattributes", b"160000"),
+        _line(b".gitattributes/x"),
+        _line(b".gitattributes") * 2,
+    ],
+)
+def test_odd_attributes_are_not_used(lines: bytes) -> None:
+    """Links, submodules, directories, the same path twice."""
+    assert not _listing(lines).usable
+
+
+@pytest.mark.parametrize("path", [b".gitattributes", b"a/.gitattributes", b".gitattributes/x"])
+def test_trees_with_other_attributes_are_not_alike(path: bytes) -> None:
+    """Whatever became of the file."""
+    assert set() == parse_alike(b"k t\n" + _change(b"a") + _change(path), [("k", "t")])
+
+
+def test_each_pair_is_told_apart() -> None:
+    """No change, a change, an unknown tree, other attributes, a path like a header."""
+    answer = b"k1 same\n" + b"k1 small\n" + _change(b"a") + b"k2 other\n"
+    answer += _change(b".gitattributes") + b"k2 last\n" + _change(b"k2 never\n")
+    asked = [("k1", "same"), ("k1", "small"), ("k9", "gone"), ("k2", "other"), ("k2", "last")]
+    expected = {("k1", "same"), ("k1", "small"), ("k2", "last")}
+    assert expected == parse_alike(answer, [*asked, ("k2", "never")])
+
+
+def test_a_link_at_gitmodules_is_not_used() -> None:
+    """Git refuses it; a file there is fine, even after another link."""
+    assert set() == parse_alike(
+        b"k t\n" + _change(b"a/.gitmodules", b"100644 120000"), [("k", "t")]
+    )
+    assert {("k", "t")} == parse_alike(b"k t\n" + _change(b".gitmodules"), [("k", "t")])
+
+
+def test_contents_that_git_reads_in_two_ways() -> None:
+    """It passes over a byte order mark in a file alone, and ends at a zero in a blob alone."""
+    assert are_readable([b"", b"* text\r\n"])
+    assert not are_readable([b"* text\n", b"* t\0ext"])
+    assert not are_readable([b"* text\n", b"\xef\xbb\xbf* text"])
+
+
+_files = st.dictionaries(st.binary(max_size=5), st.binary(max_size=5), max_size=3)
+
+
+@given(one=_files, other=_files, subtree=st.sampled_from(["", "a"]))
+def test_digests_are_equal_for_equal_files_alone(
+    one: dict[bytes, bytes], other: dict[bytes, bytes], subtree: str
+) -> None:
+    """Whatever their order."""
+    turned = dict(reversed(one.items()))
+    assert digest_of(one, subtree) == digest_of(turned, subtree)
+    assert (one == other) == (digest_of(one, subtree) == digest_of(other, subtree))
+    assert digest_of(one, "a") != digest_of(one, "b")

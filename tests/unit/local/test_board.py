@@ -1,0 +1,160 @@
+"""What the demo shows: where each push is, on a terminal and in plain lines."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+from rich.console import Console
+
+from asyncbuild.local.board import Board, Place
+from asyncbuild.local.display import Row, draw, open_progress, table_of, verdict_of, ways_of
+from asyncbuild.local.verify import Expects, Findings, Pushed
+
+PUSH = Pushed(
+    id="e1",
+    group="g",
+    repository="shop",
+    ref="refs/heads/feature/[x]",
+    commit="0123456789" * 4,
+    directory=Path("/nowhere"),
+    time=0.0,
+)
+
+
+def console(*, terminal: bool = False, width: int = 80) -> Console:
+    """A console that writes to memory."""
+    return Console(
+        file=io.StringIO(), force_terminal=terminal, width=width, highlight=False, color_system=None
+    )
+
+
+def written(to: Console) -> str:
+    """What was written there."""
+    assert isinstance(to.file, io.StringIO)
+    return to.file.getvalue()
+
+
+def board_with(*events: str) -> Board:
+    """A board that has heard these events of one push."""
+    board = Board({"shop": 3})
+    board.add(PUSH)
+    for event in events:
+        board.hear({"event": event, "level": "info", "event_id": PUSH.id})
+    return board
+
+
+@pytest.mark.parametrize(
+    ("events", "place"),
+    [
+        ([], Place.PUSHED),
+        (["push.prepare.started"], Place.FETCHING),
+        (["push.prepare.started", "push.upload.started"], Place.ARCHIVING),
+        (["push.upload.started", "push.prepare.finished"], Place.ARCHIVED),
+        (["push.prepare.finished", "push.built"], Place.BUILT),
+        (["push.uploaded"], Place.UPLOADED),
+        (["push.nothing-to-do"], Place.NOTHING),
+        (["push.dead-lettered"], Place.FAILED),
+        (["push.built", "push.prepare.started"], Place.BUILT),
+        (["something.else"], Place.PUSHED),
+    ],
+)
+def test_a_push_is_where_the_log_says(events: list[str], place: Place) -> None:
+    """Each line moves it on; from its end it moves no more."""
+    assert board_with(*events).place_of(PUSH) is place
+
+
+def test_lines_about_unknown_pushes_are_not_minded() -> None:
+    """The service may speak of pushes that the demo did not make, or of none."""
+    board = board_with()
+    board.hear({"event": "push.built", "level": "info", "event_id": "another"})
+    board.hear({"event": "service.started", "level": "info"})
+    assert board.counts() == {Place.PUSHED: 1}
+
+
+def test_warnings_are_kept_but_not_without_end() -> None:
+    """What went wrong is told at the end, the first twenty of it."""
+    board = board_with()
+    for number in range(30):
+        board.hear({"event": "lease.lost", "level": "warning", "reason": f"reason {number}"})
+    assert len(board.warnings) == 20
+    assert board.warnings[0] == "lease.lost: reason 0"
+
+
+def test_ends_are_told_once() -> None:
+    """A plain line for each push that came to its end, and never again."""
+    board = board_with("push.built")
+    assert board.take_reached() == [(PUSH, Place.BUILT)]
+    assert board.take_reached() == []
+
+
+def test_the_picture_has_a_cell_for_each_push() -> None:
+    """A lane says how many are done of how many; the legend is whole on 80 columns."""
+    screen = console(terminal=True)
+    screen.print(draw(board_with("push.built"), seconds=1.5))
+    picture = written(screen)
+    assert ["shop", "█", "1/3"] in [line.split() for line in picture.splitlines()]
+    assert all(place.word.split()[0] in picture for place in Place)
+    assert "1 pushes · 1 built   1.5 s" in picture
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_progress_is_shown_while_it_happens(terminal: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    """On a terminal cells change, elsewhere a line appears; at the end nothing is missing."""
+    screen, board = console(terminal=terminal), board_with()
+    async with open_progress(screen, board):
+        await anyio.lowlevel.checkpoint()
+        board.hear({"event": "push.built", "level": "info", "event_id": PUSH.id})
+    said = written(screen)
+    if terminal:
+        assert "█" in said
+    else:
+        assert f"{PUSH}  built" in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_table_keeps_what_matters_on_a_narrow_screen(width: int) -> None:
+    """Names are whole; the build's id gives way, and one row is one line."""
+    screen = console(width=width)
+    upload = replace(PUSH, expects=Expects.UPLOAD)
+    rows = [
+        Row(PUSH, 1_500_000, 0.5, "shop:00000000-0000-4000-8000-000000000001"),
+        Row(upload, 1_000, way="delta"),
+        Row(replace(PUSH, expects=Expects.NOTHING, commit=None)),
+        Row(upload),
+        Row(PUSH, 1_000),
+    ]
+    screen.print(table_of(rows))
+    lines = [line.strip() for line in written(screen).splitlines() if line.strip()]
+    assert len(lines) == 1 + len(rows)
+    assert "feature/[x]" in lines[1]
+    assert "0123456789" in lines[1]
+    assert "Δ 1.0 kB" in lines[2]
+    screen.print(ways_of(rows))
+    assert "1 of an older one (Δ)" in written(screen)
+    ends = [line.split("  ")[-1].strip() for line in lines[2:]]
+    assert ends == ["uploaded\xa0only", "nothing\xa0to\xa0build", "missing", "missing"]
+
+
+def test_the_verdict_names_every_fault() -> None:
+    """All well in three lines; otherwise each fault, and what the service warned of."""
+    screen = console()
+    screen.print(verdict_of(Findings(pushes=3, built=2, uploaded=1), []))
+    assert "✓ 3 pushes: 2 built, 1 uploaded only, 0 with nothing to build." in written(screen)
+    screen = console()
+    findings = Findings(pushes=2, built=1, missing=["a: no build"], wrong_content=["b: other"])
+    screen.print(verdict_of(findings, ["lease.lost"]))
+    said = written(screen)
+    assert "✗ 2 pushes" in said
+    assert all(each in said for each in ("a: no build", "b: other", "warning: lease.lost"))
+
+
+def test_the_page_is_where_the_log_says() -> None:
+    """The address of the status page, once it is served."""
+    board = board_with()
+    assert board.page == ""
+    board.hear({"event": "status.listening", "level": "info", "address": "http://127.0.0.1:1/"})
+    assert board.page == "http://127.0.0.1:1/"

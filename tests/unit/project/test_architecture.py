@@ -1,0 +1,45 @@
+"""What the documents say of the code is what the code is."""
+
+import re
+from pathlib import Path
+
+from asyncbuild.queue.lane.transitions import diagram
+
+_ROOT = Path(__file__).parents[3]
+
+
+def test_the_lane_diagram_is_the_table() -> None:
+    """A change of the table is a change of the diagram."""
+    text = (_ROOT / "ARCHITECTURE.md").read_text()
+    found = re.search(r"```mermaid\n(.*?)\n```", text, re.DOTALL)
+    assert found
+    assert found[1] == diagram()
+
+
+def test_every_module_stands_in_the_house() -> None:
+    """The architecture names each module, so that it can be found."""
+    text = (_ROOT / "ARCHITECTURE.md").read_text()
+    modules = [
+        path.relative_to(_ROOT / "asyncbuild")
+        for path in (_ROOT / "asyncbuild").rglob("*.py")
+        if path.name != "__init__.py" and path.parts[-2] not in {"local", "status"}
+    ]
+    assert [str(each) for each in modules if each.name not in text] == []
+
+
+def test_every_invariant_is_cited() -> None:
+    """An invariant that neither code nor tests cite is a wish."""
+    sources = "".join(
+        path.read_text()
+        for folder in ("asyncbuild", "tests")
+        for path in (_ROOT / folder).rglob("*.py")
+    )
+    missing = [n for n in range(1, 13) if not re.search(rf"\bI{n}\b", sources)]
+    assert missing == []
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    """README, ARCHITECTURE and docs name files that exist."""
+    for page in (_ROOT / "README.md", _ROOT / "ARCHITECTURE.md", *_ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,124 @@
+"""What operators read: links lead somewhere, error messages and queries are those of the code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asyncbuild.domain import errors
+from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.events import EVENTS, PUSH_FIELDS
+
+_ROOT = Path(__file__).parents[3]
+_TEXT = (_ROOT / "docs" / "operations.md").read_text("utf-8")
+_ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"GitFailed"}
+
+
+def _reasons() -> Iterator[str]:
+    """Every text that an error is made of; `…` for what is put in."""
+    for path in sorted((_ROOT / "asyncbuild").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "id", "")
+                if name in _ERRORS:
+                    yield _text_of(node.args[0])
+
+
+def _text_of(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text_of(value) for value in node.values)
+    if isinstance(node, ast.BinOp):
+        return _text_of(node.left) + _text_of(node.right)
+    return "…"
+
+
+def _listed() -> list[str]:
+    table = _TEXT.split("<!-- messages -->")[1].split("<!-- /messages -->")[0]
+    return re.findall(r"^\| `(.+?)` \| ", table, re.MULTILINE)
+
+
+def test_every_listed_message_is_one_of_the_code() -> None:
+    """A message that was reworded is reworded there, too."""
+    assert issubclass(StageError, Exception)
+    known = [re.sub("…+", "…", reason) for reason in _reasons()]
+    for message in _listed():
+        assert any(reason.startswith(message.rstrip("…: ")) for reason in known), message
+
+
+def test_the_index_is_in_the_order_of_the_alphabet() -> None:
+    """Each message once, to be found by its beginning."""
+    listed = _listed()
+    assert len(listed) == len(set(listed)) > 20
+    assert listed == sorted(listed, key=lambda each: (each[0] != "…", each.lower()))
+
+
+def test_links_lead_to_headings() -> None:
+    """Within the page, and to files that there are."""
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^##+ (.*)$", _TEXT, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", _TEXT):
+        page, _, section = target.partition("#")
+        assert section in headings if not page else (_ROOT / "docs" / page).exists(), target
+
+
+_QUERIES = re.findall(
+    r"^(\S[^\n]*[^:|\n])\n\n```\n((?:fields|filter).*?)```",
+    (_ROOT / "docs" / "observability.md").read_text("utf-8"),
+    re.MULTILINE | re.DOTALL,
+)
+# Words of CloudWatch Logs Insights.
+_INSIGHTS = frozenset(
+    re.findall(
+        r"\w+",
+        "as and asc avg bin by count desc fields filter in latest like limit max or pct sort stats",
+    )
+)
+
+
+@pytest.mark.parametrize(("title", "query"), _QUERIES, ids=[title for title, _ in _QUERIES])
+def test_a_query_asks_for_fields_of_the_events_it_takes(title: str, query: str) -> None:
+    """Each field is one of each event that the filter lets through, or a name made by the query."""
+    assert title
+    bare = re.sub(r'"[^"]*"|/[^/\n]*/', " ", query)
+    words = set(re.findall(r"(?<![\w@])[a-z]\w*|MiB", bare)) - _INSIGHTS
+    made = set(re.findall(r"\bas (\w+)", query))
+    about = [
+        {*EVENTS[name].fields, *(PUSH_FIELDS if EVENTS[name].of_push else ())}
+        for name in EVENTS
+        if _is_taken(name, query)
+    ]
+    assert about, title
+    for word in words - made - {"event", "m", "h", "5m", "1h"}:
+        assert all(word in fields for fields in about) or word in query.partition("stats")[0], (
+            title,
+            word,
+        )
+    sorted_by = re.findall(r"\| sort (@?\w+)", query)
+    assert set(sorted_by) <= made | {"@timestamp"}, title
+
+
+def _is_taken(name: str, query: str) -> bool:
+    """Whether the filter lets an event through; without one on events, all that are of a push."""
+    if found := re.search(r"\bevent = \"([^\"]+)\"", query):
+        return name == found[1]
+    if found := re.search(r"\bevent in \[([^\]]+)\]", query):
+        return name in re.findall(r'"([^"]+)"', found[1])
+    if found := re.search(r"\bevent like /(.+?)/", query):
+        return re.search(found[1], name) is not None
+    return name in {"push.built", "push.uploaded"}
+
+
+def test_titles_and_queries_agree() -> None:
+    """The query for slow fetches gives durations of fetches, by repository."""
+    slow = next(
+        query for title, query in _QUERIES if title.startswith("Which repositories are slow")
+    )
+    assert 'event = "push.fetch.finished"' in slow
+    assert "by repository" in slow
+    assert len(_QUERIES) >= 10

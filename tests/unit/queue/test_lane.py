@@ -1,0 +1,472 @@
+"""The lane's rules, one by one and all together under whatever may happen."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from asyncbuild.queue.lane import protocol as p
+from asyncbuild.queue.lane.state_machine import Lane, LaneBug
+from asyncbuild.queue.lane.transitions import TABLE, diagram
+
+_POLICY = p.Policy(lookahead=3, max_attempts=2, retry_first_seconds=1, retry_most_seconds=8)
+
+
+def _lane(count: int, *, received: int = 1, policy: p.Policy = _POLICY) -> Lane:
+    return Lane([p.Held(n, received) for n in range(1, count + 1)], policy)
+
+
+def test_prepares_ahead_and_starts_in_order() -> None:
+    """Whatever is prepared first, the head's build is started first (I2)."""
+    lane = _lane(4)
+    assert lane.open() == [p.Prepare(1), p.Prepare(2), p.Prepare(3)]
+    assert lane.feed(p.Prepared(2)) == []
+    assert lane.feed(p.Prepared(1)) == [p.Start(1)]
+    assert lane.feed(p.Started(1)) == [p.Delete(1)]
+    assert lane.feed(p.Settled(1)) == [p.Start(2), p.Prepare(4)]
+
+
+def test_a_retry_waits_longer_each_time_and_then_is_dead_lettered() -> None:
+    """Attempts are counted; followers keep what was prepared for them."""
+    lane = _lane(2)
+    lane.open()
+    assert lane.feed(p.Prepared(2)) == []
+    assert lane.feed(p.Failed(1, p.Kind.RETRY, jitter=1.0)) == [p.Wait(1, 1.0)]
+    assert lane.feed(p.Due(1)) == [p.Prepare(1)]
+    assert lane.feed(p.Failed(1, p.Kind.RETRY)) == [p.DeadLetter(1, attempts=2)]
+    assert lane.feed(p.Settled(1)) == [p.Start(2)]
+
+
+def test_a_reject_of_a_follower_waits_for_its_turn() -> None:
+    """Nothing newer is settled before the head (I3)."""
+    lane = _lane(2)
+    lane.open()
+    assert lane.feed(p.Failed(2, p.Kind.REJECT)) == []
+    assert lane.feed(p.Prepared(1)) == [p.Start(1)]
+    assert lane.feed(p.Started(1)) == [p.Delete(1)]
+    assert lane.feed(p.Settled(1)) == [p.DeadLetter(2, attempts=1)]
+    assert lane.feed(p.Settled(2)) == [p.Close()]
+
+
+@pytest.mark.parametrize("kind", [p.Kind.BUSY, p.Kind.OUTAGE])
+def test_a_limit_or_an_outage_never_counts(kind: p.Kind) -> None:
+    """A hundred times at the limit, and the build is still started (I5)."""
+    lane = _lane(1)
+    lane.open()
+    lane.feed(p.Prepared(1))
+    waits = []
+    for _ in range(100):
+        (wait,) = lane.feed(p.Failed(1, kind))
+        assert isinstance(wait, p.Wait)
+        waits.append(wait.seconds)
+        assert lane.feed(p.Due(1)) == [p.Start(1)]
+    assert waits[:6] == [1, 2, 4, 8, 10, 10]
+    assert waits[-1] == 10
+
+
+def test_the_other_side_may_ask_for_a_longer_wait() -> None:
+    """`after_seconds` is the least."""
+    lane = _lane(1)
+    lane.open()
+    assert lane.feed(p.Failed(1, p.Kind.BUSY, after_seconds=300)) == [p.Wait(1, 300)]
+
+
+@given(
+    asked=st.floats(min_value=0, allow_nan=False),
+    most=st.floats(min_value=0.1, max_value=3_600),
+    kind=st.sampled_from([p.Kind.BUSY, p.Kind.OUTAGE, p.Kind.RETRY]),
+    waits=st.integers(0, 40),
+)
+def test_nobody_has_a_lane_wait_for_longer_than_is_set(
+    asked: float, most: float, kind: p.Kind, waits: int
+) -> None:
+    """A `Retry-After` may say a day, or 400 nines: a repository would not be built for as long."""
+    policy = replace(_POLICY, retry_after_most_seconds=most, max_attempts=1_000)
+    lane = _lane(1, policy=policy)
+    lane.open()
+    for _ in range(waits):
+        lane.feed(p.Failed(1, kind))
+        lane.feed(p.Due(1))
+    (wait,) = lane.feed(p.Failed(1, kind, after_seconds=asked))
+    assert isinstance(wait, p.Wait)
+    back_off = max(policy.retry_most_seconds, policy.busy_most_seconds)
+    assert min(asked, most) <= wait.seconds <= max(most, back_off)
+
+
+@pytest.mark.parametrize("kind", [p.Kind.BUSY, p.Kind.OUTAGE])
+def test_a_head_that_waited_for_long_goes_back_with_its_followers(kind: p.Kind) -> None:
+    """Tail first, and its head hidden for twice as long after each receive, up to 15 minutes."""
+    for received, hidden in [(1, 30), (2, 60), (4, 240), (9, 900), (1_000, 900)]:
+        lane = _lane(2, received=received, policy=p.Policy(lookahead=1))
+        lane.open()
+        assert isinstance(lane.feed(p.Failed(1, kind, waited_seconds=3_599))[0], p.Wait)
+        lane.feed(p.Due(1))
+        given_back = lane.feed(p.Failed(1, kind, waited_seconds=3_600))
+        assert given_back == [p.Release((2, 1), hidden), p.Close()]
+
+
+def test_a_head_that_waited_for_long_and_cannot_go_back_is_dead_lettered() -> None:
+    """The queue would dead-letter it without a reason, or drop it; those behind it go on."""
+    lane = Lane([p.Held(1, returns=False), p.Held(2)], _POLICY)
+    lane.open()
+    lane.feed(p.Prepared(2))
+    assert lane.feed(p.Failed(1, p.Kind.OUTAGE, waited_seconds=3_600)) == [p.DeadLetter(1, 0)]
+    assert lane.feed(p.Settled(1)) == [p.Start(2)]
+
+
+def test_a_follower_that_waited_for_long_waits_for_its_turn() -> None:
+    """Only the head keeps a lane waiting."""
+    lane = _lane(2)
+    lane.open()
+    assert lane.feed(p.Failed(2, p.Kind.BUSY, waited_seconds=10_000)) == [p.Wait(2, 1)]
+    assert lane.feed(p.Prepared(1)) == [p.Start(1)]
+
+
+def test_a_try_that_counts_is_never_a_wait() -> None:
+    """It has an end of its own: `max_attempts`."""
+    lane = _lane(1)
+    lane.open()
+    assert lane.feed(p.Failed(1, p.Kind.RETRY, waited_seconds=10_000)) == [p.Wait(1, 1)]
+
+
+def test_a_lane_that_gives_way_ends_its_last_steps_first() -> None:
+    """What is being started is settled; the rest goes back, hidden."""
+    lane = _lane(3, policy=replace(_POLICY, retry_most_seconds=30))
+    lane.open()
+    lane.feed(p.Prepared(1))
+    assert lane.feed(p.GiveWay()) == [p.Cancel(2), p.Cancel(3)]
+    lane.feed(p.Dropped(2))
+    lane.feed(p.Dropped(3))
+    assert lane.feed(p.Started(1)) == [p.Delete(1)]
+    assert lane.feed(p.Settled(1)) == [p.Release((3, 2), 30), p.Close()]
+
+
+def test_a_lane_with_a_counted_attempt_does_not_give_way() -> None:
+    """The attempt is known here only: given back, it would be forgotten."""
+    lane = _lane(1)
+    lane.open()
+    assert lane.may_give_way
+    lane.feed(p.Failed(1, p.Kind.RETRY))
+    assert not lane.may_give_way
+    assert not Lane([p.Held(1, yields=False)], _POLICY).may_give_way
+
+
+def test_a_redelivered_group_is_worked_one_by_one() -> None:
+    """Only the message in hand can be blamed for a death (I5)."""
+    lane = _lane(3, received=2)
+    assert lane.open() == [p.Prepare(1, suspect=True)]
+    lane.feed(p.Prepared(1))
+    lane.feed(p.Started(1))
+    assert lane.feed(p.Settled(1)) == [p.Prepare(2, suspect=True)]
+
+
+def test_stop_settles_what_can_be_and_releases_the_rest_tail_first() -> None:
+    """What is in preparation behind a gap is cancelled."""
+    lane = _lane(5)
+    lane.open()
+    lane.feed(p.Prepared(1))
+    lane.feed(p.Failed(2, p.Kind.RETRY))
+    assert lane.feed(p.Stop()) == [p.Cancel(3)]
+    assert lane.feed(p.Dropped(3)) == []
+    assert lane.feed(p.Started(1)) == [p.Delete(1)]
+    assert lane.feed(p.Settled(1)) == [p.Release((5, 4, 3, 2)), p.Close()]
+
+
+def test_stop_lets_a_prepared_row_go_on() -> None:
+    """Everything up to the first gap is still built."""
+    lane = _lane(4)
+    lane.open()
+    lane.feed(p.Prepared(2))
+    assert lane.feed(p.Stop()) == []
+    assert lane.feed(p.Prepared(1)) == [p.Start(1)]
+    lane.feed(p.Started(1))
+    assert lane.feed(p.Settled(1)) == [p.Start(2)]
+
+
+def test_expire_lets_only_the_last_steps_end() -> None:
+    """A build being started is finished; nothing else is begun."""
+    lane = _lane(3)
+    lane.open()
+    lane.feed(p.Prepared(1))
+    lane.feed(p.Prepared(2))
+    assert lane.feed(p.Expire()) == [p.Cancel(3)]
+    lane.feed(p.Prepared(3))
+    assert lane.feed(p.Started(1)) == [p.Delete(1)]
+    assert lane.feed(p.Settled(1)) == [p.Release((3, 2)), p.Close()]
+
+
+def test_a_lost_lease_releases_nothing() -> None:
+    """The messages may be in other hands (I4)."""
+    lane = _lane(2)
+    lane.open()
+    lane.feed(p.Prepared(1))
+    assert lane.feed(p.Lost()) == [p.Cancel(1), p.Cancel(2)]
+    lane.feed(p.Dropped(2))
+    assert lane.feed(p.Dropped(1)) == [p.Close()]
+
+
+def test_a_delete_that_fails_is_tried_again() -> None:
+    """The outcome is recorded; only the delete is repeated."""
+    lane = _lane(1)
+    lane.open()
+    lane.feed(p.Prepared(1))
+    lane.feed(p.Started(1))
+    assert lane.feed(p.Failed(1, p.Kind.RETRY)) == [p.Wait(1, 1.0)]
+    assert lane.feed(p.Due(1)) == [p.Delete(1)]
+
+
+def test_a_fatal_error_drops_and_stops() -> None:
+    """The service cannot work: everything goes back."""
+    lane = _lane(2)
+    lane.open()
+    assert lane.feed(p.Failed(1, p.Kind.FATAL)) == [p.Cancel(2)]
+    assert lane.feed(p.Dropped(2)) == [p.Release((2, 1)), p.Close()]
+
+
+def test_superseded_pushes_are_recorded_in_their_turn() -> None:
+    """The newest of a ref stands for the older ones; other refs are not touched."""
+    messages = [p.Held(1, ref="a"), p.Held(2, ref="b"), p.Held(3, ref="a"), p.Held(4, ref="a")]
+    lane = Lane(messages, replace(_POLICY, skip_superseded=True))
+    assert lane.open() == [p.Supersede(1, by=4), p.Prepare(2), p.Prepare(4)]
+    lane.feed(p.Started(1))
+    lane.feed(p.Prepared(4))
+    lane.feed(p.Settled(1))
+    lane.feed(p.Prepared(2))
+    lane.feed(p.Started(2))
+    assert lane.feed(p.Settled(2)) == [p.Supersede(3, by=4)]
+    lane.feed(p.Started(3))
+    assert lane.feed(p.Settled(3)) == [p.Start(4, covers=(1, 3))]
+
+
+def test_messages_must_come_oldest_first() -> None:
+    """Anything else would turn the order around."""
+    with pytest.raises(LaneBug):
+        Lane([p.Held(2), p.Held(1)], _POLICY)
+
+
+_EVENTS: list[Any] = [p.Prepared, p.Started, p.Settled, p.Due, p.Dropped]
+
+
+@pytest.mark.parametrize("event", _EVENTS)
+def test_an_event_that_a_state_does_not_know_is_a_bug(event: Any) -> None:  # noqa: ANN401 - classes
+    """A waiting message knows no event, a strange message none at all."""
+    lane = _lane(4)
+    lane.open()
+    with pytest.raises(LaneBug):
+        lane.feed(event(4))
+    with pytest.raises(LaneBug):
+        lane.feed(event(99))
+
+
+def test_the_diagram_shows_every_edge_of_the_table() -> None:
+    """It is drawn from the table itself."""
+    text = diagram()
+    for (state, _), targets in TABLE.items():
+        for target in targets - {state}:
+            assert f"{state} --> {target}: " in text
+
+
+class LaneMachine(RuleBasedStateMachine):
+    """Feeds a lane whatever its runner may say, in any order, and watches the invariants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way: dict[int, p.Command] = {}
+        self.waits: set[int] = set()
+        self.cancelled: set[int] = set()
+        self.started: list[int] = []
+        self.settled: list[int] = []
+        self.tries: dict[int, int] = {}
+        self.released: tuple[int, ...] = ()
+        self.rejected: set[int] = set()
+        self.waited_in_vain: set[int] = set()
+        self.gave_way = False
+        self.lost = self.stopped = self.expired = self.closed = False
+
+    @initialize(
+        count=st.integers(1, 10),
+        lookahead=st.integers(1, 10),
+        attempts=st.integers(1, 3),
+        received=st.integers(1, 3),
+        refs=st.lists(st.sampled_from([None, "a", "b"]), min_size=10, max_size=10),
+        skip=st.booleans(),
+        returns=st.booleans(),
+    )
+    def begin(
+        self,
+        count: int,
+        lookahead: int,
+        attempts: int,
+        received: int,
+        refs: list[str | None],
+        skip: bool,  # noqa: FBT001 - hypothesis gives it
+        returns: bool,  # noqa: FBT001 - hypothesis gives it
+    ) -> None:
+        """Open a lane of one to ten messages."""
+        self.policy = p.Policy(lookahead, attempts, skip_superseded=skip)
+        self.received = received
+        self.returns = returns
+        held = [p.Held(n, received, refs[n], returns=returns) for n in range(count)]
+        self.lane = Lane(held, self.policy)
+        self.count = count
+        self._carry_out(self.lane.open())
+
+    def _feed(self, event: p.Event) -> None:
+        note(repr(event))
+        self._carry_out(self.lane.feed(event))
+
+    def _carry_out(self, commands: list[p.Command]) -> None:
+        for command in commands:
+            assert not self.closed, f"{command} after Close"
+            match command:
+                case p.Prepare(n):
+                    assert not self.stopped
+                    assert n not in self.under_way
+                    self.under_way[n] = command
+                case p.Start(n) | p.Supersede(n):
+                    assert not self.lost  # I4
+                    assert not self.expired
+                    assert sorted(self.settled) == list(range(n))  # I2, I3
+                    self.under_way[n] = command
+                case p.Delete(n) | p.DeadLetter(n):
+                    assert not self.lost  # I4
+                    if isinstance(command, p.Delete):
+                        assert n in self.started  # I1
+                    else:  # I5
+                        spent = self.tries.get(n, 0) >= self.policy.max_attempts
+                        assert spent or n in self.rejected or n in self.waited_in_vain
+                    assert sorted(self.settled) == list(range(n))  # I3
+                    self.under_way[n] = command
+                case p.Wait(n, seconds):
+                    assert seconds >= 0
+                    self.waits.add(n)
+                case p.Cancel(n):
+                    assert n in self.under_way
+                    assert n not in self.cancelled
+                    self.cancelled.add(n)
+                case p.Release(sequences, hidden_seconds):
+                    assert not self.lost
+                    assert not hidden_seconds or self.gave_way
+                    assert not self.under_way
+                    assert list(sequences) == sorted(sequences, reverse=True)
+                    self.released = sequences
+                case p.Close():
+                    assert not self.under_way
+                    self.closed = True
+
+    @precondition(lambda self: self.under_way)
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["well", "well", "well", "retry", "busy", "reject", "fatal"]),
+    )
+    def end_one(self, data: st.DataObject, how: str) -> None:
+        """Something that is under way ends, somehow."""
+        n = data.draw(st.sampled_from(sorted(self.under_way)))
+        command = self.under_way.pop(n)
+        if n in self.cancelled and data.draw(st.booleans()):
+            self.cancelled.discard(n)
+            self._feed(p.Dropped(n))
+            return
+        self.cancelled.discard(n)
+        if how != "well":
+            if how == "retry" and not isinstance(command, p.Delete | p.DeadLetter):
+                self.tries[n] = self.tries.get(n, 0) + 1
+                assert self.tries[n] <= self.policy.max_attempts  # I5
+            self.stopped |= how == "fatal"
+            if how == "reject":
+                self.rejected.add(n)
+            waited = data.draw(st.sampled_from([0.0, 0.0, 0.0, self.policy.longest_wait_seconds]))
+            if how == "busy" and waited and not self.returns:
+                self.waited_in_vain.add(n)
+            at_end = how == "busy" and waited and sorted(self.settled) == list(range(n))
+            if at_end and self.returns and not isinstance(command, p.Delete | p.DeadLetter):
+                self.stopped = self.gave_way = True
+            self._feed(p.Failed(n, p.Kind(how), data.draw(st.floats(0, 1)), 0.0, waited))
+            return
+        match command:
+            case p.Prepare():
+                self._feed(p.Prepared(n))
+            case p.Start() | p.Supersede():
+                self.started.append(n)
+                self._feed(p.Started(n))
+            case _:
+                self.settled.append(n)
+                self._feed(p.Settled(n))
+
+    @precondition(lambda self: self.waits and not self.closed)
+    @rule(data=st.data())
+    def ring(self, data: st.DataObject) -> None:
+        """A wait is over."""
+        n = data.draw(st.sampled_from(sorted(self.waits)))
+        self.waits.discard(n)
+        self._feed(p.Due(n))
+
+    @precondition(lambda self: not self.closed)
+    @rule(
+        event=st.sampled_from([p.Stop(), p.Stop(), p.Expire(), p.Lost(), p.GiveWay()]),
+        now=st.integers(0, 9),
+    )
+    def interrupt(self, event: p.Event, now: int) -> None:
+        """A signal, a deadline, a lost lease."""
+        if now:  # rarely: most lanes run to their end
+            return
+        self.stopped = True
+        self.expired |= isinstance(event, p.Expire | p.Lost | p.GiveWay)
+        self.gave_way |= isinstance(event, p.GiveWay)
+        self.lost |= isinstance(event, p.Lost)
+        self._feed(event)
+
+    @precondition(lambda self: self.closed)
+    @rule()
+    def rest(self) -> None:
+        """A closed lane has nothing to say."""
+        assert self.lane.feed(p.Stop()) == []
+
+    @invariant()
+    def no_more_than_the_window(self) -> None:
+        """Preparations are bounded, and single after a redelivery."""
+        if not hasattr(self, "lane"):
+            return
+        preparing = [c for c in self.under_way.values() if isinstance(c, p.Prepare)]
+        assert len(preparing) <= (1 if self.received > 1 else self.policy.lookahead)
+
+    @invariant()
+    def never_stuck(self) -> None:
+        """An open lane waits for something."""
+        if hasattr(self, "lane") and not self.closed:
+            assert self.under_way or self.waits, self.lane.states()
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        """Closed means: each message is settled or given back, unless the lease was lost."""
+        if self.closed and not self.lost:
+            assert sorted((*self.settled, *self.released)) == list(range(self.count))
+
+
+TestLaneMachine = LaneMachine.TestCase
+TestLaneMachine.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+
+
+@given(st.integers(1, 10), st.integers(1, 10))
+def test_every_lane_that_succeeds_ends(count: int, lookahead: int) -> None:
+    """Answering every command well settles all messages in order."""
+    lane = Lane([p.Held(n) for n in range(count)], p.Policy(lookahead))
+    todo = lane.open()
+    deleted = []
+    while todo:
+        command = todo.pop()  # the newest first: the worst order
+        match command:
+            case p.Prepare(n):
+                todo += lane.feed(p.Prepared(n))
+            case p.Start(n):
+                todo += lane.feed(p.Started(n))
+            case p.Delete(n):
+                deleted.append(n)
+                todo += lane.feed(p.Settled(n))
+            case _:
+                assert isinstance(command, p.Close)
+    assert deleted == list(range(count))
+    assert lane.closed

@@ -1,0 +1,33 @@
+"""A message group is one repository's, or somebody is told."""
+
+import pytest
+
+from asyncbuild.queue.lane.message_groups import Grouping
+
+
+def test_a_group_of_one_repository_is_well() -> None:
+    """However often it comes."""
+    grouping = Grouping()
+    for _ in range(3):
+        assert grouping.find_fault("web", ["1/eu/web", "1/eu/web"]) == ""
+        assert grouping.find_fault("till", ["1/eu/till"]) == ""
+
+
+@pytest.mark.parametrize("group", ["$.detail.repositoryId", "<$.detail.repositoryId>"])
+def test_a_path_that_nobody_filled_in_is_told_once(group: str) -> None:
+    """All repositories would wait in one line, and nobody would know why."""
+    grouping = Grouping()
+    assert group in grouping.find_fault(group, ["1/eu/web"])
+    assert grouping.find_fault(group, ["1/eu/till"]) == ""
+
+
+def test_two_repositories_in_one_group_are_told_once() -> None:
+    """In one delivery or in two; the names are said."""
+    grouping = Grouping()
+    assert grouping.find_fault("all", ["1/eu/web"]) == ""
+    fault = grouping.find_fault("all", ["1/eu/till"])
+    assert "1/eu/web" in fault
+    assert "1/eu/till" in fault
+    assert grouping.find_fault("all", ["1/eu/shop"]) == ""
+    assert "wait for each other" in grouping.find_fault("both", ["a", "b"])
+    assert grouping.find_fault("none", []) == ""

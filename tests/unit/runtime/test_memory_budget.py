@@ -1,0 +1,230 @@
+"""One budget for all archives: nobody waits for ever, nothing is lost."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import pytest
+from anyio.abc import TaskGroup
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from support.wait import PATIENCE_SECONDS
+
+from asyncbuild.domain.errors import Busy, ConfigError
+from asyncbuild.runtime.memory_budget import MemoryBudget
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[TaskGroup]:
+    """A task group that fails rather than waits for ever."""
+    with anyio.fail_after(seconds):
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+
+
+async def _queued(budget: MemoryBudget, count: int) -> None:
+    """Wait until `count` requests are waiting."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while budget.statistics().waiting != count:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_within_the_reservation_nothing_waits() -> None:
+    """Takes up to the reservation are granted at once, whatever others hold."""
+    budget = MemoryBudget(100)
+    async with budget.open_account(40) as first, budget.open_account(40) as second:
+        await first.take(40)
+        await first.take(20)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await second.take(40)
+        assert budget.statistics().held_bytes == 100
+
+
+async def test_beyond_the_reservation_it_waits_for_what_is_free() -> None:
+    """A take that finds nothing free is granted when somebody else gives back."""
+    budget = MemoryBudget(100)
+    async with budget.open_account(40) as first, budget.open_account(40) as second:
+        await first.take(40)
+        await first.take(20)
+        await second.take(40)
+        async with _within(PATIENCE_SECONDS) as tasks:
+            tasks.start_soon(second.take, 10)
+            await _queued(budget, 1)
+            first.give_back(20)
+        assert budget.statistics().held_bytes == 90
+
+
+async def test_admission_is_first_come_first_served() -> None:
+    """A small archive does not overtake a large one that has been waiting."""
+    budget = MemoryBudget(100)
+    order: list[int] = []
+
+    async def archive(reserved: int) -> None:
+        async with budget.open_account(reserved):
+            order.append(reserved)
+
+    async with _within(PATIENCE_SECONDS) as tasks, budget.open_account(60):
+        tasks.start_soon(archive, 80)
+        await _queued(budget, 1)
+        tasks.start_soon(archive, 10)
+        await _queued(budget, 2)
+        assert order == []
+    assert order == [80, 10]
+
+
+async def test_a_cancelled_wait_takes_nothing() -> None:
+    """Whoever is cancelled while waiting, for admission or for bytes, leaves no trace."""
+    budget = MemoryBudget(100)
+    async with budget.open_account(60) as account:
+        await account.take(60)
+        async with _within(PATIENCE_SECONDS) as tasks:
+            tasks.start_soon(_open_and_close, budget, 50)
+            tasks.start_soon(account.take, 50)
+            await _queued(budget, 2)
+            tasks.cancel_scope.cancel()
+        statistics = budget.statistics()
+        assert (
+            statistics.reserved_bytes,
+            statistics.held_bytes,
+            statistics.accounts,
+            statistics.waiting,
+        ) == (60, 60, 1, 0)
+
+
+async def test_a_grant_that_meets_a_cancellation_is_undone() -> None:
+    """Granted and cancelled in the same turn of the loop: the bytes come back."""
+    budget = MemoryBudget(100)
+    async with budget.open_account(60) as first, budget.open_account(40) as second:
+        await first.take(60)
+        async with _within(PATIENCE_SECONDS) as tasks:
+            tasks.start_soon(second.take, 40)
+            tasks.start_soon(second.take, 10)
+            await _queued(budget, 1)
+            second.give_back(10)
+            tasks.cancel_scope.cancel()
+        assert budget.statistics().held_bytes in (90, 100)
+        second.give_back(second.held_bytes)
+        assert budget.statistics().held_bytes == 60
+
+
+async def _open_and_close(budget: MemoryBudget, reserved: int) -> None:
+    async with budget.open_account(reserved):
+        pass
+
+
+async def test_what_an_account_held_is_free_when_it_closes() -> None:
+    """An upload that failed need not account for every part; a late word changes nothing."""
+    budget = MemoryBudget(100)
+    async with budget.open_account(60) as account:
+        await account.take(30)
+    account.give_back(30)
+    assert (budget.statistics().held_bytes, budget.statistics().reserved_bytes) == (0, 0)
+
+
+async def test_more_than_was_taken_cannot_be_given_back() -> None:
+    """A mistake in a consumer shows where it is made."""
+    async with MemoryBudget(100).open_account(60) as account:
+        with pytest.raises(ValueError, match="held"):
+            account.give_back(1)
+
+
+async def test_an_enlargement_does_not_stand_behind_an_admission() -> None:
+    """The admission waits for the very account that wants more: it comes second."""
+    budget = MemoryBudget(100)
+    async with (
+        _within(PATIENCE_SECONDS) as tasks,
+        budget.open_account(60) as account,
+        AsyncExitStack() as other,
+    ):
+        await other.enter_async_context(budget.open_account(30))
+        tasks.start_soon(_open_and_close, budget, 70)
+        await _queued(budget, 1)
+        tasks.start_soon(account.enlarge, 90)
+        await _queued(budget, 2)
+        await other.aclose()
+        await _queued(budget, 1)
+        assert account.reserved_bytes == 90
+
+
+async def test_an_archive_larger_than_the_budget_is_a_fault_of_the_settings() -> None:
+    """The error names the setting and the number it needs."""
+    with pytest.raises(ConfigError, match="memory_budget_bytes to at least 200"):
+        async with MemoryBudget(100).open_account(200):
+            pass
+
+
+async def test_an_account_can_be_enlarged() -> None:
+    """It waits until another account has closed, and is then guaranteed the larger share."""
+    budget = MemoryBudget(100)
+    async with AsyncExitStack() as other, budget.open_account(40) as account:
+        await other.enter_async_context(budget.open_account(50))
+        async with _within(PATIENCE_SECONDS) as tasks:
+            tasks.start_soon(account.enlarge, 90)
+            await _queued(budget, 1)
+            await other.aclose()
+        assert budget.statistics().reserved_bytes == 90
+
+
+async def test_enlarging_is_refused_where_two_would_wait_for_each_other() -> None:
+    """The second of two that cannot both be had is told to come again: no deadlock."""
+    budget = MemoryBudget(100)
+    async with (
+        budget.open_account(50) as first,
+        budget.open_account(50) as second,
+        _within(PATIENCE_SECONDS) as tasks,
+    ):
+        tasks.start_soon(first.enlarge, 90)
+        await _queued(budget, 1)
+        with pytest.raises(Busy):
+            await second.enlarge(90)
+        tasks.cancel_scope.cancel()
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(
+    total=st.integers(40, 120),
+    archives=st.lists(
+        st.tuples(
+            st.integers(10, 40),
+            st.lists(st.integers(1, 10), max_size=12),
+            st.integers(0, 60),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+)
+def test_every_archive_comes_to_its_end(
+    total: int, archives: list[tuple[int, list[int], int]]
+) -> None:
+    """Any number of archives that collect parts and enlarge themselves end; the sum always fits."""
+    anyio.run(_run_archives, total, archives)
+
+
+async def _run_archives(total: int, archives: list[tuple[int, list[int], int]]) -> None:
+    budget = MemoryBudget(total)
+
+    async def archive(reserved: int, takes: list[int], enlarged: int) -> None:
+        async with budget.open_account(reserved) as account:
+            collected = 0
+            for number, nbytes in enumerate(takes):
+                if collected + nbytes > account.reserved_bytes:  # a part is full: it is sent
+                    await anyio.lowlevel.checkpoint()
+                    account.give_back(collected)
+                    collected = 0
+                await account.take(nbytes)
+                collected += nbytes
+                if number == len(takes) // 2 and enlarged <= total:
+                    try:
+                        await account.enlarge(enlarged)
+                    except Busy:
+                        return
+                statistics = budget.statistics()
+                assert statistics.held_bytes <= total
+                assert statistics.reserved_bytes <= total
+                await anyio.lowlevel.checkpoint()
+
+    async with _within(PATIENCE_SECONDS) as tasks:
+        for reserved, takes, enlarged in archives:
+            tasks.start_soon(archive, min(reserved, total), takes, enlarged)
+    statistics = budget.statistics()
+    assert (statistics.reserved_bytes, statistics.held_bytes, statistics.waiting) == (0, 0, 0)

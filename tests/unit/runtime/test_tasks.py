@@ -1,0 +1,152 @@
+"""Task groups whose failures travel as themselves."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio.abc import TaskGroup
+from support.wait import PATIENCE_SECONDS
+
+from asyncbuild.domain.errors import Reject, Retry
+from asyncbuild.runtime.tasks import open_background, open_tasks
+
+Opener = Callable[[], AbstractAsyncContextManager[TaskGroup]]
+both = pytest.mark.parametrize("open_group", [open_tasks, open_background])
+
+
+async def _run(open_group: Opener, body: Callable[[TaskGroup], Awaitable[None]]) -> None:
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with open_group() as tasks:
+            await body(tasks)
+
+
+async def _refuse() -> None:
+    raise Reject("refused by a task")
+
+
+@both
+async def test_the_error_of_the_body_keeps_its_cause(open_group: Opener) -> None:
+    """It is raised as it was, not in a group."""
+    cause = ValueError("why")
+
+    async def body(_: TaskGroup) -> None:
+        raise Retry("by the body") from cause
+
+    with pytest.raises(Retry) as caught:
+        await _run(open_group, body)
+    assert caught.value.__cause__ is cause
+
+
+@both
+async def test_the_error_of_a_task_ends_the_body(open_group: Opener) -> None:
+    """And it is what is raised."""
+    ended: list[bool] = []
+
+    async def body(tasks: TaskGroup) -> None:
+        tasks.start_soon(_refuse)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    with pytest.raises(Reject, match="by a task"):
+        await _run(open_group, body)
+    assert ended
+
+
+@both
+async def test_an_error_is_found_in_groups_of_groups(open_group: Opener) -> None:
+    """A task may have a plain task group of its own."""
+
+    async def nested() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_refuse)
+
+    async def body(tasks: TaskGroup) -> None:
+        tasks.start_soon(nested)
+        await anyio.sleep_forever()
+
+    with pytest.raises(Reject):
+        await _run(open_group, body)
+
+
+@both
+async def test_of_several_errors_the_first_is_raised(open_group: Opener) -> None:
+    """What fails because it is cancelled does not say why."""
+
+    async def fail_while_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise Retry("because the other one did")
+
+    async def body(tasks: TaskGroup) -> None:
+        tasks.start_soon(fail_while_cancelled)
+        await anyio.lowlevel.checkpoint()
+        raise Reject("first")
+
+    with pytest.raises(Reject) as caught:
+        await _run(open_group, body)
+    (note,) = caught.value.__notes__
+    assert "because the other one did" in note
+
+
+@both
+async def test_an_error_keeps_what_it_came_of(open_group: Opener) -> None:
+    """The log has it: the group, which would be there otherwise, says nothing."""
+
+    async def body(_: TaskGroup) -> None:
+        try:
+            int("before")
+        except ValueError:
+            raise Retry("after")  # noqa: B904 - what Python notes by itself
+
+    with pytest.raises(Retry) as caught:
+        await _run(open_group, body)
+    assert isinstance(caught.value.__context__, ValueError)
+
+
+@both
+async def test_to_be_cancelled_is_no_failure(open_group: Opener) -> None:
+    """It goes on to whoever cancelled."""
+    with anyio.fail_after(PATIENCE_SECONDS), anyio.CancelScope() as scope:
+        async with open_group() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_tasks_are_waited_for() -> None:
+    """The body may end before them."""
+    done: list[bool] = []
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        done.append(True)
+
+    async def body(tasks: TaskGroup) -> None:
+        tasks.start_soon(work)
+
+    await _run(open_tasks, body)
+    assert done
+
+
+async def test_what_runs_in_the_background_ends_with_the_body() -> None:
+    """Nobody waits for it, except until it has ended."""
+    ended: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    async def body(tasks: TaskGroup) -> None:
+        tasks.start_soon(work)
+        await anyio.lowlevel.checkpoint()
+
+    await _run(open_background, body)
+    assert ended

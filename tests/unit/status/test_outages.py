@@ -1,0 +1,189 @@
+"""Whom pushes wait for: what is away, what is at its limit, and when that is over."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.listening import hearing
+from support.status import NOW, Clock, built, held, line, state, survey
+
+from asyncbuild.domain.errors import Busy, Outage, Retry, StageError
+from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.log import stage
+from asyncbuild.status import phrases as wording
+from asyncbuild.status.history import Chronicle
+from asyncbuild.status.outages import PEERS, Outages
+from asyncbuild.status.schema import Status
+
+
+def _failed(number: int, **more: object) -> Mapping[str, Any]:
+    usual = {"kind": "outage", "peer": "git", "reason": "refused", "event_id": str(number)}
+    return line("push.prepare.failed", "warning", **{**usual, **more})
+
+
+def _look(chronicle: Chronicle, clock: Clock, *numbers: int) -> Status:
+    lanes = {f"group-{n}": (held(str(n), repository=f"r{n}"),) for n in numbers}
+    return survey(chronicle, clock, shown=state(lanes)).take()
+
+
+def _chronicle(clock: Clock) -> Chronicle:
+    chronicle = Chronicle(clock)
+    chronicle.hear({"event": "queue.polled", "level": "debug", "messages": 0, "groups": 0})
+    return chronicle
+
+
+def test_a_git_server_that_is_down_is_a_third_state() -> None:
+    """Ready, but an outage, with its age from the first failure; over when a fetch succeeds."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    for number in range(14):
+        chronicle.hear(_failed(number % 2, repository=f"r{number % 2}"))
+        clock.now += 4
+    status = _look(chronicle, clock, 0, 1)
+    assert (status.ready, status.state) == (True, "outage")
+    assert wording.state(status) == "outage: git, 56 s"
+    (outage,) = status.outages
+    assert (outage.pushes, outage.repositories, outage.failures) == (2, 2, 14)
+    assert wording.waits(outage) == "2 pushes of 2 repositories wait"
+    other = {"event": "fetch.finished", "level": "info", "mirror": "github.com/acme/web"}
+    chronicle.hear(other)
+    assert _look(chronicle, clock, 0, 1).state == "outage"
+    chronicle.hear({**other, "mirror": "123456789012/eu-west-1/r0"})
+    assert _look(chronicle, clock, 0, 1).state == "ready"
+
+
+def test_forges_are_told_apart() -> None:
+    """One is away, another is not; the one that is away is named."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    chronicle.hear(_failed(1, account="github.com"))
+    assert wording.state(_look(chronicle, clock, 1)) == "outage: git at github.com, 0 s"
+
+
+def test_a_limit_lasts_until_its_pushes_are_settled() -> None:
+    """Others get a build now and then, which says nothing for those that still wait."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    full = {"kind": "busy", "peer": "codebuild", "reason": "AccountLimitExceededException"}
+    for number in (1, 2):
+        chronicle.hear({**_failed(number, **full), "event": "push.start.failed", "level": "info"})
+    clock.now += 70
+    chronicle.hear(built(event_id="1"))
+    status = _look(chronicle, clock, 1, 2)
+    assert wording.state(status) == "limit: CodeBuild, 1 min 10 s"
+    assert wording.waits(status.outages[0]) == "1 push of 1 repository waits"
+    chronicle.hear(built(event_id="2"))
+    assert _look(chronicle, clock, 1, 2).state == "ready"
+
+
+def test_a_queue_that_does_not_answer_is_not_ready() -> None:
+    """SQS away: nothing can be received, so it is no third state but the second."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    chronicle.hear(
+        {"event": "queue.receive-failed", "level": "warning", "kind": "outage", "reason": "cut"}
+    )
+    status = _look(chronicle, clock)
+    assert (status.state, [each.peer for each in status.outages]) == ("not-ready", ["sqs"])
+    chronicle.hear({"event": "queue.polled", "level": "debug", "messages": 0, "groups": 0})
+    assert _look(chronicle, clock).state == "ready"
+
+
+_KINDS = ("outage", "busy", "retry", "reject")
+_STEPS = st.lists(
+    st.tuples(st.integers(0, 4), st.sampled_from(PEERS), st.sampled_from((*_KINDS, "end"))),
+    max_size=40,
+)
+
+
+@given(_STEPS)
+def test_nothing_outlasts_its_pushes(steps: list[tuple[int, str, str]]) -> None:
+    """After any events: nothing in flight means no outage; a push waits for what it was told."""
+    outages = Outages(Clock())
+    for number, peer, kind in steps:
+        if kind == "end":
+            outages.hear(built(event_id=str(number)))
+        else:
+            outages.hear(_failed(number, peer=peer, kind=kind))
+    last = {str(number): kind for number, _, kind in steps}
+    ended = {number for number, kind in last.items() if kind not in {"outage", "busy"}}
+    assert sum(each.pushes for each in outages.current(last.keys())) <= 2 * len(PEERS) * len(last)
+    assert not any(each.pushes for each in outages.current(ended))
+    assert {each.peer for each in outages.current(frozenset())} <= {"sqs"}
+
+
+def test_a_failure_is_logged_once() -> None:
+    """Stages inside one another fail together: the outermost tells, and names the innermost."""
+    logs.mute()
+    for error in (Outage("away", peer="git"), Busy("full", peer="codebuild"), Retry("cut")):
+        inside = (stage("push.prepare"), stage("push.fetch"))
+        with hearing() as lines, pytest.raises(StageError), inside[0], inside[1]:
+            raise error
+        failed = [each for each in lines if each["event"].endswith(".failed")]
+        level = "info" if error.kind == "busy" else "warning"
+        assert [(each["event"], each["level"]) for each in failed] == [
+            ("push.fetch.failed", "debug"),
+            ("push.prepare.failed", level),
+        ]
+        assert {(each["stage"], each["peer"]) for each in failed} == {("push.fetch", error.peer)}
+    with hearing() as lines, pytest.raises(Retry), stage("push.fetch"):
+        raise Retry("alone")
+    assert lines[-1]["level"] == "warning"
+
+
+def test_alike_warnings_are_one() -> None:
+    """Of other pushes, ports, times and ids; what differs in words stays apart."""
+    clock, pick = Clock(), random.Random(1)  # noqa: S311 - repeatable, not secret
+    chronicle = _chronicle(clock)
+    for number in range(14):
+        name = f"web-{number % 3}"
+        where = f"http://127.0.0.1:{pick.randrange(65_536)}/{name}"
+        commit = f"{pick.randrange(16**40):040x}"
+        reason = f"fetch a/{name}: git exited with 128: cannot reach {where} for {commit}"
+        chronicle.hear(_failed(number, repository=name, reason=reason, commit=commit))
+        clock.now += 1
+    chronicle.hear(_failed(1, reason="another"))
+    assert [each.count for each in chronicle.troubles] == [1, 14]
+    assert (chronicle.troubles[1].first, chronicle.troubles[1].time) == (NOW, NOW + 13)
+
+
+def test_what_is_over_is_remembered() -> None:
+    """Since when, how long, and how many waited; what comes back within a minute is one of them."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    done = {"event": "fetch.finished", "level": "info", "mirror": "123456789012/eu-west-1/r0"}
+    for pause in (0.5, 30.0, 200.0):
+        for number in range(3):
+            chronicle.hear(_failed(number, repository=f"r{number % 2}"))
+        clock.now += 65
+        chronicle.hear(done)
+        clock.now += pause
+    status = _look(chronicle, clock)
+    assert status.state != "outage"
+    assert [wording.was(each) for each in status.past_outages] == [
+        "git was away for 3 min 46 s; 3 pushes of 2 repositories waited",
+    ]
+    chronicle.hear(_failed(1))
+    chronicle.hear(built(event_id="1"))  # at once: not worth a row
+    assert len(_look(chronicle, clock).past_outages) == 1
+    chronicle.hear({**_failed(1, kind="busy", peer="codebuild"), "event": "push.start.failed"})
+    clock.now += 2
+    chronicle.hear(built(event_id="1"))
+    assert wording.was(_look(chronicle, clock).past_outages[0]) == (
+        "CodeBuild was at its limit for 2 s; 1 push of 1 repository waited"
+    )
+
+
+def test_the_past_is_bounded() -> None:
+    """However often a side goes away."""
+    clock = Clock()
+    chronicle = _chronicle(clock)
+    for _ in range(100):
+        chronicle.hear(_failed(1))
+        clock.now += 70
+        chronicle.hear(built(event_id="1"))
+        clock.now += 70
+    assert len(_look(chronicle, clock).past_outages) == 20

@@ -1,0 +1,252 @@
+"""The port by itself: answers, headers, limits, and what goes wrong behind it."""
+
+import os
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import anyio.to_thread
+import pytest
+from support.listening import hearing
+from support.proxy import closed_port
+from support.status import state
+from support.wait import PATIENCE_SECONDS
+
+from asyncbuild.config import GitSettings, Settings, StatusSettings
+from asyncbuild.domain.errors import Busy, NoPermission, Outage, Reject, Retry
+from asyncbuild.runtime import log as logs
+from asyncbuild.status import health, remote, top
+from asyncbuild.status.server import Sources, open_status
+
+
+async def _depth() -> tuple[int, int, int]:
+    return 1, 2, 3
+
+
+async def _credentials() -> object:
+    return "found"
+
+
+@asynccontextmanager
+async def _serving(
+    directory: Path,
+    *,
+    credentials: Callable[[], Awaitable[object]] = _credentials,
+    listen: str = "127.0.0.1:0",
+    hosts: tuple[str, ...] = (),
+    token: str | None = None,
+) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """Address, and the lines that are logged."""
+    settings = Settings(
+        git=GitSettings(cache_directory=directory),
+        status=StatusSettings(listen=listen, hosts=hosts, token=token),
+    )
+    logs.mute()
+    sources = Sources(state, _depth, credentials)
+    with hearing() as lines:
+        async with open_status(settings, sources):
+            address = next((str(each["address"]) for each in lines if "address" in each), "")
+            yield address, lines
+
+
+async def _get(address: str, **headers: str) -> tuple[int, str, Any]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(address, headers=headers) as answer,
+    ):
+        return answer.status, await answer.text(), answer.headers
+
+
+async def test_nothing_is_allowed_but_reading(tmp_path: Path) -> None:
+    """Strict headers on every answer; other methods and other host names are refused."""
+    async with _serving(tmp_path) as (address, _):
+        for path in ("", "page.css", "page.js", "favicon.svg", "status.json", "healthz", "none"):
+            status, _, headers = await _get(address + path)
+            assert status == (404 if path == "none" else 200)
+            policy = headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
+            assert "unsafe" not in policy
+            assert headers["X-Content-Type-Options"] == "nosniff"
+        async with aiohttp.ClientSession() as session, session.post(address) as answer:
+            assert answer.status == 405
+        assert (await _get(address, Host="rebound.example"))[0] == 403
+        assert (await _get(address, Host="localhost:1234"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("listen", "name", "status"),
+    [
+        ("127.0.0.1", "rebound.example", 403),
+        ("127.0.0.1", "192.0.2.7", 403),
+        ("127.0.0.1", "Builds.Example", 200),
+        ("0.0.0.0", "rebound.example", 403),  # noqa: S104 - reached by 127.0.0.1 alone
+        ("0.0.0.0", "192.0.2.7", 200),  # noqa: S104 - the same
+        ("0.0.0.0", "[2001:db8::7]:80", 200),  # noqa: S104 - the same
+        ("0.0.0.0", "builds.example:8080", 200),  # noqa: S104 - the same
+    ],
+)
+async def test_a_name_that_is_not_ours_is_refused_on_every_address(
+    tmp_path: Path, listen: str, name: str, status: int
+) -> None:
+    """An address in Host is a person's; a name may be a foreign page's, unless it is configured."""
+    async with _serving(tmp_path, listen=f"{listen}:0", hosts=("builds.example",)) as (address, _):
+        here = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - where to reach it
+        assert (await _get(here + "status.json", Host=name))[0] == status
+
+
+async def test_a_token_is_asked_for_by_all_but_probes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bearer token or as a password; the commands send it; nothing shows it."""
+    monkeypatch.setenv("STATUS_TOKEN", "s3cret-é")
+    basic, wrong = (
+        f"Basic {b64encode(pair.encode()).decode()}"
+        for pair in ("anyone:s3cret-é", "s3cret-é:wrong")
+    )
+    reference = "env:STATUS_TOKEN"
+    async with _serving(tmp_path, token=reference) as (address, lines):
+        for path in ("", "metrics", "status.json", "page.js"):
+            for given in ("", "Bearer wrong", "Basic !", "Digest x", wrong):
+                status, text, headers = await _get(address + path, Authorization=given)
+                assert (status, headers["WWW-Authenticate"][:5]) == (401, "Basic")
+                assert "s3cret" not in text
+            assert (await _get(address + path, Authorization=basic))[0] == 200
+        assert (await _get(address + "healthz"))[0] == 200
+        assert (await _get(address + "readyz"))[0] in {200, 503}
+        settings = Settings(status=StatusSettings(token=reference))
+        async with remote.open_session(settings) as session:
+            assert (await remote.fetch(session, address + "status.json")).version
+        async with remote.open_session(None) as session:
+            with pytest.raises(Reject, match="answers 401"):
+                await remote.fetch(session, address + "status.json")
+    assert "s3cret" not in str(lines)
+
+
+async def test_not_ready_says_why(tmp_path: Path) -> None:
+    """503 while the queue has not answered or credentials are refused, but alive all the same."""
+
+    async def refused() -> object:
+        raise NoPermission("no credentials", remedy="give the task a role")
+
+    async with _serving(tmp_path, credentials=refused) as (address, _):
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while "no credentials" not in (said := await _get(address + "readyz"))[1]:  # noqa: ASYNC110 - seen from outside
+                await anyio.sleep(0.02)
+        assert said[0] == 503
+        assert "FAIL queue: the queue has not answered yet" in said[1]
+        assert "ok   disk:" in said[1]
+        assert (await _get(address + "healthz"))[0] == 200
+
+
+async def test_a_probe_asks_what_the_service_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alive at once; ready only when every check is; where it listens says how to ask."""
+
+    async def ask(port: int, *, ready: bool) -> str:
+        at = StatusSettings(listen=f"0.0.0.0:{port}")
+        return await anyio.to_thread.run_sync(partial(health.ask, at, ready=ready))
+
+    monkeypatch.setattr(health, "_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+    async with _serving(tmp_path) as (address, _):
+        port = int(address.rstrip("/").rpartition(":")[2])
+        assert await ask(port, ready=False) == "alive\n"
+        with pytest.raises(Busy, match=r"(?s)/readyz at .* answers 503: not ready.*FAIL queue"):
+            await ask(port, ready=True)
+    with (
+        closed_port() as port,
+        pytest.raises(Outage, match=r"no service answers at status\.listen = '0.0.0.0:"),
+    ):
+        await ask(port, ready=False)
+
+
+def test_a_probe_of_a_service_without_a_page() -> None:
+    """There is nobody to ask, and that is as it was set."""
+    assert "off" in health.ask(StatusSettings(listen="off"), ready=True)
+
+
+def test_the_probe_reads_the_file_that_the_service_reads(tmp_path: Path) -> None:
+    """By a variable, as a container has it; exit code and remedy if nobody answers there."""
+    path = tmp_path / "config.toml"
+    path.write_text('[status]\nlisten = "127.0.0.1:1"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncbuild", "health"],
+        env={**os.environ, "ASYNCBUILD_CONFIG": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 69
+    assert "status.listen = '127.0.0.1:1': [Errno 111] Connection refused" in done.stderr
+    assert "ASYNCBUILD_CONFIG" in done.stderr
+
+
+async def test_a_bug_in_the_watching_stops_nothing(tmp_path: Path) -> None:
+    """It is told once, as an error; the port still answers."""
+
+    async def broken() -> object:
+        raise ZeroDivisionError
+
+    async with _serving(tmp_path, credentials=broken) as (address, lines):
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while not any(line["event"] == "status.bug" for line in lines):  # noqa: ASYNC110 - a log tells nobody
+                await anyio.sleep(0.02)
+        assert (await _get(address + "healthz"))[0] == 200
+
+
+async def test_a_listener_that_fails_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others hear the line, and whoever logged it goes on."""
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with _serving(tmp_path) as (_, lines):
+        with logs.listening(broken):
+            logs.logger().info("consumer.stopped-receiving", lanes=0)
+    assert any(line["event"] == "consumer.stopped-receiving" for line in lines)
+    assert "a listener failed at consumer.stopped-receiving" in caplog.text
+
+
+async def test_readers_are_limited(tmp_path: Path) -> None:
+    """Thirty-two may stay; the next is told to come again."""
+    async with (
+        _serving(tmp_path) as (address, _),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        answers = [await session.get(address + "events") for _ in range(33)]
+        assert [answer.status for answer in answers] == [200] * 32 + [503]
+        assert answers[-1].headers["Retry-After"] == "30"
+        for answer in answers:
+            answer.close()
+
+
+async def test_top_shows_what_the_port_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its address or by host and port; where nobody answers, that is said with a remedy."""
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
+    async with _serving(tmp_path) as (address, _):
+        for where in (address, address.removeprefix("http://").removesuffix("/")):
+            await top.run(where, every_seconds=1, once=True)
+            assert "nothing in hand" in capsys.readouterr().out
+        with pytest.raises(Reject, match="404"):
+            await top.run(f"{address}none", every_seconds=1, once=True)
+    with closed_port() as port, pytest.raises(Retry, match="nobody answers"):
+        await top.run(f"http://127.0.0.1:{port}/", every_seconds=1, once=True)
+    with pytest.raises(Reject, match=r"status\.listen is off"):
+        await top.run("off", every_seconds=1, once=True)
+
+
+async def test_off_is_off(tmp_path: Path) -> None:
+    """No port, no line about one."""
+    async with _serving(tmp_path, listen="off") as (address, lines):
+        assert (address, lines) == ("", [])

@@ -1,0 +1,99 @@
+"""Large members: any reader reads them, however it tells the width of a data descriptor.
+
+The limit of 32 bits is brought down to some kilobytes, so that every length around it can be had.
+"""
+
+import random
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbuild.zip.feeder import BLOCK_BYTES
+from asyncbuild.zip.format.deflate import crc32, deflate_block, largest_deflated
+from asyncbuild.zip.format.large_member import LargeEntry
+from asyncbuild.zip.format.tar_reader import LargeMember
+
+_BLOCK = 2_000
+_MOST = 20_000
+_DESCRIPTOR = b"PK\7\x08"
+_NOISE = random.Random(7).randbytes(2 * _MOST)  # noqa: S311 - the same in every run
+
+
+def _write(content: bytes, most: int = _MOST) -> tuple[bytes, bytes, bytes, bytes]:
+    """Local header, deflated stream, descriptor, central header, as the engine makes them."""
+    member = LargeMember(b"big", 0o100644, 1_800_000_000, len(content), 512)
+    entry = LargeEntry(member, 0, block_bytes=_BLOCK, most_32=most)
+    written = entry.head
+    for begin in range(0, len(content), _BLOCK):
+        block = content[begin : begin + _BLOCK]
+        last = begin + _BLOCK >= len(content)
+        data = entry.add(deflate_block(block, 1, last=last), crc32(block), len(block))
+        if begin or entry.head:  # a block and what is added to it are paid for as two blocks
+            assert len(data) <= 2 * _BLOCK
+        written += data
+    central, descriptor = entry.finish()
+    extra_bytes = struct.unpack_from("<H", written, 28)[0]
+    begin = 30 + len(b"big") + extra_bytes
+    return written[:begin], written[begin:], descriptor, central
+
+
+def _agree(content: bytes, most: int = _MOST) -> int:
+    """Check that both ways of telling the width agree, and the contents; the stream's length."""
+    local, stream, descriptor, _ = _write(content, most)
+    by_header = struct.unpack_from("<H", local, 28)[0] > 0
+    by_sizes = len(content) > most or len(stream) > most  # java.util.zip.ZipInputStream.readEnd
+    assert by_header == by_sizes
+    form = "<4sLQQ" if by_header else "<4sLLL"
+    expected = struct.pack(form, _DESCRIPTOR, zlib.crc32(content), len(stream), len(content))
+    assert descriptor == expected
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    assert inflater.decompress(stream) == content
+    assert inflater.eof
+    assert not inflater.unused_data
+    return len(stream)
+
+
+_lengths = st.one_of(
+    st.integers(_MOST - 200, _MOST + 50),  # in doubt: it fits, and might not, once deflated
+    st.integers(_BLOCK + 1, _MOST + 3 * _BLOCK),
+)
+
+
+@given(
+    length=_lengths, pieces=st.lists(st.tuples(st.booleans(), st.integers(1, 6_000)), max_size=9)
+)
+def test_readers_agree_on_the_width(length: int, pieces: list[tuple[bool, int]]) -> None:
+    """Of any length around the limit, with stretches that can be packed and others that cannot."""
+    content = b""
+    for noise, nbytes in pieces:
+        content += _NOISE[len(content) :][:nbytes] if noise else bytes(nbytes)
+    _agree((content + _NOISE)[:length])
+
+
+@pytest.mark.parametrize("length", range(_MOST - 60, _MOST + 3))
+@pytest.mark.parametrize("begin", [b"", _NOISE[:_BLOCK]], ids=["packed", "noise first"])
+def test_every_length_around_the_limit(length: int, begin: bytes) -> None:
+    """What packs from its first block on stays short; what does not is as long as stored."""
+    content = begin + bytes(length - len(begin))
+    in_doubt = length <= _MOST < largest_deflated(length, _BLOCK)
+    nbytes = _agree(content)
+    if in_doubt and begin:
+        assert _MOST < nbytes <= _MOST + 5
+    else:
+        assert nbytes < _MOST / 5
+
+
+def test_the_limit_is_that_of_32_bits() -> None:
+    """A header is written at once unless the length leaves a doubt."""
+
+    def head_of(size: int) -> bytes:
+        member = LargeMember(b"big", 0o100644, 0, size, 512)
+        return LargeEntry(member, 0, block_bytes=BLOCK_BYTES).head
+
+    for size, expected in {4_294_598_684: 33, 4_294_967_296: 53}.items():
+        assert len(head_of(size)) == expected
+    for size in (4_294_598_690, 4_294_967_294, 4_294_967_295):
+        assert head_of(size) == b""
