@@ -59,8 +59,7 @@ test: install lint types servers
 	PYTHONPATH=tests $(BIN)/python -m support.rights .recorded
 
 # What another git could change; `.ci/other-debian` runs it with the git of another Debian.
-GIT_TESTS := $(wildcard tests/unit/test_git*.py $(foreach name,archive_* changes delta_* lfs* mirror* odd_commits \
-	placeholders submodules supported worktrees,tests/integration/test_$(name).py))
+GIT_TESTS := tests/unit/git tests/integration/git tests/integration/archive tests/integration/commands
 test-git: install servers
 	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(GIT_TESTS)
 

@@ -4,7 +4,8 @@
 
 The files are those of `git archive HEAD`. Prints a table in Markdown: for each class of sizes and
 each library the CPU time of one file and, behind it, how much of the contents is left. `chosen` is
-what `asyncbuild.zip.format.deflate` does at level 1, and is deterministic, as zlib-ng and igzip 3 are.
+what `asyncbuild.zip.format.deflate` does at level 1, and is deterministic, as zlib-ng and igzip 3
+are.
 """
 
 import argparse

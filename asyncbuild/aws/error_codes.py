@@ -2,8 +2,8 @@
 
 Sources: botocore's service models (the errors of each operation), the API references' pages "Common
 errors" and S3's "Error responses", botocore's own lists of what is throttled or transient. Where a
-class is not obvious, the code's text says why. `tests/unit/aws/test_error_codes.py` takes every code of
-the operations that are called from botocore's models, and finds each of them here.
+class is not obvious, the code's text says why. `tests/unit/aws/test_error_codes.py` takes every
+code of the operations that are called from botocore's models, and finds each of them here.
 
 SQS has two names for some codes: its model's (`KmsThrottled`) and the one of its older protocol
 (`KMS.ThrottlingException`, `AWS.SimpleQueueService.NonExistentQueue`), which botocore takes from

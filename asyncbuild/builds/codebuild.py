@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # A token lives five minutes (API reference, StartBuild); one more for clocks that differ.
 _TOKEN_REMEMBERED = timedelta(minutes=6)
 # After this long a repeated start looks for its build first. A call may take CODEBUILD_MOST_SECONDS
-# (`aws.py`) with all its repetitions, and the last of them must still find the token.
+# (`aws/session.py`) with all its repetitions, and the last of them must still find the token.
 TOKEN_TRUSTED_SECONDS = 240 - CODEBUILD_MOST_SECONDS
 
 

@@ -29,7 +29,7 @@ import orjson
 from asyncbuild.domain.errors import Reject, StageError, reading
 from asyncbuild.domain.foreign_text import to_json
 from asyncbuild.domain.model import Action, Message, Nothing, Outcome, Push, Repository, Target
-from asyncbuild.forges.codecommit import read_time
+from asyncbuild.domain.times import read_time
 
 VERSION = 1
 _TIME = "%Y%m%dT%H%M%SZ"

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from asyncbuild.checks.judges.decision import Decision, decide, make_push
 from asyncbuild.config import Settings
+from asyncbuild.config.settings import rules_of
 from asyncbuild.domain.archive_options import check_subtree
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action, Target
 from asyncbuild.domain.rules import asked_changes
-from asyncbuild.pushes.prepare import rules_of
 
 _EMPTY_BLOB: Final = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 

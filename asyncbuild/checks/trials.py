@@ -1,6 +1,6 @@
 """Tries rights by calls that cannot do harm. Each says why it cannot.
 
-What the answers mean is judged in `rights.py`.
+What the answers mean is judged in `checks/judges/rights.py`.
 """
 
 from collections.abc import Awaitable, Iterator

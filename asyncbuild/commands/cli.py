@@ -1,7 +1,7 @@
 """The commands. Each reads its options, calls one function and turns its end into an exit code.
 
-Exit codes are sysexits(3)'s where an error has a kind (`errors.py`); 1 says that a command did its
-work and found something wrong.
+Exit codes are sysexits(3)'s where an error has a kind (`domain/errors.py`); 1 says that a command
+did its work and found something wrong.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Settings that are accepted, and can hardly be meant. Pure.
 
-An impossible value is a fault (`faults.py`) and ends the command; a doubt is a warning at the start
-of the service and in `asyncbuild check`.
+An impossible value is a fault (`config/faults.py`) and ends the command; a doubt is a warning at
+the start of the service and in `asyncbuild check`.
 """
 
 import re

@@ -1,6 +1,5 @@
 """The tables of the configuration file that are there once, such as `[queue]`."""
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -50,7 +49,7 @@ def _checked_url(url: str) -> str:
 
 Url = Annotated[str, AfterValidator(_checked_url)]
 InternalPlace = Annotated[str, AfterValidator(check_entry)]
-"""A host or network that may be reached though its addresses are private; see `reach.py`."""
+"""A host or network that may be reached though private; see `domain/reachable.py`."""
 
 
 def _checked_queue(url: str) -> str:
@@ -71,8 +70,7 @@ class Section(BaseModel):
 class AwsSettings(Section):
     """`[aws]`: where AWS is, and as whom."""
 
-    # botocore itself knows AWS_DEFAULT_REGION only; ECS and Lambda set this one.
-    region: str | None = Field(default_factory=lambda: os.environ.get("AWS_REGION") or None)
+    region: str | None = None
     profile: str | None = None
     endpoint_url: Url | None = None
     connect_timeout_seconds: Seconds = 5

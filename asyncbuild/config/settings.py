@@ -3,10 +3,15 @@
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from asyncbuild.config.hosts import HostSettings
-from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules
+from asyncbuild.config.routing import AccountSettings, RuleSettings, default_rules, fill_rules
 from asyncbuild.config.sections import (
     ArchiveSettings,
     AwsSettings,
@@ -21,9 +26,21 @@ from asyncbuild.config.sections import (
     StatusSettings,
     StorageSettings,
 )
+from asyncbuild.domain.rules import Rule
 
 ENV_PREFIX = "ASYNCBUILD_"
 FILE_VARIABLE = ENV_PREFIX + "CONFIG"  # names the file itself
+
+
+class _RegionSource(EnvSettingsSource):
+    """AWS_REGION as the default of `aws.region`.
+
+    ECS and Lambda set that variable; botocore itself knows AWS_DEFAULT_REGION only.
+    """
+
+    def __call__(self) -> dict[str, Any]:
+        region = self.env_vars.get("aws_region")
+        return {"aws": {"region": region}} if region else {}
 
 
 class Settings(BaseSettings):
@@ -39,7 +56,7 @@ class Settings(BaseSettings):
     consumers: Count = 8
     shutdown_grace_seconds: Seconds = 110
     scale_in_protection: Literal["auto", "off"] = "auto"
-    aws: AwsSettings = Field(default_factory=AwsSettings)
+    aws: AwsSettings = AwsSettings()
     queue: QueueSettings = QueueSettings()
     lanes: LaneSettings = LaneSettings()
     git: GitSettings = GitSettings()
@@ -75,14 +92,24 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings names the arguments
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env: one place to look
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment comes before the file."""
-        return (env_settings, init_settings)
+        return (env_settings, init_settings, _RegionSource(settings_cls))
+
+
+def rules_of(settings: Settings) -> tuple[Rule, ...]:
+    """Return `[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
+    return fill_rules(
+        settings.rules,
+        key=settings.storage.key,
+        project=settings.builds.project,
+        reserved=settings.storage.ledger_prefix,
+    )
 
 
 def setting_names() -> list[str]:

@@ -1,6 +1,7 @@
 """What a stage may say went wrong. Every foreign error becomes one of these where it was met.
 
-A stage raises; the lane decides (`queue/lane.py`). The class says what to do, the text says why:
+A stage raises; the lane decides (`queue/lane/state_machine.py`). The class says what to do, the
+text says why:
 
     Retry       may work if tried again: counts as an attempt
     Denied      the same, for a right that is missing: with longer pauses
@@ -72,7 +73,7 @@ class Denied(Retry):
     """One project or pipeline may not be started by us, or not yet.
 
     A policy that was changed takes a while to be known everywhere: it is tried again with growing
-    pauses (`tally.py`).
+    pauses (`domain/tally.py`).
     """
 
 

@@ -1,8 +1,8 @@
 """Every event that the service logs: its level, its fields, and what it says.
 
-A stage tells what happens by one log line (`logs.py`); metrics, the page, CloudWatch and traces
-listen to the same lines, so that no stage knows any of them. A test compares this list with what
-the code says, and with `docs/observability.md`.
+A stage tells what happens by one log line (`runtime/log.py`); metrics, the page, CloudWatch and
+traces listen to the same lines, so that no stage knows any of them. A test compares this list with
+what the code says, and with `docs/observability.md`.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NoReturn
 
 import orjson
@@ -17,6 +17,7 @@ import orjson
 from asyncbuild.domain import refs
 from asyncbuild.domain.errors import Reject, show
 from asyncbuild.domain.model import Change, Nothing, Push, Repository
+from asyncbuild.domain.times import read_time
 
 _DETAIL_TYPE = "CodeCommit Repository State Change"
 _UNREFERENCED = "unreferencedMergeCommitCreated"
@@ -32,7 +33,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # would be legal there; as an option of some command it is not worth the risk anywhere.
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 
-_FIRST_YEAR, _LAST_YEAR = 1970, 9998
 
 _Fields = Mapping[str, Any]
 
@@ -168,22 +168,6 @@ def _time(event: _Fields) -> datetime:
     if time is None:
         raise Reject(f"time is {show(text)}, not an ISO 8601 time")
     return time
-
-
-def read_time(text: object) -> datetime | None:
-    """Return the UTC time that an ISO 8601 text says, or None; without a zone it is in UTC."""
-    try:
-        time = datetime.fromisoformat(text) if isinstance(text, str) else None
-        if time is None:
-            return None
-        return usable_time(time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC))
-    except (ValueError, OverflowError):  # the latter at the calendar's edge
-        return None
-
-
-def usable_time(time: datetime) -> datetime | None:
-    """Return a time that can be reckoned with and sorted as text; None at the calendar's edges."""
-    return time if _FIRST_YEAR <= time.year <= _LAST_YEAR else None
 
 
 def _pusher(detail: _Fields) -> str | None:

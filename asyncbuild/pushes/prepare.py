@@ -2,8 +2,8 @@
 
 `prepare` does everything that may run beside other pushes of the repository: it ends with a whole
 archive in S3. `turn.settle` does what must happen in order: it starts the builds and writes the
-ledger (`turn.py`). The lane decides when each is called; the message is deleted after the latter
-has returned (I1).
+ledger (`pushes/dispatch.py`). The lane decides when each is called; the message is deleted after
+the latter has returned (I1).
 """
 
 import hashlib
@@ -20,7 +20,8 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
 from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.starters import Starters
-from asyncbuild.config import Settings, fill_rules
+from asyncbuild.config import Settings
+from asyncbuild.config.settings import rules_of
 from asyncbuild.domain.errors import Fatal, LeaseLost, Reject, StageError, Unreachable, reading
 from asyncbuild.domain.model import (
     Guard,
@@ -32,7 +33,7 @@ from asyncbuild.domain.model import (
     Target,
     Verdict,
 )
-from asyncbuild.domain.rules import Rule, asked_changes, route
+from asyncbuild.domain.rules import asked_changes, route
 from asyncbuild.domain.tally import blame
 from asyncbuild.forges.webhooks.senders import Hosts, Unverified
 from asyncbuild.git.content.submodules import open_whole
@@ -56,16 +57,6 @@ class PipelineStatistics:
     archives: Mapping[str, ZipStatistics]
     mirrors: MirrorStatistics
     memory: BudgetStatistics
-
-
-def rules_of(settings: Settings) -> tuple[Rule, ...]:
-    """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
-    return fill_rules(
-        settings.rules,
-        key=settings.storage.key,
-        project=settings.builds.project,
-        reserved=settings.storage.ledger_prefix,
-    )
 
 
 def read_message(hosts: Hosts, message: Message) -> Work:

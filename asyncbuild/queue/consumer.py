@@ -15,9 +15,10 @@ from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.queue.lane.capacity import find_room
 from asyncbuild.queue.lane.message_groups import REMEDY, Grouping
 from asyncbuild.queue.lane.protocol import Policy
+from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane_runner import LaneRunner
 from asyncbuild.queue.lease import Lease
-from asyncbuild.queue.sqs import Queue, QueueFacts
+from asyncbuild.queue.sqs import Queue
 from asyncbuild.queue.worker_pool import Consumers, open_consumers
 from asyncbuild.runtime.log import logger
 

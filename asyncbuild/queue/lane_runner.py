@@ -23,9 +23,10 @@ from asyncbuild.pushes.work import Ready, Work
 from asyncbuild.queue.counters import Held
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.capacity import Standing, find_standing, held
+from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane.state_machine import Lane
 from asyncbuild.queue.lease import Lease
-from asyncbuild.queue.sqs import Queue, QueueFacts
+from asyncbuild.queue.sqs import Queue
 from asyncbuild.queue.worker_pool import Consumers, Job
 from asyncbuild.runtime.log import logger
 

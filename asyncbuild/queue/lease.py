@@ -2,7 +2,7 @@
 
 A group stays closed while its head is invisible, but the others' receipt handles lapse if only the
 head is renewed; so all are renewed in one call. Whoever wants to commit something asks `guard`
-first (I4). When is `term.py`'s to say.
+first (I4). When is `queue/lane/lease_clock.py`'s to say.
 """
 
 from collections.abc import Callable, Sequence

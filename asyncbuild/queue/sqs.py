@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import orjson
-
 from asyncbuild.aws.session import sqs_errors as errors_of
 from asyncbuild.domain.errors import (
     ConfigError,
@@ -20,6 +18,7 @@ from asyncbuild.domain.errors import (
 )
 from asyncbuild.domain.model import Message
 from asyncbuild.queue.lane.dead_letter import MOST_BYTES, OLD_MOST_BYTES, Fitted, fit, size_of_body
+from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of, largest_message
 from asyncbuild.runtime.log import logger
 
 if TYPE_CHECKING:
@@ -35,17 +34,6 @@ LOST = frozenset(
         "AWS.SimpleQueueService.MessageNotInflight",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFacts:
-    """What the queue says of itself. `max_receive_count` is None without a redrive policy."""
-
-    fifo: bool
-    visibility_timeout_seconds: int
-    max_receive_count: int | None
-    dead_letter_arn: str | None
-    retention_seconds: int = 345_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,26 +278,6 @@ class Queue:
             told = {str(name): value for name, value in answer.get("Attributes", {}).items()}
             self._dead_letter_bytes = largest_message(told)
         return self._dead_letter_bytes
-
-
-def largest_message(attributes: Mapping[str, str]) -> int:
-    """Bytes of the longest message that a queue with these attributes takes."""
-    with reading("MaximumMessageSize of a queue", raises=Retry, peer="sqs"):
-        return int(attributes.get("MaximumMessageSize", MOST_BYTES))
-
-
-def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
-    """Read a queue's attributes (SQS API reference, GetQueueAttributes)."""
-    with reading("the attributes of the queue", raises=Retry, peer="sqs"):
-        policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
-        limit = policy.get("maxReceiveCount")
-        return QueueFacts(
-            fifo=attributes.get("FifoQueue") == "true",
-            visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
-            max_receive_count=int(limit) if limit is not None else None,
-            dead_letter_arn=policy.get("deadLetterTargetArn"),
-            retention_seconds=int(attributes.get("MessageRetentionPeriod", 345_600)),
-        )
 
 
 def _lost_or(error: StageError, message: Message) -> StageError:

@@ -54,7 +54,7 @@ class ConsumerStatistics:
 
 
 class Consumers:
-    """Hands jobs to N workers, lane by lane in turns (`fair.py`)."""
+    """Hands jobs to N workers, lane by lane in turns (`queue/lane/round_robin.py`)."""
 
     def __init__(self, count: int, *, forges: int = 1, reserve: int = 0) -> None:
         self._count = count

@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 
 MARKS: Final[dict[str, str]] = {}
-"""Variables that every child gets beside its environment: what `guard.py` knows it by."""
+"""Variables that every child gets: `runtime/child_guard.py` knows it by them."""
 
 
 class Child:

@@ -1,8 +1,8 @@
 """Structured logs on standard error: JSON in a container, coloured lines on a terminal.
 
 Whoever works on a push binds its fields once (`about`); every line inside carries them. A stage
-logs one line when it begins and one when it ends, with its duration, by `stage`. `events.py` has
-every event's name and fields.
+logs one line when it begins and one when it ends, with its duration, by `stage`. `domain/events.py`
+has every event's name and fields.
 
 The same lines, those for debugging too, are heard by whoever is `listening`: metrics, the page.
 """

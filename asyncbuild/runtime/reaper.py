@@ -1,4 +1,4 @@
-"""The program of `guard.py`: ends the marked processes of an owner that died. Imports little.
+"""Ends the marked processes of an owner that died: the program of `runtime/child_guard.py`.
 
 It runs as a file of its own, without this package, so that it takes little memory.
 """

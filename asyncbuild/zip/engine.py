@@ -1,8 +1,8 @@
 """The engine: a tar stream becomes a zip stream, compressed on every core, written in order (I8).
 
-One task reads the tar stream and hands its pieces to the workers (`intake.py`); whoever iterates
-over the `ZipStream` gets what became of them, in the order of the stream. Between the two is a
-queue of pieces in work, bounded by its length and by the account's bytes (I6).
+One task reads the tar stream and hands its pieces to the workers (`zip/feeder.py`); whoever
+iterates over the `ZipStream` gets what became of them, in the order of the stream. Between the two
+is a queue of pieces in work, bounded by its length and by the account's bytes (I6).
 """
 
 import os

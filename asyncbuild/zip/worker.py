@@ -1,6 +1,6 @@
 """A process that compresses: takes a piece of work from its slot, puts there what became of it.
 
-`workers.py` starts it as `python -m asyncbuild.zip.worker`, with numbers: its socket, the
+`zip/workers.py` starts it as `python -m asyncbuild.zip.worker`, with numbers: its socket, the
 descriptor of the shared memory and its slots, the level. It ends when the socket does, so it never
 outlives whoever started it. It has no secrets, opens nothing, and knows of no loop.
 """

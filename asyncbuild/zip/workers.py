@@ -3,7 +3,7 @@
 Not threads. A member of some kilobytes takes a thread a few microseconds in Python before deflate
 and a few behind it, and two threads, or one and the loop, then take the interpreter's lock from
 each other: measured, two took half as long again as one. Processes share nothing but slots of
-memory (`slots.py`), so each of them has a core for itself, and the loop has its own.
+memory (`zip/shared_memory.py`), so each of them has a core for itself, and the loop has its own.
 """
 
 import os

@@ -2,7 +2,8 @@
 
 Runs on the stand-in and on ministack; where ministack differs from AWS's documentation, the test is
 a named expected failure. Sources: API = AWS CodeBuild API Reference; model = botocore's service
-model. Rules that need a clock or a limit are in `tests/integration/local/test_codebuild_standin.py`.
+model. Rules that need a clock or a limit are in
+`tests/integration/local/test_codebuild_standin.py`.
 """
 
 import uuid

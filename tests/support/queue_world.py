@@ -1,8 +1,9 @@
 """A world in virtual time: processes with real lanes and terms, a queue, CodeBuild and the ledger.
 
-What `runner.py` and `pipeline.py` do between two awaits is a generator here; each `Call` it yields
-is a request under way. Whoever drives it decides what becomes of the request: it acts or not, and
-the answer comes or not. Servers check the invariants when they act, from their own records.
+What `queue/lane_runner.py` and `pushes/prepare.py` do between two awaits is a generator here; each
+`Call` it yields is a request under way. Whoever drives it decides what becomes of the request: it
+acts or not, and the answer comes or not. Servers check the invariants when they act, from their own
+records.
 """
 
 import math
@@ -274,7 +275,7 @@ class LaneSim:
         yield Call(lambda: self.world.put_object(self, n))
 
     def _explain_missing(self, n: int) -> None:
-        """As `missing.py`: return if the push is stale."""
+        """As `pushes/missing_commit.py`: return if the push is stale."""
         push, now = self.pushes[n], at(self.world.now)
         sent = at(self.messages[n].sent)
         later = [each.as_model for m, each in self.pushes.items() if m > n]

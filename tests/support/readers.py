@@ -1,7 +1,8 @@
 """Every reader of what others write, as a function of bytes that fails at anything but a verdict.
 
-The suite feeds each of them for a moment (`tests/unit/domain/test_foreign_text.py`), `make fuzz` for as long as
-it is told (`support.fuzz`). `tests/fixtures/foreign/READER/` holds what a search begins with.
+The suite feeds each of them for a moment (`tests/unit/domain/test_foreign_text.py`), `make fuzz`
+for as long as it is told (`support.fuzz`). `tests/fixtures/foreign/READER/` holds what a search
+begins with.
 """
 
 import re
@@ -41,7 +42,8 @@ from asyncbuild.git.formats.lfs_answers import (
 )
 from asyncbuild.git.formats.lfs_pointers import parse_pointer
 from asyncbuild.queue.lane.dead_letter import fit
-from asyncbuild.queue.sqs import facts_of, read_moment
+from asyncbuild.queue.lane.queue_facts import facts_of
+from asyncbuild.queue.sqs import read_moment
 from asyncbuild.status.schema import parse as parse_status
 from asyncbuild.zip.format.tar_reader import TarReader
 

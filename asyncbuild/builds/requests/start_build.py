@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from asyncbuild.config import BuildSettings
+from asyncbuild.config.sections import BuildSettings
 from asyncbuild.domain.errors import ConfigError
 from asyncbuild.domain.model import BuildRequest, Push, Target
 from asyncbuild.domain.rules import variable_fault

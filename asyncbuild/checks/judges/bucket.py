@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 
 # What has to be restored before it can be read: no build reads it, no archive is made of it.
 _FROZEN: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})

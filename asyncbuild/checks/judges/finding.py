@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from asyncbuild.config import Doubt
+from asyncbuild.config.doubts import Doubt
 
 
 class Level(StrEnum):

@@ -6,11 +6,10 @@ from asyncbuild.builds.requests.start_build import EVENT_ID
 from asyncbuild.builds.requests.start_pipeline import Declaration, check_variables, source_of
 from asyncbuild.checks.judges.finding import Finding, Level
 from asyncbuild.checks.judges.projects import has_fields
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.rules import Rule
-from asyncbuild.pushes.prepare import rules_of
 
 
 def pipelines_of(settings: Settings) -> tuple[list[tuple[str, Rule]], list[str]]:

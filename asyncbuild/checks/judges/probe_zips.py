@@ -1,7 +1,7 @@
 """Small archives that hold what extractors are known to stumble over. Pure.
 
-They are made of the very records that the service writes (`archive/zip.py`): what a build finds of
-them is what it would find of a push's archive.
+They are made of the very records that the service writes (`zip/format/records.py`): what a build
+finds of them is what it would find of a push's archive.
 """
 
 import stat

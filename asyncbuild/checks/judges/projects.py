@@ -5,9 +5,8 @@ from string import Formatter
 from typing import Any
 
 from asyncbuild.checks.judges.finding import Finding, Kind, Level
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.model import Action
-from asyncbuild.pushes.prepare import rules_of
 
 
 def project_names(settings: Settings) -> tuple[list[str], list[str]]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
-from asyncbuild.config import Settings
-from asyncbuild.queue.sqs import QueueFacts, facts_of, largest_message
+from asyncbuild.config.settings import Settings
+from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of, largest_message
 
 # CodeBuild forgets an idempotency token after five minutes (API reference, StartBuild).
 _TOKEN_LIFETIME_SECONDS: Final = 300

@@ -18,7 +18,8 @@ from typing import Any
 
 from asyncbuild.domain.errors import Reject, reading, show
 from asyncbuild.domain.model import Message
-from asyncbuild.forges.codecommit import load_json, read_object, read_time
+from asyncbuild.domain.times import read_time
+from asyncbuild.forges.codecommit import load_json, read_object
 
 # A constant that the gateway puts beside the headers: whose webhooks come by this route.
 HOST = "webhook-host"

@@ -3,7 +3,7 @@
 Sources: GitHub Docs, "Webhook events and payloads", push; GitLab Docs, "Webhook events", push and
 tag events; Bitbucket Cloud, "Event payloads", repo:push; Bitbucket Data Center, "Event payload",
 repo:refs_changed. A payload is known by its shape: the header that names the event is not signed,
-so it can only tell that a payload is no push (`hosts.py`).
+so it can only tell that a payload is no push (`forges/registry.py`).
 """
 
 import re
@@ -15,7 +15,8 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from asyncbuild.domain.errors import Reject, show
-from asyncbuild.forges.codecommit import check_ref, usable_time
+from asyncbuild.domain.times import usable_time
+from asyncbuild.forges.codecommit import check_ref
 
 _Fields = Mapping[str, Any]
 

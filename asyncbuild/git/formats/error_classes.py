@@ -6,7 +6,7 @@ that is not known is `OTHER`, which is tried again.
 Who says a line decides what it may mean. A git that talks to a server passes on the server's words:
 with `remote:` before them, but by SSH and from a path also without. What is quoted in a sentence,
 URLs and names of refs are cut out before it is read: a pusher chooses them. `CORRUPT` is a
-suspicion, which the mirror itself confirms or not (`integrity.py`).
+suspicion, which the mirror itself confirms or not (`git/mirrors/integrity.py`).
 """
 
 import errno

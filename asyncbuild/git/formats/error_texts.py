@@ -1,7 +1,7 @@
 """Table: which words of git and of servers tell which fault. Pure.
 
-They are searched in what `faults.py` leaves of a line: `''` means what was quoted, `URL`,
-`REF` and `ID` for those.
+They are searched in what `git/formats/error_classes.py` leaves of a line: `''` means what was
+quoted, `URL`, `REF` and `ID` for those.
 """
 
 import re

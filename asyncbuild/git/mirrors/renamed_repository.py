@@ -1,7 +1,7 @@
 """Follows a repository that its server has renamed, within the server's own origin.
 
-git itself follows no redirect here (`remotes.py`): it would carry the login anywhere. So the server
-is asked where the repository is now, and git is sent there if that is the same origin.
+git itself follows no redirect here (`forges/remotes.py`): it would carry the login anywhere. So the
+server is asked where the repository is now, and git is sent there if that is the same origin.
 """
 
 from collections.abc import Awaitable, Callable

@@ -55,7 +55,7 @@ class Target:
 
 
 class Transfers:
-    """Runs them. All raise `StageError`s of `faults.py`.
+    """Runs them. All raise `StageError`s of `git/formats/error_classes.py`.
 
     Args:
         git: Runs git.

@@ -57,7 +57,8 @@ class Command:
         program: Another one than git: ssh, which git uses, too.
         patient: It reads, and may still compute for long with nothing to write, as one that walks
             a history: `git.cpu_seconds` is not for it.
-        memory_bytes: What it may take, if that is known; 0: the share of its kind (`memory.py`);
+        memory_bytes: What it may take, if that is known; 0: the share of its kind
+        (`git/process/memory.py`);
             `UNLIMITED`: as much as it takes.
     """
 
@@ -106,7 +107,7 @@ class Git:
         """Run to the end and return the exit code, one of `command.good`.
 
         Raises:
-            GitFailed, Busy, Reject: git exited with an error, see `faults.py`.
+            GitFailed, Busy, Reject: git exited with an error, see `git/formats/error_classes.py`.
             GitFailed: it was silent or took longer than the settings allow, and was killed.
         """
         return (await self._finish(command))[0]
@@ -374,7 +375,7 @@ def _scrubbed(host: Mapping[str, str]) -> dict[str, str]:
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(_CONFIG),
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_DEFAULT_REF_FORMAT": "files",  # `place.py` knows refs as files
+        "GIT_DEFAULT_REF_FORMAT": "files",  # `git/mirrors/directory.py` knows refs as files
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",

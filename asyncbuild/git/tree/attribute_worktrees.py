@@ -1,9 +1,9 @@
 """Working trees that hold nothing but `.gitattributes`, for archives that begin at once.
 
-Given one, `git archive` need not read the whole tree before its first byte (`gitattributes.py`).
-The first archive of a repository goes without; then its tree is looked through, in the
-background. Later trees are compared with the last known one, by one git for all that are asked for
-at a time: it reads only what differs.
+Given one, `git archive` need not read the whole tree before its first byte
+(`git/formats/gitattributes.py`). The first archive of a repository goes without; then its tree is
+looked through, in the background. Later trees are compared with the last known one, by one git for
+all that are asked for at a time: it reads only what differs.
 """
 
 import errno

@@ -1,7 +1,8 @@
 """Servers as children: ministack (SQS, S3, EventBridge, STS) and SeaweedFS (S3), on loopback only.
 
 Each runs in a session of its own with a temporary directory of its own, on ports that were free a
-moment ago, and does not outlive its parent. `python -m asyncbuild.local.servers.children` installs them.
+moment ago, and does not outlive its parent. `python -m asyncbuild.local.servers.children` installs
+them.
 """
 
 import os

@@ -1,11 +1,11 @@
 """A stand-in for CodeBuild on loopback: what the demo and the tests start their builds on.
 
 In this process: `async with open_codebuild_standin(["web"]) as standin`. As one of its own, which
-survives whatever is done to others: `python -m asyncbuild.local.servers.codebuild_server --port 4600 --project
-web --journal FILE`. With a journal every accepted StartBuild is one line of JSON on disk before it
-is answered, and a stand-in opened on that journal again remembers builds and tokens.
+survives whatever is done to others: `python -m asyncbuild.local.servers.codebuild_server --port
+4600 --project web --journal FILE`. With a journal every accepted StartBuild is one line of JSON on
+disk before it is answered, and a stand-in opened on that journal again remembers builds and tokens.
 
-The rules it keeps, and where each is from, are in `standin.py`.
+The rules it keeps, and where each is from, are in `local/servers/codebuild_state.py`.
 """
 
 import signal

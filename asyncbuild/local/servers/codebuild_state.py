@@ -1,4 +1,4 @@
-"""CodeBuild's rules and state, as far as a stand-in needs them: `codebuild.py` serves them.
+"""The rules and state of CodeBuild that a stand-in needs; `codebuild_server.py` serves them.
 
 No emulator keeps what StartBuild was told, nor honours its idempotency token. This one does
 nothing else: it builds nothing, but it checks and remembers requests as CodeBuild would. Its

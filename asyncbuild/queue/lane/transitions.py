@@ -1,6 +1,6 @@
 """The table of a lane's state machine: which event leads a message from state to state. Pure.
 
-`lane.py` makes the moves; the diagram in ARCHITECTURE.md is drawn from here.
+`queue/lane/state_machine.py` makes the moves; the diagram in ARCHITECTURE.md is drawn from here.
 """
 
 from typing import Final

@@ -1,7 +1,8 @@
 """OpenTelemetry spans from the log's lines: one for each stage, below one for the whole push.
 
 The span of the push processes a message of the queue (kind CONSUMER); stages that ask another side
-are CLIENT, `push.prepare`, which holds two of them, INTERNAL. `conventions.py` has the names.
+are CLIENT, `push.prepare`, which holds two of them, INTERNAL.
+`status/exporters/semantic_conventions.py` has the names.
 
 An optional extra (`asyncbuild[otel]`). OpenTelemetry's own variables say where spans go
 (`OTEL_EXPORTER_OTLP_ENDPOINT`); they are sent by a thread of its own. All tries of a push, in

@@ -24,7 +24,7 @@ _STAGE_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180
 _TO_BUILD_BUCKETS: Final = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 _STAGE_NAMES: Final = tuple(name.removeprefix("push.") for name in STAGES)
 _ENDS: Final = ("finished", "failed", "cancelled")
-# Kinds of `errors.py`, and `bug` for an error that no stage meant to raise.
+# Kinds of `domain/errors.py`, and `bug` for an error that no stage meant to raise.
 _KINDS: Final = (
     *("retry", "busy", "outage", "reject"),
     *("unreachable", "lease-lost", "fatal", "bug"),

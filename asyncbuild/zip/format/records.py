@@ -92,7 +92,8 @@ class StreamedEntry:
     """An entry whose CRC and compressed size are known only when its contents have been written.
 
     They follow in a data descriptor (4.3.9). Its sizes have 64 bits if, and only if, the local
-    header has a zip64 extra field; `is_zip64` decides that beforehand (`large.py`).
+    header has a zip64 extra field; `is_zip64` decides that beforehand
+    (`zip/format/large_member.py`).
     """
 
     def __init__(self, name: bytes, *, mode: int, time: int, size: int, is_zip64: bool) -> None:

@@ -1,6 +1,6 @@
 """Runs of whole tar members, parsed: the half of reading that any worker can do.
 
-Headers are ustar's, with pax and GNU names before them (`headers.py`).
+Headers are ustar's, with pax and GNU names before them (`zip/format/tar_headers.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -147,7 +147,7 @@ class TestJournal:
         assert [started.number for started in journal.read(path)] == [1, 2]
 
     async def test_is_kept_by_a_process_of_its_own(self, tmp_path: Path) -> None:
-        """`python -m asyncbuild.local.servers.codebuild_server` says where it is, and ends on SIGTERM with 0."""
+        """As a program it says where it is, and ends on SIGTERM with 0."""
         path = tmp_path / "journal"
         options = ["--project", "shop", "--project", "till", "--journal", str(path)]
         command = [sys.executable, "-m", "asyncbuild.local.servers.codebuild_server", *options]

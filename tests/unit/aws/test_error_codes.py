@@ -113,7 +113,7 @@ def _operations(service: str) -> frozenset[str]:
     """Those of its operations whose method's name is an attribute of anything in the sources."""
     named = {node.attr for node in _sources() if isinstance(node, ast.Attribute)}
     found = {name for name in _model(service)["operations"] if xform_name(name) in named}
-    # aiobotocore's fetcher calls it for us (`accounts.py`).
+    # aiobotocore's fetcher calls it for us (`aws/accounts.py`).
     return frozenset(found | ({"AssumeRole"} if service == "sts" else set()))
 
 

@@ -5,7 +5,7 @@ from support.listening import hearing
 
 from asyncbuild.config import LaneSettings, QueueSettings
 from asyncbuild.queue.consumer import messages_per_receive
-from asyncbuild.queue.sqs import QueueFacts
+from asyncbuild.queue.lane.queue_facts import QueueFacts
 
 
 def _facts(limit: int | None) -> QueueFacts:

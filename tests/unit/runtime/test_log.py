@@ -10,7 +10,7 @@ import pytest
 
 _BEGIN = """
 import asyncio, logging, sys, threading, warnings
-from asyncbuild import logs
+from asyncbuild.runtime import log as logs
 from asyncbuild.config import LogSettings
 
 logs.configure(LogSettings(format="json", level={level!r}))
@@ -86,7 +86,7 @@ def test_whoever_else_configured_structlog_deafens_nobody() -> None:
     """A listener hears the lines all the same; with the default set-up it would hear none."""
     script = """
 import structlog
-from asyncbuild import logs
+from asyncbuild.runtime import log as logs
 
 structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 lines = []

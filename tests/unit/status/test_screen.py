@@ -160,7 +160,7 @@ import sys, tempfile, anyio
 from functools import partial
 from pathlib import Path
 from support.status import state
-from asyncbuild import logs
+from asyncbuild.runtime import log as logs
 from asyncbuild.config import GitSettings, Settings, StatusSettings
 from asyncbuild.status import top
 from asyncbuild.status.server import Sources, open_status

@@ -317,7 +317,7 @@ def test_every_series_is_there_from_the_start(clock: Clock) -> None:
 
 def test_every_reason_for_a_full_archive_is_a_series() -> None:
     """Reasons in the code are those of the list."""
-    text = "".join(path.read_text() for path in (_ROOT / "asyncbuild" / "archiving").glob("*.py"))
+    text = "".join(path.read_text() for path in (_ROOT / "asyncbuild" / "archive").rglob("*.py"))
     used = set(re.findall(r'FallBack\(\s*"([a-z-]+)"', text)) | {"off", "failed", "other-format"}
     assert used == set(REASONS)
 

@@ -1,0 +1,40 @@
+"""The attributes of an SQS queue, read: its kind, its timeouts, its dead-letter queue. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from asyncbuild.domain.errors import Retry, reading
+from asyncbuild.queue.lane.dead_letter import MOST_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """What the queue says of itself. `max_receive_count` is None without a redrive policy."""
+
+    fifo: bool
+    visibility_timeout_seconds: int
+    max_receive_count: int | None
+    dead_letter_arn: str | None
+    retention_seconds: int = 345_600
+
+
+def largest_message(attributes: Mapping[str, str]) -> int:
+    """Bytes of the longest message that a queue with these attributes takes."""
+    with reading("MaximumMessageSize of a queue", raises=Retry, peer="sqs"):
+        return int(attributes.get("MaximumMessageSize", MOST_BYTES))
+
+
+def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
+    """Read a queue's attributes (SQS API reference, GetQueueAttributes)."""
+    with reading("the attributes of the queue", raises=Retry, peer="sqs"):
+        policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
+        limit = policy.get("maxReceiveCount")
+        return QueueFacts(
+            fifo=attributes.get("FifoQueue") == "true",
+            visibility_timeout_seconds=int(attributes.get("VisibilityTimeout", 30)),
+            max_receive_count=int(limit) if limit is not None else None,
+            dead_letter_arn=policy.get("deadLetterTargetArn"),
+            retention_seconds=int(attributes.get("MessageRetentionPeriod", 345_600)),
+        )
