@@ -64,7 +64,7 @@ test-git: install servers
 	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(GIT_TESTS)
 
 # Tests compare with these files: commands, settings, log fields, keys, records, metrics, archives.
-PINNED := $(wildcard tests/unit/test_interface.py tests/contract/test_interface*.py)
+PINNED := $(wildcard tests/unit/project/test_interface.py tests/contract/test_interface*.py)
 pin: install servers
 	PIN_INTERFACE=1 $(BIN)/pytest -q -n $$(nproc) --dist loadfile $(PINNED)
 	git status --short tests/fixtures/interface

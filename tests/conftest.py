@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 import structlog
-from asyncbuild.local.servers.children.children import (
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
+from support.recorder import sitecustomize
+from support.servers import REGION, served
+
+from asyncbuild.local.servers.children import (
     ACCESS_KEY,
     SECRET_KEY,
     Server,
     open_ministack,
     open_seaweedfs,
 )
-from hypothesis import HealthCheck, settings
-from hypothesis.internal.conjecture import providers
-from hypothesis.internal.constants_ast import Constants
-from support.recorder import sitecustomize
-from support.servers import REGION, served
 
 # A shell that starts something in the background lets it ignore Ctrl-C, nohup a closed terminal,
 # and children inherit that.
