@@ -19,21 +19,21 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from support.codepipeline_server import (
+    CodePipelineStandin,
+    open_codepipeline_standin,
+    pipeline_of,
+)
 from support.git_http import open_git_server
 from support.interface import Ended, run_all
 from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters, send, wait_settled
 from support.webhooks import SECRET, ZEROS, headers, payload
 
-from asyncbuild.local import journal
-from asyncbuild.local.aws_json import AwsError
-from asyncbuild.local.codepipeline import (
-    CodePipelineStandin,
-    open_codepipeline_standin,
-    pipeline_of,
-)
+from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.local.servers import journal
+from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
-from asyncbuild.webhooks.payloads import Kind
 
 _ACCOUNT, _REGION = "123456789012", "eu-west-1"
 _RULES: Final = [
