@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LOST = frozenset(
     {
         "ReceiptHandleIsInvalid",
+        "InvalidIdFormat",  # of DeleteMessage: "not valid for the current version"
         "MessageNotInflight",
         "InvalidParameterValue",
         "AWS.SimpleQueueService.MessageNotInflight",

@@ -30,6 +30,7 @@ from asyncbuild.domain.errors import (
     Retry,
     StageError,
 )
+from asyncbuild.queue.sqs import LOST
 
 # API references, "Common errors" (of any service), and what any AWS endpoint says of a signature.
 COMMON = """
@@ -174,6 +175,24 @@ def test_both_names_of_a_code_mean_the_same() -> None:
     }
     for old, new in pairs.items():
         assert meaning_of(old) is meaning_of(new) is not None, old
+
+
+def test_every_code_about_a_delivery_is_a_lost_lease() -> None:
+    """What the calls with a receipt handle may say of it, in the words of SQS's own model."""
+    model = _model("sqs")
+    errors = [
+        error["shape"]
+        for operation in ("DeleteMessage", "ChangeMessageVisibility")
+        for error in model["operations"][operation]["errors"]
+    ]
+    about = {
+        shape
+        for shape in errors
+        if re.search("receipt handle|in flight", model["shapes"][shape].get("documentation", ""))
+    }
+    assert len(about) > 2
+    assert about <= LOST
+    assert {each for each in SQS.split() if each.endswith(tuple(about))} <= LOST
 
 
 def test_what_botocore_calls_a_throttle_or_passing_is_waited_for() -> None:
