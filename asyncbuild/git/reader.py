@@ -175,12 +175,11 @@ class Reader:
         *,
         most_bytes: int,
         doing: str,
-        needed: bool = False,
     ) -> list[bytes] | None:
-        """Contents of small blobs; None if one is not here, or they are more than `most_bytes`.
+        """Return the contents of small blobs, or None if they are more than `most_bytes`.
 
         Raises:
-            GitFailed: the repository cannot be read; with `needed`, also if one is not here.
+            GitFailed: the repository cannot be read, or a blob is not in it.
         """
         if not ids:
             return []
@@ -198,10 +197,10 @@ class Reader:
                 answer += chunk
                 if len(answer) > most_bytes + len(ids) * _HEAD_BYTES_MOST:
                     return None
-        contents = _split_blobs(bytes(answer), len(ids))
-        if needed and contents is None:
-            raise GitFailed(f"{doing}: an object is missing", fault=Fault.NO_OBJECT)
-        return None if contents is None or sum(map(len, contents)) > most_bytes else contents
+            contents = _split_blobs(bytes(answer))
+            if len(contents) < len(ids):  # raised here, so that the repository is suspected
+                raise GitFailed(f"{doing}: an object is missing", fault=Fault.CORRUPT)
+        return None if sum(map(len, contents)) > most_bytes else contents
 
     async def is_changed(
         self, repository: Path, trees: tuple[str, str], pathspecs: Sequence[str], doing: str
@@ -312,10 +311,9 @@ def _parse_batch(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Com
             yield name, _parse_commit(words[0].decode(), content)
 
 
-def _split_blobs(answer: bytes, count: int) -> list[bytes] | None:
-    """The contents in a batch; None if one is missing."""
-    contents = [content for words, content in _split_batch(answer) if len(words) == _FOUND_WORDS]
-    return contents if len(contents) == count else None
+def _split_blobs(answer: bytes) -> list[bytes]:
+    """Contents of the objects that are in a batch; those that are missing are left out."""
+    return [content for words, content in _split_batch(answer) if len(words) == _FOUND_WORDS]
 
 
 def _split_batch(answer: bytes) -> Iterator[tuple[list[bytes], bytes]]:

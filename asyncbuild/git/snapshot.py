@@ -392,10 +392,10 @@ class Snapshot:
                 yield filled
 
     async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> list[bytes] | None:
-        """Contents of small blobs; None if one is not here, or they are more than `most_bytes`.
+        """Return the contents of small blobs, or None if they are more than `most_bytes`.
 
         Raises:
-            GitFailed: the repository cannot be read.
+            GitFailed: the repository cannot be read, or a blob is not in it.
         """
         doing = f"read {len(ids)} blobs of {self.name}"
         return await self.reader.read_blobs(self.path, ids, most_bytes=most_bytes, doing=doing)

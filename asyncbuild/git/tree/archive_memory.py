@@ -90,7 +90,6 @@ async def measure(reader: Reader, repository: Path, tree: str, name: str, memory
         list(dict.fromkeys(attributes.values())),
         most_bytes=reader.most.attribute_bytes_most,
         doing=f"read the attributes of {name}",
-        needed=True,
     )
     if contents is None:
         raise too_long(reader.most)

@@ -41,7 +41,6 @@ async def weigh(reader: Reader, repository: Path, tree: str, name: str) -> None:
             blobs,
             most_bytes=most.attribute_bytes_most,
             doing=f"read the attributes of {name}",
-            needed=True,
         )
         if contents is None:
             raise too_long(most)

@@ -14,10 +14,11 @@ import pytest
 from anyio import to_thread
 from anyio.abc import Process
 from support.crowded import Crowd
-from support.mirrors import MAIN, Site, archive_of, is_quiet, read_archive, repository
+from support.mirrors import MAIN, Site, archive_of, is_quiet, read_archive, repository, zip_of
 from support.repositories import SourceRepository
 from support.wait import PATIENCE_SECONDS, wait_until
 
+from asyncbuild.domain.archive_options import ArchiveOptions, Lfs, Submodules
 from asyncbuild.domain.errors import Busy, Outage, Retry
 from asyncbuild.git.mirrors.cache import Mirrors
 
@@ -250,6 +251,37 @@ async def test_a_missing_file_is_never_an_archive(site: Site) -> None:
             _lose_object(site.mirror, site.source.git("rev-parse", f"{commit}:b"))
             with pytest.raises(Retry, match="archive"):
                 await read_archive(snapshot)
+        assert await archive_of(mirrors, commit) == site.source.archive(commit)
+        assert mirrors.statistics().renewals == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        (".gitattributes", ArchiveOptions()),
+        (".gitmodules", ArchiveOptions(submodules=Submodules.INCLUDE)),
+        (".lfsconfig", ArchiveOptions(lfs=Lfs.CONTENT)),
+    ],
+)
+async def test_a_missing_file_that_says_something_is_not_one_that_is_too_long(
+    site: Site, path: str, options: ArchiveOptions
+) -> None:
+    """The push is tried again instead of rejected, and has a mirror that is whole."""
+    commit = site.source.commit(
+        {
+            ".gitattributes": b"*.bin filter=lfs\n",
+            ".gitmodules": b"[submodule]\n",
+            ".lfsconfig": b"[lfs]\n",
+            "module": "1" * 40,
+            "a.bin": site.server.lfs.add(b"content"),
+        }
+    )
+    async with site.open_mirrors() as mirrors:
+        await archive_of(mirrors, commit)
+        lost = site.source.git("rev-parse", f"{commit}:{path}")
+        await to_thread.run_sync(_lose_object, site.mirror, lost)
+        with pytest.raises(Retry, match="an object is missing"):
+            await zip_of(mirrors, commit, options)
         assert await archive_of(mirrors, commit) == site.source.archive(commit)
         assert mirrors.statistics().renewals == 1
 
