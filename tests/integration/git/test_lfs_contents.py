@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -333,6 +334,43 @@ async def test_a_commit_cannot_send_the_login_elsewhere(world: _World) -> None:
     commit = world.commit({".lfsconfig": b"[lfs"})
     with pytest.raises(Reject, match=r"\.lfsconfig"):
         await world.archive(commit)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[lfs]\n\turl = {a}\n",
+        '[remote "origin"]\n\tlfsurl = {a}\n',
+        '[remote "origin"]\n\tlfsurl = {b}\n[lfs]\n\turl = {a}\n',
+        '[lfs]\n\turl = {a}\n[remote "origin"]\n\tlfsurl = {b}\n',
+        '[remote "origin"]\n\tLfsUrl = {b}\n\tlfsurl = {a}\n',
+        '[remote "other"]\n\tlfsurl = {b}\n',
+        "[lfs]\n\tpushurl = {b}\n",
+    ],
+)
+async def test_the_server_is_the_one_that_git_lfs_takes(world: _World, config: str) -> None:
+    """Whichever settings of `.lfsconfig` name one, and however many."""
+    server = world.site.server
+    places = {name: f"{server.url}/v1/repos/{name}.git/info/lfs" for name in "ab"}
+    content = config.format_map(places).encode()
+    commit = world.commit({"a.bin": world.lfs.add(b"content"), ".lfsconfig": content})
+    server.keys = {}  # which are for one repository each
+    expected = await _find_endpoint(world)
+    assert (await world.archive(commit))["a.bin"].content == b"content"
+    assert [path for path, _ in world.lfs.logins if path.endswith("batch")] == [
+        f"{expected}/objects/batch"
+    ]
+
+
+async def _find_endpoint(world: _World) -> str:
+    """Path of the server that git-lfs would ask in a clone."""
+    place = world.site.directory / "endpoint"
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    url = f"{world.site.server.url}/v1/repos/web"
+    await anyio.run_process(["git", "clone", "-q", url, str(place)], env=environment)
+    told = await anyio.run_process(["git", "lfs", "env"], env=environment, cwd=place)
+    (line,) = [each for each in told.stdout.decode().splitlines() if each.startswith("Endpoint=")]
+    return urlsplit(line.partition("=")[2].partition(" ")[0]).path
 
 
 async def test_contents_count_and_go_with_the_mirror(tmp_path: Path) -> None:
