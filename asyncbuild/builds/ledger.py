@@ -168,29 +168,37 @@ class Ledger:
             return ""
         return head.before if head.event_id == push.id else head.commit
 
-    async def set_head(self, push: Push) -> None:
-        """Say that `push` was built; the newest push built of its ref is what `head` gives.
+    async def set_head(self, push: Push, newest: Head | None = None) -> Head:
+        """Record that `push` was built, and return the newest push built of its ref.
 
         It never goes back: an old push that was built all the same, because somebody forced it,
         must not make those between it and the newest look new. A push that names the newest as its
         old commit follows it, whatever its clock said.
+
+        Args:
+            push: What was built.
+            newest: What was read of the ref in the same turn; None if nothing was, or there was no
+                record: then it is read.
         """
-        try:
-            newest = await self.head(push)
-        except Reject:  # what cannot be read is written again
-            newest = None
+        if newest is None:
+            try:
+                newest = await self.head(push)
+            except Reject:  # what cannot be read is written again
+                newest = None
         if newest and newest.event_id == push.id:
-            return
+            return newest
         if newest and push.time < newest.time and push.old_commit != newest.commit:
-            return
+            return newest
+        head = Head(push.commit, push.time, push.id, newest.commit if newest else "")
         document = {
-            "commit": push.commit,
-            "time": push.time,
-            "event_id": push.id,
+            "commit": head.commit,
+            "time": head.time,
+            "event_id": head.event_id,
             "ref": push.ref,
-            "before": newest.commit if newest else "",
+            "before": head.before,
         }
         await self._records.replace_record(self._head_key(push), _dump(document))
+        return head
 
     async def force(self, push: Push) -> None:
         """Let a push be built although a newer one of its ref was."""

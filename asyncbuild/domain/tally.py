@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, StageError
-from asyncbuild.domain.model import Push, Target
+from asyncbuild.domain.model import Push, StoredArchive, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,9 @@ class Tally:
             was changed takes a while to be known everywhere.
         longest_pause_seconds: The longest that another server may ask for
             (`lanes.retry_after_most_seconds`).
+
+    Attributes:
+        archives: What a try uploaded, by event id and key: a later one does not upload it again.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Tally:
         self._longest_pause_seconds = longest_pause_seconds
         self._failures: dict[tuple[str, ...], _Failure] = {}
         self._known: set[tuple[str, ...]] = set()
+        self.archives: dict[tuple[str, str], StoredArchive] = {}
 
     def knows(self, part: Part) -> bool:
         """Tell whether the part has failed before, also if it works by now."""

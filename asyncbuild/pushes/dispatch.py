@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
-from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.ledger import Head, Ledger
 from asyncbuild.builds.requests.start_build import variables_of
 from asyncbuild.builds.starters import Start, Starters
 from asyncbuild.domain.errors import (
@@ -58,6 +58,7 @@ class _Case:
     covers: Sequence[Work]
     tally: Tally
     first_at: float | None  # when a start was tried first, if this is not the first time
+    head: Head | None = None  # the newest push built of the ref, if it was read
     stale: str = ""
     commit: str = ""  # the push's own, or what its annotated tag points at
 
@@ -166,21 +167,23 @@ class Turn:
 
     async def _settle_targets(self, case: _Case) -> None:
         push, targets, stale = case.push, case.ready.targets, case.ready.stale
+        head: Head | None = None
         if case.first_at is not None:  # the try before this one may have done some of them
             targets = await undone(self._ledger, push, targets)
         if not stale and any(target.action is not Action.IGNORE for target in targets):
-            stale = await self._why_repeated(push) or await self._why_stale(case.ready.work, push)
+            head, stale = await self._look_back(case.ready.work, push)
         done = [target for target in case.ready.targets if target not in targets]
         for target in targets:
             part = Part(push, target)
             if case.tally.is_due(part, time.monotonic()):
                 with _settling(part, case):
-                    await self._settle_target(target, replace(case, stale=stale))
+                    head = await self._settle_target(target, replace(case, head=head, stale=stale))
                     done.append(target)
         if len(done) == len(case.ready.targets):
             await self._ledger.remember_body(push)
 
-    async def _settle_target(self, target: Target, case: _Case) -> None:
+    async def _settle_target(self, target: Target, case: _Case) -> Head | None:
+        """Do and record what a target asks for; return the ref's newest push, if it is known."""
         begun = time.monotonic()
         about_target = {"project": target.project, "pipeline": target.pipeline}
         with stage("push.start", rule=target.rule, **about_target):
@@ -188,11 +191,13 @@ class Turn:
         timings = {**case.ready.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
         case.guard()
+        head = case.head
         if outcome.archive is not None:
             # First: what is recorded is done, and no later try would see to its head.
-            await self._ledger.set_head(case.push)
+            head = await self._ledger.set_head(case.push, head)
         await self._ledger.record(case.push, replace(outcome, timings=timings))
         _tell(case.push, target, outcome, timings)
+        return head
 
     async def _do(self, target: Target, case: _Case) -> Outcome:
         if target.action is Action.IGNORE:
@@ -201,16 +206,10 @@ class Turn:
             return Outcome(Verdict.STALE, case.stale, target)
         if target.fault:
             raise Reject(target.fault)
-        archive = case.ready.archives.get(target.key)
-        if archive is None:
-            failure = case.ready.failures.get(target.key)
-            if failure is not None and not case.tally.knows(Part(case.push, target)):
-                raise failure
-            try:
-                # An object that other pushes write too is written in order, hence only now (I2).
-                archive = await self._upload(case.ready.work, case.push, target, case.guard)
-            except Unreachable as error:
-                return Outcome(Verdict.STALE, error.reason, target)
+        try:
+            archive = await self._find_archive(target, case)
+        except Unreachable as error:
+            return Outcome(Verdict.STALE, error.reason, target)
         if target.action is Action.UPLOAD:
             return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
         try:
@@ -218,6 +217,22 @@ class Turn:
         except NoPermission as error:
             # One project that this role may not build must not end the service for all others.
             raise Denied(error.reason, remedy=error.remedy, peer=error.peer) from error
+
+    async def _find_archive(self, target: Target, case: _Case) -> StoredArchive:
+        """Return the target's archive: prepared, uploaded by an earlier try, or uploaded now."""
+        made, push = (case.push.id, target.key), case.push
+        archive = case.ready.archives.get(target.key) or case.tally.archives.get(made)
+        if archive is not None:
+            return archive
+        failure = case.ready.failures.get(target.key)
+        if failure is not None and not case.tally.knows(Part(push, target)):
+            raise failure
+        # An object that other pushes write too is written in order, hence only now (I2).
+        archive = await self._upload(case.ready.work, push, target, case.guard)
+        # A build reads the version. Without versions the object may be another push's by then.
+        if archive.version_id or is_own(push, target):
+            case.tally.archives[made] = archive
+        return archive
 
     async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
         reason = f"rule: {target.rule}"
@@ -239,16 +254,28 @@ class Turn:
             variables["OLD_COMMIT_ID"] = oldest.old_commit
         return variables
 
-    async def _why_repeated(self, push: Push) -> str:
-        """Why a signed body that was settled before asks for nothing, if it came again.
+    async def _look_back(self, work: Work, push: Push) -> tuple[Head | None, str]:
+        """Return the newest push built of the ref, if it was read, and why this one is not built.
+
+        The reason is empty if it is to be built.
+        """
+        before = await self._ledger.find_repeated(push)
+        if not before and not self._skip_stale:
+            return None, ""
+        head = await self._ledger.head(push)
+        why = await self._why_repeated(push, head, before) if before else ""
+        if not why and self._skip_stale:
+            why = await self._why_stale(work, push, head)
+        return head, why
+
+    async def _why_repeated(self, push: Push, head: Head | None, before: str) -> str:
+        """Return why a signed body that was settled as event `before` asks for nothing now.
 
         A ref that is pushed back and forth gives equal bodies, and each is a push: then the ref is
         at the commit, and another one was built last.
         """
-        before = await self._ledger.find_repeated(push)
-        if not before or await self._ledger.is_forced(push):
+        if await self._ledger.is_forced(push):
             return ""
-        head = await self._ledger.head(push)
         if head and head.event_id == push.id:
             return ""  # an earlier try came as far as that
         if head and head.commit == push.commit:
@@ -257,14 +284,13 @@ class Turn:
             return f"the same delivery was settled before, as event {before}; the ref has moved on"
         return ""
 
-    async def _why_stale(self, work: Work, push: Push) -> str:
-        """Why the push is overtaken, or nothing: ancestry decides, not arrival.
+    async def _why_stale(self, work: Work, push: Push, head: Head | None) -> str:
+        """Return why the push is overtaken, or nothing: ancestry decides, not arrival.
 
         Only a push that is older than the newest one built of its ref can be. A force push back, or
         a branch that was deleted and made again, is newer by its own time, or names the built
         commit as its old one. If the event does not tell its time, the repository is asked.
         """
-        head = await self._ledger.head(push) if self._skip_stale else None
         if head is None or head.event_id == push.id:
             return ""
         if push.old_commit == head.commit or (push.timed and push.time >= head.time):
@@ -278,6 +304,11 @@ class Turn:
         if not older or await self._ledger.is_forced(push):
             return ""
         return f"commit {head.commit}, which contains it, was built before"
+
+
+def is_own(push: Push, target: Target) -> bool:
+    """Return whether a target's object is this commit's alone; then it may be written any time."""
+    return push.commit[:12] in target.key
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Missing:
         return push.old_commit or "" if self._is_young(work, push) else ""
 
     async def explain(self, work: Work, push: Push, error: Unreachable) -> str:
-        """Return why the push is stale.
+        """Return why the push is stale: the reason of the error.
 
         Raises:
             Busy: the server may lag behind the push.

@@ -41,7 +41,7 @@ from asyncbuild.git.mirrors.cache import Mirrors
 from asyncbuild.git.mirrors.cache import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.ancestry import History
-from asyncbuild.pushes.dispatch import Turn, undone
+from asyncbuild.pushes.dispatch import Turn, is_own, undone
 from asyncbuild.pushes.missing_commit import Missing
 from asyncbuild.pushes.work import Ready, Work
 from asyncbuild.runtime.log import about, logger, stage
@@ -209,7 +209,7 @@ class Pipeline:
         routed = route(push, self._rules, await self._find_unchanged(work, push))
         targets = await undone(self._ledger, push, routed)
         wanted = [target for target in targets if target.key]
-        own = {target.key: target for target in wanted if _is_own(push, target)}
+        own = {target.key: target for target in wanted if is_own(push, target)}
         archives = await self._already_there(push, own)
         if len(archives) == len({target.key for target in wanted}):
             return Ready(work, targets, archives)
@@ -229,7 +229,7 @@ class Pipeline:
                     except StageError as error:
                         failures[key] = error
         except Unreachable as error:
-            return Ready(work, targets, stale=await self._missing.explain(work, push, error))
+            return Ready(work, targets, stale=error.reason)
         timings["archive"] = time.monotonic() - begun - timings["fetch"]
         if all(target.key in failures for target in targets) and len(failures) == 1:
             raise failures.popitem()[1]  # nothing else is in the push: the lane tries it again
@@ -252,8 +252,7 @@ class Pipeline:
         try:
             async with self._open_snapshot(work, push) as snapshot:
                 return await snapshot.find_unchanged(since, asked)
-        except Unreachable as error:
-            await self._missing.explain(work, push, error)
+        except Unreachable:
             return ()
 
     async def _already_there(
@@ -301,24 +300,31 @@ class Pipeline:
     async def _upload_now(
         self, work: Work, push: Push, target: Target, guard: Guard
     ) -> StoredArchive:
-        try:
-            async with self._open_snapshot(work, push) as snapshot:
-                return await self._upload(push, target, snapshot, guard)
-        except Unreachable as error:
-            await self._missing.explain(work, push, error)
-            raise
+        async with self._open_snapshot(work, push) as snapshot:
+            return await self._upload(push, target, snapshot, guard)
 
     @asynccontextmanager
     async def _open_snapshot(self, work: Work, push: Push) -> AsyncIterator[Snapshot]:
+        """Hold the commit of a push.
+
+        Raises:
+            Unreachable: the git server does not show it, and will not.
+            Busy: the server may show it later.
+            StageError: as `Mirrors.open`.
+        """
         async with AsyncExitStack() as stack:
-            with stage("push.fetch"):
-                opened = self._mirrors.open(
-                    push.repository,
-                    ref=push.ref,
-                    commit=push.commit,
-                    behind=self._missing.behind(work, push),
-                )
-                snapshot = await stack.enter_async_context(opened)
+            try:
+                with stage("push.fetch"):
+                    opened = self._mirrors.open(
+                        push.repository,
+                        ref=push.ref,
+                        commit=push.commit,
+                        behind=self._missing.behind(work, push),
+                    )
+                    snapshot = await stack.enter_async_context(opened)
+            except Unreachable as error:
+                await self._missing.explain(work, push, error)
+                raise
             yield snapshot
 
     @contextmanager
@@ -333,8 +339,3 @@ class Pipeline:
         """Equal for archives that hold the same entries in the same form."""
         text = f"{push.commit}\n{self._archiver.format_of(target.options)}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _is_own(push: Push, target: Target) -> bool:
-    """Return whether the object is this commit's alone; then it may be written out of turn."""
-    return push.commit[:12] in target.key

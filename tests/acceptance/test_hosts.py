@@ -1,6 +1,7 @@
 """Webhooks of other hosts on the service's queue: signed, fetched with a token, built in order."""
 
 import json
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +14,7 @@ import pytest
 from support.archives import members_of_zip
 from support.git_http import GitServer, open_git_server
 from support.repositories import SourceRepository
-from support.service import environment, open_service, read_dead_letters
+from support.service import environment, open_service, read_dead_letters, wait_settled
 from support.webhooks import DELIVERY, SECRET, ZEROS, headers, payload
 
 from asyncbuild.forges.webhooks.payloads import Kind
@@ -37,10 +38,14 @@ class _Place:
     def host(self) -> str:
         return f"127.0.0.1:{self.server.port}"
 
-    async def send(self, kind: Kind, document: object, *, secret: str = SECRET) -> None:
+    async def send(
+        self, kind: Kind, document: object, *, secret: str = SECRET, delivery: str = DELIVERY
+    ) -> None:
         """As the mapping template of deploy/webhook.yaml does."""
         body = orjson.dumps(document)
-        await self.put(body, {"Webhook-Host": self.host, **headers(kind, body, secret=secret)})
+        told = headers(kind, body, secret=secret)
+        told = {name: delivery if value == DELIVERY else value for name, value in told.items()}
+        await self.put(body, {"Webhook-Host": self.host, **told})
 
     async def put(self, body: bytes, attributes: Mapping[str, str], **more: Any) -> None:  # noqa: ANN401 - SendMessage's own
         await self.stack.sqs.send_message(
@@ -237,6 +242,30 @@ async def test_an_older_push_that_comes_late_is_stale(kind: Kind) -> None:
         assert expected == built
         (stale,) = [each for each in service.log if each["event"] == "push.stale"]
         assert (a, "refs/heads/main") == (stale["commit"], stale["ref"])
+
+
+async def test_a_push_back_that_the_server_shows_late_is_built() -> None:
+    """Its archive is there, so that its turn is the first to ask the server for its commit."""
+    async with _open(Kind.GITLAB) as place:
+        place.server.behaviour.protocol_v0 = True  # tips alone, as a server that lags
+        source = place.source(_owner_of(Kind.GITLAB))
+        a = source.commit({"a": b"1"}, branch="f")
+        b = source.commit({"a": b"2"}, branch="f", parent=None)
+        ref = "refs/heads/f"
+        for old, new in ((ZEROS, a), ("c" * 40, b)):
+            source.git("update-ref", ref, new)
+            await place.send(Kind.GITLAB, _push_of(Kind.GITLAB, ref, old, new), delivery=new)
+            async with open_service(place.variables, "drain") as service:
+                assert await service.wait() == 0
+        shutil.rmtree(place.stack.settings.git.cache_directory)  # as another task has it
+        again = _push_of(Kind.GITLAB, ref, "d" * 40, a)
+        await place.send(Kind.GITLAB, again, delivery="again")
+        async with open_service(place.variables) as service:
+            await service.wait_logged("push.fetch.failed")
+            source.git("update-ref", ref, a)
+            await wait_settled(place.stack)
+        built = [each.variables["COMMIT_ID"] for each in journal.read(place.stack.journal)]
+        assert built == [a, b, a]
 
 
 @pytest.mark.parametrize("kind", Kind)

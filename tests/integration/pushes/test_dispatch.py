@@ -28,7 +28,7 @@ from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 from asyncbuild.pushes.ancestry import History
-from asyncbuild.pushes.dispatch import Prepare, Turn, undone
+from asyncbuild.pushes.dispatch import Prepare, Turn, Upload, undone
 from asyncbuild.pushes.work import Ready, Work
 
 KEY = "shop/main/1.zip"
@@ -41,6 +41,7 @@ class _Records:
         self.kept: dict[str, bytes] = {}
         self.full = True
         self.refused = ""
+        self.read: list[str] = []
 
     async def put_record(self, key: str, body: bytes) -> bool:
         """Write once, or fail."""
@@ -55,6 +56,7 @@ class _Records:
 
     async def get_record(self, key: str) -> bytes | None:
         """Read."""
+        self.read.append(key)
         return self.kept.get(key)
 
     async def delete_record(self, key: str) -> None:
@@ -89,6 +91,10 @@ class _NoHistory(History):
     def __init__(self) -> None:
         """There is no mirror."""
 
+    async def is_at_tip(self, push: Push) -> bool:  # noqa: ARG002 - as History has it
+        """Say yes, as of a push that has just been made."""
+        return True
+
 
 @pytest.fixture
 def clock() -> Clock:
@@ -116,6 +122,7 @@ async def _open_turn(
     standin: CodeBuildStandin | CodePipelineStandin,
     records: _Records,
     prepare: Prepare = _no_prepare,
+    upload: Upload = _no_upload,
 ) -> AsyncIterator[Turn]:
     """The turn; only calls of the one service reach anything."""
     async with (
@@ -126,7 +133,7 @@ async def _open_turn(
             starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
             ledger=Ledger(records, prefix="l/"),
             prepare=prepare,
-            upload=_no_upload,
+            upload=upload,
             history=_NoHistory(),
             skip_stale=True,
             traced=False,
@@ -298,6 +305,63 @@ async def test_a_project_at_its_limit_holds_up_no_other_of_the_push(
         await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
     assert [build.project for build in standin.started] == ["lint", "shop"]
     assert len([key for key in records.kept if "/push/" in key]) == 2
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+async def test_what_was_built_of_a_ref_is_read_once_and_written_once(
+    standin: CodeBuildStandin, clock: Clock, *, repeated: bool
+) -> None:
+    """However many targets a push has, and whatever else is asked of it."""
+    standin.add_project("lint")
+    records = _Records()
+    records.full = False
+    ledger = Ledger(records, prefix="l/")
+    before, push = make_push(1), replace(make_push(2), id="e2")
+    push = replace(push, old_commit=before.commit, body_id="b" if repeated else "")
+    await ledger.set_head(before)
+    if repeated:
+        await ledger.remember_body(replace(push, id="another"))
+    records.read.clear()
+    async with _open_turn(standin, records) as turn:
+        ready = _build_ready(clock, push, "shop", "lint")
+        await turn.settle(ready, guard=lambda: None, tally=_tally())
+    assert [build.project for build in standin.started] == ["shop", "lint"]
+    assert len([key for key in records.read if "/head/" in key]) == 1
+    head = await ledger.head(push)
+    assert head
+    assert (head.event_id, head.before) == (push.id, before.commit)
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "uploads"),
+    [
+        ("shop.zip", "v1", 1),
+        (f"shop/{make_push().commit}.zip", None, 1),
+        ("shop.zip", None, 3),  # by the next try it may be another push's object
+    ],
+)
+async def test_an_archive_that_is_made_in_its_turn_is_made_once(
+    standin: CodeBuildStandin, clock: Clock, key: str, version: str | None, uploads: int
+) -> None:
+    """While CodeBuild is at its limit the push waits, and nothing is uploaded again."""
+    records, tally, made = _Records(), _tally(), list[str]()
+    records.full = False
+    ready = _build_ready(clock, make_push())
+    ready = replace(ready, targets=(Target(Action.BUILD, key, "shop"),))
+
+    async def upload(work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
+        made.append(target.key)
+        return StoredArchive("archives", target.key, 1, f"e{len(made)}", version_id=version)
+
+    standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"), times=2)
+    async with _open_turn(standin, records, upload=upload) as turn:
+        for waited in (0.0, 1.0):
+            with pytest.raises(Busy):
+                await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=waited)
+            clock.advance(3600)
+        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=2)
+    assert made == [key] * uploads
+    assert len(standin.started) == 1
 
 
 async def test_a_later_push_of_the_ref_in_one_message_waits_for_the_earlier_one(
