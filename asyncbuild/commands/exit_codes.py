@@ -12,7 +12,7 @@ import anyio
 import click
 
 from asyncbuild.config import LogSettings
-from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.errors import Kind, StageError
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.runtime import log as logs
 from asyncbuild.runtime.signals import run_until_signal
@@ -81,7 +81,7 @@ def _log_end(error: Exception) -> int:
     if found is None:
         logs.logger().exception(
             "service.failed",
-            kind="bug",
+            kind=Kind.BUG,
             reason=f"internal error: {error!r}",
             remedy="report it, with this line; what was in flight comes back to the queue",
             exit_code=_EX_SOFTWARE,

@@ -17,12 +17,57 @@ text says why:
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import ClassVar, Final
 
 from asyncbuild.domain.foreign_text import plain
 
 _SHOWN_MOST: Final = 120
 _REASON_MOST: Final = 20_000  # characters: a message may name a hundred refs, each with a reason
+
+
+class Kind(StrEnum):
+    """What is to be done about a failure.
+
+    The values are an interface: logs, the ledger, dead letters and metrics name them.
+    """
+
+    RETRY = "retry"
+    BUSY = "busy"
+    OUTAGE = "outage"
+    REJECT = "reject"
+    UNREACHABLE = "unreachable"
+    LEASE_LOST = "lease-lost"
+    FATAL = "fatal"
+    BUG = "bug"  # an error that no stage meant to raise
+
+    @property
+    def is_waited_out(self) -> bool:
+        """Whether it passes without the push being to blame: no attempt is counted (I5)."""
+        match self:
+            case Kind.BUSY | Kind.OUTAGE:
+                return True
+            case Kind.RETRY | Kind.REJECT | Kind.UNREACHABLE | Kind.BUG:
+                return False
+            case Kind.LEASE_LOST | Kind.FATAL:
+                return False
+
+    @property
+    def counts(self) -> bool:
+        """Whether the try counts as an attempt of the push."""
+        match self:
+            case Kind.RETRY | Kind.REJECT | Kind.UNREACHABLE | Kind.BUG:
+                return True
+            case Kind.BUSY | Kind.OUTAGE | Kind.LEASE_LOST | Kind.FATAL:
+                return False
+
+
+class Scope(StrEnum):
+    """How much of the work a failure stops."""
+
+    PUSH = "push"  # one push, or one target of it: all others go on
+    DELIVERY = "delivery"  # the messages that were received with it
+    SERVICE = "service"  # every push alike: the process ends
 
 
 class StageError(Exception):
@@ -34,12 +79,17 @@ class StageError(Exception):
         after_seconds: How long to wait before a new try makes sense, where the other side said.
         peer: The other side that was asked: `git`, `s3`, `sqs`, `codebuild`, `codepipeline`;
             empty if it happened on this machine or was not told.
+        code: The other side's own name for what went wrong: an error code of AWS, an HTTP status,
+            the name of an errno; None where it has none.
 
     Attributes:
+        kind: What is to be done about it; each subclass has one.
+        scope: How much it stops; each subclass has one.
         stage: The innermost stage of the push that it ended, such as `push.fetch`.
     """
 
-    kind: ClassVar[str] = "error"
+    kind: ClassVar[Kind]
+    scope: ClassVar[Scope] = Scope.PUSH
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE of sysexits(3)
 
     def __init__(
@@ -49,6 +99,7 @@ class StageError(Exception):
         remedy: str = "",
         after_seconds: float | None = None,
         peer: str = "",
+        code: str | None = None,
     ) -> None:
         reason = plain(reason, _REASON_MOST, lines=True)
         super().__init__(reason)
@@ -56,6 +107,7 @@ class StageError(Exception):
         self.remedy = remedy
         self.after_seconds = after_seconds
         self.peer = peer
+        self.code = code
         self.stage = ""
 
     def __str__(self) -> str:
@@ -65,7 +117,7 @@ class StageError(Exception):
 class Retry(StageError):
     """May work if tried again; the try counts as an attempt."""
 
-    kind = "retry"
+    kind = Kind.RETRY
     exit_code = 75  # EX_TEMPFAIL
 
 
@@ -80,7 +132,7 @@ class Denied(Retry):
 class Busy(StageError):
     """A limit or a throttle: nothing is wrong with this push, so nothing is counted (I5)."""
 
-    kind = "busy"
+    kind = Kind.BUSY
     exit_code = 75  # EX_TEMPFAIL
 
 
@@ -92,7 +144,7 @@ class Outage(Busy):
     long as the queue delivers its messages.
     """
 
-    kind = "outage"
+    kind = Kind.OUTAGE
     exit_code = 69  # EX_UNAVAILABLE
 
 
@@ -109,7 +161,7 @@ class BadCredentials(Outage):
 class Reject(StageError):
     """Can never work, however often it is tried."""
 
-    kind = "reject"
+    kind = Kind.REJECT
     exit_code = 65  # EX_DATAERR
 
 
@@ -121,7 +173,7 @@ class Unreachable(StageError):
             was named.
     """
 
-    kind = "unreachable"
+    kind = Kind.UNREACHABLE
     exit_code = 66  # EX_NOINPUT
     tip = ""
 
@@ -129,14 +181,16 @@ class Unreachable(StageError):
 class LeaseLost(StageError):
     """The message may be in other hands by now; nothing more is committed for it (I4)."""
 
-    kind = "lease-lost"
+    kind = Kind.LEASE_LOST
+    scope = Scope.DELIVERY
     exit_code = 75  # EX_TEMPFAIL
 
 
 class Fatal(StageError):
     """The service cannot do its work at all, whatever the message."""
 
-    kind = "fatal"
+    kind = Kind.FATAL
+    scope = Scope.SERVICE
     exit_code = 70  # EX_SOFTWARE
 
 

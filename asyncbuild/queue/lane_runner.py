@@ -15,7 +15,16 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbuild.domain.errors import Busy, Fatal, LeaseLost, Outage, Reject, StageError
+from asyncbuild.domain.errors import (
+    Busy,
+    Fatal,
+    Kind,
+    LeaseLost,
+    Outage,
+    Reject,
+    Retry,
+    StageError,
+)
 from asyncbuild.domain.model import Message, Nothing, Push
 from asyncbuild.domain.tally import Incomplete, Pending, Tally
 from asyncbuild.pushes.prepare import Pipeline
@@ -33,7 +42,6 @@ from asyncbuild.runtime.log import logger
 _RELEASE_SECONDS = 10
 _WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})
 _LAST_STEPS = {p.State.SETTLING: "delete", p.State.BURYING: "dead-letter"}
-_KINDS = {kind.value: kind for kind in p.Kind}
 
 
 class LaneRunner:
@@ -320,13 +328,13 @@ class LaneRunner:
             await call()
         except LeaseLost as error:
             logger().warning("lease.lost", reason=str(error), message_id=self._id(sequence))
-            self._tell(p.Failed(sequence, p.Kind.BUSY))
+            self._tell(p.Failed(sequence, Kind.BUSY))
             self._tell(p.Lost())
         except StageError as error:
             self._fail(sequence, error)
         except Exception as error:  # noqa: BLE001 - the one place: a bug is one push's failure
             logger().exception("push.bug", message_id=self._id(sequence))
-            self._fail(sequence, _Bug(f"internal error: {type(error).__name__}: {error}"))
+            self._fail(sequence, Retry(f"internal error: {type(error).__name__}: {error}"))
         else:
             self._failing_since.pop(sequence, None)
             self._tell(done)
@@ -346,7 +354,6 @@ class LaneRunner:
                 kind=error.kind,
                 reason=str(error),
             )
-        kind = _KINDS.get(error.kind, p.Kind.RETRY)
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311
         waited_seconds = 0.0
@@ -354,7 +361,7 @@ class LaneRunner:
             now = anyio.current_time()
             waited_seconds = now - self._failing_since.setdefault(sequence, now)
         after_seconds = error.after_seconds or 0.0
-        self._tell(p.Failed(sequence, kind, jitter, after_seconds, waited_seconds))
+        self._tell(p.Failed(sequence, error.kind, jitter, after_seconds, waited_seconds))
 
     def _cancel(self, sequence: int) -> None:
         state = self._lane.states()[sequence]
@@ -388,12 +395,6 @@ class LaneRunner:
 
     def _id(self, sequence: int) -> str:
         return self._messages[sequence].id
-
-
-class _Bug(StageError):
-    """An error that no stage meant to raise."""
-
-    kind = "retry"
 
 
 def _works_of(messages: Sequence[Message], pipeline: Pipeline) -> dict[int, Work]:

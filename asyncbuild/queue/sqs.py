@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from asyncbuild.aws.session import sqs_errors as errors_of
 from asyncbuild.domain.errors import (
     ConfigError,
+    Kind,
     LeaseLost,
     NoPermission,
     Reject,
@@ -216,7 +217,9 @@ class Queue:
         except StageError as error:
             raise _lost_or(error, message) from error
 
-    async def dead_letter(self, message: Message, *, kind: str, reason: str, attempts: int) -> None:
+    async def dead_letter(
+        self, message: Message, *, kind: Kind, reason: str, attempts: int
+    ) -> None:
         """Send a message to the dead-letter queue: same group, same body, and why.
 
         The deduplication id is the original message's id, so that a repetition within five minutes
@@ -239,8 +242,7 @@ class Queue:
         # Where more is refused than the queue says of itself, less is sent, down to the bare body.
         lower = {limit_bytes, min(limit_bytes, OLD_MOST_BYTES), body_bytes}
         for limit in sorted((each for each in lower if each >= body_bytes), reverse=True):
-            why = {"kind": kind, "reason": reason}
-            fitted = fit(message, **why, attempts=attempts, limit_bytes=limit)
+            fitted = fit(message, kind=kind, reason=reason, attempts=attempts, limit_bytes=limit)
             try:
                 with errors_of(doing):
                     await self._send_dead_letter(message, fitted)

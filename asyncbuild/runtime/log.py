@@ -20,7 +20,7 @@ from typing import Any, Final, TextIO, cast
 import structlog
 
 from asyncbuild.config import LogSettings
-from asyncbuild.domain.errors import StageError, show
+from asyncbuild.domain.errors import Kind, StageError, show
 from asyncbuild.domain.foreign_text import SHOWN_MOST, plain, to_json
 from asyncbuild.domain.model import Push, trace_id
 
@@ -29,7 +29,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONG: Final = ("exception", "stack")
 _TRACE_MOST: Final = 30_000
 # Nothing is wrong with the push: a limit, a lease in other hands, a commit that is gone.
-_HARMLESS = frozenset({"busy", "lease-lost", "unreachable"})
+_HARMLESS = frozenset({Kind.BUSY, Kind.LEASE_LOST, Kind.UNREACHABLE})
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Takes one line: `event`, `level` and its fields. It must be quick and keep no reference."""
@@ -292,7 +292,7 @@ def stage(action: str, **fields: object) -> Iterator[dict[str, object]]:
 def _about_failure(error: Exception, action: str) -> dict[str, str]:
     """Kind, reason, the other side, and the innermost stage that failed."""
     if not isinstance(error, StageError):
-        return {"kind": "bug", "reason": str(error), "peer": "", "stage": action}
+        return {"kind": Kind.BUG, "reason": str(error), "peer": "", "stage": action}
     error.stage = error.stage or action
     return {"kind": error.kind, "reason": str(error), "peer": error.peer, "stage": error.stage}
 

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from asyncbuild.domain.errors import Kind
 from asyncbuild.status.outages import Outages
 from asyncbuild.status.schema import STARTED, DeadLetter, Settled, Totals, Trouble
 from asyncbuild.status.time_series import Recorder
@@ -200,7 +201,7 @@ def _is_told_elsewhere(line: Mapping[str, Any]) -> bool:
     """Among the dead letters, that is, where a push that can never work ends, too."""
     event = line["event"]
     return event == "push.dead-lettered" or (
-        event.endswith(".failed") and line.get("kind") == "reject"
+        event.endswith(".failed") and line.get("kind") == Kind.REJECT
     )
 
 

@@ -21,7 +21,7 @@ from support.servers import REGION
 from support.sqs_model import FifoModel, ModelClient, Refused
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild.domain.errors import Fatal, LeaseLost, Retry, StageError
+from asyncbuild.domain.errors import Fatal, Kind, LeaseLost, Retry, StageError
 from asyncbuild.domain.model import Message
 from asyncbuild.local.servers.children import Server
 from asyncbuild.queue.sqs import Queue
@@ -340,7 +340,7 @@ class TestDeadLetter:
         await port.send(body, "web")
         (message,) = await port.receive()
         for _ in range(2):  # repeated within five minutes it is there once
-            await port.queue.dead_letter(message, kind="reject", reason=reason, attempts=2)
+            await port.queue.dead_letter(message, kind=Kind.REJECT, reason=reason, attempts=2)
         (dead,) = await port.dead_letters()
         return message, dead
 
@@ -403,7 +403,7 @@ class TestDeadLetter:
             dead = port.model.dead_letters
             assert dead is not None
             dead.hidden_bytes = hidden
-            await port.queue.dead_letter(message, kind="reject", reason="no", attempts=1)
+            await port.queue.dead_letter(message, kind=Kind.REJECT, reason="no", attempts=1)
             (letter,) = await port.dead_letters()
             assert ("Attempts" in letter.get("MessageAttributes", {})) == (hidden > 262_050)
 
@@ -414,9 +414,9 @@ class TestDeadLetter:
         (message,) = await port.receive()
         for _ in range(2):
             with pytest.raises(Retry, match=r"has 1025 bytes, and the queue takes 1024 .*1048576"):
-                await port.queue.dead_letter(message, kind="reject", reason="no", attempts=1)
+                await port.queue.dead_letter(message, kind=Kind.REJECT, reason="no", attempts=1)
         await _limit(port, 2048)
-        await port.queue.dead_letter(message, kind="reject", reason="no", attempts=1)
+        await port.queue.dead_letter(message, kind=Kind.REJECT, reason="no", attempts=1)
         (dead,) = await port.dead_letters()
         assert dead["MessageAttributes"]["Reason"]["StringValue"] == "no"
 

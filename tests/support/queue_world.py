@@ -19,6 +19,7 @@ from support.sqs_model import FifoModel, Refused, Stored
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
 from asyncbuild.builds.poison import free_number
 from asyncbuild.domain import model
+from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.replication_lag import is_young, may_appear
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.capacity import Standing, find_room, find_standing, held
@@ -35,7 +36,7 @@ _REPOSITORY = model.Repository("123456789012", "eu-west-1", "web")
 class Failure(Exception):
     """A try failed, in the way of `asyncbuild.domain.errors`."""
 
-    def __init__(self, kind: p.Kind, why: str = "") -> None:
+    def __init__(self, kind: Kind, why: str = "") -> None:
         super().__init__(kind, why)
         self.kind = kind
         self.why = why
@@ -237,7 +238,7 @@ class LaneSim:
         if suspect:
             died = yield Call(lambda: frozenset(world.tries[message.id]))
             if len(died) >= self.policy.max_attempts:
-                raise Failure(p.Kind.REJECT, "deaths")
+                raise Failure(Kind.REJECT, "deaths")
             number, alone = free_number(died), len(died) + 1 >= self.policy.max_attempts
         try:
             while not self.process.enter(self, n, alone=alone):
@@ -253,7 +254,7 @@ class LaneSim:
                 self.process.dead = True
                 raise Death
             if push.event in world.doomed:
-                raise Failure(p.Kind.REJECT, "doomed")
+                raise Failure(Kind.REJECT, "doomed")
             if not done:
                 yield from self._archive(n)
             self.undone[n] = not done
@@ -266,7 +267,7 @@ class LaneSim:
     def _archive(self, n: int) -> Steps:
         if self.group in self.world.away:
             yield Call(lambda: None)
-            raise Failure(p.Kind.OUTAGE, "away")
+            raise Failure(Kind.OUTAGE, "away")
         if not (yield Call(lambda: self.world.shows(self.pushes[n]))):
             self._explain_missing(n)
             self.stale.add(n)
@@ -282,7 +283,7 @@ class LaneSim:
         tip = self.world.tip(push)
         young = is_young(push.as_model, sent=sent, now=now, seconds=LAG_SECONDS)
         if young and may_appear(push.as_model, tip=tip, later=later):
-            raise Failure(p.Kind.BUSY, "late")
+            raise Failure(Kind.BUSY, "late")
 
     def _start(self, n: int) -> Steps:
         world, push = self.world, self.pushes[n]
@@ -353,11 +354,11 @@ class LaneSim:
         if not well:
             if self.world.chance(0.5):
                 call.do()  # acted, and the answer is lost
-            kind = self.world.random.choice([p.Kind.RETRY, p.Kind.BUSY])
+            kind = self.world.random.choice([Kind.RETRY, Kind.BUSY])
             op.call = op.steps.throw(Failure(kind))
             return
         if call.cut and not call.acted:
-            op.call = op.steps.throw(Failure(p.Kind.RETRY))
+            op.call = op.steps.throw(Failure(Kind.RETRY))
             return
         call.do()
         if call.failure is not None:
@@ -372,14 +373,14 @@ class LaneSim:
             return
         match error:
             case LostLease() | Refused():
-                self.feed(p.Failed(n, p.Kind.BUSY))
+                self.feed(p.Failed(n, Kind.BUSY))
                 self.lose()
             case Failure():
                 if self.lane.states()[n] is not p.State.BURYING:
                     self.failures[n] = error
-                self.spent[n] += error.kind is p.Kind.RETRY
+                self.spent[n] += error.kind is Kind.RETRY
                 waited = 0.0
-                if error.kind in {p.Kind.BUSY, p.Kind.OUTAGE}:
+                if error.kind in {Kind.BUSY, Kind.OUTAGE}:
                     waited = self.world.now - self.failing_since.setdefault(n, self.world.now)
                 self.feed(p.Failed(n, error.kind, self.world.random.random(), 0.0, waited))
             case _:
@@ -626,7 +627,7 @@ class World:
         if event in self.builds and self.now - self.builds[event] < TOKEN_SECONDS:
             return
         if self.at_limit or self.throttled:
-            raise Failure(p.Kind.BUSY)
+            raise Failure(Kind.BUSY)
         self._is_held(lane, n)
         self._is_head(lane, n)
         assert event in self.objects
@@ -659,7 +660,7 @@ class World:
             case "deaths":
                 assert self.deaths[message.id] >= most
                 assert self.lonely_deaths[message.id] >= 1
-            case _ if failure.kind in {p.Kind.BUSY, p.Kind.OUTAGE}:
+            case _ if failure.kind in {Kind.BUSY, Kind.OUTAGE}:
                 assert not lane.items[n].returns
                 waited = self.now - lane.failing_since[n]
                 assert waited >= lane.policy.longest_wait_seconds

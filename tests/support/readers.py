@@ -26,7 +26,7 @@ from asyncbuild.aws.task_protection import refusal_of
 from asyncbuild.builds.ledger import read_head, read_record
 from asyncbuild.commands import dead_letters
 from asyncbuild.commands import explain_text as explained
-from asyncbuild.domain.errors import Reject, Retry, StageError, show
+from asyncbuild.domain.errors import Kind, Reject, Retry, StageError, show
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.model import Message, Push
 from asyncbuild.forges.addresses import parse_address, parse_gitmodules, resolve
@@ -87,7 +87,7 @@ def read_messages(data: bytes) -> None:
                     _check_times(event)
             except Reject as error:
                 check_shown(str(error))
-        fit(message, kind="reject", reason=message.body, attempts=1, limit_bytes=1 << 18)
+        fit(message, kind=Kind.REJECT, reason=message.body, attempts=1, limit_bytes=1 << 18)
 
 
 def read_dead_letters(data: bytes) -> None:

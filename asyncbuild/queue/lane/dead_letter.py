@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.model import Message
 from asyncbuild.forges.webhooks.delivery import first_sent, kept_attributes
 
@@ -33,7 +34,7 @@ class Fitted:
     lacking: tuple[str, ...] = ()
 
 
-def fit(message: Message, *, kind: str, reason: str, attempts: int, limit_bytes: int) -> Fitted:
+def fit(message: Message, *, kind: Kind, reason: str, attempts: int, limit_bytes: int) -> Fitted:
     """Attributes for the dead letter of `message`, as many as `limit_bytes` leave room for.
 
     First come those without which the message cannot be read again, such as a webhook's signature;
@@ -41,7 +42,7 @@ def fit(message: Message, *, kind: str, reason: str, attempts: int, limit_bytes:
 
     Args:
         message: What is dead-lettered; its body goes along unchanged.
-        kind: The name of the error's class.
+        kind: What was to be done about the error.
         reason: What went wrong, for people.
         attempts: How often it was tried.
         limit_bytes: MaximumMessageSize of the dead-letter queue.
@@ -67,7 +68,7 @@ def size_of_body(message: Message) -> int:
 
 
 def _by_importance(
-    message: Message, *, kind: str, reason: str, attempts: int
+    message: Message, *, kind: Kind, reason: str, attempts: int
 ) -> Iterable[tuple[str, "MessageAttributeValueTypeDef"]]:
     why = {
         "ErrorKind": _text(kind),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from asyncbuild.domain.errors import Kind
+
 
 class State(StrEnum):
     """What has become of one message."""
@@ -17,16 +19,6 @@ class State(StrEnum):
     PAUSED = "paused"  # waits for a time, then goes on where it was
     DROPPED = "dropped"  # given up here; to be released
     SETTLED = "settled"  # gone from the queue
-
-
-class Kind(StrEnum):
-    """How a try failed; the names are those of `asyncbuild.domain.errors`."""
-
-    RETRY = "retry"
-    BUSY = "busy"
-    OUTAGE = "outage"
-    REJECT = "reject"
-    FATAL = "fatal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ that the table does not know is a bug of the runner and raises.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from asyncbuild.domain.errors import Kind
 from asyncbuild.queue.lane.protocol import (
     Cancel,
     Close,
@@ -40,7 +41,6 @@ from asyncbuild.queue.lane.protocol import (
     Failed,
     GiveWay,
     Held,
-    Kind,
     Lost,
     OfOne,
     Policy,
@@ -175,7 +175,7 @@ class Lane:
         if event.kind is Kind.FATAL:
             self._stopping = True
         last_step = item.state in {State.SETTLING, State.BURYING}
-        counts = event.kind in {Kind.RETRY, Kind.REJECT} and not last_step and not self._lost
+        counts = event.kind.counts and not last_step and not self._lost
         item.attempts += counts
         if counts and (event.kind is Kind.REJECT or item.attempts >= self._policy.max_attempts):
             self._move(item, event, State.FAILED)
@@ -193,9 +193,8 @@ class Lane:
 
     def _has_waited(self, item: _Item, event: Failed) -> bool:
         """A follower waits for the head in any case; only the head keeps a lane waiting."""
-        uncounted = event.kind in {Kind.BUSY, Kind.OUTAGE}
         long = event.waited_seconds >= self._policy.longest_wait_seconds
-        return uncounted and long and item is self._head()
+        return event.kind.is_waited_out and long and item is self._head()
 
     def _give_way(self) -> list[Command]:
         """Drop what is not on its last step, to be hidden for twice as long each time."""
@@ -213,8 +212,7 @@ class Lane:
         What it asks for may be anything, and a lane that waits builds nothing.
         """
         policy = self._policy
-        busy = event.kind in {Kind.BUSY, Kind.OUTAGE}
-        most = policy.busy_most_seconds if busy else policy.retry_most_seconds
+        most = policy.busy_most_seconds if event.kind.is_waited_out else policy.retry_most_seconds
         grown = min(most, policy.retry_first_seconds * 2.0 ** min(item.waits - 1, 30))
         asked = min(event.after_seconds, policy.retry_after_most_seconds)
         return max(asked, grown * (0.5 + event.jitter / 2))

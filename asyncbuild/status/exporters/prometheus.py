@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from asyncbuild import __version__
 from asyncbuild.archive.delta.fallback import REASONS
+from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.events import STAGES
 from asyncbuild.domain.model import Verdict
 from asyncbuild.status.collect import Survey
@@ -24,11 +25,6 @@ _STAGE_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180
 _TO_BUILD_BUCKETS: Final = (0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 _STAGE_NAMES: Final = tuple(name.removeprefix("push.") for name in STAGES)
 _ENDS: Final = ("finished", "failed", "cancelled")
-# Kinds of `domain/errors.py`, and `bug` for an error that no stage meant to raise.
-_KINDS: Final = (
-    *("retry", "busy", "outage", "reject"),
-    *("unreachable", "lease-lost", "fatal", "bug"),
-)
 _VERDICTS: Final = (*Verdict, "nothing-to-do")
 
 
@@ -108,7 +104,7 @@ class Metrics:
             "Failed tries of a stage, by kind of error. The stage around it fails with it: sum "
             "over prepare and start alone.",
             stage=_STAGE_NAMES,
-            kind=_KINDS,
+            kind=tuple(Kind),
         )
 
         self._unverified = self._counter(

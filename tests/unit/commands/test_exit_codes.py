@@ -20,7 +20,7 @@ with logging_the_end():
 _KINDS = [
     each
     for each in vars(errors).values()
-    if isinstance(each, type) and issubclass(each, StageError)
+    if isinstance(each, type) and issubclass(each, StageError) and each is not StageError
 ]
 
 

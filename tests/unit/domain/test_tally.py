@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.codebuild import make_push
 
-from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry, StageError
+from asyncbuild.domain.errors import Busy, Denied, Kind, Outage, Reject, Retry, StageError
 from asyncbuild.domain.model import Action, Target
 from asyncbuild.domain.tally import Incomplete, Part, Pending, Tally, blame
 from asyncbuild.queue.lane import protocol as p
@@ -133,7 +133,7 @@ class _Story:
         error = self.tally.verdict(self.now, parts=len(self.parts))
         if error is None:
             return p.Started(n)
-        return p.Failed(n, p.Kind(error.kind), 1.0, error.after_seconds or 0.0)
+        return p.Failed(n, Kind(error.kind), 1.0, error.after_seconds or 0.0)
 
     def _try(self, part: Part) -> None:
         if not self.left[part.key]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.model import Message
 from asyncbuild.forges.webhooks.delivery import KEPT
 from asyncbuild.queue.lane.dead_letter import Fitted, fit, size_of_body
@@ -30,7 +31,7 @@ def _message(body: str = _EVENT, attributes: dict[str, str] | None = None) -> Me
 
 
 def _fit(message: Message, limit: int, *, reason: str = "why", attempts: int = 4) -> Fitted:
-    return fit(message, kind="reject", reason=reason, attempts=attempts, limit_bytes=limit)
+    return fit(message, kind=Kind.REJECT, reason=reason, attempts=attempts, limit_bytes=limit)
 
 
 def _sizes(fitted: Fitted) -> dict[str, int]:

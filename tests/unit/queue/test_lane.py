@@ -8,6 +8,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from asyncbuild.domain.errors import Kind
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.state_machine import Lane, LaneBug
 from asyncbuild.queue.lane.transitions import TABLE, diagram
@@ -34,9 +35,9 @@ def test_a_retry_waits_longer_each_time_and_then_is_dead_lettered() -> None:
     lane = _lane(2)
     lane.open()
     assert lane.feed(p.Prepared(2)) == []
-    assert lane.feed(p.Failed(1, p.Kind.RETRY, jitter=1.0)) == [p.Wait(1, 1.0)]
+    assert lane.feed(p.Failed(1, Kind.RETRY, jitter=1.0)) == [p.Wait(1, 1.0)]
     assert lane.feed(p.Due(1)) == [p.Prepare(1)]
-    assert lane.feed(p.Failed(1, p.Kind.RETRY)) == [p.DeadLetter(1, attempts=2)]
+    assert lane.feed(p.Failed(1, Kind.RETRY)) == [p.DeadLetter(1, attempts=2)]
     assert lane.feed(p.Settled(1)) == [p.Start(2)]
 
 
@@ -44,15 +45,15 @@ def test_a_reject_of_a_follower_waits_for_its_turn() -> None:
     """Nothing newer is settled before the head (I3)."""
     lane = _lane(2)
     lane.open()
-    assert lane.feed(p.Failed(2, p.Kind.REJECT)) == []
+    assert lane.feed(p.Failed(2, Kind.REJECT)) == []
     assert lane.feed(p.Prepared(1)) == [p.Start(1)]
     assert lane.feed(p.Started(1)) == [p.Delete(1)]
     assert lane.feed(p.Settled(1)) == [p.DeadLetter(2, attempts=1)]
     assert lane.feed(p.Settled(2)) == [p.Close()]
 
 
-@pytest.mark.parametrize("kind", [p.Kind.BUSY, p.Kind.OUTAGE])
-def test_a_limit_or_an_outage_never_counts(kind: p.Kind) -> None:
+@pytest.mark.parametrize("kind", [Kind.BUSY, Kind.OUTAGE])
+def test_a_limit_or_an_outage_never_counts(kind: Kind) -> None:
     """A hundred times at the limit, and the build is still started (I5)."""
     lane = _lane(1)
     lane.open()
@@ -71,17 +72,17 @@ def test_the_other_side_may_ask_for_a_longer_wait() -> None:
     """`after_seconds` is the least."""
     lane = _lane(1)
     lane.open()
-    assert lane.feed(p.Failed(1, p.Kind.BUSY, after_seconds=300)) == [p.Wait(1, 300)]
+    assert lane.feed(p.Failed(1, Kind.BUSY, after_seconds=300)) == [p.Wait(1, 300)]
 
 
 @given(
     asked=st.floats(min_value=0, allow_nan=False),
     most=st.floats(min_value=0.1, max_value=3_600),
-    kind=st.sampled_from([p.Kind.BUSY, p.Kind.OUTAGE, p.Kind.RETRY]),
+    kind=st.sampled_from([Kind.BUSY, Kind.OUTAGE, Kind.RETRY]),
     waits=st.integers(0, 40),
 )
 def test_nobody_has_a_lane_wait_for_longer_than_is_set(
-    asked: float, most: float, kind: p.Kind, waits: int
+    asked: float, most: float, kind: Kind, waits: int
 ) -> None:
     """A `Retry-After` may say a day, or 400 nines: a repository would not be built for as long."""
     policy = replace(_POLICY, retry_after_most_seconds=most, max_attempts=1_000)
@@ -96,8 +97,8 @@ def test_nobody_has_a_lane_wait_for_longer_than_is_set(
     assert min(asked, most) <= wait.seconds <= max(most, back_off)
 
 
-@pytest.mark.parametrize("kind", [p.Kind.BUSY, p.Kind.OUTAGE])
-def test_a_head_that_waited_for_long_goes_back_with_its_followers(kind: p.Kind) -> None:
+@pytest.mark.parametrize("kind", [Kind.BUSY, Kind.OUTAGE])
+def test_a_head_that_waited_for_long_goes_back_with_its_followers(kind: Kind) -> None:
     """Tail first, and its head hidden for twice as long after each receive, up to 15 minutes."""
     for received, hidden in [(1, 30), (2, 60), (4, 240), (9, 900), (1_000, 900)]:
         lane = _lane(2, received=received, policy=p.Policy(lookahead=1))
@@ -113,7 +114,7 @@ def test_a_head_that_waited_for_long_and_cannot_go_back_is_dead_lettered() -> No
     lane = Lane([p.Held(1, returns=False), p.Held(2)], _POLICY)
     lane.open()
     lane.feed(p.Prepared(2))
-    assert lane.feed(p.Failed(1, p.Kind.OUTAGE, waited_seconds=3_600)) == [p.DeadLetter(1, 0)]
+    assert lane.feed(p.Failed(1, Kind.OUTAGE, waited_seconds=3_600)) == [p.DeadLetter(1, 0)]
     assert lane.feed(p.Settled(1)) == [p.Start(2)]
 
 
@@ -121,7 +122,7 @@ def test_a_follower_that_waited_for_long_waits_for_its_turn() -> None:
     """Only the head keeps a lane waiting."""
     lane = _lane(2)
     lane.open()
-    assert lane.feed(p.Failed(2, p.Kind.BUSY, waited_seconds=10_000)) == [p.Wait(2, 1)]
+    assert lane.feed(p.Failed(2, Kind.BUSY, waited_seconds=10_000)) == [p.Wait(2, 1)]
     assert lane.feed(p.Prepared(1)) == [p.Start(1)]
 
 
@@ -129,7 +130,7 @@ def test_a_try_that_counts_is_never_a_wait() -> None:
     """It has an end of its own: `max_attempts`."""
     lane = _lane(1)
     lane.open()
-    assert lane.feed(p.Failed(1, p.Kind.RETRY, waited_seconds=10_000)) == [p.Wait(1, 1)]
+    assert lane.feed(p.Failed(1, Kind.RETRY, waited_seconds=10_000)) == [p.Wait(1, 1)]
 
 
 def test_a_lane_that_gives_way_ends_its_last_steps_first() -> None:
@@ -149,7 +150,7 @@ def test_a_lane_with_a_counted_attempt_does_not_give_way() -> None:
     lane = _lane(1)
     lane.open()
     assert lane.may_give_way
-    lane.feed(p.Failed(1, p.Kind.RETRY))
+    lane.feed(p.Failed(1, Kind.RETRY))
     assert not lane.may_give_way
     assert not Lane([p.Held(1, yields=False)], _POLICY).may_give_way
 
@@ -168,7 +169,7 @@ def test_stop_settles_what_can_be_and_releases_the_rest_tail_first() -> None:
     lane = _lane(5)
     lane.open()
     lane.feed(p.Prepared(1))
-    lane.feed(p.Failed(2, p.Kind.RETRY))
+    lane.feed(p.Failed(2, Kind.RETRY))
     assert lane.feed(p.Stop()) == [p.Cancel(3)]
     assert lane.feed(p.Dropped(3)) == []
     assert lane.feed(p.Started(1)) == [p.Delete(1)]
@@ -214,7 +215,7 @@ def test_a_delete_that_fails_is_tried_again() -> None:
     lane.open()
     lane.feed(p.Prepared(1))
     lane.feed(p.Started(1))
-    assert lane.feed(p.Failed(1, p.Kind.RETRY)) == [p.Wait(1, 1.0)]
+    assert lane.feed(p.Failed(1, Kind.RETRY)) == [p.Wait(1, 1.0)]
     assert lane.feed(p.Due(1)) == [p.Delete(1)]
 
 
@@ -222,7 +223,7 @@ def test_a_fatal_error_drops_and_stops() -> None:
     """The service cannot work: everything goes back."""
     lane = _lane(2)
     lane.open()
-    assert lane.feed(p.Failed(1, p.Kind.FATAL)) == [p.Cancel(2)]
+    assert lane.feed(p.Failed(1, Kind.FATAL)) == [p.Cancel(2)]
     assert lane.feed(p.Dropped(2)) == [p.Release((2, 1)), p.Close()]
 
 
@@ -384,7 +385,7 @@ class LaneMachine(RuleBasedStateMachine):
             at_end = how == "busy" and waited and sorted(self.settled) == list(range(n))
             if at_end and self.returns and not isinstance(command, p.Delete | p.DeadLetter):
                 self.stopped = self.gave_way = True
-            self._feed(p.Failed(n, p.Kind(how), data.draw(st.floats(0, 1)), 0.0, waited))
+            self._feed(p.Failed(n, Kind(how), data.draw(st.floats(0, 1)), 0.0, waited))
             return
         match command:
             case p.Prepare():

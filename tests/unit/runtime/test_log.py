@@ -96,3 +96,24 @@ print(lines)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout == b"['consumer.started']\n"
+
+
+@pytest.mark.parametrize("shape", ["json", "console"])
+def test_the_kind_of_an_error_is_its_word(shape: str) -> None:
+    """Whatever type it has inside."""
+    script = f"""
+from asyncbuild.config import LogSettings
+from asyncbuild.domain.errors import Busy
+from asyncbuild.runtime import log as logs
+
+logs.configure(LogSettings(format={shape!r}))
+try:
+    with logs.stage("push.fetch"):
+        raise Busy("full")
+except Busy as error:
+    logs.logger().warning("queue.receive-failed", kind=error.kind)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    said = done.stderr.decode()
+    assert "Kind" not in said
+    assert said.count('"kind":"busy"' if shape == "json" else "kind=busy") == 2

@@ -24,7 +24,7 @@ from support.status import HOSTILE, NOW, Clock, built, handed_over, held, line, 
 
 from asyncbuild.archive.delta.fallback import REASONS
 from asyncbuild.config import Settings
-from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.errors import Kind, Reject
 from asyncbuild.domain.events import EVENTS
 from asyncbuild.domain.model import root_span_id, trace_id
 from asyncbuild.queue.counters import Held
@@ -32,7 +32,7 @@ from asyncbuild.status import links
 from asyncbuild.status import phrases as wording
 from asyncbuild.status.exporters.emf import EmbeddedMetrics
 from asyncbuild.status.exporters.otel import open_traces
-from asyncbuild.status.exporters.prometheus import _KINDS, Metrics
+from asyncbuild.status.exporters.prometheus import Metrics
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.page import Page
 from asyncbuild.status.schema import Depth, Disk, Status, json_schema, parse
@@ -290,7 +290,7 @@ def test_help_says_what(clock: Clock) -> None:
 
 def _every_line() -> Iterator[Mapping[str, Any]]:
     """Lines of every event, with every value of the fields that become labels."""
-    values = {"kind": (*_KINDS,), "archive_kind": ("full", "delta", "copy"), "reason": REASONS}
+    values = {"kind": (*Kind,), "archive_kind": ("full", "delta", "copy"), "reason": REASONS}
     for event, about in EVENTS.items():
         for level, kind, reason in product(about.level.split(" or "), values["kind"], REASONS):
             more = dict.fromkeys(about.fields, 1) | {"kind": kind, "reason": reason, "messages": 0}

@@ -1,0 +1,56 @@
+"""What an error says of itself: what is to be done about it, and how much it stops."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+import pytest
+
+import asyncbuild
+from asyncbuild.domain.errors import Fatal, Kind, LeaseLost, Scope, StageError
+
+# What lanes, logs, dead letters, records and metrics have always called them.
+_VALUES = ("retry", "busy", "outage", "reject", "unreachable", "lease-lost", "fatal", "bug")
+
+
+def _classes(of: type[StageError] = StageError) -> Iterator[type[StageError]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from _classes(each)
+
+
+@pytest.fixture(scope="module")
+def every_class() -> tuple[type[StageError], ...]:
+    """Every class of error of every module."""
+    for module in pkgutil.walk_packages(asyncbuild.__path__, "asyncbuild."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found = tuple(each for each in _classes() if each.__module__.startswith("asyncbuild."))
+    assert len(found) > 20
+    return found
+
+
+def test_the_names_of_kinds_are_an_interface() -> None:
+    """Dead letters and records of older versions have them; so have alarms."""
+    assert tuple(each.value for each in Kind) == _VALUES
+
+
+def test_each_kind_is_counted_or_waited_out_or_neither() -> None:
+    """What is waited out is not counted (I5)."""
+    assert {kind for kind in Kind if kind.is_waited_out} == {Kind.BUSY, Kind.OUTAGE}
+    assert {kind for kind in Kind if kind.counts} == {
+        *(Kind.RETRY, Kind.REJECT, Kind.UNREACHABLE, Kind.BUG)
+    }
+
+
+def test_each_class_has_a_kind(every_class: tuple[type[StageError], ...]) -> None:
+    """None is a bug's: that is for errors that no stage meant to raise."""
+    assert all(hasattr(each, "kind") for each in every_class)
+    assert {each.kind for each in every_class} == set(Kind) - {Kind.BUG}
+
+
+def test_the_scope_agrees_with_the_class(every_class: tuple[type[StageError], ...]) -> None:
+    """What ends the process is fatal, and what is fatal ends the process."""
+    for each in every_class:
+        assert (each.scope is Scope.SERVICE) == issubclass(each, Fatal) == (each.kind == "fatal")
+        assert (each.scope is Scope.DELIVERY) == issubclass(each, LeaseLost)
