@@ -34,7 +34,7 @@ from support.repositories import SourceRepository
 from asyncbuild.config import GitSettings
 from asyncbuild.domain.model import Repository
 from asyncbuild.forges.remotes import Remotes
-from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 
@@ -107,7 +107,7 @@ class Bench:
         return path
 
 
-async def first_byte(mirrors: Mirrors, commit: str, branch: str = "main") -> None:
+async def first_byte(mirrors: MirrorCache, commit: str, branch: str = "main") -> None:
     """Push to first archive byte, as the pipeline does it."""
     ref = f"refs/heads/{branch}"
     async with (

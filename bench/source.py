@@ -15,7 +15,7 @@ from asyncbuild.git.process.command import Git
 from asyncbuild.git.process.pipe import PipeReader, make_pipe
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.git.tree.attribute_worktrees import Tree, Worktrees
+from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 
 OpenTar = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
@@ -57,7 +57,7 @@ async def _push(repository: Path, scratch: Path, tasks: TaskGroup) -> Snapshot:
     found = await reader.find(mirror, ids, "bench")
     commit, before = found[ids[0]], found[ids[-1]]
     worktrees = Worktrees(reader, kept, tasks)
-    await worktrees.learn_early(Tree(mirror, before.tree, _REF), mirror)
+    await worktrees.learn_early(CommitTree(mirror, before.tree, _REF), mirror)
     return Snapshot(
         path=mirror,
         commit=commit.id,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cpu import cpu_seconds
 
 from asyncbuild.archive.archiver import Archiver, Order
-from asyncbuild.archive.delta.choose_base import Origin
+from asyncbuild.archive.delta.choose_base import ArchiveLineage
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
 from asyncbuild.domain.model import Repository
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REGION = "eu-west-1"
 BUCKET = "bench"
-_ORIGIN = Origin(Repository("123456789012", REGION, "bench"), "refs/heads/main")
+_ORIGIN = ArchiveLineage(Repository("123456789012", REGION, "bench"), "refs/heads/main")
 _BUDGET_BYTES = 256 * MIB
 
 

@@ -16,7 +16,7 @@ from support.servers import REGION, served
 from asyncbuild.local.servers.children import (
     ACCESS_KEY,
     SECRET_KEY,
-    Server,
+    LocalServer,
     open_ministack,
     open_seaweedfs,
 )
@@ -86,14 +86,14 @@ def own_log() -> None:
 
 
 @pytest.fixture(scope="session")
-def ministack(clean_environment: None) -> Iterator[Server]:
+def ministack(clean_environment: None) -> Iterator[LocalServer]:
     """One ministack for the whole session: SQS, S3, EventBridge, STS, CloudFormation."""
     with served(open_ministack) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def seaweedfs(clean_environment: None) -> Iterator[Server]:
+def seaweedfs(clean_environment: None) -> Iterator[LocalServer]:
     """One SeaweedFS for the whole session: S3 with its rules."""
     with served(open_seaweedfs) as server:
         yield server

@@ -16,14 +16,14 @@ from typing import Any, Final
 from asyncbuild.archive.blob_ids import TreeIds, open_tree_ids
 from asyncbuild.archive.delta.backoff import Pauses
 from asyncbuild.archive.delta.base_records import Bases
-from asyncbuild.archive.delta.choose_base import Choice, Origin, with_options
+from asyncbuild.archive.delta.choose_base import ArchiveLineage, Choice, with_options
 from asyncbuild.archive.delta.explicit_base import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.attributes import Effect
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.archive.delta.table_cache import Tables, table_name
-from asyncbuild.archive.delta.write import DeltaWay, Made, Watch
-from asyncbuild.archive.full import Directory, Effects, iter_archive
+from asyncbuild.archive.delta.write import DeltaArchive, DeltaWay, Watch
+from asyncbuild.archive.full import DirectoryRange, Effects, iter_archive
 from asyncbuild.config import Settings
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import NoPermission, Outage, Reject, Retry
@@ -33,7 +33,7 @@ from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.export_subst import Placeholders
 from asyncbuild.runtime.log import logger
 from asyncbuild.runtime.memory_budget import MemoryBudget
-from asyncbuild.storage.compose import Source
+from asyncbuild.storage.compose import CopySource
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import WORKING_BYTES, Engine, ZipStream
@@ -55,7 +55,7 @@ _FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"}
 class Result:
     """What was made, and how. `fallback` says why it is no delta: empty for deltas and copies."""
 
-    made: Made
+    made: DeltaArchive
     base_key: str = ""
     fallback: str = ""
 
@@ -72,7 +72,7 @@ class Order:
     snapshot: Snapshot
     key: str
     guard: Guard
-    origin: Origin | None = None
+    origin: ArchiveLineage | None = None
     base_key: str = ""  # begin from this archive, whatever the records say
     metadata: Mapping[str, str] = field(default_factory=dict)
     watch: Watch = _unwatched
@@ -136,7 +136,7 @@ class Archiver:
 
     async def _put(self, order: Order) -> Result:
         fallback = base_key = ""
-        made: Made | None = None
+        made: DeltaArchive | None = None
         if not self._enabled or (order.origin is None and not order.base_key):
             fallback = "off"
         else:
@@ -163,7 +163,7 @@ class Archiver:
             await self._choice.remember(order.snapshot.options, origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
 
-    def _remembered(self, order: Order, fallback: str) -> Origin | None:
+    def _remembered(self, order: Order, fallback: str) -> ArchiveLineage | None:
         """Whose next archive may be made of this one, if anybody's."""
         origin, snapshot = order.origin, order.snapshot
         alone = not snapshot.parts and not _depends_on_more(snapshot)
@@ -172,7 +172,7 @@ class Archiver:
         pauses = fallback == _PAUSE and self._pauses.lasts(with_options(origin, snapshot.options))
         return None if pauses else origin
 
-    async def _put_cheaply(self, order: Order) -> tuple[Made, str]:
+    async def _put_cheaply(self, order: Order) -> tuple[DeltaArchive, str]:
         """Of the archive that is chosen; of a nearer one if too little of that is left.
 
         A branch that was reset, or that another one was merged into, may have more in common with
@@ -215,7 +215,7 @@ class Archiver:
 
     # --- ways -------------------------------------------------------------------------------------
 
-    async def _put_from(self, order: Order, base: Base) -> Made:
+    async def _put_from(self, order: Order, base: Base) -> DeltaArchive:
         if not _has_same_above(order.snapshot, base):
             raise FallBack("attributes-changed")
         same = base.tree == order.snapshot.tree
@@ -246,11 +246,11 @@ class Archiver:
                 watch=order.watch,
             )
 
-    async def _copy(self, order: Order, base: Base) -> Made:
+    async def _copy(self, order: Order, base: Base) -> DeltaArchive:
         async with self._budget.open_account(self._part_bytes) as account:
             archive = await self._store.copy_archive(
                 order.key,
-                source=Source(base.key, base.etag),
+                source=CopySource(base.key, base.etag),
                 size_bytes=base.size_bytes,
                 account=account,
                 guard=order.guard,
@@ -259,19 +259,19 @@ class Archiver:
         old_name = table_name(base.key, base.etag)
         await self._tables(order).alias(old_name, table_name(archive.key, archive.etag))
         new = replace(base, key=archive.key, etag=archive.etag, commit=order.snapshot.commit)
-        return Made(archive, new, entries=0, files_read=0)
+        return DeltaArchive(archive, new, entries=0, files_read=0)
 
-    async def _put_full(self, order: Order, *, tables: Tables, large: bool) -> Made:
+    async def _put_full(self, order: Order, *, tables: Tables, large: bool) -> DeltaArchive:
         """`large` if others can be made of it for sure."""
         if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
             return await self._put_all(order, tables, None)
         async with open_tree_ids(order.snapshot.iter_lines, at_once=large) as ids:
             return await self._put_all(order, tables, ids)
 
-    async def _put_all(self, order: Order, tables: Tables, ids: TreeIds | None) -> Made:
+    async def _put_all(self, order: Order, tables: Tables, ids: TreeIds | None) -> DeltaArchive:
         snapshot = order.snapshot
         reserved = WORKING_BYTES + self._part_bytes
-        directory = Directory()
+        directory = DirectoryRange()
         with tables.open_writer() as writer:
             parts: Any = {"directory": directory, "writer": writer}
             async with (
@@ -313,7 +313,7 @@ class Archiver:
             files=files,
         )
         entries = stream.statistics().entries
-        return Made(archive, base, entries=entries, files_read=entries)
+        return DeltaArchive(archive, base, entries=entries, files_read=entries)
 
     def _metadata(self, order: Order) -> dict[str, str]:
         format_ = self.format_of(order.snapshot.options)

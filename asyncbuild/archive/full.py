@@ -54,7 +54,7 @@ class Effects:
 
 
 @dataclass(slots=True)
-class Directory:
+class DirectoryRange:
     """Where an archive's directory begins, and its length; known when all of it has passed."""
 
     offset: int = 0
@@ -65,7 +65,7 @@ async def iter_archive(
     stream: ZipStream,
     ids: TreeIds | None,
     *,
-    directory: Directory,
+    directory: DirectoryRange,
     writer: TableWriter,
     account: Account,
 ) -> AsyncGenerator[bytes, None]:

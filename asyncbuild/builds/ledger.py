@@ -41,7 +41,7 @@ _MEND = "delete or correct the object, and send the message back"
 _LISTED = timedelta(days=1)
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """Where records are kept; `storage.s3.Store` is one."""
 
     async def put_record(self, key: str, body: bytes) -> bool:
@@ -84,7 +84,7 @@ class Head:
 class Ledger:
     """Reads and writes records below one prefix."""
 
-    def __init__(self, records: Records, *, prefix: str) -> None:
+    def __init__(self, records: RecordStore, *, prefix: str) -> None:
         self._records = records
         self._prefix = prefix
 

@@ -24,7 +24,7 @@ class Tries:
     def __init__(self, ledger: Ledger, *, max_attempts: int) -> None:
         self._ledger = ledger
         self._max_attempts = max_attempts
-        self._room = _Room()
+        self._room = _ReadWriteLock()
         self._survived: set[tuple[str, int]] = set()  # tries whose marks could not be removed
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ def free_number(marked: AbstractSet[int]) -> int:
     return min(set(range(len(marked) + 1)) - marked)
 
 
-class _Room:
+class _ReadWriteLock:
     """Many inside at once, or one alone. Who wants to be alone lets nobody in before it."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from asyncbuild.domain.model import (
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartContext:
     """Values of a push that are the same for all that it starts.
 
     Attributes:
@@ -43,7 +43,7 @@ class Starters:
     builds: CodeBuild
     pipelines: CodePipeline
 
-    async def build(self, target: Target, archive: StoredArchive, start: Start) -> Build:
+    async def build(self, target: Target, archive: StoredArchive, start: StartContext) -> Build:
         """Start a build of the target's project, or return the one that the push has started.
 
         Raises:
@@ -64,7 +64,9 @@ class Starters:
                 return found
         return await self.builds.start(request, guard=start.guard)
 
-    async def hand_over(self, target: Target, archive: StoredArchive, start: Start) -> Execution:
+    async def hand_over(
+        self, target: Target, archive: StoredArchive, start: StartContext
+    ) -> Execution:
         """Start the target's pipeline, or return the execution that the push has started.
 
         Raises:

@@ -10,7 +10,7 @@ from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws, error_code, errors_of
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.checks.judges.bucket import BucketFacts, judge_bucket
-from asyncbuild.checks.judges.finding import Finding, Kind, Level
+from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
 from asyncbuild.checks.judges.pipelines import judge_missing, judge_pipeline, pipelines_of
 from asyncbuild.checks.judges.pipelines import judge_pattern as judge_pipeline_pattern
 from asyncbuild.checks.judges.projects import judge_pattern, judge_projects, project_names
@@ -79,11 +79,11 @@ async def _safely(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[
 
 
 def _failed(name: str, error: StageError) -> Finding:
-    kind = Kind.SETUP
+    kind = FindingKind.SETUP
     if isinstance(error, NoPermission | BadCredentials):
-        kind = Kind.RIGHTS
+        kind = FindingKind.RIGHTS
     elif isinstance(error, Retry | Busy):
-        kind = Kind.REACH
+        kind = FindingKind.REACH
     why = "the service needs it to work"
     if _code_of(error) in _UNKNOWN:
         why = "this server does not know the question, so nothing can be said of it"

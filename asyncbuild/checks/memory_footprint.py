@@ -3,7 +3,7 @@
 import os
 
 from asyncbuild.config import Settings
-from asyncbuild.git.process.memory import Memory
+from asyncbuild.git.process.memory import GitMemory
 from asyncbuild.runtime.cgroup import memory_limit_bytes
 
 _MIB = 1024 * 1024
@@ -17,7 +17,7 @@ def footprint_bytes(settings: Settings) -> int:
     """Return the most that settings allow: the service, its workers, and all gits together."""
     cores = settings.archive.threads or os.cpu_count() or 1
     workers = cores * _WORKER_BYTES + (_FEW_SLOTS + _SLOTS_A_CORE * cores) * _SLOT_BYTES
-    git = Memory(settings.git.memory_budget_bytes).total_bytes
+    git = GitMemory(settings.git.memory_budget_bytes).total_bytes
     return _BASE_BYTES + workers + settings.archive.memory_budget_bytes + git
 
 

@@ -11,7 +11,7 @@ import anyio
 import orjson
 from rich.console import Console
 
-from asyncbuild.checks.judges.decision import Decision, decide, make_push
+from asyncbuild.checks.judges.decision import RuleDecision, decide, make_push
 from asyncbuild.config import Settings
 from asyncbuild.config.settings import rules_of
 from asyncbuild.domain.archive_options import check_subtree
@@ -96,7 +96,7 @@ def _environment() -> Mapping[str, str]:
     }
 
 
-def _show(decision: Decision) -> None:
+def _show(decision: RuleDecision) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for each in decision.rules:
         mark, style = ("matches", "green") if each.matches else ("no", "yellow")

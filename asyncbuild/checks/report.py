@@ -9,22 +9,22 @@ from rich.console import Console
 
 from asyncbuild.checks.gather import iter_findings
 from asyncbuild.checks.judges.finding import Finding, Level, exit_code_of, is_bad, judge_doubt
-from asyncbuild.checks.judges.probe_answer import Answer, Verdict
+from asyncbuild.checks.judges.probe_answer import Answer, ProbeVerdict
 from asyncbuild.checks.probes.run import Subjects, iter_answers, open_made
 from asyncbuild.config import Doubt, Settings
 from asyncbuild.domain.foreign_text import plain, to_json
 
 if TYPE_CHECKING:
-    from asyncbuild.checks.probes.made import Made
+    from asyncbuild.checks.probes.made import ProbeRun
 
 _COLOURS = {
     Level.OK: "green",
     Level.NOTE: "blue",
     Level.WARNING: "yellow",
     Level.PROBLEM: "red",
-    Verdict.YES: "green",
-    Verdict.NO: "yellow",
-    Verdict.UNKNOWN: "blue",
+    ProbeVerdict.YES: "green",
+    ProbeVerdict.NO: "yellow",
+    ProbeVerdict.UNKNOWN: "blue",
 }
 _INDENT = " " * 12
 
@@ -50,7 +50,7 @@ async def run(
         findings.append(finding)
         shown.finding(finding)
     answers: list[Answer] = []
-    made: Made | None = None
+    made: ProbeRun | None = None
     if subjects is not None:
         shown.heading(_heading(settings))
         async with open_made() as made:
@@ -110,7 +110,7 @@ class _Shown:
         text = "All is well." if not bad else f"{bad} of {len(findings)} need attention."
         self._console.print(text)
 
-    def _line(self, mark: Level | Verdict, text: str) -> None:
+    def _line(self, mark: Level | ProbeVerdict, text: str) -> None:
         self._console.print(f"{mark:<11} ", style=_COLOURS[mark], end="")
         self._console.print(plain(text), markup=False)
 

@@ -177,7 +177,7 @@ async def _watched(zipped: ZipStream, show: Progress | None) -> AsyncIterator[by
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Destination:
     """Where an archive goes. Files are replaced whole; pipes and devices are written to."""
 
     name: str
@@ -185,10 +185,10 @@ class _Place:
     replaced: bool
 
 
-def _find_place(output: str) -> _Place:
+def _find_place(output: str) -> _Destination:
     """Look what is there: a rename onto a device would put a file in its place, for everybody."""
     if output == "-":
-        return _Place("standard output", sys.stdout.fileno(), replaced=False)
+        return _Destination("standard output", sys.stdout.fileno(), replaced=False)
     path = Path(output)
     try:
         wrong = not output or path.is_dir()
@@ -198,10 +198,10 @@ def _find_place(output: str) -> _Place:
         raise Reject(f"{output} cannot be written: {error}", remedy=_ANOTHER) from error
     if wrong and not output.startswith("s3://"):
         raise Reject(f"{output or 'nothing'} is no place for a file", remedy=_ANOTHER)
-    return _Place(output, where, replaced=not special)
+    return _Destination(output, where, replaced=not special)
 
 
-async def _write_out(place: _Place, chunks: AsyncIterator[bytes], account: Account) -> None:
+async def _write_out(place: _Destination, chunks: AsyncIterator[bytes], account: Account) -> None:
     try:
         if isinstance(place.where, Path) and place.replaced:
             await _write_whole(place.where, chunks, account)

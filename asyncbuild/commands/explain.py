@@ -24,7 +24,7 @@ from asyncbuild.domain.errors import ConfigError, Reject, StageError
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.model import Repository
 from asyncbuild.status import remote
-from asyncbuild.status.schema import HeldPush, Lane, Status
+from asyncbuild.status.schema import HeldPush, LaneStatus, Status
 from asyncbuild.storage.s3 import Store
 
 _COLOURS: Final = {
@@ -39,7 +39,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ExplainRequest:
     """One question to `explain`.
 
     Attributes:
@@ -74,7 +74,7 @@ def parse_since(text: str, now: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-async def run(settings: Settings, question: Question) -> int:
+async def run(settings: Settings, question: ExplainRequest) -> int:
     """Print what is known; 1 if that is nothing.
 
     Raises:
@@ -100,7 +100,7 @@ async def run(settings: Settings, question: Question) -> int:
     return 0 if records or held else 1
 
 
-async def _read_records(settings: Settings, question: Question) -> list[Record]:
+async def _read_records(settings: Settings, question: ExplainRequest) -> list[Record]:
     async with Aws(settings).open_s3(pool=_AT_ONCE) as s3:
         ledger = Ledger(Store(s3, settings.storage), prefix=settings.storage.ledger_prefix)
         found: list[Record] = []
@@ -118,7 +118,7 @@ async def _read_records(settings: Settings, question: Question) -> list[Record]:
         return found
 
 
-async def _ask(settings: Settings, question: Question) -> tuple[Status | None, str]:
+async def _ask(settings: Settings, question: ExplainRequest) -> tuple[Status | None, str]:
     """Return the service's status, or the reason why there is none."""
     try:
         url = remote.document_url(question.address or remote.here(settings.status))
@@ -130,7 +130,7 @@ async def _ask(settings: Settings, question: Question) -> tuple[Status | None, s
         return None, error.reason
 
 
-def _held(status: Status, question: Question) -> Iterator[tuple[HeldPush, Lane]]:
+def _held(status: Status, question: ExplainRequest) -> Iterator[tuple[HeldPush, LaneStatus]]:
     asked = question.repository
     for lane in status.lanes:
         if asked not in {"", lane.repository, f"{lane.account}/{lane.region}/{lane.repository}"}:
@@ -141,7 +141,7 @@ def _held(status: Status, question: Question) -> Iterator[tuple[HeldPush, Lane]]
                 yield push, lane
 
 
-def _waiting(push: HeldPush, lane: Lane) -> dict[str, Any]:
+def _waiting(push: HeldPush, lane: LaneStatus) -> dict[str, Any]:
     """Return a waiting push in the form of a record, for `--json`."""
     place = {"account": lane.account, "region": lane.region, "name": lane.repository}
     return {"verdict": "waiting", "repository": place, **asdict(push)}
@@ -149,9 +149,9 @@ def _waiting(push: HeldPush, lane: Lane) -> dict[str, Any]:
 
 def _show(
     records: Sequence[Record],
-    held: Sequence[tuple[HeldPush, Lane]],
+    held: Sequence[tuple[HeldPush, LaneStatus]],
     status: Status | None,
-    question: Question,
+    question: ExplainRequest,
 ) -> None:
     console = Console(highlight=False)
     every = not question.repository
@@ -174,7 +174,7 @@ def _print(console: Console, lines: Iterator[Line]) -> None:
         console.print(text, soft_wrap=True)
 
 
-def _show_slowest(records: Sequence[Record], question: Question) -> int:
+def _show_slowest(records: Sequence[Record], question: ExplainRequest) -> int:
     if question.repository:
         slow = [each for each in records if explained.seconds_of(each)]
         slow.sort(key=lambda each: explained.seconds_of(each)["total"], reverse=True)
@@ -191,7 +191,7 @@ def _show_slowest(records: Sequence[Record], question: Question) -> int:
     return 0 if rows else 1
 
 
-def _show_or_dump(records: Sequence[Record], question: Question) -> None:
+def _show_or_dump(records: Sequence[Record], question: ExplainRequest) -> None:
     if question.as_json:
         for record in records:
             sys.stdout.write(to_json(record, newline=True).decode())
@@ -199,7 +199,7 @@ def _show_or_dump(records: Sequence[Record], question: Question) -> None:
         _show(records, (), None, question)
 
 
-def _nothing(question: Question, status: Status | None, silence: str) -> str:
+def _nothing(question: ExplainRequest, status: Status | None, silence: str) -> str:
     about = " ".join(filter(None, (question.repository or "any repository", question.what)))
     lines = [f"No record of {about} since {question.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
     if status is None:
@@ -227,8 +227,8 @@ def question_of(
     days: float,
     since: str,
     now: datetime,
-    **more: Any,  # noqa: ANN401 - the rest of a `Question`
-) -> Question:
+    **more: Any,  # noqa: ANN401 - the rest of a `ExplainRequest`
+) -> ExplainRequest:
     """The command's arguments as a question.
 
     Raises:
@@ -241,4 +241,4 @@ def question_of(
             f"--since {since}: no duration and no time",
             remedy="write 10m, 24h or 2d, or a time such as 2026-11-23T04:49",
         ) from error
-    return Question(repository or "", what, begin, **more)
+    return ExplainRequest(repository or "", what, begin, **more)

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from asyncbuild.domain.errors import Reject, reading
 from asyncbuild.status import phrases as wording
-from asyncbuild.status.schema import HeldPush, Lane
+from asyncbuild.status.schema import HeldPush, LaneStatus
 
 _SHORT: Final = 10
 _STEPS: Final = ("fetch", "archive", "start")
@@ -68,7 +68,7 @@ def _iter_lines(record: Record, repository: str) -> Iterator[Line]:
             yield Line(str(value), label)
 
 
-def lines_of_waiting(push: HeldPush, lane: Lane, now: float, *, name: bool) -> Iterator[Line]:
+def lines_of_waiting(push: HeldPush, lane: LaneStatus, now: float, *, name: bool) -> Iterator[Line]:
     """A push that is in flight in a service that was asked."""
     sent = datetime.fromtimestamp(push.sent if push.sent is not None else now, UTC)
     repository = wording.name_of(lane) if name else ""

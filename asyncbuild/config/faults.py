@@ -36,7 +36,7 @@ ENGINE_BYTES = 8 * MIB
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SettingFault:
     """One thing that is wrong with settings.
 
     Attributes:
@@ -48,7 +48,7 @@ class Fault:
     places: tuple[Place, ...] = ()
 
 
-def conflicts(settings: Settings) -> list[Fault]:
+def conflicts(settings: Settings) -> list[SettingFault]:
     """Settings of different tables that cannot work together, each with what to change."""
     faults = []
     wait_seconds, read_seconds = settings.queue.wait_seconds, settings.aws.read_timeout_seconds
@@ -58,7 +58,7 @@ def conflicts(settings: Settings) -> list[Fault]:
             f"queue.wait_seconds = {wait_seconds}; set it higher than that, or wait for less long"
         )
         places = (("aws", "read_timeout_seconds"), ("queue", "wait_seconds"))
-        faults.append(Fault(text, places))
+        faults.append(SettingFault(text, places))
     part_bytes, budget_bytes = settings.storage.part_bytes, settings.archive.memory_budget_bytes
     if part_bytes + ENGINE_BYTES > budget_bytes:
         text = (
@@ -66,18 +66,22 @@ def conflicts(settings: Settings) -> list[Fault]:
             f"archive.memory_budget_bytes = {budget_bytes} does not hold one; set that to at least "
             f"{part_bytes + ENGINE_BYTES}, or part_bytes to at most {budget_bytes - ENGINE_BYTES}"
         )
-        faults.append(Fault(text, (("storage", "part_bytes"), ("archive", "memory_budget_bytes"))))
+        faults.append(
+            SettingFault(text, (("storage", "part_bytes"), ("archive", "memory_budget_bytes")))
+        )
     for name, url in (
         ("url", settings.queue.url),
         ("dead_letter_url", settings.queue.dead_letter_url or ""),
     ):
         if fault := region_fault(url, settings.aws.region):
-            faults.append(Fault(f"queue.{name}: {fault}", (("queue", name), ("aws", "region"))))
-    of_keys = (Fault(text, (place,)) for text, place in key_faults(settings))
+            faults.append(
+                SettingFault(f"queue.{name}: {fault}", (("queue", name), ("aws", "region")))
+            )
+    of_keys = (SettingFault(text, (place,)) for text, place in key_faults(settings))
     return [*faults, *_shared_keys(settings), *of_keys]
 
 
-def _shared_keys(settings: Settings) -> Iterator[Fault]:
+def _shared_keys(settings: Settings) -> Iterator[SettingFault]:
     """Pairs of rules that may write different archives to one key, where one would be lost."""
     filled = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
     rules = [(n, rule) for n, rule in enumerate(filled) if rule.action is not Action.IGNORE]
@@ -88,7 +92,7 @@ def _shared_keys(settings: Settings) -> Iterator[Fault]:
                 f"and may put both at key = {later.key!r}; add {{options}} to the key of one, or "
                 "give them different keys"
             )
-            yield Fault(text, (("rules", first), ("rules", second)))
+            yield SettingFault(text, (("rules", first), ("rules", second)))
 
 
 def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:
@@ -106,7 +110,7 @@ def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:
     )
 
 
-def explain(item: Any) -> Fault | None:  # noqa: ANN401 - pydantic's ErrorDetails
+def explain(item: Any) -> SettingFault | None:  # noqa: ANN401 - pydantic's ErrorDetails
     """One fault as `section.name = value: what is wrong`.
 
     None for a variable that is no setting: `unknown_variables` tells of it.
@@ -116,16 +120,16 @@ def explain(item: Any) -> Fault | None:  # noqa: ANN401 - pydantic's ErrorDetail
     if item["type"] == "extra_forbidden":
         if _is_variable(place):
             return None
-        return Fault(f"{name}: no such setting{_nearest(place)}", (place,))
+        return SettingFault(f"{name}: no such setting{_nearest(place)}", (place,))
     text = _brackets(place, item) or str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
-        return Fault(f"{name}: {text.lower()}", (place,))
+        return SettingFault(f"{name}: {text.lower()}", (place,))
     if text.startswith("Input "):  # pydantic's own sentences; ours begin as they are meant to
         text = text[:1].lower() + text[1:]
     # Who takes a secret's place for the secret itself must not find it in a log (I10).
     untold = isinstance(item["input"], Mapping | list) or place[-1] in SECRET_FIELDS
     told = "" if untold or place == ("git", "remote") else f" = {item['input']!r}"
-    return Fault(f"{name}{told}: {text}", (place,))
+    return SettingFault(f"{name}{told}: {text}", (place,))
 
 
 def _brackets(place: Place, item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -203,13 +207,15 @@ def _nearest(place: Place) -> str:
     return ""
 
 
-def no_json(error: SettingsError) -> Fault:
+def no_json(error: SettingsError) -> SettingFault:
     """Lists and whole sections are JSON in the environment; the first that is none is told."""
     name = next((each for each in Settings.model_fields if f'"{each}"' in str(error)), "")
-    return Fault(f"environment variable {ENV_PREFIX}{name.upper()}: not JSON: {error.__cause__}")
+    return SettingFault(
+        f"environment variable {ENV_PREFIX}{name.upper()}: not JSON: {error.__cause__}"
+    )
 
 
-def unknown_variables() -> list[Fault]:
+def unknown_variables() -> list[SettingFault]:
     """Environment variables with our prefix that set nothing, each with the nearest that does."""
     known = {ENV_PREFIX + name.replace(".", "__").upper() for name in setting_names()}
     known |= {FILE_VARIABLE, *(ENV_PREFIX + name.upper() for name in Settings.model_fields)}
@@ -218,5 +224,5 @@ def unknown_variables() -> list[Fault]:
         if variable.startswith(ENV_PREFIX) and variable.upper() not in known:
             near = difflib.get_close_matches(variable, known, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]}?" if near else ""
-            faults.append(Fault(f"environment variable {variable}: no such setting{hint}"))
+            faults.append(SettingFault(f"environment variable {variable}: no such setting{hint}"))
     return faults

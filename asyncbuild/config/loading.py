@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError
 from asyncbuild.config.doubts import Doubt, doubts
 from asyncbuild.config.faults import (
     TOML_REMEDY,
-    Fault,
+    SettingFault,
     conflicts,
     explain,
     no_json,
@@ -96,7 +96,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         raise ConfigError(no_toml(error, path, text), remedy=TOML_REMEDY) from error
 
 
-def _config_error(path: Path | None, text: str, faults: Sequence[Fault]) -> ConfigError:
+def _config_error(path: Path | None, text: str, faults: Sequence[SettingFault]) -> ConfigError:
     lines = lines_of(text)
     told, in_file, in_environment = [], False, False
     for fault in faults:

@@ -14,7 +14,7 @@ from asyncbuild.domain.model import Push, StoredArchive, Target
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PushPart:
     """A target of a push, or the push as a whole if it is not known yet which targets it has."""
 
     push: Push
@@ -48,17 +48,17 @@ class Incomplete(Reject):
         attempts: Tries of the part that was tried most often.
     """
 
-    failures: Sequence[tuple[Part | None, StageError]] = ()
+    failures: Sequence[tuple[PushPart | None, StageError]] = ()
     attempts = 1
 
 
-class Pending(Busy):
+class PendingTries(Busy):
     """Parts of a message wait between tries that are counted in its tally."""
 
 
 @dataclass(slots=True)
 class _Failure:
-    part: Part | None
+    part: PushPart | None
     error: StageError
     tries: int = 0
     due: float = 0.0
@@ -90,11 +90,11 @@ class Tally:
         self._known: set[tuple[str, ...]] = set()
         self.archives: dict[tuple[str, str], StoredArchive] = {}
 
-    def knows(self, part: Part) -> bool:
+    def knows(self, part: PushPart) -> bool:
         """Tell whether the part has failed before, also if it works by now."""
         return part.key in self._known
 
-    def is_due(self, part: Part, now: float) -> bool:
+    def is_due(self, part: PushPart, now: float) -> bool:
         """Tell whether the part is to be tried: it is not given up, and its pause is over."""
         failure = self._failures.get(part.key)
         return failure is None or (not failure.over and failure.due <= now)
@@ -103,11 +103,11 @@ class Tally:
         """Tell whether a part of the push is to be tried again."""
         return any(each.part and each.part.push.id == push.id for each in self._pending())
 
-    def succeed(self, part: Part) -> None:
+    def succeed(self, part: PushPart) -> None:
         """Note that nothing of the part is left to try."""
         self._failures.pop(part.key, None)
 
-    def fail(self, part: Part, error: StageError, now: float) -> None:
+    def fail(self, part: PushPart, error: StageError, now: float) -> None:
         """Note a failed try. A limit or an outage counts as none (I5)."""
         self._known.add(part.key)
         failure = self._failures.setdefault(part.key, _Failure(part, error))
@@ -171,7 +171,7 @@ def _still_to_do(pending: Sequence[_Failure], now: float) -> StageError:
     """The lane counts nothing, and comes back when the first of them is due."""
     first = next((each for each in pending if isinstance(each.error, Busy)), pending[0])
     class_ = Outage if isinstance(first.error, Outage) else Busy
-    class_ = class_ if isinstance(first.error, Busy) else Pending
+    class_ = class_ if isinstance(first.error, Busy) else PendingTries
     peer = first.error.peer if isinstance(first.error, Busy) else ""
     wait = max(0.0, min(each.due for each in pending) - now)
     return class_(_reasons(pending), after_seconds=wait, peer=peer)

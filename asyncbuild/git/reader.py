@@ -21,10 +21,10 @@ from anyio import to_thread
 
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.empty_repositories import WITHOUT_EXPORTS, write_empties
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.extent import Most
-from asyncbuild.git.process.command import Command, Git, Work
-from asyncbuild.git.process.memory import Memory
+from asyncbuild.git.process.command import Command, Git, ProcessKind
+from asyncbuild.git.process.memory import GitMemory
 
 _log = structlog.get_logger(__name__)
 _HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends
@@ -78,7 +78,7 @@ class Reader:
         return self._git.settings
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> GitMemory:
         """How much memory git may have."""
         return self._git.memory
 
@@ -104,7 +104,7 @@ class Reader:
         try:
             yield
         except GitFailed as error:
-            if error.fault is not Fault.CORRUPT:
+            if error.fault is not GitFault.CORRUPT:
                 raise
             mended = await to_thread.run_sync(write_empties, self._directory)
             if not mended:
@@ -120,7 +120,7 @@ class Reader:
         *,
         commit: str,
         doing: str,
-        work: Work = Work.STREAM,
+        work: ProcessKind = ProcessKind.STREAM,
         **more: Any,  # noqa: ANN401 - Command's own
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Standard output of one git command; `more` are attributes of `Command`."""
@@ -131,7 +131,7 @@ class Reader:
             async with self._own_faults(), self._git.open_stdout(command) as stdout:
                 yield stdout
         except GitFailed as error:
-            if error.fault is Fault.CORRUPT and self._suspect is not None:
+            if error.fault is GitFault.CORRUPT and self._suspect is not None:
                 await self._suspect(repository, commit)
             raise
 
@@ -188,7 +188,7 @@ class Reader:
             ("cat-file", "--batch"),
             commit=ids[0],
             doing=doing,
-            work=Work.LOOK_UP,
+            work=ProcessKind.LOOK_UP,
             stdin="\n".join((*ids, "")).encode(),
         )
         answer = bytearray()
@@ -199,7 +199,7 @@ class Reader:
                     return None
             contents = _split_blobs(bytes(answer))
             if len(contents) < len(ids):  # raised here, so that the repository is suspected
-                raise GitFailed(f"{doing}: an object is missing", fault=Fault.CORRUPT)
+                raise GitFailed(f"{doing}: an object is missing", fault=GitFault.CORRUPT)
         return None if sum(map(len, contents)) > most_bytes else contents
 
     async def is_changed(
@@ -211,7 +211,7 @@ class Reader:
             ("diff-tree", "-r", "--quiet", "--no-renames", *trees, "--", *pathspecs),
             commit=trees[0],
             doing=doing,
-            work=Work.TREE,
+            work=ProcessKind.TREE,
             good=frozenset({0, 1}),
         )
         return await self._ask(command) == 1

@@ -22,15 +22,15 @@ from asyncbuild.domain.archive_options import (
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents, Objects
 from asyncbuild.git.content.tar_concat import iter_joined
-from asyncbuild.git.process.command import Work
+from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.tree.archive_memory import STREAMED, Need, measure
-from asyncbuild.git.tree.attribute_worktrees import Tree, Worktrees
+from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 from asyncbuild.git.tree.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.tree.changes import (
-    Change,
     Lines,
     NoSuchTree,
+    TreeChange,
     parse_changes,
     parse_entry,
     read_lines,
@@ -42,7 +42,7 @@ PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB to
 _HEX = re.compile("[0-9a-f]+")
 
 
-class Part(NamedTuple):
+class SubmodulePart(NamedTuple):
     """A submodule: what of it is in an archive stands below `prefix`, which ends in a slash."""
 
     prefix: bytes
@@ -76,7 +76,7 @@ class Snapshot:
     name: str
     reader: Reader
     options: ArchiveOptions = WHOLE
-    parts: tuple[Part, ...] = ()
+    parts: tuple[SubmodulePart, ...] = ()
     ref: str = ""
     worktrees: Worktrees | None = None
     objects: Objects | None = None
@@ -95,7 +95,7 @@ class Snapshot:
         name = f"archive {self.name} {self.commit}"
         tree = self.root or self.tree
         need = await measure(self.reader, self.path, tree, name, self.reader.memory)
-        parts = [Part(prefix, await each.measured()) for prefix, each in self.parts]
+        parts = [SubmodulePart(prefix, await each.measured()) for prefix, each in self.parts]
         return replace(self, need=need, parts=tuple(parts))
 
     @property
@@ -253,7 +253,7 @@ class Snapshot:
         if self.worktrees is None:
             yield None
         else:
-            tree = Tree(self.path, self.root or self.tree, self.ref)
+            tree = CommitTree(self.path, self.root or self.tree, self.ref)
             async with self.worktrees.open(tree) as worktree:
                 yield worktree
 
@@ -268,7 +268,7 @@ class Snapshot:
         doing = f"list the tree of {self.name} {self.commit}"
         async with (
             self.reader.open_stream(
-                self.path, arguments, commit=self.commit, doing=doing, work=Work.TREE
+                self.path, arguments, commit=self.commit, doing=doing, work=ProcessKind.TREE
             ) as stdout,
             aclosing(count_lines(_split(stdout), self.reader, doing)) as batches,
         ):
@@ -319,7 +319,7 @@ class Snapshot:
 
     async def iter_changes(
         self, tree: str, paths: Sequence[str] = ()
-    ) -> AsyncGenerator[list[Change], None]:
+    ) -> AsyncGenerator[list[TreeChange], None]:
         """What differs from `tree`, as `iter_changed_lines`."""
         async with aclosing(self.iter_changed_lines(tree, paths)) as batches:
             async for lines in batches:
@@ -352,7 +352,7 @@ class Snapshot:
                 ("diff-tree", "--stdin", "-r", "-t", "-z", "--raw", "--no-renames", "--", *paths),
                 commit=self.commit,
                 doing=doing,
-                work=Work.TREE,
+                work=ProcessKind.TREE,
                 stdin=asked,
             ) as stdout,
             aclosing(read_lines(stdout, asked=asked, doing=doing)) as batches,

@@ -12,7 +12,7 @@ from typing import Any
 from asyncbuild.local.verify import Pushed
 
 
-class Place(Enum):
+class PushProgress(Enum):
     """How far a push has come: a sign, a colour and a word for it."""
 
     PUSHED = ("·", "bright_black", "pushed")
@@ -45,18 +45,20 @@ class Place(Enum):
         return self in _ENDS
 
 
-_ENDS = frozenset({Place.BUILT, Place.UPLOADED, Place.NOTHING, Place.FAILED})
-_TOLD: Mapping[str, Place] = {
-    "push.prepare.started": Place.FETCHING,
-    "push.upload.started": Place.ARCHIVING,
-    "push.prepare.finished": Place.ARCHIVED,
-    "push.built": Place.BUILT,
-    "push.uploaded": Place.UPLOADED,
-    "push.ignored": Place.NOTHING,
-    "push.stale": Place.NOTHING,
-    "push.superseded": Place.NOTHING,
-    "push.nothing-to-do": Place.NOTHING,
-    "push.dead-lettered": Place.FAILED,
+_ENDS = frozenset(
+    {PushProgress.BUILT, PushProgress.UPLOADED, PushProgress.NOTHING, PushProgress.FAILED}
+)
+_TOLD: Mapping[str, PushProgress] = {
+    "push.prepare.started": PushProgress.FETCHING,
+    "push.upload.started": PushProgress.ARCHIVING,
+    "push.prepare.finished": PushProgress.ARCHIVED,
+    "push.built": PushProgress.BUILT,
+    "push.uploaded": PushProgress.UPLOADED,
+    "push.ignored": PushProgress.NOTHING,
+    "push.stale": PushProgress.NOTHING,
+    "push.superseded": PushProgress.NOTHING,
+    "push.nothing-to-do": PushProgress.NOTHING,
+    "push.dead-lettered": PushProgress.FAILED,
 }
 _MOST_WARNINGS = 20
 
@@ -73,8 +75,8 @@ class Board:
     warnings: list[str] = field(default_factory=list)
     page: str = ""
     ways: dict[str, str] = field(default_factory=dict)  # push id → how its archive was made
-    _places: dict[str, Place] = field(default_factory=dict)
-    _reached: list[tuple[Pushed, Place]] = field(default_factory=list)
+    _places: dict[str, PushProgress] = field(default_factory=dict)
+    _reached: list[tuple[Pushed, PushProgress]] = field(default_factory=list)
     _known: dict[str, Pushed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ class Board:
         """A push was made and is about to be sent."""
         self.pushes.setdefault(push.repository, []).append(push)
         self._known[push.id] = push
-        self._places[push.id] = Place.PUSHED
+        self._places[push.id] = PushProgress.PUSHED
 
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take in one line of the service's log."""
@@ -101,15 +103,15 @@ class Board:
         if place.is_end:
             self._reached.append((push, place))
 
-    def place_of(self, push: Pushed) -> Place:
+    def place_of(self, push: Pushed) -> PushProgress:
         """Where `push` is."""
         return self._places[push.id]
 
-    def counts(self) -> Counter[Place]:
+    def counts(self) -> Counter[PushProgress]:
         """How many pushes are at each place."""
         return Counter(self._places.values())
 
-    def take_reached(self) -> list[tuple[Pushed, Place]]:
+    def take_reached(self) -> list[tuple[Pushed, PushProgress]]:
         """The pushes that have come to their end since this was asked last."""
         reached, self._reached = self._reached, []
         return reached

@@ -29,7 +29,7 @@ from asyncbuild.local import keep as keeping
 from asyncbuild.local.board import Board
 from asyncbuild.local.display import Row
 from asyncbuild.local.servers import journal
-from asyncbuild.local.servers.journal import Started
+from asyncbuild.local.servers.journal import AcceptedStart
 from asyncbuild.local.servers.packages import MINISTACK, to_install
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
@@ -216,8 +216,8 @@ class _Performance:
             self._console.print(show.verdict_of(findings, self._board.warnings))
         return findings
 
-    def _rows(self, started: Sequence[Started], findings: Findings) -> list[Row]:
-        builds: dict[str, Started] = {}
+    def _rows(self, started: Sequence[AcceptedStart], findings: Findings) -> list[Row]:
+        builds: dict[str, AcceptedStart] = {}
         for build in started:
             builds.setdefault(build.variables.get(EVENT_ID, ""), build)
         in_lanes = chain.from_iterable(self._board.pushes.values())
@@ -235,7 +235,7 @@ class _Performance:
         return self._sources[0].remote.name
 
 
-def _row(push: Pushed, build: Started | None, size_bytes: int | None, way: str) -> Row:
+def _row(push: Pushed, build: AcceptedStart | None, size_bytes: int | None, way: str) -> Row:
     if build is None:
         return Row(push, size_bytes, way=way)
     return Row(push, size_bytes, build.time - push.time, build.build, way)

@@ -17,14 +17,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from asyncbuild.local.board import Board, Place
+from asyncbuild.local.board import Board, PushProgress
 from asyncbuild.local.verify import Expects, Findings, Pushed
 
 _FRESH_SECONDS = 0.1
 _PLAIN_WIDTH = 160
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _SIGNS = {"delta": "Δ ", "copy": "= "}
-_COUNTED = (Place.BUILT, Place.UPLOADED, Place.NOTHING, Place.FAILED)
+_COUNTED = (PushProgress.BUILT, PushProgress.UPLOADED, PushProgress.NOTHING, PushProgress.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def draw(board: Board, *, seconds: float) -> RenderableType:
         most = max(board.expected.get(name, 0), len(places))
         lanes.add_row(Text(name, style="bold"), cells, Text(f"{done}/{most}", style="bright_black"))
     legend = Text()
-    for place in Place:
+    for place in PushProgress:
         legend.append(place.sign + _NO_BREAK, style=place.colour)
         legend.append(f"{_unbroken(place.word)}  ", style="bright_black")
     counts = board.counts()
@@ -153,9 +153,9 @@ def ways_of(rows: Sequence[Row]) -> RenderableType:
 
 def _without_build(row: Row) -> Text:
     if row.push.expects is Expects.NOTHING:
-        return Text(_unbroken(Place.NOTHING.word), style="bright_black")
+        return Text(_unbroken(PushProgress.NOTHING.word), style="bright_black")
     if row.push.expects is Expects.UPLOAD and row.size_bytes is not None:
-        return Text(_unbroken(Place.UPLOADED.word), style=Place.UPLOADED.colour)
+        return Text(_unbroken(PushProgress.UPLOADED.word), style=PushProgress.UPLOADED.colour)
     return Text("missing", style="bold red")
 
 

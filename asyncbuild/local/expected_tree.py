@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class ExpectedTree:
     """Path → entry; `filled` are the directories that hold something."""
 
     entries: dict[bytes, Entry]
@@ -55,7 +55,7 @@ class Tree:
     hash_name: str = "sha1"
 
 
-class GitFailed(Fatal):
+class LocalGitFailed(Fatal):
     """Git ended with an error; `said` is all that it said."""
 
     def __init__(self, reason: str, said: str) -> None:
@@ -83,7 +83,7 @@ async def run_git(*arguments: str, directory: Path | None = None, given: bytes =
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         lines = said.splitlines()
         fatal = [line for line in lines if line.startswith("fatal: ")]  # before it, help after it
-        raise GitFailed(f"git {arguments[0]} failed: {(fatal or lines)[-1]}", said)
+        raise LocalGitFailed(f"git {arguments[0]} failed: {(fatal or lines)[-1]}", said)
     return done.stdout
 
 
@@ -101,7 +101,7 @@ def iter_chunks(file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-async def read_tree(directory: Path, commit: str) -> Tree:
+async def read_tree(directory: Path, commit: str) -> ExpectedTree:
     """What an archive of `commit` of the repository at `directory` has to hold.
 
     Raises:
@@ -118,7 +118,7 @@ async def read_tree(directory: Path, commit: str) -> Tree:
     if any(path.rsplit(b"/", 1)[-1] == b".gitattributes" for path in entries):
         archive = await run_git("archive", "--format=tar", commit, directory=directory)
         entries = await anyio.to_thread.run_sync(_read_tar, archive, hash_name)
-    return Tree(entries, frozenset(_iter_parents(entries)), hash_name)
+    return ExpectedTree(entries, frozenset(_iter_parents(entries)), hash_name)
 
 
 def _iter_parents(paths: Iterable[bytes]) -> Iterator[bytes]:

@@ -20,8 +20,8 @@ import anyio.to_thread
 from botocore.exceptions import ClientError
 
 from asyncbuild.builds.requests.start_build import EVENT_ID
-from asyncbuild.local.expected_tree import Entry, Tree, blob_id, iter_chunks, read_tree
-from asyncbuild.local.servers.journal import Started
+from asyncbuild.local.expected_tree import Entry, ExpectedTree, blob_id, iter_chunks, read_tree
+from asyncbuild.local.servers.journal import AcceptedStart
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -88,7 +88,7 @@ class Findings:
         ]
 
 
-def compare(pushes: Sequence[Pushed], started: Sequence[Started]) -> Findings:
+def compare(pushes: Sequence[Pushed], started: Sequence[AcceptedStart]) -> Findings:
     """Hold the builds that were started against the pushes that were sent, each in its order.
 
     A push stands at the place of its first build; a second build is duplicated, not out of order.
@@ -124,7 +124,7 @@ def compare(pushes: Sequence[Pushed], started: Sequence[Started]) -> Findings:
     return findings
 
 
-def _iter_wrong_names(push: Pushed, build: Started) -> Iterator[str]:
+def _iter_wrong_names(push: Pushed, build: AcceptedStart) -> Iterator[str]:
     expected = {"COMMIT_ID": push.commit, "REF": push.ref, "REPOSITORY_NAME": push.repository}
     for name, value in expected.items():
         if build.variables.get(name) != value:
@@ -132,7 +132,7 @@ def _iter_wrong_names(push: Pushed, build: Started) -> Iterator[str]:
 
 
 async def verify(
-    pushes: Sequence[Pushed], started: Sequence[Started], *, s3: "S3Client", bucket: str
+    pushes: Sequence[Pushed], started: Sequence[AcceptedStart], *, s3: "S3Client", bucket: str
 ) -> Findings:
     """Compare builds and pushes, and read back every archive that a push should have.
 
@@ -180,11 +180,11 @@ async def _check_archive(
         findings.wrong_content.append(f"{push}: {'; '.join(differences[:3])}{more_of_them}")
 
 
-def _differences(file: IO[bytes], tree: Tree) -> list[str]:
+def _differences(file: IO[bytes], tree: ExpectedTree) -> list[str]:
     return list(iter_differences(file, tree))
 
 
-def iter_differences(file: IO[bytes], tree: Tree) -> Iterator[str]:
+def iter_differences(file: IO[bytes], tree: ExpectedTree) -> Iterator[str]:
     """Say where the zip in `file` does not hold exactly what `tree` does.
 
     Directories of git are implied by their files; a zip may name them or not. An empty one (a

@@ -18,7 +18,7 @@ from typing import Any
 from asyncbuild.domain.errors import NoPermission, Outage, Reject, StageError
 from asyncbuild.domain.rules import escape_key
 from asyncbuild.local.content import Changes, File, Files, initial_tree, next_changes
-from asyncbuild.local.expected_tree import GitFailed, run_git
+from asyncbuild.local.expected_tree import LocalGitFailed, run_git
 from asyncbuild.local.servers.served import ACCOUNT, REGION
 from asyncbuild.local.verify import Expects, Pushed
 
@@ -53,7 +53,7 @@ WaitBuilt = Callable[[Pushed], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class PushedRepository:
     """A bare repository that is pushed to."""
 
     name: str
@@ -123,7 +123,7 @@ def event_of(push: Pushed) -> dict[str, Any]:
 class Story:
     """A made-up repository: a clone that commits and pushes, word by word."""
 
-    remote: Remote
+    remote: PushedRepository
     clone: Path
     words: Sequence[str]
     random: Random
@@ -141,7 +141,7 @@ class Story:
         remote, clone = directory / "remotes" / name, directory / "clones" / name
         await run_git("init", "--quiet", "--bare", "--initial-branch=main", str(remote))
         await run_git("init", "--quiet", "--bare", "--initial-branch=main", str(clone))
-        return cls(Remote(name, remote), clone, words, Random(f"{seed}/{name}"))  # noqa: S311 - repeatable, not secret
+        return cls(PushedRepository(name, remote), clone, words, Random(f"{seed}/{name}"))  # noqa: S311 - repeatable, not secret
 
     @property
     def length(self) -> int:
@@ -223,7 +223,7 @@ def _fast_import(branch: str, changes: Changes, parent: str | None, *, number: i
 class Replay:
     """A clone of somebody's repository, whose last commits are pushed again, oldest first."""
 
-    remote: Remote
+    remote: PushedRepository
     branch: str
     commits: Sequence[str]
 
@@ -242,19 +242,19 @@ class Replay:
         remote = directory / "remotes" / name
         try:
             await run_git("clone", "--quiet", "--bare", "--", source, str(remote))
-        except GitFailed as error:
+        except LocalGitFailed as error:
             raise _no_clone(source, error) from error
         try:
             log = ["rev-list", "--first-parent", f"--max-count={pushes}", "HEAD", "--"]
             commits = (await run_git(*log, directory=remote)).decode().split()
-        except GitFailed as error:
+        except LocalGitFailed as error:
             reason = f"--repository {source}: there is no commit at its HEAD"
             raise Reject(reason, remedy="commit something, or name another repository") from error
         head = await _branch_of_head(remote)
         refs = await run_git("for-each-ref", "--format=delete %(refname)", directory=remote)
         await run_git("symbolic-ref", "HEAD", head, directory=remote)
         await run_git("update-ref", "--stdin", directory=remote, given=refs)
-        return cls(Remote(name, remote), head.removeprefix("refs/heads/"), commits[::-1])
+        return cls(PushedRepository(name, remote), head.removeprefix("refs/heads/"), commits[::-1])
 
     @property
     def length(self) -> int:
@@ -274,13 +274,13 @@ async def _branch_of_head(remote: Path) -> str:
     """The full name of the branch that HEAD is, or of one at the same commit."""
     try:
         return (await run_git("symbolic-ref", "HEAD", directory=remote)).decode().strip()
-    except GitFailed:
+    except LocalGitFailed:
         at_head = ["for-each-ref", "--points-at=HEAD", "--format=%(refname)", "refs/heads"]
         names = (await run_git(*at_head, directory=remote)).decode().split()
         return names[0] if names else "refs/heads/main"
 
 
-def _no_clone(source: str, error: GitFailed) -> StageError:
+def _no_clone(source: str, error: LocalGitFailed) -> StageError:
     """Classify the failure of a clone by the words of git, curl and ssh."""
     reason = f"--repository {source}: {error.reason}"
     if _NEEDS_LOGIN.search(error.said):

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from asyncbuild.domain.errors import Unreachable
 from asyncbuild.domain.model import Push, RefKind
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.work import Work
 
@@ -20,7 +20,7 @@ class History:
         open_snapshot: Makes the commit of a push present.
     """
 
-    def __init__(self, mirrors: Mirrors, open_snapshot: OpenSnapshot) -> None:
+    def __init__(self, mirrors: MirrorCache, open_snapshot: OpenSnapshot) -> None:
         self._mirrors = mirrors
         self._open_snapshot = open_snapshot
 
@@ -28,7 +28,7 @@ class History:
         """Tell whether a push's commit is contained in another; None if the mirror does not tell.
 
         Raises:
-            StageError: as `Mirrors.open`.
+            StageError: as `MirrorCache.open`.
         """
         async with self._open_snapshot(work, push) as snapshot:
             return await snapshot.is_ancestor(push.commit, descendant)
@@ -41,7 +41,7 @@ class History:
         do: the ref was at `built` or beyond before the push, or it is at the push's commit now.
 
         Raises:
-            StageError: as `Mirrors.open`.
+            StageError: as `MirrorCache.open`.
         """
         if push.old_commit:
             async with self._open_snapshot(work, push) as snapshot:
@@ -53,7 +53,7 @@ class History:
         """Tell whether the git server shows the ref at the push's commit now.
 
         Raises:
-            StageError: as `Mirrors.open`.
+            StageError: as `MirrorCache.open`.
         """
         return push.commit in await self._mirrors.find_tip(push.repository, push.ref)
 
@@ -61,7 +61,7 @@ class History:
         """Return the id of the push's commit: of an annotated tag, that of what it points at.
 
         Raises:
-            StageError: as `Mirrors.open`, except that a commit which is gone has no other id.
+            StageError: as `MirrorCache.open`, except that a commit which is gone has no other id.
         """
         if push.kind is not RefKind.TAG:
             return push.commit

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
 from asyncbuild.builds.ledger import Head, Ledger
 from asyncbuild.builds.requests.start_build import variables_of
-from asyncbuild.builds.starters import Start, Starters
+from asyncbuild.builds.starters import StartContext, Starters
 from asyncbuild.domain.errors import (
     Denied,
     Fatal,
@@ -32,7 +32,7 @@ from asyncbuild.domain.model import (
     root_span_id,
     trace_id,
 )
-from asyncbuild.domain.tally import Part, Tally
+from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.work import Ready, Work
 from asyncbuild.runtime.log import about, logger, stage
@@ -154,7 +154,7 @@ class Turn:
             raise error
 
     async def _settle_push(self, case: _Case) -> None:
-        whole = Part(case.push)
+        whole = PushPart(case.push)
         if not case.tally.is_due(whole, time.monotonic()):
             return
         with _settling(whole, case):
@@ -174,7 +174,7 @@ class Turn:
             head, stale = await self._look_back(case.ready.work, push)
         done = [target for target in case.ready.targets if target not in targets]
         for target in targets:
-            part = Part(push, target)
+            part = PushPart(push, target)
             if case.tally.is_due(part, time.monotonic()):
                 with _settling(part, case):
                     head = await self._settle_target(target, replace(case, head=head, stale=stale))
@@ -225,7 +225,7 @@ class Turn:
         if archive is not None:
             return archive
         failure = case.ready.failures.get(target.key)
-        if failure is not None and not case.tally.knows(Part(push, target)):
+        if failure is not None and not case.tally.knows(PushPart(push, target)):
             raise failure
         # An object that other pushes write too is written in order, hence only now (I2).
         archive = await self._upload(case.ready.work, push, target, case.guard)
@@ -237,7 +237,7 @@ class Turn:
     async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
         reason = f"rule: {target.rule}"
         case = replace(case, commit=await self._history.peel(case.ready.work, case.push))
-        start = Start(case.push, self._variables(target, case), case.look_since, case.guard)
+        start = StartContext(case.push, self._variables(target, case), case.look_since, case.guard)
         if target.action is Action.PIPELINE:
             execution = await self._starters.hand_over(target, archive, start)
             return Outcome(Verdict.HANDED_OVER, reason, target, archive, execution=execution)
@@ -312,7 +312,7 @@ def is_own(push: Push, target: Target) -> bool:
 
 
 @contextmanager
-def _settling(part: Part, case: _Case) -> Iterator[None]:
+def _settling(part: PushPart, case: _Case) -> Iterator[None]:
     """Keep a failure inside for the tally; what concerns the whole lane passes."""
     try:
         yield

@@ -7,11 +7,11 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.errors import Busy, Unreachable
 from asyncbuild.domain.model import Push
 from asyncbuild.domain.replication_lag import is_young, may_appear
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.pushes.work import Work
 
 
-class Missing:
+class MissingCommits:
     """Decides about pushes whose commits are missing.
 
     Args:
@@ -20,7 +20,7 @@ class Missing:
         lag_seconds: How long a server may lag behind an event (`git.replication_lag_seconds`).
     """
 
-    def __init__(self, mirrors: Mirrors, ledger: Ledger, *, lag_seconds: float) -> None:
+    def __init__(self, mirrors: MirrorCache, ledger: Ledger, *, lag_seconds: float) -> None:
         self._mirrors = mirrors
         self._ledger = ledger
         self._lag_seconds = lag_seconds

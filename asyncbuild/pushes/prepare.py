@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from asyncbuild.archive.archiver import Archiver, Order
-from asyncbuild.archive.delta.choose_base import Origin
+from asyncbuild.archive.delta.choose_base import ArchiveLineage
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
 from asyncbuild.builds.quota import Quota
@@ -37,12 +37,12 @@ from asyncbuild.domain.rules import asked_changes, route
 from asyncbuild.domain.tally import blame
 from asyncbuild.forges.webhooks.senders import Hosts, Unverified
 from asyncbuild.git.content.submodules import open_whole
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.mirrors.cache import Statistics as MirrorStatistics
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.dispatch import Turn, is_own, undone
-from asyncbuild.pushes.missing_commit import Missing
+from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.work import Ready, Work
 from asyncbuild.runtime.log import about, logger, stage
 from asyncbuild.runtime.memory_budget import BudgetStatistics, MemoryBudget
@@ -79,7 +79,7 @@ class Pipeline:
     def __init__(  # noqa: PLR0913 - each stage, by name
         self,
         *,
-        mirrors: Mirrors,
+        mirrors: MirrorCache,
         engine: Engine,
         budget: MemoryBudget,
         store: Store,
@@ -97,7 +97,9 @@ class Pipeline:
         self._store = store
         self._ledger = ledger
         self._streams: dict[str, ZipStream] = {}
-        self._missing = Missing(mirrors, ledger, lag_seconds=settings.git.replication_lag_seconds)
+        self._missing = MissingCommits(
+            mirrors, ledger, lag_seconds=settings.git.replication_lag_seconds
+        )
         self._unverified = Quota(ledger)
         self._tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self.turn = Turn(
@@ -277,7 +279,7 @@ class Pipeline:
                     await stack.enter_async_context(opened),
                     target.key,
                     guard,
-                    origin=Origin(push.repository, push.ref),
+                    origin=ArchiveLineage(push.repository, push.ref),
                     metadata={FINGERPRINT_KEY: self._print(push, target)},
                     watch=partial(self._on_its_way, push),
                 )
@@ -310,7 +312,7 @@ class Pipeline:
         Raises:
             Unreachable: the git server does not show it, and will not.
             Busy: the server may show it later.
-            StageError: as `Mirrors.open`.
+            StageError: as `MirrorCache.open`.
         """
         async with AsyncExitStack() as stack:
             try:

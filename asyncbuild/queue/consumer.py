@@ -19,7 +19,7 @@ from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane_runner import LaneRunner
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
-from asyncbuild.queue.worker_pool import Consumers, open_consumers
+from asyncbuild.queue.worker_pool import WorkerPool, open_consumers
 from asyncbuild.runtime.log import logger
 
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -59,7 +59,7 @@ class Consumer:
         self._shares = {"forges": forges, "reserve": reserve}
         self._hold = hold
         self._batch = settings.batch
-        self._consumers: Consumers | None = None
+        self._consumers: WorkerPool | None = None
         self._lanes: dict[str, LaneRunner] = {}
         self._grouping = Grouping()
         self._room = anyio.Event()
@@ -122,7 +122,7 @@ class Consumer:
 
     async def _poll(
         self,
-        consumers: Consumers,
+        consumers: WorkerPool,
         lanes: TaskGroup,
         facts: QueueFacts,
         drain: bool,  # noqa: FBT001 - start_soon takes no keywords
@@ -159,7 +159,7 @@ class Consumer:
             visibility_seconds=self._settings.visibility_timeout_seconds,
         )
 
-    async def _wait_room(self, consumers: Consumers) -> None:
+    async def _wait_room(self, consumers: WorkerPool) -> None:
         """Hold no more than can be worked on: other tasks may have consumers to spare."""
         await consumers.wait_free()
         while not self._make_room():
@@ -201,7 +201,7 @@ class Consumer:
     def _open_lanes(
         self,
         messages: Sequence[Message],
-        consumers: Consumers,
+        consumers: WorkerPool,
         lanes: TaskGroup,
         facts: QueueFacts,
         asked_at: float,

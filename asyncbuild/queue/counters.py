@@ -9,7 +9,7 @@ from asyncbuild.pushes.work import Work
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InFlight:
     """One message in flight: what it says, where it stands in its lane, and why it waits there.
 
     `state` is one of `queue.protocol.State`; `reason` is what went wrong last, if anything did.
@@ -32,7 +32,7 @@ class ConsumerState:
     `jobs_waiting` have no consumer yet; `consumers_free` have no job.
     """
 
-    lanes: Mapping[str, tuple[Held, ...]]
+    lanes: Mapping[str, tuple[InFlight, ...]]
     consumers: int
     consumers_free: int
     jobs_waiting: int

@@ -26,17 +26,17 @@ from asyncbuild.domain.errors import (
     StageError,
 )
 from asyncbuild.domain.model import Message, Nothing, Push
-from asyncbuild.domain.tally import Incomplete, Pending, Tally
+from asyncbuild.domain.tally import Incomplete, PendingTries, Tally
 from asyncbuild.pushes.prepare import Pipeline
 from asyncbuild.pushes.work import Ready, Work
-from asyncbuild.queue.counters import Held
+from asyncbuild.queue.counters import InFlight
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.capacity import Standing, find_standing, held
 from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane.state_machine import Lane
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
-from asyncbuild.queue.worker_pool import Consumers, Job
+from asyncbuild.queue.worker_pool import Job, WorkerPool
 from asyncbuild.runtime.log import logger
 
 _RELEASE_SECONDS = 10
@@ -64,7 +64,7 @@ class LaneRunner:
         *,
         lease: Lease,
         queue: Queue,
-        consumers: Consumers,
+        consumers: WorkerPool,
         pipeline: Pipeline,
         policy: p.Policy,
         facts: QueueFacts,
@@ -112,10 +112,10 @@ class LaneRunner:
         held = {message.id for message in self._messages.values()}
         return any(message.id in held for message in messages)
 
-    def statistics(self) -> tuple[Held, ...]:
+    def statistics(self) -> tuple[InFlight, ...]:
         """Each message with its state, in the queue's order."""
         return tuple(
-            Held(self._works[sequence], state.value, self._reason(sequence, state))
+            InFlight(self._works[sequence], state.value, self._reason(sequence, state))
             for sequence, state in sorted(self._lane.states().items())
         )
 
@@ -223,7 +223,7 @@ class LaneRunner:
             case p.Delete(sequence):
                 call = partial(self._delete, sequence)
                 tasks.start_soon(self._step, sequence, call, p.Settled)
-            case p.DeadLetter(sequence, attempts):
+            case p.SendDeadLetter(sequence, attempts):
                 call = partial(self._bury, sequence, attempts)
                 tasks.start_soon(self._step, sequence, call, p.Settled)
 
@@ -357,7 +357,7 @@ class LaneRunner:
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311
         waited_seconds = 0.0
-        if isinstance(error, Busy) and not isinstance(error, Pending):
+        if isinstance(error, Busy) and not isinstance(error, PendingTries):
             now = anyio.current_time()
             waited_seconds = now - self._failing_since.setdefault(sequence, now)
         after_seconds = error.after_seconds or 0.0
@@ -409,7 +409,7 @@ def _works_of(messages: Sequence[Message], pipeline: Pipeline) -> dict[int, Work
     return dict(reversed(works.items()))
 
 
-def _held(work: Work, facts: QueueFacts) -> p.Held:
+def _held(work: Work, facts: QueueFacts) -> p.LaneMessage:
     message = work.message
     age = datetime.now(UTC) - message.sent if message.sent else timedelta()
     return held(

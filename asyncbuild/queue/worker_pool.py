@@ -53,7 +53,7 @@ class ConsumerStatistics:
     waiting: int
 
 
-class Consumers:
+class WorkerPool:
     """Hands jobs to N workers, lane by lane in turns (`queue/lane/round_robin.py`)."""
 
     def __init__(self, count: int, *, forges: int = 1, reserve: int = 0) -> None:
@@ -131,7 +131,7 @@ class Consumers:
 @asynccontextmanager
 async def open_consumers(
     count: int, *, forges: int = 1, reserve: int = 0
-) -> AsyncIterator[Consumers]:
+) -> AsyncIterator[WorkerPool]:
     """Spawn `count` consumers; they end with the block, after the job in flight.
 
     Args:
@@ -139,7 +139,7 @@ async def open_consumers(
         forges: How many forges there are.
         reserve: How many consumers each of them has for itself, as far as there are as many.
     """
-    consumers = Consumers(count, forges=forges, reserve=reserve)
+    consumers = WorkerPool(count, forges=forges, reserve=reserve)
     pool = AioPool(size=count)
     try:
         async with anyio.create_task_group() as tasks:

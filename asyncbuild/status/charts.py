@@ -8,7 +8,7 @@ from typing import Final
 from markupsafe import Markup
 
 from asyncbuild.status.phrases import clock, seconds, size
-from asyncbuild.status.schema import Bucket, Series, Settled
+from asyncbuild.status.schema import Series, SeriesPoint, SettledPush
 
 _HEIGHT: Final = 60.0
 _STEP: Final = 5.0  # of a bar and the gap beside it
@@ -72,7 +72,7 @@ def _tries(failed: int) -> str:
     return f"{failed} failed {'try' if failed == 1 else 'tries'}"
 
 
-def strip_of(settled: Settled, longest_seconds: float) -> Markup:
+def strip_of(settled: SettledPush, longest_seconds: float) -> Markup:
     """One push's seconds from left to right: waiting, fetch, archive, start."""
     total = settled.since_push_seconds
     if not total or longest_seconds <= 0:
@@ -99,7 +99,7 @@ def meter_of(part: float, whole: float) -> Markup:
 
 def _plot(
     title: str,
-    buckets: Sequence[Bucket],
+    buckets: Sequence[SeriesPoint],
     layers: Sequence[tuple[str, Sequence[float]]],
     *,
     says: Sequence[str],

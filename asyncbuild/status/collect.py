@@ -7,20 +7,20 @@ from typing import Final
 from asyncbuild import __version__
 from asyncbuild.config import DISK_FREE_LEAST_BYTES, Settings
 from asyncbuild.domain.model import Nothing, Push, Repository
-from asyncbuild.queue.counters import ConsumerState, Held
+from asyncbuild.queue.counters import ConsumerState, InFlight
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.outages import AWAY, LIMIT
 from asyncbuild.status.schema import (
     VERSION,
     Check,
-    Consumers,
+    ConsumerCounts,
     Depth,
     Disk,
     HeldPush,
-    Lane,
-    Memory,
-    Mirrors,
-    Outage,
+    LaneStatus,
+    MemoryStatus,
+    MirrorStatus,
+    OutageStatus,
     Progress,
     Service,
     Status,
@@ -75,7 +75,7 @@ class Survey:
             ready=ready,
             checks=checks,
             queue=self.sampled.depth,
-            consumers=Consumers(state.consumers, state.consumers_free, state.jobs_waiting),
+            consumers=ConsumerCounts(state.consumers, state.consumers_free, state.jobs_waiting),
             groups_in_work=working,
             groups_waiting=len(lanes) - working,
             oldest_waiting_seconds=oldest_waiting_seconds(state, now),
@@ -95,7 +95,7 @@ class Survey:
             past_outages=chronicle.outages.past,
         )
 
-    def outages(self, state: ConsumerState) -> tuple[Outage, ...]:
+    def outages(self, state: ConsumerState) -> tuple[OutageStatus, ...]:
         """Other sides that are away or at their limit."""
         return self.chronicle.outages.current(_held_ids(state))
 
@@ -135,10 +135,10 @@ class Survey:
         )
         return Check("disk", ok=False, says=says)
 
-    def _lane(self, group: str, held: Sequence[Held], state: ConsumerState) -> Lane:
+    def _lane(self, group: str, held: Sequence[InFlight], state: ConsumerState) -> LaneStatus:
         pushes = tuple(self._push(each, state) for each in held if each.state != "settled")
         repository = next((r for each in held if (r := _repository(each)) is not None), None)
-        return Lane(
+        return LaneStatus(
             group=group,
             account=repository.account if repository else "",
             region=repository.region if repository else "",
@@ -147,7 +147,7 @@ class Survey:
             pushes=pushes,
         )
 
-    def _push(self, held: Held, state: ConsumerState) -> HeldPush:
+    def _push(self, held: InFlight, state: ConsumerState) -> HeldPush:
         push, message = held.work.push, held.work.message
         event_id = push.id if push else message.id
         stage, since = self.chronicle.stage_of(event_id) if push else ("", None)
@@ -164,9 +164,9 @@ class Survey:
             progress=_progress(state.pipeline.archives.get(event_id)),
         )
 
-    def _mirrors(self, state: ConsumerState) -> Mirrors:
+    def _mirrors(self, state: ConsumerState) -> MirrorStatus:
         mirrors = state.pipeline.mirrors
-        return Mirrors(
+        return MirrorStatus(
             mirrors=mirrors.mirrors,
             size_bytes=mirrors.size_bytes,
             budget_bytes=self.settings.git.cache_budget_bytes,
@@ -190,7 +190,7 @@ def _held_ids(state: ConsumerState) -> frozenset[str]:
     )
 
 
-def _state_of(outages: Sequence[Outage], *, ready: bool, stopping: bool) -> str:
+def _state_of(outages: Sequence[OutageStatus], *, ready: bool, stopping: bool) -> str:
     """`stopping`, `not-ready`, `outage`, `limit` or `ready`: the first that is true."""
     kinds = {each.kind for each in outages}
     states = {
@@ -213,12 +213,12 @@ def oldest_waiting_seconds(state: ConsumerState, now: float) -> float:
     return max(0.0, now - min(sent)) if sent else 0.0
 
 
-def _repository(held: Held) -> Repository | None:
+def _repository(held: InFlight) -> Repository | None:
     event = held.work.event
     return event.repository if isinstance(event, Push | Nothing) else None
 
 
-def _ref(held: Held) -> str:
+def _ref(held: InFlight) -> str:
     event = held.work.event
     return (event.ref or "") if isinstance(event, Nothing) else ""
 
@@ -229,9 +229,9 @@ def _progress(archive: ZipStatistics | None) -> Progress | None:
     return Progress(archive.entries, archive.tar_bytes, archive.zip_bytes)
 
 
-def _memory(state: ConsumerState) -> Memory:
+def _memory(state: ConsumerState) -> MemoryStatus:
     memory = state.pipeline.memory
-    return Memory(
+    return MemoryStatus(
         total_bytes=memory.total_bytes,
         reserved_bytes=memory.reserved_bytes,
         held_bytes=memory.held_bytes,

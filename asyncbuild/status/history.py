@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from asyncbuild.domain.errors import Kind
 from asyncbuild.status.outages import Outages
-from asyncbuild.status.schema import STARTED, DeadLetter, Settled, Totals, Trouble
+from asyncbuild.status.schema import STARTED, DeadLetterStatus, SettledPush, Totals, Trouble
 from asyncbuild.status.time_series import Recorder
 
 _SETTLED_MOST: Final = 100
@@ -41,8 +41,8 @@ class Chronicle:
         self.started = clock()
         self.polled: float | None = None
         self.poll_failure = ""
-        self.settled: deque[Settled] = deque(maxlen=_SETTLED_MOST)
-        self.dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS_MOST)
+        self.settled: deque[SettledPush] = deque(maxlen=_SETTLED_MOST)
+        self.dead_letters: deque[DeadLetterStatus] = deque(maxlen=_DEAD_LETTERS_MOST)
         self.outages = Outages(clock)
         self._troubles: dict[tuple[str, ...], Trouble] = {}
         self.recorder = Recorder()
@@ -132,7 +132,7 @@ class Chronicle:
         self.recorder.count_settled(now, built=verdict in STARTED, since_push_seconds=since)
         stages = {name[:-8]: line[name] for name in _TIMINGS if line.get(name) is not None}
         self.settled.appendleft(
-            Settled(
+            SettledPush(
                 time=now,
                 event_id=line["event_id"],
                 account=line["account"],
@@ -166,7 +166,7 @@ class Chronicle:
         self._verdicts["rejected"] += 1
         self.recorder.count_settled(now, built=False, since_push_seconds=None)
         self.dead_letters.appendleft(
-            DeadLetter(
+            DeadLetterStatus(
                 time=now,
                 message_id=line["message_id"],
                 event_id=line["event_id"],

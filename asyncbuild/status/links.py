@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from asyncbuild.status.schema import Settled
+from asyncbuild.status.schema import SettledPush
 
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
@@ -12,7 +12,7 @@ _CONSOLES = {
 _ARN_FIELDS = 6
 
 
-def build_link(settled: Settled) -> str:
+def build_link(settled: SettledPush) -> str:
     """The build in CodeBuild's console, the execution in CodePipeline's, or nothing."""
     if settled.execution_id:
         return _execution_link(settled)
@@ -27,7 +27,7 @@ def build_link(settled: Settled) -> str:
     )
 
 
-def _execution_link(settled: Settled) -> str:
+def _execution_link(settled: SettledPush) -> str:
     arn = (settled.pipeline_arn or "").split(":", _ARN_FIELDS - 1)
     if len(arn) < _ARN_FIELDS or arn[1] not in _CONSOLES or not settled.execution_id:
         return ""
@@ -39,7 +39,7 @@ def _execution_link(settled: Settled) -> str:
     )
 
 
-def archive_link(settled: Settled, region: str | None) -> str:
+def archive_link(settled: SettledPush, region: str | None) -> str:
     """The archive in S3's console, or nothing."""
     arn = (settled.build_arn or settled.pipeline_arn or "arn:aws").split(":", _ARN_FIELDS - 1)
     region = region or (arn[3] if len(arn) == _ARN_FIELDS else None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from asyncbuild.domain.events import STAGES
-from asyncbuild.status.schema import Outage
+from asyncbuild.status.schema import OutageStatus
 
 AWAY: Final = "outage"
 LIMIT: Final = "busy"
@@ -38,7 +38,7 @@ _SAME_SECONDS: Final = 60.0  # what comes back sooner has not been over
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _OpenOutage:
     """One side that does not serve us. `waiting`: repository by event id; `most`: of those ever."""
 
     since: float
@@ -54,11 +54,11 @@ class Outages:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._troubles: dict[tuple[str, str, str], _Trouble] = {}
-        self._past: deque[Outage] = deque(maxlen=_PAST_MOST)
+        self._troubles: dict[tuple[str, str, str], _OpenOutage] = {}
+        self._past: deque[OutageStatus] = deque(maxlen=_PAST_MOST)
 
     @property
-    def past(self) -> tuple[Outage, ...]:
+    def past(self) -> tuple[OutageStatus, ...]:
         """Outages that are over, newest first; `pushes` is the most that waited at one time."""
         return tuple(reversed(self._past))
 
@@ -75,7 +75,7 @@ class Outages:
         else:
             self._succeed(event, line)
 
-    def current(self, held: AbstractSet[str]) -> tuple[Outage, ...]:
+    def current(self, held: AbstractSet[str]) -> tuple[OutageStatus, ...]:
         """Return outages that last, longest first; `held`: event ids of pushes in flight here."""
         found = []
         for (peer, kind, place), trouble in list(self._troubles.items()):
@@ -93,7 +93,7 @@ class Outages:
         if kind not in {AWAY, LIMIT} or not peer:
             self._forget(event_id)  # it fails by itself now
             return
-        trouble = self._troubles.setdefault((peer, kind, place), _Trouble(now, now))
+        trouble = self._troubles.setdefault((peer, kind, place), _OpenOutage(now, now))
         trouble.last, trouble.reason = now, line["reason"]
         trouble.failures += 1
         if event_id and len(trouble.waiting) < _PUSHES_MOST:
@@ -134,21 +134,21 @@ class Outages:
             self._past.append(ended)
 
 
-def _is_same(before: Outage, ended: Outage) -> bool:
+def _is_same(before: OutageStatus, ended: OutageStatus) -> bool:
     ours = (before.peer, before.kind, before.place) == (ended.peer, ended.kind, ended.place)
     return ours and ended.since - (before.until or 0.0) < _SAME_SECONDS
 
 
 def _outage(
     key: tuple[str, str, str],
-    trouble: _Trouble,
+    trouble: _OpenOutage,
     counts: tuple[int, int],
     *,
     until: float | None = None,
-) -> Outage:
+) -> OutageStatus:
     peer, kind, place = key
     pushes, repositories = counts
-    return Outage(
+    return OutageStatus(
         peer=peer,
         kind=kind,
         place=place,

@@ -24,7 +24,7 @@ from asyncbuild.status import charts as plots
 from asyncbuild.status import links
 from asyncbuild.status import phrases as wording
 from asyncbuild.status.collect import Survey
-from asyncbuild.status.schema import Settled, Status
+from asyncbuild.status.schema import SettledPush, Status
 from asyncbuild.status.time_series import WINDOWS
 
 # The parts in their order, and what each is drawn of: equal things are not drawn again.
@@ -204,5 +204,5 @@ def _plain_text(value: object) -> object:
     return plain(value) if type(value) is str else value
 
 
-def _no_link(_: Settled) -> str:
+def _no_link(_: SettledPush) -> str:
     return ""

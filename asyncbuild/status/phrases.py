@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.filesize import decimal
 
-from asyncbuild.status.schema import HeldPush, Lane, Outage, Status
+from asyncbuild.status.schema import HeldPush, LaneStatus, OutageStatus, Status
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
@@ -122,13 +122,13 @@ def state(status: Status) -> str:
     return f"{known}: {', '.join(sides)}, {age(status.time - since)}"
 
 
-def peer(outage: Outage) -> str:
+def peer(outage: OutageStatus) -> str:
     """`git`, `git at github.com`, `S3`: who is away or at its limit."""
     name = _PEERS.get(outage.peer, outage.peer)
     return f"{name} at {outage.place}" if "." in outage.place else name
 
 
-def waits(outage: Outage) -> str:
+def waits(outage: OutageStatus) -> str:
     """`14 pushes of 3 repositories wait`, or nothing where none does."""
     if not outage.pushes:
         return ""
@@ -138,7 +138,7 @@ def waits(outage: Outage) -> str:
     return f"{pushes} of {of} {'wait' if outage.pushes != 1 else 'waits'}"
 
 
-def was(outage: Outage) -> str:
+def was(outage: OutageStatus) -> str:
     """`git was away for 1 min 05 s; 6 pushes of 5 repositories waited`."""
     until = outage.last if outage.until is None else outage.until
     what = "was away" if outage.kind == "outage" else "was at its limit"
@@ -155,6 +155,6 @@ def gist(reason: str) -> str:
     return ": ".join(parts[-2:] if len(parts[-1]) < _GIST_LEAST else parts[-1:])
 
 
-def name_of(lane: Lane) -> str:
+def name_of(lane: LaneStatus) -> str:
     """The repository, or the group if nothing in it could be understood."""
     return lane.repository or f"group {lane.group}"

@@ -46,7 +46,7 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
-class Consumers:
+class ConsumerCounts:
     """`jobs_waiting` pushes could be prepared at once if there were more consumers."""
 
     total: int
@@ -80,7 +80,7 @@ class HeldPush:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class LaneStatus:
     """One message group in hand: a repository, its pushes in the queue's order."""
 
     group: str
@@ -92,7 +92,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettledPush:
     """A push, or one target of it, that came to its end. `stages` are seconds by stage."""
 
     time: float
@@ -124,7 +124,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterStatus:
     """A message that was given up."""
 
     time: float
@@ -154,7 +154,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
+class OutageStatus:
     """Another side that is or was away, or at its limit, and what waits or waited for it here."""
 
     peer: str
@@ -170,7 +170,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Mirrors:
+class MirrorStatus:
     """The cache of bare mirrors; counts since the start, the rest as last looked at."""
 
     mirrors: int
@@ -185,7 +185,7 @@ class Mirrors:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryStatus:
     """The memory budget of all archives in work."""
 
     total_bytes: int
@@ -217,7 +217,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class SeriesPoint:
     """What happened in `bucket_seconds` from `begin` on; None where nothing did."""
 
     begin: float
@@ -235,7 +235,7 @@ class Series:
 
     window_seconds: int
     bucket_seconds: int
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[SeriesPoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,22 +248,22 @@ class Status:
     ready: bool
     checks: tuple[Check, ...]
     queue: Depth | None
-    consumers: Consumers
+    consumers: ConsumerCounts
     groups_in_work: int
     groups_waiting: int
     oldest_waiting_seconds: float
-    lanes: tuple[Lane, ...]
-    recent: tuple[Settled, ...]
-    dead_letters: tuple[DeadLetter, ...]
+    lanes: tuple[LaneStatus, ...]
+    recent: tuple[SettledPush, ...]
+    dead_letters: tuple[DeadLetterStatus, ...]
     troubles: tuple[Trouble, ...]
-    mirrors: Mirrors
-    memory: Memory
+    mirrors: MirrorStatus
+    memory: MemoryStatus
     disk: Disk | None
     totals: Totals
     series: Series
     state: str = ""
-    outages: tuple[Outage, ...] = ()
-    past_outages: tuple[Outage, ...] = ()
+    outages: tuple[OutageStatus, ...] = ()
+    past_outages: tuple[OutageStatus, ...] = ()
 
 
 def parse(document: bytes) -> Status:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.status import phrases as wording
-from asyncbuild.status.schema import Bucket, DeadLetter, HeldPush, Settled, Status
+from asyncbuild.status.schema import DeadLetterStatus, HeldPush, SeriesPoint, SettledPush, Status
 
 _TONES: Final = {"idle": "bright_black", "busy": "yellow", "ready": "cyan", "bad": "bold red"}
 _STATES: Final = {"ready": "green", "not-ready": "bold red"}
@@ -114,7 +114,7 @@ def _figures(status: Status, held: int) -> list[Text]:
     return [numbers, names]
 
 
-def _spark(buckets: tuple[Bucket, ...]) -> str:
+def _spark(buckets: tuple[SeriesPoint, ...]) -> str:
     """A sign for each of so many spans of time, the highest for the most builds."""
     size = max(1, len(buckets) // _SPARK)
     spans = [buckets[first : first + size] for first in range(0, len(buckets), size)]
@@ -160,7 +160,7 @@ def _doing(push: HeldPush) -> str:
     return wording.doing(push)
 
 
-def _recent(recent: Sequence[Settled], width: int) -> list[Text]:
+def _recent(recent: Sequence[SettledPush], width: int) -> list[Text]:
     repository = min(max([len(each.repository) for each in recent], default=0), width // 4)
     branch = width // 4
     columns = (
@@ -206,13 +206,13 @@ def _bottom(status: Status) -> list[Text]:
     ]
 
 
-def _name_of(letter: DeadLetter) -> str:
+def _name_of(letter: DeadLetterStatus) -> str:
     if letter.repository is None:
         return f"message {letter.message_id[:13]}"
     return f"{letter.repository} {wording.branch(letter.ref or '')}"
 
 
-def _ref(each: HeldPush | Settled, width: int) -> str:
+def _ref(each: HeldPush | SettledPush, width: int) -> str:
     """The branch, and the commit where there is room for both."""
     name = wording.branch(each.ref)
     both = f"{name} {each.commit[:10]}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from asyncbuild.status.schema import Bucket, Series
+from asyncbuild.status.schema import Series, SeriesPoint
 
 WINDOWS: Final = (300, 1_800, 10_800, 43_200)  # 5 minutes, 30 minutes, 3 hours, 12 hours
 _BUCKETS: Final = 60
@@ -45,9 +45,9 @@ class _Window:
         buckets = (self._shown(known.get(number) or _Bucket(number)) for number in numbers)
         return Series(self.seconds, self.bucket_seconds, tuple(buckets))
 
-    def _shown(self, bucket: _Bucket) -> Bucket:
+    def _shown(self, bucket: _Bucket) -> SeriesPoint:
         samples = bucket.samples
-        return Bucket(
+        return SeriesPoint(
             begin=bucket.number * self.bucket_seconds,
             built=bucket.built,
             settled=bucket.settled,

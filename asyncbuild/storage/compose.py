@@ -38,7 +38,7 @@ class SourceChanged(Retry):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CopySource:
     """An object in the bucket, as it was when it had this ETag."""
 
     key: str
@@ -67,7 +67,7 @@ class _Stream(Protocol):
 class Composition(Upload):
     """Sends one archive in pieces; `send` and then `commit`, or else `abort`."""
 
-    async def send(self, pieces: Sequence[Piece], source: Source) -> None:
+    async def send(self, pieces: Sequence[Piece], source: CopySource) -> None:
         """Copy and send all pieces, several parts at a time.
 
         Raises:
@@ -110,7 +110,7 @@ class Composition(Upload):
         body: Body = self._buffer.cut(nbytes)
         tasks.start_soon(self._send_part, self._next_number(), body)
 
-    async def _copy_part(self, number: int, part: CopyRange, source: Source) -> None:
+    async def _copy_part(self, number: int, part: CopyRange, source: CopySource) -> None:
         with source_errors(f"copy part {number} of {self._name} from {source.key}"):
             answer = await self._client.upload_part_copy(
                 **self._where,
@@ -127,7 +127,7 @@ class Composition(Upload):
         self._finish_part()
 
 
-def copy_parameters(settings: StorageSettings, source: Source) -> Any:  # noqa: ANN401 - parameters of two calls
+def copy_parameters(settings: StorageSettings, source: CopySource) -> Any:  # noqa: ANN401 - parameters of two calls
     """What CopyObject and UploadPartCopy want to know of the source."""
     return {
         "CopySource": {"Bucket": settings.bucket, "Key": source.key},

@@ -15,8 +15,8 @@ from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import (
     Composition,
     CopyRange,
+    CopySource,
     Piece,
-    Source,
     copy_parameters,
     cut_out,
     cut_whole,
@@ -55,7 +55,7 @@ class Ranges:
         key: str,
         pieces: Sequence[Piece],
         *,
-        source: Source,
+        source: CopySource,
         account: Account,
         guard: Guard,
         metadata: Mapping[str, str],
@@ -90,7 +90,7 @@ class Ranges:
         self,
         key: str,
         *,
-        source: Source,
+        source: CopySource,
         size_bytes: int,
         account: Account,
         guard: Guard,
@@ -136,7 +136,7 @@ class Ranges:
         )
 
     async def iter_ranges(
-        self, source: Source, spans: Iterable[Sequence[CopyRange]], *, account: Account
+        self, source: CopySource, spans: Iterable[Sequence[CopyRange]], *, account: Account
     ) -> AsyncGenerator[bytes, None]:
         """Read ranges of an archive, in order, one after the other; taken from `account`.
 

@@ -11,7 +11,7 @@ from asyncbuild.config import MIB
 from asyncbuild.domain.model import Account
 from asyncbuild.zip.format.pack import PackedBlock, PackedRun
 from asyncbuild.zip.format.tar_reader import Block, LargeMember, Piece, TarReader
-from asyncbuild.zip.future import Pending
+from asyncbuild.zip.future import PendingPiece
 from asyncbuild.zip.shared_memory import LONGEST_CHUNK_BYTES, WHOLE_BYTES
 from asyncbuild.zip.workers import Workers
 
@@ -24,7 +24,7 @@ _CHUNK_BYTES: Final = LONGEST_CHUNK_BYTES - _WORTH_BYTES  # and cut if they are 
 class RunJob:
     """A run of members being compressed; `charged_bytes` are to be settled when it is done."""
 
-    packed: Pending[PackedRun]
+    packed: PendingPiece[PackedRun]
     charged_bytes: int
 
 
@@ -40,7 +40,7 @@ class LargeJob:
 class BlockJob:
     """A block of the last large member being compressed."""
 
-    packed: Pending[PackedBlock]
+    packed: PendingPiece[PackedBlock]
     size: int
     last: bool
     charged_bytes: int
@@ -86,7 +86,7 @@ class Intake:
         self._charges = charges
         self._workers = workers
         self._reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES, cut=cut)
-        self._unfinished: set[Pending[PackedRun] | Pending[PackedBlock]] = set()
+        self._unfinished: set[PendingPiece[PackedRun] | PendingPiece[PackedBlock]] = set()
         self.tar_bytes = 0
 
     @property
@@ -104,7 +104,7 @@ class Intake:
             except Exception as error:  # noqa: BLE001 - raised by whoever reads the zip stream
                 await jobs.send(error)
 
-    async def result(self, packed: Pending[_Packed]) -> _Packed:
+    async def result(self, packed: PendingPiece[_Packed]) -> _Packed:
         """Wait for a worker, and raise what it refused."""
         result = await packed.wait()
         self._unfinished.discard(packed)

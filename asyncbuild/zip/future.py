@@ -9,16 +9,16 @@ import anyio
 from asyncbuild.domain.errors import Reject
 from asyncbuild.zip.format.pack import PackedBlock, PackedRun
 from asyncbuild.zip.format.tar_headers import BrokenTar
-from asyncbuild.zip.shared_memory import Kind, Message, Slots
+from asyncbuild.zip.shared_memory import SlotMessage, SlotMessageKind, Slots
 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
 
 
 @dataclass(eq=False, slots=True)
-class Pending(Generic[_Packed]):
+class PendingPiece(Generic[_Packed]):
     """A piece of work in a slot; its result is waited for once, or not at all."""
 
-    _unpack: Callable[[Message, bytes, bytes], _Packed]
+    _unpack: Callable[[SlotMessage, bytes, bytes], _Packed]
     _done: anyio.Event = field(default_factory=anyio.Event)
     _abandoned: bool = False
     _result: _Packed | Exception | None = None
@@ -44,7 +44,7 @@ class Pending(Generic[_Packed]):
         self._abandoned = True
         self._result = None
 
-    def finish(self, message: Message, slots: Slots) -> None:
+    def finish(self, message: SlotMessage, slots: Slots) -> None:
         """It is done; the slot is free after this."""
         if not self._abandoned:
             try:
@@ -62,12 +62,12 @@ class Pending(Generic[_Packed]):
         self._done.set()
 
 
-def _failure(message: Message, more: bytes) -> Exception | None:
-    if message.kind is Kind.DONE:
+def _failure(message: SlotMessage, more: bytes) -> Exception | None:
+    if message.kind is SlotMessageKind.DONE:
         return None
     reason = more.decode(errors="replace")
-    if message.kind is Kind.BROKEN_TAR:
+    if message.kind is SlotMessageKind.BROKEN_TAR:
         return BrokenTar(reason, message.number)
-    if message.kind is Kind.REJECTED:
+    if message.kind is SlotMessageKind.REJECTED:
         return Reject(reason)
     return RuntimeError(f"in a process that compresses: {reason}")

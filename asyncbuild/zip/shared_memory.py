@@ -31,7 +31,7 @@ _MESSAGE: Final = Struct("<HLLLQL")
 MESSAGE_BYTES: Final = _MESSAGE.size
 
 
-class Kind(IntEnum):
+class SlotMessageKind(IntEnum):
     """What a message is about: a piece of work, or what became of one."""
 
     RUN = 1
@@ -43,14 +43,14 @@ class Kind(IntEnum):
     FAILED = 7
 
 
-class Message(NamedTuple):
+class SlotMessage(NamedTuple):
     """About the slot number `slot`: it has `nbytes` of contents, and `more_bytes` behind them.
 
     `number` is where a run begins in the tar stream, or where that is broken, or how many bytes of
     a run's are central headers, or a block's CRC-32; `cut` is that of a run.
     """
 
-    kind: Kind
+    kind: SlotMessageKind
     slot: int
     nbytes: int
     more_bytes: int = 0
@@ -65,7 +65,7 @@ class Message(NamedTuple):
     def unpack(cls, packed: bytes) -> Self:
         """As it was sent."""
         kind, *fields = _MESSAGE.unpack(packed)
-        return cls(Kind(kind), *fields)
+        return cls(SlotMessageKind(kind), *fields)
 
 
 class Slots:
@@ -113,12 +113,12 @@ class Slots:
         self._memory[begin:end] = contents
         self._memory[end : end + len(more)] = more
 
-    def contents(self, message: Message) -> bytes:
+    def contents(self, message: SlotMessage) -> bytes:
         """What the message says is there."""
         begin = message.slot * SLOT_BYTES
         return self._memory[begin : begin + message.nbytes]
 
-    def more(self, message: Message) -> bytes:
+    def more(self, message: SlotMessage) -> bytes:
         """What the message says is behind it."""
         begin = message.slot * SLOT_BYTES + message.nbytes
         return self._memory[begin : begin + message.more_bytes]

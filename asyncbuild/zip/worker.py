@@ -21,50 +21,54 @@ from asyncbuild.zip.format.tar_reader import Block
 from asyncbuild.zip.shared_memory import (
     MESSAGE_BYTES,
     REASON_BYTES,
-    Kind,
-    Message,
+    SlotMessage,
+    SlotMessageKind,
     Slots,
     pack_columns,
     unpack_columns,
 )
 
 
-def work(slots: Slots, message: Message, level: int) -> Message:
+def work(slots: Slots, message: SlotMessage, level: int) -> SlotMessage:
     """Do one piece of work. It fails by its answer, never by an exception."""
     slots.begin(message.slot)
     try:
-        if message.kind is Kind.RUN:
+        if message.kind is SlotMessageKind.RUN:
             return _pack_run(slots, message, level)
         return _pack_block(slots, message, level)
     except BrokenTar as error:
-        return _refuse(slots, message, Kind.BROKEN_TAR, error.fault, error.offset)
+        return _refuse(slots, message, SlotMessageKind.BROKEN_TAR, error.fault, error.offset)
     except Reject as error:
-        return _refuse(slots, message, Kind.REJECTED, error.reason)
+        return _refuse(slots, message, SlotMessageKind.REJECTED, error.reason)
     except Exception:  # noqa: BLE001 - it is raised by whoever asked
-        return _refuse(slots, message, Kind.FAILED, traceback.format_exc())
+        return _refuse(slots, message, SlotMessageKind.FAILED, traceback.format_exc())
 
 
-def _pack_run(slots: Slots, message: Message, level: int) -> Message:
+def _pack_run(slots: Slots, message: SlotMessage, level: int) -> SlotMessage:
     data = slots.contents(message)
     headers, sizes = unpack_columns(slots.more(message), 2)
     packed = pack_run(Run(data, message.number, headers, sizes, len(data), message.cut), level)
     more = packed.central.packed + pack_columns(packed.central.positions)
     slots.put(message.slot, packed.data, more)
     number = len(packed.central.packed)
-    return Message(Kind.DONE, message.slot, len(packed.data), len(more), number)
+    return SlotMessage(SlotMessageKind.DONE, message.slot, len(packed.data), len(more), number)
 
 
-def _pack_block(slots: Slots, message: Message, level: int) -> Message:
-    block = Block(slots.contents(message), message.kind is Kind.LAST_BLOCK, message.nbytes)
+def _pack_block(slots: Slots, message: SlotMessage, level: int) -> SlotMessage:
+    block = Block(
+        slots.contents(message), message.kind is SlotMessageKind.LAST_BLOCK, message.nbytes
+    )
     packed = pack_block(block, level)
     slots.put(message.slot, packed.data)
-    return Message(Kind.DONE, message.slot, len(packed.data), number=packed.crc)
+    return SlotMessage(SlotMessageKind.DONE, message.slot, len(packed.data), number=packed.crc)
 
 
-def _refuse(slots: Slots, message: Message, kind: Kind, reason: str, number: int = 0) -> Message:
+def _refuse(
+    slots: Slots, message: SlotMessage, kind: SlotMessageKind, reason: str, number: int = 0
+) -> SlotMessage:
     text = reason.encode("utf-8", "backslashreplace")[-REASON_BYTES:]
     slots.put(message.slot, b"", text)
-    return Message(kind, message.slot, 0, len(text), number)
+    return SlotMessage(kind, message.slot, 0, len(text), number)
 
 
 def main() -> NoReturn:
@@ -75,7 +79,7 @@ def main() -> NoReturn:
     # Closed in the middle of our work, it is a reset or a broken pipe.
     with suppress(ConnectionError), socket.socket(fileno=connection) as channel:
         while packed := channel.recv(MESSAGE_BYTES):
-            channel.send(work(slots, Message.unpack(packed), level).pack())
+            channel.send(work(slots, SlotMessage.unpack(packed), level).pack())
     os._exit(0)  # nothing is to be tidied up, and whoever closed the socket waits
 
 

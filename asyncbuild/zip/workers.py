@@ -26,11 +26,11 @@ from asyncbuild.zip.format.central_directory import CentralHeaders
 from asyncbuild.zip.format.pack import PackedBlock, PackedRun
 from asyncbuild.zip.format.tar_members import Run
 from asyncbuild.zip.format.tar_reader import Block
-from asyncbuild.zip.future import Pending
+from asyncbuild.zip.future import PendingPiece
 from asyncbuild.zip.shared_memory import (
     MESSAGE_BYTES,
-    Kind,
-    Message,
+    SlotMessage,
+    SlotMessageKind,
     Slots,
     pack_columns,
     unpack_columns,
@@ -55,16 +55,16 @@ _ENVIRONMENT: Final = (  # what a Python needs to start as this one did, and no 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
 
 
-def _unpack_run(message: Message, contents: bytes, more: bytes) -> PackedRun:
+def _unpack_run(message: SlotMessage, contents: bytes, more: bytes) -> PackedRun:
     (positions,) = unpack_columns(more[message.number :], 1)
     return PackedRun(contents, CentralHeaders(more[: message.number], positions))
 
 
-def _unpack_block(message: Message, contents: bytes, _: bytes) -> PackedBlock:
+def _unpack_block(message: SlotMessage, contents: bytes, _: bytes) -> PackedBlock:
     return PackedBlock(contents, message.number)
 
 
-_AnyPending = Pending[PackedRun] | Pending[PackedBlock]
+_AnyPending = PendingPiece[PackedRun] | PendingPiece[PackedBlock]
 
 
 @dataclass(eq=False, slots=True)
@@ -73,9 +73,9 @@ class _Worker:
 
     child: Child
     channel: socket.socket
-    in_hand: dict[int, tuple[Message, _AnyPending]] = field(default_factory=dict)
+    in_hand: dict[int, tuple[SlotMessage, _AnyPending]] = field(default_factory=dict)
 
-    def take(self, message: Message, pending: _AnyPending) -> bool:
+    def take(self, message: SlotMessage, pending: _AnyPending) -> bool:
         """Give it a piece more; False if it has ended.
 
         Raises:
@@ -140,7 +140,7 @@ class Workers:
         """Of the processes that there are now."""
         return [worker.child.pid for worker in self._workers]
 
-    async def pack_run(self, run: Run) -> Pending[PackedRun]:
+    async def pack_run(self, run: Run) -> PendingPiece[PackedRun]:
         """Have a run of members compressed; waits until it is in a slot, and its bytes can go.
 
         Raises:
@@ -150,33 +150,33 @@ class Workers:
         contents = memoryview(run.data)[begin : begin + run.nbytes]
         headers = [header - begin for header in run.headers]
         more = pack_columns(headers, run.sizes)
-        about = (Kind.RUN, run.offset + begin, run.cut)
-        return await self._hand_out(Pending(_unpack_run), about, contents, more)
+        about = (SlotMessageKind.RUN, run.offset + begin, run.cut)
+        return await self._hand_out(PendingPiece(_unpack_run), about, contents, more)
 
-    async def pack_block(self, block: Block) -> Pending[PackedBlock]:
+    async def pack_block(self, block: Block) -> PendingPiece[PackedBlock]:
         """Have a block of a large member compressed, as `pack_run`."""
-        about = (Kind.LAST_BLOCK if block.last else Kind.BLOCK, 0, 0)
-        return await self._hand_out(Pending(_unpack_block), about, block.data)
+        about = (SlotMessageKind.LAST_BLOCK if block.last else SlotMessageKind.BLOCK, 0, 0)
+        return await self._hand_out(PendingPiece(_unpack_block), about, block.data)
 
     async def _hand_out(
         self,
-        pending: Pending[_Packed],
-        about: tuple[Kind, int, int],
+        pending: PendingPiece[_Packed],
+        about: tuple[SlotMessageKind, int, int],
         contents: bytes | memoryview,
         more: bytes = b"",
-    ) -> Pending[_Packed]:
+    ) -> PendingPiece[_Packed]:
         await self._turn.acquire()
         slot = self._free.pop()
         try:
             self._memory.fill(slot, contents, more)
             kind, number, cut = about
-            self._give(Message(kind, slot, len(contents), len(more), number, cut), pending)
+            self._give(SlotMessage(kind, slot, len(contents), len(more), number, cut), pending)
         except BaseException:
             self._release(slot)
             raise
         return pending
 
-    def _give(self, message: Message, pending: _AnyPending) -> None:
+    def _give(self, message: SlotMessage, pending: _AnyPending) -> None:
         while not (worker := self._choose()).take(message, pending):
             self._workers.remove(worker)  # before `_attend` has seen that it ended
 
@@ -213,7 +213,7 @@ class Workers:
         for message, pending in worker.in_hand.values():
             self._give_on(message, pending, code)
 
-    def _give_on(self, message: Message, pending: _AnyPending, code: int) -> None:
+    def _give_on(self, message: SlotMessage, pending: _AnyPending, code: int) -> None:
         """Let another worker have it, unless it may be why the one that had it is gone (I5)."""
         pending.losses += 1
         try:
@@ -231,7 +231,7 @@ class Workers:
         except (BlockingIOError, ConnectionResetError):
             return True  # a reset is said once, and before what it had sent: that is still there
         if packed:
-            message = Message.unpack(packed)
+            message = SlotMessage.unpack(packed)
             _, pending = worker.in_hand.pop(message.slot)
             pending.finish(message, self._memory)
             self._release(message.slot)

@@ -11,7 +11,7 @@ from support.service import environment, open_service, wait_settled
 
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
-from asyncbuild.local.workload import Remote
+from asyncbuild.local.workload import PushedRepository
 
 pytestmark = pytest.mark.timeout(400)
 _MAIN = "refs/heads/main"
@@ -62,7 +62,7 @@ async def test_only_what_a_push_touched_is_built() -> None:
         ({"other": b"1"}, set()),
     ]
     async with open_stack(["shop-api", "shop-web"]) as stack:
-        remote = Remote("shop", stack.directory / "remotes" / "shop")
+        remote = PushedRepository("shop", stack.directory / "remotes" / "shop")
         source = SourceRepository(remote.directory)
         variables = environment(stack, rules=_RULES)
         expected: dict[str, set[str]] = {}
@@ -99,7 +99,7 @@ async def test_only_what_a_push_touched_is_built() -> None:
 async def test_a_branch_that_nobody_knew_is_built() -> None:
     """Without an old commit, or with one that is gone, nobody can tell what changed."""
     async with open_stack(["shop-api", "shop-web"]) as stack:
-        remote = Remote("shop", stack.directory / "remotes" / "shop")
+        remote = PushedRepository("shop", stack.directory / "remotes" / "shop")
         source = SourceRepository(remote.directory)
         commit = source.commit({"services/api/a": b"1", "services/web/w": b"1", "libs/l": b"1"})
         await stack.send(remote.pushed(_MAIN, commit, None))

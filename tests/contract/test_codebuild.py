@@ -21,7 +21,7 @@ from asyncbuild.local.servers.codebuild_state import Script
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
 
-    from asyncbuild.local.servers.children import Server
+    from asyncbuild.local.servers.children import LocalServer
 
 # Test → what ministack 1.5.33 does instead.
 DIFFERENCES = {
@@ -58,7 +58,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator["CodeBuildClie
         )  # an error on the way there is no difference
         mark = pytest.mark.xfail(reason=f"ministack: {reason}", raises=unlike, strict=True)
         request.applymarker(mark)
-    server: Server = request.getfixturevalue("ministack")
+    server: LocalServer = request.getfixturevalue("ministack")
     async with open_codebuild_client(server.endpoint_url) as client:
         yield client
 

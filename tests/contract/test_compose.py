@@ -20,14 +20,14 @@ from asyncbuild.config import AwsSettings, Settings, StorageSettings
 from asyncbuild.domain.errors import LeaseLost, Retry, StageError
 from asyncbuild.domain.model import StoredArchive
 from asyncbuild.runtime.memory_budget import MemoryAccount, MemoryBudget
-from asyncbuild.storage.compose import CopyRange, Piece, Source, SourceChanged
+from asyncbuild.storage.compose import CopyRange, CopySource, Piece, SourceChanged
 from asyncbuild.storage.parts import MIB
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from asyncbuild.local.servers.children import Server
+    from asyncbuild.local.servers.children import LocalServer
 
 BUCKET = "compose"
 PART = 5 * MIB
@@ -42,7 +42,7 @@ both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
 @pytest.fixture
 async def client(request: pytest.FixtureRequest, server_name: str) -> "AsyncIterator[S3Client]":
     """A client of the server that the test's parameter names, and a bucket on it."""
-    server: Server = request.getfixturevalue(server_name)
+    server: LocalServer = request.getfixturevalue(server_name)
     settings = Settings(
         aws=AwsSettings(region=REGION, endpoint_url=server.endpoint_url, max_tries=2),
         storage=StorageSettings(addressing_style="path"),
@@ -58,11 +58,11 @@ async def client(request: pytest.FixtureRequest, server_name: str) -> "AsyncIter
 
 
 @pytest.fixture
-async def source(client: "S3Client") -> Source:
+async def source(client: "S3Client") -> CopySource:
     """An old archive, under a name that has to be quoted."""
     key = f"{uuid.uuid4()}/old ä+%.zip"
     answer = await client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
-    return Source(key, answer["ETag"])
+    return CopySource(key, answer["ETag"])
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def _chunks(content: bytes, account: MemoryAccount) -> AsyncIterator[bytes
 async def _compose(
     store: Store,
     key: str,
-    source: Source,
+    source: CopySource,
     pieces: Iterable[_Shape],
     **more: Any,  # noqa: ANN401 - the guard
 ) -> StoredArchive:
@@ -143,7 +143,7 @@ _SHAPES: list[list[_Shape]] = [
 @pytest.mark.parametrize("shape", range(len(_SHAPES)))
 @pytest.mark.parametrize("checksum", ["crc32", "none"])
 async def test_a_composed_object_has_exactly_the_bytes(
-    client: "S3Client", key: str, source: Source, shape: int, checksum: str
+    client: "S3Client", key: str, source: CopySource, shape: int, checksum: str
 ) -> None:
     """Ranges and bytes in any order that S3's limits allow; copied and sent are counted apart."""
     pieces = _SHAPES[shape]
@@ -158,7 +158,7 @@ async def test_a_composed_object_has_exactly_the_bytes(
 
 
 @both
-async def test_an_object_may_be_composed_of_itself(client: "S3Client", source: Source) -> None:
+async def test_an_object_may_be_composed_of_itself(client: "S3Client", source: CopySource) -> None:
     """Where every push of a branch has the same key, the base is overwritten by what it became."""
     await _compose(_store(client), source.key, source, [CopyRange(0, 2 * PART), b"end"])
     assert OLD[: 2 * PART] + b"end" == await _body(client, source.key)
@@ -166,7 +166,7 @@ async def test_an_object_may_be_composed_of_itself(client: "S3Client", source: S
 
 @pytest.mark.parametrize("server_name", ["seaweedfs"])
 async def test_a_short_part_between_copies_is_refused(
-    client: "S3Client", key: str, source: Source
+    client: "S3Client", key: str, source: CopySource
 ) -> None:
     """What the planner must not plan makes the upload fail, and leaves nothing."""
     pieces: list[_Shape] = [CopyRange(0, PART), b"short", CopyRange(PART, 2 * PART), b"end"]
@@ -178,7 +178,7 @@ async def test_a_short_part_between_copies_is_refused(
 @both
 @pytest.mark.parametrize("change", ["overwritten", "deleted"])
 async def test_a_source_that_changed_ends_the_upload(
-    client: "S3Client", key: str, source: Source, change: str
+    client: "S3Client", key: str, source: CopySource, change: str
 ) -> None:
     """Between plan and copy the base goes or becomes another: said so, and nothing is left."""
     if change == "deleted":
@@ -196,7 +196,7 @@ async def test_a_source_that_changed_ends_the_upload(
 
 @both
 async def test_a_source_that_changes_between_two_copies(
-    client: "S3Client", key: str, source: Source
+    client: "S3Client", key: str, source: CopySource
 ) -> None:
     """The first range was copied already; the second is refused, and so is the whole."""
     numbers = []
@@ -218,7 +218,7 @@ async def test_a_source_that_changes_between_two_copies(
 @both
 @pytest.mark.parametrize("call", ["upload_part_copy", "upload_part", "complete_multipart_upload"])
 async def test_any_failure_leaves_nothing(
-    client: "S3Client", key: str, source: Source, call: str
+    client: "S3Client", key: str, source: CopySource, call: str
 ) -> None:
     """Whichever call S3 refuses, no parts and no object stay."""
 
@@ -231,7 +231,9 @@ async def test_any_failure_leaves_nothing(
 
 
 @both
-async def test_a_lost_lease_leaves_nothing(client: "S3Client", key: str, source: Source) -> None:
+async def test_a_lost_lease_leaves_nothing(
+    client: "S3Client", key: str, source: CopySource
+) -> None:
     """The guard is asked at the end, when all parts are there (I4)."""
 
     def refuse() -> None:
@@ -244,7 +246,7 @@ async def test_a_lost_lease_leaves_nothing(client: "S3Client", key: str, source:
 
 @both
 async def test_a_cancelled_composition_leaves_nothing(
-    client: "S3Client", key: str, source: Source
+    client: "S3Client", key: str, source: CopySource
 ) -> None:
     """Cancelled while a copy hangs: aborted all the same."""
     hanging = anyio.Event()
@@ -265,7 +267,7 @@ async def test_a_cancelled_composition_leaves_nothing(
 
 @both
 async def test_a_producer_that_fails_leaves_nothing(
-    client: "S3Client", key: str, source: Source
+    client: "S3Client", key: str, source: CopySource
 ) -> None:
     """What the archive's maker raises is what the caller gets."""
 
@@ -288,7 +290,7 @@ async def test_a_producer_that_fails_leaves_nothing(
 
 @both
 async def test_the_last_bytes_leave_while_they_are_made(
-    client: "S3Client", key: str, source: Source
+    client: "S3Client", key: str, source: CopySource
 ) -> None:
     """A directory goes in parts of the least length, whatever is set: the first before the end."""
     sent = anyio.Event()
@@ -320,7 +322,7 @@ async def test_the_last_bytes_leave_while_they_are_made(
 
 
 @both
-async def test_ranges_are_read_as_they_are(client: "S3Client", source: Source) -> None:
+async def test_ranges_are_read_as_they_are(client: "S3Client", source: CopySource) -> None:
     """Near ones with one request, far ones with their own; nothing in between comes along."""
     near = [CopyRange(3, 10), CopyRange(10, 20), CopyRange(60_000, 60_001)]
     far = [CopyRange(PART, 2 * PART)]
@@ -337,7 +339,7 @@ async def test_ranges_are_read_as_they_are(client: "S3Client", source: Source) -
 
 @both
 async def test_a_whole_copy_is_one_request_with_metadata_of_its_own(
-    client: "S3Client", key: str, source: Source
+    client: "S3Client", key: str, source: CopySource
 ) -> None:
     """The same bytes under another key, found by the new fingerprint."""
     tapped = Tapped(client)
@@ -364,7 +366,7 @@ async def test_a_whole_copy_is_one_request_with_metadata_of_its_own(
 
 @both
 async def test_a_whole_copy_of_what_changed_is_refused(
-    client: "S3Client", key: str, source: Source
+    client: "S3Client", key: str, source: CopySource
 ) -> None:
     """The ETag pins it."""
     await client.put_object(Bucket=BUCKET, Key=source.key, Body=b"other")

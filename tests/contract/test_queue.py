@@ -23,7 +23,7 @@ from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.domain.errors import Fatal, Kind, LeaseLost, Retry, StageError
 from asyncbuild.domain.model import Message
-from asyncbuild.local.servers.children import Server
+from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.queue.sqs import Queue
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ _names = count()
 
 
 @asynccontextmanager
-async def _open_ministack_port(server: Server) -> AsyncIterator[Port]:
+async def _open_ministack_port(server: LocalServer) -> AsyncIterator[Port]:
     session = aioboto3.Session(region_name=REGION)
     config = AioConfig(retries={"total_max_attempts": 1})
     async with session.client("sqs", endpoint_url=server.endpoint_url, config=config) as client:

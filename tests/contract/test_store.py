@@ -33,7 +33,7 @@ from asyncbuild.domain.errors import (
     StageError,
 )
 from asyncbuild.domain.model import StoredArchive
-from asyncbuild.local.servers.children import Server
+from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.runtime.memory_budget import MemoryAccount, MemoryBudget
 from asyncbuild.storage.parts import MIB, Body
 from asyncbuild.storage.s3 import Store
@@ -65,10 +65,10 @@ both = both_but()
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, server_name: str) -> Server:
+def server(request: pytest.FixtureRequest, server_name: str) -> LocalServer:
     """The server that the test's parameter names."""
     found = request.getfixturevalue(server_name)
-    assert isinstance(found, Server)
+    assert isinstance(found, LocalServer)
     return found
 
 
@@ -82,7 +82,7 @@ async def open_client(endpoint_url: str, **storage: Any) -> "AsyncIterator[S3Cli
 
 
 @pytest.fixture
-async def client(server: Server) -> "AsyncIterator[S3Client]":
+async def client(server: LocalServer) -> "AsyncIterator[S3Client]":
     """A client of the server, and a bucket on it."""
     async with open_client(server.endpoint_url) as client:
         try:
@@ -268,7 +268,7 @@ async def test_a_small_archive_is_one_request(client: "S3Client", key: str) -> N
 
 @both
 async def test_signed_payloads_give_the_same_object(
-    server: Server, client: "S3Client", key: str
+    server: LocalServer, client: "S3Client", key: str
 ) -> None:
     """With `sign_payload` botocore reads the body before it is sent: nothing is lost by that."""
     content = some_bytes(PART + 17)
@@ -568,7 +568,7 @@ async def test_an_abort_that_fails_is_told_beside_the_reason(client: "S3Client",
 
 @both
 async def test_a_part_whose_connection_was_cut_is_sent_again(
-    server: Server, client: "S3Client", key: str
+    server: LocalServer, client: "S3Client", key: str
 ) -> None:
     """The body is rewound and sent once more, whole."""
     content = some_bytes(2 * PART + 5)
@@ -582,7 +582,7 @@ async def test_a_part_whose_connection_was_cut_is_sent_again(
 
 @both
 async def test_an_object_whose_completion_was_not_answered_is_found(
-    server: Server, client: "S3Client", key: str
+    server: LocalServer, client: "S3Client", key: str
 ) -> None:
     """The answer is lost on the wire; the call is repeated, and the object is there."""
     content = some_bytes(2 * PART)
@@ -680,7 +680,7 @@ async def test_a_missing_bucket_is_fatal(client: "S3Client", key: str, nbytes: i
 
 @both_but(ministack="does not check who calls")
 async def test_a_wrong_secret_is_the_services_own_fault(
-    server: Server, client: "S3Client", key: str, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, client: "S3Client", key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names what to correct, be it told of HEAD, whose answer has no body."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
@@ -753,7 +753,7 @@ async def test_a_conflict_between_writers_is_asked_again(client: "S3Client", key
 
 @both
 async def test_a_record_that_its_own_first_try_wrote_counts_as_written(
-    server: Server, client: "S3Client", key: str
+    server: LocalServer, client: "S3Client", key: str
 ) -> None:
     """The answer is lost and the call is repeated: the refusal is about ourselves."""
     lose = f"PUT /{BUCKET}/".encode()

@@ -25,7 +25,7 @@ from asyncbuild.local.expected_tree import run_git
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
-from asyncbuild.local.workload import Remote, event_of
+from asyncbuild.local.workload import PushedRepository, event_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
@@ -128,7 +128,9 @@ async def make_pushes(directory: Path, plan: Plan) -> list[list[Pushed]]:
 async def _make_repository(
     directory: Path, number: int, count: int, *, random: Random, big: int
 ) -> list[Pushed]:
-    remote = Remote(f"repository-{number:03d}", directory / "remotes" / f"repository-{number:03d}")
+    remote = PushedRepository(
+        f"repository-{number:03d}", directory / "remotes" / f"repository-{number:03d}"
+    )
     await run_git("init", "--quiet", "--bare", "--initial-branch=main", str(remote.directory))
     branches = [random.choice(["main", "main", "feature/a", "fix/b"]) for _ in range(count)]
     branches[0] = "main"

@@ -16,7 +16,7 @@ from support.wait import wait_until
 
 from asyncbuild.config import GitSettings
 from asyncbuild.forges.remotes import Remotes
-from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 
 _PAUSE_SECONDS = 0.005
 _HOLD_MOST_SECONDS = 0.1
@@ -124,7 +124,7 @@ class Crowd:
             await wait_until(lambda: not list(self._sizes()))
         self.figures.pushes = 0
 
-    async def _serve(self, mirrors: Mirrors, numbers: Iterator[int]) -> None:
+    async def _serve(self, mirrors: MirrorCache, numbers: Iterator[int]) -> None:
         for number in numbers:
             hold_seconds = self._chance.random() * _HOLD_MOST_SECONDS
             try:
@@ -132,7 +132,7 @@ class Crowd:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
                 self.figures.failures.append(f"r{number}: {error!r}")
 
-    async def _push(self, mirrors: Mirrors, number: int, *, hold_seconds: float) -> None:
+    async def _push(self, mirrors: MirrorCache, number: int, *, hold_seconds: float) -> None:
         """Read the archive while the mirror is held; it must be the same mirror to the end."""
         where = self._mirrors / ACCOUNT / REGION / f"r{number}" / "repository.git"
         commit = self._commits[number]

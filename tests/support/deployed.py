@@ -9,7 +9,7 @@ from uuid import uuid4
 import aioboto3
 import anyio
 
-from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, Server
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 
 REGION: Final = "eu-west-1"
 # What ministack 1.5.33 refuses, by name: no Application Auto Scaling; no metric math in alarms.
@@ -24,7 +24,7 @@ UNKNOWN: Final = {
 
 
 @asynccontextmanager
-async def open_client(server: Server, name: str) -> AsyncIterator[Any]:
+async def open_client(server: LocalServer, name: str) -> AsyncIterator[Any]:
     """A client of any service of the server."""
     session = aioboto3.Session(
         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
@@ -35,7 +35,7 @@ async def open_client(server: Server, name: str) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def open_stack(
-    server: Server, stack: Mapping[str, Any], **parameters: str
+    server: LocalServer, stack: Mapping[str, Any], **parameters: str
 ) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """Deploy, give the stack's name and outputs, delete."""
     name = f"asyncbuild-{uuid4().hex[:8]}"

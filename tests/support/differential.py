@@ -24,7 +24,7 @@ from support.repositories import SourceRepository
 from support.servers import REGION, open_s3_client
 
 from asyncbuild.archive.archiver import Archiver, Order, Result
-from asyncbuild.archive.delta.choose_base import Origin
+from asyncbuild.archive.delta.choose_base import ArchiveLineage
 from asyncbuild.config import MIB, ArchiveSettings, Settings, StorageSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.domain.errors import Reject
@@ -32,7 +32,7 @@ from asyncbuild.domain.model import Repository
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.local.servers.children import Server, open_ministack
+from asyncbuild.local.servers.children import LocalServer, open_ministack
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import open_engine
@@ -96,7 +96,7 @@ class Differential:
         above = options.subtree.encode()
         trees = RandomTrees(source.path, chance, _BASE, above)
         trees.begin()
-        origin = Origin(Repository("1", "random", str(seed)), "refs/heads/main")
+        origin = ArchiveLineage(Repository("1", "random", str(seed)), "refs/heads/main")
         times: dict[tuple[bytes, int, bytes], set[int]] = {}
         keys: list[str] = []
         for step in range(archives):
@@ -132,7 +132,7 @@ class Differential:
             await self._client.delete_object(Bucket=_BUCKET, Key=keys.pop(0))
 
     async def _put(
-        self, path: Path, commit: str, origin: Origin, options: ArchiveOptions
+        self, path: Path, commit: str, origin: ArchiveLineage, options: ArchiveOptions
     ) -> tuple[Result, bytes]:
         found = (await self._reader.find(path, [commit], "test"))[commit]
         snapshot = Snapshot(
@@ -218,7 +218,7 @@ def read_tar(tar: bytes) -> list[Entry]:
 
 
 @asynccontextmanager
-async def open_differential(server: Server) -> AsyncIterator[Differential]:
+async def open_differential(server: LocalServer) -> AsyncIterator[Differential]:
     """On an S3 server."""
     settings = Settings(
         archive=ArchiveSettings(memory_budget_bytes=128 * MIB),

@@ -16,7 +16,7 @@ from asyncbuild.domain.model import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import CredentialSource, Remotes
 from asyncbuild.git.content.submodules import open_whole
-from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.zip.engine import WORKING_BYTES, open_engine
@@ -77,7 +77,7 @@ class Site:
         credentials: CredentialSource | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         **changes: Any,  # noqa: ANN401 - any setting
-    ) -> AsyncIterator[Mirrors]:
+    ) -> AsyncIterator[MirrorCache]:
         """The cache, opened."""
         settings = self.settings(**changes)
         source = credentials or fixed(AwsCredentials(KEY, SECRET, TOKEN))
@@ -94,7 +94,7 @@ async def open_site(directory: Path) -> AsyncIterator[Site]:
         yield Site(directory, server, source)
 
 
-def is_quiet(mirrors: Mirrors) -> bool:
+def is_quiet(mirrors: MirrorCache) -> bool:
     """Nobody fetches, no git runs, and no tree is being looked through for the next archives."""
     running = mirrors.statistics().processes.values()
     fetching = [each for each in mirrors._shared.values() if not each.idle]
@@ -107,13 +107,15 @@ async def read_archive(snapshot: Snapshot, *paths: bytes) -> bytes:
         return b"".join([chunk async for chunk in chunks])
 
 
-async def archive_of(mirrors: Mirrors, commit: str, ref: str = MAIN, name: str = "web") -> bytes:
+async def archive_of(
+    mirrors: MirrorCache, commit: str, ref: str = MAIN, name: str = "web"
+) -> bytes:
     """Open and read one archive."""
     async with mirrors.open(repository(name), ref=ref, commit=commit) as snapshot:
         return await read_archive(snapshot)
 
 
-async def zip_of(mirrors: Mirrors, commit: str, options: ArchiveOptions) -> bytes:
+async def zip_of(mirrors: MirrorCache, commit: str, options: ArchiveOptions) -> bytes:
     """The whole zip of a commit of `web`, with all that the options put into it."""
     most = WORKING_BYTES + 64 * 1024 * 1024
     async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:

@@ -199,7 +199,7 @@ class LaneSim:
                     self._begin(n, command, self._supersede(n))
                 case p.Delete(n):
                     self._begin(n, command, self._delete(n))
-                case p.DeadLetter(n):
+                case p.SendDeadLetter(n):
                     self._begin(n, command, self._bury(n))
                 case p.Wait(n, seconds):
                     self.waits[n] = self.world.now + seconds

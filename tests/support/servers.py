@@ -12,7 +12,7 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from anyio.from_thread import start_blocking_portal
 
-from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, Server
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -21,7 +21,9 @@ REGION: Final = "eu-west-1"
 
 
 @contextmanager
-def served(open_server: Callable[[], AbstractAsyncContextManager[Server]]) -> Iterator[Server]:
+def served(
+    open_server: Callable[[], AbstractAsyncContextManager[LocalServer]],
+) -> Iterator[LocalServer]:
     """Run a server in the background of a synchronous block."""
     with (
         start_blocking_portal() as portal,
@@ -31,7 +33,7 @@ def served(open_server: Callable[[], AbstractAsyncContextManager[Server]]) -> It
 
 
 @asynccontextmanager
-async def open_s3_client(server: Server, **config: Any) -> "AsyncIterator[S3Client]":  # noqa: ANN401 - AioConfig's own
+async def open_s3_client(server: LocalServer, **config: Any) -> "AsyncIterator[S3Client]":  # noqa: ANN401 - AioConfig's own
     """A client of `server` with AioConfig's `config`; it tries each call once by default."""
     once = {"retries": {"total_max_attempts": 1}}
     session = aioboto3.Session(

@@ -10,7 +10,7 @@ from asyncbuild.domain.model import Change, Message, Push, Repository
 from asyncbuild.git.mirrors.cache import Statistics
 from asyncbuild.pushes.prepare import PipelineStatistics
 from asyncbuild.pushes.work import Work
-from asyncbuild.queue.counters import ConsumerState, Held
+from asyncbuild.queue.counters import ConsumerState, InFlight
 from asyncbuild.runtime.memory_budget import BudgetStatistics
 from asyncbuild.status.collect import Sampled, Survey
 from asyncbuild.status.history import Chronicle
@@ -90,7 +90,7 @@ def held(
     state: str = "paused",
     reason: str = "",
     sent: float | None = None,
-) -> Held:
+) -> InFlight:
     """A push in flight."""
     moment = datetime.fromtimestamp(sent, UTC) if sent is not None else None
     push = Push(
@@ -102,10 +102,12 @@ def held(
         time=moment or datetime.fromtimestamp(NOW, UTC),
     )
     message = Message(f"m-{event_id}", "{}", "handle", repository, 1, sent=moment)
-    return Held(Work(message, push), state, reason)
+    return InFlight(Work(message, push), state, reason)
 
 
-def state(lanes: Mapping[str, tuple[Held, ...]] | None = None, **changes: object) -> ConsumerState:
+def state(
+    lanes: Mapping[str, tuple[InFlight, ...]] | None = None, **changes: object
+) -> ConsumerState:
     """Eight consumers, all free, and what is in hand."""
     usual: dict[str, Any] = {
         "lanes": lanes or {},

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from asyncbuild.archive.delta.fallback import FallBack
-from asyncbuild.archive.delta.planning.plan import Plan
+from asyncbuild.archive.delta.planning.plan import DeltaPlan
 from asyncbuild.archive.delta.table_cache import TableWriter
 from asyncbuild.domain.model import Account
 from asyncbuild.git.tree.blobs import TreeEntry
@@ -35,7 +35,7 @@ class KnownIds:
 class Headers:
     """The directory after its copied beginning, with the records that end it."""
 
-    def __init__(self, plan: Plan, stream: ZipStream, account: Account) -> None:
+    def __init__(self, plan: DeltaPlan, stream: ZipStream, account: Account) -> None:
         self._plan = plan
         self._stream = stream
         self._account = account
@@ -63,7 +63,7 @@ class Headers:
 
 
 async def put_together(
-    plan: Plan,
+    plan: DeltaPlan,
     resent: AsyncIterator[bytes],
     stream: ZipStream,
     headers: Headers,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from asyncbuild.archive.delta.choose_base import Origin
+from asyncbuild.archive.delta.choose_base import ArchiveLineage
 
 _LONGEST: Final = 7
 _REFS_MOST: Final = 10_000
@@ -23,9 +23,9 @@ class Pauses:
     """
 
     def __init__(self) -> None:
-        self._pauses: dict[Origin, _Pause] = {}
+        self._pauses: dict[ArchiveLineage, _Pause] = {}
 
-    def take(self, origin: Origin) -> int:
+    def take(self, origin: ArchiveLineage) -> int:
         """How long the pause is that this push is to be left out for; 0: it is not."""
         pause = self._pauses.get(origin)
         if pause is None or not pause.left:
@@ -33,12 +33,12 @@ class Pauses:
         pause.left -= 1
         return pause.length
 
-    def lasts(self, origin: Origin) -> bool:
+    def lasts(self, origin: ArchiveLineage) -> bool:
         """Will the next push be left out, too? Then nobody asks for what is kept of this one."""
         pause = self._pauses.get(origin)
         return pause is not None and pause.left > 0
 
-    def lengthen(self, origin: Origin) -> None:
+    def lengthen(self, origin: ArchiveLineage) -> None:
         """It did not pay."""
         before = self._pauses.pop(origin, None)
         length = min(2 * before.length + 1, _LONGEST) if before else 0
@@ -46,6 +46,6 @@ class Pauses:
         if len(self._pauses) > _REFS_MOST:
             del self._pauses[next(iter(self._pauses))]
 
-    def end(self, origin: Origin) -> None:
+    def end(self, origin: ArchiveLineage) -> None:
         """It paid."""
         self._pauses.pop(origin, None)

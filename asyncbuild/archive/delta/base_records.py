@@ -16,7 +16,7 @@ from asyncbuild.domain.model import Repository
 _OTHERS: Final = 4  # refs that are looked at when a ref has no archive yet
 
 
-class Records(Protocol):
+class BaseRecordStore(Protocol):
     """Where records are kept; `storage.s3.Store` is one."""
 
     async def replace_record(self, key: str, body: bytes) -> Any:  # noqa: ANN401 - not looked at
@@ -32,7 +32,7 @@ class Records(Protocol):
 class Bases:
     """Reads and writes the records below one prefix."""
 
-    def __init__(self, records: Records, *, prefix: str) -> None:
+    def __init__(self, records: BaseRecordStore, *, prefix: str) -> None:
         self._records = records
         self._prefix = prefix
 

@@ -21,7 +21,7 @@ _MUCH_NEARER: Final = 2  # times fewer changes
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ArchiveLineage:
     """Whose archive it is: newer ones of the same ref, with the same options, are made of it."""
 
     repository: Repository
@@ -37,9 +37,9 @@ class Choice:
     def __init__(self, bases: Bases, format_of: Callable[[ArchiveOptions], str]) -> None:
         self._bases = bases
         self._format_of = format_of
-        self._small: dict[Origin, None] = {}
+        self._small: dict[ArchiveLineage, None] = {}
 
-    async def find(self, snapshot: Snapshot, origin: Origin) -> Base:
+    async def find(self, snapshot: Snapshot, origin: ArchiveLineage) -> Base:
         """The newest archive of the ref; of another ref if this one has none, the nearest.
 
         Raises:
@@ -57,7 +57,7 @@ class Choice:
         return await _nearest(snapshot, others) or others[0]
 
     async def find_nearer(
-        self, snapshot: Snapshot, origin: Origin, *, than: Base, changes: int
+        self, snapshot: Snapshot, origin: ArchiveLineage, *, than: Base, changes: int
     ) -> Base | None:
         """The nearest archive of another ref, if there is any.
 
@@ -72,7 +72,7 @@ class Choice:
             return await _nearest(snapshot, others) or others[0]
         return await _nearest(snapshot, others, most=changes // _MUCH_NEARER)
 
-    async def remember(self, options: ArchiveOptions, origin: Origin, base: Base) -> None:
+    async def remember(self, options: ArchiveOptions, origin: ArchiveLineage, base: Base) -> None:
         """Let the next archive of the ref begin from this one. It is not a loss if that fails."""
         origin = with_options(origin, options)
         self._small.pop(origin, None)
@@ -86,13 +86,13 @@ class Choice:
         except StageError as error:
             logger().warning("archive.not-remembered", reason=str(error))
 
-    async def _others(self, options: ArchiveOptions, origin: Origin) -> list[Base]:
+    async def _others(self, options: ArchiveOptions, origin: ArchiveLineage) -> list[Base]:
         """The newest archives of other refs, newest first."""
         found = await self._bases.find_others(origin.repository)
         return [base for base in found if base.format == self._format_of(options)]
 
 
-def with_options(origin: Origin, options: ArchiveOptions) -> Origin:
+def with_options(origin: ArchiveLineage, options: ArchiveOptions) -> ArchiveLineage:
     """Rules with different options leave each other's bases alone; no ref has a colon."""
     return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin
 

@@ -12,7 +12,7 @@ from typing import Final
 from asyncbuild.archive.delta.planning.attributes import Effect, is_attributes
 from asyncbuild.archive.delta.planning.entry_table import Table, parents_of
 from asyncbuild.git.tree.blobs import TreeEntry
-from asyncbuild.git.tree.changes import Change
+from asyncbuild.git.tree.changes import TreeChange
 
 _OWNER_X: Final = 0o100
 
@@ -46,7 +46,7 @@ class Difference:
         """How many paths differ."""
         return len(self.removed | self.fresh.keys())
 
-    def add_changes(self, changes: Iterable[Change]) -> None:
+    def add_changes(self, changes: Iterable[TreeChange]) -> None:
         """Take in what git says of two trees, whose attributes are the same."""
         for old, new in changes:
             if old and new and old.kind == new.kind != "blob":

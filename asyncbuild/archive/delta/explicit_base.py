@@ -10,7 +10,7 @@ from asyncbuild.archive.full import read_effect
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.memory_budget import MemoryBudget
-from asyncbuild.storage.compose import CopyRange, Source
+from asyncbuild.storage.compose import CopyRange, CopySource
 from asyncbuild.storage.s3 import Store
 
 COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: what an archive was made of
@@ -38,7 +38,7 @@ async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str)
     if here is None:
         raise FallBack("no-base", f"commit {commit} of {key} is not in {snapshot.name}")
     tail = CopyRange(max(0, found.size_bytes - END_BYTES), found.size_bytes)
-    source = Source(key, found.etag)
+    source = CopySource(key, found.etag)
     async with MemoryBudget(2 * 1024 * 1024).open_account(1024 * 1024) as account:
         end = parse_end(
             b"".join([each async for each in store.iter_ranges(source, [[tail]], account=account)])

@@ -19,7 +19,7 @@ from isal.isal_zlib import crc32
 from asyncbuild.archive.delta.planning.entry_table import (
     HEAD_BYTES,
     BrokenTable,
-    Directory,
+    CentralDirectory,
     pack_head,
     parse_file,
 )
@@ -40,7 +40,7 @@ class Tables:
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
 
-    async def load(self, name: str) -> Directory | None:
+    async def load(self, name: str) -> CentralDirectory | None:
         """The directory of an archive, if it is here and whole."""
         if self._directory is None:
             return None

@@ -10,16 +10,16 @@ from asyncbuild.archive.delta.compare import Comparison, Difference, paths_of
 from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.attributes import Effect, digest_of, is_attributes
 from asyncbuild.archive.delta.planning.base import Base
-from asyncbuild.archive.delta.planning.cost_model import Kind, decide
+from asyncbuild.archive.delta.planning.cost_model import Way, decide
 from asyncbuild.archive.delta.planning.entry_table import (
     END_BYTES,
-    Directory,
+    CentralDirectory,
     Table,
     parents_of,
     parse_directory,
     parse_end,
 )
-from asyncbuild.archive.delta.planning.plan import Plan, is_hopeless, plan_delta
+from asyncbuild.archive.delta.planning.plan import DeltaPlan, is_hopeless, plan_delta
 from asyncbuild.archive.delta.table_cache import Tables, table_name
 from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.git.formats.gitattributes import is_doubtful
@@ -27,7 +27,7 @@ from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
 from asyncbuild.git.tree.blobs import TreeEntry
 from asyncbuild.git.tree.changes import Lines, NoSuchTree, files_before, parse_changes
 from asyncbuild.runtime.tasks import open_tasks
-from asyncbuild.storage.compose import CopyRange, Source
+from asyncbuild.storage.compose import CopyRange, CopySource
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import Engine, ZipStream
 
@@ -36,7 +36,7 @@ Watch = Callable[[ZipStream], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DeltaArchive:
     """An archive, and what is known of it for the next one; `files_read` from git.
 
     Of what was sent for a delta, `resent_bytes` are members of the older archive in stretches too
@@ -69,7 +69,7 @@ class DeltaWay:
         guard: Guard,
         metadata: Mapping[str, str],
         watch: Watch,
-    ) -> Made:
+    ) -> DeltaArchive:
         """Make the archive of `snapshot` at `key`.
 
         Raises:
@@ -87,18 +87,20 @@ class DeltaWay:
             raise FallBack("odd-path", changes=difference.changes)  # it is read past git's refusal
         plan = self._plan(base, table, difference)
         return await self._make(
-            _Job(snapshot, key, base, plan, difference, tables, account, guard, metadata, watch)
+            _DeltaJob(
+                snapshot, key, base, plan, difference, tables, account, guard, metadata, watch
+            )
         )
 
     # --- plan -------------------------------------------------------------------------------------
 
-    def _plan(self, base: Base, table: Table, difference: Difference) -> Plan:
+    def _plan(self, base: Base, table: Table, difference: Difference) -> DeltaPlan:
         """What is copied, and what is not, if that is cheaper than to make it in full."""
         plan = plan_delta(table, self._numbers(table, difference, base.effect))
         if not plan.copies:
             raise _nothing_left(base, changes=difference.changes)
         decision = decide(plan)
-        if decision.kind is Kind.FULL:
+        if decision.kind is Way.FULL:
             why = (
                 f"{decision.delta_seconds:.2f} s of {base.key} against "
                 f"{decision.full_seconds:.2f} s, by the model"
@@ -108,12 +110,12 @@ class DeltaWay:
 
     async def _look(
         self, snapshot: Snapshot, base: Base, tables: Tables, account: Account
-    ) -> tuple[Directory, Lines | None]:
+    ) -> tuple[CentralDirectory, Lines | None]:
         """The directory, and what git says changed: at the same time. None if it cannot say.
 
         What git says is not parsed before it is sure to be needed.
         """
-        directory: Directory | None = None
+        directory: CentralDirectory | None = None
 
         async def load() -> None:
             nonlocal directory
@@ -126,10 +128,10 @@ class DeltaWay:
             raise AssertionError("no directory, and no reason")
         return directory, lines
 
-    async def _directory(self, base: Base, tables: Tables, account: Account) -> Directory:
+    async def _directory(self, base: Base, tables: Tables, account: Account) -> CentralDirectory:
         directory = await tables.load(table_name(base.key, base.etag))
         if directory is None:
-            source = Source(base.key, base.etag)
+            source = CopySource(base.key, base.etag)
             tail = CopyRange(base.directory_offset, base.size_bytes)
             read: list[bytes] = []
             async for chunk in self._store.iter_ranges(source, [[tail]], account=account):
@@ -137,7 +139,7 @@ class DeltaWay:
                 account.give_back(len(chunk))  # paid for as a whole by the caller
             content = b"".join(read)
             end = parse_end(content[-END_BYTES:])
-            directory = Directory(content[: end.nbytes], end.offset)
+            directory = CentralDirectory(content[: end.nbytes], end.offset)
         if (directory.offset, len(directory.content)) != (
             base.directory_offset,
             base.directory_bytes,
@@ -183,7 +185,7 @@ class DeltaWay:
 
     # --- make -------------------------------------------------------------------------------------
 
-    async def _make(self, job: "_Job") -> Made:
+    async def _make(self, job: "_DeltaJob") -> DeltaArchive:
         plan, difference = job.plan, job.difference
         by_paths = job.base.effect is not Effect.NONE and difference.fresh
         if by_paths:
@@ -208,10 +210,10 @@ class DeltaWay:
             with job.watch(stream):
                 return await self._send(job, stream)
 
-    async def _send(self, job: "_Job", stream: ZipStream) -> Made:
+    async def _send(self, job: "_DeltaJob", stream: ZipStream) -> DeltaArchive:
         base, headers = job.base, Headers(job.plan, stream, job.account)
         spans = map(copy_ranges, job.plan.resent_spans())
-        source = Source(base.key, base.etag)
+        source = CopySource(base.key, base.etag)
         with job.tables.open_writer() as writer:
             async with aclosing(
                 self._store.iter_ranges(source, spans, account=job.account)
@@ -237,7 +239,7 @@ class DeltaWay:
             directory_bytes=directory_bytes,
         )
         read = stream.statistics().entries
-        return Made(
+        return DeltaArchive(
             archive,
             made,
             entries=job.plan.entries + read,
@@ -248,11 +250,11 @@ class DeltaWay:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _DeltaJob:
     snapshot: Snapshot
     key: str
     base: Base
-    plan: Plan
+    plan: DeltaPlan
     difference: Difference
     tables: Tables
     account: Account

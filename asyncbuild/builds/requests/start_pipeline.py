@@ -24,7 +24,7 @@ _MOST_VALUE = 1000  # characters; CodePipeline API, PipelineVariable, value
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PipelineSource:
     """An S3 source action. `open` says that a start may name another key than the action's own."""
 
     action: str
@@ -39,7 +39,7 @@ class Declaration:
     name: str
     arn: str
     variables: frozenset[str]
-    sources: tuple[Source, ...]
+    sources: tuple[PipelineSource, ...]
 
 
 def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
@@ -50,7 +50,7 @@ def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
     """
     pipeline = answer["pipeline"]
     sources = tuple(
-        Source(
+        PipelineSource(
             action=action["name"],
             bucket=action.get("configuration", {}).get("S3Bucket", ""),
             open=action.get("configuration", {}).get("AllowOverrideForS3ObjectKey", "false").lower()
@@ -59,7 +59,7 @@ def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
         for stage in pipeline["stages"]
         for action in stage["actions"]
         if (action["actionTypeId"]["category"], action["actionTypeId"]["provider"])
-        == ("Source", "S3")
+        == ("PipelineSource", "S3")
     )
     return Declaration(
         name=pipeline["name"],
@@ -69,7 +69,7 @@ def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
     )
 
 
-def source_of(pipeline: Declaration, *, bucket: str, source_action: str) -> Source:
+def source_of(pipeline: Declaration, *, bucket: str, source_action: str) -> PipelineSource:
     """The source action that is to read the archive.
 
     Args:

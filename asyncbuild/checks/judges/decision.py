@@ -24,7 +24,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RuleDecision:
     """Answer of all rules to one push.
 
     Attributes:
@@ -71,7 +71,7 @@ def make_push(repository: str, ref: str, *, region: str) -> Push:
 
 def decide(
     push: Push, rules: Sequence[Rule], unchanged: Collection[tuple[str, ...]], *, known: bool
-) -> Decision:
+) -> RuleDecision:
     """Say of each rule what it makes of a push.
 
     Args:
@@ -91,7 +91,7 @@ def decide(
         judged.append(Judged(rule.name, matches=not fault, why=fault or _why(rule, known=known)))
         if not fault and rule.final:
             last = rule.name
-    return Decision(tuple(judged), route(push, rules, unchanged))
+    return RuleDecision(tuple(judged), route(push, rules, unchanged))
 
 
 def _iter_faults(push: Push, rule: Rule, unchanged: Collection[tuple[str, ...]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ class Level(StrEnum):
     PROBLEM = "problem"
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What would have to change: the set-up, somebody's rights, or the way there."""
 
     SETUP = "setup"
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 
 # sysexits(3), the worst first: EX_CONFIG, EX_NOPERM, EX_TEMPFAIL. Warnings alone are 1.
-_EXIT_CODES: Final = {Kind.SETUP: 78, Kind.RIGHTS: 77, Kind.REACH: 75}
+_EXIT_CODES: Final = {FindingKind.SETUP: 78, FindingKind.RIGHTS: 77, FindingKind.REACH: 75}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Finding:
     what: str
     why: str = ""
     remedy: str = ""
-    kind: Kind = Kind.SETUP
+    kind: FindingKind = FindingKind.SETUP
 
 
 def judge_doubt(doubt: Doubt) -> Finding:

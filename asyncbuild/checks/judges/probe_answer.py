@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class ProbeVerdict(StrEnum):
     """What a probe found out."""
 
     YES = "yes"
@@ -26,7 +26,7 @@ class Answer:
 
     name: str
     question: str
-    verdict: Verdict
+    verdict: ProbeVerdict
     seen: str
     effect: str
 
@@ -41,12 +41,12 @@ class Question:
 
     def yes(self, seen: str) -> Answer:
         """It is so."""
-        return Answer(self.name, self.text, Verdict.YES, seen, self.effect)
+        return Answer(self.name, self.text, ProbeVerdict.YES, seen, self.effect)
 
     def no(self, seen: str) -> Answer:
         """It is not."""
-        return Answer(self.name, self.text, Verdict.NO, seen, self.effect)
+        return Answer(self.name, self.text, ProbeVerdict.NO, seen, self.effect)
 
     def unknown(self, why: str) -> Answer:
         """It cannot be told here."""
-        return Answer(self.name, self.text, Verdict.UNKNOWN, why, self.effect)
+        return Answer(self.name, self.text, ProbeVerdict.UNKNOWN, why, self.effect)

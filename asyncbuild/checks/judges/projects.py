@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from string import Formatter
 from typing import Any
 
-from asyncbuild.checks.judges.finding import Finding, Kind, Level
+from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
 from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.model import Action
 
@@ -132,7 +132,7 @@ def _judge_builds(name: str, project: Mapping[str, Any]) -> Iterator[Finding]:
             f"project {name} has no service role",
             "its builds cannot read the archive",
             "give it a role with the policy ReadArchives of the stack",
-            Kind.RIGHTS,
+            FindingKind.RIGHTS,
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from asyncbuild.checks.judges.finding import Finding, Kind, Level
+from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def judge_trials(trials: list[Trial]) -> Iterator[Finding]:
                 f"{subject} is not allowed ({trial.answer})",
                 trial.why,
                 f"allow {trial.action} on it in the policy of the task's role",
-                Kind.RIGHTS,
+                FindingKind.RIGHTS,
             )
         elif trial.answer in trial.allowed:
             yield Finding(Level.OK, name, f"{subject} is allowed")
@@ -94,6 +94,6 @@ def _judge_width(trial: Trial) -> Finding:
             f"{subject} is allowed",
             trial.why,
             "name the projects in parameter ProjectArns of the stack",
-            Kind.RIGHTS,
+            FindingKind.RIGHTS,
         )
     return Finding(Level.NOTE, name, f"{subject}: cannot tell, the answer was {trial.answer}")

@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbeArchive:
     """One archive, and what a build is asked about it."""
 
     name: str
@@ -99,7 +99,7 @@ _LINKS_EFFECT: Final = (
     "in a link's place: commit what such a link points to, or make the link in the buildspec."
 )
 PROBES: Final = (
-    Probe(
+    ProbeArchive(
         "links",
         lambda: list(LINKS),
         (
@@ -139,7 +139,7 @@ PROBES: Final = (
             ),
         ),
     ),
-    Probe(
+    ProbeArchive(
         "descriptors",
         lambda: list(DESCRIPTORS),
         (
@@ -155,7 +155,7 @@ PROBES: Final = (
             ),
         ),
     ),
-    Probe(
+    ProbeArchive(
         "zip64",
         lambda: list(_wide_members()),
         (
@@ -180,7 +180,7 @@ PROBES: Final = (
             ),
         ),
     ),
-    Probe(
+    ProbeArchive(
         "names",
         lambda: list(NAMES),
         (

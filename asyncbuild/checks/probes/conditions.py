@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from asyncbuild.aws.session import Aws, error_code, s3_errors
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.probe_answer import Answer, Question
-from asyncbuild.checks.probes.made import TAG, Made, open_made
+from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.storage.multipart import encryption
@@ -37,12 +37,12 @@ _OTHER_ETAG: Final = '"00000000000000000000000000000000"'
 _REFUSED: Final = frozenset({"PreconditionFailed", "412"})
 
 
-async def iter_answers(aws: Aws, settings: Settings, made: Made) -> AsyncIterator[Answer]:
+async def iter_answers(aws: Aws, settings: Settings, made: ProbeRun) -> AsyncIterator[Answer]:
     """Write one object twice, and copy it under a wrong and a right condition."""
     told = 0
     try:
         async with aws.open_s3(pool=2) as s3, open_made(made):
-            probe = _Probe(s3, settings, made)
+            probe = _ConditionProbe(s3, settings, made)
             yield await probe.write_twice()
             told = 1
             yield await probe.copy_a_part()
@@ -52,8 +52,8 @@ async def iter_answers(aws: Aws, settings: Settings, made: Made) -> AsyncIterato
             yield question.unknown(str(error))
 
 
-class _Probe:
-    def __init__(self, s3: "S3Client", settings: Settings, made: Made) -> None:
+class _ConditionProbe:
+    def __init__(self, s3: "S3Client", settings: Settings, made: ProbeRun) -> None:
         self._s3 = s3
         self._settings = settings
         self._made = made

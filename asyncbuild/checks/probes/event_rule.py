@@ -11,7 +11,7 @@ import orjson
 
 from asyncbuild.aws.session import Aws, errors_of
 from asyncbuild.checks.judges.probe_answer import Answer, Question
-from asyncbuild.checks.probes.made import TAG, Made, open_made
+from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
 from asyncbuild.domain.errors import Fatal, StageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _POLL_SECONDS = 5
 _NOTHING = f"no event arrived within {_SECONDS:g} s"
 
 
-async def iter_answers(aws: Aws, made: Made) -> AsyncIterator[Answer]:
+async def iter_answers(aws: Aws, made: ProbeRun) -> AsyncIterator[Answer]:
     """Send events through a rule until one arrives."""
     try:
         async with (
@@ -66,7 +66,7 @@ def _judge(group: str | None, name: str) -> Answer:
     return GROUP.no(f"the event arrived in the group {group}")
 
 
-async def _make_queue(sqs: "SQSClient", made: Made) -> str:
+async def _make_queue(sqs: "SQSClient", made: ProbeRun) -> str:
     name = f"{made.name}.fifo"
 
     async def undo() -> None:
@@ -114,7 +114,7 @@ async def _arn(sqs: "SQSClient", url: str) -> str:
     return arn
 
 
-async def _make_rule(events: "EventBridgeClient", made: Made, queue_arn: str) -> None:
+async def _make_rule(events: "EventBridgeClient", made: ProbeRun, queue_arn: str) -> None:
     name = made.name
 
     async def undo() -> None:
@@ -142,7 +142,7 @@ async def _make_rule(events: "EventBridgeClient", made: Made, queue_arn: str) ->
 
 
 async def _send_until_one_arrives(
-    sqs: "SQSClient", events: "EventBridgeClient", made: Made, url: str
+    sqs: "SQSClient", events: "EventBridgeClient", made: ProbeRun, url: str
 ) -> str | None:
     """The group of the first message. A new rule takes some time to hear of events."""
     with anyio.move_on_after(_SECONDS):

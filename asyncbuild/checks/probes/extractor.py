@@ -14,8 +14,8 @@ from asyncbuild.builds.requests.start_build import parameters_of
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.probe_answer import Answer
 from asyncbuild.checks.judges.probe_zips import pack
-from asyncbuild.checks.judges.zip_listing import PROBES, Probe
-from asyncbuild.checks.probes.made import TAG, Made, open_made
+from asyncbuild.checks.judges.zip_listing import PROBES, ProbeArchive
+from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
 from asyncbuild.config import BuildSettings, Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.model import BuildRequest
@@ -32,7 +32,7 @@ _QUEUED_MINUTES: Final = 8
 
 
 async def iter_answers(
-    aws: Aws, settings: Settings, project: str, made: Made
+    aws: Aws, settings: Settings, project: str, made: ProbeRun
 ) -> AsyncIterator[Answer]:
     """Start a build of `project` for every archive, and read what they tell."""
     try:
@@ -66,8 +66,8 @@ async def _start(
     codebuild: "CodeBuildClient",
     settings: Settings,
     project: str,
-    probe: Probe,
-    made: Made,
+    probe: ProbeArchive,
+    made: ProbeRun,
 ) -> str:
     """The id of a started build."""
     key = f"{archive_prefix(settings)}{made.name}/{probe.name}.zip"
@@ -89,7 +89,9 @@ async def _start(
     return await _start_build(codebuild, parameters_of(request, asked), made)
 
 
-async def _start_build(codebuild: "CodeBuildClient", request: Mapping[str, Any], made: Made) -> str:
+async def _start_build(
+    codebuild: "CodeBuildClient", request: Mapping[str, Any], made: ProbeRun
+) -> str:
     """The id of the build.
 
     A cancelled caller waits for the answer all the same: without it nobody would know which build
@@ -125,7 +127,7 @@ async def _start_build(codebuild: "CodeBuildClient", request: Mapping[str, Any],
 
 
 async def _upload(
-    s3: "S3Client", settings: Settings, key: str, probe: Probe, made: Made
+    s3: "S3Client", settings: Settings, key: str, probe: ProbeArchive, made: ProbeRun
 ) -> str | None:
     bucket = settings.storage.bucket
     body = await to_thread.run_sync(lambda: pack(probe.members()))

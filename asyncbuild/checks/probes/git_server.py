@@ -23,9 +23,9 @@ from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.model import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import Remote, Remotes, signing
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.transport import FETCH
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 
 VERSION: Final = Question(
     "git.protocol-v2",
@@ -76,7 +76,7 @@ async def iter_answers(
 
     with tempfile.TemporaryDirectory(prefix="asyncbuild-probe-") as scratch:
         try:
-            server = _Server(git, remote(), Path(scratch))
+            server = _ProbedServer(git, remote(), Path(scratch))
             refs, protocol = await server.list_refs()
         except StageError as error:
             for question in QUESTIONS:
@@ -107,7 +107,7 @@ def _judge_version(protocol: Protocol | None) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class _ProbedServer:
     """One repository's server, and a directory for what is fetched from it."""
 
     git: Git
@@ -127,7 +127,7 @@ class _Server:
                 ("-c", "protocol.version=2", "ls-remote", "--end-of-options", self.remote.url),
                 f"list the refs of {self.remote.name}",
                 environment=environment,
-                work=Work.FETCH,
+                work=ProcessKind.FETCH,
             )
         )
         seen = await to_thread.run_sync(partial(_read, trace))
@@ -148,7 +148,7 @@ class _Server:
         try:
             await self._fetch(directory, behind, "--depth=1")
         except GitFailed as error:
-            if error.fault in {Fault.NOT_BY_ID, Fault.NO_OBJECT}:
+            if error.fault in {GitFault.NOT_BY_ID, GitFault.NO_OBJECT}:
                 return BY_ID.no(f"commit {behind} was refused; {says}")
             raise
         return BY_ID.yes(f"commit {behind} was served; {says}")
@@ -190,7 +190,7 @@ class _Server:
                 f"fetch {wanted} of {self.remote.name}",
                 git_directory=directory,
                 environment=await self.remote.environment(),
-                work=Work.FETCH,
+                work=ProcessKind.FETCH,
             )
         )
 
@@ -206,12 +206,12 @@ async def _ask_lifetime(git: Git, remote: Callable[[float], Remote]) -> Answer:
             ("ls-remote", "--end-of-options", aged.url, "HEAD"),
             f"ask {aged.name} with a password of {age_seconds:.0f} s",
             environment=await aged.environment(),
-            work=Work.FETCH,
+            work=ProcessKind.FETCH,
         )
         try:
             await git.run(command)
         except GitFailed as error:
-            if error.fault is Fault.LOGIN:
+            if error.fault is GitFault.LOGIN:
                 return False
             raise
         return True

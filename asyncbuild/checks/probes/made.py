@@ -19,7 +19,7 @@ _CLEAN_UP_SECONDS = 60.0
 
 
 @dataclass(slots=True)
-class Made:
+class ProbeRun:
     """One run of the probes.
 
     Attributes:
@@ -60,7 +60,7 @@ def make_name(now: datetime | None = None) -> str:
 
 
 @asynccontextmanager
-async def open_made(made: Made) -> AsyncIterator[Made]:
+async def open_made(made: ProbeRun) -> AsyncIterator[ProbeRun]:
     """Take away what was made inside, also on a signal or an error; nested, each its own things."""
     try:
         yield made

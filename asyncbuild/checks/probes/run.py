@@ -14,7 +14,7 @@ from asyncbuild.checks.judges.zip_listing import PROBES
 from asyncbuild.checks.probes import conditions, extractor
 from asyncbuild.checks.probes import event_rule as events
 from asyncbuild.checks.probes import git_server as codecommit
-from asyncbuild.checks.probes.made import Made, make_name
+from asyncbuild.checks.probes.made import ProbeRun, make_name
 from asyncbuild.config import Settings
 from asyncbuild.domain.model import Repository
 from asyncbuild.runtime.signals import ending_signals
@@ -34,7 +34,9 @@ class Subjects:
     repository: str = ""
 
 
-async def iter_answers(settings: Settings, subjects: Subjects, made: Made) -> AsyncIterator[Answer]:
+async def iter_answers(
+    settings: Settings, subjects: Subjects, made: ProbeRun
+) -> AsyncIterator[Answer]:
     """Ask everything that can be asked with what is lent."""
     aws = Aws(settings)
     for answers in (
@@ -47,7 +49,7 @@ async def iter_answers(settings: Settings, subjects: Subjects, made: Made) -> As
             yield answer
 
 
-async def _ask_bucket(aws: Aws, settings: Settings, made: Made) -> AsyncIterator[Answer]:
+async def _ask_bucket(aws: Aws, settings: Settings, made: ProbeRun) -> AsyncIterator[Answer]:
     if settings.storage.bucket:
         async for answer in conditions.iter_answers(aws, settings, made):
             yield answer
@@ -57,7 +59,7 @@ async def _ask_bucket(aws: Aws, settings: Settings, made: Made) -> AsyncIterator
 
 
 async def _ask_project(
-    aws: Aws, settings: Settings, project: str, made: Made
+    aws: Aws, settings: Settings, project: str, made: ProbeRun
 ) -> AsyncIterator[Answer]:
     if project and settings.storage.bucket:
         async for answer in extractor.iter_answers(aws, settings, project, made):
@@ -80,9 +82,9 @@ async def _ask_repository(aws: Aws, settings: Settings, named: str) -> AsyncIter
 
 
 @asynccontextmanager
-async def open_made() -> AsyncIterator[Made]:
+async def open_made() -> AsyncIterator[ProbeRun]:
     """A name for this run; SIGTERM and SIGHUP, like Ctrl-C, take away what was made."""
-    made = Made(make_name())
+    made = ProbeRun(make_name())
     async with anyio.create_task_group() as tasks:
         await tasks.start(_cancel_on_signal, made, tasks.cancel_scope)
         yield made
@@ -90,7 +92,7 @@ async def open_made() -> AsyncIterator[Made]:
 
 
 async def _cancel_on_signal(
-    made: Made, scope: anyio.CancelScope, *, task_status: TaskStatus[None]
+    made: ProbeRun, scope: anyio.CancelScope, *, task_status: TaskStatus[None]
 ) -> None:
     heard = (each for each in ending_signals() if each != signal.SIGINT)  # that cancels by itself
     with anyio.open_signal_receiver(*heard) as signals:

@@ -17,10 +17,10 @@ from asyncbuild.domain.model import Repository
 from asyncbuild.forges.addresses import Submodule, parse_gitmodules, resolve, show_url
 from asyncbuild.git.content.lfs.files import with_large_files
 from asyncbuild.git.content.lfs.tar_filter import directories_of
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
-from asyncbuild.git.mirrors.cache import Mirrors
-from asyncbuild.git.process.command import Work
-from asyncbuild.git.snapshot import Part, Snapshot
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
+from asyncbuild.git.mirrors.cache import MirrorCache
+from asyncbuild.git.process.command import ProcessKind
+from asyncbuild.git.snapshot import Snapshot, SubmodulePart
 
 _MOST: Final = 200  # in one archive, nested ones included
 _DEPTH_MOST: Final = 10
@@ -43,7 +43,7 @@ class _Link(NamedTuple):
 
 @asynccontextmanager
 async def open_whole(
-    mirrors: Mirrors, repository: Repository, snapshot: Snapshot
+    mirrors: MirrorCache, repository: Repository, snapshot: Snapshot
 ) -> AsyncIterator[Snapshot]:
     """A snapshot with all that its options want of other places; it stays while this is open.
 
@@ -54,7 +54,7 @@ async def open_whole(
     Raises:
         Reject: a submodule is not named in `.gitmodules`, or is no repository of this service.
         Retry: its commit is not there (yet).
-        StageError: as `Mirrors.open`.
+        StageError: as `MirrorCache.open`.
     """
     options = snapshot.options
     async with AsyncExitStack() as stack:
@@ -72,10 +72,10 @@ async def open_whole(
 class _Opening:
     """Opens the submodules of one snapshot, each before its own."""
 
-    def __init__(self, mirrors: Mirrors, stack: AsyncExitStack) -> None:
+    def __init__(self, mirrors: MirrorCache, stack: AsyncExitStack) -> None:
         self._mirrors = mirrors
         self._stack = stack
-        self.parts: list[Part] = []
+        self.parts: list[SubmodulePart] = []
 
     async def add(
         self, repository: Repository, snapshot: Snapshot, *, above: bytes, depth: int
@@ -118,7 +118,7 @@ class _Opening:
         wanted = replace(snapshot.options, subtree="", paths=(), submodules=Submodules.EMPTY)
         whole = await with_large_files(await whole.select(wanted))
         prefix = above + link.path + b"/"
-        self.parts.append(Part(prefix, whole))
+        self.parts.append(SubmodulePart(prefix, whole))
         await self.add(repository, whole, above=prefix, depth=depth + 1)
 
     def _locate(self, parent: Repository, url: str) -> Repository:
@@ -208,7 +208,7 @@ async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
     doing = f"read .gitmodules of {snapshot.name} {snapshot.commit}"
     arguments = ("ls-tree", "-z", "--full-tree", snapshot.commit, "--", ".gitmodules")
     answer = await snapshot.reader.run(
-        snapshot.path, arguments, commit=snapshot.commit, doing=doing, work=Work.TREE
+        snapshot.path, arguments, commit=snapshot.commit, doing=doing, work=ProcessKind.TREE
     )
     if not answer:
         return {}
@@ -229,7 +229,7 @@ async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
             snapshot.path, arguments, commit=snapshot.commit, doing=doing, stdin=contents[0]
         )
     except GitFailed as error:
-        if error.fault is not Fault.BAD_CONFIG:
+        if error.fault is not GitFault.BAD_CONFIG:
             raise
         raise Reject(error.reason, remedy="correct .gitmodules") from error
     return parse_gitmodules(listing)

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
-from asyncbuild.git.formats.error_texts import SIGNS, Fault
+from asyncbuild.git.formats.error_texts import SIGNS, GitFault
 
-__all__ = ["Fault", "GitFailed", "find_fault", "machine_error", "quote", "stage_error"]
+__all__ = ["GitFailed", "GitFault", "find_fault", "machine_error", "quote", "stage_error"]
 
 _LINE_MOST = 300
 _EXHAUSTED = frozenset(
@@ -30,13 +30,13 @@ _EXHAUSTED = frozenset(
         errno.ENOSPC,
     }
 )
-_REMEDIES: Mapping[Fault, str] = {
-    Fault.LOGIN: "allow codecommit:GitPull on the repository to the task's role, or to the role of "
-    "its [[accounts]] entry, and check this machine's clock; for another host renew the token or "
-    "key of its [[hosts]] entry, and check known_hosts",
-    Fault.MEMORY: "give the task more memory",
-    Fault.REFUSED: "see at the server what it means",
-    Fault.MOVED: "the repository was renamed or moved at its server: name it by its new URL",
+_REMEDIES: Mapping[GitFault, str] = {
+    GitFault.LOGIN: "allow codecommit:GitPull on the repository to the task's role, or to the role "
+    "of its [[accounts]] entry, and check this machine's clock; for another host renew the token "
+    "or key of its [[hosts]] entry, and check known_hosts",
+    GitFault.MEMORY: "give the task more memory",
+    GitFault.REFUSED: "see at the server what it means",
+    GitFault.MOVED: "the repository was renamed or moved at its server: name it by its new URL",
 }
 _AWAY = "if it lasts, check git.remote and the way to the server"
 # git shows no Retry-After: a limit is known by 429 or by what the server says, and by no 503.
@@ -62,7 +62,7 @@ _USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
 class GitFailed(Retry):
     """A git process failed in a way that another try may mend; `fault` says how."""
 
-    def __init__(self, reason: str, *, fault: Fault = Fault.OTHER, remedy: str = "") -> None:
+    def __init__(self, reason: str, *, fault: GitFault = GitFault.OTHER, remedy: str = "") -> None:
         super().__init__(reason, remedy=remedy)
         self.fault = fault
 
@@ -73,7 +73,7 @@ class _Saying(NamedTuple):
     of_server: bool  # for certain
 
 
-def find_fault(stderr: str, *, remote: bool = True) -> Fault:
+def find_fault(stderr: str, *, remote: bool = True) -> GitFault:
     """The kind of failure that these lines tell of.
 
     Args:
@@ -115,17 +115,17 @@ def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> 
         stderr = _QUOTED_ACROSS_LINES.sub(lambda found: _clean(found[0]), stderr)
     reason = f"{doing}: git {ended}: {_tell(stderr, line, remote=remote)}"
     match fault:
-        case Fault.BUSY:
+        case GitFault.BUSY:
             return Busy(reason)
-        case Fault.NETWORK:
+        case GitFault.NETWORK:
             return Outage(reason, remedy=_AWAY if not _SERVER_ERROR.search(reason) else _FAILING)
-        case Fault.NO_REPOSITORY:
+        case GitFault.NO_REPOSITORY:
             return Reject(
                 reason,
                 remedy="check the repository's name and git.remote; of another host, the `remote` "
                 "of its [[hosts]] entry, and that its token or key may read the repository",
             )
-        case Fault.NO_PATH:
+        case GitFault.NO_PATH:
             return Reject(reason, remedy="correct paths, or let the rule match only refs with them")
         case _:
             return GitFailed(reason, fault=fault, remedy=_REMEDIES.get(fault, ""))
@@ -139,7 +139,7 @@ def _tell(stderr: str, line: str, *, remote: bool) -> str:
     return told + "".join(f" ({each})" for each in others if each and each not in told)
 
 
-def _decide(stderr: str, *, remote: bool) -> tuple[Fault, str]:
+def _decide(stderr: str, *, remote: bool) -> tuple[GitFault, str]:
     """The fault, and the server's line that tells it; empty if this git itself tells it."""
     sayings = list(_iter_sayings(stderr, remote=remote))
     for sign in SIGNS:
@@ -148,7 +148,7 @@ def _decide(stderr: str, *, remote: bool) -> tuple[Fault, str]:
         for said in sayings:
             if (sign.of_server or not said.of_server) and sign.pattern.search(said.text):
                 return sign.fault, said.line if sign.of_server else ""
-    return Fault.OTHER, ""
+    return GitFault.OTHER, ""
 
 
 def _iter_sayings(stderr: str, *, remote: bool) -> Iterator[_Saying]:

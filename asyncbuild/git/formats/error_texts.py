@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 
-class Fault(StrEnum):
+class GitFault(StrEnum):
     """Kinds of failure of a git process."""
 
     BUSY = "busy"
@@ -34,17 +34,17 @@ class Fault(StrEnum):
 class Sign(NamedTuple):
     """Words that tell of a fault."""
 
-    fault: Fault
+    fault: GitFault
     pattern: re.Pattern[str]
     of_server: bool = False  # it may be the server's word; otherwise it is this git's own
 
 
-def _own(fault: Fault, *sentences: str) -> Sign:
+def _own(fault: GitFault, *sentences: str) -> Sign:
     pattern = f"^(?:fatal|error|warning): .*?(?:{'|'.join(sentences)})"
     return Sign(fault, re.compile(pattern, re.IGNORECASE))
 
 
-def _server(fault: Fault, *words: str) -> Sign:
+def _server(fault: GitFault, *words: str) -> Sign:
     return Sign(fault, re.compile("|".join(words), re.IGNORECASE), of_server=True)
 
 
@@ -53,40 +53,40 @@ def _server(fault: Fault, *words: str) -> Sign:
 SIGNS: Final = (
     # It may be one file that will never fit: so it counts. But nothing is corrupt because of it.
     _own(
-        Fault.MEMORY,
+        GitFault.MEMORY,
         r"out of memory",
         r"(mmap failed|cannot be mapped).*cannot allocate memory",
         r"died of signal 9",  # as whoever is chosen when memory ends
     ),
     _own(
-        Fault.NO_REF,
+        GitFault.NO_REF,
         r"could(n't| not) find remote (ref|branch)",
         r"no such remote ref",
         r"remote branch .* not found in upstream",
         r"expected commit type, but",  # a name, but of something else
     ),
-    _own(Fault.NO_PATH, r"pathspec '' did not match any file"),
+    _own(GitFault.NO_PATH, r"pathspec '' did not match any file"),
     _own(
-        Fault.BUSY,
+        GitFault.BUSY,
         r"cannot allocate memory",
         r"too many open files",
         r"resource temporarily unavailable",  # no process or thread more
     ),
     _own(
-        Fault.DISK_FULL,
+        GitFault.DISK_FULL,
         r"no space left on device",
         r"disk quota exceeded",
         r"file too large",
     ),
-    _own(Fault.BAD_CONFIG, r"bad config line \d+ in (standard input|(submodule-)?blob)"),
-    _own(Fault.NOT_BY_ID, r"server does not allow request for unadvertised object"),
+    _own(GitFault.BAD_CONFIG, r"bad config line \d+ in (standard input|(submodule-)?blob)"),
+    _own(GitFault.NOT_BY_ID, r"server does not allow request for unadvertised object"),
     _own(
-        Fault.NOT_SHALLOW,
+        GitFault.NOT_SHALLOW,
         r"dumb http transport does not support shallow",
         r"server does not support (shallow|--depth|--deepen)",
     ),
     _server(
-        Fault.BUSY,
+        GitFault.BUSY,
         r"returned error: 429",
         r"retry[- ]after",
         r"rate exceeded",
@@ -96,14 +96,14 @@ SIGNS: Final = (
         r"under heavy load",  # Bitbucket Server
     ),
     _server(
-        Fault.NO_OBJECT,
+        GitFault.NO_OBJECT,
         r"not our ref",
         r"want (ID) not valid",  # JGit
         r"missing unknown ID",  # the same, of what it has not got
         r"unable to find ID under|cannot obtain needed .*object",  # static files
     ),
     _server(
-        Fault.NO_REPOSITORY,
+        GitFault.NO_REPOSITORY,
         r"repository '' (not found|does not exist)",
         r"returned error: (404|410)",
         r"does not appear to be a git repository",
@@ -117,7 +117,7 @@ SIGNS: Final = (
         r"cannot find repository",  # Gitea
     ),
     _server(
-        Fault.LOGIN,
+        GitFault.LOGIN,
         r"returned error: (401|403|407)",
         r"authentication failed",
         r"could not read (username|password)",
@@ -139,14 +139,14 @@ SIGNS: Final = (
         r"^(remote: )?(forbidden|unauthorized)\.?$",
     ),
     _server(
-        Fault.REFUSED,
+        GitFault.REFUSED,
         r"dubious ownership",
         r"no matching (key exchange|cipher|mac)",
         r"returned error: (400|405|406|411|413|414|415|422)",
     ),
-    _server(Fault.MOVED, r"returned error: 30[12378]"),
+    _server(GitFault.MOVED, r"returned error: 30[12378]"),
     _server(  # it fails by itself, in words that could be ours
-        Fault.NETWORK,
+        GitFault.NETWORK,
         r"on the remote side",
         r"bad pack header",
         r"^remote: (fatal|error|aborting)",
@@ -155,7 +155,7 @@ SIGNS: Final = (
         r"(is|currently) (offline|unavailable|down)",
     ),
     _server(  # curl and ssh
-        Fault.NETWORK,
+        GitFault.NETWORK,
         r"could(n't| not) (resolve|connect)",
         r"failed to connect",
         r"connection (refused|reset|timed out|closed|was reset|died)",
@@ -177,7 +177,7 @@ SIGNS: Final = (
         r"gitlab is not responding",
     ),
     _own(
-        Fault.CORRUPT,
+        GitFault.CORRUPT,
         r"bad (object|tree|pack|shallow line|index|offset for revindex)",
         r"bad config (line|variable) .*\bfile\b",
         r"bad config file",
@@ -206,7 +206,7 @@ SIGNS: Final = (
         r"write_reuse_object",
     ),
     _server(  # consequences of whatever it was
-        Fault.NETWORK,
+        GitFault.NETWORK,
         r"could not read from remote",
         r"early eof",
         r"hung up",

@@ -31,7 +31,7 @@ _OWN_HEADERS: Final = frozenset(  # say how a request is sent, and to whom: not 
 _DAY_SECONDS: Final = 86_400.0
 
 
-class Origin(NamedTuple):
+class ServerOrigin(NamedTuple):
     """One server: logins are sent to it alone, and words are quoted from it alone."""
 
     scheme: str
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
     port: int
 
 
-def origin_of(url: str) -> Origin:
+def origin_of(url: str) -> ServerOrigin:
     """The origin of a URL (RFC 6454).
 
     Raises:
@@ -50,7 +50,7 @@ def origin_of(url: str) -> Origin:
     if scheme not in _PORTS or not host:
         msg = "it is no URL of http or https"
         raise ValueError(msg)
-    return Origin(scheme, host, parts.port if parts.port is not None else _PORTS[scheme])
+    return ServerOrigin(scheme, host, parts.port if parts.port is not None else _PORTS[scheme])
 
 
 def usable_url(text: object, base: str = "") -> str:
@@ -102,7 +102,7 @@ def _host(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class LfsAction:
     """Address of a content, headers, and how long both are valid: None if that was not said."""
 
     href: str = field(repr=False)  # its query may be a login
@@ -124,7 +124,7 @@ def parse_batch(text: bytes) -> dict[str, Mapping[str, Any]]:
     return {str(each.get("oid")): each for each in objects}
 
 
-def parse_action(said: Mapping[str, Any], base: str, now: datetime) -> Action:
+def parse_action(said: Mapping[str, Any], base: str, now: datetime) -> LfsAction:
     """The download of one object.
 
     Args:
@@ -141,7 +141,7 @@ def parse_action(said: Mapping[str, Any], base: str, now: datetime) -> Action:
         msg = "it names no download"
         raise ValueError(msg)  # noqa: TRY004 - all are one kind of error
     href = usable_url(action.get("href"), base)
-    return Action(href, usable_headers(action.get("header")), _within(action, now))
+    return LfsAction(href, usable_headers(action.get("header")), _within(action, now))
 
 
 def usable_headers(said: object) -> dict[str, str]:

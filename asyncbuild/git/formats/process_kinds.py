@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Work(StrEnum):
+class ProcessKind(StrEnum):
     """What a git process is for. Each kind has its own limit of `git.processes`.
 
     A stream stays open as long as its reader takes. If look-ups and fetches shared its limit, as

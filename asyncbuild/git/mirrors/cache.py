@@ -21,8 +21,8 @@ from asyncbuild.domain.refs import check_ref
 from asyncbuild.forges.remotes import Places
 from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified
-from asyncbuild.git.formats.error_classes import Fault, GitFailed, machine_error
-from asyncbuild.git.mirrors.directory import Place, Sight
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error
+from asyncbuild.git.mirrors.directory import MirrorDirectory, Sight
 from asyncbuild.git.mirrors.early_lookup import Lookout
 from asyncbuild.git.mirrors.fetch import Fetcher
 from asyncbuild.git.mirrors.integrity import find_damage
@@ -39,7 +39,7 @@ from asyncbuild.runtime.tasks import open_background
 _log = structlog.get_logger(__name__)
 _USE_WAIT_SECONDS = 10.0
 # Of a fetch into a mirror that is there. Unknown words, too: git has more of them than are listed.
-_SUSPICIOUS = frozenset({Fault.CORRUPT, Fault.OTHER})
+_SUSPICIOUS = frozenset({GitFault.CORRUPT, GitFault.OTHER})
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Statistics:
 @asynccontextmanager
 async def open_mirrors(
     settings: GitSettings, remotes: Places, *, pauses_seconds: Sequence[float] = ()
-) -> AsyncIterator["Mirrors"]:
+) -> AsyncIterator["MirrorCache"]:
     """Open the cache. Leaving ends what still fetches.
 
     Args:
@@ -85,7 +85,7 @@ async def open_mirrors(
             ) from error
         tasks = await stack.enter_async_context(open_background())
         worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
-        mirrors = Mirrors(
+        mirrors = MirrorCache(
             settings,
             remotes,
             git=git,
@@ -98,7 +98,7 @@ async def open_mirrors(
         yield mirrors
 
 
-class Mirrors:
+class MirrorCache:
     """One bare mirror for each repository, as many as the budget holds."""
 
     def __init__(
@@ -200,7 +200,7 @@ class Mirrors:
     async def _open(self, repository: Repository, wish: Wish) -> AsyncIterator[Snapshot]:
         check_repository(repository)
         check_commit(wish.commit)
-        place = Place(self._settings.cache_directory / "mirrors" / repository.path)
+        place = MirrorDirectory(self._settings.cache_directory / "mirrors" / repository.path)
         async with AsyncExitStack() as stack:
             found = await self._find(stack, place, repository, wish)
             yield Snapshot(
@@ -215,7 +215,7 @@ class Mirrors:
                 objects=self._objects(place, repository),
             )
 
-    def _objects(self, place: Place, repository: Repository) -> Fetched:
+    def _objects(self, place: MirrorDirectory, repository: Repository) -> Fetched:
         async def grown() -> None:
             await self._upkeep.note_growth(place)
             self._tasks.start_soon(self._upkeep.evict)
@@ -234,7 +234,7 @@ class Mirrors:
         )
 
     async def _find(
-        self, stack: AsyncExitStack, place: Place, repository: Repository, wish: Wish
+        self, stack: AsyncExitStack, place: MirrorDirectory, repository: Repository, wish: Wish
     ) -> Commit:
         """Hold the mirror with the commit in it; a damaged one is replaced, once."""
         try:
@@ -258,7 +258,7 @@ class Mirrors:
             raise machine_error(error, f"use {place.root}") from error
 
     async def _enter(
-        self, stack: AsyncExitStack, place: Place, repository: Repository, wish: Wish
+        self, stack: AsyncExitStack, place: MirrorDirectory, repository: Repository, wish: Wish
     ) -> Commit:
         """Hold the mirror and find the commit in it, or have it fetched."""
         share = self._share(place, repository)
@@ -278,22 +278,24 @@ class Mirrors:
         self._statistics.fetched += 1
         return fetched
 
-    async def _look(self, share: SharedFetch, place: Place, wish: Wish) -> Commit | None:
+    async def _look(self, share: SharedFetch, place: MirrorDirectory, wish: Wish) -> Commit | None:
         """The commit, if it is in the mirror already."""
         wish.seen = await to_thread.run_sync(place.touch)
         if wish.seen is not None and not wish.seen.object_format:
-            raise GitFailed(f"{place.repository} is damaged", fault=Fault.CORRUPT)
+            raise GitFailed(f"{place.repository} is damaged", fault=GitFault.CORRUPT)
         if wish.seen is None or wish.seen.object_format != object_format(wish.commit):
             return None
         return await share.present.get(wish.commit)
 
-    def _hold(self, place: Place, repository: Repository) -> AbstractAsyncContextManager[int]:
+    def _hold(
+        self, place: MirrorDirectory, repository: Repository
+    ) -> AbstractAsyncContextManager[int]:
         """Keep the mirror from being taken away."""
         return open_lock(
             place.use_lock, shared=True, wait_seconds=_USE_WAIT_SECONDS, doing=repository.path
         )
 
-    def _share(self, place: Place, repository: Repository) -> SharedFetch:
+    def _share(self, place: MirrorDirectory, repository: Repository) -> SharedFetch:
         for path in [path for path, each in self._shared.items() if each.idle]:
             del self._shared[path]
         if repository.path not in self._shared:
@@ -303,7 +305,9 @@ class Mirrors:
             self._shared[repository.path] = SharedFetch(self._tasks, fetch, find)
         return self._shared[repository.path]
 
-    async def _fetch(self, place: Place, repository: Repository, wishes: Sequence[Wish]) -> None:
+    async def _fetch(
+        self, place: MirrorDirectory, repository: Repository, wishes: Sequence[Wish]
+    ) -> None:
         """One fetch for all these wishes, alone in this mirror among all processes."""
         remote = self.remotes.remote(repository)
         started = anyio.current_time()
@@ -321,7 +325,7 @@ class Mirrors:
             try:
                 await self._fetcher.fetch(place, remote, wishes, lock)
             except GitFailed as error:
-                if error.fault is not Fault.DISK_FULL:
+                if error.fault is not GitFault.DISK_FULL:
                     raise
                 await self._fetch_on_full_disk(place, repository, wishes, lock)
             seconds = anyio.current_time() - started
@@ -335,14 +339,14 @@ class Mirrors:
         self._tasks.start_soon(self._upkeep.settle, place)
 
     async def _fetch_on_full_disk(
-        self, place: Place, repository: Repository, wishes: Sequence[Wish], lock: int
+        self, place: MirrorDirectory, repository: Repository, wishes: Sequence[Wish], lock: int
     ) -> None:
         await self._upkeep.make_room()
         await to_thread.run_sync(place.reclaim)  # clears what the failed fetch left
         try:
             await self._fetcher.fetch(place, self.remotes.remote(repository), wishes, lock)
         except GitFailed as error:
-            if error.fault is not Fault.DISK_FULL:
+            if error.fault is not GitFault.DISK_FULL:
                 raise
             raise Busy(
                 f"the disk of {self._settings.cache_directory} is full, though every mirror that "
@@ -351,7 +355,7 @@ class Mirrors:
                 f"{DISK_FREE_LEAST_BYTES // MIB} MiB must be free, and room for the fetch",
             ) from error
 
-    async def _renew(self, place: Place) -> None:
+    async def _renew(self, place: MirrorDirectory) -> None:
         """Look whether a suspected mirror is damaged; if so, delete it: the next fetch makes one.
 
         A mirror that was found whole is not looked at again before its packs change: a server, or
@@ -371,7 +375,7 @@ class Mirrors:
         if damage:
             await self._remove(place, damage)
 
-    async def _judge(self, place: Place, lock: int) -> str:
+    async def _judge(self, place: MirrorDirectory, lock: int) -> str:
         """Describe the damage of a suspect mirror; if there is none, the suspicion ends."""
         if not await to_thread.run_sync(place.is_suspect):
             return ""  # another one looked meanwhile
@@ -386,7 +390,7 @@ class Mirrors:
         await to_thread.run_sync(place.trust)
         return ""
 
-    async def _remove(self, place: Place, damage: str) -> None:
+    async def _remove(self, place: MirrorDirectory, damage: str) -> None:
         async with open_lock(
             place.use_lock,
             shared=False,
@@ -402,4 +406,4 @@ class Mirrors:
 
 
 async def _mark_suspect(repository: Path, object_id: str = "") -> None:
-    await to_thread.run_sync(Place(repository.parent).mark_suspect, object_id)
+    await to_thread.run_sync(MirrorDirectory(repository.parent).mark_suspect, object_id)

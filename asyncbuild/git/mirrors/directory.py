@@ -51,7 +51,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MirrorDirectory:
     """Where one mirror lives. Two of one path are one mirror."""
 
     root: Path
@@ -261,19 +261,23 @@ def measure(directory: Path) -> int:
     return sum(_allocated(directory))
 
 
-def find_places(mirrors: Path) -> Iterator[tuple[Place, float]]:
+def find_places(mirrors: Path) -> Iterator[tuple[MirrorDirectory, float]]:
     """Every mirror below a cache's `mirrors` directory, and when it was last used."""
     for stamp in mirrors.glob("*/*/*/stamp"):
-        place = Place(stamp.parent)
+        place = MirrorDirectory(stamp.parent)
         with suppress(FileNotFoundError):  # evicted by another process just now
             used_at = stamp.stat().st_mtime
             if place.is_whole():
                 yield place, used_at
 
 
-def find_leavings(mirrors: Path) -> set[Place]:
+def find_leavings(mirrors: Path) -> set[MirrorDirectory]:
     """Where killed processes left something half made or half deleted."""
-    return {Place(path.parent) for name in _GONE_NAMES for path in mirrors.glob(f"*/*/*/{name}*")}
+    return {
+        MirrorDirectory(path.parent)
+        for name in _GONE_NAMES
+        for path in mirrors.glob(f"*/*/*/{name}*")
+    }
 
 
 def delete(directory: Path) -> None:

@@ -14,10 +14,10 @@ from anyio import to_thread
 
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.git_names import object_format
-from asyncbuild.git.mirrors.directory import Place, has_pack, read_object_format
+from asyncbuild.git.mirrors.directory import MirrorDirectory, has_pack, read_object_format
 from asyncbuild.git.mirrors.shared_fetch import Wish
 from asyncbuild.git.reader import Commit, Reader
-from asyncbuild.git.tree.attribute_worktrees import Tree, Worktrees
+from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 from asyncbuild.runtime.inotify import open_watch
 
 _PAUSE_SECONDS: Final = 0.02
@@ -37,7 +37,7 @@ class Lookout:
         self._worktrees = worktrees
 
     async def look(
-        self, place: Place, staging: Path, wishes: Sequence[Wish]
+        self, place: MirrorDirectory, staging: Path, wishes: Sequence[Wish]
     ) -> Mapping[str, Commit]:
         """The commits that are wished and there, by id; waits for a pack until it is cancelled.
 
@@ -55,7 +55,7 @@ class Lookout:
             )
             for wish in fitting:
                 if wish.commit in found:
-                    tree = Tree(place.repository, found[wish.commit].tree, wish.ref)
+                    tree = CommitTree(place.repository, found[wish.commit].tree, wish.ref)
                     await self._worktrees.learn_early(tree, staging)
                     break
         except (StageError, OSError):

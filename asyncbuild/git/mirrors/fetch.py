@@ -19,10 +19,10 @@ from asyncbuild.config import GitSettings
 from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import kept_commit, kept_ref, object_format
 from asyncbuild.forges.remotes import Remote
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
-from asyncbuild.git.mirrors.directory import Place, delete, has_pack, read_object_format
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
+from asyncbuild.git.mirrors.directory import MirrorDirectory, delete, has_pack, read_object_format
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, Wish
-from asyncbuild.git.mirrors.transport import BRANCHES, Target, Transfers
+from asyncbuild.git.mirrors.transport import BRANCHES, FetchTarget, Transfers
 from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.runtime.tasks import open_tasks
 
@@ -47,8 +47,10 @@ class Fetcher:
         transfers: Transfers,
         reader: Reader,
         *,
-        open_way: Callable[[Place, Path], AbstractAsyncContextManager[None]],
-        look_ahead: Callable[[Place, Path, Sequence[Wish]], Awaitable[Mapping[str, Commit]]],
+        open_way: Callable[[MirrorDirectory, Path], AbstractAsyncContextManager[None]],
+        look_ahead: Callable[
+            [MirrorDirectory, Path, Sequence[Wish]], Awaitable[Mapping[str, Commit]]
+        ],
     ) -> None:
         self._open_way = open_way
         self._look_ahead = look_ahead
@@ -57,14 +59,16 @@ class Fetcher:
         self._reader = reader
         self._only_by_ref: set[str] = set()  # URLs of servers that refused an id
 
-    async def fetch(self, place: Place, remote: Remote, wishes: Sequence[Wish], lock: int) -> None:
+    async def fetch(
+        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[Wish], lock: int
+    ) -> None:
         """Settle every wish. Call with the fetch lock held and `place.reclaim()` done.
 
         Raises:
             StageError: the remote could not be asked; it holds for all wishes still open.
         """
         sight = await to_thread.run_sync(place.look)
-        target = Target(place.repository, remote, lock)
+        target = FetchTarget(place.repository, remote, lock)
         if sight is None:
             await self._clone(place, remote, wishes, lock)
         else:
@@ -81,11 +85,13 @@ class Fetcher:
         for wish in _open(wishes):
             wish.settle(await self._why_not(target, wish))
 
-    async def _clone(self, place: Place, remote: Remote, wishes: Sequence[Wish], lock: int) -> None:
+    async def _clone(
+        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[Wish], lock: int
+    ) -> None:
         """The first fetch, into a staging directory that becomes the mirror when it is done."""
         staging = await to_thread.run_sync(place.stage)
         try:
-            target = Target(staging, remote, lock)
+            target = FetchTarget(staging, remote, lock)
             found = await self._make(place, target, wishes)
             if found is None:
                 return
@@ -100,7 +106,7 @@ class Fetcher:
                 await to_thread.run_sync(delete, staging)
 
     async def _make(
-        self, place: Place, target: Target, wishes: Sequence[Wish]
+        self, place: MirrorDirectory, target: FetchTarget, wishes: Sequence[Wish]
     ) -> Mapping[str, Commit] | None:
         """Fetch all that is wished into a new repository; None if nothing of it is there.
 
@@ -119,7 +125,7 @@ class Fetcher:
                 tasks.cancel_scope.cancel()
         return found if made else None
 
-    async def _begin(self, target: Target, wishes: Sequence[Wish]) -> bool:
+    async def _begin(self, target: FetchTarget, wishes: Sequence[Wish]) -> bool:
         """Fetch the refs of all wishes into an empty directory; False if all are gone."""
         refs, depth = _refs(wishes), self._settings.depth
         try:
@@ -136,11 +142,11 @@ class Fetcher:
         _settle_misfits(wishes, await to_thread.run_sync(read_object_format, target.directory))
         return True
 
-    async def _init(self, target: Target, wishes: Sequence[Wish]) -> None:
+    async def _init(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
         await self._transfers.init(target, wishes[0].commit)
         _settle_misfits(wishes, object_format(wishes[0].commit))
 
-    async def _by_ref(self, target: Target, wishes: Sequence[Wish], depth: int) -> None:
+    async def _by_ref(self, target: FetchTarget, wishes: Sequence[Wish], depth: int) -> None:
         """Fetch the refs of all open wishes; those whose ref is gone are unreachable."""
         try:
             await self._fetch_refs(target, wishes, depth)
@@ -158,16 +164,16 @@ class Fetcher:
         Raises:
             GitFailed: `error`, if it was not that.
         """
-        if error.fault is not Fault.NO_REF:
+        if error.fault is not GitFault.NO_REF:
             raise error
         await self._settle_gone(remote, wishes)
         return bool(_open(wishes))
 
-    async def _fetch_refs(self, target: Target, wishes: Sequence[Wish], depth: int) -> None:
+    async def _fetch_refs(self, target: FetchTarget, wishes: Sequence[Wish], depth: int) -> None:
         if refs := _refs(wishes):
             await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
 
-    async def _by_all_refs(self, target: Target, wishes: Sequence[Wish]) -> None:
+    async def _by_all_refs(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
         """Fetch the history of all branches and tags, for commits that may be on any of them."""
         there = await self._transfers.list_refs(target.remote)
         refs = sorted(ref for ref in there if ref.startswith(("refs/heads/", "refs/tags/")))
@@ -175,7 +181,7 @@ class Fetcher:
             await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], 0)
             await self._settle_present(target.directory, target.remote, wishes)
 
-    async def _search(self, target: Target, wishes: Sequence[Wish]) -> None:
+    async def _search(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
         """The refs were fetched and have moved on: look for the commits behind their tips."""
         await self._by_id(target, wishes)
         await self._settle_behind(target, wishes)
@@ -186,7 +192,7 @@ class Fetcher:
                 return
             await self._by_ref(target, wishes, depth)
 
-    async def _settle_behind(self, target: Target, wishes: Sequence[Wish]) -> None:
+    async def _settle_behind(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
         """Search no history of a ref that the server shows where it was before the push."""
         for wish in _open(wishes):
             if wish.behind and await self._tip(target, wish) == wish.behind:
@@ -198,10 +204,10 @@ class Fetcher:
                     )
                 )
 
-    async def _tip(self, target: Target, wish: Wish) -> str:
+    async def _tip(self, target: FetchTarget, wish: Wish) -> str:
         return await self._transfers.read_ref(target, kept_ref(wish.ref))
 
-    async def _by_id(self, target: Target, wishes: Sequence[Wish]) -> None:
+    async def _by_id(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
         """One call for each: a single id that the server lacks fails the whole call."""
         for commit in sorted({wish.commit for wish in _open(wishes)}):
             if target.remote.url in self._only_by_ref:
@@ -211,9 +217,9 @@ class Fetcher:
                     target, [f"+{commit}:{kept_commit(commit)}"], self._settings.depth
                 )
             except GitFailed as error:
-                if error.fault is Fault.NOT_BY_ID:
+                if error.fault is GitFault.NOT_BY_ID:
                     self._only_by_ref.add(target.remote.url)
-                elif error.fault is not Fault.NO_OBJECT:
+                elif error.fault is not GitFault.NO_OBJECT:
                     raise
         await self._settle_present(target.directory, target.remote, wishes)
 
@@ -237,7 +243,7 @@ class Fetcher:
             elif wish.ref and wish.ref not in there:
                 wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist"))
 
-    async def _why_not(self, target: Target, wish: Wish) -> Reject | Unreachable:
+    async def _why_not(self, target: FetchTarget, wish: Wish) -> Reject | Unreachable:
         kind = await self._reader.kind(
             target.directory, wish.commit, f"look into {target.remote.name}"
         )

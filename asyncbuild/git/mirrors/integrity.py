@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from anyio import to_thread
 
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
-from asyncbuild.git.mirrors.directory import Place, read_object_format
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
+from asyncbuild.git.mirrors.directory import MirrorDirectory, read_object_format
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 
 _CHUNK_BYTES: Final = 1024 * 1024
-_OF_THE_MACHINE: Final = frozenset({Fault.MEMORY, Fault.DISK_FULL})
+_OF_THE_MACHINE: Final = frozenset({GitFault.MEMORY, GitFault.DISK_FULL})
 # git ends each of these files with the hash of all before (gitformat-pack(5), -commit-graph(5)).
 _SUMMED: Final = (
     *("objects/pack/*.*", "objects/pack/multi-pack-index"),
@@ -29,7 +29,7 @@ _UNSUMMED: Final = frozenset({".keep", ".promisor", ".mtimes", ".lock"})
 _FSCK: Final = ("fsck", "--connectivity-only", "--no-dangling", "--no-reflogs", "--no-progress")
 
 
-async def find_damage(git: Git, place: Place, ids: Collection[str], lock: int) -> str:
+async def find_damage(git: Git, place: MirrorDirectory, ids: Collection[str], lock: int) -> str:
     """Describe the damage of a mirror for people; empty if there is none.
 
     Reads every byte of it: call for a mirror that is suspected, with its fetch lock held.
@@ -55,7 +55,7 @@ async def find_damage(git: Git, place: Place, ids: Collection[str], lock: int) -
             git_directory=place.repository,
             stdin=stdin.encode(),
             descriptors=(lock,),
-            work=Work.UPKEEP,
+            work=ProcessKind.UPKEEP,
         )
         return await git.run(command)
 

@@ -17,14 +17,14 @@ from asyncbuild.domain.errors import Busy
 from asyncbuild.domain.eviction import Occupant, plan_eviction
 from asyncbuild.git.formats.error_classes import GitFailed
 from asyncbuild.git.mirrors.directory import (
-    Place,
+    MirrorDirectory,
     Size,
     delete,
     find_leavings,
     find_places,
     measure,
 )
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.runtime.locks import open_lock
 
 _log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ class Upkeep:
         """What they took on the disk."""
         return sum(each.size_bytes for each in self._occupants.values())
 
-    async def tidy(self, place: Place, lock: int) -> None:
+    async def tidy(self, place: MirrorDirectory, lock: int) -> None:
         """After a fetch, with the fetch lock held: join packs when they are many, note the size.
 
         Failure is logged and left at that: the commit is there, and the next fetch tidies again.
@@ -78,12 +78,12 @@ class Upkeep:
         if await to_thread.run_sync(place.is_whole):
             await self._note_size(place, compact=False)
 
-    async def note_growth(self, place: Place) -> None:
+    async def note_growth(self, place: MirrorDirectory) -> None:
         """After LFS objects were fetched: they count, but no repack would make them less."""
         if await to_thread.run_sync(place.is_whole):
             await self._note_size(place, compact=False, waste=False)
 
-    async def settle(self, place: Place) -> None:
+    async def settle(self, place: MirrorDirectory) -> None:
         """Some time after a fetch, with no lock held: remove waste, keep to the budget."""
         if await self._is_wasteful(place):
             await self._compact(place)
@@ -101,7 +101,7 @@ class Upkeep:
                 await self._evict_to(self._settings.cache_budget_bytes)
 
     @asynccontextmanager
-    async def open_way(self, place: Place, staging: Path) -> AsyncIterator[None]:
+    async def open_way(self, place: MirrorDirectory, staging: Path) -> AsyncIterator[None]:
         """For a new mirror, which appears while this is open: what is in its way goes before.
 
         One after the other, so that several first fetches at once do not exceed the budget
@@ -130,7 +130,7 @@ class Upkeep:
             await self._survey(0)
             await self._evict_to(0)
 
-    async def remove(self, place: Place) -> None:
+    async def remove(self, place: MirrorDirectory) -> None:
         """Delete a mirror whose use lock is held exclusively."""
         self._occupants.pop(str(place.root), None)
         gone = await to_thread.run_sync(place.take_away)
@@ -138,7 +138,7 @@ class Upkeep:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(delete, gone)
 
-    async def _join_packs(self, place: Place, lock: int) -> None:
+    async def _join_packs(self, place: MirrorDirectory, lock: int) -> None:
         """Join the small packs, geometrically: each object is copied a logarithmic number of times.
 
         Nothing is lost, so readers may go on: git looks again for an object whose pack is gone.
@@ -148,7 +148,7 @@ class Upkeep:
         await self._run(place, (*_REPACK, "--geometric=2"), lock)
         await self._forget_old_boundaries(place, lock)
 
-    async def _forget_old_refs(self, place: Place, lock: int) -> None:
+    async def _forget_old_refs(self, place: MirrorDirectory, lock: int) -> None:
         """Refs of branches long gone only make each fetch slower."""
         order = ("for-each-ref", "--sort=-committerdate", "--format=delete %(refname)")
         lines = (await self._run(place, order, lock)).splitlines(keepends=True)
@@ -156,7 +156,7 @@ class Upkeep:
             deletions = b"".join(lines[_REFS_MOST:])
             await self._run(place, ("update-ref", "--stdin"), lock, stdin=deletions)
 
-    async def _forget_old_boundaries(self, place: Place, lock: int) -> None:
+    async def _forget_old_boundaries(self, place: MirrorDirectory, lock: int) -> None:
         """Each fetch at a depth adds a line to `shallow`, and each fetch sends the whole file.
 
         Lines of commits that no ref leads to any more can go, as `git prune` lets them go. It
@@ -166,11 +166,11 @@ class Upkeep:
             reachable = await self._run(place, ("rev-list", "--all"), lock)
             await to_thread.run_sync(place.trim_shallow, frozenset(reachable.split()))
 
-    async def _is_wasteful(self, place: Place) -> bool:
+    async def _is_wasteful(self, place: MirrorDirectory) -> bool:
         size = await to_thread.run_sync(place.remembered)
         return size.bytes > 2 * size.compact_bytes + _WASTE_BYTES
 
-    async def _compact(self, place: Place) -> None:
+    async def _compact(self, place: MirrorDirectory) -> None:
         """Drop what no ref leads to any more. Alone in the mirror, or not at all."""
         doing = f"compact {place.repository}"
         try:
@@ -199,7 +199,7 @@ class Upkeep:
             _log.warning("mirror.repack-failed", reason=error.reason)
 
     async def _run(
-        self, place: Place, arguments: tuple[str, ...], lock: int, stdin: bytes = b""
+        self, place: MirrorDirectory, arguments: tuple[str, ...], lock: int, stdin: bytes = b""
     ) -> bytes:
         command = Command(
             arguments,
@@ -207,11 +207,13 @@ class Upkeep:
             git_directory=place.repository,
             stdin=stdin,
             descriptors=(lock,),
-            work=Work.UPKEEP,
+            work=ProcessKind.UPKEEP,
         )
         return await self._git.run(command)
 
-    async def _note_size(self, place: Place, *, compact: bool, waste: bool = True) -> None:
+    async def _note_size(
+        self, place: MirrorDirectory, *, compact: bool, waste: bool = True
+    ) -> None:
         now_bytes = await to_thread.run_sync(place.size_bytes)
         before = await to_thread.run_sync(place.remembered)
         grown_bytes = 0 if waste else now_bytes - before.bytes
@@ -219,7 +221,7 @@ class Upkeep:
         size = Size(now_bytes, now_bytes if compact else compact_bytes)
         await self._write_size(place, size)
 
-    async def _write_size(self, place: Place, size: Size) -> None:
+    async def _write_size(self, place: MirrorDirectory, size: Size) -> None:
         """Whole or not at all: who reads a part of it takes the mirror for one of no size."""
         beside = place.stamp.with_suffix(".new")
         # Shielded: a cancellation while the file is being opened in a thread would leave it open.
@@ -256,7 +258,7 @@ class Upkeep:
         freed = count = 0
         while going := plan_eviction(self._occupants.values(), budget_bytes):
             for each in going:
-                if await to_thread.run_sync(Place(Path(each.path)).delete_if_unused):
+                if await to_thread.run_sync(MirrorDirectory(Path(each.path)).delete_if_unused):
                     freed += each.size_bytes
                     count += 1
                     self._occupants.pop(each.path, None)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from asyncbuild.forges.remotes import Remote, places_of
 from asyncbuild.git.content.lfs.http import open_web
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_answers import origin_of, usable_url
 
 _T = TypeVar("_T")
@@ -24,12 +24,12 @@ async def follow(remote: Remote, run: Callable[[Remote], Awaitable[_T]]) -> _T:
     """Run with a remote, and with where its server has moved it if it says so.
 
     Raises:
-        GitFailed: as `run`; also, with `Fault.MOVED`, if it was moved to another origin.
+        GitFailed: as `run`; also, with `GitFault.MOVED`, if it was moved to another origin.
     """
     try:
         return await run(remote)
     except GitFailed as error:
-        if error.fault is not Fault.MOVED:
+        if error.fault is not GitFault.MOVED:
             raise
         url = await _find_url(remote)
         if url == remote.url:

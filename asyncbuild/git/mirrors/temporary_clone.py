@@ -27,13 +27,13 @@ from asyncbuild.forges.remotes import Remote, Remotes, places_of
 from asyncbuild.git.content.lfs.contents import Objects
 from asyncbuild.git.content.lfs.store import Fetched, Present
 from asyncbuild.git.content.submodules import open_whole
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_answers import origin_of
 from asyncbuild.git.mirrors.cache import open_mirrors
 from asyncbuild.git.mirrors.pinned_address import pin
 from asyncbuild.git.mirrors.renamed_repository import follow
 from asyncbuild.git.mirrors.transport import FETCH, init_arguments
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import UNLIMITED
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
@@ -43,12 +43,14 @@ _KEPT: Final = "refs/asyncbuild/asked"
 _ROOT: Final = Repository("submodules", "of", "root")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _NAME_MOST: Final = 100
-_MISSING: Final = frozenset({Fault.NO_OBJECT, Fault.CORRUPT, Fault.OTHER})  # how git tells of it
+_MISSING: Final = frozenset(
+    {GitFault.NO_OBJECT, GitFault.CORRUPT, GitFault.OTHER}
+)  # how git tells of it
 # Nobody tries a command again, so contents of LFS files are asked for as often as git-lfs does.
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 
 
-class _Source(NamedTuple):
+class _CloneSource(NamedTuple):
     """A repository: for people and for submodules; what its commit is called there."""
 
     path: Path
@@ -118,7 +120,7 @@ async def open_commit(
 
 
 @asynccontextmanager
-async def _about_missing(git: Git, source: _Source) -> AsyncIterator[None]:
+async def _about_missing(git: Git, source: _CloneSource) -> AsyncIterator[None]:
     """Say of a partial clone that it is one: `git archive` would fetch what it lacks."""
     try:
         yield
@@ -211,14 +213,19 @@ async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote |
     return remotes.remote_at(url) if url else None
 
 
-async def _find_repository(git: Git, where: str, revision: str, remotes: Remotes | None) -> _Source:
+async def _find_repository(
+    git: Git, where: str, revision: str, remotes: Remotes | None
+) -> _CloneSource:
     """The common git directory: the objects of a linked working tree are in the main one."""
     path = await to_thread.run_sync(lambda: Path(where).expanduser().resolve())
     arguments = ("-C", str(path), "rev-parse", "--path-format=absolute", "--git-common-dir")
     try:
         answer = await git.run(Command(arguments, f"open {where}"))
     except GitFailed as error:
-        if error.fault not in {Fault.CORRUPT, Fault.OTHER}:  # as what is no repository is called
+        if error.fault not in {
+            GitFault.CORRUPT,
+            GitFault.OTHER,
+        }:  # as what is no repository is called
             raise
         raise Reject(
             f"{where} is no git repository", remedy="name a repository, a working tree, or a URL"
@@ -227,7 +234,7 @@ async def _find_repository(git: Git, where: str, revision: str, remotes: Remotes
     remote = await _find_origin(git, repository, remotes) if remotes is not None else None
     if remote is None:
         remote = Remote(str(await _top(git, path) or repository), where)
-    return _Source(repository, where, revision, remote, Present(repository / "lfs", where))
+    return _CloneSource(repository, where, revision, remote, Present(repository / "lfs", where))
 
 
 async def _top(git: Git, path: Path) -> Path | None:
@@ -241,14 +248,14 @@ async def _top(git: Git, path: Path) -> Path | None:
     return Path(os.fsdecode(answer).removesuffix("\n")) if answer else None
 
 
-async def _resolve(git: Git, source: _Source, asked: str) -> str:
+async def _resolve(git: Git, source: _CloneSource, asked: str) -> str:
     name = f"{source.revision}^{{commit}}"
     arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", name)
     command = Command(arguments, f"find {asked} in {source.name}", git_directory=source.path)
     try:
         return (await git.run(command)).decode().strip()
     except GitFailed as error:
-        if error.fault not in {Fault.NO_REF, Fault.OTHER}:
+        if error.fault not in {GitFault.NO_REF, GitFault.OTHER}:
             raise
         raise Reject(
             f"{asked!a} names no commit in {source.name}",
@@ -258,7 +265,7 @@ async def _resolve(git: Git, source: _Source, asked: str) -> str:
 
 async def _fetch(
     git: Git, remote: Remote, revision: str, scratch: Path, settings: GitSettings
-) -> _Source:
+) -> _CloneSource:
     """Fetch by id or by name; a short name is looked for where git-fetch looks for it."""
     check_revision(revision)
     repository = scratch / "repository.git"
@@ -273,7 +280,7 @@ async def _fetch(
             git_directory=repository,
             environment=await there.environment(),
             stdin=f"+{revision}:{_KEPT}\n".encode(),
-            work=Work.FETCH,
+            work=ProcessKind.FETCH,
         )
         await git.run(command)
 
@@ -281,13 +288,13 @@ async def _fetch(
         try:
             await follow(remote, partial(fetch, ["--depth=1"]))
         except GitFailed as error:
-            if error.fault is not Fault.NOT_SHALLOW:
+            if error.fault is not GitFault.NOT_SHALLOW:
                 raise
             await follow(remote, partial(fetch, []))
     except GitFailed as error:
-        if error.fault in {Fault.NO_REF, Fault.NO_OBJECT}:
+        if error.fault in {GitFault.NO_REF, GitFault.NO_OBJECT}:
             raise Unreachable(f"{remote.name} has no {revision!a}") from error
-        if error.fault is Fault.NOT_BY_ID:
+        if error.fault is GitFault.NOT_BY_ID:
             raise Reject(
                 f"{remote.name} serves no commit by its id unless it is the tip of a ref",
                 remedy="name the branch, or clone it and name the directory",
@@ -301,4 +308,4 @@ async def _fetch(
         git=git,
         pauses_seconds=_PAUSES_SECONDS,
     )
-    return _Source(repository, remote.name, _KEPT, remote, objects)
+    return _CloneSource(repository, remote.name, _KEPT, remote, objects)

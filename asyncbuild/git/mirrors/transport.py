@@ -13,10 +13,10 @@ from anyio import to_thread
 from asyncbuild.domain.git_names import kept_ref, object_format
 from asyncbuild.domain.refs import is_ref_name
 from asyncbuild.forges.remotes import Remote
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.directory import keep_branch
 from asyncbuild.git.mirrors.renamed_repository import follow
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import UNLIMITED
 
 BRANCHES: Final = "refs/heads/"
@@ -46,7 +46,7 @@ _CLONE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FetchTarget:
     """A repository that is written to, its remote, and the lock that git keeps with us."""
 
     directory: Path
@@ -65,13 +65,13 @@ class Transfers:
         self._git = git
         self._only_whole: set[str] = set()  # URLs of servers that serve nothing at a depth
 
-    async def init(self, target: Target, commit: str) -> None:
+    async def init(self, target: FetchTarget, commit: str) -> None:
         """Make a repository for commits with ids such as this one."""
         arguments = init_arguments(target.directory, commit)
         await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
 
     async def _at_depth(
-        self, target: Target, depth: int, run: Callable[[Target, int], Awaitable[None]]
+        self, target: FetchTarget, depth: int, run: Callable[[FetchTarget, int], Awaitable[None]]
     ) -> None:
         """Run where the remote is, at a depth; without one where the server has none.
 
@@ -84,7 +84,7 @@ class Transfers:
                 try:
                     await run(there, depth)
                 except GitFailed as error:
-                    if error.fault is not Fault.NOT_SHALLOW:
+                    if error.fault is not GitFault.NOT_SHALLOW:
                         raise
                     self._only_whole.add(remote.url)
                 else:
@@ -93,7 +93,7 @@ class Transfers:
 
         await follow(target.remote, run_at)
 
-    async def clone(self, target: Target, ref: str, depth: int) -> None:
+    async def clone(self, target: FetchTarget, ref: str, depth: int) -> None:
         """Make a repository of a single branch in an empty directory. Depth 0 is all of it.
 
         Of a first fetch at a depth over HTTP, `git fetch` looks twice whether all that came is
@@ -101,7 +101,7 @@ class Transfers:
         """
         await self._at_depth(target, depth, partial(self._clone, ref))
 
-    async def _clone(self, ref: str, target: Target, depth: int) -> None:
+    async def _clone(self, ref: str, target: FetchTarget, depth: int) -> None:
         doing = f"fetch {target.remote.name}"
         extent = [f"--depth={depth}"] if depth else []
         branch = f"--branch={ref.removeprefix(BRANCHES)}".encode()  # names are UTF-8 anywhere
@@ -113,18 +113,18 @@ class Transfers:
                 doing,
                 environment=await target.remote.environment(),
                 descriptors=(target.lock,),
-                work=Work.FETCH,
+                work=ProcessKind.FETCH,
                 memory_bytes=_memory(target.remote),
             )
         )
         if not await to_thread.run_sync(keep_branch, target.directory, ref, kept_ref(ref)):
-            raise GitFailed(f"{doing}: git clone made no {ref}", fault=Fault.NO_REF)
+            raise GitFailed(f"{doing}: git clone made no {ref}", fault=GitFault.NO_REF)
 
-    async def fetch(self, target: Target, refspecs: Sequence[str], depth: int) -> None:
+    async def fetch(self, target: FetchTarget, refspecs: Sequence[str], depth: int) -> None:
         """Depth 0 is all of it. Refspecs go through stdin: no limit, no argv."""
         await self._at_depth(target, depth, partial(self._fetch, refspecs))
 
-    async def _fetch(self, refspecs: Sequence[str], target: Target, depth: int) -> None:
+    async def _fetch(self, refspecs: Sequence[str], target: FetchTarget, depth: int) -> None:
         shallow = await anyio.Path(target.directory / "shallow").exists()
         extent = [f"--depth={depth}"] if depth else ["--unshallow"] if shallow else []
         arguments = [*FETCH, *extent, "--stdin", "--end-of-options", target.remote.url]
@@ -136,12 +136,12 @@ class Transfers:
                 environment=await target.remote.environment(),
                 stdin="".join(f"{each}\n" for each in refspecs).encode("utf-8", "surrogateescape"),
                 descriptors=(target.lock,),
-                work=Work.FETCH,
+                work=ProcessKind.FETCH,
                 memory_bytes=_memory(target.remote),
             )
         )
 
-    async def read_ref(self, target: Target, ref: str) -> str:
+    async def read_ref(self, target: FetchTarget, ref: str) -> str:
         """Return the id of the object that a ref of the mirror points at; empty without the ref."""
         answer = await self._git.run(
             Command(
@@ -160,7 +160,7 @@ class Transfers:
                 ["ls-remote", "--end-of-options", remote.url, ref, peeled],
                 f"look for {ref} of {remote.name}",
                 environment=await remote.environment(),
-                work=Work.FETCH,
+                work=ProcessKind.FETCH,
             )
         )
         lines = [line.split(b"\t", 1) for line in answer.splitlines()]
@@ -187,7 +187,7 @@ class Transfers:
                 arguments,
                 f"list the refs of {remote.name}",
                 environment=await remote.environment(),
-                work=Work.FETCH,
+                work=ProcessKind.FETCH,
             )
         )
 

@@ -18,17 +18,17 @@ from anyio import to_thread
 
 from asyncbuild.config import GitSettings
 from asyncbuild.domain.errors import Unsupported
-from asyncbuild.git.formats.error_classes import Fault, GitFailed, machine_error, stage_error
-from asyncbuild.git.formats.process_kinds import Work
-from asyncbuild.git.process.limits import Limits, OutOfMemory
-from asyncbuild.git.process.memory import UNLIMITED, Memory
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error, stage_error
+from asyncbuild.git.formats.process_kinds import ProcessKind
+from asyncbuild.git.process.limits import OutOfMemory, ProcessLimits
+from asyncbuild.git.process.memory import UNLIMITED, GitMemory
 from asyncbuild.git.process.pipe import PipeReader, make_pipe
 from asyncbuild.git.process.stderr import StderrTail
 from asyncbuild.git.process.version import OLDEST_GIT_TEXT
 from asyncbuild.runtime.child import Child
 from asyncbuild.runtime.cpu import ticks_of_group
 
-__all__ = ["Command", "Git", "Stdout", "Work"]
+__all__ = ["Command", "Git", "ProcessKind", "Stdout"]
 
 _CONFIG = Path(__file__).with_name("gitconfig")
 _TERM_SECONDS = 2.0
@@ -69,14 +69,14 @@ class Command:
     stdin: bytes = b""
     descriptors: tuple[int, ...] = ()
     good: frozenset[int] = frozenset({0})
-    work: Work = Work.LOOK_UP
+    work: ProcessKind = ProcessKind.LOOK_UP
     program: str = "git"
     patient: bool = False
     memory_bytes: int = 0
 
 
 # A repository is written to within `timeout_seconds` alone: that is not proportional to anything.
-_WRITES = frozenset({Work.FETCH, Work.UPKEEP})
+_WRITES = frozenset({ProcessKind.FETCH, ProcessKind.UPKEEP})
 
 
 class Git:
@@ -85,9 +85,9 @@ class Git:
     def __init__(self, settings: GitSettings, environment: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environment = _scrubbed(environment)
-        self.memory = Memory(settings.memory_budget_bytes)
-        self._limits = {work: anyio.Semaphore(settings.processes) for work in Work}
-        self._running = dict.fromkeys(Work, 0)
+        self.memory = GitMemory(settings.memory_budget_bytes)
+        self._limits = {work: anyio.Semaphore(settings.processes) for work in ProcessKind}
+        self._running = dict.fromkeys(ProcessKind, 0)
 
     @property
     def settings(self) -> GitSettings:
@@ -126,7 +126,7 @@ class Git:
         try:
             return await self._finish_within(replace(command, memory_bytes=most_bytes))
         except OutOfMemory as error:
-            if command.work is not Work.FETCH:
+            if command.work is not ProcessKind.FETCH:
                 raise
             raise self.memory.reject(command.doing, most_bytes) from error
 
@@ -163,7 +163,7 @@ class Git:
                     yield stdout
             except OutOfMemory as error:
                 if command.work in _WRITES or (
-                    command.work is Work.STREAM and not command.memory_bytes
+                    command.work is ProcessKind.STREAM and not command.memory_bytes
                 ):
                     raise  # it can have more
                 raise self.memory.reject(command.doing, memory_bytes) from error
@@ -181,7 +181,7 @@ class Git:
             try:
                 reads = command.work not in _WRITES and not command.patient
                 cpu_seconds = self._settings.cpu_seconds if reads else 0
-                limits = Limits(process, cpu_seconds, memory_bytes)
+                limits = ProcessLimits(process, cpu_seconds, memory_bytes)
                 yield Stdout(
                     process,
                     PipeReader(stdout.fileno()),
@@ -225,7 +225,7 @@ def _launcher(command: Command, memory_bytes: int) -> list[bytes]:
 
     Set on the pid it comes too late on a busy machine: git archive had read 48 MiB before.
     """
-    if not memory_bytes or command.work in {Work.LOOK_UP, Work.TREE}:
+    if not memory_bytes or command.work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
         return []
     return [
         b"/bin/sh",
@@ -239,7 +239,7 @@ def too_slow(doing: str, seconds: float) -> GitFailed:
     """Return what is raised when git takes longer than `git.timeout_seconds`."""
     return GitFailed(
         f"{doing}: not done after {seconds:g} s",
-        fault=Fault.SILENT,
+        fault=GitFault.SILENT,
         remedy="raise git.timeout_seconds if the repository needs it",
     )
 
@@ -257,7 +257,7 @@ class Stdout:
     pipe: PipeReader
     tail: StderrTail
     command: Command
-    limits: Limits
+    limits: ProcessLimits
     silence_seconds: float
     most_seconds: float
     waited_seconds: float = 0.0
@@ -294,7 +294,7 @@ class Stdout:
             if now == seen:
                 raise GitFailed(
                     f"{self.command.doing}: git was silent for {self.silence_seconds:g} s, ended",
-                    fault=Fault.SILENT,
+                    fault=GitFault.SILENT,
                     remedy="raise git.silence_timeout_seconds if the server is that slow",
                 )
             seen = now
@@ -311,7 +311,7 @@ class Stdout:
         self.limits.check(code, self.command.doing)
         self.tail.drain()
         ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
-        remote = self.command.work is Work.FETCH
+        remote = self.command.work is ProcessKind.FETCH
         self.limits.check_memory(self.tail.text, self.command.doing)
         error = stage_error(self.tail.text, doing=self.command.doing, ended=ended, remote=remote)
         error.peer = "git" if remote else ""

@@ -7,7 +7,7 @@ import resource
 import signal
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.git.formats.error_classes import Fault, GitFailed, find_fault
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault, find_fault
 from asyncbuild.runtime.child import Child
 
 _NO_STACK = "unable to create thread"  # git index-pack, where a stack finds no room
@@ -21,12 +21,12 @@ class OutOfMemory(GitFailed):
         super().__init__(
             f"{doing}: git needs more than {most_bytes} bytes of memory, its share of "
             "git.memory_budget_bytes",
-            fault=Fault.MEMORY,
+            fault=GitFault.MEMORY,
             remedy="raise git.memory_budget_bytes",
         )
 
 
-class Limits:
+class ProcessLimits:
     """The limits of a process that was just started.
 
     No core file: a crash would write memory with secrets in it to a disk. Processor time that
@@ -81,6 +81,6 @@ class Limits:
             OutOfMemory: it does.
         """
         if self._memory_bytes and (
-            find_fault(said, remote=False) is Fault.MEMORY or _NO_STACK in said
+            find_fault(said, remote=False) is GitFault.MEMORY or _NO_STACK in said
         ):
             raise OutOfMemory(doing, self._memory_bytes)

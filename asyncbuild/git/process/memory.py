@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.git.formats.process_kinds import Work
+from asyncbuild.git.formats.process_kinds import ProcessKind
 from asyncbuild.runtime.cgroup import memory_limit_bytes
 from asyncbuild.runtime.memory_budget import MemoryBudget
 
@@ -23,7 +23,7 @@ _TASK_BYTES: Final = memory_limit_bytes()  # once, while no loop runs that files
 UNLIMITED: Final = -1  # in place of the setting: of a command that a user runs on a machine
 
 
-class Memory:
+class GitMemory:
     """Shares of `git.memory_budget_bytes`; without a limit there are none.
 
     Args:
@@ -37,15 +37,15 @@ class Memory:
         self.most_bytes = self.share_bytes * _LARGE_SHARES
         self._budget = MemoryBudget(self.total_bytes)
 
-    def shares(self, work: Work) -> int:
+    def shares(self, work: ProcessKind) -> int:
         """Return how many bytes one git of a kind may take, if nothing more is known of it."""
-        writes = work in {Work.FETCH, Work.UPKEEP}
+        writes = work in {ProcessKind.FETCH, ProcessKind.UPKEEP}
         return (self.share_bytes * _FETCH_SHARES if writes else self.share_bytes) * self.limited
 
     @asynccontextmanager
-    async def reserve(self, work: Work, nbytes: int) -> AsyncIterator[None]:
+    async def reserve(self, work: ProcessKind, nbytes: int) -> AsyncIterator[None]:
         """Wait in turn until a git of a kind may take so many bytes, at most `most_bytes`."""
-        if not self.limited or work in {Work.LOOK_UP, Work.TREE}:
+        if not self.limited or work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
             yield
             return
         async with self._budget.open_account(nbytes):

@@ -13,8 +13,8 @@ from typing import Final
 
 from asyncbuild.git.formats.extent import too_long
 from asyncbuild.git.formats.gitattributes import NAME
-from asyncbuild.git.formats.process_kinds import Work
-from asyncbuild.git.process.memory import Memory
+from asyncbuild.git.formats.process_kinds import ProcessKind
+from asyncbuild.git.process.memory import GitMemory
 from asyncbuild.git.reader import Reader
 
 STREAMED: Final = ("-c", "core.bigFileThreshold=1m")
@@ -48,7 +48,9 @@ def converts(contents: Iterable[bytes]) -> bool:
     return any(_CONVERTS.search(each) is not None for each in contents)
 
 
-async def measure(reader: Reader, repository: Path, tree: str, name: str, memory: Memory) -> Need:
+async def measure(
+    reader: Reader, repository: Path, tree: str, name: str, memory: GitMemory
+) -> Need:
     """Look at the sizes of all files of a tree, and at how the large ones are stored.
 
     Args:
@@ -71,7 +73,7 @@ async def measure(reader: Reader, repository: Path, tree: str, name: str, memory
         ("ls-tree", "-r", "-z", "-l", "--full-tree", tree),
         commit=tree,
         doing=f"look for large files in {name}",
-        work=Work.TREE,
+        work=ProcessKind.TREE,
     ) as stdout:
         async for chunk in stdout:
             *lines, rest = (rest + chunk).split(b"\0")
@@ -118,7 +120,7 @@ async def _find_deltas(
             ("cat-file", "--batch-check=%(objectname) %(objectsize) %(deltabase)"),
             commit=ids[0].decode(),
             doing=f"look how large files of {name} are stored",
-            work=Work.TREE,
+            work=ProcessKind.TREE,
             stdin=b"".join(each + b"\n" for each in ids),
         )
         found = {words[0]: words[1:] for words in map(bytes.split, answer.splitlines())}

@@ -26,8 +26,8 @@ from asyncbuild.domain.errors import StageError
 from asyncbuild.git.formats.extent import sum_up
 from asyncbuild.git.formats.gitattributes import TreeListing, are_readable, digest_of, parse_alike
 from asyncbuild.git.mirrors.batching import Together
-from asyncbuild.git.mirrors.directory import Place, delete
-from asyncbuild.git.process.command import Work
+from asyncbuild.git.mirrors.directory import MirrorDirectory, delete
+from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
 from asyncbuild.runtime.locks import hold_nowait, open_lock, take_nowait
 
@@ -45,7 +45,7 @@ _TRIES: Final = 10
 _NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no use
 
 
-class Tree(NamedTuple):
+class CommitTree(NamedTuple):
     """The whole tree of a commit, and the ref whose trees are most like it."""
 
     repository: Path
@@ -157,7 +157,7 @@ class Worktrees:
         return bool(self._learning)
 
     @asynccontextmanager
-    async def open(self, tree: Tree) -> AsyncIterator[Path | None]:
+    async def open(self, tree: CommitTree) -> AsyncIterator[Path | None]:
         """Lend a working tree with a tree's attributes, or None if there is none (yet)."""
         worktree = await self._find(tree)
         if worktree is not None:
@@ -172,7 +172,7 @@ class Worktrees:
         yield None
         self._learn_soon(tree)  # not before: it would take the processor from this archive
 
-    async def _find(self, tree: Tree) -> _Worktree | None:
+    async def _find(self, tree: CommitTree) -> _Worktree | None:
         if tree.id not in self._digests:
             near = self._near.get((tree.repository, tree.ref)) or self._near.get(
                 (tree.repository, "")
@@ -187,7 +187,7 @@ class Worktrees:
 
     # --- known by another ------------------------------------------------------------------------
 
-    async def _compare(self, tree: Tree, near: str) -> None:
+    async def _compare(self, tree: CommitTree, near: str) -> None:
         for repository in [each for each, asking in self._comparing.items() if asking.idle]:
             del self._comparing[repository]
         if tree.repository not in self._comparing:
@@ -207,7 +207,7 @@ class Worktrees:
             ("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames"),
             commit=pairs[0][0],
             doing=f"compare trees of {repository}",
-            work=Work.LOOK_UP,
+            work=ProcessKind.LOOK_UP,
             stdin="".join(f"{near} {tree}\n" for near, tree in pairs).encode(),
         ) as stdout:
             async for chunk in stdout:
@@ -218,7 +218,7 @@ class Worktrees:
 
     # --- looked through --------------------------------------------------------------------------
 
-    def _learn_soon(self, tree: Tree) -> None:
+    def _learn_soon(self, tree: CommitTree) -> None:
         left = self._not_again.get(tree.repository, 0)
         if left:
             self._not_again[tree.repository] = left - 1
@@ -226,33 +226,33 @@ class Worktrees:
             self._learning.add(tree.repository)
             self._tasks.start_soon(self._learn, tree)
 
-    async def learn_early(self, tree: Tree, there: Path) -> None:
+    async def learn_early(self, tree: CommitTree, there: Path) -> None:
         """Look a tree through where it can be read already, before it is asked for."""
         if tree.repository not in self._learning:
             self._learning.add(tree.repository)
             try:
-                await self._look_through(tree, there, Work.LOOK_UP)
+                await self._look_through(tree, there, ProcessKind.LOOK_UP)
             finally:
                 self._learning.discard(tree.repository)
 
-    async def _learn(self, tree: Tree) -> None:
+    async def _learn(self, tree: CommitTree) -> None:
         try:
             async with (
                 self._one_at_a_time,
                 open_lock(
-                    Place(tree.repository.parent).use_lock,
+                    MirrorDirectory(tree.repository.parent).use_lock,
                     shared=True,
                     wait_seconds=_HOLD_SECONDS,
                     doing=f"read {tree.repository}",
                 ),
             ):
-                await self._look_through(tree, tree.repository, Work.UPKEEP)
+                await self._look_through(tree, tree.repository, ProcessKind.UPKEEP)
         except StageError:
             pass
         finally:
             self._learning.discard(tree.repository)
 
-    async def _look_through(self, tree: Tree, there: Path, work: Work) -> None:
+    async def _look_through(self, tree: CommitTree, there: Path, work: ProcessKind) -> None:
         """Failing is no matter: archives are made without."""
         try:
             files = await self._read(tree.id, there, work)
@@ -265,7 +265,7 @@ class Worktrees:
         except OSError:
             self._not_again[tree.repository] = _NOT_AGAIN
 
-    async def _read(self, tree: str, there: Path, work: Work) -> dict[bytes, bytes] | None:
+    async def _read(self, tree: str, there: Path, work: ProcessKind) -> dict[bytes, bytes] | None:
         """Contents of all `.gitattributes` by path; None if they are not to be used as files."""
         listing = TreeListing()
         async with self._reader.open_stream(
@@ -320,7 +320,7 @@ class Worktrees:
         if len(self._digests) > _TREES_MOST:
             self._digests.popitem(last=False)
 
-    def _note(self, tree: Tree, digest: str) -> None:
+    def _note(self, tree: CommitTree, digest: str) -> None:
         """The next trees of this ref, and of refs not seen so far, will be most like this one."""
         self._remember(tree.id, digest)
         if digest in self._worktrees:

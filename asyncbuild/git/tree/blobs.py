@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from stat import S_ISLNK
 from typing import Final, NamedTuple
 
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 
 # tar.umask is 0002 by default (git-archive(1)), and only the owner's x is kept in a tree
 _FILE_MODE: Final = 0o664
@@ -45,7 +45,7 @@ async def write_tar(
     Raises:
         GitFailed: A blob is missing.
     """
-    source = _Source(stdout)
+    source = _BlobReader(stdout)
     size = 0
     async for piece in _iter_members(entries, source, time, above):
         size += len(piece)
@@ -55,7 +55,7 @@ async def write_tar(
 
 
 async def _iter_members(
-    entries: Iterable[TreeEntry], source: "_Source", time: int, above: bytes
+    entries: Iterable[TreeEntry], source: "_BlobReader", time: int, above: bytes
 ) -> AsyncIterator[bytes]:
     for entry in entries:
         member = tarfile.TarInfo(os.fsdecode(above + entry.path))
@@ -67,7 +67,7 @@ async def _iter_members(
         size = await source.begin(entry.object_id)
         if S_ISLNK(entry.mode):
             if size > _LINK_BYTES_MOST:
-                raise GitFailed(f"{entry.path!r} is a link of {size} bytes", fault=Fault.OTHER)
+                raise GitFailed(f"{entry.path!r} is a link of {size} bytes", fault=GitFault.OTHER)
             target = b"".join([chunk async for chunk in source.content(size)])
             member.type, member.mode = tarfile.SYMTYPE, _LINK_MODE
             member.linkname = os.fsdecode(target)
@@ -87,7 +87,7 @@ def _pack(member: tarfile.TarInfo) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
-class _Source:
+class _BlobReader:
     """Cuts `<id> <type> <size> LF <content> LF` out of chunks (git-cat-file(1), BATCH OUTPUT)."""
 
     def __init__(self, stdout: AsyncIterator[bytes]) -> None:
@@ -102,7 +102,9 @@ class _Source:
             self._position = 0
         words = self._held[self._position : end].decode("ascii", "replace").split()
         if len(words) != 3 or words[:2] != [object_id, "blob"]:  # noqa: PLR2004 - as above
-            raise GitFailed(f"git has no blob {object_id}: it said {words}", fault=Fault.NO_OBJECT)
+            raise GitFailed(
+                f"git has no blob {object_id}: it said {words}", fault=GitFault.NO_OBJECT
+            )
         self._position = end + 1
         return int(words[2])
 
@@ -127,10 +129,10 @@ class _Source:
         async for _ in self._stdout:
             follows = True
         if follows:
-            raise GitFailed("git wrote more than it was asked for", fault=Fault.OTHER)
+            raise GitFailed("git wrote more than it was asked for", fault=GitFault.OTHER)
 
     async def _read(self) -> bytes:
         chunk = await anext(self._stdout, b"")
         if not chunk:
-            raise GitFailed("git ended within a blob", fault=Fault.OTHER)
+            raise GitFailed("git ended within a blob", fault=GitFault.OTHER)
         return chunk

@@ -19,7 +19,7 @@ class NoSuchTree(Retry):
 Lines = list[bytes]  # of `git diff-tree`: facts of a change, its path, facts of the next, its path
 
 
-class Change(NamedTuple):
+class TreeChange(NamedTuple):
     """One line of `git diff-tree`: what a path was and what it is; None where it was or is not."""
 
     old: TreeEntry | None
@@ -58,7 +58,7 @@ async def read_lines(
         rest[-1:] = (rest[-1] + chunk).split(b"\0")
 
 
-def parse_changes(lines: Lines) -> list[Change]:
+def parse_changes(lines: Lines) -> list[TreeChange]:
     """All of them; three microseconds each."""
     return [parse_change(*pair) for pair in zip(lines[::2], lines[1::2], strict=True)]
 
@@ -69,10 +69,10 @@ def files_before(lines: Lines) -> list[bytes]:
     return [path for facts, path in pairs if facts.startswith(_FILES)]
 
 
-def parse_change(facts: bytes, path: bytes) -> Change:
+def parse_change(facts: bytes, path: bytes) -> TreeChange:
     """One line: `:<old mode> <new mode> <old id> <new id> <status>`."""
     old_mode, new_mode, old_id, new_id, _ = facts[1:].decode().split()
-    return Change(_entry(old_mode, old_id, path), _entry(new_mode, new_id, path))
+    return TreeChange(_entry(old_mode, old_id, path), _entry(new_mode, new_id, path))
 
 
 def _entry(mode: str, object_id: str, path: bytes) -> TreeEntry | None:

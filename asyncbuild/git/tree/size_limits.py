@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.formats.extent import Counted, check_attributes, find_attributes, too_long
-from asyncbuild.git.process.command import Work
+from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
 
 
@@ -30,7 +30,7 @@ async def weigh(reader: Reader, repository: Path, tree: str, name: str) -> None:
             ("ls-tree", "-r", "-t", "-z", "--full-tree", tree),
             commit=tree,
             doing=f"count the entries of {name}",
-            work=Work.TREE,
+            work=ProcessKind.TREE,
         ) as stdout:
             files = await find_attributes(stdout, most)
         if not files:

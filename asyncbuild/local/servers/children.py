@@ -41,7 +41,7 @@ _TAIL_BYTES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class LocalServer:
     """A child that answers at `endpoint_url`."""
 
     name: str
@@ -52,7 +52,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _ServerCommand:
     """How to start one server on certain ports, and how to end it."""
 
     name: str
@@ -65,7 +65,7 @@ class _Plan:
 
 
 @asynccontextmanager
-async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[Server]:
+async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[LocalServer]:
     """Run ministack until the block ends; installs it first if need be.
 
     Raises:
@@ -73,9 +73,9 @@ async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[Server]:
     """
     python = await _installed_program(MINISTACK.name, "python")
 
-    def plan(directory: Path) -> _Plan:
+    def plan(directory: Path) -> _ServerCommand:
         (port,) = _free_ports(1)
-        return _Plan(
+        return _ServerCommand(
             name=MINISTACK.name,
             command=[python, "-m", "ministack"],
             environment={
@@ -97,7 +97,7 @@ async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def open_seaweedfs() -> AsyncIterator[Server]:
+async def open_seaweedfs() -> AsyncIterator[LocalServer]:
     """Run SeaweedFS's S3 server until the block ends; installs it first if need be.
 
     Raises:
@@ -108,7 +108,7 @@ async def open_seaweedfs() -> AsyncIterator[Server]:
         yield server
 
 
-def _plan_seaweedfs(weed: str, directory: Path) -> _Plan:
+def _plan_seaweedfs(weed: str, directory: Path) -> _ServerCommand:
     """Four components, eight ports: HTTP and gRPC of each, all chosen by us.
 
     SIGTERM makes it wait for half a minute; nothing here is worth that, hence SIGKILL. Its
@@ -139,7 +139,7 @@ def _plan_seaweedfs(weed: str, directory: Path) -> _Plan:
     ]
     sockets = [Path(f"/tmp/seaweedfs-{each}-grpc-{grpc[each]}.sock") for each in components]  # noqa: S108
     sockets += [Path(f"/tmp/seaweedfs-{each}-{http[each]}.sock") for each in ("filer", "s3")]  # noqa: S108
-    return _Plan(
+    return _ServerCommand(
         name=SEAWEEDFS.name,
         command=command,
         environment={},
@@ -175,7 +175,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @asynccontextmanager
-async def _open_server(plan_in: Callable[[Path], _Plan]) -> AsyncIterator[Server]:
+async def _open_server(plan_in: Callable[[Path], _ServerCommand]) -> AsyncIterator[LocalServer]:
     """Start, wait for the first answer, hand out, end.
 
     Between choosing a port and opening it another process may take it: then try other ports.
@@ -192,13 +192,13 @@ async def _open_server(plan_in: Callable[[Path], _Plan]) -> AsyncIterator[Server
                         continue
                     raise
                 log = directory / "log"
-                yield Server(plan.name, plan.endpoint_url, process.pid, log, directory)
+                yield LocalServer(plan.name, plan.endpoint_url, process.pid, log, directory)
                 return
             finally:
                 await _end(plan, process)
 
 
-async def _start(plan: _Plan, directory: Path) -> Process:
+async def _start(plan: _ServerCommand, directory: Path) -> Process:
     bound_child = Path(__file__).with_name("bound_child.py")
     wrapper = [sys.executable, "-I", "-S", str(bound_child), str(os.getpid())]
     inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -215,7 +215,7 @@ async def _start(plan: _Plan, directory: Path) -> Process:
         )
 
 
-async def _wait_for_answer(plan: _Plan, process: Process, log: Path) -> None:
+async def _wait_for_answer(plan: _ServerCommand, process: Process, log: Path) -> None:
     missing = dict(plan.ready)
     with anyio.move_on_after(_START_DEADLINE_SECONDS):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
@@ -261,7 +261,7 @@ def _tail(log: Path) -> str:
     return text or "(nothing)"
 
 
-async def _end(plan: _Plan, process: Process) -> None:
+async def _end(plan: _ServerCommand, process: Process) -> None:
     """End the whole process group, then remove what it wrote elsewhere."""
     with anyio.CancelScope(shield=True):
         for number in (plan.end_signal, signal.SIGKILL):

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from asyncbuild.local.servers.aws_json import AwsError, Document
-from asyncbuild.local.servers.journal import Journal, Started
+from asyncbuild.local.servers.journal import AcceptedStart, Journal
 from asyncbuild.local.servers.served import ACCOUNT, REGION, Standin
 
 TOKEN_SECONDS = 300.0
@@ -47,8 +47,8 @@ class Script:
 
 
 @dataclass(slots=True)
-class _Build:
-    started: Started
+class _StoredBuild:
+    started: AcceptedStart
     document: Document
     script: Script
     stopped_at: float | None = None
@@ -74,7 +74,7 @@ class _Build:
 
 
 @dataclass(slots=True)
-class CodeBuildStandin(Standin[Started]):
+class CodeBuildStandin(Standin[AcceptedStart]):
     """The state of the stand-in, and what a test may turn.
 
     `running_limit` and `script` may be changed at any time; `started` holds every accepted
@@ -84,9 +84,9 @@ class CodeBuildStandin(Standin[Started]):
     script: Script = field(default_factory=Script)
     journal: Journal | None = None
     _projects: dict[str, Document] = field(default_factory=dict)
-    _builds: dict[str, _Build] = field(default_factory=dict)
+    _builds: dict[str, _StoredBuild] = field(default_factory=dict)
     _of_project: dict[str, list[str]] = field(default_factory=dict)
-    _tokens: dict[str, _Build] = field(default_factory=dict)
+    _tokens: dict[str, _StoredBuild] = field(default_factory=dict)
     _starting: anyio.Lock = field(default_factory=anyio.Lock)
 
     def add_project(self, name: str) -> None:
@@ -135,13 +135,13 @@ class CodeBuildStandin(Standin[Started]):
             case _:
                 raise AwsError("UnknownOperationException", f"{operation} has no stand-in")
 
-    def remember(self, started: Started) -> Document:
+    def remember(self, started: AcceptedStart) -> Document:
         """Take up a build that was accepted, now or by the journal's earlier owner."""
         request = started.request
         name = request["projectName"]
         self.add_project(name)
         document = _document(started, self._projects[name])
-        build = _Build(started, document, self.script)
+        build = _StoredBuild(started, document, self.script)
         self.started.append(started)
         self._builds[started.build] = build
         self._of_project.setdefault(name, []).append(started.build)
@@ -166,7 +166,7 @@ class CodeBuildStandin(Standin[Started]):
             message = f"Cannot have more than {self.running_limit} builds in queue for the account"
             raise AwsError("AccountLimitExceededException", message)
         number = len(self._of_project.get(name, [])) + 1
-        started = Started(now, f"{name}:{uuid.uuid4()}", number, request)
+        started = AcceptedStart(now, f"{name}:{uuid.uuid4()}", number, request)
         if self.journal is not None:
             await self.journal.write(started)
         self.remember(started)
@@ -235,7 +235,7 @@ def _check_start(request: Document) -> None:
             raise AwsError("InvalidInputException", message)
 
 
-def _document(started: Started, project: Document) -> Document:
+def _document(started: AcceptedStart, project: Document) -> Document:
     request = started.request
     environment: Document = dict(project["environment"])
     variables = {each["name"]: each for each in environment.get("environmentVariables", [])}

@@ -15,7 +15,7 @@ import orjson
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class AcceptedStart:
     """One accepted StartBuild: epoch seconds, build id and number, the request verbatim."""
 
     time: float
@@ -45,7 +45,7 @@ class Journal:
     """An open journal. `found` is what it held already."""
 
     path: Path
-    found: list[Started] = field(default_factory=list)
+    found: list[AcceptedStart] = field(default_factory=list)
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -61,18 +61,18 @@ class Journal:
             os.truncate(path, whole)
         return cls(path, read(path))
 
-    async def write(self, started: Started) -> None:
+    async def write(self, started: AcceptedStart) -> None:
         """Append `started`; on disk when this returns."""
         await anyio.to_thread.run_sync(self._write, started)
 
-    def _write(self, started: Started) -> None:
+    def _write(self, started: AcceptedStart) -> None:
         with self.path.open("ab") as file:
             file.write(orjson.dumps(started, option=orjson.OPT_APPEND_NEWLINE))
             file.flush()
             os.fsync(file.fileno())
 
 
-def read(path: Path) -> list[Started]:
+def read(path: Path) -> list[AcceptedStart]:
     """The whole lines of the journal at `path`, oldest first."""
     lines = path.read_bytes().split(b"\n")[:-1]
-    return [Started(**orjson.loads(line)) for line in lines]
+    return [AcceptedStart(**orjson.loads(line)) for line in lines]

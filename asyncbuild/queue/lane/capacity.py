@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from asyncbuild.queue.lane.protocol import Held, Policy, State
+from asyncbuild.queue.lane.protocol import LaneMessage, Policy, State
 from asyncbuild.queue.lane.transitions import UNDER_WAY
 
 MOST_HELD_SECONDS: Final = 12 * 3_600  # SQS ends a lease then, however often it was renewed
@@ -29,14 +29,14 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class LaneCapacity:
     """Whether another lane may be opened, and which lane is to be given back first, if any."""
 
     free: bool
     gives_way: int | None = None
 
 
-def find_room(standings: Sequence[Standing], *, most: int) -> Room:
+def find_room(standings: Sequence[Standing], *, most: int) -> LaneCapacity:
     """Decide whether to receive more.
 
     Args:
@@ -45,11 +45,11 @@ def find_room(standings: Sequence[Standing], *, most: int) -> Room:
     """
     waiting = sum(each.waits for each in standings)
     if len(standings) - waiting >= most:
-        return Room(free=False)
+        return LaneCapacity(free=False)
     if waiting < most:
-        return Room(free=True)
+        return LaneCapacity(free=True)
     oldest = next((n for n, each in enumerate(standings) if each.waits and each.yields), None)
-    return Room(free=oldest is not None, gives_way=oldest)
+    return LaneCapacity(free=oldest is not None, gives_way=oldest)
 
 
 def held(
@@ -60,7 +60,7 @@ def held(
     age_seconds: float,
     max_receive_count: int | None,
     retention_seconds: float,
-) -> Held:
+) -> LaneMessage:
     """Return the message as its lane sees it, with whether it may go back to the queue.
 
     What was received `max_receive_count` times SQS dead-letters by itself, without a reason, and
@@ -77,7 +77,7 @@ def held(
     """
     most = float("inf") if max_receive_count is None else max_receive_count
     young = age_seconds + 2 * MOST_HELD_SECONDS < retention_seconds
-    return Held(
+    return LaneMessage(
         sequence,
         receive_count,
         ref,

@@ -22,7 +22,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LaneMessage:
     """One message as the lane sees it.
 
     Attributes:
@@ -169,7 +169,7 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class SendDeadLetter:
     """Send the message to the dead-letter queue with its reason, then delete it."""
 
     sequence: int
@@ -207,4 +207,4 @@ class Close:
     """Nothing is held any more."""
 
 
-Command = Prepare | Start | Supersede | Delete | DeadLetter | Wait | Cancel | Release | Close
+Command = Prepare | Start | Supersede | Delete | SendDeadLetter | Wait | Cancel | Release | Close

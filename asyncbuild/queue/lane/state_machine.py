@@ -32,7 +32,6 @@ from asyncbuild.queue.lane.protocol import (
     Cancel,
     Close,
     Command,
-    DeadLetter,
     Delete,
     Dropped,
     Due,
@@ -40,13 +39,14 @@ from asyncbuild.queue.lane.protocol import (
     Expire,
     Failed,
     GiveWay,
-    Held,
+    LaneMessage,
     Lost,
     OfOne,
     Policy,
     Prepare,
     Prepared,
     Release,
+    SendDeadLetter,
     Settled,
     Start,
     Started,
@@ -66,7 +66,7 @@ class LaneBug(RuntimeError):
 
 @dataclass(slots=True)
 class _Item:
-    held: Held
+    held: LaneMessage
     state: State = State.WAITING
     resume: State = State.WAITING
     attempts: int = 0
@@ -83,7 +83,7 @@ class _Item:
 class Lane:
     """The machine. Feed it one event at a time; begin with `open`."""
 
-    def __init__(self, messages: Sequence[Held], policy: Policy) -> None:
+    def __init__(self, messages: Sequence[LaneMessage], policy: Policy) -> None:
         self._items = {held.sequence: _Item(held) for held in messages}
         if list(self._items) != sorted(self._items) or len(self._items) != len(messages):
             msg = f"a lane wants its messages oldest first: {[m.sequence for m in messages]}"
@@ -245,7 +245,7 @@ class Lane:
     def _advance_head(self, head: _Item) -> list[Command]:
         if head.state is State.FAILED:
             self._move(head, None, State.BURYING)
-            return [DeadLetter(head.sequence, head.attempts)]
+            return [SendDeadLetter(head.sequence, head.attempts)]
         if head.state is State.PREPARED:
             self._move(head, None, State.STARTING)
             return [self._supersede(head) or Start(head.sequence, head.covers)]

@@ -7,17 +7,17 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from asyncbuild.git.process.command import Work
+from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.queue.lane.protocol import State
 from asyncbuild.status.collect import WORKING, Survey, oldest_waiting_seconds
 from asyncbuild.status.outages import AWAY, LIMIT, PEERS
 
 _STATES: Final = tuple(state.value for state in State if state is not State.SETTLED)
-_PURPOSES: Final = tuple(work.value for work in Work)
+_PURPOSES: Final = tuple(work.value for work in ProcessKind)
 
 
-class InFlight(Collector):
+class InFlightGauges(Collector):
     """Looks once for each scrape."""
 
     def __init__(self, survey: Survey) -> None:

@@ -18,7 +18,7 @@ from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.events import STAGES
 from asyncbuild.domain.model import Verdict
 from asyncbuild.status.collect import Survey
-from asyncbuild.status.exporters.gauges import InFlight
+from asyncbuild.status.exporters.gauges import InFlightGauges
 
 # From a small archive to a monorepository: 25 ms to 10 minutes.
 _STAGE_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
@@ -33,7 +33,7 @@ class Metrics:
 
     def __init__(self, survey: Survey) -> None:
         self._registry = CollectorRegistry(auto_describe=True)
-        self._registry.register(InFlight(survey))
+        self._registry.register(InFlightGauges(survey))
         ProcessCollector(registry=self._registry)
         Info(
             "asyncbuild", "Running version, as a label of the constant 1.", registry=self._registry

@@ -26,7 +26,7 @@ from support.servers import REGION
 from support.wire import Call, Tapped, refused
 
 from asyncbuild.archive.archiver import Archiver, Order, Result
-from asyncbuild.archive.delta.choose_base import Origin
+from asyncbuild.archive.delta.choose_base import ArchiveLineage
 from asyncbuild.archive.delta.planning.base import Base, pack_base, parse_base
 from asyncbuild.aws.session import Aws
 from asyncbuild.commands import archive as export
@@ -47,7 +47,7 @@ from asyncbuild.zip.engine import open_engine
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from asyncbuild.local.servers.children import Server
+    from asyncbuild.local.servers.children import LocalServer
 
 BUCKET = "deltas"
 _FILES = 60
@@ -70,7 +70,7 @@ class Bench:
         self.reader = Reader(Git(Settings().git), directory / "reader")
         self.large = directory / "lfs"
         self.contents: dict[bytes, bytes] = {}
-        self.origin = Origin(Repository("1", REGION, uuid.uuid4().hex), "refs/heads/main")
+        self.origin = ArchiveLineage(Repository("1", REGION, uuid.uuid4().hex), "refs/heads/main")
 
     def commit(self, changes: _Tree) -> str:
         """A commit on main."""
@@ -188,7 +188,7 @@ async def bench(
     request: pytest.FixtureRequest, server_name: str, tmp_path: Path
 ) -> AsyncIterator[Bench]:
     """Everything for one test."""
-    server: Server = request.getfixturevalue(server_name)
+    server: LocalServer = request.getfixturevalue(server_name)
     aws = AwsSettings(region=REGION, endpoint_url=server.endpoint_url)
     settings = Settings(aws=aws, storage=StorageSettings(addressing_style="path"))
     async with Aws(settings).open_s3(pool=10) as client, open_archiver(client) as archiver:
@@ -278,7 +278,7 @@ async def test_the_same_tree_is_copied(bench: Bench) -> None:
     await bench.put(bench.begin())
     result, _ = await bench.put(bench.commit({}))
     assert (result.made.archive.kind, result.made.archive.sent_bytes) == ("copy", 0)
-    other = Origin(bench.origin.repository, "refs/heads/other")
+    other = ArchiveLineage(bench.origin.repository, "refs/heads/other")
     result, _ = await bench.put(bench.commit({}), origin=other)
     assert (result.made.archive.kind, result.made.archive.sent_bytes) == ("copy", 0)
     result, _ = await bench.put(bench.commit({"d1/f01": b"1"}), origin=other)
@@ -298,7 +298,8 @@ async def test_a_new_ref_begins_from_the_nearest_one(bench: Bench) -> None:
     near = bench.begin()
     far = bench.commit({f"d0/f{n:02}": b"far" for n in range(0, _FILES, 7)})
     refs = [
-        Origin(bench.origin.repository, f"refs/heads/{name}") for name in ("near", "far", "new")
+        ArchiveLineage(bench.origin.repository, f"refs/heads/{name}")
+        for name in ("near", "far", "new")
     ]
     kept, _ = await bench.put(near, origin=refs[0])
     await bench.put(far, origin=refs[1])
@@ -312,7 +313,7 @@ async def test_a_ref_that_was_moved_far_begins_from_another(bench: Bench) -> Non
     """Reset to where another ref is, or merged with it: that one's archive has more in common."""
     old = bench.begin()
     new = bench.commit({f"d{n % 7}/f{n:02}": _noise(100 + n) for n in range(_FILES)})
-    mine = Origin(bench.origin.repository, "refs/heads/mine")
+    mine = ArchiveLineage(bench.origin.repository, "refs/heads/mine")
     await bench.put(old, origin=mine)
     theirs, _ = await bench.put(new)
     next_ = bench.source.commit({"d1/f01": b"1"}, branch="mine", parent=new)
@@ -695,7 +696,7 @@ def _fields(base: Base) -> dict[str, Any]:
 
 
 async def test_the_command_makes_an_archive_of_a_named_one(
-    bench: Bench, ministack: "Server"
+    bench: Bench, ministack: "LocalServer"
 ) -> None:
     """`asyncbuild archive --base`: a delta if it can be, and never of what is not there."""
     settings = Settings(

@@ -22,7 +22,7 @@ from support.wait import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from asyncbuild.local.servers.children import Server
+    from asyncbuild.local.servers.children import LocalServer
 
 BUCKET = "kills"
 _RANDOM_KILLS = int(os.environ.get("ASYNCBUILD_RANDOM_KILLS", "12"))
@@ -96,7 +96,7 @@ async def scene(
     request: pytest.FixtureRequest, server_name: str, tmp_path: Path
 ) -> AsyncIterator[Scene]:
     """15 MB that cannot be packed, archived; then small changes at both ends."""
-    server: Server = request.getfixturevalue(server_name)
+    server: LocalServer = request.getfixturevalue(server_name)
     chance = random.Random(5)  # noqa: S311 - the same in every run
     repository = SourceRepository(tmp_path / "source")
     repository.git("config", "core.compression", "0")
@@ -149,7 +149,7 @@ async def test_killed_at_any_time(
     scene: Scene, server_name: str, request: pytest.FixtureRequest
 ) -> None:
     """In the middle of anything; no proxy in between. Then it is made, once, and is right."""
-    server: Server = request.getfixturevalue(server_name)
+    server: LocalServer = request.getfixturevalue(server_name)
     chance = random.Random(11)  # noqa: S311 - as good as any other
     begun = time.monotonic()
     assert await wait(start(scene.errand("measured.zip", server.endpoint_url))) == 0
@@ -180,7 +180,7 @@ async def test_two_processes_with_one_base(
     scene: Scene, server_name: str, request: pytest.FixtureRequest
 ) -> None:
     """At the same time, under one key and under their own: all are right, and nothing is left."""
-    server: Server = request.getfixturevalue(server_name)
+    server: LocalServer = request.getfixturevalue(server_name)
     keys = [f"{uuid.uuid4()}.zip" for _ in range(3)]
     errands = [scene.errand(key, server.endpoint_url) for key in (*keys, keys[0])]
     for process in [start(errand) for errand in errands]:

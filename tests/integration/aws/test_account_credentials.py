@@ -14,7 +14,7 @@ from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import NoPermission, Retry
-from asyncbuild.local.servers.children import ACCESS_KEY, Server
+from asyncbuild.local.servers.children import ACCESS_KEY, LocalServer
 
 OWN, THEIRS, OTHERS = "111111111111", "222222222222", "333333333333"
 REGION = "eu-west-1"
@@ -145,7 +145,7 @@ async def test_a_role_that_is_refused_is_named(sts: Sts) -> None:
     assert (await accounts.get(THEIRS, REGION)).token
 
 
-async def test_ministack_gives_credentials_for_a_role(ministack: Server) -> None:
+async def test_ministack_gives_credentials_for_a_role(ministack: LocalServer) -> None:
     """The same calls against an STS that is not ours."""
     accounts = credentials(ministack.endpoint_url, role(THEIRS))
     found = await accounts.get(THEIRS, REGION)

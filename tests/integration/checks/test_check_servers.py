@@ -9,7 +9,7 @@ from aiohttp import web
 from support.proxy import open_proxy, pass_on
 
 from asyncbuild.checks.gather import iter_findings
-from asyncbuild.checks.judges.finding import Finding, Kind, Level, exit_code_of
+from asyncbuild.checks.judges.finding import Finding, FindingKind, Level, exit_code_of
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.queue.sqs import LOST
 
@@ -87,7 +87,7 @@ async def test_a_question_that_a_server_lacks_is_a_note(stack: Stack, question: 
     findings, refused = await _findings(stack, QUESTIONS[question])
     assert refused
     assert exit_code_of(findings) in {0, 1}
-    assert not [each for each in findings if each.kind is Kind.REACH]
+    assert not [each for each in findings if each.kind is FindingKind.REACH]
     noted = [each for each in findings if "not here" in each.what or "cannot tell" in each.what]
     noted += [each for each in findings if ": 501: " in each.what]
     assert noted

@@ -13,8 +13,8 @@ from asyncbuild.checks.local_machine import look_at_memory
 from asyncbuild.checks.memory_footprint import footprint_bytes
 from asyncbuild.config import GitSettings, Settings
 from asyncbuild.domain.errors import Reject
-from asyncbuild.git.mirrors.cache import Mirrors
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.mirrors.cache import MirrorCache
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.limits import OutOfMemory
 from asyncbuild.git.tree.archive_memory import converts
 from asyncbuild.runtime.cgroup import memory_limit_bytes
@@ -29,7 +29,7 @@ def _noise(nbytes: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(nbytes)  # noqa: S311 - incompressible, not secret
 
 
-async def _archive(mirrors: Mirrors, commit: str) -> tuple[bytes, bool]:
+async def _archive(mirrors: MirrorCache, commit: str) -> tuple[bytes, bool]:
     """Make an archive as `Archiver` does; the second says whether it had to be measured."""
     async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
         try:
@@ -103,12 +103,12 @@ async def test_attributes_decide_what_is_streamed_and_the_bytes_stay(
         assert await read_archive(measured) == await read_archive(snapshot)
 
 
-@pytest.mark.parametrize("work", [Work.STREAM, Work.FETCH, Work.UPKEEP])
-async def test_a_git_never_has_more_than_its_share(work: Work) -> None:
+@pytest.mark.parametrize("work", [ProcessKind.STREAM, ProcessKind.FETCH, ProcessKind.UPKEEP])
+async def test_a_git_never_has_more_than_its_share(work: ProcessKind) -> None:
     """Not for a moment: the limit is there before it begins, however busy the machine is."""
     git = Git(GitSettings(memory_budget_bytes=_BUDGET))
     answer = await git.run(Command(("-c", _OWN_LIMIT), "try it", program=sys.executable, work=work))
-    assert int(answer) == _BUDGET // 6 * (1 if work is Work.STREAM else 2)
+    assert int(answer) == _BUDGET // 6 * (1 if work is ProcessKind.STREAM else 2)
 
 
 def test_the_least_limit_of_all_cgroups_counts(tmp_path: Path) -> None:

@@ -27,12 +27,12 @@ from support.stacks import ROOT, as_list
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.packet_trace import Protocol, parse_trace
-from asyncbuild.checks.judges.probe_answer import Answer, Verdict
+from asyncbuild.checks.judges.probe_answer import Answer, ProbeVerdict
 from asyncbuild.checks.judges.probe_zips import pack
-from asyncbuild.checks.judges.zip_listing import PROBES, VARIABLE, Probe
+from asyncbuild.checks.judges.zip_listing import PROBES, VARIABLE, ProbeArchive
 from asyncbuild.checks.probes import conditions
 from asyncbuild.checks.probes import git_server as codecommit
-from asyncbuild.checks.probes.made import TAG, Made, make_name
+from asyncbuild.checks.probes.made import TAG, ProbeRun, make_name
 from asyncbuild.config import Settings
 from asyncbuild.domain.model import Repository
 from asyncbuild.local.servers.codebuild_state import Script
@@ -41,7 +41,7 @@ from asyncbuild.local.stack import BUCKET, Stack, open_stack
 
 pytestmark = pytest.mark.timeout(400)  # zips of 65,600 files, processes, servers
 
-YES, NO, UNKNOWN = Verdict.YES, Verdict.NO, Verdict.UNKNOWN
+YES, NO, UNKNOWN = ProbeVerdict.YES, ProbeVerdict.NO, ProbeVerdict.UNKNOWN
 
 # Needed by parameters of calls, or by git.
 IMPLIED = {
@@ -53,7 +53,7 @@ IMPLIED = {
 }
 
 # What can be told of ministack and the stand-in for CodeBuild. Nothing here is about AWS.
-TOLD: Mapping[str, Verdict] = {
+TOLD: Mapping[str, ProbeVerdict] = {
     "events.message-group": NO,  # ministack takes the path word by word
     "events.encrypted-queue": YES,
     "storage.write-once": YES,
@@ -93,7 +93,7 @@ async def stack() -> AsyncIterator[Stack]:
     ],
 )
 async def test_a_server_that_ignores_a_condition_is_seen(
-    stack: Stack, ignored: str, expected: tuple[Verdict, Verdict]
+    stack: Stack, ignored: str, expected: tuple[ProbeVerdict, ProbeVerdict]
 ) -> None:
     """Servers take the header and act as if it were not there, or copy nothing at all."""
     server = stack.settings.storage.endpoint_url or stack.settings.aws.endpoint_url or ""
@@ -109,7 +109,7 @@ async def test_a_server_that_ignores_a_condition_is_seen(
         bare = request.clone(headers=kept)
         return await pass_on(client, server, bare, await request.read())
 
-    made = Made(make_name())
+    made = ProbeRun(make_name())
     async with open_proxy(handle) as ports:
         storage = stack.settings.storage.model_copy(
             update={"endpoint_url": f"http://127.0.0.1:{ports[0]}"}
@@ -212,9 +212,9 @@ def _python(archive: Path, folder: Path) -> None:
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: str(probe.name))
 def test_a_build_tells_what_its_extractor_did(
     tmp_path: Path,
-    probe: Probe,
+    probe: ProbeArchive,
     extract: Callable[[Path, Path], None],
-    expected: Mapping[str, Verdict],
+    expected: Mapping[str, ProbeVerdict],
 ) -> None:
     """The archives and the script are right: a good extractor answers yes, a poor one no."""
     if extract is _unzip and shutil.which("unzip") is None:
@@ -273,7 +273,7 @@ async def test_a_git_server_is_seen_through(
     site: Site,
     *,
     protocol_v0: bool,
-    expected: tuple[Verdict, ...],
+    expected: tuple[ProbeVerdict, ...],
 ) -> None:
     """Protocol, fetch by id and filter: v0 serves tips alone, v2 any commit."""
     site.server.behaviour.protocol_v0 = protocol_v0

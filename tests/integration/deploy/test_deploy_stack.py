@@ -10,7 +10,7 @@ from support.stacks import ACCOUNT, SERVICE, template
 from asyncbuild.checks.judges.finding import Level
 from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue
 from asyncbuild.config import Settings
-from asyncbuild.local.servers.children import Server
+from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.queue.sqs import Queue
 
 NEEDED: Final = {
@@ -25,7 +25,7 @@ NEEDED: Final = {
     ("delivery", "group"), [("pipe", "codecommit"), ("rule", "$.detail.repositoryId")]
 )
 async def test_service_finds_the_deployed_queue_fit(
-    ministack: Server, delivery: str, group: str
+    ministack: LocalServer, delivery: str, group: str
 ) -> None:
     """Both forms of delivery deploy, and `asyncbuild check` finds no fault with the queue."""
     parameters = {**NEEDED, "EventDelivery": delivery, "OwnerAccounts": "111111111111"}
@@ -42,7 +42,7 @@ async def test_service_finds_the_deployed_queue_fit(
             assert [each.what for each in findings if each.level is not Level.OK] == []
 
 
-async def test_task_is_told_its_queue_and_bucket(ministack: Server) -> None:
+async def test_task_is_told_its_queue_and_bucket(ministack: LocalServer) -> None:
     """What the container is given are the resources of its own stack."""
     async with (
         open_stack(ministack, template(SERVICE), **NEEDED) as (name, outputs),
@@ -57,7 +57,7 @@ async def test_task_is_told_its_queue_and_bucket(ministack: Server) -> None:
         assert "ASYNCBUILD_RULES" not in told  # not asked for
 
 
-async def test_owner_account_trusts_the_service_alone(ministack: Server) -> None:
+async def test_owner_account_trusts_the_service_alone(ministack: LocalServer) -> None:
     """The pull role is for one principal that says the external id; the rule sends to one queue."""
     service_role = "arn:aws:iam::222222222222:role/asyncbuild-TaskRole-1"
     queue = f"arn:aws:sqs:{REGION}:222222222222:asyncbuild.fifo"

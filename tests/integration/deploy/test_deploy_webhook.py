@@ -27,7 +27,7 @@ from support.webhooks import (
 
 from asyncbuild.domain.model import Message, Push
 from asyncbuild.forges.webhooks.payloads import Kind
-from asyncbuild.local.servers.children import Server
+from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.queue.sqs import Queue
 
 # Each kind's host and the repository's id in the payload of the fixtures.
@@ -94,7 +94,7 @@ class _Gateway:
 
 
 @asynccontextmanager
-async def _open(server: Server, kind: Kind) -> AsyncIterator[_Gateway]:
+async def _open(server: LocalServer, kind: Kind) -> AsyncIterator[_Gateway]:
     name = f"webhooks-{uuid4().hex[:8]}.fifo"
     async with open_client(server, "sqs") as sqs, open_client(server, "apigateway") as apis:
         fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
@@ -119,7 +119,7 @@ async def _open(server: Server, kind: Kind) -> AsyncIterator[_Gateway]:
 
 @pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_webhook_is_a_push(ministack: Server, kind: Kind, *, lower: bool) -> None:
+async def test_a_webhook_is_a_push(ministack: LocalServer, kind: Kind, *, lower: bool) -> None:
     """Byte by byte, so that its signature fits; grouped by repository; known again by its id."""
     document = payload(kind)
     document["said"] = 'a + b & c=d %41 "quoted" $input.body #set($x = 1) ## ö \u2028 \\ {{'
@@ -141,7 +141,7 @@ async def test_a_webhook_is_a_push(ministack: Server, kind: Kind, *, lower: bool
 
 
 @pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
-async def test_a_signing_token_of_gitlab(ministack: Server, *, lower: bool) -> None:
+async def test_a_signing_token_of_gitlab(ministack: LocalServer, *, lower: bool) -> None:
     """Its three headers reach the queue, and the secret token beside them does not."""
     body = orjson.dumps(payload(Kind.GITLAB))
     sent = {**headers(Kind.GITLAB, body), **signed_headers(body)}
@@ -156,7 +156,7 @@ async def test_a_signing_token_of_gitlab(ministack: Server, *, lower: bool) -> N
     assert push.id == DELIVERY
 
 
-async def test_a_gitlab_without_ids_loses_no_push(ministack: Server) -> None:
+async def test_a_gitlab_without_ids_loses_no_push(ministack: LocalServer) -> None:
     """Before 17.4: a branch deleted and made again, two branches at one commit, all in a minute."""
     main = payload(Kind.GITLAB)
     other = {**main, "ref": "refs/heads/other"}
@@ -175,7 +175,7 @@ async def test_a_gitlab_without_ids_loses_no_push(ministack: Server) -> None:
     assert [main["ref"], "refs/heads/other", main["ref"]] == refs
 
 
-async def test_a_payload_that_is_too_long_is_refused(ministack: Server) -> None:
+async def test_a_payload_that_is_too_long_is_refused(ministack: LocalServer) -> None:
     """The host hears of it, and nothing comes to the queue."""
     body = b'{"repository": {"id": 1}, "commits": "' + b"x" * 2**20 + b'"}'
     async with _open(ministack, Kind.GITHUB) as gateway:

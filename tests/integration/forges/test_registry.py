@@ -25,8 +25,8 @@ from asyncbuild.domain.model import Repository
 from asyncbuild.forges.keyring import open_keyring
 from asyncbuild.forges.registry import OpenHosts, open_hosts, references
 from asyncbuild.forges.remotes import Remotes
-from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
-from asyncbuild.local.servers.children import Server
+from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
+from asyncbuild.local.servers.children import LocalServer
 
 # Of this run alone: no other test has it where this one must not find it.
 TOKEN = f"ghs_{uuid.uuid4().hex}"
@@ -35,7 +35,7 @@ TOKEN = f"ghs_{uuid.uuid4().hex}"
 @asynccontextmanager
 async def _open(
     directory: Path, *hosts: dict[str, Any], endpoint_url: str | None = None
-) -> AsyncIterator[tuple[Mirrors, OpenHosts]]:
+) -> AsyncIterator[tuple[MirrorCache, OpenHosts]]:
     """The cache with these `[[hosts]]`."""
     entries = tuple(HostSettings(**{"signature": "off", **host}) for host in hosts)
     settings = Settings(
@@ -49,7 +49,7 @@ async def _open(
             yield mirrors, opened
 
 
-async def _archive(mirrors: Mirrors, repository: Repository, commit: str) -> bytes:
+async def _archive(mirrors: MirrorCache, repository: Repository, commit: str) -> bytes:
     async with mirrors.open(repository, ref=MAIN, commit=commit) as snapshot:
         return await read_archive(snapshot)
 
@@ -148,7 +148,7 @@ async def test_a_repository_that_does_not_exist(tmp_path: Path, server: GitServe
 
 
 async def test_a_secret_of_secrets_manager(
-    tmp_path: Path, server: GitServer, ministack: Server
+    tmp_path: Path, server: GitServer, ministack: LocalServer
 ) -> None:
     """By name, and one key of a JSON object; a new version is there without a restart."""
     settings = Settings(aws={"endpoint_url": ministack.endpoint_url, "region": "eu-west-1"})

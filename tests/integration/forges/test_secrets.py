@@ -10,12 +10,12 @@ from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Fatal
 from asyncbuild.forges import keyring
-from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, Server
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 
 REGION = "eu-west-1"
 
 
-async def test_a_secret_is_read_whole_or_by_its_key(ministack: Server) -> None:
+async def test_a_secret_is_read_whole_or_by_its_key(ministack: LocalServer) -> None:
     """The text itself, one key of a JSON object, and a fault that names what is missing."""
     session = aioboto3.Session(
         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION

@@ -20,7 +20,7 @@ from asyncbuild.git.formats.gitattributes import TreeListing
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.git.tree.attribute_worktrees import Tree, Worktrees, open_directory
+from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees, open_directory
 
 _FILES: dict[str, bytes | str | None] = {
     ".gitattributes": b"[attr]dos text eol=crlf\n*.secret export-ignore\nstamp export-subst\n"
@@ -83,7 +83,7 @@ class Yard:
 
     async def is_known(self, snapshot: Snapshot) -> bool:
         """Is there a working tree for it now? Asking makes that it is looked through."""
-        tree = Tree(snapshot.path, snapshot.root or snapshot.tree, "refs/heads/main")
+        tree = CommitTree(snapshot.path, snapshot.root or snapshot.tree, "refs/heads/main")
         async with self.worktrees.open(tree) as worktree:
             return worktree is not None
 
@@ -142,7 +142,7 @@ async def test_a_tree_is_looked_through_after_its_first_archive(yard: Yard) -> N
 async def test_a_tree_can_be_looked_through_elsewhere_before(yard: Yard, *, there: bool) -> None:
     """Where it is read need not be where it is archived; where it is not, nothing is learned."""
     snapshot = await yard.snapshot(yard.source.tip("main") or "")
-    later = Tree(snapshot.path.parent / "later.git", snapshot.tree, "refs/heads/main")
+    later = CommitTree(snapshot.path.parent / "later.git", snapshot.tree, "refs/heads/main")
     place = snapshot.path if there else snapshot.path.parent / "nowhere.git"
     await yard.worktrees.learn_early(later, place)
     assert not yard.worktrees.is_learning
@@ -347,7 +347,7 @@ async def test_a_file_that_is_gone_is_not_taken_for_none(yard: Yard) -> None:
     commit = yard.source.tip("main") or ""
     snapshot = await yard.snapshot(commit)
     await yard.learn(snapshot)
-    tree = Tree(snapshot.path, snapshot.tree, "refs/heads/main")
+    tree = CommitTree(snapshot.path, snapshot.tree, "refs/heads/main")
     async with yard.worktrees.open(tree) as worktree:
         assert worktree is not None
     (worktree / "libs" / ".gitattributes").unlink()

@@ -30,11 +30,11 @@ from asyncbuild.domain.archive_options import ArchiveOptions, Lfs
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.domain.reachable import Reach
 from asyncbuild.forges.remotes import Remotes
-from asyncbuild.git.content.lfs.batch_api import Server, find_server
+from asyncbuild.git.content.lfs.batch_api import LfsServer, find_server
 from asyncbuild.git.content.lfs.download import Download
 from asyncbuild.git.content.lfs.http import open_web
-from asyncbuild.git.content.lfs.partial_file import Missing
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.content.lfs.partial_file import MissingContent
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_pointers import Pointer, parse_pointer
 from asyncbuild.git.process.command import Git
 
@@ -102,7 +102,7 @@ async def lfs() -> AsyncIterator[_Lfs]:
         yield server
 
 
-def _missing(directory: Path, *contents: bytes, size: int | None = None) -> list[Missing]:
+def _missing(directory: Path, *contents: bytes, size: int | None = None) -> list[MissingContent]:
     found = []
     for number, content in enumerate(contents or (_CONTENT,)):
         pointer = parse_pointer(pointer_of(content))
@@ -110,19 +110,19 @@ def _missing(directory: Path, *contents: bytes, size: int | None = None) -> list
         if size is not None:
             pointer = Pointer(pointer.oid, size)
         part = directory / "incomplete" / f"{pointer.oid}.part"
-        found.append(Missing(pointer, f"'{number}.bin'", directory / pointer.path, part))
+        found.append(MissingContent(pointer, f"'{number}.bin'", directory / pointer.path, part))
     return found
 
 
-async def _get(lfs: _Lfs, missing: list[Missing], reach: Reach | None = None) -> None:
+async def _get(lfs: _Lfs, missing: list[MissingContent], reach: Reach | None = None) -> None:
     if reach is None:
         reach = Reach(trusted=[("127.0.0.1", int(lfs.url.rpartition(":")[2]))])
-    server = Server(f"{lfs.url}/r.git/info/lfs", {"Authorization": "Basic b3du"}, reach)
+    server = LfsServer(f"{lfs.url}/r.git/info/lfs", {"Authorization": "Basic b3du"}, reach)
     with anyio.fail_after(PATIENCE_SECONDS):
         await Download(server, "web", silence_seconds=PATIENCE_SECONDS).get(missing)
 
 
-def _is_whole(missing: list[Missing]) -> bool:
+def _is_whole(missing: list[MissingContent]) -> bool:
     return all(
         hashlib.sha256(each.target.read_bytes()).hexdigest() == each.pointer.oid
         and not each.part.exists()
@@ -248,7 +248,7 @@ async def test_a_store_that_refuses_every_url_ends_the_try(lfs: _Lfs, tmp_path: 
     lfs.action = lambda _: {}
     with pytest.raises(GitFailed) as refused:
         await _get(lfs, _missing(tmp_path))
-    assert refused.value.fault is Fault.LOGIN
+    assert refused.value.fault is GitFault.LOGIN
 
 
 _TEXT = st.text(max_size=20) | st.sampled_from(

@@ -21,8 +21,8 @@ from support.wait import PATIENCE_SECONDS, wait_until
 from asyncbuild.domain.archive_options import ArchiveOptions, ExportAttributes, Lfs, Submodules
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.git.content.submodules import open_whole
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
+from asyncbuild.git.mirrors.cache import MirrorCache
 
 _LARGE = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
 
@@ -32,7 +32,7 @@ class _World:
     """A site and its mirrors."""
 
     site: Site
-    mirrors: Mirrors
+    mirrors: MirrorCache
     sources: dict[str, SourceRepository] = field(default_factory=dict)
 
     @property
@@ -225,7 +225,7 @@ async def test_what_goes_wrong_is_told_by_kind(
     if "Retry-After" in behaviour.get("headers", {}):
         assert caught.value.after_seconds == 7
     if isinstance(caught.value, GitFailed):
-        assert caught.value.fault is Fault.LOGIN
+        assert caught.value.fault is GitFault.LOGIN
     secrets = {login for _, login in world.lfs.logins if login}
     words_of = {login.split()[-1] for login in secrets}
     assert not any(word in str(caught.value) for word in words_of)

@@ -13,20 +13,20 @@ from support.mirrors import MAIN, Site, repository, zip_of
 from asyncbuild.domain.archive_options import ArchiveOptions, Lfs
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.git.content.submodules import open_whole
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache
 
 _LARGE = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
 _WANTED = ArchiveOptions(lfs=Lfs.CONTENT)
 
 
 @pytest.fixture
-async def mirrors(site: Site) -> AsyncIterator[Mirrors]:
+async def mirrors(site: Site) -> AsyncIterator[MirrorCache]:
     """The cache of a site."""
     async with site.open_mirrors() as mirrors:
         yield mirrors
 
 
-async def _contents(mirrors: Mirrors, commit: str) -> dict[str, bytes]:
+async def _contents(mirrors: MirrorCache, commit: str) -> dict[str, bytes]:
     members = members_of_zip(await zip_of(mirrors, commit, _WANTED))
     return {name: each.content for name, each in members.items() if name.endswith(".bin")}
 
@@ -75,7 +75,7 @@ async def test_torn_contents_are_fetched_again_at_once(site: Site) -> None:
 
 
 async def test_what_was_torn_under_a_running_service_is_fetched_again(
-    site: Site, mirrors: Mirrors
+    site: Site, mirrors: MirrorCache
 ) -> None:
     """A write to a file changes its time, and it is hashed again."""
     content = os.urandom(20_000)
@@ -87,7 +87,7 @@ async def test_what_was_torn_under_a_running_service_is_fetched_again(
 
 
 async def test_a_content_that_rots_unnoticed_is_never_in_an_archive(
-    site: Site, mirrors: Mirrors
+    site: Site, mirrors: MirrorCache
 ) -> None:
     """Same file, length and time as before: noticed as it is read; the next try has it."""
     content = os.urandom(20_000)
@@ -126,7 +126,9 @@ async def test_a_repository_of_this_machine_with_a_torn_content(site: Site, sche
         assert await _contents(mirrors, commit) == {"a.bin": content}
 
 
-async def test_a_torn_beginning_is_not_gone_on_with_for_ever(site: Site, mirrors: Mirrors) -> None:
+async def test_a_torn_beginning_is_not_gone_on_with_for_ever(
+    site: Site, mirrors: MirrorCache
+) -> None:
     """What the last try left may be torn, too: then the content is fetched from its beginning."""
     choice = random.Random(27)  # noqa: S311 - the same each time
     contents = {f"{number}.bin": os.urandom(20_000) for number in range(20)}

@@ -12,7 +12,7 @@ from support.repositories import SourceRepository
 
 from asyncbuild.config import GitSettings
 from asyncbuild.domain.errors import Reject, Retry
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.version import parse_version
 
 _VERSION = parse_version(subprocess.check_output(["git", "version"], text=True)) or (0, 0)
@@ -51,7 +51,9 @@ async def test_attributes_that_match_for_ever_end_by_cpu_and_stop_no_neighbour(s
         assert await archive_of(mirrors, next_one) == site.source.archive(next_one)
 
 
-async def _run(script: str, *, work: Work = Work.STREAM, patient: bool = False) -> int:
+async def _run(
+    script: str, *, work: ProcessKind = ProcessKind.STREAM, patient: bool = False
+) -> int:
     git = Git(GitSettings(cpu_seconds=1))
     command = Command(("-c", script), "try it", program=sys.executable, work=work, patient=patient)
     return sum([len(await git.run(command))])
@@ -67,8 +69,8 @@ _WRITE = (
 )
 
 
-@pytest.mark.parametrize("work", [Work.STREAM, Work.TREE, Work.LOOK_UP])
-async def test_a_reader_that_only_computes_is_ended(work: Work) -> None:
+@pytest.mark.parametrize("work", [ProcessKind.STREAM, ProcessKind.TREE, ProcessKind.LOOK_UP])
+async def test_a_reader_that_only_computes_is_ended(work: ProcessKind) -> None:
     """Whatever it reads."""
     with pytest.raises(Reject, match=r"git\.cpu_seconds = 1"):
         await _run(_COMPUTE, work=work)
@@ -80,10 +82,11 @@ async def test_what_writes_may_compute_for_longer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("work", "patient"), [(Work.FETCH, False), (Work.UPKEEP, False), (Work.LOOK_UP, True)]
+    ("work", "patient"),
+    [(ProcessKind.FETCH, False), (ProcessKind.UPKEEP, False), (ProcessKind.LOOK_UP, True)],
 )
 async def test_what_writes_a_mirror_or_walks_a_history_may_compute(
-    work: Work, *, patient: bool
+    work: ProcessKind, *, patient: bool
 ) -> None:
     """Their time is `git.timeout_seconds`."""
     assert await _run(_COMPUTE, work=work, patient=patient) == 0
@@ -93,7 +96,7 @@ async def test_a_stream_that_drips_for_ever_ends() -> None:
     """Some output now and then is a sign of life, but not for longer than the time-out."""
     git = Git(GitSettings(timeout_seconds=1, silence_timeout_seconds=60))
     script = "import os, time\nwhile os.write(1, b'x'): time.sleep(0.05)"
-    command = Command(("-c", script), "try it", program=sys.executable, work=Work.STREAM)
+    command = Command(("-c", script), "try it", program=sys.executable, work=ProcessKind.STREAM)
 
     async def read() -> None:
         async with git.open_stdout(command) as stdout:
@@ -108,7 +111,7 @@ async def test_a_stream_that_drips_for_ever_ends() -> None:
 async def test_a_reader_that_pauses_is_no_slow_stream() -> None:
     """An upload that waits for S3 is not the archive's time."""
     git = Git(GitSettings(timeout_seconds=1))
-    command = Command(("version",), "try it", work=Work.STREAM)
+    command = Command(("version",), "try it", work=ProcessKind.STREAM)
     async with git.open_stdout(command) as stdout:
         await anyio.sleep(1.1)
         assert b"".join([chunk async for chunk in stdout]).startswith(b"git version")
@@ -117,7 +120,7 @@ async def test_a_reader_that_pauses_is_no_slow_stream() -> None:
 async def test_no_git_writes_a_core_file() -> None:
     """A core file would hold tokens, and fill the disk."""
     git = Git(GitSettings())
-    for work in Work:
+    for work in ProcessKind:
         command = Command(("-c", "alias.x=!sleep 0.2; ulimit -c", "x"), "try it", work=work)
         assert await git.run(command) == b"0\n"
 

@@ -11,9 +11,9 @@ from support.repositories import EPOCH, SourceRepository
 
 from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import kept_ref
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST
-from asyncbuild.git.tree.attribute_worktrees import Tree
+from asyncbuild.git.tree.attribute_worktrees import CommitTree
 
 
 async def test_an_archive_equals_that_of_the_source(site: Site) -> None:
@@ -133,7 +133,7 @@ async def test_a_deleted_branch_is_unreachable_and_harms_no_other(site: Site) ->
     commit = site.source.commit({"a": b"1"})
     outcomes: dict[str, str] = {}
 
-    async def fetch(mirrors: Mirrors, ref: str, wanted: str) -> None:
+    async def fetch(mirrors: MirrorCache, ref: str, wanted: str) -> None:
         try:
             async with mirrors.open(repository(), ref=ref, commit=wanted) as snapshot:
                 outcomes[ref] = snapshot.commit
@@ -201,7 +201,7 @@ async def test_a_first_archive_begins_at_once(
         mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
     ):
         assert snapshot.worktrees is not None
-        tree = Tree(snapshot.path, snapshot.tree, MAIN)
+        tree = CommitTree(snapshot.path, snapshot.tree, MAIN)
         async with snapshot.worktrees.open(tree) as worktree:
             assert worktree is not None
         assert site.source.archive(commit) == await read_archive(snapshot)
@@ -272,7 +272,7 @@ async def test_eight_pushes_at_once_share_a_fetch(site: Site, *, warm: bool) -> 
         for number in range(8)
     }
 
-    async def check(mirrors: Mirrors, branch: str, commit: str) -> None:
+    async def check(mirrors: MirrorCache, branch: str, commit: str) -> None:
         got = await archive_of(mirrors, commit, f"refs/heads/{branch}")
         assert site.source.archive(commit) == got
 
@@ -313,7 +313,7 @@ async def test_a_push_that_leaves_takes_nobody_with_it(site: Site) -> None:
     site.server.behaviour.stall_after_bytes = 0
     got: list[bytes] = []
 
-    async def wait(mirrors: Mirrors) -> None:
+    async def wait(mirrors: MirrorCache) -> None:
         got.append(await archive_of(mirrors, commit))
 
     async with site.open_mirrors() as mirrors, anyio.create_task_group() as tasks:

@@ -7,8 +7,8 @@ import pytest
 from support.mirrors import MAIN, Site, archive_of
 
 from asyncbuild.domain.errors import Outage, Reject, StageError
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
+from asyncbuild.git.mirrors.cache import MirrorCache
 
 _NAMES = (
     *("corrupt", "inflate", "a.idx", "bad object", "fatal: not a git repository"),
@@ -36,7 +36,7 @@ def _odd_tree(site: Site, name: str) -> str:
     return commit
 
 
-async def _is_kept(site: Site, mirrors: Mirrors, inode: int, commit: str) -> None:
+async def _is_kept(site: Site, mirrors: MirrorCache, inode: int, commit: str) -> None:
     assert await archive_of(mirrors, commit) == site.source.archive(commit)
     assert mirrors.statistics().renewals == 0
     assert site.mirror.stat().st_ino == inode
@@ -100,17 +100,17 @@ def _take_packs(site: Site) -> bytes:
 
 
 _SAID = {
-    "GitHub": ("ERROR: Repository not found.", Fault.NO_REPOSITORY),
+    "GitHub": ("ERROR: Repository not found.", GitFault.NO_REPOSITORY),
     "GitLab": (
         "remote: \nremote: ===\nremote: ERROR: The project you were looking for could not be found",
-        Fault.NO_REPOSITORY,
+        GitFault.NO_REPOSITORY,
     ),
-    "Bitbucket": ("conq: repository does not exist.", Fault.NO_REPOSITORY),
-    "SSO": ("ERROR: The 'acme' organization has enabled or enforced SAML SSO.", Fault.LOGIN),
-    "suspended": ("ERROR: Your account is suspended. \x1b[31mAsk\x9b your admin.", Fault.LOGIN),
-    "dubious": ("fatal: detected dubious ownership in repository at '/x'", Fault.REFUSED),
-    "torn there": ("fatal: bad shallow line: x\nfatal: bad HEAD", Fault.CORRUPT),
-    "away": ("ssh: connect to host h port 22: Connection timed out", Fault.NETWORK),
+    "Bitbucket": ("conq: repository does not exist.", GitFault.NO_REPOSITORY),
+    "SSO": ("ERROR: The 'acme' organization has enabled or enforced SAML SSO.", GitFault.LOGIN),
+    "suspended": ("ERROR: Your account is suspended. \x1b[31mAsk\x9b your admin.", GitFault.LOGIN),
+    "dubious": ("fatal: detected dubious ownership in repository at '/x'", GitFault.REFUSED),
+    "torn there": ("fatal: bad shallow line: x\nfatal: bad HEAD", GitFault.CORRUPT),
+    "away": ("ssh: connect to host h port 22: Connection timed out", GitFault.NETWORK),
 }
 
 
@@ -130,7 +130,7 @@ async def test_the_words_of_an_ssh_server_are_told(
         for _ in range(2):
             with pytest.raises(StageError) as caught:
                 await archive_of(mirrors, "1" * 40)
-            kind = {Fault.NO_REPOSITORY: Reject, Fault.NETWORK: Outage}.get(fault, GitFailed)
+            kind = {GitFault.NO_REPOSITORY: Reject, GitFault.NETWORK: Outage}.get(fault, GitFailed)
             assert type(caught.value) is kind
             assert getattr(caught.value, "fault", fault) is fault
             told = max(words.splitlines(), key=len).partition("\x1b")[0].partition("'")[0]

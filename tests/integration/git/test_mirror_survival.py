@@ -20,7 +20,7 @@ from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild.domain.archive_options import ArchiveOptions, Lfs, Submodules
 from asyncbuild.domain.errors import Busy, Outage, Retry
-from asyncbuild.git.mirrors.cache import Mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache
 
 _MANY, _ROOM = 150, 30
 _CHILD = Path(__file__).parents[2] / "support" / "mirror_child.py"
@@ -95,7 +95,7 @@ async def test_two_services_on_one_disk_fetch_once(site: Site) -> None:
     site.server.behaviour.stall_after_bytes = 100_000
     got: list[bytes] = []
 
-    async def wait(mirrors: Mirrors) -> None:
+    async def wait(mirrors: MirrorCache) -> None:
         got.append(await archive_of(mirrors, commit))
 
     async with open_child(site, commit) as child, site.open_mirrors() as mirrors:

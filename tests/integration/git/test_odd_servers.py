@@ -11,7 +11,7 @@ from aiohttp import web
 from support.mirrors import MAIN, Site, archive_of, read_archive, repository
 
 from asyncbuild.domain.errors import Unreachable
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 
 
 @asynccontextmanager
@@ -139,7 +139,7 @@ async def test_a_redirect_to_another_origin_is_told(site: Site) -> None:
         async with site.open_mirrors(remote=remote) as mirrors:
             with pytest.raises(GitFailed, match="name it by its new URL") as caught:
                 await archive_of(mirrors, commit, name="old")
-    assert caught.value.fault is Fault.MOVED
+    assert caught.value.fault is GitFault.MOVED
     assert site.server.connections.total() == 0
     assert site.server.refused == []
 

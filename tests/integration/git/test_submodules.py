@@ -19,7 +19,7 @@ from asyncbuild.domain.archive_options import ArchiveOptions, ExportAttributes, 
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.content.submodules import open_whole
-from asyncbuild.git.mirrors.cache import Mirrors, open_mirrors
+from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _World:
 
     directory: Path
     server: GitServer
-    mirrors: Mirrors
+    mirrors: MirrorCache
     sources: dict[str, SourceRepository] = field(default_factory=dict)
 
     def source(self, name: str) -> SourceRepository:

@@ -17,8 +17,8 @@ from support.repositories import SourceRepository
 
 from asyncbuild.domain.archive_options import ArchiveOptions, ExportAttributes
 from asyncbuild.domain.errors import Retry
-from asyncbuild.git.mirrors.cache import Mirrors
-from asyncbuild.git.mirrors.directory import Place
+from asyncbuild.git.mirrors.cache import MirrorCache
+from asyncbuild.git.mirrors.directory import MirrorDirectory
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -57,7 +57,7 @@ def _commits(site: Site) -> Mapping[str, str]:
     return {"web": site.source.commit(_FILES), "sha256": other.commit(_FILES)}
 
 
-async def _names(mirrors: Mirrors, name: str, commit: str, options: ArchiveOptions) -> set[str]:
+async def _names(mirrors: MirrorCache, name: str, commit: str, options: ArchiveOptions) -> set[str]:
     async with mirrors.open(repository(name), ref=MAIN, commit=commit) as snapshot:
         tar = await read_archive(await snapshot.select(options))
     with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
@@ -136,7 +136,7 @@ async def test_a_torn_file_of_a_mirror_is_mended_once(
     pattern, prepare = _PARTS[part]
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, healthy, name="other")
-        neighbour = Place(site.mirror.parent.parent / "other").repository.stat().st_ino
+        neighbour = MirrorDirectory(site.mirror.parent.parent / "other").repository.stat().st_ino
         site.source.git("update-ref", MAIN, ids[7])
         await archive_of(mirrors, ids[7])
         await to_thread.run_sync(prepare, site.mirror)
@@ -147,10 +147,13 @@ async def test_a_torn_file_of_a_mirror_is_mended_once(
             assert await _archive_in_two_tries(mirrors, commit) == site.source.archive(commit)
         assert mirrors.statistics().renewals <= 1
         assert await archive_of(mirrors, healthy, name="other") == other.archive(healthy)
-        assert Place(site.mirror.parent.parent / "other").repository.stat().st_ino == neighbour
+        assert (
+            MirrorDirectory(site.mirror.parent.parent / "other").repository.stat().st_ino
+            == neighbour
+        )
 
 
-async def _archive_in_two_tries(mirrors: Mirrors, commit: str) -> bytes:
+async def _archive_in_two_tries(mirrors: MirrorCache, commit: str) -> bytes:
     """An archive that breaks off shows the damage; the next try has a mirror without."""
     try:
         return await archive_of(mirrors, commit)
@@ -180,7 +183,7 @@ async def test_a_stale_line_of_shallow_is_no_outage(site: Site, line: str, proto
 async def test_a_torn_config_rejects_no_push(site: Site, tear: str) -> None:
     """Objects of a mirror that forgot to be of SHA-256 are no reason to reject its pushes."""
     source = SourceRepository(site.directory / "remote" / "sha256", object_format="sha256")
-    mirror = Place(site.mirror.parent.parent / "sha256").repository
+    mirror = MirrorDirectory(site.mirror.parent.parent / "sha256").repository
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, source.commit({"f": b"1"}), name="sha256")
         TEARS[tear](mirror / "config")

@@ -17,11 +17,11 @@ from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.domain.errors import Fatal
 from asyncbuild.local.servers import children as servers
-from asyncbuild.local.servers.children import Server, open_ministack, open_seaweedfs
+from asyncbuild.local.servers.children import LocalServer, open_ministack, open_seaweedfs
 from asyncbuild.local.servers.packages import Package, ensure_server
 
 BOTH = pytest.mark.parametrize("open_server", [open_ministack, open_seaweedfs])
-OpenServer = Callable[[], AbstractAsyncContextManager[Server]]
+OpenServer = Callable[[], AbstractAsyncContextManager[LocalServer]]
 
 
 async def wait_until_gone(pid: int) -> None:
@@ -31,7 +31,7 @@ async def wait_until_gone(pid: int) -> None:
             await anyio.sleep(0.02)
 
 
-def weed_socket(server: Server) -> Path:
+def weed_socket(server: LocalServer) -> Path:
     """Where a SeaweedFS has its socket: the directory is compiled into it."""
     port = server.endpoint_url.rpartition(":")[2]
     return Path(f"/tmp/seaweedfs-s3-{port}.sock")  # noqa: S108 - see above

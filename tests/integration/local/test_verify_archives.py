@@ -9,8 +9,8 @@ import aioboto3
 import pytest
 
 from asyncbuild.local.expected_tree import run_git
-from asyncbuild.local.servers.children import Server
-from asyncbuild.local.servers.journal import Started
+from asyncbuild.local.servers.children import LocalServer
+from asyncbuild.local.servers.journal import AcceptedStart
 from asyncbuild.local.verify import Expects, Findings, Pushed, verify
 from asyncbuild.local.workload import Story
 
@@ -21,7 +21,7 @@ BUCKET = "verify-archives"
 
 
 @pytest.fixture
-async def s3(ministack: Server) -> AsyncIterator["S3Client"]:
+async def s3(ministack: LocalServer) -> AsyncIterator["S3Client"]:
     """A client, and the bucket."""
     session = aioboto3.Session(region_name="us-east-1")
     async with session.client("s3", endpoint_url=ministack.endpoint_url) as client:
@@ -46,7 +46,7 @@ async def archive_of(push: Pushed) -> bytes:
     return await run_git("archive", "--format=zip", str(push.commit), directory=push.directory)
 
 
-def start_of(push: Pushed, key: str) -> Started:
+def start_of(push: Pushed, key: str) -> AcceptedStart:
     """The StartBuild of `push` on the object at `key`."""
     names = {
         "EVENT_ID": push.id,
@@ -59,7 +59,7 @@ def start_of(push: Pushed, key: str) -> Started:
         "sourceLocationOverride": f"{BUCKET}/{key}",
         "environmentVariablesOverride": [{"name": n, "value": v} for n, v in names.items()],
     }
-    return Started(push.time, "shop:1", 1, request)
+    return AcceptedStart(push.time, "shop:1", 1, request)
 
 
 async def verdict(pushes: list[Pushed], s3: "S3Client", objects: dict[str, bytes]) -> Findings:

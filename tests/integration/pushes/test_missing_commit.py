@@ -13,8 +13,8 @@ from support.records import Records
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.errors import Busy, Unreachable
 from asyncbuild.domain.model import Change, Message, Nothing, Push
-from asyncbuild.git.mirrors.cache import Mirrors
-from asyncbuild.pushes.missing_commit import Missing
+from asyncbuild.git.mirrors.cache import MirrorCache
+from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.work import Work
 
 
@@ -30,9 +30,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 class Desk:
     """What decides, and what it looks at."""
 
-    mirrors: Mirrors
+    mirrors: MirrorCache
     ledger: Ledger
-    missing: Missing
+    missing: MissingCommits
 
     async def ask(self, work: Work) -> str:
         """Look for the push's commit as a pipeline does: why it is stale, or empty if it is there.
@@ -56,7 +56,7 @@ class Desk:
 async def _open_desk(site: Site, *, depth: int = 1) -> AsyncIterator[Desk]:
     async with site.open_mirrors(depth=depth) as mirrors:
         ledger = Ledger(Records(), prefix="ledger/")
-        yield Desk(mirrors, ledger, Missing(mirrors, ledger, lag_seconds=180))
+        yield Desk(mirrors, ledger, MissingCommits(mirrors, ledger, lag_seconds=180))
 
 
 def _work(

@@ -8,7 +8,7 @@ from asyncbuild.archive.delta.compare import Comparison, Difference
 from asyncbuild.archive.delta.planning.attributes import Effect
 from asyncbuild.archive.delta.planning.entry_table import Table, parse_directory
 from asyncbuild.git.tree.blobs import TreeEntry
-from asyncbuild.git.tree.changes import Change
+from asyncbuild.git.tree.changes import TreeChange
 
 _ID = "1" * 40
 
@@ -41,16 +41,16 @@ def _module(path: bytes) -> TreeEntry:
     return TreeEntry(0o160000, "commit", _ID, path)
 
 
-def _kept(path: bytes) -> Change:
-    return Change(_tree(path), _tree(path))
+def _kept(path: bytes) -> TreeChange:
+    return TreeChange(_tree(path), _tree(path))
 
 
-def _gone(entry: TreeEntry) -> Change:
-    return Change(entry, None)
+def _gone(entry: TreeEntry) -> TreeChange:
+    return TreeChange(entry, None)
 
 
-def _new(entry: TreeEntry) -> Change:
-    return Change(None, entry)
+def _new(entry: TreeEntry) -> TreeChange:
+    return TreeChange(None, entry)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def _new(entry: TreeEntry) -> Change:
     ],
 )
 def test_directories_without_attributes(
-    names: list[bytes], changes: list[Change], removed: set[bytes], fresh: list[bytes]
+    names: list[bytes], changes: list[TreeChange], removed: set[bytes], fresh: list[bytes]
 ) -> None:
     """There is one where something is below it that is none."""
     difference = Difference()

@@ -10,18 +10,18 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.archive.delta.planning.cost_model import Decision, Kind, Rates, decide
+from asyncbuild.archive.delta.planning.cost_model import Rates, Way, WayChoice, decide
 from asyncbuild.archive.delta.planning.entry_table import (
-    Directory,
+    CentralDirectory,
     Table,
     parse_directory,
     parse_end,
 )
-from asyncbuild.archive.delta.planning.plan import Limits, Plan, is_hopeless, plan_delta
+from asyncbuild.archive.delta.planning.plan import CopyLimits, DeltaPlan, is_hopeless, plan_delta
 from asyncbuild.zip.format.central_directory import move_headers
 
 _HEADER_BYTES = 126  # of `_large`
-_LIMITS = Limits(least_part_bytes=150, most_part_bytes=400, most_copies=4)
+_LIMITS = CopyLimits(least_part_bytes=150, most_part_bytes=400, most_copies=4)
 _Tree = dict[str, bytes]
 
 _names = st.integers(0, 60).map(lambda number: f"{'d' * (number % 7)}/{number}")
@@ -42,8 +42,8 @@ def _table(archive: bytes) -> Table:
     return parse_directory(archive[end.offset : end.offset + end.nbytes], end.offset)
 
 
-def _directory(table: Table) -> Directory:
-    return Directory(table.directory, table.members_bytes)
+def _directory(table: Table) -> CentralDirectory:
+    return CentralDirectory(table.directory, table.members_bytes)
 
 
 def _read(archive: bytes) -> _Tree:
@@ -52,7 +52,7 @@ def _read(archive: bytes) -> _Tree:
         return {name: opened.read(name) for name in opened.namelist()}
 
 
-def _plan(old: _Tree, new: _Tree) -> tuple[bytes, _Tree, Plan]:
+def _plan(old: _Tree, new: _Tree) -> tuple[bytes, _Tree, DeltaPlan]:
     """The archive of `old`, what of `new` is not in it, and the plan."""
     archive = _zip(old)
     table = _table(archive)
@@ -61,7 +61,7 @@ def _plan(old: _Tree, new: _Tree) -> tuple[bytes, _Tree, Plan]:
     return archive, fresh, plan_delta(table, table.find(gone), limits=_LIMITS, worth_bytes=1)
 
 
-def _parts(archive: bytes, fresh: _Tree, plan: Plan) -> list[tuple[str, bytes]]:
+def _parts(archive: bytes, fresh: _Tree, plan: DeltaPlan) -> list[tuple[str, bytes]]:
     """What S3 is told: ranges of the old archive, and bytes that are sent."""
     added = _zip(fresh)
     table = _table(added)
@@ -115,11 +115,11 @@ def test_a_chosen_delta_is_cheaper_by_its_own_model(old: _Tree, new: _Tree) -> N
     _, _, plan = _plan(old, new)
     rates = Rates(make_byte=1, make_entry=1, send_byte=0.5, fetch_byte=0.1, begin=10, request=5)
     decision = decide(plan, rates)
-    assert (decision.kind is Kind.DELTA) == (
+    assert (decision.kind is Way.DELTA) == (
         bool(plan.copies) and decision.delta_seconds < decision.full_seconds
     )
     sent = plan.resent_bytes + plan.kept_directory_bytes - plan.prefix_bytes
-    if decision.kind is Kind.DELTA:
+    if decision.kind is Way.DELTA:
         assert sent <= plan.kept_bytes + len(plan.table.directory)
 
 
@@ -146,7 +146,7 @@ def test_no_plan_sends_less(kept: list[bool], least: int) -> None:
     """Tried are all choices of what is copied, with and without the directory's beginning."""
     table = _large(len(kept), _HEADER_BYTES)
     removed = [number for number, stays in enumerate(kept) if not stays]
-    limits = Limits(least_part_bytes=least * _HEADER_BYTES)
+    limits = CopyLimits(least_part_bytes=least * _HEADER_BYTES)
     plan = plan_delta(table, removed, limits=limits, worth_bytes=1)
     sent = plan.resent_bytes + plan.kept_directory_bytes - plan.prefix_bytes
     choices = product((True, False), repeat=len(kept))
@@ -181,7 +181,7 @@ def test_one_change_in_a_large_archive_sends_the_directory_at_most() -> None:
     assert plan.prefix_bytes == 99_000 * _HEADER_BYTES
     assert 5 * 2**20 <= plan.resent_bytes <= 5 * 2**20 + 4_000
     assert sent < 6_000_000
-    assert decide(plan).kind is Kind.DELTA
+    assert decide(plan).kind is Way.DELTA
 
 
 def test_a_copy_at_the_end_is_no_shorter_than_the_least_part() -> None:
@@ -198,14 +198,14 @@ def test_a_change_at_the_front_moves_the_whole_directory() -> None:
     plan = plan_delta(_large(100_000, 2_000), [0])
     assert 0 == plan.prefix_bytes == plan.resent_bytes
     assert plan.kept_directory_bytes == 99_999 * _HEADER_BYTES
-    assert decide(plan).kind is Kind.DELTA
+    assert decide(plan).kind is Way.DELTA
 
 
 def test_scattered_changes_are_made_in_full() -> None:
     """With a change every few hundred kilobytes there is nothing long enough to copy."""
     plan = plan_delta(_large(100_000, 2_000), range(0, 100_000, 100))
     assert plan.copies == ()
-    assert decide(plan).kind is Kind.FULL
+    assert decide(plan).kind is Way.FULL
 
 
 @given(_trees, st.dictionaries(_names, st.binary(max_size=9)))
@@ -245,7 +245,7 @@ def test_near_resends_are_read_together() -> None:
 
 def test_a_small_archive_is_made_in_full() -> None:
     """Below 5 MiB nothing can be copied."""
-    assert _kind(plan_delta(_large(1_000, 5_000), [3])) is Kind.FULL
+    assert _kind(plan_delta(_large(1_000, 5_000), [3])) is Way.FULL
 
 
 def test_stretches_beyond_the_largest_part_are_cut() -> None:
@@ -254,6 +254,6 @@ def test_stretches_beyond_the_largest_part_are_cut() -> None:
     assert [len(each) >> 20 for each in plan.copied_ranges()] == [4_092, 4_092, 4_092]
 
 
-def _kind(plan: Plan) -> Kind:
-    decision: Decision = decide(plan)
+def _kind(plan: DeltaPlan) -> Way:
+    decision: WayChoice = decide(plan)
     return decision.kind

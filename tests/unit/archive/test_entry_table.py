@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asyncbuild.archive.delta.planning.entry_table import (
     BrokenTable,
-    Directory,
+    CentralDirectory,
     parents_of,
     parse_directory,
     parse_end,
@@ -87,13 +87,13 @@ def test_an_entry_is_found_without_an_index() -> None:
     names = [b"a/b", b"b", b"c/b", b"d"]
     offsets = [10 * number for number in range(len(names))]
     content = b"".join(map(_header, names, offsets))
-    directory = Directory(content, 40)
+    directory = CentralDirectory(content, 40)
     behind, offset = directory.find(b"b", 0) or (0, 0)
     assert (offset, content[behind - 1 : behind]) == (10, b"b")
     assert directory.find(b"b", behind) is None
     assert (len(content) - 24, 30) == directory.find(b"d", behind)
     others = b"".join(_header(b"%d/d" % number, number) for number in range(99))
-    assert Directory(others + _header(b"d", 99), 100).find(b"d", 0) is None
+    assert CentralDirectory(others + _header(b"d", 99), 100).find(b"d", 0) is None
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from asyncbuild.checks.judges.bucket import BucketFacts, archive_prefix, judge_bucket
-from asyncbuild.checks.judges.finding import Finding, Kind, Level, exit_code_of
+from asyncbuild.checks.judges.finding import Finding, FindingKind, Level, exit_code_of
 from asyncbuild.checks.judges.projects import judge_projects
 from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue, judge_room
 from asyncbuild.checks.judges.rights import NOT_TRIED, Trial, judge_trials
@@ -269,15 +269,15 @@ def test_a_right_that_is_too_wide_is_a_warning(
     ("kinds", "code"),
     [
         ([], 0),
-        ([(Level.NOTE, Kind.SETUP)], 0),
-        ([(Level.WARNING, Kind.RIGHTS)], 1),
-        ([(Level.PROBLEM, Kind.REACH)], 75),
-        ([(Level.PROBLEM, Kind.REACH), (Level.PROBLEM, Kind.RIGHTS)], 77),
-        ([(Level.PROBLEM, Kind.RIGHTS), (Level.PROBLEM, Kind.SETUP)], 78),
+        ([(Level.NOTE, FindingKind.SETUP)], 0),
+        ([(Level.WARNING, FindingKind.RIGHTS)], 1),
+        ([(Level.PROBLEM, FindingKind.REACH)], 75),
+        ([(Level.PROBLEM, FindingKind.REACH), (Level.PROBLEM, FindingKind.RIGHTS)], 77),
+        ([(Level.PROBLEM, FindingKind.RIGHTS), (Level.PROBLEM, FindingKind.SETUP)], 78),
     ],
 )
 def test_the_exit_code_says_what_would_have_to_change(
-    kinds: list[tuple[Level, Kind]], code: int
+    kinds: list[tuple[Level, FindingKind]], code: int
 ) -> None:
     """The set-up before rights before the way there; warnings alone are 1."""
     findings = [Finding(level, "x", "x", kind=kind) for level, kind in kinds]

@@ -11,7 +11,7 @@ from support.status import NOW, Clock, held, state, survey
 
 from asyncbuild.commands import explain
 from asyncbuild.commands import explain_text as explained
-from asyncbuild.commands.explain import Question
+from asyncbuild.commands.explain import ExplainRequest
 from asyncbuild.domain.errors import Reject
 from asyncbuild.status.history import Chronicle
 
@@ -75,7 +75,7 @@ def test_a_record_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
         archive={"bucket": "b", "key": "web/main.zip", "reused": True},
     )
     other = {"recorded_at": "2026-11-23T10:00:06", "verdict": "nothing-to-do"}
-    explain._show([record, other], [], None, Question("web", None, _BEGIN, 20))
+    explain._show([record, other], [], None, ExplainRequest("web", None, _BEGIN, 20))
     assert capsys.readouterr().out.splitlines() == [
         "2026-11-23 10:00:05 UTC  built        0123456789  refs/heads/[bold]" + "x" * 100,
         "    why      rule: default",
@@ -121,7 +121,7 @@ def test_a_push_that_waits_is_told_of(capsys: pytest.CaptureFixture[str]) -> Non
     one = held("e1", ref="refs/heads/fix", reason="CodeBuild is full", sent=NOW - 75)
     status = survey(Chronicle(clock), clock, shown=state({"g": (one,)})).take()
     for name in ("web", "123456789012/eu-west-1/web", ""):
-        question = Question(name, "fix", _BEGIN, 20)
+        question = ExplainRequest(name, "fix", _BEGIN, 20)
         ((push, lane),) = explain._held(status, question)
         explain._show([], [(push, lane)], status, question)
         assert capsys.readouterr().out.splitlines() == [
@@ -141,8 +141,8 @@ def test_a_push_that_waits_is_told_of(capsys: pytest.CaptureFixture[str]) -> Non
             "    why      CodeBuild is full",
             "    waits    1 min 15 s since it came to the queue",
         ]
-    assert not list(explain._held(status, Question("web", "main", _BEGIN, 20)))
-    assert not list(explain._held(status, Question("other", None, _BEGIN, 20)))
+    assert not list(explain._held(status, ExplainRequest("web", "main", _BEGIN, 20)))
+    assert not list(explain._held(status, ExplainRequest("other", None, _BEGIN, 20)))
 
 
 def test_the_slowest_repository_stands_first() -> None:

@@ -10,12 +10,12 @@ from support.codebuild import make_push
 
 from asyncbuild.domain.errors import Busy, Denied, Kind, Outage, Reject, Retry, StageError
 from asyncbuild.domain.model import Action, Target
-from asyncbuild.domain.tally import Incomplete, Part, Pending, Tally, blame
+from asyncbuild.domain.tally import Incomplete, PendingTries, PushPart, Tally, blame
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.state_machine import Lane
 
 PUSH = make_push()
-WEB, API = (Part(PUSH, Target(Action.BUILD, "k", project)) for project in ("web", "api"))
+WEB, API = (PushPart(PUSH, Target(Action.BUILD, "k", project)) for project in ("web", "api"))
 _KINDS: dict[str, type[StageError]] = {
     each.__name__: each for each in (Retry, Busy, Outage, Reject, Denied)
 }
@@ -50,7 +50,7 @@ def test_only_pushes_that_failed_are_blamed() -> None:
     other = replace(PUSH, id="e2", ref="refs/heads/other")
     tally = _tally()
     tally.give_up(Reject("ref ' ' is none"))
-    tally.fail(Part(other), Reject("a tree and no commit"), 0)
+    tally.fail(PushPart(other), Reject("a tree and no commit"), 0)
     error = tally.verdict(0, parts=3)
     assert error is not None
     blamed = blame([PUSH, other], error)
@@ -96,10 +96,10 @@ class _Story:
 
     def __init__(self, scripts: list[list[str]], max_attempts: int) -> None:
         targets = [Target(Action.BUILD, "k", f"p{n}") for n in range(len(scripts))]
-        self.left = {Part(PUSH, t).key: list(s) for t, s in zip(targets, scripts, strict=True)}
-        self.parts = [Part(PUSH, target) for target in targets]
+        self.left = {PushPart(PUSH, t).key: list(s) for t, s in zip(targets, scripts, strict=True)}
+        self.parts = [PushPart(PUSH, target) for target in targets]
         self.tally = _tally(max_attempts)
-        self.lane = Lane([p.Held(1)], p.Policy(max_attempts=max_attempts))
+        self.lane = Lane([p.LaneMessage(1)], p.Policy(max_attempts=max_attempts))
         self.done: Counter[tuple[str, ...]] = Counter()
         self.spent: Counter[tuple[str, ...]] = Counter()
         self.now = 0.0
@@ -120,8 +120,8 @@ class _Story:
             case p.Wait(n, seconds):
                 self.now += seconds
                 return p.Due(n)
-            case p.DeadLetter(n) | p.Delete(n):
-                self.buried |= isinstance(command, p.DeadLetter)
+            case p.SendDeadLetter(n) | p.Delete(n):
+                self.buried |= isinstance(command, p.SendDeadLetter)
                 return p.Settled(n)
             case _:
                 raise AssertionError(command)
@@ -135,7 +135,7 @@ class _Story:
             return p.Started(n)
         return p.Failed(n, Kind(error.kind), 1.0, error.after_seconds or 0.0)
 
-    def _try(self, part: Part) -> None:
+    def _try(self, part: PushPart) -> None:
         if not self.left[part.key]:
             self.done[part.key] += 1
             self.tally.succeed(part)
@@ -183,7 +183,7 @@ def test_a_message_that_waited_too_long_tells_which_parts_it_waited_for() -> Non
     """What was done of it is not blamed."""
     other = replace(PUSH, id="e2", ref="refs/heads/other")
     tally = _tally()
-    tally.fail(Part(other), Outage("away", peer="git"), 0)
+    tally.fail(PushPart(other), Outage("away", peer="git"), 0)
     error = tally.abandon("waited for 60 s")
     assert isinstance(error, Incomplete)
     assert tally.verdict(1, parts=2) is not None
@@ -196,6 +196,6 @@ def test_pauses_between_counted_tries_are_not_taken_for_waiting() -> None:
     """A tally has an end of its own; a limit has none."""
     tally = _tally()
     tally.fail(WEB, Retry("odd"), 0)
-    assert type(tally.verdict(0, parts=2)) is Pending
+    assert type(tally.verdict(0, parts=2)) is PendingTries
     tally.fail(API, Busy("full"), 0)
     assert type(tally.verdict(0, parts=2)) is Busy

@@ -7,8 +7,8 @@ import pytest
 
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry
 from asyncbuild.git.formats.error_classes import (
-    Fault,
     GitFailed,
+    GitFault,
     find_fault,
     machine_error,
     quote,
@@ -16,69 +16,84 @@ from asyncbuild.git.formats.error_classes import (
 )
 
 SENTENCES = [
-    (Fault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 429"),
-    (Fault.BUSY, "remote: Rate Exceeded\nfatal: unable to access 'u': ... returned error: 400"),
-    (Fault.NETWORK, "fatal: unable to access 'http://h/r/': The requested URL returned error: 503"),
-    (Fault.BUSY, "remote: Rate limit exceeded\nfatal: unable to access 'u': returned error: 503"),
-    (Fault.BUSY, "remote: busy, Retry-After: 7\nfatal: unable to access 'u': returned error: 503"),
+    (GitFault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 429"),
+    (GitFault.BUSY, "remote: Rate Exceeded\nfatal: unable to access 'u': ... returned error: 400"),
     (
-        Fault.MEMORY,
+        GitFault.NETWORK,
+        "fatal: unable to access 'http://h/r/': The requested URL returned error: 503",
+    ),
+    (
+        GitFault.BUSY,
+        "remote: Rate limit exceeded\nfatal: unable to access 'u': returned error: 503",
+    ),
+    (
+        GitFault.BUSY,
+        "remote: busy, Retry-After: 7\nfatal: unable to access 'u': returned error: 503",
+    ),
+    (
+        GitFault.MEMORY,
         "fatal: packfile a.pack cannot be mapped, check RLIMIT_DATA: Cannot allocate memory",
     ),
-    (Fault.BUSY, "error: open(objects/aa/bb): Too many open files\nfatal: loose object is corrupt"),
-    (Fault.BUSY, "error: cannot fork() for index-pack: Cannot allocate memory"),
-    (Fault.BUSY, "fatal: unable to create thread: Resource temporarily unavailable"),
-    (Fault.MEMORY, "error: inflate: out of memory\nfatal: packed object aabb is corrupt"),
     (
-        Fault.MEMORY,
+        GitFault.BUSY,
+        "error: open(objects/aa/bb): Too many open files\nfatal: loose object is corrupt",
+    ),
+    (GitFault.BUSY, "error: cannot fork() for index-pack: Cannot allocate memory"),
+    (GitFault.BUSY, "fatal: unable to create thread: Resource temporarily unavailable"),
+    (GitFault.MEMORY, "error: inflate: out of memory\nfatal: packed object aabb is corrupt"),
+    (
+        GitFault.MEMORY,
         "error: index-pack died of signal 9\nfatal: invalid index-pack output",
     ),
-    (Fault.NETWORK, "remote: fatal: Out of memory, malloc failed\nfatal: early EOF"),
-    (Fault.OTHER, "fatal: remote error: Out of memory, malloc failed"),
-    (Fault.MEMORY, "fatal: Out of memory, malloc failed (tried to allocate 5368709121 bytes)"),
-    (Fault.LOGIN, "fatal: unable to access 'http://h/r/': The requested URL returned error: 403"),
-    (Fault.LOGIN, "fatal: Authentication failed for 'http://h/r/'"),
-    (Fault.LOGIN, "fatal: could not read Username for 'http://h': terminal prompts disabled"),
-    (Fault.LOGIN, "git@h: Permission denied (publickey).\nfatal: Could not read from remote"),
-    (Fault.NO_REPOSITORY, "fatal: repository 'http://h/v1/repos/ssl/' not found"),
-    (Fault.NO_REPOSITORY, "fatal: '/x' does not appear to be a git repository"),
-    (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/corrupt"),
-    (Fault.NO_REF, "fatal: couldn't find remote ref refs/heads/fix-throttling"),
+    (GitFault.NETWORK, "remote: fatal: Out of memory, malloc failed\nfatal: early EOF"),
+    (GitFault.OTHER, "fatal: remote error: Out of memory, malloc failed"),
+    (GitFault.MEMORY, "fatal: Out of memory, malloc failed (tried to allocate 5368709121 bytes)"),
     (
-        Fault.NO_REF,
+        GitFault.LOGIN,
+        "fatal: unable to access 'http://h/r/': The requested URL returned error: 403",
+    ),
+    (GitFault.LOGIN, "fatal: Authentication failed for 'http://h/r/'"),
+    (GitFault.LOGIN, "fatal: could not read Username for 'http://h': terminal prompts disabled"),
+    (GitFault.LOGIN, "git@h: Permission denied (publickey).\nfatal: Could not read from remote"),
+    (GitFault.NO_REPOSITORY, "fatal: repository 'http://h/v1/repos/ssl/' not found"),
+    (GitFault.NO_REPOSITORY, "fatal: '/x' does not appear to be a git repository"),
+    (GitFault.NO_REF, "fatal: couldn't find remote ref refs/heads/corrupt"),
+    (GitFault.NO_REF, "fatal: couldn't find remote ref refs/heads/fix-throttling"),
+    (
+        GitFault.NO_REF,
         "error: x:corrupt.md^{commit}: expected commit type, but the object dereferences to blob",
     ),
-    (Fault.NO_PATH, "fatal: pathspec ':(literal)throttle' did not match any files"),
+    (GitFault.NO_PATH, "fatal: pathspec ':(literal)throttle' did not match any files"),
     (
-        Fault.NO_REF,
+        GitFault.NO_REF,
         "Could not find remote branch x to clone.\nfatal: Remote branch x not found in upstream",
     ),
-    (Fault.NOT_BY_ID, "error: Server does not allow request for unadvertised object 1111"),
-    (Fault.NO_OBJECT, "fatal: remote error: upload-pack: not our ref 1111"),
-    (Fault.NETWORK, "fatal: unable to access 'http://h/r/': Could not resolve host: h"),
-    (Fault.NETWORK, "fatal: unable to access 'http://h/': Failed to connect to h port 1"),
-    (Fault.NETWORK, "error: RPC failed; curl 18 transfer closed\nfatal: early EOF"),
-    (Fault.NETWORK, "fatal: fetch-pack: invalid index-pack output"),
-    (Fault.DISK_FULL, "fatal: write error: No space left on device\nfatal: early EOF"),
-    (Fault.CORRUPT, "fatal: bad object refs/asyncbuild/refs/1"),
+    (GitFault.NOT_BY_ID, "error: Server does not allow request for unadvertised object 1111"),
+    (GitFault.NO_OBJECT, "fatal: remote error: upload-pack: not our ref 1111"),
+    (GitFault.NETWORK, "fatal: unable to access 'http://h/r/': Could not resolve host: h"),
+    (GitFault.NETWORK, "fatal: unable to access 'http://h/': Failed to connect to h port 1"),
+    (GitFault.NETWORK, "error: RPC failed; curl 18 transfer closed\nfatal: early EOF"),
+    (GitFault.NETWORK, "fatal: fetch-pack: invalid index-pack output"),
+    (GitFault.DISK_FULL, "fatal: write error: No space left on device\nfatal: early EOF"),
+    (GitFault.CORRUPT, "fatal: bad object refs/asyncbuild/refs/1"),
     (
-        Fault.CORRUPT,
+        GitFault.CORRUPT,
         "error: object file objects/aa/bb is empty\nfatal: loose object aabb is corrupt",
     ),
-    (Fault.CORRUPT, "error: packfile a.pack does not match index"),
-    (Fault.CORRUPT, "fatal: not a git repository: '/cache/repository.git'"),
-    (Fault.CORRUPT, "fatal: not a valid object name: aabb"),
-    (Fault.CORRUPT, "error: invalid object 100644 fd53 for 'x'\nerror: cannot read 'fd53'"),
-    (Fault.NETWORK, "ssh: Connection closed\nfatal: Could not read from remote repository."),
-    (Fault.NETWORK, "remote: fatal: write error: No space left on device"),
-    (Fault.OTHER, "fatal: remote error: bad object 1111"),
-    (Fault.OTHER, "fatal: something never seen"),
-    (Fault.OTHER, ""),
+    (GitFault.CORRUPT, "error: packfile a.pack does not match index"),
+    (GitFault.CORRUPT, "fatal: not a git repository: '/cache/repository.git'"),
+    (GitFault.CORRUPT, "fatal: not a valid object name: aabb"),
+    (GitFault.CORRUPT, "error: invalid object 100644 fd53 for 'x'\nerror: cannot read 'fd53'"),
+    (GitFault.NETWORK, "ssh: Connection closed\nfatal: Could not read from remote repository."),
+    (GitFault.NETWORK, "remote: fatal: write error: No space left on device"),
+    (GitFault.OTHER, "fatal: remote error: bad object 1111"),
+    (GitFault.OTHER, "fatal: something never seen"),
+    (GitFault.OTHER, ""),
 ]
 
 
 @pytest.mark.parametrize(("fault", "sentence"), SENTENCES)
-def test_sentences(fault: Fault, sentence: str) -> None:
+def test_sentences(fault: GitFault, sentence: str) -> None:
     """Each is known for what it is, whatever names it holds."""
     assert find_fault(sentence) is fault
 
@@ -86,7 +101,7 @@ def test_sentences(fault: Fault, sentence: str) -> None:
 def test_names_in_urls_mean_nothing() -> None:
     """A repository may be called anything."""
     for name in ("corrupt", "ssl", "no-space-left-on-device", "rate exceeded"):
-        assert find_fault(f"fatal: unable to access 'https://h/{name}/': what") is Fault.OTHER
+        assert find_fault(f"fatal: unable to access 'https://h/{name}/': what") is GitFault.OTHER
 
 
 def test_no_memory_counts_and_says_what_helps() -> None:

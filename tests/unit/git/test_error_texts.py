@@ -6,7 +6,7 @@ sources of JGit, gitlab-shell, OpenSSH and curl.
 
 import pytest
 
-from asyncbuild.git.formats.error_classes import Fault, find_fault, stage_error
+from asyncbuild.git.formats.error_classes import GitFault, find_fault, stage_error
 
 _ID = "5cf3dd4d2b1f1c7e8e0a3a9d1f2c4b5a69788796"
 _SSH = (
@@ -67,34 +67,40 @@ _FETCHING = (
 )
 _SERVERS = (
     # GitHub
-    (Fault.NO_REPOSITORY, f"ERROR: Repository not found.{_SSH}"),
-    (Fault.NO_REPOSITORY, f"remote: Repository not found.\nfatal: repository '{_URL}' not found"),
+    (GitFault.NO_REPOSITORY, f"ERROR: Repository not found.{_SSH}"),
     (
-        Fault.LOGIN,
+        GitFault.NO_REPOSITORY,
+        f"remote: Repository not found.\nfatal: repository '{_URL}' not found",
+    ),
+    (
+        GitFault.LOGIN,
         (
             "ERROR: The `acme' organization has enabled or enforced SAML SSO. To access\nthis "
             f"repository, you must use the HTTPS remote with a personal access token\n{_SSH}"
         ),
     ),
     (
-        Fault.LOGIN,
+        GitFault.LOGIN,
         (
             "remote: The `acme' organization has enabled or enforced SAML SSO. To access\nremote: "
             f"this repository, you must act\n{_HTTP}The requested URL returned error: 403"
         ),
     ),
-    (Fault.LOGIN, f"ERROR: Your account is suspended. Please check with your admin.{_SSH}"),
+    (GitFault.LOGIN, f"ERROR: Your account is suspended. Please check with your admin.{_SSH}"),
     (
-        Fault.LOGIN,
+        GitFault.LOGIN,
         f"remote: Invalid username or password.\nfatal: Authentication failed for '{_URL}'",
     ),
-    (Fault.NO_OBJECT, f"fatal: remote error: upload-pack: not our ref {_ID}"),
-    (Fault.NETWORK, f"remote: Internal Server Error\n{_HTTP}The requested URL returned error: 500"),
-    (Fault.BUSY, f"{_HTTP}The requested URL returned error: 429"),
-    # GitLab
-    (Fault.NO_REPOSITORY, f"GitLab: The project you were looking for could not be found.{_SSH}"),
+    (GitFault.NO_OBJECT, f"fatal: remote error: upload-pack: not our ref {_ID}"),
     (
-        Fault.NO_REPOSITORY,
+        GitFault.NETWORK,
+        f"remote: Internal Server Error\n{_HTTP}The requested URL returned error: 500",
+    ),
+    (GitFault.BUSY, f"{_HTTP}The requested URL returned error: 429"),
+    # GitLab
+    (GitFault.NO_REPOSITORY, f"GitLab: The project you were looking for could not be found.{_SSH}"),
+    (
+        GitFault.NO_REPOSITORY,
         (
             "remote: \nremote: ========\nremote: \nremote: ERROR: The project you were looking for "
             "could not be found or you don't have permission to view it.\nremote: \nremote: ===="
@@ -102,143 +108,152 @@ _SERVERS = (
         ),
     ),
     (
-        Fault.LOGIN,
+        GitFault.LOGIN,
         (
             "remote:\nremote: =====\nremote: Cannot find valid SSO session. Please login via your "
             f"group's SSO at https://host.example/saml/sso?token=x\nremote: ====={_SSH}"
         ),
     ),
     (
-        Fault.LOGIN,
+        GitFault.LOGIN,
         (
             "remote: HTTP Basic: Access denied. The provided password or token is incorrect or "
             f"your account has 2FA enabled\nfatal: Authentication failed for '{_URL}'"
         ),
     ),
-    (Fault.NETWORK, f"GitLab: Internal API unreachable{_SSH}"),
-    (Fault.BUSY, f"remote: GitLab: This endpoint has been rate limited.{_SSH}"),
+    (GitFault.NETWORK, f"GitLab: Internal API unreachable{_SSH}"),
+    (GitFault.BUSY, f"remote: GitLab: This endpoint has been rate limited.{_SSH}"),
     # Bitbucket Cloud and Server
-    (Fault.NO_REPOSITORY, f"conq: repository does not exist.{_SSH}"),
+    (GitFault.NO_REPOSITORY, f"conq: repository does not exist.{_SSH}"),
     (
-        Fault.NO_REPOSITORY,
+        GitFault.NO_REPOSITORY,
         (
             "Repository not found\nThe requested repository does not exist, or you do not have "
             f"permission to access it.{_SSH}"
         ),
     ),
-    (Fault.LOGIN, f"Forbidden{_SSH}"),
-    (Fault.LOGIN, f"Unauthorized\nYou do not have access to this repository.{_SSH}"),
+    (GitFault.LOGIN, f"Forbidden{_SSH}"),
+    (GitFault.LOGIN, f"Unauthorized\nYou do not have access to this repository.{_SSH}"),
     (
-        Fault.BUSY,
+        GitFault.BUSY,
         (
             "fatal: remote error: Bitbucket is currently under heavy load and is not able to "
             "service your request. Please wait briefly and try your request again"
         ),
     ),
     # CodeCommit
-    (Fault.LOGIN, f"{_HTTP}The requested URL returned error: 403"),
-    (Fault.NO_REPOSITORY, f"fatal: repository '{_URL}' not found"),
-    (Fault.BUSY, f"remote: Rate Exceeded\n{_HTTP}The requested URL returned error: 400"),
+    (GitFault.LOGIN, f"{_HTTP}The requested URL returned error: 403"),
+    (GitFault.NO_REPOSITORY, f"fatal: repository '{_URL}' not found"),
+    (GitFault.BUSY, f"remote: Rate Exceeded\n{_HTTP}The requested URL returned error: 400"),
     # JGit: Gerrit, GitBucket
-    (Fault.NO_OBJECT, f"fatal: remote error: want {_ID} not valid"),
-    (Fault.NO_OBJECT, f"fatal: remote error: missing unknown {_ID}"),
-    (Fault.NO_REPOSITORY, f"fatal: remote error: Git repository not found{_SSH}"),
+    (GitFault.NO_OBJECT, f"fatal: remote error: want {_ID} not valid"),
+    (GitFault.NO_OBJECT, f"fatal: remote error: missing unknown {_ID}"),
+    (GitFault.NO_REPOSITORY, f"fatal: remote error: Git repository not found{_SSH}"),
     # git itself at the other end
-    (Fault.NO_REPOSITORY, f"fatal: '/srv/x.git' does not appear to be a git repository{_SSH}"),
+    (GitFault.NO_REPOSITORY, f"fatal: '/srv/x.git' does not appear to be a git repository{_SSH}"),
     (
-        Fault.NO_REPOSITORY,
+        GitFault.NO_REPOSITORY,
         "fatal: remote error: access denied or repository not exported: /x.git",
     ),
-    (Fault.REFUSED, f"fatal: detected dubious ownership in repository at '/srv/x.git'{_SSH}"),
-    (Fault.NOT_BY_ID, f"error: Server does not allow request for unadvertised object {_ID}"),
+    (GitFault.REFUSED, f"fatal: detected dubious ownership in repository at '/srv/x.git'{_SSH}"),
+    (GitFault.NOT_BY_ID, f"error: Server does not allow request for unadvertised object {_ID}"),
     (
-        Fault.NETWORK,
+        GitFault.NETWORK,
         (
             f"remote: fatal: bad tree object {_ID}\nremote: aborting due to possible repository "
             "corruption on the remote side.\nfatal: protocol error: bad pack header"
         ),
     ),
     (
-        Fault.NETWORK,
+        GitFault.NETWORK,
         (
             "fatal: git upload-pack: aborting due to possible repository corruption on the remote "
             "side.\nfatal: early EOF\nfatal: fetch-pack: invalid index-pack output"
         ),
     ),
-    (Fault.NOT_SHALLOW, "fatal: dumb http transport does not support shallow capabilities"),
-    (Fault.NOT_SHALLOW, "fatal: Server does not support shallow clients"),
+    (GitFault.NOT_SHALLOW, "fatal: dumb http transport does not support shallow capabilities"),
+    (GitFault.NOT_SHALLOW, "fatal: Server does not support shallow clients"),
     (
-        Fault.NO_OBJECT,
+        GitFault.NO_OBJECT,
         (
             f"error: Unable to find {_ID} under {_URL}\nCannot obtain needed object {_ID}\n"
             "error: fetch failed."
         ),
     ),
-    (Fault.MOVED, f"{_HTTP}The requested URL returned error: 301"),
+    (GitFault.MOVED, f"{_HTTP}The requested URL returned error: 301"),
     # OpenSSH
-    (Fault.LOGIN, f"git@host.example: Permission denied (publickey).{_SSH}"),
-    (Fault.LOGIN, f"Host key verification failed.{_SSH}"),
+    (GitFault.LOGIN, f"git@host.example: Permission denied (publickey).{_SSH}"),
+    (GitFault.LOGIN, f"Host key verification failed.{_SSH}"),
     (
-        Fault.LOGIN,
+        GitFault.LOGIN,
         (
             "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\n"
             f"Disconnected from 192.0.2.1 port 22{_SSH}"
         ),
     ),
     (
-        Fault.LOGIN,
+        GitFault.LOGIN,
         (
             "Unable to negotiate with 192.0.2.1 port 22: no matching host key type found. Their "
             f"offer: ssh-rsa{_SSH}"
         ),
     ),
-    (Fault.NETWORK, f"ssh: connect to host host.example port 22: Connection timed out{_SSH}"),
-    (Fault.NETWORK, f"ssh: connect to host host.example port 22: No route to host{_SSH}"),
+    (GitFault.NETWORK, f"ssh: connect to host host.example port 22: Connection timed out{_SSH}"),
+    (GitFault.NETWORK, f"ssh: connect to host host.example port 22: No route to host{_SSH}"),
     (
-        Fault.NETWORK,
+        GitFault.NETWORK,
         f"ssh: Could not resolve hostname host.example: Temporary failure in name resolution{_SSH}",
     ),
     (
-        Fault.NETWORK,
+        GitFault.NETWORK,
         (
             f"kex_exchange_identification: Connection closed by remote host\nConnection closed by "
             f"192.0.2.1 port 22{_SSH}"
         ),
     ),
-    (Fault.NETWORK, f"client_loop: send disconnect: Broken pipe{_SSH}"),
+    (GitFault.NETWORK, f"client_loop: send disconnect: Broken pipe{_SSH}"),
     # curl
-    (Fault.NETWORK, f"{_HTTP}Could not resolve host: host.example"),
-    (Fault.NETWORK, f"{_HTTP}Failed to connect to host.example port 443 after 2 ms: Could not"),
-    (Fault.NETWORK, f"{_HTTP}GnuTLS recv error (-110): The TLS connection was non-properly ended."),
-    (Fault.NETWORK, f"{_HTTP}OpenSSL SSL_read: SSL_ERROR_SYSCALL, errno 104"),
-    (Fault.NETWORK, f"{_HTTP}server certificate verification failed. CAfile: none CRLfile: none"),
-    (Fault.NETWORK, f"{_HTTP}Operation too slow. Less than 1 bytes/sec transferred the last 180 s"),
-    (Fault.NETWORK, f"{_HTTP}Empty reply from server"),
-    (Fault.NETWORK, f"{_HTTP}Received HTTP code 502 from proxy after CONNECT"),
-    (Fault.NETWORK, f"{_HTTP}Recv failure: Connection reset by peer"),
+    (GitFault.NETWORK, f"{_HTTP}Could not resolve host: host.example"),
+    (GitFault.NETWORK, f"{_HTTP}Failed to connect to host.example port 443 after 2 ms: Could not"),
     (
-        Fault.NETWORK,
+        GitFault.NETWORK,
+        f"{_HTTP}GnuTLS recv error (-110): The TLS connection was non-properly ended.",
+    ),
+    (GitFault.NETWORK, f"{_HTTP}OpenSSL SSL_read: SSL_ERROR_SYSCALL, errno 104"),
+    (
+        GitFault.NETWORK,
+        f"{_HTTP}server certificate verification failed. CAfile: none CRLfile: none",
+    ),
+    (
+        GitFault.NETWORK,
+        f"{_HTTP}Operation too slow. Less than 1 bytes/sec transferred the last 180 s",
+    ),
+    (GitFault.NETWORK, f"{_HTTP}Empty reply from server"),
+    (GitFault.NETWORK, f"{_HTTP}Received HTTP code 502 from proxy after CONNECT"),
+    (GitFault.NETWORK, f"{_HTTP}Recv failure: Connection reset by peer"),
+    (
+        GitFault.NETWORK,
         (
             "error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly: CANCEL (err 8)\n"
             "error: 4404 bytes of body are still expected\nfetch-pack: unexpected disconnect while "
             "reading sideband packet\nfatal: early EOF\nfatal: fetch-pack: invalid index"
         ),
     ),
-    (Fault.NETWORK, f"{_HTTP}The requested URL returned error: 502"),
+    (GitFault.NETWORK, f"{_HTTP}The requested URL returned error: 502"),
 )
 
 
 @pytest.mark.parametrize("words", _DAMAGE)
 def test_words_of_damage(words: str) -> None:
     """Of this git alone or one that fetches: they suspect the mirror."""
-    assert find_fault(words, remote=False) is Fault.CORRUPT
-    assert find_fault(words) is Fault.CORRUPT
+    assert find_fault(words, remote=False) is GitFault.CORRUPT
+    assert find_fault(words) is GitFault.CORRUPT
 
 
 @pytest.mark.parametrize("words", _FETCHING)
 def test_words_of_damage_in_a_fetch(words: str) -> None:
     """What follows from it at the server is no outage."""
-    assert find_fault(words) is Fault.CORRUPT
+    assert find_fault(words) is GitFault.CORRUPT
 
 
 @pytest.mark.parametrize("words", [*_DAMAGE, *_FETCHING])
@@ -246,11 +261,11 @@ def test_a_server_says_nothing_of_our_mirror(words: str) -> None:
     """The same words, told by the server, suspect nothing here."""
     for prefix in ("remote: ", "fatal: remote error: "):
         told = "\n".join(prefix + line for line in words.splitlines())
-        assert find_fault(told) is not Fault.CORRUPT
+        assert find_fault(told) is not GitFault.CORRUPT
 
 
 @pytest.mark.parametrize(("fault", "words"), _SERVERS)
-def test_words_of_servers(fault: Fault, words: str) -> None:
+def test_words_of_servers(fault: GitFault, words: str) -> None:
     """Each is known for what it is, and is told in a line that is bounded and printable."""
     assert find_fault(words) is fault
     reason = stage_error(words, doing="fetch", ended="exited with 128").reason
@@ -259,9 +274,9 @@ def test_words_of_servers(fault: Fault, words: str) -> None:
 
 
 @pytest.mark.parametrize(("fault", "words"), _SERVERS)
-def test_a_git_that_asks_no_server_is_not_read_for_its_words(fault: Fault, words: str) -> None:
+def test_a_git_that_asks_no_server_is_not_read_for_its_words(fault: GitFault, words: str) -> None:
     """Whatever a path makes it say: no push waits for an outage that is none."""
-    own = {Fault.NOT_BY_ID, Fault.NOT_SHALLOW, Fault.CORRUPT, Fault.OTHER}
+    own = {GitFault.NOT_BY_ID, GitFault.NOT_SHALLOW, GitFault.CORRUPT, GitFault.OTHER}
     assert find_fault(words, remote=False) in own
 
 
@@ -279,14 +294,14 @@ def test_names_are_not_read(name: str) -> None:
         f"error: something of refs/heads/{ref} is odd",
         f"From https://host.example/{ref}\n * [new branch]      {ref} -> refs/x\nfatal: what",
     ):
-        assert find_fault(words) is Fault.OTHER, words
-        assert find_fault(words, remote=False) is Fault.OTHER, words
+        assert find_fault(words) is GitFault.OTHER, words
+        assert find_fault(words, remote=False) is GitFault.OTHER, words
 
 
 @pytest.mark.parametrize("name", ["x'\nfatal: bad object 1\n'", "x\nfatal: Too many open files"])
 def test_a_name_makes_no_line_of_its_own(name: str) -> None:
     """Line ends and quotes in a path: what is read, and what is told, is the one sentence."""
     words = f"error: invalid path '{name}/.git/x'"
-    assert find_fault(words, remote=False) is Fault.OTHER
+    assert find_fault(words, remote=False) is GitFault.OTHER
     reason = stage_error(words, doing="read", ended="exited", remote=False).reason
     assert "error: invalid path" in reason

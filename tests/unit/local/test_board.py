@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 from rich.console import Console
 
-from asyncbuild.local.board import Board, Place
+from asyncbuild.local.board import Board, PushProgress
 from asyncbuild.local.display import Row, draw, open_progress, table_of, verdict_of, ways_of
 from asyncbuild.local.verify import Expects, Findings, Pushed
 
@@ -49,19 +49,19 @@ def board_with(*events: str) -> Board:
 @pytest.mark.parametrize(
     ("events", "place"),
     [
-        ([], Place.PUSHED),
-        (["push.prepare.started"], Place.FETCHING),
-        (["push.prepare.started", "push.upload.started"], Place.ARCHIVING),
-        (["push.upload.started", "push.prepare.finished"], Place.ARCHIVED),
-        (["push.prepare.finished", "push.built"], Place.BUILT),
-        (["push.uploaded"], Place.UPLOADED),
-        (["push.nothing-to-do"], Place.NOTHING),
-        (["push.dead-lettered"], Place.FAILED),
-        (["push.built", "push.prepare.started"], Place.BUILT),
-        (["something.else"], Place.PUSHED),
+        ([], PushProgress.PUSHED),
+        (["push.prepare.started"], PushProgress.FETCHING),
+        (["push.prepare.started", "push.upload.started"], PushProgress.ARCHIVING),
+        (["push.upload.started", "push.prepare.finished"], PushProgress.ARCHIVED),
+        (["push.prepare.finished", "push.built"], PushProgress.BUILT),
+        (["push.uploaded"], PushProgress.UPLOADED),
+        (["push.nothing-to-do"], PushProgress.NOTHING),
+        (["push.dead-lettered"], PushProgress.FAILED),
+        (["push.built", "push.prepare.started"], PushProgress.BUILT),
+        (["something.else"], PushProgress.PUSHED),
     ],
 )
-def test_a_push_is_where_the_log_says(events: list[str], place: Place) -> None:
+def test_a_push_is_where_the_log_says(events: list[str], place: PushProgress) -> None:
     """Each line moves it on; from its end it moves no more."""
     assert board_with(*events).place_of(PUSH) is place
 
@@ -71,7 +71,7 @@ def test_lines_about_unknown_pushes_are_not_minded() -> None:
     board = board_with()
     board.hear({"event": "push.built", "level": "info", "event_id": "another"})
     board.hear({"event": "service.started", "level": "info"})
-    assert board.counts() == {Place.PUSHED: 1}
+    assert board.counts() == {PushProgress.PUSHED: 1}
 
 
 def test_warnings_are_kept_but_not_without_end() -> None:
@@ -86,7 +86,7 @@ def test_warnings_are_kept_but_not_without_end() -> None:
 def test_ends_are_told_once() -> None:
     """A plain line for each push that came to its end, and never again."""
     board = board_with("push.built")
-    assert board.take_reached() == [(PUSH, Place.BUILT)]
+    assert board.take_reached() == [(PUSH, PushProgress.BUILT)]
     assert board.take_reached() == []
 
 
@@ -96,7 +96,7 @@ def test_the_picture_has_a_cell_for_each_push() -> None:
     screen.print(draw(board_with("push.built"), seconds=1.5))
     picture = written(screen)
     assert ["shop", "█", "1/3"] in [line.split() for line in picture.splitlines()]
-    assert all(place.word.split()[0] in picture for place in Place)
+    assert all(place.word.split()[0] in picture for place in PushProgress)
     assert "1 pushes · 1 built   1.5 s" in picture
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbuild.local.expected_tree import Entry, Tree, blob_id
-from asyncbuild.local.servers.journal import Started
+from asyncbuild.local.expected_tree import Entry, ExpectedTree, blob_id
+from asyncbuild.local.servers.journal import AcceptedStart
 from asyncbuild.local.verify import Expects, Findings, Pushed, compare, iter_differences
 
 
@@ -30,7 +30,7 @@ def pushed(number: int, *, group: str = "g", expects: Expects = Expects.BUILD) -
     )
 
 
-def started(push: Pushed, *, project: str = "p", **variables: str) -> Started:
+def started(push: Pushed, *, project: str = "p", **variables: str) -> AcceptedStart:
     """The StartBuild of `push` as it should be, but for `variables`."""
     named = {
         "EVENT_ID": push.id,
@@ -43,7 +43,7 @@ def started(push: Pushed, *, project: str = "p", **variables: str) -> Started:
         "projectName": project,
         "environmentVariablesOverride": [{"name": n, "value": v} for n, v in named.items()],
     }
-    return Started(push.time, f"{project}:{push.id}", 1, request)
+    return AcceptedStart(push.time, f"{project}:{push.id}", 1, request)
 
 
 PUSHES = [pushed(number, group="ab"[number % 2]) for number in range(8)]
@@ -109,7 +109,7 @@ class TestCompare:
     def test_finds_a_build_of_no_push(self) -> None:
         """A build with an id that was never sent, or with none, is unexpected."""
         assert kinds(compare([], [started(pushed(1))])) == {"unexpected": 1}
-        bare = Started(0.0, "p:1", 1, {"projectName": "p"})
+        bare = AcceptedStart(0.0, "p:1", 1, {"projectName": "p"})
         assert kinds(compare([], [bare])) == {"unexpected": 1}
 
     @pytest.mark.parametrize("name", ["COMMIT_ID", "REF", "REPOSITORY_NAME"])
@@ -128,7 +128,7 @@ CONTENTS: dict[str, tuple[int, bytes]] = {
     "größe": (stat.S_IFREG | 0o644, b""),
     "submodule/": (stat.S_IFDIR | 0o755, b""),
 }
-TREE = Tree(
+TREE = ExpectedTree(
     entries={
         b"dir": Entry("directory"),
         b"dir/a.txt": Entry("file", blob_id([b"text\n"], 5)),

@@ -17,7 +17,7 @@ _POLICY = p.Policy(lookahead=3, max_attempts=2, retry_first_seconds=1, retry_mos
 
 
 def _lane(count: int, *, received: int = 1, policy: p.Policy = _POLICY) -> Lane:
-    return Lane([p.Held(n, received) for n in range(1, count + 1)], policy)
+    return Lane([p.LaneMessage(n, received) for n in range(1, count + 1)], policy)
 
 
 def test_prepares_ahead_and_starts_in_order() -> None:
@@ -37,7 +37,7 @@ def test_a_retry_waits_longer_each_time_and_then_is_dead_lettered() -> None:
     assert lane.feed(p.Prepared(2)) == []
     assert lane.feed(p.Failed(1, Kind.RETRY, jitter=1.0)) == [p.Wait(1, 1.0)]
     assert lane.feed(p.Due(1)) == [p.Prepare(1)]
-    assert lane.feed(p.Failed(1, Kind.RETRY)) == [p.DeadLetter(1, attempts=2)]
+    assert lane.feed(p.Failed(1, Kind.RETRY)) == [p.SendDeadLetter(1, attempts=2)]
     assert lane.feed(p.Settled(1)) == [p.Start(2)]
 
 
@@ -48,7 +48,7 @@ def test_a_reject_of_a_follower_waits_for_its_turn() -> None:
     assert lane.feed(p.Failed(2, Kind.REJECT)) == []
     assert lane.feed(p.Prepared(1)) == [p.Start(1)]
     assert lane.feed(p.Started(1)) == [p.Delete(1)]
-    assert lane.feed(p.Settled(1)) == [p.DeadLetter(2, attempts=1)]
+    assert lane.feed(p.Settled(1)) == [p.SendDeadLetter(2, attempts=1)]
     assert lane.feed(p.Settled(2)) == [p.Close()]
 
 
@@ -111,10 +111,10 @@ def test_a_head_that_waited_for_long_goes_back_with_its_followers(kind: Kind) ->
 
 def test_a_head_that_waited_for_long_and_cannot_go_back_is_dead_lettered() -> None:
     """The queue would dead-letter it without a reason, or drop it; those behind it go on."""
-    lane = Lane([p.Held(1, returns=False), p.Held(2)], _POLICY)
+    lane = Lane([p.LaneMessage(1, returns=False), p.LaneMessage(2)], _POLICY)
     lane.open()
     lane.feed(p.Prepared(2))
-    assert lane.feed(p.Failed(1, Kind.OUTAGE, waited_seconds=3_600)) == [p.DeadLetter(1, 0)]
+    assert lane.feed(p.Failed(1, Kind.OUTAGE, waited_seconds=3_600)) == [p.SendDeadLetter(1, 0)]
     assert lane.feed(p.Settled(1)) == [p.Start(2)]
 
 
@@ -152,7 +152,7 @@ def test_a_lane_with_a_counted_attempt_does_not_give_way() -> None:
     assert lane.may_give_way
     lane.feed(p.Failed(1, Kind.RETRY))
     assert not lane.may_give_way
-    assert not Lane([p.Held(1, yields=False)], _POLICY).may_give_way
+    assert not Lane([p.LaneMessage(1, yields=False)], _POLICY).may_give_way
 
 
 def test_a_redelivered_group_is_worked_one_by_one() -> None:
@@ -229,7 +229,12 @@ def test_a_fatal_error_drops_and_stops() -> None:
 
 def test_superseded_pushes_are_recorded_in_their_turn() -> None:
     """The newest of a ref stands for the older ones; other refs are not touched."""
-    messages = [p.Held(1, ref="a"), p.Held(2, ref="b"), p.Held(3, ref="a"), p.Held(4, ref="a")]
+    messages = [
+        p.LaneMessage(1, ref="a"),
+        p.LaneMessage(2, ref="b"),
+        p.LaneMessage(3, ref="a"),
+        p.LaneMessage(4, ref="a"),
+    ]
     lane = Lane(messages, replace(_POLICY, skip_superseded=True))
     assert lane.open() == [p.Supersede(1, by=4), p.Prepare(2), p.Prepare(4)]
     lane.feed(p.Started(1))
@@ -245,7 +250,7 @@ def test_superseded_pushes_are_recorded_in_their_turn() -> None:
 def test_messages_must_come_oldest_first() -> None:
     """Anything else would turn the order around."""
     with pytest.raises(LaneBug):
-        Lane([p.Held(2), p.Held(1)], _POLICY)
+        Lane([p.LaneMessage(2), p.LaneMessage(1)], _POLICY)
 
 
 _EVENTS: list[Any] = [p.Prepared, p.Started, p.Settled, p.Due, p.Dropped]
@@ -310,7 +315,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.policy = p.Policy(lookahead, attempts, skip_superseded=skip)
         self.received = received
         self.returns = returns
-        held = [p.Held(n, received, refs[n], returns=returns) for n in range(count)]
+        held = [p.LaneMessage(n, received, refs[n], returns=returns) for n in range(count)]
         self.lane = Lane(held, self.policy)
         self.count = count
         self._carry_out(self.lane.open())
@@ -332,7 +337,7 @@ class LaneMachine(RuleBasedStateMachine):
                     assert not self.expired
                     assert sorted(self.settled) == list(range(n))  # I2, I3
                     self.under_way[n] = command
-                case p.Delete(n) | p.DeadLetter(n):
+                case p.Delete(n) | p.SendDeadLetter(n):
                     assert not self.lost  # I4
                     if isinstance(command, p.Delete):
                         assert n in self.started  # I1
@@ -373,7 +378,7 @@ class LaneMachine(RuleBasedStateMachine):
             return
         self.cancelled.discard(n)
         if how != "well":
-            if how == "retry" and not isinstance(command, p.Delete | p.DeadLetter):
+            if how == "retry" and not isinstance(command, p.Delete | p.SendDeadLetter):
                 self.tries[n] = self.tries.get(n, 0) + 1
                 assert self.tries[n] <= self.policy.max_attempts  # I5
             self.stopped |= how == "fatal"
@@ -383,7 +388,7 @@ class LaneMachine(RuleBasedStateMachine):
             if how == "busy" and waited and not self.returns:
                 self.waited_in_vain.add(n)
             at_end = how == "busy" and waited and sorted(self.settled) == list(range(n))
-            if at_end and self.returns and not isinstance(command, p.Delete | p.DeadLetter):
+            if at_end and self.returns and not isinstance(command, p.Delete | p.SendDeadLetter):
                 self.stopped = self.gave_way = True
             self._feed(p.Failed(n, Kind(how), data.draw(st.floats(0, 1)), 0.0, waited))
             return
@@ -454,7 +459,7 @@ TestLaneMachine.settings = settings(max_examples=300, stateful_step_count=60, de
 @given(st.integers(1, 10), st.integers(1, 10))
 def test_every_lane_that_succeeds_ends(count: int, lookahead: int) -> None:
     """Answering every command well settles all messages in order."""
-    lane = Lane([p.Held(n) for n in range(count)], p.Policy(lookahead))
+    lane = Lane([p.LaneMessage(n) for n in range(count)], p.Policy(lookahead))
     todo = lane.open()
     deleted = []
     while todo:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.queue.lane.round_robin import Turns
-from asyncbuild.queue.worker_pool import Consumers, Job, open_consumers
+from asyncbuild.queue.worker_pool import Job, WorkerPool, open_consumers
 
 
 async def _sleep_long() -> None:
@@ -24,7 +24,7 @@ def _job(run: Callable[[], Awaitable[None]] = _sleep_long, lane: object = "a") -
     return Job(lane, run)
 
 
-async def _wait_busy(consumers: Consumers, free: int) -> None:
+async def _wait_busy(consumers: WorkerPool, free: int) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
         while consumers.statistics().free != free:
             await anyio.lowlevel.checkpoint()

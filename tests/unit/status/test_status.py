@@ -27,7 +27,7 @@ from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Kind, Reject
 from asyncbuild.domain.events import EVENTS
 from asyncbuild.domain.model import root_span_id, trace_id
-from asyncbuild.queue.counters import Held
+from asyncbuild.queue.counters import InFlight
 from asyncbuild.status import links
 from asyncbuild.status import phrases as wording
 from asyncbuild.status.exporters.emf import EmbeddedMetrics
@@ -169,7 +169,7 @@ def _status(chronicle: Chronicle, clock: Clock) -> Status:
     chronicle.hear(line("push.ignored", ref=HOSTILE, reason=HOSTILE, since_push_seconds=1.0))
     hostile = {"message_id": HOSTILE, "kind": HOSTILE, "reason": HOSTILE, "attempts": 2}
     chronicle.hear(line("push.dead-lettered", "error", **hostile))
-    waiting = Held(work(group=HOSTILE), "paused", HOSTILE)
+    waiting = InFlight(work(group=HOSTILE), "paused", HOSTILE)
     return survey(chronicle, clock, shown=state({HOSTILE: (waiting,)})).take()
 
 
@@ -401,7 +401,7 @@ class _Seen(HTMLParser):
 async def test_names_are_text(chronicle: Chronicle, clock: Clock) -> None:
     """A ref that would be an element is read as it is written, wherever it stands."""
     _status(chronicle, clock)
-    waiting = Held(work(group=HOSTILE), "paused", HOSTILE)
+    waiting = InFlight(work(group=HOSTILE), "paused", HOSTILE)
     page = Page(survey(chronicle, clock, shown=state({HOSTILE: (waiting,)})))
     response = await page.serve_page(make_mocked_request("GET", "/"))
     assert isinstance(response, web.Response)

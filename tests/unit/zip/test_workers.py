@@ -32,13 +32,13 @@ from asyncbuild.zip.format.tar_headers import (
 )
 from asyncbuild.zip.format.tar_members import Run
 from asyncbuild.zip.format.tar_reader import TarReader
-from asyncbuild.zip.future import Pending
+from asyncbuild.zip.future import PendingPiece
 from asyncbuild.zip.shared_memory import (
     LONGEST_RUN_BYTES,
     SLOT_BYTES,
     WHOLE_BYTES,
-    Kind,
-    Message,
+    SlotMessage,
+    SlotMessageKind,
     Slots,
     pack_columns,
     unpack_columns,
@@ -163,7 +163,7 @@ def _slots_in_hand(workers: Workers) -> list[int]:
     return [slot for worker in workers._workers for slot in worker.in_hand]
 
 
-async def _result(work: Pending[PackedRun]) -> bytes | Retry:
+async def _result(work: PendingPiece[PackedRun]) -> bytes | Retry:
     try:
         return (await work.wait()).data
     except Retry as error:
@@ -231,7 +231,7 @@ async def test_one_is_not_given_more_than_its_socket_holds(
     async with open_workers(600, 1) as workers:
         _stop(workers)
         monkeypatch.setattr(sys, "executable", _broken_program(tmp_path))
-        work: list[Pending[PackedRun]] = []
+        work: list[PendingPiece[PackedRun]] = []
 
         async def overfill() -> None:
             while True:
@@ -251,9 +251,9 @@ async def test_what_cannot_be_read_back_fails_alone() -> None:
     def too_much(*_: object) -> PackedRun:
         raise MemoryError
 
-    pending = Pending(too_much)
+    pending = PendingPiece(too_much)
     with closing(Slots.make(1)) as slots:
-        pending.finish(Message(Kind.DONE, 0, 1), slots)
+        pending.finish(SlotMessage(SlotMessageKind.DONE, 0, 1), slots)
     with pytest.raises(MemoryError):
         await pending.wait()
 
@@ -359,16 +359,16 @@ async def test_what_a_worker_refuses_is_raised_here() -> None:
 
 
 @given(
-    st.sampled_from(Kind),
+    st.sampled_from(SlotMessageKind),
     *[st.integers(0, 2**32 - 1)] * 3,
     st.integers(0, 2**64 - 1),
 )
 def test_a_message_is_read_as_it_was_written(
-    kind: Kind, slot: int, nbytes: int, more_bytes: int, number: int
+    kind: SlotMessageKind, slot: int, nbytes: int, more_bytes: int, number: int
 ) -> None:
     """Every field, to its limits."""
-    message = Message(kind, slot, nbytes, more_bytes, number)
-    assert Message.unpack(message.pack()) == message
+    message = SlotMessage(kind, slot, nbytes, more_bytes, number)
+    assert SlotMessage.unpack(message.pack()) == message
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 2**32 - 1)] * 3)))

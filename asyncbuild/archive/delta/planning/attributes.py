@@ -33,7 +33,7 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
+class TreeAttributes:
     """The attributes of a tree: `digest` is equal if all `.gitattributes` are.
 
     `files` are their paths and object ids.

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from asyncbuild.archive.delta.planning.plan import Plan
+from asyncbuild.archive.delta.planning.plan import DeltaPlan
 
 
-class Kind(StrEnum):
+class Way(StrEnum):
     """How an archive is made."""
 
     FULL = "full"
@@ -30,15 +30,15 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class WayChoice:
     """Which way is cheaper, and what the model says of both, in seconds."""
 
-    kind: Kind
+    kind: Way
     full_seconds: float
     delta_seconds: float
 
 
-def decide(plan: Plan, rates: Rates | None = None) -> Decision:
+def decide(plan: DeltaPlan, rates: Rates | None = None) -> WayChoice:
     """Full or delta. What both have to do is left out: the fresh members."""
     rates = rates or Rates()
     table = plan.table
@@ -51,4 +51,4 @@ def decide(plan: Plan, rates: Rates | None = None) -> Decision:
     delta += fetched_bytes * rates.fetch_byte + plan.resent_bytes * rates.send_byte
     delta += (plan.kept_directory_bytes - plan.prefix_bytes) * rates.send_byte
     pays = bool(plan.copies) and delta < full
-    return Decision(Kind.DELTA if pays else Kind.FULL, full, delta)
+    return WayChoice(Way.DELTA if pays else Way.FULL, full, delta)

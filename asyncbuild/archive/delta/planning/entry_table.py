@@ -53,7 +53,7 @@ class BrokenTable(Retry):
     """These bytes are no directory of an archive that asyncbuild made."""
 
 
-class Directory(NamedTuple):
+class CentralDirectory(NamedTuple):
     """A central directory as it was read, and where it begins in its archive."""
 
     content: bytes
@@ -216,7 +216,7 @@ def pack_head(offset: int, nbytes: int, crc: int) -> bytes:
     return _HEAD.pack(_MAGIC, offset, nbytes, crc32(_PLACE.pack(offset, nbytes), crc))
 
 
-def parse_file(packed: bytes) -> Directory:
+def parse_file(packed: bytes) -> CentralDirectory:
     """The directory in what `pack` wrote.
 
     Raises:
@@ -230,7 +230,7 @@ def parse_file(packed: bytes) -> Directory:
         raise BrokenTable(f"a table of another version begins with {magic!r}")
     if nbytes != len(directory) or crc != crc32(_PLACE.pack(offset, nbytes), crc32(directory)):
         raise BrokenTable(f"a table of {nbytes} bytes is cut or damaged")
-    return Directory(directory, offset)
+    return CentralDirectory(directory, offset)
 
 
 class End(NamedTuple):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from asyncbuild.archive.delta.planning.entry_table import Directory, Table
+from asyncbuild.archive.delta.planning.entry_table import CentralDirectory, Table
 from asyncbuild.zip.format.central_directory import move_headers
 
 _MIB: Final = 1024 * 1024
@@ -30,7 +30,7 @@ _MISSED_MOST: Final = 8  # names that a short look does not find
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CopyLimits:
     """What S3 allows. `most_copies` leaves numbers for the parts that are sent."""
 
     least_part_bytes: int = 5 * _MIB
@@ -59,7 +59,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeltaPlan:
     """How to make an archive of an old one, but for its fresh members.
 
     Attributes:
@@ -74,7 +74,7 @@ class Plan:
     copies: tuple[Stretch, ...]
     resends: tuple[Stretch, ...]
     prefix_bytes: int
-    limits: Limits
+    limits: CopyLimits
 
     @property
     def entries(self) -> int:
@@ -156,8 +156,12 @@ class Plan:
 
 
 def plan_delta(
-    table: Table, removed: Iterable[int], *, limits: Limits | None = None, worth_bytes: int = _MIB
-) -> Plan:
+    table: Table,
+    removed: Iterable[int],
+    *,
+    limits: CopyLimits | None = None,
+    worth_bytes: int = _MIB,
+) -> DeltaPlan:
     """Plan what is done with the members of the old archive.
 
     Args:
@@ -166,9 +170,9 @@ def plan_delta(
         limits: S3's, by default.
         worth_bytes: The directory's beginning is copied if that saves at least so many.
     """
-    limits = limits or Limits()
+    limits = limits or CopyLimits()
     copies, resends = _sort_out(table, _kept_stretches(len(table), removed), limits)
-    plain = Plan(table, copies, resends, 0, limits)
+    plain = DeltaPlan(table, copies, resends, 0, limits)
     filled = _fill(plain)
     if filled is None:
         return plain
@@ -177,7 +181,7 @@ def plan_delta(
 
 
 def is_hopeless(
-    directory: Directory, removed: Collection[bytes], *, limits: Limits | None = None
+    directory: CentralDirectory, removed: Collection[bytes], *, limits: CopyLimits | None = None
 ) -> bool:
     """Is it certain that nothing is long enough to be copied, by a look at few headers?
 
@@ -185,7 +189,7 @@ def is_hopeless(
     into here. So it is certain if in each of them a member begins that is removed. They are looked
     for in the order of trees, which is the archive's: where it is not, nothing is certain.
     """
-    half = (limits or Limits()).least_part_bytes // 2
+    half = (limits or CopyLimits()).least_part_bytes // 2
     halves = directory.offset // half
     if len(removed) < halves:
         return False
@@ -217,7 +221,7 @@ def _kept_stretches(entries: int, removed: Iterable[int]) -> list[Stretch]:
 
 
 def _sort_out(
-    table: Table, stretches: Sequence[Stretch], limits: Limits
+    table: Table, stretches: Sequence[Stretch], limits: CopyLimits
 ) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
     """Copies and resends: by length, and the longest if there are too many."""
 
@@ -234,7 +238,7 @@ def _sort_out(
     )
 
 
-def _fill(plain: Plan) -> Plan | None:
+def _fill(plain: DeltaPlan) -> DeltaPlan | None:
     """The plan that copies the directory's beginning, too, if there can be one: the shortest.
 
     What is sent between the copied members and the copied headers must be a part of the least
@@ -251,7 +255,7 @@ def _fill(plain: Plan) -> Plan | None:
     return min(filled, key=lambda plan: plan.resent_bytes - plan.prefix_bytes, default=None)
 
 
-def _lend_ends(plain: Plan, missing_bytes: int) -> Plan:
+def _lend_ends(plain: DeltaPlan, missing_bytes: int) -> DeltaPlan:
     """Cut ends off the copies, from the one on that can spare most; from the first one last.
 
     That one's headers are the directory's beginning.
@@ -274,20 +278,20 @@ def _lend_ends(plain: Plan, missing_bytes: int) -> Plan:
     return _resend(plain, copies, ends)
 
 
-def _lend_shortest(plain: Plan) -> Plan:
+def _lend_shortest(plain: DeltaPlan) -> DeltaPlan:
     """Send the shortest copy again, but never the first."""
     shortest = min(plain.copies[1:], key=plain.length, default=None)
     copies = [each for each in plain.copies if each != shortest]
     return _resend(plain, copies, [shortest] if shortest else [])
 
 
-def _resend(plain: Plan, copies: Iterable[Stretch], more: Iterable[Stretch]) -> Plan:
+def _resend(plain: DeltaPlan, copies: Iterable[Stretch], more: Iterable[Stretch]) -> DeltaPlan:
     """The same plan with `more` resends."""
     resends = sorted((*plain.resends, *more), key=lambda each: each.first)
     return replace(plain, copies=tuple(copies), resends=tuple(resends))
 
 
-def _with_prefix(plain: Plan) -> Plan | None:
+def _with_prefix(plain: DeltaPlan) -> DeltaPlan | None:
     """Copy as much of the directory's beginning as stays the same, if what is sent allows it."""
     limits, table = plain.limits, plain.table
     same = 0

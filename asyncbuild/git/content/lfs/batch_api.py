@@ -20,14 +20,14 @@ from asyncbuild.domain.reachable import Reach
 from asyncbuild.forges.addresses import show_url, split_scp
 from asyncbuild.forges.remotes import Remote
 from asyncbuild.git.formats.lfs_answers import origin_of, usable_headers, usable_url
-from asyncbuild.git.process.command import Command, Git, Work
+from asyncbuild.git.process.command import Command, Git, ProcessKind
 
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _DEFAULT_SSH: Final = "ssh -o BatchMode=yes"
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class LfsServer:
     """Where contents come from.
 
     Attributes:
@@ -74,7 +74,7 @@ def choose_url(remote: str, named: str) -> str:
     )
 
 
-async def find_server(remote: Remote, named: str, git: Git) -> Server:
+async def find_server(remote: Remote, named: str, git: Git) -> LfsServer:
     """The server for a repository, with a fresh login.
 
     Raises:
@@ -86,7 +86,7 @@ async def find_server(remote: Remote, named: str, git: Git) -> Server:
         return await _ask_by_ssh(remote, ssh, named, git)
     parts = urlsplit(remote.url)
     if parts.scheme in {"", "file"}:
-        return Server(remote.url, directory=Path(unquote(parts.path)))
+        return LfsServer(remote.url, directory=Path(unquote(parts.path)))
     url = choose_url(remote.url, named)
     try:
         usable_url(url)
@@ -96,7 +96,7 @@ async def find_server(remote: Remote, named: str, git: Git) -> Server:
     if remote.login is not None:
         name, _, value = (await remote.login()).partition(": ")
         headers[name] = value
-    return Server(url, headers, remote.reach)
+    return LfsServer(url, headers, remote.reach)
 
 
 class _SshPlace(NamedTuple):
@@ -120,7 +120,7 @@ def _ssh_place(url: str) -> _SshPlace | None:
     return _SshPlace(f"{user}{at}", host, None, scp[1])
 
 
-async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) -> Server:
+async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) -> LfsServer:
     """`git-lfs-authenticate`, which answers with a URL and headers for it."""
     usual = urlunsplit(("https", place.host, quote(place.path), "", ""))
     chosen = choose_url(usual, named)
@@ -133,7 +133,7 @@ async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) ->
             (*ssh[1:], *port, "--", f"{place.user}{place.host}", order),
             doing,
             program=ssh[0],
-            work=Work.FETCH,
+            work=ProcessKind.FETCH,
         )
     )
     try:
@@ -146,4 +146,4 @@ async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) ->
     reach = remote.reach
     if origin.host == place.host.lower():  # the same machine, which the configuration names
         reach = reach.trusting((origin.host, origin.port))
-    return Server(url, headers, reach)
+    return LfsServer(url, headers, reach)

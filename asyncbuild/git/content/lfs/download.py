@@ -16,12 +16,12 @@ import anyio
 import orjson
 
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
-from asyncbuild.git.content.lfs.batch_api import Server
+from asyncbuild.git.content.lfs.batch_api import LfsServer
 from asyncbuild.git.content.lfs.http import PARALLEL, Web, open_web
-from asyncbuild.git.content.lfs.partial_file import Broken, Missing, Part, Wrong
-from asyncbuild.git.formats.error_classes import Fault, GitFailed, quote
+from asyncbuild.git.content.lfs.partial_file import Broken, MissingContent, PartialContent, Wrong
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault, quote
 from asyncbuild.git.formats.lfs_answers import (
-    Action,
+    LfsAction,
     message_of,
     origin_of,
     parse_action,
@@ -60,7 +60,7 @@ class _Given:
         own: Whether the login of the LFS server is among the headers.
     """
 
-    action: Action
+    action: LfsAction
     until: float | None
     own: bool
 
@@ -77,7 +77,7 @@ class Download:
 
     def __init__(
         self,
-        server: Server,
+        server: LfsServer,
         name: str,
         *,
         silence_seconds: float,
@@ -90,7 +90,7 @@ class Download:
         self._admitted: dict[str, int] = {}
         self._limit = anyio.CapacityLimiter(PARALLEL)
 
-    async def get(self, missing: Sequence[Missing]) -> None:
+    async def get(self, missing: Sequence[MissingContent]) -> None:
         """Fetch all of them; each appears whole, or not at all.
 
         Raises:
@@ -102,12 +102,12 @@ class Download:
             for begin in range(0, len(missing), _BATCH):
                 await self._get_batch(web, missing[begin : begin + _BATCH])
 
-    async def _get_batch(self, web: Web, missing: Sequence[Missing]) -> None:
+    async def _get_batch(self, web: Web, missing: Sequence[MissingContent]) -> None:
         """Fetch them, and ask again for those whose URLs expired before they were used."""
         left, in_vain = list(missing), 0
         while left:
             given = await self._ask(web, left)
-            again: dict[Missing, StageError] = {}
+            again: dict[MissingContent, StageError] = {}
             with _one_error():
                 async with anyio.create_task_group() as tasks:
                     for each in left:
@@ -117,7 +117,7 @@ class Download:
                 raise next(iter(again.values()))
             left = list(again)
 
-    async def _ask(self, web: Web, missing: Sequence[Missing]) -> dict[str, _Given]:
+    async def _ask(self, web: Web, missing: Sequence[MissingContent]) -> dict[str, _Given]:
         """Ask for the address of each content; return the answers by id."""
         doing = f"ask {self._server.url} for {len(missing)} LFS objects of {self._name}"
         body = {
@@ -161,7 +161,7 @@ class Download:
             url = following
         raise Retry(f"{doing}: more than {_HOPS_MOST} redirects")
 
-    def _given(self, missing: Missing, said: Mapping[str, Any]) -> _Given:
+    def _given(self, missing: MissingContent, said: Mapping[str, Any]) -> _Given:
         doing = f"fetch LFS file {missing.file} of {self._name}"
         if fault := said.get("error"):
             raise self._missing(doing, missing, fault)
@@ -184,7 +184,7 @@ class Download:
     def _origin(self) -> tuple[str, str, int]:
         return origin_of(self._server.url)
 
-    def _missing(self, doing: str, missing: Missing, fault: object) -> StageError:
+    def _missing(self, doing: str, missing: MissingContent, fault: object) -> StageError:
         if not isinstance(fault, dict):
             return Retry(f"{doing}: {_NOT_TOLD}")
         code, message = fault.get("code"), self._quote(str(fault.get("message") or ""))
@@ -198,7 +198,11 @@ class Download:
         return _by_status(status, f"{doing}: {status} {message}", None)
 
     async def _get(
-        self, web: Web, missing: Missing, given: _Given, again: dict[Missing, StageError]
+        self,
+        web: Web,
+        missing: MissingContent,
+        given: _Given,
+        again: dict[MissingContent, StageError],
     ) -> None:
         """Fetch one content, or note that its URL has to be asked for again, and why."""
         doing = f"fetch LFS file {missing.file} of {self._name}"
@@ -232,7 +236,7 @@ class Download:
         )
 
     async def _fetch(
-        self, web: Web, doing: str, missing: Missing, given: _Given
+        self, web: Web, doing: str, missing: MissingContent, given: _Given
     ) -> StageError | None:
         """Follow to other hosts without the headers that are for the first one alone.
 
@@ -240,7 +244,7 @@ class Download:
             If the URL is refused, and may have expired: what it is if a new one is refused, too.
         """
         action = given.action
-        url, part = action.href, await Part.open(missing)
+        url, part = action.href, await PartialContent.open(missing)
         for _ in range(_HOPS_MOST):
             at_home = origin_of(url) == origin_of(action.href)
             sent = dict(action.headers) if at_home else {}
@@ -287,7 +291,7 @@ def _may_have_expired(status: int, until: float | None) -> bool:
     return status in _REFUSED or (late and 400 <= status < 500)  # noqa: PLR2004 - Client Error
 
 
-def _wrong_size(doing: str, missing: Missing, size: int) -> Reject:
+def _wrong_size(doing: str, missing: MissingContent, size: int) -> Reject:
     return Reject(
         f"{doing}: its pointer says {missing.pointer.size} bytes, and the server has {size}",
         remedy="write the pointer again (git add --renormalize), and push that",
@@ -299,7 +303,7 @@ def _by_status(status: int, reason: str, after_seconds: float | None) -> StageEr
     if status in _REFUSED:
         return GitFailed(
             reason,
-            fault=Fault.LOGIN,
+            fault=GitFault.LOGIN,
             remedy="let the token or key that fetches the repository read its LFS objects, too",
         )
     if status in {404, 410, 422}:

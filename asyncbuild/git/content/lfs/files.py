@@ -13,9 +13,9 @@ import anyio
 from asyncbuild.domain.archive_options import ExportAttributes, Lfs
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents
-from asyncbuild.git.formats.error_classes import Fault, GitFailed
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_pointers import POINTER_BYTES_MOST, Pointer, parse_pointer
-from asyncbuild.git.process.command import Work
+from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.snapshot import Snapshot
 
 _FILES: Final = frozenset({b"100644", b"100755"})
@@ -115,7 +115,7 @@ class _Index:
             commit=snapshot.commit,
             doing=f"look for LFS files in {snapshot.name} {snapshot.commit}",
             environment=self._environment,
-            work=Work.TREE,
+            work=ProcessKind.TREE,
             stdin=stdin,
         )
 
@@ -191,7 +191,7 @@ async def _read_url(snapshot: Snapshot) -> str:
     try:
         listing = await snapshot.reader.run(snapshot.path, arguments, stdin=contents[0], **more)
     except GitFailed as error:
-        if error.fault is not Fault.BAD_CONFIG:
+        if error.fault is not GitFault.BAD_CONFIG:
             raise
         raise Reject(error.reason, remedy=f"correct {_CONFIG}") from error
     values = dict(line.partition(b"\n")[::2] for line in listing.split(b"\0")[:-1])

@@ -20,7 +20,7 @@ _RANGE: Final = re.compile(r"bytes (\d{1,20})-\d{1,20}/(?:\*|\d{1,20})")
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingContent:
     """A content that is not here: what is asked for, of which file, and where it is to be."""
 
     pointer: Pointer
@@ -48,7 +48,7 @@ class Wrong(Exception):
 
 
 @dataclass(slots=True)
-class Part:
+class PartialContent:
     """The bytes of a content that are here so far.
 
     A part is kept for the next try only where the server said how long all of it is, and that is as
@@ -59,11 +59,11 @@ class Part:
         size: Bytes that are here.
     """
 
-    missing: Missing
+    missing: MissingContent
     size: int = field(default=0)
 
     @classmethod
-    async def open(cls, missing: Missing) -> Self:
+    async def open(cls, missing: MissingContent) -> Self:
         """Look what an earlier try left."""
         size = await to_thread.run_sync(_length, missing.part)
         return cls(missing, size if size < missing.pointer.size else 0)
@@ -149,6 +149,6 @@ def _append(file: IO[bytes], digest: Any, chunk: bytes) -> None:  # noqa: ANN401
     digest.update(chunk)
 
 
-def _publish(missing: Missing) -> None:
+def _publish(missing: MissingContent) -> None:
     missing.target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(missing.part, missing.target)  # noqa: PTH105 - whatever is there

@@ -21,9 +21,9 @@ from anyio import to_thread
 from asyncbuild.config import GitSettings
 from asyncbuild.domain.errors import Busy, Reject, Retry
 from asyncbuild.forges.remotes import Remote
-from asyncbuild.git.content.lfs.batch_api import Server, find_server
+from asyncbuild.git.content.lfs.batch_api import LfsServer, find_server
 from asyncbuild.git.content.lfs.download import Download
-from asyncbuild.git.content.lfs.partial_file import Missing
+from asyncbuild.git.content.lfs.partial_file import MissingContent
 from asyncbuild.git.content.lfs.stored_file import Verified, chunks_of, open_private, write_all
 from asyncbuild.git.formats.error_classes import machine_error
 from asyncbuild.git.formats.lfs_pointers import Pointer
@@ -99,7 +99,9 @@ class Fetched:
         """See `contents.Objects`: it is fetched again by the next try."""
         self.verified.forget(self.path(pointer))
 
-    async def _fetch(self, remote: Remote, missing: list[Missing], url: str, doing: str) -> None:
+    async def _fetch(
+        self, remote: Remote, missing: list[MissingContent], url: str, doing: str
+    ) -> None:
         with anyio.move_on_after(self.settings.timeout_seconds) as scope:
             server = await find_server(remote, url, self.git)
             if server.directory is not None:
@@ -114,7 +116,9 @@ class Fetched:
                 remedy="raise git.timeout_seconds; the next try goes on where this one ended",
             )
 
-    async def _download(self, server: Server, name: str, missing: Sequence[Missing]) -> None:
+    async def _download(
+        self, server: LfsServer, name: str, missing: Sequence[MissingContent]
+    ) -> None:
         """Fetch from a server; what a torn file was in the place of goes first."""
         silence_seconds = self.settings.silence_timeout_seconds
         await to_thread.run_sync(_take_away, missing)
@@ -147,14 +151,16 @@ class Fetched:
         if size_bytes <= self.settings.cache_budget_bytes:
             await self.before(size_bytes)
 
-    def _missing(self, pointers: Mapping[bytes, Pointer]) -> list[Missing]:
+    def _missing(self, pointers: Mapping[bytes, Pointer]) -> list[MissingContent]:
         """Return contents that are absent or damaged; mark the others as used."""
-        missing: dict[str, Missing] = {}
+        missing: dict[str, MissingContent] = {}
         for path, pointer in pointers.items():
             target = self.path(pointer)
             if pointer.size and not self.verified.use(target, pointer):
                 part = self.directory / "incomplete" / f"{pointer.oid}.part"
-                missing[pointer.oid] = Missing(pointer, ascii(os.fsdecode(path)), target, part)
+                missing[pointer.oid] = MissingContent(
+                    pointer, ascii(os.fsdecode(path)), target, part
+                )
         return list(missing.values())
 
     def _forget_unused(self) -> None:
@@ -195,7 +201,7 @@ def _is_there(path: Path, pointer: Pointer) -> bool:
     return path.is_file() and path.stat().st_size == pointer.size
 
 
-def _copy(repository: Path, missing: list[Missing], name: str) -> None:
+def _copy(repository: Path, missing: list[MissingContent], name: str) -> None:
     """From a repository of this machine, as git-lfs does for file:// remotes."""
     stores = (
         repository / "lfs",
@@ -220,7 +226,7 @@ def _copy(repository: Path, missing: list[Missing], name: str) -> None:
         each.part.replace(each.target)
 
 
-def _take_away(missing: Sequence[Missing]) -> None:
+def _take_away(missing: Sequence[MissingContent]) -> None:
     for each in missing:
         each.target.unlink(missing_ok=True)
 
