@@ -24,6 +24,7 @@ from asyncbuild.archive.delta.planning.entry_table import (
 )
 from asyncbuild.aws.task_protection import refusal_of
 from asyncbuild.builds.ledger import read_head, read_record
+from asyncbuild.checks.judges.packet_trace import parse_trace
 from asyncbuild.commands import dead_letters
 from asyncbuild.commands import explain_text as explained
 from asyncbuild.domain.errors import Kind, Reject, Retry, StageError, show
@@ -33,6 +34,7 @@ from asyncbuild.forges.addresses import parse_address, parse_gitmodules, resolve
 from asyncbuild.forges.codecommit import load_json
 from asyncbuild.forges.webhooks.delivery import showable
 from asyncbuild.forges.webhooks.senders import Signature
+from asyncbuild.git.formats.error_classes import find_fault, quote, stage_error
 from asyncbuild.git.formats.gitattributes import TreeListing, are_readable, holds_doubtful
 from asyncbuild.git.formats.lfs_answers import (
     message_of,
@@ -45,7 +47,9 @@ from asyncbuild.queue.lane.dead_letter import fit
 from asyncbuild.queue.lane.queue_facts import facts_of
 from asyncbuild.queue.sqs import read_moment
 from asyncbuild.status.schema import parse as parse_status
-from asyncbuild.zip.format.tar_reader import TarReader
+from asyncbuild.zip.format.long_header import TooLong
+from asyncbuild.zip.format.tar_members import Run, iter_members
+from asyncbuild.zip.format.tar_reader import LargeMember, TarReader
 
 CORPUS: Final = Path(__file__).parents[1] / "fixtures" / "foreign"
 _NOW: Final = datetime(2026, 11, 1, tzinfo=UTC)
@@ -166,12 +170,40 @@ def read_repositories(data: bytes) -> None:
 
 
 def read_tars(data: bytes) -> None:
-    """What `git archive` gives."""
+    """What `git archive` gives; the members are the same wherever the stream is cut."""
+    cut = len(data) // 3
+    whole, pieces = _members_of([data]), _members_of([data[:cut], data[cut:]])
+    assert whole == pieces
+    with suppress(StageError):
+        TooLong(0).feed(data)
+
+
+def _members_of(chunks: list[bytes]) -> list[object] | None:
+    """Return names, modes and times; None for a stream that is cut or holds no git tree."""
     reader = TarReader(whole_bytes=2_000, block_bytes=500)
-    with suppress(StageError):  # cut, or a member that no git tree holds
-        for _ in reader.feed(data):
-            pass
+    members: list[object] = []
+    try:
+        for chunk in chunks:
+            for piece in reader.feed(chunk):
+                if isinstance(piece, Run):
+                    members += [each[:3] for each in iter_members(piece)]
+                elif isinstance(piece, LargeMember):
+                    members.append((piece.name, piece.mode, piece.mtime))
         reader.finish()
+    except StageError:
+        return None
+    return members
+
+
+def read_words(data: bytes) -> None:
+    """What git and the servers that it talks to say, in a sentence for people."""
+    text = data.decode("utf-8", "replace")
+    for remote in (True, False):
+        find_fault(text, remote=remote)
+        told = stage_error(text, doing="fetch", ended="exited with 128", remote=remote)
+        check_shown(str(told))
+    check_shown(quote(text))
+    parse_trace(text)
 
 
 def show_texts(data: bytes) -> None:
@@ -195,4 +227,5 @@ READERS: Final[Mapping[str, Reader]] = {
     "repositories": read_repositories,
     "tars": read_tars,
     "texts": show_texts,
+    "words": read_words,
 }

@@ -88,6 +88,8 @@ class TooLong:
             if not (space and equals and digits.isdigit() and len(digits) < _SHOWN):
                 return
             length = int(digits)
+            if length <= len(digits):
+                return
             nbytes = length - len(digits) - len(key) - len(b" =\n")
             self._told[key.decode(errors="replace")] = (value[:nbytes], nbytes)
             begin = begin[length:]

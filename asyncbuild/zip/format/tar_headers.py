@@ -59,6 +59,7 @@ PREFIX: Final = slice(345, 500)
 USTAR: Final = b"ustar\0"
 TIME_MOST: Final = 0o77777777777  # seconds since 1970 in eleven digits: the year 2242
 
+_MOST_DIGITS: Final = 20  # of 2**64 - 1, the largest size and time that git knows
 _MOST_KNOWN: Final = 20_000  # checksums of an archive are a few thousand different ones
 
 
@@ -165,7 +166,9 @@ def parse_seconds(value: bytes) -> int:
 
 
 def _decimal(digits: bytes, offset: int) -> int:
-    check(digits.isdigit(), f"{digits!r} instead of a decimal number", offset)
+    shown = digits[: _MOST_DIGITS + 1]
+    is_number = digits.isdigit() and len(digits) <= _MOST_DIGITS
+    check(is_number, f"{shown!r} instead of a decimal number", offset)
     return int(digits)
 
 

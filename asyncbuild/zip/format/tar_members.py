@@ -5,7 +5,7 @@ Headers are ustar's, with pax and GNU names before them (`zip/format/tar_headers
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from stat import S_IFDIR, S_IFLNK, S_IFREG
+from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISDIR
 from typing import Final
 
 from isal.isal_zlib import adler32
@@ -78,7 +78,10 @@ def iter_members(run: Run) -> Iterator[Member]:
                 name = _prefix(data[position:content]) + name
             if kind == FILE and not extended:
                 mode = NUMBERS[mode] & _PERMISSIONS | S_IFREG
-                yield name[cut:], mode, NUMBERS[mtime], view[content : content + size]
+                name = name[cut:]
+                if not name:
+                    raise ValueError("a file without a name")  # noqa: TRY301 - for speed
+                yield name, mode, NUMBERS[mtime], view[content : content + size]
                 continue
             if kind in BELONGS_TO_NEXT:
                 offset = run.offset + content
@@ -90,10 +93,23 @@ def iter_members(run: Run) -> Iterator[Member]:
             plain = (name, mode, NUMBERS[mtime], view[content : content + size])
             name, mode, mtime, target = _adapt(plain, data[position:content], extended)
             extended = {}
-            if len(name) > cut:
+            if _is_below(name, mode, cut):
                 yield name[cut:], mode, mtime, target
     except ValueError as error:
         raise BrokenTar(str(error), run.offset + position) from error
+
+
+def _is_below(name: bytes, mode: int, cut: int) -> bool:
+    """Return whether a member is below the directory that is cut off; its parents are not.
+
+    Raises:
+        ValueError: it has no name.
+    """
+    if len(name) > cut and name != b"/":
+        return True
+    if cut and S_ISDIR(mode):
+        return False
+    raise ValueError("a member without a name")
 
 
 def _prefix(header: bytes) -> bytes:

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from support.tars import COMMIT, COMMIT_TIME, File, make_header, make_tar
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.zip.format.tar_headers import RECORD_BYTES, BrokenTar, UnknownMember
+from asyncbuild.zip.format.tar_headers import (
+    LARGEST_EXTENSION_BYTES,
+    RECORD_BYTES,
+    BrokenTar,
+    UnknownMember,
+)
 from asyncbuild.zip.format.tar_members import Member, Run, iter_members
 from asyncbuild.zip.format.tar_reader import Block, LargeMember, TarReader
 
@@ -255,6 +260,104 @@ def test_a_time_of_all_members_is_one_that_no_member_can_say(seconds: int) -> No
     else:
         with pytest.raises(BrokenTar, match="for every member"):
             _read([stream])
+
+
+def _extended(kind: bytes, content: bytes) -> bytes:
+    return make_header(b"x", size=len(content), kind=kind) + _padded(content)
+
+
+def _padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize("cut", [0, 2])
+@pytest.mark.parametrize(
+    "member",
+    [
+        make_header(b"", size=3) + _padded(b"abc"),
+        make_header(b"", size=3, kind=b"\0") + _padded(b"abc"),
+        make_header(b"", size=2_001) + _padded(bytes(2_001)),
+        make_header(b"", size=2_001, kind=b"\0") + _padded(bytes(2_001)),
+        make_header(b"", kind=b"2"),
+        _extended(b"x", b"8 path=\n") + make_header(b"named"),
+        _extended(b"L", b"\0") + make_header(b"named"),
+        _extended(b"L", b"\0") + make_header(b"named", size=2_001) + _padded(bytes(2_001)),
+    ],
+)
+def test_a_member_without_a_name_is_not_left_out(member: bytes, cut: int) -> None:
+    """The archive is broken, and never a shorter one."""
+    with pytest.raises(BrokenTar, match="without a name"):
+        _names_of(make_header(b"d/", kind=b"5") + member, cut)
+
+
+def _names_of(stream: bytes, cut: int) -> list[bytes]:
+    reader = TarReader(whole_bytes=_WHOLE_BYTES, block_bytes=_BLOCK_BYTES, cut=cut)
+    runs = [piece for piece in reader.feed(stream) if isinstance(piece, Run)]
+    return [name for run in runs for name, *_ in iter_members(run)]
+
+
+def test_directories_are_left_out_only_where_names_are_cut() -> None:
+    """The parents of a subtree are, which nothing else is."""
+    stream = b"".join(make_header(name, kind=b"5") for name in (b"d/", b"/", b"d/e/"))
+    assert _names_of(stream, 2) == [b"e/"]
+    with pytest.raises(BrokenTar, match="without a name"):
+        _names_of(stream, 0)
+
+
+@pytest.mark.parametrize("key", ["size", "mtime"])
+@pytest.mark.parametrize("kind", [b"x", b"g"])
+def test_a_number_of_thousands_of_digits_is_an_error(kind: bytes, key: str) -> None:
+    """Python refuses to read one of more than 4,300."""
+    value = b" %s=%s\n" % (key.encode(), b"9" * 5_000)
+    record = b"%d%s" % (len(value) + 4, value)
+    with pytest.raises(BrokenTar):
+        _read([_extended(kind, record) + make_header(b"a") + bytes(RECORD_BYTES - 6_656)])
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("record", [b"0 path=a\n", b"1 path=a\n", b"00 a=\n", b"0 =\n"])
+def test_a_record_that_says_it_has_no_length_ends(record: bytes) -> None:
+    """Also where what is too long to be kept is looked through for a name."""
+    too_long = _extended(b"x", record.ljust(LARGEST_EXTENSION_BYTES + 1, b"\0"))
+    with pytest.raises(Reject, match="The path 'a' has 1 bytes"):
+        _read([too_long + make_header(b"a")])
+
+
+_odd_records = st.builds(
+    lambda length, key, value: b"%d %s=%s\n" % (length, key, value),
+    st.integers(0, 40),
+    st.sampled_from([b"path", b"size", b"mtime", b"linkpath", b"comment"]),
+    st.sampled_from([b"", b"a", b"/", b"-1", b"1.5", b"2001", b"9" * 30, b"\xff"]),
+)
+_odd_members = st.builds(
+    lambda name, kind, field, content: (
+        make_header(name, size=len(content), kind=kind, size_field=field or None) + _padded(content)
+    ),
+    st.sampled_from([b"", b"/", b"//", b"a", b"a/", b"a\0b", b"\0a"]),
+    st.sampled_from([b"0", b"\0", b"2", b"5", b"x", b"g", b"L", b"K", b"1", b"z"]),
+    st.sampled_from([b"", b"", b"", b"00000004000 ", b"-0000000001\0", b"0x00000000a\0"])
+    | st.builds(lambda value: b"\x80" + value.to_bytes(11, "big"), st.integers(0, 2**70)),
+    st.sampled_from([b"", b"abc", b"a\0", b"\0", bytes(2_001)]) | _odd_records,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(_odd_members, max_size=5), st.integers(1, 3_000))
+def test_whole_headers_that_say_odd_things_fail_in_no_other_way(
+    members: list[bytes], size: int
+) -> None:
+    """Each checksum is right; however the stream is cut, what comes of it is the same."""
+    stream = b"".join(members) + bytes(2 * RECORD_BYTES)
+    stream = stream[: len(stream) // RECORD_BYTES * RECORD_BYTES]
+
+    def outcome(chunks: list[bytes]) -> object:
+        try:
+            return _read(chunks)[0]
+        except (BrokenTar, UnknownMember, Reject) as error:
+            return type(error)
+
+    chunks = [stream[begin : begin + size] for begin in range(0, len(stream), size)]
+    assert outcome([stream]) == outcome(chunks)
 
 
 @settings(deadline=None)
