@@ -9,21 +9,29 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
 import pytest
+from support.records import Records
 from support.wait import PATIENCE_SECONDS
 
+from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.requests.start_build import token_of
 from asyncbuild.config import Settings
 from asyncbuild.domain.archive_options import parse_options
 from asyncbuild.domain.model import (
+    Action,
     Change,
+    Message,
+    Outcome,
     Push,
     Repository,
+    Target,
+    Verdict,
     root_span_id,
     trace_id,
 )
@@ -193,6 +201,28 @@ def identifiers() -> dict[str, object]:
             "trace_id": trace_id(push.id),
             "root_span_id": root_span_id(push.id),
         }
+    return told
+
+
+async def keys_of_decisions() -> dict[str, object]:
+    """Keys and records of the ledger for what a run rarely has: forced pushes, tries."""
+    told: dict[str, object] = {}
+    for name, repository in _REPOSITORIES.items():
+        records = Records()
+        ledger = Ledger(records, prefix="ledger/")
+        push = replace(push_of(repository, body_id="b" * 32), timed=False)
+        sent = datetime(2026, 11, 1, 10, 24, tzinfo=UTC)
+        message = Message("message-1", "{}", "handle", "group", 1, sent=sent)
+        await ledger.force(push)
+        await ledger.mark_try(message, 2)
+        await ledger.take_place("github.com", "20261101T10", 3, message)
+        await ledger.remember_body(push)
+        await ledger.set_head(push)
+        for target in (Target(Action.BUILD, "k", "web"), Target(Action.UPLOAD, "k")):
+            await ledger.record(push, Outcome(Verdict.BUILT, "rule: r", target))
+        bodies = {key: orjson.loads(body) for key, body in sorted(records.kept.items())}
+        # `push/` and its bodies are seen in a run.
+        told[name] = {key: "…" if "/push/" in key else body for key, body in bodies.items()}
     return told
 
 

@@ -23,6 +23,7 @@ from support.interface import (
     compare,
     digests_of_options,
     identifiers,
+    keys_of_decisions,
     run_all,
     settings_with_defaults,
 )
@@ -86,6 +87,11 @@ def test_every_setting_has_its_variable() -> None:
 def test_identifiers() -> None:
     """Paths of repositories in keys, idempotency tokens of builds, ids of traces."""
     compare("identifiers.json", as_json(identifiers()))
+
+
+async def test_keys_of_decisions() -> None:
+    """Where the ledger keeps what no run of the service has for sure."""
+    compare("decisions.json", as_json(await keys_of_decisions()))
 
 
 def test_digests_of_options() -> None:
