@@ -86,7 +86,7 @@ def as_lines(documents: Mapping[str, object]) -> str:
 # Runs one command line after the other, for a process takes long to start. Each answer ends with
 # a zero byte, on standard error with its exit code before it.
 _RUN_ALL: Final = """
-import json, os, sys
+import json, os, sys, traceback
 from asyncbuild.__main__ import main
 for line in sys.stdin:
     sys.argv = ["asyncbuild", *json.loads(line)]
@@ -95,6 +95,9 @@ for line in sys.stdin:
         code = 0
     except SystemExit as end:
         code = end.code or 0
+    except Exception:
+        traceback.print_exc()
+        code = 1  # as Python ends
     sys.stdout.flush()
     sys.stderr.flush()
     os.write(1, bytes(1))
