@@ -67,20 +67,32 @@ def test_settings() -> None:
 
 
 def test_every_setting_has_its_variable() -> None:
-    """The command line takes the default of each setting from its ASYNCBUILD_ variable."""
+    """The command line reads each: it takes the default, and refuses what is no number or choice.
+
+    A text may be anything; what it is read for is seen in a run.
+    """
     told: dict[str, dict[str, object]] = json.loads(as_json(settings_with_defaults()))
     variables = {
-        "ASYNCBUILD_" + name.upper().replace(".", "__"): each["default"]
+        "ASYNCBUILD_" + name.upper().replace(".", "__"): each
         for name, each in told.items()
-        if "[]" not in name and each.get("default") is not None
+        if "[]" not in name
     }
-    texts = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in variables.items()
+    defaults = {
+        name: value if isinstance(value := each["default"], str) else json.dumps(value)
+        for name, each in variables.items()
+        if each.get("default") is not None
     }
-    assert len(texts) > 50
+    wrong = {
+        name: "wrong"
+        for name, each in variables.items()
+        if each.get("type") in {"integer", "number", "boolean"} or "enum" in each
+    }
+    assert len(wrong) > 35
     asked = ["check", "--push", "web", "refs/heads/main"]
-    assert [each.code for each in run_all([asked], **texts)] == [0]
+    assert [each.code for each in run_all([asked], **defaults)] == [0]
+    (refused,) = run_all([asked], **wrong)
+    assert refused.code == 78
+    assert [name for name in wrong if f"{name}: " not in refused.errors] == []
     assert [each.code for each in run_all([asked], ASYNCBUILD_QUEUE__BATCHES="1")] == [78]
 
 
