@@ -59,7 +59,7 @@ def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
         for stage in pipeline["stages"]
         for action in stage["actions"]
         if (action["actionTypeId"]["category"], action["actionTypeId"]["provider"])
-        == ("PipelineSource", "S3")
+        == ("Source", "S3")
     )
     return Declaration(
         name=pipeline["name"],
