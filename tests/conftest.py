@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 from support.recorder import sitecustomize
@@ -32,8 +32,14 @@ sitecustomize.install()  # in this process; its children do so by themselves, se
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("search", deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=_SLOW)
-# Each of some thousand mutants costs a run: fewer examples, and still the same for each.
-settings.register_profile("mutants", settings.get_profile("same"), max_examples=25)
+# Each of some thousand mutants costs a run: fewer examples, the same for each, and where one fails no
+# shorter one is looked for.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("same"),
+    max_examples=25,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("same")
 
 _FOREIGN = ("AWS_", "ASYNCBUILD_", "GIT_")

@@ -199,3 +199,160 @@ def test_pauses_between_counted_tries_are_not_taken_for_waiting() -> None:
     assert type(tally.verdict(0, parts=2)) is PendingTries
     tally.fail(API, Busy("full"), 0)
     assert type(tally.verdict(0, parts=2)) is Busy
+
+
+OTHER = replace(PUSH, id="e2", ref="refs/heads/other")
+
+
+def test_what_cannot_be_understood_is_told_once_and_is_one_try() -> None:
+    """Beside parts that were tried more often, those count."""
+    tally = _tally()
+    for reason in ("ref 1", "ref 2", "ref 1"):
+        tally.give_up(Reject(reason))
+    error = tally.verdict(0, parts=3)
+    assert isinstance(error, Incomplete)
+    assert (str(error), error.attempts) == ("ref 1; ref 2", 1)
+    assert [part for part, _ in error.failures] == [None, None]
+    for _ in range(2):
+        tally.fail(API, Retry("odd"), 0)
+    error = tally.verdict(0, parts=3)
+    assert isinstance(error, Incomplete)
+    assert error.attempts == 2
+
+
+@pytest.mark.parametrize("kind", [Retry, Denied, Busy, Outage])
+def test_what_is_abandoned_is_not_tried_again(kind: type[StageError]) -> None:
+    """It says for how long it was waited and what to do; what was given up before stays."""
+    tally = _tally()
+    tally.fail(WEB, kind("away", remedy="look there", peer="git"), 0)
+    tally.fail(API, Reject("no such project"), 0)
+    error = tally.abandon("waited for 60 s")
+    assert isinstance(error, Incomplete)
+    (web, why), (api, other) = error.failures
+    assert (web, api, str(other)) == (WEB, API, "no such project")
+    assert type(why) is (Outage if kind is Outage else Busy)
+    assert (why.reason, why.remedy, why.peer) == ("waited for 60 s: away", "look there", "git")
+    assert not tally.has_pending(PUSH)
+    assert not tally.is_due(WEB, 1e9)
+    assert isinstance(tally.verdict(1e9, parts=2), Incomplete)
+
+
+def test_all_that_failed_of_a_push_is_told_with_its_name() -> None:
+    """In one sentence; a push of which one part failed has that part's own error."""
+    tally = _tally()
+    no_web, no_api, no_tree = Reject("no web"), Reject("no api"), Reject("no tree")
+    tally.fail(WEB, no_web, 0)
+    tally.fail(API, no_api, 0)
+    tally.fail(Part(OTHER), no_tree, 0)
+    error = tally.verdict(0, parts=3)
+    assert error is not None
+    (first, told), (second, own) = blame([PUSH, OTHER], error)
+    assert (first, second) == (PUSH, OTHER)
+    assert isinstance(told, Reject)
+    expected = "refs/heads/main, build web: no web; refs/heads/main, build api: no api"
+    assert str(told) == expected
+    assert own is no_tree
+    assert str(error) == f"{expected}; refs/heads/other: no tree"
+
+
+def test_only_a_push_with_something_left_to_try_is_pending() -> None:
+    """Neither one that works nor one that is given up."""
+    tally = _tally()
+    tally.give_up(Reject("ref ' ' is none"))
+    tally.fail(Part(OTHER), Reject("no tree"), 0)
+    assert not tally.has_pending(PUSH)
+    tally.fail(WEB, Busy("full"), 0)
+    assert (tally.has_pending(PUSH), tally.has_pending(OTHER)) == (True, False)
+    tally.succeed(WEB)
+    assert not tally.has_pending(PUSH)
+
+
+_TARGETS = [
+    Target(Action.BUILD, "k", "web", rule="r"),
+    Target(Action.BUILD, "k", "api", rule="r"),
+    Target(Action.PIPELINE, "k", pipeline="web", rule="r"),
+    Target(Action.PIPELINE, "k", pipeline="deploy", rule="r"),
+    Target(Action.UPLOAD, "k", rule="r"),
+    Target(Action.UPLOAD, "other", rule="r"),
+    Target(Action.UPLOAD, rule="r", fault="too long"),
+    Target(Action.UPLOAD, rule="r2", fault="too long"),
+    None,
+]
+
+
+def test_each_part_of_a_message_fails_on_its_own() -> None:
+    """Projects, pipelines, keys, rules without a key, and the push as a whole; by push."""
+    parts = [Part(push, target) for push in (PUSH, OTHER) for target in _TARGETS]
+    for failed in parts:
+        tally = _tally()
+        tally.fail(failed, Reject("no"), 0)
+        assert [part for part in parts if not tally.is_due(part, 0)] == [failed]
+        assert [part for part in parts if tally.knows(part)] == [failed]
+
+
+def test_a_part_is_named_after_what_it_starts() -> None:
+    """An upload after its rule, a push after its ref."""
+    names = [Part(PUSH, target).name.removeprefix("refs/heads/main") for target in _TARGETS]
+    assert names == [
+        *(", build web", ", build api", ", pipeline web", ", pipeline deploy"),
+        *(", upload r", ", upload r", ", upload r", ", upload r2", ""),
+    ]
+
+
+def test_pauses_for_a_missing_right_stop_growing() -> None:
+    """At the tenth: four hours with the usual half minute."""
+    tally = _tally(14)
+    for tries in range(1, 14):
+        tally.fail(WEB, Denied("AccessDenied", remedy="allow it", peer="codebuild"), 1_000)
+        error = tally.verdict(1_001, parts=1)
+        assert isinstance(error, Denied)
+        assert error.after_seconds == 30 * 2.0 ** (min(tries, 10) - 2) - 1
+        assert tally.is_due(WEB, 1_001 + error.after_seconds)
+        assert not tally.is_due(WEB, 1_000.5 + error.after_seconds)
+    assert isinstance(late := tally.verdict(1e6, parts=1), Denied)
+    assert late.after_seconds == 0
+    tally.fail(WEB, Denied("AccessDenied", remedy="allow it", peer="codebuild"), 1_000)
+    error = tally.verdict(1_001, parts=1)
+    assert type(error) is Reject
+    assert (error.reason, error.remedy, error.peer) == ("AccessDenied", "allow it", "codebuild")
+
+
+@given(
+    failures=st.lists(
+        st.tuples(st.sampled_from([Retry, Denied, Busy, Outage]), st.integers(0, 900)),
+        min_size=2,
+        max_size=5,
+    ),
+    now=st.integers(0, 1_000),
+)
+def test_the_lane_is_told_of_the_limit_and_comes_back_for_the_first_that_is_due(
+    failures: list[tuple[type[StageError], int]], now: int
+) -> None:
+    """What others say to wait is taken up to five minutes; a pause of ours is no limit."""
+    tally = _tally(9)
+    due = []
+    for number, (kind, seconds) in enumerate(failures):
+        part = Part(PUSH, Target(Action.BUILD, "k", f"p{number}"))
+        tally.fail(part, kind(f"why {number}", after_seconds=seconds, peer=f"peer {number}"), 0)
+        due.append(15 if kind is Denied else min(seconds, 300))
+        assert tally.is_due(part, due[-1])
+        assert not tally.is_due(part, due[-1] - 0.5)
+    error = tally.verdict(now, parts=len(failures))
+    limits = [(kind, f"peer {n}") for n, (kind, _) in enumerate(failures) if issubclass(kind, Busy)]
+    kind, peer = limits[0] if limits else (Pending, "")
+    assert error is not None
+    assert (type(error), error.peer) == (kind, peer)
+    assert error.after_seconds == max(0, min(due) - now)
+    assert str(error).count("; ") == len(failures) - 1
+    assert all(f"build p{number}: why {number}" in str(error) for number in range(len(failures)))
+
+
+def test_a_part_that_waits_alone_among_several_is_told_with_its_name() -> None:
+    """The lane must not count what is counted here."""
+    tally = _tally()
+    tally.fail(WEB, Retry("odd"), 0)
+    error = tally.verdict(0, parts=2)
+    assert (type(error), str(error)) == (Pending, "refs/heads/main, build web: odd")
+    tally.fail(API, Reject("no"), 0)
+    error = tally.verdict(0, parts=1)  # a part that is known by now, and one of the push before
+    assert type(error) is Pending
