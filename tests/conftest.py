@@ -32,8 +32,8 @@ sitecustomize.install()  # in this process; its children do so by themselves, se
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("search", deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=_SLOW)
-# Each of some thousand mutants costs a run: fewer examples, the same for each, and where one fails no
-# shorter one is looked for.
+# Each of some thousand mutants costs a run: fewer examples, the same for each, and no shorter one
+# is looked for where one fails.
 settings.register_profile(
     "mutants",
     settings.get_profile("same"),

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from asyncbuild.domain.errors import Busy, Outage, Reject, Retry
+from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.git.formats.error_classes import (
     GitFailed,
     GitFault,
@@ -178,3 +178,94 @@ def test_an_error_of_the_machine_without_a_number_is_quoted() -> None:
     """Libraries raise some that have a text alone."""
     error = machine_error(OSError("no luck"), "start git")
     assert (type(error), error.reason) == (Retry, "start git: no luck")
+
+
+@pytest.mark.parametrize(
+    ("stderr", "line"),
+    [
+        ("", "it said nothing"),
+        ("\n \r\n", "it said nothing"),
+        ("one\ntwo\n", "two"),
+        ("one\nerror: two\nthree", "error: two"),
+        ("error: one\nwarning: two\nthree", "warning: two"),
+        ("fatal: one\nFatal: two\nerror: three", "fatal: one"),
+        ("error: one\rFATAL: two\rerror: three\r", "FATAL: two"),
+        ("fatal: one\ttwo", "fatal: one two"),
+    ],
+)
+def test_the_line_that_says_most_is_quoted(stderr: str, line: str) -> None:
+    """The first that is fatal, else the last that complains, else the last."""
+    assert quote(stderr) == line
+
+
+@pytest.mark.parametrize(
+    ("stderr", "told", "remote"),
+    [
+        # The server's sentence goes along, and no ornament.
+        (
+            "remote: ==\nremote: Counting objects: 3\nremote: Hi\nremote: Bye\nfatal: early EOF",
+            "fatal: early EOF (remote: Hi)",
+            True,
+        ),
+        ("REMOTE: no\nfatal: early EOF", "fatal: early EOF (REMOTE: no)", True),
+        ("remote: no\nfatal: early EOF", "fatal: early EOF", False),
+        ("remote: Counting objects: 3\nfatal: early EOF", "fatal: early EOF", True),
+        # What decides comes first; the status goes along, each once.
+        (
+            "remote: Rate Exceeded\nfatal: unable: returned error: 400",
+            "remote: Rate Exceeded (fatal: unable: returned error: 400)",
+            True,
+        ),
+        ("fatal: unable: returned error: 503", "fatal: unable: returned error: 503", True),
+        ("remote: Rate Exceeded\nfatal: early EOF", "remote: Rate Exceeded", True),
+    ],
+)
+def test_what_decides_is_told_with_the_status_and_the_servers_sentence(
+    stderr: str,
+    told: str,
+    remote: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Behind what was to be done and how it ended."""
+    error = stage_error(stderr, doing="fetch web", ended="exited with 128", remote=remote)
+    assert error.reason == f"fetch web: git exited with 128: {told}"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind", "fault", "remedy"),
+    [
+        ("Could not resolve host: h", Outage, None, "git.remote and the way"),
+        ("returned error: 502", Outage, None, "speaks of no limit"),
+        ("fatal: repository 'x' not found", Reject, None, "check the repository's name"),
+        ("fatal: pathspec 'x' did not match any files", Reject, None, "correct paths"),
+        ("returned error: 429", Busy, None, ""),
+        ("returned error: 403", GitFailed, GitFault.LOGIN, "codecommit:GitPull"),
+        ("fatal: Out of memory, malloc failed", GitFailed, GitFault.MEMORY, "more memory"),
+        ("fatal: bad object 1", GitFailed, GitFault.CORRUPT, ""),
+        ("returned error: 301", GitFailed, GitFault.MOVED, "new URL"),
+        ("fatal: something never seen", GitFailed, GitFault.OTHER, ""),
+    ],
+)
+def test_each_kind_has_its_class_and_its_remedy(
+    stderr: str, kind: type[StageError], fault: GitFault | None, remedy: str
+) -> None:
+    """Those who call read the kind from the error; where nothing helps, nothing is said."""
+    error = stage_error(stderr, doing="read", ended="exited")
+    assert type(error) is kind
+    assert error.reason == f"read: git exited: {stderr}"
+    assert remedy in error.remedy
+    assert bool(error.remedy) == bool(remedy)
+    if isinstance(error, GitFailed):
+        assert error.fault is fault
+
+
+def test_a_failure_of_git_is_of_no_kind_unless_it_says_so() -> None:
+    """As the callers make it that know no more."""
+    error = GitFailed("it failed")
+    assert (error.fault, error.remedy, error.kind) == (GitFault.OTHER, "", Retry.kind)
+
+
+def test_a_name_with_line_ends_is_shown_on_one_line() -> None:
+    """Where no server was asked, nothing of it stands alone."""
+    words = "error: invalid path 'a\nfatal: b\n/.git/x'"
+    error = stage_error(words, doing="read", ended="exited", remote=False)
+    assert error.reason == "read: git exited: error: invalid path 'a fatal: b /.git/x'"
