@@ -1,5 +1,7 @@
 """Options of archives: which words are taken, and that other options are another archive."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,10 +10,12 @@ from asyncbuild.domain.archive_options import (
     WHOLE,
     ArchiveOptions,
     ExportAttributes,
+    Lfs,
     Submodules,
     check_pathspec,
     check_subtree,
     parse_options,
+    place_pathspecs,
 )
 
 
@@ -116,3 +120,97 @@ def test_a_fault_on_the_command_line_names_its_option() -> None:
         parse_options(subtree="../x", paths=(), ignore_export_attributes=False)
     with pytest.raises(ValueError, match=r"--path ':/' begins with a colon"):
         parse_options(subtree="", paths=(":/",), ignore_export_attributes=False)
+
+
+def test_a_command_line_without_options_is_the_whole_archive() -> None:
+    """Each option is its own; nothing is on that was not asked for."""
+    assert parse_options(subtree="", paths=(), ignore_export_attributes=False) == WHOLE
+    asked = parse_options(
+        subtree="a/", paths=("b/", "!c"), ignore_export_attributes=True, submodules=True, lfs=True
+    )
+    assert asked == ArchiveOptions(
+        "a", ("b/", ":(exclude)c"), ExportAttributes.IGNORE, Submodules.INCLUDE, Lfs.CONTENT
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("", "is empty"),
+        ("/", "is empty"),
+        ("/etc", "begins at the root of a file system"),
+        ("a//b", "has an empty part, or . or .."),
+        ("a/../b", "has an empty part, or . or .."),
+        ("a/.Git/b", "leads into .git, which no tree has"),
+        ("a\x1fb", "has a control character"),
+        ("a\x7f", "has a control character"),
+        ("\ud800", "is not Unicode text"),
+        ("a\udfffb", "is not Unicode text"),
+        ("ü" * 128, "is too long"),
+        ("a/" * 512 + "b", "is too long"),
+    ],
+)
+def test_a_fault_of_a_path_is_named(path: str, fault: str) -> None:
+    """The same for a subtree and a pathspec."""
+    with pytest.raises(ValueError, match=rf"^{re.escape(fault)}; name a directory"):
+        check_subtree(path)
+    with pytest.raises(ValueError, match=rf"^{re.escape(fault)}; write a pathspec"):
+        check_pathspec(path)
+
+
+@pytest.mark.parametrize("path", ["a" * 255, "ü" * 127 + "x", "a/" * 511 + "ab", "\ue000", "a b"])
+def test_the_longest_paths_are_taken(path: str) -> None:
+    """255 bytes in a name and 1,024 characters in all."""
+    assert check_subtree(path) == check_pathspec(path) == path
+
+
+@pytest.mark.parametrize(
+    ("pathspec", "fault"),
+    [
+        (":(top)x", "has the magic 'top'; there are exclude, glob, icase, literal"),
+        (":(attr:a,glob,top)x", "has the magic 'attr:a, top'; there are exclude, glob, icase, "),
+        (":(glob,literal)x", "cannot be both glob and literal; leave one out"),
+        (":x", "begins with a colon, which is magic; write :(exclude)…"),
+    ],
+)
+def test_a_fault_of_magic_is_named(pathspec: str, fault: str) -> None:
+    """With the words that there are."""
+    with pytest.raises(ValueError, match=f"^{re.escape(fault)}"):
+        check_pathspec(pathspec)
+
+
+@pytest.mark.parametrize(
+    ("subtree", "pathspecs", "placed"),
+    [
+        ("", ["a", ":!b"], ["a", ":!b"]),
+        ("s", [], [":(literal)s"]),
+        ("s", [":!b"], [":(literal)s", ":(exclude,prefix:2)s/b"]),
+        ("s", ["a", ":!b"], [":(prefix:2)s/a", ":(exclude,prefix:2)s/b"]),
+        ("s", [":!b", "a"], [":(exclude,prefix:2)s/b", ":(prefix:2)s/a"]),
+        ("ü/t", [":(icase, glob)*.py"], [":(glob,icase,prefix:5)ü/t/*.py"]),
+        ("s", ["!x", ":(literal,)y"], [":(exclude,prefix:2)s/x", ":(literal,prefix:2)s/y"]),
+    ],
+)
+def test_pathspecs_of_a_subtree_begin_in_it(
+    subtree: str, pathspecs: list[str], placed: list[str]
+) -> None:
+    """The prefix is counted in bytes; exclusions alone exclude from the subtree."""
+    assert place_pathspecs(subtree, pathspecs) == placed
+
+
+def test_digests_are_in_keys_and_never_change() -> None:
+    """Archives of before an upgrade are found after it."""
+    digests = [
+        ArchiveOptions(subtree="a").digest,
+        ArchiveOptions(paths=("b", "a", "b")).digest,
+        ArchiveOptions(submodules=Submodules.INCLUDE).digest,
+        ArchiveOptions(export_attributes=ExportAttributes.IGNORE).digest,
+        ArchiveOptions(lfs=Lfs.CONTENT).digest,
+    ]
+    assert digests == [
+        "6a856303cdb7",
+        "b838605e465a",
+        "d4377b56a77e",
+        "c2bbc395272f",
+        "c1107fc46aa8",
+    ]

@@ -100,3 +100,27 @@ def test_only_refs_below_the_prefixes_asked_for() -> None:
     """A push is of a branch or a tag."""
     with pytest.raises(Reject, match="not below refs/heads/ or refs/tags/"):
         check_ref("refs/notes/a", below=("refs/heads/", "refs/tags/"))
+
+
+@pytest.mark.parametrize(
+    ("ref", "fault"),
+    [
+        ("main", "ref 'main' is not below refs/"),
+        ("refs/heads", "ref 'refs/heads' is no full ref name such as refs/heads/main"),
+        ("refs/heads/a b", "ref 'refs/heads/a b' is not a name that git allows"),
+        ("refs/heads/\ud800", r"ref 'refs/heads/\ud800' is not Unicode text"),
+        ("refs/heads/" + "x" * 1_014, "ref 'refs/heads/xxx"),
+    ],
+)
+def test_a_fault_of_a_ref_names_it(ref: str, fault: str) -> None:
+    """As it came, in ASCII."""
+    with pytest.raises(Reject) as caught:
+        check_ref(ref)
+    assert caught.value.reason.startswith(fault)
+
+
+def test_the_longest_ref() -> None:
+    """1,024 bytes, of which a letter may have two."""
+    assert check_ref("refs/heads/" + "ü" * 506 + "x")
+    with pytest.raises(Reject, match="is longer than 1024 bytes"):
+        check_ref("refs/heads/" + "ü" * 507)

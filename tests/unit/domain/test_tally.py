@@ -243,7 +243,7 @@ def test_all_that_failed_of_a_push_is_told_with_its_name() -> None:
     no_web, no_api, no_tree = Reject("no web"), Reject("no api"), Reject("no tree")
     tally.fail(WEB, no_web, 0)
     tally.fail(API, no_api, 0)
-    tally.fail(Part(OTHER), no_tree, 0)
+    tally.fail(PushPart(OTHER), no_tree, 0)
     error = tally.verdict(0, parts=3)
     assert error is not None
     (first, told), (second, own) = blame([PUSH, OTHER], error)
@@ -259,7 +259,7 @@ def test_only_a_push_with_something_left_to_try_is_pending() -> None:
     """Neither one that works nor one that is given up."""
     tally = _tally()
     tally.give_up(Reject("ref ' ' is none"))
-    tally.fail(Part(OTHER), Reject("no tree"), 0)
+    tally.fail(PushPart(OTHER), Reject("no tree"), 0)
     assert not tally.has_pending(PUSH)
     tally.fail(WEB, Busy("full"), 0)
     assert (tally.has_pending(PUSH), tally.has_pending(OTHER)) == (True, False)
@@ -282,7 +282,7 @@ _TARGETS = [
 
 def test_each_part_of_a_message_fails_on_its_own() -> None:
     """Projects, pipelines, keys, rules without a key, and the push as a whole; by push."""
-    parts = [Part(push, target) for push in (PUSH, OTHER) for target in _TARGETS]
+    parts = [PushPart(push, target) for push in (PUSH, OTHER) for target in _TARGETS]
     for failed in parts:
         tally = _tally()
         tally.fail(failed, Reject("no"), 0)
@@ -292,7 +292,7 @@ def test_each_part_of_a_message_fails_on_its_own() -> None:
 
 def test_a_part_is_named_after_what_it_starts() -> None:
     """An upload after its rule, a push after its ref."""
-    names = [Part(PUSH, target).name.removeprefix("refs/heads/main") for target in _TARGETS]
+    names = [PushPart(PUSH, target).name.removeprefix("refs/heads/main") for target in _TARGETS]
     assert names == [
         *(", build web", ", build api", ", pipeline web", ", pipeline deploy"),
         *(", upload r", ", upload r", ", upload r", ", upload r2", ""),
@@ -332,14 +332,14 @@ def test_the_lane_is_told_of_the_limit_and_comes_back_for_the_first_that_is_due(
     tally = _tally(9)
     due = []
     for number, (kind, seconds) in enumerate(failures):
-        part = Part(PUSH, Target(Action.BUILD, "k", f"p{number}"))
+        part = PushPart(PUSH, Target(Action.BUILD, "k", f"p{number}"))
         tally.fail(part, kind(f"why {number}", after_seconds=seconds, peer=f"peer {number}"), 0)
         due.append(15 if kind is Denied else min(seconds, 300))
         assert tally.is_due(part, due[-1])
         assert not tally.is_due(part, due[-1] - 0.5)
     error = tally.verdict(now, parts=len(failures))
     limits = [(kind, f"peer {n}") for n, (kind, _) in enumerate(failures) if issubclass(kind, Busy)]
-    kind, peer = limits[0] if limits else (Pending, "")
+    kind, peer = limits[0] if limits else (PendingTries, "")
     assert error is not None
     assert (type(error), error.peer) == (kind, peer)
     assert error.after_seconds == max(0, min(due) - now)
@@ -352,7 +352,7 @@ def test_a_part_that_waits_alone_among_several_is_told_with_its_name() -> None:
     tally = _tally()
     tally.fail(WEB, Retry("odd"), 0)
     error = tally.verdict(0, parts=2)
-    assert (type(error), str(error)) == (Pending, "refs/heads/main, build web: odd")
+    assert (type(error), str(error)) == (PendingTries, "refs/heads/main, build web: odd")
     tally.fail(API, Reject("no"), 0)
     error = tally.verdict(0, parts=1)  # a part that is known by now, and one of the push before
-    assert type(error) is Pending
+    assert type(error) is PendingTries
