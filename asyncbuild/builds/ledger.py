@@ -13,6 +13,7 @@ Layout below the prefix, so that a listing is in order of time:
     force/EVENT.json                                        the same, for versions before that
     body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook's body that was settled
     unverified/HOST/HOUR/N.json                             a request without a good signature
+    unverified/HOST/nothing/HOUR/N.json                     the same that asks for nothing
     try/MESSAGE/N                                           a try that its process may have died of
     rejected/TIME-MESSAGE.json                              a message that was no push
 """

@@ -104,12 +104,22 @@ def root_span_id(event_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """A well-formed event that asks for no build: a deletion, a merge commit without a ref."""
+    """A well-formed event that asks for no build: a deletion, a merge commit without a ref.
+
+    Attributes:
+        id: The event's.
+        reason: Why there is nothing to do.
+        repository: Whose event it is, if it tells.
+        ref: Of a deletion.
+        unverified: The segment of the `[[hosts]]` entry by which it came without a good signature;
+            empty for one that can be trusted.
+    """
 
     id: str
     reason: str
     repository: Repository | None = None
     ref: str | None = None
+    unverified: str = ""
 
 
 class Action(StrEnum):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
 from asyncbuild.builds.ledger import Head, Ledger
+from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.requests.start_build import variables_of
 from asyncbuild.builds.starters import StartContext, Starters
 from asyncbuild.domain.errors import (
@@ -23,6 +24,7 @@ from asyncbuild.domain.errors import (
 from asyncbuild.domain.model import (
     Action,
     Guard,
+    Message,
     Nothing,
     Outcome,
     Push,
@@ -100,6 +102,7 @@ class Turn:
     ) -> None:
         self._starters = starters
         self._ledger = ledger
+        self._quota = Quota(ledger)
         self._prepare = prepare
         self._upload = upload
         self._history = history
@@ -133,8 +136,7 @@ class Turn:
         event = ready.work.event
         if isinstance(event, Nothing):
             guard()
-            await self._ledger.record_nothing(ready.work.message, event)
-            logger().info("push.nothing-to-do", event_id=event.id, reason=event.reason)
+            await self._record_nothing(ready.work.message, event)
             return
         first_at = time.monotonic() - waited_seconds if waited_seconds else None
         for fault in ready.work.faults:
@@ -152,6 +154,16 @@ class Turn:
         error = tally.verdict(time.monotonic(), parts=ready.parts)
         if error is not None:
             raise error
+
+    async def _record_nothing(self, message: Message, event: Nothing) -> None:
+        """Record an event that asks for no build; of those that nobody signed a few each hour."""
+        kept = True
+        if event.unverified:
+            kept, _ = await self._quota.take(message, f"{event.unverified}/nothing")
+        if kept:
+            await self._ledger.record_nothing(message, event)
+        tell = logger().info if kept else logger().debug
+        tell("push.nothing-to-do", event_id=event.id, reason=event.reason)
 
     async def _settle_push(self, case: _Case) -> None:
         whole = PushPart(case.push)

@@ -133,8 +133,11 @@ class Hosts:
             if not self._hosts or self._is_believed(delivery):
                 raise
             told = Unverified(error.reason, remedy=error.remedy)
-            told.host = next((each.segment for each in self._of_route(delivery)), told.host)
+            told.host = self._segment_of(delivery)
             raise told from error
+
+    def _segment_of(self, delivery: Delivery) -> str:
+        return next((each.segment for each in self._of_route(delivery)), Unverified.host)
 
     def _of_route(self, delivery: Delivery) -> list[Host]:
         """The entries that a request may be of, by what the gateway says of its way."""
@@ -153,7 +156,9 @@ class Hosts:
         payload = _other_event(delivery) or read_payload(document)
         identity = _identity(delivery)
         if isinstance(payload, str):
-            return (Nothing(identity, payload),)
+            doubted = self._hosts and not self._is_believed(delivery)
+            unverified = self._segment_of(delivery) if doubted else ""
+            return (Nothing(identity, payload, unverified=unverified),)
         host = self._host_of(payload, delivery)
         _check_signature(host, delivery)
         repository = Repository(host.segment, owner_segment(payload.owner), payload.name)

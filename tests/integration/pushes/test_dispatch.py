@@ -19,10 +19,11 @@ from support.codepipeline_server import (
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.quota import MOST
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config import BuildSettings
 from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry
-from asyncbuild.domain.model import Action, Guard, Message, Push, StoredArchive, Target
+from asyncbuild.domain.model import Action, Guard, Message, Nothing, Push, StoredArchive, Target
 from asyncbuild.domain.tally import Tally
 from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
@@ -362,6 +363,23 @@ async def test_an_archive_that_is_made_in_its_turn_is_made_once(
         await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=2)
     assert made == [key] * uploads
     assert len(standin.started) == 1
+
+
+async def test_of_what_asks_for_nothing_and_nobody_signed_a_few_are_recorded(
+    standin: CodeBuildStandin,
+) -> None:
+    """The bucket does not fill with pings of a stranger; each that is signed has its record."""
+    records = _Records()
+    records.full = False
+    async with _open_turn(standin, records) as turn:
+        for host in ("", "git.example", "other.example"):
+            for n in range(MOST + 5):
+                sent = datetime(2026, 11, 1, 10, 0, n, tzinfo=UTC)
+                event = Nothing(f"{host}{n}", "a ping", unverified=host)
+                work = Work(Message(f"{host}-{n}", "", "handle", "group", 1, sent=sent), event)
+                await turn.settle(Ready(work), guard=lambda: None, tally=_tally())
+    for host, count in (("", MOST + 5), ("git.example", MOST), ("other.example", MOST)):
+        assert len([key for key in records.kept if f"Z-{host}-" in key]) == count
 
 
 async def test_a_later_push_of_the_ref_in_one_message_waits_for_the_earlier_one(

@@ -205,6 +205,21 @@ def test_an_event_that_only_the_header_names() -> None:
     assert "'issues' is no push" in _nothing(made).reason
 
 
+def test_an_event_that_asks_for_nothing_tells_whether_anybody_signed_it() -> None:
+    """Whoever knows the address can send pings; a forge that has the secret signs them, too."""
+    content = b'{"zen": "Design for failure."}'
+    for kind in Kind:
+        known = Hosts([Host("git.example:8443", kind, secrets=lambda: (SECRET,))])
+        for secret in (SECRET, "another", None):
+            told = {**headers(kind, content, secret=secret), _HEADERS_OF[kind]: "ping"}
+            (nothing,) = known.read(message(content, told))
+            assert isinstance(nothing, Nothing)
+            assert nothing.unverified == ("" if secret == SECRET else "git.example..8443")
+    (nothing,) = Hosts().read(message(content, {"X-GitHub-Event": "ping"}))
+    assert isinstance(nothing, Nothing)
+    assert nothing.unverified == ""
+
+
 _HEADERS_OF = {
     Kind.GITHUB: "X-GitHub-Event",
     Kind.GITLAB: "X-Gitlab-Event",
