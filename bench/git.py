@@ -32,13 +32,13 @@ from support.git_http import open_git_server
 from support.repositories import SourceRepository
 
 from asyncbuild.config import GitSettings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 
-_WEB = Repository("123456789012", "eu-west-1", "web")
+_WEB = Repository.of_codecommit("123456789012", "eu-west-1", "web")
 BRANCHES = [f"b{number}" for number in range(8)]
 _DEPTH = "--depth=1"
 _ARCHIVE = ("archive", "--format=tar")

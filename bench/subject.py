@@ -14,7 +14,7 @@ from asyncbuild.archive.archiver import Archiver, Order
 from asyncbuild.archive.delta.choose_base import ArchiveLineage
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 REGION = "eu-west-1"
 BUCKET = "bench"
-_ORIGIN = ArchiveLineage(Repository("123456789012", REGION, "bench"), "refs/heads/main")
+_ORIGIN = ArchiveLineage(
+    Repository.of_codecommit("123456789012", REGION, "bench"), "refs/heads/main"
+)
 _BUDGET_BYTES = 256 * MIB
 
 

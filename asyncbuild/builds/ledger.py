@@ -29,7 +29,8 @@ import orjson
 
 from asyncbuild.domain.errors import Reject, StageError, reading
 from asyncbuild.domain.foreign_text import to_json
-from asyncbuild.domain.model import Action, Message, Nothing, Outcome, Push, Repository, Target
+from asyncbuild.domain.model import Action, Message, Nothing, Outcome, Push, Target
+from asyncbuild.domain.repository import Repository, decode_repository
 from asyncbuild.domain.times import read_time
 
 VERSION = 1
@@ -124,7 +125,7 @@ class Ledger:
         if event.repository is None:
             where = f"rejected/{_when(message)}-{message.id}.json"
         else:
-            document["repository"] = _name(event.repository)
+            document["repository"] = event.repository.segments._asdict()
             where = f"push/{event.repository.path}/{_when(message)}-{event.id}/nothing.json"
         await self._records.put_record(self._prefix + where, _dump(document))
 
@@ -274,7 +275,7 @@ class Ledger:
                 for region in await self._records.list_folders(f"{prefix}{account}/")
             ]
         return [
-            Repository(account, region, each)
+            decode_repository(account, region, each)
             for account, region in places
             for each in await self._records.list_folders(f"{prefix}{account}/{region}/")
             if name in {"", each}
@@ -354,7 +355,7 @@ def _document(push: Push) -> dict[str, object]:
     return {
         "version": VERSION,
         "event_id": push.id,
-        "repository": _name(push.repository),
+        "repository": push.repository.segments._asdict(),
         "ref": push.ref,
         "commit": push.commit,
         "old_commit": push.old_commit,
@@ -378,14 +379,6 @@ def _result(outcome: Outcome) -> dict[str, object]:
         "build": outcome.build,
         "execution": outcome.execution,
         "timings": outcome.timings,
-    }
-
-
-def _name(repository: Repository) -> dict[str, str]:
-    return {
-        "account": repository.account,
-        "region": repository.region,
-        "name": repository.name,
     }
 
 

@@ -22,7 +22,7 @@ from asyncbuild.commands.explain_text import Line, Record
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, StageError
 from asyncbuild.domain.foreign_text import plain, to_json
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.status import remote
 from asyncbuild.status.schema import HeldPush, LaneStatus, Status
 from asyncbuild.storage.s3 import Store

@@ -17,6 +17,7 @@ from asyncbuild.config.globs import includes_all_repositories
 from asyncbuild.domain.archive_options import split_pathspec
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.refs import is_ref_name
+from asyncbuild.domain.repository import decode_host
 from asyncbuild.domain.rules import Rule, full_refs
 
 # StartBuild, environment variables (CodeBuild quotas); CodePipeline API, PipelineVariable, value.
@@ -149,7 +150,7 @@ def _of_repository(glob: str, hosts: Collection[str]) -> tuple[str, str] | None:
             return "CodeCommit's repositories are ACCOUNT/REGION/NAME", f"write {first}/*/NAME"
         return None
     known = {host.lower() for host in hosts}
-    if first.lower().replace("..", ":") in known or (known and "." not in first):
+    if decode_host(first.lower()) in known or (known and "." not in first):
         return None
     there = ", ".join(sorted(known)) or "none"
     return (

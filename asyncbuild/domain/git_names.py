@@ -8,8 +8,8 @@ import hashlib
 import re
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Repository
 from asyncbuild.domain.refs import is_ref_name
+from asyncbuild.domain.repository import Repository
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -17,7 +17,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 def check_repository(repository: Repository) -> Repository:
     """Each of its three parts must do as the name of a directory."""
-    for part in (repository.account, repository.region, repository.name):
+    for part in repository.segments:
         if not _SEGMENT.fullmatch(part) or part in {".", ".."}:
             raise Reject(
                 f"repository {_shown(repository.path)}: {_shown(part)} is no name of 1 to 100 of "

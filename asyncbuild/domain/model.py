@@ -8,37 +8,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
-
-_ACCOUNT_DIGITS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """Where a push happened. Two repositories of one name in two accounts are two repositories.
-
-    `account` is twelve digits and `region` an AWS region for CodeCommit; for other hosts they hold
-    the host's name (a port follows `..`) and the owner (`..` means `/`). `name` was checked
-    against the host's own rules (I11).
-    """
-
-    account: str
-    region: str
-    name: str
-
-    @property
-    def path(self) -> str:
-        """`account/region/name`: unique, and safe as a relative path."""
-        return f"{self.account}/{self.region}/{self.name}"
-
-    @property
-    def forge(self) -> str:
-        """The server that has it: a host, or CodeCommit."""
-        return "codecommit" if self.account.isdigit() else self.account
-
-    @property
-    def is_foreign(self) -> bool:
-        """Return whether another forge than CodeCommit has it: no account of twelve digits."""
-        return not (len(self.account) == _ACCOUNT_DIGITS and self.account.isdecimal())
+from asyncbuild.domain.repository import Repository
 
 
 class RefKind(StrEnum):

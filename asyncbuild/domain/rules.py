@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from string import Formatter
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
-from asyncbuild.domain.model import Action, Push, Repository, Target
+from asyncbuild.domain.model import Action, Push, Target
+from asyncbuild.domain.repository import Repository
 
 FIELDS = (
     *("account", "region", "repository", "ref", "branch", "kind", "commit", "short_commit"),
@@ -36,7 +37,6 @@ _NOT_SAFE_IN_KEY = re.compile(rb"[^A-Za-z0-9\-_.*'()/]")
 _NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_SAFE_IN_PIPELINE = re.compile(r"[^A-Za-z0-9.@_-]")  # CodePipeline API, PipelineName
 _WILD = re.compile(r"[*?\[!]")
-_ACCOUNT = re.compile(r"\d{12}")
 _HOST = re.compile(r"[.:*?\[]")  # what an owner does not have, or a glob for it
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -159,7 +159,7 @@ def matches_repository(repository: Repository, globs: Sequence[str]) -> bool:
     what stands before the first slash cannot be a host's name, because it has no dot. Other forges
     than CodeCommit do not tell capitals from small letters in names, so neither is done here.
     """
-    exact = bool(_ACCOUNT.fullmatch(repository.account))
+    exact = not repository.is_foreign
     verdict = False
     for glob in globs:
         bare = glob.removeprefix("!")
@@ -175,11 +175,11 @@ def _names_for(glob: str, repository: Repository) -> Iterator[str]:
     if "/" not in glob:
         yield repository.name
         return
-    yield repository.path  # `..` in it means `/` or `:`, see `model.Repository`
-    owner = repository.region.replace("..", "/")
-    yield f"{repository.account.replace('..', ':')}/{owner}/{repository.name}"
-    if not _ACCOUNT.fullmatch(repository.account) and not _HOST.search(glob.partition("/")[0]):
-        yield f"{owner}/{repository.name}"
+    yield repository.path
+    if repository.is_foreign:
+        yield f"{repository.forge}/{repository.full_name}"  # as its pages have it
+        if not _HOST.search(glob.partition("/")[0]):
+            yield repository.full_name
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
@@ -286,10 +286,11 @@ def _target(
 
 
 def _values(push: Push) -> dict[str, str]:
+    account, region, name = push.repository.segments
     return {
-        "account": push.repository.account,
-        "region": push.repository.region,
-        "repository": push.repository.name,
+        "account": account,
+        "region": region,
+        "repository": name,
         "ref": push.ref,
         "branch": push.branch,
         "kind": push.kind.value,

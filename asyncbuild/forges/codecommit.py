@@ -16,7 +16,8 @@ import orjson
 
 from asyncbuild.domain import refs
 from asyncbuild.domain.errors import Reject, show
-from asyncbuild.domain.model import Change, Nothing, Push, Repository
+from asyncbuild.domain.model import Change, Nothing, Push
+from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.times import read_time
 
 _DETAIL_TYPE = "CodeCommit Repository State Change"
@@ -146,7 +147,7 @@ def _repository(event: _Fields, detail: _Fields) -> Repository:
     name = _match(_REPOSITORY, detail, "repositoryName")
     if name in {".", ".."}:
         _wrong("repositoryName", name)
-    return Repository(account, region, name)
+    return Repository.of_codecommit(account, region, name)
 
 
 def _ref(detail: _Fields) -> str:

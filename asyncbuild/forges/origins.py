@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from asyncbuild.config import HostSettings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Address, mark, match, parse_address
 from asyncbuild.forges.keyring import Keyring
-from asyncbuild.forges.webhooks.payloads import owner_segment
-from asyncbuild.forges.webhooks.senders import host_segment
 
 # What the hosts' documentation names for tokens of an app, a project or a repository. With GitLab
 # any name does; a personal token of Bitbucket wants its own name, as the setting `user`.
@@ -48,7 +46,7 @@ class Origin:
 
 def origin_of(host: HostSettings, repository: Repository, keyring: Keyring) -> Origin:
     """How a repository of `host` is fetched."""
-    owner = quote(repository.region.replace("..", "/"))
+    owner = quote(repository.owner)
     url = host.url_template.format(
         host=host.host, owner=owner, repository=quote(repository.name, safe="")
     )
@@ -74,8 +72,7 @@ def repository_at(host: HostSettings, address: Address) -> Repository | None:
         if way is not None and (way.scheme == "ssh") == (address.scheme == "ssh"):
             found = match(way, address, _FIELDS)
             if found and ".." not in found["owner"]:
-                owner = owner_segment(found["owner"])
-                return Repository(host_segment(host.host), owner, found["repository"])
+                return Repository.of_host(host.host, found["owner"], found["repository"])
     return None
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import HostSettings, Settings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Address, parse_address
 from asyncbuild.forges.keyring import Keyring, open_keyring
 from asyncbuild.forges.origins import Origin, origin_of, repository_at

@@ -18,8 +18,8 @@ from asyncbuild.aws.accounts import AccountCredentials, dns_suffix
 from asyncbuild.config import GitSettings
 from asyncbuild.domain.errors import NoPermission, Reject, Retry
 from asyncbuild.domain.git_names import check_repository
-from asyncbuild.domain.model import Repository
 from asyncbuild.domain.reachable import Reach
+from asyncbuild.domain.repository import CodeCommitNamespace, Repository, decode_repository
 from asyncbuild.forges.addresses import (
     Address,
     mark,
@@ -186,15 +186,15 @@ class Remotes:
             url = origin.url
             reach = self._reach.trusting(*places_of(url), *places_of(f"https://{origin.host}"))
             return Remote(url, url, self._patience_seconds, origin.login, origin.ssh, reach)
-        region = repository.region
+        account, region, name = repository.segments
         needed = "{dns_suffix}" in self._template  # other hosts' repositories have no AWS region
         url = self._template.format(
-            account=repository.account,
+            account=account,
             region=region,
             dns_suffix=dns_suffix(region) if needed else "",
-            repository=quote(repository.name),
+            repository=quote(name),
         )
-        return self.remote_of_url(url, account=repository.account, region=region)
+        return self.remote_of_url(url, account=account, region=region)
 
     def find(self, url: str, beside: Repository) -> Repository:
         """The repository that a URL means, which is fetched as that repository always is.
@@ -230,9 +230,10 @@ class Remotes:
         if region is None and address and address.path.startswith(_REPOS):
             region = _codecommit_region(address.host)
             name = address.path.removeprefix(_REPOS)
-        if region is None or not re.fullmatch(_FIELDS["account"], beside.account):
+        if region is None or not isinstance(beside.namespace, CodeCommitNamespace):
             return None
-        return Repository(beside.account, region or beside.region, name)
+        there = beside.namespace
+        return Repository.of_codecommit(there.account, region or there.region, name)
 
     def _by_template(self, address: Address, beside: Repository) -> Repository | None:
         """The repository for which `git.remote` gives this address."""
@@ -240,14 +241,17 @@ class Remotes:
         found = match(parse_address(marked), address, _FIELDS)
         if not found:
             return None
-        account = found.get("account", beside.account)
-        region = found.get("region", beside.region)
-        repository = Repository(account, region, found.get("repository", beside.name))
+        usual = beside.segments
+        repository = decode_repository(
+            found.get("account", usual.account),
+            found.get("region", usual.region),
+            found.get("repository", usual.name),
+        )
         return None if self._origins(repository) else repository
 
     def knows(self, address: Address) -> bool:
         """Return whether the configuration names the server of an address."""
-        beside = Repository("0" * 12, "eu-west-1", "repository")
+        beside = Repository.of_codecommit("0" * 12, "eu-west-1", "repository")
         return self._hosted(address) is not None or self._by_template(address, beside) is not None
 
     def remote_at(self, url: str, *, region: str | None = None) -> Remote:

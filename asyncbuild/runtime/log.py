@@ -247,7 +247,7 @@ def about(push: Push, **more: object) -> Iterator[None]:
     """Give every line inside the push's own fields."""
     with structlog.contextvars.bound_contextvars(
         event_id=push.id,
-        account=push.repository.account,
+        account=push.repository.segments.account,
         repository=push.repository.name,
         ref=push.ref,
         commit=push.commit,

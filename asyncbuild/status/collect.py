@@ -6,7 +6,8 @@ from typing import Final
 
 from asyncbuild import __version__
 from asyncbuild.config import DISK_FREE_LEAST_BYTES, Settings
-from asyncbuild.domain.model import Nothing, Push, Repository
+from asyncbuild.domain.model import Nothing, Push
+from asyncbuild.domain.repository import PathSegments, Repository
 from asyncbuild.queue.counters import ConsumerState, InFlight
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.outages import AWAY, LIMIT
@@ -138,11 +139,12 @@ class Survey:
     def _lane(self, group: str, held: Sequence[InFlight], state: ConsumerState) -> LaneStatus:
         pushes = tuple(self._push(each, state) for each in held if each.state != "settled")
         repository = next((r for each in held if (r := _repository(each)) is not None), None)
+        named = repository.segments if repository else PathSegments("", "", "")
         return LaneStatus(
             group=group,
-            account=repository.account if repository else "",
-            region=repository.region if repository else "",
-            repository=repository.name if repository else "",
+            account=named.account,
+            region=named.region,
+            repository=named.name,
             working=any(each.state in WORKING for each in pushes),
             pushes=pushes,
         )

@@ -13,7 +13,8 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from asyncbuild.builds.requests.start_build import token_of, variables_of
-from asyncbuild.domain.model import Action, BuildRequest, Change, Push, Repository, Target
+from asyncbuild.domain.model import Action, BuildRequest, Change, Push, Target
+from asyncbuild.domain.repository import Repository
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
@@ -54,7 +55,7 @@ def make_push(number: int = 1, *, ref: str = "refs/heads/main") -> Push:
     """The push number `number` of repository `shop`."""
     return Push(
         id=f"00000000-0000-4000-8000-{number:012d}",
-        repository=Repository("123456789012", "eu-west-1", "shop"),
+        repository=Repository.of_codecommit("123456789012", "eu-west-1", "shop"),
         ref=ref,
         commit=f"{number:040x}",
         change=Change.UPDATED,

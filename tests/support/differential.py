@@ -28,7 +28,7 @@ from asyncbuild.archive.delta.choose_base import ArchiveLineage
 from asyncbuild.config import MIB, ArchiveSettings, Settings, StorageSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
@@ -96,7 +96,8 @@ class Differential:
         above = options.subtree.encode()
         trees = RandomTrees(source.path, chance, _BASE, above)
         trees.begin()
-        origin = ArchiveLineage(Repository("1", "random", str(seed)), "refs/heads/main")
+        repository = Repository.of_codecommit("1", "random", str(seed))
+        origin = ArchiveLineage(repository, "refs/heads/main")
         times: dict[tuple[bytes, int, bytes], set[int]] = {}
         keys: list[str] = []
         for step in range(archives):

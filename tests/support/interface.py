@@ -29,12 +29,12 @@ from asyncbuild.domain.model import (
     Message,
     Outcome,
     Push,
-    Repository,
     Target,
     Verdict,
     root_span_id,
     trace_id,
 )
+from asyncbuild.domain.repository import Repository
 
 _FILES: Final = Path(__file__).parents[1] / "fixtures" / "interface"
 _CONTEXT_LINES: Final = 4
@@ -173,10 +173,10 @@ def _inline(node: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 -
 
 _COMMIT: Final = "0123456789abcdef0123456789abcdef01234567"
 _REPOSITORIES: Final = {
-    "codecommit": Repository("123456789012", "eu-west-1", "web"),
-    "github": Repository("github.com", "acme", "web"),
-    "gitlab, nested groups": Repository("gitlab.com", "acme..platform", "web"),
-    "bitbucket-server, a port": Repository("git.acme.example..8443", "ACME", "web"),
+    "codecommit": Repository.of_codecommit("123456789012", "eu-west-1", "web"),
+    "github": Repository.of_host("github.com", "acme", "web"),
+    "gitlab, nested groups": Repository.of_host("gitlab.com", "acme/platform", "web"),
+    "bitbucket-server, a port": Repository.of_host("git.acme.example:8443", "ACME", "web"),
 }
 
 

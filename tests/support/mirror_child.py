@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from asyncbuild.config import GitSettings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.cache import open_mirrors
@@ -28,7 +28,7 @@ async def main(*arguments: str) -> None:
     async def credentials(account: str, region: str) -> AwsCredentials:
         return AwsCredentials("AKIAEXAMPLE", "s3cr3t/Example+Key", "t0ken/Example==")
 
-    web = Repository("123456789012", "eu-west-1", "web")
+    web = Repository.of_codecommit("123456789012", "eu-west-1", "web")
     async with (
         open_mirrors(settings, Remotes(settings, credentials)) as mirrors,
         mirrors.open(web, ref="refs/heads/main", commit=commit),

@@ -12,7 +12,7 @@ from support.repositories import SourceRepository
 
 from asyncbuild.config import ArchiveSettings, GitSettings
 from asyncbuild.domain.archive_options import ArchiveOptions
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import CredentialSource, Remotes
 from asyncbuild.git.content.submodules import open_whole
@@ -29,7 +29,7 @@ MAIN = "refs/heads/main"
 
 def repository(name: str = "web", account: str = ACCOUNT) -> Repository:
     """A repository of the test region."""
-    return Repository(account, REGION, name)
+    return Repository.of_codecommit(account, REGION, name)
 
 
 def fixed(credentials: AwsCredentials) -> CredentialSource:

@@ -21,6 +21,7 @@ from asyncbuild.builds.poison import free_number
 from asyncbuild.domain import model
 from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.replication_lag import is_young, may_appear
+from asyncbuild.domain.repository import Repository
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.capacity import Standing, find_room, find_standing, held
 from asyncbuild.queue.lane.lease_clock import Term
@@ -30,7 +31,7 @@ TOKEN_SECONDS = 300.0
 VISIBILITY = 30
 LAG_SECONDS = 180.0
 RETENTION_SECONDS = 14 * 86_400.0
-_REPOSITORY = model.Repository("123456789012", "eu-west-1", "web")
+_REPOSITORY = Repository.of_codecommit("123456789012", "eu-west-1", "web")
 
 
 class Failure(Exception):

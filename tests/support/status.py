@@ -6,7 +6,8 @@ from typing import Any
 
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Change, Message, Push, Repository
+from asyncbuild.domain.model import Change, Message, Push
+from asyncbuild.domain.repository import Repository
 from asyncbuild.git.mirrors.cache import Statistics
 from asyncbuild.pushes.prepare import PipelineStatistics
 from asyncbuild.pushes.work import Work
@@ -95,7 +96,7 @@ def held(
     moment = datetime.fromtimestamp(sent, UTC) if sent is not None else None
     push = Push(
         id=event_id,
-        repository=Repository("123456789012", "eu-west-1", repository),
+        repository=Repository.of_codecommit("123456789012", "eu-west-1", repository),
         ref=ref,
         commit=COMMIT,
         change=Change.UPDATED,

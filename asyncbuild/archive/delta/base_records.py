@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol
 
 from asyncbuild.archive.delta.planning.base import Base, pack_base, parse_base
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 
 _OTHERS: Final = 4  # refs that are looked at when a ref has no archive yet
 

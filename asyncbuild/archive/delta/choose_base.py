@@ -10,7 +10,7 @@ from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import StageError
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.changes import NoSuchTree
 from asyncbuild.runtime.log import logger

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Action, Change, Push, Repository, Target
+from asyncbuild.domain.model import Action, Change, Push, Target
+from asyncbuild.domain.repository import decode_repository
 from asyncbuild.domain.rules import Rule, full_refs, matches, matches_repository, route
 from asyncbuild.forges.codecommit import check_ref
 
@@ -53,7 +54,7 @@ def make_push(repository: str, ref: str, *, region: str) -> Push:
         Reject: the ref is no name, or the repository is none of these.
     """
     first, *owner, name = repository.split("/") if "/" in repository else (_NOWHERE, "", repository)
-    place = "..".join(owner) if "/" in repository else region
+    place = "/".join(owner) if "/" in repository else region
     if not all((first, place, name)):
         raise Reject(
             f"repository {repository!a} has {repository.count('/') + 1} parts",
@@ -61,7 +62,7 @@ def make_push(repository: str, ref: str, *, region: str) -> Push:
         )
     return Push(
         id="made-up",
-        repository=Repository(first.lower().replace(":", ".."), place, name),
+        repository=decode_repository(first.lower(), place, name),
         ref=check_ref(ref if ref.startswith("refs/") else f"refs/heads/{ref}"),
         commit=_COMMIT,
         change=Change.UPDATED,

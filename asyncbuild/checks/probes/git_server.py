@@ -20,7 +20,7 @@ from asyncbuild.checks.judges.packet_trace import Protocol, parse_trace
 from asyncbuild.checks.judges.probe_answer import Answer, Question
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import StageError
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import Remote, Remotes, signing
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault

@@ -16,7 +16,7 @@ from asyncbuild.checks.probes import event_rule as events
 from asyncbuild.checks.probes import git_server as codecommit
 from asyncbuild.checks.probes.made import ProbeRun, make_name
 from asyncbuild.config import Settings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.runtime.signals import ending_signals
 
 
@@ -73,7 +73,8 @@ async def _ask_project(
 async def _ask_repository(aws: Aws, settings: Settings, named: str) -> AsyncIterator[Answer]:
     if named:
         account, _, name = named.rpartition("/")
-        repository = Repository(account or codecommit.OWN_ACCOUNT, aws.region or "", name)
+        own = codecommit.OWN_ACCOUNT
+        repository = Repository.of_codecommit(account or own, aws.region or "", name)
         async for answer in codecommit.iter_answers(aws, settings, repository):
             yield answer
         return

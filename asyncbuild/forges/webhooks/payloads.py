@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from asyncbuild.domain.errors import Reject, show
+from asyncbuild.domain.repository import encode_segment
 from asyncbuild.domain.times import usable_time
 from asyncbuild.forges.codecommit import check_ref
 
@@ -257,18 +258,13 @@ def _commit(fields: _Fields, name: str) -> str | None:
 
 
 def _owner(owner: str) -> str:
-    """`acme`, or `group/subgroup`; as one name it must fit in 100 characters (`owner_segment`)."""
+    """`acme`, or `group/subgroup`; encoded, it must fit in 100 characters (`check_repository`)."""
     parts = owner.split("/")
     if not all(_OWNER_PART.fullmatch(part) for part in parts):
         raise Reject(f"owner {show(owner)} is no owner of a repository that is safe to use")
-    if len(owner_segment(owner)) > _OWNER_MOST:
+    if len(encode_segment(owner)) > _OWNER_MOST:
         raise Reject(f"owner {show(owner)} is longer than {_OWNER_MOST} characters")
     return owner
-
-
-def owner_segment(owner: str) -> str:
-    """The owner as one name, `group..subgroup`: two owners never become the same."""
-    return owner.replace("/", "..")
 
 
 def _name(name: str) -> str:

@@ -13,7 +13,8 @@ from enum import StrEnum
 from functools import partial
 
 from asyncbuild.domain.errors import Reject, show
-from asyncbuild.domain.model import Change, Message, Nothing, Push, Repository
+from asyncbuild.domain.model import Change, Message, Nothing, Push
+from asyncbuild.domain.repository import Repository, encode_segment
 from asyncbuild.domain.rules import matches
 from asyncbuild.forges.codecommit import parse
 from asyncbuild.forges.webhooks.delivery import HOST, Delivery, open_delivery
@@ -21,7 +22,6 @@ from asyncbuild.forges.webhooks.payloads import (
     Kind,
     Payload,
     RefChange,
-    owner_segment,
     read_payload,
 )
 from asyncbuild.forges.webhooks.signature import (
@@ -77,21 +77,16 @@ class Host:
     @property
     def segment(self) -> str:
         """The host as the first part of a repository's identity."""
-        return host_segment(self.host)
+        return encode_segment(self.host.lower())
 
     def is_of(self, repository: Repository) -> bool:
         """Return whether this entry is for that repository."""
-        path = f"{repository.region.replace('..', '/')}/{repository.name}"
-        return repository.account == self.segment and self.covers(path)
+        is_here = repository.is_foreign and repository.forge == self.host.lower()
+        return is_here and self.covers(repository.full_name)
 
     def covers(self, path: str) -> bool:
         """Whether `owner/name` is one of its repositories; forges do not tell capitals apart."""
         return matches(path.lower(), [glob.lower() for glob in self.repository])
-
-
-def host_segment(host: str) -> str:
-    """`git.example.org..8443` of `git.example.org:8443`: one name, and no twelve digits."""
-    return host.lower().replace(":", "..")
 
 
 class Unverified(Reject):
@@ -161,7 +156,7 @@ class Hosts:
             return (Nothing(identity, payload, unverified=unverified),)
         host = self._host_of(payload, delivery)
         _check_signature(host, delivery)
-        repository = Repository(host.segment, owner_segment(payload.owner), payload.name)
+        repository = Repository.of_host(host.host, payload.owner, payload.name)
         made = [each for each in payload.changes if each.new]
         if not made and not payload.faults:
             return (_nothing(identity, payload, repository),)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from asyncbuild.domain.archive_options import Lfs, Submodules
 from asyncbuild.domain.errors import Reject, Retry, StageError, Unreachable
 from asyncbuild.domain.git_names import object_format
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Submodule, parse_gitmodules, resolve, show_url
 from asyncbuild.git.content.lfs.files import with_large_files
 from asyncbuild.git.content.lfs.tar_filter import directories_of

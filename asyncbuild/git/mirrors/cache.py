@@ -16,8 +16,8 @@ from anyio.abc import TaskGroup
 from asyncbuild.config import DISK_FREE_LEAST_BYTES, MIB, GitSettings
 from asyncbuild.domain.errors import Busy, ConfigError
 from asyncbuild.domain.git_names import check_commit, check_repository, object_format
-from asyncbuild.domain.model import Repository
 from asyncbuild.domain.refs import check_ref
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.remotes import Places
 from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified

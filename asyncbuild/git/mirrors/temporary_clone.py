@@ -21,7 +21,7 @@ from asyncbuild.config import GitSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions, Submodules
 from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import check_revision, is_commit
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Address, parse_address, split_scp
 from asyncbuild.forges.remotes import Remote, Remotes, places_of
 from asyncbuild.git.content.lfs.contents import Objects
@@ -40,7 +40,7 @@ from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.scratch import open_scratch
 
 _KEPT: Final = "refs/asyncbuild/asked"
-_ROOT: Final = Repository("submodules", "of", "root")
+_ROOT: Final = Repository.of_host("submodules", "of", "root")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _NAME_MOST: Final = 100
 _MISSING: Final = frozenset(
@@ -175,7 +175,9 @@ class _Neighbours:
         if remote.login is None and _same_server(url, parent.url):
             remote = replace(remote, login=parent.login)
         name = _ODD.sub("-", address.path.rpartition("/")[2])[:_NAME_MOST]
-        found = Repository("submodules", hashlib.sha256(url.encode()).hexdigest()[:12], name)
+        found = Repository.of_host(
+            "submodules", hashlib.sha256(url.encode()).hexdigest()[:12], name
+        )
         self._known[found] = remote
         return found
 

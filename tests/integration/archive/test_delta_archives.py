@@ -33,7 +33,7 @@ from asyncbuild.commands import archive as export
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions, ExportAttributes, Lfs
 from asyncbuild.domain.errors import Reject, StageError
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.git.content.lfs.files import with_large_files
 from asyncbuild.git.content.lfs.store import Present
 from asyncbuild.git.formats.lfs_pointers import parse_pointer
@@ -70,7 +70,9 @@ class Bench:
         self.reader = Reader(Git(Settings().git), directory / "reader")
         self.large = directory / "lfs"
         self.contents: dict[bytes, bytes] = {}
-        self.origin = ArchiveLineage(Repository("1", REGION, uuid.uuid4().hex), "refs/heads/main")
+        self.origin = ArchiveLineage(
+            Repository.of_codecommit("1", REGION, uuid.uuid4().hex), "refs/heads/main"
+        )
 
     def commit(self, changes: _Tree) -> str:
         """A commit on main."""

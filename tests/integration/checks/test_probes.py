@@ -34,7 +34,7 @@ from asyncbuild.checks.probes import conditions
 from asyncbuild.checks.probes import git_server as codecommit
 from asyncbuild.checks.probes.made import TAG, ProbeRun, make_name
 from asyncbuild.config import Settings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.local.servers.codebuild_state import Script
 from asyncbuild.local.servers.served import REGION
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
@@ -260,7 +260,7 @@ async def _ask(site: Site, **settings: str) -> dict[str, Answer]:
         aws={"region": site.server.region},
         git={"remote": site.server.template, **settings},
     )
-    repository = Repository(codecommit.OWN_ACCOUNT, site.server.region, "web")
+    repository = Repository.of_codecommit(codecommit.OWN_ACCOUNT, site.server.region, "web")
     answers = codecommit.iter_answers(Aws(given), given, repository)
     return {answer.name: answer async for answer in answers}
 
@@ -315,7 +315,7 @@ async def test_a_repository_that_is_not_there_answers_nothing(site: Site) -> Non
         aws={"region": REGION}, git={"remote": site.server.template, "credentials": "none"}
     )
     asked = partial(codecommit.iter_answers, Aws(given), given)
-    repository = Repository(codecommit.OWN_ACCOUNT, REGION, "nothing")
+    repository = Repository.of_codecommit(codecommit.OWN_ACCOUNT, REGION, "nothing")
     answers = [answer async for answer in asked(repository)]
     assert {each.verdict for each in answers} == {UNKNOWN}
     assert len(answers) == len(codecommit.QUESTIONS)

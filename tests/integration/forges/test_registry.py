@@ -21,7 +21,7 @@ from support.wait import wait_until
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import HostSettings, Settings
 from asyncbuild.domain.errors import Fatal, Reject, Retry, StageError
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.keyring import open_keyring
 from asyncbuild.forges.registry import OpenHosts, open_hosts, references
 from asyncbuild.forges.remotes import Remotes
@@ -61,7 +61,7 @@ def _host(server: GitServer, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - a
 
 
 def _repository(server: GitServer, owner: str = "acme", name: str = "web") -> Repository:
-    return Repository(f"127.0.0.1..{server.port}", owner, name)
+    return Repository.of_host(f"127.0.0.1:{server.port}", owner, name)
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ async def test_hosts_owners_and_codecommit_share_no_mirror(
         async with _open(tmp_path, _host(server), gitlab) as (mirrors, opened):
             for (_, repository), source, commit in zip(places, sources, commits, strict=True):
                 assert source.archive(commit) == await _archive(mirrors, repository, commit)
-            assert opened.origin(Repository("123456789012", "eu-west-1", "web")) is None
+            assert (
+                opened.origin(Repository.of_codecommit("123456789012", "eu-west-1", "web")) is None
+            )
         made = _below(tmp_path / "cache" / "mirrors", "repository.git")
         assert made == {f"{repository.path}/repository.git" for _, repository in places}
 
@@ -279,7 +281,7 @@ def _by_ssh(sshd: Sshd, tmp_path: Path, **more: Any) -> dict[str, Any]:  # noqa:
     }
 
 
-_OVER_SSH = Repository("git.example.org", "acme", "web")
+_OVER_SSH = Repository.of_host("git.example.org", "acme", "web")
 
 
 @_needs_sshd

@@ -13,7 +13,8 @@ from support.webhooks import hosts
 
 from asyncbuild.config import GitSettings
 from asyncbuild.domain.errors import Reject, StageError
-from asyncbuild.domain.model import Push, Repository
+from asyncbuild.domain.model import Push
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.origins import Origin
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.cache import open_mirrors
@@ -91,7 +92,7 @@ def _unlike(pushes: Iterable[Push]) -> list[Push]:
     chosen = []
     known: set[str] = set()
     for push in pushes:
-        words = {push.ref, push.repository.region, push.repository.name, push.commit}
+        words = {push.ref, push.repository.segments.region, push.repository.name, push.commit}
         if words - known:
             chosen.append(push)
         known |= words
@@ -110,8 +111,8 @@ def _origin(tmp_path: Path) -> Callable[[Repository], Origin | None]:
     """Every other host is a directory here."""
     return lambda repository: (
         None
-        if repository.account.isdecimal()
-        else Origin(f"file://{tmp_path}/remote/{repository.name}", repository.account)
+        if not repository.is_foreign
+        else Origin(f"file://{tmp_path}/remote/{repository.name}", repository.forge)
     )
 
 

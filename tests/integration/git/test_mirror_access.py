@@ -27,7 +27,7 @@ from support.repositories import SourceRepository
 
 from asyncbuild.config import GitSettings
 from asyncbuild.domain.errors import NoPermission, Reject, Retry, StageError
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials, codecommit_login
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.cache import open_mirrors
@@ -99,12 +99,14 @@ async def test_a_password_opens_one_repository(tmp_path: Path) -> None:
         )
         async with open_mirrors(settings, Remotes(settings, credentials)) as mirrors:
             for account, name in ((ACCOUNT, "ours"), (OTHER, "theirs")):
-                where = Repository(account, REGION, name)
+                where = Repository.of_codecommit(account, REGION, name)
                 async with mirrors.open(where, ref=MAIN, commit=commits[name]) as snapshot:
                     assert await read_archive(snapshot) == sources[name].archive(commits[name])
             with pytest.raises(Retry):
                 async with mirrors.open(
-                    Repository(ACCOUNT, REGION, "theirs"), ref=MAIN, commit=commits["theirs"]
+                    Repository.of_codecommit(ACCOUNT, REGION, "theirs"),
+                    ref=MAIN,
+                    commit=commits["theirs"],
                 ):
                     pass
     assert asked == [(ACCOUNT, REGION), (OTHER, REGION), (ACCOUNT, REGION)]
@@ -133,7 +135,9 @@ async def test_a_role_that_cannot_be_assumed_ends_nothing(site: Site) -> None:
 )
 def test_urls_of_all_partitions(region: str, url: str) -> None:
     """The domain is that of the region's partition."""
-    assert Remotes(GitSettings()).remote(Repository(ACCOUNT, region, "web")).url == url
+    assert (
+        Remotes(GitSettings()).remote(Repository.of_codecommit(ACCOUNT, region, "web")).url == url
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from support.webhooks import message
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Action, Outcome, Repository, Target, Verdict
+from asyncbuild.domain.model import Action, Outcome, Target, Verdict
+from asyncbuild.domain.repository import Repository
 
 
 async def test_the_newest_is_never_lowered() -> None:
@@ -135,8 +136,8 @@ async def test_a_force_is_of_one_repository() -> None:
     """Also where another one has the same event id; one of a version before names no repository."""
     records = Records()
     ledger = Ledger(records, prefix="ledger/")
-    mine = replace(make_push(1), repository=Repository("github.com", "acme", "web"))
-    other = replace(mine, repository=Repository("github.com", "evil", "web"))
+    mine = replace(make_push(1), repository=Repository.of_host("github.com", "acme", "web"))
+    other = replace(mine, repository=Repository.of_host("github.com", "evil", "web"))
     await ledger.force(mine)
     assert await ledger.is_forced(mine)
     assert not await ledger.is_forced(other)
@@ -153,6 +154,6 @@ async def test_a_body_is_remembered_for_its_repository_under_another_id() -> Non
     await ledger.remember_body(push)
     assert await ledger.find_repeated(again) == push.id
     assert not await ledger.find_repeated(push)
-    elsewhere = replace(again, repository=Repository("github.com", "evil", "web"))
+    elsewhere = replace(again, repository=Repository.of_host("github.com", "evil", "web"))
     assert not await ledger.find_repeated(elsewhere)
     assert not await ledger.find_repeated(replace(again, body_id=""))

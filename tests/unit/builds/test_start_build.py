@@ -10,7 +10,8 @@ from support.codebuild import make_push, make_request
 from asyncbuild.builds.requests.start_build import is_of, parameters_of, token_of, variables_of
 from asyncbuild.config import BuildSettings
 from asyncbuild.domain.errors import ConfigError
-from asyncbuild.domain.model import Action, Repository, Target
+from asyncbuild.domain.model import Action, Target
+from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.rules import OWN_VARIABLES
 from asyncbuild.local.servers.aws_json import iter_faults, service_model
 
@@ -37,7 +38,7 @@ def test_a_token_stays_what_it_is() -> None:
 
 def test_one_event_id_in_two_repositories_has_two_tokens() -> None:
     """The id of a webhook's delivery is a header that its sender writes."""
-    owners = [Repository("github.com", owner, "web") for owner in ("acme", "evil")]
+    owners = [Repository.of_host("github.com", owner, "web") for owner in ("acme", "evil")]
     tokens = {token_of(replace(make_push(), repository=each), "web") for each in owners}
     assert len(tokens) == 2
 

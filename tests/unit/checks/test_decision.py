@@ -178,4 +178,4 @@ def test_what_is_no_repository(repository: str) -> None:
 def test_an_owner_may_have_parts() -> None:
     """As a webhook's does."""
     made = make_push("git.example.org:8443/group/sub/proj", "main", region="r").repository
-    assert (made.account, made.region, made.name) == ("git.example.org..8443", "group..sub", "proj")
+    assert made.segments == ("git.example.org..8443", "group..sub", "proj")

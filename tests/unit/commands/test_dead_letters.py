@@ -10,13 +10,14 @@ from support.status import COMMIT
 
 from asyncbuild.commands import dead_letters
 from asyncbuild.commands.dead_letters import DeadLetter
-from asyncbuild.domain.model import Change, Push, Repository
+from asyncbuild.domain.model import Change, Push
+from asyncbuild.domain.repository import Repository
 
 
 def _letter(name: str, ref: str, reason: str, attempts: str, *, is_push: bool) -> DeadLetter:
     push = Push(
         id="event",
-        repository=Repository("123456789012", "eu-west-1", name),
+        repository=Repository.of_codecommit("123456789012", "eu-west-1", name),
         ref=f"refs/heads/{ref}",
         commit=COMMIT,
         change=Change.UPDATED,

@@ -4,7 +4,7 @@ import pytest
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.git_names import check_commit, check_repository, kept_ref
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,31 @@ def test_names_that_are_no_directory(name: str) -> None:
     for place in range(3):
         changed = [*parts]
         changed[place] = name
-        with pytest.raises(Reject) as caught:
-            check_repository(Repository(*changed))
-        assert str(caught.value).isascii()
-        assert "\n" not in str(caught.value)
+        _is_rejected(Repository.of_codecommit(*changed))
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a\n", "a b", "é", "a\x00", "x" * 101, "a\\b", "~", "\uff41", "x/" * 60]
+)
+def test_hosts_and_owners_that_are_no_directory(name: str) -> None:
+    """Rejected as host and as owner of another forge, too; an owner may have several parts."""
+    _is_rejected(Repository.of_host(name, "acme", "web"))
+    _is_rejected(Repository.of_host("github.com", name, "web"))
+    repository = Repository.of_host("github.com:8443", "acme/platform", "web")
+    assert check_repository(repository) == repository
+
+
+def _is_rejected(repository: Repository) -> None:
+    with pytest.raises(Reject) as caught:
+        check_repository(repository)
+    assert str(caught.value).isascii()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a", "-rf", "x" * 100, "A.b_c-1", "...", "web.git", ".hidden"])
 def test_names_that_codecommit_allows(name: str) -> None:
     """Letters, digits and `_.-`; a leading dash too, which in a path is only a letter."""
-    repository = Repository("123456789012", "eu-west-1", name)
+    repository = Repository.of_codecommit("123456789012", "eu-west-1", name)
     assert check_repository(repository) == repository
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncbuild.config import GitSettings, HostSettings
-from asyncbuild.domain.model import Repository
 from asyncbuild.domain.reachable import Reach, check_entry
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.keyring import Keyring
 from asyncbuild.forges.origins import origin_of
 from asyncbuild.forges.remotes import Remotes
@@ -108,7 +108,7 @@ def test_a_self_hosted_forge_is_trusted(host: dict[str, str], trusted: tuple[str
     settings = HostSettings.model_validate(values)
     keyring = Keyring.__new__(Keyring)  # without secrets
     remotes = Remotes(GitSettings(), origins=lambda each: origin_of(settings, each, keyring))
-    reach = remotes.remote(Repository("forge.internal", "o", "r")).reach
+    reach = remotes.remote(Repository.of_host("forge.internal", "o", "r")).reach
     assert reach.permits(*trusted, "10.0.0.1")
     assert not reach.permits(trusted[0], 9_000, "10.0.0.1")
     assert not reach.permits("other.internal", trusted[1], "10.0.0.1")
@@ -118,6 +118,8 @@ def test_an_endpoint_of_a_vpc_is_trusted() -> None:
     """As `git.remote` has it."""
     endpoint = "vpce-0a1b-c2.git-codecommit.eu-west-1.vpce.amazonaws.com"
     settings = GitSettings(remote=f"https://{endpoint}/v1/repos/{{repository}}")
-    reach = Remotes(settings).remote(Repository("123456789012", "eu-west-1", "web")).reach
+    reach = (
+        Remotes(settings).remote(Repository.of_codecommit("123456789012", "eu-west-1", "web")).reach
+    )
     assert reach.permits(endpoint, 443, "10.0.0.1")
     assert not reach.permits("169.254.169.254", 80, "169.254.169.254")

@@ -10,6 +10,7 @@ from support.codebuild import make_push
 
 from asyncbuild.domain.model import Nothing, Push
 from asyncbuild.domain.replication_lag import is_young, may_appear
+from asyncbuild.domain.repository import Repository
 
 OLD, NEWER, OTHER = "1" * 40, "2" * 40, "3" * 40
 PUSH = replace(make_push(), old_commit=OLD)
@@ -75,9 +76,10 @@ def test_what_the_queue_knows_of_the_ref_decides(
 @given(tip=st.sampled_from(["", OLD, NEWER]), deleted=st.booleans())
 def test_events_of_other_refs_and_repositories_decide_nothing(tip: str, *, deleted: bool) -> None:
     """Names may be the same elsewhere."""
+    stranger = Repository.of_codecommit("0" * 12, "eu-west-1", PUSH.repository.name)
     strangers = [
         replace(PUSH, ref="refs/tags/main", commit=NEWER),
-        replace(PUSH, repository=replace(PUSH.repository, account="0" * 12), commit=NEWER),
+        replace(PUSH, repository=stranger, commit=NEWER),
     ]
     later = [_deletion(each) if deleted else each for each in strangers]
     assert may_appear(PUSH, tip=tip, later=[*later, Nothing("n", "a merge")])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.codebuild import make_push
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
-from asyncbuild.domain.model import Action, Change, Push, Repository, Target
+from asyncbuild.domain.model import Action, Change, Push, Target
+from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.rules import (
     Rule,
     asked_changes,
@@ -31,7 +32,7 @@ _COMMIT = "0123456789abcdef" * 2 + "01234567"
 def _push(ref: str = "refs/heads/main", repository: str = "web") -> Push:
     return Push(
         id="e1",
-        repository=Repository("123456789012", "eu-west-1", repository),
+        repository=Repository.of_codecommit("123456789012", "eu-west-1", repository),
         ref=ref,
         commit=_COMMIT,
         change=Change.UPDATED,
@@ -114,9 +115,9 @@ def test_globs_on_refs(ref: str, globs: tuple[str, ...], expected: bool) -> None
     assert expected is (target.action is Action.BUILD)
 
 
-_SUB = Repository("gitlab.com", "group..sub..deep", "proj")
-_PORT = Repository("git.acme.example..8443", "ACME", "web")
-_CODECOMMIT = Repository("123456789012", "eu-west-1", "web")
+_SUB = Repository.of_host("gitlab.com", "group/sub/deep", "proj")
+_PORT = Repository.of_host("git.acme.example:8443", "ACME", "web")
+_CODECOMMIT = Repository.of_codecommit("123456789012", "eu-west-1", "web")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ _CODECOMMIT = Repository("123456789012", "eu-west-1", "web")
         (_CODECOMMIT, ("*/eu-west-1/*",), True),
         (_CODECOMMIT, ("eu-west-1/web",), False),
         # An owner that is named like a host is never taken for it.
-        (Repository("gitlab.com", "github.com..acme", "web"), ("github.com/acme/*",), False),
+        (Repository.of_host("gitlab.com", "github.com/acme", "web"), ("github.com/acme/*",), False),
     ],
 )
 def test_globs_on_repositories(
@@ -312,7 +313,7 @@ def test_no_key_lies_among_the_records(reserved: str) -> None:
     name, _, branch = reserved.rstrip("/").partition("/")
     push = replace(
         make_push(),
-        repository=Repository("github.com", "evil", name),
+        repository=Repository.of_host("github.com", "evil", name),
         ref=f"refs/heads/{branch or 'x'}/push/1",
     )
     rule = Rule("r", ("*",), ("refs/heads/*",), Action.UPLOAD, reserved=reserved)

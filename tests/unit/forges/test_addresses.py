@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncbuild.config import GitSettings, HostSettings
-from asyncbuild.domain.model import Repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import (
     Address,
     Submodule,
@@ -206,7 +206,7 @@ def test_a_url_is_shown_without_its_login() -> None:
         ("github", {}, "https://github.example.evil/o/r", None),
         ("github", {}, "https://github.example/r", None),
         ("github", {}, "file:///github.example/o/r", None),
-        ("gitlab", {}, "https://github.example/g/s/r.git", "g..s/r"),
+        ("gitlab", {}, "https://github.example/g/s/r.git", "g/s/r"),
         ("gitlab", {}, "https://github.example/g..s/r.git", None),
         ("bitbucket-server", {}, "https://github.example/scm/P/r.git", "P/r"),
         ("bitbucket-server", {}, "ssh://git@github.example:7999/P/r.git", "P/r"),
@@ -227,6 +227,6 @@ def test_repositories_of_hosts(
     )
     address = parse_address(url)
     assert address
-    owner, _, name = (expected or "").partition("/")
-    wanted = Repository("github.example", owner, name) if expected else None
+    owner, _, name = (expected or "").rpartition("/")
+    wanted = Repository.of_host("github.example", owner, name) if expected else None
     assert wanted == repository_at(host, address)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.events import ACCOUNT, REGION, body, envelope
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Change, Nothing, Push, Repository
+from asyncbuild.domain.model import Change, Nothing, Push
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit import parse
 
 
@@ -25,7 +26,7 @@ def test_an_update_is_a_push() -> None:
     event = envelope()
     expected = Push(
         id=event["id"],
-        repository=Repository(ACCOUNT, REGION, "web"),
+        repository=Repository.of_codecommit(ACCOUNT, REGION, "web"),
         ref="refs/heads/main",
         commit="a" * 40,
         change=Change.UPDATED,
@@ -89,7 +90,7 @@ def test_events_that_ask_for_nothing(detail: dict[str, Any]) -> None:
     event = parse(body(**detail))
     assert isinstance(event, Nothing)
     assert event.reason
-    assert Repository(ACCOUNT, REGION, "web") == event.repository
+    assert Repository.of_codecommit(ACCOUNT, REGION, "web") == event.repository
 
 
 def test_an_sns_notification_is_unwrapped() -> None:

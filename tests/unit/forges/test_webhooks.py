@@ -27,9 +27,10 @@ from support.webhooks import (
 )
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Change, Message, Nothing, Push, Repository
+from asyncbuild.domain.model import Change, Message, Nothing, Push
+from asyncbuild.domain.repository import Repository, encode_segment
 from asyncbuild.forges.webhooks.delivery import Delivery, kept_attributes, showable
-from asyncbuild.forges.webhooks.payloads import Kind, owner_segment
+from asyncbuild.forges.webhooks.payloads import Kind
 from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
 from asyncbuild.forges.webhooks.signature import is_genuine
 
@@ -37,7 +38,7 @@ PUSHED = datetime(2026, 11, 1, 10, 23, 43, tzinfo=UTC)
 _EXPECTED = {
     Kind.GITHUB: Push(
         id=DELIVERY,
-        repository=Repository("github.com", "acme", "web"),
+        repository=Repository.of_host("github.com", "acme", "web"),
         ref="refs/heads/main",
         commit="0d1a26e67d8f5eaf1f6ba5c57fc3c7d91ac0fd1c",
         change=Change.UPDATED,
@@ -47,7 +48,7 @@ _EXPECTED = {
     ),
     Kind.GITLAB: Push(
         id=DELIVERY,
-        repository=Repository("gitlab.com", "acme..platform", "web"),
+        repository=Repository.of_host("gitlab.com", "acme/platform", "web"),
         ref="refs/heads/master",
         commit="da1560886d4f094c3e6c9ef40349f7d38b5d27d7",
         change=Change.UPDATED,
@@ -58,7 +59,7 @@ _EXPECTED = {
     ),
     Kind.BITBUCKET: Push(
         id=DELIVERY,
-        repository=Repository("bitbucket.org", "acme", "web"),
+        repository=Repository.of_host("bitbucket.org", "acme", "web"),
         ref="refs/heads/main",
         commit="709d658dc5b6d6afcd46049c2f332ee3f515a67d",
         change=Change.UPDATED,
@@ -69,7 +70,7 @@ _EXPECTED = {
     ),
     Kind.BITBUCKET_SERVER: Push(
         id=DELIVERY,
-        repository=Repository("git.acme.example", "ACME", "web"),
+        repository=Repository.of_host("git.acme.example", "ACME", "web"),
         ref="refs/heads/master",
         commit="178864a7d521b6f5e720b386b2c2b0ef8563e0dc",
         change=Change.UPDATED,
@@ -118,7 +119,7 @@ def test_a_push_of_each_host_in_each_form(
 
 def test_codecommit_comes_by_the_same_queue() -> None:
     """Without webhook headers an EventBridge event is what it always was."""
-    assert _one(message(body())).repository.region == "eu-west-1"
+    assert _one(message(body())).repository.segments.region == "eu-west-1"
 
 
 def _set(kind: Kind, ref: str, old: str, new: str) -> dict[str, Any]:
@@ -525,7 +526,7 @@ def test_the_first_entry_for_a_repository_counts() -> None:
     for name, secret in (("acme/web", "one"), ("other/web", "two")):
         made["repository"]["full_name"] = name
         push = _one(delivered(Kind.GITHUB, made, secret=secret), reader)
-        assert name == f"{push.repository.region}/{push.repository.name}"
+        assert name == push.repository.full_name
         with pytest.raises(Reject, match="does not fit"):
             reader.read(delivered(Kind.GITHUB, made, secret={"one": "two", "two": "one"}[secret]))
     made["repository"]["full_name"] = "other/x"
@@ -542,16 +543,16 @@ def test_what_the_gateway_says_of_the_host_comes_first() -> None:
         ]
     )
     made = delivered(Kind.BITBUCKET_SERVER, payload(Kind.BITBUCKET_SERVER))
-    assert _one(made, reader).repository.account == "one.example"
+    assert _one(made, reader).repository.forge == "one.example"
     told = message(made.body, {**made.attributes, "Webhook-Host": "two.example:8443"})
-    assert _one(told, reader).repository.account == "two.example..8443"
+    assert _one(told, reader).repository.forge == "two.example:8443"
 
 
 def test_the_sender_cannot_say_what_only_the_gateway_may() -> None:
     """A header of that name inside the envelope is one that anybody can send."""
     made = orjson.loads(enveloped(Kind.GITHUB, payload(Kind.GITHUB)).body)
     made["headers"]["webhook-host"] = "gitlab.com"
-    assert _one(message(orjson.dumps(made))).repository.account == "github.com"
+    assert _one(message(orjson.dumps(made))).repository.forge == "github.com"
 
 
 @pytest.mark.parametrize(
@@ -582,7 +583,7 @@ _owner = st.lists(_part, min_size=1, max_size=4).map("/".join)
 @given(_owner, _owner)
 def test_owners_are_never_mixed_up(one: str, other: str) -> None:
     """`a/b` is one directory, and no other owner's."""
-    assert (one == other) == (owner_segment(one) == owner_segment(other))
+    assert (one == other) == (encode_segment(one) == encode_segment(other))
     made = payload(Kind.GITLAB)
     made["project"]["path_with_namespace"] = f"{one}/web"
     repository = _one(delivered(Kind.GITLAB, made)).repository
@@ -818,7 +819,7 @@ def test_capitals_do_not_lead_to_another_entrys_secret(owner: str) -> None:
         read(delivered(Kind.GITHUB, made))
     (push,) = read(delivered(Kind.GITHUB, made, secret="theirs"))
     assert isinstance(push, Push)
-    assert push.repository.region == owner
+    assert push.repository.owner == owner
 
 
 def test_one_body_under_two_ids_is_known() -> None:
