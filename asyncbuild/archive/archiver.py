@@ -24,7 +24,7 @@ from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.archive.delta.table_cache import Tables, table_name
 from asyncbuild.archive.delta.write import DeltaArchive, DeltaWay, Watch
 from asyncbuild.archive.full import DirectoryRange, Effects, iter_archive
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import NoPermission, Outage, Reject, Retry
 from asyncbuild.domain.model import Guard

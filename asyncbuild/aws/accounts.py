@@ -13,7 +13,8 @@ from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
 
 from asyncbuild.aws.session import Aws, client_config, errors_of
-from asyncbuild.config import AccountSettings, Settings
+from asyncbuild.config.routing import AccountSettings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject, Retry
 
 if TYPE_CHECKING:

@@ -16,7 +16,9 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from asyncbuild.aws.error_codes import meaning_of, name_of
-from asyncbuild.config import AwsSettings, Settings, region_fault
+from asyncbuild.config.places import region_fault
+from asyncbuild.config.sections import AwsSettings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import (
     BadCredentials,
     Busy,

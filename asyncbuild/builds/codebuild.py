@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from asyncbuild.aws.session import CODEBUILD_MOST_SECONDS
 from asyncbuild.aws.session import codebuild_errors as errors_of
 from asyncbuild.builds.requests.start_build import EVENT_ID, is_of, parameters_of
-from asyncbuild.config import BuildSettings
+from asyncbuild.config.sections import BuildSettings
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Build, BuildRequest, Guard
 

@@ -28,7 +28,7 @@ from asyncbuild.checks.local_machine import (
     look_at_traces,
 )
 from asyncbuild.checks.trials import try_rights
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import BadCredentials, Busy, NoPermission, Reject, Retry, StageError
 from asyncbuild.forges.keyring import read_secret
 from asyncbuild.forges.registry import references

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from asyncbuild.checks.judges.finding import Finding, Level
 from asyncbuild.checks.memory_footprint import excess
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Unsupported
 from asyncbuild.git.process.version import require_git
 from asyncbuild.status.exporters.otel import require_opentelemetry

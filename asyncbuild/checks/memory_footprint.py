@@ -2,7 +2,7 @@
 
 import os
 
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.git.process.memory import GitMemory
 from asyncbuild.runtime.cgroup import memory_limit_bytes
 

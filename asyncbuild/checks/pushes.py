@@ -12,8 +12,7 @@ import orjson
 from rich.console import Console
 
 from asyncbuild.checks.judges.decision import RuleDecision, decide, make_push
-from asyncbuild.config import Settings
-from asyncbuild.config.settings import rules_of
+from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.archive_options import check_subtree
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action, Target

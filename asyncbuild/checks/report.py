@@ -11,7 +11,8 @@ from asyncbuild.checks.gather import iter_findings
 from asyncbuild.checks.judges.finding import Finding, Level, exit_code_of, is_bad, judge_doubt
 from asyncbuild.checks.judges.probe_answer import Answer, ProbeVerdict
 from asyncbuild.checks.probes.run import Subjects, iter_answers, open_made
-from asyncbuild.config import Doubt, Settings
+from asyncbuild.config.doubts import Doubt
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.foreign_text import plain, to_json
 
 if TYPE_CHECKING:

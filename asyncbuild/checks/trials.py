@@ -13,7 +13,7 @@ from asyncbuild.aws.session import Aws, error_code, errors_of
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.projects import project_names
 from asyncbuild.checks.judges.rights import Trial
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import NoPermission, StageError
 from asyncbuild.queue.sqs import LOST
 

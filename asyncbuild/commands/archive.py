@@ -24,7 +24,8 @@ from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, T
 from asyncbuild.archive.archiver import Archiver, Order, Result
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
-from asyncbuild.config import Settings, StorageSettings
+from asyncbuild.config.sections import StorageSettings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions, Submodules
 from asyncbuild.domain.errors import Reject, Retry, StageError
 from asyncbuild.domain.model import Account

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from asyncbuild.aws.session import Aws, errors_of
 from asyncbuild.builds.ledger import Head, Ledger
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, reading
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.model import Message, Push

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import click
 
-from asyncbuild.config import LogSettings
+from asyncbuild.config.sections import LogSettings
 from asyncbuild.domain.errors import Kind, StageError
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.runtime import log as logs

@@ -19,7 +19,7 @@ from asyncbuild.aws.session import Aws
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.commands import explain_text as explained
 from asyncbuild.commands.explain_text import Line, Record
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, StageError
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.repository import Repository

@@ -30,7 +30,7 @@ from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.checks.memory_footprint import excess
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError
 from asyncbuild.forges.registry import open_hosts
 from asyncbuild.forges.remotes import Remotes, signing

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from asyncbuild.config import HostSettings
+from asyncbuild.config.hosts import HostSettings
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Address, mark, match, parse_address
 from asyncbuild.forges.keyring import Keyring

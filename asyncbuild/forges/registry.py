@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from asyncbuild.aws.session import Aws
-from asyncbuild.config import HostSettings, Settings
+from asyncbuild.config.hosts import HostSettings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Address, parse_address
 from asyncbuild.forges.keyring import Keyring, open_keyring

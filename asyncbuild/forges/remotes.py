@@ -15,7 +15,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from asyncbuild.aws.accounts import AccountCredentials, dns_suffix
-from asyncbuild.config import GitSettings
+from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import NoPermission, Reject, Retry
 from asyncbuild.domain.git_names import check_repository
 from asyncbuild.domain.reachable import Reach

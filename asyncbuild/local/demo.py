@@ -21,7 +21,7 @@ import orjson
 from rich.console import Console
 
 from asyncbuild.builds.requests.start_build import EVENT_ID
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Fatal
 from asyncbuild.git.process.version import require_git
 from asyncbuild.local import display as show

@@ -11,7 +11,8 @@ import orjson
 
 from asyncbuild import config
 from asyncbuild.aws.session import Aws, errors_of
-from asyncbuild.config import MIB, Settings
+from asyncbuild.config.sections import MIB
+from asyncbuild.config.settings import Settings
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, open_ministack
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin

@@ -20,8 +20,7 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
 from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.starters import Starters
-from asyncbuild.config import Settings
-from asyncbuild.config.settings import rules_of
+from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.errors import Fatal, LeaseLost, Reject, StageError, Unreachable, reading
 from asyncbuild.domain.model import (
     Guard,

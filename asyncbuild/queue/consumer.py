@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import anyio
 from anyio.abc import TaskGroup
 
-from asyncbuild.config import LaneSettings, QueueSettings
+from asyncbuild.config.sections import LaneSettings, QueueSettings
 from asyncbuild.domain.errors import Busy, Retry, StageError
 from asyncbuild.domain.model import Message
 from asyncbuild.pushes.prepare import Pipeline

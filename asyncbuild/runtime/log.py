@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO, cast
 
 import structlog
 
-from asyncbuild.config import LogSettings
+from asyncbuild.config.sections import LogSettings
 from asyncbuild.domain.errors import Kind, StageError, show
 from asyncbuild.domain.foreign_text import SHOWN_MOST, plain, to_json
 from asyncbuild.domain.model import Push, trace_id

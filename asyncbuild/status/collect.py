@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbuild import __version__
-from asyncbuild.config import DISK_FREE_LEAST_BYTES, Settings
+from asyncbuild.config.sections import DISK_FREE_LEAST_BYTES
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.model import Nothing, Push
 from asyncbuild.domain.repository import PathSegments, Repository
 from asyncbuild.queue.counters import ConsumerState, InFlight

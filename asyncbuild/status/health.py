@@ -6,7 +6,7 @@ One request, by the standard library alone: a probe runs every few seconds, besi
 from http.client import HTTPConnection, HTTPException
 from typing import Final
 
-from asyncbuild.config import StatusSettings
+from asyncbuild.config.sections import StatusSettings
 from asyncbuild.domain.errors import Busy, Outage
 
 _TIMEOUT_SECONDS: Final = 4.0

@@ -18,7 +18,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.status import charts as plots
 from asyncbuild.status import links

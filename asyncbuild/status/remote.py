@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from asyncbuild.aws.session import Aws
-from asyncbuild.config import Settings, StatusSettings
+from asyncbuild.config.sections import StatusSettings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.forges.keyring import read_secret
 from asyncbuild.status.schema import Status, parse

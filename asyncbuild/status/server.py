@@ -17,7 +17,7 @@ from aiohttp.typedefs import Middleware
 from anyio import to_thread
 
 from asyncbuild.aws.session import Aws
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.foreign_text import to_json
 from asyncbuild.forges.keyring import read_secret

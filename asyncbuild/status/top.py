@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 from rich.console import Console
 from rich.live import Live
 
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.status import remote
 from asyncbuild.status.schema import Status

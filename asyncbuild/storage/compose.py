@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from asyncbuild.aws.session import error_code
 from asyncbuild.aws.session import s3_errors as errors_of
-from asyncbuild.config import StorageSettings
+from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import NoPermission, Retry, StageError
 from asyncbuild.domain.model import Account
 from asyncbuild.runtime.tasks import open_tasks

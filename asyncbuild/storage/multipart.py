@@ -14,7 +14,7 @@ import anyio
 from isal.isal_zlib import crc32
 
 from asyncbuild.aws.session import s3_errors as errors_of
-from asyncbuild.config import StorageSettings
+from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Reject, Retry, StageError
 from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PARTS, Body, Buffer, Piece, part_bytes

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from asyncbuild.aws.session import error_code, unreached
 from asyncbuild.aws.session import s3_errors as errors_of
-from asyncbuild.config import StorageSettings
+from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Retry, StageError
 from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.storage.compose import (

@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from asyncbuild.config import ArchiveSettings
+from asyncbuild.config.sections import ArchiveSettings
 from asyncbuild.domain.model import Account
 from asyncbuild.runtime.malloc import share_one_heap
 from asyncbuild.runtime.tasks import open_background

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from anyio.streams.memory import MemoryObjectSendStream
 
-from asyncbuild.config import MIB
+from asyncbuild.config.sections import MIB
 from asyncbuild.domain.model import Account
 from asyncbuild.zip.format.pack import PackedBlock, PackedRun
 from asyncbuild.zip.format.tar_reader import Block, LargeMember, Piece, TarReader

@@ -13,7 +13,7 @@ from asyncbuild.aws.session import Aws, error_code, s3_errors
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.probe_answer import Answer, Question
 from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.storage.multipart import encryption
 

@@ -16,7 +16,8 @@ from asyncbuild.checks.judges.probe_answer import Answer
 from asyncbuild.checks.judges.probe_zips import pack
 from asyncbuild.checks.judges.zip_listing import PROBES, ProbeArchive
 from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
-from asyncbuild.config import BuildSettings, Settings
+from asyncbuild.config.sections import BuildSettings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.model import BuildRequest
 from asyncbuild.storage.multipart import encryption

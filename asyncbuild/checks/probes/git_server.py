@@ -18,7 +18,7 @@ from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.packet_trace import Protocol, parse_trace
 from asyncbuild.checks.judges.probe_answer import Answer, Question
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials

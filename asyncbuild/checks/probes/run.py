@@ -15,7 +15,7 @@ from asyncbuild.checks.probes import conditions, extractor
 from asyncbuild.checks.probes import event_rule as events
 from asyncbuild.checks.probes import git_server as codecommit
 from asyncbuild.checks.probes.made import ProbeRun, make_name
-from asyncbuild.config import Settings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.repository import Repository
 from asyncbuild.runtime.signals import ending_signals
 

@@ -13,7 +13,7 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from asyncbuild.config import DISK_FREE_LEAST_BYTES, MIB, GitSettings
+from asyncbuild.config.sections import DISK_FREE_LEAST_BYTES, MIB, GitSettings
 from asyncbuild.domain.errors import Busy, ConfigError
 from asyncbuild.domain.git_names import check_commit, check_repository, object_format
 from asyncbuild.domain.refs import check_ref

@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from asyncbuild.config import GitSettings
+from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import kept_commit, kept_ref, object_format
 from asyncbuild.forges.remotes import Remote

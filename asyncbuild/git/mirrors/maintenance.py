@@ -12,7 +12,7 @@ import orjson
 import structlog
 from anyio import to_thread
 
-from asyncbuild.config import MIB, GitSettings
+from asyncbuild.config.sections import MIB, GitSettings
 from asyncbuild.domain.errors import Busy
 from asyncbuild.domain.eviction import Occupant, plan_eviction
 from asyncbuild.git.formats.error_classes import GitFailed

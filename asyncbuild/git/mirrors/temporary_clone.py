@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from anyio import to_thread
 
-from asyncbuild.config import GitSettings
+from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions, Submodules
 from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import check_revision, is_commit

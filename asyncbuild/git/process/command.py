@@ -16,7 +16,7 @@ from typing import IO, Self
 import anyio
 from anyio import to_thread
 
-from asyncbuild.config import GitSettings
+from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Unsupported
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error, stage_error
 from asyncbuild.git.formats.process_kinds import ProcessKind

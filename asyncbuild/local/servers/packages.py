@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncbuild.config import MIB
+from asyncbuild.config.sections import MIB
 from asyncbuild.domain.errors import ConfigError, Fatal, Outage, StageError
 from asyncbuild.local.servers.resources import require_room
 from asyncbuild.runtime.scratch import free_bytes

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asyncbuild.config import MIB
+from asyncbuild.config.sections import MIB
 from asyncbuild.domain.errors import ConfigError
 from asyncbuild.runtime.scratch import free_bytes
 

@@ -18,7 +18,7 @@ from typing import Final
 import anyio
 from anyio import to_thread
 
-from asyncbuild.config import GitSettings
+from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Busy, Reject, Retry
 from asyncbuild.forges.remotes import Remote
 from asyncbuild.git.content.lfs.batch_api import LfsServer, find_server
