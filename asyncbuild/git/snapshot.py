@@ -23,8 +23,9 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents, Objects
 from asyncbuild.git.content.tar_concat import iter_joined
 from asyncbuild.git.process.command import ProcessKind
+from asyncbuild.git.process.memory import STREAMED
 from asyncbuild.git.reader import Commit, Reader
-from asyncbuild.git.tree.archive_memory import STREAMED, Need, measure
+from asyncbuild.git.tree.archive_memory import Need, measure
 from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 from asyncbuild.git.tree.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.tree.changes import (
@@ -201,7 +202,8 @@ class Snapshot:
             if self.contents is not None:
                 await self.contents.bring(paths)
             worktree = await stack.enter_async_context(self._open_worktree())
-            if worktree is None and not paths:  # those that have one were looked through
+            # Those that have a working tree were looked through, and so was what was measured.
+            if worktree is None and not paths and self.need is None:
                 name = f"archive {self.name} {self.commit}"
                 await weigh(self.reader, self.path, self.root or self.tree, name)
             arguments: list[str | bytes] = ["-C", str(worktree)] if worktree else []

@@ -4,7 +4,7 @@ git holds all of them in memory before its first byte, so they are counted befor
 """
 
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from asyncbuild.domain.errors import Reject
@@ -83,39 +83,61 @@ class Counted:
 
     def __init__(self, most: Most) -> None:
         self._most = most.entries_most
-        self._entries = 0
+        self.entries = 0
 
     def add(self, entries: int) -> None:
         """Count so many more."""
-        self._entries += entries
-        if self._entries > self._most:
+        self.entries += entries
+        if self.entries > self._most:
             raise Reject(
                 f"its tree has more than {self._most} entries, the most by git.entries_most",
                 remedy=_REMEDY,
             )
 
 
-async def find_attributes(chunks: AsyncIterable[bytes], most: Most) -> dict[bytes, str]:
-    """Return ids of all `.gitattributes` by path, from `git ls-tree -r -t -z` while counting.
+class TreeExtent:
+    """Counts of a tree that `git ls-tree -r -t -z` lists, fed in pieces.
 
-    Raises:
-        Reject: the tree has too many entries; what is behind is not read.
+    Attributes:
+        attributes: Object ids of all `.gitattributes`, by path.
+        large: Sizes in bytes of the blobs longer than `least_bytes`, by object id.
+
+    Args:
+        most: The settings.
+        least_bytes: With `ls-tree -l`; None without, where no size is told.
     """
-    counted = Counted(most)
-    files: dict[bytes, str] = {}
-    rest = b""
-    async for chunk in chunks:
-        lines, end, rest = (rest + chunk).rpartition(b"\0")
-        counted.add((lines + end).count(b"\0"))
-        if NAME in lines:
-            files.update(_attributes(lines.split(b"\0")))
-    return files
 
+    def __init__(self, most: Most, least_bytes: int | None = None) -> None:
+        self.attributes: dict[bytes, str] = {}
+        self.large: dict[bytes, int] = {}
+        self._counted = Counted(most)
+        self._least_bytes = least_bytes
+        self._rest = b""
 
-def _attributes(lines: Iterable[bytes]) -> Iterable[tuple[bytes, str]]:
-    for line in lines:
+    @property
+    def entries(self) -> int:
+        """Files and directories so far."""
+        return self._counted.entries
+
+    def add(self, piece: bytes) -> None:
+        """Count the next piece.
+
+        Raises:
+            Reject: the tree has too many entries.
+        """
+        lines, end, self._rest = (self._rest + piece).rpartition(b"\0")
+        self._counted.add((lines + end).count(b"\0"))
+        if lines and (self._least_bytes is not None or NAME in lines):
+            for line in lines.split(b"\0"):
+                self._look(line)
+
+    def _look(self, line: bytes) -> None:
+        """Read `<mode> <type> <id>`, with `-l` a size, a tab, `<path>` (git-ls-tree(1))."""
         facts, _, path = line.partition(b"\t")
+        _, kind, object_id, *size = facts.split()
+        if kind != b"blob":
+            return
+        if self._least_bytes is not None and int(size[0]) > self._least_bytes:
+            self.large[object_id] = int(size[0])
         if path == NAME or path.endswith(b"/" + NAME):
-            _, kind, object_id = facts.split(b" ")
-            if kind == b"blob":
-                yield path, object_id.decode()
+            self.attributes[path] = object_id.decode()

@@ -17,13 +17,14 @@ from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.directory import keep_branch
 from asyncbuild.git.mirrors.renamed_repository import follow
 from asyncbuild.git.process.command import Command, Git, ProcessKind
-from asyncbuild.git.process.memory import UNLIMITED
+from asyncbuild.git.process.memory import STREAMED, UNLIMITED
 
 BRANCHES: Final = "refs/heads/"
 # A mirror is a cache: what a failure of power leaves torn is found corrupt, and fetched again.
 _UNSYNCED: Final = ("-c", "core.fsync=none")
 FETCH: Final = (
     *_UNSYNCED,
+    *STREAMED,
     "fetch",
     "--progress",
     "--no-tags",
@@ -35,6 +36,7 @@ FETCH: Final = (
 )
 _CLONE: Final = (
     *_UNSYNCED,
+    *STREAMED,
     "clone",
     "--progress",
     "--bare",

@@ -20,6 +20,10 @@ _LARGE_SHARES: Final = 5  # the most of one git: a share is left for the others
 _FETCH_SHARES: Final = 2
 _OF_THE_TASK: Final = 1 / 2
 _TASK_BYTES: Final = memory_limit_bytes()  # once, while no loop runs that files would hold up
+# With these arguments git handles a larger blob that is stored whole in pieces of some kilobytes:
+# archive, cat-file, and index-pack of a fetch. By default it holds one of up to 512 MiB in memory.
+STREAMED_BYTES: Final = 1024 * 1024
+STREAMED: Final = ("-c", f"core.bigFileThreshold={STREAMED_BYTES}")
 UNLIMITED: Final = -1  # in place of the setting: of a command that a user runs on a machine
 
 

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from asyncbuild.git.formats.extent import too_long
-from asyncbuild.git.formats.gitattributes import NAME
 from asyncbuild.git.formats.process_kinds import ProcessKind
-from asyncbuild.git.process.memory import GitMemory
+from asyncbuild.git.process.memory import STREAMED_BYTES, GitMemory
 from asyncbuild.git.reader import Reader
+from asyncbuild.git.tree.size_limits import weigh
 
-STREAMED: Final = ("-c", "core.bigFileThreshold=1m")
-_STREAMED_BYTES: Final = 1024 * 1024
 # A delta is resolved with its base, itself and its result in memory; measured: 176 MiB for a file
 # of 60 MB. What is converted is there before and after, and once more in between.
 _COPIES: Final = 3
@@ -61,45 +58,17 @@ async def measure(
         memory: What git may have.
 
     Raises:
-        Reject: it takes more than one git may have; names the largest file's size.
+        Reject: it takes more than one git may have, and names the largest file's size; or it is
+            beyond the limits of `weigh`.
         GitFailed: it cannot be read.
     """
-    sizes: dict[bytes, int] = {}
-    entries = 0
-    attributes: dict[bytes, str] = {}
-    rest = b""
-    async with reader.open_stream(
-        repository,
-        ("ls-tree", "-r", "-z", "-l", "--full-tree", tree),
-        commit=tree,
-        doing=f"look for large files in {name}",
-        work=ProcessKind.TREE,
-    ) as stdout:
-        async for chunk in stdout:
-            *lines, rest = (rest + chunk).split(b"\0")
-            entries += len(lines)
-            for line in lines:
-                facts, _, path = line.partition(b"\t")
-                _, kind, object_id, size = facts.split()
-                if kind != b"blob":
-                    continue
-                if int(size) > _STREAMED_BYTES:
-                    sizes[object_id] = int(size)
-                if path == NAME or path.endswith(b"/" + NAME):
-                    attributes[path] = object_id.decode()
-    contents = await reader.read_blobs(
-        repository,
-        list(dict.fromkeys(attributes.values())),
-        most_bytes=reader.most.attribute_bytes_most,
-        doing=f"read the attributes of {name}",
-    )
-    if contents is None:
-        raise too_long(reader.most)
-    streamed = not converts(contents)
+    found = await weigh(reader, repository, tree, name, large_bytes=STREAMED_BYTES)
+    sizes = found.large
+    streamed = not converts(found.attributes)
     deltas = await _find_deltas(reader, repository, sizes, name)
     held = deltas if streamed else {**sizes, **deltas}
     largest_bytes = max(held.values(), default=0)
-    need_bytes = memory.share_bytes + entries * _ENTRY_BYTES + _COPIES * largest_bytes
+    need_bytes = memory.share_bytes + found.entries * _ENTRY_BYTES + _COPIES * largest_bytes
     if memory.limited and need_bytes > memory.most_bytes:
         raise memory.reject(name, need_bytes, f", for a file of {largest_bytes} bytes")
     return Need(need_bytes, streamed)

@@ -161,6 +161,9 @@ async def test_an_archive_up_to_each_limit_is_made_and_beyond_it_rejected(
         with pytest.raises(Reject, match=rf"{beyond}: .*{most}.*") as raised:
             await archive_of(mirrors, beyond)
         assert f"git.{setting}" in str(raised.value)
+        async with mirrors.open(repository(), ref=MAIN, commit=beyond) as snapshot:
+            with pytest.raises(Reject, match=rf"{beyond}: .*{most}.*"):  # as one with large files
+                await snapshot.measured()
         assert mirrors.statistics().renewals == 0
 
 
