@@ -14,7 +14,7 @@ CANNOT_INSTALL = \
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-git lint types servers soak chaos hostile search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
-	prove-cache lock clean
+	prove-cache prove-memory lock clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
@@ -35,6 +35,7 @@ help:
 	@echo "make lock         the versions and hashes in deploy/locks, from constraints.txt"
 	@echo "make bench-git    fetches against git by hand         REPOSITORY=path"
 	@echo "make prove-cache  500 repositories through a cache budget for 100   [MANY=500 ROOM=100 AT_ONCE=8]"
+	@echo "make prove-memory nine pushes that are large for git, in a control group of 2 GiB; as root, with 12 GB of disk"
 
 install: $(VENV)/.installed
 
@@ -124,6 +125,10 @@ bench-git: install
 prove-cache: install
 	PYTHONPATH=tests $(BIN)/python bench/crowded.py --repositories $(or $(MANY),500) --room $(or $(ROOM),100) \
 		--at-once $(or $(AT_ONCE),8)
+
+# Needs a control group that limits memory, so mostly root; says so and skips where none can be made.
+prove-memory: install servers
+	PYTHONPATH=tests $(BIN)/python bench/memory_limit.py
 
 # aioboto3 pins botocore of a year ago. What rests on SQS and S3 is tested with the newest pair, too,
 # against that pin; it may fail without failing anything else (ARCHITECTURE.md, "Libraries").
