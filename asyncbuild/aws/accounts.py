@@ -15,10 +15,13 @@ from botocore.regions import EndpointResolver
 from asyncbuild.aws.session import Aws, client_config, errors_of
 from asyncbuild.config.routing import AccountSettings
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import Reject, Retry
+from asyncbuild.domain.errors import NoPermission, Reject, Retry
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
+
+# One account's role must not end the service for all others.
+_errors_of = partial(errors_of, instead={NoPermission: Retry})
 
 
 class AccountCredentials:
@@ -39,13 +42,14 @@ class AccountCredentials:
         """Credentials that may pull in `account`; the service's own where `account` is empty.
 
         Raises:
-            Retry: no role is configured for that account, and it is not the service's own. With
-                the own credentials CodeCommit would serve the own repository of the same name.
-            NoPermission: AWS refuses the role, or there are no credentials at all.
+            Retry: AWS refuses the role; or none is configured for that account, and it is not the
+                service's own. With the own credentials CodeCommit would serve the own repository of
+                the same name.
+            BadCredentials: there are no credentials at all.
         """
         role = self._role(account, region)
         if role is not None:
-            with errors_of(f"assume {role.role_arn}"):
+            with _errors_of(f"assume {role.role_arn}"):
                 return await self._assumed(role, region).get_frozen_credentials()
         if account and account != await self._find_own_account(region):
             raise Retry(
@@ -61,7 +65,7 @@ class AccountCredentials:
         return None
 
     async def _own(self) -> "ReadOnlyCredentials":
-        with errors_of("find AWS credentials"):
+        with _errors_of("find AWS credentials"):
             credentials = await cast("Any", self._aws.session).get_credentials()
             if credentials is None:
                 raise boto.NoCredentialsError
@@ -101,7 +105,7 @@ class AccountCredentials:
         """Who we are, asked once. Needs no permission (STS GetCallerIdentity)."""
         async with self._looking:
             if self._own_account is None:
-                with errors_of("ask STS for this service's account"):
+                with _errors_of("ask STS for this service's account"):
                     async with cast("Any", self._aws.session).client(
                         "sts",
                         region_name=self._aws.region or region,

@@ -17,6 +17,7 @@ from asyncbuild.domain.errors import (
     BadCredentials,
     Busy,
     ConfigError,
+    Denied,
     NoPermission,
     Outage,
     Reject,
@@ -25,6 +26,8 @@ from asyncbuild.domain.errors import (
 )
 
 Class = type[StageError]
+Instead = Mapping[str | Class, Class]
+"""What codes, or classes of codes, mean for one kind of call instead of what they mean here."""
 
 _QUEUE: Final = "AWS.SimpleQueueService."
 
@@ -237,6 +240,10 @@ MEANINGS: Final[Mapping[str, Class]] = {code: class_ for code, class_, _ in _ite
 REASONS: Final[Mapping[str, str]] = {code: why for code, _, why in _iter_all() if why}
 
 
+FOR_PUSH: Final[Instead] = {NoPermission: Denied}
+"""For calls about what one push names: a right that is missing there is not the service's end."""
+
+
 def name_of(code: str) -> str:
     """The name by which a code is listed here, whichever of its names an answer has.
 
@@ -250,3 +257,13 @@ def name_of(code: str) -> str:
 def meaning_of(code: str) -> Class | None:
     """The class of error that a code means; None for one that is not known."""
     return MEANINGS.get(name_of(code))
+
+
+def meaning_instead(code: str, class_: Class, instead: Instead) -> Class:
+    """The class of error for one kind of call: by the code, or else by its usual class."""
+    return instead.get(name_of(code)) or instead.get(class_, class_)
+
+
+def lacks_right(code: str | None) -> bool:
+    """Whether a code says that a right is missing, whomever that concerns."""
+    return code is not None and meaning_of(code) is NoPermission

@@ -15,7 +15,7 @@ from aiobotocore.config import AioConfig
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
-from asyncbuild.aws.error_codes import meaning_of, name_of
+from asyncbuild.aws.error_codes import FOR_PUSH, Instead, meaning_instead, meaning_of, name_of
 from asyncbuild.config.places import region_fault
 from asyncbuild.config.sections import AwsSettings
 from asyncbuild.config.settings import Settings
@@ -71,6 +71,7 @@ _NEW_CREDENTIALS: Final = (
     "if it lasts: give the task its role, log in again, or set other keys (AWS_PROFILE, "
     "AWS_ACCESS_KEY_ID)"
 )
+_AS_USUAL: Final[Instead] = {}
 # Credentials that could not be read, asked for or renewed.
 _NO_CREDENTIALS: Final = (
     boto.CredentialRetrievalError,
@@ -82,19 +83,20 @@ _NO_CREDENTIALS: Final = (
 )
 
 
-def error_code(error: boto.ClientError) -> str:
-    """AWS's name for what went wrong, such as `NoSuchKey`; the HTTP status where it has none."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+def classify(error: Exception, doing: str, instead: Instead = _AS_USUAL) -> StageError:
+    """Name the class of a botocore error, and AWS's code for it.
 
-
-def classify(error: Exception, doing: str) -> StageError:
-    """Name the kind of a botocore error. `doing` says what was tried, for people."""
+    Args:
+        error: Raised by botocore.
+        doing: What was tried, for people.
+        instead: What errors mean here instead of what they mean elsewhere.
+    """
     if isinstance(error, boto.ClientError):
-        return _classify_answer(error, doing)
+        return _classify_answer(error, doing, instead)
     if isinstance(error, _NO_CREDENTIALS):
         return BadCredentials(f"{doing}: {error}", remedy=_NEW_CREDENTIALS)
     if isinstance(error, boto.ParamValidationError):
-        return Reject(f"{doing}: {error}")
+        return instead.get(Reject, Reject)(f"{doing}: {error}")
     if isinstance(error, boto.ProfileNotFound | boto.ConfigParseError):
         remedy = "correct aws.profile, AWS_PROFILE or that file"
         return ConfigError(f"{doing}: {error}", remedy=remedy)
@@ -104,15 +106,16 @@ def classify(error: Exception, doing: str) -> StageError:
     return unreached(doing, error)
 
 
-def _classify_answer(error: boto.ClientError, doing: str) -> StageError:
-    code = error_code(error)
+def _classify_answer(error: boto.ClientError, doing: str, instead: Instead) -> StageError:
     answer = error.response.get("Error", {})
+    code = str(answer.get("Code", ""))  # where an answer has none, botocore takes the HTTP status
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     text = f"{doing}: {code}: {answer.get('Message', '')}".rstrip(": ")
     class_ = meaning_of(code) or _class_by_status(status)
     if code == "404" and error.operation_name == "HeadBucket":  # without a body, hence no code
         class_ = ConfigError
-    return class_(text, remedy=_remedy(class_, code, error.operation_name))
+    remedy = _remedy(class_, code, error.operation_name)
+    return meaning_instead(code, class_, instead)(text, remedy=remedy, code=code or None)
 
 
 def _class_by_status(status: int) -> type[StageError]:
@@ -147,15 +150,18 @@ def unreached(doing: str, error: Exception, peer: str = "") -> Outage:
 
 
 @contextmanager
-def errors_of(doing: str, peer: str = "") -> Iterator[None]:
-    """Turn botocore's errors inside into ours; `doing` such as `start build of project web`.
+def errors_of(doing: str, peer: str = "", instead: Instead = _AS_USUAL) -> Iterator[None]:
+    """Turn botocore's errors inside into ours.
 
-    `peer` is the service that is called: what is shown as away, or at its limit.
+    Args:
+        doing: What is tried, for people, such as `start build of project web`.
+        peer: The service that is called: what is shown as away, or at its limit.
+        instead: What errors mean here instead of what they mean elsewhere.
     """
     try:
         yield
     except (boto.ClientError, boto.BotoCoreError, boto.HTTPClientError) as error:
-        ours = classify(error, doing)
+        ours = classify(error, doing, instead)
         ours.peer = peer
         raise ours from error
     except OSError as error:
@@ -168,8 +174,9 @@ def errors_of(doing: str, peer: str = "") -> Iterator[None]:
 # For the files that call one service only.
 s3_errors = partial(errors_of, peer="s3")
 sqs_errors = partial(errors_of, peer="sqs")
-codebuild_errors = partial(errors_of, peer="codebuild")
-codepipeline_errors = partial(errors_of, peer="codepipeline")
+# One project or pipeline that the role may not start must not end the service for all others.
+codebuild_errors = partial(errors_of, peer="codebuild", instead=FOR_PUSH)
+codepipeline_errors = partial(errors_of, peer="codepipeline", instead=FOR_PUSH)
 
 
 def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # noqa: ANN401 - AioConfig's own

@@ -45,7 +45,7 @@ class CodeBuild:
             LeaseLost: `guard` said so; nothing was started (I4).
             Busy: the account or project is at its limit, or calls are throttled.
             Reject: no such project, or CodeBuild finds the request invalid.
-            NoPermission: the role may not start builds of this project.
+            Denied: the role may not start builds of this project.
             Retry: CodeBuild did not answer as it should.
         """
         parameters = parameters_of(request, self._settings)
@@ -72,7 +72,7 @@ class CodeBuild:
         Costs two calls for each hundred builds that the project has started since then.
 
         Raises:
-            Busy, Reject, NoPermission, Retry: as for `start`.
+            Busy, Reject, Denied, Retry: as for `start`.
         """
         with errors_of(f"look through the recent builds of project {project}"):
             async for page in self._iter_pages(project):
@@ -121,6 +121,7 @@ def _no_project(project: str) -> Reject:
     return Reject(
         f"CodeBuild project {project} does not exist in this account and region",
         remedy="create it, or correct `project` in [builds] or in the rule that names it",
+        code="ResourceNotFoundException",
     )
 
 

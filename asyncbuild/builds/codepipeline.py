@@ -48,7 +48,7 @@ class CodePipeline:
             LeaseLost: `guard` said so; nothing was started (I4).
             Busy: the pipeline is busy or has as many executions as it may, or calls are throttled.
             Reject: no such pipeline, or it cannot take the archive; says what is to be changed.
-            NoPermission: the role may not read or start this pipeline.
+            Denied: the role may not read or start this pipeline.
             Outage, Retry: CodePipeline did not answer, or not as it should.
         """
         pipeline = await self.declaration(request.pipeline)
@@ -62,7 +62,9 @@ class CodePipeline:
             except self._client.exceptions.ConflictException as error:
                 # The API reference says of it that one should try again later.
                 raise Busy(
-                    f"pipeline {request.pipeline} is busy: ConflictException", peer="codepipeline"
+                    f"pipeline {request.pipeline} is busy: ConflictException",
+                    peer="codepipeline",
+                    code="ConflictException",
                 ) from error
         return Execution(answer["pipelineExecutionId"], request.pipeline, pipeline.arn)
 
@@ -75,7 +77,7 @@ class CodePipeline:
 
         Raises:
             Busy: the newest execution does not tell yet what it runs; or as for `start`.
-            Reject, NoPermission, Outage, Retry: as for `start`.
+            Reject, Denied, Outage, Retry: as for `start`.
         """
         pipeline = await self.declaration(request.pipeline)
         if EVENT_ID in pipeline.variables:
@@ -90,7 +92,7 @@ class CodePipeline:
 
         Raises:
             Reject: there is no such pipeline.
-            Busy, NoPermission, Outage, Retry: as for `start`.
+            Busy, Denied, Outage, Retry: as for `start`.
         """
         with errors_of(f"read how pipeline {pipeline} is declared"):
             try:
@@ -155,4 +157,5 @@ def _no_pipeline(pipeline: str) -> Reject:
     return Reject(
         f"pipeline {pipeline} does not exist in this account and region",
         remedy="create it, or correct `pipeline` in the rule that names it",
+        code="PipelineNotFoundException",
     )

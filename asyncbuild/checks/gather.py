@@ -4,10 +4,9 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from botocore.exceptions import ClientError
-
 from asyncbuild.aws.accounts import AccountCredentials
-from asyncbuild.aws.session import Aws, error_code, errors_of
+from asyncbuild.aws.error_codes import lacks_right
+from asyncbuild.aws.session import Aws, errors_of
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.checks.judges.bucket import BucketFacts, judge_bucket
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
@@ -29,7 +28,7 @@ from asyncbuild.checks.local_machine import (
 )
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import BadCredentials, Busy, NoPermission, Reject, Retry, StageError
+from asyncbuild.domain.errors import BadCredentials, Busy, Reject, Retry, StageError
 from asyncbuild.forges.keyring import read_secret
 from asyncbuild.forges.registry import references
 from asyncbuild.queue.sqs import Queue
@@ -80,12 +79,12 @@ async def _safely(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[
 
 def _failed(name: str, error: StageError) -> Finding:
     kind = FindingKind.SETUP
-    if isinstance(error, NoPermission | BadCredentials):
+    if lacks_right(error.code) or isinstance(error, BadCredentials):
         kind = FindingKind.RIGHTS
     elif isinstance(error, Retry | Busy):
         kind = FindingKind.REACH
     why = "the service needs it to work"
-    if _code_of(error) in _UNKNOWN:
+    if error.code in _UNKNOWN:
         why = "this server does not know the question, so nothing can be said of it"
         return Finding(Level.NOTE, name, error.reason, why, error.remedy)
     return Finding(Level.PROBLEM, name, error.reason, why, error.remedy or _AGAIN, kind)
@@ -249,17 +248,12 @@ async def _ask(question: Awaitable[_T]) -> tuple[_T | None, StageError | None]:
         return None, error
 
 
-def _code_of(error: StageError) -> str:
-    cause = error.__cause__
-    return error_code(cause) if isinstance(cause, ClientError) else ""
-
-
 async def _lifecycle(s3: "S3Client", bucket: str) -> list[Mapping[str, Any]]:
     try:
         with errors_of(f"read the lifecycle rules of bucket {bucket}"):
             answer = await s3.get_bucket_lifecycle_configuration(Bucket=bucket)
     except StageError as error:
-        if _code_of(error) == "NoSuchLifecycleConfiguration":
+        if error.code == "NoSuchLifecycleConfiguration":
             return []
         raise
     return [dict(rule) for rule in answer.get("Rules", [])]

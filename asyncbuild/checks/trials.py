@@ -7,14 +7,13 @@ from collections.abc import Awaitable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from asyncbuild.aws.session import Aws, error_code, errors_of
+from asyncbuild.aws.error_codes import lacks_right
+from asyncbuild.aws.session import Aws, errors_of
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.projects import project_names
 from asyncbuild.checks.judges.rights import Trial
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import NoPermission, StageError
+from asyncbuild.domain.errors import StageError
 from asyncbuild.queue.sqs import LOST
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ async def _answer(action: str, resource: str, call: Awaitable[Any]) -> tuple[str
         with errors_of(f"try {action} on {resource}"):
             await call
     except StageError as error:
-        if not isinstance(error.__cause__, ClientError):
+        if error.code is None:
             raise
-        return error_code(error.__cause__), isinstance(error, NoPermission)
+        return error.code, lacks_right(error.code)
     return "", False

@@ -13,7 +13,7 @@ import anyio
 import orjson
 
 from asyncbuild.aws.session import Aws, errors_of
-from asyncbuild.domain.errors import Busy, ConfigError, Fatal, Retry, StageError
+from asyncbuild.domain.errors import ConfigError, Reject, StageError
 from asyncbuild.runtime.log import logger
 from asyncbuild.runtime.tasks import open_background
 
@@ -161,12 +161,10 @@ async def _get(client: "SecretsManagerClient", name: str) -> str:
     try:
         with errors_of(f"read secret {name}"):
             answer = await client.get_secret_value(SecretId=name)
-    except (Retry, Busy):
-        raise
-    except StageError as error:
-        if isinstance(error, Fatal):
-            raise
+    except Reject as error:
         raise ConfigError(
-            error.reason, remedy="create it in this region, or correct its name in [[hosts]]"
+            error.reason,
+            remedy="create it in this region, or correct its name in [[hosts]]",
+            code=error.code,
         ) from error
     return answer.get("SecretString", "")

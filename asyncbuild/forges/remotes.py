@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from asyncbuild.aws.accounts import AccountCredentials, dns_suffix
 from asyncbuild.config.sections import GitSettings
-from asyncbuild.domain.errors import NoPermission, Reject, Retry
+from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.domain.git_names import check_repository
 from asyncbuild.domain.reachable import Reach
 from asyncbuild.domain.repository import CodeCommitNamespace, Repository, decode_repository
@@ -304,11 +304,7 @@ class Remotes:
         async def login() -> str:
             if self._credentials is None:
                 raise Retry(f"{url} needs AWS credentials, and there are none")
-            try:
-                credentials = await self._credentials(account, region)
-            except NoPermission as error:
-                # One account's role must not end the service for all others.
-                raise Retry(error.reason, remedy=error.remedy) from error
+            credentials = await self._credentials(account, region)
             parts = urlsplit(url)
             signed = codecommit_login(
                 credentials,

@@ -12,10 +12,8 @@ from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.requests.start_build import variables_of
 from asyncbuild.builds.starters import StartContext, Starters
 from asyncbuild.domain.errors import (
-    Denied,
     Fatal,
     LeaseLost,
-    NoPermission,
     Reject,
     Retry,
     StageError,
@@ -224,11 +222,7 @@ class Turn:
             return Outcome(Verdict.STALE, error.reason, target)
         if target.action is Action.UPLOAD:
             return Outcome(Verdict.UPLOADED, f"rule: {target.rule}", target, archive)
-        try:
-            return await self._start(target, archive, case)
-        except NoPermission as error:
-            # One project that this role may not build must not end the service for all others.
-            raise Denied(error.reason, remedy=error.remedy, peer=error.peer) from error
+        return await self._start(target, archive, case)
 
     async def _find_archive(self, target: Target, case: _Case) -> StoredArchive:
         """Return the target's archive: prepared, uploaded by an earlier try, or uploaded now."""

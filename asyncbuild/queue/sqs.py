@@ -210,12 +210,16 @@ class Queue:
             LeaseLost: the queue refuses the receipt handle.
         """
         try:
-            with errors_of(f"delete message {message.id}"):
+            # A refused delete is about the handle or about the way there, never about the push.
+            with errors_of(f"delete message {message.id}", instead={Reject: Retry}):
                 await self._control.delete_message(
                     QueueUrl=self._url, ReceiptHandle=message.receipt_handle
                 )
         except StageError as error:
-            raise _lost_or(error, message) from error
+            if error.code not in LOST:
+                raise
+            reason = f"the queue refuses the receipt handle of message {message.id}"
+            raise LeaseLost(reason, code=error.code) from error
 
     async def dead_letter(
         self, message: Message, *, kind: Kind, reason: str, attempts: int
@@ -248,7 +252,7 @@ class Queue:
                     await self._send_dead_letter(message, fitted)
             except StageError as error:
                 self._dead_letter_bytes = None  # it may have been lowered
-                if _code_of(error) != "InvalidParameterValue" or limit == body_bytes:
+                if error.code != "InvalidParameterValue" or limit == body_bytes:
                     raise
             else:
                 return
@@ -281,18 +285,6 @@ class Queue:
             told = {str(name): value for name, value in answer.get("Attributes", {}).items()}
             self._dead_letter_bytes = largest_message(told)
         return self._dead_letter_bytes
-
-
-def _lost_or(error: StageError, message: Message) -> StageError:
-    if _code_of(error) in LOST:
-        return LeaseLost(f"the queue refuses the receipt handle of message {message.id}")
-    # A refused delete is about the handle or about the way there, never about the push.
-    return Retry(error.reason) if isinstance(error, Reject) else error
-
-
-def _code_of(error: StageError) -> str:
-    answer = getattr(error.__cause__, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _message(item: "MessageTypeDef") -> Message:

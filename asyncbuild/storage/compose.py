@@ -6,17 +6,15 @@ overwritten meanwhile ends the upload and never gets into an archive.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from anyio.abc import TaskGroup
-from botocore.exceptions import ClientError
 
-from asyncbuild.aws.session import error_code
 from asyncbuild.aws.session import s3_errors as errors_of
 from asyncbuild.config.sections import StorageSettings
-from asyncbuild.domain.errors import NoPermission, Retry, StageError
+from asyncbuild.domain.errors import NoPermission, Retry
 from asyncbuild.domain.model import Account
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, etag_of
@@ -35,6 +33,12 @@ _READ_BYTES: Final = 1024 * 1024
 
 class SourceChanged(Retry):
     """A copy is refused: its source was deleted or overwritten, or cannot be read or copied."""
+
+
+# As `errors_of`, for calls that read or copy a source.
+source_errors = partial(
+    errors_of, instead={NoPermission: SourceChanged, **dict.fromkeys(_GONE, SourceChanged)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,18 +180,3 @@ async def cut_out(
             else:
                 account.give_back(len(chunk))
             position += len(chunk)
-
-
-@contextmanager
-def source_errors(doing: str) -> Iterator[None]:
-    """As `errors_of`, but say apart that the source is not what it was."""
-    try:
-        with errors_of(doing):
-            yield
-    except NoPermission as error:
-        raise SourceChanged(error.reason, remedy=error.remedy) from error
-    except StageError as error:
-        cause = error.__cause__
-        if isinstance(cause, ClientError) and error_code(cause) in _GONE:
-            raise SourceChanged(error.reason) from error
-        raise

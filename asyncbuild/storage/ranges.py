@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-from botocore.exceptions import ClientError
 
-from asyncbuild.aws.session import error_code, unreached
 from asyncbuild.aws.session import s3_errors as errors_of
+from asyncbuild.aws.session import unreached
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Retry, StageError
 from asyncbuild.domain.model import Account, Guard, StoredArchive
@@ -173,7 +172,7 @@ class Ranges:
             with errors_of(doing):
                 return await self._client.head_object(**self._where(key))
         except StageError as error:
-            if code_of(error) in _WITHOUT_REASON:
+            if error.code in _WITHOUT_REASON:
                 await self._ask_reason(key, doing)
             raise
 
@@ -183,7 +182,7 @@ class Ranges:
                 answer = await self._client.get_object(**self._where(key), Range="bytes=0-0")
                 answer["Body"].close()
         except StageError as error:
-            if code_of(error) != "InvalidRange":  # of an empty object
+            if error.code != "InvalidRange":  # of an empty object
                 raise
 
     async def describe(self, key: str) -> Description | None:
@@ -195,7 +194,7 @@ class Ranges:
         try:
             answer = await self._head(key, f"look at {self._name(key)}")
         except Retry as error:
-            if code_of(error) in MISSING:
+            if error.code in MISSING:
                 return None
             raise
         return Description(answer["ContentLength"], answer["ETag"], answer["Metadata"])
@@ -205,9 +204,3 @@ class Ranges:
 
     def _name(self, key: str) -> str:
         return f"s3://{self._settings.bucket}/{key}"
-
-
-def code_of(error: StageError) -> str:
-    """S3's word for what went wrong, if it was S3's."""
-    cause = error.__cause__
-    return error_code(cause) if isinstance(cause, ClientError) else ""

@@ -15,10 +15,14 @@ from asyncbuild.domain.errors import NoPermission, Retry
 from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, encryption
-from asyncbuild.storage.ranges import MISSING, Ranges, code_of
+from asyncbuild.storage.ranges import MISSING, Ranges
 
 FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
 WRITER_KEY: Final = "asyncbuild-writer"  # metadata: which call a record came from
+_LISTING: Final = (
+    "allow s3:GetObject on it and s3:ListBucket on the bucket: without the latter S3 says 403 of "
+    "whatever does not exist"
+)
 _CONFLICT_TRIES = 5
 _CONFLICT_SECONDS = 0.1
 
@@ -47,13 +51,10 @@ class Store(Ranges):
         try:
             answer = await self._head(key, doing)
         except NoPermission as error:
-            raise NoPermission(
-                error.reason,
-                remedy="allow s3:GetObject on it and s3:ListBucket on the bucket: without the "
-                "latter S3 says 403 of whatever does not exist",
-            ) from error.__cause__
+            error.remedy = _LISTING
+            raise
         except Retry as error:
-            if code_of(error) in MISSING:
+            if error.code in MISSING:
                 return None
             raise
         if answer["Metadata"].get(FINGERPRINT_KEY) != fingerprint:
@@ -119,7 +120,7 @@ class Store(Ranges):
                 with errors_of(doing):
                     await self._put(key, body, IfNoneMatch="*", Metadata={WRITER_KEY: writer})
             except Retry as error:
-                code = code_of(error)
+                code = error.code
                 if code == "PreconditionFailed":
                     return await self._writer(key) == writer
                 if code != "ConditionalRequestConflict":
@@ -153,7 +154,7 @@ class Store(Ranges):
         except aiohttp.ClientError as error:  # aiobotocore lets those of a body's end through
             raise unreached(doing, error, "s3") from error
         except Retry as error:
-            if code_of(error) in MISSING:
+            if error.code in MISSING:
                 return None
             raise
 

@@ -7,9 +7,7 @@ that speak its protocol take the headers and ignore them. One object of our own 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
-
-from asyncbuild.aws.session import Aws, error_code, s3_errors
+from asyncbuild.aws.session import Aws, s3_errors
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.probe_answer import Answer, Question
 from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
@@ -63,14 +61,16 @@ class _ConditionProbe:
 
     async def write_twice(self) -> Answer:
         self._made.will_make(f"s3://{self._bucket}/{self._key}", self._delete)
-        with s3_errors(f"write s3://{self._bucket}/{self._key}"):
+        doing = f"write s3://{self._bucket}/{self._key}"
+        with s3_errors(doing):
             await self._write()
-            try:
+        try:
+            with s3_errors(doing):
                 await self._write(IfNoneMatch="*")
-            except ClientError as error:
-                if error_code(error) not in _REFUSED:
-                    raise
-                return WRITE_ONCE.yes("the second write was refused")
+        except StageError as error:
+            if error.code not in _REFUSED:
+                raise
+            return WRITE_ONCE.yes("the second write was refused")
         return WRITE_ONCE.no("the second write replaced the first")
 
     async def copy_a_part(self) -> Answer:
@@ -105,15 +105,18 @@ class _ConditionProbe:
             upload = await s3.create_multipart_upload(**where)
         id_ = upload["UploadId"]
         try:
-            answer = await s3.upload_part_copy(
-                **where,
-                UploadId=id_,
-                PartNumber=1,
-                CopySource={"Bucket": self._bucket, "Key": self._key},
-                CopySourceIfMatch=etag,
-            )
-        except ClientError as error:
-            return error_code(error) or "an answer without a code"
+            with s3_errors(f"copy a part to s3://{self._bucket}/{self._key}.copy"):
+                answer = await s3.upload_part_copy(
+                    **where,
+                    UploadId=id_,
+                    PartNumber=1,
+                    CopySource={"Bucket": self._bucket, "Key": self._key},
+                    CopySourceIfMatch=etag,
+                )
+        except StageError as error:
+            if error.code is None:
+                raise
+            return error.code
         finally:
             with s3_errors(f"abort the upload to s3://{self._bucket}/{self._key}.copy"):
                 await s3.abort_multipart_upload(**where, UploadId=id_)

@@ -13,7 +13,7 @@ from aiohttp import web
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings
-from asyncbuild.domain.errors import NoPermission, Retry
+from asyncbuild.domain.errors import Kind, Retry, Scope
 from asyncbuild.local.servers.children import ACCESS_KEY, LocalServer
 
 OWN, THEIRS, OTHERS = "111111111111", "222222222222", "333333333333"
@@ -136,11 +136,14 @@ async def test_a_strangers_account_is_not_ours(sts: Sts) -> None:
 
 
 async def test_a_role_that_is_refused_is_named(sts: Sts) -> None:
-    """And may be given later: nothing of the refusal is kept."""
+    """It concerns that account's pushes alone, and may be given later: nothing of it is kept."""
     sts.refused = frozenset({f"arn:aws:iam::{THEIRS}:role/pull"})
     accounts = credentials(f"http://127.0.0.1:{sts.port}", role(THEIRS))
-    with pytest.raises(NoPermission, match=f"assume arn:aws:iam::{THEIRS}:role/pull"):
+    with pytest.raises(Retry, match=f"assume arn:aws:iam::{THEIRS}:role/pull") as caught:
         await accounts.get(THEIRS, REGION)
+    error = caught.value
+    assert (error.kind, error.scope, error.code) == (Kind.RETRY, Scope.PUSH, "AccessDenied")
+    assert "allow AssumeRole" in error.remedy
     sts.refused = frozenset()
     assert (await accounts.get(THEIRS, REGION)).token
 

@@ -13,8 +13,8 @@ from asyncbuild.config import BuildSettings
 from asyncbuild.domain.errors import (
     BadCredentials,
     Busy,
+    Denied,
     LeaseLost,
-    NoPermission,
     Outage,
     Reject,
     StageError,
@@ -115,7 +115,7 @@ async def test_is_busy_at_the_limit(codebuild: CodeBuild, standin: CodeBuildStan
     ("answer", "kind"),
     [
         (AwsError("ThrottlingException", "Rate exceeded"), Busy),
-        (AwsError("AccessDeniedException", "not allowed"), NoPermission),
+        (AwsError("AccessDeniedException", "not allowed"), Denied),
         (AwsError("InternalFailure", "oops", status=500), Outage),
         (AwsError("InvalidSignatureException", "Signature expired: 1 is now earlier"), Outage),
         (AwsError("ExpiredTokenException", "the token is expired"), BadCredentials),

@@ -17,8 +17,8 @@ from support.codepipeline_server import (
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.domain.errors import (
     Busy,
+    Denied,
     LeaseLost,
-    NoPermission,
     Outage,
     Reject,
     Retry,
@@ -99,7 +99,7 @@ async def test_a_lost_lease_starts_nothing(
         ("ThrottlingException", 400, Busy),
         ("ValidationException", 400, Reject),
         ("PipelineNotFoundException", 400, Reject),
-        ("AccessDeniedException", 400, NoPermission),
+        ("AccessDeniedException", 400, Denied),
         ("InternalFailure", 500, Outage),
         ("SomethingNewException", 400, Retry),
     ],

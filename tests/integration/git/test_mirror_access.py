@@ -26,7 +26,7 @@ from support.mirrors import (
 from support.repositories import SourceRepository
 
 from asyncbuild.config import GitSettings
-from asyncbuild.domain.errors import NoPermission, Reject, Retry, StageError
+from asyncbuild.domain.errors import Reject, Retry, StageError
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials, codecommit_login
 from asyncbuild.forges.remotes import Remotes
@@ -114,10 +114,10 @@ async def test_a_password_opens_one_repository(tmp_path: Path) -> None:
 
 
 async def test_a_role_that_cannot_be_assumed_ends_nothing(site: Site) -> None:
-    """What is Fatal for the whole service is a Retry for one account."""
+    """Its error is the push's, as it was classified."""
 
     async def refuse(account: str, region: str) -> AwsCredentials:
-        raise NoPermission("assume arn:aws:iam::1:role/x: AccessDenied", remedy="trust it")
+        raise Retry("assume arn:aws:iam::1:role/x: AccessDenied", remedy="trust it")
 
     commit = site.source.commit({"a": b"1"})
     async with site.open_mirrors(credentials=refuse) as mirrors:

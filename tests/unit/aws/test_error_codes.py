@@ -18,19 +18,32 @@ from botocore.loaders import create_loader
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 from support.stacks import ROOT
 
-from asyncbuild.aws.error_codes import _KMS, _OWN, MEANINGS, REASONS, meaning_of
-from asyncbuild.aws.session import classify
+from asyncbuild.aws.error_codes import (
+    _KMS,
+    _OWN,
+    FOR_PUSH,
+    MEANINGS,
+    REASONS,
+    Instead,
+    lacks_right,
+    meaning_of,
+)
+from asyncbuild.aws.session import classify, errors_of
 from asyncbuild.domain.errors import (
     BadCredentials,
     Busy,
     ConfigError,
+    Denied,
+    Kind,
     NoPermission,
     Outage,
     Reject,
     Retry,
+    Scope,
     StageError,
 )
 from asyncbuild.queue.sqs import LOST
+from asyncbuild.storage.compose import SourceChanged, source_errors
 
 # API references, "Common errors" (of any service), and what any AWS endpoint says of a signature.
 COMMON = """
@@ -294,3 +307,73 @@ def test_credentials_that_cannot_be_had_are_the_services_fault(error: Exception)
     fault = classify(error, "x")
     assert type(fault) is BadCredentials
     assert (fault.kind, fault.exit_code) == ("outage", 77)
+
+
+# What each class of the table means, for the service's own calls and for those about one push.
+_SERVICE: Mapping[type[StageError], tuple[Kind, Scope]] = {
+    Busy: (Kind.BUSY, Scope.PUSH),
+    Outage: (Kind.OUTAGE, Scope.PUSH),
+    BadCredentials: (Kind.OUTAGE, Scope.PUSH),
+    NoPermission: (Kind.FATAL, Scope.SERVICE),
+    ConfigError: (Kind.FATAL, Scope.SERVICE),
+    Reject: (Kind.REJECT, Scope.PUSH),
+    Retry: (Kind.RETRY, Scope.PUSH),
+}
+_PUSH = {**_SERVICE, NoPermission: (Kind.RETRY, Scope.PUSH)}
+
+
+@pytest.mark.parametrize("code", [*MEANINGS, "AWS.SimpleQueueService.NonExistentQueue"])
+@pytest.mark.parametrize(("instead", "meant"), [({}, _SERVICE), (FOR_PUSH, _PUSH)])
+def test_each_code_has_a_kind_and_a_scope(
+    code: str, instead: Instead, meant: Mapping[type[StageError], tuple[Kind, Scope]]
+) -> None:
+    """And stays known, as AWS spells it; the remedy is the code's, whomever it concerns."""
+    class_ = meaning_of(code)
+    assert class_ is not None
+    error = classify(_error(code), "x", instead)
+    assert (error.kind, error.scope, error.code) == (*meant[class_], code)
+    assert error.remedy == classify(_error(code), "x").remedy
+    assert lacks_right(error.code) == (class_ is NoPermission)
+
+
+def test_a_right_that_is_missing_for_one_push_is_tried_again_with_longer_pauses() -> None:
+    """A policy that was changed takes a while to be known everywhere."""
+    assert type(classify(_error("AccessDenied"), "x", FOR_PUSH)) is Denied
+
+
+@pytest.mark.parametrize(
+    ("error", "instead", "class_", "code"),
+    [
+        (_error(""), {}, Retry, None),
+        (_error("Unheard"), FOR_PUSH, Retry, "Unheard"),
+        (_error("404", operation="HeadBucket"), FOR_PUSH, ConfigError, "404"),
+        (boto.ParamValidationError(report="no"), {}, Reject, None),
+        (boto.ParamValidationError(report="no"), {Reject: Retry}, Retry, None),
+        (boto.EndpointConnectionError(endpoint_url="http://x"), {Reject: Retry}, Outage, None),
+        (_error("InvalidInputException"), {Reject: Retry}, Retry, "InvalidInputException"),
+        (OSError("away"), FOR_PUSH, Outage, None),
+        (ValueError("odd"), FOR_PUSH, Retry, None),
+    ],
+    ids=str,
+)
+def test_an_error_without_a_code_has_none(
+    error: Exception, instead: Instead, class_: type[StageError], code: str | None
+) -> None:
+    """It says nothing of AWS; what is meant instead of a class holds for it, too."""
+    with pytest.raises(class_) as caught, errors_of("x", "s3", instead):
+        raise error
+    assert (type(caught.value), caught.value.code, caught.value.peer) == (class_, code, "s3")
+
+
+@pytest.mark.parametrize("code", MEANINGS)
+def test_a_source_that_cannot_be_copied_has_changed(code: str) -> None:
+    """Deleted, overwritten, not readable, or on a server that does not copy; else it has not."""
+    gone = {
+        *("PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"),
+        *("InvalidObjectState", "ObjectNotInActiveTierError", "NotImplemented", "MethodNotAllowed"),
+    }
+    with pytest.raises(StageError) as caught, source_errors("copy"):
+        raise _error(code, operation="UploadPartCopy")
+    changed = code in gone or MEANINGS[code] is NoPermission
+    assert type(caught.value) is (SourceChanged if changed else MEANINGS[code])
+    assert caught.value.code == code
