@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -249,11 +248,12 @@ async def test_hostile_values_are_rejected(site: Site, change: dict[str, str]) -
     """With a clear reason, before any git is started or any directory made."""
     commit = site.source.commit({"a": b"1"})
     place = {k: v for k, v in change.items() if k in {"name", "account", "region"}}
+    changed = Repository.of_codecommit(*repository().segments._replace(**place))
     push = {"ref": MAIN, "commit": commit} | {k: v for k, v in change.items() if k not in place}
     before = sorted(site.directory.rglob("*"))
     async with site.open_mirrors() as mirrors:
         with pytest.raises(Reject) as caught:
-            async with mirrors.open(replace(repository(), **place), **push):
+            async with mirrors.open(changed, **push):
                 pass
     assert str(caught.value).replace("…", "").isascii()  # an omission is marked by us
     made = set(site.directory.rglob("*")) - set(before)
