@@ -127,6 +127,8 @@ def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> 
             )
         case GitFault.NO_PATH:
             return Reject(reason, remedy="correct paths, or let the rule match only refs with them")
+        case GitFault.BAD_TREE:
+            return Reject(reason, remedy="take that path out of the commit: git can check out none")
         case _:
             return GitFailed(reason, fault=fault, remedy=_REMEDIES.get(fault, ""))
 

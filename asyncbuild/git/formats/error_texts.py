@@ -25,6 +25,7 @@ class GitFault(StrEnum):
     NOT_SHALLOW = "no fetch at a depth"
     NO_PATH = "no such path"
     BAD_CONFIG = "bad configuration"
+    BAD_TREE = "a tree that git refuses"
     NETWORK = "network"
     CORRUPT = "corrupt mirror"
     SILENT = "silent"
@@ -79,6 +80,8 @@ SIGNS: Final = (
         r"file too large",
     ),
     _own(GitFault.BAD_CONFIG, r"bad config line \d+ in (standard input|(submodule-)?blob)"),
+    # `..`, `.git` and its look-alikes, absolute paths (verify_path() of git's read-cache.c)
+    _own(GitFault.BAD_TREE, r"invalid path ''"),
     _own(GitFault.NOT_BY_ID, r"server does not allow request for unadvertised object"),
     _own(
         GitFault.NOT_SHALLOW,

@@ -44,14 +44,14 @@ async def _is_kept(site: Site, mirrors: MirrorCache, inode: int, commit: str) ->
 
 @pytest.mark.parametrize("name", _NAMES)
 async def test_a_path_is_not_read_for_words(site: Site, name: str) -> None:
-    """The push fails by itself, each time; what is no limit of the machine is none."""
+    """The push is refused by itself, each time; what is no limit of the machine is none."""
     good = site.source.commit({"f": b"1"})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, good)
         inode = site.mirror.stat().st_ino
         bad = _odd_tree(site, name)
         for _ in range(2):
-            with pytest.raises(GitFailed, match=r"invalid path|failed to unpack tree"):
+            with pytest.raises(Reject, match=r"invalid path|failed to unpack tree"):
                 await archive_of(mirrors, bad)
         await _is_kept(site, mirrors, inode, good)
 

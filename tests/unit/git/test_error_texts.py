@@ -6,6 +6,7 @@ sources of JGit, gitlab-shell, OpenSSH and curl.
 
 import pytest
 
+from asyncbuild.domain.errors import Reject
 from asyncbuild.git.formats.error_classes import GitFault, find_fault, stage_error
 
 _ID = "5cf3dd4d2b1f1c7e8e0a3a9d1f2c4b5a69788796"
@@ -288,8 +289,8 @@ def test_names_are_not_read(name: str) -> None:
     """In quotes, in URLs, as refs, in the list of what was fetched."""
     ref = name.replace(" ", "-")
     for words in (
-        f"error: invalid path '{name}/.git/x'",
-        f"error: invalid path 'it's {name}/.git/x'",
+        f"error: something of '{name}/.git/x' is odd",
+        f"error: something of 'it's {name}/.git/x' is odd",
         f"fatal: unable to access 'https://host.example/{ref}/': what",
         f"error: something of refs/heads/{ref} is odd",
         f"From https://host.example/{ref}\n * [new branch]      {ref} -> refs/x\nfatal: what",
@@ -298,10 +299,20 @@ def test_names_are_not_read(name: str) -> None:
         assert find_fault(words, remote=False) is GitFault.OTHER, words
 
 
+@pytest.mark.parametrize("name", ["corrupt", "inflate", "a.idx", "403", "it's out of memory", "x'"])
+def test_a_path_that_git_refuses_rejects_whatever_it_is_called(name: str) -> None:
+    """No try can mend it; a server that says the same is not this git."""
+    for words in (f"error: invalid path '{name}/.git/x'", f"error: invalid path '../{name}'"):
+        error = stage_error(words, doing="read", ended="exited with 255", remote=False)
+        assert isinstance(error, Reject)
+        assert "out of the commit" in error.remedy
+        assert find_fault(f"remote: {words}") is not GitFault.BAD_TREE
+
+
 @pytest.mark.parametrize("name", ["x'\nfatal: bad object 1\n'", "x\nfatal: Too many open files"])
 def test_a_name_makes_no_line_of_its_own(name: str) -> None:
     """Line ends and quotes in a path: what is read, and what is told, is the one sentence."""
     words = f"error: invalid path '{name}/.git/x'"
-    assert find_fault(words, remote=False) is GitFault.OTHER
+    assert find_fault(words, remote=False) is GitFault.BAD_TREE
     reason = stage_error(words, doing="read", ended="exited", remote=False).reason
     assert "error: invalid path" in reason
