@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 from array import array
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,9 @@ from asyncbuild.zip.format.central_directory import move_headers
 _ID = bytes(range(20))
 
 
-def _header(name: bytes, offset: int, *, size: int = 1, blob_id: bytes = _ID) -> bytes:
+def _header(
+    name: bytes, offset: int, *, size: int = 1, blob_id: bytes = _ID, mode: int = 0o100664
+) -> bytes:
     """A central header written from the specification (4.3.12, 4.5.3), not by our writer."""
     wide = [value for value in (size, size, offset) if value >= 0xFFFFFFFF]
     extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
@@ -33,7 +36,7 @@ def _header(name: bytes, offset: int, *, size: int = 1, blob_id: bytes = _ID) ->
         struct.pack(
             "<4sHHHHLLLLHHHHHLL",
             *(b"PK\x01\x02", 0x33F, 45 if wide else 20, 0, 8, 0, 7, shown[0], shown[1]),
-            *(len(name), len(extra), 0, 0, 0, 0o100664 << 16, shown[2]),
+            *(len(name), len(extra), 0, 0, 0, mode << 16, shown[2]),
         )
         + name
         + extra
@@ -60,6 +63,50 @@ def test_moved_headers_are_those_of_the_new_offsets(offsets: list[int], by: int,
     assert directory == move_headers(moved, back, -by)
 
 
+_LIMIT = 0xFFFFFFFF
+_MEMBERS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 5, _LIMIT - 8, _LIMIT - 7, _LIMIT - 6, _LIMIT, 2**33]),
+        st.sampled_from([1, _LIMIT - 1, _LIMIT, 2**33]),
+        st.sampled_from([b"", _ID]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(members=_MEMBERS, by=st.sampled_from([0, 1, 7, 2**33]), data=st.data())
+def test_some_headers_move_as_all_do(
+    members: list[tuple[int, int, bytes]], by: int, data: st.DataObject
+) -> None:
+    """Any run of neighbours, with sizes and ids of all kinds, around the limit in both ways."""
+
+    def headers(by: int) -> list[bytes]:
+        return [
+            _header(b"file %d" % n, offset + by, size=size, blob_id=blob_id)
+            for n, (offset, size, blob_id) in enumerate(members)
+        ]
+
+    first = data.draw(st.integers(0, len(members) - 1))
+    last = data.draw(st.integers(first + 1, len(members)))
+    for here, there, way in ((headers(0), headers(by), by), (headers(by), headers(0), -by)):
+        ends = list(accumulate(map(len, here), initial=0))
+        moved = move_headers(b"".join(here), ends[first : last + 1], way)
+        assert moved == b"".join(there[first:last])
+
+
+def test_the_middle_of_a_directory_moves_across_the_limit() -> None:
+    """4 GiB - 1 is the first offset that needs a zip64 extra, and the last that loses it."""
+    lead = _header(b"lead", 0, size=2**33)
+    for offset in (_LIMIT - 1, _LIMIT, _LIMIT + 1):
+        near = _header(b"near", offset - 1)
+        ends = [len(lead), len(lead + near)]
+        assert move_headers(lead + near, ends, 1) == _header(b"near", offset)
+        far = _header(b"near", offset)
+        ends = [len(lead), len(lead + far)]
+        assert move_headers(lead + far, ends, -1) == near
+
+
 @given(_OFFSETS)
 def test_a_file_gives_back_its_table(offsets: list[int]) -> None:
     """What was packed is read again, with names, modes and blob ids."""
@@ -69,6 +116,30 @@ def test_a_file_gives_back_its_table(offsets: list[int]) -> None:
     assert [(b"file %d" % n, 0o100664, _ID) for n in range(len(offsets))] == list(
         found.iter_entries()
     )
+
+
+@given(st.lists(st.tuples(st.sampled_from([0o100664, 0o120777, 0o40775]), st.booleans())))
+def test_each_entry_has_its_own_mode_and_id(kinds: list[tuple[int, bool]]) -> None:
+    """No id of an entry that has none; an archive without entries is a table, too."""
+    ids = [bytes([n]) * 20 if has_id else b"" for n, (_, has_id) in enumerate(kinds)]
+    directory = b"".join(
+        _header(b"%d" % n, n, mode=mode, blob_id=ids[n]) for n, (mode, _) in enumerate(kinds)
+    )
+    table = parse_directory(directory, len(kinds))
+    assert len(table) == len(kinds)
+    found = parse_directory(*parse_file(table.pack()))
+    listed = [(b"%d" % n, mode, ids[n]) for n, (mode, _) in enumerate(kinds)]
+    assert list(found.iter_entries()) == listed
+
+
+@given(st.lists(st.lists(st.sampled_from([b"a", b"b", b"\0", b"ab"]), min_size=1).map(b"/".join)))
+def test_every_directory_above_a_name(names: list[bytes]) -> None:
+    """Each slash ends one, except at the end of a name: that is the directory itself."""
+    names += [name + b"/" for name in names[::2]]
+    expected = {
+        name[: at + 1] for name in names for at in range(1, len(name) - 1) if name[at] == ord("/")
+    }
+    assert parents_of(names) == expected
 
 
 @given(st.data())

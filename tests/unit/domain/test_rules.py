@@ -1,5 +1,7 @@
 """Pushes and rules become targets."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.domain.model import Action, Change, Push, Target
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.rules import (
+    FIELDS,
     Rule,
     asked_changes,
     check_template,
@@ -146,6 +149,9 @@ _CODECOMMIT = Repository.of_codecommit("123456789012", "eu-west-1", "web")
         (_CODECOMMIT, ("123456789012/*/web",), True),
         (_CODECOMMIT, ("*/eu-west-1/*",), True),
         (_CODECOMMIT, ("eu-west-1/web",), False),
+        (Repository("123456789012", "eu-west-1", "Web"), ("Web",), True),
+        (Repository("123456789012", "eu-west-1", "Web"), ("web",), False),
+        (Repository("gitlab.com", "group..sub.x", "proj"), ("group/sub.x/proj",), True),
         # An owner that is named like a host is never taken for it.
         (Repository.of_host("gitlab.com", "github.com/acme", "web"), ("github.com/acme/*",), False),
     ],
@@ -269,6 +275,7 @@ def test_changes_are_asked_for_only_where_they_decide() -> None:
     [
         ("{repository}/{commit}.zip", "{repository}/{commit}-{options}.zip"),
         ("v1.2/{commit}", "v1.2/{commit}-{options}"),
+        ("v1.2/{commit}.zip", "v1.2/{commit}-{options}.zip"),
         ("{options}/{commit}.zip", "{options}/{commit}.zip"),
     ],
 )
@@ -293,6 +300,12 @@ def test_the_default_key_of_options_is_another(template: str, expected: str) -> 
         ("{ref}.zip", {"final": True}, {"ref": ("refs/*",)}, False),
         ("{commit}.zip", {"repository": ("a",)}, {"repository": ("b",)}, False),
         ("{commit}.zip", {"repository": ("a",)}, {"repository": ("*",)}, True),
+        ("{commit}.zip", {"repository": ("github.com/x/a",)}, {"repository": ("a",)}, True),
+        ("{branch}-{kind}.zip", {"final": True}, {"ref": ("refs/tags/*",)}, False),
+        ("{branch}.zip", {"final": True}, {"ref": ("refs/*/x",)}, True),
+        ("{branch}.zip", {"final": True, "ref": ("refs/*",)}, {"ref": ("refs/*",)}, True),
+        ("{branch}.zip", {"final": True}, {"ref": ("*", "!refs/tags/*")}, False),
+        ("{branch}/{commit}.zip", {"options": WHOLE}, {"options": WHOLE}, False),
     ],
 )
 def test_keys_that_two_rules_may_share(
@@ -321,3 +334,98 @@ def test_no_key_lies_among_the_records(reserved: str) -> None:
     (other,) = route(push, (replace(rule, reserved="elsewhere/"),))
     assert other.key.startswith(reserved)
     assert target.key == f"!{ord(reserved[0]):02X}{other.key[1:]}"
+
+
+def test_every_field_of_a_template_is_filled() -> None:
+    """In keys, names and variables; `options` are "all" where nothing is left out."""
+    template = "|".join(f"{{{field}}}" for field in FIELDS)
+    check_template(f"plain {template} plain")
+    options = ArchiveOptions(subtree="a")
+    for each, shown in ((WHOLE, "all"), (options, options.digest)):
+        rule = replace(_rule(Action.UPLOAD, variables={"ALL": template}), options=each)
+        (target,) = route(_push(), [rule])
+        assert target.variables["ALL"].split("|") == [
+            *("123456789012", "eu-west-1", "web", "refs/heads/main", "main", "branch"),
+            *(_COMMIT, _COMMIT[:12], shown),
+        ]
+
+
+def test_a_target_tells_its_rule_and_what_its_rule_asks_for() -> None:
+    """Whatever the action; a pipeline alone has a source action."""
+    rule = Rule(
+        "deploy",
+        ("*",),
+        ("*",),
+        Action.UPLOAD,
+        projects=("p",),
+        variables={"STAGE": "x"},
+        pipelines=("p",),
+        source_action="Archive",
+        options=ArchiveOptions(subtree="a"),
+    )
+    for action in (Action.UPLOAD, Action.BUILD, Action.PIPELINE, Action.IGNORE):
+        (target,) = route(_push(), [replace(rule, action=action)])
+        ignored = action is Action.IGNORE
+        assert (target.action, target.rule) == (action, "deploy")
+        assert target.variables == ({} if ignored else {"STAGE": "x"})
+        assert target.options == (WHOLE if ignored else rule.options)
+        assert target.project == ("p" if action is Action.BUILD else None)
+        assert target.pipeline == ("p" if action is Action.PIPELINE else None)
+        assert target.source_action == ("Archive" if action is Action.PIPELINE else "")
+
+
+def test_uploads_to_several_keys_are_several_targets() -> None:
+    """Two rules with one key are one; one that ignores takes nothing from the others."""
+    rules = [
+        replace(_rule(action, key=key), final=False, name=f"{action} {key}")
+        for action, key in [
+            (Action.IGNORE, ""),
+            (Action.UPLOAD, "a"),
+            (Action.UPLOAD, "b"),
+            (Action.UPLOAD, "a"),
+        ]
+    ]
+    assert [target.key for target in route(_push(), rules)] == ["a", "b"]
+    (ignored,) = route(_push(), rules[:1])
+    assert (ignored.action, ignored.rule) == (Action.IGNORE, rules[0].name)
+
+
+@pytest.mark.parametrize(("length", "is_fault"), [(1_024, False), (1_025, True)])
+def test_the_longest_key(length: int, *, is_fault: bool) -> None:
+    """1,024 bytes are S3's; the fault shows where the key begins, and whose it is."""
+    (target,) = route(_push(), [_rule(Action.UPLOAD, key="ü" * (length // 2) + "x" * (length % 2))])
+    assert (target.action, target.rule) == (Action.UPLOAD, "r")
+    assert bool(target.key) is not is_fault
+    assert bool(target.fault) is is_fault
+    if is_fault:
+        assert target.fault.startswith(f"key {'ü' * 80}… of 1025 bytes is longer than S3's 1024 (")
+
+
+@pytest.mark.parametrize(("length", "cut"), [(399, False), (400, False), (401, True)])
+def test_the_longest_value_in_a_key(length: int, *, cut: bool) -> None:
+    """400 characters; a longer one ends in half of its SHA-256 and has 400, too."""
+    value = "x" * length
+    digest = hashlib.sha256(value.encode()).hexdigest()[:32]
+    assert escape_key(value) == (f"{value[:366]}!-{digest}" if cut else value)
+
+
+def test_what_matches_nothing_is_no() -> None:
+    """And no nothing."""
+    assert matches("a", ()) is False
+    assert matches("a", ("a", "!a")) is False
+
+
+def test_the_reason_names_each_path_that_was_looked_at() -> None:
+    """In the words of the rule."""
+    rule = _api(changes=("a", "b"))
+    (ignored,) = route(_push(), [rule], [("a", "b")])
+    assert ignored.rule == "no rule matches: nothing changed in a, b (rule api)"
+
+
+def test_a_template_that_names_no_field_of_a_push_is_told_which_there_are() -> None:
+    """All of them, as they are written."""
+    known = ", ".join(f"{{{field}}}" for field in FIELDS)
+    with pytest.raises(
+        ValueError, match=re.escape(f"{{nope}} is not a field of a push; there are {known}")
+    ):
+        check_template("{commit}{nope}")

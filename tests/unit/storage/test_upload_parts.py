@@ -103,3 +103,46 @@ async def test_a_body_can_be_sent_again(pieces: list[bytes]) -> None:
     whole, body = b"".join(pieces), Body(pieces)
     for _ in range(2):
         assert whole == b"".join([bytes(piece) async for piece in body])
+
+
+@pytest.mark.parametrize("pieces", [[], [b""], [b"abc"], [b"ab", b"cdefg", b"", b"hi"]])
+def test_every_range_is_read(pieces: list[bytes]) -> None:
+    """From each byte on, of each length, across pieces; and all that follows if none is said."""
+    whole, body = b"".join(pieces), Body(pieces)
+    assert body
+    assert body.read() == whole
+    for begin in range(len(whole) + 2):
+        for size in range(len(whole) + 2):
+            assert body.seek(begin) == min(begin, len(whole))
+            assert body.read(size) == whole[begin : begin + size]
+            assert body.tell() == min(begin + size, len(whole))
+        for everything in (None, -1):
+            body.seek(begin)
+            assert body.read(everything) == whole[begin:]
+
+
+async def test_a_long_piece_is_written_bit_by_bit() -> None:
+    """What the socket does not take at once is copied: never more than 256 KiB of it."""
+    whole = bytes(range(256)) * 2_500
+    written = [bytes(each) async for each in Body([whole, b"end"])]
+    assert [len(each) for each in written] == [262_144, 262_144, 115_712, 3]
+    assert b"".join(written) == whole + b"end"
+
+
+def test_a_buffer_is_cut_at_its_segments_too() -> None:
+    """A part that ends where a segment does leaves nothing of it behind."""
+    buffer = Buffer()
+    buffer.append(b"a" * MIB + b"b" * MIB + b"c")
+    for expected in (b"a" * MIB, b"b" * MIB, b"c"):
+        body = buffer.cut(MIB)
+        assert [len(piece) for piece in body.pieces] == [len(expected)]
+        assert body.read() == expected
+    assert buffer.cut(1).pieces == []
+
+
+@pytest.mark.parametrize("number", range(5_000, 10_000, 500))
+def test_the_size_doubles_behind_a_part_and_not_before(number: int) -> None:
+    """At each of its steps."""
+    last, first = part_bytes(number, LEAST_PART_BYTES), part_bytes(number + 1, LEAST_PART_BYTES)
+    assert last == min(LEAST_PART_BYTES << (number - 5_000) // 500, MOST_PART_BYTES)
+    assert first == min(2 * last, MOST_PART_BYTES)

@@ -14,6 +14,9 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.zip.format.central_directory import (
     BLOB_ID_EXTRA,
     CentralHeaders,
+    add_id,
+    blob_id_of,
+    move_headers,
     pack_attributes,
     pack_central,
 )
@@ -171,3 +174,31 @@ def test_modes(mode: int, *, is_directory: bool) -> None:
     (info,) = _infos(_directory_of([_stored(name, 0, mode)], 0), 0)
     assert (mode << 16 | (0x10 if is_directory else 0)) == info.external_attr
     assert (3, is_directory) == (info.create_system, info.is_dir())
+
+
+def test_each_header_has_one_id_or_none() -> None:
+    """A list of another length would give entries the ids of others."""
+    headers = CentralHeaders.of([_stored(b"a", 0), _stored(b"b/", 40)])
+    assert len(headers) == 2
+    assert headers.names() == [b"a", b"b/"]
+    assert headers.offsets() == [0, 40]
+    for ids in ([b"\1" * 20], [b"\1" * 20] * 3, []):
+        with pytest.raises(ValueError, match="zip"):
+            headers.with_ids(ids)
+
+
+def test_ids_are_read_behind_other_extra_fields() -> None:
+    """Also behind one without contents; a header without an id has an empty one."""
+    plain = _stored(b"a", 0)
+    assert blob_id_of(plain, 0) == b""
+    empty = struct.pack("<HH", 0x7075, 0)
+    other = bytearray(plain + empty)
+    struct.pack_into("<H", other, 30, len(empty))
+    for blob_id in (b"\x11" * 20, b"\x22" * 32):
+        directory = plain + add_id(bytes(other), blob_id)
+        assert blob_id_of(directory, 0) == b""
+        assert blob_id_of(directory, len(plain)) == blob_id
+    moved = move_headers(bytes(other), [0, len(other)], _LIMIT)
+    assert moved.endswith(empty)
+    (info,) = _infos(moved + pack_end(entries=1, offset=2 * _LIMIT, nbytes=len(moved)), 2 * _LIMIT)
+    assert info.header_offset == _LIMIT
