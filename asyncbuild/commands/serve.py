@@ -36,7 +36,7 @@ from asyncbuild.forges.registry import open_hosts
 from asyncbuild.forges.remotes import Remotes, signing
 from asyncbuild.git.mirrors.cache import open_mirrors
 from asyncbuild.git.process.version import require_git
-from asyncbuild.pushes.prepare import Pipeline
+from asyncbuild.pushes.pipeline import Pipeline, Services
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.runtime.child_guard import open_guard
@@ -76,16 +76,16 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
         remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
         mirrors = await enter(open_mirrors(settings.git, remotes))
         store = Store(s3, settings.storage)
-        pipeline = Pipeline(
+        services = Services(
             mirrors=mirrors,
             engine=engine,
             budget=MemoryBudget(settings.archive.memory_budget_bytes),
             store=store,
             starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
-            settings=settings,
             hosts=hosts.reader,
         )
+        pipeline = Pipeline(services, settings)
         queue = Queue(
             polls=pollers,
             control=control,

@@ -1,15 +1,10 @@
 """Questions to a repository's history about a push: what contains it, what is newer."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 from asyncbuild.domain.errors import Unreachable
 from asyncbuild.domain.model import Push, RefKind
 from asyncbuild.git.mirrors.cache import MirrorCache
-from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.pushes.archives import Archives
 from asyncbuild.pushes.work import Work
-
-OpenSnapshot = Callable[[Work, Push], AbstractAsyncContextManager[Snapshot]]
 
 
 class History:
@@ -17,12 +12,12 @@ class History:
 
     Args:
         mirrors: The mirrors.
-        open_snapshot: Makes the commit of a push present.
+        archives: Makes the commit of a push present.
     """
 
-    def __init__(self, mirrors: MirrorCache, open_snapshot: OpenSnapshot) -> None:
+    def __init__(self, mirrors: MirrorCache, archives: Archives) -> None:
         self._mirrors = mirrors
-        self._open_snapshot = open_snapshot
+        self._archives = archives
 
     async def is_contained(self, work: Work, push: Push, descendant: str) -> bool | None:
         """Tell whether a push's commit is contained in another; None if the mirror does not tell.
@@ -30,7 +25,7 @@ class History:
         Raises:
             StageError: as `MirrorCache.open`.
         """
-        async with self._open_snapshot(work, push) as snapshot:
+        async with self._archives.open_snapshot(work, push) as snapshot:
             return await snapshot.is_ancestor(push.commit, descendant)
 
     async def goes_back(self, work: Work, push: Push, built: str) -> bool:
@@ -44,7 +39,7 @@ class History:
             StageError: as `MirrorCache.open`.
         """
         if push.old_commit:
-            async with self._open_snapshot(work, push) as snapshot:
+            async with self._archives.open_snapshot(work, push) as snapshot:
                 if await snapshot.is_ancestor(built, push.old_commit):
                     return True
         return await self.is_at_tip(push)
@@ -66,7 +61,7 @@ class History:
         if push.kind is not RefKind.TAG:
             return push.commit
         try:
-            async with self._open_snapshot(work, push) as snapshot:
+            async with self._archives.open_snapshot(work, push) as snapshot:
                 return snapshot.commit
         except Unreachable:
             return push.commit

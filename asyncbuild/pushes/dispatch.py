@@ -1,16 +1,17 @@
 """What must happen in the order of the queue: staleness, builds, the ledger (I2, I12)."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
 from asyncbuild.builds.ledger import Head, Ledger
 from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.requests.start_build import variables_of
 from asyncbuild.builds.starters import StartContext, Starters
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import (
     Fatal,
     LeaseLost,
@@ -32,124 +33,107 @@ from asyncbuild.domain.model import (
     root_span_id,
     trace_id,
 )
+from asyncbuild.domain.started_before import may_have_started, search_from
 from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.ancestry import History
-from asyncbuild.pushes.work import Ready, Work
+from asyncbuild.pushes.archives import Archives
+from asyncbuild.pushes.prepare_push import PushPreparer, find_undone, is_own
+from asyncbuild.pushes.work import Dispatch, PreparedPush, Work
 from asyncbuild.runtime.log import about, logger, stage
-
-_CLOCK_SKEW = timedelta(minutes=5)
-# EventBridge delivers within seconds. What came to the queue later than this was sent again.
-_DELIVERED = timedelta(minutes=1)
-
-Prepare = Callable[[Work, Push, Guard], Awaitable[Ready]]
-"""Prepares one push of a message, again."""
-
-Upload = Callable[[Work, Push, Target, Guard], Awaitable[StoredArchive]]
-"""Makes the archive of a target now, for keys that other pushes write, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One push in its turn."""
+    """One push in its turn.
+
+    Attributes:
+        head: The newest push built of the ref, if it was read.
+        stale: Why nothing is to be built; empty if something is.
+        commit: The push's own, or what its annotated tag points at.
+    """
 
     push: Push
-    ready: Ready
+    prepared: PreparedPush
+    order: Dispatch
     guard: Guard
-    covers: Sequence[Work]
     tally: Tally
-    first_at: float | None  # when a start was tried first, if this is not the first time
-    head: Head | None = None  # the newest push built of the ref, if it was read
+    head: Head | None = None
     stale: str = ""
-    commit: str = ""  # the push's own, or what its annotated tag points at
+    commit: str = ""
 
     @property
-    def doubtful(self) -> bool:
-        """Return whether a build may have started so long ago that its token is forgotten.
-
-        A dead letter may have started its build, with only the answer or the record lost. Sent
-        back, it is a new message, and its token is forgotten.
-        """
-        message = self.ready.work.message
-        sent_back = message.sent is not None and message.sent - self.push.time > _DELIVERED
-        if sent_back or message.receive_count > 1:
-            return True
-        if self.first_at is None:
-            return False
-        return time.monotonic() - self.first_at > TOKEN_TRUSTED_SECONDS
+    def work(self) -> Work:
+        """The message of the push."""
+        return self.order.prepared.work
 
     @property
     def look_since(self) -> datetime | None:
-        """From when on to look for what this push has started, if it may have."""
-        sent = self.ready.work.message.sent
-        return min(sent, self.push.time) - _CLOCK_SKEW if sent and self.doubtful else None
+        """The time from which on to search for what this push has started; None if it has not."""
+        message = self.work.message
+        started = may_have_started(
+            self.push,
+            message,
+            tried_seconds_ago=self.order.tried_seconds_ago,
+            is_duplicate=self.order.is_duplicate,
+            token_trusted_seconds=TOKEN_TRUSTED_SECONDS,
+        )
+        return search_from(self.push, message) if started else None
 
 
-class Turn:
-    """Settles prepared pushes, one at a time for each repository: the lane sees to that."""
+class Dispatcher:
+    """Dispatches prepared pushes, one at a time for each repository: the lane sees to that."""
 
     def __init__(
         self,
         *,
         starters: Starters,
         ledger: Ledger,
-        prepare: Prepare,
-        upload: Upload,
+        pushes: PushPreparer,
+        archives: Archives,
         history: History,
-        skip_stale: bool,
-        traced: bool,
+        settings: Settings,
     ) -> None:
         self._starters = starters
         self._ledger = ledger
         self._quota = Quota(ledger)
-        self._prepare = prepare
-        self._upload = upload
+        self._pushes = pushes
+        self._archives = archives
         self._history = history
-        self._skip_stale = skip_stale
-        self._traced = traced
+        self._skip_stale = settings.lanes.stale == "skip"
+        self._traced = settings.status.traces
 
-    async def settle(
-        self,
-        ready: Ready,
-        *,
-        guard: Guard,
-        tally: Tally,
-        covers: Sequence[Work] = (),
-        waited_seconds: float = 0.0,
-    ) -> None:
+    async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
         """Start the builds of a prepared message, in its turn, and record what was done.
 
         Each target of each push is settled on its own: one that fails stops no other.
 
         Args:
-            ready: What `Pipeline.prepare` gave.
+            order: What is to be started, and what is known of earlier tries.
             guard: Asked before anything is committed (I4).
             tally: What of the message failed before; keeps what fails now.
-            covers: Older pushes of the same ref for which this one stands.
-            waited_seconds: Since a start was tried first; 0 if this is the first time.
 
         Raises:
             StageError: something is still to be tried, or was given up. What was recorded before
                 stays recorded.
         """
-        event = ready.work.event
-        if isinstance(event, Nothing):
+        work = order.prepared.work
+        if isinstance(work.event, Nothing):
             guard()
-            await self._record_nothing(ready.work.message, event)
+            await self._record_nothing(work.message, work.event)
             return
-        first_at = time.monotonic() - waited_seconds if waited_seconds else None
-        for fault in ready.work.faults:
+        for fault in work.faults:
             tally.give_up(fault)
         waiting: set[str] = set()
-        for each in (ready, *ready.more):
-            push = each.work.push
+        for each in order.prepared.pushes:
+            push = each.push
             # Of two pushes of one ref the later one waits for the earlier one (I3).
-            if push is None or push.ref in waiting:
+            if push.ref in waiting:
                 continue
             with about(push):
-                await self._settle_push(_Case(push, each, guard, covers, tally, first_at))
+                await self._settle_push(_Case(push, each, order, guard, tally))
             if tally.has_pending(push):
                 waiting.add(push.ref)
-        error = tally.verdict(time.monotonic(), parts=ready.parts)
+        error = tally.verdict(time.monotonic(), parts=order.prepared.parts)
         if error is not None:
             raise error
 
@@ -168,28 +152,28 @@ class Turn:
         if not case.tally.is_due(whole, time.monotonic()):
             return
         with _settling(whole, case):
-            ready = case.ready
-            if ready.failed is not None:
+            prepared = case.prepared
+            if prepared.failed is not None:
                 if not case.tally.knows(whole):
-                    raise ready.failed
-                ready = await self._prepare(ready.work, case.push, case.guard)
-            await self._settle_targets(replace(case, ready=ready))
+                    raise prepared.failed
+                prepared = await self._pushes.prepare(case.work, case.push, case.guard)
+            await self._settle_targets(replace(case, prepared=prepared))
 
     async def _settle_targets(self, case: _Case) -> None:
-        push, targets, stale = case.push, case.ready.targets, case.ready.stale
+        push, targets, stale = case.push, case.prepared.targets, case.prepared.stale
         head: Head | None = None
-        if case.first_at is not None:  # the try before this one may have done some of them
-            targets = await undone(self._ledger, push, targets)
+        if not case.order.is_first:  # the try before this one may have done some of them
+            targets = await find_undone(self._ledger, push, targets)
         if not stale and any(target.action is not Action.IGNORE for target in targets):
-            head, stale = await self._look_back(case.ready.work, push)
-        done = [target for target in case.ready.targets if target not in targets]
+            head, stale = await self._look_back(case.work, push)
+        done = [target for target in case.prepared.targets if target not in targets]
         for target in targets:
             part = PushPart(push, target)
             if case.tally.is_due(part, time.monotonic()):
                 with _settling(part, case):
                     head = await self._settle_target(target, replace(case, head=head, stale=stale))
                     done.append(target)
-        if len(done) == len(case.ready.targets):
+        if len(done) == len(case.prepared.targets):
             await self._ledger.remember_body(push)
 
     async def _settle_target(self, target: Target, case: _Case) -> Head | None:
@@ -198,7 +182,7 @@ class Turn:
         about_target = {"project": target.project, "pipeline": target.pipeline}
         with stage("push.start", rule=target.rule, **about_target):
             outcome = await self._do(target, case)
-        timings = {**case.ready.timings, "start": time.monotonic() - begun}
+        timings = {**case.prepared.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
         case.guard()
         head = case.head
@@ -227,14 +211,14 @@ class Turn:
     async def _find_archive(self, target: Target, case: _Case) -> StoredArchive:
         """Return the target's archive: prepared, uploaded by an earlier try, or uploaded now."""
         made, push = (case.push.id, target.key), case.push
-        archive = case.ready.archives.get(target.key) or case.tally.archives.get(made)
+        archive = case.prepared.archives.get(target.key) or case.tally.archives.get(made)
         if archive is not None:
             return archive
-        failure = case.ready.failures.get(target.key)
+        failure = case.prepared.failures.get(target.key)
         if failure is not None and not case.tally.knows(PushPart(push, target)):
             raise failure
         # An object that other pushes write too is written in order, hence only now (I2).
-        archive = await self._upload(case.ready.work, push, target, case.guard)
+        archive = await self._archives.ensure(case.work, push, target, case.guard)
         # A build reads the version. Without versions the object may be another push's by then.
         if archive.version_id or is_own(push, target):
             case.tally.archives[made] = archive
@@ -242,7 +226,7 @@ class Turn:
 
     async def _start(self, target: Target, archive: StoredArchive, case: _Case) -> Outcome:
         reason = f"rule: {target.rule}"
-        case = replace(case, commit=await self._history.peel(case.ready.work, case.push))
+        case = replace(case, commit=await self._history.peel(case.work, case.push))
         start = StartContext(case.push, self._variables(target, case), case.look_since, case.guard)
         if target.action is Action.PIPELINE:
             execution = await self._starters.hand_over(target, archive, start)
@@ -255,7 +239,7 @@ class Turn:
         variables = variables_of(push, target, commit=case.commit)
         if self._traced:
             variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
-        oldest = case.covers[0].push if case.covers else None
+        oldest = case.order.covers[0].push if case.order.covers else None
         if oldest is not None and oldest.old_commit:
             variables["OLD_COMMIT_ID"] = oldest.old_commit
         return variables
@@ -312,11 +296,6 @@ class Turn:
         return f"commit {head.commit}, which contains it, was built before"
 
 
-def is_own(push: Push, target: Target) -> bool:
-    """Return whether a target's object is this commit's alone; then it may be written any time."""
-    return push.commit[:12] in target.key
-
-
 @contextmanager
 def _settling(part: PushPart, case: _Case) -> Iterator[None]:
     """Keep a failure inside for the tally; what concerns the whole lane passes."""
@@ -327,7 +306,7 @@ def _settling(part: PushPart, case: _Case) -> Iterator[None]:
     except StageError as error:
         case.tally.fail(part, error, time.monotonic())
     except Exception as error:  # noqa: BLE001 - a bug is one part's failure
-        logger().exception("push.bug", message_id=case.ready.work.message.id)
+        logger().exception("push.bug", message_id=case.work.message.id)
         told = Retry(f"internal error: {type(error).__name__}: {error}")
         case.tally.fail(part, told, time.monotonic())
     else:
@@ -358,8 +337,3 @@ def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, fl
         since_push_seconds=round(max(0.0, since), 3),
         **{f"{name}_seconds": seconds for name, seconds in timings.items()},
     )
-
-
-async def undone(ledger: Ledger, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:
-    """The targets for which the ledger has no record yet (I12)."""
-    return tuple([target for target in targets if await ledger.find(push, target) is None])

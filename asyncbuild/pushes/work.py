@@ -1,6 +1,6 @@
-"""What the pipeline passes from `prepare` to `start`. Values only."""
+"""Values that a push is on its way: a message read, prepared, and in its turn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asyncbuild.domain.errors import Reject, StageError
@@ -35,24 +35,58 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A push that waits for its turn: targets still to be done, and their archives by key.
+class PreparedPush:
+    """One push that waits for its dispatch.
 
-    What failed while it was prepared is tried again in its turn: `failed` is the whole push,
-    `failures` are archives by key. What is not in them is done all the same.
+    Attributes:
+        push: Whose targets they are.
+        targets: What is still to be done.
+        archives: By key, those that are whole in S3.
+        stale: Why nothing is to be built; empty if something is.
+        timings: Seconds by stage.
+        failed: Why the whole push could not be prepared; tried again when it is dispatched.
+        failures: The same for single archives, by key. What is not among them is done all the same.
     """
 
-    work: Work
+    push: Push
     targets: tuple[Target, ...] = ()
     archives: Mapping[str, StoredArchive] = field(default_factory=dict)
-    stale: str = ""  # why nothing is to be built, if so
+    stale: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
-    more: "tuple[Ready, ...]" = ()  # the message's other pushes
     failed: StageError | None = None
     failures: Mapping[str, StageError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedMessage:
+    """A message whose pushes are prepared, in their order; none if it asks for nothing."""
+
+    work: Work
+    pushes: tuple[PreparedPush, ...] = ()
 
     @property
     def parts(self) -> int:
         """Number of parts of the message that are settled on their own."""
-        own = len(self.targets) or 1
-        return own + len(self.work.faults) + sum(each.parts for each in self.more)
+        return sum(len(each.targets) or 1 for each in self.pushes) + len(self.work.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A prepared message whose turn it is.
+
+    Attributes:
+        prepared: What is to be started.
+        covers: Older messages of the same ref for which this one stands.
+        tried_seconds_ago: When a start was first tried here; None if it was not.
+        is_duplicate: Whether an older message of the same delivery is about the same event.
+    """
+
+    prepared: PreparedMessage
+    covers: Sequence[Work] = ()
+    tried_seconds_ago: float | None = None
+    is_duplicate: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """Return whether nothing of the message was tried in this delivery before."""
+        return self.tried_seconds_ago is None and not self.is_duplicate

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from asyncbuild.config.sections import LaneSettings, QueueSettings
 from asyncbuild.domain.errors import Busy, Retry, StageError
 from asyncbuild.domain.model import Message
-from asyncbuild.pushes.prepare import Pipeline
+from asyncbuild.pushes.pipeline import Pipeline
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.queue.lane.capacity import find_room
 from asyncbuild.queue.lane.message_groups import REMEDY, Grouping

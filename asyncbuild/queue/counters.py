@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from asyncbuild.pushes.prepare import PipelineStatistics
+from asyncbuild.domain.statistics import PipelineStatistics
 from asyncbuild.pushes.work import Work
 
 

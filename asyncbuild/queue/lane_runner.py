@@ -5,7 +5,6 @@ message of it is held, and the renewer has ended. Preparations run on the consum
 in the lane's own task group.
 """
 
-import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -27,8 +26,8 @@ from asyncbuild.domain.errors import (
 )
 from asyncbuild.domain.model import Message, Nothing, Push
 from asyncbuild.domain.tally import Incomplete, PendingTries, Tally
-from asyncbuild.pushes.prepare import Pipeline
-from asyncbuild.pushes.work import Ready, Work
+from asyncbuild.pushes.pipeline import Pipeline
+from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
 from asyncbuild.queue.counters import InFlight
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.capacity import Standing, find_standing, held
@@ -81,7 +80,7 @@ class LaneRunner:
         self._policy = policy
         self._on_change = on_change
         self._lane = Lane([_held(work, facts) for work in self._works.values()], policy)
-        self._ready: dict[int, Ready] = {}
+        self._prepared: dict[int, PreparedMessage] = {}
         self._failures: dict[int, StageError] = {}
         self._buried: set[int] = set()
         self._tallies = {
@@ -229,7 +228,7 @@ class LaneRunner:
 
     def _submit(self, sequence: int, *, suspect: bool) -> None:
         async def prepare() -> None:
-            self._ready[sequence] = await self._pipeline.prepare(
+            self._prepared[sequence] = await self._pipeline.prepare(
                 self._works[sequence], guard=self._lease.guard, suspect=suspect
             )
 
@@ -259,16 +258,16 @@ class LaneRunner:
             self._tell(p.Dropped(sequence))
 
     async def _start(self, sequence: int, covers: Sequence[int]) -> None:
-        older = [self._works[each] for each in covers]
         now = anyio.current_time()
-        first = self._first_starts.setdefault(sequence, now)
-        await self._pipeline.turn.settle(
-            self._ready[sequence],
-            guard=self._lease.guard,
-            tally=self._tallies[sequence],
-            covers=older,
-            waited_seconds=math.inf if self._is_duplicate(sequence) else now - first,
+        first = self._first_starts.get(sequence)
+        self._first_starts.setdefault(sequence, now)
+        order = Dispatch(
+            self._prepared[sequence],
+            covers=[self._works[each] for each in covers],
+            tried_seconds_ago=None if first is None else now - first,
+            is_duplicate=self._is_duplicate(sequence),
         )
+        await self._pipeline.dispatch(order, guard=self._lease.guard, tally=self._tallies[sequence])
 
     def _is_duplicate(self, sequence: int) -> bool:
         """Return whether an older message of this lane is about the same event, sent twice."""
@@ -309,7 +308,7 @@ class LaneRunner:
                 message, kind=failure.kind, reason=str(failure), attempts=attempts
             )
             self._buried.add(sequence)
-        await self._pipeline.bury(self._works[sequence], failure, attempts=attempts)
+        await self._pipeline.dead_letter(self._works[sequence], failure, attempts=attempts)
         await self._delete(sequence)
 
     def _give_up_waiting(self, sequence: int, failure: Busy) -> StageError:

@@ -28,17 +28,7 @@ from typing import Protocol
 import anyio
 
 from asyncbuild.domain.errors import Busy, ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetStatistics:
-    """Bytes promised and bytes in use right now, and how many wait for more."""
-
-    total_bytes: int
-    reserved_bytes: int
-    held_bytes: int
-    accounts: int
-    waiting: int
+from asyncbuild.domain.statistics import BudgetStatistics
 
 
 class MemoryBudget:

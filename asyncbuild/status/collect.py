@@ -9,6 +9,7 @@ from asyncbuild.config.sections import DISK_FREE_LEAST_BYTES
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.model import Nothing, Push
 from asyncbuild.domain.repository import PathSegments, Repository
+from asyncbuild.domain.statistics import ZipStatistics
 from asyncbuild.queue.counters import ConsumerState, InFlight
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.outages import AWAY, LIMIT
@@ -27,7 +28,6 @@ from asyncbuild.status.schema import (
     Service,
     Status,
 )
-from asyncbuild.zip.engine import ZipStatistics
 
 # A push in one of these states has somebody or something working for it.
 WORKING: Final = frozenset({"preparing", "starting", "settling", "burying"})

@@ -8,7 +8,6 @@ is a queue of pieces in work, bounded by its length and by the account's bytes (
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 import anyio
@@ -16,6 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from asyncbuild.config.sections import ArchiveSettings
 from asyncbuild.domain.model import Account
+from asyncbuild.domain.statistics import ZipStatistics
 from asyncbuild.runtime.malloc import share_one_heap
 from asyncbuild.runtime.tasks import open_background
 from asyncbuild.zip.feeder import BLOCK_BYTES, BlockJob, Charges, Intake, Job, LargeJob, RunJob
@@ -32,22 +32,6 @@ _DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must foll
 # gives anything back: a file that is not whole yet and a chunk to go on with, each charged twice,
 # and a piece of the directory.
 WORKING_BYTES: Final = 2 * (LONGEST_RUN_BYTES + LONGEST_CHUNK_BYTES) + 2 * READ_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class ZipStatistics:
-    """What went in and came out so far; final when the stream has ended.
-
-    `directory_bytes` is the length of the central directory with the records that end it, which
-    are the archive's last bytes; `zip_bytes` counts from the archive's beginning. `commit` is what
-    the tar stream says it was made of.
-    """
-
-    entries: int
-    tar_bytes: int
-    zip_bytes: int
-    directory_bytes: int
-    commit: str | None
 
 
 @asynccontextmanager

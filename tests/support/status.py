@@ -8,11 +8,9 @@ from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Change, Message, Push
 from asyncbuild.domain.repository import Repository
-from asyncbuild.git.mirrors.cache import Statistics
-from asyncbuild.pushes.prepare import PipelineStatistics
+from asyncbuild.domain.statistics import BudgetStatistics, MirrorStatistics, PipelineStatistics
 from asyncbuild.pushes.work import Work
 from asyncbuild.queue.counters import ConsumerState, InFlight
-from asyncbuild.runtime.memory_budget import BudgetStatistics
 from asyncbuild.status.collect import Sampled, Survey
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.schema import Disk
@@ -116,7 +114,7 @@ def state(
         "consumers_free": 8,
         "jobs_waiting": 0,
         "stopping": False,
-        "pipeline": PipelineStatistics({}, Statistics(), BudgetStatistics(100, 0, 0, 0, 0)),
+        "pipeline": PipelineStatistics({}, MirrorStatistics(), BudgetStatistics(100, 0, 0, 0, 0)),
     }
     return ConsumerState(**{**usual, **changes})
 

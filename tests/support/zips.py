@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Iterable
 
 from asyncbuild.config import ArchiveSettings
+from asyncbuild.domain.statistics import ZipStatistics
 from asyncbuild.runtime.memory_budget import MemoryBudget
-from asyncbuild.zip.engine import WORKING_BYTES, ZipStatistics, open_engine
+from asyncbuild.zip.engine import WORKING_BYTES, open_engine
 
 PART_BYTES = 5 * 1024 * 1024
 

@@ -2,9 +2,8 @@
 
 import errno
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from asyncbuild.domain.errors import Busy, ConfigError
 from asyncbuild.domain.git_names import check_commit, check_repository, object_format
 from asyncbuild.domain.refs import check_ref
 from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.statistics import MirrorStatistics
 from asyncbuild.forges.remotes import Places
 from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified
@@ -40,20 +40,6 @@ _log = structlog.get_logger(__name__)
 _USE_WAIT_SECONDS = 10.0
 # Of a fetch into a mirror that is there. Unknown words, too: git has more of them than are listed.
 _SUSPICIOUS = frozenset({GitFault.CORRUPT, GitFault.OTHER})
-
-
-@dataclass(slots=True)
-class Statistics:
-    """Counts since the start; sizes of the last look at the disk."""
-
-    present: int = 0
-    fetched: int = 0
-    fetches: int = 0
-    evictions: int = 0
-    renewals: int = 0
-    mirrors: int = 0
-    size_bytes: int = 0
-    processes: Mapping[str, int] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -130,13 +116,13 @@ class MirrorCache:
         self._transfers = Transfers(git)
         self._shared: dict[str, SharedFetch] = {}
         self._verified = Verified()
-        self._statistics = Statistics()
+        self._statistics = MirrorStatistics()
         self._renewed: Counter[Path] = Counter()
         self._whole: dict[Path, Sight] = {}  # as they were when they were suspected wrongly
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> MirrorStatistics:
         """What was done since the start, and what there is now."""
-        return Statistics(
+        return MirrorStatistics(
             present=self._statistics.present,
             fetched=self._statistics.fetched,
             fetches=self._statistics.fetches,

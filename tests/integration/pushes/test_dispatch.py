@@ -1,6 +1,6 @@
 """What happens in the queue's order, against the stand-ins and their clock."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.quota import MOST
 from asyncbuild.builds.starters import Starters
-from asyncbuild.config import BuildSettings
+from asyncbuild.config import BuildSettings, Settings
 from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry
 from asyncbuild.domain.model import Action, Guard, Message, Nothing, Push, StoredArchive, Target
 from asyncbuild.domain.tally import Tally
@@ -29,8 +29,10 @@ from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 from asyncbuild.pushes.ancestry import History
-from asyncbuild.pushes.dispatch import Prepare, Turn, Upload, undone
-from asyncbuild.pushes.work import Ready, Work
+from asyncbuild.pushes.archives import Archives
+from asyncbuild.pushes.dispatch import Dispatcher
+from asyncbuild.pushes.prepare_push import PushPreparer, find_undone
+from asyncbuild.pushes.work import Dispatch, PreparedMessage, PreparedPush, Work
 
 KEY = "shop/main/1.zip"
 
@@ -78,12 +80,38 @@ def _tally() -> Tally:
     return Tally(max_attempts=2, pause_seconds=30)
 
 
-async def _no_prepare(work: Work, push: Push, guard: Guard) -> Ready:
+Prepare = Callable[[Work, Push, Guard], Awaitable[PreparedPush]]
+Upload = Callable[[Work, Push, Target, Guard], Awaitable[StoredArchive]]
+
+
+async def _no_prepare(work: Work, push: Push, guard: Guard) -> PreparedPush:
     raise NotImplementedError(work, push, guard)
 
 
 async def _no_upload(work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
     raise NotImplementedError(work, push, target, guard)
+
+
+class _Preparer(PushPreparer):
+    """Prepares a push as it is told; there is no repository."""
+
+    def __init__(self, prepare: Prepare) -> None:
+        self._prepare_one = prepare
+
+    async def prepare(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
+        """Return what the function gives."""
+        return await self._prepare_one(work, push, guard)
+
+
+class _Archives(Archives):
+    """Makes archives as it is told; there is no repository."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload_one = upload
+
+    async def ensure(self, work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
+        """Return what the function gives."""
+        return await self._upload_one(work, push, target, guard)
 
 
 class _NoHistory(History):
@@ -124,21 +152,27 @@ async def _open_turn(
     records: _Records,
     prepare: Prepare = _no_prepare,
     upload: Upload = _no_upload,
-) -> AsyncIterator[Turn]:
-    """The turn; only calls of the one service reach anything."""
+) -> AsyncIterator[Dispatcher]:
+    """The dispatcher; only calls of the one service reach anything."""
     async with (
         open_codebuild_client(standin.endpoint_url) as builds,
         open_codepipeline_client(standin.endpoint_url) as pipelines,
     ):
-        yield Turn(
+        yield Dispatcher(
             starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
             ledger=Ledger(records, prefix="l/"),
-            prepare=prepare,
-            upload=upload,
+            pushes=_Preparer(prepare),
+            archives=_Archives(upload),
             history=_NoHistory(),
-            skip_stale=True,
-            traced=False,
+            settings=Settings(),
         )
+
+
+def _prepared(
+    work: Work, targets: tuple[Target, ...], archives: Mapping[str, StoredArchive]
+) -> PreparedMessage:
+    assert work.push is not None
+    return PreparedMessage(work, (PreparedPush(work.push, targets, archives),))
 
 
 async def test_a_dead_letter_sent_back_finds_its_build(
@@ -149,18 +183,18 @@ async def test_a_dead_letter_sent_back_finds_its_build(
     target = Target(Action.BUILD, KEY, "shop")
     archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
 
-    def ready() -> Ready:
+    def ready() -> PreparedMessage:
         sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
         message = Message(f"m{clock.now}", "", "handle", "group", 1, sent=sent)
-        return Ready(Work(message, push), (target,), {KEY: archive})
+        return _prepared(Work(message, push), (target,), {KEY: archive})
 
     async with _open_turn(standin, records) as turn:
         with pytest.raises(Outage):
-            await turn.settle(ready(), guard=lambda: None, tally=_tally())
+            await turn.dispatch(Dispatch(ready()), guard=lambda: None, tally=_tally())
         assert len(standin.started) == 1
         clock.advance(3600)
         records.full = False
-        await turn.settle(ready(), guard=lambda: None, tally=_tally())
+        await turn.dispatch(Dispatch(ready()), guard=lambda: None, tally=_tally())
     assert len(standin.started) == 1
     (record,) = [body for key, body in records.kept.items() if "/push/" in key]
     assert standin.started[0].build.encode() in record
@@ -176,13 +210,15 @@ async def test_a_start_tried_again_leaves_out_what_was_done(
     archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
     sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
     work = Work(Message("m", "", "handle", "group", 1, sent=sent), push)
-    ready = Ready(work, targets, {KEY: archive})
+    ready = _prepared(work, targets, {KEY: archive})
     async with _open_turn(standin, records) as turn:
         with pytest.raises(Reject, match="till"):  # there is no such project
-            await turn.settle(ready, guard=lambda: None, tally=_tally())
+            await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
         clock.advance(3600)  # a repeated start of the first would be a second build
         with pytest.raises(Reject, match="till"):
-            await turn.settle(ready, guard=lambda: None, tally=_tally(), waited_seconds=0.5)
+            await turn.dispatch(
+                Dispatch(ready, tried_seconds_ago=0.5), guard=lambda: None, tally=_tally()
+            )
     assert [build.project for build in standin.started] == ["shop"]
 
 
@@ -196,29 +232,29 @@ async def test_the_newest_push_is_known_as_such_whichever_record_was_refused(
     ledger, ready = Ledger(records, prefix="l/"), _build_ready(clock, push, "shop")
     async with _open_turn(standin, records) as turn:
         with pytest.raises(Outage):
-            await turn.settle(ready, guard=lambda: None, tally=_tally())
+            await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
         records.refused = ""
         message = replace(ready.work.message, receive_count=2)
         work = replace(ready.work, message=message)
-        left = await undone(ledger, push, ready.targets)
-        again = replace(ready, work=work, targets=left)
-        await turn.settle(again, guard=lambda: None, tally=_tally())
+        left = await find_undone(ledger, push, ready.pushes[0].targets)
+        again = replace(_with_targets(ready, left), work=work)
+        await turn.dispatch(Dispatch(again), guard=lambda: None, tally=_tally())
     head = await ledger.head(push)
     assert head is not None
     assert head.event_id == push.id
-    assert not await undone(ledger, push, ready.targets)
+    assert not await find_undone(ledger, push, ready.pushes[0].targets)
     assert len(standin.started) == 1
 
 
 DEPLOY = Target(Action.PIPELINE, KEY, variables={"STAGE": "test"}, rule="deploy", pipeline="deploy")
 
 
-def _ready(clock: Clock, *, version: str = "v1") -> Ready:
+def _ready(clock: Clock, *, version: str = "v1") -> PreparedMessage:
     """A push to hand over, in a message that was sent just now."""
     archive = StoredArchive("archives", KEY, size_bytes=1, etag="e", version_id=version)
     sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
     message = Message(f"m{clock.now}", "", "handle", "group", 1, sent=sent)
-    return Ready(Work(message, make_push()), (DEPLOY,), {KEY: archive})
+    return _prepared(Work(message, make_push()), (DEPLOY,), {KEY: archive})
 
 
 async def test_a_dead_letter_sent_back_finds_its_execution(
@@ -228,10 +264,12 @@ async def test_a_dead_letter_sent_back_finds_its_execution(
     records = _Records()
     async with _open_turn(pipelines, records) as turn:
         with pytest.raises(Outage):
-            await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
+            await turn.dispatch(Dispatch(_ready(clock)), guard=lambda: None, tally=_tally())
         clock.advance(3600)
         records.full = False
-        await turn.settle(_ready(clock, version="v2"), guard=lambda: None, tally=_tally())
+        await turn.dispatch(
+            Dispatch(_ready(clock, version="v2")), guard=lambda: None, tally=_tally()
+        )
     (run,) = pipelines.started
     (record,) = [orjson.loads(body) for key, body in records.kept.items() if "/push/" in key]
     assert (record["verdict"], record["pipeline"]) == ("handed-over", "deploy")
@@ -246,7 +284,7 @@ async def test_a_hand_over_is_recorded_under_its_pipeline(
     records = _Records()
     records.full = False
     async with _open_turn(pipelines, records) as turn:
-        await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
+        await turn.dispatch(Dispatch(_ready(clock)), guard=lambda: None, tally=_tally())
     assert pipelines.started[0].variables == {"EVENT_ID": make_push().id, "STAGE": "test"}
     (key,) = [key for key in records.kept if "/push/" in key]
     assert key.endswith("/pipeline-deploy.json")
@@ -262,9 +300,11 @@ async def test_a_pipeline_without_permission_is_one_pushs_fault(
     tally = Tally(max_attempts=2, pause_seconds=0)
     async with _open_turn(pipelines, _Records()) as turn:
         with pytest.raises(Denied, match="StartPipelineExecution"):
-            await turn.settle(_ready(clock), guard=lambda: None, tally=tally)
+            await turn.dispatch(Dispatch(_ready(clock)), guard=lambda: None, tally=tally)
         with pytest.raises(Reject, match="StartPipelineExecution"):
-            await turn.settle(_ready(clock), guard=lambda: None, tally=tally, waited_seconds=1)
+            await turn.dispatch(
+                Dispatch(_ready(clock), tried_seconds_ago=1), guard=lambda: None, tally=tally
+            )
 
 
 @pytest.mark.parametrize(
@@ -277,16 +317,20 @@ async def test_credentials_and_clocks_are_no_pushs_fault(
     pipelines.fail_next("StartPipelineExecution", AwsError(code, "expired"))
     async with _open_turn(pipelines, _Records()) as turn:
         with pytest.raises(Outage, match=code):
-            await turn.settle(_ready(clock), guard=lambda: None, tally=_tally())
+            await turn.dispatch(Dispatch(_ready(clock)), guard=lambda: None, tally=_tally())
 
 
-def _build_ready(clock: Clock, push: Push, *projects: str) -> Ready:
+def _with_targets(ready: PreparedMessage, targets: tuple[Target, ...]) -> PreparedMessage:
+    return replace(ready, pushes=tuple(replace(each, targets=targets) for each in ready.pushes))
+
+
+def _build_ready(clock: Clock, push: Push, *projects: str) -> PreparedMessage:
     """A push to build, in a message that was sent just now."""
     archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
     sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
     work = Work(Message("m", "", "handle", "group", 1, sent=sent), push)
     targets = tuple(Target(Action.BUILD, KEY, project) for project in projects)
-    return Ready(work, targets, {KEY: archive})
+    return _prepared(work, targets, {KEY: archive})
 
 
 async def test_a_project_at_its_limit_holds_up_no_other_of_the_push(
@@ -300,10 +344,10 @@ async def test_a_project_at_its_limit_holds_up_no_other_of_the_push(
     standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"))
     async with _open_turn(standin, records) as turn:
         with pytest.raises(Busy, match="build shop: "):
-            await turn.settle(ready, guard=lambda: None, tally=tally)
+            await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=tally)
         assert [build.project for build in standin.started] == ["lint"]
         clock.advance(3600)
-        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
+        await turn.dispatch(Dispatch(ready, tried_seconds_ago=1), guard=lambda: None, tally=tally)
     assert [build.project for build in standin.started] == ["lint", "shop"]
     assert len([key for key in records.kept if "/push/" in key]) == 2
 
@@ -325,7 +369,7 @@ async def test_what_was_built_of_a_ref_is_read_once_and_written_once(
     records.read.clear()
     async with _open_turn(standin, records) as turn:
         ready = _build_ready(clock, push, "shop", "lint")
-        await turn.settle(ready, guard=lambda: None, tally=_tally())
+        await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
     assert [build.project for build in standin.started] == ["shop", "lint"]
     assert len([key for key in records.read if "/head/" in key]) == 1
     head = await ledger.head(push)
@@ -348,7 +392,7 @@ async def test_an_archive_that_is_made_in_its_turn_is_made_once(
     records, tally, made = _Records(), _tally(), list[str]()
     records.full = False
     ready = _build_ready(clock, make_push())
-    ready = replace(ready, targets=(Target(Action.BUILD, key, "shop"),))
+    ready = _with_targets(ready, (Target(Action.BUILD, key, "shop"),))
 
     async def upload(work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
         made.append(target.key)
@@ -356,11 +400,13 @@ async def test_an_archive_that_is_made_in_its_turn_is_made_once(
 
     standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"), times=2)
     async with _open_turn(standin, records, upload=upload) as turn:
-        for waited in (0.0, 1.0):
+        for waited in (None, 1.0):
             with pytest.raises(Busy):
-                await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=waited)
+                await turn.dispatch(
+                    Dispatch(ready, tried_seconds_ago=waited), guard=lambda: None, tally=tally
+                )
             clock.advance(3600)
-        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=2)
+        await turn.dispatch(Dispatch(ready, tried_seconds_ago=2), guard=lambda: None, tally=tally)
     assert made == [key] * uploads
     assert len(standin.started) == 1
 
@@ -377,7 +423,9 @@ async def test_of_what_asks_for_nothing_and_nobody_signed_a_few_are_recorded(
                 sent = datetime(2026, 11, 1, 10, 0, n, tzinfo=UTC)
                 event = Nothing(f"{host}{n}", "a ping", unverified=host)
                 work = Work(Message(f"{host}-{n}", "", "handle", "group", 1, sent=sent), event)
-                await turn.settle(Ready(work), guard=lambda: None, tally=_tally())
+                await turn.dispatch(
+                    Dispatch(PreparedMessage(work)), guard=lambda: None, tally=_tally()
+                )
     for host, count in (("", MOST + 5), ("git.example", MOST), ("other.example", MOST)):
         assert len([key for key in records.kept if f"Z-{host}-" in key]) == count
 
@@ -391,16 +439,17 @@ async def test_a_later_push_of_the_ref_in_one_message_waits_for_the_earlier_one(
         replace(make_push(2), id="e2"),
         replace(make_push(3), id="e3", ref="refs/heads/other"),
     )
-    more = tuple(_build_ready(clock, push, "shop") for push in (second, other))
-    ready = replace(_build_ready(clock, first, "shop"), more=more)
+    each = [_build_ready(clock, push, "shop") for push in (first, second, other)]
+    work = replace(each[0].work, more=(second, other))
+    ready = PreparedMessage(work, tuple(one.pushes[0] for one in each))
     records, tally = _Records(), _tally()
     records.full = False
     standin.fail_next("StartBuild", AwsError("AccountLimitExceededException", "full"))
     async with _open_turn(standin, records) as turn:
         with pytest.raises(Busy):
-            await turn.settle(ready, guard=lambda: None, tally=tally)
+            await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=tally)
         assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3"]
-        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=1)
+        await turn.dispatch(Dispatch(ready, tried_seconds_ago=1), guard=lambda: None, tally=tally)
     assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3", first.id, "e2"]
 
 
@@ -416,22 +465,24 @@ async def test_pushes_of_one_message_that_could_not_be_prepared_wait_for_no_othe
     records, tally = _Records(), _tally()
     records.full = False
 
-    async def prepare(work: Work, push: Push, guard: Guard) -> Ready:
+    async def prepare(work: Work, push: Push, guard: Guard) -> PreparedPush:
         failure = later[push.id].pop(0) if later[push.id] else None
         if failure is not None:
             raise failure
-        ready = _build_ready(clock, push, "shop")
-        return replace(
-            ready, targets=await undone(Ledger(records, prefix="l/"), push, ready.targets)
-        )
+        (ready,) = _build_ready(clock, push, "shop").pushes
+        targets = await find_undone(Ledger(records, prefix="l/"), push, ready.targets)
+        return replace(ready, targets=targets)
 
-    def failed(push: Push) -> Ready:
-        return Ready(_build_ready(clock, push, "shop").work, failed=Retry("fetch"))
+    def failed(push: Push) -> PreparedPush:
+        return PreparedPush(push, failed=Retry("fetch"))
 
-    ready = replace(failed(first), more=(failed(second),))
+    work = _build_ready(clock, first, "shop").work
+    ready = PreparedMessage(replace(work, more=(second,)), (failed(first), failed(second)))
     async with _open_turn(standin, records, prepare) as turn:
-        for waited in (0.0, 1.0):
+        for waited in (None, 1.0):
             with pytest.raises((Busy, Retry), match="fetch"):
-                await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=waited)
-        await turn.settle(ready, guard=lambda: None, tally=tally, waited_seconds=2)
+                await turn.dispatch(
+                    Dispatch(ready, tried_seconds_ago=waited), guard=lambda: None, tally=tally
+                )
+        await turn.dispatch(Dispatch(ready, tried_seconds_ago=2), guard=lambda: None, tally=tally)
     assert [each.variables["EVENT_ID"] for each in standin.started] == ["e1", "e2"]

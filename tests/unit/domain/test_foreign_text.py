@@ -19,7 +19,7 @@ from asyncbuild.domain.errors import LeaseLost, Reject, Retry, StageError, readi
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.forges.webhooks.payloads import Kind
 from asyncbuild.forges.webhooks.senders import Host, Hosts
-from asyncbuild.pushes.prepare import read_message
+from asyncbuild.pushes.pipeline import read_message
 from asyncbuild.runtime import log as logs
 
 _ERRORS = (

@@ -1,0 +1,41 @@
+"""Judgement whether a push may have started something that no token protects any more. Pure."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from asyncbuild.domain.model import Message, Push
+
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+# EventBridge delivers within seconds. A message that came to the queue later was sent again.
+_DELIVERED: Final = timedelta(minutes=1)
+
+
+def may_have_started(
+    push: Push,
+    message: Message,
+    *,
+    tried_seconds_ago: float | None,
+    is_duplicate: bool,
+    token_trusted_seconds: float,
+) -> bool:
+    """Return whether a build may have started so long ago that its token is forgotten.
+
+    A dead letter may have started its build, with only the answer or the record lost. Sent back, it
+    is a new message, and its token is forgotten.
+
+    Args:
+        push: The push.
+        message: The message that it is in.
+        tried_seconds_ago: When a start was first tried by this process; None if it was not.
+        is_duplicate: Whether an older message of the same delivery is about the same event.
+        token_trusted_seconds: How long the idempotency token of a start is remembered for sure.
+    """
+    sent_back = message.sent is not None and message.sent - push.time > _DELIVERED
+    if sent_back or is_duplicate or message.receive_count > 1:
+        return True
+    return tried_seconds_ago is not None and tried_seconds_ago > token_trusted_seconds
+
+
+def search_from(push: Push, message: Message) -> datetime | None:
+    """Return the time from which on to search for what a push has started; None if unknown."""
+    return min(message.sent, push.time) - _CLOCK_SKEW if message.sent else None

@@ -1,0 +1,147 @@
+"""Archives of pushes: found in S3, or made of the commit and uploaded."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from functools import partial
+
+from asyncbuild.archive.archiver import Archiver, Order
+from asyncbuild.archive.delta.choose_base import ArchiveLineage
+from asyncbuild.domain.errors import Unreachable
+from asyncbuild.domain.model import Guard, Push, StoredArchive, Target
+from asyncbuild.domain.statistics import ZipStatistics
+from asyncbuild.git.content.submodules import open_whole
+from asyncbuild.git.mirrors.cache import MirrorCache
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.pushes.missing_commit import MissingCommits
+from asyncbuild.pushes.work import Work
+from asyncbuild.runtime.log import stage
+from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
+from asyncbuild.zip.engine import ZipStream
+
+
+class Archives:
+    """Makes commits present and their archives whole in S3.
+
+    Args:
+        mirrors: Where commits come from.
+        archiver: Makes archives.
+        store: Holds them.
+        missing: Decides about commits that their git server does not show.
+    """
+
+    def __init__(
+        self, mirrors: MirrorCache, archiver: Archiver, store: Store, missing: MissingCommits
+    ) -> None:
+        self._mirrors = mirrors
+        self._archiver = archiver
+        self._store = store
+        self._missing = missing
+        self._streams: dict[str, ZipStream] = {}
+
+    def statistics(self) -> dict[str, ZipStatistics]:
+        """Return the progress of each archive that is being made, by event id."""
+        return {event_id: each.statistics() for event_id, each in self._streams.items()}
+
+    async def find(self, push: Push, targets: Mapping[str, Target]) -> dict[str, StoredArchive]:
+        """Return those archives of `targets`, by key, that are in S3 with the same contents.
+
+        Raises:
+            StageError: S3 could not be asked.
+        """
+        found = {
+            key: await self._store.find(key, fingerprint=self._fingerprint(push, target))
+            for key, target in targets.items()
+        }
+        return {key: archive for key, archive in found.items() if archive is not None}
+
+    async def ensure(self, work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
+        """Make the target's archive now, and return it.
+
+        Args:
+            work: The message of the push.
+            push: Whose commit it is made of.
+            target: What of the commit it holds, and its key.
+            guard: Asked before anything is committed (I4).
+
+        Raises:
+            Unreachable: the git server does not show the commit, and will not.
+            StageError: of the stage that failed.
+        """
+        async with self.open_snapshot(work, push) as snapshot:
+            return await self.upload(push, target, snapshot, guard)
+
+    @asynccontextmanager
+    async def open_snapshot(self, work: Work, push: Push) -> AsyncIterator[Snapshot]:
+        """Hold the commit of a push.
+
+        Raises:
+            Unreachable: the git server does not show it, and will not.
+            Busy: the server may show it later.
+            StageError: as `MirrorCache.open`.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                with stage("push.fetch"):
+                    opened = self._mirrors.open(
+                        push.repository,
+                        ref=push.ref,
+                        commit=push.commit,
+                        behind=self._missing.behind(work, push),
+                    )
+                    snapshot = await stack.enter_async_context(opened)
+            except Unreachable as error:
+                await self._missing.explain(work, push, error)
+                raise
+            yield snapshot
+
+    async def upload(
+        self, push: Push, target: Target, snapshot: Snapshot, guard: Guard
+    ) -> StoredArchive:
+        """Make what a target wants of a commit a zip in S3, by the cheapest way there is.
+
+        Raises:
+            StageError: of the stage that failed.
+        """
+        async with AsyncExitStack() as stack:
+            log = stack.enter_context(stage("push.upload", key=target.key))
+            selected = await snapshot.select(target.options)
+            opened = open_whole(self._mirrors, push.repository, selected)
+            result = await self._archiver.put(
+                Order(
+                    await stack.enter_async_context(opened),
+                    target.key,
+                    guard,
+                    origin=ArchiveLineage(push.repository, push.ref),
+                    metadata={FINGERPRINT_KEY: self._fingerprint(push, target)},
+                    watch=partial(self._on_its_way, push),
+                )
+            )
+            archive = replace(
+                result.made.archive, base=result.base_key, files_read=result.made.files_read
+            )
+            log.update(
+                bytes=archive.size_bytes,
+                sent_bytes=archive.sent_bytes,
+                copied_bytes=archive.copied_bytes,
+                entries=result.made.entries,
+                archive_kind=archive.kind,
+                base=archive.base,
+                files_read=archive.files_read,
+                fallback=result.fallback,
+            )
+        return archive
+
+    @contextmanager
+    def _on_its_way(self, push: Push, stream: ZipStream) -> Iterator[None]:
+        self._streams[push.id] = stream
+        try:
+            yield
+        finally:
+            self._streams.pop(push.id, None)
+
+    def _fingerprint(self, push: Push, target: Target) -> str:
+        """Return a digest that is equal for archives with the same entries in the same form."""
+        text = f"{push.commit}\n{self._archiver.format_of(target.options)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]

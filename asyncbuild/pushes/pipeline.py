@@ -1,0 +1,145 @@
+"""The way of a push through its stages: read, prepare, dispatch, settle.
+
+`prepare` may run beside other pushes of the repository, `dispatch` runs in the order of the queue.
+The lane decides when each is called; the message is deleted after the latter has returned (I1).
+"""
+
+from dataclasses import dataclass
+
+from asyncbuild.archive.archiver import Archiver
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.poison import Tries
+from asyncbuild.builds.quota import Quota
+from asyncbuild.builds.starters import Starters
+from asyncbuild.config.settings import Settings
+from asyncbuild.domain.errors import Reject, StageError, reading
+from asyncbuild.domain.model import Guard, Message, Outcome, Push, Verdict
+from asyncbuild.domain.statistics import PipelineStatistics
+from asyncbuild.domain.tally import Tally, blame
+from asyncbuild.forges.webhooks.senders import Hosts, Unverified
+from asyncbuild.git.mirrors.cache import MirrorCache
+from asyncbuild.pushes.ancestry import History
+from asyncbuild.pushes.archives import Archives
+from asyncbuild.pushes.dispatch import Dispatcher
+from asyncbuild.pushes.missing_commit import MissingCommits
+from asyncbuild.pushes.prepare import Preparer
+from asyncbuild.pushes.prepare_push import PushPreparer
+from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
+from asyncbuild.runtime.log import about, logger
+from asyncbuild.runtime.memory_budget import MemoryBudget
+from asyncbuild.storage.s3 import Store
+from asyncbuild.zip.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the stages work with."""
+
+    mirrors: MirrorCache
+    engine: Engine
+    budget: MemoryBudget
+    store: Store
+    starters: Starters
+    ledger: Ledger
+    hosts: Hosts
+
+
+def read_message(hosts: Hosts, message: Message) -> Work:
+    """Return what a message asks for: never an error, but the reason why it is rejected."""
+    try:
+        with reading("message"):
+            events = hosts.read(message)
+    except Reject as error:
+        return Work(message, error)
+    faults = tuple(each for each in events if isinstance(each, Reject))
+    pushes = [each for each in events if isinstance(each, Push)]
+    if not pushes:
+        return Work(message, faults[0] if faults else events[0])
+    return Work(message, pushes[0], tuple(pushes[1:]), faults=faults)
+
+
+class Pipeline:
+    """The stages, in the order of a push's way through them."""
+
+    def __init__(self, services: Services, settings: Settings) -> None:
+        self._hosts = services.hosts
+        self._mirrors = mirrors = services.mirrors
+        self._budget = budget = services.budget
+        self._ledger = ledger = services.ledger
+        self._unverified = Quota(ledger)
+        store = services.store
+        archiver = Archiver(engine=services.engine, budget=budget, store=store, settings=settings)
+        missing = MissingCommits(mirrors, ledger, lag_seconds=settings.git.replication_lag_seconds)
+        self._archives = Archives(mirrors, archiver, store, missing)
+        pushes = PushPreparer(self._archives, ledger, settings)
+        tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
+        self._preparer = Preparer(pushes, tries)
+        self._dispatcher = Dispatcher(
+            starters=services.starters,
+            ledger=ledger,
+            pushes=pushes,
+            archives=self._archives,
+            history=History(mirrors, self._archives),
+            settings=settings,
+        )
+
+    def statistics(self) -> PipelineStatistics:
+        """Return what is on its way now, counted when asked for."""
+        return PipelineStatistics(
+            archives=self._archives.statistics(),
+            mirrors=self._mirrors.statistics(),
+            memory=self._budget.statistics(),
+        )
+
+    def read(self, message: Message) -> Work:
+        """Return what a message asks for, or why it cannot be understood."""
+        return read_message(self._hosts, message)
+
+    async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> PreparedMessage:
+        """Fetch, archive and upload; see `Preparer.prepare`."""
+        return await self._preparer.prepare(work, guard=guard, suspect=suspect)
+
+    async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
+        """Start the builds and record them; see `Dispatcher.dispatch`."""
+        await self._dispatcher.dispatch(order, guard=guard, tally=tally)
+
+    async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
+        """Record that `by`, a newer push of the same ref, covers this one."""
+        guard()
+        if work.push and by.push:
+            reason = f"superseded by push {by.push.id} of commit {by.push.commit}"
+            await self._ledger.record(work.push, Outcome(Verdict.SUPERSEDED, reason))
+            await self._ledger.remember_body(work.push)
+            with about(work.push):
+                logger().info("push.superseded", by=by.push.id)
+
+    async def keeps(self, work: Work, error: StageError) -> bool:
+        """Tell whether a message that is given up becomes a dead letter.
+
+        Of those that nobody signed only the first of an hour do: the rest is counted (I1).
+        """
+        if not isinstance(error, Unverified):
+            return True
+        kept, first = await self._unverified.take(work.message, error.host)
+        about_it = {"message_id": work.message.id, "host": error.host, "reason": error.reason}
+        if first:
+            logger().warning("webhook.unverified", kept=kept, **about_it)
+        else:
+            logger().debug("webhook.unverified", kept=kept, **about_it)
+        return kept
+
+    async def dead_letter(self, work: Work, error: StageError, *, attempts: int) -> None:
+        """Record why a message is in the dead-letter queue."""
+        for push, why in blame(work.pushes, error):
+            await self._ledger.record_rejected(work.message, push, why, attempts=attempts)
+            logger().error(
+                "push.dead-lettered",
+                message_id=work.message.id,
+                event_id=push.id if push else None,
+                repository=push.repository.name if push else None,
+                ref=push.ref if push else None,
+                commit=push.commit if push else None,
+                kind=why.kind,
+                reason=str(why),
+                attempts=attempts,
+            )
