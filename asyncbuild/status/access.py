@@ -1,7 +1,6 @@
 """Access to the status port: requests by a known name, and with the token where one is set."""
 
 import base64
-import binascii
 import hmac
 from collections.abc import Collection
 from ipaddress import ip_address
@@ -30,7 +29,7 @@ def refuse_foreign_names(names: Collection[str], *, loopback_only: bool) -> Midd
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        name = (request.url.host or "").lower()
+        name = _name_of(request)
         if name not in known and not _is_own(name, loopback_only=loopback_only):
             raise web.HTTPForbidden(
                 text="this page is not served by that name; status.hosts lists the names that are\n"
@@ -50,7 +49,9 @@ def require_token(token: str) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = _given(request.headers.get("Authorization", ""))
         free = request.path in _WITHOUT_TOKEN
-        if not free and not hmac.compare_digest(given.encode(), token.encode()):
+        # What is no UTF-8 in a header is there as surrogates.
+        sent = given.encode("utf-8", "surrogateescape")
+        if not free and not hmac.compare_digest(sent, token.encode()):
             raise web.HTTPUnauthorized(
                 text="the token of status.token is needed\n",
                 headers={"WWW-Authenticate": 'Basic realm="asyncbuild", charset="UTF-8"'},
@@ -72,6 +73,14 @@ def _is_own(name: str, *, loopback_only: bool) -> bool:
     return is_loopback(name) or (not loopback_only and is_address(name))
 
 
+def _name_of(request: web.Request) -> str:
+    """Return the name in a request's Host; empty if it has none that can be one."""
+    try:
+        return (request.url.host or "").lower()
+    except ValueError:
+        return ""
+
+
 def _given(header: str) -> str:
     scheme, _, value = header.partition(" ")
     if scheme.lower() == "bearer":
@@ -80,6 +89,6 @@ def _given(header: str) -> str:
         return ""
     try:
         decoded = base64.b64decode(value.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, or not of UTF-8
         return ""
     return decoded.partition(":")[2]

@@ -1,6 +1,7 @@
 """The port by itself: answers, headers, limits, and what goes wrong behind it."""
 
 import os
+import re
 import subprocess
 import sys
 from base64 import b64encode
@@ -127,6 +128,63 @@ async def test_a_token_is_asked_for_by_all_but_probes(
             with pytest.raises(Reject, match="answers 401"):
                 await remote.fetch(session, address + "status.json")
     assert "s3cret" not in str(lines)
+
+
+_ODD = (
+    *(
+        b"",
+        b" ",
+        b":",
+        b"[",
+        b"[::1",
+        b"::1",
+        b"[::1]:x",
+        b"h:99999",
+        b"h:-1",
+        b"h:1:2",
+        b"@",
+        b"a@b",
+    ),
+    *(
+        b"h/../x",
+        b"h?x",
+        b"h#x",
+        b"%",
+        b"%00",
+        b"%zz",
+        b"xn--a",
+        b"a..b",
+        b"1.2.3.4.5",
+        b"\x80",
+        b"\xff",
+    ),
+    *("é".encode(), "h\u0131".encode(), "\u202e".encode(), b"a" * 7_000, b"9" * 5_000, b"[v1.a]"),
+)
+
+
+@pytest.mark.parametrize("name", [b"Host", b"Authorization", b"path"])
+async def test_no_bytes_of_a_request_are_an_error_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    """Whatever a stranger sends is refused with a status of 4xx, and leaves no line in the log."""
+    monkeypatch.setenv("STATUS_TOKEN", "s3cret")
+    values = [
+        prefix + each
+        for each in _ODD
+        for prefix in ((b"Basic ", b"Bearer ", b"") if name == b"Authorization" else (b"",))
+    ]
+    async with _serving(tmp_path, token="env:STATUS_TOKEN") as (address, lines):
+        port = int(address.rstrip("/").rpartition(":")[2])
+        before = list(lines)
+        for value in values:
+            said = {b"Host": b"localhost", b"path": b"/status.json"} | {name: value}
+            path = said.pop(b"path")
+            head = b"".join(b"%s: %s\r\n" % each for each in said.items())
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                await stream.send(b"GET %s HTTP/1.1\r\n%sConnection: close\r\n\r\n" % (path, head))
+                answer = await stream.receive()
+            assert re.match(rb"HTTP/1\.[01] 4\d\d ", answer), (value, answer[:100])
+        assert lines == before
 
 
 async def test_not_ready_says_why(tmp_path: Path) -> None:
