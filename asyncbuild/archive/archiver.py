@@ -17,13 +17,14 @@ from asyncbuild.archive.blob_ids import TreeIds, open_tree_ids
 from asyncbuild.archive.delta.backoff import Pauses
 from asyncbuild.archive.delta.base_records import Bases
 from asyncbuild.archive.delta.choose_base import ArchiveLineage, Choice, with_options
+from asyncbuild.archive.delta.effects import Effects
 from asyncbuild.archive.delta.explicit_base import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.attributes import Effect
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.archive.delta.table_cache import Tables, table_name
 from asyncbuild.archive.delta.write import DeltaArchive, DeltaWay, Watch
-from asyncbuild.archive.full import DirectoryRange, Effects, iter_archive
+from asyncbuild.archive.full import DirectoryRange, iter_archive
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import NoPermission, Outage, Reject, Retry

@@ -12,7 +12,8 @@ from botocore import exceptions as boto
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
 
-from asyncbuild.aws.session import Aws, client_config, errors_of
+from asyncbuild.aws.classify import errors_of
+from asyncbuild.aws.session import Aws, client_config
 from asyncbuild.config.routing import AccountSettings
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import NoPermission, Reject, Retry

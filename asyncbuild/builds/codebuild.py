@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from asyncbuild.aws.classify import codebuild_errors as errors_of
 from asyncbuild.aws.session import CODEBUILD_MOST_SECONDS
-from asyncbuild.aws.session import codebuild_errors as errors_of
 from asyncbuild.builds.requests.start_build import EVENT_ID, is_of, parameters_of
 from asyncbuild.config.sections import BuildSettings
 from asyncbuild.domain.errors import Reject

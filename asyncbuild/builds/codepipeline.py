@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from asyncbuild.aws.session import codepipeline_errors as errors_of
+from asyncbuild.aws.classify import codepipeline_errors as errors_of
 from asyncbuild.builds.requests.start_build import EVENT_ID, is_of
 from asyncbuild.builds.requests.start_pipeline import (
     Declaration,

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncbuild.aws.accounts import AccountCredentials
+from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.error_codes import lacks_right
-from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.aws.session import Aws
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.checks.judges.bucket import BucketFacts, judge_bucket
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level

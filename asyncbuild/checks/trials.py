@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.error_codes import lacks_right
-from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.projects import project_names
 from asyncbuild.checks.judges.rights import Trial

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.aws.classify import errors_of
+from asyncbuild.aws.session import Aws
 from asyncbuild.builds.ledger import Head, Ledger
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, reading

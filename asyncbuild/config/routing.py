@@ -14,8 +14,9 @@ from asyncbuild.domain.archive_options import (
     check_pathspec,
     check_subtree,
 )
+from asyncbuild.domain.key_template import check_template
 from asyncbuild.domain.model import Action
-from asyncbuild.domain.rules import Rule, check_template, key_of, variable_fault
+from asyncbuild.domain.rules import Rule, key_of, variable_fault
 
 
 class AccountSettings(Section):

@@ -15,8 +15,8 @@ from pydantic import (
 
 from asyncbuild.config.places import queue_fault, remote_fault
 from asyncbuild.config.secrets import SecretReference
+from asyncbuild.domain.key_template import check_template
 from asyncbuild.domain.reachable import check_entry
-from asyncbuild.domain.rules import check_template
 
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - every address, so also this one
 MIB = 1024 * 1024

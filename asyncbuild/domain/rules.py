@@ -19,10 +19,6 @@ from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.domain.model import Action, Push, Target
 from asyncbuild.domain.repository import Repository
 
-FIELDS = (
-    *("account", "region", "repository", "ref", "branch", "kind", "commit", "short_commit"),
-    "options",
-)
 OWN_VARIABLES = frozenset(
     {
         *("COMMIT_ID", "TAG_ID", "BRANCH_NAME", "REPOSITORY_NAME", "REF"),
@@ -190,19 +186,6 @@ def matches(name: str, globs: Sequence[str]) -> bool:
         if fnmatch.fnmatchcase(name, glob.removeprefix("!")):
             verdict = not excluded
     return verdict
-
-
-def check_template(template: str) -> None:
-    """Refuse a template with a field that no push has.
-
-    Raises:
-        ValueError: with the field and the known ones.
-    """
-    for _, name, spec, conversion in Formatter().parse(template):
-        if name is not None and (name not in FIELDS or spec or conversion):
-            known = ", ".join(f"{{{each}}}" for each in FIELDS)
-            msg = f"{{{name}}} is not a field of a push; there are {known}"
-            raise ValueError(msg)
 
 
 def variable_fault(name: str) -> str | None:

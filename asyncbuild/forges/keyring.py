@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import anyio
 import orjson
 
-from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.aws.classify import errors_of
+from asyncbuild.aws.session import Aws
 from asyncbuild.domain.errors import ConfigError, Reject, StageError
 from asyncbuild.runtime.log import logger
 from asyncbuild.runtime.tasks import open_background

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from asyncbuild import config
-from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.aws.classify import errors_of
+from asyncbuild.aws.session import Aws
 from asyncbuild.config.sections import MIB
 from asyncbuild.config.settings import Settings
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, open_ministack

@@ -10,7 +10,6 @@ from anyio.abc import TaskGroup
 from asyncbuild.config.sections import LaneSettings, QueueSettings
 from asyncbuild.domain.errors import Busy, Retry, StageError
 from asyncbuild.domain.model import Message
-from asyncbuild.pushes.pipeline import Pipeline
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.queue.lane.capacity import find_room
 from asyncbuild.queue.lane.message_groups import REMEDY, Grouping
@@ -19,6 +18,7 @@ from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane_runner import LaneRunner
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.queue.stages import Stages
 from asyncbuild.queue.worker_pool import WorkerPool, open_consumers
 from asyncbuild.runtime.log import logger
 
@@ -43,7 +43,7 @@ class Consumer:
         self,
         *,
         queue: Queue,
-        pipeline: Pipeline,
+        pipeline: Stages,
         settings: QueueSettings,
         lanes: LaneSettings,
         consumers: int,

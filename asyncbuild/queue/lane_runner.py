@@ -26,7 +26,6 @@ from asyncbuild.domain.errors import (
 )
 from asyncbuild.domain.model import Message, Nothing, Push
 from asyncbuild.domain.tally import Incomplete, PendingTries, Tally
-from asyncbuild.pushes.pipeline import Pipeline
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
 from asyncbuild.queue.counters import InFlight
 from asyncbuild.queue.lane import protocol as p
@@ -35,6 +34,7 @@ from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane.state_machine import Lane
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.queue.stages import Stages
 from asyncbuild.queue.worker_pool import Job, WorkerPool
 from asyncbuild.runtime.log import logger
 
@@ -64,7 +64,7 @@ class LaneRunner:
         lease: Lease,
         queue: Queue,
         consumers: WorkerPool,
-        pipeline: Pipeline,
+        pipeline: Stages,
         policy: p.Policy,
         facts: QueueFacts,
         on_change: Callable[[], None] = lambda: None,
@@ -396,7 +396,7 @@ class LaneRunner:
         return self._messages[sequence].id
 
 
-def _works_of(messages: Sequence[Message], pipeline: Pipeline) -> dict[int, Work]:
+def _works_of(messages: Sequence[Message], pipeline: Stages) -> dict[int, Work]:
     """Read the messages; each work knows the events behind it."""
     works: dict[int, Work] = {}
     later: tuple[Push | Nothing, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from asyncbuild.aws.session import sqs_errors as errors_of
+from asyncbuild.aws.classify import sqs_errors as errors_of
 from asyncbuild.domain.errors import (
     ConfigError,
     Kind,

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from anyio.abc import TaskGroup
 
-from asyncbuild.aws.session import s3_errors as errors_of
+from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import NoPermission, Retry
 from asyncbuild.domain.model import Account

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 from isal.isal_zlib import crc32
 
-from asyncbuild.aws.session import s3_errors as errors_of
+from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Reject, Retry, StageError
 from asyncbuild.domain.model import Account, Guard, StoredArchive

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from asyncbuild.aws.session import s3_errors as errors_of
-from asyncbuild.aws.session import unreached
+from asyncbuild.aws.classify import s3_errors as errors_of
+from asyncbuild.aws.classify import unreached
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Retry, StageError
 from asyncbuild.domain.model import Account, Guard, StoredArchive

@@ -9,8 +9,8 @@ from typing import Any, Final
 import aiohttp
 import anyio
 
-from asyncbuild.aws.session import s3_errors as errors_of
-from asyncbuild.aws.session import unreached
+from asyncbuild.aws.classify import s3_errors as errors_of
+from asyncbuild.aws.classify import unreached
 from asyncbuild.domain.errors import NoPermission, Retry
 from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.runtime.tasks import open_tasks

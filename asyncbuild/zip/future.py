@@ -7,11 +7,10 @@ from typing import Generic, TypeVar
 import anyio
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.zip.format.pack import PackedBlock, PackedRun
 from asyncbuild.zip.format.tar_headers import BrokenTar
 from asyncbuild.zip.shared_memory import SlotMessage, SlotMessageKind, Slots
 
-_Packed = TypeVar("_Packed", PackedRun, PackedBlock)
+_Packed = TypeVar("_Packed")
 
 
 @dataclass(eq=False, slots=True)

@@ -9,8 +9,8 @@ from asyncbuild.archive.delta.table_cache import TableWriter
 from asyncbuild.domain.model import Account
 from asyncbuild.git.tree.blobs import TreeEntry
 from asyncbuild.storage.compose import CopyRange, Piece
-from asyncbuild.zip.engine import ZipStream
 from asyncbuild.zip.format.records import pack_end
+from asyncbuild.zip.stream import ZipOutput
 
 _MIB: Final = 1024 * 1024
 
@@ -35,7 +35,7 @@ class KnownIds:
 class Headers:
     """The directory after its copied beginning, with the records that end it."""
 
-    def __init__(self, plan: DeltaPlan, stream: ZipStream, account: Account) -> None:
+    def __init__(self, plan: DeltaPlan, stream: ZipOutput, account: Account) -> None:
         self._plan = plan
         self._stream = stream
         self._account = account
@@ -65,7 +65,7 @@ class Headers:
 async def put_together(
     plan: DeltaPlan,
     resent: AsyncIterator[bytes],
-    stream: ZipStream,
+    stream: ZipOutput,
     headers: Headers,
     writer: TableWriter,
 ) -> list[Piece]:

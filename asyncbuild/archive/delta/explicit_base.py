@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from asyncbuild.archive.delta.effects import read_effect
 from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.attributes import is_attributes
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.archive.delta.planning.entry_table import END_BYTES, parse_end
-from asyncbuild.archive.full import read_effect
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.memory_budget import MemoryBudget

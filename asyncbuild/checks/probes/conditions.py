@@ -7,7 +7,8 @@ that speak its protocol take the headers and ignore them. One object of our own 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncbuild.aws.session import Aws, s3_errors
+from asyncbuild.aws.classify import s3_errors
+from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.probe_answer import Answer, Question
 from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made

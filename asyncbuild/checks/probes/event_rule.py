@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
-from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.aws.classify import errors_of
+from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.probe_answer import Answer, Question
 from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
 from asyncbuild.domain.errors import Fatal, StageError

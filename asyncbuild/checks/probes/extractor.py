@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio import to_thread
 
-from asyncbuild.aws.session import Aws, errors_of
+from asyncbuild.aws.classify import errors_of
+from asyncbuild.aws.session import Aws
 from asyncbuild.builds.requests.start_build import parameters_of
 from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.probe_answer import Answer

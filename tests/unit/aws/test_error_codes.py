@@ -18,6 +18,7 @@ from botocore.loaders import create_loader
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 from support.stacks import ROOT
 
+from asyncbuild.aws.classify import classify, errors_of
 from asyncbuild.aws.error_codes import (
     _KMS,
     _OWN,
@@ -28,7 +29,6 @@ from asyncbuild.aws.error_codes import (
     lacks_right,
     meaning_of,
 )
-from asyncbuild.aws.session import classify, errors_of
 from asyncbuild.domain.errors import (
     BadCredentials,
     Busy,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 import pytest
 from botocore import exceptions as boto
 
-from asyncbuild.aws.session import errors_of
+from asyncbuild.aws.classify import errors_of
 from asyncbuild.checks.gather import _failed
 from asyncbuild.checks.judges.finding import FindingKind, Level
 from asyncbuild.checks.trials import _answer

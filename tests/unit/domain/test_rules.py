@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from support.codebuild import make_push
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
+from asyncbuild.domain.key_template import FIELDS, check_template
 from asyncbuild.domain.model import Action, Change, Push, Target
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.rules import (
-    FIELDS,
     Rule,
     asked_changes,
-    check_template,
     escape_key,
     key_of,
     matches,

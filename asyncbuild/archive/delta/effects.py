@@ -1,0 +1,46 @@
+"""Effects of attributes on the archive of a tree, read from the contents of `.gitattributes`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from asyncbuild.archive.delta.planning.attributes import Effect, digest_of, effect_of
+from asyncbuild.git.snapshot import Snapshot
+
+_ATTRIBUTES_BYTES_MOST: Final = 1024 * 1024
+_ATTRIBUTES_MOST: Final = 2_000
+_EFFECTS_MOST: Final = 10_000
+
+
+async def read_effect(
+    snapshot: Snapshot, files: Mapping[bytes, tuple[int, str]]
+) -> tuple[str, Effect]:
+    """Digest and effect of the `.gitattributes` of a snapshot.
+
+    Raises:
+        GitFailed: They cannot be read.
+    """
+    digest = digest_of(files)
+    modes = [mode for mode, _ in files.values()]
+    if len(files) > _ATTRIBUTES_MOST or effect_of(modes, ()) is Effect.UNKNOWN:
+        return digest, Effect.UNKNOWN
+    ids = list({name for _, name in files.values()})
+    contents = await snapshot.read_blobs(ids, most_bytes=_ATTRIBUTES_BYTES_MOST)
+    return digest, Effect.UNKNOWN if contents is None else effect_of(modes, contents)
+
+
+class Effects:
+    """What attributes do; asked of git once for equal ones, which a digest names."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Effect] = {}
+
+    async def read(
+        self, snapshot: Snapshot, files: Mapping[bytes, tuple[int, str]]
+    ) -> tuple[str, Effect]:
+        """As `read_effect`."""
+        digest = digest_of(files)
+        if digest not in self._known:
+            if len(self._known) >= _EFFECTS_MOST:
+                self._known.clear()
+            _, self._known[digest] = await read_effect(snapshot, files)
+        return digest, self._known[digest]

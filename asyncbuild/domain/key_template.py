@@ -1,0 +1,21 @@
+"""Templates of keys: which fields of a push may stand in them. Pure."""
+
+from string import Formatter
+
+FIELDS = (
+    *("account", "region", "repository", "ref", "branch", "kind", "commit", "short_commit"),
+    "options",
+)
+
+
+def check_template(template: str) -> None:
+    """Refuse a template with a field that no push has.
+
+    Raises:
+        ValueError: with the field and the known ones.
+    """
+    for _, name, spec, conversion in Formatter().parse(template):
+        if name is not None and (name not in FIELDS or spec or conversion):
+            known = ", ".join(f"{{{each}}}" for each in FIELDS)
+            msg = f"{{{name}}} is not a field of a push; there are {known}"
+            raise ValueError(msg)

@@ -1,0 +1,34 @@
+"""What a lane asks of a message on its way; `pushes.pipeline.Pipeline` does it."""
+
+from typing import Protocol
+
+from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.model import Guard, Message
+from asyncbuild.domain.statistics import PipelineStatistics
+from asyncbuild.domain.tally import Tally
+from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
+
+
+class Stages(Protocol):
+    """The stages of a message, each called when the lane decides."""
+
+    def read(self, message: Message) -> Work:
+        """Return what a message asks for, or why it cannot be understood."""
+
+    async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> PreparedMessage:
+        """Do everything that may run in parallel. Raises StageError."""
+
+    async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
+        """Do everything that happens in order. Raises StageError."""
+
+    async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
+        """Record that a newer push of the same ref covers this one. Raises StageError."""
+
+    async def keeps(self, work: Work, error: StageError) -> bool:
+        """Tell whether a message that is given up becomes a dead letter. Raises StageError."""
+
+    async def dead_letter(self, work: Work, error: StageError, *, attempts: int) -> None:
+        """Record why a message is in the dead-letter queue. Raises StageError."""
+
+    def statistics(self) -> PipelineStatistics:
+        """Return what is on its way now."""
