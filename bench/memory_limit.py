@@ -51,7 +51,7 @@ from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.resources import REMEDY_TEMPORARY, require_room
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.local.verify import Pushed, compare
-from asyncbuild.local.workload import Remote
+from asyncbuild.local.workload import PushedRepository
 
 _MIB: Final = 2**20
 _LOOK_SECONDS: Final = 0.05
@@ -147,7 +147,7 @@ class Fixtures:
         source = SourceRepository(self._root / name)
         commit = make(source)
         sys.stderr.write(f"made {name} in {time.monotonic() - begun:.0f} s\n")
-        return Remote(name, source.path).pushed("refs/heads/main", commit, None)
+        return PushedRepository(name, source.path).pushed("refs/heads/main", commit, None)
 
     def _make_large(self, number: int, source: SourceRepository) -> str:
         """Commit a large file: the first is noise, two are texts, and others have one of those."""
