@@ -13,7 +13,7 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint types servers soak chaos hostile search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
+.PHONY: help install demo test test-git lint types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make mutants      small faults put into the pure modules: which of them no test sees   [MUTANTS='*.lane.*' CORES=2]"
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
 	@echo "make hostile      500 honest pushes beside ten minutes of attacks   [SECONDS=600 SEED=1]"
+	@echo "make rolling      200 pushes through an older version and this one at once     OLD=commit"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
 	@echo "make test-huge    zip64 for real: 4 GiB"
 	@echo "make test-newer-aws  what rests on AWS, with the newest aiobotocore: may fail"
@@ -102,6 +103,9 @@ chaos: install servers
 
 hostile: install servers
 	PYTHONPATH=tests $(BIN)/python bench/hostile.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
+rolling: install servers
+	PYTHONPATH=tests $(BIN)/python bench/rolling.py $(OLD)
 
 soak: install servers
 	PYTHONPATH=tests $(BIN)/python bench/soak.py
