@@ -6,7 +6,9 @@ from array import array
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise, product, takewhile
 from math import inf
+from operator import ge
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +28,13 @@ _Tree = dict[str, bytes]
 
 _names = st.integers(0, 60).map(lambda number: f"{'d' * (number % 7)}/{number}")
 _trees = st.dictionaries(_names, st.binary(max_size=120), min_size=1, max_size=40)
+# A tree, and what became of it: some entries are gone, some are others, some are new.
+_changes = st.builds(
+    lambda old, gone, new: (old, {n: old[n] for n in old if n not in gone} | new),
+    st.dictionaries(_names, st.binary(max_size=120), min_size=10, max_size=60),
+    st.sets(_names, max_size=8),
+    st.dictionaries(_names, st.binary(max_size=120), max_size=5),
+) | st.tuples(_trees, _trees)
 
 
 def _zip(tree: Mapping[str, bytes]) -> bytes:
@@ -81,25 +90,28 @@ def _parts(archive: bytes, fresh: _Tree, plan: DeltaPlan) -> list[tuple[str, byt
     return [*parts, ("send", sent + headers + end)]
 
 
-@given(_trees, _trees)
-def test_a_plan_makes_exactly_the_new_tree(old: _Tree, new: _Tree) -> None:
+@given(_changes)
+def test_a_plan_makes_exactly_the_new_tree(trees: tuple[_Tree, _Tree]) -> None:
     """An independent reader finds every member of the new tree, whole, and no other."""
+    old, new = trees
     archive, fresh, plan = _plan(old, new)
     made = b"".join(content for _, content in _parts(archive, fresh, plan))
     assert new == _read(made)
 
 
-@given(_trees, _trees)
-def test_no_byte_is_dead(old: _Tree, new: _Tree) -> None:
+@given(_changes)
+def test_no_byte_is_dead(trees: tuple[_Tree, _Tree]) -> None:
     """The archive is as long as a full one of the same members."""
+    old, new = trees
     archive, fresh, plan = _plan(old, new)
     made = sum(len(content) for _, content in _parts(archive, fresh, plan))
     assert len(_zip(new)) == made
 
 
-@given(_trees, _trees)
-def test_every_part_keeps_the_limits(old: _Tree, new: _Tree) -> None:
+@given(_changes)
+def test_every_part_keeps_the_limits(trees: tuple[_Tree, _Tree]) -> None:
     """Copies and what is sent between them are neither too short nor too long nor too many."""
+    old, new = trees
     archive, fresh, plan = _plan(old, new)
     parts = _parts(archive, fresh, plan)
     for kind, content in parts[:-1]:
@@ -109,9 +121,10 @@ def test_every_part_keeps_the_limits(old: _Tree, new: _Tree) -> None:
     assert all(before.end <= after.begin for before, after in pairwise(plan.copied_ranges()))
 
 
-@given(_trees, _trees)
-def test_a_chosen_delta_is_cheaper_by_its_own_model(old: _Tree, new: _Tree) -> None:
+@given(_changes)
+def test_a_chosen_delta_is_cheaper_by_its_own_model(trees: tuple[_Tree, _Tree]) -> None:
     """It is taken only if something is copied and it costs less than a full archive."""
+    old, new = trees
     _, _, plan = _plan(old, new)
     rates = Rates(make_byte=1, make_entry=1, send_byte=0.5, fetch_byte=0.1, begin=10, request=5)
     decision = decide(plan, rates)
@@ -257,3 +270,78 @@ def test_stretches_beyond_the_largest_part_are_cut() -> None:
 def _kind(plan: DeltaPlan) -> Way:
     decision: WayChoice = decide(plan)
     return decision.kind
+
+
+@pytest.mark.parametrize("removed", [[0], [4_096], [9_000], [3, 5_000, 9_999], range(100, 9_000)])
+@pytest.mark.parametrize("worth_bytes", [1, 2**40])
+def test_headers_of_what_stays_are_those_of_its_new_place(
+    removed: Sequence[int], worth_bytes: int
+) -> None:
+    """Copies first, then what is sent again, each behind the one before; none twice."""
+    table = _large(10_000, 2_000)
+    plan = plan_delta(table, removed, worth_bytes=worth_bytes)
+    order = [n for each in (*plan.copies, *plan.resends) for n in range(each.first, each.last)]
+    assert sorted(order) == sorted(set(range(len(table))) - set(removed))
+    prefix = plan.prefix_range()
+    begin = table.members_bytes
+    copied = range(0) if prefix is None else range(prefix.begin - begin, prefix.end - begin)
+    assert len(copied) == plan.prefix_bytes
+    directory = table.directory[: len(copied)] + b"".join(plan.iter_headers())
+    made = parse_directory(directory, 2_000 * len(order))
+    assert [made.name_of(n) for n in range(len(made))] == [b"%080d" % n for n in order]
+    assert list(made.offsets) == list(range(0, 2_000 * (len(order) + 1), 2_000))
+
+
+def test_the_directory_is_copied_if_that_saves_what_it_is_worth() -> None:
+    """What has to be sent again for it counts against it."""
+    table = _large(100_000, 2_000)
+    plain = plan_delta(table, [60_000], worth_bytes=2**40)
+    assert plain.prefix_range() is None
+    filled = plan_delta(table, [60_000], worth_bytes=1)
+    saved = filled.prefix_bytes - filled.resent_bytes + plain.resent_bytes
+    assert plan_delta(table, [60_000], worth_bytes=saved) == filled
+    assert plan_delta(table, [60_000], worth_bytes=saved + 1) == plain
+    gap = range(50_000, 51_000, 2)  # so much of it is sent again in any case
+    plain = plan_delta(table, gap, worth_bytes=2**40)
+    filled = plan_delta(table, gap, worth_bytes=1)
+    assert plain.resent_bytes
+    saved = filled.prefix_bytes - filled.resent_bytes + plain.resent_bytes
+    assert plan_delta(table, gap, worth_bytes=saved) == filled
+    assert plan_delta(table, gap, worth_bytes=saved + 1) == plain
+
+
+@pytest.mark.parametrize(("near_bytes", "spans"), [(1_999, 3), (2_000, 1)])
+def test_resends_as_far_apart_as_that_are_near(near_bytes: int, spans: int) -> None:
+    """One entry of 2,000 bytes is between them."""
+    limits = CopyLimits(near_bytes=near_bytes)
+    plan = plan_delta(_large(9, 2_000), [2, 5], limits=limits)
+    assert len(plan.resends) == 3
+    assert len(plan.resent_spans()) == spans
+    assert [each for span in plan.resent_spans() for each in span] == plan.resent_ranges()
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_no_plan_of_eight_members_sends_less(least: int) -> None:
+    """Whichever of them are gone."""
+    table = _large(8, _HEADER_BYTES)
+    limits = CopyLimits(least_part_bytes=least * _HEADER_BYTES)
+    choices = list(product((True, False), repeat=8))
+    for kept in choices:
+        removed = [number for number, stays in enumerate(kept) if not stays]
+        plan = plan_delta(table, removed, limits=limits, worth_bytes=1)
+        sent = plan.resent_bytes + plan.kept_directory_bytes - plan.prefix_bytes
+        if sent:
+            tried = (copied for copied in choices if all(map(ge, kept, copied)))
+            assert min(_sent(kept, copied, least) for copied in tried) * _HEADER_BYTES == sent
+
+
+def test_the_longest_stretches_are_copied_if_there_are_too_many() -> None:
+    """Parts have numbers up to 10,000."""
+    table = _large(40, 2_000)
+    removed = [2, 6, 9, 14, 20]  # stretches of 2, 3, 2, 4, 5 and 19
+    for most in range(1, 8):
+        limits = CopyLimits(least_part_bytes=2_000, most_copies=most)
+        plan = plan_delta(table, removed, limits=limits, worth_bytes=2**40)
+        lengths = [each.last - each.first for each in plan.copies]
+        assert sorted(lengths) == sorted([2, 3, 2, 4, 5, 19])[-most:]
+        assert len(plan.resends) == 6 - len(lengths)

@@ -97,3 +97,39 @@ def test_the_limit_is_that_of_32_bits() -> None:
         assert len(head_of(size)) == expected
     for size in (4_294_598_690, 4_294_967_294, 4_294_967_295):
         assert head_of(size) == b""
+
+
+def _head(size: int) -> bytes:
+    member = LargeMember(b"big", 0o100644, 0, size, 512)
+    return LargeEntry(member, 0, block_bytes=_BLOCK, most_32=_MOST).head
+
+
+def test_a_header_waits_for_as_long_as_there_is_a_doubt_and_no_longer() -> None:
+    """It is there at once if the longest stream fits, or if the contents alone do not."""
+    longest = [largest_deflated(size, _BLOCK) for size in range(_MOST + 3)]
+    assert _MOST in longest
+    for size in range(_BLOCK, _MOST + 3):
+        waits = longest[size] > _MOST >= size
+        wide = size > _MOST
+        assert len(_head(size)) == (0 if waits else 30 + 3 + 20 * wide), size
+
+
+@pytest.mark.parametrize("spare", range(12))
+def test_a_stream_in_doubt_ends_just_behind_the_limit(spare: int) -> None:
+    """However its first block packs: at most one empty block more than it takes."""
+    content = _NOISE[: _BLOCK - spare] + bytes(_MOST - 20 - _BLOCK + spare)
+    assert _MOST < _agree(content) <= _MOST + 5
+
+
+def test_a_first_block_that_just_leaves_room_is_no_doubt() -> None:
+    """If the longest rest ends at the limit, the stream stays short, and its header narrow."""
+    seen = set()
+    for noise in range(_BLOCK // 2, _BLOCK):
+        block = _NOISE[:noise] + bytes(_BLOCK - noise)
+        packed = len(deflate_block(block, 1, last=False))
+        room = packed + largest_deflated(_MOST - 20 - _BLOCK, _BLOCK) - _MOST
+        if room in {0, 1}:
+            nbytes = _agree(block + bytes(_MOST - 20 - _BLOCK))
+            assert (nbytes < _MOST / 5) == (room == 0)
+            seen.add(room)
+    assert seen == {0, 1}

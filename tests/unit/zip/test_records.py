@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncbuild.archive.delta.planning.entry_table import END_BYTES, parse_end
 from asyncbuild.domain.errors import Reject
 from asyncbuild.zip.format.central_directory import (
     BLOB_ID_EXTRA,
@@ -202,3 +204,67 @@ def test_ids_are_read_behind_other_extra_fields() -> None:
     assert moved.endswith(empty)
     (info,) = _infos(moved + pack_end(entries=1, offset=2 * _LIMIT, nbytes=len(moved)), 2 * _LIMIT)
     assert info.header_offset == _LIMIT
+
+
+@pytest.mark.parametrize("name", [b"plain", "größe".encode(), b"\xff"])
+@pytest.mark.parametrize("is_zip64", [False, True])
+def test_a_local_header_that_waits_says_nothing_of_its_contents(
+    name: bytes, *, is_zip64: bool
+) -> None:
+    """4.4.4: CRC and sizes are zero, also in a zip64 extra; the descriptor has them."""
+    entry = StreamedEntry(name, mode=0o100644, time=_TIME, size=7, is_zip64=is_zip64)
+    size, extra = (_LIMIT, struct.pack("<HHQQ", 1, 16, 0, 0)) if is_zip64 else (0, b"")
+    flags = 8 | name_flags(name)
+    expected = struct.pack(
+        "<4sHHHLLLLHH",
+        *(b"PK\3\4", 45 if is_zip64 else 20, flags, DEFLATED, _TIME, 0, size, size),
+        *(len(name), len(extra)),
+    )
+    assert entry.pack_local() == expected + name + extra
+    central, _ = entry.finish(crc=1, compressed_size=9, offset=3)
+    version = 45 if is_zip64 else 20
+    assert central == (
+        struct.pack(
+            "<4sHHHHLLLLHHHHHLL",
+            *(b"PK\1\2", 3 << 8 | 63, version, flags, DEFLATED, _TIME, 1, 9, 7),
+            *(len(name), 0, 0, 0, 0, 0o100644 << 16, 3),
+        )
+        + name
+    )
+
+
+@pytest.mark.parametrize("entries", [0, 65_534, 65_535, 65_536, 10**6])
+@pytest.mark.parametrize("offset", [0, _LIMIT - 1, _LIMIT, _LIMIT + 1])
+@pytest.mark.parametrize("nbytes", [0, _LIMIT - 1, _LIMIT, _LIMIT + 1])
+def test_an_end_has_each_number_where_it_fits(entries: int, offset: int, nbytes: int) -> None:
+    """4.3.14 to 4.3.16: in the old record if it fits; one that does not brings the new ones."""
+    wide = entries >= 65_535 or offset >= _LIMIT or nbytes >= _LIMIT
+    count = min(entries, 65_535)
+    expected = struct.pack(
+        "<4sHHHHLLH",
+        *(b"PK\5\6", 0, 0, count, count, min(nbytes, _LIMIT), min(offset, _LIMIT), 0),
+    )
+    if wide:
+        expected = (
+            struct.pack(
+                "<4sQHHLLQQQQ",
+                *(b"PK\6\6", 44, 3 << 8 | 63, 45, 0, 0, entries, entries, nbytes, offset),
+            )
+            + struct.pack("<4sLQL", b"PK\6\7", 0, offset + nbytes, 1)
+            + expected
+        )
+    packed = pack_end(entries=entries, offset=offset, nbytes=nbytes)
+    assert packed == expected
+    assert parse_end(packed[-END_BYTES:]) == (entries, offset, nbytes)
+
+
+def test_times_are_in_utc_wherever_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bytes on each machine (I8)."""
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        assert dos_time(1_700_000_000) == _TIME
+        assert dos_time(0) == dos_time(315_532_800) == 1 << 21 | 1 << 16
+    finally:
+        monkeypatch.undo()
+        time.tzset()
