@@ -28,11 +28,12 @@ from asyncbuild.archive.full import DirectoryRange, iter_archive
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import NoPermission, Outage, Reject, Retry
+from asyncbuild.domain.events.git_events import ArchiveFull, ArchiveLarge
 from asyncbuild.domain.model import Guard
 from asyncbuild.git.process.limits import OutOfMemory
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.export_subst import Placeholders
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.compose import CopySource
 from asyncbuild.storage.parts import LEAST_PART_BYTES
@@ -127,7 +128,7 @@ class Archiver:
             try:
                 return await self._put(order)
             except OutOfMemory as error:
-                logger().info("archive.large", reason=error.reason)
+                emit(ArchiveLarge(reason=error.reason))
         # One at a time, with the memory that it takes: as soon as the first one is found large.
         order = replace(order, snapshot=await order.snapshot.measured())
         self._large[order.snapshot.path] = None
@@ -145,14 +146,14 @@ class Archiver:
                 made, base_key = await self._put_cheaply(order)
             except FallBack as reason:
                 fallback = reason.reason
-                logger().info("archive.full", reason=reason.reason, detail=reason.detail)
+                emit(ArchiveFull(reason=reason.reason, detail=reason.detail))
             except OutOfMemory:
                 raise
             except (Retry, Outage, Reject, NoPermission) as error:
                 if order.base_key and isinstance(error, Reject):
                     raise
                 fallback = "failed"
-                logger().warning("archive.full", reason=fallback, detail=str(error))
+                emit(ArchiveFull(reason=fallback, detail=str(error)), level="warning")
         origin = self._remembered(order, fallback)
         if made is None:
             tables = self._tables(order, kept=origin is not None)

@@ -23,7 +23,12 @@ import anyio
 import orjson
 
 from asyncbuild.domain.errors import Retry
-from asyncbuild.runtime.log import logger
+from asyncbuild.domain.events.service_events import (
+    ProtectionBug,
+    ProtectionChanged,
+    ProtectionFailed,
+)
+from asyncbuild.runtime.emit import emit
 
 _PATH: Final = "/task-protection/v1/state"
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024
@@ -190,8 +195,8 @@ class _Keeper:
                 else:
                     await self._release(while_idle=False)
                     await anyio.sleep(self._rhythm.break_seconds)
-        except Exception:  # noqa: BLE001 - a bug of ours: told, and work goes on
-            logger().exception("protection.bug")
+        except Exception as error:  # noqa: BLE001 - a bug of ours: told, and work goes on
+            emit(ProtectionBug(), error=error)
 
     async def end(self) -> None:
         """The process ends: nothing is in flight any more."""
@@ -239,9 +244,9 @@ class _Keeper:
         except Retry as error:
             self._failures += 1
             if self._failures == 1:  # once, until it works again
-                logger().warning("protection.failed", reason=error.reason, remedy=error.remedy)
+                emit(ProtectionFailed(reason=error.reason, remedy=error.remedy))
             return False
-        logger().debug("protection.changed", minutes=minutes or 0)
+        emit(ProtectionChanged(minutes=minutes or 0))
         self._asked = minutes is not None
         self._failures = 0
         return True

@@ -20,7 +20,9 @@ from asyncbuild.commands.exit_codes import (
     run_to_end,
 )
 from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.events.service_events import ConfigDoubt
 from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import emit
 
 _CONFIG = click.option(
     "--config",
@@ -318,9 +320,7 @@ def _serve(path: Path | None, *, drain: bool) -> None:
         configure(settings.log)
         for doubt in config.warnings(path, settings):
             reason = f"{doubt.what}: {doubt.why}"
-            logs.logger().warning(
-                "config.doubt", doubt=doubt.name, reason=reason, remedy=doubt.remedy
-            )
+            emit(ConfigDoubt(doubt=doubt.name, reason=reason, remedy=doubt.remedy))
 
         async def call() -> None:
             await run(settings, drain=drain)

@@ -13,8 +13,10 @@ import click
 
 from asyncbuild.config.sections import LogSettings
 from asyncbuild.domain.errors import Kind, StageError
+from asyncbuild.domain.events.service_events import ServiceFailed
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.signals import run_until_signal
 from asyncbuild.runtime.tasks import leaves_of
 
@@ -79,20 +81,21 @@ def logging_the_end() -> Iterator[Callable[[LogSettings], None]]:
 def _log_end(error: Exception) -> int:
     found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
     if found is None:
-        logs.logger().exception(
-            "service.failed",
+        bug = ServiceFailed(
             kind=Kind.BUG,
             reason=f"internal error: {error!r}",
             remedy="report it, with this line; what was in flight comes back to the queue",
             exit_code=_EX_SOFTWARE,
         )
+        emit(bug, error=error)
         return _EX_SOFTWARE
-    logs.logger().error(
-        "service.failed",
-        kind=found.kind,
-        reason=found.reason,
-        remedy=found.remedy,
-        exit_code=found.exit_code,
+    emit(
+        ServiceFailed(
+            kind=found.kind,
+            reason=found.reason,
+            remedy=found.remedy,
+            exit_code=found.exit_code,
+        )
     )
     return found.exit_code
 

@@ -32,6 +32,13 @@ from asyncbuild.builds.starters import Starters
 from asyncbuild.checks.memory_footprint import excess
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError
+from asyncbuild.domain.events.service_events import (
+    ServiceGraceEnds,
+    ServiceMemory,
+    ServiceStarted,
+    ServiceStopped,
+    ServiceStopping,
+)
 from asyncbuild.forges.registry import open_hosts
 from asyncbuild.forges.remotes import Remotes, signing
 from asyncbuild.git.mirrors.cache import open_mirrors
@@ -40,7 +47,7 @@ from asyncbuild.pushes.pipeline import Pipeline, Services
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.runtime.child_guard import open_guard
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.runtime.signals import ending_signals
 from asyncbuild.status.server import Sources, open_status
@@ -128,7 +135,7 @@ async def run(
     """
     await require_git()
     if told := excess(settings):
-        logger().warning("service.memory", reason=told)
+        emit(ServiceMemory(reason=told))
     with open_guard():
         await _run(settings, drain=drain, stop=stop, signals=signals)
 
@@ -150,15 +157,16 @@ async def _run(
             switch.consumer = consumer
             if stop is not None:
                 tasks.start_soon(_stop_when, stop, switch)
-            logger().info(
-                "service.started",
-                queue=settings.queue.url,
-                bucket=settings.storage.bucket,
-                consumers=settings.consumers,
-                drain=drain,
+            emit(
+                ServiceStarted(
+                    queue=settings.queue.url,
+                    bucket=settings.storage.bucket,
+                    consumers=settings.consumers,
+                    drain=drain,
+                )
             )
             await consumer.run(drain=drain)
-        logger().info("service.stopped")
+        emit(ServiceStopped())
         tasks.cancel_scope.cancel()
 
 
@@ -190,7 +198,7 @@ class _Switch:
         reserve = min(_EXPIRE_AT_MOST_SECONDS, self._grace * _EXPIRE_BEFORE_END)
         self.consumer.stop()
         await anyio.sleep(self._grace - reserve)
-        logger().warning("service.grace-ends", remaining_seconds=reserve)
+        emit(ServiceGraceEnds(remaining_seconds=reserve))
         self.consumer.expire()
         await anyio.sleep(reserve / 2)
         self.cut()
@@ -206,7 +214,7 @@ async def _listen(
             async for number in received:
                 if not first and number == signal.SIGHUP:
                     continue  # of a terminal that goes, the shell and the kernel send one each
-                logger().info("service.stopping", signal=number.name, second=not first)
+                emit(ServiceStopping(signal=number.name, second=not first))
                 if not first:
                     switch.cut()
                     return

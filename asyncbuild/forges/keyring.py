@@ -15,7 +15,8 @@ import orjson
 from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.session import Aws
 from asyncbuild.domain.errors import ConfigError, Reject, StageError
-from asyncbuild.runtime.log import logger
+from asyncbuild.domain.events.service_events import SecretNotRenewed
+from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.tasks import open_background
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ async def _refresh(keyring: Keyring, references: Iterable[str], aws: Aws, second
             try:
                 keyring.put(reference, await read_secret(reference, aws))
             except StageError as error:
-                logger().warning("secret.not-renewed", kind=error.kind, reason=str(error))
+                emit(SecretNotRenewed(kind=error.kind, reason=str(error)))
 
 
 async def read_secret(reference: str, aws: Aws, environment: Mapping[str, str] = os.environ) -> str:

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import structlog
 from anyio import to_thread
 
+from asyncbuild.domain.events.git_events import ReaderMended
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.empty_repositories import WITHOUT_EXPORTS, write_empties
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.extent import Most
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import GitMemory
+from asyncbuild.runtime.emit import emit
 
-_log = structlog.get_logger(__name__)
 _HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends
 _FOUND_WORDS = 3
 # As parse_commit_date() of git's commit.c reads it: the number after the line's last `>`, whatever
@@ -109,7 +109,7 @@ class Reader:
             mended = await to_thread.run_sync(write_empties, self._directory)
             if not mended:
                 raise
-            _log.warning("reader.mended", files=[str(each) for each in mended])
+            emit(ReaderMended(files=[str(each) for each in mended]))
             raise GitFailed(f"{error.reason} ({mended[0]} was damaged: mended)") from error
 
     @asynccontextmanager

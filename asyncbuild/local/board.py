@@ -1,4 +1,4 @@
-"""Where each push is on its way, as the service's own log tells. To look at: nothing counts on it.
+"""Where each push is on its way, as the service itself tells. To look at: nothing counts on it.
 
 What did become of the pushes is for `verify.py` to say.
 """
@@ -7,8 +7,24 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
+from asyncbuild.domain.events.event import Emitted, Event
+from asyncbuild.domain.events.push_events import (
+    PushBuilt,
+    PushDeadLettered,
+    PushIgnored,
+    PushNothingToDo,
+    PushStale,
+    PushSuperseded,
+    PushUploaded,
+)
+from asyncbuild.domain.events.service_events import StatusListening
+from asyncbuild.domain.events.stage_events import (
+    PushPrepareFinished,
+    PushPrepareStarted,
+    PushUploadFinished,
+    PushUploadStarted,
+)
 from asyncbuild.local.verify import Pushed
 
 
@@ -48,18 +64,6 @@ class PushProgress(Enum):
 _ENDS = frozenset(
     {PushProgress.BUILT, PushProgress.UPLOADED, PushProgress.NOTHING, PushProgress.FAILED}
 )
-_TOLD: Mapping[str, PushProgress] = {
-    "push.prepare.started": PushProgress.FETCHING,
-    "push.upload.started": PushProgress.ARCHIVING,
-    "push.prepare.finished": PushProgress.ARCHIVED,
-    "push.built": PushProgress.BUILT,
-    "push.uploaded": PushProgress.UPLOADED,
-    "push.ignored": PushProgress.NOTHING,
-    "push.stale": PushProgress.NOTHING,
-    "push.superseded": PushProgress.NOTHING,
-    "push.nothing-to-do": PushProgress.NOTHING,
-    "push.dead-lettered": PushProgress.FAILED,
-}
 _MOST_WARNINGS = 20
 
 
@@ -88,15 +92,21 @@ class Board:
         self._known[push.id] = push
         self._places[push.id] = PushProgress.PUSHED
 
-    def hear(self, line: Mapping[str, Any]) -> None:
-        """Take in one line of the service's log."""
-        if line.get("level") in {"warning", "error"} and len(self.warnings) < _MOST_WARNINGS:
-            self.warnings.append(f"{line.get('event')}: {line.get('reason', '')}".rstrip(": "))
-        if line.get("event") == "status.listening":
-            self.page = str(line.get("address"))
-        if line.get("event") == "push.upload.finished":
-            self.ways[str(line.get("event_id"))] = str(line.get("archive_kind"))
-        place, push = _TOLD.get(str(line.get("event"))), self._known.get(str(line.get("event_id")))
+    def hear(self, told: Emitted) -> None:
+        """Take in one event of the service."""
+        if told.level in {"warning", "error"} and len(self.warnings) < _MOST_WARNINGS:
+            reason = getattr(told.event, "reason", "")
+            self.warnings.append(f"{told.event.name}: {reason}".rstrip(": "))
+        match told.event:
+            case StatusListening(address=address):
+                self.page = address
+            case PushUploadFinished(archive_kind=kind):
+                self.ways[told.event_id] = kind
+            case event:
+                self._move(told.event_id, _place_after(event))
+
+    def _move(self, event_id: str, place: PushProgress | None) -> None:
+        push = self._known.get(event_id)
         if place is None or push is None or self._places[push.id].is_end:
             return
         self._places[push.id] = place
@@ -115,3 +125,26 @@ class Board:
         """The pushes that have come to their end since this was asked last."""
         reached, self._reached = self._reached, []
         return reached
+
+
+def _place_after(event: Event) -> PushProgress | None:
+    """Return where a push is after an event of it, if the event moves it."""
+    place = None
+    match event:
+        case PushPrepareStarted():
+            place = PushProgress.FETCHING
+        case PushUploadStarted():
+            place = PushProgress.ARCHIVING
+        case PushPrepareFinished():
+            place = PushProgress.ARCHIVED
+        case PushBuilt():
+            place = PushProgress.BUILT
+        case PushUploaded():
+            place = PushProgress.UPLOADED
+        case PushIgnored() | PushStale() | PushSuperseded() | PushNothingToDo():
+            place = PushProgress.NOTHING
+        case PushDeadLettered():
+            place = PushProgress.FAILED
+        case _:
+            pass
+    return place

@@ -7,7 +7,7 @@ is the servers'.
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +23,8 @@ from rich.console import Console
 from asyncbuild.builds.requests.start_build import EVENT_ID
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Fatal
+from asyncbuild.domain.events.event import Emitted
+from asyncbuild.domain.events.service_events import ServiceStarted
 from asyncbuild.git.process.version import require_git
 from asyncbuild.local import display as show
 from asyncbuild.local import keep as keeping
@@ -35,6 +37,7 @@ from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import STORIES, Replay, Story, names_of
 from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import subscribed
 from asyncbuild.runtime.signals import ending_signals
 
 _POLL_SECONDS = 0.1
@@ -144,7 +147,7 @@ class _Performance:
         stop, served = anyio.Event(), anyio.Event()
 
         async def run_service() -> None:
-            with logs.listening(self._board.hear, self._hear_opening):
+            with subscribed(self._board.hear, self._hear_opening):
                 await serve(self._cloud.settings, stop=stop, signals=())
             served.set()
             if not stop.is_set():
@@ -166,8 +169,8 @@ class _Performance:
                 self._say_where()
                 await anyio.sleep_forever()
 
-    def _hear_opening(self, line: Mapping[str, Any]) -> None:
-        if line["event"] == "service.started":
+    def _hear_opening(self, told: Emitted) -> None:
+        if isinstance(told.event, ServiceStarted):
             if self._board.page:
                 self._console.print(f"  Watch it at {self._board.page}\n", soft_wrap=True)
             self._opened.set()

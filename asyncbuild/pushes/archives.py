@@ -9,6 +9,11 @@ from functools import partial
 from asyncbuild.archive.archiver import Archiver, Order
 from asyncbuild.archive.delta.choose_base import ArchiveLineage
 from asyncbuild.domain.errors import Unreachable
+from asyncbuild.domain.events.stage_events import (
+    PushFetchStarted,
+    PushUploadFinished,
+    PushUploadStarted,
+)
 from asyncbuild.domain.model import Guard, Push, StoredArchive, Target
 from asyncbuild.domain.statistics import ZipStatistics
 from asyncbuild.git.content.submodules import open_whole
@@ -16,7 +21,7 @@ from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.work import Work
-from asyncbuild.runtime.log import stage
+from asyncbuild.runtime.emit import stage
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
 from asyncbuild.zip.engine import ZipStream
 
@@ -83,7 +88,7 @@ class Archives:
         """
         async with AsyncExitStack() as stack:
             try:
-                with stage("push.fetch"):
+                with stage(PushFetchStarted()):
                     opened = self._mirrors.open(
                         push.repository,
                         ref=push.ref,
@@ -105,7 +110,7 @@ class Archives:
             StageError: of the stage that failed.
         """
         async with AsyncExitStack() as stack:
-            log = stack.enter_context(stage("push.upload", key=target.key))
+            ending = stack.enter_context(stage(PushUploadStarted(key=target.key)))
             selected = await snapshot.select(target.options)
             opened = open_whole(self._mirrors, push.repository, selected)
             result = await self._archiver.put(
@@ -121,7 +126,9 @@ class Archives:
             archive = replace(
                 result.made.archive, base=result.base_key, files_read=result.made.files_read
             )
-            log.update(
+            ending.finished = partial(
+                PushUploadFinished,
+                key=target.key,
                 bytes=archive.size_bytes,
                 sent_bytes=archive.sent_bytes,
                 copied_bytes=archive.copied_bytes,

@@ -1,7 +1,7 @@
 """What must happen in the order of the queue: staleness, builds, the ledger (I2, I12)."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +20,8 @@ from asyncbuild.domain.errors import (
     StageError,
     Unreachable,
 )
+from asyncbuild.domain.events.push_events import PushBug, PushNothingToDo, outcome_event
+from asyncbuild.domain.events.stage_events import PushStartStarted
 from asyncbuild.domain.model import (
     Action,
     Guard,
@@ -39,7 +41,7 @@ from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.archives import Archives
 from asyncbuild.pushes.prepare_push import PushPreparer, find_undone, is_own
 from asyncbuild.pushes.work import Dispatch, PreparedPush, Work
-from asyncbuild.runtime.log import about, logger, stage
+from asyncbuild.runtime.emit import about, emit, stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,8 @@ class Dispatcher:
             kept, _ = await self._quota.take(message, f"{event.unverified}/nothing")
         if kept:
             await self._ledger.record_nothing(message, event)
-        tell = logger().info if kept else logger().debug
-        tell("push.nothing-to-do", event_id=event.id, reason=event.reason)
+        nothing = PushNothingToDo(event_id=event.id, reason=event.reason)
+        emit(nothing, level="info" if kept else "debug")
 
     async def _settle_push(self, case: _Case) -> None:
         whole = PushPart(case.push)
@@ -179,8 +181,10 @@ class Dispatcher:
     async def _settle_target(self, target: Target, case: _Case) -> Head | None:
         """Do and record what a target asks for; return the ref's newest push, if it is known."""
         begun = time.monotonic()
-        about_target = {"project": target.project, "pipeline": target.pipeline}
-        with stage("push.start", rule=target.rule, **about_target):
+        started = PushStartStarted(
+            rule=target.rule, project=target.project, pipeline=target.pipeline
+        )
+        with stage(started):
             outcome = await self._do(target, case)
         timings = {**case.prepared.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
@@ -189,8 +193,10 @@ class Dispatcher:
         if outcome.archive is not None:
             # First: what is recorded is done, and no later try would see to its head.
             head = await self._ledger.set_head(case.push, head)
-        await self._ledger.record(case.push, replace(outcome, timings=timings))
-        _tell(case.push, target, outcome, timings)
+        outcome = replace(outcome, timings=timings)
+        await self._ledger.record(case.push, outcome)
+        since = max(0.0, (datetime.now(UTC) - case.push.time).total_seconds())
+        emit(outcome_event(outcome, since_push_seconds=round(since, 3)))
         return head
 
     async def _do(self, target: Target, case: _Case) -> Outcome:
@@ -306,34 +312,8 @@ def _settling(part: PushPart, case: _Case) -> Iterator[None]:
     except StageError as error:
         case.tally.fail(part, error, time.monotonic())
     except Exception as error:  # noqa: BLE001 - a bug is one part's failure
-        logger().exception("push.bug", message_id=case.work.message.id)
+        emit(PushBug(message_id=case.work.message.id), error=error)
         told = Retry(f"internal error: {type(error).__name__}: {error}")
         case.tally.fail(part, told, time.monotonic())
     else:
         case.tally.succeed(part)
-
-
-def _tell(push: Push, target: Target, outcome: Outcome, timings: Mapping[str, float]) -> None:
-    since = (datetime.now(UTC) - push.time).total_seconds()
-    archive, build, execution = outcome.archive, outcome.build, outcome.execution
-    logger().info(
-        f"push.{outcome.verdict}",
-        reason=outcome.reason,
-        rule=target.rule,
-        project=target.project,
-        build_id=build.id if build else None,
-        build_arn=build.arn if build else None,
-        pipeline=target.pipeline,
-        pipeline_arn=execution.arn if execution else None,
-        execution_id=execution.id if execution else None,
-        bucket=archive.bucket if archive else None,
-        key=archive.key if archive else None,
-        bytes=archive.size_bytes if archive else None,
-        archive_kind=archive.kind if archive else None,
-        base=archive.base if archive else None,
-        sent_bytes=archive.sent_bytes if archive else None,
-        copied_bytes=archive.copied_bytes if archive else None,
-        files_read=archive.files_read if archive else None,
-        since_push_seconds=round(max(0.0, since), 3),
-        **{f"{name}_seconds": seconds for name, seconds in timings.items()},
-    )

@@ -13,6 +13,8 @@ from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject, StageError, reading
+from asyncbuild.domain.events.push_events import PushSuperseded, dead_letter_event
+from asyncbuild.domain.events.queue_events import WebhookUnverified
 from asyncbuild.domain.model import Guard, Message, Outcome, Push, Verdict
 from asyncbuild.domain.statistics import PipelineStatistics
 from asyncbuild.domain.tally import Tally, blame
@@ -25,7 +27,7 @@ from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.prepare import Preparer
 from asyncbuild.pushes.prepare_push import PushPreparer
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
-from asyncbuild.runtime.log import about, logger
+from asyncbuild.runtime.emit import about, emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import Engine
@@ -111,7 +113,7 @@ class Pipeline:
             await self._ledger.record(work.push, Outcome(Verdict.SUPERSEDED, reason))
             await self._ledger.remember_body(work.push)
             with about(work.push):
-                logger().info("push.superseded", by=by.push.id)
+                emit(PushSuperseded(by=by.push.id))
 
     async def keeps(self, work: Work, error: StageError) -> bool:
         """Tell whether a message that is given up becomes a dead letter.
@@ -121,25 +123,14 @@ class Pipeline:
         if not isinstance(error, Unverified):
             return True
         kept, first = await self._unverified.take(work.message, error.host)
-        about_it = {"message_id": work.message.id, "host": error.host, "reason": error.reason}
-        if first:
-            logger().warning("webhook.unverified", kept=kept, **about_it)
-        else:
-            logger().debug("webhook.unverified", kept=kept, **about_it)
+        unverified = WebhookUnverified(
+            message_id=work.message.id, host=error.host, kept=kept, reason=error.reason
+        )
+        emit(unverified, level="warning" if first else "debug")
         return kept
 
     async def dead_letter(self, work: Work, error: StageError, *, attempts: int) -> None:
         """Record why a message is in the dead-letter queue."""
         for push, why in blame(work.pushes, error):
             await self._ledger.record_rejected(work.message, push, why, attempts=attempts)
-            logger().error(
-                "push.dead-lettered",
-                message_id=work.message.id,
-                event_id=push.id if push else None,
-                repository=push.repository.name if push else None,
-                ref=push.ref if push else None,
-                commit=push.commit if push else None,
-                kind=why.kind,
-                reason=str(why),
-                attempts=attempts,
-            )
+            emit(dead_letter_event(work.message.id, push, why, attempts=attempts))

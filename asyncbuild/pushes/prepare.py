@@ -4,13 +4,15 @@ It ends with whole archives in S3. What must happen in order is in `pushes/dispa
 """
 
 from copy import copy
+from functools import partial
 
 from asyncbuild.builds.poison import Tries
 from asyncbuild.domain.errors import Fatal, LeaseLost, Reject, StageError
+from asyncbuild.domain.events.stage_events import PushPrepareFinished, PushPrepareStarted
 from asyncbuild.domain.model import Guard, Nothing, Push
 from asyncbuild.pushes.prepare_push import PushPreparer
 from asyncbuild.pushes.work import PreparedMessage, PreparedPush, Work
-from asyncbuild.runtime.log import about, stage
+from asyncbuild.runtime.emit import about, stage
 
 
 class Preparer:
@@ -35,14 +37,15 @@ class Preparer:
             raise copy(work.event)
         if isinstance(work.event, Nothing):
             return PreparedMessage(work)
-        with about(work.event), stage("push.prepare") as log:
+        with about(work.event), stage(PushPrepareStarted()) as ending:
             async with self._tries.open_try(work.message, suspect=suspect):
                 if work.more:
                     pushes = [await self._prepare_one(work, push, guard) for push in work.pushes]
                 else:
                     pushes = [await self._pushes.prepare(work, work.event, guard)]
             made = [archive for each in pushes for archive in each.archives.values()]
-            log["bytes"] = sum(archive.size_bytes for archive in made)
+            total = sum(archive.size_bytes for archive in made)
+            ending.finished = partial(PushPrepareFinished, bytes=total)
             return PreparedMessage(work, tuple(pushes))
 
     async def _prepare_one(self, work: Work, push: Push, guard: Guard) -> PreparedPush:

@@ -9,6 +9,14 @@ from anyio.abc import TaskGroup
 
 from asyncbuild.config.sections import LaneSettings, QueueSettings
 from asyncbuild.domain.errors import Busy, Retry, StageError
+from asyncbuild.domain.events.queue_events import (
+    ConsumerStoppedReceiving,
+    LeaseLostToAnother,
+    QueueGrouping,
+    QueueOneMessagePerReceive,
+    QueuePolled,
+    QueueReceiveFailed,
+)
 from asyncbuild.domain.model import Message
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.queue.lane.capacity import find_room
@@ -20,7 +28,7 @@ from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.queue.stages import Stages
 from asyncbuild.queue.worker_pool import WorkerPool, open_consumers
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -116,7 +124,7 @@ class Consumer:
             async with anyio.create_task_group() as polls:
                 for _ in range(1 if drain else self._settings.polls):
                     polls.start_soon(self._poll, consumers, lanes, facts, drain)
-            logger().info("consumer.stopped-receiving", lanes=len(self._lanes))
+            emit(ConsumerStoppedReceiving(lanes=len(self._lanes)))
         if self._fatal is not None:
             raise self._fatal
 
@@ -146,7 +154,7 @@ class Consumer:
                 return
             failures = 0
             groups = len({message.group for message in messages})
-            logger().debug("queue.polled", messages=len(messages), groups=groups)
+            emit(QueuePolled(messages=len(messages), groups=groups))
             if messages:
                 self._open_lanes(messages, consumers, lanes, facts, asked_at)
             elif drain and idle:
@@ -193,9 +201,7 @@ class Consumer:
 
     async def _pause(self, failures: int, error: StageError) -> None:
         seconds = min(_LONGEST_PAUSE_SECONDS, 0.25 * 2.0 ** min(failures, 10))
-        logger().warning(
-            "queue.receive-failed", kind=error.kind, reason=str(error), pause_seconds=seconds
-        )
+        emit(QueueReceiveFailed(kind=error.kind, reason=str(error), pause_seconds=seconds))
         await self._or_stop(anyio.sleep, seconds)
 
     def _open_lanes(
@@ -229,7 +235,7 @@ class Consumer:
             )
             fault = self._grouping.find_fault(lane.group, lane.repositories)
             if fault:
-                logger().warning("queue.grouping", reason=fault, remedy=REMEDY)
+                emit(QueueGrouping(reason=fault, remedy=REMEDY))
             if self._stopping.is_set():
                 lane.stop()
             older = self._end_older_lane(lane.group, held)
@@ -245,7 +251,7 @@ class Consumer:
         if older is None:
             return None
         if older.holds_any(messages):
-            logger().warning("lease.lost", reason="delivered anew", group=group)
+            emit(LeaseLostToAnother(reason="delivered anew", group=group))
         older.lose()
         return older.closed
 
@@ -275,12 +281,11 @@ def messages_per_receive(queue: QueueSettings, lanes: LaneSettings, facts: Queue
     enough = lanes.max_attempts + batch
     if limit is None or limit >= enough or batch == 1:
         return batch
-    logger().warning(
-        "queue.one-message-per-receive",
-        max_receive_count=limit,
-        remedy=f"raise maxReceiveCount of the queue's RedrivePolicy to {enough} or more, "
-        "so that a repository's pushes can be prepared in parallel",
+    remedy = (
+        f"raise maxReceiveCount of the queue's RedrivePolicy to {enough} or more, "
+        "so that a repository's pushes can be prepared in parallel"
     )
+    emit(QueueOneMessagePerReceive(max_receive_count=limit, remedy=remedy))
     return 1
 
 

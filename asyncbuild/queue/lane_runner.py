@@ -24,6 +24,12 @@ from asyncbuild.domain.errors import (
     Retry,
     StageError,
 )
+from asyncbuild.domain.events.push_events import PushBug, PushNotSettled
+from asyncbuild.domain.events.queue_events import (
+    LaneReleased,
+    LaneReleaseFailed,
+    LeaseLostToAnother,
+)
 from asyncbuild.domain.model import Message, Nothing, Push
 from asyncbuild.domain.tally import Incomplete, PendingTries, Tally
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
@@ -36,7 +42,7 @@ from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.queue.stages import Stages
 from asyncbuild.queue.worker_pool import Job, WorkerPool
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 
 _RELEASE_SECONDS = 10
 _WITH_REASON = frozenset({p.State.PAUSED, p.State.FAILED, p.State.BURYING, p.State.DROPPED})
@@ -326,13 +332,13 @@ class LaneRunner:
         try:
             await call()
         except LeaseLost as error:
-            logger().warning("lease.lost", reason=str(error), message_id=self._id(sequence))
+            emit(LeaseLostToAnother(reason=str(error), message_id=self._id(sequence)))
             self._tell(p.Failed(sequence, Kind.BUSY))
             self._tell(p.Lost())
         except StageError as error:
             self._fail(sequence, error)
         except Exception as error:  # noqa: BLE001 - the one place: a bug is one push's failure
-            logger().exception("push.bug", message_id=self._id(sequence))
+            emit(PushBug(message_id=self._id(sequence)), error=error)
             self._fail(sequence, Retry(f"internal error: {type(error).__name__}: {error}"))
         else:
             self._failing_since.pop(sequence, None)
@@ -346,12 +352,13 @@ class LaneRunner:
         if state is not p.State.BURYING:
             self._failures[sequence] = error
         if state in _LAST_STEPS:
-            logger().warning(
-                "push.not-settled",
-                message_id=self._id(sequence),
-                step=_LAST_STEPS[state],
-                kind=error.kind,
-                reason=str(error),
+            emit(
+                PushNotSettled(
+                    message_id=self._id(sequence),
+                    step=_LAST_STEPS[state],
+                    kind=error.kind,
+                    reason=str(error),
+                )
             )
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311
@@ -382,11 +389,16 @@ class LaneRunner:
             with anyio.fail_after(_RELEASE_SECONDS, shield=True):
                 await self._queue.release(messages, hidden_seconds=hidden)
         except (StageError, TimeoutError) as error:
-            logger().warning("lane.release-failed", messages=len(messages), reason=str(error))
+            emit(LaneReleaseFailed(messages=len(messages), reason=str(error)))
         else:
-            reason = str(self._failures.get(sequences[-1], "")) if hidden else None
-            more = {"hidden_seconds": hidden, "group": self.group, "reason": reason}
-            logger().info("lane.released", messages=len(messages), **(more if hidden else {}))
+            emit(
+                LaneReleased(
+                    messages=len(messages),
+                    hidden_seconds=hidden or None,
+                    group=self.group if hidden else None,
+                    reason=str(self._failures.get(sequences[-1], "")) if hidden else None,
+                )
+            )
 
     def _reason(self, sequence: int, state: p.State) -> str:
         failure = self._failures.get(sequence)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from asyncbuild.domain.errors import LeaseLost, StageError
+from asyncbuild.domain.events.queue_events import LeaseRenewalFailed, LeaseRenewed
 from asyncbuild.domain.model import Message
 from asyncbuild.queue.lane.lease_clock import Term
 from asyncbuild.queue.sqs import Queue
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 
 _LAST_ANSWER_SECONDS = 2  # what a renewal that is under way gets when the lease is given up
 
@@ -161,8 +162,8 @@ class Lease:
             self._failed(answer.reason)
         else:
             self._term.renewed(sent_at=now, seconds=seconds)
-            logger().debug("lease.renewed", messages=len(held))
+            emit(LeaseRenewed(messages=len(held)))
 
     def _failed(self, reason: str) -> None:
-        logger().warning("lease.renewal-failed", messages=len(self._held), reason=reason)
+        emit(LeaseRenewalFailed(messages=len(self._held), reason=reason))
         self._term.not_renewed(anyio.current_time())

@@ -17,10 +17,11 @@ from asyncbuild.domain.errors import (
     StageError,
     reading,
 )
+from asyncbuild.domain.events.push_events import PushDeadLetterShortened
 from asyncbuild.domain.model import Message
 from asyncbuild.queue.lane.dead_letter import MOST_BYTES, OLD_MOST_BYTES, Fitted, fit, size_of_body
 from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of, largest_message
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -259,9 +260,8 @@ class Queue:
 
     async def _send_dead_letter(self, message: Message, fitted: Fitted) -> None:
         if fitted.lacking:
-            logger().warning(
-                "push.dead-letter-shortened", message_id=message.id, lacking=list(fitted.lacking)
-            )
+            lacking = list(fitted.lacking)
+            emit(PushDeadLetterShortened(message_id=message.id, lacking=lacking))
         await self._control.send_message(
             QueueUrl=str(self._dead_letter_url),
             MessageBody=message.body,

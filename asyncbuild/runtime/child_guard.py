@@ -14,9 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from asyncbuild.domain.events.service_events import GuardNone
 from asyncbuild.runtime import reaper
 from asyncbuild.runtime.child import MARKS
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 
 MARK: Final = "ASYNCBUILD_CHILD_OF"
 
@@ -48,7 +49,7 @@ def _started(mark: str) -> Iterator[None]:
             with os.fdopen(reading, "rb", buffering=0) as owner:
                 guard = _start(mark, owner)
         except OSError as error:
-            logger().warning("guard.none", reason=str(error))
+            emit(GuardNone(reason=str(error)))
         else:
             stack.callback(guard.wait)
             stack.callback(guard.kill)  # before its pipe ends: there is nothing left to sweep

@@ -1,43 +1,29 @@
 """Structured logs on standard error: JSON in a container, coloured lines on a terminal.
 
-Whoever works on a push binds its fields once (`about`); every line inside carries them. A stage
-logs one line when it begins and one when it ends, with its duration, by `stage`. `domain/events.py`
-has every event's name and fields.
-
-The same lines, those for debugging too, are heard by whoever is `listening`: metrics, the page.
+`write` makes a line of an event; `runtime/emit.py` calls it for each one. What libraries and Python
+log are lines of the same form.
 """
 
 import io
 import logging
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, TextIO, cast
 
 import structlog
 
 from asyncbuild.config.sections import LogSettings
-from asyncbuild.domain.errors import Kind, StageError, show
+from asyncbuild.domain.errors import show
+from asyncbuild.domain.events.event import Emitted
+from asyncbuild.domain.events.service_events import LibraryLogged
 from asyncbuild.domain.foreign_text import SHOWN_MOST, plain, to_json
-from asyncbuild.domain.model import Push, trace_id
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # A traceback, and lists as text: longer than a reason may be.
 _LONG: Final = ("exception", "stack")
 _TRACE_MOST: Final = 30_000
-# Nothing is wrong with the push: a limit, a lease in other hands, a commit that is gone.
-_HARMLESS = frozenset({Kind.BUSY, Kind.LEASE_LOST, Kind.UNREACHABLE})
-
-Listener = Callable[[Mapping[str, Any]], None]
-"""Takes one line: `event`, `level` and its fields. It must be quick and keep no reference."""
-
-# A context variable: every task that is begun inside `listening` is heard, and no other.
-_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
-# The stage that is under way in this task: a stage that is begun then is part of it.
-_stage: ContextVar[str] = ContextVar("stage", default="")
 
 
 def configure(settings: LogSettings) -> bool:
@@ -62,7 +48,7 @@ def _set_up(settings: LogSettings) -> bool:
         else structlog.PrintLoggerFactory(cast("Any", _Sturdy(sys.stderr)))
     )
     _configure(
-        _drop_below(_LEVELS[settings.level]), _stamp_time, *_renderers(as_json), factory=factory
+        _DropBelow(_LEVELS[settings.level]), _stamp_time, *_renderers(as_json), factory=factory
     )
     return as_json
 
@@ -167,13 +153,8 @@ def _as_event(_: object, __: str, line: structlog.typing.EventDict) -> structlog
     record: logging.LogRecord = line["_record"]
     level = "error" if record.levelno >= logging.ERROR else "warning"
     says = str(line.pop("event")).strip()
-    return {
-        **line,
-        "event": "library.logged",
-        "level": level,
-        "logger": record.name,
-        "reason": says,
-    }
+    told = LibraryLogged(logger=record.name, reason=says)
+    return {**line, "event": told.name, "level": level, **told.fields()}
 
 
 def _decode(_: object, __: str, line: Any) -> str:  # noqa: ANN401 - the renderer's bytes
@@ -181,21 +162,14 @@ def _decode(_: object, __: str, line: Any) -> str:  # noqa: ANN401 - the rendere
 
 
 def mute() -> None:
-    """Write no line; whoever is listening hears them all the same."""
-    _configure(_drop_below(max(_LEVELS.values()) + 1), factory=structlog.ReturnLoggerFactory())
+    """Write no line; events reach their other subscribers all the same."""
+    _configure(_DropBelow(max(_LEVELS.values()) + 1), factory=structlog.ReturnLoggerFactory())
 
 
-@contextmanager
-def listening(*listeners: Listener) -> Iterator[None]:
-    """Let `listeners` hear every line of the tasks that are begun inside."""
-    # Whoever else configured structlog in this process has no ear for them.
-    if _let_hear not in structlog.get_config()["processors"]:
+def require_configured() -> None:
+    """Set up our own lines where neither `configure` nor `mute` did, or another took over."""
+    if not any(isinstance(each, _DropBelow) for each in structlog.get_config()["processors"]):
         _set_up(LogSettings())
-    token = _listeners.set((*_listeners.get(), *listeners))
-    try:
-        yield
-    finally:
-        _listeners.reset(token)
 
 
 _stamp_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -206,7 +180,6 @@ def _configure(*last: Any, factory: Any) -> None:  # noqa: ANN401 - structlog's 
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            _let_hear,
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS["debug"]),
@@ -215,87 +188,31 @@ def _configure(*last: Any, factory: Any) -> None:  # noqa: ANN401 - structlog's 
     )
 
 
-def _let_hear(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    for listen in _listeners.get():
-        try:
-            listen(line)
-        except Exception:  # a listener's bug is no push's failure
-            logging.getLogger(__name__).exception("a listener failed at %s", line.get("event"))
-    return line
+class _DropBelow:
+    """Drops lines below a level; its presence tells that the lines are set up by us."""
 
+    def __init__(self, level: int) -> None:
+        self._level = level
 
-def _drop_below(level: int) -> structlog.typing.Processor:
-    def drop(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        if _LEVELS[line["level"]] < level:
+    def __call__(
+        self, _: object, __: str, line: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        if _LEVELS[line["level"]] < self._level:
             raise structlog.DropEvent
         return line
-
-    return drop
 
 
 def _to_json(value: Mapping[str, Any], **_: object) -> bytes:
     return to_json(value)
 
 
-def logger() -> Any:  # noqa: ANN401 - structlog's loggers are made at run time
-    """The process's logger."""
-    return structlog.get_logger()
+def write(emitted: Emitted, error: BaseException | None = None) -> None:
+    """Write the line of an event; the push's own fields are bound by `runtime.emit.about`.
 
-
-@contextmanager
-def about(push: Push, **more: object) -> Iterator[None]:
-    """Give every line inside the push's own fields."""
-    with structlog.contextvars.bound_contextvars(
-        event_id=push.id,
-        account=push.repository.segments.account,
-        repository=push.repository.name,
-        ref=push.ref,
-        commit=push.commit,
-        trace_id=trace_id(push.id),
-        **more,
-    ):
-        yield
-
-
-@contextmanager
-def stage(action: str, **fields: object) -> Iterator[dict[str, object]]:
-    """Log `action.started`, then `.finished`, `.failed` or `.cancelled` with the duration.
-
-    A failure passes through the stages around it. It is logged once, by the outermost of them, at
-    level info or warning; those inside log theirs at level debug, for listeners.
-
-    Yields:
-        A dictionary; what the body puts into it is logged when it finishes.
+    Args:
+        emitted: What to write.
+        error: Its traceback becomes a field of the line.
     """
-    more: dict[str, object] = {}
-    begun = time.monotonic()
-    log = logger()
-    log.debug(action + ".started", **fields)
-    outer = _stage.set(action)
-    try:
-        yield more
-    except Exception as error:
-        inside = outer.old_value not in {Token.MISSING, ""}
-        told = _about_failure(error, action)
-        tell = log.debug if inside else log.info if told["kind"] in _HARMLESS else log.warning
-        tell(action + ".failed", **fields, **told, duration_seconds=_since(begun))
-        raise
-    except BaseException:
-        log.debug(action + ".cancelled", **fields, duration_seconds=_since(begun))
-        raise
-    else:
-        log.info(action + ".finished", **fields, duration_seconds=_since(begun), **more)
-    finally:
-        _stage.reset(outer)
-
-
-def _about_failure(error: Exception, action: str) -> dict[str, str]:
-    """Kind, reason, the other side, and the innermost stage that failed."""
-    if not isinstance(error, StageError):
-        return {"kind": Kind.BUG, "reason": str(error), "peer": "", "stage": action}
-    error.stage = error.stage or action
-    return {"kind": error.kind, "reason": str(error), "peer": error.peer, "stage": error.stage}
-
-
-def _since(begun: float) -> float:
-    return round(time.monotonic() - begun, 4)
+    more = {} if error is None else {"exc_info": error}
+    tell = getattr(structlog.get_logger(), emitted.level)
+    tell(emitted.event.name, **emitted.event.fields(), **more)

@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from asyncbuild.domain.errors import ConfigError, Retry
-from asyncbuild.runtime.log import logger
+from asyncbuild.domain.events.service_events import ScratchLeft
+from asyncbuild.runtime.emit import emit
 
 _LOCK = ".owner"
 _MORE_CLEANUPS = 20
@@ -47,7 +48,7 @@ def open_scratch(prefix: str) -> Iterator[Path]:
         _sweep(directory.parent, prefix)
         yield directory
     if directory.exists():
-        logger().warning("scratch.left", directory=str(directory))
+        emit(ScratchLeft(directory=str(directory)))
 
 
 def free_bytes(directory: Path) -> int:

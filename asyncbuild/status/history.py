@@ -1,4 +1,4 @@
-"""What the service told of itself: it hears every log line and keeps what is worth showing.
+"""What the service told of itself: it hears every event and keeps what is worth showing.
 
 Everything kept is bounded. It begins with the process; the ledger in the bucket knows the rest.
 """
@@ -7,9 +7,25 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from asyncbuild.domain.errors import Kind
+from asyncbuild.domain.events.event import Emitted, Event, PushIdentity
+from asyncbuild.domain.events.push_events import (
+    PushDeadLettered,
+    PushNothingToDo,
+    PushOutcome,
+    PushSuperseded,
+)
+from asyncbuild.domain.events.queue_events import QueuePolled, QueueReceiveFailed
+from asyncbuild.domain.events.service_events import ServiceStarted
+from asyncbuild.domain.events.stage_events import (
+    PushUploadFinished,
+    StageEnded,
+    StageFailed,
+    StageStarted,
+)
 from asyncbuild.status.outages import Outages
 from asyncbuild.status.schema import STARTED, DeadLetterStatus, SettledPush, Totals, Trouble
 from asyncbuild.status.time_series import Recorder
@@ -18,23 +34,12 @@ _SETTLED_MOST: Final = 100
 _DEAD_LETTERS_MOST: Final = 50
 _TROUBLES_MOST: Final = 30
 _UNDER_WAY_MOST: Final = 10_000
-_TIMINGS: Final = ("fetch_seconds", "archive_seconds", "start_seconds")
-_OUTCOMES: Final = frozenset(
-    {
-        "push.built",
-        "push.handed-over",
-        "push.uploaded",
-        "push.ignored",
-        "push.stale",
-        "push.superseded",
-    }
-)
 # What makes alike warnings differ: ids, addresses, amounts.
 _VARIES: Final = re.compile(r"\b[0-9a-f]{7,}\b|[0-9]+")
 
 
 class Chronicle:
-    """Listens (`logs.listening`) and remembers."""
+    """Subscribes to events (`emit.subscribed`) and remembers."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -50,32 +55,29 @@ class Chronicle:
         self._verdicts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._archives: Counter[str] = Counter()
-        self._hear: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
-            "service.started": self._hear_poll,  # the queue's attributes were read
-            "queue.polled": self._hear_poll,
-            "queue.receive-failed": self._hear_failed_poll,
-            "push.upload.finished": self._hear_archive,
-            "push.nothing-to-do": self._hear_nothing,
-            "push.dead-lettered": self._hear_dead_letter,
-            **dict.fromkeys(_OUTCOMES, self._hear_outcome),
-        }
 
-    def hear(self, line: Mapping[str, Any]) -> None:
-        """Take in one line of the log."""
-        event = line["event"]
-        self.outages.hear(line)
-        if line["level"] in {"warning", "error"} and not _is_told_elsewhere(line):
-            self._hear_trouble(line)
-        stage, _, what = event.rpartition(".")
-        if what == "started" and stage.startswith("push."):
-            self._stages.setdefault(line["event_id"], {})[stage[5:]] = self._clock()
-            if len(self._stages) > _UNDER_WAY_MOST:
-                self._stages.pop(next(iter(self._stages)))
-        elif what in {"finished", "failed", "cancelled"} and stage.startswith("push."):
-            self._end_stage(line, stage, what)
-        hear = self._hear.get(event)
-        if hear is not None:
-            hear(line)
+    def hear(self, told: Emitted) -> None:
+        """Take in one event."""
+        self.outages.hear(told)
+        if told.level in {"warning", "error"} and not _is_told_elsewhere(told.event):
+            self._keep_trouble(told)
+        match told.event:
+            case StageStarted() as event:
+                self._begin_stage(told.event_id, event)
+            case StageEnded() as event:
+                self._end_stage(told, event)
+            case ServiceStarted() | QueuePolled():  # at the start the queue's attributes were read
+                self.polled, self.poll_failure = self._clock(), ""
+            case QueueReceiveFailed(reason=reason):
+                self.poll_failure = reason
+            case PushOutcome() | PushSuperseded() as event if told.push is not None:
+                self._keep_outcome(told.push, event)
+            case PushNothingToDo():
+                self._count_settled("nothing-to-do")
+            case PushDeadLettered() as event:
+                self._keep_dead_letter(event)
+            case _:
+                pass
 
     def stage_of(self, event_id: str) -> tuple[str, float | None]:
         """The innermost stage that is under way for a push, and since when."""
@@ -102,94 +104,72 @@ class Chronicle:
             entries=self._archives["entries"],
         )
 
-    def _end_stage(self, line: Mapping[str, Any], stage: str, what: str) -> None:
-        stages = self._stages.get(line["event_id"], {})
-        stages.pop(stage[5:], None)
+    def _begin_stage(self, event_id: str, event: StageStarted) -> None:
+        self._stages.setdefault(event_id, {})[_short(event.stage_name)] = self._clock()
+        if len(self._stages) > _UNDER_WAY_MOST:
+            self._stages.pop(next(iter(self._stages)))
+
+    def _end_stage(self, told: Emitted, event: StageEnded) -> None:
+        stages = self._stages.get(told.event_id, {})
+        stages.pop(_short(event.stage_name), None)
         if not stages:
-            self._stages.pop(line["event_id"], None)
-        if what == "failed" and line["level"] != "debug":  # else the stage around it tells it
-            self._failures[line["kind"]] += 1
-            self.recorder.count_failed(self._clock())
+            self._stages.pop(told.event_id, None)
+        match event:
+            case StageFailed(kind=kind) if told.level != "debug":  # else the stage around it tells
+                self._failures[kind] += 1
+                self.recorder.count_failed(self._clock())
+            case PushUploadFinished():
+                self._count_archive(event)
+            case _:
+                pass
 
-    def _hear_poll(self, _: Mapping[str, Any]) -> None:
-        self.polled = self._clock()
-        self.poll_failure = ""
-
-    def _hear_failed_poll(self, line: Mapping[str, Any]) -> None:
-        self.poll_failure = line["reason"]
-
-    def _hear_archive(self, line: Mapping[str, Any]) -> None:
+    def _count_archive(self, event: PushUploadFinished) -> None:
         self._archives["archives"] += 1
-        for name in ("bytes", "sent_bytes", "copied_bytes", "entries"):
-            self._archives[name] += line.get(name, 0)
-        self.recorder.count_sent(self._clock(), line.get("sent_bytes", 0))
+        self._archives["bytes"] += event.bytes
+        self._archives["sent_bytes"] += event.sent_bytes
+        self._archives["copied_bytes"] += event.copied_bytes
+        self._archives["entries"] += event.entries
+        self.recorder.count_sent(self._clock(), event.sent_bytes)
 
-    def _hear_outcome(self, line: Mapping[str, Any]) -> None:
-        now, verdict = self._clock(), line["event"].removeprefix("push.")
-        since = line.get("since_push_seconds")
-        reason = line.get("reason") or (f"by push {line['by']}" if line.get("by") else "")
+    def _count_settled(self, verdict: str, *, since_push_seconds: float | None = None) -> None:
         self._verdicts[verdict] += 1
-        self.recorder.count_settled(now, built=verdict in STARTED, since_push_seconds=since)
-        stages = {name[:-8]: line[name] for name in _TIMINGS if line.get(name) is not None}
-        self.settled.appendleft(
-            SettledPush(
-                time=now,
-                event_id=line["event_id"],
-                account=line["account"],
-                repository=line["repository"],
-                ref=line["ref"],
-                commit=line["commit"],
-                verdict=verdict,
-                reason=reason,
-                project=line.get("project"),
-                build_id=line.get("build_id"),
-                build_arn=line.get("build_arn"),
-                pipeline=line.get("pipeline"),
-                pipeline_arn=line.get("pipeline_arn"),
-                execution_id=line.get("execution_id"),
-                bucket=line.get("bucket"),
-                key=line.get("key"),
-                size_bytes=line.get("bytes"),
-                archive_kind=line.get("archive_kind"),
-                sent_bytes=line.get("sent_bytes"),
-                since_push_seconds=since,
-                stages=stages,
-            )
+        self.recorder.count_settled(
+            self._clock(), built=verdict in STARTED, since_push_seconds=since_push_seconds
         )
 
-    def _hear_nothing(self, _: Mapping[str, Any]) -> None:
-        self._verdicts["nothing-to-do"] += 1
-        self.recorder.count_settled(self._clock(), built=False, since_push_seconds=None)
+    def _keep_outcome(self, push: PushIdentity, event: PushOutcome | PushSuperseded) -> None:
+        settled = _settled(self._clock(), push, event)
+        self._count_settled(settled.verdict, since_push_seconds=settled.since_push_seconds)
+        self.settled.appendleft(settled)
 
-    def _hear_dead_letter(self, line: Mapping[str, Any]) -> None:
-        now = self._clock()
-        self._verdicts["rejected"] += 1
-        self.recorder.count_settled(now, built=False, since_push_seconds=None)
+    def _keep_dead_letter(self, event: PushDeadLettered) -> None:
+        self._count_settled("rejected")
         self.dead_letters.appendleft(
             DeadLetterStatus(
-                time=now,
-                message_id=line["message_id"],
-                event_id=line["event_id"],
-                repository=line["repository"],
-                ref=line["ref"],
-                commit=line["commit"],
-                kind=line["kind"],
-                reason=line["reason"],
-                attempts=line["attempts"],
+                time=self._clock(),
+                message_id=event.message_id,
+                event_id=event.event_id,
+                repository=event.repository,
+                ref=event.ref,
+                commit=event.commit,
+                kind=event.kind,
+                reason=event.reason,
+                attempts=event.attempts,
             )
         )
 
-    def _hear_trouble(self, line: Mapping[str, Any]) -> None:
-        now, alike = self._clock(), _alike(line)
+    def _keep_trouble(self, told: Emitted) -> None:
+        now, said = self._clock(), told.fields()
+        alike = _alike(told, said)
         before = self._troubles.pop(alike, None)  # put in again: the newest is last
         self._troubles[alike] = Trouble(
             time=now,
-            event=line["event"],
-            level=line["level"],
-            repository=line.get("repository"),
-            ref=line.get("ref"),
-            kind=line.get("kind"),
-            reason=str(line.get("reason") or line.get("remedy") or ""),
+            event=told.event.name,
+            level=told.level,
+            repository=said.get("repository"),
+            ref=said.get("ref"),
+            kind=said.get("kind"),
+            reason=_reason(said),
             count=before.count + 1 if before else 1,
             first=before.first if before else now,
         )
@@ -197,18 +177,63 @@ class Chronicle:
             self._troubles.pop(next(iter(self._troubles)))
 
 
-def _is_told_elsewhere(line: Mapping[str, Any]) -> bool:
-    """Among the dead letters, that is, where a push that can never work ends, too."""
-    event = line["event"]
-    return event == "push.dead-lettered" or (
-        event.endswith(".failed") and line.get("kind") == Kind.REJECT
+def _short(stage_name: str) -> str:
+    return stage_name.removeprefix("push.")
+
+
+def _settled(now: float, push: PushIdentity, event: PushOutcome | PushSuperseded) -> SettledPush:
+    settled = SettledPush(
+        time=now,
+        event_id=push.event_id,
+        account=push.account,
+        repository=push.repository,
+        ref=push.ref,
+        commit=push.commit,
+        verdict=event.verdict.value,
+    )
+    if isinstance(event, PushSuperseded):
+        return replace(settled, reason=f"by push {event.by}")
+    timings = {
+        "fetch": event.fetch_seconds,
+        "archive": event.archive_seconds,
+        "start": event.start_seconds,
+    }
+    return replace(
+        settled,
+        reason=event.reason,
+        project=event.project,
+        build_id=event.build_id,
+        build_arn=event.build_arn,
+        pipeline=event.pipeline,
+        pipeline_arn=event.pipeline_arn,
+        execution_id=event.execution_id,
+        bucket=event.bucket,
+        key=event.key,
+        size_bytes=event.bytes,
+        archive_kind=event.archive_kind,
+        sent_bytes=event.sent_bytes,
+        since_push_seconds=event.since_push_seconds,
+        stages={name: seconds for name, seconds in timings.items() if seconds is not None},
     )
 
 
-def _alike(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """Equal for lines that say the same of different pushes, or at different moments."""
-    says = str(line.get("reason") or line.get("remedy") or "")
+def _is_told_elsewhere(event: Event) -> bool:
+    """Among the dead letters, that is, where a push that can never work ends, too."""
+    match event:
+        case PushDeadLettered() | StageFailed(kind=Kind.REJECT):
+            return True
+        case _:
+            return False
+
+
+def _reason(said: Mapping[str, Any]) -> str:
+    return str(said.get("reason") or said.get("remedy") or "")
+
+
+def _alike(told: Emitted, said: Mapping[str, Any]) -> tuple[str, ...]:
+    """Equal for events that say the same of different pushes, or at different moments."""
+    says = _reason(said)
     for name in ("repository", "ref", "commit", "event_id", "group", "message_id"):
-        if value := line.get(name):
+        if value := said.get(name):
             says = says.replace(str(value), "")
-    return (line["event"], line["level"], str(line.get("kind")), _VARIES.sub("", says))
+    return (told.event.name, told.level, str(said.get("kind")), _VARIES.sub("", says))

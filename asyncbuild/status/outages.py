@@ -1,36 +1,34 @@
-"""Services that are away and limits that are reached, from the lines of the log.
+"""Services that are away and limits that are reached, from the events of pushes and of the queue.
 
-Heard from the log's lines. A push that failed because of another side waits for it until that side
+A push that failed because of another side waits for it until that side
 answers again, or until the push itself is settled or no longer held by this process. Whether it is
 us or the git server is told by this list: a fault of ours is never in it.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
-from asyncbuild.domain.events import STAGES
+from asyncbuild.domain.events.event import Emitted, Event
+from asyncbuild.domain.events.git_events import FetchFinished
+from asyncbuild.domain.events.push_events import (
+    PushBuilt,
+    PushDeadLettered,
+    PushHandedOver,
+    PushNothingToDo,
+    PushOutcome,
+    PushSuperseded,
+)
+from asyncbuild.domain.events.queue_events import QueuePolled, QueueReceiveFailed
+from asyncbuild.domain.events.stage_events import PushUploadFinished, StageFailed
 from asyncbuild.status.schema import OutageStatus
 
 AWAY: Final = "outage"
 LIMIT: Final = "busy"
 # Every other side that an error can name (`StageError.peer`).
 PEERS: Final = ("git", "s3", "sqs", "codebuild", "codepipeline")
-# A line that shows that a side has answered. Each outcome is written to the ledger, in S3.
-_ANSWERED: Final[Mapping[str, tuple[str, ...]]] = {
-    "queue.polled": ("sqs",),
-    "fetch.finished": ("git",),
-    "push.upload.finished": ("s3",),
-    "push.built": ("s3", "codebuild"),
-    "push.handed-over": ("s3", "codepipeline"),
-    "push.uploaded": ("s3",),
-    "push.ignored": ("s3",),
-    "push.stale": ("s3",),
-    "push.superseded": ("s3",),
-    "push.nothing-to-do": ("s3",),
-}
 _PUSHES_MOST: Final = 10_000
 _PAST_MOST: Final = 20
 _PAST_LEAST_SECONDS: Final = 1.0  # a single call that failed and was repeated is not worth a row
@@ -50,7 +48,7 @@ class _OpenOutage:
 
 
 class Outages:
-    """Listens (`logs.listening`); `current` tells what lasts."""
+    """Subscribes to events (`emit.subscribed`); `current` tells what lasts."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -62,18 +60,21 @@ class Outages:
         """Outages that are over, newest first; `pushes` is the most that waited at one time."""
         return tuple(reversed(self._past))
 
-    def hear(self, line: Mapping[str, Any]) -> None:
-        """Take in one line of the log."""
-        event = line["event"]
-        if event == "queue.receive-failed":
-            self._fail("sqs", "", line)
-        elif event.endswith(".failed") and event.removesuffix(".failed") in STAGES:
-            if line["level"] != "debug":  # else the stage around it tells the same
-                peer = line.get("peer") or ("git" if line["kind"] == AWAY else "")
-                # A forge is the account of its repositories: one may be away, another not.
-                self._fail(peer, line["account"] if peer == "git" else "", line)
-        else:
-            self._succeed(event, line)
+    def hear(self, told: Emitted) -> None:
+        """Take in one event."""
+        match told.event:
+            case QueueReceiveFailed(kind=kind, reason=reason):
+                self._fail(told, ("sqs", kind, ""), reason)
+            case StageFailed(kind=kind, reason=reason) as event:
+                if told.level != "debug":  # else the stage around it tells the same
+                    peer = event.peer or ("git" if kind == AWAY else "")
+                    # A forge is the account of its repositories: one may be away, another not.
+                    place = told.push.account if told.push and peer == "git" else ""
+                    self._fail(told, (peer, kind, place), reason)
+            case PushDeadLettered():
+                self._forget(told.event_id)
+            case _:
+                self._succeed(told)
 
     def current(self, held: AbstractSet[str]) -> tuple[OutageStatus, ...]:
         """Return outages that last, longest first; `held`: event ids of pushes in flight here."""
@@ -87,28 +88,27 @@ class Outages:
             found.append(_outage((peer, kind, place), trouble, counts))
         return tuple(sorted(found, key=lambda each: (each.kind != AWAY, each.since)))
 
-    def _fail(self, peer: str, place: str, line: Mapping[str, Any]) -> None:
-        now, kind = self._clock(), line["kind"]
-        event_id = line.get("event_id", "")
+    def _fail(self, told: Emitted, side: tuple[str, str, str], reason: str) -> None:
+        now, (peer, kind, _) = self._clock(), side
         if kind not in {AWAY, LIMIT} or not peer:
-            self._forget(event_id)  # it fails by itself now
+            self._forget(told.event_id)  # it fails by itself now
             return
-        trouble = self._troubles.setdefault((peer, kind, place), _OpenOutage(now, now))
-        trouble.last, trouble.reason = now, line["reason"]
+        trouble = self._troubles.setdefault(side, _OpenOutage(now, now))
+        trouble.last, trouble.reason = now, reason
         trouble.failures += 1
-        if event_id and len(trouble.waiting) < _PUSHES_MOST:
-            trouble.waiting[event_id] = line["repository"]
+        if told.push and len(trouble.waiting) < _PUSHES_MOST:
+            trouble.waiting[told.push.event_id] = told.push.repository
             now_waiting = (len(trouble.waiting), len(set(trouble.waiting.values())))
             trouble.most = max(trouble.most, now_waiting)
 
-    def _succeed(self, event: str, line: Mapping[str, Any]) -> None:
-        place = str(line.get("mirror", "")).partition("/")[0]
-        for peer in _ANSWERED.get(event, ()):
-            self._end((peer, AWAY, place if peer == "git" else ""))
+    def _succeed(self, told: Emitted) -> None:
+        answered = _answered(told.event)
+        for peer, place in answered:
+            self._end((peer, AWAY, place))
             if peer == "sqs":  # it names no push that would be settled
                 self._end((peer, LIMIT, ""))
-        if event in _ANSWERED or event == "push.dead-lettered":
-            self._forget(line.get("event_id") or "")
+        if answered:
+            self._forget(told.event_id)
 
     def _forget(self, event_id: str) -> None:
         for key, trouble in list(self._troubles.items()):
@@ -132,6 +132,26 @@ class Outages:
             )
         if now - ended.since >= _PAST_LEAST_SECONDS:
             self._past.append(ended)
+
+
+def _answered(event: Event) -> tuple[tuple[str, str], ...]:
+    """Return which sides an event shows to have answered, of git with the account or forge.
+
+    Each outcome of a push is written to the ledger, in S3.
+    """
+    match event:
+        case QueuePolled():
+            return (("sqs", ""),)
+        case FetchFinished(mirror=mirror):
+            return (("git", mirror.partition("/")[0]),)
+        case PushBuilt():
+            return (("s3", ""), ("codebuild", ""))
+        case PushHandedOver():
+            return (("s3", ""), ("codepipeline", ""))
+        case PushUploadFinished() | PushOutcome() | PushSuperseded() | PushNothingToDo():
+            return (("s3", ""),)
+        case _:
+            return ()
 
 
 def _is_same(before: OutageStatus, ended: OutageStatus) -> bool:

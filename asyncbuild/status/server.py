@@ -19,10 +19,11 @@ from anyio import to_thread
 from asyncbuild.aws.session import Aws
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.events.service_events import StatusBug, StatusListening, StatusUnavailable
 from asyncbuild.domain.foreign_text import to_json
 from asyncbuild.forges.keyring import read_secret
 from asyncbuild.queue.counters import ConsumerState
-from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import emit, subscribed
 from asyncbuild.status import access
 from asyncbuild.status import phrases as wording
 from asyncbuild.status.collect import Sampled, Survey
@@ -65,7 +66,7 @@ class Sources:
 
 @asynccontextmanager
 async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[None]:
-    """Listen to the log and serve what it tells, as `[status]` says.
+    """Subscribe to events and serve what they tell, as `[status]` says.
 
     Pushes matter more than their page: if the port is taken, that is logged as an error, and the
     service goes on without a page.
@@ -80,11 +81,11 @@ async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[Non
         if settings.status.embedded_metrics:
             queue_name = settings.queue.url.rpartition("/")[2]
             embedded = EmbeddedMetrics(queue_name, sources.state)
-            stack.enter_context(logs.listening(embedded.hear))
+            stack.enter_context(subscribed(embedded.hear))
             tasks.start_soon(_contain, partial(keep_writing, embedded))
         if settings.status.traces:
             hear = await stack.enter_async_context(open_traces(queue_url=settings.queue.url))
-            stack.enter_context(logs.listening(hear))
+            stack.enter_context(subscribed(hear))
         if settings.status.listen != "off":
             await stack.enter_async_context(_open_page(settings, sources))
         yield
@@ -96,7 +97,7 @@ async def _open_page(settings: Settings, sources: Sources) -> AsyncIterator[None
     survey = Survey(settings, sources.state, chronicle, sampled, time.time)
     metrics = Metrics(survey)
     async with AsyncExitStack() as stack:
-        stack.enter_context(logs.listening(chronicle.hear, metrics.hear))
+        stack.enter_context(subscribed(chronicle.hear, metrics.hear))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(_contain, partial(_keep_sampling, settings, sources, sampled))
@@ -125,15 +126,16 @@ async def _open_site(settings: Settings, app: web.Application) -> AsyncIterator[
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            logs.logger().error(
-                "status.unavailable",
-                reason=f"cannot listen at {settings.status.listen}: {error.strerror}",
-                remedy="name another port as status.listen, or off",
+            emit(
+                StatusUnavailable(
+                    reason=f"cannot listen at {settings.status.listen}: {error.strerror}",
+                    remedy="name another port as status.listen, or off",
+                )
             )
         else:
             host, port = runner.addresses[0][:2]
             shown = f"[{host}]" if ":" in host else host
-            logs.logger().info("status.listening", address=f"http://{shown}:{port}/")
+            emit(StatusListening(address=f"http://{shown}:{port}/"))
         yield
     finally:
         with anyio.CancelScope(shield=True):
@@ -187,8 +189,8 @@ async def _contain(call: Callable[[], Awaitable[None]]) -> None:
     """Whatever goes wrong with the watching, the pushes go on."""
     try:
         await call()
-    except Exception:  # noqa: BLE001 - a bug of ours: told, and left at that
-        logs.logger().exception("status.bug")
+    except Exception as error:  # noqa: BLE001 - a bug of ours: told, and left at that
+        emit(StatusBug(), error=error)
 
 
 async def _keep_sampling(settings: Settings, sources: Sources, sampled: Sampled) -> None:

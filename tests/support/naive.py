@@ -14,8 +14,9 @@ from support.codebuild import open_codebuild_client
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import Settings
+from asyncbuild.domain.events.service_events import ServiceStarted
 from asyncbuild.local.expected_tree import run_git
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 
 NOT_BUILT = ("develop", "test", "staging")
 
@@ -44,7 +45,7 @@ class Naive:
             aws.open_s3(pool=2) as s3,
             open_codebuild_client(settings.builds.endpoint_url or "") as codebuild,
         ):
-            logger().info("service.started")
+            emit(ServiceStarted(queue=settings.queue.url, bucket="", consumers=1, drain=False))
             self._s3, self._codebuild, self._settings = s3, codebuild, settings
             while not stop.is_set():
                 received = await sqs.receive_message(

@@ -1,4 +1,4 @@
-"""Status documents and log lines to look at, with nothing behind them."""
+"""Status documents and events to look at, with nothing behind them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,7 +6,9 @@ from typing import Any
 
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Change, Message, Push
+from asyncbuild.domain.events import EVENTS
+from asyncbuild.domain.events.event import Emitted, LogLevel, PushIdentity
+from asyncbuild.domain.model import Change, Message, Push, trace_id
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.statistics import BudgetStatistics, MirrorStatistics, PipelineStatistics
 from asyncbuild.pushes.work import Work
@@ -31,20 +33,25 @@ class Clock:
         return self.now
 
 
-def line(event: str, level: str = "info", **fields: object) -> Mapping[str, Any]:
-    """A log line about one push."""
-    push = {
+def line(event: str, level: LogLevel | None = None, **fields: object) -> Emitted:
+    """An event about one push. What is not told of it is None."""
+    class_: Any = EVENTS[event]
+    push: dict[str, Any] = {
         "event_id": "event-1",
         "account": "123456789012",
         "repository": "web",
         "ref": "refs/heads/main",
         "commit": COMMIT,
     }
-    return {"event": event, "level": level, **push, **fields}
+    own = {name: fields[name] for name in push if name in fields}
+    push |= own
+    identity = PushIdentity(**push, trace_id=trace_id(str(push["event_id"])))
+    told = class_(**{name: {**push, **fields}.get(name) for name in class_.field_names})
+    return Emitted(told, level or class_.levels[0], identity if class_.of_push or own else None)
 
 
-def built(**fields: object) -> Mapping[str, Any]:
-    """The line of a started build."""
+def built(event: str = "push.built", **fields: object) -> Emitted:
+    """A started build."""
     usual = {
         "reason": "rule: every-branch",
         "rule": "every-branch",
@@ -59,11 +66,11 @@ def built(**fields: object) -> Mapping[str, Any]:
         "archive_seconds": 0.25,
         "start_seconds": 0.125,
     }
-    return {**line("push.built"), **usual, **fields}
+    return line(event, None, **{**usual, **fields})
 
 
-def handed_over(**fields: object) -> Mapping[str, Any]:
-    """The line of a started execution of a pipeline."""
+def handed_over(**fields: object) -> Emitted:
+    """A started execution of a pipeline."""
     usual = {
         "project": None,
         "build_id": None,
@@ -72,7 +79,7 @@ def handed_over(**fields: object) -> Mapping[str, Any]:
         "pipeline_arn": "arn:aws:codepipeline:eu-west-1:123456789012:deploy",
         "execution_id": "11111111-2222-3333-4444-555555555555",
     }
-    return {**built(), "event": "push.handed-over", **usual, **fields}
+    return built("push.handed-over", **{**usual, **fields})
 
 
 def work(*, group: str = "group-1") -> Work:

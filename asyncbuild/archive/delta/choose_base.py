@@ -10,10 +10,11 @@ from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.events.git_events import ArchiveNotRemembered
 from asyncbuild.domain.repository import Repository
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.changes import NoSuchTree
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _SMALL_MOST: Final = 10_000
@@ -84,7 +85,7 @@ class Choice:
         try:
             await self._bases.set(origin.repository, origin.ref, base)
         except StageError as error:
-            logger().warning("archive.not-remembered", reason=str(error))
+            emit(ArchiveNotRemembered(reason=str(error)))
 
     async def _others(self, options: ArchiveOptions, origin: ArchiveLineage) -> list[Base]:
         """The newest archives of other refs, newest first."""

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import structlog
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from asyncbuild.config.sections import DISK_FREE_LEAST_BYTES, MIB, GitSettings
 from asyncbuild.domain.errors import Busy, ConfigError
+from asyncbuild.domain.events.git_events import FetchFinished, MirrorRenewed
 from asyncbuild.domain.git_names import check_commit, check_repository, object_format
 from asyncbuild.domain.refs import check_ref
 from asyncbuild.domain.repository import Repository
@@ -33,10 +33,10 @@ from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Commit, Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.attribute_worktrees import Worktrees, open_directory
+from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.locks import open_lock
 from asyncbuild.runtime.tasks import open_background
 
-_log = structlog.get_logger(__name__)
 _USE_WAIT_SECONDS = 10.0
 # Of a fetch into a mirror that is there. Unknown words, too: git has more of them than are listed.
 _SUSPICIOUS = frozenset({GitFault.CORRUPT, GitFault.OTHER})
@@ -314,12 +314,9 @@ class MirrorCache:
                 if error.fault is not GitFault.DISK_FULL:
                     raise
                 await self._fetch_on_full_disk(place, repository, wishes, lock)
-            seconds = anyio.current_time() - started
-            _log.info(
-                "fetch.finished",
-                mirror=repository.path,
-                pushes=len(wishes),
-                duration_seconds=round(seconds, 4),
+            seconds = round(anyio.current_time() - started, 4)
+            emit(
+                FetchFinished(mirror=repository.path, pushes=len(wishes), duration_seconds=seconds)
             )
             await self._upkeep.tidy(place, lock)
         self._tasks.start_soon(self._upkeep.settle, place)
@@ -387,7 +384,7 @@ class MirrorCache:
                 self._statistics.renewals += 1
                 self._renewed[place.root] += 1
                 self._whole.pop(place.root, None)
-                _log.warning("mirror.renewed", mirror=str(place.repository), damage=damage)
+                emit(MirrorRenewed(mirror=str(place.repository), damage=damage))
                 await self._upkeep.remove(place)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import aiofiles
 import anyio
 import orjson
-import structlog
 from anyio import to_thread
 
 from asyncbuild.config.sections import MIB, GitSettings
 from asyncbuild.domain.errors import Busy
+from asyncbuild.domain.events.git_events import MirrorRepackFailed, MirrorsEvicted
 from asyncbuild.domain.eviction import Occupant, plan_eviction
 from asyncbuild.git.formats.error_classes import GitFailed
 from asyncbuild.git.mirrors.directory import (
@@ -25,9 +25,9 @@ from asyncbuild.git.mirrors.directory import (
     measure,
 )
 from asyncbuild.git.process.command import Command, Git, ProcessKind
+from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.locks import open_lock
 
-_log = structlog.get_logger(__name__)
 _PACKS_MOST = 32
 _REFS_MOST = 1_000
 _WASTE_BYTES = 256 * MIB
@@ -74,7 +74,7 @@ class Upkeep:
             if await to_thread.run_sync(place.packs) > _PACKS_MOST:
                 await self._join_packs(place, lock)
         except GitFailed as error:
-            _log.warning("mirror.repack-failed", reason=error.reason)
+            emit(MirrorRepackFailed(reason=error.reason))
         if await to_thread.run_sync(place.is_whole):
             await self._note_size(place, compact=False)
 
@@ -196,7 +196,7 @@ class Upkeep:
         except Busy:
             return  # in use: the next fetch brings us here again
         except GitFailed as error:
-            _log.warning("mirror.repack-failed", reason=error.reason)
+            emit(MirrorRepackFailed(reason=error.reason))
 
     async def _run(
         self, place: MirrorDirectory, arguments: tuple[str, ...], lock: int, stdin: bytes = b""
@@ -269,7 +269,7 @@ class Upkeep:
         }
         self.evictions += count
         if count:
-            _log.info("mirrors.evicted", mirrors=count, freed_bytes=freed)
+            emit(MirrorsEvicted(mirrors=count, freed_bytes=freed))
 
 
 def _occupants_of(mirrors: Path) -> Iterable[Occupant]:

@@ -14,8 +14,9 @@ from typing import Final
 
 from asyncbuild.domain.archive_options import ExportAttributes
 from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.events.git_events import ArchivePlaceholders
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.runtime.log import logger
+from asyncbuild.runtime.emit import emit
 
 _SUBSTITUTE: Final = "export-subst"
 _FILE: Final = b".gitattributes"
@@ -93,4 +94,4 @@ class Placeholders:
                 if len(self._told) >= _TOLD_MOST:
                     self._told.clear()
                 self._told.add(about)
-                logger().warning("archive.placeholders", path=path, placeholders=" ".join(asking))
+                emit(ArchivePlaceholders(path=path, placeholders=" ".join(asking)))

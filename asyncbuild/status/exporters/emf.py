@@ -10,19 +10,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import orjson
 
-from asyncbuild.domain.events import STAGES
+from asyncbuild.domain.events.event import Emitted
+from asyncbuild.domain.events.push_events import PushBuilt, PushHandedOver
+from asyncbuild.domain.events.queue_events import WebhookUnverified
+from asyncbuild.domain.events.stage_events import StageFailed
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.status.collect import WORKING, oldest_waiting_seconds
 
 NAMESPACE: Final = "asyncbuild"
 EVERY_SECONDS: Final = 60.0
 _VALUES_MOST: Final = 100  # of one metric in one line, says the specification
-_FAILED: Final = frozenset(f"{stage}.failed" for stage in STAGES)
 _UNITS: Final = {
     "GroupsWaiting": "Count",
     "GroupsInWork": "Count",
@@ -35,7 +37,7 @@ _UNITS: Final = {
 
 
 class EmbeddedMetrics:
-    """Listens (`logs.listening`) to the log; `take` gives the lines of the last minute."""
+    """Subscribes to events (`emit.subscribed`); `take` gives the lines of the last minute."""
 
     def __init__(
         self,
@@ -50,16 +52,18 @@ class EmbeddedMetrics:
         self._failures: Counter[str] = Counter()
         self._unverified = 0
 
-    def hear(self, line: Mapping[str, Any]) -> None:
-        """Take in one line of the log."""
-        event = line["event"]
-        if event in {"push.built", "push.handed-over"}:
-            self._to_build.append(line["since_push_seconds"])
-        elif event == "webhook.unverified":
-            self._unverified += 1
-        # At level debug it is inside another stage, which fails with it.
-        elif event in _FAILED and line["level"] != "debug":
-            self._failures[line["kind"]] += 1
+    def hear(self, told: Emitted) -> None:
+        """Take in one event."""
+        match told.event:
+            case PushBuilt(since_push_seconds=seconds) | PushHandedOver(since_push_seconds=seconds):
+                self._to_build.append(seconds)
+            case WebhookUnverified():
+                self._unverified += 1
+            # At level debug it is inside another stage, which fails with it.
+            case StageFailed(kind=kind) if told.level != "debug":
+                self._failures[kind] += 1
+            case _:
+                pass
 
     def take(self) -> list[bytes]:
         """The lines to write now; what happened is told once."""

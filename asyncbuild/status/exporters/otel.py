@@ -1,4 +1,4 @@
-"""OpenTelemetry spans from the log's lines: one for each stage, below one for the whole push.
+"""OpenTelemetry spans from events: one for each stage, below one for the whole push.
 
 The span of the push processes a message of the queue (kind CONSUMER); stages that ask another side
 are CLIENT, `push.prepare`, which holds two of them, INTERNAL.
@@ -10,7 +10,7 @@ whatever process, share the trace that follows from its event id (`Push.trace_id
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,9 +19,11 @@ from anyio import to_thread
 
 from asyncbuild import __version__
 from asyncbuild.domain.errors import ConfigError
-from asyncbuild.domain.events import STAGES
+from asyncbuild.domain.events.event import Emitted
+from asyncbuild.domain.events.push_events import PushDeadLettered, PushOutcome
+from asyncbuild.domain.events.stage_events import StageEnded, StageFailed, StageStarted
 from asyncbuild.domain.model import root_span_id, trace_id
-from asyncbuild.runtime.log import Listener
+from asyncbuild.runtime.emit import Subscriber
 from asyncbuild.status.exporters import semantic_conventions as conventions
 
 if TYPE_CHECKING:
@@ -29,10 +31,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span, Tracer
 
-_ENDS: Final = frozenset({"finished", "failed", "cancelled"})
-_OUTCOMES: Final = frozenset(
-    {"push.built", "push.handed-over", "push.uploaded", "push.ignored", "push.stale"}
-)
 _LAST_SECONDS: Final = 5.0
 _OPEN_MOST: Final = 10_000
 _NANOSECONDS: Final = 1_000_000_000
@@ -57,8 +55,8 @@ def require_opentelemetry() -> None:
 @asynccontextmanager
 async def open_traces(
     exporter: "SpanExporter | None" = None, *, queue_url: str = ""
-) -> AsyncIterator[Listener]:
-    """A listener that makes spans; what was made is sent at the end.
+) -> AsyncIterator[Subscriber]:
+    """A subscriber that makes spans; what was made is sent at the end.
 
     Args:
         queue_url: The queue whose messages are processed.
@@ -97,60 +95,63 @@ class Traces:
         self._begun: dict[str, float] = {}
         self._open: dict[str, list[tuple[str, Span]]] = {}
 
-    def hear(self, line: Mapping[str, Any]) -> None:
-        """Take in one line of the log."""
-        event = line["event"]
-        stage, _, what = event.rpartition(".")
-        if what == "started" and stage in STAGES:
-            self._begin(stage, line)
-        elif what in _ENDS and stage in STAGES:
-            self._end(stage, line)
-        elif event in _OUTCOMES:
-            begun = time.time() - line["since_push_seconds"]
-            self._tell_push(line, begun, verdict=event.removeprefix("push."))
-        elif event == "push.dead-lettered" and line["event_id"]:
-            begun = self._begun.get(line["event_id"], time.time())
-            self._tell_push(line, begun, verdict="rejected")
+    def hear(self, told: Emitted) -> None:
+        """Take in one event."""
+        match told.event:
+            case StageStarted() as started:
+                self._begin(told, started)
+            case StageEnded() as ended:
+                self._end(told, ended)
+            case PushOutcome() as outcome:
+                begun = time.time() - outcome.since_push_seconds
+                self._tell_push(told, begun, verdict=outcome.verdict.value)
+            case PushDeadLettered(event_id=str(event_id), reason=reason) if event_id:
+                begun = self._begun.get(event_id, time.time())
+                self._tell_push(told, begun, verdict="rejected", failure=reason)
+            case _:
+                pass
 
-    def _begin(self, stage: str, line: Mapping[str, Any]) -> None:
+    def _begin(self, told: Emitted, started: StageStarted) -> None:
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - an optional extra
 
-        event_id = line["event_id"]
+        event_id = told.event_id
         stack = self._open.setdefault(event_id, [])
         self._begun.setdefault(event_id, time.time())
         parent = _context_of(stack[-1][1]) if stack else _root_of(event_id)
-        peer = conventions.peer_of(stage, line)
+        peer = conventions.peer_of(started)
         span = self._tracer.start_span(
-            stage,
+            started.stage_name,
             parent,
             kind=SpanKind.CLIENT if peer else SpanKind.INTERNAL,
-            attributes={**conventions.of_line(line), **({"peer.service": peer} if peer else {})},
+            attributes={**conventions.of_event(told), **({"peer.service": peer} if peer else {})},
         )
-        stack.append((stage, span))
+        stack.append((started.stage_name, span))
         for known in (self._open, self._begun):
             if len(known) > _OPEN_MOST:
                 known.pop(next(iter(known)))
 
-    def _end(self, stage: str, line: Mapping[str, Any]) -> None:
-        stack = self._open.get(line["event_id"], [])
+    def _end(self, told: Emitted, ended: StageEnded) -> None:
+        stack = self._open.get(told.event_id, [])
         while stack:  # what was left open inside ends with it
             name, span = stack.pop()
-            if name == stage:
-                span.set_attributes(conventions.of_line(line))
-                if "kind" in line:
-                    _mark_failed(span, line["reason"])
+            if name == ended.stage_name:
+                span.set_attributes(conventions.of_event(told))
+                if isinstance(ended, StageFailed):
+                    _mark_failed(span, ended.reason)
             span.end()
-            if name == stage:
+            if name == ended.stage_name:
                 break
         if not stack:
-            self._open.pop(line["event_id"], None)
+            self._open.pop(told.event_id, None)
 
-    def _tell_push(self, line: Mapping[str, Any], begun: float, *, verdict: str) -> None:
+    def _tell_push(
+        self, told: Emitted, begun: float, *, verdict: str, failure: str | None = None
+    ) -> None:
         """The span of the whole push, from its event, or its first try here, to its outcome."""
         from opentelemetry.context import Context  # noqa: PLC0415 - an optional extra
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - the same
 
-        now, event_id = time.time(), line["event_id"]
+        now, event_id = time.time(), told.event_id
         self._begun.pop(event_id, None)
         self._use_ids(trace_id(event_id), root_span_id(event_id))
         span = self._tracer.start_span(
@@ -159,13 +160,13 @@ class Traces:
             kind=SpanKind.CONSUMER,
             attributes={
                 **self._of_queue,
-                **conventions.of_line(line),
+                **conventions.of_event(told),
                 "asyncbuild.verdict": verdict,
             },
             start_time=int(begun * _NANOSECONDS),
         )
-        if verdict == "rejected":
-            _mark_failed(span, line["reason"])
+        if failure is not None:
+            _mark_failed(span, failure)
         span.end(int(now * _NANOSECONDS))
 
 

@@ -1,13 +1,13 @@
-"""Prometheus: counters and histograms from the log's lines, gauges from a look at what is in hand.
+"""Prometheus: counters and histograms from events, gauges from a look at what is in hand.
 
 A registry of its own, so that nothing of another library's is shown. Every series is there from the
 start, with the value 0: a rate over a counter that appears with its first count misses that count.
 `docs/observability.md` describes every metric; a test compares.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -15,7 +15,32 @@ from prometheus_client.exposition import choose_encoder
 from asyncbuild import __version__
 from asyncbuild.archive.delta.fallback import REASONS
 from asyncbuild.domain.errors import Kind
-from asyncbuild.domain.events import STAGES
+from asyncbuild.domain.events.event import Emitted, Event
+from asyncbuild.domain.events.git_events import ArchiveFull, FetchFinished
+from asyncbuild.domain.events.push_events import (
+    PushBuilt,
+    PushDeadLettered,
+    PushHandedOver,
+    PushNothingToDo,
+    PushOutcome,
+    PushSuperseded,
+)
+from asyncbuild.domain.events.queue_events import (
+    LaneReleased,
+    LeaseLostToAnother,
+    LeaseRenewalFailed,
+    LeaseRenewed,
+    QueuePolled,
+    QueueReceiveFailed,
+    WebhookUnverified,
+)
+from asyncbuild.domain.events.stage_events import (
+    STAGES,
+    PushUploadFinished,
+    StageEnded,
+    StageFailed,
+    StageFinished,
+)
 from asyncbuild.domain.model import Verdict
 from asyncbuild.status.collect import Survey
 from asyncbuild.status.exporters.gauges import InFlightGauges
@@ -29,7 +54,7 @@ _VERDICTS: Final = (*Verdict, "nothing-to-do")
 
 
 class Metrics:
-    """Listens (`logs.listening`) and counts; `expose` gives what a scrape gets."""
+    """Subscribes to events (`emit.subscribed`) and counts; `expose` gives what a scrape gets."""
 
     def __init__(self, survey: Survey) -> None:
         self._registry = CollectorRegistry(auto_describe=True)
@@ -41,39 +66,24 @@ class Metrics:
         self._make_of_pushes()
         self._make_of_archives()
         self._make_of_queue()
-        self._hear: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
-            "push.built": self._hear_started,
-            "push.handed-over": self._hear_started,
-            "push.upload.finished": self._hear_archive,
-            "push.nothing-to-do": lambda _: self._pushes.labels("nothing-to-do").inc(),
-            "push.dead-lettered": lambda _: self._pushes.labels("rejected").inc(),
-            "webhook.unverified": self._hear_unverified,
-            "queue.polled": self._hear_poll,
-            "queue.receive-failed": lambda _: self._polls.labels("failed").inc(),
-            "archive.full": lambda line: self._fallbacks.labels(line["reason"]).inc(),
-            "lease.renewed": lambda _: self._leases.labels("renewed").inc(),
-            "lease.renewal-failed": lambda _: self._leases.labels("renewal-failed").inc(),
-            "lease.lost": lambda _: self._leases.labels("lost").inc(),
-            "lane.released": lambda line: self._released.inc(line["messages"]),
-            "fetch.finished": lambda line: self._fetches.observe(line["duration_seconds"]),
-        }
-        for verdict in ("uploaded", "ignored", "stale", "superseded"):
-            self._hear = {**self._hear, f"push.{verdict}": self._hear_outcome}
 
-    def hear(self, line: Mapping[str, Any]) -> None:
-        """Take in one line of the log."""
-        event = line["event"]
-        if line["level"] in {"warning", "error"}:
-            self._lines.labels(line["level"]).inc()
-        stage, _, end = event.rpartition(".")
-        if end in _ENDS and stage in STAGES:
-            name = stage.removeprefix("push.")
-            self._stages.labels(name, end).observe(line["duration_seconds"])
-            if end == "failed":
-                self._failures.labels(name, line["kind"]).inc()
-        hear = self._hear.get(event)
-        if hear is not None:
-            hear(line)
+    def hear(self, told: Emitted) -> None:
+        """Take in one event."""
+        if told.level in {"warning", "error"}:
+            self._lines.labels(told.level).inc()
+        match told.event:
+            case StageEnded() as event:
+                self._count_stage(event)
+            case FetchFinished(duration_seconds=seconds):
+                self._fetches.observe(seconds)
+            case ArchiveFull(reason=reason):
+                self._fallbacks.labels(reason).inc()
+            case WebhookUnverified(kept=kept):
+                self._unverified.labels("dead-lettered" if kept else "deleted").inc()
+            case PushOutcome() | PushSuperseded() | PushNothingToDo() | PushDeadLettered() as event:
+                self._count_push(event)
+            case event:
+                self._count_queue(event)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The exposition for an `Accept` header: body and content type."""
@@ -113,9 +123,6 @@ class Metrics:
             "hour.",
             end=("dead-lettered", "deleted"),
         )
-
-    def _hear_unverified(self, line: Mapping[str, Any]) -> None:
-        self._unverified.labels("dead-lettered" if line["kept"] else "deleted").inc()
 
     def _make_of_archives(self) -> None:
         self._archives = self._counter(
@@ -177,21 +184,62 @@ class Metrics:
             made.labels(*values)
         return made
 
-    def _hear_outcome(self, line: Mapping[str, Any]) -> None:
-        self._pushes.labels(line["event"].removeprefix("push.")).inc()
+    def _count_stage(self, event: StageEnded) -> None:
+        name = event.stage_name.removeprefix("push.")
+        self._stages.labels(name, _end_of(event)).observe(event.duration_seconds)
+        match event:
+            case StageFailed(kind=kind):
+                self._failures.labels(name, kind).inc()
+            case PushUploadFinished():
+                self._count_archive(event)
+            case _:
+                pass
 
-    def _hear_started(self, line: Mapping[str, Any]) -> None:
-        self._hear_outcome(line)
-        self._to_build.observe(line["since_push_seconds"])
+    def _count_archive(self, event: PushUploadFinished) -> None:
+        self._archives.labels(event.archive_kind).inc()
+        self._entries.inc(event.entries)
+        self._files_read.inc(event.files_read)
+        self._bytes.inc(event.bytes)
+        self._sent.inc(event.sent_bytes)
+        self._copied.inc(event.copied_bytes)
 
-    def _hear_archive(self, line: Mapping[str, Any]) -> None:
-        self._archives.labels(line["archive_kind"]).inc()
-        self._entries.inc(line["entries"])
-        self._files_read.inc(line["files_read"])
-        self._bytes.inc(line["bytes"])
-        self._sent.inc(line["sent_bytes"])
-        self._copied.inc(line["copied_bytes"])
+    def _count_push(
+        self, event: PushOutcome | PushSuperseded | PushNothingToDo | PushDeadLettered
+    ) -> None:
+        match event:
+            case PushNothingToDo():
+                self._pushes.labels("nothing-to-do").inc()
+            case PushDeadLettered():
+                self._pushes.labels("rejected").inc()
+            case PushOutcome() | PushSuperseded():
+                self._pushes.labels(event.verdict).inc()
+        if isinstance(event, PushBuilt | PushHandedOver):
+            self._to_build.observe(event.since_push_seconds)
 
-    def _hear_poll(self, line: Mapping[str, Any]) -> None:
-        self._polls.labels("messages" if line["messages"] else "empty").inc()
-        self._received.inc(line["messages"])
+    def _count_queue(self, event: Event) -> None:
+        match event:
+            case QueuePolled(messages=messages):
+                self._polls.labels("messages" if messages else "empty").inc()
+                self._received.inc(messages)
+            case QueueReceiveFailed():
+                self._polls.labels("failed").inc()
+            case LeaseRenewed():
+                self._leases.labels("renewed").inc()
+            case LeaseRenewalFailed():
+                self._leases.labels("renewal-failed").inc()
+            case LeaseLostToAnother():
+                self._leases.labels("lost").inc()
+            case LaneReleased(messages=messages):
+                self._released.inc(messages)
+            case _:
+                pass
+
+
+def _end_of(event: StageEnded) -> str:
+    match event:
+        case StageFinished():
+            return "finished"
+        case StageFailed():
+            return "failed"
+        case _:
+            return "cancelled"

@@ -1,15 +1,16 @@
-"""OpenTelemetry's names for what a log line says: attributes, names and kinds of spans. Pure.
+"""OpenTelemetry's names for what an event says: attributes, names and kinds of spans. Pure.
 
 They follow https://opentelemetry.io/docs/specs/semconv/ : messaging/messaging-spans and
 messaging/sqs, and of registry/attributes/ error and vcs. What has no convention is `asyncbuild.`
-and the name of the log's field.
+and the name of the event's field.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from asyncbuild.domain.events import PUSH_FIELDS
+from asyncbuild.domain.events.event import PUSH_FIELDS, Emitted
+from asyncbuild.domain.events.stage_events import PushStartStarted, StageStarted
 
 Attributes = dict[str, str | int | float]
 
@@ -20,9 +21,7 @@ CLIENTS: Final[Mapping[str, str]] = {
     "push.start": "codebuild",
 }
 # These are the span's own, or say what it is already.
-_LEFT_OUT: Final = frozenset(
-    {"event", "level", "timestamp", "trace_id", "duration_seconds", "stage"}
-)
+_LEFT_OUT: Final = frozenset({"trace_id", "duration_seconds", "stage"})
 _CONVENTIONS: Final[Mapping[str, str]] = {
     "repository": "vcs.repository.name",
     "ref": "vcs.ref.head.name",
@@ -50,10 +49,10 @@ def of_queue(url: str) -> Attributes:
     return attributes
 
 
-def of_line(line: Mapping[str, Any]) -> Attributes:
-    """The fields of a line. Those of a push have both names: dashboards may know either."""
+def of_event(told: Emitted) -> Attributes:
+    """The fields of an event. Those of a push have both names: dashboards may know either."""
     attributes: Attributes = {}
-    for name, value in line.items():
+    for name, value in told.fields().items():
         if name in _LEFT_OUT or value == "" or not isinstance(value, str | int | float):
             continue
         if name in _CONVENTIONS:
@@ -63,11 +62,11 @@ def of_line(line: Mapping[str, Any]) -> Attributes:
     return attributes
 
 
-def peer_of(stage: str, line: Mapping[str, Any]) -> str:
-    """Whom a stage asks, or nothing."""
-    if line.get("pipeline") and stage == "push.start":
+def peer_of(started: StageStarted) -> str:
+    """Return whom a stage asks, or nothing."""
+    if isinstance(started, PushStartStarted) and started.pipeline:
         return "codepipeline"
-    return str(line.get("peer") or CLIENTS.get(stage, ""))
+    return CLIENTS.get(started.stage_name, "")
 
 
 def name_of_process(queue_url: str) -> str:

@@ -14,14 +14,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.events import body
 from support.git_http import open_git_server
+from support.listening import line_of
 from support.service import make_pushes, send, wait_settled
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.commands import serve as service
 from asyncbuild.config import Settings
-from asyncbuild.domain.events import EVENTS, PUSH_FIELDS, STAGES
+from asyncbuild.domain.events import EVENTS, PUSH_FIELDS
+from asyncbuild.domain.events.event import Emitted
+from asyncbuild.domain.events.stage_events import STAGES
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import subscribed
 from asyncbuild.status.schema import Status, parse
 
 pytestmark = pytest.mark.timeout(300)
@@ -35,9 +39,10 @@ class Watched:
     lines: list[dict[str, Any]] = field(default_factory=list)
     listening: anyio.Event = field(default_factory=anyio.Event)
 
-    def hear(self, line: Any) -> None:  # noqa: ANN401 - as structlog gives it
+    def hear(self, told: Emitted) -> None:
         """Keep a line, and the address that one of them tells."""
-        self.lines.append({**line})
+        line = line_of(told)
+        self.lines.append(line)
         if line["event"] == "status.listening":
             self.address = line["address"]
             self.listening.set()
@@ -62,7 +67,7 @@ async def watching(settings: Settings) -> AsyncIterator[Watched]:
     logs.mute()
 
     async def run() -> None:
-        with logs.listening(watched.hear):
+        with subscribed(watched.hear):
             await service.run(settings, stop=stop, signals=())
 
     async with anyio.create_task_group() as tasks:
@@ -129,11 +134,11 @@ def _check_lines(watched: Watched, ids: list[str]) -> None:
     begun, ended = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for line in watched.lines:
         event = EVENTS[line["event"]]
-        assert line["level"] in event.level.split(" or "), line
+        assert line["level"] in event.levels, line
         about = {*PUSH_FIELDS} if event.of_push else set()
         fields = line.keys() - {"event", "level"}
         assert about <= fields, line
-        assert fields <= {*event.fields, *PUSH_FIELDS}, line
+        assert fields <= {*event.field_names, *PUSH_FIELDS}, line
         stage, _, what = line["event"].rpartition(".")
         if stage in STAGES:
             (begun if what == "started" else ended)[line["event_id"], stage] += 1
@@ -238,7 +243,7 @@ async def test_a_port_that_is_taken_stops_no_push(stack: Stack) -> None:
         second, stop = Watched(), anyio.Event()
 
         async def run() -> None:
-            with logs.listening(second.hear):
+            with subscribed(second.hear):
                 await service.run(other, stop=stop, signals=())
 
         async with anyio.create_task_group() as tasks:

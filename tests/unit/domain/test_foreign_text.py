@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from support.readers import CORPUS, READERS, check_shown
@@ -190,11 +191,11 @@ def test_the_log_is_one_line_that_nothing_obeys(stream: _Stream) -> None:
     """Fields, lists and tracebacks; halves of surrogate pairs cost no line."""
     harm = "a\nlevel=error \x1b[2J fake \u009b31m\u202e\ud800"
     password = "made-up-secret"  # a local variable, which no traceback shows
-    logs.logger().warning("push.x", ref=harm, lacking=[harm], reason="y" * 100_000)
+    structlog.get_logger().warning("push.x", ref=harm, lacking=[harm], reason="y" * 100_000)
     try:
         int(harm + password[:0])
     except ValueError:
-        logs.logger().exception("push.bug")
+        structlog.get_logger().exception("push.bug")
     text = stream.getvalue() or stream.buffer.getvalue().decode()
     plain_text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # the renderer's own colours
     check_shown(plain_text)

@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from rich.console import Console
+from support.status import built, line
 
 from asyncbuild.local.board import Board, PushProgress
 from asyncbuild.local.display import Row, draw, open_progress, table_of, verdict_of, ways_of
@@ -42,7 +43,7 @@ def board_with(*events: str) -> Board:
     board = Board({"shop": 3})
     board.add(PUSH)
     for event in events:
-        board.hear({"event": event, "level": "info", "event_id": PUSH.id})
+        board.hear(line(event, event_id=PUSH.id))
     return board
 
 
@@ -58,7 +59,7 @@ def board_with(*events: str) -> Board:
         (["push.nothing-to-do"], PushProgress.NOTHING),
         (["push.dead-lettered"], PushProgress.FAILED),
         (["push.built", "push.prepare.started"], PushProgress.BUILT),
-        (["something.else"], PushProgress.PUSHED),
+        (["service.stopped"], PushProgress.PUSHED),
     ],
 )
 def test_a_push_is_where_the_log_says(events: list[str], place: PushProgress) -> None:
@@ -69,8 +70,8 @@ def test_a_push_is_where_the_log_says(events: list[str], place: PushProgress) ->
 def test_lines_about_unknown_pushes_are_not_minded() -> None:
     """The service may speak of pushes that the demo did not make, or of none."""
     board = board_with()
-    board.hear({"event": "push.built", "level": "info", "event_id": "another"})
-    board.hear({"event": "service.started", "level": "info"})
+    board.hear(built(event_id="another"))
+    board.hear(line("service.started"))
     assert board.counts() == {PushProgress.PUSHED: 1}
 
 
@@ -78,7 +79,7 @@ def test_warnings_are_kept_but_not_without_end() -> None:
     """What went wrong is told at the end, the first twenty of it."""
     board = board_with()
     for number in range(30):
-        board.hear({"event": "lease.lost", "level": "warning", "reason": f"reason {number}"})
+        board.hear(line("lease.lost", reason=f"reason {number}"))
     assert len(board.warnings) == 20
     assert board.warnings[0] == "lease.lost: reason 0"
 
@@ -106,7 +107,7 @@ async def test_progress_is_shown_while_it_happens(terminal: bool) -> None:  # no
     screen, board = console(terminal=terminal), board_with()
     async with open_progress(screen, board):
         await anyio.lowlevel.checkpoint()
-        board.hear({"event": "push.built", "level": "info", "event_id": PUSH.id})
+        board.hear(built(event_id=PUSH.id))
     said = written(screen)
     if terminal:
         assert "█" in said
@@ -156,5 +157,5 @@ def test_the_page_is_where_the_log_says() -> None:
     """The address of the status page, once it is served."""
     board = board_with()
     assert board.page == ""
-    board.hear({"event": "status.listening", "level": "info", "address": "http://127.0.0.1:1/"})
+    board.hear(line("status.listening", address="http://127.0.0.1:1/"))
     assert board.page == "http://127.0.0.1:1/"

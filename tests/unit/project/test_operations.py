@@ -89,7 +89,7 @@ def test_a_query_asks_for_fields_of_the_events_it_takes(title: str, query: str) 
     words = set(re.findall(r"(?<![\w@])[a-z]\w*|MiB", bare)) - _INSIGHTS
     made = set(re.findall(r"\bas (\w+)", query))
     about = [
-        {*EVENTS[name].fields, *(PUSH_FIELDS if EVENTS[name].of_push else ())}
+        {*EVENTS[name].field_names, *(PUSH_FIELDS if EVENTS[name].of_push else ())}
         for name in EVENTS
         if _is_taken(name, query)
     ]

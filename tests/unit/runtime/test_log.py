@@ -12,6 +12,8 @@ _BEGIN = """
 import asyncio, logging, sys, threading, warnings
 from asyncbuild.runtime import log as logs
 from asyncbuild.config import LogSettings
+from asyncbuild.domain.events.service_events import ServiceStopped
+from asyncbuild.runtime.emit import emit
 
 logs.configure(LogSettings(format="json", level={level!r}))
 """
@@ -74,7 +76,7 @@ def test_they_know_which_push_they_speak_of() -> None:
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     """The lines are lost; whoever logs them goes on."""
-    code = _BEGIN.format(level="info") + "logs.logger().info('service.started'); print('went on')"
+    code = _BEGIN.format(level="info") + "emit(ServiceStopped()); print('went on')"
     with Path("/dev/full").open("ab") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=False
@@ -86,16 +88,17 @@ def test_whoever_else_configured_structlog_deafens_nobody() -> None:
     """A listener hears the lines all the same; with the default set-up it would hear none."""
     script = """
 import structlog
-from asyncbuild.runtime import log as logs
+from asyncbuild.domain.events.service_events import ServiceStopped
+from asyncbuild.runtime.emit import emit, subscribed
 
 structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 lines = []
-with logs.listening(lambda line: lines.append(line["event"])):
-    logs.logger().info("consumer.started")
+with subscribed(lambda told: lines.append(told.event.name)):
+    emit(ServiceStopped())
 print(lines)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert done.stdout == b"['consumer.started']\n"
+    assert done.stdout == b"['service.stopped']\n"
 
 
 @pytest.mark.parametrize("shape", ["json", "console"])
@@ -104,14 +107,17 @@ def test_the_kind_of_an_error_is_its_word(shape: str) -> None:
     script = f"""
 from asyncbuild.config import LogSettings
 from asyncbuild.domain.errors import Busy
+from asyncbuild.domain.events.stage_events import PushFetchStarted
+from asyncbuild.domain.events.service_events import SecretNotRenewed
 from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import emit, stage
 
 logs.configure(LogSettings(format={shape!r}))
 try:
-    with logs.stage("push.fetch"):
+    with stage(PushFetchStarted()):
         raise Busy("full")
 except Busy as error:
-    logs.logger().warning("queue.receive-failed", kind=error.kind)
+    emit(SecretNotRenewed(kind=error.kind, reason=""))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     said = done.stderr.decode()

@@ -1,8 +1,6 @@
 """Whom pushes wait for: what is away, what is at its limit, and when that is over."""
 
 import random
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,17 +9,25 @@ from support.listening import hearing
 from support.status import NOW, Clock, built, held, line, state, survey
 
 from asyncbuild.domain.errors import Busy, Outage, Retry, StageError
+from asyncbuild.domain.events.event import Emitted, LogLevel
+from asyncbuild.domain.events.stage_events import PushFetchStarted, PushPrepareStarted
 from asyncbuild.runtime import log as logs
-from asyncbuild.runtime.log import stage
+from asyncbuild.runtime.emit import stage
 from asyncbuild.status import phrases as wording
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.outages import PEERS, Outages
 from asyncbuild.status.schema import Status
 
 
-def _failed(number: int, **more: object) -> Mapping[str, Any]:
+def _failed(
+    number: int,
+    *,
+    event: str = "push.prepare.failed",
+    level: LogLevel = "warning",
+    **more: object,
+) -> Emitted:
     usual = {"kind": "outage", "peer": "git", "reason": "refused", "event_id": str(number)}
-    return line("push.prepare.failed", "warning", **{**usual, **more})
+    return line(event, level, **{**usual, **more})
 
 
 def _look(chronicle: Chronicle, clock: Clock, *numbers: int) -> Status:
@@ -31,7 +37,7 @@ def _look(chronicle: Chronicle, clock: Clock, *numbers: int) -> Status:
 
 def _chronicle(clock: Clock) -> Chronicle:
     chronicle = Chronicle(clock)
-    chronicle.hear({"event": "queue.polled", "level": "debug", "messages": 0, "groups": 0})
+    chronicle.hear(line("queue.polled", messages=0, groups=0))
     return chronicle
 
 
@@ -48,10 +54,9 @@ def test_a_git_server_that_is_down_is_a_third_state() -> None:
     (outage,) = status.outages
     assert (outage.pushes, outage.repositories, outage.failures) == (2, 2, 14)
     assert wording.waits(outage) == "2 pushes of 2 repositories wait"
-    other = {"event": "fetch.finished", "level": "info", "mirror": "github.com/acme/web"}
-    chronicle.hear(other)
+    chronicle.hear(line("fetch.finished", mirror="github.com/acme/web"))
     assert _look(chronicle, clock, 0, 1).state == "outage"
-    chronicle.hear({**other, "mirror": "123456789012/eu-west-1/r0"})
+    chronicle.hear(line("fetch.finished", mirror="123456789012/eu-west-1/r0"))
     assert _look(chronicle, clock, 0, 1).state == "ready"
 
 
@@ -69,7 +74,7 @@ def test_a_limit_lasts_until_its_pushes_are_settled() -> None:
     chronicle = _chronicle(clock)
     full = {"kind": "busy", "peer": "codebuild", "reason": "AccountLimitExceededException"}
     for number in (1, 2):
-        chronicle.hear({**_failed(number, **full), "event": "push.start.failed", "level": "info"})
+        chronicle.hear(_failed(number, event="push.start.failed", level="info", **full))
     clock.now += 70
     chronicle.hear(built(event_id="1"))
     status = _look(chronicle, clock, 1, 2)
@@ -83,12 +88,10 @@ def test_a_queue_that_does_not_answer_is_not_ready() -> None:
     """SQS away: nothing can be received, so it is no third state but the second."""
     clock = Clock()
     chronicle = _chronicle(clock)
-    chronicle.hear(
-        {"event": "queue.receive-failed", "level": "warning", "kind": "outage", "reason": "cut"}
-    )
+    chronicle.hear(line("queue.receive-failed", kind="outage", reason="cut"))
     status = _look(chronicle, clock)
     assert (status.state, [each.peer for each in status.outages]) == ("not-ready", ["sqs"])
-    chronicle.hear({"event": "queue.polled", "level": "debug", "messages": 0, "groups": 0})
+    chronicle.hear(line("queue.polled", messages=0, groups=0))
     assert _look(chronicle, clock).state == "ready"
 
 
@@ -119,7 +122,7 @@ def test_a_failure_is_logged_once() -> None:
     """Stages inside one another fail together: the outermost tells, and names the innermost."""
     logs.mute()
     for error in (Outage("away", peer="git"), Busy("full", peer="codebuild"), Retry("cut")):
-        inside = (stage("push.prepare"), stage("push.fetch"))
+        inside = (stage(PushPrepareStarted()), stage(PushFetchStarted()))
         with hearing() as lines, pytest.raises(StageError), inside[0], inside[1]:
             raise error
         failed = [each for each in lines if each["event"].endswith(".failed")]
@@ -129,7 +132,7 @@ def test_a_failure_is_logged_once() -> None:
             ("push.prepare.failed", level),
         ]
         assert {(each["stage"], each["peer"]) for each in failed} == {("push.fetch", error.peer)}
-    with hearing() as lines, pytest.raises(Retry), stage("push.fetch"):
+    with hearing() as lines, pytest.raises(Retry), stage(PushFetchStarted()):
         raise Retry("alone")
     assert lines[-1]["level"] == "warning"
 
@@ -154,7 +157,7 @@ def test_what_is_over_is_remembered() -> None:
     """Since when, how long, and how many waited; what comes back within a minute is one of them."""
     clock = Clock()
     chronicle = _chronicle(clock)
-    done = {"event": "fetch.finished", "level": "info", "mirror": "123456789012/eu-west-1/r0"}
+    done = line("fetch.finished", mirror="123456789012/eu-west-1/r0")
     for pause in (0.5, 30.0, 200.0):
         for number in range(3):
             chronicle.hear(_failed(number, repository=f"r{number % 2}"))
@@ -169,7 +172,7 @@ def test_what_is_over_is_remembered() -> None:
     chronicle.hear(_failed(1))
     chronicle.hear(built(event_id="1"))  # at once: not worth a row
     assert len(_look(chronicle, clock).past_outages) == 1
-    chronicle.hear({**_failed(1, kind="busy", peer="codebuild"), "event": "push.start.failed"})
+    chronicle.hear(_failed(1, event="push.start.failed", kind="busy", peer="codebuild"))
     clock.now += 2
     chronicle.hear(built(event_id="1"))
     assert wording.was(_look(chronicle, clock).past_outages[0]) == (

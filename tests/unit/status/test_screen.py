@@ -41,7 +41,7 @@ _REASON = (
 def _status(names: list[str], *, pushes: int, away: bool, dead: int) -> Status:
     clock = Clock()
     chronicle = Chronicle(clock)
-    chronicle.hear({"event": "queue.polled", "level": "debug", "messages": 0, "groups": 0})
+    chronicle.hear(line("queue.polled", messages=0, groups=0))
     for number in range(pushes):
         chronicle.hear(built(event_id=f"b{number}", repository=names[0], since_push_seconds=4_000))
     for number in range(dead):
@@ -161,6 +161,7 @@ from functools import partial
 from pathlib import Path
 from support.status import state
 from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import subscribed
 from asyncbuild.config import GitSettings, Settings, StatusSettings
 from asyncbuild.status import top
 from asyncbuild.status.server import Sources, open_status
@@ -179,8 +180,8 @@ async def main():
         )
         addresses = []
         logs.mute()
-        hear = lambda line: addresses.append(line["address"]) if "address" in line else None
-        with logs.listening(hear):
+        hear = lambda told: addresses.append(getattr(told.event, "address", None))
+        with subscribed(hear):
             async with open_status(settings, Sources(state, depth, credentials)):
                 await top.run(addresses[0], every_seconds=0.1, once=False)
 

@@ -1,7 +1,7 @@
 """What the service tells of itself: remembered, counted, drawn and escaped."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -26,6 +26,7 @@ from asyncbuild.archive.delta.fallback import REASONS
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Kind, Reject
 from asyncbuild.domain.events import EVENTS
+from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.model import root_span_id, trace_id
 from asyncbuild.queue.counters import InFlight
 from asyncbuild.status import links
@@ -53,7 +54,7 @@ def clock() -> Clock:
 def chronicle(clock: Clock) -> Chronicle:
     """Of a service that has just started, whose queue has answered."""
     chronicle = Chronicle(clock)
-    chronicle.hear({"event": "service.started", "level": "info"})
+    chronicle.hear(line("service.started"))
     return chronicle
 
 
@@ -132,7 +133,7 @@ def test_ready_and_not(chronicle: Chronicle, clock: Clock) -> None:
     assert look.take().ready
     chronicle.hear(line("queue.receive-failed", "warning", kind="retry", reason="no way"))
     assert look.take().checks[0].says == "the last receive failed: no way"
-    chronicle.hear({"event": "queue.polled", "level": "debug", "messages": 0})
+    chronicle.hear(line("queue.polled", messages=0))
     assert look.take().ready
     clock.now += 1_000
     assert not look.take().ready
@@ -288,12 +289,16 @@ def test_help_says_what(clock: Clock) -> None:
         assert not {"them", "likewise", "that"} & set(each.removesuffix(".").split()[-1:]), each
 
 
-def _every_line() -> Iterator[Mapping[str, Any]]:
+def _every_line() -> Iterator[Emitted]:
     """Lines of every event, with every value of the fields that become labels."""
     values = {"kind": (*Kind,), "archive_kind": ("full", "delta", "copy"), "reason": REASONS}
     for event, about in EVENTS.items():
-        for level, kind, reason in product(about.level.split(" or "), values["kind"], REASONS):
-            more = dict.fromkeys(about.fields, 1) | {"kind": kind, "reason": reason, "messages": 0}
+        for level, kind, reason in product(about.levels, values["kind"], REASONS):
+            more = dict.fromkeys(about.field_names, 1) | {
+                "kind": kind,
+                "reason": reason,
+                "messages": 0,
+            }
             more |= {"archive_kind": "delta", "peer": "git", "mirror": "a/b/c"}
             yield line(event, level, **more)
 
@@ -488,7 +493,7 @@ def test_times_are_utc() -> None:
 _QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/pushes.fifo"
 
 
-async def _spans(*lines: Mapping[str, Any]) -> dict[str, ReadableSpan]:
+async def _spans(*lines: Emitted) -> dict[str, ReadableSpan]:
     exporter = InMemorySpanExporter()
     async with open_traces(exporter, queue_url=_QUEUE_URL) as hear:
         for each in lines:

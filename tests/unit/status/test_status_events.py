@@ -1,70 +1,126 @@
-"""The list of events says what the code says, and so does the documentation."""
+"""The events are what the documentation lists, each is emitted, and each stage ends in its own."""
 
 import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from asyncbuild.domain.events import EVENTS, PUSH_FIELDS, STAGES
+import pytest
+from support.listening import hearing
+
+from asyncbuild.domain.events import EVENTS
+from asyncbuild.domain.events.push_events import PushOutcome, outcome_event
+from asyncbuild.domain.events.stage_events import ENDS, STAGES
+from asyncbuild.domain.model import Outcome, Verdict
+from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import stage
 
 _ROOT = Path(__file__).parents[3]
-_LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
-# Named by what happened: `push.{verdict}`, the ends that `logs.stage` adds, and what others log.
-_MADE = (
-    {"library.logged"}
-    | {f"push.{verdict}" for verdict in ("built", "handed-over", "uploaded", "ignored", "stale")}
-    | {f"{name}.{end}" for name in STAGES for end in ("started", "finished", "failed", "cancelled")}
-)
+# Made elsewhere than where they are emitted: by verdict, by `stage`, and of what others log.
+_MADE = {
+    "library.logged",
+    *(name for name, class_ in EVENTS.items() if issubclass(class_, PushOutcome)),
+    *(f"{name}.{end}" for name in STAGES for end in ("finished", "failed", "cancelled")),
+}
 
 
 def _calls() -> Iterator[ast.Call]:
     for path in sorted((_ROOT / "asyncbuild").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            if isinstance(node, ast.Call):
                 yield node
 
 
-def _logged() -> Iterator[tuple[str, str, set[str]]]:
-    """Event, level and fields of every call of a logger."""
+def _made() -> set[str]:
+    """Names of the events whose classes are called."""
+    names = {class_.__name__: name for name, class_ in EVENTS.items()}
+    called = {call.func.id for call in _calls() if isinstance(call.func, ast.Name)}
+    return {name for class_, name in names.items() if class_ in called}
+
+
+def test_every_event_is_emitted() -> None:
+    """An event that nothing emits is a line of the documentation that never comes."""
+    assert _made() | _MADE == set(EVENTS)
+
+
+def test_an_event_with_several_levels_is_told_at_one_of_them() -> None:
+    """`emit` names the level where an event has several, and it is one of those."""
+    several = {c.__name__: c.levels for c in EVENTS.values() if len(c.levels) > 1}
+    told: set[str] = set()
     for call in _calls():
-        function, name = call.func, call.args[0]
-        if not isinstance(function, ast.Attribute) or function.attr not in _LEVELS:
+        if not isinstance(call.func, ast.Name) or call.func.id != "emit":
             continue
-        assert isinstance(name, ast.Constant)
-        fields = {keyword.arg for keyword in call.keywords if keyword.arg}
-        if isinstance(name.value, str) and re.fullmatch(r"[a-z-]+(\.[a-z-]+)+", name.value):
-            yield name.value, _LEVELS[function.attr], fields
+        levels = [keyword.value for keyword in call.keywords if keyword.arg == "level"]
+        event = call.args[0]
+        name = (
+            event.func.id
+            if isinstance(event, ast.Call) and isinstance(event.func, ast.Name)
+            else ""
+        )
+        for level in levels:
+            if isinstance(level, ast.Constant):
+                assert level.value in several[name], name
+        if name in several:
+            told.add(name)
+    assert told == {"ArchiveFull"}
 
 
-def test_every_event_is_listed() -> None:
-    """Each logged event is in the list with its level, and its fields are among those listed."""
-    seen = set()
-    for event, level, fields in _logged():
-        assert event in EVENTS, f"{event} is logged but not listed in asyncbuild/domain/events.py"
-        assert level in EVENTS[event].level.split(" or "), event
-        assert fields <= {*EVENTS[event].fields, *PUSH_FIELDS}, event
-        seen.add(event)
-    assert seen > {"service.started", "lease.lost", "push.dead-lettered", "fetch.finished"}
-    assert set(EVENTS) == seen | _MADE
+def test_classes_are_named_as_their_events() -> None:
+    """Whoever reads a line of the log finds its class, and the other way round."""
+    for name, class_ in EVENTS.items():
+        words = re.split(r"[.-]", name)
+        assert class_.__name__.startswith("".join(word.title() for word in words)), name
 
 
-def test_every_stage_is_listed() -> None:
-    """Each call of `stage` names one of the stages, and each stage has a call."""
-    named = {
-        str(call.args[0].value)
-        for call in _calls()
-        if isinstance(call.func, ast.Name)
-        and call.func.id == "stage"
-        and isinstance(call.args[0], ast.Constant)
-    }
-    assert named == set(STAGES)
+def test_every_stage_is_used_and_has_its_ends() -> None:
+    """A call of `stage` for each of them; the ends are of the same stage, with its fields."""
+    assert [started.stage_name for started in ENDS] == list(STAGES)
+    assert {f"{name}.started" for name in STAGES} <= _made()
+    for started, ends in ENDS.items():
+        for end in ("finished", "failed", "cancelled"):
+            ended = EVENTS[f"{started.stage_name}.{end}"]
+            assert getattr(ends, end) is ended
+            assert vars(ended)["stage_name"] == started.stage_name
+            assert set(started.field_names) < set(ended.field_names)
 
 
 def test_the_documentation_lists_every_event() -> None:
-    """docs/observability.md has a row for each event, with its level and fields."""
+    """docs/observability.md has a row for each event, with its levels, push and fields."""
     text = (_ROOT / "docs" / "observability.md").read_text("utf-8")
-    rows = re.findall(
-        r"^\| `([a-z.-]+)` \| ([\w ]+) \| (?:yes|) ?\| (.*?) ?\| ", text, re.MULTILINE
-    )
-    documented = {event: (level, tuple(re.findall(r"`(\w+)`", f))) for event, level, f in rows}
-    assert documented == {name: (event.level, event.fields) for name, event in EVENTS.items()}
+    rows = re.findall(r"^\| `([a-z.-]+)` \| ([\w ]+) \| (yes|) ?\| (.*?) ?\| ", text, re.MULTILINE)
+    documented = {
+        event: (level, of_push == "yes", tuple(re.findall(r"`(\w+)`", fields)))
+        for event, level, of_push, fields in rows
+    }
+    assert documented == {
+        name: (" or ".join(class_.levels), class_.of_push, class_.field_names)
+        for name, class_ in EVENTS.items()
+    }
+
+
+_TOLD_BY_VERDICT = [each for each in Verdict if each not in {"superseded", "rejected"}]
+
+
+@pytest.mark.parametrize("verdict", _TOLD_BY_VERDICT)
+def test_an_outcome_is_told_by_its_verdict(verdict: Verdict) -> None:
+    """What was not made is null; the seconds of a stage that was not needed are left out."""
+    told = outcome_event(Outcome(verdict, "why", timings={"start": 0.5}), since_push_seconds=2.0)
+    assert (told.name, told.verdict) == (f"push.{verdict}", verdict)
+    seconds = {"since_push_seconds": 2.0, "start_seconds": 0.5}
+    fields = {name: value for name, value in told.fields().items() if value is not None}
+    assert fields == {"reason": "why", **seconds}
+    left_out = {"fetch_seconds", "archive_seconds"}
+    assert set(told.field_names) - told.fields().keys() == left_out
+
+
+@pytest.mark.parametrize("started", ENDS, ids=[each.stage_name for each in ENDS])
+def test_a_stage_that_is_cut_off_is_cancelled(started: type) -> None:
+    """With its own fields and the duration, and without a reason."""
+    logs.mute()
+    own = dict.fromkeys(started.field_names, "x")  # type: ignore[attr-defined] # of an event
+    with hearing() as lines, pytest.raises(KeyboardInterrupt), stage(started(**own)):
+        raise KeyboardInterrupt
+    begun, ended = lines
+    name = begun["event"].removesuffix(".started")
+    assert ended["event"] == f"{name}.cancelled"
+    assert ended.keys() - begun.keys() == {"duration_seconds"}

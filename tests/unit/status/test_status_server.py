@@ -22,7 +22,9 @@ from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.config import GitSettings, Settings, StatusSettings
 from asyncbuild.domain.errors import Busy, NoPermission, Outage, Reject, Retry
+from asyncbuild.domain.events.queue_events import ConsumerStoppedReceiving
 from asyncbuild.runtime import log as logs
+from asyncbuild.runtime.emit import emit, subscribed
 from asyncbuild.status import health, remote, top
 from asyncbuild.status.server import Sources, open_status
 
@@ -268,8 +270,8 @@ async def test_a_listener_that_fails_stops_nothing(
         raise ZeroDivisionError
 
     async with _serving(tmp_path) as (_, lines):
-        with logs.listening(broken):
-            logs.logger().info("consumer.stopped-receiving", lanes=0)
+        with subscribed(broken):
+            emit(ConsumerStoppedReceiving(lanes=0))
     assert any(line["event"] == "consumer.stopped-receiving" for line in lines)
     assert "a listener failed at consumer.stopped-receiving" in caplog.text
 
