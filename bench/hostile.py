@@ -43,7 +43,7 @@ from support.repositories import SourceRepository
 from support.service import Service, environment, make_pushes, open_service
 from support.webhooks import SECRET, headers, payload
 
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
@@ -113,17 +113,19 @@ class Load:
         long = orjson.dumps({"ref": "x" * 200_000, "n": number}).decode()
         body = self.random.choice([deep, long, f'{{"n":{number}}}', f"\u202e{number}", f"{number}"])
         host = self.random.choice([_PUSHER, _SERVER, "unknown.example", "x" * 2_000])
-        sent = headers(Kind.GITHUB, body.encode(), secret=self.random.choice([None, "a guess"]))
+        sent = headers(
+            ForgeKind.GITHUB, body.encode(), secret=self.random.choice([None, "a guess"])
+        )
         group = f"outsider-{self.random.randrange(20)}"
         await self._put(body, group, {**sent, "Webhook-Host": host})
 
     async def _hook(self, host: str, name: str, commit: str) -> None:
-        made = payload(Kind.GITHUB)
+        made = payload(ForgeKind.GITHUB)
         made["repository"]["full_name"] = f"evil/{name}"
         body = orjson.dumps(made | {"after": commit})
         id_ = f"{self.random.randrange(10**8):08d}-cc78-11e3-81ab-4c9367dc0958"
         more = {"Webhook-Host": host, "X-GitHub-Delivery": id_}
-        sent = {**headers(Kind.GITHUB, body), **more}
+        sent = {**headers(ForgeKind.GITHUB, body), **more}
         await self._put(body.decode(), f"{host}/{name}", sent, id_)
 
     async def _put(

@@ -8,6 +8,7 @@ from typing import Final
 
 from asyncbuild.domain.errors import Reject, show
 
+PUSHED: Final = ("refs/heads/", "refs/tags/")  # what is built
 REF_BYTES_MOST: Final = 1_024  # CodeCommit allows branch names of 256
 _PARTS_LEAST: Final = 3  # refs/heads/main
 # git-check-ref-format(1), rules 1 and 3 to 10. Of a name's end only the whole name is meant:
@@ -59,3 +60,12 @@ def check_ref(ref: object, *, below: tuple[str, ...] = ("refs/",)) -> str:
     if size > REF_BYTES_MOST:
         raise Reject(f"ref {show(ref)} is longer than {REF_BYTES_MOST} bytes")
     return ref
+
+
+def check_pushed_ref(ref: object) -> str:
+    """Return `ref` if it is a full branch or tag name that git could hold.
+
+    Raises:
+        Reject: it is not, with the value; see `check_ref`.
+    """
+    return check_ref(ref, below=PUSHED)

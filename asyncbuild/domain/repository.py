@@ -8,12 +8,22 @@ in any case, so `:` and `/` inside a part are written `..` there. `encode_reposi
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 CODECOMMIT: Final = "codecommit"
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")
 _JOINT: Final = ".."  # neither a host nor a part of an owner holds it (I11)
+
+
+class ForgeKind(StrEnum):
+    """What another forge than CodeCommit runs; several hosts may run the same."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    BITBUCKET = "bitbucket"
+    BITBUCKET_SERVER = "bitbucket-server"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,15 @@ inside an SNS notification. Source: CodeCommit User Guide, "Monitoring CodeCommi
 EventBridge". Every value that later reaches a command line, a path or a key is checked here (I11).
 """
 
-import json
 import re
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-import orjson
-
-from asyncbuild.domain import refs
 from asyncbuild.domain.errors import Reject, show
+from asyncbuild.domain.foreign_json import read_object
 from asyncbuild.domain.model import Change, Nothing, Push
+from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.times import read_time
 
@@ -24,7 +21,6 @@ _DETAIL_TYPE = "CodeCommit Repository State Change"
 _UNREFERENCED = "unreferencedMergeCommitCreated"
 _CHANGES = {"referenceCreated": Change.CREATED, "referenceUpdated": Change.UPDATED}
 _PREFIXES = {"branch": "refs/heads/", "tag": "refs/tags/"}
-_BELOW = tuple(_PREFIXES.values())
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -81,56 +77,6 @@ def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields
     )
 
 
-def check_ref(ref: object) -> str:
-    """Return `ref` if it is a full branch or tag name that git could hold.
-
-    Raises:
-        Reject: it is not, with the value; see `refs.check_ref`.
-    """
-    return refs.check_ref(ref, below=_BELOW)
-
-
-def load_json(text: str | bytes) -> Any:  # noqa: ANN401 - any value of JSON
-    """Return the value of a JSON text, also of one that no strict reader takes.
-
-    Senders put things into fields that nothing here reads: halves of surrogate pairs, bytes that
-    are no UTF-8, NaN, integers of hundreds of digits, a byte order mark in front. Python's own
-    reader takes those. What is used of the value is checked where it is used.
-
-    Raises:
-        ValueError: it is not JSON, or nested too deeply.
-    """
-    try:
-        return orjson.loads(text)
-    except ValueError:  # JSONDecodeError and UnicodeEncodeError
-        told = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
-    try:
-        return json.loads(told.removeprefix("\ufeff"), parse_int=_integer)
-    except RecursionError as error:
-        msg = "it is nested too deeply"
-        raise ValueError(msg) from error
-
-
-def _integer(digits: str) -> int | float:
-    """An integer, or a float where there are more digits than Python reads or shows."""
-    return int(digits) if len(digits) <= sys.int_info.str_digits_check_threshold else float(digits)
-
-
-def read_object(body: str | bytes, what: str) -> Mapping[str, Any]:
-    """Return the JSON object that `body` is.
-
-    Raises:
-        Reject: it is none; the reason begins with `what`.
-    """
-    try:
-        value = load_json(body)
-    except ValueError as error:
-        raise Reject(f"{what} is not JSON: {error}: {_show_body(body)}") from error
-    if not isinstance(value, dict):
-        raise Reject(f"{what} is JSON, but not an object: {show(value)}")
-    return value
-
-
 def _unwrap(event: _Fields) -> _Fields:
     """Take an EventBridge event out of an SNS notification (SNS Developer Guide, JSON formats)."""
     if event.get("Type") == "Notification" and "Message" in event and "detail-type" not in event:
@@ -153,10 +99,10 @@ def _repository(event: _Fields, detail: _Fields) -> Repository:
 def _ref(detail: _Fields) -> str:
     full = detail.get("referenceFullName")
     if full:
-        return check_ref(full)
+        return check_pushed_ref(full)
     short, kind = detail.get("referenceName"), detail.get("referenceType")
     if isinstance(short, str) and isinstance(kind, str) and kind in _PREFIXES:
-        return check_ref(_PREFIXES[kind] + short)
+        return check_pushed_ref(_PREFIXES[kind] + short)
     raise Reject(
         f"detail has no referenceFullName, and referenceType {show(kind)} with referenceName "
         f"{show(short)} names no ref"
@@ -198,9 +144,3 @@ _MEANING = {
     "commitId": "commit id of 40 or 64 hex digits",
     "oldCommitId": "commit id of 40 or 64 hex digits",
 }
-
-
-def _show_body(body: str | bytes) -> str:
-    """How it begins, unless a header with a secret may be in it (I10)."""
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    return "not shown, it names a token" if "token" in text.lower() else show(text)

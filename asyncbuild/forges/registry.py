@@ -8,11 +8,10 @@ from functools import partial
 from asyncbuild.aws.session import Aws
 from asyncbuild.config.hosts import HostSettings
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.repository import ForgeKind, Repository
 from asyncbuild.forges.addresses import Address, parse_address
 from asyncbuild.forges.keyring import Keyring, open_keyring
 from asyncbuild.forges.origins import Origin, origin_of, repository_at
-from asyncbuild.forges.webhooks.payloads import Kind
 from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
 
 
@@ -94,7 +93,7 @@ def unchecked_reader(settings: Settings) -> Hosts:
 
 
 def _host(settings: HostSettings, secrets: Callable[[str], Sequence[str]] | None) -> Host:
-    host = Host(settings.host, Kind(settings.kind), settings.repository, Signature.OFF)
+    host = Host(settings.host, ForgeKind(settings.kind), settings.repository, Signature.OFF)
     if secrets is None or settings.webhook_secret is None:
         return host
     return Host(

@@ -17,7 +17,7 @@ from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters, wait_settled
 from support.webhooks import DELIVERY, SECRET, ZEROS, headers, payload
 
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import Stack, open_stack
 
@@ -39,7 +39,7 @@ class _Place:
         return f"127.0.0.1:{self.server.port}"
 
     async def send(
-        self, kind: Kind, document: object, *, secret: str = SECRET, delivery: str = DELIVERY
+        self, kind: ForgeKind, document: object, *, secret: str = SECRET, delivery: str = DELIVERY
     ) -> None:
         """As the mapping template of deploy/webhook.yaml does."""
         body = orjson.dumps(document)
@@ -64,7 +64,7 @@ class _Place:
 
 
 @asynccontextmanager
-async def _open(*kinds: Kind) -> AsyncIterator[_Place]:
+async def _open(*kinds: ForgeKind) -> AsyncIterator[_Place]:
     async with open_stack(["web"]) as stack:
         tokens = {"x-access-token": TOKEN, "oauth2": TOKEN, "x-token-auth": TOKEN}
         root = stack.directory / "host"
@@ -86,7 +86,7 @@ async def _secrets(stack: Stack) -> AsyncIterator[None]:
         yield
 
 
-def _entry(server: GitServer, kind: Kind) -> dict[str, Any]:
+def _entry(server: GitServer, kind: ForgeKind) -> dict[str, Any]:
     return {
         "host": f"127.0.0.1:{server.port}",
         "kind": kind.value,
@@ -97,20 +97,20 @@ def _entry(server: GitServer, kind: Kind) -> dict[str, Any]:
 
 
 def _github(commit: str, *, old: str = ZEROS, owner: str = "acme") -> dict[str, Any]:
-    made = payload(Kind.GITHUB)
+    made = payload(ForgeKind.GITHUB)
     made["repository"] |= {"full_name": f"{owner}/web"}
     return made | {"before": old, "after": commit}
 
 
 async def test_a_push_of_github_is_built() -> None:
     """Two pushes in order and a ping: built once each from a host that wants the token."""
-    async with _open(Kind.GITHUB) as place:
+    async with _open(ForgeKind.GITHUB) as place:
         commits = place.source("acme").commits(2)
         ping = {"zen": "Design for failure.", "hook_id": 1}
-        await place.send(Kind.GITHUB, ping)
+        await place.send(ForgeKind.GITHUB, ping)
         for old, new in zip([ZEROS, *commits], commits, strict=False):
             body = orjson.dumps(_github(new, old=old))
-            told = {**headers(Kind.GITHUB, body), "X-GitHub-Delivery": f"delivery-{new}"}
+            told = {**headers(ForgeKind.GITHUB, body), "X-GitHub-Delivery": f"delivery-{new}"}
             await place.put(body, {"Webhook-Host": place.host, **told})
         async with open_service(place.variables, "drain") as service:
             assert await service.wait() == 0
@@ -126,33 +126,33 @@ async def test_a_push_of_github_is_built() -> None:
         assert SECRET not in str(service.log)
 
 
-def _push_of(kind: Kind, ref: str, old: str, new: str) -> dict[str, Any]:
+def _push_of(kind: ForgeKind, ref: str, old: str, new: str) -> dict[str, Any]:
     """The fixture of that kind about a push to a repository of `_owner_of(kind)`."""
     made = payload(kind)
     side = {"type": ref.split("/")[1].replace("heads", "branch").replace("tags", "tag")}
     name = ref.split("/", 2)[2]
     match kind:
-        case Kind.BITBUCKET:
+        case ForgeKind.BITBUCKET:
             sides = {
                 which: None if id_ == ZEROS else {**side, "name": name, "target": {"hash": id_}}
                 for which, id_ in (("old", old), ("new", new))
             }
             made["push"]["changes"] = [sides]
-        case Kind.BITBUCKET_SERVER:
+        case ForgeKind.BITBUCKET_SERVER:
             made["changes"] = [{"ref": {"id": ref}, "fromHash": old, "toHash": new}]
-        case Kind.GITHUB | Kind.GITLAB:
+        case ForgeKind.GITHUB | ForgeKind.GITLAB:
             made |= {"before": old, "after": new, "ref": ref}
-    if kind is Kind.GITHUB:
+    if kind is ForgeKind.GITHUB:
         made["repository"] |= {"full_name": "acme/web"}
     return made
 
 
-def _owner_of(kind: Kind) -> str:
-    return {Kind.GITLAB: "acme/platform", Kind.BITBUCKET_SERVER: "ACME"}.get(kind, "acme")
+def _owner_of(kind: ForgeKind) -> str:
+    return {ForgeKind.GITLAB: "acme/platform", ForgeKind.BITBUCKET_SERVER: "ACME"}.get(kind, "acme")
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_a_delivery_that_comes_again_is_built_once(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ForgeKind)
+async def test_a_delivery_that_comes_again_is_built_once(kind: ForgeKind) -> None:
     """When queue and CodeBuild have forgotten the first one: the record is found, not its time."""
     async with _open(kind) as place:
         commit = place.source(_owner_of(kind)).commit({"a": b"1"})
@@ -169,8 +169,8 @@ async def test_a_delivery_that_comes_again_is_built_once(kind: Kind) -> None:
         assert await place.stack.count_waiting() == 0
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_a_settled_body_is_built_again_only_where_the_ref_came_back(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ForgeKind)
+async def test_a_settled_body_is_built_again_only_where_the_ref_came_back(kind: ForgeKind) -> None:
     """Under another id it asks for nothing, and the head stays; pushed back and forth it is new."""
     async with _open(kind) as place:
         source = place.source(_owner_of(kind))
@@ -202,8 +202,8 @@ async def test_a_settled_body_is_built_again_only_where_the_ref_came_back(kind: 
         assert await place.stack.count_waiting() == 0
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_an_older_push_that_comes_late_is_stale(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ForgeKind)
+async def test_an_older_push_that_comes_late_is_stale(kind: ForgeKind) -> None:
     """Whether or not its payload tells when it was; a push back and a branch made again are not."""
     async with _open(kind) as place:
         source = place.source(_owner_of(kind))
@@ -222,9 +222,9 @@ async def test_an_older_push_that_comes_late_is_stale(kind: Kind) -> None:
         times = [2, 1, 3, 4, 5, 6, 7]
         for n, ((branch, old, new), minute) in enumerate(zip(pushes, times, strict=True)):
             made = _push_of(kind, f"refs/heads/{branch}", old, new)
-            if kind is Kind.GITHUB:
+            if kind is ForgeKind.GITHUB:
                 made["repository"] |= {"pushed_at": 1_793_000_000 + 60 * minute}
-            if kind is Kind.BITBUCKET_SERVER:
+            if kind is ForgeKind.BITBUCKET_SERVER:
                 made["date"] = f"2026-10-26T10:{minute:02}:00+0000"
             body = orjson.dumps(made)
             told = {"Webhook-Host": place.host, **headers(kind, body)}
@@ -246,20 +246,22 @@ async def test_an_older_push_that_comes_late_is_stale(kind: Kind) -> None:
 
 async def test_a_push_back_that_the_server_shows_late_is_built() -> None:
     """Its archive is there, so that its turn is the first to ask the server for its commit."""
-    async with _open(Kind.GITLAB) as place:
+    async with _open(ForgeKind.GITLAB) as place:
         place.server.behaviour.protocol_v0 = True  # tips alone, as a server that lags
-        source = place.source(_owner_of(Kind.GITLAB))
+        source = place.source(_owner_of(ForgeKind.GITLAB))
         a = source.commit({"a": b"1"}, branch="f")
         b = source.commit({"a": b"2"}, branch="f", parent=None)
         ref = "refs/heads/f"
         for old, new in ((ZEROS, a), ("c" * 40, b)):
             source.git("update-ref", ref, new)
-            await place.send(Kind.GITLAB, _push_of(Kind.GITLAB, ref, old, new), delivery=new)
+            await place.send(
+                ForgeKind.GITLAB, _push_of(ForgeKind.GITLAB, ref, old, new), delivery=new
+            )
             async with open_service(place.variables, "drain") as service:
                 assert await service.wait() == 0
         shutil.rmtree(place.stack.settings.git.cache_directory)  # as another task has it
-        again = _push_of(Kind.GITLAB, ref, "d" * 40, a)
-        await place.send(Kind.GITLAB, again, delivery="again")
+        again = _push_of(ForgeKind.GITLAB, ref, "d" * 40, a)
+        await place.send(ForgeKind.GITLAB, again, delivery="again")
         async with open_service(place.variables) as service:
             await service.wait_logged("push.fetch.failed")
             source.git("update-ref", ref, a)
@@ -268,8 +270,8 @@ async def test_a_push_back_that_the_server_shows_late_is_built() -> None:
         assert built == [a, b, a]
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_a_build_of_an_annotated_tag_knows_its_commit(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ForgeKind)
+async def test_a_build_of_an_annotated_tag_knows_its_commit(kind: ForgeKind) -> None:
     """Some payloads name the tag's object, others the commit: COMMIT_ID is the commit."""
     async with _open(kind) as place:
         rule = {"action": "build", "ref": "refs/tags/*"}
@@ -278,18 +280,18 @@ async def test_a_build_of_an_annotated_tag_knows_its_commit(kind: Kind) -> None:
         commit = source.commit({"a": b"1"})
         tag = source.tag("v1", commit)
         assert tag != commit
-        told = commit if kind is Kind.BITBUCKET else tag
+        told = commit if kind is ForgeKind.BITBUCKET else tag
         await place.send(kind, _push_of(kind, "refs/tags/v1", ZEROS, told))
         async with open_service(place.variables, "drain") as service:
             assert await service.wait() == 0
         (build,) = journal.read(place.stack.journal)
         assert commit == build.variables["COMMIT_ID"]
-        assert (None if kind is Kind.BITBUCKET else tag) == build.variables.get("TAG_ID")
+        assert (None if kind is ForgeKind.BITBUCKET else tag) == build.variables.get("TAG_ID")
 
 
 async def test_submodules_of_a_host_come_with_its_token() -> None:
     """A rule says so; the archive has them, and the one that nobody may fetch is a dead letter."""
-    async with _open(Kind.GITHUB) as place:
+    async with _open(ForgeKind.GITHUB) as place:
         rule = {"action": "build", "submodules": "include", "key": "{commit}.zip"}
         place.variables["ASYNCBUILD_RULES"] = orjson.dumps([rule]).decode()
         lib = place.source("acme", "lib").commit({"f": b"lib"})
@@ -297,9 +299,9 @@ async def test_submodules_of_a_host_come_with_its_token() -> None:
         good = place.source("acme").commit(
             {"lib": lib, ".gitmodules": modules % f"git@{place.host[:9]}:acme/lib.git".encode()}
         )
-        await place.send(Kind.GITHUB, _github(good))
+        await place.send(ForgeKind.GITHUB, _github(good))
         evil = place.source("acme").commit({".gitmodules": modules % b"https://evil.example/a/b"})
-        await place.send(Kind.GITHUB, _github(evil, old=good))
+        await place.send(ForgeKind.GITHUB, _github(evil, old=good))
         async with open_service(place.variables, "drain") as service:
             assert await service.wait() == 0
         started = journal.read(place.stack.journal)
@@ -318,17 +320,17 @@ async def test_submodules_of_a_host_come_with_its_token() -> None:
 
 async def test_several_refs_of_one_bitbucket_push() -> None:
     """One message, two builds with identities of their own, and the deleted branch is none."""
-    async with _open(Kind.BITBUCKET) as place:
+    async with _open(ForgeKind.BITBUCKET) as place:
         source = place.source("acme")
         main, other = source.commit({"a": b"1"}), source.commit({"a": b"2"}, branch="other")
-        made = payload(Kind.BITBUCKET)
+        made = payload(ForgeKind.BITBUCKET)
         change = made["push"]["changes"][0]
         change["new"]["target"]["hash"] = main
         made["push"]["changes"] += [
             {"old": None, "new": {"type": "branch", "name": "other", "target": {"hash": other}}},
             {"old": {"type": "branch", "name": "x", "target": {"hash": "3" * 40}}, "new": None},
         ]
-        await place.send(Kind.BITBUCKET, made)
+        await place.send(ForgeKind.BITBUCKET, made)
         async with open_service(place.variables, "drain") as service:
             assert await service.wait() == 0
         started = journal.read(place.stack.journal)
@@ -339,10 +341,14 @@ async def test_several_refs_of_one_bitbucket_push() -> None:
 
 async def test_what_is_not_signed_is_a_dead_letter_that_can_be_sent_back() -> None:
     """A wrong secret is told; after it was mended the letter is built, headers and all."""
-    async with _open(Kind.GITLAB) as place:
+    async with _open(ForgeKind.GITLAB) as place:
         commit = place.source("acme/platform").commit({"a": b"1"})
-        made = payload(Kind.GITLAB) | {"before": ZEROS, "after": commit, "ref": "refs/heads/main"}
-        await place.send(Kind.GITLAB, made)
+        made = payload(ForgeKind.GITLAB) | {
+            "before": ZEROS,
+            "after": commit,
+            "ref": "refs/heads/main",
+        }
+        await place.send(ForgeKind.GITLAB, made)
         wrong = {**place.variables, "WEBHOOK": "another secret"}
         async with open_service(wrong, "drain") as service:
             assert await service.wait() == 0
@@ -367,13 +373,13 @@ async def test_what_is_not_signed_is_a_dead_letter_that_can_be_sent_back() -> No
 
 async def test_what_nobody_signed_stops_nothing_and_is_counted() -> None:
     """Twenty of an hour are dead letters; the push behind them in the same group is built."""
-    async with _open(Kind.GITHUB) as place:
+    async with _open(ForgeKind.GITHUB) as place:
         commit = place.source("acme").commit({"a": b"1"})
         for number in range(30):
             body = orjson.dumps({"ref": "x", "after": 1, "repository": {"id": 1}, "n": number})
-            told = headers(Kind.GITHUB, body, secret="another")
+            told = headers(ForgeKind.GITHUB, body, secret="another")
             await place.put(body, {"Webhook-Host": place.host, **told})
-        await place.send(Kind.GITHUB, _github(commit))
+        await place.send(ForgeKind.GITHUB, _github(commit))
         async with open_service(place.variables, "drain") as service:
             assert await service.wait() == 0
         started = journal.read(place.stack.journal)
@@ -387,7 +393,7 @@ async def test_what_nobody_signed_stops_nothing_and_is_counted() -> None:
 
 async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
     """By the service, and by the check, which finds nothing wrong when it is there."""
-    async with _open(Kind.GITHUB) as place:
+    async with _open(ForgeKind.GITHUB) as place:
         without = {name: value for name, value in place.variables.items() if name != "WEBHOOK"}
         async with open_service(without) as service:
             assert await service.wait() == 78
@@ -402,7 +408,7 @@ async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
 
 async def test_a_ref_that_cannot_be_built_takes_no_other_along() -> None:
     """A project that is missing, a name that is none, and a ref of notes beside a good branch."""
-    async with _open(Kind.BITBUCKET_SERVER) as place:
+    async with _open(ForgeKind.BITBUCKET_SERVER) as place:
         await _send_four_refs(place)
         variables = place.variables
         variables["ASYNCBUILD_RULES"] = json.dumps([{"action": "build", "project": "web-{branch}"}])
@@ -427,9 +433,9 @@ async def _send_four_refs(place: _Place) -> None:
         "refs/notes/commits": "b" * 40,
         "refs/heads/good": source.commit({"a": b"2"}, branch="good"),
     }
-    made = payload(Kind.BITBUCKET_SERVER)
+    made = payload(ForgeKind.BITBUCKET_SERVER)
     made["changes"] = [
         {"ref": {"id": ref}, "fromHash": ZEROS, "toHash": commit, "type": "ADD"}
         for ref, commit in commits.items()
     ]
-    await place.send(Kind.BITBUCKET_SERVER, made)
+    await place.send(ForgeKind.BITBUCKET_SERVER, made)

@@ -9,7 +9,7 @@ from support.events import envelope
 from support.webhooks import headers, message, payload
 
 from asyncbuild.domain.model import Message
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
 
 
 def values(trap: str) -> list[str]:
@@ -76,28 +76,28 @@ def _forms(name: str, value: str) -> list[str]:
             return [value]
 
 
-_PATHS: dict[Kind, dict[str, tuple[str | int, ...]]] = {
-    Kind.GITHUB: {
+_PATHS: dict[ForgeKind, dict[str, tuple[str | int, ...]]] = {
+    ForgeKind.GITHUB: {
         "ref": ("ref",),
         "after": ("after",),
         "path": ("repository", "full_name"),
         "page": ("repository", "html_url"),
         "sender": ("sender", "login"),
     },
-    Kind.GITLAB: {
+    ForgeKind.GITLAB: {
         "kind": ("object_kind",),
         "ref": ("ref",),
         "before": ("before",),
         "path": ("project", "path_with_namespace"),
         "page": ("project", "web_url"),
     },
-    Kind.BITBUCKET: {
+    ForgeKind.BITBUCKET: {
         "type": ("push", "changes", 0, "new", "type"),
         "hash": ("push", "changes", 0, "new", "target", "hash"),
         "path": ("repository", "full_name"),
         "page": ("repository", "links", "html", "href"),
     },
-    Kind.BITBUCKET_SERVER: {
+    ForgeKind.BITBUCKET_SERVER: {
         "ref": ("changes", 0, "ref", "id"),
         "hash": ("changes", 0, "toHash"),
         "key": ("repository", "project", "key"),
@@ -112,7 +112,7 @@ def _codecommit(detail: dict[str, Any]) -> Message:
     return message(json.dumps(event))
 
 
-def _webhook(kind: Kind, path: tuple[str | int, ...], value: str) -> Message:
+def _webhook(kind: ForgeKind, path: tuple[str | int, ...], value: str) -> Message:
     made: Any = payload(kind)
     place = made
     for step in path[:-1]:

@@ -30,7 +30,7 @@ from support.repositories import SourceRepository
 from support.service import environment, open_service, read_dead_letters, send, wait_settled
 from support.webhooks import SECRET, ZEROS, headers, payload
 
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
@@ -186,7 +186,7 @@ def _superseded(directory: Path) -> list[tuple[str, str]]:
 
 def _github(before: str, after: str) -> dict[str, Any]:
     """A push to the main branch of a repository on GitHub."""
-    push = payload(Kind.GITHUB)
+    push = payload(ForgeKind.GITHUB)
     push["repository"] |= {"full_name": "acme/api"}
     return push | {"before": before, "after": after}
 
@@ -195,7 +195,7 @@ async def _send_webhook(stack: Stack, number: int, document: object, secret: str
     body = orjson.dumps(document)
     told = {
         "Webhook-Host": "github.com",
-        **headers(Kind.GITHUB, body, secret=secret),
+        **headers(ForgeKind.GITHUB, body, secret=secret),
         "X-GitHub-Delivery": f"00000000-0000-4000-8000-{number:012d}",
     }
     await stack.sqs.send_message(

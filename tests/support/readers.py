@@ -28,10 +28,10 @@ from asyncbuild.checks.judges.packet_trace import parse_trace
 from asyncbuild.commands import dead_letters
 from asyncbuild.commands import explain_text as explained
 from asyncbuild.domain.errors import Kind, Reject, Retry, StageError, show
+from asyncbuild.domain.foreign_json import load_json
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.model import Message, Push
 from asyncbuild.forges.addresses import parse_address, parse_gitmodules, resolve
-from asyncbuild.forges.codecommit import load_json
 from asyncbuild.forges.webhooks.delivery import showable
 from asyncbuild.forges.webhooks.senders import Signature
 from asyncbuild.git.formats.error_classes import find_fault, quote, stage_error

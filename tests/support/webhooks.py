@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from asyncbuild.domain.model import Message
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
+from asyncbuild.forges.webhooks.body_signature import sign_body
 from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
-from asyncbuild.forges.webhooks.signature import HEADERS, sign
 
 SENT = datetime(2026, 11, 1, 10, 23, 50, tzinfo=UTC)
 SIGNING_TOKEN = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -26,22 +26,29 @@ ZEROS = "0" * 40
 DELIVERY = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
 
 _FIXTURES = Path(__file__).parents[1] / "fixtures" / "webhooks"
-_PAYLOADS = {kind: orjson.loads((_FIXTURES / f"{kind}.json").read_bytes()) for kind in Kind}
+_PAYLOADS = {kind: orjson.loads((_FIXTURES / f"{kind}.json").read_bytes()) for kind in ForgeKind}
 _NAMES = {
-    Kind.GITHUB: "github.com",
-    Kind.GITLAB: "gitlab.com",
-    Kind.BITBUCKET: "bitbucket.org",
-    Kind.BITBUCKET_SERVER: "git.acme.example",
+    ForgeKind.GITHUB: "github.com",
+    ForgeKind.GITLAB: "gitlab.com",
+    ForgeKind.BITBUCKET: "bitbucket.org",
+    ForgeKind.BITBUCKET_SERVER: "git.acme.example",
 }
 _EVENTS = {
-    Kind.GITHUB: {"X-GitHub-Event": "push", "X-GitHub-Delivery": DELIVERY},
-    Kind.GITLAB: {"X-Gitlab-Event": "Push Hook", "Idempotency-Key": DELIVERY},
-    Kind.BITBUCKET: {"X-Event-Key": "repo:push", "X-Request-UUID": DELIVERY},
-    Kind.BITBUCKET_SERVER: {"X-Event-Key": "repo:refs_changed", "X-Request-Id": DELIVERY},
+    ForgeKind.GITHUB: {"X-GitHub-Event": "push", "X-GitHub-Delivery": DELIVERY},
+    ForgeKind.GITLAB: {"X-Gitlab-Event": "Push Hook", "Idempotency-Key": DELIVERY},
+    ForgeKind.BITBUCKET: {"X-Event-Key": "repo:push", "X-Request-UUID": DELIVERY},
+    ForgeKind.BITBUCKET_SERVER: {"X-Event-Key": "repo:refs_changed", "X-Request-Id": DELIVERY},
+}
+
+_SIGNATURES = {
+    ForgeKind.GITHUB: "X-Hub-Signature-256",
+    ForgeKind.GITLAB: "X-Gitlab-Token",
+    ForgeKind.BITBUCKET: "X-Hub-Signature",
+    ForgeKind.BITBUCKET_SERVER: "X-Hub-Signature",
 }
 
 
-def payload(kind: Kind) -> dict[str, Any]:
+def payload(kind: ForgeKind) -> dict[str, Any]:
     """A push to one branch."""
     made: dict[str, Any] = copy.deepcopy(_PAYLOADS[kind])
     return made
@@ -59,10 +66,12 @@ def hosts(
     )
 
 
-def headers(kind: Kind, body: bytes, *, secret: str | None = SECRET) -> dict[str, str]:
+def headers(kind: ForgeKind, body: bytes, *, secret: str | None = SECRET) -> dict[str, str]:
     """What the host sends along, signed if there is a secret."""
-    signed = {} if secret is None else {HEADERS[kind]: sign(kind, secret, body)}
-    return {**_EVENTS[kind], **signed}
+    if secret is None:
+        return _EVENTS[kind]
+    made = secret if kind is ForgeKind.GITLAB else sign_body(secret, body)
+    return {**_EVENTS[kind], _SIGNATURES[kind]: made}
 
 
 def signed_headers(
@@ -74,7 +83,7 @@ def signed_headers(
     text = f"{DELIVERY}.{stamp}.".encode() + body
     made = base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
     return {
-        **_EVENTS[Kind.GITLAB],
+        **_EVENTS[ForgeKind.GITLAB],
         "Webhook-Id": DELIVERY,
         "Webhook-Timestamp": stamp,
         "Webhook-Signature": f"v1a,x v1,AAAA v1,{made}",
@@ -87,13 +96,13 @@ def message(body: bytes | str, attributes: Mapping[str, str] | None = None) -> M
     return Message("m-1", text, "handle", "group", 1, sent=SENT, attributes=attributes or {})
 
 
-def delivered(kind: Kind, document: object, *, secret: str | None = SECRET) -> Message:
+def delivered(kind: ForgeKind, document: object, *, secret: str | None = SECRET) -> Message:
     """The raw form: the body as it is, headers as attributes."""
     body = orjson.dumps(document)
     return message(body, headers(kind, body, secret=secret))
 
 
-def enveloped(kind: Kind, document: object, *, encoded: bool = False) -> Message:
+def enveloped(kind: ForgeKind, document: object, *, encoded: bool = False) -> Message:
     """The form of a proxy integration."""
     body = orjson.dumps(document)
     event = {

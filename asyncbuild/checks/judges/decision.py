@@ -7,9 +7,9 @@ from typing import Final
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action, Change, Push, Target
+from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import decode_repository
 from asyncbuild.domain.rules import Rule, full_refs, matches, matches_repository, route
-from asyncbuild.forges.codecommit import check_ref
 
 _COMMIT: Final = "0123456789abcdef" * 2 + "01234567"  # where a key shows one
 _NOWHERE: Final = "000000000000"  # an account, where none is said
@@ -63,7 +63,7 @@ def make_push(repository: str, ref: str, *, region: str) -> Push:
     return Push(
         id="made-up",
         repository=decode_repository(first.lower(), place, name),
-        ref=check_ref(ref if ref.startswith("refs/") else f"refs/heads/{ref}"),
+        ref=check_pushed_ref(ref if ref.startswith("refs/") else f"refs/heads/{ref}"),
         commit=_COMMIT,
         change=Change.UPDATED,
         time=datetime.fromtimestamp(0, UTC),

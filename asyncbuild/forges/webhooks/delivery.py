@@ -12,51 +12,24 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from asyncbuild.domain.errors import Reject, reading, show
+from asyncbuild.domain.foreign_json import load_json
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.times import read_time
-from asyncbuild.forges.codecommit import load_json, read_object
+from asyncbuild.forges.webhooks.dialect import Delivery
+from asyncbuild.forges.webhooks.dialects import FORGE_HEADERS, SECRET_HEADERS
 
 # A constant that the gateway puts beside the headers: whose webhooks come by this route.
 HOST = "webhook-host"
 SENT = "webhook-sent"  # when a dead letter that was sent back had been sent first
 # In lower case, the most important first: a dead letter has no room for more than a few.
-KEPT = (
-    *(HOST, SENT),
-    *("x-hub-signature-256", "webhook-signature", "webhook-id", "webhook-timestamp"),
-    *("x-gitlab-token", "x-hub-signature"),
-    *("x-github-delivery", "idempotency-key", "x-request-uuid", "x-request-id"),
-    *("x-gitlab-event-uuid", "x-github-event", "x-gitlab-event", "x-event-key"),
-)
-_SECRET = frozenset({"x-gitlab-token", "authorization"})
+KEPT = (HOST, SENT, *FORGE_HEADERS)
+_SECRET = SECRET_HEADERS | {"authorization"}
 _HEADERS = ("headers", "multiValueHeaders")
 _CODECOMMIT_KEYS = ("detail-type", "Type")
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One webhook request. Header names are in lower case; values may be secrets (I10)."""
-
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    sent: datetime | None
-
-    def document(self) -> Mapping[str, Any]:
-        """The payload, which every host sends as a JSON object.
-
-        Raises:
-            Reject: it is none.
-        """
-        if self.body.startswith(b"payload="):
-            raise Reject(
-                "the webhook's payload is a form, not JSON",
-                remedy="choose the content type application/json in the webhook's settings",
-            )
-        return read_object(self.body, "webhook payload")
 
 
 def open_delivery(message: Message) -> Delivery | None:
@@ -76,7 +49,7 @@ def open_delivery(message: Message) -> Delivery | None:
     if event is None:
         if of_webhook:
             return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
-        return None  # `push.parse` says what is wrong with it
+        return None  # `codecommit.parse` says what is wrong with it
     if any(isinstance(event.get(name), dict) for name in _HEADERS) and "body" in event:
         return _unwrap(event, headers, sent)
     if not of_webhook and any(name in event for name in _CODECOMMIT_KEYS):
@@ -143,9 +116,8 @@ def _unwrap(
     except (binascii.Error, ValueError) as error:
         raise Reject("the body of the gateway's envelope is not base64") from error
     told = dict(_iter_headers(event))
-    told = {
-        name: value for name, value in told.items() if name in KEPT[2:]
-    }  # HOST is the gateway's to say
+    # HOST is not among them: only the gateway may say it.
+    told = {name: value for name, value in told.items() if name in FORGE_HEADERS}
     return Delivery({**told, **attributes}, raw, sent)
 
 

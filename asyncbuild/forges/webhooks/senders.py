@@ -14,38 +14,20 @@ from functools import partial
 
 from asyncbuild.domain.errors import Reject, show
 from asyncbuild.domain.model import Change, Message, Nothing, Push
-from asyncbuild.domain.repository import Repository, encode_segment
+from asyncbuild.domain.repository import ForgeKind, Repository, encode_segment
 from asyncbuild.domain.rules import matches
 from asyncbuild.forges.codecommit import parse
-from asyncbuild.forges.webhooks.delivery import HOST, Delivery, open_delivery
-from asyncbuild.forges.webhooks.payloads import (
-    Kind,
-    Payload,
-    RefChange,
+from asyncbuild.forges.webhooks.delivery import HOST, open_delivery
+from asyncbuild.forges.webhooks.dialect import FRESH_SECONDS, Delivery, Payload, RefChange
+from asyncbuild.forges.webhooks.dialects import (
+    DIALECTS,
+    ID_HEADERS,
+    PUSH_EVENTS,
+    SHARED_ID_HEADERS,
     read_payload,
-)
-from asyncbuild.forges.webhooks.signature import (
-    FRESH_SECONDS,
-    header_of,
-    is_fresh,
-    is_genuine,
-    is_present,
 )
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ID_HEADERS = (
-    "x-github-delivery",
-    "idempotency-key",  # GitLab 17.4: the same for every try of one delivery
-    "webhook-id",  # GitLab: equal to the one above, signed
-    "x-request-uuid",  # Bitbucket Cloud
-    "x-request-id",  # Bitbucket Data Center
-)
-# The headers that name an event, and which events are pushes.
-_PUSHES = {
-    "x-github-event": frozenset({"push"}),
-    "x-gitlab-event": frozenset({"Push Hook", "Tag Push Hook", "System Hook"}),
-    "x-event-key": frozenset({"repo:push", "repo:refs_changed"}),
-}
 
 
 class Signature(StrEnum):
@@ -69,7 +51,7 @@ class Host:
     """
 
     host: str
-    kind: Kind
+    kind: ForgeKind
     repository: Sequence[str] = ("*",)
     signature: Signature = Signature.REQUIRED
     secrets: Callable[[], Sequence[str]] = tuple
@@ -142,7 +124,8 @@ class Hosts:
     def _is_believed(self, delivery: Delivery) -> bool:
         """Whether the sender has a secret, whatever is wrong with what it sent."""
         return any(
-            host.signature is Signature.OFF or is_genuine(delivery, host.kind, host.secrets())
+            host.signature is Signature.OFF
+            or DIALECTS[host.kind].is_genuine(delivery, host.secrets())
             for host in self._of_route(delivery)
         )
 
@@ -194,7 +177,7 @@ def _other_event(delivery: Delivery) -> str:
 
     The payload of another event may have a push's shape: GitHub Enterprise's `cache_sync` has.
     """
-    for header, pushes in _PUSHES.items():
+    for header, pushes in PUSH_EVENTS.items():
         event = delivery.headers.get(header)
         if event is not None and event not in pushes:
             return f"event {show(event)} is no push"
@@ -204,21 +187,22 @@ def _other_event(delivery: Delivery) -> str:
 def _check_signature(host: Host, delivery: Delivery) -> None:
     if host.signature is Signature.OFF:
         return
-    header = header_of(delivery, host.kind)
-    if not is_present(delivery, host.kind):
+    dialect = DIALECTS[host.kind]
+    header = dialect.signature_header(delivery)
+    if header.lower() not in delivery.headers:
         if host.signature is Signature.IF_PRESENT:
             return
         raise Reject(
             f"a push of {host.host} without {header}",
             remedy=f"give the webhook a secret, and let the gateway pass {header} on",
         )
-    if not is_genuine(delivery, host.kind, host.secrets()):
+    if not dialect.is_genuine(delivery, host.secrets()):
         raise Reject(
             f"a push of {host.host} whose {header} does not fit webhook_secret",
             remedy="give the webhook and the [[hosts]] entry the same secret; if they have it, "
             "somebody else sends to the gateway, or the gateway changes bodies",
         )
-    if not is_fresh(delivery):
+    if not dialect.is_fresh(delivery):
         raise Reject(
             f"a push of {host.host} that was signed more than {FRESH_SECONDS // 60} minutes before "
             "or after it came to the queue",
@@ -250,15 +234,12 @@ def _push(
 
 
 def _identity(delivery: Delivery) -> str:
-    """The delivery's own id; without one, its body and when it came.
-
-    GitLab's `X-Gitlab-Event-UUID` is shared by a whole chain of webhooks, so it is none by itself.
-    """
-    for name in _ID_HEADERS:
+    """The delivery's own id; without one, its body, what it shares with others and when it came."""
+    for name in ID_HEADERS:
         told = delivery.headers.get(name, "").strip("{}")
         if _EVENT_ID.fullmatch(told):
             return told
     sent = delivery.sent.isoformat() if delivery.sent else ""
-    chain = delivery.headers.get("x-gitlab-event-uuid", "")
-    text = f"{chain}\n{sent}\n".encode("utf-8", "surrogatepass") + delivery.body
+    shared = "".join(delivery.headers.get(name, "") for name in SHARED_ID_HEADERS)
+    text = f"{shared}\n{sent}\n".encode("utf-8", "surrogatepass") + delivery.body
     return f"webhook-{hashlib.sha256(text).hexdigest()[:32]}"

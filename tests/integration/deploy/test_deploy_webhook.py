@@ -26,16 +26,16 @@ from support.webhooks import (
 )
 
 from asyncbuild.domain.model import Message, Push
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.queue.sqs import Queue
 
 # Each kind's host and the repository's id in the payload of the fixtures.
 _GROUPS = {
-    Kind.GITHUB: ("github.com", "35129377"),
-    Kind.GITLAB: ("gitlab.com", "15"),
-    Kind.BITBUCKET: ("bitbucket.org", "{673a6070-3421-46c9-9d48-90745f7bfe8e}"),
-    Kind.BITBUCKET_SERVER: ("git.acme.example", "84"),
+    ForgeKind.GITHUB: ("github.com", "35129377"),
+    ForgeKind.GITLAB: ("gitlab.com", "15"),
+    ForgeKind.BITBUCKET: ("bitbucket.org", "{673a6070-3421-46c9-9d48-90745f7bfe8e}"),
+    ForgeKind.BITBUCKET_SERVER: ("git.acme.example", "84"),
 }
 
 
@@ -94,12 +94,12 @@ class _Gateway:
 
 
 @asynccontextmanager
-async def _open(server: LocalServer, kind: Kind) -> AsyncIterator[_Gateway]:
+async def _open(server: LocalServer, kind: ForgeKind) -> AsyncIterator[_Gateway]:
     name = f"webhooks-{uuid4().hex[:8]}.fifo"
     async with open_client(server, "sqs") as sqs, open_client(server, "apigateway") as apis:
         fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
         url = (await sqs.create_queue(QueueName=name, Attributes=fifo))["QueueUrl"]
-        parameters = {"Kind": str(kind), "Host": _GROUPS[kind][0], "QueueName": name}
+        parameters = {"ForgeKind": str(kind), "Host": _GROUPS[kind][0], "QueueName": name}
         async with open_stack(server, template(WEBHOOK), **parameters) as (_, outputs):
             api, _, _ = str(urlsplit(outputs["PayloadUrl"]).hostname).partition(".")
             resources = (await apis.get_resources(restApiId=api))["items"]
@@ -118,8 +118,8 @@ async def _open(server: LocalServer, kind: Kind) -> AsyncIterator[_Gateway]:
 
 
 @pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
-@pytest.mark.parametrize("kind", Kind)
-async def test_a_webhook_is_a_push(ministack: LocalServer, kind: Kind, *, lower: bool) -> None:
+@pytest.mark.parametrize("kind", ForgeKind)
+async def test_a_webhook_is_a_push(ministack: LocalServer, kind: ForgeKind, *, lower: bool) -> None:
     """Byte by byte, so that its signature fits; grouped by repository; known again by its id."""
     document = payload(kind)
     document["said"] = 'a + b & c=d %41 "quoted" $input.body #set($x = 1) ## ö \u2028 \\ {{'
@@ -143,11 +143,11 @@ async def test_a_webhook_is_a_push(ministack: LocalServer, kind: Kind, *, lower:
 @pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
 async def test_a_signing_token_of_gitlab(ministack: LocalServer, *, lower: bool) -> None:
     """Its three headers reach the queue, and the secret token beside them does not."""
-    body = orjson.dumps(payload(Kind.GITLAB))
-    sent = {**headers(Kind.GITLAB, body), **signed_headers(body)}
+    body = orjson.dumps(payload(ForgeKind.GITLAB))
+    sent = {**headers(ForgeKind.GITLAB, body), **signed_headers(body)}
     if lower:
         sent = {name.lower(): value for name, value in sent.items()}
-    async with _open(ministack, Kind.GITLAB) as gateway:
+    async with _open(ministack, ForgeKind.GITLAB) as gateway:
         assert await gateway.post(body, sent) == HTTPStatus.OK
         (message,) = await gateway.receive()
     assert "X-Gitlab-Token" not in message.attributes
@@ -158,12 +158,12 @@ async def test_a_signing_token_of_gitlab(ministack: LocalServer, *, lower: bool)
 
 async def test_a_gitlab_without_ids_loses_no_push(ministack: LocalServer) -> None:
     """Before 17.4: a branch deleted and made again, two branches at one commit, all in a minute."""
-    main = payload(Kind.GITLAB)
+    main = payload(ForgeKind.GITLAB)
     other = {**main, "ref": "refs/heads/other"}
-    async with _open(ministack, Kind.GITLAB) as gateway:
+    async with _open(ministack, ForgeKind.GITLAB) as gateway:
         for document in (main, other, main):
             body = orjson.dumps(document)
-            sent = headers(Kind.GITLAB, body)
+            sent = headers(ForgeKind.GITLAB, body)
             del sent["Idempotency-Key"]
             sent["X-Gitlab-Event-UUID"] = "13792a34-cac6-4fda-95a8-c58e00a3954e"  # of one chain
             assert await gateway.post(body, sent) == HTTPStatus.OK
@@ -178,7 +178,7 @@ async def test_a_gitlab_without_ids_loses_no_push(ministack: LocalServer) -> Non
 async def test_a_payload_that_is_too_long_is_refused(ministack: LocalServer) -> None:
     """The host hears of it, and nothing comes to the queue."""
     body = b'{"repository": {"id": 1}, "commits": "' + b"x" * 2**20 + b'"}'
-    async with _open(ministack, Kind.GITHUB) as gateway:
-        answer = await gateway.post(body, headers(Kind.GITHUB, body))
+    async with _open(ministack, ForgeKind.GITHUB) as gateway:
+        answer = await gateway.post(body, headers(ForgeKind.GITHUB, body))
         assert answer == HTTPStatus.BAD_REQUEST
         assert await gateway.receive() == []

@@ -22,7 +22,7 @@ from asyncbuild import config
 from asyncbuild.aws.session import Aws
 from asyncbuild.commands.serve import open_consumer
 from asyncbuild.config import Settings
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.queue.consumer import Consumer
@@ -96,11 +96,11 @@ class World:
 
     async def push(self, host: str, name: str, commit: str, old: str = ZEROS) -> str:
         """Send one push; the id of its delivery."""
-        made = payload(Kind.GITHUB)
+        made = payload(ForgeKind.GITHUB)
         made["repository"]["full_name"] = f"acme/{name}"
         body = orjson.dumps(made | {"before": old, "after": commit})
         id_ = f"{next(_numbers):08d}-cc78-11e3-81ab-4c9367dc0958"
-        sent = {**headers(Kind.GITHUB, body), "Webhook-Host": host, "X-GitHub-Delivery": id_}
+        sent = {**headers(ForgeKind.GITHUB, body), "Webhook-Host": host, "X-GitHub-Delivery": id_}
         await self.stack.sqs.send_message(
             QueueUrl=self.stack.settings.queue.url,
             MessageBody=body.decode(),

@@ -11,7 +11,7 @@ from support.webhooks import SECRET, SENT, delivered, headers, hosts, message, p
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.quota import MOST, Quota
 from asyncbuild.domain.errors import Reject
-from asyncbuild.forges.webhooks.payloads import Kind
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.forges.webhooks.senders import Hosts, Unverified
 
 
@@ -45,16 +45,16 @@ async def test_a_flood_costs_no_object() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        orjson.dumps(payload(Kind.GITHUB)),
+        orjson.dumps(payload(ForgeKind.GITHUB)),
         b"no JSON",
         b'{"ref": "x", "after": 1, "repository": {"id": 1}}',
         b'{"headers": {}, "body": 1}',
-        orjson.dumps({**payload(Kind.GITHUB), "ref": "refs/heads/a..b"}),
+        orjson.dumps({**payload(ForgeKind.GITHUB), "ref": "refs/heads/a..b"}),
     ],
 )
 def test_what_nobody_signed_is_told_apart(body: bytes) -> None:
     """Whatever else is wrong with it: the one who has the secret is rejected, and not counted."""
-    told = {"Webhook-Host": "github.com", **headers(Kind.GITHUB, body, secret="another")}
+    told = {"Webhook-Host": "github.com", **headers(ForgeKind.GITHUB, body, secret="another")}
     with pytest.raises(Unverified):
         hosts().read(message(body, told))
     with pytest.raises(Unverified):
@@ -63,9 +63,9 @@ def test_what_nobody_signed_is_told_apart(body: bytes) -> None:
 
 def test_what_is_signed_and_wrong_is_a_dead_letter() -> None:
     """However many there are."""
-    made = {**payload(Kind.GITHUB), "ref": "refs/heads/a..b"}
+    made = {**payload(ForgeKind.GITHUB), "ref": "refs/heads/a..b"}
     with pytest.raises(Reject) as raised:
-        hosts().read(delivered(Kind.GITHUB, made, secret=SECRET))
+        hosts().read(delivered(ForgeKind.GITHUB, made, secret=SECRET))
     assert not isinstance(raised.value, Unverified)
 
 
