@@ -7,11 +7,16 @@ Who says a line decides what it may mean. A git that talks to a server passes on
 with `remote:` before them, but by SSH and from a path also without. What is quoted in a sentence,
 URLs and names of refs are cut out before it is read: a pusher chooses them. `CORRUPT` is a
 suspicion, which the mirror itself confirms or not (`git/mirrors/integrity.py`).
+
+Reading takes time proportional to the text, whatever that is: it is read in the loop, and a server
+that writes 16 KiB of one letter must not hold up every other push. So no pattern here or in
+`error_texts.py` meets a line of more than `_READ_MOST` characters, and those that meet whole lines begin
+with a fixed word, or are bounded.
 """
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
@@ -20,6 +25,8 @@ from asyncbuild.git.formats.error_texts import SIGNS, GitFault
 __all__ = ["GitFailed", "GitFault", "find_fault", "machine_error", "quote", "stage_error"]
 
 _LINE_MOST = 300
+_READ_MOST = 1_000  # characters of a line that are compared with sentences, without names
+_LINES_MOST = 200  # the first and the last of what git and its server write
 _EXHAUSTED = frozenset(
     {
         errno.EAGAIN,
@@ -45,11 +52,11 @@ _SERVER_ERROR = re.compile(r"returned error: 5\d\d")
 _LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
 _OF_SERVER = re.compile(r"remote:|fatal: remote error", re.IGNORECASE)
 _LISTING = re.compile(r"\s|From ")  # what was fetched, line by line: names of refs
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s']*", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s']*", re.IGNORECASE)
 _REF = re.compile(r"\brefs/[^\s':]+")
 _ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
-_QUOTED = re.compile(r"(?<!\w)'.*'(?!\w)")
-_QUOTED_ACROSS_LINES = re.compile(_QUOTED.pattern, re.DOTALL)
+_OPENING = re.compile(r"(?<!\w)'")
+_CLOSING = re.compile(r"'(?!\w)")
 # Lines between others, and progress (git-upload-pack(1), JGit).
 _ORNAMENT = re.compile(
     r"remote:\s*([=*-]*|(enumerating|counting|compressing|finding|getting|total|resolving)\b.*)$",
@@ -85,7 +92,7 @@ def find_fault(stderr: str, *, remote: bool = True) -> GitFault:
 
 def quote(stderr: str) -> str:
     """The line that says most, fit for a log: one line, printable, without user names in URLs."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", stderr) if line.strip()]
+    lines = [line.strip() for line in _split(stderr)]
     loud = [line for line in lines if _LOUD.match(line)]
     fatal = [line for line in loud if line.lower().startswith("fatal")]
     return _clean((fatal[:1] or loud[-1:] or lines[-1:] or ["it said nothing"])[0])
@@ -112,7 +119,7 @@ def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> 
     """
     fault, line = _decide(stderr, remote=remote)
     if not remote:  # names stay what they are: no line of their own
-        stderr = _QUOTED_ACROSS_LINES.sub(lambda found: _clean(found[0]), stderr)
+        stderr = _replace_quoted(stderr, _clean)
     reason = f"{doing}: git {ended}: {_tell(stderr, line, remote=remote)}"
     match fault:
         case GitFault.BUSY:
@@ -155,18 +162,50 @@ def _decide(stderr: str, *, remote: bool) -> tuple[GitFault, str]:
 
 def _iter_sayings(stderr: str, *, remote: bool) -> Iterator[_Saying]:
     if not remote:  # a path may hold line ends and quotes, and is quoted then
-        stderr = _QUOTED_ACROSS_LINES.sub("''", stderr)
-    for line in re.split(r"[\r\n]+", stderr):
-        if not line.strip() or (remote and _LISTING.match(line)):
+        stderr = _replace_quoted(stderr, _without)
+    for line in _split(stderr):
+        if remote and _LISTING.match(line):
             continue
-        text = _QUOTED.sub("''", _URL.sub("URL", line))
-        text = _ID.sub("ID", _REF.sub("REF", text)).strip()
+        text = _replace_quoted(_URL.sub("URL", line) if "://" in line else line, _without)
+        text = _shorten(_ID.sub("ID", _REF.sub("REF", text)).strip())
         yield _Saying(line.strip(), text, remote and _OF_SERVER.match(line) is not None)
+
+
+def _split(stderr: str) -> list[str]:
+    """Return the lines that are not blank; of very many, those at both ends."""
+    lines = [line for line in re.split(r"[\r\n]+", stderr) if line.strip()]
+    if len(lines) <= _LINES_MOST:
+        return lines
+    return lines[: _LINES_MOST // 2] + lines[-_LINES_MOST // 2 :]
+
+
+def _replace_quoted(text: str, by: Callable[[str], str]) -> str:
+    """Replace what stands between the first quote that opens and the last that closes.
+
+    A pattern for it would look for the end again from every quote.
+    """
+    opening = _OPENING.search(text)
+    if opening is None:
+        return text
+    begin = opening.start()
+    end = max((each.end() for each in _CLOSING.finditer(text, begin + 1)), default=0)
+    return text[:begin] + by(text[begin:end]) + text[end:] if end else text
+
+
+def _without(_quoted: str) -> str:
+    return "''"
+
+
+def _shorten(text: str) -> str:
+    """Return a line's beginning and end: git says what is wrong in either."""
+    if len(text) <= _READ_MOST:
+        return text
+    return f"{text[: _READ_MOST // 2]} {text[-_READ_MOST // 2 :]}"
 
 
 def _server_line(stderr: str) -> str:
     """The first thing that a server says for people."""
-    for line in re.split(r"[\r\n]+", stderr):
+    for line in _split(stderr):
         if line.lower().startswith("remote:") and not _ORNAMENT.match(line):
             return _clean(line.strip())
     return ""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 import pytest
 
@@ -14,6 +15,7 @@ from asyncbuild.git.formats.error_classes import (
     quote,
     stage_error,
 )
+from asyncbuild.git.formats.error_texts import SIGNS
 
 SENTENCES = [
     (GitFault.BUSY, "fatal: unable to access 'http://h/r/': The requested URL returned error: 429"),
@@ -269,3 +271,32 @@ def test_a_name_with_line_ends_is_shown_on_one_line() -> None:
     words = "error: invalid path 'a\nfatal: b\n/.git/x'"
     error = stage_error(words, doing="read", ended="exited", remote=False)
     assert error.reason == "read: git exited: error: invalid path 'a fatal: b /.git/x'"
+
+
+_REPEATED = ("x", " 'a", "' ", "a\n", "remote: a\n", "://", "a://", "refs/", "\r \r", "a" * 41)
+_WORDS = sorted({word for each in SIGNS for word in re.findall(r"(\w+)\)? \.\*", each[1].pattern)})
+
+
+@pytest.mark.parametrize("remote", [True, False])
+@pytest.mark.parametrize("begin", ["", "fatal: "])
+def test_a_servers_words_are_read_once_however_many_they_are(begin: str, *, remote: bool) -> None:
+    """What repeats a word, a quote or a URL's beginning 100,000 times is answered in time.
+
+    What looks for the end again from every place takes hours: longer than a test may.
+    """
+    for piece in (*_REPEATED, *(f"{word} " for word in _WORDS)):
+        text = begin + piece * (2**18 // len(piece))
+        error = stage_error(text, doing="fetch", ended="exited", remote=remote)
+        assert error.reason.startswith("fetch: git exited")
+        assert len(error.reason) < 1_000
+
+
+def test_the_end_of_a_long_line_counts() -> None:
+    """As does its beginning: in between stands what a name or a server has to say."""
+    middle = "words " * 10_000
+    assert find_fault(f"fatal: early EOF {middle}") is GitFault.NETWORK
+    assert find_fault(f"fatal: {middle} early EOF") is GitFault.NETWORK
+    assert find_fault(f"fatal: bad object {middle}") is GitFault.CORRUPT
+    lines = "remote: words\n" * 10_000
+    assert find_fault(f"{lines}fatal: early EOF") is GitFault.NETWORK
+    assert find_fault(f"fatal: early EOF\n{lines}") is GitFault.NETWORK

@@ -1,5 +1,7 @@
 """Which trees can be archived with their `.gitattributes` as files: in doubt, none."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,10 +75,25 @@ _WORDS = b"120000 ,.git,.GIT,modules,Modules,.gitmodules,\xe2\x80\x8c,\xe2,\xef\
 _pieces = st.sampled_from([*_WORDS, *(bytes([each]) for each in b"/\t\0\\.a-~1 :")])
 
 
+_LINK = re.compile(rb"120000 [^\0]*\0?[^\0]*\.gitmodules", re.IGNORECASE)
+
+
 @given(text=st.lists(_pieces, max_size=9).map(b"".join))
-def test_the_quick_way_finds_what_the_pattern_finds(text: bytes) -> None:
-    """In whatever is made of what the pattern has to do with."""
-    assert (DOUBTFUL.search(text) is not None) == holds_doubtful(text)
+def test_the_quick_way_finds_what_the_patterns_find(text: bytes) -> None:
+    """In whatever is made of what the patterns have to do with."""
+    doubtful = DOUBTFUL.search(text) is not None or _LINK.search(text) is not None
+    assert doubtful == holds_doubtful(text)
+
+
+@pytest.mark.parametrize("piece", _WORDS + _FINE + _DOUBTFUL)
+def test_a_long_name_is_looked_through_once(piece: bytes) -> None:
+    """A name of a megabyte that repeats what is looked for, or half of it, ends in time.
+
+    Looked at from every place of it again, it takes hours: longer than a test may.
+    """
+    for name in (piece * (2**20 // len(piece)), (piece + b" ") * (2**20 // (len(piece) + 1))):
+        listing = _listing(_line(name), size=2**21)
+        assert listing.paths == 1 + name.count(b"\0")
 
 
 @pytest.mark.parametrize(
