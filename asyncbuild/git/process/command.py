@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Self
 
 import anyio
-from anyio import to_thread
 
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Unsupported
@@ -23,10 +22,10 @@ from asyncbuild.git.formats.process_kinds import ProcessKind
 from asyncbuild.git.process.limits import OutOfMemory, ProcessLimits
 from asyncbuild.git.process.memory import UNLIMITED, GitMemory
 from asyncbuild.git.process.pipe import PipeReader, make_pipe
+from asyncbuild.git.process.priority import Priority
 from asyncbuild.git.process.stderr import StderrTail
 from asyncbuild.git.process.version import OLDEST_GIT_TEXT
 from asyncbuild.runtime.child import Child
-from asyncbuild.runtime.cpu import ticks_of_group
 
 __all__ = ["Command", "Git", "ProcessKind", "Stdout"]
 
@@ -188,6 +187,7 @@ class Git:
                     tail,
                     command,
                     limits,
+                    Priority(process.pid),
                     silence_seconds=self._settings.silence_timeout_seconds,
                     most_seconds=self._settings.timeout_seconds,
                 )
@@ -258,6 +258,7 @@ class Stdout:
     tail: StderrTail
     command: Command
     limits: ProcessLimits
+    priority: Priority
     silence_seconds: float
     most_seconds: float
     waited_seconds: float = 0.0
@@ -282,26 +283,26 @@ class Stdout:
         may compute in silence for minutes (connectivity of a large fetch, repack). The reader's
         own pauses are not counted, because the clock runs only in here.
         """
-        seen = None
+        seen, since = (0, 0), started
         end = started + self.most_seconds - self.waited_seconds
         while True:
             left = end - anyio.current_time()
-            with anyio.move_on_after(min(self.silence_seconds / 2, left)):
+            pause = min(self.silence_seconds / 2, self.priority.seconds_left())
+            with anyio.move_on_after(min(pause, left)):
                 return await self.pipe.receive()
-            if anyio.current_time() >= end:
+            now = anyio.current_time()
+            if now >= end:
                 raise too_slow(self.command.doing, self.most_seconds)
-            now = await self._signs_of_life()
-            if now == seen:
+            ticks = await self.priority.look(self.limits.written_bytes)
+            signs = self.tail.received_bytes, ticks
+            if signs != seen:
+                seen, since = signs, now
+            elif now - since >= self.silence_seconds:
                 raise GitFailed(
                     f"{self.command.doing}: git was silent for {self.silence_seconds:g} s, ended",
                     fault=GitFault.SILENT,
                     remedy="raise git.silence_timeout_seconds if the server is that slow",
                 )
-            seen = now
-
-    async def _signs_of_life(self) -> tuple[int, int]:
-        ticks = await to_thread.run_sync(ticks_of_group, self.process.pid)
-        return self.tail.received_bytes, ticks
 
     async def wait(self) -> int:
         """The exit code, once standard output is at its end; raises for a failure."""

@@ -53,6 +53,11 @@ class ProcessLimits:
         if cpu_seconds:
             child.limit(resource.RLIMIT_CPU, cpu_seconds)
 
+    @property
+    def written_bytes(self) -> int:
+        """Return the length of the output so far."""
+        return self._written_bytes
+
     def note_output(self, nbytes: int) -> None:
         """Allow more processor time for so many bytes more of output."""
         self._written_bytes += nbytes

@@ -1,0 +1,82 @@
+"""Lowers the processor priority of a git that computes for long and shows little for it.
+
+Some trees and packs keep a git computing until a limit ends it (`limits.py`), and a few of them
+would take every core from the short gits of other pushes. What a git will cost cannot be told
+before. One that has computed for a second without writing anything is no short one: from then on
+it gets what others leave. Its limits stay what they are.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.git.process.limits import WRITTEN_BYTES_A_SECOND
+from asyncbuild.runtime.cpu import ticks_of_group
+
+_FREE_SECONDS: Final = 1.0  # of processor time, beyond what the output is worth
+_LOWEST: Final = 19  # setpriority(2)
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Priority:
+    """Looks at one process group, ever more rarely, until its priority is lowered.
+
+    Args:
+        group: Number of the group, which is that of its first process and of its session.
+    """
+
+    def __init__(self, group: int) -> None:
+        self._group = group
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._look_at = anyio.current_time() + self._pause_seconds
+
+    def seconds_left(self) -> float:
+        """Return how long it is until the next look; infinite after the last one."""
+        return max(0.0, self._look_at - anyio.current_time())
+
+    async def look(self, written_bytes: int) -> int:
+        """Return the group's processor time in clock ticks; lower its priority if it is due.
+
+        Args:
+            written_bytes: Output so far.
+        """
+        due = self.seconds_left() == 0
+        free_seconds = _FREE_SECONDS + written_bytes / WRITTEN_BYTES_A_SECOND
+        ticks, lowered = await to_thread.run_sync(self._look, free_seconds if due else None)
+        if lowered:
+            self._look_at = float("inf")
+        elif due:
+            self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+            self._look_at = anyio.current_time() + self._pause_seconds
+        return ticks
+
+    def _look(self, free_seconds: float | None) -> tuple[int, bool]:
+        ticks = ticks_of_group(self._group)
+        if free_seconds is None or ticks < free_seconds * _TICKS_A_SECOND:
+            return ticks, False
+        return ticks, _lower(self._group)
+
+
+def _lower(group: int) -> bool:
+    """Lower the priority of a group; False if the kernel wants to be asked again a moment later.
+
+    Where processes are in no control group, Linux shares processors between sessions first
+    (sched(7), "The autogroup feature"): a process's own priority counts in its session alone, and
+    each of these groups is one.
+    """
+    asked_again = False
+    try:
+        Path(f"/proc/{group}/autogroup").write_text(f"{_LOWEST}")
+    except BlockingIOError:
+        asked_again = True  # of users without privileges it takes one such request in 0.1 s
+    except OSError:
+        pass  # it has ended, or the kernel has no such groups
+    with suppress(OSError):  # it has ended
+        os.setpriority(os.PRIO_PGRP, group, _LOWEST)
+    return not asked_again

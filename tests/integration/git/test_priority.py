@@ -1,0 +1,55 @@
+"""A git that computes for long leaves the processors to others; a short or a busy one does not."""
+
+import sys
+
+import pytest
+
+from asyncbuild.config.sections import GitSettings
+from asyncbuild.git.process.command import Command, Git, ProcessKind
+
+# Both end by themselves after a minute of processor time, lowered or not.
+_COMPUTE = (
+    "import os, time\n"
+    "while os.getpriority(os.PRIO_PROCESS, 0) < 19 and time.process_time() < 60: pass\n"
+)
+_TELL = (
+    "print(os.getpriority(os.PRIO_PROCESS, 0), end=' ')\n"
+    "try: print(*open('/proc/self/autogroup').read().split()[-2:])\n"
+    "except OSError: print('nice 19')\n"
+)
+_IN_A_CHILD = (
+    f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_COMPUTE + _TELL!r}])"
+)
+_WRITE = (
+    "import os, time\n"
+    "for n in range(1, 12):\n"
+    "    while time.process_time() < n / 4: pass\n"
+    "    left = bytes(4 << 20)\n"
+    "    while left: left = left[os.write(1, left):]\n"
+    "print(os.getpriority(os.PRIO_PROCESS, 0))\n"
+)
+
+
+async def _run(script: str, work: ProcessKind) -> bytes:
+    git = Git(GitSettings(cpu_seconds=100))
+    return await git.run(Command(("-c", script), "try it", program=sys.executable, work=work))
+
+
+@pytest.mark.parametrize("script", [_COMPUTE + _TELL, _IN_A_CHILD])
+@pytest.mark.parametrize("work", list(ProcessKind))
+async def test_what_computes_and_writes_nothing_gets_what_others_leave(
+    work: ProcessKind, script: str
+) -> None:
+    """Whatever it does, and in a child of its own, too; its session's share is lowered with it."""
+    assert await _run(script, work) == b"19 nice 19\n"
+
+
+async def test_what_writes_as_it_computes_keeps_its_priority() -> None:
+    """A long archive is no hostile one: it may take a second for each 4 MiB."""
+    answer = await _run(_WRITE, ProcessKind.STREAM)
+    assert answer.endswith(b"\0000\n")
+
+
+async def test_a_short_one_keeps_its_priority() -> None:
+    """It is at its end before it is looked at."""
+    assert (await _run("import os\n" + _TELL, ProcessKind.LOOK_UP)).startswith(b"0 ")
