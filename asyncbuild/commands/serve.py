@@ -81,7 +81,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
         hosts = await enter(open_hosts(settings, aws))
         credentials = signing(AccountCredentials(aws, settings))
         remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
-        mirrors = await enter(open_mirrors(settings.git, remotes))
+        mirrors = await enter(open_mirrors(settings.git, remotes, forges=settings.forges))
         store = Store(s3, settings.storage)
         services = Services(
             mirrors=mirrors,
@@ -107,7 +107,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             settings=settings.queue,
             lanes=settings.lanes,
             consumers=settings.consumers,
-            forges=1 + len(settings.hosts),
+            forges=settings.forges,
             reserve=settings.reserved_consumers,
             hold=protection.hold,
         )

@@ -71,9 +71,14 @@ class Settings(BaseSettings):
     rules: tuple[RuleSettings, ...] = Field(default_factory=default_rules)
 
     @property
+    def forges(self) -> int:
+        """How many forges pushes may come from: CodeCommit, and each host of `[[hosts]]`."""
+        return 1 + len({each.host for each in self.hosts})
+
+    @property
     def reserved_consumers(self) -> int:
         """Consumers kept for each forge, CodeCommit and `[[hosts]]`; 0 with CodeCommit alone."""
-        others, share = len(self.hosts), self.lanes.forge_share
+        others, share = self.forges - 1, self.lanes.forge_share
         if not others or share == 1:
             return 0
         return max(1, int(self.consumers * (1 - share)) // others)

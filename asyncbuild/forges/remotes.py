@@ -66,6 +66,7 @@ class Remote:
         reach: What the server's answers may lead to.
         pin: Makes settings that keep git to addresses that may be reached; None where the
             configuration names the server.
+        forge: Which has it, as `Repository.forge`; empty where that does not matter.
     """
 
     url: str
@@ -75,6 +76,7 @@ class Remote:
     ssh: Callable[[], str] | None = field(default=None, repr=False)
     reach: Reach = field(default_factory=Reach)
     pin: Callable[[], Awaitable[Mapping[str, str]]] | None = field(default=None, repr=False)
+    forge: str = ""
 
     async def environment(self) -> dict[str, str]:
         """The variables of one git call, with a fresh credential.

@@ -57,6 +57,7 @@ class Reader:
             which no attribute of a tree begins with `export-`.
         suspect: Called when a repository may be corrupt, with the id of what was read.
         exports: Whether `export-ignore` and `export-subst` count.
+        forge: Which has the repositories that it reads; empty where that does not matter.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Reader:
         suspect: Callable[[Path, str], Awaitable[None]] | None = None,
         *,
         exports: bool = True,
+        forge: str = "",
     ) -> None:
         self._git = git
         self._directory = directory.absolute()
         self._suspect = suspect
         self._exports = exports
+        self._forge = forge
 
     @property
     def most(self) -> Most:
@@ -84,11 +87,19 @@ class Reader:
 
     def without_exports(self) -> "Reader":
         """The same, for archives in which `export-ignore` and `export-subst` do not count."""
-        return Reader(self._git, self._directory, self._suspect, exports=False)
+        return self._like(exports=False)
 
     def unsuspecting(self) -> "Reader":
         """The same, for what may fail without meaning anything."""
-        return Reader(self._git, self._directory, exports=self._exports)
+        return self._like(suspect=None)
+
+    def of(self, forge: str) -> "Reader":
+        """The same, for repositories of a forge."""
+        return self._like(forge=forge)
+
+    def _like(self, **changes: Any) -> "Reader":  # noqa: ANN401 - our own arguments
+        own = {"suspect": self._suspect, "exports": self._exports, "forge": self._forge}
+        return Reader(self._git, self._directory, **{**own, **changes})
 
     async def prepare(self) -> None:
         """Make the empty repositories, or what of them is not as it should be.
@@ -300,6 +311,7 @@ class Reader:
                 "GIT_OBJECT_DIRECTORY": str(repository.absolute() / "objects"),
                 **(environment or {}),
             },
+            forge=self._forge,
             **more,
         )
 

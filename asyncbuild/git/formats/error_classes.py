@@ -10,8 +10,8 @@ suspicion, which the mirror itself confirms or not (`git/mirrors/integrity.py`).
 
 Reading takes time proportional to the text, whatever that is: it is read in the loop, and a server
 that writes 16 KiB of one letter must not hold up every other push. So no pattern here or in
-`error_texts.py` meets a line of more than `_READ_MOST` characters, and those that meet whole lines begin
-with a fixed word, or are bounded.
+`error_texts.py` meets a line of more than `_READ_MOST` characters, and those that meet whole lines
+begin with a fixed word, or are bounded.
 """
 
 import errno

@@ -4,6 +4,7 @@ import errno
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from asyncbuild.domain.git_names import check_commit, check_repository, object_f
 from asyncbuild.domain.refs import check_ref
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.statistics import MirrorStatistics
-from asyncbuild.forges.remotes import Places
+from asyncbuild.forges.remotes import Places, Remote
 from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error
@@ -44,7 +45,11 @@ _SUSPICIOUS = frozenset({GitFault.CORRUPT, GitFault.OTHER})
 
 @asynccontextmanager
 async def open_mirrors(
-    settings: GitSettings, remotes: Places, *, pauses_seconds: Sequence[float] = ()
+    settings: GitSettings,
+    remotes: Places,
+    *,
+    pauses_seconds: Sequence[float] = (),
+    forges: int = 1,
 ) -> AsyncIterator["MirrorCache"]:
     """Open the cache. Leaving ends what still fetches.
 
@@ -52,11 +57,12 @@ async def open_mirrors(
         settings: `[git]`.
         remotes: Where repositories are fetched from.
         pauses_seconds: See `lfs.store.Fetched`.
+        forges: How many forges have the repositories.
 
     Raises:
         ConfigError: the cache directory cannot be written to.
     """
-    git = Git(settings)
+    git = Git(settings, forges=forges)
     reader = Reader(git, settings.cache_directory / "reader", _mark_suspect)
     async with AsyncExitStack() as stack:
         try:
@@ -169,7 +175,7 @@ class MirrorCache:
             StageError: the server could not be asked.
         """
         check_repository(repository)
-        return await self._transfers.find_ids(self.remotes.remote(repository), check_ref(ref))
+        return await self._transfers.find_ids(self._remote(repository), check_ref(ref))
 
     @asynccontextmanager
     async def open_commit(self, repository: Repository, commit: str) -> AsyncIterator[Snapshot]:
@@ -195,7 +201,7 @@ class MirrorCache:
                 commit_time=found.time,
                 tree=found.tree,
                 name=repository.path,
-                reader=self._reader,
+                reader=self._reader.of(repository.forge),
                 ref=wish.ref,
                 worktrees=self._worktrees,
                 objects=self._objects(place, repository),
@@ -209,7 +215,7 @@ class MirrorCache:
         return Fetched(
             directory=place.lfs,
             lock=place.lfs_lock,
-            remote=partial(self.remotes.remote, repository),
+            remote=partial(self._remote, repository),
             settings=self._settings,
             git=self._git,
             before=self._upkeep.make_way,
@@ -273,6 +279,9 @@ class MirrorCache:
             return None
         return await share.present.get(wish.commit)
 
+    def _remote(self, repository: Repository) -> Remote:
+        return replace(self.remotes.remote(repository), forge=repository.forge)
+
     def _hold(
         self, place: MirrorDirectory, repository: Repository
     ) -> AbstractAsyncContextManager[int]:
@@ -295,7 +304,7 @@ class MirrorCache:
         self, place: MirrorDirectory, repository: Repository, wishes: Sequence[Wish]
     ) -> None:
         """One fetch for all these wishes, alone in this mirror among all processes."""
-        remote = self.remotes.remote(repository)
+        remote = self._remote(repository)
         started = anyio.current_time()
         self._statistics.fetches += 1
         async with (
@@ -327,7 +336,7 @@ class MirrorCache:
         await self._upkeep.make_room()
         await to_thread.run_sync(place.reclaim)  # clears what the failed fetch left
         try:
-            await self._fetcher.fetch(place, self.remotes.remote(repository), wishes, lock)
+            await self._fetcher.fetch(place, self._remote(repository), wishes, lock)
         except GitFailed as error:
             if error.fault is not GitFault.DISK_FULL:
                 raise

@@ -117,6 +117,7 @@ class Transfers:
                 descriptors=(target.lock,),
                 work=ProcessKind.FETCH,
                 memory_bytes=_memory(target.remote),
+                forge=target.remote.forge,
             )
         )
         if not await to_thread.run_sync(keep_branch, target.directory, ref, kept_ref(ref)):
@@ -140,6 +141,7 @@ class Transfers:
                 descriptors=(target.lock,),
                 work=ProcessKind.FETCH,
                 memory_bytes=_memory(target.remote),
+                forge=target.remote.forge,
             )
         )
 
@@ -163,6 +165,7 @@ class Transfers:
                 f"look for {ref} of {remote.name}",
                 environment=await remote.environment(),
                 work=ProcessKind.FETCH,
+                forge=remote.forge,
             )
         )
         lines = [line.split(b"\t", 1) for line in answer.splitlines()]
@@ -190,6 +193,7 @@ class Transfers:
                 f"list the refs of {remote.name}",
                 environment=await remote.environment(),
                 work=ProcessKind.FETCH,
+                forge=remote.forge,
             )
         )
 

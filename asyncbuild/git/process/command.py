@@ -59,6 +59,7 @@ class Command:
         memory_bytes: What it may take, if that is known; 0: the share of its kind
         (`git/process/memory.py`);
             `UNLIMITED`: as much as it takes.
+        forge: Which has the repository; empty where that does not matter.
     """
 
     arguments: Sequence[str | bytes]
@@ -72,6 +73,7 @@ class Command:
     program: str = "git"
     patient: bool = False
     memory_bytes: int = 0
+    forge: str = ""
 
 
 # A repository is written to within `timeout_seconds` alone: that is not proportional to anything.
@@ -81,10 +83,16 @@ _WRITES = frozenset({ProcessKind.FETCH, ProcessKind.UPKEEP})
 class Git:
     """The one place that starts git processes, at most `git.processes` of each kind at a time."""
 
-    def __init__(self, settings: GitSettings, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        settings: GitSettings,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        forges: int = 1,
+    ) -> None:
         self._settings = settings
         self._environment = _scrubbed(environment)
-        self.memory = GitMemory(settings.memory_budget_bytes)
+        self.memory = GitMemory(settings.memory_budget_bytes, forges)
         self._limits = {work: anyio.Semaphore(settings.processes) for work in ProcessKind}
         self._running = dict.fromkeys(ProcessKind, 0)
 
@@ -152,9 +160,10 @@ class Git:
         share_bytes = self.memory.shares(command.work)
         memory_bytes = command.memory_bytes or share_bytes
         unlimited = memory_bytes == UNLIMITED
+        reserved_bytes = share_bytes if unlimited else memory_bytes
         async with (
-            self._limits[command.work],
-            self.memory.reserve(command.work, share_bytes if unlimited else memory_bytes),
+            self.memory.reserve(command.work, reserved_bytes, command.forge),
+            self._limits[command.work],  # not before: who waits for memory needs no process
         ):
             self._running[command.work] += 1
             try:

@@ -1,9 +1,10 @@
 """Memory of git's processes: how much each may take, and how much all of them together (I6).
 
-A git that reads streams or fetches gets a share before it is started, in turn; the kernel keeps it
-there (RLIMIT_DATA: heap and other memory of its own; packs that it maps do not count, they are the
-page cache's). Look-ups and listings are small and wait for nothing, since some of them are part of
-a stream that already has its share: the kernel keeps each within one share.
+A git that reads streams or fetches gets a share before it is started, in turn, as far as its forge
+leaves room for others (`admission.py`). The kernel keeps it there (RLIMIT_DATA: heap and other
+memory of its own; packs that it maps do not count, they are the page cache's). Look-ups and
+listings are small and wait for nothing, since some of them are part of a stream that already has
+its share: the kernel keeps each within one share.
 """
 
 from collections.abc import AsyncIterator
@@ -12,12 +13,14 @@ from typing import Final
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.formats.process_kinds import ProcessKind
+from asyncbuild.git.process.admission import Admission
 from asyncbuild.runtime.cgroup import memory_limit_bytes
-from asyncbuild.runtime.memory_budget import MemoryBudget
 
 _SHARES: Final = 6
 _LARGE_SHARES: Final = 5  # the most of one git: a share is left for the others
-_FETCH_SHARES: Final = 2
+_FETCH_SHARES: Final = 2.0
+_FETCH_SHARES_OF_MANY: Final = 1.5  # of three forges or more: of four fetches one is for each
+_OTHERS_MOST: Final = 2  # forges for which room is left
 _OF_THE_TASK: Final = 1 / 2
 _TASK_BYTES: Final = memory_limit_bytes()  # once, while no loop runs that files would hold up
 # With these arguments git handles a larger blob that is stored whole in pieces of some kilobytes:
@@ -32,27 +35,37 @@ class GitMemory:
 
     Args:
         budget_bytes: The setting; 0: half of the task's memory.
+        forges: How many forges there are.
     """
 
-    def __init__(self, budget_bytes: int) -> None:
+    def __init__(self, budget_bytes: int, forges: int = 1) -> None:
         self.total_bytes = budget_bytes or int(_TASK_BYTES * _OF_THE_TASK)
         self.limited = budget_bytes != UNLIMITED
         self.share_bytes = self.total_bytes // _SHARES
         self.most_bytes = self.share_bytes * _LARGE_SHARES
-        self._budget = MemoryBudget(self.total_bytes)
+        others = min(_OTHERS_MOST, forges - 1)
+        shares = _FETCH_SHARES_OF_MANY if others == _OTHERS_MOST else _FETCH_SHARES
+        self._fetch_bytes = int(self.share_bytes * shares)
+        self._admission = Admission(self.total_bytes, kept_bytes=self._fetch_bytes, others=others)
 
     def shares(self, work: ProcessKind) -> int:
         """Return how many bytes one git of a kind may take, if nothing more is known of it."""
         writes = work in {ProcessKind.FETCH, ProcessKind.UPKEEP}
-        return (self.share_bytes * _FETCH_SHARES if writes else self.share_bytes) * self.limited
+        return (self._fetch_bytes if writes else self.share_bytes) * self.limited
 
     @asynccontextmanager
-    async def reserve(self, work: ProcessKind, nbytes: int) -> AsyncIterator[None]:
-        """Wait in turn until a git of a kind may take so many bytes, at most `most_bytes`."""
+    async def reserve(self, work: ProcessKind, nbytes: int, forge: str = "") -> AsyncIterator[None]:
+        """Wait in turn until a git of a kind may take so many bytes, at most `most_bytes`.
+
+        Args:
+            work: What it is for.
+            nbytes: How many.
+            forge: Which has the repository; empty where that does not matter.
+        """
         if not self.limited or work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
             yield
             return
-        async with self._budget.open_account(nbytes):
+        async with self._admission.open(forge, nbytes):
             yield
 
     def reject(self, doing: str, nbytes: int, what: str = "") -> Reject:

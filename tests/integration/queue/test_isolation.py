@@ -179,6 +179,17 @@ async def test_a_forge_that_hangs_holds_its_share_of_the_consumers(world: World)
         world.forge.release.set()
 
 
+@pytest.mark.parametrize("world", [True], indirect=True)
+async def test_a_forge_that_hangs_leaves_memory_for_the_fetches_of_others(world: World) -> None:
+    """Each of its fetches has its share of git's memory for as long as the server is silent."""
+    await _push_badly(world, 6)
+    async with _running(world.settings(consumers=8)):
+        await wait_until(lambda: len(set(world.forge.asked)) >= 2)
+        commits = await world.push_well("good", 3)
+        await wait_until(lambda: world.built() == commits)
+        world.forge.release.set()
+
+
 async def test_a_wait_that_is_too_long_ends_in_the_queue_and_keeps_its_order(world: World) -> None:
     """The repository is hidden for a while, and built when its project has room again."""
     lanes = {"longest_wait_seconds": 1, "retry_most_seconds": 1, "busy_most_seconds": 0.2}

@@ -134,6 +134,7 @@ async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) ->
             doing,
             program=ssh[0],
             work=ProcessKind.FETCH,
+            forge=remote.forge,
         )
     )
     try:

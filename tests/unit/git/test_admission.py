@@ -1,0 +1,148 @@
+"""GitMemory of gits that wait for a slow forge, and what is left for the others."""
+
+from contextlib import AsyncExitStack
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio.abc import TaskGroup
+from hypothesis import given
+from hypothesis import strategies as st
+from support.wait import PATIENCE_SECONDS
+
+from asyncbuild.git.formats.process_kinds import ProcessKind
+from asyncbuild.git.process.admission import Admission
+from asyncbuild.git.process.memory import GitMemory
+
+
+class _Held:
+    """Requests of an admission, each until it is let go."""
+
+    def __init__(self, admission: Admission, tasks: TaskGroup) -> None:
+        self._admission, self._tasks = admission, tasks
+        self.granted: list[tuple[str, int]] = []
+        self._ends: dict[tuple[str, int], anyio.Event] = {}
+
+    async def ask(self, forge: str, nbytes: int) -> None:
+        """Ask, and go on when it has been granted or has to wait."""
+        self._tasks.start_soon(self._hold, forge, nbytes)
+        await anyio.wait_all_tasks_blocked()
+
+    async def _hold(self, forge: str, nbytes: int) -> None:
+        key = (forge, nbytes)
+        async with self._admission.open(forge, nbytes):
+            self.granted.append(key)
+            end = self._ends[key] = anyio.Event()
+            await end.wait()
+        self.granted.remove(key)
+
+    async def end(self, forge: str, nbytes: int) -> None:
+        """Return what was granted."""
+        self._ends[forge, nbytes].set()
+        await anyio.wait_all_tasks_blocked()
+
+
+async def _grant(total: int, kept: int, others: int, *asked: tuple[str, int]) -> list[str]:
+    admission = Admission(total, kept_bytes=kept, others=others)
+    async with anyio.create_task_group() as tasks:
+        held = _Held(admission, tasks)
+        for each in asked:
+            await held.ask(*each)
+        found = [forge for forge, _ in held.granted]
+        tasks.cancel_scope.cancel()
+    assert admission.free_bytes == total
+    return found
+
+
+async def test_a_forge_that_holds_some_leaves_room_for_as_many_others() -> None:
+    """Each of three gets a fetch, however many the first two ask for."""
+    for forge in ("slow", "slower"):
+        many = [(forge, 20 + n) for n in range(5)]
+        assert await _grant(100, 25, 2, *many) == [forge, forge]
+        assert await _grant(100, 25, 2, *many, ("other", 25)) == [forge, forge, "other"]
+    both = [("slow", 25), ("slow", 25), ("slow", 25), ("slower", 25), ("slower", 25)]
+    assert await _grant(100, 25, 2, *both) == ["slow", "slow", "slower"]
+    assert await _grant(100, 25, 2, *both, ("other", 25)) == ["slow", "slow", "slower", "other"]
+
+
+async def test_a_forge_alone_gets_all() -> None:
+    """In turn, as far as there is some."""
+    assert await _grant(100, 25, 0, *[("one", 30 + n) for n in range(5)]) == ["one"] * 3
+
+
+async def test_a_large_request_is_not_passed_over_for_ever() -> None:
+    """What its own forge asks for later waits behind it, and what others ask for more."""
+    admission = Admission(100, kept_bytes=25, others=2)
+    async with anyio.create_task_group() as tasks:
+        held = _Held(admission, tasks)
+        for each in (("a", 20), ("b", 15), ("a", 90), ("a", 5), ("b", 5)):
+            await held.ask(*each)
+        assert held.granted == [("a", 20), ("b", 15)]
+        await held.end("a", 20)
+        assert held.granted == [("b", 15)]
+        await held.ask("c", 1)
+        assert held.granted == [("b", 15), ("c", 1)]
+        await held.end("b", 15)
+        await held.end("c", 1)
+        assert ("a", 90) in held.granted
+        tasks.cancel_scope.cancel()
+
+
+_requests = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(1, 100), st.integers(0, 3)), max_size=12
+)
+
+
+@given(requests=_requests, kept=st.integers(0, 30), others=st.integers(0, 3))
+async def test_never_more_than_all_and_everything_in_the_end(
+    requests: list[tuple[str, int, int]], kept: int, others: int
+) -> None:
+    """Whatever ends when, and whoever gives up."""
+    admission = Admission(100, kept_bytes=kept, others=others)
+    seen = 0
+
+    async def hold(forge: str, nbytes: int, steps: int) -> None:
+        nonlocal seen
+        async with admission.open(forge, nbytes):
+            assert admission.free_bytes >= 0
+            seen += 1
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+
+    async def give_up(forge: str, nbytes: int, _: int) -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with admission.open(forge, nbytes):
+                await anyio.sleep_forever()
+
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for each in requests:
+                tasks.start_soon(hold, *each)
+                tasks.start_soon(give_up, *each)
+    assert seen == len(requests)
+    assert admission.free_bytes == 100
+
+
+@pytest.mark.parametrize("forges", range(1, 6))
+async def test_fetches_of_two_forges_that_hang_leave_one_to_the_next(forges: int) -> None:
+    """As far as there are so many forges; with CodeCommit alone it gets all three."""
+    memory = GitMemory(600, forges)
+    stuck = [f"forge{n}" for n in range(min(2, forges - 1))]
+
+    async def hang(forge: str) -> None:
+        async with memory.reserve(ProcessKind.FETCH, memory.shares(ProcessKind.FETCH), forge):
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
+        for forge in stuck:
+            for _ in range(10):
+                tasks.start_soon(hang, forge)
+                await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            for _ in range(3 if forges == 1 else 1):
+                share = memory.reserve(
+                    ProcessKind.FETCH, memory.shares(ProcessKind.FETCH), "codecommit"
+                )
+                await stack.enter_async_context(share)
+        tasks.cancel_scope.cancel()
