@@ -370,6 +370,7 @@ async def main(plan: Plan) -> int:
         "hostile_messages": loud.hostile,
         "seed": plan.seed,
         "seconds": plan.seconds,
+        "load_average": [round(each, 1) for each in os.getloadavg()],
     }
     sys.stdout.write(orjson.dumps(document).decode() + "\n")
     return 1 if found.faults or loud.deaths else 0

@@ -35,8 +35,14 @@ async def _run(script: str, work: ProcessKind) -> bytes:
     return await git.run(Command(("-c", script), "try it", program=sys.executable, work=work))
 
 
-@pytest.mark.parametrize("script", [_COMPUTE + _TELL, _IN_A_CHILD])
-@pytest.mark.parametrize("work", list(ProcessKind))
+@pytest.mark.parametrize(
+    ("work", "script"),
+    [
+        (ProcessKind.LOOK_UP, _COMPUTE + _TELL),
+        (ProcessKind.STREAM, _COMPUTE + _TELL),
+        (ProcessKind.FETCH, _IN_A_CHILD),
+    ],
+)
 async def test_what_computes_and_writes_nothing_gets_what_others_leave(
     work: ProcessKind, script: str
 ) -> None:
