@@ -25,8 +25,8 @@ from asyncbuild.git.content.tar_concat import iter_joined
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.process.memory import STREAMED
 from asyncbuild.git.reader import Commit, Reader
-from asyncbuild.git.tree.archive_memory import Need, measure
-from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
+from asyncbuild.git.tree.archive_memory import Need, converts, measure
+from asyncbuild.git.tree.attribute_worktrees import AttributeFiles, CommitTree, Worktrees
 from asyncbuild.git.tree.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.tree.changes import (
     Lines,
@@ -202,17 +202,14 @@ class Snapshot:
             if self.contents is not None:
                 await self.contents.bring(paths)
             worktree = await stack.enter_async_context(self._open_worktree())
-            # Those that have a working tree were looked through, and so was what was measured.
-            if worktree is None and not paths and self.need is None:
-                name = f"archive {self.name} {self.commit}"
-                await weigh(self.reader, self.path, self.root or self.tree, name)
-            arguments: list[str | bytes] = ["-C", str(worktree)] if worktree else []
-            arguments += STREAMED if self.need and self.need.streamed else ()
+            there = str(worktree.path) if worktree else ""
+            arguments: list[str | bytes] = ["-C", there] if there else []
+            arguments += STREAMED if await self._can_stream(worktree, paths) else ()
             arguments += ["--literal-pathspecs"] if literal else []
             # Which names %aN of export-subst means: as in a checkout of this commit.
             arguments += ["-c", f"mailmap.blob={self.commit}:.mailmap"]
             arguments += ["archive", "--format=tar"]
-            arguments += ["--worktree-attributes"] if worktree else []
+            arguments += ["--worktree-attributes"] if there else []
             arguments += [b"--prefix=" + prefix] if prefix else []
             arguments += [self.commit, "--", *asked]
             opened = self.reader.open_stream(
@@ -220,7 +217,7 @@ class Snapshot:
                 arguments,
                 commit=self.commit,
                 doing=f"archive {self.name} {self.commit}",
-                environment={"GIT_WORK_TREE": str(worktree)} if worktree else {},
+                environment={"GIT_WORK_TREE": there} if there else {},
                 memory_bytes=self._memory_bytes,
             )
             tar = await stack.enter_async_context(opened)
@@ -229,6 +226,26 @@ class Snapshot:
                     self.contents.open_filled(tar, prefix or self.above)
                 )
             yield tar
+
+    async def _can_stream(self, worktree: AttributeFiles | None, paths: Sequence[bytes]) -> bool:
+        """Return whether no attribute converts a file of the archive; False if it is not known.
+
+        Trees with a working tree were looked through, and so were measured ones. Another one is
+        looked through now, and refused if it is beyond the limits.
+
+        Raises:
+            Reject: it is.
+            GitFailed: the repository cannot be read.
+        """
+        if self.need is not None:
+            return self.need.streamed
+        if worktree is not None:
+            return not worktree.converts
+        if paths:
+            return False
+        name = f"archive {self.name} {self.commit}"
+        found = await weigh(self.reader, self.path, self.root or self.tree, name)
+        return not converts(found.attributes)
 
     def measure(self, paths: Sequence[bytes]) -> int:
         """Return the part of `PATHS_BYTES_MOST` that these paths take, in bytes."""
@@ -250,7 +267,7 @@ class Snapshot:
         return True, [subtree] if subtree else []
 
     @asynccontextmanager
-    async def _open_worktree(self) -> AsyncIterator[Path | None]:
+    async def _open_worktree(self) -> AsyncIterator[AttributeFiles | None]:
         """A working tree with the attributes of the commit, if there is one."""
         if self.worktrees is None:
             yield None

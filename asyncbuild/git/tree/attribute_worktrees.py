@@ -29,6 +29,7 @@ from asyncbuild.git.mirrors.batching import Together
 from asyncbuild.git.mirrors.directory import MirrorDirectory, delete
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
+from asyncbuild.git.tree.archive_memory import converts
 from asyncbuild.runtime.locks import hold_nowait, open_lock, take_nowait
 
 _TREES_MOST: Final = 10_000  # remembered
@@ -53,6 +54,13 @@ class CommitTree(NamedTuple):
     ref: str
 
 
+class AttributeFiles(NamedTuple):
+    """A working tree that is lent, and whether its attributes may convert files of an archive."""
+
+    path: Path
+    converts: bool
+
+
 _Pair = tuple[str, str]  # ids of a known tree and of another
 
 
@@ -61,6 +69,7 @@ class _Worktree:
     digest: str
     path: Path
     sizes: Mapping[Path, int]  # of its files
+    converts: bool
     users: int = 0
     looked_at: float = float("-inf")
     looking: anyio.Lock = field(default_factory=anyio.Lock)
@@ -157,14 +166,14 @@ class Worktrees:
         return bool(self._learning)
 
     @asynccontextmanager
-    async def open(self, tree: CommitTree) -> AsyncIterator[Path | None]:
+    async def open(self, tree: CommitTree) -> AsyncIterator[AttributeFiles | None]:
         """Lend a working tree with a tree's attributes, or None if there is none (yet)."""
         worktree = await self._find(tree)
         if worktree is not None:
             worktree.users += 1
             try:
                 if await worktree.is_whole(self._trusted_seconds):
-                    yield worktree.path
+                    yield AttributeFiles(worktree.path, worktree.converts)
                     return
             finally:
                 worktree.users -= 1
@@ -341,4 +350,4 @@ def _write(digest: str, worktree: Path, files: Mapping[bytes, bytes]) -> _Worktr
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         sizes[path] = len(content)
-    return _Worktree(digest, worktree, sizes)
+    return _Worktree(digest, worktree, sizes, converts(files.values()))

@@ -342,6 +342,23 @@ async def test_listings_of_hostile_trees_are_not_used(yard: Yard) -> None:
             assert isinstance(await yard.archive(await yard.snapshot(commit)), bytes)
 
 
+@pytest.mark.parametrize(("attribute", "converted"), [("eol=crlf", True), ("-text", False)])
+async def test_a_working_tree_tells_whether_its_attributes_convert(
+    yard: Yard, attribute: str, *, converted: bool
+) -> None:
+    """Where none does, git may stream large files, also of the next tree, which is compared."""
+    files = {".gitattributes": f"* {attribute}\n".encode(), "a": b"1\n"}
+    first = yard.source.commit(files, parent=None)
+    await yard.learn(await yard.snapshot(first))
+    for commit in (first, yard.source.commit({"b": b"2\n" * 1_000_000})):
+        snapshot = await yard.snapshot(commit)
+        tree = CommitTree(snapshot.path, snapshot.tree, "refs/heads/main")
+        async with yard.worktrees.open(tree) as worktree:
+            assert worktree is not None
+            assert worktree.converts is converted
+        assert await yard.check(commit)
+
+
 async def test_a_file_that_is_gone_is_not_taken_for_none(yard: Yard) -> None:
     """Somebody cleared the cache: the archive is made without, then with new files."""
     commit = yard.source.tip("main") or ""
@@ -350,7 +367,7 @@ async def test_a_file_that_is_gone_is_not_taken_for_none(yard: Yard) -> None:
     tree = CommitTree(snapshot.path, snapshot.tree, "refs/heads/main")
     async with yard.worktrees.open(tree) as worktree:
         assert worktree is not None
-    (worktree / "libs" / ".gitattributes").unlink()
+    (worktree.path / "libs" / ".gitattributes").unlink()
     assert not await yard.check(commit)
     await wait_until(lambda: not yard.worktrees.is_learning)
     assert await yard.check(commit)
