@@ -99,7 +99,7 @@ async def _open(server: LocalServer, kind: ForgeKind) -> AsyncIterator[_Gateway]
     async with open_client(server, "sqs") as sqs, open_client(server, "apigateway") as apis:
         fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
         url = (await sqs.create_queue(QueueName=name, Attributes=fifo))["QueueUrl"]
-        parameters = {"ForgeKind": str(kind), "Host": _GROUPS[kind][0], "QueueName": name}
+        parameters = {"Kind": str(kind), "Host": _GROUPS[kind][0], "QueueName": name}
         async with open_stack(server, template(WEBHOOK), **parameters) as (_, outputs):
             api, _, _ = str(urlsplit(outputs["PayloadUrl"]).hostname).partition(".")
             resources = (await apis.get_resources(restApiId=api))["items"]
