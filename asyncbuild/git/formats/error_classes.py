@@ -62,15 +62,22 @@ _ORNAMENT = re.compile(
     r"remote:\s*([=*-]*|(enumerating|counting|compressing|finding|getting|total|resolving)\b.*)$",
     re.IGNORECASE,
 )
-_STATUS = re.compile(r"returned error: \d")
+_STATUS = re.compile(r"returned error: (\d{3})")
 _USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
 
 
 class GitFailed(Retry):
     """A git process failed in a way that another try may mend; `fault` says how."""
 
-    def __init__(self, reason: str, *, fault: GitFault = GitFault.OTHER, remedy: str = "") -> None:
-        super().__init__(reason, remedy=remedy)
+    def __init__(
+        self,
+        reason: str,
+        *,
+        fault: GitFault = GitFault.OTHER,
+        remedy: str = "",
+        code: str | None = None,
+    ) -> None:
+        super().__init__(reason, remedy=remedy, code=code)
         self.fault = fault
 
 
@@ -101,7 +108,8 @@ def quote(stderr: str) -> str:
 def machine_error(error: OSError, doing: str) -> StageError:
     """What the machine refuses: a limit that was reached is nobody's fault (I5)."""
     reason = f"{doing}: {error.strerror or error}"
-    return Busy(reason) if error.errno in _EXHAUSTED else Retry(reason)
+    code = errno.errorcode.get(error.errno or 0)
+    return Busy(reason, code=code) if error.errno in _EXHAUSTED else Retry(reason, code=code)
 
 
 def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> StageError:
@@ -121,23 +129,34 @@ def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> 
     if not remote:  # names stay what they are: no line of their own
         stderr = _replace_quoted(stderr, _clean)
     reason = f"{doing}: git {ended}: {_tell(stderr, line, remote=remote)}"
+    code = _http_status(stderr) if remote else None
     match fault:
         case GitFault.BUSY:
-            return Busy(reason)
+            return Busy(reason, code=code)
         case GitFault.NETWORK:
-            return Outage(reason, remedy=_AWAY if not _SERVER_ERROR.search(reason) else _FAILING)
+            remedy = _AWAY if not _SERVER_ERROR.search(reason) else _FAILING
+            return Outage(reason, remedy=remedy, code=code)
         case GitFault.NO_REPOSITORY:
             return Reject(
                 reason,
                 remedy="check the repository's name and git.remote; of another host, the `remote` "
                 "of its [[hosts]] entry, and that its token or key may read the repository",
+                code=code,
             )
         case GitFault.NO_PATH:
             return Reject(reason, remedy="correct paths, or let the rule match only refs with them")
         case GitFault.BAD_TREE:
             return Reject(reason, remedy="take that path out of the commit: git can check out none")
         case _:
-            return GitFailed(reason, fault=fault, remedy=_REMEDIES.get(fault, ""))
+            return GitFailed(reason, fault=fault, remedy=_REMEDIES.get(fault, ""), code=code)
+
+
+def _http_status(stderr: str) -> str | None:
+    """The HTTP status that this git tells of; what a server says of one is not its own."""
+    for said in _iter_sayings(stderr, remote=True):
+        if not said.of_server and (found := _STATUS.search(said.text)):
+            return found[1]
+    return None
 
 
 def _tell(stderr: str, line: str, *, remote: bool) -> str:

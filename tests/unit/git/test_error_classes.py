@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
+from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, Scope, StageError
 from asyncbuild.git.formats.error_classes import (
     GitFailed,
     GitFault,
@@ -300,3 +300,66 @@ def test_the_end_of_a_long_line_counts() -> None:
     lines = "remote: words\n" * 10_000
     assert find_fault(f"{lines}fatal: early EOF") is GitFault.NETWORK
     assert find_fault(f"fatal: early EOF\n{lines}") is GitFault.NETWORK
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind", "code"),
+    [
+        (
+            "fatal: unable to access 'http://h/r/': The requested URL returned error: 429",
+            "busy",
+            "429",
+        ),
+        (
+            "fatal: unable to access 'http://h/r/': The requested URL returned error: 503",
+            "outage",
+            "503",
+        ),
+        (
+            "error: RPC failed; HTTP 502 curl 22 The requested URL returned error: 502",
+            "outage",
+            "502",
+        ),
+        (
+            "fatal: unable to access 'http://h/r/': The requested URL returned error: 403",
+            "retry",
+            "403",
+        ),
+        ("remote: Not Found\nfatal: repository 'http://h/r/' not found", "reject", None),
+        ("fatal: unable to access 'http://h/': Could not resolve host: h", "outage", None),
+        ("remote: returned error: 500\nfatal: remote error: what", "outage", None),
+        ("fatal: couldn't find remote ref refs/heads/returned error: 500", "retry", None),
+        ("fatal: something never seen", "retry", None),
+    ],
+)
+def test_the_code_is_the_http_status_that_git_tells(
+    stderr: str, kind: str, code: str | None
+) -> None:
+    """Not one that a server or the name of a ref speaks of. None of it ends the service."""
+    error = stage_error(stderr, doing="fetch", ended="exited with 128")
+    assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)
+
+
+def test_a_git_that_talks_to_nobody_has_no_status() -> None:
+    """Whatever its paths are called."""
+    error = stage_error("fatal: returned error: 500", doing="read", ended="x", remote=False)
+    assert error.code is None
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"),
+    [
+        (errno.ENOSPC, "busy", "ENOSPC"),
+        (errno.EMFILE, "busy", "EMFILE"),
+        (errno.EACCES, "retry", "EACCES"),
+        (errno.ENOENT, "retry", "ENOENT"),
+        (None, "retry", None),
+    ],
+)
+def test_the_code_of_a_machine_is_the_name_of_its_errno(
+    number: int | None, kind: str, code: str | None
+) -> None:
+    """A limit that is reached counts as no attempt (I5)."""
+    failed = OSError("odd") if number is None else OSError(number, os.strerror(number))
+    error = machine_error(failed, "start git")
+    assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.lfs import pointer_of
 
-from asyncbuild.domain.errors import Reject, Retry
+from asyncbuild.domain.errors import Kind, Reject, Retry, Scope
 from asyncbuild.git.content.lfs.batch_api import choose_url, derive_url
+from asyncbuild.git.content.lfs.download import _by_status
 from asyncbuild.git.content.lfs.tar_filter import Found, PointerScan, with_contents
 from asyncbuild.git.formats.lfs_pointers import Pointer, parse_pointer
 
@@ -233,3 +234,34 @@ def test_a_commit_cannot_name_another_server(named: str) -> None:
     with pytest.raises(Reject, match=r"\.lfsconfig names") as caught:
         choose_url("https://h/o/r", named)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "after_seconds", "kind"),
+    [
+        (401, None, Kind.RETRY),
+        (403, None, Kind.RETRY),
+        (404, None, Kind.REJECT),
+        (410, None, Kind.REJECT),
+        (422, None, Kind.REJECT),
+        (429, None, Kind.BUSY),
+        (429, 7.0, Kind.BUSY),
+        (444, None, Kind.RETRY),
+        (500, None, Kind.OUTAGE),
+        (502, None, Kind.OUTAGE),
+        (503, None, Kind.OUTAGE),
+        (503, 7.0, Kind.BUSY),
+        (507, None, Kind.BUSY),
+        (509, None, Kind.BUSY),
+        (999, None, Kind.RETRY),
+        (0, None, Kind.RETRY),
+    ],
+)
+def test_each_status_has_a_kind_and_a_code(
+    status: int, after_seconds: float | None, kind: Kind
+) -> None:
+    """None of it concerns another push; a body that names no status has no code."""
+    error = _by_status(status, "fetch", after_seconds)
+    code = str(status) if status else None
+    assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)
+    assert error.after_seconds == (after_seconds if kind.is_waited_out else None)

@@ -193,6 +193,7 @@ class Download:
                 f"{doing}: {self._server.url} has not got its object {missing.pointer.oid}: "
                 f"{code} {message}",
                 remedy="push it (git lfs push --all), then send the dead letter back",
+                code=str(code),
             )
         status = code if isinstance(code, int) else 0
         return _by_status(status, f"{doing}: {status} {message}", None)
@@ -299,26 +300,29 @@ def _wrong_size(doing: str, missing: MissingContent, size: int) -> Reject:
 
 
 def _by_status(status: int, reason: str, after_seconds: float | None) -> StageError:
-    """What an HTTP status means for the push."""
+    """What an HTTP status, or 0 for none, means for the push."""
+    code = str(status) if status else None
     if status in _REFUSED:
         return GitFailed(
             reason,
             fault=GitFault.LOGIN,
             remedy="let the token or key that fetches the repository read its LFS objects, too",
+            code=code,
         )
     if status in {404, 410, 422}:
         return Reject(
             reason,
             remedy='see whether this server has the LFS objects, or set lfs = "pointers"',
+            code=code,
         )
     # 429, 507, 509: too many requests; no space, bandwidth (docs/api/batch.md). The others are an
     # outage unless the server says when it can again (RFC 9110, 15.6.4).
     asked = status in {502, 503, 504} and after_seconds is not None
     if status in {429, 507, 509} or asked:
-        return Busy(reason, after_seconds=after_seconds)
+        return Busy(reason, after_seconds=after_seconds, code=code)
     if 500 <= status < 600:  # noqa: PLR2004 - Server Error; there are no others
-        return Outage(reason, after_seconds=after_seconds)
-    return Retry(reason)
+        return Outage(reason, after_seconds=after_seconds, code=code)
+    return Retry(reason, code=code)
 
 
 async def _read(answer: aiohttp.ClientResponse, doing: str) -> bytes:
