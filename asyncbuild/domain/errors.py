@@ -212,6 +212,13 @@ class ConfigError(Fatal):
     exit_code = 78  # EX_CONFIG
 
 
+def after_waiting(error: StageError, waited: str) -> Busy:
+    """The last error of what was waited for, with how long that was; an outage stays one."""
+    class_ = Outage if error.kind is Kind.OUTAGE else Busy
+    reason = f"{waited}: {error.reason}"
+    return class_(reason, remedy=error.remedy, peer=error.peer, code=error.code)
+
+
 def show(value: object) -> str:
     """Return any value of an event as short, printable ASCII, for a reason."""
     try:

@@ -9,7 +9,7 @@ what was given up. Times are seconds of one monotonic clock.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, StageError
+from asyncbuild.domain.errors import Busy, Denied, Kind, Outage, Reject, StageError, after_waiting
 from asyncbuild.domain.model import Push, StoredArchive, Target
 
 
@@ -113,10 +113,10 @@ class Tally:
         failure = self._failures.setdefault(part.key, _Failure(part, error))
         failure.error = error
         failure.due = now + min(error.after_seconds or 0.0, self._longest_pause_seconds)
-        if isinstance(error, Busy):
+        if error.kind.is_waited_out:
             return
         failure.tries += 1
-        failure.over = isinstance(error, Reject) or failure.tries >= self._max_attempts
+        failure.over = error.kind is Kind.REJECT or failure.tries >= self._max_attempts
         if isinstance(error, Denied):
             failure.due = now + self._pause_seconds * 2.0 ** (min(failure.tries, 10) - 2)
 
@@ -132,9 +132,8 @@ class Tally:
             waited: How long it was waited for, for people.
         """
         for each in self._pending():
-            each.over, error = True, each.error
-            class_ = Outage if isinstance(error, Outage) else Busy
-            each.error = class_(f"{waited}: {error.reason}", remedy=error.remedy, peer=error.peer)
+            each.over = True
+            each.error = after_waiting(each.error, waited)
         return _incomplete(list(self._failures.values())) if self._failures else None
 
     def verdict(self, now: float, *, parts: int) -> StageError | None:
@@ -162,19 +161,19 @@ def _alone(failure: _Failure, now: float) -> StageError:
     error = failure.error
     if isinstance(error, Denied):
         if failure.over:
-            return Reject(error.reason, remedy=error.remedy, peer=error.peer)
+            return Reject(error.reason, remedy=error.remedy, peer=error.peer, code=error.code)
         error.after_seconds = max(0.0, failure.due - now)
     return error
 
 
 def _still_to_do(pending: Sequence[_Failure], now: float) -> StageError:
     """The lane counts nothing, and comes back when the first of them is due."""
-    first = next((each for each in pending if isinstance(each.error, Busy)), pending[0])
-    class_ = Outage if isinstance(first.error, Outage) else Busy
-    class_ = class_ if isinstance(first.error, Busy) else PendingTries
-    peer = first.error.peer if isinstance(first.error, Busy) else ""
-    wait = max(0.0, min(each.due for each in pending) - now)
-    return class_(_reasons(pending), after_seconds=wait, peer=peer)
+    wait, reasons = max(0.0, min(each.due for each in pending) - now), _reasons(pending)
+    waiting = (each.error for each in pending if each.error.kind.is_waited_out)
+    if (first := next(waiting, None)) is None:
+        return PendingTries(reasons, after_seconds=wait)
+    class_ = Outage if first.kind is Kind.OUTAGE else Busy
+    return class_(reasons, after_seconds=wait, peer=first.peer, code=first.code)
 
 
 def _incomplete(given_up: Sequence[_Failure]) -> Incomplete:

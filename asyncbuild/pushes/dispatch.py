@@ -12,14 +12,7 @@ from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.requests.start_build import variables_of
 from asyncbuild.builds.starters import StartContext, Starters
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import (
-    Fatal,
-    LeaseLost,
-    Reject,
-    Retry,
-    StageError,
-    Unreachable,
-)
+from asyncbuild.domain.errors import Reject, Retry, Scope, StageError, Unreachable
 from asyncbuild.domain.events.push_events import PushBug, PushNothingToDo, outcome_event
 from asyncbuild.domain.events.stage_events import PushStartStarted
 from asyncbuild.domain.model import (
@@ -307,9 +300,9 @@ def _settling(part: PushPart, case: _Case) -> Iterator[None]:
     """Keep a failure inside for the tally; what concerns the whole lane passes."""
     try:
         yield
-    except (Fatal, LeaseLost):
-        raise
     except StageError as error:
+        if error.scope is not Scope.PUSH:
+            raise
         case.tally.fail(part, error, time.monotonic())
     except Exception as error:  # noqa: BLE001 - a bug is one part's failure
         emit(PushBug(message_id=case.work.message.id), error=error)

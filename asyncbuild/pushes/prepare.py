@@ -7,7 +7,7 @@ from copy import copy
 from functools import partial
 
 from asyncbuild.builds.poison import Tries
-from asyncbuild.domain.errors import Fatal, LeaseLost, Reject, StageError
+from asyncbuild.domain.errors import Reject, Scope, StageError
 from asyncbuild.domain.events.stage_events import PushPrepareFinished, PushPrepareStarted
 from asyncbuild.domain.model import Guard, Nothing, Push
 from asyncbuild.pushes.prepare_push import PushPreparer
@@ -53,7 +53,7 @@ class Preparer:
         with about(push):
             try:
                 return await self._pushes.prepare(work, push, guard)
-            except (Fatal, LeaseLost):
-                raise
             except StageError as error:
+                if error.scope is not Scope.PUSH:
+                    raise
                 return PreparedPush(push, failed=error)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config.settings import Settings, rules_of
-from asyncbuild.domain.errors import Fatal, LeaseLost, StageError, Unreachable
+from asyncbuild.domain.errors import Scope, StageError, Unreachable
 from asyncbuild.domain.model import Guard, Push, Target
 from asyncbuild.domain.rules import asked_changes, route
 from asyncbuild.pushes.archives import Archives
@@ -50,9 +50,9 @@ class PushPreparer:
                         continue
                     try:
                         archives[key] = await self._archives.upload(push, target, snapshot, guard)
-                    except (Fatal, LeaseLost):
-                        raise
                     except StageError as error:
+                        if error.scope is not Scope.PUSH:
+                            raise
                         failures[key] = error
         except Unreachable as error:
             return PreparedPush(push, targets, stale=error.reason)

@@ -15,14 +15,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbuild.domain.errors import (
-    Busy,
-    Fatal,
     Kind,
     LeaseLost,
-    Outage,
     Reject,
     Retry,
+    Scope,
     StageError,
+    after_waiting,
 )
 from asyncbuild.domain.events.push_events import PushBug, PushNotSettled
 from asyncbuild.domain.events.queue_events import (
@@ -105,7 +104,7 @@ class LaneRunner:
         self._events_in, self._events = anyio.create_memory_object_stream[p.Event](1_000)
         self._stop_first = False
         self._running = False
-        self.fatal: Fatal | None = None
+        self.fatal: StageError | None = None
 
     @property
     def repositories(self) -> Iterator[str]:
@@ -300,7 +299,7 @@ class LaneRunner:
 
     async def _bury(self, sequence: int, attempts: int) -> None:
         message, failure = self._messages[sequence], self._failures[sequence]
-        if isinstance(failure, Busy):
+        if failure.kind.is_waited_out:
             failure = self._failures[sequence] = self._give_up_waiting(sequence, failure)
         if isinstance(failure, Incomplete):
             attempts = failure.attempts
@@ -317,13 +316,11 @@ class LaneRunner:
         await self._pipeline.dead_letter(self._works[sequence], failure, attempts=attempts)
         await self._delete(sequence)
 
-    def _give_up_waiting(self, sequence: int, failure: Busy) -> StageError:
+    def _give_up_waiting(self, sequence: int, failure: StageError) -> StageError:
         """Return the failure with how long it was waited for; parts that were done stay done."""
         since = self._failing_since.get(sequence, anyio.current_time())
         waited = f"waited for {anyio.current_time() - since:.0f} s"
-        class_ = Outage if isinstance(failure, Outage) else Busy
-        told = class_(f"{waited}: {failure.reason}", remedy=failure.remedy, peer=failure.peer)
-        return self._tallies[sequence].abandon(waited) or told
+        return self._tallies[sequence].abandon(waited) or after_waiting(failure, waited)
 
     async def _report(
         self, sequence: int, call: Callable[[], Awaitable[None]], done: p.Event
@@ -345,7 +342,7 @@ class LaneRunner:
             self._tell(done)
 
     def _fail(self, sequence: int, error: StageError) -> None:
-        if isinstance(error, Fatal):
+        if error.scope is Scope.SERVICE:
             self.fatal = error
         state = self._lane.states()[sequence]
         # Why it could not be buried is not why it is being buried.
@@ -363,7 +360,7 @@ class LaneRunner:
         # Jitter spreads load; nobody must be unable to guess it.
         jitter = random.random()  # noqa: S311
         waited_seconds = 0.0
-        if isinstance(error, Busy) and not isinstance(error, PendingTries):
+        if error.kind.is_waited_out and not isinstance(error, PendingTries):
             now = anyio.current_time()
             waited_seconds = now - self._failing_since.setdefault(sequence, now)
         after_seconds = error.after_seconds or 0.0

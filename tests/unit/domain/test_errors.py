@@ -7,7 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 import asyncbuild
-from asyncbuild.domain.errors import Fatal, Kind, LeaseLost, Scope, StageError
+from asyncbuild.domain.errors import (
+    BadCredentials,
+    Busy,
+    Fatal,
+    Kind,
+    LeaseLost,
+    Outage,
+    Reject,
+    Retry,
+    Scope,
+    StageError,
+    after_waiting,
+)
 
 # What lanes, logs, dead letters, records and metrics have always called them.
 _VALUES = ("retry", "busy", "outage", "reject", "unreachable", "lease-lost", "fatal", "bug")
@@ -54,3 +66,31 @@ def test_the_scope_agrees_with_the_class(every_class: tuple[type[StageError], ..
     for each in every_class:
         assert (each.scope is Scope.SERVICE) == issubclass(each, Fatal) == (each.kind == "fatal")
         assert (each.scope is Scope.DELIVERY) == issubclass(each, LeaseLost)
+
+
+def test_the_class_that_is_caught_agrees_with_the_kind(
+    every_class: tuple[type[StageError], ...],
+) -> None:
+    """Some places ask for the class, others for the kind: they mean the same."""
+    for each in every_class:
+        assert issubclass(each, Busy) == each.kind.is_waited_out
+        assert issubclass(each, Outage) == (each.kind is Kind.OUTAGE)
+        assert issubclass(each, Reject) == (each.kind is Kind.REJECT)
+        assert issubclass(each, Retry) == (each.kind is Kind.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("error", "class_"),
+    [
+        (Busy("full", remedy="wait", peer="s3", code="SlowDown"), Busy),
+        (Outage("away", remedy="look", peer="git", code="503"), Outage),
+        (BadCredentials("none", remedy="log in", peer="sqs"), Outage),
+        (Retry("odd", remedy="look", peer="git", code="409"), Busy),
+    ],
+)
+def test_what_was_waited_for_says_how_long(error: StageError, class_: type[StageError]) -> None:
+    """An outage stays one; what is known of it stays known."""
+    told = after_waiting(error, "waited for 7 s")
+    assert type(told) is class_
+    assert told.reason == f"waited for 7 s: {error.reason}"
+    assert (told.remedy, told.peer, told.code) == (error.remedy, error.peer, error.code)
