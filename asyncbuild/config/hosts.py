@@ -75,13 +75,15 @@ class HostSettings(Section):
 
     @model_validator(mode="after")
     def _way_in(self) -> Self:
-        faults = [fault for fault in (_remote_fault(self), self._login_fault()) if fault]
+        remote_fault = _remote_fault(self) if self.remote else ""
+        faults = [fault for fault in (remote_fault, self._login_fault()) if fault]
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
     def _login_fault(self) -> str:
-        scheme = urlsplit(self.url_template).scheme
+        usual = "ssh" if self.ssh_key else "https"
+        scheme = urlsplit(self.remote).scheme if self.remote else usual
         if self.token and self.ssh_key:
             return "token and ssh_key exclude each other; keep one"
         if self.token and scheme == "ssh":
@@ -92,24 +94,12 @@ class HostSettings(Section):
             return "ssh_key needs known_hosts: without the host's key anybody could be the host"
         return ""
 
-    @property
-    def url_template(self) -> str:
-        """`remote`, or what is usual for the kind of host."""
-        if self.remote:
-            return self.remote
-        name = self.host.partition(":")[0]
-        server = self.kind == "bitbucket-server"
-        if self.ssh_key:
-            place = f"{name}:7999" if server else name
-            return f"ssh://git@{place}/{{owner}}/{{repository}}.git"
-        return f"https://{self.host}{'/scm' if server else ''}/{{owner}}/{{repository}}.git"
-
 
 def _remote_fault(host: HostSettings) -> str:
-    """What is wrong with the template of the URL; it is never shown: a password may be in it."""
+    """What is wrong with the setting `remote`; it is never shown: a password may be in it."""
     try:
-        fields = {name for _, name, _, _ in Formatter().parse(host.url_template) if name}
-        url = host.url_template.format(host=host.host, owner="o", repository="r")
+        fields = {name for _, name, _, _ in Formatter().parse(host.remote) if name}
+        url = host.remote.format(host=host.host, owner="o", repository="r")
         parts = urlsplit(url)
         place = parts.hostname
     except (ValueError, KeyError, IndexError):

@@ -11,18 +11,11 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from asyncbuild.config.hosts import HostSettings
-from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.repository import ForgeKind, Repository
 from asyncbuild.forges.addresses import Address, mark, match, parse_address
+from asyncbuild.forges.git_access import GIT_ACCESS
 from asyncbuild.forges.keyring import Keyring
 
-# What the hosts' documentation names for tokens of an app, a project or a repository. With GitLab
-# any name does; a personal token of Bitbucket wants its own name, as the setting `user`.
-_USERS = {
-    "github": "x-access-token",
-    "gitlab": "oauth2",
-    "bitbucket": "x-token-auth",
-    "bitbucket-server": "x-token-auth",
-}
 # What may take the place of the fields of `remote`; an owner may have subgroups.
 _FIELDS = {"owner": r"[^/]+(?:/[^/]+)*", "repository": r"[^/]+"}
 # Nothing of the host has a say: no configuration, no agent, no other key, no unknown host.
@@ -44,10 +37,16 @@ class Origin:
     ssh: Callable[[], str] | None = field(default=None, repr=False)
 
 
+def template_of(host: HostSettings) -> str:
+    """Return the setting `remote`, or what is usual for the forge and the way in."""
+    usual = GIT_ACCESS[ForgeKind(host.kind)]
+    return host.remote or usual.template(host.host, by_ssh=bool(host.ssh_key))
+
+
 def origin_of(host: HostSettings, repository: Repository, keyring: Keyring) -> Origin:
     """How a repository of `host` is fetched."""
     owner = quote(repository.owner)
-    url = host.url_template.format(
+    url = template_of(host).format(
         host=host.host, owner=owner, repository=quote(repository.name, safe="")
     )
     return Origin(url, host.host, _login(host, keyring), _ssh(host, keyring))
@@ -60,13 +59,12 @@ def repository_at(host: HostSettings, address: Address) -> Repository | None:
     host's pages name, by HTTPS and by SSH.
     """
     name, _, port = host.host.partition(":")
-    scm = "/scm" if host.kind == "bitbucket-server" else ""
+    web_path = GIT_ACCESS[ForgeKind(host.kind)].web_path
     fields = mark(_FIELDS)
-    path = "/{owner}/{repository}".format(**fields)
     ways = (
-        parse_address(host.url_template.format(host=host.host, **fields)),
-        Address("https", name, int(port) if port else None, f"{scm}{path}"),
-        Address("ssh", name, None, path),
+        parse_address(template_of(host).format(host=host.host, **fields)),
+        Address("https", name, int(port) if port else None, web_path.format(**fields)),
+        Address("ssh", name, None, "/{owner}/{repository}".format(**fields)),
     )
     for way in ways:
         if way is not None and (way.scheme == "ssh") == (address.scheme == "ssh"):
@@ -80,7 +78,7 @@ def _login(host: HostSettings, keyring: Keyring) -> Callable[[], Awaitable[str]]
     token = host.token
     if token is None:
         return None
-    user = host.user or _USERS[host.kind]
+    user = host.user or GIT_ACCESS[ForgeKind(host.kind)].token_user
 
     async def login() -> str:
         pair = f"{user}:{keyring.value(token)}".encode()

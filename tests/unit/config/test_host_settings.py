@@ -7,6 +7,7 @@ import pytest
 
 from asyncbuild.config import HostSettings, load
 from asyncbuild.domain.errors import ConfigError
+from asyncbuild.forges.origins import template_of
 
 _GOOD = {"host": "git.example.org", "kind": "gitlab", "webhook_secret": "env:HOOK"}
 _KEY = {"ssh_key": "env:KEY", "known_hosts": "git.example.org ssh-ed25519 AAAA"}
@@ -24,7 +25,7 @@ _REMOTE = "https://git.example.org/{owner}/{repository}.git"
 )
 def test_the_usual_remote_of_each_kind(more: dict[str, Any], url: str) -> None:
     """Host, kind and key are enough."""
-    assert url.format("git.example.org") == HostSettings(**(_GOOD | more)).url_template
+    assert url.format("git.example.org") == template_of(HostSettings(**(_GOOD | more)))
 
 
 @pytest.mark.parametrize(

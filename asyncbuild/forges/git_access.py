@@ -1,0 +1,47 @@
+"""Access of git to each forge: paths of its URLs, its SSH port, its user names. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from asyncbuild.domain.repository import ForgeKind
+
+
+@dataclass(frozen=True, slots=True)
+class GitAccess:
+    """Ways to a repository of one forge.
+
+    Attributes:
+        token_user: Name that goes with a token of an app, a project or a repository, as the
+            forge's documentation has it.
+        web_path: Path of a repository below `https://HOST`, without `.git`.
+        ssh_port: Where it is not the usual one.
+    """
+
+    token_user: str
+    web_path: str = "/{owner}/{repository}"
+    ssh_port: int | None = None
+
+    def template(self, host: str, *, by_ssh: bool) -> str:
+        """Return the usual URL of repositories, with the fields `{owner}` and `{repository}`.
+
+        Args:
+            host: Host of the forge's pages, with a port where one is not the usual.
+            by_ssh: By SSH, or else by HTTPS.
+        """
+        if not by_ssh:
+            return f"https://{host}{self.web_path}.git"
+        name = host.partition(":")[0]
+        place = f"{name}:{self.ssh_port}" if self.ssh_port else name
+        return f"ssh://git@{place}/{{owner}}/{{repository}}.git"
+
+
+GIT_ACCESS: Final[Mapping[ForgeKind, GitAccess]] = {
+    ForgeKind.GITHUB: GitAccess("x-access-token"),
+    ForgeKind.GITLAB: GitAccess("oauth2"),  # any name does
+    # A personal token wants its own name, as the setting `user`.
+    ForgeKind.BITBUCKET: GitAccess("x-token-auth"),
+    ForgeKind.BITBUCKET_SERVER: GitAccess(
+        "x-token-auth", web_path="/scm/{owner}/{repository}", ssh_port=7999
+    ),
+}
