@@ -15,6 +15,8 @@ from asyncbuild.queue.lane.transitions import TABLE, diagram
 
 _POLICY = p.Policy(lookahead=3, max_attempts=2, retry_first_seconds=1, retry_most_seconds=8)
 
+_SKIPPING = replace(_POLICY, skip_superseded=True)
+
 
 def _lane(count: int, *, received: int = 1, policy: p.Policy = _POLICY) -> Lane:
     return Lane([p.LaneMessage(n, received) for n in range(1, count + 1)], policy)
@@ -251,6 +253,104 @@ def test_messages_must_come_oldest_first() -> None:
     """Anything else would turn the order around."""
     with pytest.raises(LaneBug):
         Lane([p.LaneMessage(2), p.LaneMessage(1)], _POLICY)
+
+
+def test_what_ends_behind_the_end_of_its_lane_begins_nothing() -> None:
+    """Prepared after the deadline: given back. Started after the lease was lost: not deleted."""
+    lane = _lane(1)
+    lane.open()
+    assert (lane.ending, lane.closed) == (False, False)
+    assert lane.feed(p.Expire()) == [p.Cancel(1)]
+    assert lane.ending
+    assert lane.feed(p.Prepared(1)) == [p.Release((1,)), p.Close()]
+    assert lane.closed
+    lane = _lane(1)
+    lane.open()
+    assert lane.feed(p.Prepared(1)) == [p.Start(1)]
+    assert lane.feed(p.Lost()) == [p.Cancel(1)]
+    assert lane.feed(p.Started(1)) == [p.Close()]
+
+
+def test_a_wait_that_ends_behind_the_end_of_its_lane_is_forgotten() -> None:
+    """What waited was dropped meanwhile, and another is still under way."""
+    lane = _lane(2)
+    lane.open()
+    assert lane.feed(p.Failed(1, Kind.RETRY, jitter=1.0)) == [p.Wait(1, 1.0)]
+    assert lane.feed(p.Expire()) == [p.Cancel(2)]
+    assert lane.feed(p.Due(1)) == []
+    assert lane.states() == {1: p.State.DROPPED, 2: p.State.PREPARING}
+    assert lane.feed(p.Dropped(2)) == [p.Release((2, 1)), p.Close()]
+
+
+def test_a_start_that_fails_after_its_lane_gave_way_is_not_tried_again() -> None:
+    """It goes back with the others, and is hidden as long."""
+    lane = _lane(2)
+    lane.open()
+    lane.feed(p.Prepared(1))
+    assert lane.feed(p.GiveWay()) == [p.Cancel(2)]
+    assert lane.ending
+    assert lane.feed(p.Failed(1, Kind.BUSY)) == []
+    assert lane.feed(p.Dropped(2)) == [p.Release((2, 1), 8), p.Close()]
+
+
+def test_a_superseded_push_that_was_not_recorded_is_recorded_again() -> None:
+    """It is not built, however often that fails."""
+    lane = Lane([p.LaneMessage(1, ref="a"), p.LaneMessage(2), p.LaneMessage(3, ref="a")], _SKIPPING)
+    assert lane.open() == [p.Supersede(1, by=3), p.Prepare(2), p.Prepare(3)]
+    for _ in range(3):
+        (wait,) = lane.feed(p.Failed(1, Kind.OUTAGE))
+        assert isinstance(wait, p.Wait)
+        assert lane.feed(p.Due(1)) == [p.Supersede(1, by=3)]
+    assert lane.feed(p.Started(1)) == [p.Delete(1)]
+
+
+@pytest.mark.parametrize("kind", [Kind.RETRY, Kind.BUSY, Kind.OUTAGE, Kind.REJECT])
+def test_a_last_step_is_repeated_until_it_works(kind: Kind) -> None:
+    """What is recorded counts no attempt more, and is neither rejected nor given back."""
+    for dead in (False, True):
+        lane = _lane(1)
+        lane.open()
+        if dead:
+            step: p.Command = p.SendDeadLetter(1, attempts=1)
+            assert lane.feed(p.Failed(1, Kind.REJECT)) == [step]
+        else:
+            step = p.Delete(1)
+            lane.feed(p.Prepared(1))
+            assert lane.feed(p.Started(1)) == [step]
+        for _ in range(4):
+            (wait,) = lane.feed(p.Failed(1, kind, waited_seconds=10_000))
+            assert isinstance(wait, p.Wait)
+            assert lane.feed(p.Due(1)) == [step]
+        assert lane.feed(p.Settled(1)) == [p.Close()]
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.25, 1.0])
+def test_waits_grow_to_their_own_most_and_jitter_over_their_upper_half(jitter: float) -> None:
+    """A counted try waits up to 8 seconds here, a limit up to 10."""
+    policy = replace(_POLICY, max_attempts=99)
+    for kind, most in ((Kind.RETRY, 8), (Kind.BUSY, 10), (Kind.OUTAGE, 10)):
+        lane = _lane(1, policy=policy)
+        lane.open()
+        for grown in (1, 2, 4, 8, most, most):
+            expected = grown * (0.5 + jitter / 2)
+            assert lane.feed(p.Failed(1, kind, jitter=jitter)) == [p.Wait(1, expected)]
+            lane.feed(p.Due(1))
+        lane.feed(p.Prepared(1))  # what worked begins anew
+        assert lane.feed(p.Failed(1, kind, jitter=1.0)) == [p.Wait(1, 1)]
+
+
+def test_bugs_say_what_came_and_where() -> None:
+    """They end the service, and its log is all that is left."""
+    with pytest.raises(LaneBug, match=r"oldest first: \[2, 1\]"):
+        Lane([p.LaneMessage(2), p.LaneMessage(1)], _POLICY)
+    lane = _lane(4)
+    lane.open()
+    with pytest.raises(LaneBug, match=r"Prepared\(sequence=9\) is for a message that this lane"):
+        lane.feed(p.Prepared(9))
+    with pytest.raises(
+        LaneBug, match=r"message 4 is waiting: Started\(.*4\) cannot make it settling"
+    ):
+        lane.feed(p.Started(4))
 
 
 _EVENTS: list[Any] = [p.Prepared, p.Started, p.Settled, p.Due, p.Dropped]
