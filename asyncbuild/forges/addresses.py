@@ -12,10 +12,6 @@ from urllib.parse import unquote, urlsplit
 _PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
 _SCP: Final = re.compile(r"(?:[^/@:]+@)?(?P<host>[^/@:]+):(?P<path>[^:].*)")  # git-clone(1)
 _HELPER: Final = re.compile(r"[A-Za-z0-9+.-]+::")  # gitremote-helpers(7): ext::, fd::, …
-# git-remote-codecommit: codecommit::eu-west-1://profile@web, or codecommit://web
-_CODECOMMIT: Final = re.compile(
-    r"codecommit:(?::(?P<region>[a-z0-9-]+):)?//(?:[^/@]+@)?(?P<name>[^/@]+)"
-)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROOT: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+")  # of a URL: what has no parent
 _USERINFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
@@ -158,12 +154,6 @@ def split_scp(url: str) -> tuple[str, str] | None:
         return None
     place, _, path = url.partition(":")
     return place, path
-
-
-def parse_codecommit(url: str) -> tuple[str, str] | None:
-    """Region (empty: the parent's) and name of a URL of git-remote-codecommit."""
-    found = _CODECOMMIT.fullmatch(url)
-    return (found["region"] or "", found["name"]) if found else None
 
 
 def mark(fields: Mapping[str, str]) -> dict[str, str]:

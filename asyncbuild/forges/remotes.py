@@ -1,14 +1,7 @@
-"""Repository → remote: its URL, and what one git call needs to be let in.
-
-A credential is made for each call and travels in git's environment (`http.<url>.extraHeader` by
-GIT_CONFIG_COUNT): never in an argument, a URL, a file or a message (I10).
-"""
+"""Repository → remote: its URL, and how git is let in there; URL → repository."""
 
 import base64
-import math
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -25,106 +18,25 @@ from asyncbuild.forges.addresses import (
     mark,
     match,
     parse_address,
-    parse_codecommit,
     show_url,
     split_scp,
 )
 from asyncbuild.forges.codecommit_login import AwsCredentials, codecommit_login
+from asyncbuild.forges.codecommit_urls import REPOS, parse_codecommit, region_of_host
+from asyncbuild.forges.git_remote import Remote, places_of
 from asyncbuild.forges.origins import Origin
 
 CredentialSource = Callable[[str, str], Awaitable[AwsCredentials]]
 """(account, region) → credentials that may pull there, not about to expire."""
 
-_CODECOMMIT_HOST = re.compile(
-    r"""
-    (?P<endpoint>vpce-[a-z0-9-]+\.)? git-codecommit(-fips)? \. (?P<region>[a-z0-9-]+) \.
-    (?(endpoint) vpce\. ) (?P<suffix>[a-z0-9.-]+)
-    """,
-    re.VERBOSE,
-)
 _SCHEMES = frozenset({"file", "http", "https", "ssh"})
-_HTTP, _HTTPS = 80, 443
-_REPOS = "/v1/repos/"  # of a CodeCommit URL's path
+_HTTPS = 443
 _FIELDS = {  # of git.remote, and what may take their place
     "account": r"[0-9]{12}",
     "region": r"[a-z0-9-]+",
     "dns_suffix": r"[a-z0-9.-]+",
     "repository": r"[^/]+",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """Where one repository is fetched from.
-
-    Attributes:
-        url: What git is given; it holds no secret.
-        name: The same, for people.
-        patience_seconds: How long the server may be silent.
-        login: Makes the header of one call; None for anonymous access.
-        ssh: Makes GIT_SSH_COMMAND of one call; None for other ways in.
-        reach: What the server's answers may lead to.
-        pin: Makes settings that keep git to addresses that may be reached; None where the
-            configuration names the server.
-        forge: Which has it, as `Repository.forge`; empty where that does not matter.
-    """
-
-    url: str
-    name: str
-    patience_seconds: float = 120
-    login: Callable[[], Awaitable[str]] | None = field(default=None, repr=False)
-    ssh: Callable[[], str] | None = field(default=None, repr=False)
-    reach: Reach = field(default_factory=Reach)
-    pin: Callable[[], Awaitable[Mapping[str, str]]] | None = field(default=None, repr=False)
-    forge: str = ""
-
-    async def environment(self) -> dict[str, str]:
-        """The variables of one git call, with a fresh credential.
-
-        Raises:
-            Retry: there are no credentials for the repository's account at the moment.
-            Outage: the server's name cannot be looked up.
-            Reject: its address may not be reached.
-        """
-        # We end a silent git ourselves. This is for one that outlived us and holds its lock still.
-        patience = math.ceil(self.patience_seconds * 1.5)
-        settings = {
-            "http.lowSpeedLimit": "1",
-            "http.lowSpeedTime": str(patience),
-            # A redirect would carry the header along, and may lead to any server that this machine
-            # can reach: what a configured one names is not configured.
-            "http.followRedirects": "false",
-            **(await self.pin() if self.pin is not None else {}),
-        }
-        if self.login is not None:
-            parts = urlsplit(self.url)
-            settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = await self.login()
-        variables = config_environment(settings)
-        if self.ssh is not None:
-            variables["GIT_SSH_COMMAND"] = self.ssh()
-        return variables
-
-
-def places_of(url: str) -> list[tuple[str, int]]:
-    """Host and port of the web server that a URL, of SSH, too, belongs to; none of a path."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return []
-    if not parts.hostname:
-        return []
-    usual = _HTTP if parts.scheme == "http" else _HTTPS
-    return [(parts.hostname, usual if port is None or parts.scheme == "ssh" else port)]
-
-
-def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Settings for one git call, as git-config(1) ENVIRONMENT has them."""
-    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
-    for number, (key, value) in enumerate(settings.items()):
-        variables[f"GIT_CONFIG_KEY_{number}"] = key
-        variables[f"GIT_CONFIG_VALUE_{number}"] = value
-    return variables
 
 
 def signing(accounts: AccountCredentials) -> CredentialSource:
@@ -229,9 +141,9 @@ class Remotes:
     ) -> Repository | None:
         """A repository of CodeCommit, in the account of the one beside it."""
         region, name = parse_codecommit(url) or (None, "")
-        if region is None and address and address.path.startswith(_REPOS):
-            region = _codecommit_region(address.host)
-            name = address.path.removeprefix(_REPOS)
+        if region is None and address and address.path.startswith(REPOS):
+            region = region_of_host(address.host)
+            name = address.path.removeprefix(REPOS)
         if region is None or not isinstance(beside.namespace, CodeCommitNamespace):
             return None
         there = beside.namespace
@@ -295,7 +207,7 @@ class Remotes:
     ) -> Callable[[], Awaitable[str]] | None:
         if userinfo:
             return _fixed_login(userinfo)
-        served = _codecommit_region(urlsplit(url).hostname or "")
+        served = region_of_host(urlsplit(url).hostname or "")
         if self._signing == "codecommit" or (self._signing == "auto" and served):
             return self._codecommit_login(url, account, region or served or "")
         return None
@@ -330,18 +242,3 @@ def _fixed_login(userinfo: str) -> Callable[[], Awaitable[str]]:
         return header
 
     return login
-
-
-def _codecommit_region(host: str) -> str | None:
-    """The region of a CodeCommit host: public, FIPS or a VPC endpoint; None for all other hosts.
-
-    A credential goes only where AWS is: the domain must be the one of the region's partition.
-    """
-    found = _CODECOMMIT_HOST.fullmatch(host)
-    if found is None:
-        return None
-    region = found["region"]
-    try:
-        return region if found["suffix"] == dns_suffix(region) else None
-    except Reject:
-        return None

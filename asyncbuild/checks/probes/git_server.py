@@ -22,7 +22,8 @@ from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.codecommit_login import AwsCredentials
-from asyncbuild.forges.remotes import Remote, Remotes, signing
+from asyncbuild.forges.git_remote import Remote
+from asyncbuild.forges.remotes import Remotes, signing
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.transport import FETCH
 from asyncbuild.git.process.command import Command, Git, ProcessKind

@@ -19,7 +19,8 @@ from asyncbuild.domain.git_names import check_commit, check_repository, object_f
 from asyncbuild.domain.refs import check_ref
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.statistics import MirrorStatistics
-from asyncbuild.forges.remotes import Places, Remote
+from asyncbuild.forges.git_remote import Remote
+from asyncbuild.forges.remotes import Places
 from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error

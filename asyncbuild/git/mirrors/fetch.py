@@ -18,7 +18,7 @@ from anyio import to_thread
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import kept_commit, kept_ref, object_format
-from asyncbuild.forges.remotes import Remote
+from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.directory import MirrorDirectory, delete, has_pack, read_object_format
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, Wish

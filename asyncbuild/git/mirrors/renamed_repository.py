@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from asyncbuild.forges.remotes import Remote, places_of
+from asyncbuild.forges.git_remote import Remote, places_of
 from asyncbuild.git.content.lfs.http import open_web
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_answers import origin_of, usable_url

@@ -23,7 +23,8 @@ from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import check_revision, is_commit
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Address, parse_address, split_scp
-from asyncbuild.forges.remotes import Remote, Remotes, places_of
+from asyncbuild.forges.git_remote import Remote, places_of
+from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.content.lfs.contents import Objects
 from asyncbuild.git.content.lfs.store import Fetched, Present
 from asyncbuild.git.content.submodules import open_whole

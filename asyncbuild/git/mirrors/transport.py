@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from asyncbuild.domain.git_names import kept_ref, object_format
 from asyncbuild.domain.refs import is_ref_name
-from asyncbuild.forges.remotes import Remote
+from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.directory import keep_branch
 from asyncbuild.git.mirrors.renamed_repository import follow

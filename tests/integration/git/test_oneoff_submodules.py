@@ -16,7 +16,8 @@ from asyncbuild.config import ArchiveSettings, GitSettings
 from asyncbuild.domain.archive_options import ArchiveOptions, Submodules
 from asyncbuild.domain.errors import Reject, StageError
 from asyncbuild.domain.reachable import Reach
-from asyncbuild.forges.remotes import Remote, Remotes
+from asyncbuild.forges.git_remote import Remote
+from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.pinned_address import pin
 from asyncbuild.git.mirrors.temporary_clone import open_commit
 from asyncbuild.git.mirrors.transport import Transfers

@@ -10,12 +10,12 @@ from asyncbuild.forges.addresses import (
     Address,
     Submodule,
     parse_address,
-    parse_codecommit,
     parse_gitmodules,
     resolve,
     show_url,
     split_scp,
 )
+from asyncbuild.forges.codecommit_urls import parse_codecommit
 from asyncbuild.forges.origins import repository_at
 from asyncbuild.forges.remotes import Remotes
 

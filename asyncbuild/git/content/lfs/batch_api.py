@@ -18,7 +18,7 @@ import orjson
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.domain.reachable import Reach
 from asyncbuild.forges.addresses import show_url, split_scp
-from asyncbuild.forges.remotes import Remote
+from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.formats.lfs_answers import origin_of, usable_headers, usable_url
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 

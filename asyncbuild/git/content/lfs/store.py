@@ -20,7 +20,7 @@ from anyio import to_thread
 
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Busy, Reject, Retry
-from asyncbuild.forges.remotes import Remote
+from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.content.lfs.batch_api import LfsServer, find_server
 from asyncbuild.git.content.lfs.download import Download
 from asyncbuild.git.content.lfs.partial_file import MissingContent
