@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cpu import cpu_seconds
 
 from asyncbuild.archive.archiver import Archiver, Order
-from asyncbuild.archive.delta.choose_base import ArchiveLineage
+from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings
 from asyncbuild.domain.repository import Repository

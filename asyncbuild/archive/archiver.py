@@ -16,10 +16,11 @@ from typing import Any, Final
 from asyncbuild.archive.blob_ids import TreeIds, open_tree_ids
 from asyncbuild.archive.delta.backoff import Pauses
 from asyncbuild.archive.delta.base_records import Bases
-from asyncbuild.archive.delta.choose_base import ArchiveLineage, Choice, with_options
+from asyncbuild.archive.delta.choose_base import Choice
 from asyncbuild.archive.delta.effects import Effects
 from asyncbuild.archive.delta.explicit_base import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.archive.delta.fallback import FallBack
+from asyncbuild.archive.delta.lineage import ArchiveLineage, with_options
 from asyncbuild.archive.delta.planning.attributes import Effect
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.archive.delta.table_cache import Tables, table_name
@@ -38,7 +39,8 @@ from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.compose import CopySource
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
-from asyncbuild.zip.engine import WORKING_BYTES, Engine, ZipStream
+from asyncbuild.zip.engine import WORKING_BYTES
+from asyncbuild.zip.stream import ZipEngine, ZipOutput
 
 FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
 
@@ -63,7 +65,7 @@ class Result:
 
 
 @contextmanager
-def _unwatched(_: ZipStream) -> Iterator[None]:
+def _unwatched(_: ZipOutput) -> Iterator[None]:
     yield
 
 
@@ -86,7 +88,7 @@ class Archiver:
     def __init__(
         self,
         *,
-        engine: Engine,
+        engine: ZipEngine,
         budget: MemoryBudget,
         store: Store,
         settings: Settings,

@@ -1,6 +1,6 @@
 """Whose credentials pull a repository: the service's own, or those of a role in its account."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -9,14 +9,12 @@ from aiobotocore.credentials import (
     AioDeferredRefreshableCredentials,
 )
 from botocore import exceptions as boto
-from botocore.loaders import create_loader
-from botocore.regions import EndpointResolver
 
 from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.session import Aws, client_config
 from asyncbuild.config.routing import AccountSettings
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import NoPermission, Reject, Retry
+from asyncbuild.domain.errors import NoPermission, Retry
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -116,23 +114,3 @@ class AccountCredentials:
                         answer = await client.get_caller_identity()
                 self._own_account = str(answer["Account"])
         return self._own_account
-
-
-@lru_cache(maxsize=64)
-def dns_suffix(region: str) -> str:
-    """The domain of the region's partition: `amazonaws.com`, in China `amazonaws.com.cn`.
-
-    Raises:
-        Reject: the region belongs to no partition that botocore knows.
-    """
-    resolver = _endpoints()
-    try:
-        partition = resolver.get_partition_for_region(region)
-    except boto.BotoCoreError as error:
-        raise Reject(f"region {region!a} belongs to no AWS partition") from error
-    return str(resolver.get_partition_dns_suffix(partition))
-
-
-@lru_cache(maxsize=1)
-def _endpoints() -> EndpointResolver:
-    return EndpointResolver(create_loader().load_data("endpoints"))

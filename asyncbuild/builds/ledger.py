@@ -20,7 +20,7 @@ Layout below the prefix, so that a listing is in order of time:
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -89,6 +89,10 @@ class Ledger:
     def __init__(self, records: RecordStore, *, prefix: str) -> None:
         self._records = records
         self._prefix = prefix
+
+    async def find_undone(self, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:
+        """Return the targets of a push for which there is no record yet (I12)."""
+        return tuple([target for target in targets if await self.find(push, target) is None])
 
     async def find(self, push: Push, target: Target) -> Mapping[str, Any] | None:
         """The record of what was done for this push and target, if anything was."""

@@ -8,6 +8,11 @@ FIELDS = (
 )
 
 
+def is_own(commit: str, key: str) -> bool:
+    """Return whether a key is this commit's alone; then its object may be written any time."""
+    return commit[:12] in key
+
+
 def check_template(template: str) -> None:
     """Refuse a template with a field that no push has.
 

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from asyncbuild.aws.accounts import dns_suffix
+from asyncbuild.aws.partitions import dns_suffix
 from asyncbuild.domain.errors import Reject
 
 REPOS: Final = "/v1/repos/"  # of a URL's path

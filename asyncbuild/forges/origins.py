@@ -8,13 +8,13 @@ import base64
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import quote
 
 from asyncbuild.config.hosts import HostSettings
 from asyncbuild.domain.repository import ForgeKind, Repository
 from asyncbuild.forges.addresses import Address, mark, match, parse_address
 from asyncbuild.forges.git_access import GIT_ACCESS
-from asyncbuild.forges.keyring import Keyring
 
 # What may take the place of the fields of `remote`; an owner may have subgroups.
 _FIELDS = {"owner": r"[^/]+(?:/[^/]+)*", "repository": r"[^/]+"}
@@ -25,6 +25,19 @@ _SSH = (
     *("-o", "PreferredAuthentications=publickey", "-o", "GlobalKnownHostsFile=/dev/null"),
     *("-o", "UpdateHostKeys=no", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=30"),
 )
+
+
+class Secrets(Protocol):
+    """Secrets by reference; `forges.keyring.Keyring` is one."""
+
+    def value(self, reference: str) -> str:
+        """Return a secret."""
+
+    def path(self, reference: str) -> str:
+        """Return the path of a private file with a secret."""
+
+    def path_of(self, text: str) -> str:
+        """Return the path of a private file with a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ def template_of(host: HostSettings) -> str:
     return host.remote or usual.template(host.host, by_ssh=bool(host.ssh_key))
 
 
-def origin_of(host: HostSettings, repository: Repository, keyring: Keyring) -> Origin:
+def origin_of(host: HostSettings, repository: Repository, keyring: Secrets) -> Origin:
     """How a repository of `host` is fetched."""
     owner = quote(repository.owner)
     url = template_of(host).format(
@@ -74,7 +87,7 @@ def repository_at(host: HostSettings, address: Address) -> Repository | None:
     return None
 
 
-def _login(host: HostSettings, keyring: Keyring) -> Callable[[], Awaitable[str]] | None:
+def _login(host: HostSettings, keyring: Secrets) -> Callable[[], Awaitable[str]] | None:
     token = host.token
     if token is None:
         return None
@@ -87,7 +100,7 @@ def _login(host: HostSettings, keyring: Keyring) -> Callable[[], Awaitable[str]]
     return login
 
 
-def _ssh(host: HostSettings, keyring: Keyring) -> Callable[[], str] | None:
+def _ssh(host: HostSettings, keyring: Secrets) -> Callable[[], str] | None:
     key = host.ssh_key
     if key is None:
         return None

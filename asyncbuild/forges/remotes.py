@@ -4,10 +4,10 @@ import base64
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from asyncbuild.aws.accounts import AccountCredentials, dns_suffix
+from asyncbuild.aws.partitions import dns_suffix
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.domain.git_names import check_repository
@@ -26,6 +26,9 @@ from asyncbuild.forges.codecommit_urls import REPOS, parse_codecommit, region_of
 from asyncbuild.forges.git_remote import Remote, places_of
 from asyncbuild.forges.origins import Origin
 
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+
 CredentialSource = Callable[[str, str], Awaitable[AwsCredentials]]
 """(account, region) → credentials that may pull there, not about to expire."""
 
@@ -39,8 +42,15 @@ _FIELDS = {  # of git.remote, and what may take their place
 }
 
 
-def signing(accounts: AccountCredentials) -> CredentialSource:
-    """AWS credentials by account as what signs a login."""
+class AccountKeys(Protocol):
+    """AWS credentials by account; `aws.accounts.AccountCredentials` is one."""
+
+    async def get(self, account: str, region: str) -> "ReadOnlyCredentials":
+        """Return credentials that may pull in `account`."""
+
+
+def signing(accounts: AccountKeys) -> CredentialSource:
+    """Return what signs logins with the AWS credentials of an account."""
 
     async def get(account: str, region: str) -> AwsCredentials:
         found = await accounts.get(account, region)

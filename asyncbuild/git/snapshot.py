@@ -22,10 +22,10 @@ from asyncbuild.domain.archive_options import (
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents, Objects
 from asyncbuild.git.content.tar_concat import iter_joined
+from asyncbuild.git.formats.gitattributes import converts
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.process.memory import STREAMED
 from asyncbuild.git.reader import Commit, Reader
-from asyncbuild.git.tree.archive_memory import Need, converts, measure
 from asyncbuild.git.tree.attribute_worktrees import AttributeFiles, CommitTree, Worktrees
 from asyncbuild.git.tree.blobs import TreeEntry, no_blobs, write_tar
 from asyncbuild.git.tree.changes import (
@@ -37,7 +37,7 @@ from asyncbuild.git.tree.changes import (
     read_lines,
 )
 from asyncbuild.git.tree.check_attr import Attributes, Run, is_left_out, look_up, read_above
-from asyncbuild.git.tree.size_limits import count_lines, weigh
+from asyncbuild.git.tree.weight import Need, count_lines, measure, weigh
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 _HEX = re.compile("[0-9a-f]+")

@@ -1,10 +1,20 @@
 """Questions to a repository's history about a push: what contains it, what is newer."""
 
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
 from asyncbuild.domain.errors import Unreachable
 from asyncbuild.domain.model import Push, RefKind
 from asyncbuild.git.mirrors.cache import MirrorCache
-from asyncbuild.pushes.archives import Archives
+from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.work import Work
+
+
+class OpensSnapshots(Protocol):
+    """Makes commits of pushes present; `pushes.archives.Archives` does."""
+
+    def open_snapshot(self, work: Work, push: Push) -> AbstractAsyncContextManager[Snapshot]:
+        """Hold the commit of a push. Raises StageError."""
 
 
 class History:
@@ -15,7 +25,7 @@ class History:
         archives: Makes the commit of a push present.
     """
 
-    def __init__(self, mirrors: MirrorCache, archives: Archives) -> None:
+    def __init__(self, mirrors: MirrorCache, archives: OpensSnapshots) -> None:
         self._mirrors = mirrors
         self._archives = archives
 

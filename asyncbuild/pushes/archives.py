@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from asyncbuild.archive.archiver import Archiver, Order
-from asyncbuild.archive.delta.choose_base import ArchiveLineage
+from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.domain.errors import Unreachable
 from asyncbuild.domain.events.stage_events import (
     PushFetchStarted,
@@ -23,7 +23,7 @@ from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.work import Work
 from asyncbuild.runtime.emit import stage
 from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
-from asyncbuild.zip.engine import ZipStream
+from asyncbuild.zip.stream import ZipOutput
 
 
 class Archives:
@@ -43,7 +43,7 @@ class Archives:
         self._archiver = archiver
         self._store = store
         self._missing = missing
-        self._streams: dict[str, ZipStream] = {}
+        self._streams: dict[str, ZipOutput] = {}
 
     def statistics(self) -> dict[str, ZipStatistics]:
         """Return the progress of each archive that is being made, by event id."""
@@ -141,7 +141,7 @@ class Archives:
         return archive
 
     @contextmanager
-    def _on_its_way(self, push: Push, stream: ZipStream) -> Iterator[None]:
+    def _on_its_way(self, push: Push, stream: ZipOutput) -> Iterator[None]:
         self._streams[push.id] = stream
         try:
             yield

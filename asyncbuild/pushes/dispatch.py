@@ -15,6 +15,7 @@ from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject, Retry, Scope, StageError, Unreachable
 from asyncbuild.domain.events.push_events import PushBug, PushNothingToDo, outcome_event
 from asyncbuild.domain.events.stage_events import PushStartStarted
+from asyncbuild.domain.key_template import is_own
 from asyncbuild.domain.model import (
     Action,
     Guard,
@@ -32,8 +33,7 @@ from asyncbuild.domain.started_before import may_have_started, search_from
 from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.archives import Archives
-from asyncbuild.pushes.prepare_push import PushPreparer, find_undone, is_own
-from asyncbuild.pushes.work import Dispatch, PreparedPush, Work
+from asyncbuild.pushes.work import Dispatch, PreparedPush, PreparesPushes, Work
 from asyncbuild.runtime.emit import about, emit, stage
 
 
@@ -83,7 +83,7 @@ class Dispatcher:
         *,
         starters: Starters,
         ledger: Ledger,
-        pushes: PushPreparer,
+        pushes: PreparesPushes,
         archives: Archives,
         history: History,
         settings: Settings,
@@ -158,7 +158,7 @@ class Dispatcher:
         push, targets, stale = case.push, case.prepared.targets, case.prepared.stale
         head: Head | None = None
         if not case.order.is_first:  # the try before this one may have done some of them
-            targets = await find_undone(self._ledger, push, targets)
+            targets = await self._ledger.find_undone(push, targets)
         if not stale and any(target.action is not Action.IGNORE for target in targets):
             head, stale = await self._look_back(case.work, push)
         done = [target for target in case.prepared.targets if target not in targets]
@@ -219,7 +219,7 @@ class Dispatcher:
         # An object that other pushes write too is written in order, hence only now (I2).
         archive = await self._archives.ensure(case.work, push, target, case.guard)
         # A build reads the version. Without versions the object may be another push's by then.
-        if archive.version_id or is_own(push, target):
+        if archive.version_id or is_own(push.commit, target.key):
             case.tally.archives[made] = archive
         return archive
 

@@ -24,8 +24,7 @@ from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.archives import Archives
 from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.missing_commit import MissingCommits
-from asyncbuild.pushes.prepare import Preparer
-from asyncbuild.pushes.prepare_push import PushPreparer
+from asyncbuild.pushes.prepare import Preparer, PushPreparer
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
 from asyncbuild.runtime.emit import about, emit
 from asyncbuild.runtime.memory_budget import MemoryBudget

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from asyncbuild.domain.errors import Reject, StageError
-from asyncbuild.domain.model import Message, Nothing, Push, StoredArchive, Target
+from asyncbuild.domain.model import Guard, Message, Nothing, Push, StoredArchive, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +91,10 @@ class Dispatch:
     def is_first(self) -> bool:
         """Return whether nothing of the message was tried in this delivery before."""
         return self.tried_seconds_ago is None and not self.is_duplicate
+
+
+class PreparesPushes(Protocol):
+    """Prepares one push; `pushes.prepare.PushPreparer` does."""
+
+    async def prepare(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
+        """Fetch, archive and upload what the targets of a push need. Raises StageError."""

@@ -6,9 +6,9 @@ is a queue of pieces in work, bounded by its length and by the account's bytes (
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -24,6 +24,7 @@ from asyncbuild.zip.format.large_member import LargeEntry
 from asyncbuild.zip.format.records import pack_end
 from asyncbuild.zip.shared_memory import LONGEST_CHUNK_BYTES, LONGEST_RUN_BYTES
 from asyncbuild.zip.spool import READ_BYTES, DirectorySpool
+from asyncbuild.zip.stream import BlobIds
 from asyncbuild.zip.workers import Workers, open_workers
 
 _DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must follow its contents
@@ -45,13 +46,6 @@ async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
     count = settings.threads or len(os.sched_getaffinity(0))
     async with open_workers(count, settings.level) as workers:
         yield Engine(workers)
-
-
-class BlobIds(Protocol):
-    """Knows what the members of an archive are made of."""
-
-    async def find(self, paths: Sequence[bytes]) -> Sequence[bytes]:
-        """Raw ids of all of them, empty for what is no blob; or none. Paths come in tree order."""
 
 
 class Engine:

@@ -24,7 +24,7 @@ from support.repositories import SourceRepository
 from support.servers import REGION, open_s3_client
 
 from asyncbuild.archive.archiver import Archiver, Order, Result
-from asyncbuild.archive.delta.choose_base import ArchiveLineage
+from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.config import MIB, ArchiveSettings, Settings, StorageSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.domain.errors import Reject

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from asyncbuild.archive.delta.choose_base import ArchiveLineage
+from asyncbuild.archive.delta.lineage import ArchiveLineage
 
 _LONGEST: Final = 7
 _REFS_MOST: Final = 10_000

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
 from asyncbuild.archive.delta.base_records import Bases
 from asyncbuild.archive.delta.fallback import FallBack
+from asyncbuild.archive.delta.lineage import ArchiveLineage, with_options
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.events.git_events import ArchiveNotRemembered
-from asyncbuild.domain.repository import Repository
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.changes import NoSuchTree
 from asyncbuild.runtime.emit import emit
@@ -19,14 +18,6 @@ from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _SMALL_MOST: Final = 10_000
 _MUCH_NEARER: Final = 2  # times fewer changes
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveLineage:
-    """Whose archive it is: newer ones of the same ref, with the same options, are made of it."""
-
-    repository: Repository
-    ref: str
 
 
 class Choice:
@@ -91,11 +82,6 @@ class Choice:
         """The newest archives of other refs, newest first."""
         found = await self._bases.find_others(origin.repository)
         return [base for base in found if base.format == self._format_of(options)]
-
-
-def with_options(origin: ArchiveLineage, options: ArchiveOptions) -> ArchiveLineage:
-    """Rules with different options leave each other's bases alone; no ref has a colon."""
-    return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin
 
 
 async def _nearest(

@@ -1,18 +1,24 @@
 """Effects of attributes on the archive of a tree, read from the contents of `.gitattributes`."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 from asyncbuild.archive.delta.planning.attributes import Effect, digest_of, effect_of
-from asyncbuild.git.snapshot import Snapshot
 
 _ATTRIBUTES_BYTES_MOST: Final = 1024 * 1024
 _ATTRIBUTES_MOST: Final = 2_000
 _EFFECTS_MOST: Final = 10_000
 
 
+class BlobSource(Protocol):
+    """Where contents are read; `git.snapshot.Snapshot` is one."""
+
+    async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> Sequence[bytes] | None:
+        """Return the contents of blobs; None if they are longer together."""
+
+
 async def read_effect(
-    snapshot: Snapshot, files: Mapping[bytes, tuple[int, str]]
+    snapshot: BlobSource, files: Mapping[bytes, tuple[int, str]]
 ) -> tuple[str, Effect]:
     """Digest and effect of the `.gitattributes` of a snapshot.
 
@@ -35,7 +41,7 @@ class Effects:
         self._known: dict[str, Effect] = {}
 
     async def read(
-        self, snapshot: Snapshot, files: Mapping[bytes, tuple[int, str]]
+        self, snapshot: BlobSource, files: Mapping[bytes, tuple[int, str]]
     ) -> tuple[str, Effect]:
         """As `read_effect`."""
         digest = digest_of(files)

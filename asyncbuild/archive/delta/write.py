@@ -29,10 +29,10 @@ from asyncbuild.git.tree.changes import Lines, NoSuchTree, files_before, parse_c
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.compose import CopyRange, CopySource
 from asyncbuild.storage.s3 import Store
-from asyncbuild.zip.engine import Engine, ZipStream
+from asyncbuild.zip.stream import ZipEngine, ZipOutput
 
 _SUBSTITUTE: Final = "export-subst"
-Watch = Callable[[ZipStream], AbstractContextManager[None]]
+Watch = Callable[[ZipOutput], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class DeltaArchive:
 class DeltaWay:
     """Makes archives of older ones. `working_bytes` of an account are for the engine and parts."""
 
-    def __init__(self, engine: Engine, store: Store) -> None:
+    def __init__(self, engine: ZipEngine, store: Store) -> None:
         self._engine = engine
         self._store = store
 
@@ -210,7 +210,7 @@ class DeltaWay:
             with job.watch(stream):
                 return await self._send(job, stream)
 
-    async def _send(self, job: "_DeltaJob", stream: ZipStream) -> DeltaArchive:
+    async def _send(self, job: "_DeltaJob", stream: ZipOutput) -> DeltaArchive:
         base, headers = job.base, Headers(job.plan, stream, job.account)
         spans = map(copy_ranges, job.plan.resent_spans())
         source = CopySource(base.key, base.etag)

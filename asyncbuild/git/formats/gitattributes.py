@@ -167,3 +167,13 @@ def digest_of(files: Mapping[bytes, bytes], *more: str) -> str:
         *(part for path in sorted(files) for part in (path, files[path])),
     ]
     return sha256(b"".join(b"%d:%s" % (len(part), part) for part in parts)).hexdigest()[:32]
+
+
+# As long as core.eol is lf and no filter has a driver (`gitconfig`), `text` and `eol=lf` convert
+# nothing on the way out (convert.c of git), nor does a filter; it counts, to be on the safe side.
+_CONVERTS: Final = re.compile(rb"\beol=(?!lf\b)|ident|filter|working-tree-encoding|export-subst")
+
+
+def converts(contents: Iterable[bytes]) -> bool:
+    """Return whether these `.gitattributes` may convert a file on the way out, or write into it."""
+    return any(_CONVERTS.search(each) is not None for each in contents)

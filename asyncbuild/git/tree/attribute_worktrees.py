@@ -24,12 +24,17 @@ from anyio.abc import TaskGroup
 
 from asyncbuild.domain.errors import StageError
 from asyncbuild.git.formats.extent import sum_up
-from asyncbuild.git.formats.gitattributes import TreeListing, are_readable, digest_of, parse_alike
+from asyncbuild.git.formats.gitattributes import (
+    TreeListing,
+    are_readable,
+    converts,
+    digest_of,
+    parse_alike,
+)
 from asyncbuild.git.mirrors.batching import Together
 from asyncbuild.git.mirrors.directory import MirrorDirectory, delete
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
-from asyncbuild.git.tree.archive_memory import converts
 from asyncbuild.runtime.locks import hold_nowait, open_lock, take_nowait
 
 _TREES_MOST: Final = 10_000  # remembered

@@ -26,7 +26,7 @@ from support.servers import REGION
 from support.wire import Call, Tapped, refused
 
 from asyncbuild.archive.archiver import Archiver, Order, Result
-from asyncbuild.archive.delta.choose_base import ArchiveLineage
+from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.archive.delta.planning.base import Base, pack_base, parse_base
 from asyncbuild.aws.session import Aws
 from asyncbuild.commands import archive as export

@@ -13,10 +13,10 @@ from asyncbuild.checks.local_machine import look_at_memory
 from asyncbuild.checks.memory_footprint import footprint_bytes
 from asyncbuild.config import GitSettings, Settings
 from asyncbuild.domain.errors import Reject
+from asyncbuild.git.formats.gitattributes import converts
 from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.limits import OutOfMemory
-from asyncbuild.git.tree.archive_memory import converts
 from asyncbuild.runtime.cgroup import memory_limit_bytes
 
 MIB = 1024 * 1024

@@ -31,7 +31,7 @@ from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.archives import Archives
 from asyncbuild.pushes.dispatch import Dispatcher
-from asyncbuild.pushes.prepare_push import PushPreparer, find_undone
+from asyncbuild.pushes.prepare import PushPreparer
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, PreparedPush, Work
 
 KEY = "shop/main/1.zip"
@@ -236,13 +236,13 @@ async def test_the_newest_push_is_known_as_such_whichever_record_was_refused(
         records.refused = ""
         message = replace(ready.work.message, receive_count=2)
         work = replace(ready.work, message=message)
-        left = await find_undone(ledger, push, ready.pushes[0].targets)
+        left = await ledger.find_undone(push, ready.pushes[0].targets)
         again = replace(_with_targets(ready, left), work=work)
         await turn.dispatch(Dispatch(again), guard=lambda: None, tally=_tally())
     head = await ledger.head(push)
     assert head is not None
     assert head.event_id == push.id
-    assert not await find_undone(ledger, push, ready.pushes[0].targets)
+    assert not await ledger.find_undone(push, ready.pushes[0].targets)
     assert len(standin.started) == 1
 
 
@@ -470,7 +470,7 @@ async def test_pushes_of_one_message_that_could_not_be_prepared_wait_for_no_othe
         if failure is not None:
             raise failure
         (ready,) = _build_ready(clock, push, "shop").pushes
-        targets = await find_undone(Ledger(records, prefix="l/"), push, ready.targets)
+        targets = await Ledger(records, prefix="l/").find_undone(push, ready.targets)
         return replace(ready, targets=targets)
 
     def failed(push: Push) -> PreparedPush:

@@ -1,4 +1,4 @@
-"""How much memory the archive of a tree takes in git, and whether large files can be streamed.
+"""Weighs a tree before `git archive` is started: entries, attributes, and memory that git takes.
 
 `git archive` streams a blob above `core.bigFileThreshold`, if it is stored whole; one that is
 stored as a delta it holds in memory, with what it is a delta of. Streamed blobs are not converted:
@@ -6,15 +6,101 @@ so they are streamed only where no attribute converts any.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from asyncbuild.domain.errors import Reject
+from asyncbuild.git.formats.extent import Counted, TreeExtent, check_attributes, too_long
+from asyncbuild.git.formats.gitattributes import converts
 from asyncbuild.git.formats.process_kinds import ProcessKind
 from asyncbuild.git.process.memory import STREAMED_BYTES, GitMemory
 from asyncbuild.git.reader import Reader
-from asyncbuild.git.tree.size_limits import weigh
+
+
+@dataclass(frozen=True, slots=True)
+class TreeWeight:
+    """What a tree holds.
+
+    Attributes:
+        entries: How many files and directories.
+        large: Sizes in bytes of its large blobs, by object id, if they were asked for.
+        attributes: Contents of its `.gitattributes`, each once.
+    """
+
+    entries: int
+    large: dict[bytes, int]
+    attributes: Sequence[bytes]
+
+
+async def weigh(
+    reader: Reader, repository: Path, tree: str, name: str, *, large_bytes: int | None = None
+) -> TreeWeight:
+    """Compare a whole tree with the settings.
+
+    Args:
+        reader: Reads the repository.
+        repository: Where the tree is.
+        tree: Its id.
+        name: What it is, for people.
+        large_bytes: Tell the blobs that are longer; git then has to look at the size of each.
+
+    Raises:
+        Reject: it has too many entries, or too much in its `.gitattributes`.
+        GitFailed: it cannot be read.
+    """
+    most = reader.most
+    listing = TreeExtent(most, large_bytes)
+    sizes = () if large_bytes is None else ("-l",)
+    with _about(name):
+        async with reader.open_stream(
+            repository,
+            ("ls-tree", "-r", "-t", "-z", *sizes, "--full-tree", tree),
+            commit=tree,
+            doing=f"count the entries of {name}",
+            work=ProcessKind.TREE,
+        ) as stdout:
+            async for chunk in stdout:
+                listing.add(chunk)
+        files = listing.attributes
+        blobs = list(dict.fromkeys(files.values()))
+        contents = await reader.read_blobs(
+            repository,
+            blobs,
+            most_bytes=most.attribute_bytes_most,
+            doing=f"read the attributes of {name}",
+        )
+        if contents is None:
+            raise too_long(most)
+        check_attributes(files, dict(zip(blobs, contents, strict=True)), most)
+    return TreeWeight(listing.entries, listing.large, contents)
+
+
+async def count_lines(
+    batches: AsyncIterator[list[bytes]], reader: Reader, name: str
+) -> AsyncGenerator[list[bytes], None]:
+    """Pass on batches of entries of a tree, as long as they are not too many.
+
+    Raises:
+        Reject: they are.
+    """
+    counted = Counted(reader.most)
+    async for batch in batches:
+        with _about(name):
+            counted.add(len(batch))
+        yield batch
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Reject as error:
+        error.reason = f"{name}: {error.reason}"
+        raise
+
 
 # A delta is resolved with its base, itself and its result in memory; measured: 176 MiB for a file
 # of 60 MB. What is converted is there before and after, and once more in between.
@@ -22,9 +108,6 @@ _COPIES: Final = 3
 _ENTRY_BYTES: Final = 400  # of git's index
 _CHAIN_MOST: Final = 4_096
 _ZEROS: Final = re.compile(rb"0+")
-# As long as core.eol is lf and no filter has a driver (`gitconfig`), `text` and `eol=lf` convert
-# nothing on the way out (convert.c of git), nor does a filter; it counts, to be on the safe side.
-_CONVERTS: Final = re.compile(rb"\beol=(?!lf\b)|ident|filter|working-tree-encoding|export-subst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +121,6 @@ class Need:
 
     memory_bytes: int
     streamed: bool
-
-
-def converts(contents: Iterable[bytes]) -> bool:
-    """Whether these `.gitattributes` may convert a file, or write into it, on the way out."""
-    return any(_CONVERTS.search(each) is not None for each in contents)
 
 
 async def measure(

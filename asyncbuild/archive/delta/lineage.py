@@ -1,0 +1,19 @@
+"""Lineages of archives: each newer archive of a lineage may be made of the one before. Pure."""
+
+from dataclasses import dataclass, replace
+
+from asyncbuild.domain.archive_options import ArchiveOptions
+from asyncbuild.domain.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLineage:
+    """Archives of one ref with the same options."""
+
+    repository: Repository
+    ref: str
+
+
+def with_options(origin: ArchiveLineage, options: ArchiveOptions) -> ArchiveLineage:
+    """Return the lineage of other options of the ref: its bases are apart. No ref has a colon."""
+    return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin

@@ -1,0 +1,29 @@
+"""Partitions of AWS: the domain names of their regions, as botocore knows them."""
+
+from functools import lru_cache
+
+from botocore import exceptions as boto
+from botocore.loaders import create_loader
+from botocore.regions import EndpointResolver
+
+from asyncbuild.domain.errors import Reject
+
+
+@lru_cache(maxsize=64)
+def dns_suffix(region: str) -> str:
+    """Return the domain of the region's partition: `amazonaws.com`, in China `amazonaws.com.cn`.
+
+    Raises:
+        Reject: the region belongs to no partition that botocore knows.
+    """
+    resolver = _endpoints()
+    try:
+        partition = resolver.get_partition_for_region(region)
+    except boto.BotoCoreError as error:
+        raise Reject(f"region {region!a} belongs to no AWS partition") from error
+    return str(resolver.get_partition_dns_suffix(partition))
+
+
+@lru_cache(maxsize=1)
+def _endpoints() -> EndpointResolver:
+    return EndpointResolver(create_loader().load_data("endpoints"))
