@@ -14,6 +14,8 @@ from asyncio_pool import AioPool
 
 from asyncbuild.queue.lane.round_robin import Turns
 
+_SPARE_OF = 4  # one of so many consumers is left to lanes with nothing in hand
+
 
 class Job:
     """One preparation: a cancellable call that a consumer runs.
@@ -59,7 +61,9 @@ class WorkerPool:
     def __init__(self, count: int, *, forges: int = 1, reserve: int = 0) -> None:
         self._count = count
         self._free = count
-        self._turns: Turns[Job] = Turns(count, forges=forges, reserve=reserve)
+        self._turns: Turns[Job] = Turns(
+            count, forges=forges, reserve=reserve, spare=count // _SPARE_OF
+        )
         self._changed = anyio.Event()
         self._closed = False
         self._failure: BaseException | None = None

@@ -1,6 +1,8 @@
 """Which preparation comes next: lanes take turns, and those with less in flight go first. Pure.
 
 A repository with five hundred pushes in its lane gets one turn among the others, not five hundred.
+A lane with something in flight leaves some consumers free for lanes with nothing: a few
+repositories whose preparations last for long, or until a limit ends them, hold up themselves.
 And a forge leaves some consumers free for each of the others: what hangs there, and at several of
 them at once, holds up its own pushes.
 """
@@ -19,10 +21,19 @@ class Turns(Generic[Job]):
         count: How many jobs may be in hand at the same time; None for any number.
         forges: How many forges there are.
         reserve: Places that each of them has for itself, at most.
+        spare: Places that are left to lanes with nothing in hand.
     """
 
-    def __init__(self, count: int | None = None, *, forges: int = 1, reserve: int = 0) -> None:
+    def __init__(
+        self,
+        count: int | None = None,
+        *,
+        forges: int = 1,
+        reserve: int = 0,
+        spare: int = 0,
+    ) -> None:
         self._count = count
+        self._spare = spare
         self._forges_most = forges
         self._reserve = reserve
         self._waiting: dict[object, deque[tuple[str, Job]]] = {}
@@ -66,18 +77,35 @@ class Turns(Generic[Job]):
         return max(min(own, free), free - min(kept, self._count - 1))
 
     def count_ready(self) -> int:
-        """Return how many of the waiting jobs free consumers would take."""
-        waiting = Counter(forge for jobs in self._waiting.values() for forge, _ in jobs)
+        """Return how many of the waiting jobs free consumers would take, or a few more."""
+        first: Counter[str] = Counter()
+        more: Counter[str] = Counter()
+        for lane, jobs in self._waiting.items():
+            (more if lane in self._in_hand else first)[jobs[0][0]] += 1
+            more.update(forge for forge, _ in list(jobs)[1:])
+        left = self._left_for_more()
         return sum(
-            min(count, int(max(0, self._left_for(forge))))
-            if forge and self._count is not None
-            else count
-            for forge, count in waiting.items()
+            int(min(first[forge] + min(more[forge], left), self._left_or_none(forge)))
+            for forge in first | more
         )
+
+    def _left_or_none(self, forge: str) -> float:
+        return max(0, self._left_for(forge)) if forge else math.inf
+
+    def _left_for_more(self) -> float:
+        """Return how many more jobs lanes may have that have some in hand."""
+        if self._count is None:
+            return math.inf
+        return max(0, self._count - sum(self._forges.values()) - self._spare)
 
     def take(self) -> tuple[object, Job, str] | None:
         """Give out lane, job and forge of what comes next, or None; say `done` at its end."""
-        able = [lane for lane, jobs in self._waiting.items() if not self.is_full(jobs[0][0])]
+        more = self._left_for_more() > 0
+        able = [
+            lane
+            for lane, jobs in self._waiting.items()
+            if not self.is_full(jobs[0][0]) and (more or lane not in self._in_hand)
+        ]
         if not able:
             return None
         lane = min(

@@ -150,17 +150,38 @@ async def test_forges_that_hang_leave_consumers_for_every_other() -> None:
             consumers.cancel(job)
 
 
+async def test_lanes_that_go_on_for_ever_leave_consumers_to_those_with_nothing() -> None:
+    """However many jobs of theirs wait, more is received, and begun."""
+    async with open_consumers(8) as consumers:
+        slow = [Job(lane, _sleep_long) for _ in range(10) for lane in "abc"]
+        for job in slow:
+            consumers.submit(job)
+        await _wait_busy(consumers, 2)
+        for lane in "de":
+            with anyio.fail_after(PATIENCE_SECONDS):
+                await consumers.wait_free()
+            other = Job(lane, _sleep_long)
+            slow.append(other)
+            consumers.submit(other)
+            with anyio.fail_after(PATIENCE_SECONDS):
+                while not other.began:
+                    await anyio.lowlevel.checkpoint()
+        for job in slow:
+            consumers.cancel(job)
+
+
 @given(
     count=st.integers(1, 6),
     reserve=st.integers(0, 3),
+    spare=st.integers(0, 3),
     jobs=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "x", "y"])), max_size=30),
     ends=st.randoms(use_true_random=False),
 )
 def test_shares_are_kept_and_every_job_comes_to_its_turn(
-    count: int, reserve: int, jobs: list[tuple[str, str]], ends: Random
+    count: int, reserve: int, spare: int, jobs: list[tuple[str, str]], ends: Random
 ) -> None:
     """Whatever ends when; jobs without a forge have no limit."""
-    turns: Turns[int] = Turns(count, forges=2, reserve=reserve)
+    turns: Turns[int] = Turns(count, forges=2, reserve=reserve, spare=spare)
     for number, (lane, forge) in enumerate(jobs):
         turns.add(lane, number, forge)
     running: list[tuple[object, str]] = []
@@ -170,7 +191,9 @@ def test_shares_are_kept_and_every_job_comes_to_its_turn(
         if taken is not None:
             of_lane, number, forge = taken
             seen.append(number)
+            again = of_lane in [lane for lane, _ in running]
             running.append((of_lane, forge))
+            assert not again or len(running) + spare <= count
             of = Counter(forge for _, forge in running)
             if forge:  # what it was given leaves the other forge what it is owed
                 other = "y" if forge == "x" else "x"
@@ -179,6 +202,7 @@ def test_shares_are_kept_and_every_job_comes_to_its_turn(
                 assert len(running) + owed <= count or entitled or len(running) == 1
             continue
         assert running  # else nothing would ever come
+        assert len(running) == count or not turns.count_ready()
         turns.done(*running.pop(ends.randrange(len(running))))
     for lane in "abc":
         own = [number for number, (of, _) in enumerate(jobs) if of == lane]
