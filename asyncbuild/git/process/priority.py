@@ -3,7 +3,10 @@
 Some trees and packs keep a git computing until a limit ends it (`limits.py`), and a few of them
 would take every core from the short gits of other pushes. What a git will cost cannot be told
 before. One that has computed for a second without writing anything is no short one: from then on
-it gets what others leave. Its limits stay what they are.
+it gets a tenth of what each other gets, or all that they leave. Its limits stay what they are.
+
+A long fetch or listing of an honest repository is treated the same, and other programs of the
+machine count as others do: so the priority is not the lowest, with which it might never end.
 """
 
 import os
@@ -18,7 +21,7 @@ from asyncbuild.git.process.limits import WRITTEN_BYTES_A_SECOND
 from asyncbuild.runtime.cpu import ticks_of_group
 
 _FREE_SECONDS: Final = 1.0  # of processor time, beyond what the output is worth
-_LOWEST: Final = 19  # setpriority(2)
+_LOWERED: Final = 10  # setpriority(2): a tenth of a processor's time against one at 0; 19 is a 70th
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
@@ -72,11 +75,11 @@ def _lower(group: int) -> bool:
     """
     asked_again = False
     try:
-        Path(f"/proc/{group}/autogroup").write_text(f"{_LOWEST}")
+        Path(f"/proc/{group}/autogroup").write_text(f"{_LOWERED}")
     except BlockingIOError:
         asked_again = True  # of users without privileges it takes one such request in 0.1 s
     except OSError:
         pass  # it has ended, or the kernel has no such groups
     with suppress(OSError):  # it has ended
-        os.setpriority(os.PRIO_PGRP, group, _LOWEST)
+        os.setpriority(os.PRIO_PGRP, group, _LOWERED)
     return not asked_again

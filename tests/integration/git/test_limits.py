@@ -59,7 +59,7 @@ async def _run(
     return sum([len(await git.run(command))])
 
 
-_COMPUTE = "import os, time\nwhile time.process_time() < 2.5: pass\n"
+_COMPUTE = "import os, time\nwhile time.process_time() < 1.5: pass\n"
 _WRITE = (
     "import os, time\n"
     "for n in range(1, 12):\n"

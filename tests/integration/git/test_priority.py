@@ -10,12 +10,12 @@ from asyncbuild.git.process.command import Command, Git, ProcessKind
 # Both end by themselves after a minute of processor time, lowered or not.
 _COMPUTE = (
     "import os, time\n"
-    "while os.getpriority(os.PRIO_PROCESS, 0) < 19 and time.process_time() < 60: pass\n"
+    "while os.getpriority(os.PRIO_PROCESS, 0) < 10 and time.process_time() < 60: pass\n"
 )
 _TELL = (
     "print(os.getpriority(os.PRIO_PROCESS, 0), end=' ')\n"
     "try: print(*open('/proc/self/autogroup').read().split()[-2:])\n"
-    "except OSError: print('nice 19')\n"
+    "except OSError: print('nice 10')\n"
 )
 _IN_A_CHILD = (
     f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_COMPUTE + _TELL!r}])"
@@ -47,7 +47,7 @@ async def test_what_computes_and_writes_nothing_gets_what_others_leave(
     work: ProcessKind, script: str
 ) -> None:
     """Whatever it does, and in a child of its own, too; its session's share is lowered with it."""
-    assert await _run(script, work) == b"19 nice 19\n"
+    assert await _run(script, work) == b"10 nice 10\n"
 
 
 async def test_what_writes_as_it_computes_keeps_its_priority() -> None:
