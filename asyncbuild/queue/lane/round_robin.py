@@ -94,7 +94,7 @@ class Turns(Generic[Job]):
 
     def _left_for_more(self) -> float:
         """Return how many more jobs lanes may have that have some in hand."""
-        if self._count is None:
+        if self._count is None or not self._spare:
             return math.inf
         return max(0, self._count - sum(self._forges.values()) - self._spare)
 
