@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncbuild.domain.errors import Kind
@@ -129,6 +129,7 @@ def test_attributes_that_just_fit_go_and_one_byte_less_is_too_little() -> None:
     assert _fit(message, whole - 1).lacking == ("Reason",)
 
 
+@example("\ud800 \udfff \ufffe \uffff \0\x1f \t\n\r \N{GRINNING FACE} X")
 @given(st.text(st.characters(), max_size=50))
 def test_any_reason_becomes_what_sqs_takes(reason: str) -> None:
     """Characters of XML 1.0 stay, each other one is a question mark; no value is empty."""
@@ -147,3 +148,12 @@ def test_a_reason_has_2000_characters_at_most() -> None:
     for length in (1_999, 2_000, 2_001):
         shown = _fit(_message(), _AMPLE, reason="x" * length).attributes["Reason"]["StringValue"]
         assert len(shown) == min(length, 2_000)
+
+
+@pytest.mark.parametrize("room", [40, 41, 42, 43])
+def test_a_reason_is_cut_between_characters(room: int) -> None:
+    """What is left is text, wherever the room ends in a letter of four bytes."""
+    others = sum(_sizes(_fit(_message(), _AMPLE)).values()) - len("ReasonStringwhy")
+    fitted = _fit(_message(), len(_EVENT) + others + room, reason="\N{GRINNING FACE}" * 30)
+    faces = (room - len("ReasonString") - len("…".encode())) // 4
+    assert fitted.attributes["Reason"]["StringValue"] == "\N{GRINNING FACE}" * faces + "…"

@@ -576,3 +576,4 @@ def test_every_lane_that_succeeds_ends(count: int, lookahead: int) -> None:
                 assert isinstance(command, p.Close)
     assert deleted == list(range(count))
     assert lane.closed
+    assert lane.head == 0

@@ -60,6 +60,7 @@ def test_as_many_are_ready_as_would_be_taken(
         (3, 2, 1, "--", 1),  # jobs without a forge take places, too
         (3, 2, 1, "---", 0),
         (4, 3, 1, "xyz", 1),
+        (5, 2, 1, "-", 3),  # and none is their place
     ],
 )
 def test_places_of_a_forge(count: int, forges: int, reserve: int, running: str, left: int) -> None:
@@ -142,3 +143,37 @@ def test_only_what_waits_is_taken_out() -> None:
     turns.add("b", 5)
     assert turns.remove("b", 5)
     assert turns.take() is None
+
+
+def test_each_end_gives_one_place_back() -> None:
+    """Of two that are under way in one lane and of one forge."""
+    turns: Turns[int] = Turns(4, forges=2, reserve=1)
+    for number in range(3):
+        turns.add("a", number, "x")
+    assert len(_take_all(turns)) == 3
+    for ended in (1, 2):
+        turns.done("a", "x")
+        for number in range(9):
+            turns.add("b", number, "x")
+        assert turns.count_ready() == ended
+        for number in range(9):
+            turns.remove("b", number)
+
+
+def test_ends_count_for_the_order_of_lanes() -> None:
+    """The lane with the least under way comes first, whoever had the last turn."""
+    turns: Turns[int] = Turns()
+    for number in range(4):
+        turns.add("a", number)
+    assert len(_take_all(turns)) == 4
+    for number in range(2):
+        turns.add("b", number)
+    assert turns.take() == ("b", 0, "")
+    turns.add("a", 4)
+    for _ in range(2):
+        turns.done("a")
+        assert turns.take() == ("b", 1, "")
+        turns.done("b")
+        turns.add("b", 1)
+    turns.done("a")  # now it has one, too, and its last turn is longer ago
+    assert turns.take() == ("a", 4, "")
