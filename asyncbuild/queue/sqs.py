@@ -219,8 +219,9 @@ class Queue:
         except StageError as error:
             if error.code not in LOST:
                 raise
-            reason = f"the queue refuses the receipt handle of message {message.id}"
-            raise LeaseLost(reason, code=error.code) from error
+            raise LeaseLost(
+                f"the queue refuses the receipt handle of message {message.id}", code=error.code
+            ) from error
 
     async def dead_letter(
         self, message: Message, *, kind: Kind, reason: str, attempts: int
