@@ -148,9 +148,9 @@ _CODECOMMIT = Repository.of_codecommit("123456789012", "eu-west-1", "web")
         (_CODECOMMIT, ("123456789012/*/web",), True),
         (_CODECOMMIT, ("*/eu-west-1/*",), True),
         (_CODECOMMIT, ("eu-west-1/web",), False),
-        (Repository("123456789012", "eu-west-1", "Web"), ("Web",), True),
-        (Repository("123456789012", "eu-west-1", "Web"), ("web",), False),
-        (Repository("gitlab.com", "group..sub.x", "proj"), ("group/sub.x/proj",), True),
+        (Repository.of_codecommit("123456789012", "eu-west-1", "Web"), ("Web",), True),
+        (Repository.of_codecommit("123456789012", "eu-west-1", "Web"), ("web",), False),
+        (Repository.of_host("gitlab.com", "group/sub.x", "proj"), ("group/sub.x/proj",), True),
         # An owner that is named like a host is never taken for it.
         (Repository.of_host("gitlab.com", "github.com/acme", "web"), ("github.com/acme/*",), False),
     ],
