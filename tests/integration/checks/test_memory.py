@@ -57,8 +57,8 @@ async def test_a_large_file_that_is_stored_whole_is_streamed(site: Site) -> None
 
 async def test_a_file_that_is_stored_whole_may_be_larger_than_all_memory_of_git(site: Site) -> None:
     """Its fetch holds it in memory as little as its archive does."""
-    most_bytes = 80 * MIB
-    commit = site.source.commit({"large": _noise(most_bytes + 10 * MIB), "small": b"1"})
+    most_bytes = 40 * MIB
+    commit = site.source.commit({"large": _noise(most_bytes + 5 * MIB), "small": b"1"})
     async with site.open_mirrors(memory_budget_bytes=most_bytes * 6 // 5) as mirrors:
         assert await _archive(mirrors, commit) == (site.source.archive(commit), False)
 
