@@ -28,6 +28,7 @@ from asyncbuild.domain.events.service_events import (
     ProtectionChanged,
     ProtectionFailed,
 )
+from asyncbuild.runtime.bell import Bell
 from asyncbuild.runtime.emit import emit
 
 _PATH: Final = "/task-protection/v1/state"
@@ -64,7 +65,7 @@ class Protection:
     def __init__(self) -> None:
         self._held = 0
         self._idle_since = -math.inf
-        self._news = anyio.Event()
+        self._changed = Bell()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -83,14 +84,13 @@ class Protection:
     async def wait_changed(self, seconds: float) -> None:
         """Until work comes or goes, `seconds` at most."""
         with anyio.move_on_after(seconds):
-            await self._news.wait()
+            await self._changed.wait()
 
     def _count(self, change: int) -> None:
         self._held += change
         if not self._held:
             self._idle_since = anyio.current_time()
-        self._news.set()
-        self._news = anyio.Event()
+        self._changed.ring()
 
 
 @asynccontextmanager

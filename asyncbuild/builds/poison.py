@@ -14,6 +14,7 @@ import anyio
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.errors import Reject, StageError
 from asyncbuild.domain.model import Message
+from asyncbuild.runtime.bell import Bell
 
 _CLEAN_UP_SECONDS = 5
 
@@ -78,7 +79,7 @@ class _ReadWriteLock:
     def __init__(self) -> None:
         self._inside = 0
         self._door = anyio.Lock()
-        self._empty = anyio.Event()
+        self._left = Bell()
 
     @asynccontextmanager
     async def open_shared(self) -> AsyncIterator[None]:
@@ -88,12 +89,11 @@ class _ReadWriteLock:
             yield
         finally:
             self._inside -= 1
-            self._empty.set()
+            self._left.ring()
 
     @asynccontextmanager
     async def open_alone(self) -> AsyncIterator[None]:
         async with self._door:
             while self._inside:
-                self._empty = anyio.Event()
-                await self._empty.wait()
+                await self._left.wait()
             yield

@@ -28,6 +28,7 @@ from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.queue.stages import Stages
 from asyncbuild.queue.worker_pool import WorkerPool, open_consumers
+from asyncbuild.runtime.bell import Bell
 from asyncbuild.runtime.emit import emit
 
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -70,7 +71,7 @@ class Consumer:
         self._consumers: WorkerPool | None = None
         self._lanes: dict[str, LaneRunner] = {}
         self._grouping = Grouping()
-        self._room = anyio.Event()
+        self._room = Bell()
         self._stopping = anyio.Event()
         self._fatal: StageError | None = None
 
@@ -184,10 +185,6 @@ class Consumer:
             lanes[room.gives_way].give_way()
         return room.free
 
-    def _tell_room(self) -> None:
-        self._room.set()
-        self._room = anyio.Event()
-
     async def _or_stop(self, wait: object, *arguments: object) -> None:
         async with anyio.create_task_group() as tasks:
 
@@ -231,7 +228,7 @@ class Consumer:
                 pipeline=self._pipeline,
                 policy=_policy(self._lane_settings),
                 facts=facts,
-                on_change=self._tell_room,
+                on_change=self._room.ring,
             )
             fault = self._grouping.find_fault(lane.group, lane.repositories)
             if fault:
@@ -262,7 +259,7 @@ class Consumer:
         finally:
             if self._lanes.get(lane.group) is lane:
                 del self._lanes[lane.group]
-            self._tell_room()
+            self._room.ring()
         if lane.fatal is not None:
             self._fatal = lane.fatal
             self.stop()

@@ -13,6 +13,7 @@ import anyio
 from asyncio_pool import AioPool
 
 from asyncbuild.queue.lane.round_robin import Turns
+from asyncbuild.runtime.bell import Bell
 
 _SPARE_OF = 4  # one of so many consumers is left to lanes with nothing in hand
 
@@ -64,20 +65,20 @@ class WorkerPool:
         self._turns: Turns[Job] = Turns(
             count, forges=forges, reserve=reserve, spare=count // _SPARE_OF
         )
-        self._changed = anyio.Event()
+        self._changed = Bell()
         self._closed = False
         self._failure: BaseException | None = None
 
     def submit(self, job: Job) -> None:
         """Let `job` wait for a free consumer."""
         self._turns.add(job.lane, job, job.forge)
-        self._notify()
+        self._changed.ring()
 
     def cancel(self, job: Job) -> bool:
         """Cancel a job. True if it had not begun and never will."""
         if self._turns.remove(job.lane, job):
             job.ended.set()
-            self._notify()
+            self._changed.ring()
             return True
         job.scope.cancel()
         return False
@@ -108,14 +109,14 @@ class WorkerPool:
             finally:
                 self._free += 1
                 self._turns.done(lane, forge)
-                self._notify()
+                self._changed.ring()
 
     async def _work_or_tell(self) -> None:
         try:
             await self._work()
         except Exception as error:  # noqa: BLE001 - re-raised by the owner; the pool would park it
             self._failure = error
-            self._notify()
+            self._changed.ring()
 
     async def _watch(self) -> None:
         while not self._closed:
@@ -123,13 +124,9 @@ class WorkerPool:
                 raise self._failure
             await self._changed.wait()
 
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
     def _close(self) -> None:
         self._closed = True
-        self._notify()
+        self._changed.ring()
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Reject, Retry, StageError
 from asyncbuild.domain.model import Account, Guard, StoredArchive
+from asyncbuild.runtime.bell import Bell
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PARTS, Body, Buffer, Piece, part_bytes
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Upload:
         self._metadata = {**metadata, UPLOAD_KEY: uuid.uuid4().hex}
         self._buffer = Buffer()
         self._ended = False
-        self._news = anyio.Event()
+        self._news = Bell()
         self._slots = anyio.Semaphore(settings.parts_in_flight)
         self._in_flight = 0
         self._held_bytes = 0
@@ -60,12 +61,12 @@ class Upload:
         """Take over the next bytes of the archive."""
         self._buffer.append(chunk)
         self._held_bytes += len(chunk)
-        self._news.set()
+        self._news.ring()
 
     def end(self) -> None:
         """Say that there are no more."""
         self._ended = True
-        self._news.set()
+        self._news.ring()
 
     async def send_parts(self) -> None:
         """Send parts until the end has been said, several at a time.
@@ -141,7 +142,6 @@ class Upload:
             if self._ended:
                 rest = self._parts and self._buffer.size_bytes
                 return self._buffer.cut(wanted) if rest else None
-            self._news = anyio.Event()
             with anyio.move_on_after(_SILENCE_SECONDS if self._idles else inf) as silence:
                 await self._news.wait()
             if silence.cancelled_caught and self._idles:
@@ -181,7 +181,7 @@ class Upload:
     def _finish_part(self) -> None:
         self._in_flight -= 1
         self._slots.release()
-        self._news.set()
+        self._news.ring()
 
     def _sent(self, nbytes: int) -> None:
         self._sent_bytes += nbytes

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from asyncbuild.domain.errors import Fatal
 from asyncbuild.local.servers.aws_json import AwsError
+from asyncbuild.runtime.bell import Bell
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -32,7 +33,7 @@ class Standin(Generic[Start]):
     started: list[Start] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     _failures: dict[str, deque[AwsError]] = field(default_factory=dict)
-    _news: anyio.Event = field(default_factory=anyio.Event)
+    _news: Bell = field(default_factory=Bell)
 
     def fail_next(self, operation: str, error: AwsError, *, times: int = 1) -> None:
         """Let the next `times` calls of `operation` fail with `error`."""
@@ -59,8 +60,7 @@ class Standin(Generic[Start]):
 
     def tell_started(self) -> None:
         """Wake those who wait for a start."""
-        self._news.set()
-        self._news = anyio.Event()
+        self._news.ring()
 
 
 def no_port(error: OSError) -> Fatal:
