@@ -36,6 +36,7 @@ from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.export_subst import Placeholders
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
+from asyncbuild.runtime.recent import Recent
 from asyncbuild.storage.compose import CopySource
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
@@ -101,7 +102,8 @@ class Archiver:
         self._enabled = settings.archive.delta == "auto"
         self._most_bytes = settings.archive.memory_budget_bytes
         self._effects = Effects()
-        self._large: dict[Path, None] = {}  # repositories with files that are large for git
+        # Repositories with files that are large for git.
+        self._large: Recent[Path, None] = Recent(_LARGE_MOST)
         self._look_further_bytes = look_further_bytes
         self._pauses = Pauses()
         self._placeholders = Placeholders()
@@ -134,8 +136,6 @@ class Archiver:
         # One at a time, with the memory that it takes: as soon as the first one is found large.
         order = replace(order, snapshot=await order.snapshot.measured())
         self._large[order.snapshot.path] = None
-        if len(self._large) > _LARGE_MOST:
-            del self._large[next(iter(self._large))]
         return await self._put(order)
 
     async def _put(self, order: Order) -> Result:

@@ -4,12 +4,12 @@ Anybody who knows a webhook's address can send to it. The first few tell an oper
 more of them would fill bucket and dead-letter queue. Tasks share the places: each is an object.
 """
 
-from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Final
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.model import Message
+from asyncbuild.runtime.recent import Recent
 
 MOST: Final = 20  # of one host and hour
 _REMEMBERED: Final = 64  # hosts and hours
@@ -20,7 +20,7 @@ class Quota:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._taken: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._taken: Recent[tuple[str, str], int] = Recent(_REMEMBERED)
 
     async def take(self, message: Message, host: str) -> tuple[bool, bool]:
         """Take a place; tell whether there was one, and whether it is the first without.
@@ -36,13 +36,7 @@ class Quota:
         while number < MOST:
             number += 1
             if await self._ledger.take_place(host, hour, number, message):
-                self._remember(host, hour, number)
+                self._taken[host, hour] = number
                 return True, False
-        self._remember(host, hour, MOST + 1)
+        self._taken[host, hour] = MOST + 1
         return False, before <= MOST
-
-    def _remember(self, host: str, hour: str, number: int) -> None:
-        self._taken[host, hour] = number
-        self._taken.move_to_end((host, hour))
-        if len(self._taken) > _REMEMBERED:
-            self._taken.popitem(last=False)

@@ -18,6 +18,7 @@ from asyncbuild.domain.errors import ConfigError, Reject, StageError
 from asyncbuild.domain.events.service_events import SecretNotRenewed
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.tasks import open_background
+from asyncbuild.runtime.write_all import write_all
 
 if TYPE_CHECKING:
     from types_aiobotocore_secretsmanager import SecretsManagerClient
@@ -61,9 +62,8 @@ def _memory_file(text: str) -> Iterator[str]:
     """The name of a file that other processes of this user can open while it is open here."""
     with os.fdopen(os.memfd_create("asyncbuild"), "wb", buffering=0) as file:
         os.fchmod(file.fileno(), 0o600)  # OpenSSH takes no key that others might read
-        rest = memoryview(f"{text.strip()}\n".encode())  # nor one whose last line is not ended
-        while rest:
-            rest = rest[file.write(rest) :]
+        # Nor one whose last line is not ended.
+        write_all(file.write, f"{text.strip()}\n".encode())
         yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 

@@ -7,7 +7,7 @@ is the servers'.
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -38,7 +38,7 @@ from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import STORIES, Replay, Story, names_of
 from asyncbuild.runtime import log as logs
 from asyncbuild.runtime.emit import subscribed
-from asyncbuild.runtime.signals import ending_signals
+from asyncbuild.runtime.signals import open_until_signal
 
 _POLL_SECONDS = 0.1
 _OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not hold the pushes up for longer
@@ -81,12 +81,8 @@ async def run(options: DemoOptions, serve: Serve) -> int:
         StageError: a server, git or the service could not do its work.
     """
     await require_git()
-    codes: list[int] = []
-    async with AsyncExitStack() as outer:
-        # Around everything: a second Ctrl-C must not kill what cleans up after the first.
-        signals = outer.enter_context(anyio.open_signal_receiver(*ending_signals()))
-        tasks = await outer.enter_async_context(anyio.create_task_group())
-        tasks.start_soon(_end_on_signal, signals, tasks.cancel_scope, codes)
+    # Around everything: a second Ctrl-C must not kill what cleans up after the first.
+    async with open_until_signal() as codes:
         names = names_of(options.repositories) if options.repositories else list(STORIES)
         console = show.open_console(as_json=options.as_json)
         async with AsyncExitStack() as stack:
@@ -97,16 +93,7 @@ async def run(options: DemoOptions, serve: Serve) -> int:
                 sources = await _make_sources(cloud.directory, options, names)
             performance = _Performance(cloud, sources, console, options)
             await performance.play(serve, codes)
-        tasks.cancel_scope.cancel()
     return codes[0]
-
-
-async def _end_on_signal(
-    signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope, codes: list[int]
-) -> None:
-    async for number in signals:
-        codes.append(128 + number)
-        scope.cancel()
 
 
 async def _make_sources(

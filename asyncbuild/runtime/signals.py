@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -20,13 +21,18 @@ def ending_signals() -> tuple[signal.Signals, ...]:
     return (signal.SIGTERM, *heard)
 
 
-async def run_until_signal(function: Callable[..., Awaitable[Any]], *arguments: object) -> int:
-    """Call a function, and cancel it when a signal asks to end.
+@asynccontextmanager
+async def open_until_signal(*but: signal.Signals) -> AsyncIterator[list[int]]:
+    """Cancel what is inside when a signal asks to end.
 
-    It takes away what it began, however many more signals come meanwhile.
+    It takes away what it began, however many more signals come meanwhile: they are received to the
+    end.
 
-    Returns:
-        The exit code as shells count it, 128 and the signal's number; 0 if none came.
+    Args:
+        but: Signals that are left to others.
+
+    Yields:
+        Exit codes as shells count them, 128 and the signal's number: one for each that came.
     """
     codes: list[int] = []
 
@@ -35,8 +41,19 @@ async def run_until_signal(function: Callable[..., Awaitable[Any]], *arguments: 
             codes.append(128 + number)
             scope.cancel()
 
-    with anyio.open_signal_receiver(*ending_signals()) as received:
+    heard = (each for each in ending_signals() if each not in but)
+    with anyio.open_signal_receiver(*heard) as received:
         async with open_background() as tasks:
             tasks.start_soon(end, received, tasks.cancel_scope)
-            await function(*arguments)
+            yield codes
+
+
+async def run_until_signal(function: Callable[..., Awaitable[Any]], *arguments: object) -> int:
+    """Call a function, and cancel it when a signal asks to end.
+
+    Returns:
+        The exit code as shells count it, 128 and the signal's number; 0 if none came.
+    """
+    async with open_until_signal() as codes:
+        await function(*arguments)
     return codes[0] if codes else 0

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbuild.archive.delta.lineage import ArchiveLineage
+from asyncbuild.runtime.recent import Recent
 
 _LONGEST: Final = 7
 _REFS_MOST: Final = 10_000
@@ -23,7 +24,7 @@ class Pauses:
     """
 
     def __init__(self) -> None:
-        self._pauses: dict[ArchiveLineage, _Pause] = {}
+        self._pauses: Recent[ArchiveLineage, _Pause] = Recent(_REFS_MOST)
 
     def take(self, origin: ArchiveLineage) -> int:
         """How long the pause is that this push is to be left out for; 0: it is not."""
@@ -40,11 +41,9 @@ class Pauses:
 
     def lengthen(self, origin: ArchiveLineage) -> None:
         """It did not pay."""
-        before = self._pauses.pop(origin, None)
+        before = self._pauses.get(origin)
         length = min(2 * before.length + 1, _LONGEST) if before else 0
         self._pauses[origin] = _Pause(length, length)
-        if len(self._pauses) > _REFS_MOST:
-            del self._pauses[next(iter(self._pauses))]
 
     def end(self, origin: ArchiveLineage) -> None:
         """It paid."""

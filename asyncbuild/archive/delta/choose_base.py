@@ -14,6 +14,7 @@ from asyncbuild.domain.events.git_events import ArchiveNotRemembered
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.changes import NoSuchTree
 from asyncbuild.runtime.emit import emit
+from asyncbuild.runtime.recent import Recent
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _SMALL_MOST: Final = 10_000
@@ -29,7 +30,7 @@ class Choice:
     def __init__(self, bases: Bases, format_of: Callable[[ArchiveOptions], str]) -> None:
         self._bases = bases
         self._format_of = format_of
-        self._small: dict[ArchiveLineage, None] = {}
+        self._small: Recent[ArchiveLineage, None] = Recent(_SMALL_MOST)
 
     async def find(self, snapshot: Snapshot, origin: ArchiveLineage) -> Base:
         """The newest archive of the ref; of another ref if this one has none, the nearest.
@@ -70,8 +71,6 @@ class Choice:
         self._small.pop(origin, None)
         if base.directory_offset < LEAST_PART_BYTES:
             self._small[origin] = None
-            if len(self._small) > _SMALL_MOST:
-                del self._small[next(iter(self._small))]
             return
         try:
             await self._bases.set(origin.repository, origin.ref, base)

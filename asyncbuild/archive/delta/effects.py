@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from asyncbuild.archive.delta.planning.attributes import Effect, digest_of, effect_of
+from asyncbuild.runtime.recent import Recent
 
 _ATTRIBUTES_BYTES_MOST: Final = 1024 * 1024
 _ATTRIBUTES_MOST: Final = 2_000
@@ -38,7 +39,7 @@ class Effects:
     """What attributes do; asked of git once for equal ones, which a digest names."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Effect] = {}
+        self._known: Recent[str, Effect] = Recent(_EFFECTS_MOST)
 
     async def read(
         self, snapshot: BlobSource, files: Mapping[bytes, tuple[int, str]]
@@ -46,7 +47,5 @@ class Effects:
         """As `read_effect`."""
         digest = digest_of(files)
         if digest not in self._known:
-            if len(self._known) >= _EFFECTS_MOST:
-                self._known.clear()
             _, self._known[digest] = await read_effect(snapshot, files)
         return digest, self._known[digest]

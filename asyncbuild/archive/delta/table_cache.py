@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from asyncbuild.archive.delta.planning.entry_table import (
     pack_head,
     parse_file,
 )
+from asyncbuild.runtime.write_all import write_all
 
 _MOST: Final = 4
 _SUFFIX: Final = ".table"
@@ -113,9 +115,7 @@ class TableWriter:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._file = os.open(self._path, flags, 0o600)
                 os.lseek(self._file, HEAD_BYTES, os.SEEK_SET)
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            write_all(partial(os.write, self._file), piece)
         except OSError:
             self.close()
             self._path = None

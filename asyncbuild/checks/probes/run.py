@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import anyio
-from anyio.abc import TaskStatus
-
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.probe_answer import Answer
 from asyncbuild.checks.judges.zip_listing import PROBES
@@ -17,7 +14,7 @@ from asyncbuild.checks.probes import git_server as codecommit
 from asyncbuild.checks.probes.made import ProbeRun, make_name
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.repository import Repository
-from asyncbuild.runtime.signals import ending_signals
+from asyncbuild.runtime.signals import open_until_signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +83,7 @@ async def _ask_repository(aws: Aws, settings: Settings, named: str) -> AsyncIter
 async def open_made() -> AsyncIterator[ProbeRun]:
     """A name for this run; SIGTERM and SIGHUP, like Ctrl-C, take away what was made."""
     made = ProbeRun(make_name())
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(_cancel_on_signal, made, tasks.cancel_scope)
+    async with open_until_signal(signal.SIGINT) as codes:  # which cancels by itself
         yield made
-        tasks.cancel_scope.cancel()
-
-
-async def _cancel_on_signal(
-    made: ProbeRun, scope: anyio.CancelScope, *, task_status: TaskStatus[None]
-) -> None:
-    heard = (each for each in ending_signals() if each != signal.SIGINT)  # that cancels by itself
-    with anyio.open_signal_receiver(*heard) as signals:
-        task_status.started()
-        async for number in signals:
-            made.interrupted = 128 + number
-            scope.cancel()
+    if codes:
+        made.interrupted = codes[-1]

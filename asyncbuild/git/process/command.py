@@ -26,6 +26,7 @@ from asyncbuild.git.process.priority import Priority
 from asyncbuild.git.process.stderr import StderrTail
 from asyncbuild.git.process.version import OLDEST_GIT_TEXT
 from asyncbuild.runtime.child import Child
+from asyncbuild.runtime.write_all import write_all
 
 __all__ = ["Command", "Git", "ProcessKind", "Stdout"]
 
@@ -370,9 +371,7 @@ def _as_file(stdin: bytes, doing: str) -> Iterator[int]:
     except OSError as error:
         raise machine_error(error, f"{doing}: no file for git's input") from error
     with file:
-        rest = memoryview(stdin)
-        while rest:
-            rest = rest[file.write(rest) :]
+        write_all(file.write, stdin)
         file.seek(0)
         yield file.fileno()
 

@@ -36,6 +36,7 @@ from asyncbuild.git.mirrors.directory import MirrorDirectory, delete
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
 from asyncbuild.runtime.locks import hold_nowait, open_lock, take_nowait
+from asyncbuild.runtime.recent import Recent
 
 _TREES_MOST: Final = 10_000  # remembered
 _WORKTREES_MOST: Final = 1_000  # on the disk; of all repositories without attributes there is one
@@ -156,8 +157,8 @@ class Worktrees:
         self._tasks = tasks
         self._least_paths = least_paths
         self._trusted_seconds = trusted_seconds
-        self._digests: OrderedDict[str, str] = OrderedDict()  # by id of the tree
-        self._near: OrderedDict[tuple[Path, str], str] = OrderedDict()
+        self._digests: Recent[str, str] = Recent(_TREES_MOST)  # by id of the tree
+        self._near: Recent[tuple[Path, str], str] = Recent(_TREES_MOST)
         self._worktrees: OrderedDict[str, _Worktree] = OrderedDict()
         self._comparing: dict[Path, Together[_Pair, bool]] = {}
         self._not_again: dict[Path, int] = {}
@@ -212,7 +213,7 @@ class Worktrees:
             return  # the archive will meet the same, and say so
         digest = self._digests.get(near)
         if alike and digest:
-            self._remember(tree.id, digest)
+            self._digests[tree.id] = digest
 
     async def _ask(self, repository: Path, pairs: Sequence[_Pair]) -> dict[_Pair, bool]:
         answer = b""
@@ -328,23 +329,14 @@ class Worktrees:
 
     # --- remembered ------------------------------------------------------------------------------
 
-    def _remember(self, tree: str, digest: str) -> None:
-        self._digests[tree] = digest
-        self._digests.move_to_end(tree)
-        if len(self._digests) > _TREES_MOST:
-            self._digests.popitem(last=False)
-
     def _note(self, tree: CommitTree, digest: str) -> None:
         """The next trees of this ref, and of refs not seen so far, will be most like this one."""
-        self._remember(tree.id, digest)
+        self._digests[tree.id] = digest
         if digest in self._worktrees:
             self._worktrees.move_to_end(digest)
         for ref in (tree.ref, ""):
             near = (tree.repository, ref)
             self._near[near] = tree.id
-            self._near.move_to_end(near)
-        while len(self._near) > _TREES_MOST:
-            self._near.popitem(last=False)
 
 
 def _write(digest: str, worktree: Path, files: Mapping[bytes, bytes]) -> _Worktree:

@@ -17,6 +17,7 @@ from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.events.git_events import ArchivePlaceholders
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.emit import emit
+from asyncbuild.runtime.recent import Recent
 
 _SUBSTITUTE: Final = "export-subst"
 _FILE: Final = b".gitattributes"
@@ -80,7 +81,7 @@ class Placeholders:
     """Warns of placeholders that ask for more than a commit; of each repository's once."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
+        self._told: Recent[tuple[str, str], None] = Recent(_TOLD_MOST)
 
     async def tell(self, snapshot: Snapshot) -> None:
         """Look at a snapshot whose archive was made. It is not a loss if that fails."""
@@ -91,7 +92,5 @@ class Placeholders:
         for path, asking in found.items():
             about = (snapshot.name, f"{path} {asking}")
             if about not in self._told:
-                if len(self._told) >= _TOLD_MOST:
-                    self._told.clear()
-                self._told.add(about)
+                self._told[about] = None
                 emit(ArchivePlaceholders(path=path, placeholders=" ".join(asking)))

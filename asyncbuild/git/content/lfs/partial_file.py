@@ -11,8 +11,9 @@ import aiohttp
 import anyio
 from anyio import to_thread
 
-from asyncbuild.git.content.lfs.stored_file import CHUNK_BYTES, chunks_of, open_private, write_all
+from asyncbuild.git.content.lfs.stored_file import CHUNK_BYTES, chunks_of, open_private
 from asyncbuild.git.formats.lfs_pointers import Pointer
+from asyncbuild.runtime.write_all import write_all
 
 _PARTIAL: Final = 206
 _SILENCE: Final = "silence"
@@ -145,7 +146,7 @@ def _open_part(path: Path, begin: int) -> tuple[IO[bytes], Any]:
 
 
 def _append(file: IO[bytes], digest: Any, chunk: bytes) -> None:  # noqa: ANN401 - hashlib's own
-    write_all(file, chunk)
+    write_all(file.write, chunk)
     digest.update(chunk)
 
 

@@ -24,11 +24,12 @@ from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.content.lfs.batch_api import LfsServer, find_server
 from asyncbuild.git.content.lfs.download import Download
 from asyncbuild.git.content.lfs.partial_file import MissingContent
-from asyncbuild.git.content.lfs.stored_file import Verified, chunks_of, open_private, write_all
+from asyncbuild.git.content.lfs.stored_file import Verified, chunks_of, open_private
 from asyncbuild.git.formats.error_classes import machine_error
 from asyncbuild.git.formats.lfs_pointers import Pointer
 from asyncbuild.git.process.command import Git
 from asyncbuild.runtime.locks import open_lock
+from asyncbuild.runtime.write_all import write_all
 
 _ASKED_MOST_SECONDS: Final = 60.0  # that a command waits; then it says so
 _UNUSED_SECONDS: Final = 7 * 24 * 3600.0
@@ -219,7 +220,7 @@ def _copy(repository: Path, missing: list[MissingContent], name: str) -> None:
         with found.open("rb", buffering=0) as source, open_private(each.part, keep=False) as part:
             for chunk in chunks_of(source):
                 digest.update(chunk)
-                write_all(part, chunk)
+                write_all(part.write, chunk)
         if digest.hexdigest() != each.pointer.oid:
             each.part.unlink()
             raise _not_it(name, each.pointer)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from asyncbuild.git.formats.lfs_pointers import Pointer
+from asyncbuild.runtime.recent import Recent
 
 CHUNK_BYTES = 256 * 1024
 _REMEMBERED_MOST = 100_000
@@ -31,7 +32,7 @@ class Verified:
     """The files whose contents this process has found right."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, _Seen] = {}
+        self._seen: Recent[str, _Seen] = Recent(_REMEMBERED_MOST)
 
     def use(self, path: Path, pointer: Pointer) -> bool:
         """Mark a content as used now. Returns False if it is not there, or not that content.
@@ -47,7 +48,7 @@ class Verified:
                 return False
             now = time.time_ns()
             os.utime(path, ns=(now, now))
-            self._note(path)
+            self._seen[str(path)] = _look(path)
         except FileNotFoundError:
             return False
         return True
@@ -55,11 +56,6 @@ class Verified:
     def forget(self, path: Path) -> None:
         """Hash the file before it is used again."""
         self._seen.pop(str(path), None)
-
-    def _note(self, path: Path) -> None:
-        while len(self._seen) >= _REMEMBERED_MOST:
-            del self._seen[next(iter(self._seen))]
-        self._seen[str(path)] = _look(path)
 
 
 def _look(path: Path) -> _Seen:
@@ -97,10 +93,3 @@ def open_private(path: Path, *, keep: bool) -> IO[bytes]:
     file = os.fdopen(descriptor, "r+b", buffering=0)
     os.fchmod(descriptor, 0o600)  # an earlier version made it as the umask has it
     return file
-
-
-def write_all(file: IO[bytes], chunk: bytes) -> None:
-    """Write a chunk to an unbuffered file, which may take less than all at a time."""
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[file.write(rest) :]
