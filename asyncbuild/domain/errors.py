@@ -1,7 +1,7 @@
 """What a stage may say went wrong. Every foreign error becomes one of these where it was met.
 
-A stage raises; the lane decides (`queue/lane/state_machine.py`). The class says what to do, the
-text says why:
+A stage raises; the lane decides (`queue/lane/state_machine.py`). The class fixes the kind, which
+says what to do, and the scope, which says how much it stops; the text says why:
 
     Retry       may work if tried again: counts as an attempt
     Denied      the same, for a right that is missing: with longer pauses

@@ -26,6 +26,7 @@ from asyncbuild.domain.events.stage_events import (
     StageFailed,
     StageStarted,
 )
+from asyncbuild.runtime.recent import Recent
 from asyncbuild.status.outages import Outages
 from asyncbuild.status.schema import STARTED, DeadLetterStatus, SettledPush, Totals, Trouble
 from asyncbuild.status.time_series import Recorder
@@ -49,7 +50,7 @@ class Chronicle:
         self.settled: deque[SettledPush] = deque(maxlen=_SETTLED_MOST)
         self.dead_letters: deque[DeadLetterStatus] = deque(maxlen=_DEAD_LETTERS_MOST)
         self.outages = Outages(clock)
-        self._troubles: dict[tuple[str, ...], Trouble] = {}
+        self._troubles: Recent[tuple[str, ...], Trouble] = Recent(_TROUBLES_MOST)
         self.recorder = Recorder()
         self._stages: dict[str, dict[str, float]] = {}
         self._verdicts: Counter[str] = Counter()
@@ -161,7 +162,7 @@ class Chronicle:
     def _keep_trouble(self, told: Emitted) -> None:
         now, said = self._clock(), told.fields()
         alike = _alike(told, said)
-        before = self._troubles.pop(alike, None)  # put in again: the newest is last
+        before = self._troubles.get(alike)
         self._troubles[alike] = Trouble(
             time=now,
             event=told.event.name,
@@ -173,8 +174,6 @@ class Chronicle:
             count=before.count + 1 if before else 1,
             first=before.first if before else now,
         )
-        if len(self._troubles) > _TROUBLES_MOST:
-            self._troubles.pop(next(iter(self._troubles)))
 
 
 def _short(stage_name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.events.event import Emitted, Event
 from asyncbuild.domain.events.git_events import FetchFinished
 from asyncbuild.domain.events.push_events import (
@@ -25,8 +26,8 @@ from asyncbuild.domain.events.queue_events import QueuePolled, QueueReceiveFaile
 from asyncbuild.domain.events.stage_events import PushUploadFinished, StageFailed
 from asyncbuild.status.schema import OutageStatus
 
-AWAY: Final = "outage"
-LIMIT: Final = "busy"
+AWAY: Final = Kind.OUTAGE
+LIMIT: Final = Kind.BUSY
 # Every other side that an error can name (`StageError.peer`).
 PEERS: Final = ("git", "s3", "sqs", "codebuild", "codepipeline")
 _PUSHES_MOST: Final = 10_000
@@ -52,7 +53,7 @@ class Outages:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._troubles: dict[tuple[str, str, str], _OpenOutage] = {}
+        self._troubles: dict[tuple[str, Kind, str], _OpenOutage] = {}
         self._past: deque[OutageStatus] = deque(maxlen=_PAST_MOST)
 
     @property
@@ -88,7 +89,7 @@ class Outages:
             found.append(_outage((peer, kind, place), trouble, counts))
         return tuple(sorted(found, key=lambda each: (each.kind != AWAY, each.since)))
 
-    def _fail(self, told: Emitted, side: tuple[str, str, str], reason: str) -> None:
+    def _fail(self, told: Emitted, side: tuple[str, Kind, str], reason: str) -> None:
         now, (peer, kind, _) = self._clock(), side
         if kind not in {AWAY, LIMIT} or not peer:
             self._forget(told.event_id)  # it fails by itself now
@@ -115,7 +116,7 @@ class Outages:
             if trouble.waiting.pop(event_id, None) is not None and not trouble.waiting:
                 self._end(key)
 
-    def _end(self, key: tuple[str, str, str]) -> None:
+    def _end(self, key: tuple[str, Kind, str]) -> None:
         trouble, now = self._troubles.pop(key, None), self._clock()
         if trouble is None:
             return
@@ -160,7 +161,7 @@ def _is_same(before: OutageStatus, ended: OutageStatus) -> bool:
 
 
 def _outage(
-    key: tuple[str, str, str],
+    key: tuple[str, Kind, str],
     trouble: _OpenOutage,
     counts: tuple[int, int],
     *,

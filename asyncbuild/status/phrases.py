@@ -5,6 +5,7 @@ from typing import Final
 
 from rich.filesize import decimal
 
+from asyncbuild.domain.errors import Kind
 from asyncbuild.status.schema import HeldPush, LaneStatus, OutageStatus, Status
 
 _MINUTE: Final = 60
@@ -141,7 +142,7 @@ def waits(outage: OutageStatus) -> str:
 def was(outage: OutageStatus) -> str:
     """`git was away for 1 min 05 s; 6 pushes of 5 repositories waited`."""
     until = outage.last if outage.until is None else outage.until
-    what = "was away" if outage.kind == "outage" else "was at its limit"
+    what = "was away" if outage.kind == Kind.OUTAGE else "was at its limit"
     waited = waits(outage).removesuffix("s").removesuffix(" wait")
     said = f"{peer(outage)} {what} for {age(until - outage.since)}"
     return f"{said}; {waited} waited" if waited else said
