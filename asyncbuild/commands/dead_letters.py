@@ -15,7 +15,8 @@ from rich.console import Console
 
 from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.session import Aws
-from asyncbuild.builds.ledger import Head, Ledger
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.ledger_records import Head
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, reading
 from asyncbuild.domain.foreign_text import plain, to_json

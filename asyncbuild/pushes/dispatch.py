@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
-from asyncbuild.builds.ledger import Head, Ledger
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.ledger_records import Head
 from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.requests.start_build import variables_of
 from asyncbuild.builds.starters import StartContext, Starters

@@ -23,7 +23,7 @@ from asyncbuild.archive.delta.planning.entry_table import (
     parse_file,
 )
 from asyncbuild.aws.task_protection import refusal_of
-from asyncbuild.builds.ledger import read_head, read_record
+from asyncbuild.builds.ledger_records import read_head, read_record
 from asyncbuild.checks.judges.packet_trace import parse_trace
 from asyncbuild.commands import dead_letters
 from asyncbuild.commands import explain_text as explained

@@ -1,0 +1,181 @@
+"""Bodies of the ledger's objects: JSON, written and read. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from asyncbuild.domain.errors import Reject, StageError, reading
+from asyncbuild.domain.foreign_text import to_json
+from asyncbuild.domain.model import Message, Nothing, Outcome, Push
+from asyncbuild.domain.times import read_time
+
+_VERSION = 1
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MEND = "delete or correct the object, and send the message back"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest push of a ref that was built or uploaded.
+
+    Attributes:
+        commit: The commit that was pushed.
+        time: When it was pushed.
+        event_id: Id of the push.
+        before: The commit of the newest push before it; empty if there was none, or a version wrote
+            the record that does not tell.
+    """
+
+    commit: str
+    time: datetime
+    event_id: str
+    before: str = ""
+
+
+def outcome_record(
+    push: Push, outcome: Outcome, *, recorded_at: datetime, more: Mapping[str, object]
+) -> bytes:
+    """Return the record of what was done for one target of a push."""
+    return dump_record({**_push_fields(push, recorded_at), **_outcome_fields(outcome), **more})
+
+
+def nothing_record(event: Nothing, *, recorded_at: datetime) -> bytes:
+    """Return the record of an event that asked for no build."""
+    document: dict[str, object] = {
+        "version": _VERSION,
+        "event_id": event.id,
+        "ref": event.ref,
+        "verdict": "ignored",
+        "reason": event.reason,
+        "recorded_at": recorded_at,
+    }
+    if event.repository is not None:
+        document["repository"] = event.repository.segments._asdict()
+    return dump_record(document)
+
+
+def rejected_record(
+    message: Message, push: Push | None, error: StageError, *, attempts: int, recorded_at: datetime
+) -> bytes:
+    """Return the record of a message that went to the dead-letter queue because of `error`."""
+    return dump_record(
+        {
+            "version": _VERSION,
+            "message_id": message.id,
+            "group": message.group,
+            **(_push_fields(push, recorded_at) if push else {}),
+            "verdict": "rejected",
+            "kind": error.kind,
+            "reason": str(error),
+            "attempts": attempts,
+            "recorded_at": recorded_at,
+        }
+    )
+
+
+def head_record(head: Head, *, ref: str) -> bytes:
+    """Return the record of a ref's newest push, as `read_head` reads it."""
+    return dump_record(
+        {
+            "commit": head.commit,
+            "time": head.time,
+            "event_id": head.event_id,
+            "ref": ref,
+            "before": head.before,
+        }
+    )
+
+
+def dump_record(document: Mapping[str, object]) -> bytes:
+    """Return a document as JSON, its times in UTC with a Z."""
+    return to_json(document, utc_z=True)
+
+
+def read_record(key: str, body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in the body of a record.
+
+    Raises:
+        Reject: The body holds no JSON object; the reason names the key.
+    """
+    with reading(f"record {key}", remedy=_MEND):
+        document = orjson.loads(body)
+        if not isinstance(document, dict):
+            raise TypeError
+        return document
+
+
+def read_or_explain(key: str, body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object of a record, or one with the verdict `unreadable` and the reason."""
+    try:
+        return read_record(key, body)
+    except Reject as error:
+        return {"verdict": "unreadable", "reason": str(error)}
+
+
+def read_head(key: str, body: bytes) -> Head:
+    """Return the newest push that a ref's record names.
+
+    Raises:
+        Reject: The record cannot be read, or names no commit; the reason names the key.
+    """
+    document = read_record(key, body)
+    with reading(f"record {key}", remedy=_MEND):
+        commit, event_id, time = (document[name] for name in ("commit", "event_id", "time"))
+        before = document.get("before", "")
+        moment = read_time(time)
+        if moment is None:
+            raise ValueError
+        if not _COMMIT.fullmatch(commit) or not isinstance(event_id, str):
+            raise ValueError
+        if before != "" and not _COMMIT.fullmatch(before):
+            raise ValueError
+        return Head(commit, moment, event_id, before)
+
+
+def read_reference(key: str, body: bytes, *, below: str) -> str:
+    """Return the key of a record that another object names.
+
+    Raises:
+        Reject: The object cannot be read, or names no key that begins with `below`; the reason
+            names `key`.
+    """
+    with reading(f"record {key}", remedy=_MEND):
+        record = str(orjson.loads(body)["record"])
+        if not record.startswith(below):
+            raise ValueError(record)
+        return record
+
+
+def _push_fields(push: Push, recorded_at: datetime) -> dict[str, object]:
+    return {
+        "version": _VERSION,
+        "event_id": push.id,
+        "repository": push.repository.segments._asdict(),
+        "ref": push.ref,
+        "commit": push.commit,
+        "old_commit": push.old_commit,
+        "change": push.change,
+        "pusher": push.pusher,
+        "pushed_at": push.time,
+        "recorded_at": recorded_at,
+    }
+
+
+def _outcome_fields(outcome: Outcome) -> dict[str, object]:
+    target = outcome.target
+    return {
+        "verdict": outcome.verdict,
+        "reason": outcome.reason,
+        "action": target.action if target else None,
+        "rule": target.rule if target else None,
+        "project": target.project if target else None,
+        "pipeline": target.pipeline if target else None,
+        "archive": outcome.archive,
+        "build": outcome.build,
+        "execution": outcome.execution,
+        "timings": outcome.timings,
+    }
