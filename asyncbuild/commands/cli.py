@@ -21,7 +21,7 @@ from asyncbuild.commands.exit_codes import (
 )
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.events.service_events import ConfigDoubt
-from asyncbuild.runtime import log as logs
+from asyncbuild.runtime import log_setup
 from asyncbuild.runtime.emit import emit
 
 _CONFIG = click.option(
@@ -143,7 +143,7 @@ def archive(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     settings = config.load(path)
-    logs.configure(settings.log)
+    log_setup.configure(settings.log)
     run_taking_away(run, settings, repository, commit, output, base, not quiet, options)
 
 

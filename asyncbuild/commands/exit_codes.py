@@ -15,7 +15,7 @@ from asyncbuild.config.sections import LogSettings
 from asyncbuild.domain.errors import Kind, StageError
 from asyncbuild.domain.events.service_events import ServiceFailed
 from asyncbuild.domain.foreign_text import plain
-from asyncbuild.runtime import log as logs
+from asyncbuild.runtime import log_setup
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.signals import run_until_signal
 from asyncbuild.runtime.tasks import leaves_of
@@ -64,11 +64,11 @@ def logging_the_end() -> Iterator[Callable[[LogSettings], None]]:
     Raises:
         SystemExit: with the exit code that the line names.
     """
-    as_json = logs.configure(_format_of_environment())
+    as_json = log_setup.configure(_format_of_environment())
 
     def configure(settings: LogSettings) -> None:
         nonlocal as_json
-        as_json = logs.configure(settings)
+        as_json = log_setup.configure(settings)
 
     try:
         yield configure

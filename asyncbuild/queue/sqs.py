@@ -19,8 +19,14 @@ from asyncbuild.domain.errors import (
 )
 from asyncbuild.domain.events.push_events import PushDeadLetterShortened
 from asyncbuild.domain.model import Message
-from asyncbuild.queue.lane.dead_letter import MOST_BYTES, OLD_MOST_BYTES, Fitted, fit, size_of_body
-from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of, largest_message
+from asyncbuild.queue.lane.dead_letter import Fitted, fit, size_of_body
+from asyncbuild.queue.lane.queue_facts import (
+    MOST_BYTES,
+    OLD_MOST_BYTES,
+    QueueFacts,
+    facts_of,
+    largest_message,
+)
 from asyncbuild.runtime.emit import emit
 
 if TYPE_CHECKING:

@@ -1,13 +1,11 @@
 """Structured logs on standard error: JSON in a container, coloured lines on a terminal.
 
-`write` makes a line of an event; `runtime/emit.py` calls it for each one. What libraries and Python
-log are lines of the same form.
+`write` makes a line of an event; `runtime/emit.py` calls it for each one. `runtime/log_setup.py`
+gives what libraries and Python log the same form.
 """
 
 import io
-import logging
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, TextIO, cast
@@ -17,39 +15,23 @@ import structlog
 from asyncbuild.config.sections import LogSettings
 from asyncbuild.domain.errors import show
 from asyncbuild.domain.events.event import Emitted
-from asyncbuild.domain.events.service_events import LibraryLogged
 from asyncbuild.domain.foreign_text import SHOWN_MOST, plain, to_json
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # A traceback, and lists as text: longer than a reason may be.
 _LONG: Final = ("exception", "stack")
 _TRACE_MOST: Final = 30_000
 
 
-def configure(settings: LogSettings) -> bool:
-    """Set up logging for the process: our lines, and whatever libraries and Python have to say.
-
-    Returns:
-        Whether lines are JSON.
-    """
-    as_json = _set_up(settings)
-    _adopt_libraries(_LEVELS[settings.level], as_json=as_json)
-    if as_json:
-        _adopt_uncaught()
-    return as_json
-
-
-def _set_up(settings: LogSettings) -> bool:
-    """Our own lines; tells whether they are JSON."""
+def set_up(settings: LogSettings) -> bool:
+    """Set up the lines of events; return whether they are JSON."""
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     factory: Any = (
         structlog.BytesLoggerFactory(cast("Any", _Sturdy(sys.stderr.buffer)))
         if as_json
         else structlog.PrintLoggerFactory(cast("Any", _Sturdy(sys.stderr)))
     )
-    _configure(
-        _DropBelow(_LEVELS[settings.level]), _stamp_time, *_renderers(as_json), factory=factory
-    )
+    _configure(_DropBelow(LEVELS[settings.level]), stamp_time, *renderers(as_json), factory=factory)
     return as_json
 
 
@@ -68,7 +50,8 @@ class _Sturdy:
             self._stream.flush()
 
 
-def _renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds
+def renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds
+    """Return the processors that write the fields of a line as JSON, or as text for a terminal."""
     if not as_json:
         console = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=_write_trace
@@ -82,7 +65,7 @@ def _renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds
 
 
 def _bound(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Cut values that are longer than anybody reads; JSON's escapes take care of the rest."""
+    """Cut values that are too long to be read; JSON's escapes take care of the rest."""
     most = dict.fromkeys(_LONG, _TRACE_MOST)
     for name, value in line.items():
         if isinstance(value, str) and len(value) > most.get(name, SHOWN_MOST):
@@ -91,7 +74,7 @@ def _bound(_: object, __: str, line: structlog.typing.EventDict) -> structlog.ty
 
 
 def _tame(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Values that a terminal neither obeys nor takes for lines of the log."""
+    """Replace what a terminal would obey, or take for a line of the log."""
     for name, value in line.items():
         if isinstance(value, str):
             line[name] = plain(value)
@@ -107,72 +90,18 @@ def _write_trace(stream: TextIO, error: Any) -> None:  # noqa: ANN401 - as struc
     stream.write(plain(text.getvalue(), _TRACE_MOST, lines=True))
 
 
-def _adopt_libraries(level: int, *, as_json: bool) -> None:
-    """Warnings of botocore, aiohttp, asyncio and Python become lines like ours.
-
-    Only warnings: what they say below that is theirs, and botocore's has signatures in it (I10).
-    """
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.contextvars.merge_contextvars, _as_event, _stamp_time],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *_renderers(as_json),
-            *([_decode] if as_json else []),
-        ],
-    )
-    stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(formatter)
-    logging.basicConfig(level=max(level, logging.WARNING), handlers=[stream], force=True)
-    logging.captureWarnings(capture=True)
-
-
-def _adopt_uncaught() -> None:
-    """What nobody caught is one line, too, with its traceback inside."""
-    python = logging.getLogger("python")
-
-    def tell_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:  # noqa: ANN401 - a traceback or None
-        python.error("uncaught: %s", kind.__name__, exc_info=(kind, error, trace))
-
-    def tell_of_thread(uncaught: threading.ExceptHookArgs) -> None:
-        kind, error = uncaught.exc_type, uncaught.exc_value
-        if error is not None:
-            tell_uncaught(kind, error, uncaught.exc_traceback)
-
-    def tell_unraisable(ignored: "sys.UnraisableHookArgs") -> None:
-        if ignored.exc_value is not None:
-            what = ignored.err_msg or "ignored in"
-            python.warning("%s %r", what, ignored.object, exc_info=ignored.exc_value)
-
-    sys.excepthook = tell_uncaught
-    threading.excepthook = tell_of_thread
-    sys.unraisablehook = tell_unraisable
-
-
-def _as_event(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """One event for all of them: what they say has numbers in it and is no name."""
-    record: logging.LogRecord = line["_record"]
-    level = "error" if record.levelno >= logging.ERROR else "warning"
-    says = str(line.pop("event")).strip()
-    told = LibraryLogged(logger=record.name, reason=says)
-    return {**line, "event": told.name, "level": level, **told.fields()}
-
-
-def _decode(_: object, __: str, line: Any) -> str:  # noqa: ANN401 - the renderer's bytes
-    return str(line, "utf-8")
-
-
 def mute() -> None:
     """Write no line; events reach their other subscribers all the same."""
-    _configure(_DropBelow(max(_LEVELS.values()) + 1), factory=structlog.ReturnLoggerFactory())
+    _configure(_DropBelow(max(LEVELS.values()) + 1), factory=structlog.ReturnLoggerFactory())
 
 
 def require_configured() -> None:
     """Set up our own lines where neither `configure` nor `mute` did, or another took over."""
     if not any(isinstance(each, _DropBelow) for each in structlog.get_config()["processors"]):
-        _set_up(LogSettings())
+        set_up(LogSettings())
 
 
-_stamp_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
+stamp_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def _configure(*last: Any, factory: Any) -> None:  # noqa: ANN401 - structlog's processors have no common type
@@ -182,7 +111,7 @@ def _configure(*last: Any, factory: Any) -> None:  # noqa: ANN401 - structlog's 
             structlog.processors.add_log_level,
             *last,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS["debug"]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
         logger_factory=factory,
         cache_logger_on_first_use=False,
     )
@@ -197,7 +126,7 @@ class _DropBelow:
     def __call__(
         self, _: object, __: str, line: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        if _LEVELS[line["level"]] < self._level:
+        if LEVELS[line["level"]] < self._level:
             raise structlog.DropEvent
         return line
 

@@ -303,7 +303,7 @@ class Stdout:
             now = anyio.current_time()
             if now >= end:
                 raise too_slow(self.command.doing, self.most_seconds)
-            ticks = await self.priority.look(self.limits.written_bytes)
+            ticks = await self.priority.look(self.limits.earned_seconds)
             signs = self.tail.received_bytes, ticks
             if signs != seen:
                 seen, since = signs, now

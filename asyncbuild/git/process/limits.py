@@ -11,7 +11,7 @@ from asyncbuild.git.formats.error_classes import GitFailed, GitFault, find_fault
 from asyncbuild.runtime.child import Child
 
 _NO_STACK = "unable to create thread"  # git index-pack, where a stack finds no room
-WRITTEN_BYTES_A_SECOND = 4 * 1024 * 1024  # what even a slow `git archive` does of small files
+_WRITTEN_BYTES_A_SECOND = 4 * 1024 * 1024  # what even a slow `git archive` does of small files
 
 
 class OutOfMemory(GitFailed):
@@ -54,14 +54,14 @@ class ProcessLimits:
             child.limit(resource.RLIMIT_CPU, cpu_seconds)
 
     @property
-    def written_bytes(self) -> int:
-        """Return the length of the output so far."""
-        return self._written_bytes
+    def earned_seconds(self) -> float:
+        """Return the processor time that the output so far is worth."""
+        return self._written_bytes / _WRITTEN_BYTES_A_SECOND
 
     def note_output(self, nbytes: int) -> None:
         """Allow more processor time for so many bytes more of output."""
         self._written_bytes += nbytes
-        allowed = self._cpu_seconds + self._written_bytes // WRITTEN_BYTES_A_SECOND
+        allowed = self._cpu_seconds + self._written_bytes // _WRITTEN_BYTES_A_SECOND
         if self._cpu_seconds and allowed > self._allowed_seconds:
             self._allowed_seconds = allowed
             self._child.limit(resource.RLIMIT_CPU, allowed)

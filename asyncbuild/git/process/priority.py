@@ -17,7 +17,6 @@ from typing import Final
 import anyio
 from anyio import to_thread
 
-from asyncbuild.git.process.limits import WRITTEN_BYTES_A_SECOND
 from asyncbuild.runtime.cpu import ticks_of_group
 
 _FREE_SECONDS: Final = 1.0  # of processor time, beyond what the output is worth
@@ -43,14 +42,14 @@ class Priority:
         """Return how long it is until the next look; infinite after the last one."""
         return max(0.0, self._look_at - anyio.current_time())
 
-    async def look(self, written_bytes: int) -> int:
+    async def look(self, earned_seconds: float) -> int:
         """Return the group's processor time in clock ticks; lower its priority if it is due.
 
         Args:
-            written_bytes: Output so far.
+            earned_seconds: Processor time that its output so far is worth.
         """
         due = self.seconds_left() == 0
-        free_seconds = _FREE_SECONDS + written_bytes / WRITTEN_BYTES_A_SECOND
+        free_seconds = _FREE_SECONDS + earned_seconds
         ticks, lowered = await to_thread.run_sync(self._look, free_seconds if due else None)
         if lowered:
             self._look_at = float("inf")

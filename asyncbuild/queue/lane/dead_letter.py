@@ -16,8 +16,6 @@ from asyncbuild.forges.webhooks.delivery import first_sent, kept_attributes
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import MessageAttributeValueTypeDef
 
-MOST_BYTES: Final = 1024 * 1024  # what any queue may take, and new ones do (SQS quotas)
-OLD_MOST_BYTES: Final = 256 * 1024  # the same before August 2025
 _MOST_ATTRIBUTES: Final = 10  # of one message (SQS Developer Guide, message metadata)
 _MOST_REASON: Final = 2_000
 _LEAST_REASON: Final = 20  # what is shorter tells nothing

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
 from asyncbuild.domain.errors import Retry, reading
-from asyncbuild.queue.lane.dead_letter import MOST_BYTES
+
+MOST_BYTES: Final = 1024 * 1024  # what any queue may take, and new ones do (SQS quotas)
+OLD_MOST_BYTES: Final = 256 * 1024  # what a queue made before August 2025 takes
 
 
 @dataclass(frozen=True, slots=True)

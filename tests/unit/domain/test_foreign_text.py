@@ -21,7 +21,7 @@ from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.forges.webhooks.senders import Host, Hosts
 from asyncbuild.pushes.pipeline import read_message
-from asyncbuild.runtime import log as logs
+from asyncbuild.runtime import log_setup
 
 _ERRORS = (
     *(RecursionError, OverflowError, ValueError, TypeError, KeyError, IndexError),
@@ -181,10 +181,10 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     """The log's stream."""
     made = _Stream(terminal=request.param)
     monkeypatch.setattr(sys, "stderr", made)
-    logs.configure(LogSettings())
+    log_setup.configure(LogSettings())
     yield made
     monkeypatch.undo()
-    logs.configure(LogSettings())
+    log_setup.configure(LogSettings())
 
 
 def test_the_log_is_one_line_that_nothing_obeys(stream: _Stream) -> None:

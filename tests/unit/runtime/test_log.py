@@ -10,12 +10,12 @@ import pytest
 
 _BEGIN = """
 import asyncio, logging, sys, threading, warnings
-from asyncbuild.runtime import log as logs
+from asyncbuild.runtime import log_setup
 from asyncbuild.config import LogSettings
 from asyncbuild.domain.events.service_events import ServiceStopped
 from asyncbuild.runtime.emit import emit
 
-logs.configure(LogSettings(format="json", level={level!r}))
+log_setup.configure(LogSettings(format="json", level={level!r}))
 """
 
 
@@ -109,10 +109,10 @@ from asyncbuild.config import LogSettings
 from asyncbuild.domain.errors import Busy
 from asyncbuild.domain.events.stage_events import PushFetchStarted
 from asyncbuild.domain.events.service_events import SecretNotRenewed
-from asyncbuild.runtime import log as logs
+from asyncbuild.runtime import log_setup
 from asyncbuild.runtime.emit import emit, stage
 
-logs.configure(LogSettings(format={shape!r}))
+log_setup.configure(LogSettings(format={shape!r}))
 try:
     with stage(PushFetchStarted()):
         raise Busy("full")
