@@ -1,4 +1,4 @@
-"""What of a commit goes into its archive, and how: the options of a rule. Pure.
+"""Options of a rule for its archive: which part of a commit goes in, and in which form. Pure.
 
 The words are those of git: a *subtree* becomes the archive's root, as if `git archive` was called
 in that directory; *paths* are pathspecs (gitglossary(7)), relative to it.
@@ -21,36 +21,37 @@ _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 class ExportAttributes(StrEnum):
-    """What is made of `export-ignore` and `export-subst` (gitattributes(5))."""
+    """Effect of `export-ignore` and `export-subst` (gitattributes(5)) on an archive."""
 
     HONOUR = "honour"  # as git archive does
-    IGNORE = "ignore"  # everything goes in, as it is
+    IGNORE = "ignore"  # every file goes in, unchanged
 
 
 class Submodules(StrEnum):
-    """What stands where a submodule is."""
+    """Contents of an archive at the path of a submodule."""
 
     EMPTY = "empty"  # an empty directory, as git archive leaves it
-    INCLUDE = "include"  # its tree, and those of its own submodules
+    INCLUDE = "include"  # the submodule's tree, and those of its own submodules
 
 
 class Lfs(StrEnum):
-    """What stands where a file is kept by Git LFS."""
+    """Contents of an archive at the path of a file that Git LFS keeps."""
 
-    POINTERS = "pointers"  # what is in the tree
-    CONTENT = "content"  # what it points at
+    POINTERS = "pointers"  # the pointer that is in the tree
+    CONTENT = "content"  # the contents that it points at
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """What of a commit goes into an archive. The default is all that `git archive` gives.
+    """Selection from a commit for an archive. The default is all that `git archive` writes.
 
     Attributes:
         subtree: A directory that becomes the archive's root; empty for the whole tree. Attributes
-            above it count, too: what is in it is what the archive of the whole tree has there.
+            in the directories above it apply, too: its entries equal those of the archive of the
+            whole tree.
         paths: Pathspecs, relative to `subtree`; empty for everything.
-        export_attributes: Whether `export-ignore` and `export-subst` count.
-        submodules: Whether their trees go in.
+        export_attributes: Whether `export-ignore` and `export-subst` apply.
+        submodules: Whether the trees of submodules go in.
         lfs: Whether the contents of LFS files go in.
     """
 
@@ -62,13 +63,14 @@ class ArchiveOptions:
 
     @property
     def digest(self) -> str:
-        """Equal for options that give equal archives; empty for the default.
+        """Digest that is equal for options that give equal archives; empty for the default.
 
-        Part of keys, fingerprints and formats: archives of other options are never taken for these.
+        Part of keys, fingerprints and formats: an archive of other options is never taken for one
+        of these.
         """
         if self == WHOLE:
             return ""
-        # Digests are in keys: an option that came later must not change those without it.
+        # Digests are in keys: an option that was added later must not change those of the others.
         later = "+lfs" if self.lfs is Lfs.CONTENT else ""
         words = (self.subtree, self.export_attributes, f"{self.submodules}{later}")
         text = "\0".join((*words, *sorted(set(self.paths))))
@@ -86,10 +88,18 @@ def parse_options(
     submodules: bool = False,
     lfs: bool = False,
 ) -> ArchiveOptions:
-    """Options as a command line has them.
+    """Return the options that a command line names.
+
+    Args:
+        subtree: Value of `--subtree`; empty for the whole tree.
+        paths: Values of `--path`.
+        ignore_export_attributes: Put every file in, unchanged by `export-ignore` and
+            `export-subst`.
+        submodules: Put the trees of submodules in.
+        lfs: Put the contents of LFS files in.
 
     Raises:
-        ValueError: with the option and what is wrong with it.
+        ValueError: An option is wrong; the text names it and its fault.
     """
     try:
         checked = check_subtree(subtree) if subtree else ""
@@ -114,10 +124,10 @@ def parse_options(
 
 
 def check_subtree(subtree: str) -> str:
-    """A directory's path inside a repository, taken literally; a slash at its end is dropped.
+    """Return a directory's path inside a repository, taken literally, without a slash at its end.
 
     Raises:
-        ValueError: it is not such a path.
+        ValueError: `subtree` is not such a path.
     """
     path = subtree.removesuffix("/")
     fault = _path_fault(path)
@@ -133,7 +143,7 @@ def check_pathspec(pathspec: str) -> str:
     `!docs` excludes, as `:(exclude)docs` does; a name that begins with `!` is `:(literal)!x`.
 
     Raises:
-        ValueError: it is none, or has magic that an archive has no use for.
+        ValueError: `pathspec` is not one, or has magic that an archive has no use for.
     """
     magic, path = split_pathspec(pathspec)
     if not magic <= _MAGIC:
@@ -153,8 +163,8 @@ def check_pathspec(pathspec: str) -> str:
 def place_pathspecs(subtree: str, pathspecs: Sequence[str]) -> list[str]:
     """Return checked pathspecs of a checked subtree, relative to the whole tree.
 
-    The subtree is a prefix, which git takes literally, whatever magic the rest has (pathspec.c;
-    git's own commands hand pathspecs on to each other so).
+    The subtree becomes a `prefix` magic word, which git takes literally, whatever magic the rest
+    has (pathspec.c; git's own commands pass pathspecs to each other in this form).
     """
     if not subtree:
         return list(pathspecs)
@@ -170,10 +180,10 @@ def place_pathspecs(subtree: str, pathspecs: Sequence[str]) -> list[str]:
 
 
 def split_pathspec(pathspec: str) -> tuple[frozenset[str], str]:
-    """Return the magic words of a pathspec, and what follows them (gitglossary(7), pathspec).
+    """Return the magic words of a pathspec, and its path (gitglossary(7), pathspec).
 
     Raises:
-        ValueError: it begins with a colon and no magic that is known.
+        ValueError: It begins with a colon, but not with known magic.
     """
     if pathspec.startswith("!"):  # to git a plain name, to users of other systems an exclusion
         return frozenset({"exclude"}), pathspec[1:]
@@ -190,7 +200,7 @@ def split_pathspec(pathspec: str) -> tuple[frozenset[str], str]:
 
 
 def _path_fault(path: str) -> str:
-    """Why this is no path inside a tree; empty if it is one."""
+    """Return why a text is not a path inside a tree; empty if it is one."""
     components = path.split("/") if path else []
     longest = max((len(part.encode("utf-8", "surrogatepass")) for part in components), default=0)
     faults = {

@@ -1,17 +1,17 @@
-"""What a stage may say went wrong. Every foreign error becomes one of these where it was met.
+"""Errors of stages. Each foreign error becomes one of these where the foreign code is called.
 
 A stage raises; the lane decides (`queue/lane/state_machine.py`). The class fixes the kind, which
 says what to do, and the scope, which says how much it stops; the text says why:
 
     Retry       may work if tried again: counts as an attempt
-    Denied      the same, for a right that is missing: with longer pauses
-    Busy        somebody is at a limit: wait, counts as nothing (I5)
-    Outage      the other side is not there or fails by itself: as Busy
-    BadCredentials  AWS does not take the service's own credentials: as Outage
+    Denied      like Retry, for a right that is missing: with longer pauses
+    Busy        a limit or a throttle was reached: wait, counts as nothing (I5)
+    Outage      the other side cannot be reached or fails by its own fault: like Busy
+    BadCredentials  AWS does not take the service's own credentials: like Outage
     Reject      can never work: dead-letter now
     Unreachable its repository lacks the commit: asked for again while the push is young, then
-                recorded, not built, no error
-    LeaseLost   the message is no longer ours: stop, commit nothing (I4)
+                recorded as not built, which is not an error
+    LeaseLost   the lease of the message was lost: stop, commit nothing (I4)
     Fatal       the service itself cannot work: end the process
 """
 
@@ -27,7 +27,7 @@ _REASON_MOST: Final = 20_000  # characters: a message may name a hundred refs, e
 
 
 class Kind(StrEnum):
-    """What is to be done about a failure.
+    """Reaction that a failure asks for.
 
     The values are an interface: logs, the ledger, dead letters and metrics name them.
     """
@@ -39,11 +39,11 @@ class Kind(StrEnum):
     UNREACHABLE = "unreachable"
     LEASE_LOST = "lease-lost"
     FATAL = "fatal"
-    BUG = "bug"  # an error that no stage meant to raise
+    BUG = "bug"  # an error that a stage did not raise on purpose
 
     @property
     def is_waited_out(self) -> bool:
-        """Whether it passes without the push being to blame: no attempt is counted (I5)."""
+        """True if the failure ends without a change to the push: no attempt is counted (I5)."""
         match self:
             case Kind.BUSY | Kind.OUTAGE:
                 return True
@@ -54,7 +54,7 @@ class Kind(StrEnum):
 
     @property
     def counts(self) -> bool:
-        """Whether the try counts as an attempt of the push."""
+        """True if the try counts as an attempt of the push."""
         match self:
             case Kind.RETRY | Kind.REJECT | Kind.UNREACHABLE | Kind.BUG:
                 return True
@@ -63,28 +63,28 @@ class Kind(StrEnum):
 
 
 class Scope(StrEnum):
-    """How much of the work a failure stops."""
+    """Share of the work that a failure stops."""
 
     PUSH = "push"  # one push, or one target of it: all others go on
-    DELIVERY = "delivery"  # the messages that were received with it
+    DELIVERY = "delivery"  # all messages that were received with it
     SERVICE = "service"  # every push alike: the process ends
 
 
 class StageError(Exception):
-    """A stage could not do its work.
+    """Error of a stage that could not do its work.
 
     Args:
         reason: One sentence for people, with the name and the value concerned; no secret (I10).
-        remedy: What an operator can do about it; empty where there is nothing to do.
-        after_seconds: How long to wait before a new try makes sense, where the other side said.
-        peer: The other side that was asked: `git`, `s3`, `sqs`, `codebuild`, `codepipeline`;
-            empty if it happened on this machine or was not told.
-        code: The other side's own name for what went wrong: an error code of AWS, an HTTP status,
+        remedy: Advice for an operator; empty where an operator can do nothing.
+        after_seconds: Wait before a new try makes sense, where the other side named one.
+        peer: The other side that was called: `git`, `s3`, `sqs`, `codebuild`, `codepipeline`;
+            empty if the error happened on this machine or the other side is not known.
+        code: The other side's own name for the fault: an error code of AWS, an HTTP status,
             the name of an errno; None where it has none.
 
     Attributes:
-        kind: What is to be done about it; each subclass has one.
-        scope: How much it stops; each subclass has one.
+        kind: Reaction that the error asks for; each subclass has one.
+        scope: Share of the work that it stops; each subclass has one.
         stage: The innermost stage of the push that it ended, such as `push.fetch`.
     """
 
@@ -122,24 +122,24 @@ class Retry(StageError):
 
 
 class Denied(Retry):
-    """One project or pipeline may not be started by us, or not yet.
+    """Denial of a start: the service has no right, or not yet, to start one project or pipeline.
 
-    A policy that was changed takes a while to be known everywhere: it is tried again with growing
+    AWS takes a while to apply a changed policy everywhere, so the start is tried again with growing
     pauses (`domain/tally.py`).
     """
 
 
 class Busy(StageError):
-    """A limit or a throttle: nothing is wrong with this push, so nothing is counted (I5)."""
+    """Limit or throttle: nothing is wrong with this push, so no attempt is counted (I5)."""
 
     kind = Kind.BUSY
     exit_code = 75  # EX_TEMPFAIL
 
 
 class Outage(Busy):
-    """The other side cannot be reached, or fails by its own fault (5xx).
+    """Failure of the other side: it cannot be reached, or fails by its own fault (5xx).
 
-    No push is to blame, and the next one would fare no better: were it counted, an outage of
+    No push causes it, and the next push would fail in the same way: were it counted, an outage of
     minutes would empty the whole queue into the dead-letter queue. So it is waited out (I5), as
     long as the queue delivers its messages.
     """
@@ -151,8 +151,9 @@ class Outage(Busy):
 class BadCredentials(Outage):
     """AWS does not take the service's own credentials, or there are none.
 
-    They have expired, are not valid yet, or are being replaced: no push is to blame, so it is
-    waited for others (I5). A command that cannot begin for it ends with the code of permissions.
+    They have expired, are not valid yet, or are being replaced. No push causes that, so the service
+    waits for new ones (I5). A command that cannot begin without them ends with the exit code of
+    missing permissions.
     """
 
     exit_code = 77  # EX_NOPERM
@@ -166,11 +167,11 @@ class Reject(StageError):
 
 
 class Unreachable(StageError):
-    """The commit cannot be reached in its repository: overtaken, or not shown yet; not wrong.
+    """The commit cannot be reached in its repository: overtaken, or not shown yet. No fault.
 
     Attributes:
-        tip: The object that its ref points at instead; empty if there is no such ref, or none
-            was named.
+        tip: The object that its ref points at instead; empty if the ref does not exist or the push
+            names none.
     """
 
     kind = Kind.UNREACHABLE
@@ -179,7 +180,7 @@ class Unreachable(StageError):
 
 
 class LeaseLost(StageError):
-    """The message may be in other hands by now; nothing more is committed for it (I4)."""
+    """Another consumer may have the message by now: nothing more is committed for it (I4)."""
 
     kind = Kind.LEASE_LOST
     scope = Scope.DELIVERY
@@ -187,7 +188,7 @@ class LeaseLost(StageError):
 
 
 class Fatal(StageError):
-    """The service cannot do its work at all, whatever the message."""
+    """The service cannot do its work at all, with any message."""
 
     kind = Kind.FATAL
     scope = Scope.SERVICE
@@ -195,7 +196,7 @@ class Fatal(StageError):
 
 
 class Unsupported(Fatal):
-    """A program that is needed is missing, or a version of it that is not supported."""
+    """A needed program is missing, or its version is not supported."""
 
     exit_code = 69  # EX_UNAVAILABLE
 
@@ -207,13 +208,13 @@ class NoPermission(Fatal):
 
 
 class ConfigError(Fatal):
-    """The configuration, or what it names, is not whole; the reason lists every fault found."""
+    """The configuration, or something that it names, is faulty; the reason lists every fault."""
 
     exit_code = 78  # EX_CONFIG
 
 
 def after_waiting(error: StageError, waited: str) -> Busy:
-    """The last error of what was waited for, with how long that was; an outage stays one."""
+    """Return the last error of a wait as `Busy` with the time waited; an `Outage` stays one."""
     class_ = Outage if error.kind is Kind.OUTAGE else Busy
     reason = f"{waited}: {error.reason}"
     return class_(reason, remedy=error.remedy, peer=error.peer, code=error.code)
@@ -223,7 +224,7 @@ def show(value: object) -> str:
     """Return any value of an event as short, printable ASCII, for a reason."""
     try:
         text = ascii(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
-    except RecursionError:  # read by a reader that nests deeper than Python shows
+    except RecursionError:  # the reader accepts deeper nesting than Python shows
         return f"a {type(value).__name__} that is nested too deeply to be shown"
     except ValueError:  # an integer of more digits than Python writes
         return f"a {type(value).__name__} that is too long to be shown"
@@ -234,20 +235,21 @@ def show(value: object) -> str:
 def reading(
     what: str, *, raises: type[StageError] = Reject, remedy: str = "", peer: str = ""
 ) -> Iterator[None]:
-    """Turn any error of reading what others wrote into one that names the thing.
+    """Turn any error of reading foreign input into a `StageError` that names the input.
 
-    Its depth, length, encoding, dates and types are the writer's choice, so no list of what may go
-    wrong is ever whole. Errors that a stage meant pass, as do the end of memory and cancellation;
-    a lost lease is a stage's. The error's own text is left out: it may quote a secret (I10).
+    Its depth, length, encoding, dates and types are the writer's choice, so a list of the possible
+    errors is never complete. Errors that a stage raises on purpose pass (a lost lease is one), as
+    do `MemoryError` and cancellation. The error's own text is left out: it may quote a secret
+    (I10).
 
     Args:
-        what: What is read, for people.
+        what: Name of the input, for people.
         raises: The class of the error.
-        remedy: What an operator can do about it.
-        peer: Who wrote it, as in `StageError`.
+        remedy: Advice for an operator.
+        peer: The side that wrote the input, as in `StageError`.
 
     Raises:
-        StageError: of class `raises`.
+        StageError: Of class `raises`.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Sizes, ages and a budget → which mirrors go. Pure."""
+"""Choice of the mirrors to evict, from sizes, ages and a budget. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """One mirror on the disk. `used_at` in seconds of any one clock."""
+    """One mirror on the disk. `used_at` is in seconds of any one clock."""
 
     path: str
     size_bytes: int
@@ -15,10 +15,10 @@ class Occupant:
 
 
 def plan_eviction(occupants: Iterable[Occupant], budget_bytes: int) -> list[Occupant]:
-    """Name the mirrors to delete, least recently used first, until the rest fits the budget.
+    """Return the mirrors to delete, least recently used first, until the rest fits the budget.
 
-    Those in use stay, even if they alone exceed the budget. Equal ages go by path, so that two
-    processes that look at one disk name the same ones.
+    Mirrors in use stay, even if they alone exceed the budget. Equal ages are ordered by path, so
+    that two processes that look at one disk choose the same ones.
     """
     everyone = sorted(occupants, key=lambda each: (each.used_at, each.path))
     excess = sum(each.size_bytes for each in everyone) - budget_bytes

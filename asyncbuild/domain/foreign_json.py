@@ -1,4 +1,4 @@
-"""JSON that others wrote → values, whatever a strict reader thinks of it. Pure."""
+"""Reader of foreign JSON that also accepts what strict readers refuse. Pure."""
 
 import json
 import sys
@@ -14,11 +14,11 @@ def load_json(text: str | bytes) -> Any:  # noqa: ANN401 - any value of JSON
     """Return the value of a JSON text, also of one that no strict reader takes.
 
     Senders put things into fields that nothing here reads: halves of surrogate pairs, bytes that
-    are no UTF-8, NaN, integers of hundreds of digits, a byte order mark in front. Python's own
-    reader takes those. What is used of the value is checked where it is used.
+    are not UTF-8, NaN, integers of hundreds of digits, a byte order mark in front. Python's own
+    reader takes those. Each part of the value is checked where it is used.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply.
+        ValueError: `text` is not JSON, or nested too deeply.
     """
     try:
         return orjson.loads(text)
@@ -32,15 +32,15 @@ def load_json(text: str | bytes) -> Any:  # noqa: ANN401 - any value of JSON
 
 
 def _integer(digits: str) -> int | float:
-    """An integer, or a float where there are more digits than Python reads or shows."""
+    """Return an integer, or a float where there are more digits than Python reads or shows."""
     return int(digits) if len(digits) <= sys.int_info.str_digits_check_threshold else float(digits)
 
 
 def read_object(body: str | bytes, what: str) -> Mapping[str, Any]:
-    """Return the JSON object that `body` is.
+    """Return the JSON object that `body` contains.
 
     Raises:
-        Reject: it is none; the reason begins with `what`.
+        Reject: `body` is not JSON or not an object; the reason begins with `what`.
     """
     try:
         value = load_json(body)
@@ -52,6 +52,6 @@ def read_object(body: str | bytes, what: str) -> Mapping[str, Any]:
 
 
 def _show_body(body: str | bytes) -> str:
-    """How it begins, unless a header with a secret may be in it (I10)."""
+    """Return the beginning of a body, unless a header with a secret may be in it (I10)."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     return "not shown, it names a token" if "token" in text.lower() else show(text)

@@ -1,9 +1,9 @@
-"""Text that others wrote, made fit to be shown: bounded, and obeyed by nothing. Pure.
+"""Foreign text made fit to be shown: bounded in length, without control characters. Pure.
 
-A reference, a reason, a server's words or a record may hold escape sequences of terminals (C0 and
-C1 controls), marks that turn the direction of text, halves of surrogate pairs, or a megabyte. What
-goes to a terminal, a page, a log or an error passes through `plain`; JSON through `to_json`, which
-keeps values and writes such characters as escapes.
+A reference, a reason, a server's words or a record may contain escape sequences of terminals (C0
+and C1 controls), marks that turn the direction of text, halves of surrogate pairs, or a megabyte.
+What goes to a terminal, a page, a log or an error passes through `plain`; JSON through `to_json`,
+which keeps values and writes such characters as escapes.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ import orjson
 
 SHOWN_MOST: Final = 4_000  # characters of one text
 _REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
-_ESCAPED: Final = 0x10000  # above it JSON's escapes are pairs
-_BITS_MOST: Final = 63  # orjson's integers
+_ESCAPED: Final = 0x10000  # JSON writes a character from here on as a pair of escapes
+_BITS_MOST: Final = 63  # the largest integers that orjson writes
 _DEPTH_MOST: Final = 100  # orjson writes 254 levels
 
 
 def plain(text: str, most: int = SHOWN_MOST, *, lines: bool = False) -> str:
-    """Return text without what a terminal obeys or hides, at most `most` characters long.
+    """Return text without characters that control a terminal or hide, at most `most` long.
 
     Args:
         text: Any text.
-        most: Where it is cut; the last character then is an ellipsis.
+        most: Longest result in characters; a text that is cut ends with an ellipsis.
         lines: Keep line feeds and tabs.
     """
     if len(text) > most:
@@ -41,7 +41,7 @@ def to_json(
 ) -> bytes:
     """Return any value as JSON in which every character that is not printable is an escape.
 
-    Whatever JSON has no form for becomes text: it is shown, never a reason to fail. Halves of
+    A value that JSON has no form for becomes text, so that showing it never fails. Halves of
     surrogate pairs, which strict readers refuse, are replaced.
 
     Args:
@@ -62,7 +62,7 @@ def to_json(
 
 
 def _mended(value: object, depth: int = 0) -> object:
-    """The value without what no strict reader takes: halves of pairs, great numbers, depth."""
+    """Return the value without halves of surrogate pairs, great integers and deep nesting."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, int) and value.bit_length() > _BITS_MOST:

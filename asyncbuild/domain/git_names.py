@@ -1,7 +1,7 @@
-"""What may become a path, a refspec or an argument, and what may not (I11). Pure.
+"""Checks of names before they become a path, a refspec or an argument (I11). Pure.
 
-Everything here comes from events, which are other people's words. Each function returns its value
-or raises `Reject` with the reason.
+All values come from events, so other people wrote them. Each check returns its value or raises
+`Reject` with the reason.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def check_repository(repository: Repository) -> Repository:
-    """Each of its three parts must do as the name of a directory."""
+    """Return the repository if each of its three path segments can name a directory."""
     for part in repository.segments:
         if not _SEGMENT.fullmatch(part) or part in {".", ".."}:
             raise Reject(
@@ -27,41 +27,45 @@ def check_repository(repository: Repository) -> Repository:
 
 
 def check_revision(revision: str) -> str:
-    """A ref's name, full or short, or an object id: what the left side of a refspec may be."""
+    """Return a ref's name or an object id if it can be the left side of a refspec.
+
+    The name may be full or short.
+    """
     if not revision or revision.startswith(("-", "+")) or not is_ref_name(f"refs/{revision}"):
         raise Reject(f"revision {_shown(revision)} is no name of a branch or tag, and no commit")
     return revision
 
 
 def check_commit(commit: str) -> str:
-    """A whole object id: SHA-1 or SHA-256, lower case."""
+    """Return a whole object id: SHA-1 or SHA-256, lower case."""
     if not _COMMIT.fullmatch(commit):
         raise Reject(f"commit {_shown(commit)} is no object id of 40 or 64 hex digits")
     return commit
 
 
 def is_commit(text: str) -> bool:
-    """Does this look like a whole object id?"""
+    """Return whether a text has the form of a whole object id."""
     return bool(_COMMIT.fullmatch(text))
 
 
 def object_format(object_id: str) -> str:
-    """The object format that ids of this length are of, as `git init --object-format` has it."""
+    """Return the object format for ids of this length, as `git init --object-format` names it."""
     return "sha256" if len(object_id) == 64 else "sha1"  # noqa: PLR2004 - hex digits of SHA-256
 
 
 def kept_ref(ref: str) -> str:
-    """Where the mirror keeps what `ref` pointed at.
+    """Return the ref under which a mirror keeps what `ref` pointed at.
 
-    A hash, because a mirror outlives branches: `a` may be deleted and `a/b` created, and two names
-    may differ in case alone. Neither can be kept side by side under their own names.
+    It contains a hash, because a mirror outlives branches: `a` may be deleted and `a/b` created,
+    and two names may differ in case alone. Such pairs cannot be kept side by side under their own
+    names.
     """
     name = ref.encode("utf-8", "surrogateescape")
     return f"refs/asyncbuild/refs/{hashlib.sha256(name).hexdigest()[:40]}"
 
 
 def kept_commit(commit: str) -> str:
-    """Where the mirror keeps a commit fetched by its id."""
+    """Return the ref under which a mirror keeps a commit that was fetched by its id."""
     return f"refs/asyncbuild/commits/{commit}"
 
 

@@ -1,4 +1,4 @@
-"""Templates of keys: which fields of a push may stand in them. Pure."""
+"""Templates of S3 keys: fields of a push that they may contain. Pure."""
 
 from string import Formatter
 
@@ -9,15 +9,15 @@ FIELDS = (
 
 
 def is_own(commit: str, key: str) -> bool:
-    """Return whether a key is this commit's alone; then its object may be written any time."""
+    """Return whether a key names this commit; then its object may be overwritten at any time."""
     return commit[:12] in key
 
 
 def check_template(template: str) -> None:
-    """Refuse a template with a field that no push has.
+    """Refuse a template with a field that a push does not have.
 
     Raises:
-        ValueError: with the field and the known ones.
+        ValueError: The template has such a field; the text names it and the known ones.
     """
     for _, name, spec, conversion in Formatter().parse(template):
         if name is not None and (name not in FIELDS or spec or conversion):

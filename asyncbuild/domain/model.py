@@ -1,4 +1,4 @@
-"""The nouns that travel from stage to stage. Frozen values; none does I/O."""
+"""Nouns that travel from stage to stage. Frozen values; none does I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from asyncbuild.domain.repository import Repository
 
 
 class RefKind(StrEnum):
-    """What a ref's name begins with."""
+    """Kind of a ref, by the prefix of its name."""
 
     BRANCH = "branch"  # refs/heads/
     TAG = "tag"  # refs/tags/
 
 
 class Change(StrEnum):
-    """What the push did to the ref."""
+    """Effect of a push on its ref."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -27,14 +27,14 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One ref of one repository now points at `commit`.
+    """Move of one ref of one repository to `commit`.
 
     `ref` is the full name (`refs/heads/main`); `commit` and `old_commit` are 40 or 64 lower-case
     hex digits, `commit` possibly an annotated tag's object. `id` is the event's id: the identity
-    under which the push is built once (I12). `timed` tells whether `time` is that of the push; if
-    the event does not say when it was, `time` is when the event came, which another delivery of the
-    same event does not share. `body_id` is equal for pushes that one signed body of a webhook
-    tells of, under whatever id it is delivered; empty if there is no such body.
+    under which the push is built once (I12). `time` is the time of the push if `timed` is True;
+    otherwise the event does not name one, and `time` is when the event arrived, which differs
+    between deliveries of the same event. `body_id` is equal for pushes from one signed body of a
+    webhook, under whatever id it is delivered; empty for events without such a body.
     """
 
     id: str
@@ -50,25 +50,25 @@ class Push:
 
     @property
     def kind(self) -> RefKind:
-        """Branch or tag."""
+        """Kind of the ref: branch or tag."""
         return RefKind.TAG if self.ref.startswith("refs/tags/") else RefKind.BRANCH
 
     @property
     def branch(self) -> str:
-        """The short name: `feature/x` of `refs/heads/feature/x`, `v1` of `refs/tags/v1`."""
+        """Short name of the ref: `feature/x` of `refs/heads/feature/x`, `v1` of `refs/tags/v1`."""
         return self.ref.split("/", 2)[2]
 
 
 def trace_id(event_id: str) -> str:
-    """The trace of a push (W3C Trace Context, trace-id): it follows from the event's id.
+    """Return the trace id of a push (W3C Trace Context, trace-id), derived from the event's id.
 
-    So all tries of a push, in whatever process, are one trace, and nobody need be asked for it.
+    So all tries of a push, in whatever process, are one trace without any coordination.
     """
     return sha256(event_id.encode()).hexdigest()[:32]
 
 
 def root_span_id(event_id: str) -> str:
-    """The span of the whole push in that trace (W3C Trace Context, parent-id)."""
+    """Return the id of the span of the whole push in its trace (W3C Trace Context, parent-id)."""
     return sha256(event_id.encode()).hexdigest()[32:48]
 
 
@@ -77,10 +77,10 @@ class Nothing:
     """A well-formed event that asks for no build: a deletion, a merge commit without a ref.
 
     Attributes:
-        id: The event's.
+        id: The event's id.
         reason: Why there is nothing to do.
-        repository: Whose event it is, if it tells.
-        ref: Of a deletion.
+        repository: The repository of the event, if the event names it.
+        ref: The ref that was deleted; None for other events.
         unverified: The segment of the `[[hosts]]` entry by which it came without a good signature;
             empty for one that can be trusted.
     """
@@ -93,7 +93,7 @@ class Nothing:
 
 
 class Action(StrEnum):
-    """What a rule asks for."""
+    """Action that a rule asks for."""
 
     BUILD = "build"
     UPLOAD = "upload"
@@ -105,7 +105,8 @@ class Action(StrEnum):
 class Target:
     """One thing to do for one push: upload its tree to `key`, then start what is named, if any.
 
-    `options` say what of the tree. With a `fault` nothing can be done for it, for that reason.
+    `options` select a part of the tree. A target with a `fault` cannot be carried out, for that
+    reason.
     """
 
     action: Action
@@ -114,7 +115,7 @@ class Target:
     variables: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
     pipeline: str | None = None
-    source_action: str = ""  # of the pipeline; empty: the only one that reads the archive's bucket
+    source_action: str = ""  # empty: the pipeline's only action that reads the archive's bucket
     options: ArchiveOptions = WHOLE
     fault: str = ""
 
@@ -124,16 +125,16 @@ class StoredArchive:
     """An archive that is whole in S3.
 
     Attributes:
-        bucket: Where it is.
-        key: There.
-        size_bytes: Of the object.
-        etag: As S3 gives it, quoted.
-        version_id: If the bucket keeps versions.
-        reused: It was there already.
-        kind: How it was made: `full`, `delta` or `copy`.
-        sent_bytes: So much of it was sent,
-        copied_bytes: and so much copied by S3 on its side,
-        base: from the object at this key.
+        bucket: Name of the bucket.
+        key: Key in the bucket.
+        size_bytes: Size of the object.
+        etag: ETag as S3 returns it, quoted.
+        version_id: Version of the object, if the bucket keeps versions.
+        reused: Whether the object existed before.
+        kind: The way that it was made: `full`, `delta` or `copy`.
+        sent_bytes: Bytes of it that were sent.
+        copied_bytes: Bytes of it that S3 copied on its side from `base`.
+        base: Key of the object that was copied from; empty if there was none.
         files_read: Entries that were read from git for it.
     """
 
@@ -152,7 +153,7 @@ class StoredArchive:
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What StartBuild is asked for. `token` is the idempotency token: equal for equal requests."""
+    """Input of StartBuild. `token` is the idempotency token: equal for equal requests."""
 
     project: str
     bucket: str
@@ -173,9 +174,9 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """What a pipeline is asked to run. `token` is the idempotency token.
+    """Input of an execution of a pipeline. `token` is the idempotency token.
 
-    `variables` are offered: a pipeline is given those that it declares. It must declare `required`.
+    `variables` are offered: a pipeline gets those that it declares. It must declare `required`.
     """
 
     pipeline: str
@@ -198,20 +199,20 @@ class Execution:
 
 
 class Verdict(StrEnum):
-    """How a push was settled."""
+    """Outcome of a push in one word."""
 
     BUILT = "built"
     HANDED_OVER = "handed-over"  # to a pipeline
     UPLOADED = "uploaded"
     IGNORED = "ignored"  # by rule, or nothing to do
-    STALE = "stale"  # its commit was built already on that ref, or cannot be reached any more
-    SUPERSEDED = "superseded"  # a newer push of the ref stood in for it
+    STALE = "stale"  # its commit was built before on that ref, or cannot be reached any more
+    SUPERSEDED = "superseded"  # a newer push of the ref was built in its place
     REJECTED = "rejected"  # dead-lettered
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was decided and done for one push and target; the ledger keeps it."""
+    """Decision about one push and target, and its result; the ledger keeps it."""
 
     verdict: Verdict
     reason: str
@@ -224,10 +225,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it was received. `receipt_handle` is good for this delivery alone.
+    """One message as it was received. `receipt_handle` is valid for this delivery alone.
 
     `sequence` is SQS's sequence number: within a group, larger is later. `receive_count` counts
-    deliveries, this one included. `attributes` are those that are text, such as the headers of a
+    deliveries, this one included. `attributes` are the text attributes, such as the headers of a
     webhook; they may be secrets (I10).
     """
 
@@ -244,19 +245,19 @@ class Message:
 class Account(Protocol):
     """A share of the process's memory budget (I6), in bytes.
 
-    Who produces a chunk takes its bytes first; who has consumed the chunk (sent, written, dropped)
-    gives them back. Chunks travel as plain bytes; the account travels beside them.
+    The producer of a chunk takes its bytes first; the consumer returns them after it sent, wrote or
+    dropped the chunk. Chunks travel as plain bytes; the account travels beside them.
     """
 
     async def take(self, nbytes: int) -> None:
         """Wait until `nbytes` more may be held. A cancelled wait takes nothing."""
 
     def give_back(self, nbytes: int) -> None:
-        """Say that `nbytes` are no longer held."""
+        """Return `nbytes` to the budget, because they are no longer held."""
 
 
 class Guard(Protocol):
-    """Asked right before anything is committed; raises `LeaseLost` if it must not be (I4)."""
+    """Check called right before each commit; raises `LeaseLost` if it must not happen (I4)."""
 
     def __call__(self) -> None:
         """Return if the commit may go on."""

@@ -23,7 +23,7 @@ def check_entry(entry: str) -> str:
     """Check an entry of a list of hosts and networks; return it unchanged.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: The entry is neither a host nor a network.
     """
     if _network(entry) is None and not _NAME.fullmatch(entry.lower()):
         msg = (
@@ -78,7 +78,13 @@ class Reach:
         )
 
     def permits(self, host: str, port: int, address: str) -> bool:
-        """Return whether a connection to this address may be made for this host."""
+        """Return whether a connection to this address may be made for this host.
+
+        Args:
+            host: Name as the URL has it.
+            port: Port number.
+            address: IP address that the name was resolved to; a zone after `%` is ignored.
+        """
         if self.trusts(host, port):
             return True
         try:
@@ -98,7 +104,7 @@ def _network(entry: str) -> _Network | None:
 
 
 def _plain(address: _Address) -> _Address:
-    """The IPv4 address that an IPv6 address embeds, if it does."""
+    """Return the IPv4 address that an IPv6 address embeds; other addresses unchanged."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:

@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 CODECOMMIT: Final = "codecommit"
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")
-_JOINT: Final = ".."  # neither a host nor a part of an owner holds it (I11)
+_JOINT: Final = ".."  # neither a host nor a part of an owner contains it (I11)
 
 
 class ForgeKind(StrEnum):
-    """What another forge than CodeCommit runs; several hosts may run the same."""
+    """Software of a forge other than CodeCommit; several hosts may run the same."""
 
     GITHUB = "github"
     GITLAB = "gitlab"
@@ -47,14 +47,14 @@ class PathSegments(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """Where a push happened. Two repositories of one name in two accounts are two repositories.
+    """Place of a push. Two repositories of one name in two accounts are two repositories.
 
     Attributes:
-        forge: `codecommit`, or the host of another forge, with a port where one is not the usual:
-            `git.example.org:8443`.
+        forge: `codecommit`, or the host of another forge, with a port where it differs from the
+            usual one: `git.example.org:8443`.
         namespace: Account and region for CodeCommit; for other forges the owner, `acme` or
             `group/subgroup`.
-        name: Checked against the forge's own rules (I11).
+        name: Name, checked against the forge's own rules (I11).
     """
 
     forge: str
@@ -65,7 +65,7 @@ class Repository:
         """Refuse a namespace that the forge does not have.
 
         Raises:
-            ValueError: an account elsewhere than at CodeCommit, or an account in place of a host.
+            ValueError: An AWS account with a forge other than CodeCommit, or in place of a host.
         """
         elsewhere = self.forge != CODECOMMIT and not self.is_foreign
         if elsewhere or _ACCOUNT.fullmatch(self.forge):
@@ -74,32 +74,44 @@ class Repository:
 
     @classmethod
     def of_codecommit(cls, account: str, region: str, name: str) -> "Repository":
-        """Return a repository of CodeCommit."""
+        """Return a repository of CodeCommit.
+
+        Args:
+            account: AWS account, twelve digits.
+            region: AWS region.
+            name: Name of the repository.
+        """
         return cls(CODECOMMIT, CodeCommitNamespace(account, region), name)
 
     @classmethod
     def of_host(cls, host: str, owner: str, name: str) -> "Repository":
-        """Return a repository of another forge; hosts do not tell capitals from small letters."""
+        """Return a repository of another forge; the host is written in lower case.
+
+        Args:
+            host: Host, with a port where it differs from the usual one.
+            owner: Owner, such as `acme` or `group/subgroup`.
+            name: Name of the repository.
+        """
         return cls(host.lower(), owner, name)
 
     @property
     def segments(self) -> PathSegments:
-        """The parts of the path."""
+        """Segments of the path."""
         return encode_repository(self)
 
     @property
     def path(self) -> str:
-        """`account/region/name` or `host/owner/name`: unique, and safe as a relative path."""
+        """Path `account/region/name` or `host/owner/name`: unique, and safe as a relative path."""
         return "/".join(self.segments)
 
     @property
     def is_foreign(self) -> bool:
-        """Return whether another forge than CodeCommit has it."""
+        """Return whether another forge than CodeCommit has the repository."""
         return isinstance(self.namespace, str)
 
     @property
     def owner(self) -> str:
-        """`group/subgroup`, as the pages of its forge have it; for CodeCommit `account/region`."""
+        """Owner `group/subgroup`, as the forge's pages show it; for CodeCommit `account/region`."""
         match self.namespace:
             case CodeCommitNamespace(account, region):
                 return f"{account}/{region}"
@@ -118,7 +130,7 @@ def encode_segment(text: str) -> str:
 
 
 def encode_repository(repository: Repository) -> PathSegments:
-    """Return the parts of a repository's path. Nothing is checked here, see `check_repository`."""
+    """Return the segments of a repository's path, without a check; see `check_repository`."""
     match repository.namespace:
         case CodeCommitNamespace(account, region):
             return PathSegments(account, region, repository.name)
@@ -128,12 +140,12 @@ def encode_repository(repository: Repository) -> PathSegments:
 
 
 def decode_repository(account: str, region: str, name: str) -> Repository:
-    """Return the repository whose path has these parts, or whose pages have them.
+    """Return the repository whose path, or whose page on its forge, has these parts.
 
     Args:
         account: An account of twelve digits, or a host: `host..8443` or `host:8443`.
         region: A region, or an owner: `group..subgroup` or `group/subgroup`.
-        name: Of the repository.
+        name: Name of the repository.
     """
     if _ACCOUNT.fullmatch(account):
         return Repository.of_codecommit(account, region, name)
@@ -142,5 +154,5 @@ def decode_repository(account: str, region: str, name: str) -> Repository:
 
 
 def decode_host(segment: str) -> str:
-    """Return a host of the first part of a path, or of a glob for one: `host:8443`."""
+    """Return the host, such as `host:8443`, in the first segment of a path or of a glob for one."""
     return segment.replace(_JOINT, ":")

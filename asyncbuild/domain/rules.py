@@ -1,10 +1,10 @@
-"""Push and rules → targets. First match wins; a push that no rule matches is ignored.
+"""Rules applied to a push, giving its targets. First match wins; no match means ignored. Pure.
 
 A rule that is not `final` lets the rules after it match, too. One with `changes` matches only if
-the push changed something there: that is looked up before, as it needs the repository.
+the push changed something there: the caller looks that up first, as it needs the repository.
 
-Globs are those of a git refspec made a little richer: `*` means any characters, also `/`; `?`
-for one; `[abc]` for one of a set; a leading `!` excludes. Later globs of a list override earlier
+Globs are those of a git refspec with additions: `*` means any characters, also `/`; `?` one
+character; `[abc]` one of a set; a leading `!` excludes. Later globs of a list override earlier
 ones, as in .gitignore. A ref glob without `refs/` in front is a branch's name.
 """
 
@@ -33,7 +33,7 @@ _NOT_SAFE_IN_KEY = re.compile(rb"[^A-Za-z0-9\-_.*'()/]")
 _NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_SAFE_IN_PIPELINE = re.compile(r"[^A-Za-z0-9.@_-]")  # CodePipeline API, PipelineName
 _WILD = re.compile(r"[*?\[!]")
-_HOST = re.compile(r"[.:*?\[]")  # what an owner does not have, or a glob for it
+_HOST = re.compile(r"[.:*?\[]")  # characters that neither an owner nor a glob for one has
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -53,23 +53,23 @@ class Rule:
     options: ArchiveOptions = WHOLE
     changes: tuple[str, ...] = ()  # pathspecs, from the root of the repository
     final: bool = True
-    reserved: str = ""  # where records lie: no archive's key begins so
+    reserved: str = ""  # prefix of the ledger's records: no archive's key begins with it
 
 
 def route(
     push: Push, rules: Sequence[Rule], unchanged: Container[tuple[str, ...]] = ()
 ) -> tuple[Target, ...]:
-    """Name what is to be done for `push`: one target for each project or pipeline, or one.
+    """Return the targets of a push: one for each project or pipeline, or a single other one.
 
     A project is built once for a push, for the first rule that names it (I12).
 
     Args:
-        push: What happened.
-        rules: In their order.
-        unchanged: Those `changes` in which the push is known to have changed nothing.
+        push: The push.
+        rules: All rules, in their order.
+        unchanged: Values of `changes` in which the push is known to have changed nothing.
 
     Returns:
-        Targets; one with a `fault` for a rule that cannot be carried out, beside the others.
+        Targets; a rule that cannot be carried out gives one with a `fault`, beside the others.
     """
     targets: dict[tuple[Action, str], Target] = {}
     left_out = []
@@ -90,7 +90,7 @@ def route(
 
 
 def asked_changes(push: Push, rules: Sequence[Rule]) -> list[tuple[str, ...]]:
-    """The `changes` that decide about this push, if it names a commit to compare with."""
+    """Return the `changes` that decide about this push, if it names a commit to compare with."""
     asked: dict[tuple[str, ...], None] = {}
     for rule in _matching(push, rules):
         if rule.changes:
@@ -101,7 +101,10 @@ def asked_changes(push: Push, rules: Sequence[Rule]) -> list[tuple[str, ...]]:
 
 
 def key_of(template: str, options: ArchiveOptions) -> str:
-    """A default key's template, for a rule with options: other options, another key."""
+    """Return a template of the default key in which the options take part, for a rule with options.
+
+    Archives of other options need other keys.
+    """
     if not options.digest or "{options}" in template:
         return template
     stem, dot, suffix = template.rpartition(".")
@@ -134,7 +137,7 @@ def _names(repositories: Sequence[str]) -> list[str]:
 
 
 def _apart(globs: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether nothing is matched by both, as far as plain names tell."""
+    """Return whether no name matches both lists, as far as globs without wildcards tell."""
     plain = not any(_WILD.search(glob) for glob in (*globs, *others))
     return plain and not set(globs) & set(others)
 
@@ -148,12 +151,12 @@ def _matching(push: Push, rules: Sequence[Rule]) -> Iterator[Rule]:
 
 
 def matches_repository(repository: Repository, globs: Sequence[str]) -> bool:
-    """Tell whether the last glob that matches a repository includes it.
+    """Return whether the last glob that matches a repository includes it.
 
-    A glob without a slash is for its name, one with a slash for its path: `account/region/name`;
+    A glob without a slash applies to its name, one with a slash to its path: `account/region/name`;
     of other forges `host/owner/name`, where an owner may be `group/subgroup`, or `owner/name` if
-    what stands before the first slash cannot be a host's name, because it has no dot. Other forges
-    than CodeCommit do not tell capitals from small letters in names, so neither is done here.
+    the part before the first slash cannot be a host's name, because it has no dot. Forges other
+    than CodeCommit ignore case in names, so the comparison ignores it there, too.
     """
     exact = not repository.is_foreign
     verdict = False
@@ -173,13 +176,13 @@ def _names_for(glob: str, repository: Repository) -> Iterator[str]:
         return
     yield repository.path
     if repository.is_foreign:
-        yield f"{repository.forge}/{repository.full_name}"  # as its pages have it
+        yield f"{repository.forge}/{repository.full_name}"  # as its pages show it
         if not _HOST.search(glob.partition("/")[0]):
             yield repository.full_name
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
-    """Tell whether the last glob that matches `name` includes it."""
+    """Return whether the last glob that matches `name` includes it."""
     verdict = False
     for glob in globs:
         excluded = glob.startswith("!")
@@ -189,7 +192,7 @@ def matches(name: str, globs: Sequence[str]) -> bool:
 
 
 def variable_fault(name: str) -> str | None:
-    """Why a rule may not give a build the environment variable `name`, if it may not.
+    """Return why a rule may not set the environment variable `name` for a build; None if it may.
 
     Source: CodeBuild User Guide, "Environment variables in build environments".
     """
@@ -203,7 +206,7 @@ def variable_fault(name: str) -> str | None:
 
 
 def escape_key(value: str) -> str:
-    """Make `value` safe inside an S3 key: other bytes become `!` and two hex digits.
+    """Return `value` made safe inside an S3 key: other bytes become `!` and two hex digits.
 
     Different values stay different; a very long one is cut and ends in a hash of the whole.
     """
@@ -214,8 +217,7 @@ def escape_key(value: str) -> str:
 
 
 def full_refs(globs: Sequence[str]) -> list[str]:
-    """Return the globs as those of full names: without `refs/` in front, one is for branches."""
-    """Write `refs/heads/` before those globs that name a branch alone."""
+    """Return the globs as globs of full names: one without `refs/` in front gets `refs/heads/`."""
     full = []
     for glob in globs:
         sign, bare = ("!", glob[1:]) if glob.startswith("!") else ("", glob)
@@ -229,7 +231,7 @@ def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
     values = {**_values(push), "options": rule.options.digest or "all"}
     key = _fill(rule.key, {name: escape_key(value) for name, value in values.items()})
     if rule.reserved and key.startswith(rule.reserved):
-        key = f"!{ord(key[0]):02X}{key[1:]}"  # as of a repository that is named like a prefix
+        key = f"!{ord(key[0]):02X}{key[1:]}"  # as for a repository whose name equals the prefix
     if len(key.encode()) > _MOST_KEY_BYTES:
         fault = (
             f"key {key[:80]}… of {len(key.encode())} bytes is longer than S3's {_MOST_KEY_BYTES} "

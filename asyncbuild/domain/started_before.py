@@ -1,4 +1,4 @@
-"""Judgement whether a push may have started something that no token protects any more. Pure."""
+"""Judgement whether a push may have started a build whose idempotency token has expired. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,15 +20,16 @@ def may_have_started(
 ) -> bool:
     """Return whether a build may have started so long ago that its token is forgotten.
 
-    A dead letter may have started its build, with only the answer or the record lost. Sent back, it
-    is a new message, and its token is forgotten.
+    A dead letter may have started its build, with only the answer or the record lost. Moved back to
+    the queue it is a new message, and its token is forgotten.
 
     Args:
         push: The push.
-        message: The message that it is in.
-        tried_seconds_ago: When a start was first tried by this process; None if it was not.
+        message: The message that contains it.
+        tried_seconds_ago: Seconds since this process first tried a start; None if it did not.
         is_duplicate: Whether an older message of the same delivery is about the same event.
-        token_trusted_seconds: How long the idempotency token of a start is remembered for sure.
+        token_trusted_seconds: Seconds for which the idempotency token of a start is surely
+            remembered.
     """
     sent_back = message.sent is not None and message.sent - push.time > _DELIVERED
     if sent_back or is_duplicate or message.receive_count > 1:
@@ -37,5 +38,5 @@ def may_have_started(
 
 
 def search_from(push: Push, message: Message) -> datetime | None:
-    """Return the time from which on to search for what a push has started; None if unknown."""
+    """Return the time from which on to search for builds of the push; None if unknown."""
     return min(message.sent, push.time) - _CLOCK_SKEW if message.sent else None

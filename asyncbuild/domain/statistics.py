@@ -1,4 +1,4 @@
-"""Counts of what is on its way: archives, mirrors, memory. Pure."""
+"""Counts of work in flight: archives, mirrors, memory. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ZipStatistics:
-    """What went in and came out so far; final when the stream has ended.
+    """Input and output of an archive so far; final when the stream has ended.
 
     `directory_bytes` is the length of the central directory with the records that end it, which
-    are the archive's last bytes; `zip_bytes` counts from the archive's beginning. `commit` is what
-    the tar stream says it was made of.
+    are the archive's last bytes; `zip_bytes` counts from the archive's beginning. `commit` is the
+    commit id that the tar stream contains.
     """
 
     entries: int
@@ -22,7 +22,7 @@ class ZipStatistics:
 
 @dataclass(slots=True)
 class MirrorStatistics:
-    """Counts since the start; sizes of the last look at the disk."""
+    """Counts since the start; sizes from the last measurement of the disk."""
 
     present: int = 0
     fetched: int = 0
@@ -36,7 +36,7 @@ class MirrorStatistics:
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatistics:
-    """Bytes promised and bytes in use right now, and how many wait for more."""
+    """Bytes reserved and bytes held right now, and the number of accounts that wait for more."""
 
     total_bytes: int
     reserved_bytes: int
@@ -47,7 +47,7 @@ class BudgetStatistics:
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatistics:
-    """What the stages are doing: archives on their way by event id, mirrors, memory."""
+    """State of the stages: archives being made by event id, mirrors, memory."""
 
     archives: Mapping[str, ZipStatistics]
     mirrors: MirrorStatistics

@@ -1,9 +1,9 @@
-"""The parts of one message that failed: who is tried again, and when; who is given up. Pure.
+"""Failed parts of one message: which are tried again, when, and which are given up. Pure.
 
 A message may push several refs, and a push may have several targets. Each of these parts is settled
-on its own: what works is started and recorded, what fails is tried again by itself, as often as
-`lanes.max_attempts` says. When nothing of the message is left to try, it is dead-lettered with
-what was given up. Times are seconds of one monotonic clock.
+on its own: a part that works is started and recorded, one that fails is tried again by itself, as
+often as `lanes.max_attempts` says. When no part of the message is left to try, it is dead-lettered
+with the parts that were given up. Times are seconds of one monotonic clock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,14 @@ from asyncbuild.domain.model import Push, StoredArchive, Target
 
 @dataclass(frozen=True, slots=True)
 class PushPart:
-    """A target of a push, or the push as a whole if it is not known yet which targets it has."""
+    """A target of a push, or the push as a whole while its targets are not known yet."""
 
     push: Push
     target: Target | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Different parts of a message have different keys."""
+        """Key that differs between the parts of a message."""
         target = self.target
         if target is None:
             return (self.push.id,)
@@ -31,7 +31,7 @@ class PushPart:
 
     @property
     def name(self) -> str:
-        """The part in the words of an operator."""
+        """Name of the part in the words of an operator."""
         target = self.target
         if target is None:
             return self.push.ref
@@ -40,11 +40,11 @@ class PushPart:
 
 
 class Incomplete(Reject):
-    """A message of several parts: some can never work, the others are done.
+    """A message of several parts, some of which can never work; the others are done.
 
     Attributes:
-        failures: The parts that were given up, each with its reason; without a part: what of the
-            message could not be understood.
+        failures: The parts that were given up, each with its reason; with None in place of the
+            part for what of the message could not be understood.
         attempts: Tries of the part that was tried most often.
     """
 
@@ -70,14 +70,15 @@ class Tally:
 
     Args:
         max_attempts: Failed tries after which a part is given up (`lanes.max_attempts`).
-        pause_seconds: The longest usual pause between tries (`lanes.retry_most_seconds`). One that
-            is refused a right waits half of it first, then twice as long each time: a policy that
-            was changed takes a while to be known everywhere.
+        pause_seconds: The longest usual pause between tries (`lanes.retry_most_seconds`). A part
+            that is denied waits half of it first, then twice as long each time, because AWS takes a
+            while to apply a changed policy everywhere.
         longest_pause_seconds: The longest that another server may ask for
             (`lanes.retry_after_most_seconds`).
 
     Attributes:
-        archives: What a try uploaded, by event id and key: a later one does not upload it again.
+        archives: Archives that a try uploaded, by event id and key; a later try does not upload
+            them again.
     """
 
     def __init__(
@@ -91,24 +92,30 @@ class Tally:
         self.archives: dict[tuple[str, str], StoredArchive] = {}
 
     def knows(self, part: PushPart) -> bool:
-        """Tell whether the part has failed before, also if it works by now."""
+        """Return whether the part has failed before, even if it works by now."""
         return part.key in self._known
 
     def is_due(self, part: PushPart, now: float) -> bool:
-        """Tell whether the part is to be tried: it is not given up, and its pause is over."""
+        """Return whether the part is to be tried: it is not given up, and its pause is over."""
         failure = self._failures.get(part.key)
         return failure is None or (not failure.over and failure.due <= now)
 
     def has_pending(self, push: Push) -> bool:
-        """Tell whether a part of the push is to be tried again."""
+        """Return whether a part of the push is to be tried again."""
         return any(each.part and each.part.push.id == push.id for each in self._pending())
 
     def succeed(self, part: PushPart) -> None:
-        """Note that nothing of the part is left to try."""
+        """Record that the part is settled."""
         self._failures.pop(part.key, None)
 
     def fail(self, part: PushPart, error: StageError, now: float) -> None:
-        """Note a failed try. A limit or an outage counts as none (I5)."""
+        """Record a failed try. A limit or an outage is not counted as one (I5).
+
+        Args:
+            part: The part that was tried.
+            error: Why the try failed.
+            now: The time.
+        """
         self._known.add(part.key)
         failure = self._failures.setdefault(part.key, _Failure(part, error))
         failure.error = error
@@ -121,15 +128,15 @@ class Tally:
             failure.due = now + self._pause_seconds * 2.0 ** (min(failure.tries, 10) - 2)
 
     def give_up(self, fault: Reject) -> None:
-        """Note what of the message cannot be understood."""
+        """Record a part of the message that cannot be understood."""
         key = ("", fault.reason)
         self._failures[key] = _Failure(None, fault, tries=1, over=True)
 
     def abandon(self, waited: str) -> Incomplete | None:
-        """Give up what is still to be tried; return what the message lacks, or None if nothing.
+        """Give up all parts that wait for a try; return the message's failures, or None if none.
 
         Args:
-            waited: How long it was waited for, for people.
+            waited: Time that was waited, in words.
         """
         for each in self._pending():
             each.over = True
@@ -137,11 +144,11 @@ class Tally:
         return _incomplete(list(self._failures.values())) if self._failures else None
 
     def verdict(self, now: float, *, parts: int) -> StageError | None:
-        """Return what the lane is to be told, or None if nothing failed.
+        """Return the error to report to the lane, or None if nothing failed.
 
         Args:
             now: The time.
-            parts: How many parts the message has. With one, its own error is returned, and the lane
+            parts: Number of parts of the message. With one, its own error is returned, and the lane
                 counts tries; with several, they are counted here.
         """
         pending = list(self._pending())
@@ -167,7 +174,7 @@ def _alone(failure: _Failure, now: float) -> StageError:
 
 
 def _still_to_do(pending: Sequence[_Failure], now: float) -> StageError:
-    """The lane counts nothing, and comes back when the first of them is due."""
+    """Return an error that the lane does not count, due when the first of the parts is."""
     wait, reasons = max(0.0, min(each.due for each in pending) - now), _reasons(pending)
     waiting = (each.error for each in pending if each.error.kind.is_waited_out)
     if (first := next(waiting, None)) is None:
@@ -189,7 +196,7 @@ def _reasons(failures: Sequence[_Failure]) -> str:
 
 
 def blame(pushes: Sequence[Push], error: StageError) -> list[tuple[Push | None, StageError]]:
-    """Return which pushes of a dead-lettered message failed, each with its reason.
+    """Return the pushes of a dead-lettered message that failed, each with its reason.
 
     Args:
         pushes: All pushes of the message; none if it could not be understood.

@@ -1,4 +1,4 @@
-"""Times that others wrote: ISO 8601 texts, and times at the calendar's edges. Pure."""
+"""Foreign times: ISO 8601 texts, and times at the calendar's edges. Pure."""
 
 from datetime import UTC, datetime
 
@@ -17,5 +17,5 @@ def read_time(text: object) -> datetime | None:
 
 
 def usable_time(time: datetime) -> datetime | None:
-    """Return a time that can be reckoned with and sorted as text; None at the calendar's edges."""
+    """Return a time that is safe to calculate with and sort as text; None at calendar edges."""
     return time if _FIRST_YEAR <= time.year <= _LAST_YEAR else None

@@ -1,4 +1,4 @@
-"""What happens, as values: each event is a class, and its fields are those of its line in the log.
+"""Events as values: each event is a class, and its fields are those of its line in the log.
 
 A stage tells what happens by `emit` (`runtime/emit.py`); the log, the page, Prometheus, CloudWatch,
 traces and the demo's board subscribe and `match` on the class, so that no stage knows any of them.

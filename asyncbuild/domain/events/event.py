@@ -1,4 +1,4 @@
-"""What all events share: a name, levels, fields, and the push that an event is about."""
+"""Base of all events: name, levels, fields, and the push that an event is about."""
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
@@ -10,13 +10,14 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Event:
-    """Something that happened.
+    """Base class of the events.
 
     Attributes:
-        name: Of the line in the log.
-        levels: At which it may be told. `emit` names one where there are several.
-        of_push: It is always about one push, whose `PushIdentity` the line carries besides.
-        field_names: In the order of the line.
+        name: Name of the line in the log.
+        levels: Levels that the line may have. `emit` names one where there are several.
+        of_push: Whether the event is always about one push, whose `PushIdentity` the line contains,
+            too.
+        field_names: Names of the fields, in the order of the line.
         optional: Fields that are left out of the line while they are None; the others are null.
     """
 
@@ -28,7 +29,7 @@ class Event:
     optional: ClassVar[frozenset[str]]
 
     def fields(self) -> dict[str, Any]:
-        """Return what the line in the log says, without the push's own fields."""
+        """Return the fields of the line in the log, without those of the push."""
         values = {name: getattr(self, name) for name in self.field_names}
         for name in self.optional:
             if values[name] is None:
@@ -46,7 +47,13 @@ EVENTS: Final[dict[str, type[Event]]] = {}
 def event(
     name: str, *levels: LogLevel, of_push: bool = False
 ) -> Callable[[type[_Made]], type[_Made]]:
-    """Make a class a frozen dataclass, and the event that is logged as `name`."""
+    """Make a class a frozen dataclass, and the event that is logged as `name`.
+
+    Args:
+        name: Name of the line in the log, such as `push.built`.
+        levels: Levels that the line may have.
+        of_push: The event is always about one push.
+    """
 
     def make(class_: type[_Made]) -> type[_Made]:
         made = dataclass(frozen=True, slots=True, kw_only=True)(class_)
@@ -62,7 +69,7 @@ def event(
 
 @dataclass(frozen=True, slots=True)
 class PushIdentity:
-    """What every event about one push carries besides its own fields."""
+    """Fields that every event about one push has in addition to its own."""
 
     event_id: str
     account: str
@@ -73,7 +80,7 @@ class PushIdentity:
 
     @classmethod
     def of(cls, push: Push) -> Self:
-        """Return what identifies `push`."""
+        """Return the identity of `push`."""
         return cls(
             event_id=push.id,
             account=push.repository.segments.account,
@@ -84,7 +91,7 @@ class PushIdentity:
         )
 
     def fields(self) -> dict[str, str]:
-        """Return them by name."""
+        """Return the fields by name."""
         return {name: getattr(self, name) for name in PUSH_FIELDS}
 
 
@@ -93,7 +100,7 @@ PUSH_FIELDS: Final = tuple(each.name for each in fields(PushIdentity))
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """An event as subscribers get it: at its level, with the push that it happened for, if any."""
+    """An event as subscribers receive it: with its level, and the push that it is about, if any."""
 
     event: Event
     level: LogLevel
@@ -101,11 +108,11 @@ class Emitted:
 
     @property
     def event_id(self) -> str:
-        """Return the id of the push that the event names itself, or happened for; else empty."""
+        """Return the id of the push that the event names itself or is about; else empty."""
         own = getattr(self.event, "event_id", None)
         return own or (self.push.event_id if self.push else "")
 
     def fields(self) -> dict[str, Any]:
-        """Return all fields of the line in the log, besides its name and level."""
+        """Return all fields of the line in the log, except its name and level."""
         about = self.push.fields() if self.push else {}
         return {**about, **self.event.fields()}

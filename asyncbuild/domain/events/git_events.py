@@ -1,11 +1,11 @@
-"""What happens to mirrors and archives beside the stages of a push."""
+"""Events of mirrors and archives outside the stages of a push."""
 
 from asyncbuild.domain.events.event import Event, event
 
 
 @event("archive.full", "info", "warning", of_push=True)
 class ArchiveFull(Event):
-    """No delta of an older archive, for this reason; level warning if the try failed."""
+    """An archive was made in full, for this reason; level warning if a delta failed."""
 
     reason: str
     detail: str
@@ -13,23 +13,23 @@ class ArchiveFull(Event):
 
 @event("archive.large", "info", of_push=True)
 class ArchiveLarge(Event):
-    """git needed more memory than its share: large files are measured first, now and later."""
+    """git needed more memory than its share: from now on, large files are measured first."""
 
     reason: str
 
 
 @event("archive.not-remembered", "warning", of_push=True)
 class ArchiveNotRemembered(Event):
-    """The next archive of the ref will begin from another."""
+    """The base record of an archive was not written: the ref's next archive uses an older base."""
 
     reason: str
 
 
 @event("archive.placeholders", "warning", of_push=True)
 class ArchivePlaceholders(Event):
-    """A file with `export-subst` asks for what a commit does not say.
+    """A file with `export-subst` has placeholders that a commit alone does not answer.
 
-    Nothing stands there, or what is so now.
+    The archive has nothing in their places, or values of the moment, which may change later.
     """
 
     path: str
@@ -38,7 +38,7 @@ class ArchivePlaceholders(Event):
 
 @event("fetch.finished", "info")
 class FetchFinished(Event):
-    """One git fetch, for so many pushes."""
+    """One git fetch, which served `pushes` pushes, ended."""
 
     mirror: str
     pushes: int
@@ -47,7 +47,7 @@ class FetchFinished(Event):
 
 @event("mirror.renewed", "warning")
 class MirrorRenewed(Event):
-    """A damaged mirror is fetched again."""
+    """A damaged mirror was discarded and is fetched again."""
 
     mirror: str
     damage: str
@@ -55,7 +55,7 @@ class MirrorRenewed(Event):
 
 @event("mirror.repack-failed", "warning")
 class MirrorRepackFailed(Event):
-    """It is tried after a later fetch."""
+    """Packing a mirror failed; it is tried after a later fetch."""
 
     reason: str
 
@@ -70,6 +70,6 @@ class MirrorsEvicted(Event):
 
 @event("reader.mended", "warning")
 class ReaderMended(Event):
-    """Damaged files of the service's own were written again."""
+    """Damaged files that the service itself wrote to the cache were written again."""
 
     files: list[str]

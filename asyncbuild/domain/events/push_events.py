@@ -1,4 +1,4 @@
-"""How pushes end: built, handed over, given up, and what stands in the way of that."""
+"""Events of pushes that end: built, handed over, given up; and of what delays that."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from asyncbuild.domain.model import Outcome, Push, Verdict
 class PushOutcome(Event):
     """A push, or one target of it, was settled.
 
-    None is what there is not, such as the build of a push that is ignored. `since_push_seconds`
-    count from the push (time of its event, whole seconds); the last three are those of its stages,
-    left out where a stage was not needed.
+    Fields are None where nothing exists, such as the build of a push that is ignored.
+    `since_push_seconds` counts from the push (time of its event, whole seconds); the last three are
+    the durations of its stages, left out where a stage was not needed.
     """
 
     verdict: ClassVar[Verdict]
@@ -58,14 +58,14 @@ class PushHandedOver(PushOutcome):
 
 @event("push.uploaded", "info", of_push=True)
 class PushUploaded(PushOutcome):
-    """The archive is in S3, and no more was asked for."""
+    """The archive is in S3, and the rule asks for nothing else."""
 
     verdict = Verdict.UPLOADED
 
 
 @event("push.ignored", "info", of_push=True)
 class PushIgnored(PushOutcome):
-    """A rule says to do nothing."""
+    """The rule says to do nothing, or no rule matches."""
 
     verdict = Verdict.IGNORED
 
@@ -83,7 +83,7 @@ _OF_VERDICT: Final[Mapping[Verdict, type[PushOutcome]]] = {
 
 
 def outcome_event(outcome: Outcome, *, since_push_seconds: float) -> PushOutcome:
-    """Return the event that tells how one target of a push was settled."""
+    """Return the event for the outcome of a push, or of one target of it."""
     target, archive = outcome.target, outcome.archive
     build, execution = outcome.build, outcome.execution
     return _OF_VERDICT[outcome.verdict](
@@ -112,7 +112,7 @@ def outcome_event(outcome: Outcome, *, since_push_seconds: float) -> PushOutcome
 
 @event("push.superseded", "info", of_push=True)
 class PushSuperseded(Event):
-    """A newer push of its ref stands for it."""
+    """A newer push of its ref was built in its place."""
 
     verdict = Verdict.SUPERSEDED
 
@@ -121,7 +121,7 @@ class PushSuperseded(Event):
 
 @event("push.nothing-to-do", "info", "debug")
 class PushNothingToDo(Event):
-    """An event that asks for no build.
+    """An event asks for no build.
 
     Level debug if it has no good signature and 20 of its host and hour were recorded.
     """
@@ -132,7 +132,7 @@ class PushNothingToDo(Event):
 
 @event("push.dead-lettered", "error")
 class PushDeadLettered(Event):
-    """Given up: it is in the dead-letter queue. None is what could not be understood."""
+    """A message was given up and moved to the dead-letter queue. Fields not understood are None."""
 
     message_id: str
     event_id: str | None
@@ -147,7 +147,14 @@ class PushDeadLettered(Event):
 def dead_letter_event(
     message_id: str, push: Push | None, why: StageError, *, attempts: int
 ) -> PushDeadLettered:
-    """Return the event that tells that a message was given up, or one push of it."""
+    """Return the event for a message, or one push of it, that was given up.
+
+    Args:
+        message_id: Id of the message in SQS.
+        push: The push; None if the message could not be understood.
+        why: Reason why it was given up.
+        attempts: Tries that counted.
+    """
     return PushDeadLettered(
         message_id=message_id,
         event_id=push.id if push else None,
@@ -162,7 +169,7 @@ def dead_letter_event(
 
 @event("push.dead-letter-shortened", "warning")
 class PushDeadLetterShortened(Event):
-    """Its body leaves little room in the dead-letter queue: attributes are cut or left out."""
+    """Attributes of a dead letter were cut or left out, because its body leaves little room."""
 
     message_id: str
     lacking: list[str]
@@ -170,7 +177,7 @@ class PushDeadLetterShortened(Event):
 
 @event("push.not-settled", "warning")
 class PushNotSettled(Event):
-    """It could not be deleted, or not be dead-lettered (`step`), and is tried again.
+    """A message could not be deleted or dead-lettered (`step`); the step is tried again.
 
     No later push of its group is settled before it.
     """
@@ -183,6 +190,6 @@ class PushNotSettled(Event):
 
 @event("push.bug", "error")
 class PushBug(Event):
-    """An error that no stage meant to raise."""
+    """A stage ended by an error that it did not raise on purpose."""
 
     message_id: str

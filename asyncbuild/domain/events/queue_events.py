@@ -1,4 +1,4 @@
-"""What happens between the queue and the lanes: receives, leases, messages that go back."""
+"""Events between the queue and the lanes: receives, leases, released messages."""
 
 from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.events.event import Event, event
@@ -38,7 +38,7 @@ class QueueOneMessagePerReceive(Event):
 
 @event("queue.grouping", "warning")
 class QueueGrouping(Event):
-    """A message group is not one repository's: told once of each."""
+    """A message group and a repository do not correspond; told once for each group."""
 
     reason: str
     remedy: str
@@ -46,14 +46,14 @@ class QueueGrouping(Event):
 
 @event("lease.renewed", "debug")
 class LeaseRenewed(Event):
-    """A lane's messages stay invisible."""
+    """The lease of a lane's messages was renewed: they stay invisible."""
 
     messages: int
 
 
 @event("lease.renewal-failed", "warning")
 class LeaseRenewalFailed(Event):
-    """It is tried again before the lease runs out."""
+    """A renewal failed; it is tried again before the lease runs out."""
 
     messages: int
     reason: str
@@ -61,7 +61,7 @@ class LeaseRenewalFailed(Event):
 
 @event("lease.lost", "warning")
 class LeaseLostToAnother(Event):
-    """The messages are in other hands: nothing more is committed for them."""
+    """Another consumer may have received the messages: nothing more is committed for them."""
 
     reason: str
     group: str | None = None
@@ -70,7 +70,7 @@ class LeaseLostToAnother(Event):
 
 @event("lane.released", "info")
 class LaneReleased(Event):
-    """Messages went back to the queue, hidden for a while if their repository waits for others."""
+    """Messages were released, hidden for a while if their repository waits for others."""
 
     messages: int
     hidden_seconds: int | None = None
@@ -80,7 +80,7 @@ class LaneReleased(Event):
 
 @event("lane.release-failed", "warning")
 class LaneReleaseFailed(Event):
-    """They come back when their visibility runs out."""
+    """A release failed; the messages become visible when their visibility timeout ends."""
 
     messages: int
     reason: str
@@ -88,9 +88,9 @@ class LaneReleaseFailed(Event):
 
 @event("webhook.unverified", "debug", "warning")
 class WebhookUnverified(Event):
-    """A request without a good signature.
+    """A request came without a good signature.
 
-    The first 20 of a host and hour are dead letters (`kept`), the others are deleted and counted
+    The first 20 of a host and hour become dead letters (`kept`), the others are deleted and counted
     here; level warning at the first of those.
     """
 

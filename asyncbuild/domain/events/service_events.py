@@ -1,4 +1,4 @@
-"""What happens to the service as a whole: its start, its end, and what it finds around it."""
+"""Events of the service as a whole: its start, its end, and faults of its surroundings."""
 
 from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.events.event import Event, event
@@ -6,7 +6,7 @@ from asyncbuild.domain.events.event import Event, event
 
 @event("config.doubt", "warning")
 class ConfigDoubt(Event):
-    """A setting that is possible, and can hardly be meant; told at the start."""
+    """A setting is allowed, but hardly intended; told at the start."""
 
     doubt: str
     reason: str
@@ -15,7 +15,7 @@ class ConfigDoubt(Event):
 
 @event("service.started", "info")
 class ServiceStarted(Event):
-    """Everything is open."""
+    """The service opened all its connections and files, and begins to receive."""
 
     queue: str
     bucket: str
@@ -25,7 +25,7 @@ class ServiceStarted(Event):
 
 @event("service.stopping", "info")
 class ServiceStopping(Event):
-    """A signal came; `second` cancels."""
+    """A signal asked the service to stop; a `second` one cancels the work in flight."""
 
     signal: str
     second: bool
@@ -33,19 +33,19 @@ class ServiceStopping(Event):
 
 @event("service.grace-ends", "warning")
 class ServiceGraceEnds(Event):
-    """What is not on its last step is released now."""
+    """The time for a graceful stop ends: all but pushes on their last step are released now."""
 
     remaining_seconds: float
 
 
 @event("service.stopped", "info")
 class ServiceStopped(Event):
-    """Everything in flight was settled or released."""
+    """The service stopped: everything in flight was settled or released."""
 
 
 @event("service.failed", "error")
 class ServiceFailed(Event):
-    """The last line of a service that an error ends; nothing is lost."""
+    """An error ends the service; this is its last line. Nothing is lost."""
 
     kind: Kind
     reason: str
@@ -55,14 +55,14 @@ class ServiceFailed(Event):
 
 @event("service.memory", "warning")
 class ServiceMemory(Event):
-    """The settings allow more memory than there is."""
+    """The settings allow more memory than the machine or container has."""
 
     reason: str
 
 
 @event("library.logged", "warning", "error")
 class LibraryLogged(Event):
-    """A library warned, or an error was not caught."""
+    """A library logged a warning, or an error was not caught."""
 
     logger: str
     reason: str
@@ -77,7 +77,7 @@ class StatusListening(Event):
 
 @event("status.unavailable", "error")
 class StatusUnavailable(Event):
-    """The status page cannot be served; pushes are."""
+    """The status page cannot be served; pushes still are."""
 
     reason: str
     remedy: str
@@ -85,19 +85,19 @@ class StatusUnavailable(Event):
 
 @event("status.bug", "error")
 class StatusBug(Event):
-    """A part of the status no longer works; pushes do."""
+    """A part of the status page failed and stays off; pushes go on."""
 
 
 @event("protection.changed", "debug")
 class ProtectionChanged(Event):
-    """ECS will not stop this task for so long; 0: it may at once."""
+    """ECS does not stop this task for `minutes`; with 0 it may stop it at once."""
 
     minutes: int
 
 
 @event("protection.failed", "warning")
 class ProtectionFailed(Event):
-    """ECS may stop this task while it has work in flight. Told once, until it works again."""
+    """ECS may stop this task while it has work in flight; told once until the call works again."""
 
     reason: str
     remedy: str
@@ -105,19 +105,19 @@ class ProtectionFailed(Event):
 
 @event("protection.bug", "error")
 class ProtectionBug(Event):
-    """The protection no longer works; pushes do."""
+    """The task protection failed and stays off; pushes go on."""
 
 
 @event("guard.none", "warning")
 class GuardNone(Event):
-    """No process ends the children of this one if it is killed."""
+    """No process guards this one: its children would outlive it if it was killed."""
 
     reason: str
 
 
 @event("secret.not-renewed", "warning")
 class SecretNotRenewed(Event):
-    """A secret of `[[hosts]]` could not be read again; it stays as it was."""
+    """A secret of `[[hosts]]` could not be read again; the one in memory stays in use."""
 
     kind: Kind
     reason: str

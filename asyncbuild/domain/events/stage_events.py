@@ -1,7 +1,8 @@
-"""Beginnings and ends of a push's stages.
+"""Events of a push's stages: their starts and ends.
 
-`prepare` holds `fetch` and `upload`; `start` is once for each target. A stage that was begun ends
-once: finished, failed or cancelled. `runtime.emit.stage` tells both and measures the duration.
+`prepare` contains `fetch` and `upload`; `start` happens once for each target. A stage that was
+started ends once: finished, failed or cancelled. `runtime.emit.stage` emits both events and
+measures the duration.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,17 +31,17 @@ class StageEnded(Event):
 
 
 class StageFinished(StageEnded):
-    """A stage ended well."""
+    """A stage ended with success."""
 
     __slots__ = ()
 
 
 class StageFailed(StageEnded):
-    """A stage could not be done; the lane tries again or gives up.
+    """A stage failed; the lane tries again or gives up.
 
     Level debug inside another stage, which fails with it; info if nothing is wrong with the push
-    (kinds busy, lease-lost, unreachable). `peer`: the other side; `stage`: the innermost that
-    failed.
+    (kinds busy, lease-lost, unreachable). `peer` is the other side; `stage` is the innermost stage
+    that failed.
     """
 
     __slots__ = ()
@@ -58,14 +59,14 @@ class StageCancelled(StageEnded):
 
 @event("push.prepare.started", "debug", of_push=True)
 class PushPrepareStarted(StageStarted):
-    """Began: everything that may run beside other pushes: it ends with an archive in S3."""
+    """Preparing began: everything that may run beside other pushes, up to the archive in S3."""
 
     stage_name = "push.prepare"
 
 
 @event("push.prepare.finished", "info", of_push=True)
 class PushPrepareFinished(StageFinished):
-    """Preparing ended well."""
+    """Preparing ended with success."""
 
     stage_name = "push.prepare"
 
@@ -75,7 +76,7 @@ class PushPrepareFinished(StageFinished):
 
 @event("push.prepare.failed", "debug", "info", "warning", of_push=True)
 class PushPrepareFailed(StageFailed):
-    """Preparing could not be done."""
+    """Preparing failed."""
 
     stage_name = "push.prepare"
 
@@ -88,7 +89,7 @@ class PushPrepareFailed(StageFailed):
 
 @event("push.prepare.cancelled", "debug", of_push=True)
 class PushPrepareCancelled(StageCancelled):
-    """Preparing was ended by a shutdown or a lost lease."""
+    """A shutdown or a lost lease ended preparing."""
 
     stage_name = "push.prepare"
 
@@ -97,14 +98,14 @@ class PushPrepareCancelled(StageCancelled):
 
 @event("push.fetch.started", "debug", of_push=True)
 class PushFetchStarted(StageStarted):
-    """Began: making the commit present in the mirror; a fetch may serve several pushes."""
+    """Fetching of the commit into the mirror began; one fetch may serve several pushes."""
 
     stage_name = "push.fetch"
 
 
 @event("push.fetch.finished", "info", of_push=True)
 class PushFetchFinished(StageFinished):
-    """Making the commit present ended well."""
+    """Fetching ended with success: the commit is present in the mirror."""
 
     stage_name = "push.fetch"
 
@@ -113,7 +114,7 @@ class PushFetchFinished(StageFinished):
 
 @event("push.fetch.failed", "debug", "info", "warning", of_push=True)
 class PushFetchFailed(StageFailed):
-    """Making the commit present could not be done."""
+    """Fetching failed: the commit could not be made present in the mirror."""
 
     stage_name = "push.fetch"
 
@@ -126,7 +127,7 @@ class PushFetchFailed(StageFailed):
 
 @event("push.fetch.cancelled", "debug", of_push=True)
 class PushFetchCancelled(StageCancelled):
-    """Making the commit present was ended by a shutdown or a lost lease."""
+    """A shutdown or a lost lease ended fetching."""
 
     stage_name = "push.fetch"
 
@@ -135,7 +136,7 @@ class PushFetchCancelled(StageCancelled):
 
 @event("push.upload.started", "debug", of_push=True)
 class PushUploadStarted(StageStarted):
-    """Began: tree to zip to S3, as one stream."""
+    """The upload began: tree to zip to S3, as one stream."""
 
     stage_name = "push.upload"
 
@@ -144,7 +145,7 @@ class PushUploadStarted(StageStarted):
 
 @event("push.upload.finished", "info", of_push=True)
 class PushUploadFinished(StageFinished):
-    """The archive's upload ended well."""
+    """The upload ended with success: the archive is whole in S3."""
 
     stage_name = "push.upload"
 
@@ -162,7 +163,7 @@ class PushUploadFinished(StageFinished):
 
 @event("push.upload.failed", "debug", "info", "warning", of_push=True)
 class PushUploadFailed(StageFailed):
-    """The archive's upload could not be done."""
+    """The upload failed."""
 
     stage_name = "push.upload"
 
@@ -176,7 +177,7 @@ class PushUploadFailed(StageFailed):
 
 @event("push.upload.cancelled", "debug", of_push=True)
 class PushUploadCancelled(StageCancelled):
-    """The archive's upload was ended by a shutdown or a lost lease."""
+    """A shutdown or a lost lease ended the upload."""
 
     stage_name = "push.upload"
 
@@ -186,7 +187,7 @@ class PushUploadCancelled(StageCancelled):
 
 @event("push.start.started", "debug", of_push=True)
 class PushStartStarted(StageStarted):
-    """Began: one target in its turn: build or pipeline is started, the outcome recorded."""
+    """Starting began: in queue order, one target's build or pipeline is started and recorded."""
 
     stage_name = "push.start"
 
@@ -197,7 +198,7 @@ class PushStartStarted(StageStarted):
 
 @event("push.start.finished", "info", of_push=True)
 class PushStartFinished(StageFinished):
-    """Starting a target ended well."""
+    """Starting a target ended with success."""
 
     stage_name = "push.start"
 
@@ -209,7 +210,7 @@ class PushStartFinished(StageFinished):
 
 @event("push.start.failed", "debug", "info", "warning", of_push=True)
 class PushStartFailed(StageFailed):
-    """Starting a target could not be done."""
+    """Starting a target failed."""
 
     stage_name = "push.start"
 
@@ -225,7 +226,7 @@ class PushStartFailed(StageFailed):
 
 @event("push.start.cancelled", "debug", of_push=True)
 class PushStartCancelled(StageCancelled):
-    """Starting a target was ended by a shutdown or a lost lease."""
+    """A shutdown or a lost lease ended the start of a target."""
 
     stage_name = "push.start"
 
@@ -237,7 +238,7 @@ class PushStartCancelled(StageCancelled):
 
 @dataclass(frozen=True, slots=True)
 class StageEnds:
-    """The events of a stage's ends. Each takes the fields of its start and those of its own."""
+    """Event classes for the ends of a stage. Each takes the fields of its start and its own."""
 
     finished: Callable[..., StageFinished]
     failed: Callable[..., StageFailed]
