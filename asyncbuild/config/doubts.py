@@ -1,4 +1,4 @@
-"""Settings that are accepted, and can hardly be meant. Pure.
+"""Settings that are accepted, but hardly intended. Pure.
 
 An impossible value is a fault (`config/faults.py`) and ends the command; a doubt is a warning at
 the start of the service and in `asyncbuild check`.
@@ -20,7 +20,7 @@ from asyncbuild.domain.model import Action
 from asyncbuild.domain.rules import full_refs
 
 _WILD: Final = re.compile(r"[*?\[!]")
-# The first part of a ref as git shows it locally, which is no part of a branch's name.
+# First parts of refs as git shows them locally; a branch's own name does not have them.
 _NO_BRANCH: Final = frozenset({"heads", "tags", "remotes", "origin"})
 
 
@@ -29,7 +29,7 @@ class Doubt:
     """One warning.
 
     Attributes:
-        name: Which doubt, the same in every run: `config.shadowed-rule`.
+        name: Name of the doubt, the same in every run: `config.shadowed-rule`.
         what: One sentence with the setting and its value.
         why: What follows from it.
         remedy: What to do.
@@ -44,7 +44,7 @@ class Doubt:
 
 
 def doubts(settings: Settings) -> list[Doubt]:
-    """Collect what is doubtful in a configuration."""
+    """Return the doubts about a configuration."""
     return [
         *_numbers(settings),
         *_remote(settings),
@@ -113,7 +113,7 @@ def _shadowed(rules: Sequence[RuleSettings]) -> Iterator[Doubt]:
                 "put it before that one, or set final = false there",
                 (("rules", second), ("rules", first)),
             )
-            return  # each further pair says the same of the same order
+            return  # each further pair repeats the same fault of order
 
 
 def _refs(rules: Sequence[RuleSettings]) -> Iterator[Doubt]:

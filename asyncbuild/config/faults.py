@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that it can be mended."""
+"""Faults of a configuration, described so that they can be mended."""
 
 import difflib
 import json
@@ -31,17 +31,17 @@ from asyncbuild.domain.rules import may_share_key
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see https://toml.io'
-# What an archive takes beside one part: see `archive.writer.WORKING_BYTES`.
+# Memory of an archive beside one part: see `archive.writer.WORKING_BYTES`.
 ENGINE_BYTES = 8 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class SettingFault:
-    """One thing that is wrong with settings.
+    """One fault of the settings.
 
     Attributes:
         text: Name, value, what is wrong with it and what to do.
-        places: The settings concerned; empty for an environment variable that is no setting.
+        places: The settings concerned; empty for an environment variable without a setting.
     """
 
     text: str
@@ -49,7 +49,7 @@ class SettingFault:
 
 
 def conflicts(settings: Settings) -> list[SettingFault]:
-    """Settings of different tables that cannot work together, each with what to change."""
+    """Return the conflicts between settings of different tables, each with what to change."""
     faults = []
     wait_seconds, read_seconds = settings.queue.wait_seconds, settings.aws.read_timeout_seconds
     if read_seconds <= wait_seconds:
@@ -82,7 +82,7 @@ def conflicts(settings: Settings) -> list[SettingFault]:
 
 
 def _shared_keys(settings: Settings) -> Iterator[SettingFault]:
-    """Pairs of rules that may write different archives to one key, where one would be lost."""
+    """Yield pairs of rules that may write different archives to one key, so that one is lost."""
     filled = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
     rules = [(n, rule) for n, rule in enumerate(filled) if rule.action is not Action.IGNORE]
     for (first, earlier), (second, later) in combinations(rules, 2):
@@ -96,7 +96,13 @@ def _shared_keys(settings: Settings) -> Iterator[SettingFault]:
 
 
 def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:
-    """Where a file stops being TOML: line, column and the line itself."""
+    """Return where a file stops being TOML: line, column and the line itself.
+
+    Args:
+        error: The error of `tomllib`.
+        path: Path of the file, for people.
+        text: The whole file.
+    """
     lines = text.rstrip().split("\n")
     found = _TOML_PLACE.fullmatch(str(error))
     what, line, column = found.groups() if found else (str(error), None, None)
@@ -111,9 +117,9 @@ def no_toml(error: tomllib.TOMLDecodeError, path: Path, text: str) -> str:
 
 
 def explain(item: Any) -> SettingFault | None:  # noqa: ANN401 - pydantic's ErrorDetails
-    """One fault as `section.name = value: what is wrong`.
+    """Return one fault as `section.name = value: what is wrong`.
 
-    None for a variable that is no setting: `unknown_variables` tells of it.
+    None for a variable without a setting: `unknown_variables` returns those.
     """
     place = tuple(item["loc"])
     name = _dotted(place)
@@ -124,9 +130,9 @@ def explain(item: Any) -> SettingFault | None:  # noqa: ANN401 - pydantic's Erro
     text = _brackets(place, item) or str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "missing":
         return SettingFault(f"{name}: {text.lower()}", (place,))
-    if text.startswith("Input "):  # pydantic's own sentences; ours begin as they are meant to
+    if text.startswith("Input "):  # pydantic's sentences; ours are in lower case
         text = text[:1].lower() + text[1:]
-    # Who takes a secret's place for the secret itself must not find it in a log (I10).
+    # A user may write the secret itself in place of its reference; a log must not show it (I10).
     untold = isinstance(item["input"], Mapping | list) or place[-1] in SECRET_FIELDS
     told = "" if untold or place == ("git", "remote") else f" = {item['input']!r}"
     return SettingFault(f"{name}{told}: {text}", (place,))
@@ -142,9 +148,15 @@ def _brackets(place: Place, item: Any) -> str:  # noqa: ANN401 - pydantic's Erro
 
 
 def origins_of(places: Iterable[Place], lines: Mapping[Place, int]) -> list[str]:
-    """Say where settings have their values from: `line 3`, or an environment variable.
+    """Return where settings get their values from: `line 3`, or an environment variable's name.
 
-    Of a setting that is nowhere, the line of its table is told if there is no better place.
+    Args:
+        places: The settings.
+        lines: Line numbers of the settings that the file has.
+
+    Returns:
+        Origins without repetition. For settings without an origin, the line of a table around
+        them.
     """
     variables = [(place, variable_of(place)) for place in places]
     found = [
@@ -159,7 +171,7 @@ def origins_of(places: Iterable[Place], lines: Mapping[Place, int]) -> list[str]
 
 
 def variable_of(place: Place) -> str:
-    """Name the environment variable that a setting has its value from; empty if it is none."""
+    """Return the environment variable that sets a setting; empty if none does."""
     present = {name.upper(): name for name in os.environ}
     for length in range(len(place), 0, -1):
         name = _variable_name(place[:length])
@@ -169,7 +181,7 @@ def variable_of(place: Place) -> str:
 
 
 def _is_variable(place: Place) -> bool:
-    """Return whether a variable of its own, or one for something inside, sets this."""
+    """Return whether a variable sets this setting or something inside it."""
     name = _variable_name(place)
     return any(f"{each.upper()}__".startswith(f"{name}__") for each in os.environ)
 
@@ -179,7 +191,7 @@ def _variable_name(place: Place) -> str:
 
 
 def _says(value: str, inner: Place) -> bool:
-    """Return whether the JSON of a variable reaches to a setting inside."""
+    """Return whether the JSON of a variable contains a setting at `inner`."""
     try:
         found: Any = json.loads(value) if inner else None
         for step in inner[:-1] or inner:
@@ -208,7 +220,7 @@ def _nearest(place: Place) -> str:
 
 
 def no_json(error: SettingsError) -> SettingFault:
-    """Lists and whole sections are JSON in the environment; the first that is none is told."""
+    """Return the fault of the first list or section in the environment that is not JSON."""
     name = next((each for each in Settings.model_fields if f'"{each}"' in str(error)), "")
     return SettingFault(
         f"environment variable {ENV_PREFIX}{name.upper()}: not JSON: {error.__cause__}"
@@ -216,7 +228,7 @@ def no_json(error: SettingsError) -> SettingFault:
 
 
 def unknown_variables() -> list[SettingFault]:
-    """Environment variables with our prefix that set nothing, each with the nearest that does."""
+    """Return a fault for each `ASYNCBUILD_` variable that sets nothing, with the nearest name."""
     known = {ENV_PREFIX + name.replace(".", "__").upper() for name in setting_names()}
     known |= {FILE_VARIABLE, *(ENV_PREFIX + name.upper() for name in Settings.model_fields)}
     faults = []

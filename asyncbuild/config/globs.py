@@ -4,13 +4,13 @@ import fnmatch
 import re
 from collections.abc import Sequence
 
-_SIGN = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)  # of a glob, as fnmatch reads it
+_SIGN = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)  # one element of a glob, as fnmatch reads it
 
 
 def includes_all(globs: Sequence[str], others: Sequence[str]) -> bool:
-    """Tell whether every name that `others` match is sure to be matched by `globs`.
+    """Return whether every name that `others` match is sure to be matched by `globs`.
 
-    A True is proved; a False may be a proof that was not found.
+    True is proved; False may be a proof that was not found.
     """
     if any(glob.startswith("!") for glob in globs):
         return False
@@ -19,7 +19,11 @@ def includes_all(globs: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def includes_all_repositories(globs: Sequence[str], others: Sequence[str]) -> bool:
-    """Tell the same of globs of repositories: those with a slash are for another name of one."""
+    """Return whether `globs` of repositories match all that `others` match, as `includes_all` does.
+
+    Globs with a slash and those without are not compared: they match different names of a
+    repository.
+    """
     if any(glob.startswith("!") for glob in globs):
         return False
     included = [glob for glob in others if not glob.startswith("!")]
@@ -37,9 +41,9 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def _covers_signs(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
-    reached = {0}  # how many signs of `wide` may be used up by what was read of `narrow`
+    reached = {0}  # numbers of signs of `wide` that can match what was read of `narrow`
     for sign in (*narrow, ""):
-        for at in range(len(wide)):  # a star may mean nothing
+        for at in range(len(wide)):  # a star may match nothing
             if at in reached and wide[at] == "*":
                 reached.add(at + 1)
         if not sign:

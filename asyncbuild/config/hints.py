@@ -1,8 +1,8 @@
-"""Globs and values of rules that can match nothing, or not what they seem to. Pure.
+"""Hints at globs and values of rules that match nothing, or not what they seem to. Pure.
 
-Other CI systems read globs in other ways. What differs here so that something is *not* built, and
-what can match no name at all, is a hint; what builds more (`*` crosses slashes) is documented in
-docs/rules.md only, as it is what most globs are meant to do.
+Other CI systems read globs in other ways. A difference by which something is *not* built, and a
+glob that can match no name at all, is a hint; a difference by which more is built (`*` crosses
+slashes) is only documented in docs/rules.md, as it is what most globs are meant to do.
 """
 
 import fnmatch
@@ -27,7 +27,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 _ACCOUNT: Final = re.compile(r"\d{12}")
 _WILD: Final = re.compile(r"[*?\[]")
 _SET: Final = re.compile(r"\[!?\]?[^\]]*\]")
-_SAMPLES: Final = "xa0A_-.b19"  # what a set of a glob may mean in a name
+_SAMPLES: Final = "xa0A_-.b19"  # characters tried for a set of a glob
 _STARS_MOST: Final = 6
 _Foreign = tuple[tuple[re.Pattern[str], str, str], ...]
 # Patterns that have a meaning elsewhere, why they have none here, and what to write.
@@ -59,7 +59,7 @@ _DEEP_PATH: Final = re.compile(r"(/)\*\*/")
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """One thing in a rule that is hardly meant.
+    """One value in a rule that is hardly intended.
 
     Attributes:
         rule: The rule's number, from 0.
@@ -75,10 +75,10 @@ class Hint:
 
 
 def iter_hints(rules: Sequence[Rule], *, hosts: Collection[str] = ()) -> Iterator[Hint]:
-    """Look at all rules, in their order.
+    """Yield the hints about all rules, in their order.
 
     Args:
-        rules: With their defaults filled in.
+        rules: Rules with their defaults filled in.
         hosts: Names of `[[hosts]]`: the repositories that have a host in front.
     """
     for number, rule in enumerate(rules):
@@ -167,7 +167,10 @@ def _foreign(glob: str, known: _Foreign) -> tuple[str, str] | None:
 
 
 def _deep(pattern: re.Pattern[str], glob: str, globs: Sequence[str]) -> tuple[str, str] | None:
-    """`**/x` elsewhere is also `x`, and `*/x` is `x` of a remote; here both want a slash."""
+    """Return a hint that `**/x` and `*/x` do not match `x` here; None if another glob does.
+
+    Elsewhere `**/x` is also `x`, and `*/x` is `x` of a remote; here both need a slash in the name.
+    """
     found = pattern.search(glob)
     if found is None:
         return None
@@ -179,11 +182,11 @@ def _deep(pattern: re.Pattern[str], glob: str, globs: Sequence[str]) -> tuple[st
 
 
 def _of_list(written: Sequence[str], globs: Sequence[str]) -> _Told:
-    """Later globs override earlier ones; in many systems an exclusion always wins.
+    """Yield hints at globs that a later glob overrides; in many systems an exclusion always wins.
 
     Args:
-        written: The globs of a setting.
-        globs: The same, as they are compared with each other.
+        written: The globs of a setting, as the user wrote them.
+        globs: The same globs in full, for the comparison with each other.
     """
     included = [number for number, glob in enumerate(globs) if not glob.startswith("!")]
     for number, glob in enumerate(globs):
@@ -226,7 +229,7 @@ def _of_pathspecs(pathspecs: Sequence[str]) -> _Told:
 
 def _included_again(path: str, magic: Collection[str], before: Sequence[str]) -> str:
     """Return an exclusion before `path` that leaves it out here, but not in other CIs; or ""."""
-    # `:!x` is git's way to say it, which only those use who know what it means there.
+    # `:!x` is git's own spelling: users who write it know what it means there.
     excluded = [each.removeprefix(":(exclude)") for each in before if each.startswith(":(exclude)")]
     if "exclude" in magic:
         return ""
@@ -268,5 +271,5 @@ def _sample(text: str) -> str:
 
 
 def _member(found: str) -> str:
-    """A character of a set that is as good as any in a name."""
+    """Return a character of a set that serves as well as any in a name."""
     return next((each for each in _SAMPLES if fnmatch.fnmatchcase(each, found)), found[-2])

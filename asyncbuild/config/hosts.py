@@ -1,4 +1,4 @@
-"""The table `[[hosts]]`: hosts other than CodeCommit. It names secrets and never holds one."""
+"""Table `[[hosts]]`: hosts other than CodeCommit. It names secrets and never contains one."""
 
 import re
 from string import Formatter
@@ -17,7 +17,7 @@ SECRET_FIELDS = frozenset({"token", "ssh_key", "webhook_secret"})
 
 
 class HostSettings(Section):
-    """`[[hosts]]`: a host whose webhooks come by the same queue, and how to fetch from it."""
+    """Entry of `[[hosts]]`: a host that sends webhooks to the queue, and how to fetch from it."""
 
     host: str
     kind: Literal["github", "gitlab", "bitbucket", "bitbucket-server"]
@@ -96,7 +96,7 @@ class HostSettings(Section):
 
 
 def _remote_fault(host: HostSettings) -> str:
-    """What is wrong with the setting `remote`; it is never shown: a password may be in it."""
+    """Return the fault of the setting `remote`, without its value, which may contain a password."""
     try:
         fields = {name for _, name, _, _ in Formatter().parse(host.remote) if name}
         url = host.remote.format(host=host.host, owner="o", repository="r")

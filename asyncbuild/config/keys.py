@@ -1,4 +1,4 @@
-"""Keys that would lie among the records, or be shared by repositories of two owners. Pure."""
+"""Faults of keys: among the ledger's records, or shared by repositories of two owners. Pure."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _OWN = frozenset({"commit", "short_commit"})
 
 
 def key_faults(settings: Settings) -> Iterator[tuple[str, Place]]:
-    """Each as a text that says what to change, and the setting concerned."""
+    """Yield each fault as a text that says what to change, and the setting concerned."""
     prefix = settings.storage.ledger_prefix
     filled = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
     told = set()
@@ -43,7 +43,7 @@ def key_faults(settings: Settings) -> Iterator[tuple[str, Place]]:
 
 
 def _is_shared(settings: Settings, fields: set[str], globs: Sequence[str]) -> bool:
-    """Whether a key that is no commit's own may be that of repositories of two owners."""
+    """Return whether a key without a commit may be that of repositories of two owners."""
     if not settings.hosts or fields & _OWN or {"region"} <= fields:
         return False
     hosted = {owner for host in settings.hosts for owner in _owners(host.repository)}
@@ -51,6 +51,6 @@ def _is_shared(settings: Settings, fields: set[str], globs: Sequence[str]) -> bo
 
 
 def _owners(globs: Sequence[str]) -> set[str]:
-    """What stands before a repository's name; empty text if that may be anything."""
+    """Return the parts before repositories' names; an empty text where it may be any."""
     named = [glob.rpartition("/")[0] for glob in globs if not glob.startswith("!")]
     return {"" if _WILD.search(owner) else owner for owner in named}

@@ -1,6 +1,6 @@
 """Line numbers of the settings in a TOML file. Pure.
 
-No TOML library for Python tells positions (`tomllib`, `tomlkit` and `rtoml` give values alone), but
+TOML libraries for Python return values without positions (`tomllib`, `tomlkit` and `rtoml`), but
 TOML is a sequence of statements, each of whole lines, and a statement that is cut at the end of a
 line is not TOML. So `tomllib` itself finds where each ends, and what it sets.
 """
@@ -14,7 +14,7 @@ Place = tuple[int | str, ...]
 
 
 def lines_of(text: str) -> dict[Place, int]:
-    """Number the line, from 1, at which each table and setting of a valid TOML text begins."""
+    """Return the line, from 1, at which each table and setting of a valid TOML text begins."""
     found: dict[Place, int] = {}
     counts: dict[Place, int] = {}
     table: Place = ()
@@ -30,7 +30,7 @@ def lines_of(text: str) -> dict[Place, int]:
 
 
 def line_of(lines: Mapping[Place, int], place: Place) -> int | None:
-    """Find the line of a setting, or of the innermost table around it that the file has."""
+    """Return the line of a setting, or of the innermost table around it that the file has."""
     for length in range(len(place), 0, -1):
         if place[:length] in lines:
             return lines[place[:length]]
@@ -54,7 +54,12 @@ def _iter_statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _table_of(header: Mapping[str, Any], counts: dict[Place, int]) -> Place:
-    """Return the place of the table that a header opens; `counts` has the last of each list."""
+    """Return the place of the table that a header opens.
+
+    Args:
+        header: The parsed header.
+        counts: Number of the last element of each list of tables; updated.
+    """
     place: Place = ()
     value: Any = header
     while isinstance(value, dict) and value:
@@ -76,6 +81,12 @@ def _iter_places(table: Place, values: Mapping[str, Any]) -> Iterator[Place]:
 
 
 def _note(found: dict[Place, int], place: Place, number: int) -> None:
-    """Keep the first line of a place and of all tables around it."""
+    """Record the first line of a place and of all tables around it.
+
+    Args:
+        found: Lines by place; updated.
+        place: The place.
+        number: Line number, from 1.
+    """
     for length in range(1, len(place) + 1):
         found.setdefault(place[:length], number)

@@ -1,4 +1,4 @@
-"""TOML file + environment → `Settings`: all faults at once, each with its remedy."""
+"""Loader of TOML file + environment → `Settings`: all faults at once, each with its remedy."""
 
 import codecs
 import os
@@ -29,14 +29,14 @@ from asyncbuild.domain.errors import ConfigError
 
 
 def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read and validate.
+    """Return the validated settings of a file and the environment.
 
     Args:
         path: The TOML file, or None for defaults and environment alone.
-        overrides: Values by section that stand in for the file's (the demo's ports, say).
+        overrides: Values by section that replace those of the file, such as the demo's ports.
 
     Raises:
-        ConfigError: the file is missing, no TOML, or holds faults; the reason lists all of them.
+        ConfigError: The file is missing, not TOML, or has faults; the reason lists all of them.
     """
     text = _read(path) if path else ""
     document = _parse(path, text) if path else {}
@@ -57,7 +57,7 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
 
 
 def warnings(path: Path | None, settings: Settings) -> list[Doubt]:
-    """Tell what `settings` of the file at `path` can hardly be meant to be, in the file's order."""
+    """Return the doubts about `settings` of the file at `path`, each with the lines concerned."""
     lines = lines_of(_read(path) if path else "")
     found = ((each, " and ".join(origins_of(each.places, lines))) for each in doubts(settings))
     return [

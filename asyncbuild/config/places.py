@@ -1,17 +1,17 @@
-"""Judgements of addresses in the configuration: queues and remotes. Pure."""
+"""Checks of addresses in the configuration: queues and remotes. Pure."""
 
 import re
 from string import Formatter
 from urllib.parse import urlsplit
 
 REMOTE_FIELDS = frozenset({"account", "region", "dns_suffix", "repository"})
-"""What `git.remote` may have in braces."""
+"""Fields that `git.remote` may have in braces."""
 
 _REMOTE_SCHEMES = frozenset({"file", "http", "https", "ssh"})
 _REGION = r"[a-z]{2,4}(?:-[a-z]+)+-\d+"
 _SUFFIX = r"amazonaws\.com(\.cn)?"
-# AWS General Reference, "Amazon SQS endpoints and quotas", the legacy and the FIPS ones, too;
-# of a VPC endpoint the Region stands in the same place.
+# AWS General Reference, "Amazon SQS endpoints and quotas", with the legacy and the FIPS endpoints;
+# the host of a VPC endpoint has the Region in the same place.
 _SQS_HOST = re.compile(
     rf"((vpce-[a-z0-9-]+\.)?sqs(-fips)?\.(?P<region>{_REGION})\.(vpce\.)?"
     rf"|(?P<legacy>{_REGION})\.queue\.){_SUFFIX}"
@@ -23,7 +23,7 @@ _SQS_ARN = re.compile(
 
 
 def queue_fault(url: str) -> str:
-    """Say why a text is not the URL of a queue, with the URL that is meant; empty if it is one."""
+    """Return why a text is not the URL of a queue, with the likely URL; empty if it is one."""
     if found := _SQS_ARN.fullmatch(url):
         suffix = "amazonaws.com" + (".cn" if found["partition"] == "-cn" else "")
         meant = f"https://sqs.{found['region']}.{suffix}/{found['account']}/{found['name']}"
@@ -43,7 +43,7 @@ def region_of_queue(url: str) -> str | None:
 
 
 def region_fault(url: str, region: str | None) -> str:
-    """Say that a queue is in another Region than the one called; empty if it is not."""
+    """Return that a queue is in another Region than the one called; empty if it is not."""
     named = region_of_queue(url)
     if named is None or region is None or named == region:
         return ""
@@ -54,9 +54,9 @@ def region_fault(url: str, region: str | None) -> str:
 
 
 def remote_fault(template: str) -> str:
-    """Say why nothing could be fetched by `git.remote`; empty if it could.
+    """Return why nothing could be fetched by `git.remote`; empty if it could.
 
-    The template itself is not quoted: it may hold a login (I10).
+    The template itself is not quoted: it may contain a login (I10).
     """
     try:
         fields = [name for _, name, _, _ in Formatter().parse(template) if name is not None]

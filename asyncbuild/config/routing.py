@@ -1,4 +1,4 @@
-"""The tables that may be repeated: `[[accounts]]` and `[[rules]]`."""
+"""Tables that may be repeated: `[[accounts]]` and `[[rules]]`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Self
@@ -20,7 +20,7 @@ from asyncbuild.domain.rules import Rule, key_of, variable_fault
 
 
 class AccountSettings(Section):
-    """`[[accounts]]`: an account that owns repositories, and the role that may pull them."""
+    """Entry of `[[accounts]]`: an account that owns repositories, and the role that pulls them."""
 
     account: str = Field(pattern=r"^\d{12}$")
     role_arn: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
@@ -30,7 +30,7 @@ class AccountSettings(Section):
 
 
 class RuleSettings(Section):
-    """`[[rules]]`: the first rule that matches a push decides. `!` before a glob excludes."""
+    """Entry of `[[rules]]`: the first that matches a push decides. `!` before a glob excludes."""
 
     name: str = ""
     repository: tuple[str, ...] = ("*",)
@@ -52,7 +52,7 @@ class RuleSettings(Section):
 
     @property
     def options(self) -> ArchiveOptions:
-        """What of a commit goes into an archive."""
+        """Options of the archive, as one value."""
         return ArchiveOptions(
             subtree=self.subtree,
             paths=self.paths,
@@ -112,7 +112,7 @@ class RuleSettings(Section):
 
     @model_validator(mode="after")
     def _names_what_it_starts(self) -> Self:
-        """What an action does not use is no harmless ornament: somebody meant another action."""
+        """Refuse settings that the action does not use: the user probably meant another action."""
         starts = self.action is Action.PIPELINE
         if starts and not any(self.pipeline):
             msg = 'names no pipeline; add pipeline = "NAME", or choose another action'
@@ -128,7 +128,10 @@ class RuleSettings(Section):
 
 
 def default_rules() -> tuple[RuleSettings, ...]:
-    """The old script's behaviour: upload every branch, build all but three."""
+    """Return the default rules: upload every branch, build all but three.
+
+    The script that this service replaced did the same.
+    """
     kept = ("refs/heads/test", "refs/heads/develop", "refs/heads/staging")
     return (
         RuleSettings(name="deployment-branches", ref=kept, action=Action.UPLOAD),
@@ -139,7 +142,14 @@ def default_rules() -> tuple[RuleSettings, ...]:
 def fill_rules(
     rules: Iterable[RuleSettings], *, key: str, project: str, reserved: str = ""
 ) -> tuple[Rule, ...]:
-    """`[[rules]]` with the defaults of `[storage]` and `[builds]` filled in."""
+    """Return `[[rules]]` with the defaults of `[storage]` and `[builds]` filled in.
+
+    Args:
+        rules: The entries, in their order.
+        key: Default template of keys (`storage.key`).
+        project: Default template of projects (`builds.project`).
+        reserved: Prefix of the ledger's records (`storage.ledger_prefix`).
+    """
     return tuple(
         Rule(
             name=rule.name or f"rules[{number}]",

@@ -26,4 +26,4 @@ def _checked_reference(reference: str) -> str:
 
 
 SecretReference = Annotated[str, AfterValidator(_checked_reference)]
-"""Where a secret is: `env:NAME`, `file:/PATH`, `secretsmanager:NAME-OR-ARN`, there with `#KEY`."""
+"""Place of a secret: `env:NAME`, `file:/PATH`, `secretsmanager:NAME-OR-ARN`, there with `#KEY`."""

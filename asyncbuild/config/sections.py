@@ -1,4 +1,4 @@
-"""The tables of the configuration file that are there once, such as `[queue]`."""
+"""Tables of the configuration file that occur once, such as `[queue]`."""
 
 import re
 from pathlib import Path
@@ -21,15 +21,15 @@ from asyncbuild.domain.reachable import check_entry
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - every address, so also this one
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-# Free where the mirrors are; with less the service is not ready.
+# Least free space on the disk of the mirrors; with less the service is not ready.
 DISK_FREE_LEAST_BYTES = 256 * MIB
 TIB = 1024 * GIB
 
 _DAY_SECONDS = 86_400
 _HIDDEN_MOST_SECONDS = 43_200  # SQS API reference, ChangeMessageVisibility
 
-# What lies beyond these bounds is a slip of the finger or another unit, and would be found out
-# late: as a process without memory or file descriptors, or as a wait that does not end.
+# A value beyond these bounds is a typing error or in another unit, and would show late: as a
+# process without memory or file descriptors, or as a wait that does not end.
 Seconds = Annotated[float, Field(gt=0, le=_DAY_SECONDS, allow_inf_nan=False)]
 PauseSeconds = Annotated[float, Field(gt=0, le=_HIDDEN_MOST_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000)]
@@ -49,7 +49,7 @@ def _checked_url(url: str) -> str:
 
 Url = Annotated[str, AfterValidator(_checked_url)]
 InternalPlace = Annotated[str, AfterValidator(check_entry)]
-"""A host or network that may be reached though private; see `domain/reachable.py`."""
+"""Host or network that may be reached although it is private; see `domain/reachable.py`."""
 
 
 def _checked_queue(url: str) -> str:
@@ -62,13 +62,13 @@ QueueUrl = Annotated[str, AfterValidator(_checked_queue)]
 
 
 class Section(BaseModel):
-    """One table: frozen, and without unknown names."""
+    """Base of the tables: frozen, and without unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class AwsSettings(Section):
-    """`[aws]`: where AWS is, and as whom."""
+    """Table `[aws]`: endpoint, Region and credentials."""
 
     region: str | None = None
     profile: str | None = None
@@ -79,7 +79,7 @@ class AwsSettings(Section):
 
 
 class QueueSettings(Section):
-    """`[queue]`: the SQS FIFO queue with the push events."""
+    """Table `[queue]`: the SQS FIFO queue with the push events."""
 
     url: QueueUrl = ""
     dead_letter_url: QueueUrl | None = None
@@ -91,7 +91,7 @@ class QueueSettings(Section):
 
 
 class LaneSettings(Section):
-    """`[lanes]`: order, attempts and waiting inside one message group."""
+    """Table `[lanes]`: order, attempts and waiting inside one message group."""
 
     most: int = Field(default=64, ge=1, le=10_000)
     forge_share: Annotated[float, Field(gt=0, le=1)] = 0.75
@@ -107,7 +107,7 @@ class LaneSettings(Section):
 
 
 class GitSettings(Section):
-    """`[git]`: remotes and the cache of bare mirrors."""
+    """Table `[git]`: remotes and the cache of bare mirrors."""
 
     remote: str = "https://git-codecommit.{region}.{dns_suffix}/v1/repos/{repository}"
     credentials: Literal["auto", "codecommit", "none"] = "auto"
@@ -135,7 +135,7 @@ class GitSettings(Section):
 
 
 class ArchiveSettings(Section):
-    """`[archive]`: how a tree becomes a zip."""
+    """Table `[archive]`: conversion of a tree to a zip."""
 
     level: int = Field(default=1, ge=0, le=9)
     threads: int = Field(default=0, ge=0, le=1_000)
@@ -144,7 +144,7 @@ class ArchiveSettings(Section):
 
 
 class StorageSettings(Section):
-    """`[storage]`: where archives and the ledger are kept."""
+    """Table `[storage]`: the bucket of archives and ledger."""
 
     bucket: str = ""
     key: str = "{repository}/{branch}/{commit}.zip"
@@ -174,7 +174,7 @@ class StorageSettings(Section):
 
 
 class BuildSettings(Section):
-    """`[builds]`: CodeBuild. What is not set here stays as the project has it."""
+    """Table `[builds]`: CodeBuild. A value that is not set here stays as the project has it."""
 
     project: str = "{repository}"
     endpoint_url: Url | None = None
@@ -186,20 +186,20 @@ class BuildSettings(Section):
 
 
 class PipelineSettings(Section):
-    """`[pipelines]`: CodePipeline. Which pipeline runs what is a matter of `[[rules]]`."""
+    """Table `[pipelines]`: CodePipeline. The `[[rules]]` name the pipelines."""
 
     endpoint_url: Url | None = None
 
 
 class LogSettings(Section):
-    """`[log]`: structured logs on standard error."""
+    """Table `[log]`: structured logs on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
 class StatusSettings(Section):
-    """`[status]`: the page, health and metrics."""
+    """Table `[status]`: the page, health and metrics."""
 
     listen: str = "127.0.0.1:8080"
     hosts: tuple[str, ...] = ()
@@ -224,6 +224,6 @@ class StatusSettings(Section):
 
     @property
     def local_address(self) -> tuple[str, int]:
-        """Host and port to ask at from this machine."""
+        """Host and port for requests from this machine."""
         host, port = self.address
         return _HERE.get(host, host), port

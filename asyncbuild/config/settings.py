@@ -1,4 +1,4 @@
-"""The whole configuration as one frozen value."""
+"""Configuration as one frozen value."""
 
 from typing import Any, Literal
 
@@ -29,13 +29,13 @@ from asyncbuild.config.sections import (
 from asyncbuild.domain.rules import Rule
 
 ENV_PREFIX = "ASYNCBUILD_"
-FILE_VARIABLE = ENV_PREFIX + "CONFIG"  # names the file itself
+FILE_VARIABLE = ENV_PREFIX + "CONFIG"  # path of the TOML file
 
 
 class _RegionSource(EnvSettingsSource):
-    """AWS_REGION as the default of `aws.region`.
+    """Environment variable AWS_REGION as the default of `aws.region`.
 
-    ECS and Lambda set that variable; botocore itself knows AWS_DEFAULT_REGION only.
+    ECS and Lambda set that variable; botocore itself reads AWS_DEFAULT_REGION only.
     """
 
     def __call__(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class _RegionSource(EnvSettingsSource):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, validated and frozen."""
+    """All settings, validated and frozen."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     @property
     def forges(self) -> int:
-        """How many forges pushes may come from: CodeCommit, and each host of `[[hosts]]`."""
+        """Number of forges that pushes may come from: CodeCommit, and each host of `[[hosts]]`."""
         return 1 + len({each.host for each in self.hosts})
 
     @property
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env: one place to look
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment comes before the file."""
+        """Return the sources by precedence: the environment comes before the file."""
         return (env_settings, init_settings, _RegionSource(settings_cls))
 
 
@@ -118,7 +118,7 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
 
 
 def setting_names() -> list[str]:
-    """Every setting as `section.name`; for lists of tables, the names of one table."""
+    """Return every setting as `section.name`; for lists of tables, the names of one table."""
     names: list[str] = []
     for name in Settings.model_fields:
         inner = [inner for inner in names_below((name,)) if inner]
@@ -127,7 +127,7 @@ def setting_names() -> list[str]:
 
 
 def names_below(parents: tuple[int | str, ...]) -> list[str]:
-    """The settings inside a table, named by its place; empty for a single value."""
+    """Return the names of the settings inside a table; empty for a single value."""
     model: Any = Settings
     for step in parents:
         if isinstance(step, int):
