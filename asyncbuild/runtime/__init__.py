@@ -1,1 +1,1 @@
-"""The process: its log, children, task groups, memory, locks, signals."""
+"""Process-wide services: log, children, task groups, memory, locks, signals."""

@@ -1,4 +1,4 @@
-"""How much memory this process and its children may have: of the container, or of the machine."""
+"""Memory limit of this process and its children: of the container, or of the machine."""
 
 import os
 from collections.abc import Iterator
@@ -7,17 +7,17 @@ from typing import Final
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _OWN: Final = Path("/proc/self/cgroup")
-_PAGES_OF_NO_LIMIT: Final = 2**60  # cgroup v1 says "no limit" with a number near 2**63
+_PAGES_OF_NO_LIMIT: Final = 2**60  # cgroup v1 expresses "no limit" by a number near 2**63
 
 
 def memory_limit_bytes(root: Path = _ROOT, own: Path = _OWN) -> int:
-    """Return the least of the limits of the cgroups that this process is in, and the memory.
+    """Return the lowest memory limit of this process's cgroups and of the machine, in bytes.
 
-    In a container its own cgroup is mounted at `root`; elsewhere it stands below it.
+    In a container its own cgroup is mounted at `root`; elsewhere it is below it.
 
     Args:
-        root: Where cgroups are mounted.
-        own: /proc/self/cgroup.
+        root: Directory where cgroups are mounted.
+        own: Path of /proc/self/cgroup.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([memory, *(each for each in _limits(root, own) if each < _PAGES_OF_NO_LIMIT)])
@@ -45,5 +45,5 @@ def _read(file: Path) -> Iterator[int]:
         text = file.read_text().strip()
     except OSError:
         return
-    if text.isdecimal():  # "max" is none
+    if text.isdecimal():  # "max": without a limit
         yield int(text)

@@ -1,7 +1,7 @@
 """A child process that is waited for without a thread.
 
 On Python 3.11 asyncio starts a thread for each child. Of eight gits started at once the last one
-began 10 ms later for it, which is longer than it takes to its first byte. A process's file
+began 10 ms later because of that, which is longer than its time to the first byte. A process's file
 descriptor, pidfd_open(2), becomes readable when the process ends.
 """
 
@@ -16,23 +16,25 @@ import anyio
 from anyio import to_thread
 
 MARKS: Final[dict[str, str]] = {}
-"""Variables that every child gets: `runtime/child_guard.py` knows it by them."""
+"""Environment variables that every child gets: `runtime/child_guard.py` finds children by them."""
 
 
 class Child:
-    """A started process, in a session of its own. Whoever starts it waits for it, then closes it.
+    """A started process, in a session of its own.
+
+    The code that starts it waits for its end, then closes it.
 
     Args:
-        arguments: With the name of the program.
-        environment: All of it, but for `MARKS`.
-        stdin: A file descriptor, as `stdout` and `stderr`.
-        stdout: See there.
-        stderr: See there.
-        descriptors: What the child keeps open beside.
-        program: The file to execute, where that is not what the first argument names.
+        arguments: Argument vector, the program's name first.
+        environment: The whole environment, except `MARKS`.
+        stdin: File descriptor of the child's standard input.
+        stdout: File descriptor of its standard output.
+        stderr: File descriptor of its standard error.
+        descriptors: Other file descriptors that the child keeps open.
+        program: The file to execute, where the first argument does not name it.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: The process cannot be started.
     """
 
     def __init__(
@@ -62,24 +64,24 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Number of the process, and of its group."""
+        """Id of the process, and of its process group."""
         return self._process.pid
 
     def limit(self, kind: int, most: int) -> None:
-        """Set a limit of the running process (prlimit(2)); its children inherit what is set then.
+        """Set a limit of the running process (prlimit(2)); its later children inherit it.
 
         Args:
-            kind: Of the limit, such as `resource.RLIMIT_CPU`.
+            kind: Resource, such as `resource.RLIMIT_CPU`.
             most: Its value, in the limit's own unit; at most what the kernel allows this user.
         """
-        with suppress(OSError):  # it has ended, or a sandbox has no such call
+        with suppress(OSError):  # the process has ended, or a sandbox has no such call
             _, hard = resource.prlimit(self.pid, kind)
             soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.prlimit(self.pid, kind, (soft, hard))
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, negative for a signal; None until it was waited for."""
+        """Exit code, negative for a signal; None until it was waited for."""
         return self._process.returncode
 
     async def wait(self) -> int:
@@ -88,10 +90,10 @@ class Child:
             if self._ended is None:
                 return await to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
             await anyio.wait_readable(self._ended)
-        return self._process.wait()  # it has ended: this does not block
+        return self._process.wait()  # the process has ended: this does not block
 
     def close(self) -> None:
-        """Give back what it took to wait."""
+        """Close the descriptor that is used for waiting."""
         if self._ended is not None:
             os.close(self._ended)
             self._ended = None

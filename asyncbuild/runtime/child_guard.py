@@ -1,8 +1,8 @@
-"""No child outlives this process, also if it is killed: nor do the children's children.
+"""Guard that ends all children, and their children, if this process ends or is killed.
 
-A guard process waits for the end of a pipe that only this process holds. When it comes, the guard
-ends what carries this process's mark in its environment: every `Child` gets it, and hands it on to
-whatever it starts (git-remote-https, index-pack, ssh).
+A guard process waits for the end of a pipe that only this process holds. When the pipe ends, the
+guard kills all processes with this process's mark in their environment: every `Child` gets it, and
+passes it to the programs it starts (git-remote-https, index-pack, ssh).
 """
 
 import os
@@ -24,7 +24,7 @@ MARK: Final = "ASYNCBUILD_CHILD_OF"
 
 @contextmanager
 def open_guard() -> Iterator[None]:
-    """Guard the children that are started while inside; they must have ended when it is left.
+    """Guard the children that are started inside the context; they must have ended when it exits.
 
     Without a guard, where none can be started, the work goes on with a warning.
     """
@@ -52,7 +52,7 @@ def _started(mark: str) -> Iterator[None]:
             emit(GuardNone(reason=str(error)))
         else:
             stack.callback(guard.wait)
-            stack.callback(guard.kill)  # before its pipe ends: there is nothing left to sweep
+            stack.callback(guard.kill)  # before its pipe ends: nothing is left to sweep
         yield
 
 

@@ -1,7 +1,7 @@
-"""`emit` tells the log and every subscriber what happens.
+"""`emit` reports events to the log and every subscriber.
 
-What happens for a push is emitted inside `about`, so that subscribers know the push. A stage of its
-way is inside `stage`, which emits its beginning and its end. `domain/events/` has all events.
+An event of a push is emitted inside `about`, so that subscribers know the push. A stage of a push
+runs inside `stage`, which emits its start and its end. `domain/events/` has all events.
 """
 
 import logging
@@ -27,41 +27,41 @@ from asyncbuild.domain.events.stage_events import (
 from asyncbuild.domain.model import Push
 from asyncbuild.runtime import log as logs
 
-# Nothing is wrong with the push: a limit, a lease in other hands, a commit that is gone.
+# Nothing is wrong with the push: a limit, a lost lease, a commit that is gone.
 _HARMLESS: Final = frozenset({Kind.BUSY, Kind.LEASE_LOST, Kind.UNREACHABLE})
 
 Subscriber = Callable[[Emitted], None]
-"""Takes one event. It must be quick."""
+"""Function that takes one event. It must be quick."""
 
-# Context variables: every task that is begun inside `subscribed` is heard, and no other.
+# Context variables: subscribers hear the tasks that are started inside `subscribed`, no others.
 _subscribers: ContextVar[tuple[Subscriber, ...]] = ContextVar("subscribers", default=())
 _push: ContextVar[PushIdentity | None] = ContextVar("push", default=None)
-# The stage that is under way in this task: a stage that is begun then is part of it.
+# Stage that runs in this task: a stage that is started then is part of it.
 _stage: ContextVar[str] = ContextVar("stage", default="")
 
 
 def emit(
     event: Event, *, level: LogLevel | None = None, error: BaseException | None = None
 ) -> None:
-    """Tell every subscriber, then the log.
+    """Report an event to every subscriber, then to the log.
 
     Args:
-        event: What happened.
+        event: The event.
         level: One of its levels; by default its first.
-        error: The log gets its traceback.
+        error: Exception whose traceback the log line gets.
     """
     emitted = Emitted(event, level or event.levels[0], _push.get())
     for hear in _subscribers.get():
         try:
             hear(emitted)
-        except Exception:  # a subscriber's bug is no push's failure
+        except Exception:  # a bug of a subscriber must not fail a push
             logging.getLogger(__name__).exception("a listener failed at %s", event.name)
     logs.write(emitted, error)
 
 
 @contextmanager
 def subscribed(*subscribers: Subscriber) -> Iterator[None]:
-    """Let `subscribers` hear every event of the tasks that are begun inside."""
+    """Subscribe to every event of the tasks that are started inside the context."""
     logs.require_configured()
     token = _subscribers.set((*_subscribers.get(), *subscribers))
     try:
@@ -72,7 +72,7 @@ def subscribed(*subscribers: Subscriber) -> Iterator[None]:
 
 @contextmanager
 def about(push: Push) -> Iterator[None]:
-    """Let every event inside be about `push`, and every line, those of libraries too."""
+    """Make `push` the subject of every event and every log line inside, libraries' lines too."""
     identity = PushIdentity.of(push)
     token = _push.set(identity)
     try:
@@ -84,7 +84,7 @@ def about(push: Push) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Ending:
-    """How a stage tells that it ended well: a stage with results gives them to `finished`."""
+    """Event for the successful end of a stage: a stage with results binds them to `finished`."""
 
     finished: Callable[..., StageFinished]
 
@@ -93,11 +93,11 @@ class Ending:
 def stage(started: StageStarted) -> Iterator[Ending]:
     """Emit `started`, then that the stage finished, failed or was cancelled, with the duration.
 
-    A failure passes through the stages around it. It is told once, by the outermost of them, at
-    level info or warning; those inside tell theirs at level debug, for subscribers.
+    A failure passes through the stages around it. The outermost of them reports it at level info or
+    warning; those inside report theirs at level debug, for subscribers.
 
     Yields:
-        The event at its end; `duration_seconds` is put in when it is known.
+        The event at its end; `duration_seconds` is added when it is known.
     """
     ends, own, begun = ENDS[type(started)], started.fields(), time.monotonic()
     ending = Ending(partial(ends.finished, **own))

@@ -1,4 +1,4 @@
-"""Waits for a file to appear in a directory, without looking again and again: inotify(7)."""
+"""Wait for a file to appear in a directory, without polling: inotify(7)."""
 
 import ctypes
 import os
@@ -14,9 +14,11 @@ _libc = ctypes.CDLL(None)
 
 @contextmanager
 def open_watch(directory: Path) -> Iterator[int | None]:
-    """A descriptor that becomes readable when a name appears; None if the directory is not there.
+    """Open a descriptor that becomes readable when a name appears in a directory.
 
-    None, too, where the user has no watch left (`fs.inotify`): look again and again then.
+    Yields:
+        The descriptor; None if the directory does not exist, or the user has no watch left
+        (`fs.inotify`): poll then.
     """
     descriptor: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     if descriptor < 0:

@@ -1,8 +1,8 @@
 """Locks that processes on one disk share.
 
 flock(2): the lock belongs to the open file, so it ends with the last process that has it open. A
-git that inherited the descriptor keeps the lock even if the service is killed, and whoever comes
-next waits until that git is gone too.
+git that inherited the descriptor keeps the lock even if the service is killed, and the next process
+waits until that git has ended too.
 """
 
 import fcntl
@@ -24,12 +24,18 @@ _LONGEST_PAUSE_SECONDS = 0.25
 async def open_lock(
     path: Path, *, shared: bool, wait_seconds: float, doing: str
 ) -> AsyncIterator[int]:
-    """Hold a lock; lends its file descriptor.
+    """Hold a lock; yield its file descriptor.
 
-    Polled, because a blocking flock can neither run in the loop nor be cancelled in a thread.
+    Polls, because a blocking flock can neither run in the loop nor be cancelled in a thread.
+
+    Args:
+        path: File of the lock; created if it does not exist.
+        shared: Whether others may hold a shared lock at the same time.
+        wait_seconds: Longest wait.
+        doing: The purpose of the lock, for the error.
 
     Raises:
-        Busy: others held it all the time.
+        Busy: Other processes held it all the time.
     """
     descriptor = await to_thread.run_sync(_open, path)
     try:
@@ -46,7 +52,7 @@ async def open_lock(
 
 
 def take_nowait(descriptor: int, *, shared: bool) -> bool:
-    """Take the lock if nobody is in the way."""
+    """Take the lock if it is free; return whether it was taken."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -57,7 +63,7 @@ def take_nowait(descriptor: int, *, shared: bool) -> bool:
 
 @contextmanager
 def hold_nowait(path: Path) -> Iterator[bool]:
-    """Hold a lock exclusively for a moment, if nobody is in the way; blocks only for the disk."""
+    """Hold a lock exclusively for a moment if it is free; blocks only for the disk."""
     descriptor = _open(path)
     try:
         yield take_nowait(descriptor, shared=False)

@@ -1,4 +1,4 @@
-"""One memory budget for the process, shared by every archive on its way (I6).
+"""One memory budget for the process, shared by all archives in flight (I6).
 
 Each archive opens an account with a reservation: so many bytes are its own until it closes, and
 taking them never waits for another archive. Beyond its reservation an account draws on what is
@@ -10,13 +10,13 @@ what it holds without asking for more. Then:
 
 1. A take that fits into the reservation is granted at once, so a healthy account never waits for
    another one. It ends, and returns its reservation and all that it drew beyond it.
-2. Whoever waits for free bytes (an enlargement, an admission, a take beyond the reservation) stands
+2. All requests for free bytes (an enlargement, an admission, a take beyond the reservation) wait
    in one queue: enlargements before all others, otherwise first come first served. The others wait
    for bytes held by accounts that end, by 1, or that wait to be enlarged.
-3. An account that waits to be enlarged keeps its reservation meanwhile. It stands behind no one but
-   its like, and is refused with `Busy` unless each of them, itself included, could be granted while
-   all of them keep what they have. Whoever does not wait ends, by 1; so the first is granted, and
-   ends; by induction they all are, and so is everybody behind them.
+3. An account that waits to be enlarged keeps its reservation meanwhile. Only other enlargements are
+   before it, and it is refused with `Busy` unless each of them, itself included, could be granted
+   while all of them keep what they have. Accounts that do not wait end, by 1; so the first
+   enlargement is granted, and ends; by induction all are, and then all requests behind them.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ from asyncbuild.domain.statistics import BudgetStatistics
 
 
 class MemoryBudget:
-    """Hands out `total_bytes` of memory to accounts.
+    """Distributor of `total_bytes` of memory to accounts.
 
     Belongs to one event loop; nothing in it may be called from another thread.
     """
@@ -60,7 +60,7 @@ class MemoryBudget:
             self._serve()
 
     def statistics(self) -> BudgetStatistics:
-        """What is promised, held and waited for."""
+        """Return the bytes promised and held, and the number of requests that wait."""
         return BudgetStatistics(
             total_bytes=self._total_bytes,
             reserved_bytes=sum(account.reserved_bytes for account in self._accounts),
@@ -92,7 +92,7 @@ class MemoryBudget:
             self._queue.append(request)
 
     def _serve(self) -> None:
-        """Grant in order; whoever lacks nothing any more need not wait for its turn."""
+        """Grant requests in order; one that lacks no bytes any more is granted out of turn."""
         blocked = False
         for request in tuple(self._queue):
             wanted = request.lacking_bytes()
@@ -116,7 +116,7 @@ class MemoryBudget:
             )
 
     def _check_safe(self, enlargement: "_Enlargement") -> None:
-        """Refuse what might wait forever: point 3 of the module's docstring."""
+        """Refuse an enlargement that might wait endlessly: point 3 of the module's docstring."""
         waiting = [one for one in self._queue if isinstance(one, _Enlargement)] + [enlargement]
         kept_bytes = sum(one.account.reserved_bytes for one in waiting)
         largest_step = max(one.reserved_bytes - one.account.reserved_bytes for one in waiting)
@@ -129,7 +129,7 @@ class MemoryBudget:
 
 
 class MemoryAccount:
-    """One archive's share of the budget (`model.Account`); `MemoryBudget.open_account` makes it."""
+    """Share of one archive in the budget (`model.Account`), from `MemoryBudget.open_account`."""
 
     def __init__(self, budget: MemoryBudget, reserved_bytes: int) -> None:
         self._budget = budget
@@ -139,14 +139,14 @@ class MemoryAccount:
 
     @property
     def claimed_bytes(self) -> int:
-        """What nobody else can have: the reservation, and whatever is held beyond it."""
+        """Bytes that other accounts cannot have: the reservation, and all bytes held beyond it."""
         return max(self.reserved_bytes, self.held_bytes)
 
     async def take(self, nbytes: int) -> None:
         """Wait until `nbytes` more may be held. A cancelled wait takes nothing.
 
         Within the reservation it never waits for another account. A single take must not exceed
-        the reservation, or it might wait forever.
+        the reservation, or it might wait endlessly.
         """
         if nbytes > self.reserved_bytes:
             raise ValueError(
@@ -155,7 +155,7 @@ class MemoryAccount:
         await self._budget._acquire(_Take(self, nbytes))  # noqa: SLF001 - two halves of one thing
 
     def give_back(self, nbytes: int) -> None:
-        """Say that `nbytes` are no longer held. After the account is closed it says nothing new."""
+        """Return `nbytes` to the budget. Has no effect after the account was closed."""
         if self._closed:
             return
         if nbytes > self.held_bytes:
@@ -178,24 +178,24 @@ class MemoryAccount:
         await self._budget._acquire(enlargement)  # noqa: SLF001 - two halves of one thing
 
     def close(self) -> None:
-        """Hold nothing from now on."""
+        """Release all held bytes; later returns have no effect."""
         self._closed = True
         self.held_bytes = 0
 
 
 class _Request(Protocol):
-    """What a caller waits for."""
+    """Request of a caller that waits."""
 
     granted: anyio.Event
 
     def lacking_bytes(self) -> int:
-        """Free bytes that must be there before it can be granted; may change while waiting."""
+        """Return the free bytes that it takes to grant the request; may change while it waits."""
 
     def grant(self) -> None:
-        """Book it."""
+        """Book the bytes of the request."""
 
     def revoke(self) -> None:
-        """Undo the booking: whoever waited was cancelled before it learnt of the grant."""
+        """Undo the booking, because the caller was cancelled before it learnt of the grant."""
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Ends the marked processes of an owner that died: the program of `runtime/child_guard.py`.
+"""Program of `runtime/child_guard.py`: ends the marked processes of an owner that died.
 
 It runs as a file of its own, without this package, so that it takes little memory.
 """
@@ -16,10 +16,10 @@ _PAUSE_SECONDS = 0.02
 def sweep(mark: bytes) -> int:
     """Send SIGKILL to each process of this user whose first environment has `mark` in it.
 
-    A pidfd names the process that was looked at, also if its number is given away meanwhile.
+    A pidfd names the process that was examined, even if the kernel reuses its number meanwhile.
 
     Returns:
-        How many there were.
+        The number of processes that were killed.
     """
     found = 0
     for name in os.listdir("/proc"):  # noqa: PTH208 - no pathlib in here
@@ -28,7 +28,7 @@ def sweep(mark: bytes) -> int:
         try:
             process = os.pidfd_open(int(name))
         except OSError:
-            continue  # it ended
+            continue  # the process ended
         try:
             with open(f"/proc/{name}/environ", "rb") as environment:  # noqa: PTH123 - as above
                 marked = mark in environment.read().split(b"\0")
@@ -36,14 +36,14 @@ def sweep(mark: bytes) -> int:
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 found += 1
         except OSError:
-            pass  # another user's, or it ended
+            pass  # the process belongs to another user, or it ended
         finally:
             os.close(process)
     return found
 
 
 def main() -> None:
-    """Wait until standard input ends, as it does with the owner, however that ends."""
+    """Wait until standard input ends, as it does with the owner, then end its children."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     mark = sys.argv[1].encode()

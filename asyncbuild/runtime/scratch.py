@@ -1,8 +1,8 @@
-"""Temporary directories that are gone in the end, whatever way a process ends.
+"""Temporary directories that are removed in the end, even if the process is killed.
 
 A process that is killed cannot tidy up. So each directory has a file that its owner keeps locked,
-and the kernel gives the lock back with the process: whoever makes the next directory removes those
-beside it whose lock is free.
+and the kernel frees the lock with the process: the process that makes the next directory removes
+those beside it whose lock is free.
 """
 
 import errno
@@ -31,12 +31,12 @@ def open_scratch(prefix: str) -> Iterator[Path]:
     """Make a temporary directory, and remove it in the end.
 
     Args:
-        prefix: What its name begins with; directories of the same prefix that were left by killed
-            processes are removed, too.
+        prefix: Beginning of its name; directories of the same prefix that killed processes left
+            behind are removed, too.
 
     Raises:
-        ConfigError: there is no place where one can be made.
-        Retry: the place is full.
+        ConfigError: A directory can be made nowhere.
+        Retry: The place is full.
     """
     with ExitStack() as stack:
         try:
@@ -52,7 +52,10 @@ def open_scratch(prefix: str) -> Iterator[Path]:
 
 
 def free_bytes(directory: Path) -> int:
-    """Bytes that this user may still write below a directory, or below the nearest that exists."""
+    """Return the bytes that this user may still write below a directory.
+
+    A directory that does not exist counts as its nearest parent that does.
+    """
     existing = directory
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -77,7 +80,7 @@ def _no_place(error: OSError) -> ConfigError | Retry:
 
 @contextmanager
 def _held(directory: Path) -> Iterator[None]:
-    """Lock a file of the directory while inside; it has its name only once it is locked."""
+    """Lock a file of the directory while inside; the file gets its name only once it is locked."""
     with (directory / f"{_LOCK}.new").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         Path(file.name).rename(directory / _LOCK)
@@ -85,7 +88,7 @@ def _held(directory: Path) -> Iterator[None]:
 
 
 def _sweep(place: Path, prefix: str) -> None:
-    """Remove the directories of this user that nobody holds any more."""
+    """Remove the directories of this user whose owner has ended."""
     for lock in place.glob(f"{prefix}*/{_LOCK}"):
         with suppress(OSError):  # another user's, held, or just being removed
             if lock.parent.is_symlink() or lock.stat().st_uid != os.geteuid():
@@ -96,7 +99,10 @@ def _sweep(place: Path, prefix: str) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Remove it; what was killed, git's children for one, may be in the midst of a last write."""
+    """Remove a directory, with retries.
+
+    A killed process, such as a child of git, may be in the midst of a last write.
+    """
     _delete(directory)
     for _ in range(_MORE_CLEANUPS):
         if not directory.exists():
@@ -108,7 +114,7 @@ def _remove(directory: Path) -> None:
 def _delete(directory: Path) -> None:
     """Delete a tree with one open file at a time, for a process that has no more; its lock last.
 
-    `shutil.rmtree` holds one for each level, and what is left without a lock nobody would remove.
+    `shutil.rmtree` holds one for each level, and a rest without a lock would never be removed.
     """
     for root, directories, files in os.walk(directory, topdown=False):
         for name in files:

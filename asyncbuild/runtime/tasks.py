@@ -1,6 +1,6 @@
-"""Task groups whose failures travel as themselves, so that they are caught by their kind.
+"""Task groups that raise failures themselves, not in a group: callers catch them by kind.
 
-A plain task group wraps what fails, the body's own error too, and a wrapped error is of no kind.
+A plain task group wraps each failure, the body's own error too, and a wrapped error has no kind.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -12,9 +12,9 @@ from anyio.abc import TaskGroup
 
 @asynccontextmanager
 async def open_tasks() -> AsyncIterator[TaskGroup]:
-    """Own tasks that are waited for. What fails first, one of them or the body, is raised.
+    """Own tasks that are waited for; raise the first failure, of a task or of the body.
 
-    If more fails, it has notes that say what.
+    Further failures become notes on it.
     """
     with _first_failure():
         async with anyio.create_task_group() as tasks:
@@ -23,7 +23,7 @@ async def open_tasks() -> AsyncIterator[TaskGroup]:
 
 @asynccontextmanager
 async def open_background() -> AsyncIterator[TaskGroup]:
-    """Own tasks that end with the body, else as `open_tasks`."""
+    """Own tasks that are cancelled when the body ends, else as `open_tasks`."""
     async with open_tasks() as tasks:
         yield tasks
         tasks.cancel_scope.cancel()
@@ -43,11 +43,11 @@ def _first_failure() -> Iterator[None]:
     try:
         raise first
     finally:
-        first.__context__ = context  # not the group, which has it in it
+        first.__context__ = context  # not the group, which contains the error itself
 
 
 def leaves_of(error: BaseException) -> list[BaseException]:
-    """What failed, out of groups of groups; an error that is no group is its own leaf."""
+    """Return the failures out of nested groups; an error that is not a group is its own leaf."""
     if isinstance(error, BaseExceptionGroup):
         return [leaf for each in error.exceptions for leaf in leaves_of(each)]
     return [error]
