@@ -1,1 +1,1 @@
-"""AWS: sessions and clients, accounts, what each error code means, ECS task protection."""
+"""AWS access: sessions and clients, accounts, classes of error codes, ECS task protection."""

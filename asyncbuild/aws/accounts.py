@@ -1,4 +1,4 @@
-"""Whose credentials pull a repository: the service's own, or those of a role in its account."""
+"""Credentials that pull a repository: the service's own, or those of a role in its account."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +19,7 @@ from asyncbuild.domain.errors import NoPermission, Retry
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
-# One account's role must not end the service for all others.
+# A fault of one account's role must not end the service for all others.
 _errors_of = partial(errors_of, instead={NoPermission: Retry})
 
 
@@ -38,13 +38,13 @@ class AccountCredentials:
         self._looking = anyio.Lock()
 
     async def get(self, account: str, region: str) -> "ReadOnlyCredentials":
-        """Credentials that may pull in `account`; the service's own where `account` is empty.
+        """Return credentials that may pull in `account`; the service's own if `account` is empty.
 
         Raises:
             Retry: AWS refuses the role; or none is configured for that account, and it is not the
-                service's own. With the own credentials CodeCommit would serve the own repository of
-                the same name.
-            BadCredentials: there are no credentials at all.
+                service's own. With its own credentials CodeCommit would serve the repository of the
+                same name in its own account.
+            BadCredentials: There are no credentials at all.
         """
         role = self._role(account, region)
         if role is not None:
@@ -101,7 +101,7 @@ class AccountCredentials:
         return AioDeferredRefreshableCredentials(refresh, "assume-role")
 
     async def _find_own_account(self, region: str) -> str:
-        """Who we are, asked once. Needs no permission (STS GetCallerIdentity)."""
+        """Return the service's own account, asked once and without a right (GetCallerIdentity)."""
         async with self._looking:
             if self._own_account is None:
                 with _errors_of("ask STS for this service's account"):

@@ -1,4 +1,4 @@
-"""botocore's errors become ours here and nowhere else."""
+"""Classes of botocore's errors. They become errors of stages here and nowhere else."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "InvalidSecurity": "correct endpoint_url: HTTPS, and a server that takes signature version 4",
     "RegionDisabledException": "activate STS in that region, in the account's settings",
 }
-# OpenSSL's words for an answer that is no TLS record, in its versions 1.1 to 3.5.
+# Words of OpenSSL for an answer that is not a TLS record, in its versions 1.1 to 3.5.
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _PLAIN: Final = (
     "what listens there does not speak TLS: begin endpoint_url with http://, or name the port that "
@@ -51,7 +51,7 @@ _NEW_CREDENTIALS: Final = (
     "AWS_ACCESS_KEY_ID)"
 )
 _AS_USUAL: Final[Instead] = {}
-# Credentials that could not be read, asked for or renewed.
+# Credentials that could not be read, obtained or renewed.
 _NO_CREDENTIALS: Final = (
     boto.CredentialRetrievalError,
     boto.MetadataRetrievalError,
@@ -63,12 +63,12 @@ _NO_CREDENTIALS: Final = (
 
 
 def classify(error: Exception, doing: str, instead: Instead = _AS_USUAL) -> StageError:
-    """Name the class of a botocore error, and AWS's code for it.
+    """Return a botocore error as an error of stages, with AWS's code.
 
     Args:
-        error: Raised by botocore.
-        doing: What was tried, for people.
-        instead: What errors mean here instead of what they mean elsewhere.
+        error: Error that botocore raised.
+        doing: The call, for people.
+        instead: Meanings of codes or classes that differ for this call.
     """
     if isinstance(error, boto.ClientError):
         return _classify_answer(error, doing, instead)
@@ -81,7 +81,7 @@ def classify(error: Exception, doing: str, instead: Instead = _AS_USUAL) -> Stag
         return ConfigError(f"{doing}: {error}", remedy=remedy)
     if isinstance(error, boto.NoRegionError):
         return ConfigError(f"{doing}: no region", remedy="set aws.region or AWS_REGION")
-    # Whatever else botocore raises is about the way there: connections, time-outs, cut answers.
+    # All other errors of botocore are about the connection: refused, timed out, cut off.
     return unreached(doing, error)
 
 
@@ -91,14 +91,14 @@ def _classify_answer(error: boto.ClientError, doing: str, instead: Instead) -> S
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     text = f"{doing}: {code}: {answer.get('Message', '')}".rstrip(": ")
     class_ = meaning_of(code) or _class_by_status(status)
-    if code == "404" and error.operation_name == "HeadBucket":  # without a body, hence no code
+    if code == "404" and error.operation_name == "HeadBucket":  # no body, hence no code
         class_ = ConfigError
     remedy = _remedy(class_, code, error.operation_name)
     return meaning_instead(code, class_, instead)(text, remedy=remedy, code=code or None)
 
 
 def _class_by_status(status: int) -> type[StageError]:
-    """Class of an error code that is not known, by HTTP status (RFC 9110, section 15; RFC 6585)."""
+    """Return the class of an unknown code, by HTTP status (RFC 9110, section 15; RFC 6585)."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Busy
     return Outage if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Retry
@@ -119,7 +119,13 @@ def _remedy(class_: type[StageError], code: str, operation: str) -> str:
 
 
 def unreached(doing: str, error: Exception, peer: str = "") -> Outage:
-    """A call of `peer` that brought no answer."""
+    """Return the error for a call of `peer` that got no answer.
+
+    Args:
+        doing: The call, for people.
+        error: Error of the connection.
+        peer: The service that was called; empty if it is not known.
+    """
     no_tls = any(word in str(error) for word in _NO_TLS)
     return Outage(
         f"{doing}: {type(error).__name__}: {error}",
@@ -130,12 +136,12 @@ def unreached(doing: str, error: Exception, peer: str = "") -> Outage:
 
 @contextmanager
 def errors_of(doing: str, peer: str = "", instead: Instead = _AS_USUAL) -> Iterator[None]:
-    """Turn botocore's errors inside into ours.
+    """Turn botocore's errors inside into errors of stages.
 
     Args:
-        doing: What is tried, for people, such as `start build of project web`.
-        peer: The service that is called: what is shown as away, or at its limit.
-        instead: What errors mean here instead of what they mean elsewhere.
+        doing: The call, for people, such as `start build of project web`.
+        peer: The service that is called: shown as not reachable, or at its limit.
+        instead: Meanings of codes or classes that differ for this call.
     """
     try:
         yield
@@ -145,12 +151,12 @@ def errors_of(doing: str, peer: str = "", instead: Instead = _AS_USUAL) -> Itera
         raise ours from error
     except OSError as error:
         raise unreached(doing, error, peer) from error
-    except (ResponseParserError, ValueError, RecursionError) as error:  # of the answer's reader
+    except (ResponseParserError, ValueError, RecursionError) as error:  # from the answer's reader
         text = f"{doing}: the answer cannot be read: {type(error).__name__}"
         raise Retry(text, peer=peer) from error
 
 
-# For the files that call one service only.
+# Short forms for the files that call one service only.
 s3_errors = partial(errors_of, peer="s3")
 sqs_errors = partial(errors_of, peer="sqs")
 # One project or pipeline that the role may not start must not end the service for all others.

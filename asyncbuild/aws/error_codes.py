@@ -1,4 +1,4 @@
-"""Error codes of AWS → what they mean for us. Pure.
+"""Classes of AWS's error codes. Pure.
 
 Sources: botocore's service models (the errors of each operation), the API references' pages "Common
 errors" and S3's "Error responses", botocore's own lists of what is throttled or transient. Where a
@@ -27,7 +27,7 @@ from asyncbuild.domain.errors import (
 
 Class = type[StageError]
 Instead = Mapping[str | Class, Class]
-"""What codes, or classes of codes, mean for one kind of call instead of what they mean here."""
+"""Meanings of codes, or of classes of codes, that differ for one kind of call."""
 
 _QUEUE: Final = "AWS.SimpleQueueService."
 
@@ -37,7 +37,7 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "QueueAlreadyExists": "QueueNameExists",
 }
 
-# What KMS may say, in the words of KMS. SQS and S3 pass it on as `KMS.` and the code.
+# Codes of KMS under KMS's own names. SQS and S3 pass them on as `KMS.` and the code.
 _KMS: Final[Mapping[Class, Mapping[str, str]]] = {
     Busy: {
         "ThrottlingException": "all objects and messages of an account share the key's requests",
@@ -90,7 +90,7 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "InternalFailure": "",
         "InternalServerError": "",
         "InternalServiceError": "",
-        # A clock is wrong, theirs or ours. That is no push's fault, and passes.
+        # A clock is wrong, AWS's or this machine's. No push is at fault, and it passes.
         "InvalidSignatureException": "signed too long ago, or in the future; or the secret key is "
         "wrong. SQS, CodeBuild and others allow 5 minutes",
         "PriorRequestNotComplete": "",
@@ -106,7 +106,8 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "503": "",
         "500": "",
     },
-    # The service's own credentials are no push's fault; new ones may be there the next moment.
+    # No push is at fault if the service's own credentials are bad; new ones may arrive at any
+    # moment.
     BadCredentials: {
         "AuthFailure": "",
         "ExpiredToken": "",
@@ -152,7 +153,7 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
             if not code.startswith("KMS")
         },
     },
-    # The very same request would be refused again.
+    # The same request would be refused again.
     Reject: {
         "BatchEntryIdsNotDistinct": "",
         "BucketAlreadyExists": "",
@@ -187,7 +188,7 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "ValidationError": "",
         "ValidationException": "",
     },
-    # Another try may do, as it begins elsewhere; or a caller knows better what the code says.
+    # Another try may work, as it begins elsewhere; or a caller knows better what the code means.
     Retry: {
         "BadDigest": "damaged on the way",
         "ConcurrentModificationException": "",
@@ -241,11 +242,11 @@ REASONS: Final[Mapping[str, str]] = {code: why for code, _, why in _iter_all() i
 
 
 FOR_PUSH: Final[Instead] = {NoPermission: Denied}
-"""For calls about what one push names: a right that is missing there is not the service's end."""
+"""Meanings for calls that one push asks for: a missing right there fails only the push."""
 
 
 def name_of(code: str) -> str:
-    """The name by which a code is listed here, whichever of its names an answer has.
+    """Return the name under which a code is listed here, whichever of its names an answer has.
 
     `AWS.SimpleQueueService.NonExistentQueue` is `QueueDoesNotExist`; a namespace before a `#`, as
     in the protocol's `com.amazonaws.sqs#QueueDoesNotExist`, is left out.
@@ -255,15 +256,21 @@ def name_of(code: str) -> str:
 
 
 def meaning_of(code: str) -> Class | None:
-    """The class of error that a code means; None for one that is not known."""
+    """Return the class of error that a code means; None for an unknown code."""
     return MEANINGS.get(name_of(code))
 
 
 def meaning_instead(code: str, class_: Class, instead: Instead) -> Class:
-    """The class of error for one kind of call: by the code, or else by its usual class."""
+    """Return the class of error for one kind of call: by the code, or else by its usual class.
+
+    Args:
+        code: Code of AWS, under any of its names.
+        class_: The usual class of the code.
+        instead: Meanings that differ for this kind of call.
+    """
     return instead.get(name_of(code)) or instead.get(class_, class_)
 
 
 def lacks_right(code: str | None) -> bool:
-    """Whether a code says that a right is missing, whomever that concerns."""
+    """Return whether a code says that a right is missing, for a push or for the whole service."""
     return code is not None and meaning_of(code) is NoPermission

@@ -14,7 +14,7 @@ def dns_suffix(region: str) -> str:
     """Return the domain of the region's partition: `amazonaws.com`, in China `amazonaws.com.cn`.
 
     Raises:
-        Reject: the region belongs to no partition that botocore knows.
+        Reject: The region does not belong to a partition that botocore knows.
     """
     resolver = _endpoints()
     try:

@@ -28,15 +28,22 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 CODEBUILD_MOST_SECONDS = 120
-"""What one call may take with its repetitions and the pauses between: an idempotency token that was
-sent with the first must still be known when the last arrives."""
+"""Longest duration of one call with its repetitions and the pauses between them.
+
+An idempotency token that was sent with the first must still be known when the last arrives.
+"""
 
 
 def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # noqa: ANN401 - AioConfig's own
-    """A botocore configuration with our time-outs and retries and `pool` connections.
+    """Return a botocore configuration with time-outs and retries of `[aws]` and `pool` connections.
 
     The pool is hard and its queue has no limit: every client gets as many connections as it has
     users at once, so that a renewal never waits behind a long poll.
+
+    Args:
+        aws: Settings of `[aws]`.
+        pool: Number of connections.
+        more: Further arguments of `AioConfig`, which override those from `aws`.
     """
     timeouts = {
         "connect_timeout": aws.connect_timeout_seconds,
@@ -51,7 +58,7 @@ def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # 
 
 
 class Aws:
-    """The service's own session and the clients made from it. One per process."""
+    """Session of the service, and the clients made from it. One per process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -62,20 +69,20 @@ class Aws:
 
     @property
     def session(self) -> aioboto3.Session:
-        """The session itself, for the credentials of the service's own account."""
+        """Session itself, for the credentials of the service's own account."""
         return self._session
 
     @property
     def region(self) -> str | None:
-        """The region that calls go to."""
+        """Region that calls go to."""
         return cast("str | None", self._session.region_name)
 
     @asynccontextmanager
     async def open_sqs(self, *, pool: int) -> "AsyncIterator[SQSClient]":
-        """A client for SQS with `pool` connections.
+        """Open a client for SQS with `pool` connections.
 
         Raises:
-            ConfigError: a queue's URL names another Region than calls go to.
+            ConfigError: A queue's URL names another Region than calls go to.
         """
         queue = self._settings.queue
         for url in filter(None, (queue.url, queue.dead_letter_url)):
@@ -86,7 +93,7 @@ class Aws:
 
     @asynccontextmanager
     async def open_s3(self, *, pool: int) -> "AsyncIterator[S3Client]":
-        """A client for S3: payload signing and checksums as `[storage]` says."""
+        """Open a client for S3: payload signing and checksums as `[storage]` says."""
         storage = self._settings.storage
         s3 = {
             "addressing_style": storage.addressing_style,
@@ -102,7 +109,7 @@ class Aws:
 
     @asynccontextmanager
     async def open_codebuild(self, *, pool: int) -> "AsyncIterator[CodeBuildClient]":
-        """A client for CodeBuild, whose calls end within `CODEBUILD_MOST_SECONDS`."""
+        """Open a client for CodeBuild, whose calls end within `CODEBUILD_MOST_SECONDS`."""
         builds, aws = self._settings.builds, self._settings.aws
         most = CODEBUILD_MOST_SECONDS / aws.max_tries
         connect, read = aws.connect_timeout_seconds, aws.read_timeout_seconds
@@ -112,20 +119,20 @@ class Aws:
 
     @asynccontextmanager
     async def open_codepipeline(self, *, pool: int) -> "AsyncIterator[CodePipelineClient]":
-        """A client for CodePipeline."""
+        """Open a client for CodePipeline."""
         endpoint = self._settings.pipelines.endpoint_url
         async with self._open("codepipeline", endpoint, pool=pool) as client:
             yield client
 
     @asynccontextmanager
     async def open_secrets_manager(self, *, pool: int) -> "AsyncIterator[SecretsManagerClient]":
-        """A client for Secrets Manager."""
+        """Open a client for Secrets Manager."""
         async with self._open("secretsmanager", None, pool=pool) as client:
             yield client
 
     @asynccontextmanager
     async def open_events(self, *, pool: int) -> "AsyncIterator[EventBridgeClient]":
-        """A client for EventBridge, which only the probes use."""
+        """Open a client for EventBridge, which only the probes use."""
         async with self._open("events", None, pool=pool) as client:
             yield client
 

@@ -1,15 +1,15 @@
-"""Asks ECS not to stop this task while it has work in flight (task scale-in protection).
+"""Requests to ECS not to stop this task while it has work in flight (task scale-in protection).
 
-Without it scaling in and deployments stop any task of the service. Nothing is lost then: pushes in
-flight are settled or released. But an archive that was half made is made once more elsewhere.
+Without protection, scaling in and deployments stop any task of the service. Nothing is lost then:
+pushes in flight are settled or released. But a half-made archive is made once more elsewhere.
 
 The agent of ECS is asked, at `$ECS_AGENT_URI/task-protection/v1/state` (ECS developer guide, "Task
 scale-in protection endpoint"). Protection expires by itself, so a process that hangs or is killed
 does not keep its task for long; while there is work it is renewed. It ends a moment after the last
 work, so that it does not flap between two pushes. A task that is never idle would hold up
-deployments forever, as they wait for protected tasks: so once in a while it does without.
+deployments endlessly, as they wait for protected tasks: so once in a while it does without.
 
-It is a courtesy. Whatever fails here is logged once, tried again, and never stops work.
+Protection is optional: each failure is logged once and tried again, and never stops work.
 """
 
 import math
@@ -43,7 +43,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How long everything takes.
+    """Durations of the protection.
 
     `expires_minutes` is how long a process that is gone may still protect its task: 1 to 2,880
     (ECS API, UpdateTaskProtection, expiresInMinutes). Three renewals may fail before that.
@@ -60,7 +60,7 @@ class Rhythm:
 
 
 class Protection:
-    """Counts what is in flight."""
+    """Counter of the work in flight."""
 
     def __init__(self) -> None:
         self._held = 0
@@ -69,7 +69,7 @@ class Protection:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Work is in flight while inside. May be entered many times at once."""
+        """Count as work in flight while inside. May be entered many times at once."""
         self._count(1)
         try:
             yield
@@ -78,11 +78,11 @@ class Protection:
 
     @property
     def idle_since(self) -> float | None:
-        """When the last work ended, by the event loop's clock; None while there is some."""
+        """Time when the last work ended, by the event loop's clock; None while there is some."""
         return None if self._held else self._idle_since
 
     async def wait_changed(self, seconds: float) -> None:
-        """Until work comes or goes, `seconds` at most."""
+        """Wait until work begins or ends, at most `seconds`."""
         with anyio.move_on_after(seconds):
             await self._changed.wait()
 
@@ -97,11 +97,11 @@ class Protection:
 async def open_protection(
     agent_uri: str | None, *, rhythm: Rhythm | None = None
 ) -> AsyncIterator[Protection]:
-    """Protect the task while anything is held. Without an agent there is nothing to protect.
+    """Protect the task while work is held. Outside of ECS there is no agent, and nothing happens.
 
     Args:
         agent_uri: `ECS_AGENT_URI`, which the agent gives every container; None or empty elsewhere.
-        rhythm: How long everything takes.
+        rhythm: Durations of the protection; None for the defaults.
     """
     protection, rhythm = Protection(), rhythm or Rhythm()
     if not agent_uri:
@@ -123,17 +123,17 @@ async def open_protection(
 
 
 class _Agent:
-    """The agent's endpoint."""
+    """Endpoint of the ECS agent."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
 
     async def protect(self, minutes: int | None) -> None:
-        """Protect the task for so long; None: no longer.
+        """Protect the task for `minutes`; None ends the protection.
 
         Raises:
-            Retry: the agent, or ECS behind it, did not do it.
+            Retry: The agent, or ECS behind it, did not do it.
         """
         wanted: dict[str, object] = {"ProtectionEnabled": minutes is not None}
         if minutes is not None:
@@ -153,10 +153,15 @@ class _Agent:
 
 
 def refusal_of(status: int, body: bytes, *, enabled: bool) -> tuple[str, str]:
-    """Code and message of the agent's refusal; two empty texts if it did as it was told.
+    """Return code and message of the agent's refusal; two empty texts if the change was made.
 
     Its answer is a JSON object with one of `protection`, `failure` (HTTP 200, too) and `error`
     (developer guide, as above). Its rate limit answers in plain text.
+
+    Args:
+        status: HTTP status.
+        body: Body of the answer.
+        enabled: Whether protection was to be switched on.
     """
     try:
         answer: Any = orjson.loads(body)
@@ -175,17 +180,17 @@ def refusal_of(status: int, body: bytes, *, enabled: bool) -> tuple[str, str]:
 
 
 class _Keeper:
-    """Turns work in flight into protection."""
+    """Loop that turns work in flight into protection."""
 
     def __init__(self, protection: Protection, agent: _Agent, rhythm: Rhythm) -> None:
         self._work = protection
         self._agent = agent
         self._rhythm = rhythm
-        self._asked = False  # for protection, and not since for its end
+        self._asked = False  # for protection, and since then not for its end
         self._failures = 0
 
     async def run(self) -> None:
-        """For ever: wait for work, protect it, release."""
+        """Wait for work, protect it and release it, until cancelled."""
         try:
             while True:
                 while self._work.idle_since is not None:
@@ -195,16 +200,16 @@ class _Keeper:
                 else:
                     await self._release(while_idle=False)
                     await anyio.sleep(self._rhythm.break_seconds)
-        except Exception as error:  # noqa: BLE001 - a bug of ours: told, and work goes on
+        except Exception as error:  # noqa: BLE001 - a bug must not stop work: it is reported
             emit(ProtectionBug(), error=error)
 
     async def end(self) -> None:
-        """The process ends: nothing is in flight any more."""
+        """Release the protection when the process ends: nothing is in flight any more."""
         if self._asked:
             await self._tell(None)
 
     async def _keep(self) -> bool:
-        """Protect until nothing was in flight for a while; False if that takes too long."""
+        """Protect until nothing was in flight for the linger time; False if that takes too long."""
         break_at = anyio.current_time() + self._rhythm.longest_seconds
         while anyio.current_time() < break_at:
             done = await self._tell(self._rhythm.expires_minutes)
@@ -214,7 +219,7 @@ class _Keeper:
         return False
 
     async def _release(self, *, while_idle: bool) -> None:
-        """What cannot be released expires by itself; then it need not be tried any more."""
+        """Release the protection; stop trying once it has expired by itself."""
         expires_at = anyio.current_time() + 60 * self._rhythm.expires_minutes
         while self._asked and anyio.current_time() < expires_at:
             if await self._tell(None):
