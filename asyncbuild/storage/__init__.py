@@ -1,1 +1,1 @@
-"""Zip bytes → S3 object: whole or not at all (I7)."""
+"""Writers of zip bytes to S3 objects: whole or not at all (I7)."""

@@ -1,4 +1,4 @@
-"""An archive put together of ranges that S3 copies on its side and of bytes that are sent.
+"""Archives composed of ranges that S3 copies on its side and of bytes that are sent.
 
 Copies and uploads are parts of one multipart upload, several at a time (S3 API reference,
 UploadPartCopy). Every copy names the ETag of its source, so that a source which is deleted or
@@ -20,7 +20,7 @@ from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, etag_of
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, part_bytes
 
-# Another object, or none; or a server that cannot copy, or not under a condition.
+# The source is another object or missing; or the server cannot copy, or not under a condition.
 _GONE: Final = frozenset(
     {
         *("PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"),
@@ -32,10 +32,10 @@ _READ_BYTES: Final = 1024 * 1024
 
 
 class SourceChanged(Retry):
-    """A copy is refused: its source was deleted or overwritten, or cannot be read or copied."""
+    """The copy source changed: deleted, overwritten, or no longer readable or copyable."""
 
 
-# As `errors_of`, for calls that read or copy a source.
+# Variant of `errors_of` for calls that read or copy a source.
 source_errors = partial(
     errors_of, instead={NoPermission: SourceChanged, **dict.fromkeys(_GONE, SourceChanged)}
 )
@@ -65,18 +65,18 @@ Piece = CopyRange | AsyncIterator[bytes]
 
 class _Stream(Protocol):
     async def read(self, amount: int) -> bytes:
-        """Up to `amount` bytes; none at the end."""
+        """Return up to `amount` bytes; none at the end."""
 
 
 class Composition(Upload):
-    """Sends one archive in pieces; `send` and then `commit`, or else `abort`."""
+    """Upload of one archive in pieces; call `send` and then `commit`, or else `abort`."""
 
     async def send(self, pieces: Sequence[Piece], source: CopySource) -> None:
         """Copy and send all pieces, several parts at a time.
 
         Raises:
             SourceChanged: A copy was refused.
-            StageError: S3 refused, or whatever the pieces raised.
+            StageError: S3 refused, or the pieces raised it.
         """
         async with open_tasks() as tasks:
             await self._create()
@@ -92,10 +92,15 @@ class Composition(Upload):
     async def _send_all(
         self, tasks: TaskGroup, chunks: AsyncIterator[bytes], *, last: bool
     ) -> None:
-        """Send what fills parts. Enough for one more stays where a copy may follow.
+        """Send all bytes that fill parts; where a copy may follow, keep enough for one more part.
 
-        The last bytes of a delta are its directory, which is made while it is sent. So they go in
-        parts of the least length: the line has something to do early.
+        The last bytes of a delta are its central directory, which is made while it is sent. So they
+        go in parts of the least length: the first leaves early, and the connection is not idle.
+
+        Args:
+            tasks: Owner of the tasks that send parts.
+            chunks: The bytes.
+            last: Whether no piece follows.
         """
         first_bytes = LEAST_PART_BYTES if last else self._settings.part_bytes
         kept_bytes = 0 if last else LEAST_PART_BYTES
@@ -132,7 +137,7 @@ class Composition(Upload):
 
 
 def copy_parameters(settings: StorageSettings, source: CopySource) -> Any:  # noqa: ANN401 - parameters of two calls
-    """What CopyObject and UploadPartCopy want to know of the source."""
+    """Return the parameters of CopyObject and UploadPartCopy that name the source."""
     return {
         "CopySource": {"Bucket": settings.bucket, "Key": source.key},
         "CopySourceIfMatch": source.etag,
@@ -140,10 +145,10 @@ def copy_parameters(settings: StorageSettings, source: CopySource) -> Any:  # no
 
 
 def etag_of_copy(result: Mapping[str, Any], doing: str) -> str:
-    """The ETag in the answer to a copy.
+    """Return the ETag in the answer to a copy.
 
     Raises:
-        SourceChanged: There is none, and without it the upload cannot be completed.
+        SourceChanged: The answer has none, and without it the upload cannot be completed.
     """
     try:
         return etag_of(result, doing)
@@ -152,7 +157,7 @@ def etag_of_copy(result: Mapping[str, Any], doing: str) -> str:
 
 
 def cut_whole(size_bytes: int) -> Iterator[CopyRange]:
-    """An object of any size as ranges of equal length, none of them too long for a part."""
+    """Yield an object of any size as ranges of equal length, none of them too long for a part."""
     pieces = -(-size_bytes // MOST_PART_BYTES)
     for number in range(pieces):
         yield CopyRange(size_bytes * number // pieces, size_bytes * (number + 1) // pieces)
@@ -161,7 +166,16 @@ def cut_whole(size_bytes: int) -> Iterator[CopyRange]:
 async def cut_out(
     stream: _Stream, span: Sequence[CopyRange], account: Account
 ) -> AsyncIterator[bytes]:
-    """The ranges of a span, out of a stream that begins with the first of them."""
+    """Yield the ranges of a span, out of a stream that begins with the first of them.
+
+    Args:
+        stream: Body of an answer to GetObject.
+        span: Ranges in order; bytes between them are dropped.
+        account: Account that pays for the bytes (I6).
+
+    Raises:
+        Retry: The stream ended too early.
+    """
     position: int | None = None
     for each in span:
         position = each.begin if position is None else position

@@ -1,4 +1,4 @@
-"""One archive on its way into the bucket: parts leave while the archive is still being made.
+"""Upload of one archive: parts are sent while the archive is still being made.
 
 Bytes arrive by `feed` and are cut into parts by `send_parts`, which runs beside it. Nothing here
 limits how much waits to be sent: the archive's account does, as its producer takes from it.
@@ -29,7 +29,7 @@ _SILENCE_SECONDS = 1.0
 
 
 class Upload:
-    """Sends one archive; `send_parts` and then `commit`, or else `abort`."""
+    """Upload of one archive; call `send_parts` and then `commit`, or else `abort`."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class Upload:
         self._news.ring()
 
     def end(self) -> None:
-        """Say that there are no more."""
+        """Mark the end of the archive's bytes."""
         self._ended = True
         self._news.ring()
 
     async def send_parts(self) -> None:
-        """Send parts until the end has been said, several at a time.
+        """Send parts until `end` was called, several at a time.
 
         An archive that fits into one part is left for `commit`: one request instead of three.
 
@@ -81,13 +81,13 @@ class Upload:
                 if self._upload_id is None:
                     await self._create()
                 tasks.start_soon(self._send_part, self._next_number(), part)
-                del part  # or it would be held until there is another one, sent or not
+                del part  # otherwise the part would be held until the next one, sent or not
 
     async def commit(self, guard: Guard) -> StoredArchive:
         """Make the object appear, whole.
 
         Raises:
-            LeaseLost: by `guard`, right before.
+            LeaseLost: From `guard`, right before.
             StageError: S3 refused.
         """
         if self._upload_id is None:
@@ -108,7 +108,7 @@ class Upload:
         """Leave nothing behind (I7): no parts in the bucket, no bytes on the account.
 
         Its own failure is returned, not raised: it must not hide why the upload ended. The
-        bucket's lifecycle rule for incomplete uploads is there for that.
+        bucket's lifecycle rule for incomplete uploads removes what is left then.
         """
         self._account.give_back(self._held_bytes)
         self._held_bytes = 0
@@ -128,11 +128,11 @@ class Upload:
     # --- parts ------------------------------------------------------------------------------------
 
     async def _next_part(self) -> Body | None:
-        """Wait for a free slot, then for enough bytes; None after the last.
+        """Wait for a free slot, then for enough bytes; return None after the last part.
 
-        A part that stays too small leaves all the same once nothing has come for a second and the
-        line is idle: its producer may be waiting for the very memory that the part holds. That
-        cannot use up the 10,000 numbers: it would take hours of silence.
+        A part that is too small is sent all the same if no bytes came for a second and no other
+        part is being sent: its producer may be waiting for the very memory that the part holds.
+        That cannot use up the 10,000 numbers: it would take hours of silence.
         """
         await self._slots.acquire()
         while True:
@@ -148,7 +148,7 @@ class Upload:
                 return self._buffer.cut(wanted)
 
     def _next_number(self) -> int:
-        """Of a part that begins now, in a slot that its sender has acquired."""
+        """Return the number of a part that begins now, in a slot that its sender has acquired."""
         number = len(self._parts) + 1
         if number > MOST_PARTS:
             raise Reject(
@@ -171,7 +171,7 @@ class Upload:
                 **checksum,
                 UploadId=self._upload_id or "",
                 PartNumber=number,
-                Body=cast("Any", body),  # botocore takes whatever can be read and seeked
+                Body=cast("Any", body),  # botocore takes any object with `read` and `seek`
             )
         etag = etag_of(answer, f"upload part {number} of {self._name}")
         self._parts[number - 1].update(ETag=etag, **checksum)
@@ -189,7 +189,7 @@ class Upload:
         self._account.give_back(nbytes)
 
     def _checksum(self, body: Body) -> dict[str, Any]:
-        """Ours instead of botocore's, which joins the part first and takes ten times as long."""
+        """Return a checksum, as botocore's own joins the part first and takes ten times as long."""
         return {} if self._settings.checksum == "none" else {"ChecksumCRC32": _crc32(body)}
 
     # --- the object -------------------------------------------------------------------------------
@@ -201,8 +201,8 @@ class Upload:
     async def _create(self) -> None:
         """Begin the multipart upload.
 
-        A cancelled caller waits for the answer all the same, for a while: without it nobody
-        would know the upload's id, hence nobody could abort it.
+        A cancelled caller waits for the answer all the same, for a while: without the answer the
+        upload's id is unknown, and the upload could not be aborted.
         """
         checksum: dict[str, Any] = {}
         if self._settings.checksum == "crc32":
@@ -234,7 +234,7 @@ class Upload:
                 **self._where,
                 **self._attributes(),
                 **checksum,
-                Body=cast("Any", body),  # botocore takes whatever can be read and seeked
+                Body=cast("Any", body),  # botocore takes any object with `read` and `seek`
             )
         self._sent(len(body))
         return answer
@@ -250,8 +250,8 @@ class Upload:
                     MpuObjectSize=self._sent_bytes + self._copied_bytes,
                 )
         except StageError:
-            # The answer may have been lost on its way, and a repeated call is told that there is
-            # no such upload. The object knows which upload it came from.
+            # The answer may have been lost on its way, and a repeated call gets NoSuchUpload. The
+            # object's metadata names the upload that it came from.
             found = await self._head()
             if found.get("Metadata", {}).get(UPLOAD_KEY) != self._metadata[UPLOAD_KEY]:
                 raise
@@ -266,10 +266,11 @@ class Upload:
 
 
 def etag_of(answer: Mapping[str, Any], doing: str) -> str:
-    """The ETag in an answer.
+    """Return the ETag in an answer.
 
     Raises:
-        Retry: There is none. S3 always names it, but not every server that speaks its protocol.
+        Retry: The answer has none. S3 always names it, but not every server that speaks its
+            protocol.
     """
     etag = answer.get("ETag")
     if not etag:
@@ -278,7 +279,7 @@ def etag_of(answer: Mapping[str, Any], doing: str) -> str:
 
 
 def encryption(settings: StorageSettings) -> dict[str, str]:
-    """The parameters of `storage.encryption`."""
+    """Return the parameters of `storage.encryption`."""
     if settings.encryption == "bucket-default":
         return {}
     if settings.encryption == "aws:kms" and settings.kms_key_id:
@@ -287,7 +288,7 @@ def encryption(settings: StorageSettings) -> dict[str, str]:
 
 
 def _crc32(body: Body) -> str:
-    """As S3 wants it: the four bytes, big-endian, in base64."""
+    """Return the checksum in S3's form: the four bytes, big-endian, in base64."""
     value = 0
     for piece in body.pieces:
         value = crc32(piece, value)

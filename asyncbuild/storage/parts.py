@@ -1,4 +1,4 @@
-"""How bytes become parts: their sizes, and the bytes of each as a body that can be sent again.
+"""Parts of an upload: their sizes, and the bytes of each as a body that can be sent again.
 
 Limits (S3 user guide, "Amazon S3 multipart upload limits"): at most 10,000 parts, each of 5 MiB to
 5 GiB; the last one may be smaller.
@@ -16,29 +16,29 @@ LEAST_PART_BYTES: Final = 5 * MIB
 MOST_PART_BYTES: Final = 5 * GIB
 MOST_PARTS: Final = 10_000
 
-_EVEN_PARTS = 5_000  # as long as this all parts have the size that was set
-_DOUBLING_PARTS = 500  # then it doubles after every so many
+_EVEN_PARTS = 5_000  # so many parts have the size that was set
+_DOUBLING_PARTS = 500  # then the size doubles after every so many
 _SEGMENT_BYTES = 1 * MIB
-_OWN = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE  # of this process alone, there at once
-_WRITTEN_BYTES = 256 * 1024  # at once: asyncio copies what the socket does not take at once
+_OWN = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE  # private to this process, resident at once
+_WRITTEN_BYTES = 256 * 1024  # per write: asyncio copies bytes that the socket does not take
 
 Piece = bytes | memoryview
 
 
 def part_bytes(number: int, first_bytes: int) -> int:
-    """The size that part `number` (from 1) ought to have, where the first has `first_bytes`.
+    """Return the bytes for part `number` (from 1), where the first has `first_bytes`.
 
     A part is in memory until it is sent, so growth is late: with the default of 8 MiB all parts
     are equal up to 39 GiB, and 10,000 parts hold 8.6 TB; with the least, 5 MiB, they hold 5.3 TB.
-    The largest object there is, 50 TB, needs parts of 4.7 GiB from the first on: no plan that
-    begins small reaches it, and memory for parts of that size must be granted by whoever sets it.
+    The largest possible object, 50 TB, needs parts of 4.7 GiB from the first on: no plan that
+    begins small reaches it, and the operator who sets that size must grant the memory for it.
     """
     doublings = max(0, number - _EVEN_PARTS - 1 + _DOUBLING_PARTS) // _DOUBLING_PARTS
     return int(min(first_bytes << doublings, MOST_PART_BYTES))
 
 
 class Buffer:
-    """Bytes that came and have not been cut into parts yet.
+    """Bytes that arrived and have not been cut into parts yet.
 
     They wait for as long as S3 takes, and are copied into segments of one size: measured, with
     chunks of all sizes kept instead, the C library's heap had as many bytes in gaps between them,
@@ -46,8 +46,8 @@ class Buffer:
     """
 
     def __init__(self) -> None:
-        self._segments: deque[memoryview] = deque()  # all full, but the last
-        self._room = memoryview(b"")  # of the last segment, behind what came
+        self._segments: deque[memoryview] = deque()  # all full, except the last
+        self._room = memoryview(b"")  # free space of the last segment
         self.size_bytes = 0
 
     def append(self, chunk: Piece) -> None:
@@ -63,7 +63,7 @@ class Buffer:
             self._room, view = self._room[taken:], view[taken:]
 
     def cut(self, nbytes: int) -> "Body":
-        """Take `nbytes` from the front; fewer if there are not so many."""
+        """Take `nbytes` from the front; fewer if the buffer has fewer."""
         pieces: list[Piece] = []
         left = min(nbytes, self.size_bytes)
         self.size_bytes -= left
@@ -77,7 +77,7 @@ class Buffer:
 
 
 class Body:
-    """The bytes of one request, in pieces, as botocore and aiohttp each like to have them.
+    """Bytes of one request, in pieces, in the forms that botocore and aiohttp prefer.
 
     aiohttp iterates and writes piece by piece, without joining them and without holding up the
     loop for a whole part; botocore measures with `len`, rewinds with `seek` before it sends again,
@@ -93,7 +93,7 @@ class Body:
         return self.size_bytes
 
     def __bool__(self) -> bool:
-        return True  # an empty body is still one
+        return True  # an empty body still is a body
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         for piece in self.pieces:
@@ -101,17 +101,17 @@ class Body:
                 yield memoryview(piece)[begin : begin + _WRITTEN_BYTES]
 
     def tell(self) -> int:
-        """Where `read` goes on."""
+        """Return the position at which `read` goes on."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go somewhere; returns where that is."""
+        """Move to a position; return it, counted from the beginning."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
         self._position = min(max(0, start + offset), self.size_bytes)
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next `size` bytes, or all that follow."""
+        """Return the next `size` bytes, or all that follow."""
         wanted = self.size_bytes if size is None or size < 0 else size
         begin, end = self._position, min(self._position + wanted, self.size_bytes)
         found = []

@@ -1,4 +1,4 @@
-"""What is made of objects that are there: copies, whole or in ranges, and ranges that are read."""
+"""Operations on existing objects: copies, whole or in ranges, and reads of ranges."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ _WITHOUT_REASON: Final = frozenset({"400", "403"})
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What HeadObject says."""
+    """Answer of HeadObject."""
 
     size_bytes: int
     etag: str
@@ -43,7 +43,7 @@ class Description:
 
 
 class Ranges:
-    """Copies objects of `storage.bucket` and reads parts of them."""
+    """Copier and reader of objects in `storage.bucket`, whole or in ranges."""
 
     def __init__(self, client: "S3Client", settings: StorageSettings) -> None:
         self._client = client
@@ -62,17 +62,18 @@ class Ranges:
         """Make an archive of ranges that S3 copies, and of bytes that are sent; see `compose.py`.
 
         Args:
-            key: Where to; may be the source's own.
-            pieces: In order. Between two ranges there are bytes for at least one part of 5 MiB.
-            source: What is copied from; nothing is made if it is not what it was.
-            account: Good for two parts, beside what the producers hold.
-            guard: Asked right before the object is made to appear (I4).
-            metadata: ASCII; put beside the object.
+            key: Key of the new archive; may be the source's own.
+            pieces: Pieces in order. Between two ranges there are bytes for at least one part of 5
+                MiB.
+            source: Object that is copied from; if it changed, no archive is made.
+            account: Account that covers two parts, beside what the producers hold.
+            guard: Called right before the object is made to appear (I4).
+            metadata: ASCII; stored with the object.
 
         Raises:
             SourceChanged: The source was deleted or overwritten, or may not be read.
-            LeaseLost: by `guard`.
-            StageError: S3 refused, or whatever the pieces raised.
+            LeaseLost: From `guard`.
+            StageError: S3 refused, or the pieces raised it.
         """
         composition = Composition(
             self._client, self._settings, key, account=account, metadata=metadata
@@ -97,8 +98,16 @@ class Ranges:
     ) -> StoredArchive:
         """Copy an archive whole on S3's side; above 5 GiB in parts.
 
+        Args:
+            key: Key of the new archive; may be the source's own.
+            source: Object that is copied.
+            size_bytes: Its size.
+            account: Account of the archive; a copy takes nothing from it.
+            guard: Called right before the object is made to appear (I4).
+            metadata: ASCII; stored with the object.
+
         Raises:
-            SourceChanged, LeaseLost, StageError: as `compose`.
+            SourceChanged, LeaseLost, StageError: As `compose`.
         """
         if size_bytes > MOST_PART_BYTES:
             archive = await self.compose(
@@ -120,7 +129,7 @@ class Ranges:
                 Metadata=dict(metadata),
                 MetadataDirective="REPLACE",
                 ContentType="application/zip",
-                # Or the copy of an object that somebody has tagged would need rights to its tags.
+                # Otherwise the copy of a tagged object would need rights to its tags.
                 TaggingDirective="REPLACE",
             )
         etag = etag_of_copy(answer.get("CopyObjectResult", {}), f"copy to {self._name(key)}")
@@ -128,7 +137,7 @@ class Ranges:
             bucket=self._settings.bucket,
             key=key,
             size_bytes=size_bytes,
-            etag=f'"{etag.strip(chr(34))}"',  # not all quote it here
+            etag=f'"{etag.strip(chr(34))}"',  # some servers do not quote it here
             version_id=answer.get("VersionId"),
             kind="copy",
             copied_bytes=size_bytes,
@@ -137,13 +146,18 @@ class Ranges:
     async def iter_ranges(
         self, source: CopySource, spans: Iterable[Sequence[CopyRange]], *, account: Account
     ) -> AsyncGenerator[bytes, None]:
-        """Read ranges of an archive, in order, one after the other; taken from `account`.
+        """Read ranges of an archive, in order, one after the other.
 
-        Each of `spans` is one request; its ranges are in order, and what is between them is
+        Each of `spans` is one request; its ranges are in order, and the bytes between them are
         dropped.
 
+        Args:
+            source: Object that is read.
+            spans: Groups of ranges, one request each.
+            account: Account that the bytes are taken from (I6).
+
         Raises:
-            SourceChanged: It is not what it was.
+            SourceChanged: The object changed.
             StageError: S3 refused.
         """
         for span in spans:
@@ -163,7 +177,7 @@ class Ranges:
                 raise unreached(doing, error, "s3") from error
 
     async def _head(self, key: str, doing: str) -> "HeadObjectOutputTypeDef":
-        """Look at an object; where that is refused, let S3 say why.
+        """Return the answer of HeadObject; if S3 refuses it, raise the reason that GetObject names.
 
         An answer to HEAD has no body, so an expired token is a bare 400, and a wrong clock the same
         403 as a right that is missing. GET, which needs the same right, has one.
@@ -182,11 +196,11 @@ class Ranges:
                 answer = await self._client.get_object(**self._where(key), Range="bytes=0-0")
                 answer["Body"].close()
         except StageError as error:
-            if error.code != "InvalidRange":  # of an empty object
+            if error.code != "InvalidRange":  # the object is empty
                 raise
 
     async def describe(self, key: str) -> Description | None:
-        """Size, ETag and metadata of the object at `key`, if there is one.
+        """Return size, ETag and metadata of the object at `key`; None if it does not exist.
 
         Raises:
             StageError: S3 refused.

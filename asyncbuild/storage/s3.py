@@ -37,12 +37,12 @@ class RecordKey:
 
 
 class Store(Ranges):
-    """Reads and writes objects of `storage.bucket`."""
+    """Reader and writer of objects in `storage.bucket`."""
 
     # --- archives ---------------------------------------------------------------------------------
 
     async def find(self, key: str, *, fingerprint: str) -> StoredArchive | None:
-        """The archive at `key`, if there is one and it was made with this fingerprint.
+        """Return the archive at `key`, if it exists and was made with this fingerprint; else None.
 
         Raises:
             StageError: S3 refused.
@@ -77,19 +77,19 @@ class Store(Ranges):
         guard: Guard,
         metadata: Mapping[str, str],
     ) -> StoredArchive:
-        """Send an archive as it comes; the object appears whole at the end, or not at all (I7).
+        """Send an archive as it is made; the object appears whole at the end, or not at all (I7).
 
         Args:
-            key: Where to.
-            chunks: The archive's bytes, taken from `account` by whoever makes them. The account
-                must be good for `storage.part_bytes` and whatever its producer holds beside that.
-            account: Given back to what was sent or dropped (I6).
-            guard: Asked right before the object is made to appear (I4).
-            metadata: ASCII; put beside the object.
+            key: Key of the object.
+            chunks: The archive's bytes, taken from `account` by their producer. The account
+                must cover `storage.part_bytes` and the bytes that the producer holds beside that.
+            account: Account to which bytes are returned when they were sent or dropped (I6).
+            guard: Called right before the object is made to appear (I4).
+            metadata: ASCII; stored with the object.
 
         Raises:
-            LeaseLost: by `guard`.
-            StageError: S3 refused, or whatever `chunks` raised.
+            LeaseLost: From `guard`.
+            StageError: S3 refused, or `chunks` raised it.
         """
         upload = Upload(self._client, self._settings, key, account=account, metadata=metadata)
         try:
@@ -103,12 +103,12 @@ class Store(Ranges):
     # --- records ----------------------------------------------------------------------------------
 
     async def put_record(self, key: str, body: bytes) -> bool:
-        """Write a small object unless there is one already; tell whether it was written.
+        """Write a small object unless it exists; return whether it was written.
 
-        Two writers at the same moment may both be told of a conflict (409, user guide
-        "Conditional writes"); then each asks again, and all but one find it written. A request
-        whose answer was lost is repeated (by botocore, for a PUT even by aiohttp, which tells
-        nobody) and then refused on account of itself: the record's metadata names its writer.
+        Two writers at the same moment may both get a conflict (409, user guide "Conditional
+        writes"); then each asks again, and all but one find it written. A request whose answer was
+        lost is repeated (by botocore, for a PUT even by aiohttp, which does not report it) and then
+        refused because of itself: the record's metadata names its writer.
 
         Raises:
             StageError: S3 refused.
@@ -131,7 +131,7 @@ class Store(Ranges):
         raise Retry(f"{doing}: {_CONFLICT_TRIES} times another writer was at it, too")
 
     async def replace_record(self, key: str, body: bytes) -> None:
-        """Write a small object, whatever was there.
+        """Write a small object, replacing one that exists.
 
         Raises:
             StageError: S3 refused.
@@ -140,7 +140,7 @@ class Store(Ranges):
             await self._put(key, body)
 
     async def get_record(self, key: str) -> bytes | None:
-        """Read a small object; None if there is none.
+        """Return the contents of a small object; None if it does not exist.
 
         Raises:
             StageError: S3 refused.
@@ -151,7 +151,7 @@ class Store(Ranges):
                 answer = await self._client.get_object(**self._where(key))
                 async with answer["Body"] as stream:
                     return await stream.read()
-        except aiohttp.ClientError as error:  # aiobotocore lets those of a body's end through
+        except aiohttp.ClientError as error:  # aiobotocore does not translate errors of bodies
             raise unreached(doing, error, "s3") from error
         except Retry as error:
             if error.code in MISSING:
@@ -159,11 +159,11 @@ class Store(Ranges):
             raise
 
     async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[RecordKey]:
-        """All objects whose key begins with `prefix`, in order of their keys, page by page.
+        """Yield all objects whose key begins with `prefix`, in order of their keys, page by page.
 
         Args:
-            prefix: What the keys begin with.
-            after: Begin behind this key.
+            prefix: Beginning of the keys.
+            after: Key after which to begin; empty for the first.
 
         Raises:
             StageError: S3 refused.
@@ -181,7 +181,7 @@ class Store(Ranges):
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def list_folders(self, prefix: str) -> list[str]:
-        """The names that follow `prefix` up to the next slash, in order.
+        """Return the names that follow `prefix` up to the next slash, in order.
 
         Raises:
             StageError: S3 refused.
@@ -202,7 +202,7 @@ class Store(Ranges):
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     async def delete_record(self, key: str) -> None:
-        """Remove an object; no error if there is none.
+        """Delete an object; one that does not exist is accepted.
 
         Raises:
             StageError: S3 refused.
@@ -222,7 +222,7 @@ class Store(Ranges):
 
 
 async def _send(upload: Upload, chunks: AsyncIterator[bytes]) -> None:
-    """Make and send at the same time; the first thing that went wrong is the one that is raised."""
+    """Make and send at the same time; raise the first error of either."""
     async with open_tasks() as tasks:
         tasks.start_soon(upload.send_parts)
         async for chunk in chunks:
