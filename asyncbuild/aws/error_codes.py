@@ -118,7 +118,7 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "InvalidToken": "S3's word for a session token that is damaged",
         "SignatureDoesNotMatch": "the secret key is wrong; S3's word for a clock is another",
         "TokenRefreshRequired": "",
-        "UnrecognizedClientException": "the access key or the session token is of nobody",
+        "UnrecognizedClientException": "AWS does not know the access key or the session token",
     },
     NoPermission: {
         "AccessDenied": "",
@@ -198,7 +198,7 @@ _OWN: Final[Mapping[Class, Mapping[str, str]]] = {
         "InvalidArgument": "S3 says it of settings, too: tried, so that a mended one is seen",
         "InvalidDigest": "",
         "InvalidIdFormat": "SQS: as ReceiptHandleIsInvalid",
-        "InvalidNextTokenException": "a list's next page was asked for too late: begins anew",
+        "InvalidNextTokenException": "a list's next page was asked for too late: it begins again",
         "InvalidParameterValue": "SQS: a receipt handle of another delivery (`queue/sqs.py`), or a "
         "message that is too long",
         "InvalidPart": "the upload begins again with the push",
