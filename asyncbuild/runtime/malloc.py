@@ -3,7 +3,7 @@
 import ctypes
 from typing import Final
 
-# Numbers in malloc.h (mallopt(3))
+# Parameter numbers of mallopt(3), as malloc.h defines them
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
