@@ -13,12 +13,14 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
+.PHONY: help install demo test test-git lint changelog types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
 	@echo "make test         formatter, linter, import rules, types, tests"
+	@echo "make lint         formatter, linter and import rules alone; make types: mypy"
+	@echo "make changelog    the changes of changelog.d/, shown, or put into CHANGELOG.md   [VERSION=0.2.0]"
 	@echo "make test-git     those of them that depend on git"
 	@echo "make pin          writes down what users see, after a change of it that is meant"
 	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
@@ -70,6 +72,10 @@ PINNED := $(wildcard tests/unit/project/test_interface.py tests/contract/test_in
 pin: install servers
 	PIN_INTERFACE=1 $(BIN)/pytest -q -n $$(nproc) --dist loadfile $(PINNED)
 	git status --short tests/fixtures/interface
+
+# The fragments of changelog.d/ as a section of CHANGELOG.md: shown, or written where VERSION is given.
+changelog: install
+	$(BIN)/towncrier build $(if $(VERSION),--yes --version '$(VERSION)',--draft --version 'next release')
 
 lint: install
 	$(BIN)/ruff format --check

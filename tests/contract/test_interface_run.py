@@ -1,7 +1,7 @@
 """What users see of a run does not change by accident: keys, records, log lines, metrics, spans.
 
 One run for all tests. Each compares with a file of `tests/fixtures/interface`; `make pin`
-(PIN_INTERFACE=1) writes them again after a change that is meant, which belongs into CHANGELOG.md.
+(PIN_INTERFACE=1) writes them again after a change that is meant, which belongs into changelog.d/.
 """
 
 import re

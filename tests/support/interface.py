@@ -64,8 +64,8 @@ def compare(name: str, found: str, *, only_if: str = "") -> None:
     )
     told = "\n".join(diff)
     pytest.fail(
-        f"what users see has changed: {path}\n{told}\n\nIf that is meant: make pin, and a line in "
-        "CHANGELOG.md",
+        f"what users see has changed: {path}\n{told}\n\nIf that is meant: make pin, and a "
+        "fragment in changelog.d/",
         pytrace=False,
     )
 

@@ -1,7 +1,7 @@
 """What users see does not change by accident: commands, settings, ids, exit codes, archives.
 
 Each test compares with a file of `tests/fixtures/interface`. `make pin` (PIN_INTERFACE=1) writes
-them again after a change that is meant; the difference belongs into CHANGELOG.md.
+them again after a change that is meant; the difference belongs into changelog.d/.
 """
 
 import hashlib
