@@ -1,6 +1,5 @@
 """Blob ids for the directory of an archive made in full, as far as it will be of use to another."""
 
-from binascii import unhexlify
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from struct import Struct
@@ -12,13 +11,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from asyncbuild.archive.delta.planning.attributes import FILE_NAME, is_attributes
 from asyncbuild.domain.errors import Retry
 from asyncbuild.domain.model import Account
+from asyncbuild.git.formats.tree_lines import parse_entry, parse_lines
 from asyncbuild.runtime.tasks import open_background
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.zip.format.central_directory import HEADER_BYTES, NAME_LENGTH_AT, add_id
 
-_KIND_AT: Final = len("100644 ")
-_BLOB: Final = ord("b")  # blob, tree, commit
-_ID_BEGINS: Final = len("100644 blob ")
 _LENGTHS: Final = Struct("<HH")  # of name and extra, in a central header (APPNOTE 4.3.12)
 
 
@@ -155,33 +152,9 @@ class TreeIds:
         return True
 
     def _add_attributes(self, line: bytes) -> None:
-        facts, _, path = line.partition(b"\t")
-        if is_attributes(path):
-            mode, _, name = facts.decode().split()
-            self.attributes[path] = (int(mode, 8), name)
-
-
-def parse_lines(lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """Names as an archive has them, and raw ids, empty for what is no blob, of `git ls-tree -r -t`.
-
-    There are a hundred thousand lines at a time, and the archive waits: so each step is done to all
-    of them.
-    """
-    facts, _, _ = lines[0].partition(b"\t")
-    digits = len(facts.rsplit(b" ", 1)[1])
-    id_end = _ID_BEGINS + digits
-    name_begins = id_end + 1
-    names = [line[name_begins:] for line in lines]
-    hexes = [line[_ID_BEGINS:id_end] for line in lines]
-    others = [number for number, line in enumerate(lines) if line[_KIND_AT] != _BLOB]
-    for number in others:
-        names[number] = lines[number].partition(b"\t")[2] + b"/"
-        hexes[number] = b"0" * digits
-    raw, nbytes = unhexlify(b"".join(hexes)), digits // 2
-    ids = [raw[begin : begin + nbytes] for begin in range(0, len(raw), nbytes)]
-    for number in others:
-        ids[number] = b""
-    return names, ids
+        entry = parse_entry(line)
+        if is_attributes(entry.path):
+            self.attributes[entry.path] = (entry.mode, entry.object_id)
 
 
 async def with_ids(

@@ -1,17 +1,14 @@
 """Reads objects of a repository with one git each: commits, archives, trees, ancestry."""
 
-import re
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +18,20 @@ from anyio import to_thread
 from asyncbuild.domain.events.git_events import ReaderMended
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.empty_repositories import WITHOUT_EXPORTS, write_empties
+from asyncbuild.git.formats.cat_file import HEAD_BYTES_MOST, Commit, parse_commits, split_blobs
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.extent import Most
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import GitMemory
 from asyncbuild.runtime.emit import emit
 
-_HEAD_BYTES_MOST = 128  # `<id> blob <size>` and two line ends
-_FOUND_WORDS = 3
-# As parse_commit_date() of git's commit.c reads it: the number after the line's last `>`, whatever
-# follows. Zones of five digits, of three and none at all are in the history of public projects.
-_COMMITTED = re.compile(rb"^committer .*>[ \t\r\f\v]*(-?)(\d+)", re.MULTILINE)
-_TIME_MOST = 2**64 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Fields of a commit object. `time` in seconds since 1970, below 2**64 as in git."""
-
-    id: str
-    tree: str
-    time: int
-
 
 class Reader:
     """Reads the objects of repositories, and nothing else of them.
 
-    git sees an empty repository whose object directory is the one to read. So no configuration,
-    attribute, ref, replacement or shallow file of a mirror, or of somebody's own repository, has a
-    say in an archive: the same commit gives the same bytes (I8).
+    git sees an empty repository whose object directory is the one to read. So an archive does not
+    depend on any configuration, attribute, ref, replacement or shallow file of a mirror, or of a
+    user's own repository: the same commit gives the same bytes (I8).
 
     Args:
         git: Runs git.
@@ -82,19 +64,19 @@ class Reader:
 
     @property
     def memory(self) -> GitMemory:
-        """How much memory git may have."""
+        """Memory that git may have."""
         return self._git.memory
 
     def without_exports(self) -> "Reader":
-        """The same, for archives in which `export-ignore` and `export-subst` do not count."""
+        """Return a reader of archives in which `export-ignore` and `export-subst` do not count."""
         return self._like(exports=False)
 
     def unsuspecting(self) -> "Reader":
-        """The same, for what may fail without meaning anything."""
+        """Return a reader that does not mark a mirror as suspect when it fails."""
         return self._like(suspect=None)
 
     def of(self, forge: str) -> "Reader":
-        """The same, for repositories of a forge."""
+        """Return a reader for the repositories of a forge."""
         return self._like(forge=forge)
 
     def _like(self, **changes: Any) -> "Reader":  # noqa: ANN401 - our own arguments
@@ -102,7 +84,7 @@ class Reader:
         return Reader(self._git, self._directory, **{**own, **changes})
 
     async def prepare(self) -> None:
-        """Make the empty repositories, or what of them is not as it should be.
+        """Write the empty repositories, and mend what of them is damaged.
 
         Raises:
             OSError: the directory cannot be written to.
@@ -111,7 +93,7 @@ class Reader:
 
     @asynccontextmanager
     async def _own_faults(self) -> AsyncIterator[None]:
-        """Keep a repository from being blamed for damage of the empty ones, which is mended."""
+        """Mend damage of the empty repositories instead of blaming the one that is read."""
         try:
             yield
         except GitFailed as error:
@@ -134,7 +116,7 @@ class Reader:
         work: ProcessKind = ProcessKind.STREAM,
         **more: Any,  # noqa: ANN401 - Command's own
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Standard output of one git command; `more` are attributes of `Command`."""
+        """Start a git command and lend its standard output; `more` are attributes of `Command`."""
         command = self._command(
             repository, arguments, commit=commit, doing=doing, work=work, **more
         )
@@ -147,7 +129,7 @@ class Reader:
             raise
 
     async def find(self, repository: Path, ids: Iterable[str], doing: str) -> dict[str, Commit]:
-        """The commits that object ids name, tags peeled; those that are not here are left out.
+        """Return the commits that object ids name, tags peeled, without those that are not here.
 
         One git answers all: is it there, what is it peeled, what is in it. All ids are of one
         object format.
@@ -165,10 +147,10 @@ class Reader:
             doing=doing,
             stdin="".join(f"{each}^{{commit}}\n" for each in asked).encode(),
         )
-        return dict(_parse_batch(await self._run(command), asked))
+        return dict(parse_commits(await self._run(command), asked))
 
     async def kind(self, repository: Path, object_id: str, doing: str) -> str | None:
-        """What an object is: `blob`, `tree`, `commit`, `tag`; None if it is not here."""
+        """Return the type of an object: `blob`, `tree`, `commit`, `tag`; None if it is not here."""
         command = self._command(
             repository,
             ("cat-file", "--batch-check=%(objecttype)"),
@@ -206,9 +188,9 @@ class Reader:
         async with stream as stdout:
             async for chunk in stdout:
                 answer += chunk
-                if len(answer) > most_bytes + len(ids) * _HEAD_BYTES_MOST:
+                if len(answer) > most_bytes + len(ids) * HEAD_BYTES_MOST:
                     return None
-            contents = _split_blobs(bytes(answer))
+            contents = split_blobs(bytes(answer))
             if len(contents) < len(ids):  # raised here, so that the repository is suspected
                 raise GitFailed(f"{doing}: an object is missing", fault=GitFault.CORRUPT)
         return None if sum(map(len, contents)) > most_bytes else contents
@@ -216,7 +198,7 @@ class Reader:
     async def is_changed(
         self, repository: Path, trees: tuple[str, str], pathspecs: Sequence[str], doing: str
     ) -> bool:
-        """Does anything that the pathspecs match differ between two trees?"""
+        """Return whether anything that the pathspecs match differs between two trees."""
         command = self._command(
             repository,
             ("diff-tree", "-r", "--quiet", "--no-renames", *trees, "--", *pathspecs),
@@ -230,7 +212,7 @@ class Reader:
     async def find_tree(
         self, repository: Path, commit: str, directory: str, doing: str
     ) -> str | None:
-        """The id of a directory's tree in a commit; None if that is not here, or no directory."""
+        """Return the id of a directory's tree; None if it is not here, or is not a directory."""
         command = self._command(
             repository,
             ("cat-file", "--batch-check=%(objectname) %(objecttype)"),
@@ -242,7 +224,7 @@ class Reader:
         return object_id if kind == "tree\n" else None
 
     async def is_ancestor(self, repository: Path, ancestor: str, descendant: str) -> bool | None:
-        """See `Snapshot.is_ancestor`.
+        """Return whether one commit is in the history of another; None if that history is cut.
 
         A shallow mirror knows more than its shallow file says: commits of several fetches connect.
         That file is not seen here. So a yes is certain; a no only says that no way was found
@@ -277,7 +259,7 @@ class Reader:
         doing: str,
         **more: Any,  # noqa: ANN401 - Command's own
     ) -> bytes:
-        """All of a short answer; `more` are attributes of `Command`."""
+        """Run one git command and return its output; `more` are attributes of `Command`."""
         command = self._command(repository, arguments, commit=commit, doing=doing, **more)
         return await self._run(command)
 
@@ -314,46 +296,3 @@ class Reader:
             forge=self._forge,
             **more,
         )
-
-
-def _parse_batch(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Commit]]:
-    """The commits among the objects of a batch, by what was asked for."""
-    for name, (words, content) in zip(asked, _split_batch(answer), strict=False):
-        if words[1:2] == [b"commit"]:
-            yield name, _parse_commit(words[0].decode(), content)
-
-
-def _split_blobs(answer: bytes) -> list[bytes]:
-    """Contents of the objects that are in a batch; those that are missing are left out."""
-    return [content for words, content in _split_batch(answer) if len(words) == _FOUND_WORDS]
-
-
-def _split_batch(answer: bytes) -> Iterator[tuple[list[bytes], bytes]]:
-    """Heads and contents.
-
-    git-cat-file(1) BATCH OUTPUT: `<id> <type> <size>`, the content; or `<name> missing`.
-    """
-    at = 0
-    while begin := answer.find(b"\n", at) + 1:
-        words = answer[at:begin].split()
-        size = int(words[2]) if len(words) == _FOUND_WORDS else -1
-        at = begin + size + 1
-        yield words, answer[begin : at - 1]
-
-
-def _parse_commit(commit: str, content: bytes) -> Commit:
-    """Read the headers of a commit object: `tree <id>` comes first, always."""
-    headers = content.split(b"\n\n", 1)[0]
-    tree = headers.split(b"\n", 1)[0].removeprefix(b"tree ").decode()
-    return Commit(commit, tree, _parse_time(headers))
-
-
-def _parse_time(headers: bytes) -> int:
-    """The committer's time as git has it, which has no negative ones: strtoumax(3) wraps them."""
-    committed = _COMMITTED.search(headers)
-    if committed is None:
-        return 0
-    sign, digits = committed.groups()
-    if len(digits) > len(str(_TIME_MOST)) or int(digits) > _TIME_MOST:
-        return _TIME_MOST
-    return -int(digits) & _TIME_MOST if sign else int(digits)

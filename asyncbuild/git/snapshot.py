@@ -22,18 +22,19 @@ from asyncbuild.domain.archive_options import (
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents, Objects
 from asyncbuild.git.content.tar_concat import iter_joined
+from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.gitattributes import converts
+from asyncbuild.git.formats.tree_lines import TreeEntry, parse_entry
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.process.memory import STREAMED
-from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.attribute_worktrees import AttributeFiles, CommitTree, Worktrees
-from asyncbuild.git.tree.blobs import TreeEntry, no_blobs, write_tar
+from asyncbuild.git.tree.blobs import no_blobs, write_tar
 from asyncbuild.git.tree.changes import (
     Lines,
     NoSuchTree,
     TreeChange,
     parse_changes,
-    parse_entry,
     read_lines,
 )
 from asyncbuild.git.tree.check_attr import Attributes, Run, is_left_out, look_up, read_above

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from asyncbuild.domain.errors import Fatal
+from asyncbuild.git.formats.tree_lines import split_line
 
 Kind = Literal["file", "executable", "link", "directory"]
 
@@ -110,8 +111,7 @@ async def read_tree(directory: Path, commit: str) -> ExpectedTree:
     listing = await run_git("ls-tree", "-r", "-t", "-z", "--full-tree", commit, directory=directory)
     entries = {}
     for line in listing.split(b"\0")[:-1]:
-        head, _, path = line.partition(b"\t")
-        mode, _, id_ = head.split(b" ")
+        mode, _, id_, _, path = split_line(line)
         kind = _KINDS[mode]
         entries[path] = Entry(kind, "" if kind == "directory" else id_.decode())
     hash_name = "sha256" if len(commit) == hashlib.sha256().digest_size * 2 else "sha1"

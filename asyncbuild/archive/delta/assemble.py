@@ -7,7 +7,7 @@ from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.plan import DeltaPlan
 from asyncbuild.archive.delta.table_cache import TableWriter
 from asyncbuild.domain.model import Account
-from asyncbuild.git.tree.blobs import TreeEntry
+from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.storage.compose import CopyRange, Piece
 from asyncbuild.zip.format.records import pack_end
 from asyncbuild.zip.stream import ZipOutput

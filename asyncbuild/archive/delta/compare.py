@@ -11,7 +11,7 @@ from typing import Final
 
 from asyncbuild.archive.delta.planning.attributes import Effect, is_attributes
 from asyncbuild.archive.delta.planning.entry_table import Table, parents_of
-from asyncbuild.git.tree.blobs import TreeEntry
+from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.tree.changes import TreeChange
 
 _OWNER_X: Final = 0o100

@@ -23,8 +23,8 @@ from asyncbuild.archive.delta.planning.plan import DeltaPlan, is_hopeless, plan_
 from asyncbuild.archive.delta.table_cache import Tables, table_name
 from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.git.formats.gitattributes import is_doubtful
+from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
-from asyncbuild.git.tree.blobs import TreeEntry
 from asyncbuild.git.tree.changes import Lines, NoSuchTree, files_before, parse_changes
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.compose import CopyRange, CopySource

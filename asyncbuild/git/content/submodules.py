@@ -18,6 +18,7 @@ from asyncbuild.forges.addresses import Submodule, parse_gitmodules, resolve, sh
 from asyncbuild.git.content.lfs.files import with_large_files
 from asyncbuild.git.content.lfs.tar_filter import directories_of
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
+from asyncbuild.git.formats.tree_lines import REGULAR_MODES, parse_entry
 from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.snapshot import Snapshot, SubmodulePart
@@ -183,7 +184,11 @@ async def _list_links(snapshot: Snapshot) -> list[_Link]:
     paths = snapshot.options.paths
     if not paths:
         async with aclosing(snapshot.iter_lines()) as batches:
-            return [_parse_link(line) async for batch in batches for line in _links(batch)]
+            return [
+                _Link(entry.path, entry.object_id)
+                async for batch in batches
+                for entry in map(parse_entry, _links(batch))
+            ]
     empty = _EMPTY_TREES[object_format(snapshot.commit)]
     async with aclosing(snapshot.iter_changes(empty, paths)) as changes:
         return [
@@ -198,11 +203,6 @@ def _links(lines: Sequence[bytes]) -> Iterator[bytes]:
     return (line for line in lines if line.startswith(_GITLINK))
 
 
-def _parse_link(line: bytes) -> _Link:
-    facts, _, path = line.partition(b"\t")
-    return _Link(path, facts.removeprefix(_GITLINK).decode())
-
-
 async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
     """What the commit's `.gitmodules` says; that of the root, whatever the subtree."""
     doing = f"read .gitmodules of {snapshot.name} {snapshot.commit}"
@@ -212,10 +212,10 @@ async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
     )
     if not answer:
         return {}
-    mode, _, object_id = answer.partition(b"\t")[0].decode().split()
+    entry = parse_entry(answer.rstrip(b"\0"))
     contents = None
-    if mode in {"100644", "100755"}:  # git reads no other, either: not a link to somewhere
-        contents = await snapshot.read_blobs([object_id], most_bytes=_GITMODULES_BYTES_MOST)
+    if entry.mode in REGULAR_MODES:  # git reads no other, either: not a link to somewhere
+        contents = await snapshot.read_blobs([entry.object_id], most_bytes=_GITMODULES_BYTES_MOST)
     if contents is None:
         raise Reject(
             f".gitmodules of {snapshot.name} {snapshot.commit} is no file, or longer than "

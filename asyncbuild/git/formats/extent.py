@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.formats.gitattributes import NAME
+from asyncbuild.git.formats.tree_lines import split_line
 
 _PATTERN: Final = re.compile(rb"^[ \t\r]*[^# \t\r\n]", re.MULTILINE)  # gitattributes(5)
 _REMEDY: Final = "archive less of it, or raise the setting"
@@ -132,12 +133,10 @@ class TreeExtent:
                 self._look(line)
 
     def _look(self, line: bytes) -> None:
-        """Read `<mode> <type> <id>`, with `-l` a size, a tab, `<path>` (git-ls-tree(1))."""
-        facts, _, path = line.partition(b"\t")
-        _, kind, object_id, *size = facts.split()
+        _, kind, object_id, size, path = split_line(line)
         if kind != b"blob":
             return
-        if self._least_bytes is not None and int(size[0]) > self._least_bytes:
-            self.large[object_id] = int(size[0])
+        if self._least_bytes is not None and int(size) > self._least_bytes:
+            self.large[object_id] = int(size)
         if path == NAME or path.endswith(b"/" + NAME):
             self.attributes[path] = object_id.decode()

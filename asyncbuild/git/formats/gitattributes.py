@@ -1,4 +1,4 @@
-"""Which `.gitattributes` a tree has, by the lists of its paths that git prints. Pure.
+"""The `.gitattributes` of a tree, found in the lists of its paths that git prints. Pure.
 
 `git archive` reads the attributes of a tree from an index, into which it first reads the whole
 tree; that takes longer than all else before its first byte. With `--worktree-attributes` it reads
@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final
+
+from asyncbuild.git.formats.tree_lines import REGULAR_MODES, split_line
 
 NAME: Final = b".gitattributes"
 
@@ -44,7 +46,6 @@ _DOUBTFUL_PLAIN: Final = (
 )
 _LINK_MODE: Final = b"120000 "
 _LINKED: Final = b".gitmodules"
-_REGULAR: Final = frozenset({b"100644", b"100755"})
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -76,19 +77,17 @@ class TreeListing:
                     self._add(line)
 
     def _add(self, line: bytes) -> None:
-        """`<mode> <type> <id>`, a tab, `<path>`."""
-        facts, _, path = line.partition(b"\t")
+        mode, _, blob, _, path = split_line(line)
         *above, last = path.split(b"/")
         if NAME in above or path in self.files:
             self.usable = False
         elif last == NAME:
-            mode, _, blob = facts.split(b" ")
-            self.usable &= mode in _REGULAR
+            self.usable &= int(mode, 8) in REGULAR_MODES
             self.files[path] = blob.decode()
 
 
 def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Which trees can be archived with the files of another.
+    """Return the trees that can be archived with the files of another.
 
     Args:
         answer: All of `git diff-tree --stdin -r -z --raw --no-renames`.
@@ -116,12 +115,12 @@ def parse_alike(answer: bytes, asked: Iterable[tuple[str, str]]) -> set[tuple[st
 
 
 def is_doubtful(entries: Iterable[tuple[int, bytes]]) -> bool:
-    """Might git refuse to archive one of these entries, by their modes and paths?"""
+    """Return whether git may refuse to archive one of these entries, by their modes and paths."""
     return holds_doubtful(b"".join(b"%o \t%s\0" % entry for entry in entries))
 
 
 def holds_doubtful(text: bytes) -> bool:
-    """Does `DOUBTFUL` match anywhere, or is a link at `.gitmodules`?
+    """Return whether `DOUBTFUL` matches anywhere, or a link is at `.gitmodules`.
 
     `DOUBTFUL` takes 80 ms for 28,000 paths.
     """
@@ -156,12 +155,12 @@ def holds_link(text: bytes) -> bool:
 
 
 def are_readable(contents: Iterable[bytes]) -> bool:
-    """Does git read the same from such files as from blobs (read_attr() of its attr.c)?"""
+    """Return whether git reads the same from files as from blobs (read_attr() of its attr.c)."""
     return not any(b"\0" in each or each.startswith(_BYTE_ORDER_MARK) for each in contents)
 
 
 def digest_of(files: Mapping[bytes, bytes], *more: str) -> str:
-    """Equal for equal contents by path, and equal `more`."""
+    """Return a digest that is equal for equal contents by path, and equal `more`."""
     parts: Sequence[bytes] = [
         *(each.encode() for each in more),
         *(part for path in sorted(files) for part in (path, files[path])),

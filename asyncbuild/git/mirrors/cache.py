@@ -23,6 +23,7 @@ from asyncbuild.forges.git_remote import Remote
 from asyncbuild.forges.remotes import Places
 from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified
+from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error
 from asyncbuild.git.mirrors.directory import MirrorDirectory, Sight
 from asyncbuild.git.mirrors.early_lookup import Lookout
@@ -32,7 +33,7 @@ from asyncbuild.git.mirrors.maintenance import Upkeep
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, SharedFetch, Wish
 from asyncbuild.git.mirrors.transport import Transfers
 from asyncbuild.git.process.command import Git
-from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.attribute_worktrees import Worktrees, open_directory
 from asyncbuild.runtime.emit import emit

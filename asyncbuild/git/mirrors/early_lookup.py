@@ -14,9 +14,10 @@ from anyio import to_thread
 
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.git_names import object_format
+from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.mirrors.directory import MirrorDirectory, has_pack, read_object_format
 from asyncbuild.git.mirrors.shared_fetch import Wish
-from asyncbuild.git.reader import Commit, Reader
+from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 from asyncbuild.runtime.inotify import open_watch
 

@@ -16,9 +16,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbuild.domain.errors import Retry
+from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.mirrors.batching import Together
 from asyncbuild.git.mirrors.directory import Sight
-from asyncbuild.git.reader import Commit
 
 DEFAULT_BRANCH: Final = "HEAD"
 

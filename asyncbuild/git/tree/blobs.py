@@ -4,9 +4,11 @@ import os
 import tarfile
 from collections.abc import AsyncIterator, Iterable
 from stat import S_ISLNK
-from typing import Final, NamedTuple
+from typing import Final
 
+from asyncbuild.git.formats.cat_file import parse_head
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
+from asyncbuild.git.formats.tree_lines import TreeEntry
 
 # tar.umask is 0002 by default (git-archive(1)), and only the owner's x is kept in a tree
 _FILE_MODE: Final = 0o664
@@ -16,17 +18,8 @@ _OWNER_X: Final = 0o100
 _LINK_BYTES_MOST: Final = 64 * 1024
 
 
-class TreeEntry(NamedTuple):
-    """One line of `git ls-tree`: a blob, a symbolic link, a tree or a submodule's commit."""
-
-    mode: int
-    kind: str
-    object_id: str
-    path: bytes
-
-
 async def no_blobs() -> AsyncIterator[bytes]:
-    """The standard output of a git that was asked for nothing."""
+    """Return the standard output of a git that was asked for nothing."""
     return
     yield b""
 
@@ -34,7 +27,7 @@ async def no_blobs() -> AsyncIterator[bytes]:
 async def write_tar(
     entries: Iterable[TreeEntry], stdout: AsyncIterator[bytes], *, time: int, above: bytes = b""
 ) -> AsyncIterator[bytes]:
-    """Headers for `entries` with what `git cat-file --batch` says of the blobs among them.
+    """Write members for `entries`, with the contents that `git cat-file --batch` gives for blobs.
 
     Args:
         entries: Blobs in the order in which git was asked for them.
@@ -83,7 +76,7 @@ async def _iter_members(
 
 
 def _pack(member: tarfile.TarInfo) -> bytes:
-    """GNU's form: names and sizes of any length, names of any bytes."""
+    """Write a header in GNU's form: names and sizes of any length, names of any bytes."""
     return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
@@ -96,20 +89,22 @@ class _BlobReader:
         self._position = 0
 
     async def begin(self, object_id: str) -> int:
-        """The size of the next blob, which must be this one."""
+        """Return the size of the next blob in bytes; it must be this one."""
         while (end := self._held.find(b"\n", self._position)) < 0:
             self._held = self._held[self._position :] + await self._read()
             self._position = 0
-        words = self._held[self._position : end].decode("ascii", "replace").split()
-        if len(words) != 3 or words[:2] != [object_id, "blob"]:  # noqa: PLR2004 - as above
+        line = self._held[self._position : end]
+        head = parse_head(line)
+        if head is None or head[:2] != (object_id, "blob"):
+            said = line.decode("ascii", "replace").split()
             raise GitFailed(
-                f"git has no blob {object_id}: it said {words}", fault=GitFault.NO_OBJECT
+                f"git has no blob {object_id}: it said {said}", fault=GitFault.NO_OBJECT
             )
         self._position = end + 1
-        return int(words[2])
+        return head.size
 
     async def content(self, size: int) -> AsyncIterator[bytes]:
-        """Its bytes; the line feed after them is skipped."""
+        """Return the content in pieces, and skip the line feed after it."""
         while size:
             piece = await self._take(size)
             size -= len(piece)
@@ -124,7 +119,11 @@ class _BlobReader:
         return piece
 
     async def finish(self) -> None:
-        """Nothing may follow, and git must have ended well."""
+        """Read to the end.
+
+        Raises:
+            GitFailed: something follows, or git failed.
+        """
         follows = self._position < len(self._held)
         async for _ in self._stdout:
             follows = True

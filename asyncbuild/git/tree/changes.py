@@ -1,4 +1,4 @@
-"""Lines of `git ls-tree` and `git diff-tree` → entries, and what they were before."""
+"""Lines of `git diff-tree`, parsed: what each path was, and what it is."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import lru_cache
@@ -6,7 +6,7 @@ from stat import S_IFDIR, S_IFMT
 from typing import Final, NamedTuple
 
 from asyncbuild.domain.errors import Retry
-from asyncbuild.git.tree.blobs import TreeEntry
+from asyncbuild.git.formats.tree_lines import TreeEntry
 
 _GITLINK: Final = 0o160000  # gitrepository-layout: a submodule's commit
 _FILES: Final = (b":100", b":120")  # how a line begins whose path was a file or a link
@@ -29,7 +29,7 @@ class TreeChange(NamedTuple):
 async def read_lines(
     stdout: AsyncIterator[bytes], *, asked: bytes, doing: str
 ) -> AsyncGenerator[Lines, None]:
-    """What `git diff-tree --stdin -z --raw` says, in batches of whole changes.
+    """Cut the output of `git diff-tree --stdin -z --raw` into batches of whole changes.
 
     Args:
         stdout: What it writes.
@@ -59,18 +59,18 @@ async def read_lines(
 
 
 def parse_changes(lines: Lines) -> list[TreeChange]:
-    """All of them; three microseconds each."""
+    """Parse all changes of a batch, in three microseconds each."""
     return [parse_change(*pair) for pair in zip(lines[::2], lines[1::2], strict=True)]
 
 
 def files_before(lines: Lines) -> list[bytes]:
-    """Paths that were files or links, by a glance at each line: a tenth of the time of parsing."""
+    """Return paths that were files or links, in a tenth of the time of parsing."""
     pairs = zip(lines[::2], lines[1::2], strict=True)
     return [path for facts, path in pairs if facts.startswith(_FILES)]
 
 
 def parse_change(facts: bytes, path: bytes) -> TreeChange:
-    """One line: `:<old mode> <new mode> <old id> <new id> <status>`."""
+    """Parse the line `:<old mode> <new mode> <old id> <new id> <status>` and its path."""
     old_mode, new_mode, old_id, new_id, _ = facts[1:].decode().split()
     return TreeChange(_entry(old_mode, old_id, path), _entry(new_mode, new_id, path))
 
@@ -82,13 +82,6 @@ def _entry(mode: str, object_id: str, path: bytes) -> TreeEntry | None:
 
 @lru_cache(64)
 def _mode_and_kind(mode: str) -> tuple[int, str]:
-    """There are not more than a handful of modes, and thousands of entries."""
+    """Parse a mode. Cached: a few modes, thousands of entries."""
     number = int(mode, 8)
     return number, {S_IFDIR: "tree", _GITLINK: "commit"}.get(S_IFMT(number), "blob")
-
-
-def parse_entry(line: bytes) -> TreeEntry:
-    """One line of `git ls-tree`: `<mode> <type> <id>`, a tab, `<path>`."""
-    facts, _, path = line.partition(b"\t")
-    mode, kind, object_id = facts.decode().split()
-    return TreeEntry(int(mode, 8), kind, object_id, path)

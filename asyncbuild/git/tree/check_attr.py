@@ -4,7 +4,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from tempfile import TemporaryDirectory
 
-from asyncbuild.git.tree.changes import parse_entry
+from asyncbuild.git.formats.tree_lines import parse_entry
 
 Attributes = Mapping[bytes, tuple[int, str]]  # modes and ids of `.gitattributes`, by path
 Run = Callable[..., Awaitable[bytes]]  # of git in one repository: arguments, more of `Command`

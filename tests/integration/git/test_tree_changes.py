@@ -8,8 +8,8 @@ import pytest
 from support.mirrors import Site, open_site, read_archive, repository
 
 from asyncbuild.git.formats.error_classes import GitFailed
+from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.git.tree.blobs import TreeEntry
 from asyncbuild.git.tree.changes import NoSuchTree
 
 _LONG = "deep/" * 40 + "file"

@@ -7,7 +7,7 @@ import pytest
 from asyncbuild.archive.delta.compare import Comparison, Difference
 from asyncbuild.archive.delta.planning.attributes import Effect
 from asyncbuild.archive.delta.planning.entry_table import Table, parse_directory
-from asyncbuild.git.tree.blobs import TreeEntry
+from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.tree.changes import TreeChange
 
 _ID = "1" * 40

@@ -1,4 +1,4 @@
-"""Which files of a commit are pointers of Git LFS: what `filter=lfs` is said of, as git says it."""
+"""Files of a commit that are pointers of Git LFS: those with `filter=lfs`, as git says."""
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -15,16 +15,16 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_pointers import POINTER_BYTES_MOST, Pointer, parse_pointer
+from asyncbuild.git.formats.tree_lines import REGULAR_MODES, parse_entry
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.snapshot import Snapshot
 
-_FILES: Final = frozenset({b"100644", b"100755"})
 _CONFIG: Final = ".lfsconfig"
 _CONFIG_BYTES_MOST: Final = 64 * 1024
 
 
 async def with_large_files(snapshot: Snapshot) -> Snapshot:
-    """A snapshot whose archive has contents in place of pointers, if its options want that.
+    """Return a snapshot whose archive has contents in place of pointers, if its options say so.
 
     Attributes count as in a checkout, those above a subtree, too: whether a file is large does not
     depend on what of the tree is asked for.
@@ -72,7 +72,7 @@ class _Index:
         await self._run(self._top, "read-tree", tree)
 
     async def find_large(self) -> dict[bytes, str]:
-        """Object ids of all files with `filter=lfs`, by path in the subtree."""
+        """Return object ids of all files with `filter=lfs`, by path in the subtree."""
         # Asked from the top: below it git finds nothing by an attribute alone.
         answer = await self._run(self._top, "ls-files", "-z", "--stage", "--", ":(attr:filter=lfs)")
         above = os.fsencode(f"{self._subtree}/") if self._subtree else b""
@@ -80,19 +80,19 @@ class _Index:
         for line in answer.split(b"\0")[:-1]:
             facts, _, path = line.partition(b"\t")
             mode, name, _ = facts.split()
-            if mode in _FILES and path.startswith(above):
+            if int(mode, 8) in REGULAR_MODES and path.startswith(above):
                 found[path.removeprefix(above)] = name.decode()
         return found
 
     async def match(self, pathspecs: Sequence[str]) -> set[bytes]:
-        """Paths that are matched, relative to the subtree, as the pathspecs are."""
+        """Return the paths that match, relative to the subtree, as the pathspecs are."""
         answer = await self._run(
             self._top / self._subtree, "ls-files", "-z", "--cached", "--", *pathspecs
         )
         return set(answer.split(b"\0")[:-1])
 
     async def find_ignored(self, paths: Iterable[bytes]) -> set[bytes]:
-        """Those that `export-ignore` leaves out, by themselves or by a directory above them."""
+        """Return paths that `export-ignore` leaves out, themselves or a directory above them."""
         root = os.fsencode(f"{self._subtree}/") if self._subtree else b""
         above = {path: [root + path, *_parents(root + path)] for path in paths}
         asked = sorted({each for every in above.values() for each in every})
@@ -130,13 +130,13 @@ async def _open_index(snapshot: Snapshot, tree: str) -> AsyncIterator[_Index]:
 
 
 def _parents(path: bytes) -> list[bytes]:
-    """Every directory above; the slash at its end has git take it for one."""
+    """Return every directory above; the slash at its end has git take it for one."""
     parts = path.split(b"/")
     return [b"/".join(parts[:count]) + b"/" for count in range(1, len(parts))]
 
 
 async def _read_pointers(snapshot: Snapshot, ids: Mapping[bytes, str]) -> dict[bytes, Pointer]:
-    """What the files point at; those that were committed as they are left out."""
+    """Return the pointers that the files hold, without files that were committed as they are."""
     names = list(dict.fromkeys(ids.values()))
     small = await _small(snapshot, names)
     contents = await snapshot.read_blobs(small, most_bytes=len(small) * POINTER_BYTES_MOST)
@@ -172,19 +172,19 @@ async def _small(snapshot: Snapshot, names: Sequence[str]) -> list[str]:
 
 
 async def _read_url(snapshot: Snapshot) -> str:
-    """The server that the commit's `.lfsconfig` names; empty if it says nothing of it.
+    """Return the server that the commit's `.lfsconfig` names; empty if it names none.
 
     It may do so by either of two names; the first comes first for git-lfs, too. Nothing else of it
-    counts: it is the word of whoever may push.
+    counts: anybody who may push can write it.
     """
     doing = f"read {_CONFIG} of {snapshot.name} {snapshot.commit}"
     more: dict[str, Any] = {"commit": snapshot.commit, "doing": doing}
     arguments = ("ls-tree", "-z", "--full-tree", snapshot.commit, "--", _CONFIG)
     answer = await snapshot.reader.run(snapshot.path, arguments, **more)
-    mode, _, name = answer.partition(b"\t")[0].partition(b" blob ")
-    if mode not in _FILES:
+    entry = parse_entry(answer.rstrip(b"\0")) if answer else None
+    if entry is None or entry.mode not in REGULAR_MODES:
         return ""
-    contents = await snapshot.read_blobs([name.decode()], most_bytes=_CONFIG_BYTES_MOST)
+    contents = await snapshot.read_blobs([entry.object_id], most_bytes=_CONFIG_BYTES_MOST)
     if contents is None:
         raise Reject(f"{_CONFIG} of {snapshot.name} {snapshot.commit} is too long")
     arguments = ("config", "--no-includes", "--file", "-", "--list", "-z")
