@@ -1,4 +1,4 @@
-"""What `.gitattributes` do to an archive: in doubt, more than they do."""
+"""Effect of `.gitattributes` on an archive; where in doubt, a larger effect than the real one."""
 
 import pytest
 from hypothesis import given
@@ -33,19 +33,21 @@ _FILE = 0o100644
         (b"# export-subst", Effect.SUBSTITUTE),
     ],
 )
-def test_the_effect_of_rules(content: bytes, effect: Effect) -> None:
-    """Every attribute of gitattributes(5) that changes an entry, wherever its name stands."""
+def test_each_attribute_has_its_effect_wherever_it_is_written(
+    content: bytes, effect: Effect
+) -> None:
+    """Attributes of gitattributes(5) that change an entry are found anywhere in a file."""
     assert effect is effect_of([_FILE], [content])
     assert effect is effect_of([_FILE] * 2, [b"* text\n", content])
 
 
-def test_a_link_is_no_file_of_attributes() -> None:
-    """What git makes of it differs between versions, so nothing is known."""
+def test_the_effect_of_a_link_named_gitattributes_is_unknown() -> None:
+    """Git versions differ in how they treat such a link, so its effect is UNKNOWN."""
     assert Effect.UNKNOWN is effect_of([_FILE, 0o120000], [b"", b""])
 
 
-def test_which_paths_are_attributes() -> None:
-    """Files of that name in any directory, and whatever is below a directory of that name."""
+def test_attributes_files_are_found_in_any_directory() -> None:
+    """Files of that name count in any directory, as do paths below a directory of that name."""
     assert is_attributes(b".gitattributes")
     assert is_attributes(b"a/b/.gitattributes")
     assert is_attributes(b".gitattributes/file")
@@ -63,7 +65,10 @@ _FILES = st.dictionaries(
 def test_digests_are_equal_if_all_files_are(
     one: dict[bytes, tuple[int, str]], other: dict[bytes, tuple[int, str]]
 ) -> None:
-    """In any order; another path, mode or blob makes another digest."""
+    """Equal sets of files have equal digests, in any order.
+
+    Another path, mode or blob changes the digest.
+    """
     again = dict(reversed(one.items()))
     assert digest_of(one) == digest_of(again)
     assert (digest_of(one) == digest_of(other)) == (one == other)

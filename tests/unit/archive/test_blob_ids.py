@@ -1,4 +1,4 @@
-"""Ids that come late are in the directory as if they had been there from the start."""
+"""Blob ids that arrive late are in the central directory as if known from the start."""
 
 from collections.abc import AsyncGenerator
 
@@ -28,10 +28,10 @@ def _header(name: bytes, offset: int) -> bytes:
 
 
 @given(_names, _bases, st.sampled_from([20, 32]), st.integers(1, 100), st.data())
-def test_ids_that_come_late(
+def test_late_ids_give_the_same_directory(
     names: list[bytes], base: int, length: int, step: int, data: st.DataObject
 ) -> None:
-    """In pieces of any length: byte for byte the directory that was made with them."""
+    """A directory filled in later, in pieces, is byte for byte the one made with the ids."""
     chosen = data.draw(st.sets(st.sampled_from(names))) if names else set()
     ids = {name: bytes([number]) * length for number, name in enumerate(sorted(chosen))}
     headers = CentralHeaders.of([_header(name, 50 * number) for number, name in enumerate(names)])
@@ -48,7 +48,10 @@ def test_ids_that_come_late(
 
 @pytest.mark.parametrize("digits", [40, 64])
 async def test_only_files_have_ids(digits: int) -> None:
-    """Lines of submodules are longer: none is taken for a file whose name looks like its end."""
+    """Lines of submodules are longer.
+
+    None is taken for a file whose name looks like the end of such a line.
+    """
 
     async def batches() -> AsyncGenerator[list[bytes], None]:
         module = b"160000 commit " + b"a" * digits + b"\tmodule"
@@ -65,8 +68,10 @@ async def test_only_files_have_ids(digits: int) -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 7), st.integers(1, 9))
-async def test_what_an_archive_leaves_out(kept: list[bool], batch: int, run: int) -> None:
-    """However the tree and the archive are cut, each name has the id of its own line."""
+async def test_each_name_has_its_own_id_where_entries_are_left_out(
+    kept: list[bool], batch: int, run: int
+) -> None:
+    """Each name has the id of its own line, however the tree and the archive are cut."""
     lines = [b"100644 blob %040x\t%d" % (number, number) for number in range(len(kept))]
 
     async def batches() -> AsyncGenerator[list[bytes], None]:
@@ -89,8 +94,8 @@ async def test_what_an_archive_leaves_out(kept: list[bool], batch: int, run: int
     assert asked[len(early) :] == [int.from_bytes(each) for each in found]
 
 
-async def test_a_tree_that_cannot_be_listed() -> None:
-    """Whoever asks for an id hears of it."""
+async def test_a_listing_that_fails_fails_each_lookup() -> None:
+    """The error of the listing is raised to each caller that asks for an id."""
 
     async def batches() -> AsyncGenerator[list[bytes], None]:
         yield [b"100644 blob %040x\ta" % 1]
@@ -104,7 +109,7 @@ async def test_a_tree_that_cannot_be_listed() -> None:
 
 
 async def test_git_is_asked_at_once_for_the_ids_of_an_archive_that_will_be_large() -> None:
-    """Then no member comes before its id is known, however short the archive is so far."""
+    """Git lists ids at once, so that no member comes before its id, however short the archive."""
 
     async def batches() -> AsyncGenerator[list[bytes], None]:
         yield [b"100644 blob %040x\ta" % 1]
@@ -117,7 +122,7 @@ async def test_git_is_asked_at_once_for_the_ids_of_an_archive_that_will_be_large
 
 
 async def test_git_is_not_asked_for_the_ids_of_a_small_archive() -> None:
-    """Nobody would use them."""
+    """Small archives carry no ids, so the listing would be unused."""
 
     async def batches() -> AsyncGenerator[list[bytes], None]:
         raise AssertionError

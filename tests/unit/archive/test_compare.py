@@ -1,4 +1,4 @@
-"""Which directories a delta adds, keeps, drops or has git read again."""
+"""Directories that a delta adds, keeps, drops or has git read again."""
 
 import struct
 
@@ -56,7 +56,7 @@ def _new(entry: TreeEntry) -> TreeChange:
 @pytest.mark.parametrize(
     ("names", "changes", "removed", "fresh"),
     [
-        # an empty tree comes, and goes
+        # an empty tree appears, and disappears
         ([b"f"], [_new(_tree(b"e"))], set(), []),
         ([b"f"], [_gone(_tree(b"e"))], set(), []),
         # a directory loses its last file, and gets its first
@@ -78,17 +78,17 @@ def _new(entry: TreeEntry) -> TreeChange:
 def test_directories_without_attributes(
     names: list[bytes], changes: list[TreeChange], removed: set[bytes], fresh: list[bytes]
 ) -> None:
-    """There is one where something is below it that is none."""
+    """Without attributes, a directory is in the archive where any other entry is below it."""
     difference = Difference()
     difference.add_changes(changes)
     difference.settle(_table(*names), Effect.NONE)
     assert (difference.removed, list(difference.fresh)) == (removed, fresh)
 
 
-def test_what_git_alone_can_tell_is_read_again() -> None:
-    """What `export-ignore` marks makes git write a directory if it is a file, and not if it is one.
+def test_directories_that_only_git_can_decide_are_read_again() -> None:
+    """For a file marked `export-ignore` git writes its directory, for a directory it does not.
 
-    Nothing is left below either directory, so both are git's to decide.
+    Nothing is left below either directory, so git decides both.
     """
     difference = Difference()
     names = [b"d/", b"d/e/"]  # d/e/hidden was a file, which is not in the archive
@@ -104,7 +104,10 @@ def test_what_git_alone_can_tell_is_read_again() -> None:
 
 @pytest.mark.parametrize("effect", [Effect.NONE, Effect.CONVERT])
 def test_a_directory_that_became_a_submodule(effect: Effect) -> None:
-    """Of the same name; the one above it stays, or git decides."""
+    """The directory becomes a submodule of the same name.
+
+    The directory above stays, or git decides.
+    """
     comparison = Comparison(_table(b"d/", b"d/m/", b"d/m/f", b"f"))
     comparison.add([_tree(b"d"), _module(b"d/m"), _file(b"f")])
     difference = comparison.finish(effect)
@@ -114,7 +117,7 @@ def test_a_directory_that_became_a_submodule(effect: Effect) -> None:
 
 
 def test_empty_trees_are_not_in_a_comparison() -> None:
-    """At any depth; where there was something before, nothing stays."""
+    """Empty trees are left out at any depth; where one replaces something, nothing stays."""
     comparison = Comparison(_table(b"d/", b"d/f", b"f", b"m/"))
     comparison.add([_tree(b"d"), _tree(b"d/e"), _tree(b"d/e/e"), _file(b"f"), _tree(b"m")])
     difference = comparison.finish(Effect.NONE)

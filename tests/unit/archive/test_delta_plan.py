@@ -1,4 +1,4 @@
-"""The planner: whatever two archives hold, the new one is whole and within S3's limits."""
+"""Delta planning: whatever two archives contain, the new one is complete and within S3's limits."""
 
 import io
 import zipfile
@@ -28,7 +28,7 @@ _Tree = dict[str, bytes]
 
 _names = st.integers(0, 60).map(lambda number: f"{'d' * (number % 7)}/{number}")
 _trees = st.dictionaries(_names, st.binary(max_size=120), min_size=1, max_size=40)
-# A tree, and what became of it: some entries are gone, some are others, some are new.
+# A tree and its successor: some entries removed, some changed, some added.
 _changes = st.builds(
     lambda old, gone, new: (old, {n: old[n] for n in old if n not in gone} | new),
     st.dictionaries(_names, st.binary(max_size=120), min_size=10, max_size=60),
@@ -38,7 +38,7 @@ _changes = st.builds(
 
 
 def _zip(tree: Mapping[str, bytes]) -> bytes:
-    """An archive by another hand: Python's."""
+    """A zip made by an independent writer: Python's."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for name, content in tree.items():
@@ -62,7 +62,7 @@ def _read(archive: bytes) -> _Tree:
 
 
 def _plan(old: _Tree, new: _Tree) -> tuple[bytes, _Tree, DeltaPlan]:
-    """The archive of `old`, what of `new` is not in it, and the plan."""
+    """Return the archive of `old`, the members of `new` that it lacks, and the plan."""
     archive = _zip(old)
     table = _table(archive)
     gone = {name.encode() for name, content in old.items() if new.get(name) != content}
@@ -71,7 +71,7 @@ def _plan(old: _Tree, new: _Tree) -> tuple[bytes, _Tree, DeltaPlan]:
 
 
 def _parts(archive: bytes, fresh: _Tree, plan: DeltaPlan) -> list[tuple[str, bytes]]:
-    """What S3 is told: ranges of the old archive, and bytes that are sent."""
+    """Return the parts that S3 receives: ranges of the old archive, and bytes that are sent."""
     added = _zip(fresh)
     table = _table(added)
     parts = [("copy", archive[each.begin : each.end]) for each in plan.copied_ranges()]
@@ -110,7 +110,7 @@ def test_no_byte_is_dead(trees: tuple[_Tree, _Tree]) -> None:
 
 @given(_changes)
 def test_every_part_keeps_the_limits(trees: tuple[_Tree, _Tree]) -> None:
-    """Copies and what is sent between them are neither too short nor too long nor too many."""
+    """Copies, and the bytes sent between them, are neither too short nor too long nor too many."""
     old, new = trees
     archive, fresh, plan = _plan(old, new)
     parts = _parts(archive, fresh, plan)
@@ -123,7 +123,7 @@ def test_every_part_keeps_the_limits(trees: tuple[_Tree, _Tree]) -> None:
 
 @given(_changes)
 def test_a_chosen_delta_is_cheaper_by_its_own_model(trees: tuple[_Tree, _Tree]) -> None:
-    """It is taken only if something is copied and it costs less than a full archive."""
+    """A delta is chosen only if it copies something and costs less than a full archive."""
     old, new = trees
     _, _, plan = _plan(old, new)
     rates = Rates(make_byte=1, make_entry=1, send_byte=0.5, fetch_byte=0.1, begin=10, request=5)
@@ -137,7 +137,7 @@ def test_a_chosen_delta_is_cheaper_by_its_own_model(trees: tuple[_Tree, _Tree]) 
 
 
 def _large(entries: int, member_bytes: int) -> Table:
-    """A table of members that nobody has made."""
+    """Return the table of an archive with so many members, without making the archive."""
     directory = b"".join(
         b"PK\x01\x02"
         + bytes(24)
@@ -155,8 +155,8 @@ def _large(entries: int, member_bytes: int) -> Table:
 
 
 @given(st.lists(st.booleans(), min_size=3, max_size=10), st.integers(1, 3))
-def test_no_plan_sends_less(kept: list[bool], least: int) -> None:
-    """Tried are all choices of what is copied, with and without the directory's beginning."""
+def test_no_other_plan_sends_less(kept: list[bool], least: int) -> None:
+    """All choices of copied members are tried, with and without the start of the directory."""
     table = _large(len(kept), _HEADER_BYTES)
     removed = [number for number, stays in enumerate(kept) if not stays]
     limits = CopyLimits(least_part_bytes=least * _HEADER_BYTES)
@@ -187,7 +187,7 @@ def _sent(kept: Sequence[bool], copied: Sequence[bool], least: int) -> float:
     return resent + len(order) - prefix
 
 
-def test_one_change_in_a_large_archive_sends_the_directory_at_most() -> None:
+def test_one_change_in_a_large_archive_sends_at_most_the_directory() -> None:
     """A change near the end: the directory's beginning is copied, and 5 MiB of members are sent."""
     plan = plan_delta(_large(100_000, 2_000), [99_000])
     sent = plan.resent_bytes + plan.kept_directory_bytes - plan.prefix_bytes
@@ -197,8 +197,8 @@ def test_one_change_in_a_large_archive_sends_the_directory_at_most() -> None:
     assert decide(plan).kind is Way.DELTA
 
 
-def test_a_copy_at_the_end_is_no_shorter_than_the_least_part() -> None:
-    """It lends what it can spare, the first one the rest: no more is sent than has to be."""
+def test_a_copy_at_the_end_is_at_least_one_part_long() -> None:
+    """The copy before it gives up what it can spare, so no more is sent than necessary."""
     plan = plan_delta(_large(100_000, 2_000), [96_000])
     first, last = plan.copies
     assert (last.first, last.last) == (96_001, 98_623)  # 5,244,000 bytes of 8 MB
@@ -207,7 +207,7 @@ def test_a_copy_at_the_end_is_no_shorter_than_the_least_part() -> None:
 
 
 def test_a_change_at_the_front_moves_the_whole_directory() -> None:
-    """Nothing of the directory can be copied, so all of it is sent, and no member."""
+    """A change in the first member moves every header: all headers are sent, and no member."""
     plan = plan_delta(_large(100_000, 2_000), [0])
     assert 0 == plan.prefix_bytes == plan.resent_bytes
     assert plan.kept_directory_bytes == 99_999 * _HEADER_BYTES
@@ -222,16 +222,19 @@ def test_scattered_changes_are_made_in_full() -> None:
 
 
 @given(_trees, st.dictionaries(_names, st.binary(max_size=9)))
-def test_nothing_is_copied_where_there_is_no_hope(old: _Tree, new: _Tree) -> None:
-    """A short look never says no where the long one would find something."""
+def test_the_quick_estimate_never_rejects_a_useful_delta(old: _Tree, new: _Tree) -> None:
+    """The quick estimate never says no where full planning would find something to copy."""
     table = _table(_zip(dict(sorted(old.items()))))
     gone = {name.encode() for name, content in old.items() if new.get(name) != content}
     if is_hopeless(_directory(table), gone, limits=_LIMITS):
         assert plan_delta(table, table.find(gone), limits=_LIMITS).copies == ()
 
 
-def test_a_short_look_sees_what_is_scattered() -> None:
-    """Every hundredth entry is gone: no hope. Those of 5 MiB in the middle stay: some."""
+def test_the_quick_estimate_sees_scattered_changes() -> None:
+    """Every hundredth entry is removed: nothing to copy.
+
+    With 5 MiB untouched in the middle: some.
+    """
     table = _large(100_000, 2_000)
     scattered = set(range(0, 100_000, 100))
     assert is_hopeless(_directory(table), {table.name_of(number) for number in scattered})
@@ -239,8 +242,8 @@ def test_a_short_look_sees_what_is_scattered() -> None:
     assert not is_hopeless(_directory(table), {table.name_of(number) for number in scattered})
 
 
-def test_near_resends_are_read_together() -> None:
-    """One request for neighbours with little between them; the model counts requests."""
+def test_resends_close_together_are_read_in_one_request() -> None:
+    """Members with little between them are read in one request; the cost model counts requests."""
     table = _large(100_000, 2_000)
     gaps = {"near": 1, "far": 1_000}  # entries that are gone before each ten that stay
     near, far = (
@@ -274,10 +277,13 @@ def _kind(plan: DeltaPlan) -> Way:
 
 @pytest.mark.parametrize("removed", [[0], [4_096], [9_000], [3, 5_000, 9_999], range(100, 9_000)])
 @pytest.mark.parametrize("worth_bytes", [1, 2**40])
-def test_headers_of_what_stays_are_those_of_its_new_place(
+def test_headers_of_kept_members_have_their_new_offsets(
     removed: Sequence[int], worth_bytes: int
 ) -> None:
-    """Copies first, then what is sent again, each behind the one before; none twice."""
+    """Copies come first, then members that are sent again, each behind the one before.
+
+    None twice.
+    """
     table = _large(10_000, 2_000)
     plan = plan_delta(table, removed, worth_bytes=worth_bytes)
     order = [n for each in (*plan.copies, *plan.resends) for n in range(each.first, each.last)]
@@ -292,8 +298,8 @@ def test_headers_of_what_stays_are_those_of_its_new_place(
     assert list(made.offsets) == list(range(0, 2_000 * (len(order) + 1), 2_000))
 
 
-def test_the_directory_is_copied_if_that_saves_what_it_is_worth() -> None:
-    """What has to be sent again for it counts against it."""
+def test_the_directory_is_copied_if_that_saves_more_than_it_costs() -> None:
+    """Members that have to be sent again for the copy count against it."""
     table = _large(100_000, 2_000)
     plain = plan_delta(table, [60_000], worth_bytes=2**40)
     assert plain.prefix_range() is None
@@ -311,8 +317,8 @@ def test_the_directory_is_copied_if_that_saves_what_it_is_worth() -> None:
 
 
 @pytest.mark.parametrize(("near_bytes", "spans"), [(1_999, 3), (2_000, 1)])
-def test_resends_as_far_apart_as_that_are_near(near_bytes: int, spans: int) -> None:
-    """One entry of 2,000 bytes is between them."""
+def test_resends_at_the_largest_gap_are_still_close_together(near_bytes: int, spans: int) -> None:
+    """One entry of 2,000 bytes lies between them."""
     limits = CopyLimits(near_bytes=near_bytes)
     plan = plan_delta(_large(9, 2_000), [2, 5], limits=limits)
     assert len(plan.resends) == 3
@@ -322,7 +328,7 @@ def test_resends_as_far_apart_as_that_are_near(near_bytes: int, spans: int) -> N
 
 @pytest.mark.parametrize("least", [1, 2])
 def test_no_plan_of_eight_members_sends_less(least: int) -> None:
-    """Whichever of them are gone."""
+    """Every subset of eight members is removed once."""
     table = _large(8, _HEADER_BYTES)
     limits = CopyLimits(least_part_bytes=least * _HEADER_BYTES)
     choices = list(product((True, False), repeat=8))
@@ -336,7 +342,7 @@ def test_no_plan_of_eight_members_sends_less(least: int) -> None:
 
 
 def test_the_longest_stretches_are_copied_if_there_are_too_many() -> None:
-    """Parts have numbers up to 10,000."""
+    """Parts have numbers up to 10,000, so the longest stretches are copied first."""
     table = _large(40, 2_000)
     removed = [2, 6, 9, 14, 20]  # stretches of 2, 3, 2, 4, 5 and 19
     for most in range(1, 8):

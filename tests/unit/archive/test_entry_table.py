@@ -1,4 +1,4 @@
-"""The entry table: read from archives of any size, moved, and never believed when damaged."""
+"""The entry table: read from archives of any size, moved, and rejected when damaged."""
 
 import io
 import struct
@@ -52,7 +52,7 @@ _OFFSETS = st.lists(st.integers(1, 2**33), max_size=6, unique=True).map(lambda o
 
 @given(_OFFSETS, st.integers(0, 2**33), st.sampled_from([1, 2**33]))
 def test_moved_headers_are_those_of_the_new_offsets(offsets: list[int], by: int, size: int) -> None:
-    """Across 4 GiB in either direction, zip64 extras come and go as if written anew."""
+    """Across 4 GiB, up or down, zip64 extras appear and disappear as in newly written headers."""
     directory = _headers(offsets, size=size)
     table = parse_directory(directory, offsets[-1] + 1)
     moved = move_headers(directory, table.positions, by)
@@ -76,10 +76,10 @@ _MEMBERS = st.lists(
 
 
 @given(members=_MEMBERS, by=st.sampled_from([0, 1, 7, 2**33]), data=st.data())
-def test_some_headers_move_as_all_do(
+def test_any_run_of_headers_moves_as_the_whole_directory_does(
     members: list[tuple[int, int, bytes]], by: int, data: st.DataObject
 ) -> None:
-    """Any run of neighbours, with sizes and ids of all kinds, around the limit in both ways."""
+    """Runs of neighbours move alike, with sizes and ids of all kinds, across the limit."""
 
     def headers(by: int) -> list[bytes]:
         return [
@@ -96,7 +96,7 @@ def test_some_headers_move_as_all_do(
 
 
 def test_the_middle_of_a_directory_moves_across_the_limit() -> None:
-    """4 GiB - 1 is the first offset that needs a zip64 extra, and the last that loses it."""
+    """The first offset that needs a zip64 extra is 4 GiB - 1; below it the extra is dropped."""
     lead = _header(b"lead", 0, size=2**33)
     for offset in (_LIMIT - 1, _LIMIT, _LIMIT + 1):
         near = _header(b"near", offset - 1)
@@ -108,8 +108,8 @@ def test_the_middle_of_a_directory_moves_across_the_limit() -> None:
 
 
 @given(_OFFSETS)
-def test_a_file_gives_back_its_table(offsets: list[int]) -> None:
-    """What was packed is read again, with names, modes and blob ids."""
+def test_a_packed_table_is_read_back_whole(offsets: list[int]) -> None:
+    """Names, modes and blob ids survive packing and reading."""
     table = parse_directory(_headers(offsets), offsets[-1] + 1)
     found = parse_directory(*parse_file(table.pack()))
     assert table == found
@@ -120,7 +120,7 @@ def test_a_file_gives_back_its_table(offsets: list[int]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([0o100664, 0o120777, 0o40775]), st.booleans())))
 def test_each_entry_has_its_own_mode_and_id(kinds: list[tuple[int, bool]]) -> None:
-    """No id of an entry that has none; an archive without entries is a table, too."""
+    """An entry without an id gets none; an archive without entries has a table, too."""
     ids = [bytes([n]) * 20 if has_id else b"" for n, (_, has_id) in enumerate(kinds)]
     directory = b"".join(
         _header(b"%d" % n, n, mode=mode, blob_id=ids[n]) for n, (mode, _) in enumerate(kinds)
@@ -133,8 +133,8 @@ def test_each_entry_has_its_own_mode_and_id(kinds: list[tuple[int, bool]]) -> No
 
 
 @given(st.lists(st.lists(st.sampled_from([b"a", b"b", b"\0", b"ab"]), min_size=1).map(b"/".join)))
-def test_every_directory_above_a_name(names: list[bytes]) -> None:
-    """Each slash ends one, except at the end of a name: that is the directory itself."""
+def test_parents_are_all_directories_above_a_name(names: list[bytes]) -> None:
+    """Each slash ends a parent, except at the end of a name, which is the directory itself."""
     names += [name + b"/" for name in names[::2]]
     expected = {
         name[: at + 1] for name in names for at in range(1, len(name) - 1) if name[at] == ord("/")
@@ -143,8 +143,8 @@ def test_every_directory_above_a_name(names: list[bytes]) -> None:
 
 
 @given(st.data())
-def test_a_damaged_file_is_found_out(data: st.DataObject) -> None:
-    """One byte changed, or the end missing: an error, never another table."""
+def test_a_damaged_file_is_an_error(data: st.DataObject) -> None:
+    """One changed byte, or a missing end, is an error and never another table."""
     packed = parse_directory(_headers([0, 5, 9]), 12).pack()
     at = data.draw(st.integers(0, len(packed) - 1))
     cut = data.draw(st.booleans())
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_found_out(data: st.DataObject) -> None:
 
 
 def test_an_entry_is_found_without_an_index() -> None:
-    """From a byte of the directory on; not in other names, and not where all names have it."""
+    """Each entry is found from a byte of the central directory on; not inside other names."""
     names = [b"a/b", b"b", b"c/b", b"d"]
     offsets = [10 * number for number in range(len(names))]
     content = b"".join(map(_header, names, offsets))
@@ -168,8 +168,8 @@ def test_an_entry_is_found_without_an_index() -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
-def test_noise_is_no_directory(noise: bytes, offset: int) -> None:
-    """Only the empty directory of an empty archive is one."""
+def test_random_bytes_are_not_a_directory(noise: bytes, offset: int) -> None:
+    """Only the empty central directory of an empty archive is one."""
     if noise or offset:
         with pytest.raises(BrokenTable):
             parse_directory(noise or b"PK", offset)
@@ -194,8 +194,10 @@ def test_names_are_found_in_the_directory_of_another_writer() -> None:
     st.sets(st.binary(min_size=1, max_size=4)),
     st.sampled_from([0, 20]),
 )
-def test_few_names_are_found_as_many_are(names: list[bytes], others: set[bytes], few: int) -> None:
-    """Whether bytes are searched or headers: names within others are no hits."""
+def test_few_and_many_names_are_found_alike(
+    names: list[bytes], others: set[bytes], few: int
+) -> None:
+    """Few names are searched as bytes, many by headers; names inside other names do not match."""
     directory = b"".join(_header(name, number) for number, name in enumerate(names))
     table = parse_directory(directory, len(names))
     wanted = {*names[::2], *others, *(b"unlikely name %d" % number for number in range(20 - few))}
@@ -204,16 +206,16 @@ def test_few_names_are_found_as_many_are(names: list[bytes], others: set[bytes],
     assert expected == sorted(number for name in wanted for number in table.find({name}))
 
 
-def test_a_name_that_is_everywhere_is_found() -> None:
-    """Two thousand names hold it; one is it."""
+def test_a_name_that_occurs_in_all_others_is_found() -> None:
+    """Two thousand names contain it; one entry is named by it."""
     directory = b"".join(_header(b"a" * (n % 9 + 1) + b"%d" % n, n) for n in range(2_000))
     table = parse_directory(directory + _header(b"a", 2_000), 2_001)
     assert table.find({b"a"}) == [2_000]
     assert table.find({b"aaaa400"}) == []
 
 
-def test_an_end_with_a_comment_is_not_ours() -> None:
-    """A comment may hold anything, an end record among it."""
+def test_an_archive_with_a_comment_is_not_read() -> None:
+    """A comment may contain anything, an end record among it."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         archive.comment = b"hello"
@@ -221,15 +223,15 @@ def test_an_end_with_a_comment_is_not_ours() -> None:
         parse_end(made.getvalue())
 
 
-def test_members_out_of_order_are_not_ours() -> None:
-    """Lengths are told from the next offset, so the order must be that of the members."""
+def test_members_out_of_order_are_not_read() -> None:
+    """Lengths are computed from the next offset, so headers must be in the order of members."""
     with pytest.raises(BrokenTable):
         parse_directory(_header(b"a", 5) + _header(b"b", 0), 9)
 
 
 @pytest.mark.parametrize("extra", [b"", struct.pack("<HHQ", 1, 8, 2**33)])
-def test_an_offset_that_is_nowhere(extra: bytes) -> None:
-    """Said to be in an extra field that is not there, or too short."""
+def test_a_missing_wide_offset_is_an_error(extra: bytes) -> None:
+    """The offset is announced in an extra field that is absent or too short."""
     name, size = b"a", 0xFFFFFFFF if extra else 1
     header = bytearray(_header(name, 0xFFFFFFFE, blob_id=b"") + extra)
     struct.pack_into("<LL", header, 20, 1, size)
@@ -245,10 +247,10 @@ _PATHS = st.lists(
 
 
 @given(_PATHS, st.data(), st.sampled_from([0, 100]))
-def test_directories_with_something_in_them(
+def test_directories_with_entries_below_them_are_found(
     paths: list[list[bytes]], data: st.DataObject, more: int
 ) -> None:
-    """Whether each directory is searched or all names are; submodules end in a slash, too."""
+    """A search by directory and a scan of all names agree; submodules end in a slash, too."""
     directories = parents_of(b"/".join(path) for path in paths)
     ends = st.sampled_from([b"", b"/"])
     leaves = {b"/".join(path) + data.draw(ends) for path in paths}

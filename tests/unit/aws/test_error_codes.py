@@ -1,4 +1,4 @@
-"""Every error code that AWS documents for what we call has a class of ours, chosen and not by luck.
+"""Each error code that AWS documents for the calls we make has a class chosen for it.
 
 The codes come from botocore's models of the installed version, so that a new one is seen when
 botocore is renewed. Those that no model has, because any operation may give them, are listed here.
@@ -45,7 +45,7 @@ from asyncbuild.domain.errors import (
 from asyncbuild.queue.sqs import LOST
 from asyncbuild.storage.compose import SourceChanged, source_errors
 
-# API references, "Common errors" (of any service), and what any AWS endpoint says of a signature.
+# API references, "Common errors" (of any service), and codes of any AWS endpoint about a signature.
 COMMON = """
     AccessDeniedException ExpiredTokenException IncompleteSignature InternalFailure
     InvalidClientTokenId InvalidSignatureException MissingAuthenticationToken NotAuthorized
@@ -53,7 +53,7 @@ COMMON = """
     ServiceUnavailable SignatureDoesNotMatch ThrottlingException UnknownOperationException
     UnrecognizedClientException ValidationError
 """
-# S3 API reference, "Error responses": those of objects, uploads and buckets that we work with.
+# S3 API reference, "Error responses": codes about objects, uploads and buckets.
 S3 = """
     AccessDenied AccountProblem AllAccessDisabled AuthorizationHeaderMalformed BadDigest
     ConditionalRequestConflict EntityTooLarge ExpiredToken IncompleteBody InternalError
@@ -75,9 +75,9 @@ SQS = """
     InvalidAddress InvalidSecurity OverLimit QueueAlreadyExists ReceiptHandleIsInvalid
     RequestThrottled
 """
-# What S3 and SQS ask of KMS for us.
+# Operations of KMS that S3 and SQS call for us.
 KMS_OPERATIONS = frozenset({"GenerateDataKey", "Decrypt", "Encrypt", "DescribeKey"})
-# Of KMS, but about what only another caller can have sent.
+# Codes of KMS about requests that only another caller can send.
 KMS_OTHERS = {
     "DryRunOperationException",
     "IncorrectKeyException",
@@ -124,7 +124,7 @@ def _services() -> frozenset[str]:
 
 @cache
 def _operations(service: str) -> frozenset[str]:
-    """Those of its operations whose method's name is an attribute of anything in the sources."""
+    """Return a service's operations whose method name is an attribute in the sources."""
     named = {node.attr for node in _sources() if isinstance(node, ast.Attribute)}
     found = {name for name in _model(service)["operations"] if xform_name(name) in named}
     # aiobotocore's fetcher calls it for us (`aws/accounts.py`).
@@ -139,8 +139,8 @@ def _error(code: str, status: int = 400, operation: str = "SendMessage") -> boto
     return boto.ClientError(answer, operation)
 
 
-def test_the_services_are_found() -> None:
-    """Or the tests below would look at nothing."""
+def test_the_sources_call_some_services() -> None:
+    """At least these services are found; otherwise the tests below would compare nothing."""
     assert _services() == {"codebuild", "codepipeline", "events", "s3", "secretsmanager", "sqs"} | {
         "sts"
     }
@@ -151,14 +151,14 @@ def test_the_services_are_found() -> None:
 
 
 @pytest.mark.parametrize("service", sorted(_services()))
-def test_every_code_of_what_we_call_is_classified(service: str) -> None:
-    """None falls to what an unknown code becomes."""
+def test_every_code_of_an_operation_we_call_is_classified(service: str) -> None:
+    """No such code falls back to the class of unknown codes."""
     codes = set(_codes(service, _operations(service)))
     assert {code for code in codes if meaning_of(code) is None} == set()
 
 
-def test_every_code_of_a_key_is_classified() -> None:
-    """What KMS may say to S3 and SQS arrives as `KMS.` and its code."""
+def test_every_kms_code_is_classified() -> None:
+    """S3 and SQS report an error of KMS as `KMS.` and its code."""
     codes = set(_codes("kms", KMS_OPERATIONS)) - KMS_OTHERS
     assert len(codes) > 5
     assert {code for code in codes if meaning_of(f"KMS.{code}") is None} == set()
@@ -166,12 +166,12 @@ def test_every_code_of_a_key_is_classified() -> None:
 
 @pytest.mark.parametrize("code", sorted({*COMMON.split(), *S3.split(), *SQS.split()}))
 def test_every_documented_code_is_classified(code: str) -> None:
-    """Codes that no model has."""
+    """Codes that occur in no model are listed by hand."""
     assert meaning_of(code) is not None
 
 
 def test_both_names_of_a_code_mean_the_same() -> None:
-    """SQS answers with one, botocore puts the other in its place where the header has it."""
+    """SQS answers with one name; botocore replaces it by the other where the header has it."""
     pairs = {
         "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
         "AWS.SimpleQueueService.QueueDeletedRecently": "QueueDeletedRecently",
@@ -190,8 +190,8 @@ def test_both_names_of_a_code_mean_the_same() -> None:
         assert meaning_of(old) is meaning_of(new) is not None, old
 
 
-def test_every_code_about_a_delivery_is_a_lost_lease() -> None:
-    """What the calls with a receipt handle may say of it, in the words of SQS's own model."""
+def test_every_code_about_a_receipt_handle_is_a_lost_lease() -> None:
+    """The codes are those that SQS's own model lists for calls with a receipt handle."""
     model = _model("sqs")
     errors = [
         error["shape"]
@@ -208,8 +208,8 @@ def test_every_code_about_a_delivery_is_a_lost_lease() -> None:
     assert {each for each in SQS.split() if each.endswith(tuple(about))} <= LOST
 
 
-def test_what_botocore_calls_a_throttle_or_passing_is_waited_for() -> None:
-    """A code that botocore repeats by itself is no push's fault."""
+def test_codes_that_botocore_retries_count_no_attempt() -> None:
+    """A code that botocore retries by itself is not the push's fault."""
     throttles: Any = ThrottledRetryableChecker
     passing: Any = TransientRetryableChecker
     codes = [*throttles._THROTTLED_ERROR_CODES, *passing._TRANSIENT_ERROR_CODES]
@@ -219,15 +219,15 @@ def test_what_botocore_calls_a_throttle_or_passing_is_waited_for() -> None:
 
 
 def test_no_code_has_two_classes() -> None:
-    """The table is joined of parts; a later one must not hide an earlier one."""
+    """The table is joined from parts; a later part must not hide an entry of an earlier one."""
     own = [code for codes in _OWN.values() for code in codes]
     assert len(own) == len(set(own))
     kms = [code for codes in _KMS.values() for code in codes]
     assert len(kms) == len(set(kms))
 
 
-def test_a_class_that_the_name_does_not_tell_has_a_reason() -> None:
-    """Names that say otherwise than their class, or nothing, are explained in the table."""
+def test_a_class_that_the_name_does_not_suggest_has_a_reason() -> None:
+    """A code whose name suggests another class, or none, has its reason in the table."""
     plain: dict[type[StageError], str] = {
         Busy: "Throttl|Throughput|Limit|TooMany",
         Outage: "Internal|Unavailable|Timeout|Aborted|InTheFuture|PriorRe|InProgress|^5..$",
@@ -266,7 +266,7 @@ def test_a_class_that_the_name_does_not_tell_has_a_reason() -> None:
 def test_an_answer_becomes_the_class_of_its_code(
     code: str, status: int, class_: type[StageError]
 ) -> None:
-    """And of its status where the code is not known; the text has the code and the message."""
+    """Unknown codes are classified by HTTP status; the text contains the code and the message."""
     error = classify(_error(code, status), "start a build of project web")
     assert type(error) is class_
     assert error.reason == f"start a build of project web: {code}: because"
@@ -285,8 +285,8 @@ def test_an_answer_becomes_the_class_of_its_code(
         ("NoSuchBucket", "correct its name"),
     ],
 )
-def test_a_remedy_is_about_the_code(code: str, words: str) -> None:
-    """What an operator can do differs more than what the lane does."""
+def test_a_remedy_fits_the_code(code: str, words: str) -> None:
+    """Remedies differ by code where the class is the same."""
     assert words in classify(_error(code), "x").remedy
 
 
@@ -302,14 +302,17 @@ def test_a_remedy_is_about_the_code(code: str, words: str) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_credentials_that_cannot_be_had_are_the_services_fault(error: Exception) -> None:
-    """No push counts for it; a command that cannot begin ends with the code of permissions."""
+def test_missing_credentials_are_the_services_fault(error: Exception) -> None:
+    """No push counts an attempt.
+
+    A command that cannot begin exits with the code for permissions.
+    """
     fault = classify(error, "x")
     assert type(fault) is BadCredentials
     assert (fault.kind, fault.exit_code) == ("outage", 77)
 
 
-# What each class of the table means, for the service's own calls and for those about one push.
+# Kind and scope of each class, for the service's own calls and for calls about one push.
 _SERVICE: Mapping[type[StageError], tuple[Kind, Scope]] = {
     Busy: (Kind.BUSY, Scope.PUSH),
     Outage: (Kind.OUTAGE, Scope.PUSH),
@@ -327,7 +330,7 @@ _PUSH = {**_SERVICE, NoPermission: (Kind.RETRY, Scope.PUSH)}
 def test_each_code_has_a_kind_and_a_scope(
     code: str, instead: Instead, meant: Mapping[type[StageError], tuple[Kind, Scope]]
 ) -> None:
-    """And stays known, as AWS spells it; the remedy is the code's, whomever it concerns."""
+    """The code stays as AWS spells it; the remedy belongs to the code, whatever the scope."""
     class_ = meaning_of(code)
     assert class_ is not None
     error = classify(_error(code), "x", instead)
@@ -336,8 +339,8 @@ def test_each_code_has_a_kind_and_a_scope(
     assert lacks_right(error.code) == (class_ is NoPermission)
 
 
-def test_a_right_that_is_missing_for_one_push_is_tried_again_with_longer_pauses() -> None:
-    """A policy that was changed takes a while to be known everywhere."""
+def test_a_missing_right_of_one_push_is_retried_with_longer_pauses() -> None:
+    """A changed policy takes a while to take effect everywhere."""
     assert type(classify(_error("AccessDenied"), "x", FOR_PUSH)) is Denied
 
 
@@ -359,15 +362,18 @@ def test_a_right_that_is_missing_for_one_push_is_tried_again_with_longer_pauses(
 def test_an_error_without_a_code_has_none(
     error: Exception, instead: Instead, class_: type[StageError], code: str | None
 ) -> None:
-    """It says nothing of AWS; what is meant instead of a class holds for it, too."""
+    """Errors that did not come from AWS have no code; a replaced class keeps that."""
     with pytest.raises(class_) as caught, errors_of("x", "s3", instead):
         raise error
     assert (type(caught.value), caught.value.code, caught.value.peer) == (class_, code, "s3")
 
 
 @pytest.mark.parametrize("code", MEANINGS)
-def test_a_source_that_cannot_be_copied_has_changed(code: str) -> None:
-    """Deleted, overwritten, not readable, or on a server that does not copy; else it has not."""
+def test_a_copy_source_that_cannot_be_read_has_changed(code: str) -> None:
+    """Deleted, overwritten, unreadable, or on a server without copies.
+
+    Any other error is not a change.
+    """
     gone = {
         *("PreconditionFailed", "NoSuchKey", "NoSuchVersion", "InvalidRange", "404", "412", "416"),
         *("InvalidObjectState", "ObjectNotInActiveTierError", "NotImplemented", "MethodNotAllowed"),

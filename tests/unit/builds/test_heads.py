@@ -1,4 +1,4 @@
-"""Which push of a ref is the newest one built."""
+"""The ledger's head of a ref: the newest push that was built."""
 
 import re
 from dataclasses import replace
@@ -16,8 +16,8 @@ from asyncbuild.domain.model import Action, Outcome, Target, Verdict
 from asyncbuild.domain.repository import Repository
 
 
-async def test_the_newest_is_never_lowered() -> None:
-    """A forced old push is built, and those between it and the newest are stale all the same."""
+async def test_the_head_of_a_ref_is_never_lowered() -> None:
+    """A forced old push is built, and pushes between it and the head are still stale."""
     ledger = Ledger(Records(), prefix="ledger/")
     newest = make_push(3)
     forced = replace(make_push(1), time=newest.time - timedelta(hours=1), old_commit="0" * 40)
@@ -28,8 +28,8 @@ async def test_the_newest_is_never_lowered() -> None:
     assert head.commit == newest.commit
 
 
-async def test_a_push_that_follows_the_newest_is_the_newest() -> None:
-    """Whatever its clock says: ancestry decides."""
+async def test_a_push_whose_old_commit_is_the_head_becomes_the_head() -> None:
+    """Ancestry decides, not the clock of the event."""
     ledger = Ledger(Records(), prefix="ledger/")
     first = make_push(1)
     second = replace(make_push(2), time=first.time - timedelta(seconds=1), old_commit=first.commit)
@@ -40,8 +40,8 @@ async def test_a_push_that_follows_the_newest_is_the_newest() -> None:
         assert head.commit == push.commit
 
 
-async def test_a_push_that_is_built_in_part_is_compared_with_what_was_built_before_it() -> None:
-    """Compared with itself it would have changed nothing, and what is left would not be built."""
+async def test_a_partly_built_push_is_compared_with_the_head_before_it() -> None:
+    """Compared with itself it would have changed nothing, and other targets would not be built."""
     records = Records()
     ledger = Ledger(records, prefix="ledger/")
     first, second = make_push(1), make_push(2)
@@ -54,7 +54,7 @@ async def test_a_push_that_is_built_in_part_is_compared_with_what_was_built_befo
         assert await ledger.find_built_before(second) == first.commit
     (key,) = records.kept
     written = orjson.loads(records.kept[key])
-    del written["before"]  # as the version before this one has it
+    del written["before"]  # records of the version before lack it
     records.kept[key] = orjson.dumps(written)
     assert await ledger.find_built_before(second) == ""
     assert await ledger.find_built_before(make_push(3)) == second.commit
@@ -74,8 +74,8 @@ async def test_a_push_that_is_built_in_part_is_compared_with_what_was_built_befo
         % (b"1" * 40),
     ],
 )
-async def test_a_head_that_cannot_be_read_rejects_and_is_written_again(body: bytes) -> None:
-    """The reason names the object; what is built then puts it right."""
+async def test_an_unreadable_head_rejects_the_push_and_is_rewritten(body: bytes) -> None:
+    """The reason names the object; the next push that is built rewrites it."""
     records = Records()
     ledger = Ledger(records, prefix="ledger/")
     push = make_push(1)
@@ -90,8 +90,8 @@ async def test_a_head_that_cannot_be_read_rejects_and_is_written_again(body: byt
     assert head.commit == push.commit
 
 
-async def test_a_record_that_cannot_be_read_rejects_its_push_alone() -> None:
-    """And says where it is; a listing of all tells of it and goes on."""
+async def test_an_unreadable_record_rejects_its_push_alone() -> None:
+    """The reason names its key; a listing of all records warns and goes on."""
     records = Records()
     ledger = Ledger(records, prefix="ledger/")
     first, second = make_push(1), make_push(2)
@@ -108,8 +108,8 @@ async def test_a_record_that_cannot_be_read_rejects_its_push_alone() -> None:
     assert sorted(str(each["verdict"]) for each in found) == ["built", "unreadable"]
 
 
-async def test_a_mark_that_leads_elsewhere_is_not_followed() -> None:
-    """It names a record of the push's own repository, or rejects."""
+async def test_a_reference_to_another_repositorys_record_is_rejected() -> None:
+    """A reference has to name a record of the push's own repository."""
     records = Records()
     ledger = Ledger(records, prefix="ledger/")
     push = replace(make_push(1), timed=False)
@@ -121,8 +121,8 @@ async def test_a_mark_that_leads_elsewhere_is_not_followed() -> None:
         await ledger.find(push, target)
 
 
-async def test_a_foreign_object_among_the_tries_is_no_try() -> None:
-    """Only numbers are."""
+async def test_a_foreign_object_among_the_attempts_is_not_counted() -> None:
+    """Only objects named by a number count."""
     records = Records()
     ledger = Ledger(records, prefix="ledger/")
     sent = message("{}")
@@ -132,8 +132,11 @@ async def test_a_foreign_object_among_the_tries_is_no_try() -> None:
     assert await ledger.find_tries(sent) == {2}
 
 
-async def test_a_force_is_of_one_repository() -> None:
-    """Also where another one has the same event id; one of a version before names no repository."""
+async def test_a_force_mark_applies_to_one_repository() -> None:
+    """Another repository may have the same event id.
+
+    A mark of an older version names no repository.
+    """
     records = Records()
     ledger = Ledger(records, prefix="ledger/")
     mine = replace(make_push(1), repository=Repository.of_host("github.com", "acme", "web"))
@@ -146,7 +149,7 @@ async def test_a_force_is_of_one_repository() -> None:
 
 
 async def test_a_body_is_remembered_for_its_repository_under_another_id() -> None:
-    """The event itself, when its message comes again, is no repetition."""
+    """The event itself is not taken for a repetition when its message is received again."""
     ledger = Ledger(Records(), prefix="ledger/")
     push = replace(make_push(1), body_id="d1")
     again = replace(push, id="another")

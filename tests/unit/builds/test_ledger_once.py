@@ -1,4 +1,4 @@
-"""What was done for an event is found by every delivery of it, whichever version did it."""
+"""Records are found by every delivery of an event, whichever version of the service wrote them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -33,10 +33,10 @@ async def _record(ledger: Ledger, push: Push, target: Target) -> None:
 
 
 @given(_later, _later, st.sampled_from(TARGETS), st.sampled_from(TARGETS))
-async def test_another_delivery_finds_what_was_done(
+async def test_another_delivery_finds_the_record(
     first: timedelta, second: timedelta, done: Target, asked: Target
 ) -> None:
-    """However far apart, and also one that came before; of this target and event alone."""
+    """Later and earlier deliveries find it, for this target and event alone."""
     ledger = Ledger(Records(), prefix="l/")
     await _record(ledger, _delivered(after=first), done)
     found = await ledger.find(_delivered(after=second), asked)
@@ -49,8 +49,8 @@ async def test_another_delivery_finds_what_was_done(
 
 
 @given(st.timedeltas(timedelta(), timedelta(hours=23)), st.sampled_from(TARGETS))
-async def test_a_delivery_of_the_version_before_is_found(later: timedelta, target: Target) -> None:
-    """It wrote its record alone; so did a process that died before it was done with both."""
+async def test_a_record_of_the_version_before_is_found(later: timedelta, target: Target) -> None:
+    """The version before wrote one record; so did a process killed between its two writes."""
     records = Records()
     ledger = Ledger(records, prefix="l/")
     first = _delivered()
@@ -61,23 +61,23 @@ async def test_a_delivery_of_the_version_before_is_found(later: timedelta, targe
         assert await ledger.find(_delivered(after=later, id_=other), target) is None
 
 
-async def test_the_same_message_again_mends_what_a_death_left_out() -> None:
-    """Then a delivery of next year is known, too."""
+async def test_a_redelivery_completes_records_after_a_kill() -> None:
+    """After that a delivery of next year finds the record, too."""
     ledger = Ledger(Records(), prefix="l/")
     await _record(ledger, replace(_delivered(), timed=True), TARGETS[0])
     assert await ledger.find(_delivered(), TARGETS[0]) is not None
     assert await ledger.find(_delivered(after=timedelta(days=365)), TARGETS[0]) is not None
 
 
-async def test_the_version_before_finds_what_this_one_did() -> None:
-    """Its keys are where they were."""
+async def test_the_version_before_finds_records_of_this_one() -> None:
+    """Keys did not move."""
     ledger = Ledger(Records(), prefix="l/")
     await _record(ledger, _delivered(), TARGETS[0])
     assert await ledger.find(replace(_delivered(), timed=True), TARGETS[0]) is not None
 
 
-async def test_a_record_that_has_expired_is_still_known() -> None:
-    """Objects of the ledger may go at different times."""
+async def test_an_event_is_known_after_one_of_its_records_expired() -> None:
+    """Objects of the ledger may expire at different times."""
     records = Records()
     ledger = Ledger(records, prefix="l/")
     await _record(ledger, _delivered(), TARGETS[0])
@@ -87,8 +87,8 @@ async def test_a_record_that_has_expired_is_still_known() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-async def test_an_event_that_tells_its_time_has_one_record(target: Target) -> None:
-    """Nothing is written besides, and nothing listed."""
+async def test_an_event_with_its_own_time_has_one_record(target: Target) -> None:
+    """Nothing else is written, and nothing is listed."""
     records = Records()
     ledger = Ledger(records, prefix="l/")
     assert await ledger.find(make_push(), target) is None

@@ -1,4 +1,4 @@
-"""Who dies with a push in hand, counted through the ledger."""
+"""Poison messages: deaths of processes are counted through marks in the ledger."""
 
 import anyio
 import pytest
@@ -16,18 +16,18 @@ def _message(id_: str) -> Message:
 
 
 def _tries(records: Records) -> Tries:
-    """As a new process has them."""
+    """Return attempts as a new process counts them."""
     return Tries(Ledger(records, prefix="l/"), max_attempts=2)
 
 
 async def _die(records: Records, message: Message) -> None:
-    """A process that dies with it in preparation leaves its mark: nothing is cleaned up."""
+    """Leave the mark of a process that was killed while preparing the message."""
     ledger = Ledger(records, prefix="l/")
     await ledger.mark_try(message, len(await ledger.find_tries(message)))
 
 
-async def test_a_try_that_ends_leaves_no_mark() -> None:
-    """Well or not: the process lives."""
+async def test_an_attempt_that_ends_leaves_no_mark() -> None:
+    """Success and failure both remove it, since the process lives."""
     records = Records()
     async with _tries(records).open_try(_message("a"), suspect=True):
         assert list(records.kept) == ["l/try/a/0"]
@@ -37,8 +37,11 @@ async def test_a_try_that_ends_leaves_no_mark() -> None:
     assert records.kept == {}
 
 
-async def test_a_mark_that_cannot_be_removed_is_no_death() -> None:
-    """The bucket was away at the end of each try: the push is prepared all the same (I5)."""
+async def test_a_mark_that_cannot_be_removed_is_not_counted_as_a_death() -> None:
+    """The bucket was unreachable at the end of each attempt.
+
+    The push is prepared all the same (I5).
+    """
     records = Records(away=True)
     tries = _tries(records)
     prepared = 0
@@ -53,8 +56,8 @@ async def test_a_mark_that_cannot_be_removed_is_no_death() -> None:
     assert records.kept == {}
 
 
-async def test_a_death_is_counted_whatever_marks_remain() -> None:
-    """Try 0 ended well in a process that had lost its lease; try 1, made meanwhile, did not."""
+async def test_a_death_is_counted_beside_marks_of_ended_attempts() -> None:
+    """Attempt 0 ended in a process that had lost its lease; attempt 1, made meanwhile, died."""
     records, message = Records(), _message("a")
     ledger = Ledger(records, prefix="l/")
     await ledger.mark_try(message, 1)
@@ -63,8 +66,8 @@ async def test_a_death_is_counted_whatever_marks_remain() -> None:
     assert await ledger.find_tries(message) == {1}
 
 
-async def test_two_deaths_are_enough() -> None:
-    """The third process refuses it, and says why."""
+async def test_a_message_is_rejected_after_two_deaths() -> None:
+    """The third process rejects it, and says why."""
     records = Records()
     for _ in range(2):
         await _die(records, _message("a"))
@@ -73,8 +76,8 @@ async def test_two_deaths_are_enough() -> None:
             pytest.fail("was prepared a third time")
 
 
-async def test_the_last_try_is_made_alone() -> None:
-    """It waits until nothing else is prepared, and lets nothing else begin (I5)."""
+async def test_the_last_attempt_runs_alone() -> None:
+    """It waits until nothing else is in preparation; nothing else begins before it ends (I5)."""
     records = Records()
     await _die(records, _message("a"))
     tries = _tries(records)
@@ -106,8 +109,8 @@ async def test_the_last_try_is_made_alone() -> None:
     assert order == ["b in", "b out", "alone in", "alone out", "c in", "c out"]
 
 
-async def test_who_gives_up_waiting_to_be_alone_is_in_nobodys_way() -> None:
-    """A cancelled suspect opens the door again."""
+async def test_a_cancelled_wait_to_run_alone_blocks_no_other_message() -> None:
+    """Cancelling the wait lets other messages begin."""
     records = Records()
     await _die(records, _message("a"))
     tries = _tries(records)

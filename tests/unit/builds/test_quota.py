@@ -1,4 +1,4 @@
-"""Of the requests that nobody signed the first of each host and hour become dead letters."""
+"""Dead-letter quota of unsigned webhooks: the first of each host and hour are kept."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -15,8 +15,11 @@ from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.forges.webhooks.senders import Hosts, Unverified
 
 
-async def test_the_first_of_a_host_and_hour_are_kept() -> None:
-    """By all tasks together; the first without a place is told apart; another hour begins anew."""
+async def test_the_first_of_each_host_and_hour_are_kept() -> None:
+    """All tasks count together; the first that is dropped is reported.
+
+    The next hour starts at zero.
+    """
     records = Records()
     one, other = (Quota(Ledger(records, prefix="ledger/")) for _ in range(2))
     sent = message("{}")
@@ -30,8 +33,8 @@ async def test_the_first_of_a_host_and_hour_are_kept() -> None:
     assert len(records.kept) == MOST + 2
 
 
-async def test_a_flood_costs_no_object() -> None:
-    """Nor does what is remembered grow with the hours."""
+async def test_a_flood_writes_no_more_objects() -> None:
+    """Memory does not grow with the hours either."""
     records = Records()
     quota = Quota(Ledger(records, prefix="ledger/"))
     for _ in range(1_000):
@@ -52,8 +55,8 @@ async def test_a_flood_costs_no_object() -> None:
         orjson.dumps({**payload(ForgeKind.GITHUB), "ref": "refs/heads/a..b"}),
     ],
 )
-def test_what_nobody_signed_is_told_apart(body: bytes) -> None:
-    """Whatever else is wrong with it: the one who has the secret is rejected, and not counted."""
+def test_unverified_webhooks_are_told_from_signed_ones(body: bytes) -> None:
+    """A sender with the right secret is rejected for the fault itself, and is not counted."""
     told = {"Webhook-Host": "github.com", **headers(ForgeKind.GITHUB, body, secret="another")}
     with pytest.raises(Unverified):
         hosts().read(message(body, told))
@@ -61,8 +64,8 @@ def test_what_nobody_signed_is_told_apart(body: bytes) -> None:
         hosts().read(message(body, {**told, "X-Hub-Signature-256": "none"}))
 
 
-def test_what_is_signed_and_wrong_is_a_dead_letter() -> None:
-    """However many there are."""
+def test_signed_webhooks_with_a_fault_are_all_dead_lettered() -> None:
+    """No quota applies to them."""
     made = {**payload(ForgeKind.GITHUB), "ref": "refs/heads/a..b"}
     with pytest.raises(Reject) as raised:
         hosts().read(delivered(ForgeKind.GITHUB, made, secret=SECRET))
@@ -70,8 +73,8 @@ def test_what_is_signed_and_wrong_is_a_dead_letter() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"headers": {}, "body": 1}', b'{"some": "thing"}'])
-def test_without_hosts_there_are_no_webhooks(body: bytes) -> None:
-    """Who sends to such a queue is trusted: each of its messages is kept."""
+def test_without_hosts_every_message_is_dead_lettered(body: bytes) -> None:
+    """Without webhooks only trusted senders reach the queue, so each message is kept."""
     with pytest.raises(Reject) as raised:
         Hosts().read(message(body))
     assert not isinstance(raised.value, Unverified)

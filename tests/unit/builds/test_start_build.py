@@ -1,4 +1,4 @@
-"""What StartBuild is told about a push."""
+"""Parameters of StartBuild for a push."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ START_BUILD = service_model("codebuild").operation_model("StartBuild").input_sha
 
 
 @given(events=st.tuples(st.text(), st.text()), projects=st.tuples(st.text("ab-"), st.text("ab-")))
-def test_a_token_is_one_for_each_event_and_project(
+def test_a_token_is_unique_for_event_and_project(
     events: tuple[str, str], projects: tuple[str, str]
 ) -> None:
     """Tokens are equal exactly when event and project are."""
@@ -30,8 +30,11 @@ def test_a_token_is_one_for_each_event_and_project(
     assert (first == second) == (events[0] == events[1] and projects[0] == projects[1])
 
 
-def test_a_token_stays_what_it_is() -> None:
-    """The SHA-256 of id, newline, project: another version's builds must be absorbed too."""
+def test_the_formula_of_a_token_does_not_change() -> None:
+    """The SHA-256 of id, newline, project.
+
+    CodeBuild has to recognise starts of another version, too.
+    """
     expected = "fe84adc02ff2b07d632effb506a03db54f5b30634e279b8aa193699cab022fc2"
     assert expected == token_of(make_push(), "shop")
 
@@ -54,19 +57,19 @@ def test_one_event_id_in_two_repositories_has_two_tokens() -> None:
         ({"PUSHER": "another"}, True),
     ],
 )
-def test_a_build_is_known_by_event_repository_ref_and_commit(
+def test_a_build_is_found_by_event_repository_ref_and_commit(
     told: dict[str, str],
     expected: bool,  # noqa: FBT001 - a table
 ) -> None:
-    """One that was told something else is of another push with the same event id."""
+    """A build with other values belongs to another push with the same event id."""
     own = variables_of(make_push(), Target(Action.BUILD, "key", "shop"))
     assert is_of({**own, **told}, own) is expected
     assert not is_of({name: value for name, value in own.items() if name != "EVENT_ID"}, own)
     assert is_of({"EVENT_ID": own["EVENT_ID"]}, own)  # a pipeline that declares no more
 
 
-def test_a_tag_that_is_gone_is_known_by_the_rest() -> None:
-    """Its commit cannot be told any more, so its own id stands for it."""
+def test_a_build_of_a_deleted_tag_is_found_without_its_commit() -> None:
+    """The tag's commit cannot be resolved any more, so the tag's own id is used in its place."""
     push = replace(make_push(), ref="refs/tags/v1")
     own = variables_of(push, Target(Action.BUILD, "key", "shop"), commit="9" * 40)
     assert is_of(own, {**own, "COMMIT_ID": push.commit})
@@ -86,28 +89,34 @@ def test_variables_name_the_push() -> None:
     }
 
 
-def test_variables_are_those_a_rule_may_not_take() -> None:
+def test_own_variables_are_refused_in_rules() -> None:
     """Every name that is set here is refused in a rule."""
     push = replace(make_push(2), pusher="eve")
     assert variables_of(push, Target(Action.BUILD), commit="c" * 40).keys() == OWN_VARIABLES
 
 
 def test_an_annotated_tag_names_its_commit() -> None:
-    """Its own id stands beside it; a tag that is none has no other."""
+    """COMMIT_ID is the tagged commit, and the tag's own id has another variable.
+
+    Plain tags have no other.
+    """
     push = make_push(2, ref="refs/tags/v1")
     variables = variables_of(push, Target(Action.BUILD), commit="c" * 40)
     assert (variables["COMMIT_ID"], variables["TAG_ID"]) == ("c" * 40, push.commit)
     assert "TAG_ID" not in variables_of(push, Target(Action.BUILD), commit=push.commit)
 
 
-def test_variables_that_are_not_known_are_left_out() -> None:
+def test_unknown_variables_are_left_out() -> None:
     """A created ref has no old commit, an event without caller no pusher."""
     names = variables_of(make_push(1), Target(Action.BUILD)).keys()
     assert OWN_VARIABLES - {"OLD_COMMIT_ID", "PUSHER", "TAG_ID"} == names
 
 
-def test_variables_come_in_one_order() -> None:
-    """However a rule lists its own variables, the request is the same (equal tokens need that)."""
+def test_variables_have_one_order() -> None:
+    """The request is the same however a rule lists its variables.
+
+    Equal tokens need equal requests.
+    """
     one = Target(Action.BUILD, variables={"B": "1", "A": "2"})
     other = Target(Action.BUILD, variables={"A": "2", "B": "1"})
     ordered = list(variables_of(make_push(), one).items())
@@ -134,7 +143,7 @@ def test_variables_with_a_taken_name_are_refused(name: str) -> None:
     ),
 )
 def test_parameters_fit_the_service_model(version: str | None, settings: BuildSettings) -> None:
-    """Whatever is set, the call is one that StartBuild's model takes."""
+    """Every combination of settings makes a call that StartBuild's model accepts."""
     parameters = parameters_of(make_request(make_push(), version=version), settings)
     assert START_BUILD is not None
     assert list(iter_faults(START_BUILD, parameters, "")) == []

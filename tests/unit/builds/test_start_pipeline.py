@@ -1,4 +1,4 @@
-"""What a pipeline is told, and why it cannot be."""
+"""Parameters of StartPipelineExecution, and reasons why a pipeline cannot be started."""
 
 from typing import Any
 
@@ -69,12 +69,12 @@ def test_the_source_may_be_named() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_remedy(
+def test_a_pipeline_that_does_not_fit_is_refused_with_a_remedy(
     answer: Any,  # noqa: ANN401 - GetPipeline's answer
     changed: dict[str, Any],
     words: tuple[str, ...],
 ) -> None:
-    """Before anything is started, in words that say what to change."""
+    """Nothing is started, and the error says what to change."""
     with pytest.raises(Reject) as caught:
         parameters_of(make_hand_over(**changed), declaration_of(answer))
     assert caught.value.remedy
@@ -98,7 +98,7 @@ def test_an_empty_value_leaves_the_pipelines_own_default() -> None:
     version=st.text("abcXYZ019._", min_size=1),
 )
 def test_parameters_fit_the_service_model(variables: dict[str, str], version: str) -> None:
-    """Whatever is handed over, the call is one that the model takes; the order is stable."""
+    """Every combination is a call that the model accepts; the order is stable."""
     pipeline = declaration_of(declared(variables=tuple(variables)))
     parameters = parameters_of(make_hand_over(variables=variables, version=version), pipeline)
     assert START is not None

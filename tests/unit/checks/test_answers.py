@@ -1,4 +1,4 @@
-"""What `asyncbuild check` reads from the answers of AWS."""
+"""Reading of AWS's answers by `asyncbuild check`."""
 
 from collections.abc import Awaitable
 
@@ -38,15 +38,15 @@ def _try(error: Exception | None) -> Awaitable[tuple[str, bool]]:
         ("Unheard", False),
     ],
 )
-async def test_a_trial_tells_the_code_and_whether_a_right_is_missing(
+async def test_a_probe_reports_the_code_and_whether_a_right_is_missing(
     code: str, *, denied: bool
 ) -> None:
-    """The code as AWS spells it; what it means is judged elsewhere."""
+    """The code is as AWS spells it; another module judges it."""
     assert await _try(_refusal(code)) == (code, denied)
 
 
-async def test_a_trial_that_is_let_through_has_no_code() -> None:
-    """An answer without a fault."""
+async def test_an_accepted_probe_has_no_code() -> None:
+    """An answer without an error has no code."""
     assert await _try(None) == ("", False)
 
 
@@ -59,10 +59,10 @@ async def test_a_trial_that_is_let_through_has_no_code() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_trial_without_a_code_says_nothing_of_rights(
+async def test_a_probe_without_a_code_says_nothing_of_rights(
     error: Exception, class_: type[StageError]
 ) -> None:
-    """Least of all that the call was let through."""
+    """Above all it does not say that the call was allowed."""
     with pytest.raises(class_):
         await _try(error)
 
@@ -79,16 +79,16 @@ async def test_a_trial_without_a_code_says_nothing_of_rights(
         (Outage("no", code="NotImplemented"), Level.NOTE, FindingKind.SETUP),
     ],
 )
-def test_what_cannot_be_asked_is_a_finding(
+def test_a_question_that_fails_is_a_finding(
     error: StageError, level: Level, kind: FindingKind
 ) -> None:
-    """A right that is missing is one, whomever it would stop."""
+    """A missing right is a finding, whichever part of the service it would stop."""
     found = _failed("bucket", error)
     assert (found.level, found.kind) == (level, kind)
 
 
-def test_the_code_of_a_question_goes_along() -> None:
-    """From botocore's error to ours."""
+def test_the_code_of_a_failed_question_is_kept() -> None:
+    """The code goes from botocore's error to ours."""
     with pytest.raises(NoPermission) as caught, errors_of("read the lifecycle rules"):
         raise _refusal("AccessDenied")
     assert caught.value.code == "AccessDenied"

@@ -1,4 +1,4 @@
-"""`asyncbuild check --push`: what it says is what `route` does."""
+"""`asyncbuild check --push` prints what `route` decides."""
 
 import os
 import subprocess
@@ -46,10 +46,10 @@ def _file(tmp_path: Path) -> Path:
     return file
 
 
-async def test_it_says_which_rules_match_and_why(
+async def test_matching_rules_are_printed_with_reasons(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without AWS, and without a repository."""
+    """Neither AWS nor a repository is needed."""
     settings = load(_file(tmp_path))
     assert await run(settings, ("web", "main"), ("docs/a", "x"), False) == 0  # noqa: FBT003 - text
     text = capsys.readouterr().out
@@ -72,14 +72,14 @@ async def test_it_says_which_rules_match_and_why(
         (("web", "refs/tags/v1"), (), {"rest": "refs/tags/v1 is matched by none of refs/heads/*"}),
     ],
 )
-async def test_why_a_rule_does_not_match(
+async def test_a_rule_that_does_not_match_says_why(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     asked: tuple[str, str],
     changed: tuple[str, ...],
     expected: dict[str, str],
 ) -> None:
-    """The glob that decides, or what was not changed."""
+    """The deciding glob is named, or the paths that did not change."""
     code = await run(load(_file(tmp_path)), asked, changed, True)  # noqa: FBT003 - JSON
     document = orjson.loads(capsys.readouterr().out)
     told = {each["rule"]: each["why"] for each in document["rules"]}
@@ -99,8 +99,8 @@ async def test_why_a_rule_does_not_match(
         (("--push", "web", "main", "--probe"), 2),
     ],
 )
-def test_how_it_ends(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
-    """1 where nothing would be done, 65 for what is no ref, repository or path, 2 for usage."""
+def test_exit_codes(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+    """1 if nothing would be done, 65 for an invalid ref, repository or path, 2 for usage."""
     clean = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "ASYNCBUILD_"))}
     done = subprocess.run(
         [sys.executable, "-m", "asyncbuild", "check", "--config", _file(tmp_path), *arguments],
@@ -137,10 +137,10 @@ def _rule(draw: st.DrawFn) -> dict[str, Any]:
     st.sampled_from(["web", "main", "a/b", "refs/tags/web"]),
     st.sampled_from([[], [("docs",)], [("docs",), ("src",)]]),
 )
-def test_what_it_says_is_what_is_done(
+def test_printed_rules_are_those_of_route(
     made: list[dict[str, Any]], repository: str, ref: str, unchanged: list[tuple[str, ...]]
 ) -> None:
-    """Each rule that is said to match, and no other, is one that `route` takes a target from."""
+    """A rule is printed as matching exactly if `route` takes a target from it."""
     settings = [RuleSettings(**{**rule, "name": f"{n}"}) for n, rule in enumerate(made)]
     rules = [_alone(each) for each in fill_rules(settings, key="{commit}", project="p")]
     decision = decide(make_push(repository, ref, region="r"), rules, unchanged, known=True)
@@ -155,7 +155,7 @@ def test_what_it_says_is_what_is_done(
 
 
 def _alone(rule: Rule) -> Rule:
-    """With a project and a key of its own, so that no target stands for two rules."""
+    """Return the rule with a project and a key of its own, so that targets and rules correspond."""
     return Rule(
         rule.name,
         rule.repository,
@@ -169,13 +169,13 @@ def _alone(rule: Rule) -> Rule:
 
 
 @pytest.mark.parametrize("repository", ["", "a/b", "a//b", "/a/b", "a/b/"])
-def test_what_is_no_repository(repository: str) -> None:
-    """Three parts, or one."""
+def test_an_invalid_repository_is_refused(repository: str) -> None:
+    """A repository has three parts, or one."""
     with pytest.raises(Reject, match="parts"):
         make_push(repository, "main", region="r")
 
 
-def test_an_owner_may_have_parts() -> None:
-    """As a webhook's does."""
+def test_an_owner_may_have_several_parts() -> None:
+    """Owners of webhook repositories may."""
     made = make_push("git.example.org:8443/group/sub/proj", "main", region="r").repository
     assert made.segments == ("git.example.org..8443", "group..sub", "proj")

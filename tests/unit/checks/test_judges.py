@@ -1,4 +1,4 @@
-"""What `asyncbuild check` says of facts: the right name, level and exit code."""
+"""Judgements of `asyncbuild check` on given facts: name, level and exit code."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -31,7 +31,7 @@ STORED: Final = Settings(storage={"key": "archives/{repository}/{commit}.zip"})
 
 
 def said(findings: Iterable[Finding]) -> dict[str, Level]:
-    """What is not well, by name."""
+    """Return levels of all findings that are not OK, by name."""
     return {each.name: each.level for each in findings if each.level is not Level.OK}
 
 
@@ -58,10 +58,10 @@ def test_a_queue_as_the_stack_makes_it_has_no_fault() -> None:
         ("KmsMasterKeyId", "alias/aws/sqs", "queue.encryption", Level.PROBLEM),
     ],
 )
-def test_each_attribute_of_a_queue_is_judged(
+def test_each_queue_attribute_is_judged(
     attribute: str, value: str, name: str, level: Level
 ) -> None:
-    """One attribute that is wrong is one finding with a why and a remedy."""
+    """One wrong attribute is one finding with a reason and a remedy."""
     findings = judge_queue(URL, {**QUEUE, attribute: value}, Settings())
     assert said(findings) == {name: level}
     (bad,) = (each for each in findings if each.level is not Level.OK)
@@ -109,10 +109,10 @@ def test_dead_letters_need_a_fifo_queue() -> None:
         ({}, {"MaximumMessageSize": "1048575"}, Level.WARNING),
     ],
 )
-def test_dead_letters_need_as_much_room(
+def test_a_smaller_dead_letter_queue_is_a_finding(
     queue: dict[str, str], dead: dict[str, str], level: Level
 ) -> None:
-    """A queue made before August 2025 takes a quarter of what one takes that is made today."""
+    """Queues made before August 2025 accept a quarter of the bytes that newer ones do."""
     found = judge_room(URL, queue, f"{URL}-dead", dead)
     assert (found.name, found.level) == ("dead-letters.message-size", level)
     assert level is Level.OK or "MaximumMessageSize" in found.remedy
@@ -179,7 +179,7 @@ def test_lifecycle_rules_are_judged_by_what_they_cover(
     assert _bucket(*rules) == expected
 
 
-def test_a_rule_for_some_archives_is_none_for_all() -> None:
+def test_a_rule_for_some_archives_does_not_cover_all() -> None:
     """A tag or a size narrows a rule."""
     narrow = _rule("", 30)
     del narrow["Prefix"]
@@ -209,7 +209,7 @@ def test_bucket_and_projects_belong_in_one_region() -> None:
 def test_each_trait_of_a_project_is_judged(
     project: Mapping[str, Any], expected: Mapping[str, Level]
 ) -> None:
-    """What keeps a start from working, or works in another way than one may think."""
+    """Each trait prevents a start, or makes it work in an unexpected way."""
     whole = {"name": "web", "serviceRole": "arn:aws:iam::1:role/x", **project}
     found = judge_projects(["web"], [whole], (), region="eu-west-1", buildspec=None)
     assert said(found) == expected
@@ -231,12 +231,12 @@ def test_a_project_that_is_not_there_is_a_problem() -> None:
         ("InternalError", False, Level.NOTE),
     ],
 )
-def test_a_right_is_claimed_only_by_an_answer_that_shows_it(
+def test_a_right_is_reported_only_if_an_answer_shows_it(
     answer: str,
     denied: bool,  # noqa: FBT001 - a parameter
     level: Level,
 ) -> None:
-    """Refused is a problem, about the thing is well, anything else says nothing."""
+    """Access denied is a problem, an answer about the resource is fine; others say nothing."""
     trial = Trial("s3:PutObject", "b/*", answer, frozenset({"NoSuchUpload"}), denied, "to write")
     first, rest = judge_trials([trial])
     assert first.level is level
@@ -276,9 +276,9 @@ def test_a_right_that_is_too_wide_is_a_warning(
         ([(Level.PROBLEM, FindingKind.RIGHTS), (Level.PROBLEM, FindingKind.SETUP)], 78),
     ],
 )
-def test_the_exit_code_says_what_would_have_to_change(
+def test_the_exit_code_names_the_first_thing_to_change(
     kinds: list[tuple[Level, FindingKind]], code: int
 ) -> None:
-    """The set-up before rights before the way there; warnings alone are 1."""
+    """Set-up comes before rights, rights before the network; warnings alone are 1."""
     findings = [Finding(level, "x", "x", kind=kind) for level, kind in kinds]
     assert exit_code_of(findings) == code
