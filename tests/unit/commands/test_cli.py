@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and nothing of Python's own on standard error."""
+"""Ends of a command: its exit code, and no output of Python's own on standard error."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Sends itself Ctrl-C at the first import of a module, as an impatient user does while it loads.
+# A process that sends itself Ctrl-C at the first import of a module, while the command still loads.
 _INTERRUPTED_AT = """
 import importlib.abc, os, signal, sys
 
@@ -33,8 +33,8 @@ main()
         ("aioboto3", ["drain"]),
     ],
 )
-def test_ctrl_c_while_it_loads(module: str, arguments: list[str]) -> None:
-    """130, as shells count it, and no traceback."""
+def test_ctrl_c_while_loading_exits_with_130(module: str, arguments: list[str]) -> None:
+    """Shells count an interrupt as 130; there is no traceback."""
     code = _INTERRUPTED_AT.format(module=module, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + signal.SIGINT, done.stderr
@@ -42,8 +42,8 @@ def test_ctrl_c_while_it_loads(module: str, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version", "template"])
-def test_standard_output_on_a_full_disk(argument: str) -> None:
-    """74, EX_IOERR of sysexits(3), and one sentence."""
+def test_a_full_disk_under_standard_output_exits_with_74(argument: str) -> None:
+    """EX_IOERR of sysexits(3), and one sentence."""
     with Path("/dev/full").open("ab") as full:
         done = subprocess.run(
             [sys.executable, "-m", "asyncbuild", argument],
@@ -61,8 +61,8 @@ def test_standard_output_on_a_full_disk(argument: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code"), [([], 2), (["no-such-command"], 2), (["--version"], 0)]
 )
-def test_how_it_was_called(arguments: list[str], code: int) -> None:
-    """A wrong call is click's 2, with its own message."""
+def test_a_wrong_call_exits_with_2(arguments: list[str], code: int) -> None:
+    """Click prints its own message."""
     done = subprocess.run(
         [sys.executable, "-m", "asyncbuild", *arguments],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""`dead-letters list`: two lines a letter, whatever it says."""
+"""`dead-letters list` prints two lines for each dead letter, whatever it contains."""
 
 from datetime import UTC, datetime
 
@@ -51,8 +51,11 @@ _LETTERS = st.lists(
 
 
 @given(_LETTERS)
-def test_two_lines_a_letter_at_80_columns(letters: list[DeadLetter]) -> None:
-    """None longer than the terminal, none that a terminal would obey; then one with the count."""
+def test_a_dead_letter_takes_two_lines_of_80_columns(letters: list[DeadLetter]) -> None:
+    """No line is wider than the terminal, none contains control codes.
+
+    A line with the count ends the list.
+    """
     lines = dead_letters.lines_of(letters, 80)
     assert len(lines) == 2 * len(letters) + 1
     assert all(cell_len(line) <= 80 and line.isprintable() for line in lines)
@@ -61,8 +64,8 @@ def test_two_lines_a_letter_at_80_columns(letters: list[DeadLetter]) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 300])
-def test_what_is_there_is_read_in_it(width: int) -> None:
-    """Which push, and why: whole where it fits."""
+def test_the_lines_name_the_push_and_the_reason(width: int) -> None:
+    """Both are printed whole where they fit."""
     reason = f"CodeBuild project web does not exist (create it, or correct it {'x' * 60})"
     lines = dead_letters.lines_of([_letter("web", "main", reason, "2", is_push=True)], width)
     assert lines[0] == "e7873814-eef1  2026-11-23 04:49:05 UTC  web main 0123456789"

@@ -33,8 +33,8 @@ def _run(what: str, **variables: str) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("kind", _KINDS, ids=[kind.__name__ for kind in _KINDS])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_an_error_that_was_foreseen(kind: type[StageError], *, grouped: bool) -> None:
-    """Reason, remedy and the exit code that the process has, also out of a group of tasks."""
+def test_an_expected_error_is_one_line(kind: type[StageError], *, grouped: bool) -> None:
+    """It has reason, remedy and the exit code, also if a group of tasks raised the error."""
     what = f"{kind.__name__}('no [red]way', remedy='find one')"
     code, said = _run(f"ExceptionGroup('tasks', [{what}])" if grouped else what)
     line = orjson.loads(said)
@@ -43,8 +43,8 @@ def test_an_error_that_was_foreseen(kind: type[StageError], *, grouped: bool) ->
     assert line["exit_code"] == code == kind.exit_code
 
 
-def test_a_bug_has_its_traceback_inside() -> None:
-    """One line all the same, and the exit code of software that failed."""
+def test_a_bug_is_one_line_with_its_traceback() -> None:
+    """The exit code is that of a software failure."""
     code, said = _run("KeyError('x')")
     line = orjson.loads(said)
     assert (line["event"], line["kind"], line["exit_code"], code) == (
@@ -58,7 +58,7 @@ def test_a_bug_has_its_traceback_inside() -> None:
 
 
 @pytest.mark.parametrize("format_", ["nonsense", "", "json"])
-def test_a_log_format_that_is_wrong_hides_no_fault(format_: str) -> None:
-    """What the environment asks for may be the very fault that is told."""
+def test_an_invalid_log_format_hides_no_error(format_: str) -> None:
+    """The invalid format may be the very error that is reported."""
     code, said = _run("ConfigError('log.format: nonsense')", ASYNCBUILD_LOG__FORMAT=format_)
     assert (orjson.loads(said)["reason"], code) == ("log.format: nonsense", 78)

@@ -1,4 +1,7 @@
-"""`asyncbuild explain`: what a record says, how long it took and on what, what is slowest."""
+"""`asyncbuild explain`.
+
+The content of a record, where the time went, and the slowest repositories.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -43,7 +46,7 @@ _DELTA = {
         ({"bucket": "b", "key": "k"}, "full: 0 bytes sent"),
     ],
 )
-def test_how_an_archive_was_made(archive: dict[str, Any] | None, told: str) -> None:
+def test_an_archive_is_explained(archive: dict[str, Any] | None, told: str) -> None:
     """Kind, base, bytes sent and copied, files read; records of older versions have less."""
     assert told == explained.how_it_was_made({"archive": archive})
 
@@ -65,8 +68,8 @@ def _record(seconds: float, **more: Any) -> Mapping[str, Any]:  # noqa: ANN401 -
     }
 
 
-def test_a_record_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whole at any width, a ref with markup as it is; what there is nothing of is left out."""
+def test_a_record_is_printed_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it at any width, a ref with markup as plain text; absent fields are left out."""
     record = _record(
         1.57,
         ref="refs/heads/[bold]" + "x" * 100,
@@ -97,7 +100,7 @@ def test_a_record_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_records_of_any_age_have_durations_or_none(more: dict[str, Any], told: str) -> None:
-    """Without timings there is the whole alone; a clock that was behind makes nothing negative."""
+    """Without timings only the total is known; a clock that lagged makes no negative duration."""
     said = explained.how_long_it_took(_record(75.0, **more))
     assert told.replace("75.0 s", "1 min 15 s") in said
     assert "-" not in said
@@ -107,16 +110,16 @@ def test_records_of_any_age_have_durations_or_none(more: dict[str, Any], told: s
     st.floats(0, 10_000),
     st.dictionaries(st.sampled_from(["fetch", "archive", "start"]), st.floats(0, 9_000)),
 )
-def test_what_was_waited_is_what_no_stage_took(seconds: float, timings: dict[str, float]) -> None:
-    """The parts sum up to the whole, unless stages of several tries took longer than that."""
+def test_waiting_time_is_what_no_stage_took(seconds: float, timings: dict[str, float]) -> None:
+    """The parts add up to the total, unless stages of several attempts took longer."""
     found = explained.seconds_of(_record(seconds, timings=timings))
     total, parts = found.pop("total"), sum(found.values())
     assert all(value >= 0 for value in found.values())
     assert not timings or parts >= total - 1e-5
 
 
-def test_a_push_that_waits_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    """What it waits for, since when, and why, in the same form."""
+def test_a_waiting_push_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """The cause, the start and the reason of the wait are printed in the same form."""
     clock = Clock()
     one = held("e1", ref="refs/heads/fix", reason="CodeBuild is full", sent=NOW - 75)
     status = survey(Chronicle(clock), clock, shown=state({"g": (one,)})).take()
@@ -145,8 +148,11 @@ def test_a_push_that_waits_is_told_of(capsys: pytest.CaptureFixture[str]) -> Non
     assert not list(explain._held(status, ExplainRequest("other", None, _BEGIN, 20)))
 
 
-def test_the_slowest_repository_stands_first() -> None:
-    """By the median; each in one line of 80 columns; what was only ignored is left out."""
+def test_the_slowest_repository_comes_first() -> None:
+    """By the median; each in one line of 80 columns.
+
+    Repositories with only ignored pushes are left out.
+    """
     records = [
         *(_record(seconds, repository={"name": "web"}) for seconds in (1, 2, 90)),
         *(_record(seconds, repository={"name": "a-very-long-name" * 9}) for seconds in (8, 9)),
@@ -188,13 +194,13 @@ def test_the_slowest_repository_stands_first() -> None:
     ],
 )
 def test_since_is_a_duration_or_a_time(text: str, begin: datetime) -> None:
-    """Without a zone it is UTC."""
+    """Times without a zone are UTC."""
     question = explain.question_of("web", None, days=30, since=text, now=_BEGIN, most=20)
     assert question.since == begin
 
 
 @pytest.mark.parametrize("text", ["yesterday", "10", "m", "-5m", "2026-13-01"])
-def test_since_that_is_neither_is_refused(text: str) -> None:
-    """With examples of what could be meant."""
+def test_since_that_is_neither_duration_nor_time_is_refused(text: str) -> None:
+    """The message shows examples of both."""
     with pytest.raises(Reject, match="write 10m"):
         explain.question_of("web", None, days=30, since=text, now=_BEGIN, most=20)

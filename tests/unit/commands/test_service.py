@@ -1,4 +1,4 @@
-"""How the service listens to signals, and stops listening."""
+"""Start and end of listening to signals."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ HEARD = signal.SIGUSR1
 
 @pytest.fixture
 def actions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """Every action that the signal is given, in order; its own one again afterwards."""
+    """Record every handler that the signal is given, in order; restore its own one afterwards."""
     given: list[object] = []
     before, give = signal.getsignal(HEARD), signal.signal
 
@@ -26,8 +26,8 @@ def actions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     give(HEARD, before)
 
 
-async def test_at_no_moment_a_signal_has_its_default_action_again(actions: list[object]) -> None:
-    """It would kill what is cleaning up: from ours it goes to none at once."""
+async def test_the_signal_never_has_its_default_action_again(actions: list[object]) -> None:
+    """The default would kill the process during clean-up: the handler is replaced by ignoring."""
     with service._receiving([HEARD]) as received:
         for _ in range(3):
             os.kill(os.getpid(), HEARD)

@@ -1,4 +1,4 @@
-"""What is refused, what is doubted, and that each says where it stands."""
+"""Settings that are refused or questioned, each with its place."""
 
 import fnmatch
 import itertools
@@ -68,8 +68,10 @@ def _write(directory: Path, text: str) -> Path:
         ("\nshutdown_grace_seconds = inf", "line 2: shutdown_grace_seconds = inf: input should be"),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:
-    """Key, line, value and what to write; where two settings disagree, the lines of both."""
+def test_settings_that_cannot_work_are_refused_with_their_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    """Key, line, value and a remedy; where two settings disagree, the lines of both."""
     with pytest.raises(ConfigError) as caught:
         load(_write(tmp_path, text))
     assert said in caught.value.reason
@@ -96,8 +98,8 @@ _NUMBERS = [
 
 
 @pytest.mark.parametrize(("name", "field"), _NUMBERS, ids=[name for name, _ in _NUMBERS])
-def test_every_number_has_a_limit(name: str, field: FieldInfo, tmp_path: Path) -> None:
-    """At both ends: what is beyond is refused with its name, and infinity is no number."""
+def test_every_number_has_limits(name: str, field: FieldInfo, tmp_path: Path) -> None:
+    """A number beyond either limit is refused with its name, and infinity is not a number."""
     assert any(isinstance(each, Le) for each in field.metadata), name
     assert any(isinstance(each, Ge | Gt) for each in field.metadata), name
     section, _, last = name.rpartition(".")
@@ -109,8 +111,8 @@ def test_every_number_has_a_limit(name: str, field: FieldInfo, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("bom", [b"\xef\xbb\xbf", b""])
-def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, bom: bytes) -> None:
-    """Some editors begin every UTF-8 file with one; lines are counted as without."""
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, bom: bytes) -> None:
+    """Some editors begin every UTF-8 file with one; lines are counted without it."""
     path = tmp_path / "config.toml"
     path.write_bytes(bom + b"consumers = 3\n")
     assert load(path).consumers == 3
@@ -120,8 +122,8 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, bom: bytes) ->
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
-def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
-    """As Windows' "Unicode" is."""
+def test_a_file_in_another_encoding_is_refused_with_its_name(tmp_path: Path, encoding: str) -> None:
+    """Windows' "Unicode" is UTF-16."""
     path = tmp_path / "config.toml"
     path.write_text(
         "\ufeffconsumers = 3\n" if encoding.endswith("be") else "consumers = 3\n", encoding
@@ -158,10 +160,10 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str) -> N
         ),
     ],
 )
-def test_a_variable_is_blamed_once_and_no_file_for_it(
+def test_a_faulty_variable_is_named_once_without_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
 ) -> None:
-    """A valid file with the same settings is not where to look."""
+    """A valid file with the same settings is not where the error is."""
     path = _write(tmp_path, "[queue]\nbatch = 5\n")
     monkeypatch.setenv(f"ASYNCBUILD_{variable}", value)
     with pytest.raises(ConfigError) as caught:
@@ -172,7 +174,7 @@ def test_a_variable_is_blamed_once_and_no_file_for_it(
 @pytest.mark.parametrize(
     ("variable", "value"), [("QUEUE__WAIT_SECONDS", "20"), ("QUEUE", '{"wait_seconds": 20}')]
 )
-def test_a_variable_against_the_file(
+def test_a_variable_that_disagrees_with_the_file_names_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     """Settings that disagree, one here and one there: both places are named."""
@@ -237,10 +239,8 @@ _RULE = "[[rules]]\naction = 'build'\n"
         ),
     ],
 )
-def test_what_can_hardly_be_meant_is_doubted(
-    tmp_path: Path, text: str, name: str, said: str
-) -> None:
-    """The settings are accepted; the doubt names key, line, why and remedy."""
+def test_unlikely_settings_raise_a_doubt(tmp_path: Path, text: str, name: str, said: str) -> None:
+    """The settings are accepted; the doubt names key, line, reason and remedy."""
     path = _write(tmp_path, text)
     found = config.warnings(path, load(path))
     doubt = next(each for each in found if each.name == name)
@@ -253,7 +253,7 @@ def test_what_can_hardly_be_meant_is_doubted(
     "text",
     [
         "",
-        # A rule behind one that looks at changes, goes on, or leaves something.
+        # A rule behind one that has `changes`, is not final, or matches less.
         f"{_RULE}changes = 'a'\n{_RULE}",
         f"{_RULE}final = false\n{_RULE}",
         f"{_RULE}ref = ['*', '!main']\n{_RULE}ref = 'main'",
@@ -263,14 +263,14 @@ def test_what_can_hardly_be_meant_is_doubted(
         f"{_RULE}ref = ['feature/*', 'refs/heads/origin/main', 'refs/tags/v1']",
     ],
 )
-def test_what_may_well_be_meant_is_not_doubted(tmp_path: Path, text: str) -> None:
-    """No warning that one learns to overlook."""
+def test_plausible_settings_raise_no_doubt(tmp_path: Path, text: str) -> None:
+    """Warnings without cause would be ignored, and the others with them."""
     path = _write(tmp_path, text)
     assert config.warnings(path, load(path)) == []
 
 
 def test_the_example_raises_no_doubt() -> None:
-    """It is what people begin from."""
+    """Users begin with the example."""
     assert config.warnings(_EXAMPLE, load(_EXAMPLE)) == []
 
 
@@ -282,7 +282,7 @@ _SHORT = ["".join(signs) for size in range(5) for signs in itertools.product("ab
 
 @given(st.lists(_GLOBS, min_size=1, max_size=2), _GLOBS)
 def test_a_rule_is_called_shadowed_only_if_it_is(globs: list[str], other: str) -> None:
-    """Whatever the later glob matches, an earlier one matches."""
+    """Everything that the later glob matches, an earlier one matches."""
     if includes_all(globs, [other]):
         for name in _SHORT:
             if fnmatch.fnmatchcase(name, other):
@@ -291,7 +291,7 @@ def test_a_rule_is_called_shadowed_only_if_it_is(globs: list[str], other: str) -
 
 @pytest.mark.parametrize("globs", [["*"], ["ma*"], ["?ain", "x"], ["[lm]ain"], ["main"], ["*n"]])
 def test_a_plain_name_is_shadowed_by_each_glob_that_matches_it(globs: list[str]) -> None:
-    """The way that it happens."""
+    """Plain names are the usual case."""
     assert includes_all(globs, ["main"])
 
 
@@ -308,6 +308,6 @@ def test_a_plain_name_is_shadowed_by_each_glob_that_matches_it(globs: list[str])
     ],
 )
 def test_the_region_of_a_queue_is_read_from_its_url(url: str, region: str | None) -> None:
-    """AWS's hosts name it; of others nothing is known, and nothing is said."""
+    """AWS's host names contain it; for other hosts it is unknown, and no doubt is raised."""
     assert queue_fault(url) == ""
     assert region_of_queue(url) == region

@@ -1,4 +1,4 @@
-"""What is odd in a rule is said; what other CI systems mean by a glob is a table."""
+"""Hints about unusual rules, and a table of globs as other CI systems read them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ def _hints(*rules: Mapping[str, Any], hosts: Sequence[str] = HOSTS) -> list[Hint
     return list(iter_hints(fill_rules(settings, key="{commit}.zip", project="p"), hosts=hosts))
 
 
-def test_the_default_rules_and_those_of_the_page_are_fine() -> None:
-    """No warning is given of what the documents recommend."""
+def test_the_default_rules_and_those_of_the_docs_raise_no_hint() -> None:
+    """Settings that the documents recommend are not warned about."""
     assert not list(iter_hints(fill_rules(default_rules(), key="k", project="p")))
     page = (ROOT / "README.md").read_text() + (ROOT / "docs" / "rules.md").read_text()
     tables = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
@@ -79,8 +79,8 @@ _ODD: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 @pytest.mark.parametrize(("rule", "word"), _ODD, ids=[f"{rule}"[:60] for rule, _ in _ODD])
-def test_what_is_odd_is_said_once(rule: dict[str, Any], word: str) -> None:
-    """With the rule, the setting and what to write."""
+def test_an_unusual_setting_is_reported_once(rule: dict[str, Any], word: str) -> None:
+    """The hint names the rule, the setting and a remedy."""
     (hint,) = _hints(rule)
     assert word in hint.what
     assert hint.remedy
@@ -102,13 +102,13 @@ _FINE: tuple[dict[str, Any], ...] = (
 
 
 @pytest.mark.parametrize("rule", _FINE, ids=[f"{rule}"[:60] for rule in _FINE])
-def test_nothing_is_said_of_what_is_fine(rule: dict[str, Any]) -> None:
+def test_usual_settings_raise_no_hint(rule: dict[str, Any]) -> None:
     """Wrong warnings teach readers to ignore all warnings."""
     assert _hints(rule) == []
 
 
-def test_an_owner_without_a_host_wants_hosts() -> None:
-    """CodeCommit's repositories have none."""
+def test_an_owner_without_a_configured_host_is_reported() -> None:
+    """CodeCommit's repositories have no owner."""
     (hint,) = _hints({"repository": "acme/*"}, hosts=())
     assert "no [[hosts]] entry" in hint.what
 
@@ -119,8 +119,10 @@ _ref = st.from_regex(r"[a-z0-9._/{}+-]{1,12}", fullmatch=True).filter(
 
 
 @given(_ref, st.data())
-def test_no_glob_that_matches_a_ref_is_said_to_match_none(name: str, data: st.DataObject) -> None:
-    """Any name, with parts of it replaced by wildcards."""
+def test_no_glob_that_matches_a_ref_is_reported_as_matching_none(
+    name: str, data: st.DataObject
+) -> None:
+    """Names are drawn, with parts of them replaced by wildcards."""
     signs = st.sampled_from(["", "*", "?", "[]"])
     chosen = [(each, data.draw(signs)) for each in name]
     glob = "".join({"": each, "*": "*", "?": "?", "[]": f"[{each}]"}[sign] for each, sign in chosen)
@@ -139,10 +141,10 @@ def test_no_glob_that_matches_a_ref_is_said_to_match_none(name: str, data: st.Da
         (["*", "!web"], ["web"], False),
     ],
 )
-def test_a_glob_of_names_covers_no_path(
+def test_a_glob_of_names_includes_no_path(
     wide: list[str],
     narrow: list[str],
     expected: bool,  # noqa: FBT001 - a table
 ) -> None:
-    """Except that `*` is every repository."""
+    """Except `*`, which includes every repository."""
     assert expected is includes_all_repositories(wide, narrow)

@@ -1,4 +1,4 @@
-"""`[[hosts]]`: secrets are named and never shown, and what would be unsafe is refused."""
+"""`[[hosts]]`: secrets are named and never shown; unsafe settings are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ _REMOTE = "https://git.example.org/{owner}/{repository}.git"
         (_KEY | {"kind": "bitbucket-server"}, "ssh://git@{}:7999/{{owner}}/{{repository}}.git"),
     ],
 )
-def test_the_usual_remote_of_each_kind(more: dict[str, Any], url: str) -> None:
+def test_each_kind_has_its_usual_remote(more: dict[str, Any], url: str) -> None:
     """Host, kind and key are enough."""
     assert url.format("git.example.org") == template_of(HostSettings(**(_GOOD | more)))
 
@@ -50,8 +50,8 @@ def test_the_usual_remote_of_each_kind(more: dict[str, Any], url: str) -> None:
         ({"remote": "ftp://h/{owner}/{repository}"}, "begins with no https://"),
     ],
 )
-def test_what_cannot_be_right_is_told(more: dict[str, Any], fault: str) -> None:
-    """Each fault by itself, and never with a password."""
+def test_invalid_entries_are_refused(more: dict[str, Any], fault: str) -> None:
+    """Each fault is reported by itself, and never with a password."""
     with pytest.raises(ValueError, match=fault) as caught:
         HostSettings(**(_GOOD | more))
     assert fault in str(caught.value)
@@ -59,10 +59,10 @@ def test_what_cannot_be_right_is_told(more: dict[str, Any], fault: str) -> None:
 
 @pytest.mark.parametrize("name", ["token", "ssh_key", "webhook_secret"])
 @pytest.mark.parametrize("secret", ["ghp_16C7e42F292c", "env:ASYNCBUILD_X", "env:a b", "file:x"])
-def test_a_secret_in_the_place_of_its_name_is_not_shown(
+def test_a_secret_given_in_place_of_its_name_is_not_shown(
     name: str, secret: str, tmp_path: Path
 ) -> None:
-    """Who pastes the token itself reads what to write, and finds no token in the log (I10)."""
+    """A user who pastes the token itself reads the remedy, and finds no token in the log (I10)."""
     path = tmp_path / "config.toml"
     path.write_text(
         f'[[hosts]]\nhost = "h.example"\nkind = "github"\nsignature = "off"\n{name} = "{secret}"\n'
@@ -73,7 +73,7 @@ def test_a_secret_in_the_place_of_its_name_is_not_shown(
 
 
 def test_a_password_in_a_remote_is_not_shown(tmp_path: Path) -> None:
-    """Nor is one that stands in a URL (I10)."""
+    """Passwords inside a URL are not shown either (I10)."""
     path = tmp_path / "config.toml"
     path.write_text(
         '[[hosts]]\nhost = "h.example"\nkind = "github"\nsignature = "off"\n'

@@ -1,4 +1,4 @@
-"""Keys that would lie among the records, or be shared by two owners, are refused at the start."""
+"""Keys that would lie among the records, or be shared by two owners, are refused at start."""
 
 from typing import Any
 
@@ -35,15 +35,15 @@ def _faults(*hosts: dict[str, Any], default: str = "", **rule: Any) -> list[str]
         ([], {"key": "{repository}/ledger/{commit}.zip"}, ""),
     ],
 )
-def test_which_keys_are_refused(
+def test_keys_that_are_refused(
     hosts: list[dict[str, Any]], rule: dict[str, Any], refused: str
 ) -> None:
-    """The setting is named, and what to change."""
+    """The error names the setting, and what to change."""
     found = _faults(*hosts, **rule)
     assert [each.partition(" ")[0] for each in found] == [refused] * bool(refused)
 
 
 def test_the_default_key_is_named_by_its_own_setting() -> None:
-    """Once, however many rules take it."""
+    """The fault is reported once, however many rules use the default."""
     (fault,) = _faults({}, default="{branch}.zip")
     assert fault.startswith("storage.key = ")

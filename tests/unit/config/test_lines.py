@@ -1,4 +1,4 @@
-"""Lines of settings in a TOML file: as they were written, whatever stands around them."""
+"""Lines of settings in a TOML file, whatever surrounds them."""
 
 import json
 import tomllib
@@ -26,7 +26,7 @@ _TABLES = st.lists(
 
 @dataclass
 class _Document:
-    """A document as it is written, and where each of its settings began."""
+    """A TOML document, and the line on which each of its settings begins."""
 
     text: str = ""
     lines: dict[Place, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def _documents(draw: st.DrawFn) -> _Document:
 
 
 @given(_documents())
-def test_every_setting_is_at_the_line_where_it_was_written(document: _Document) -> None:
+def test_every_setting_has_the_line_on_which_it_is_written(document: _Document) -> None:
     """Comments, strings and arrays of several lines, dotted and quoted names, lists of tables."""
     tomllib.loads(document.text)
     found = lines_of(document.text)
@@ -71,7 +71,7 @@ def test_every_setting_is_at_the_line_where_it_was_written(document: _Document) 
 
 @given(_documents())
 def test_every_value_has_a_line(document: _Document) -> None:
-    """What `tomllib` reads is found at its place, or at that of what it is written in."""
+    """Values that `tomllib` reads are found at their own place, or at that of their table."""
     found = lines_of(document.text)
     for place in _iter_places((), tomllib.loads(document.text)):
         assert line_of(found, place) is not None, place
@@ -88,8 +88,8 @@ def _iter_places(around: Place, value: object) -> Iterator[Place]:
         yield from _iter_places((*around, key), each)
 
 
-def test_a_setting_that_is_not_there_has_the_line_of_its_table() -> None:
-    """The innermost that is there; nothing where none is."""
+def test_an_absent_setting_has_the_line_of_its_table() -> None:
+    """The line of the innermost table that exists; none where no table exists."""
     lines = lines_of("\n[[rules]]\nvariables = { A = '1' }\n[rules.x]\n")
     assert lines[("rules", 0, "variables", "A")] == 3
     assert line_of(lines, ("rules", 0, "action")) == 2

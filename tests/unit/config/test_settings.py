@@ -1,4 +1,4 @@
-"""Settings: the example file is the truth, and every fault is told at once."""
+"""Settings: the example file agrees with the code, and all faults are reported at once."""
 
 import re
 import tomllib
@@ -33,7 +33,7 @@ def test_the_example_names_every_setting() -> None:
     assert set(setting_names()) <= named
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     """Unknown names with the nearest known one, bad values with the value, bad templates."""
     path = tmp_path / "config.toml"
     path.write_text(
@@ -84,22 +84,22 @@ def test_the_environment_overrides_the_file(
     assert [rule.action for rule in settings.rules] == ["ignore"]
 
 
-def test_a_variable_that_is_no_setting_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A typo in a variable is told like one in the file."""
+def test_an_unknown_variable_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typo in a variable is reported like one in the file."""
     monkeypatch.setenv("ASYNCBUILD_QUEUE__ULR", "x")
     with pytest.raises(ConfigError, match="did you mean ASYNCBUILD_QUEUE__URL"):
         load(None)
 
 
 def test_a_bad_value_in_a_variable_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that nobody looks for it in the file."""
+    """Otherwise a user would look for it in the file."""
     monkeypatch.setenv("ASYNCBUILD_QUEUE__BATCH", "many")
     with pytest.raises(ConfigError, match="ASYNCBUILD_QUEUE__BATCH"):
         load(None)
 
 
 @pytest.mark.parametrize("name", ["RULES", "QUEUE"])
-def test_a_variable_that_should_be_json(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_json_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists and whole sections: a message with the variable's name, no traceback."""
     monkeypatch.setenv(f"ASYNCBUILD_{name}", "[{")
     with pytest.raises(ConfigError, match=f"ASYNCBUILD_{name}: not JSON"):
@@ -107,15 +107,17 @@ def test_a_variable_that_should_be_json(name: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("url", ["", "localhost:4566", "ftp://host", "http://"])
-def test_an_endpoint_that_is_no_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told at once, not by the first call."""
+def test_an_endpoint_that_is_not_a_url_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error comes at the start, not with the first call."""
     monkeypatch.setenv("ASYNCBUILD_AWS__ENDPOINT_URL", url)
     with pytest.raises(ConfigError, match=r"aws\.endpoint_url = .*: write a URL"):
         load(None)
 
 
-def test_a_key_that_nothing_would_use(tmp_path: Path) -> None:
-    """Who names a KMS key wants it used."""
+def test_an_unused_kms_key_is_refused(tmp_path: Path) -> None:
+    """A user who names a KMS key expects it to be used."""
     path = tmp_path / "config.toml"
     path.write_text('[storage]\nkms_key_id = "k"\n')
     with pytest.raises(ConfigError, match="storage: kms_key_id is used with"):
@@ -135,8 +137,8 @@ def test_a_key_that_nothing_would_use(tmp_path: Path) -> None:
         ("a = 1\na = 2", "cannot overwrite a value"),
     ],
 )
-def test_a_file_that_is_no_toml(tmp_path: Path, text: str, said: str) -> None:
-    """One message with the file, the place, the line itself, and what TOML asks for."""
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """One message has the file, the place, the line itself, and what TOML expects."""
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
@@ -145,8 +147,8 @@ def test_a_file_that_is_no_toml(tmp_path: Path, text: str, said: str) -> None:
     assert "https://toml.io" in caught.value.remedy
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
-    """The line, the byte, and what to do."""
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    """The message has the line, the byte, and a remedy."""
     path = tmp_path / "config.toml"
     path.write_bytes(b"consumers = 3\n# caf\xe9\n")
     with pytest.raises(ConfigError, match="line 2: byte 0xe9 is not UTF-8") as caught:
@@ -154,15 +156,15 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     assert "UTF-8" in caught.value.remedy
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """The system's reason, and who would have to be able to read it."""
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """The message has the system's reason, and the user that needs to read the file."""
     with pytest.raises(ConfigError, match="cannot be read: Is a directory") as caught:
         load(tmp_path)
     assert "may read" in caught.value.remedy
 
 
-def test_settings_that_cannot_work_together(tmp_path: Path) -> None:
-    """Both names, both values, and what to change; together with whatever else is wrong."""
+def test_settings_that_disagree_are_refused(tmp_path: Path) -> None:
+    """Both names, both values, and what to change; together with all other faults."""
     path = tmp_path / "config.toml"
     path.write_text(
         """
@@ -178,25 +180,25 @@ def test_settings_that_cannot_work_together(tmp_path: Path) -> None:
     assert "archive.memory_budget_bytes = 100663296 does not hold one" in caught.value.reason
 
 
-def test_the_largest_part_that_is_accepted_fits() -> None:
-    """What the configuration keeps for the engine is at least what it takes."""
+def test_the_largest_accepted_part_fits_into_memory() -> None:
+    """Memory reserved for the engine is at least what the engine uses."""
     assert WORKING_BYTES <= ENGINE_BYTES
 
 
 @pytest.mark.parametrize(("written", "read"), [("ledger", "ledger/"), ("a/b/", "a/b/"), ("", "")])
-def test_the_ledger_is_a_folder(written: str, read: str) -> None:
-    """Without the slash, `ledgerpush/…` would be what a policy for `ledger/*` does not allow."""
+def test_the_ledger_prefix_ends_in_a_slash(written: str, read: str) -> None:
+    """Without it, `ledgerpush/…` would lie outside a policy for `ledger/*`."""
     assert StorageSettings(ledger_prefix=written).ledger_prefix == read
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """The remedy names the example."""
     with pytest.raises(ConfigError, match="does not exist"):
         load(tmp_path / "none.toml")
 
 
-def test_settings_do_not_change() -> None:
-    """One frozen value is passed down."""
+def test_settings_are_frozen() -> None:
+    """One frozen value is passed to all that use it."""
     with pytest.raises(ValueError, match="frozen"):
         Settings().consumers = 3  # type: ignore[misc] # that is the point
 
@@ -219,7 +221,7 @@ def test_settings_do_not_change() -> None:
         ),
     ],
 )
-def test_a_pipeline_rule_says_what_it_starts(rule: str, words: str, tmp_path: Path) -> None:
+def test_a_pipeline_rule_names_what_it_starts(rule: str, words: str, tmp_path: Path) -> None:
     """A name that the action does not use is a fault, and so is a missing one."""
     path = tmp_path / "config.toml"
     path.write_text(f"[[rules]]\n{rule}\n")
@@ -229,7 +231,7 @@ def test_a_pipeline_rule_says_what_it_starts(rule: str, words: str, tmp_path: Pa
 
 
 def test_a_pipeline_rule_takes_one_name_or_a_list(tmp_path: Path) -> None:
-    """As for projects."""
+    """Projects are written in the same two ways."""
     path = tmp_path / "config.toml"
     one = '[[rules]]\naction = "pipeline"\npipeline = "deploy"\n'
     path.write_text(one + one.replace('"deploy"', '["a", "b"]'))

@@ -1,4 +1,7 @@
-"""Events on their way through the stacks: which, in which group, and never lost in silence."""
+"""Events on their way through the stacks.
+
+Which are sent, in which group, and none lost silently.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +34,7 @@ def account() -> dict[str, Any]:
 
 
 def matches(pattern: object, event: object) -> bool:
-    """EventBridge's matching, as far as exact values go: lists are alternatives."""
+    """Match exact values as EventBridge does: lists are alternatives."""
     if isinstance(pattern, Mapping):
         return isinstance(event, Mapping) and all(
             matches(each, event.get(name)) for name, each in pattern.items()
@@ -56,10 +59,8 @@ def all_rules(*stacks: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [rule for stack in stacks for rule in of_type(stack, "AWS::Events::Rule").values()]
 
 
-def test_rules_let_pushes_through_and_nothing_else(
-    service: Mapping[str, Any], account: Mapping[str, Any]
-) -> None:
-    """All three rules want the same: branches (tags if asked for) that now point at a commit."""
+def test_rules_match_pushes_only(service: Mapping[str, Any], account: Mapping[str, Any]) -> None:
+    """All three rules select branches (tags if asked for) that now point at a commit."""
     rules = all_rules(service, account)
     assert len(rules) == 3
     tag = {"referenceType": "tag", "referenceName": "v1", "referenceFullName": "refs/tags/v1"}
@@ -80,7 +81,7 @@ def test_rules_let_pushes_through_and_nothing_else(
 def test_each_repository_is_a_message_group(
     service: Mapping[str, Any], account: Mapping[str, Any]
 ) -> None:
-    """Whichever way an event takes, its group is its repository's id, which every event has."""
+    """By either route, the group of an event is its repository's id, which every event has."""
     direct = properties(service, "QueueRule")["Targets"][0]["SqsParameters"]["MessageGroupId"]
     piped = properties(service, "Pipe")["TargetParameters"]["SqsQueueParameters"]
     assert direct == "$.detail.repositoryId"
@@ -94,10 +95,8 @@ def test_each_repository_is_a_message_group(
     )
 
 
-def test_no_event_is_dropped_in_silence(
-    service: Mapping[str, Any], account: Mapping[str, Any]
-) -> None:
-    """What cannot be delivered goes to a standard queue; an alarm watches it."""
+def test_no_event_is_lost_silently(service: Mapping[str, Any], account: Mapping[str, Any]) -> None:
+    """Undelivered events go to a standard queue, which an alarm watches."""
     for stack in (service, account):
         for rule in all_rules(stack):
             (target,) = rule["Targets"]

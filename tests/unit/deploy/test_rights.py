@@ -1,4 +1,4 @@
-"""What the stacks let whom do: as declared, and no more."""
+"""Rights in the stacks: as declared, and no more."""
 
 import os
 import re
@@ -37,14 +37,14 @@ def account() -> dict[str, Any]:
     return template(ACCOUNT)
 
 
-def test_task_may_do_what_is_declared_and_no_more(service: Mapping[str, Any]) -> None:
+def test_task_has_the_declared_rights_and_no_more(service: Mapping[str, Any]) -> None:
     """The rights of the task's role are the list with the reasons."""
     assert granted(service) == set(GRANTS)
 
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
-def test_no_role_may_do_everything(path: Path) -> None:
-    """No right ends in a star, and none is on every resource but ECR's token, which knows none."""
+def test_no_role_has_all_rights(path: Path) -> None:
+    """No right ends in a star, and only ECR's token, which has no resource, is granted on all."""
     stack = template(path)
     documents = [
         *(role["PolicyDocument"] for role in of_type(stack, "AWS::IAM::ManagedPolicy").values()),
@@ -64,7 +64,7 @@ def test_no_role_may_do_everything(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
 def test_services_act_for_this_account_only(path: Path) -> None:
-    """Whoever may assume a role is bound by a condition (confused deputy)."""
+    """Each principal that may assume a role is bound by a condition (confused deputy)."""
     stack = template(path)
     roles = of_type(stack, "AWS::IAM::Role")
     assert roles
@@ -78,7 +78,7 @@ def test_services_act_for_this_account_only(path: Path) -> None:
 def test_queues_and_bucket_refuse_plain_connections(
     service: Mapping[str, Any], account: Mapping[str, Any]
 ) -> None:
-    """Each queue and the bucket has a policy that denies what does not come by TLS."""
+    """Each queue and the bucket has a policy that denies requests without TLS."""
     for stack in (service, account):
         covered = set()
         kinds = ("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy")
@@ -122,19 +122,19 @@ def calls_in_source() -> set[str]:
     sources = [
         path.read_text()
         for path in (ROOT / "asyncbuild").rglob("*.py")
-        if not {"local", "probes"} & {*path.parts}  # servers of its own; rights of the caller
+        if not {"local", "probes"} & {*path.parts}  # own servers; rights of the caller
     ]
     named = {name for text in sources for name in re.findall(r"\.(\w+)\(", text)}
     return {operations[name] for name in named if name in operations}
 
 
 def test_every_call_has_its_right() -> None:
-    """A new call of an AWS API is no surprise in production."""
+    """An API call without a right would fail in production only."""
     calls = calls_in_source()
     assert len(calls) > 10
     assert calls <= set(NEEDED)
     actions = {action for action, _ in GRANTS}
-    by_version = {"s3:GetObjectVersion"}  # which the service never names when it reads
+    by_version = {"s3:GetObjectVersion"}  # the service never reads a version by name
     assert {action for call in calls for action in NEEDED[call]} - by_version <= actions
 
 
@@ -154,7 +154,7 @@ FORGET = replace(DELETE, operation="s3.delete_object", queue="", folder="ledger"
 
 
 def test_calls_and_rights_that_agree_have_no_fault() -> None:
-    """What is used is granted, what is granted is used or excused."""
+    """Used rights are granted; granted rights are used or excused."""
     assert compare([DELETE, FORGET], MAY) == []
 
 
@@ -178,8 +178,8 @@ def test_the_comparison_can_fail(calls: list[Call], may: set[tuple[str, str]], f
     assert fault in found
 
 
-def test_an_excuse_that_nobody_needs_is_a_fault() -> None:
-    """Exceptions are for what cannot be seen."""
+def test_an_unused_excuse_is_a_fault() -> None:
+    """Exceptions are for rights whose use cannot be recorded."""
     assert set(UNSEEN) <= {action for action, _ in GRANTS}
     used = replace(DELETE, operation="kms.decrypt", queue="")
     with pytest.MonkeyPatch.context() as patch:
@@ -196,8 +196,8 @@ runpy.run_module("asyncbuild", run_name="__main__")
 """
 
 
-def test_a_process_of_the_service_is_recorded(tmp_path: Path) -> None:
-    """Every call of a child is on file, also the ones that reach nobody, with who asked for it."""
+def test_each_call_of_a_service_process_is_recorded(tmp_path: Path) -> None:
+    """Every call of a child is recorded with its caller, also calls that reach no server."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "tests" / "support" / "recorder"),
@@ -210,7 +210,7 @@ def test_a_process_of_the_service_is_recorded(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, check=False
     )
-    assert done.returncode != 0  # nobody listens there
+    assert done.returncode != 0  # no server listens there
     calls = list(read_calls(tmp_path))
     attributes = [each for each in calls if each.operation == "sqs.get_queue_attributes"]
     assert [(each.queue, each.by_service) for each in attributes] == [("pushes.fifo", True)]

@@ -85,7 +85,7 @@ count = st.integers(0, 5_000)
 
 
 @given(visible=count, inflight=count, share=st.integers(0, 100), consumers=st.integers(1, 64))
-def test_template_scales_as_was_simulated(
+def test_template_scales_as_simulated(
     visible: int, inflight: int, share: int, consumers: int
 ) -> None:
     """The metric math of the stack is the policy that bench/scaling compares."""
@@ -112,15 +112,15 @@ def test_one_hot_repository_does_not_start_tasks() -> None:
 
 
 def test_many_waiting_repositories_start_tasks_fast() -> None:
-    """When every consumer is taken and much waits, three times the tasks are asked for at once."""
+    """If every consumer is taken and much waits, three times the tasks are requested at once."""
     seen = POLICY.Seen(visible=1_000, inflight=8, free=0, tasks=1)
     percent = POLICY.busy_percent(seen, consumers=8)
     assert percent == pytest.approx(200)
     assert POLICY.wanted_tasks(1, percent, 70, least=1, most=10) == 3
 
 
-def test_nothing_to_do_gives_tasks_back() -> None:
-    """Ten tasks without work are brought to the least there may be."""
+def test_an_idle_service_ends_tasks() -> None:
+    """Ten tasks without work are reduced to the minimum."""
     seen = POLICY.Seen(visible=0, inflight=0, free=8, tasks=10)
     assert POLICY.busy_percent(seen, consumers=8) == 0
     assert POLICY.wanted_tasks(10, 0, 70, least=1, most=10) == 1

@@ -1,4 +1,4 @@
-"""The simulation behind docs/scaling.md is what it says: nothing lost, in order, repeatable."""
+"""The simulation behind docs/scaling.md: nothing lost, in order, repeatable."""
 
 import sys
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def simulated(bench: dict[str, Any], load: Any, *, kind: str = "busy") -> Any:  
 
 
 def test_every_push_is_prepared_once(bench: dict[str, Any]) -> None:
-    """As many waits as pushes, and none before its push."""
+    """There are as many waits as pushes, and no wait ends before its push."""
     load = scenario(bench)
     result = simulated(bench, load)
     assert len(result.waits) == len(list(load.iter_arrivals(seed=3)))
@@ -53,8 +53,8 @@ def test_every_push_is_prepared_once(bench: dict[str, Any]) -> None:
     assert result.minutes[-1].seen.visible == 0
 
 
-def test_same_seed_gives_same_result(bench: dict[str, Any]) -> None:
-    """The tables of the document can be made again."""
+def test_same_seed_has_same_result(bench: dict[str, Any]) -> None:
+    """The tables of the document are reproducible."""
     load = scenario(bench, hot_share=0.3)
     first, second = simulated(bench, load), simulated(bench, load)
     assert first.waits == second.waits
@@ -70,7 +70,7 @@ def test_hot_repository_uses_no_more_than_its_lookahead(bench: dict[str, Any]) -
     assert busy.wait(95) == pytest.approx(depth.wait(95), rel=0.1)
 
 
-def test_no_task_is_billed_as_useful_that_is_not(bench: dict[str, Any]) -> None:
+def test_only_tasks_with_work_are_billed_as_useful(bench: dict[str, Any]) -> None:
     """Idle hours are part of all hours; with one task that has work there are none."""
     load = scenario(bench, repositories=1)
     busy, depth = simulated(bench, load), simulated(bench, load, kind="depth")

@@ -49,7 +49,7 @@ def account() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
-def test_cfn_lint_has_nothing_to_say(path: Path) -> None:
+def test_cfn_lint_finds_no_fault(path: Path) -> None:
     """All stacks are valid in the standard and the China partition."""
     regions = ["us-east-1", "eu-west-1", "cn-north-1"]
     assert [str(match) for match in lint(path.read_text(), regions=regions)] == []
@@ -62,18 +62,18 @@ def test_printed_template_fits_into_one_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_printed_template_says_what_the_readable_one_says(name: str) -> None:
+def test_printed_template_equals_the_readable_one(name: str) -> None:
     """Another reader of the YAML, cfn-lint's, finds the same tree as JSON's own."""
     assert json.loads(compact(read(name))) == template(ROOT / "deploy" / NAMES[name])
 
 
-def test_projects_have_to_be_named(service: Mapping[str, Any]) -> None:
-    """A new stack says which projects may be started; nothing is allowed by a default."""
+def test_projects_have_no_default(service: Mapping[str, Any]) -> None:
+    """A new stack requires the projects that may be started; no default allows any."""
     assert "Default" not in service["Parameters"]["ProjectArns"]
 
 
 def test_only_the_task_and_operators_write_to_the_bucket(service: Mapping[str, Any]) -> None:
-    """All that changes an object is denied to everyone else, whatever their own policies allow."""
+    """Changes of objects are denied to all others, whatever their own policies allow."""
     denied = [
         each
         for each in statements(properties(service, "BucketPolicy")["PolicyDocument"])
@@ -99,7 +99,7 @@ def test_only_the_task_and_operators_write_to_the_bucket(service: Mapping[str, A
 
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
-def test_no_partition_region_or_account_is_written_down(path: Path) -> None:
+def test_no_partition_region_or_account_is_hard_coded(path: Path) -> None:
     """ARNs are made with AWS::Partition, and no Region or account is named outside of texts."""
     stack = template(path)
     texts = [value for value in iter_values(stack["Resources"]) if isinstance(value, str)]
@@ -114,7 +114,7 @@ def test_no_partition_region_or_account_is_written_down(path: Path) -> None:
 def test_every_variable_is_a_setting(
     service: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the task is given is read by the service, and makes a whole configuration."""
+    """The service reads each variable of the task, and together they are a whole configuration."""
     defaults = {name: each.get("Default") for name, each in service["Parameters"].items()}
     resolved = {
         "Queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/asyncbuild.fifo",
@@ -161,7 +161,7 @@ def test_a_parameter_that_is_a_key_of_a_mapping_is_a_string(service: Mapping[str
 
 
 def test_times_fit_into_each_other(service: Mapping[str, Any]) -> None:
-    """A redelivery meets a living token, and a stopped task has time to hand back what it holds."""
+    """A redelivery falls within the token's life, and a stopped task can release its messages."""
     settings = config.Settings()
     visibility = properties(service, "Queue")["VisibilityTimeout"]
     assert settings.queue.visibility_timeout_seconds == visibility
@@ -171,8 +171,8 @@ def test_times_fit_into_each_other(service: Mapping[str, Any]) -> None:
     assert float(environment(service)["ASYNCBUILD_SHUTDOWN_GRACE_SECONDS"]) < stop
 
 
-def test_redrive_is_only_the_last_net(service: Mapping[str, Any]) -> None:
-    """Receives spent on shutdowns and neighbours never dead-letter a push that was not tried."""
+def test_redrive_is_only_the_last_resort(service: Mapping[str, Any]) -> None:
+    """Receives used by restarts and neighbours never dead-letter a push that was not tried."""
     settings = config.Settings()
     limit = properties(service, "Queue")["RedrivePolicy"]["maxReceiveCount"]
     assert limit > 2 * (settings.lanes.max_attempts + settings.queue.batch)
@@ -193,8 +193,8 @@ def test_ledger_outlives_archives_and_waiting_messages(service: Mapping[str, Any
 # --- the task and the image ---
 
 
-def test_task_runs_the_image_as_it_was_made(service: Mapping[str, Any]) -> None:
-    """User and writable places are those of the Dockerfile; all else is read-only."""
+def test_task_runs_the_image_as_built(service: Mapping[str, Any]) -> None:
+    """User and writable directories are those of the Dockerfile; everything else is read-only."""
     dockerfile = (ROOT / "Dockerfile").read_text()
     task = container(service)
     user = re.search(r"^USER (\S+)$", dockerfile, re.MULTILINE)
@@ -209,8 +209,8 @@ def test_task_runs_the_image_as_it_was_made(service: Mapping[str, Any]) -> None:
     assert task["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
 
 
-def test_image_and_task_ask_the_service_for_health(service: Mapping[str, Any]) -> None:
-    """Both probes are the service's own, which asks where the same settings say it listens."""
+def test_image_and_task_use_the_services_health_probe(service: Mapping[str, Any]) -> None:
+    """Both probes are the service's own command, which reads the address from the same settings."""
     dockerfile = (ROOT / "Dockerfile").read_text()
     probe = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", dockerfile, re.MULTILINE)
     assert probe
@@ -228,7 +228,7 @@ def test_every_alarm_is_explained(service: Mapping[str, Any]) -> None:
     alarms = of_type(service, "AWS::CloudWatch::Alarm")
     named = set()
     for name, alarm in alarms.items():
-        if name == "WaitingAtZero":  # starts the first task; tells nobody
+        if name == "WaitingAtZero":  # starts the first task; notifies no person
             continue
         assert alarm["AlarmActions"][0]["Fn::If"][0] == "WithEmail"
         found = re.search(r'docs/operations\.md, "(.+)"', alarm["AlarmDescription"])

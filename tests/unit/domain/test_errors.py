@@ -1,4 +1,4 @@
-"""What an error says of itself: what is to be done about it, and how much it stops."""
+"""Kind and scope of an error: what to do about it, and how much it stops."""
 
 import importlib
 import pkgutil
@@ -21,7 +21,7 @@ from asyncbuild.domain.errors import (
     after_waiting,
 )
 
-# What lanes, logs, dead letters, records and metrics have always called them.
+# Names of kinds in lanes, logs, dead letters, records and metrics.
 _VALUES = ("retry", "busy", "outage", "reject", "unreachable", "lease-lost", "fatal", "bug")
 
 
@@ -33,7 +33,7 @@ def _classes(of: type[StageError] = StageError) -> Iterator[type[StageError]]:
 
 @pytest.fixture(scope="module")
 def every_class() -> tuple[type[StageError], ...]:
-    """Every class of error of every module."""
+    """Return every class of error of every module."""
     for module in pkgutil.walk_packages(asyncbuild.__path__, "asyncbuild."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -43,12 +43,12 @@ def every_class() -> tuple[type[StageError], ...]:
 
 
 def test_the_names_of_kinds_are_an_interface() -> None:
-    """Dead letters and records of older versions have them; so have alarms."""
+    """Dead letters and records of older versions contain them, and so do alarms."""
     assert tuple(each.value for each in Kind) == _VALUES
 
 
 def test_each_kind_is_counted_or_waited_out_or_neither() -> None:
-    """What is waited out is not counted (I5)."""
+    """A kind that is waited out is not counted (I5)."""
     assert {kind for kind in Kind if kind.is_waited_out} == {Kind.BUSY, Kind.OUTAGE}
     assert {kind for kind in Kind if kind.counts} == {
         *(Kind.RETRY, Kind.REJECT, Kind.UNREACHABLE, Kind.BUG)
@@ -56,13 +56,13 @@ def test_each_kind_is_counted_or_waited_out_or_neither() -> None:
 
 
 def test_each_class_has_a_kind(every_class: tuple[type[StageError], ...]) -> None:
-    """None is a bug's: that is for errors that no stage meant to raise."""
+    """None is of kind bug, which is for errors that no stage meant to raise."""
     assert all(hasattr(each, "kind") for each in every_class)
     assert {each.kind for each in every_class} == set(Kind) - {Kind.BUG}
 
 
 def test_the_scope_agrees_with_the_class(every_class: tuple[type[StageError], ...]) -> None:
-    """What ends the process is fatal, and what is fatal ends the process."""
+    """Errors of scope SERVICE are exactly those of class Fatal."""
     for each in every_class:
         assert (each.scope is Scope.SERVICE) == issubclass(each, Fatal) == (each.kind == "fatal")
         assert (each.scope is Scope.DELIVERY) == issubclass(each, LeaseLost)
@@ -71,7 +71,7 @@ def test_the_scope_agrees_with_the_class(every_class: tuple[type[StageError], ..
 def test_the_class_that_is_caught_agrees_with_the_kind(
     every_class: tuple[type[StageError], ...],
 ) -> None:
-    """Some places ask for the class, others for the kind: they mean the same."""
+    """Some callers ask for the class, others for the kind: both mean the same."""
     for each in every_class:
         assert issubclass(each, Busy) == each.kind.is_waited_out
         assert issubclass(each, Outage) == (each.kind is Kind.OUTAGE)
@@ -88,8 +88,10 @@ def test_the_class_that_is_caught_agrees_with_the_kind(
         (Retry("odd", remedy="look", peer="git", code="409"), Busy),
     ],
 )
-def test_what_was_waited_for_says_how_long(error: StageError, class_: type[StageError]) -> None:
-    """An outage stays one; what is known of it stays known."""
+def test_a_wait_that_was_too_long_says_how_long(
+    error: StageError, class_: type[StageError]
+) -> None:
+    """An outage stays an outage, and keeps its details."""
     told = after_waiting(error, "waited for 7 s")
     assert type(told) is class_
     assert told.reason == f"waited for 7 s: {error.reason}"

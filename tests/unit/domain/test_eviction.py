@@ -1,4 +1,4 @@
-"""Which mirrors go when the cache exceeds its budget."""
+"""Mirrors to evict when the cache exceeds its budget."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ occupants = st.lists(
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    """And no more go than must."""
+    """No more mirrors are evicted than necessary."""
     old, middle, new = (Occupant(name, 10, age) for name, age in (("o", 1), ("m", 2), ("n", 3)))
     assert plan_eviction([new, old, middle], 20) == [old]
     assert plan_eviction([new, old, middle], 19) == [old, middle]
@@ -33,15 +33,15 @@ def test_one_in_use_stays_even_beyond_the_budget() -> None:
     assert plan_eviction([huge, small], 10) == [small]
 
 
-def test_equal_ages_go_by_path() -> None:
-    """Two processes name the same mirrors, whatever order the directory has."""
+def test_equal_ages_are_ordered_by_path() -> None:
+    """Two processes name the same mirrors, whatever the order of the directory."""
     twins = [Occupant("b", 10, 1), Occupant("a", 10, 1)]
     assert plan_eviction(twins, 10) == plan_eviction(twins[::-1], 10) == [Occupant("a", 10, 1)]
 
 
 @given(occupants, st.integers(0, 5000))
-def test_what_remains_fits_unless_it_is_in_use(cache: list[Occupant], budget: int) -> None:
-    """The rest fits, or nothing but mirrors in use is left; none in use goes."""
+def test_the_rest_fits_unless_it_is_in_use(cache: list[Occupant], budget: int) -> None:
+    """The rest fits, or only mirrors in use are left; no mirror in use is evicted."""
     going = plan_eviction(cache, budget)
     staying = [each for each in cache if each not in going]
     assert not any(each.busy for each in going)
@@ -50,8 +50,11 @@ def test_what_remains_fits_unless_it_is_in_use(cache: list[Occupant], budget: in
 
 
 @given(occupants, st.integers(0, 5000))
-def test_none_goes_in_vain(cache: list[Occupant], budget: int) -> None:
-    """Without the last one named the rest would not fit; nobody newer goes before an older one."""
+def test_each_eviction_is_needed(cache: list[Occupant], budget: int) -> None:
+    """Without the last one the rest would not fit.
+
+    No newer mirror is evicted before an older one.
+    """
     going = plan_eviction(cache, budget)
     if going:
         rest = sum(each.size_bytes for each in cache) - sum(each.size_bytes for each in going[:-1])

@@ -1,4 +1,4 @@
-"""What others write is read to a value or a verdict, and shown so that nothing obeys it."""
+"""Foreign text is read to a value or a verdict, and shown without control codes."""
 
 import io
 import json
@@ -79,8 +79,8 @@ def _mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_every_reader_gives_a_value_or_a_verdict(reader: str) -> None:
-    """Bytes, values of JSON, deep nesting, and the corpus with pieces of it changed."""
+def test_every_reader_returns_a_value_or_a_verdict(reader: str) -> None:
+    """Input is bytes, values of JSON, deep nesting, and the corpus with pieces changed."""
     seeds = _seeds(reader)
     assert seeds
     for seed in seeds:
@@ -95,8 +95,8 @@ def test_every_reader_gives_a_value_or_a_verdict(reader: str) -> None:
 
 
 @pytest.mark.parametrize("kind", _ERRORS)
-def test_an_error_of_reading_is_the_messages_reject(kind: type[Exception]) -> None:
-    """Whatever the reader raises: the reason names its kind, and quotes nothing."""
+def test_an_error_of_reading_rejects_the_message(kind: type[Exception]) -> None:
+    """The reason names the class of the reader's error, and quotes nothing."""
 
     def fail() -> list[str]:
         raise kind(SECRET)
@@ -109,8 +109,8 @@ def test_an_error_of_reading_is_the_messages_reject(kind: type[Exception]) -> No
 
 
 @pytest.mark.parametrize("error", [MemoryError(), LeaseLost("gone"), Retry("later")])
-def test_what_is_no_error_of_reading_passes(error: Exception) -> None:
-    """The end of memory, a lost lease, and what a stage meant."""
+def test_other_errors_of_reading_are_passed_on(error: Exception) -> None:
+    """Exhausted memory, a lost lease, and errors that a stage meant."""
     with pytest.raises(type(error)) as raised, reading("message"):
         raise error
     assert raised.value is error
@@ -122,7 +122,7 @@ def test_cancellation_passes() -> None:
         raise KeyboardInterrupt
 
 
-def test_a_message_that_no_reader_takes_is_one_verdict() -> None:
+def test_a_message_that_no_reader_takes_has_one_verdict() -> None:
     """A nested body and a time at the edge of the calendar."""
     for name in ("nested", "edge-of-calendar", "surrogate", "numbers"):
         text = (CORPUS / "messages" / name).read_text().partition("\n\n")[2]
@@ -131,8 +131,8 @@ def test_a_message_that_no_reader_takes_is_one_verdict() -> None:
 
 
 @given(st.text(st.characters(), max_size=50), st.integers(1, 60))
-def test_plain_text_is_bounded_and_obeyed_by_nothing(text: str, most: int) -> None:
-    """And is the text itself where that is harmless."""
+def test_plain_text_is_bounded_and_has_no_control_codes(text: str, most: int) -> None:
+    """Harmless text stays as it is."""
     shown = plain(text, most)
     check_shown(shown)
     assert shown.isprintable()
@@ -143,7 +143,7 @@ def test_plain_text_is_bounded_and_obeyed_by_nothing(text: str, most: int) -> No
 
 @given(_values)
 def test_json_keeps_every_value(value: Any) -> None:  # noqa: ANN401 - any value
-    """And writes as escapes what a terminal obeys."""
+    """Characters that control a terminal are written as escapes."""
     text = to_json({"value": value}).decode()
     check_shown(text)
     assert text.isprintable()
@@ -152,8 +152,8 @@ def test_json_keeps_every_value(value: Any) -> None:  # noqa: ANN401 - any value
     assert odd or told == json.loads(json.dumps(value))
 
 
-def test_a_reason_is_bounded_and_obeyed_by_nothing() -> None:
-    """Wherever it goes: records, dead letters, the page, the log."""
+def test_a_reason_is_bounded_and_has_no_control_codes() -> None:
+    """Records, dead letters, the page and the log all show it."""
     error = StageError("a\x1b[2J\u009b31m\u202e\ud800" + "x" * 100_000)
     check_shown(str(error))
     assert len(str(error)) <= 20_000
@@ -161,7 +161,7 @@ def test_a_reason_is_bounded_and_obeyed_by_nothing() -> None:
 
 
 class _Stream(io.StringIO):
-    """Standard error as a terminal, or not."""
+    """Standard error, as a terminal or not."""
 
     def __init__(self, *, terminal: bool) -> None:
         super().__init__()
@@ -187,8 +187,8 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     log_setup.configure(LogSettings())
 
 
-def test_the_log_is_one_line_that_nothing_obeys(stream: _Stream) -> None:
-    """Fields, lists and tracebacks; halves of surrogate pairs cost no line."""
+def test_a_log_entry_is_one_line_without_control_codes(stream: _Stream) -> None:
+    """Fields, lists and tracebacks; halves of surrogate pairs lose no line."""
     harm = "a\nlevel=error \x1b[2J fake \u009b31m\u202e\ud800"
     password = "made-up-secret"  # a local variable, which no traceback shows
     structlog.get_logger().warning("push.x", ref=harm, lacking=[harm], reason="y" * 100_000)

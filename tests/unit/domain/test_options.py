@@ -1,4 +1,4 @@
-"""Options of archives: which words are taken, and that other options are another archive."""
+"""Options of archives: accepted words, and a digest for each set of options."""
 
 import re
 
@@ -32,7 +32,7 @@ from asyncbuild.domain.archive_options import (
     ],
 )
 def test_a_subtree_is_taken_literally(given_: str, expected: str) -> None:
-    """Nothing in it is magic."""
+    """Pathspec magic has no effect in it."""
     assert expected == check_subtree(given_)
 
 
@@ -43,7 +43,7 @@ _OUTSIDE = [
 
 
 @pytest.mark.parametrize("path", _OUTSIDE)
-def test_what_leads_out_of_the_tree_is_refused(path: str) -> None:
+def test_paths_that_leave_the_tree_are_refused(path: str) -> None:
     """As a subtree and as a pathspec, and behind magic, too."""
     with pytest.raises(ValueError, match="such as"):
         check_subtree(path)
@@ -52,8 +52,8 @@ def test_what_leads_out_of_the_tree_is_refused(path: str) -> None:
             check_pathspec(magic + path)
 
 
-def test_an_exclamation_mark_excludes() -> None:
-    """To git it is a plain name, which is hardly meant; that has another way to be said."""
+def test_an_exclamation_mark_alone_is_refused() -> None:
+    """To git it is a plain name, which is hardly meant; exclusion is written in another way."""
     assert check_pathspec("!docs") == ":(exclude)docs"
     assert check_pathspec("!docs/") == ":(exclude)docs"
     assert check_pathspec(":(literal)!x") == ":(literal)!x"
@@ -75,8 +75,8 @@ def test_an_exclamation_mark_excludes() -> None:
         ),
     ],
 )
-def test_pathspecs_of_git(pathspec: str) -> None:
-    """They are passed on as they are."""
+def test_pathspecs_of_git_are_accepted(pathspec: str) -> None:
+    """They are passed on unchanged."""
     assert pathspec == check_pathspec(pathspec)
 
 
@@ -88,7 +88,7 @@ def test_pathspecs_of_git(pathspec: str) -> None:
     ],
 )
 def test_other_magic_is_refused(pathspec: str) -> None:
-    """Not left to git, which would say so in the middle of an upload."""
+    """Git would refuse it only in the middle of an upload."""
     with pytest.raises(ValueError, match=r"magic|cannot be both|begins|empty"):
         check_pathspec(pathspec)
 
@@ -104,7 +104,7 @@ _OPTIONS = st.builds(
 
 @given(_OPTIONS, _OPTIONS)
 def test_only_equal_archives_have_equal_digests(one: ArchiveOptions, other: ArchiveOptions) -> None:
-    """The order of pathspecs, and saying one twice, makes no other archive."""
+    """Neither the order of pathspecs nor a repeated one makes another archive."""
 
     def meaning(options: ArchiveOptions) -> object:
         words = options.subtree, options.export_attributes, options.submodules
@@ -115,15 +115,15 @@ def test_only_equal_archives_have_equal_digests(one: ArchiveOptions, other: Arch
 
 
 def test_a_fault_on_the_command_line_names_its_option() -> None:
-    """And the value."""
+    """The value is named, too."""
     with pytest.raises(ValueError, match=r"--subtree '\.\./x' has an empty part"):
         parse_options(subtree="../x", paths=(), ignore_export_attributes=False)
     with pytest.raises(ValueError, match=r"--path ':/' begins with a colon"):
         parse_options(subtree="", paths=(":/",), ignore_export_attributes=False)
 
 
-def test_a_command_line_without_options_is_the_whole_archive() -> None:
-    """Each option is its own; nothing is on that was not asked for."""
+def test_no_options_are_the_whole_archive() -> None:
+    """Each option sets its own field; no option is on by default."""
     assert parse_options(subtree="", paths=(), ignore_export_attributes=False) == WHOLE
     asked = parse_options(
         subtree="a/", paths=("b/", "!c"), ignore_export_attributes=True, submodules=True, lfs=True
@@ -150,8 +150,8 @@ def test_a_command_line_without_options_is_the_whole_archive() -> None:
         ("a/" * 512 + "b", "is too long"),
     ],
 )
-def test_a_fault_of_a_path_is_named(path: str, fault: str) -> None:
-    """The same for a subtree and a pathspec."""
+def test_a_faulty_path_is_named(path: str, fault: str) -> None:
+    """Subtrees and pathspecs have the same faults."""
     with pytest.raises(ValueError, match=rf"^{re.escape(fault)}; name a directory"):
         check_subtree(path)
     with pytest.raises(ValueError, match=rf"^{re.escape(fault)}; write a pathspec"):
@@ -159,7 +159,7 @@ def test_a_fault_of_a_path_is_named(path: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a" * 255, "ü" * 127 + "x", "a/" * 511 + "ab", "\ue000", "a b"])
-def test_the_longest_paths_are_taken(path: str) -> None:
+def test_the_longest_paths_are_accepted(path: str) -> None:
     """255 bytes in a name and 1,024 characters in all."""
     assert check_subtree(path) == check_pathspec(path) == path
 
@@ -173,8 +173,8 @@ def test_the_longest_paths_are_taken(path: str) -> None:
         (":x", "begins with a colon, which is magic; write :(exclude)…"),
     ],
 )
-def test_a_fault_of_magic_is_named(pathspec: str, fault: str) -> None:
-    """With the words that there are."""
+def test_faulty_magic_is_named(pathspec: str, fault: str) -> None:
+    """The error lists the words that exist."""
     with pytest.raises(ValueError, match=f"^{re.escape(fault)}"):
         check_pathspec(pathspec)
 
@@ -198,8 +198,8 @@ def test_pathspecs_of_a_subtree_begin_in_it(
     assert place_pathspecs(subtree, pathspecs) == placed
 
 
-def test_digests_are_in_keys_and_never_change() -> None:
-    """Archives of before an upgrade are found after it."""
+def test_digests_never_change() -> None:
+    """Digests are in keys: archives made before an upgrade are found after it."""
     digests = [
         ArchiveOptions(subtree="a").digest,
         ArchiveOptions(paths=("b", "a", "b")).digest,

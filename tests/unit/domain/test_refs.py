@@ -1,4 +1,4 @@
-"""Which names are refs: git has the last word.
+"""Validity of ref names, compared with git itself.
 
 `git check-ref-format` is asked for hundreds of names here, and for ten thousand with
 `--hypothesis-profile=search`.
@@ -15,7 +15,7 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.refs import check_ref, is_ref_name
 
 _EXAMPLES = 10_000 if settings.get_current_profile_name() == "search" else 300
-# What the rules speak of, alone and where two rules meet.
+# Characters that git's rules name, alone and where two rules meet.
 _PIECES = st.sampled_from(
     [
         *("a", "v1", "refs", "heads", "HEAD", "é", "\udce9", "\ud83d\ude00", "-", "+", "!"),
@@ -37,7 +37,7 @@ def _legal(name: str) -> bool:
 
 
 def _is_argument(name: str) -> bool:
-    """No argument begins as an option; the bytes of one are any."""
+    """Return whether git can be given the name: it begins with no dash, and has no NUL."""
     try:
         name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -47,21 +47,21 @@ def _is_argument(name: str) -> bool:
 
 @settings(max_examples=_EXAMPLES)
 @given(_NAMES.filter(_is_argument))
-def test_names_are_judged_as_git_judges_them(name: str) -> None:
-    """Both ways: what git takes is taken, what it refuses is refused."""
+def test_names_are_judged_as_by_git(name: str) -> None:
+    """Names that git accepts are accepted; names that git refuses are refused."""
     assert is_ref_name(name) == _legal(name)
 
 
 @pytest.mark.parametrize(
     "name", ["".join(each) for length in range(1, 4) for each in product("a./@", repeat=length)]
 )
-def test_every_short_name_is_judged_as_git_judges_it(name: str) -> None:
-    """Dots, slashes and `@` in every order: where its rules meet."""
+def test_every_short_name_is_judged_as_by_git(name: str) -> None:
+    """Dots, slashes and `@` in every order: where git's rules meet."""
     for ref in (name, f"refs/{name}", f"refs/{name}/x"):
         assert is_ref_name(ref) == _legal(ref), ref
 
 
-def test_what_no_argument_can_say_is_no_name() -> None:
+def test_a_name_with_nul_is_refused() -> None:
     """NUL ends a string of git's."""
     assert not is_ref_name("refs/heads/a\0b")
 
@@ -77,8 +77,8 @@ def test_what_no_argument_can_say_is_no_name() -> None:
         *("HEAD", "refs/heads/a\\b", "refs/heads/\x7f", "^refs/heads/a", None, 1, ["refs/heads/a"]),
     ],
 )
-def test_refs_that_git_would_not_have(ref: object) -> None:
-    """Not a full name, or one that could mean something else in a refspec; shown in ASCII."""
+def test_invalid_refs_are_rejected(ref: object) -> None:
+    """Not a full name, or one that has another meaning in a refspec; shown in ASCII."""
     with pytest.raises(Reject, match="ref") as caught:
         check_ref(ref)
     assert "\n" not in str(caught.value)
@@ -91,13 +91,13 @@ def test_refs_that_git_would_not_have(ref: object) -> None:
         *("refs/heads/v1./x", "refs/notes/a", "refs/heads/a.locked"),
     ],
 )
-def test_refs_that_are_fine(ref: str) -> None:
+def test_valid_refs_are_accepted(ref: str) -> None:
     """Slashes, dashes, letters of any language, dots before a slash."""
     assert check_ref(ref) == ref
 
 
-def test_only_refs_below_the_prefixes_asked_for() -> None:
-    """A push is of a branch or a tag."""
+def test_only_branches_and_tags_are_accepted() -> None:
+    """Refs below other prefixes are rejected."""
     with pytest.raises(Reject, match="not below refs/heads/ or refs/tags/"):
         check_ref("refs/notes/a", below=("refs/heads/", "refs/tags/"))
 
@@ -112,15 +112,15 @@ def test_only_refs_below_the_prefixes_asked_for() -> None:
         ("refs/heads/" + "x" * 1_014, "ref 'refs/heads/xxx"),
     ],
 )
-def test_a_fault_of_a_ref_names_it(ref: str, fault: str) -> None:
-    """As it came, in ASCII."""
+def test_a_faulty_ref_is_named(ref: str, fault: str) -> None:
+    """Its text is shown in ASCII."""
     with pytest.raises(Reject) as caught:
         check_ref(ref)
     assert caught.value.reason.startswith(fault)
 
 
-def test_the_longest_ref() -> None:
-    """1,024 bytes, of which a letter may have two."""
+def test_the_longest_ref_is_accepted() -> None:
+    """The limit is 1,024 bytes, of which a letter may have two."""
     assert check_ref("refs/heads/" + "ü" * 506 + "x")
     with pytest.raises(Reject, match="is longer than 1024 bytes"):
         check_ref("refs/heads/" + "ü" * 507)

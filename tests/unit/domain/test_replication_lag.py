@@ -1,4 +1,4 @@
-"""Which pushes a git server may still come to show."""
+"""Pushes that a git server may still show after a lag."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ def _deletion(push: Push = PUSH) -> Nothing:
 
 
 def _repeat(*, seconds: float, timed: bool = True) -> Push:
-    """Return a push of what the ref was at before, so many seconds before `PUSH`."""
+    """Return a push that sets the ref back to its old commit, `seconds` before `PUSH`."""
     time = PUSH.time - timedelta(seconds=seconds)
     return replace(PUSH, id="repeated", commit=OLD, time=time, timed=timed)
 
@@ -34,7 +34,7 @@ def _repeat(*, seconds: float, timed: bool = True) -> Push:
 def test_the_age_of_a_push_is_that_of_its_message(
     age: float, event_age: float, seconds: float
 ) -> None:
-    """Whatever the clock of the git server says."""
+    """The clock of the git server does not matter."""
     sent = PUSH.time
     push = replace(PUSH, time=sent - timedelta(seconds=event_age))
     now = sent + timedelta(seconds=age)
@@ -43,7 +43,7 @@ def test_the_age_of_a_push_is_that_of_its_message(
 
 
 def test_a_message_without_a_time_is_as_old_as_its_event() -> None:
-    """Nothing else is known."""
+    """The time of the event is the only one known."""
     now = PUSH.time + timedelta(seconds=100)
     assert is_young(PUSH, sent=None, now=now, seconds=101)
     assert not is_young(PUSH, sent=None, now=now, seconds=100)
@@ -56,7 +56,7 @@ def test_a_message_without_a_time_is_as_old_as_its_event() -> None:
         ("", (_deletion(),), False),
         ("", (replace(PUSH, commit=NEWER),), True),  # that one is not there, either
         (OLD, (), True),
-        (OLD, (_deletion(),), True),  # made again, or not gone yet
+        (OLD, (_deletion(),), True),  # created again, or not deleted yet
         (OLD, (replace(PUSH, commit=NEWER),), True),
         (NEWER, (replace(PUSH, commit=NEWER),), False),  # a force push left it out
         (NEWER, (replace(PUSH, commit=OTHER), replace(PUSH, commit=NEWER)), False),
@@ -66,7 +66,7 @@ def test_a_message_without_a_time_is_as_old_as_its_event() -> None:
         (OLD, (_repeat(seconds=-1),), False),  # pushed back, and the server shows that
     ],
 )
-def test_what_the_queue_knows_of_the_ref_decides(
+def test_pushes_of_the_same_ref_decide(
     tip: str, later: tuple[Push | Nothing, ...], *, may: bool
 ) -> None:
     """A newer push that is shown, or a deletion, explains the gap; nothing else does."""

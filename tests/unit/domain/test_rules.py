@@ -79,7 +79,7 @@ def test_a_pipeline_takes_the_archive() -> None:
     assert first.project is None
 
 
-def test_what_no_rule_matches_is_ignored() -> None:
+def test_a_push_without_a_matching_rule_is_ignored() -> None:
     """The target says why."""
     assert (Target(Action.IGNORE, rule="no rule matches"),) == route(
         _push("refs/tags/v1"), [_rule()]
@@ -87,7 +87,7 @@ def test_what_no_rule_matches_is_ignored() -> None:
 
 
 def test_a_build_target_has_key_project_and_variables() -> None:
-    """Templates are filled; characters that a project name cannot have become dashes."""
+    """Templates are filled; characters not allowed in a project name become dashes."""
     rule = _rule(
         repository=("*.js",),
         projects=("ci-{repository}", "lint"),
@@ -165,7 +165,7 @@ def test_globs_on_repositories(
 
 
 def test_a_list_of_exclusions_alone_matches_nothing() -> None:
-    """There must be something from which to exclude."""
+    """Exclusions need a glob that includes something."""
     assert not matches("a", ("!b",))
 
 
@@ -190,8 +190,8 @@ def test_the_longest_ref_has_a_key() -> None:
     assert max(len(key) for key in keys) <= 1024
 
 
-def test_a_key_that_is_too_long_is_the_fault_of_its_rule_alone() -> None:
-    """The fault names what to shorten; targets of other rules stand."""
+def test_a_key_that_is_too_long_is_a_fault_of_its_rule_alone() -> None:
+    """The fault names what to shorten; targets of other rules are kept."""
     other = replace(_rule(), projects=["other"])
     bad, good = route(_push(), [replace(_rule(key="x" * 1025), final=False), other])
     assert "rule 'r'" in bad.fault
@@ -206,12 +206,12 @@ def test_templates_with_unknown_fields_are_refused(template: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CODEBUILD_X", "codebuild_x", "1A", "A-B", "", "COMMIT_ID"])
-def test_variable_names_that_a_rule_may_not_give(name: str) -> None:
-    """CodeBuild's own, ours, and what is no name at all."""
+def test_reserved_and_invalid_variable_names_are_refused(name: str) -> None:
+    """CodeBuild's own, ours, and text that is not a name."""
     assert variable_fault(name)
 
 
-def test_a_variable_name_that_a_rule_may_give() -> None:
+def test_other_variable_names_are_accepted() -> None:
     """Anything else is fine."""
     assert variable_fault("STAGE_2") is None
 
@@ -243,8 +243,8 @@ def test_rules_that_are_not_final_let_others_match() -> None:
     assert [target.options.subtree for target in targets] == ["services/api", "services/web"]
 
 
-def test_a_rule_without_changes_does_not_match() -> None:
-    """The next one does; if none is left, the reason names what was looked at."""
+def test_a_rule_whose_changes_do_not_match_is_passed_over() -> None:
+    """The next rule matches; if none is left, the reason names the paths compared."""
     rules = [_api(), _api(**_WEB, final=True), _rule(projects=("all",))]
     api, web = ("services/api",), ("services/web",)
     assert [each.project for each in route(_push(), rules, [api])] == ["web"]
@@ -262,7 +262,7 @@ def test_a_project_is_built_once_for_a_push() -> None:
     assert [(each.project, each.options.subtree) for each in targets] == [("api", "services/api")]
 
 
-def test_changes_are_asked_for_only_where_they_decide() -> None:
+def test_changes_are_looked_up_only_where_they_decide() -> None:
     """Not for rules behind one that matches anyway, nor twice."""
     rules = [_api(), _api(), _api(**_WEB, ref=("x",)), _rule(), _api(**_WEB)]
     assert asked_changes(_push(), rules) == [("services/api",)]
@@ -278,8 +278,8 @@ def test_changes_are_asked_for_only_where_they_decide() -> None:
         ("{options}/{commit}.zip", "{options}/{commit}.zip"),
     ],
 )
-def test_the_default_key_of_options_is_another(template: str, expected: str) -> None:
-    """Without options it stays."""
+def test_the_default_key_with_options_differs(template: str, expected: str) -> None:
+    """Without options it stays the same."""
     assert expected == key_of(template, ArchiveOptions(subtree="a"))
     assert template == key_of(template, WHOLE)
 
@@ -313,7 +313,7 @@ def test_keys_that_two_rules_may_share(
     later: dict[str, Any],
     expected: bool,  # noqa: FBT001 - a table
 ) -> None:
-    """Whatever may overwrite another archive of the same commit."""
+    """True where a rule's archive could overwrite another one of the same commit."""
     one = _api(key=key, **earlier)
     other = _api(key=key, **({"options": WHOLE} | later))
     assert expected is may_share_key(one, other)
@@ -321,7 +321,7 @@ def test_keys_that_two_rules_may_share(
 
 @pytest.mark.parametrize("reserved", [".asyncbuild/ledger/", "state/"])
 def test_no_key_lies_among_the_records(reserved: str) -> None:
-    """A repository or a branch that is named like their prefix has a key of its own elsewhere."""
+    """A repository or a branch named like their prefix has its own key elsewhere."""
     name, _, branch = reserved.rstrip("/").partition("/")
     push = replace(
         make_push(),
@@ -349,8 +349,8 @@ def test_every_field_of_a_template_is_filled() -> None:
         ]
 
 
-def test_a_target_tells_its_rule_and_what_its_rule_asks_for() -> None:
-    """Whatever the action; a pipeline alone has a source action."""
+def test_a_target_has_its_rules_name_and_options() -> None:
+    """Any action; only a pipeline has a source action."""
     rule = Rule(
         "deploy",
         ("*",),
@@ -390,8 +390,8 @@ def test_uploads_to_several_keys_are_several_targets() -> None:
 
 
 @pytest.mark.parametrize(("length", "is_fault"), [(1_024, False), (1_025, True)])
-def test_the_longest_key(length: int, *, is_fault: bool) -> None:
-    """1,024 bytes are S3's; the fault shows where the key begins, and whose it is."""
+def test_the_longest_key_is_accepted(length: int, *, is_fault: bool) -> None:
+    """S3 allows 1,024 bytes; the fault shows how the key begins, and its rule."""
     (target,) = route(_push(), [_rule(Action.UPLOAD, key="ü" * (length // 2) + "x" * (length % 2))])
     assert (target.action, target.rule) == (Action.UPLOAD, "r")
     assert bool(target.key) is not is_fault
@@ -401,28 +401,28 @@ def test_the_longest_key(length: int, *, is_fault: bool) -> None:
 
 
 @pytest.mark.parametrize(("length", "cut"), [(399, False), (400, False), (401, True)])
-def test_the_longest_value_in_a_key(length: int, *, cut: bool) -> None:
-    """400 characters; a longer one ends in half of its SHA-256 and has 400, too."""
+def test_the_longest_value_in_a_key_has_400_characters(length: int, *, cut: bool) -> None:
+    """A longer value is cut to 400 characters, ending in half of its SHA-256."""
     value = "x" * length
     digest = hashlib.sha256(value.encode()).hexdigest()[:32]
     assert escape_key(value) == (f"{value[:366]}!-{digest}" if cut else value)
 
 
-def test_what_matches_nothing_is_no() -> None:
-    """And no nothing."""
+def test_an_empty_list_of_globs_matches_nothing() -> None:
+    """The result is False, and not an empty value."""
     assert matches("a", ()) is False
     assert matches("a", ("a", "!a")) is False
 
 
-def test_the_reason_names_each_path_that_was_looked_at() -> None:
-    """In the words of the rule."""
+def test_the_reason_names_each_compared_path() -> None:
+    """The words are those of the rule."""
     rule = _api(changes=("a", "b"))
     (ignored,) = route(_push(), [rule], [("a", "b")])
     assert ignored.rule == "no rule matches: nothing changed in a, b (rule api)"
 
 
-def test_a_template_that_names_no_field_of_a_push_is_told_which_there_are() -> None:
-    """All of them, as they are written."""
+def test_a_template_with_an_unknown_field_lists_the_known_ones() -> None:
+    """The names are listed as a template has them."""
     known = ", ".join(f"{{{field}}}" for field in FIELDS)
     with pytest.raises(
         ValueError, match=re.escape(f"{{nope}} is not a field of a push; there are {known}")

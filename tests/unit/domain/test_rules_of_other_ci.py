@@ -1,4 +1,4 @@
-"""Globs of other CI systems, as their documentation explains them: the same here, or said.
+"""Globs of other CI systems, as their documentation explains them: equal here, or reported.
 
 Each row is a setting of another system, names for which its documentation says whether they are
 matched, and what is known to differ here:
@@ -140,7 +140,7 @@ def _id(row: _Row) -> str:
 
 @pytest.mark.parametrize("row", _BRANCHES, ids=_id)
 def test_globs_of_branches(row: _Row) -> None:
-    """They match what they match there, or the difference is said."""
+    """They match the same names here, or a doubt reports the difference."""
     globs = full_refs(row.globs)
     matched = {name for name in (*row.yes, *row.no) if matches(f"refs/heads/{name}", globs)}
     _judge(row, matched, _told(ref=row.globs))
@@ -148,7 +148,7 @@ def test_globs_of_branches(row: _Row) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository in which every path of the table was changed."""
+    """Return a repository in which every path of the table was changed."""
     directory: Path = tmp_path_factory.mktemp("paths")
     subprocess.run(["git", "init", "-q", directory], check=True)
     blob = subprocess.run(
@@ -162,7 +162,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _changed(tree: Path, names: set[str], pathspecs: tuple[str, ...]) -> set[str]:
-    """Which of these paths git says that the pathspecs match, each in a tree of its own."""
+    """Return the paths that git matches with the pathspecs, each asked in a tree of its own."""
     blob = (tree / "blob").read_text()
     found = set()
     for name in names:
@@ -182,7 +182,7 @@ def _changed(tree: Path, names: set[str], pathspecs: tuple[str, ...]) -> set[str
 
 @pytest.mark.parametrize("row", _PATHS, ids=_id)
 def test_pathspecs_of_changes(row: _Row, tree: Path) -> None:
-    """As git itself matches what the rule makes of them."""
+    """The rule's pathspecs are matched by git itself."""
     settings = RuleSettings.model_validate({"action": "build", "changes": row.globs})
     matched = _changed(tree, {*row.yes, *row.no}, settings.changes)
     _judge(row, matched, _told(changes=row.globs))

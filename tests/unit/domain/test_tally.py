@@ -1,4 +1,4 @@
-"""The parts of a message, each settled on its own."""
+"""The parts of a message, each settled independently."""
 
 from collections import Counter
 from dataclasses import replace
@@ -25,8 +25,8 @@ def _tally(max_attempts: int = 2) -> Tally:
     return Tally(max_attempts=max_attempts, pause_seconds=30)
 
 
-def test_a_part_that_fails_leaves_the_others_alone() -> None:
-    """The message waits for the busy one, and is given up when that is done."""
+def test_a_failing_part_leaves_the_others_alone() -> None:
+    """The message waits for the busy part, and is dead-lettered after that."""
     tally = _tally()
     tally.fail(WEB, Reject("no such project"), 0)
     tally.fail(API, Busy("full", after_seconds=7, peer="codebuild"), 0)
@@ -45,8 +45,8 @@ def test_a_part_that_fails_leaves_the_others_alone() -> None:
     assert blame([PUSH], error) == [(PUSH, error.failures[0][1])]
 
 
-def test_only_pushes_that_failed_are_blamed() -> None:
-    """The others of the message were built; what could not be understood has no push."""
+def test_only_failed_pushes_are_blamed() -> None:
+    """Other pushes of the message were built; a part that cannot be read has no push."""
     other = replace(PUSH, id="e2", ref="refs/heads/other")
     tally = _tally()
     tally.give_up(Reject("ref ' ' is none"))
@@ -63,8 +63,8 @@ def test_only_pushes_that_failed_are_blamed() -> None:
     assert blame([PUSH, other], plain) == [(PUSH, plain), (other, plain)]
 
 
-def test_a_right_that_is_missing_is_asked_for_again_with_growing_pauses() -> None:
-    """A policy takes a while to be known everywhere; then the push is given up."""
+def test_a_missing_right_is_retried_with_growing_pauses() -> None:
+    """A policy takes a while to take effect everywhere; then the push is dead-lettered."""
     tally, now, pauses = _tally(4), 0.0, []
     for _ in range(3):
         assert tally.is_due(WEB, now)
@@ -81,8 +81,8 @@ def test_a_right_that_is_missing_is_asked_for_again_with_growing_pauses() -> Non
 
 
 @pytest.mark.parametrize("kind", sorted(_KINDS))
-def test_the_failure_of_a_message_with_one_part_is_its_own(kind: str) -> None:
-    """The lane counts it, and the dead letter says it, as if there were no parts."""
+def test_the_failure_of_a_message_with_one_part_is_the_parts_own(kind: str) -> None:
+    """The lane counts it, and the dead letter contains it, as if there were no parts."""
     tally, error = _tally(), _KINDS[kind]("why")
     tally.fail(WEB, error, 0)
     assert tally.verdict(0, parts=1) is error
@@ -92,7 +92,7 @@ _SCRIPTS = st.lists(st.lists(st.sampled_from(sorted(_KINDS)), max_size=6), min_s
 
 
 class _Story:
-    """A message whose parts fail as their scripts say and then work, in a real lane."""
+    """A message whose parts fail as scripted and then work, in a real lane."""
 
     def __init__(self, scripts: list[list[str]], max_attempts: int) -> None:
         targets = [Target(Action.BUILD, "k", f"p{n}") for n in range(len(scripts))]
@@ -106,7 +106,7 @@ class _Story:
         self.buried = False
 
     def tell(self) -> None:
-        """Carry out what the lane says, to its end."""
+        """Carry out the lane's commands to its end."""
         commands = self.lane.open()
         while not self.lane.closed:
             commands += self.lane.feed(self._carry_out(commands.pop(0)))
@@ -146,10 +146,10 @@ class _Story:
 
 
 @given(scripts=_SCRIPTS, max_attempts=st.integers(1, 4))
-def test_every_part_is_tried_until_it_works_or_is_given_up(
+def test_every_part_is_tried_until_it_works_or_is_dead_lettered(
     scripts: list[list[str]], max_attempts: int
 ) -> None:
-    """What works is done once; what is given up has had its tries; no limit counted as one (I5)."""
+    """Each part works once or uses up its attempts; no limit counts as an attempt (I5)."""
     story = _Story(scripts, max_attempts)
     story.tell()
     assert story.buried is (len(story.done) < len(scripts) or 0 in story.done.values())
@@ -160,8 +160,8 @@ def test_every_part_is_tried_until_it_works_or_is_given_up(
         assert story.spent[part.key] <= max_attempts
 
 
-def test_a_part_that_works_by_now_is_still_known() -> None:
-    """What its first try left behind is used up: it is not told once more."""
+def test_a_part_that_works_now_is_still_known() -> None:
+    """Results of its first attempt are used up, and not reported twice."""
     tally = _tally()
     assert not tally.knows(WEB)
     tally.fail(WEB, Retry("why"), 0)
@@ -171,16 +171,16 @@ def test_a_part_that_works_by_now_is_still_known() -> None:
 
 
 @given(st.floats(min_value=0, allow_nan=False), st.floats(0.1, 3_600))
-def test_no_server_puts_a_part_off_for_longer_than_is_set(asked: float, most: float) -> None:
-    """A `Retry-After` of 400 nines would never be due; the lane would ask and ask."""
+def test_no_server_delays_a_part_for_longer_than_the_setting(asked: float, most: float) -> None:
+    """A `Retry-After` of 400 nines would never be due."""
     tally = Tally(max_attempts=2, pause_seconds=30, longest_pause_seconds=most)
     tally.fail(WEB, Busy("slow down", after_seconds=asked), 100)
     assert tally.is_due(WEB, 100 + most + 1)
     assert tally.is_due(WEB, 100 + asked + 1) or asked > most
 
 
-def test_a_message_that_waited_too_long_tells_which_parts_it_waited_for() -> None:
-    """What was done of it is not blamed."""
+def test_a_message_that_waited_too_long_names_the_parts_it_waited_for() -> None:
+    """Parts that are done are not blamed."""
     other = replace(PUSH, id="e2", ref="refs/heads/other")
     tally = _tally()
     tally.fail(PushPart(other), Outage("away", peer="git"), 0)
@@ -192,8 +192,8 @@ def test_a_message_that_waited_too_long_tells_which_parts_it_waited_for() -> Non
     assert _tally().abandon("waited for 60 s") is None
 
 
-def test_pauses_between_counted_tries_are_not_taken_for_waiting() -> None:
-    """A tally has an end of its own; a limit has none."""
+def test_pauses_between_counted_attempts_are_not_waiting() -> None:
+    """Counted attempts end by their number; waiting for a limit has no such end."""
     tally = _tally()
     tally.fail(WEB, Retry("odd"), 0)
     assert type(tally.verdict(0, parts=2)) is PendingTries
@@ -204,8 +204,8 @@ def test_pauses_between_counted_tries_are_not_taken_for_waiting() -> None:
 OTHER = replace(PUSH, id="e2", ref="refs/heads/other")
 
 
-def test_what_cannot_be_understood_is_told_once_and_is_one_try() -> None:
-    """Beside parts that were tried more often, those count."""
+def test_an_unreadable_part_is_reported_once_and_is_one_attempt() -> None:
+    """Parts that were tried more often decide the number of attempts."""
     tally = _tally()
     for reason in ("ref 1", "ref 2", "ref 1"):
         tally.give_up(Reject(reason))
@@ -221,8 +221,8 @@ def test_what_cannot_be_understood_is_told_once_and_is_one_try() -> None:
 
 
 @pytest.mark.parametrize("kind", [Retry, Denied, Busy, Outage])
-def test_what_is_abandoned_is_not_tried_again(kind: type[StageError]) -> None:
-    """It says for how long it was waited and what to do; what was given up before stays."""
+def test_an_abandoned_part_is_not_tried_again(kind: type[StageError]) -> None:
+    """The error has the time waited and a remedy; parts rejected before stay as they are."""
     tally = _tally()
     tally.fail(WEB, kind("away", remedy="look there", peer="git"), 0)
     tally.fail(API, Reject("no such project"), 0)
@@ -237,8 +237,8 @@ def test_what_is_abandoned_is_not_tried_again(kind: type[StageError]) -> None:
     assert isinstance(tally.verdict(1e9, parts=2), Incomplete)
 
 
-def test_all_that_failed_of_a_push_is_told_with_its_name() -> None:
-    """In one sentence; a push of which one part failed has that part's own error."""
+def test_all_failed_parts_of_a_push_are_reported_with_its_name() -> None:
+    """In one sentence; a push with one failed part has that part's own error."""
     tally = _tally()
     no_web, no_api, no_tree = Reject("no web"), Reject("no api"), Reject("no tree")
     tally.fail(WEB, no_web, 0)
@@ -255,8 +255,8 @@ def test_all_that_failed_of_a_push_is_told_with_its_name() -> None:
     assert str(error) == f"{expected}; refs/heads/other: no tree"
 
 
-def test_only_a_push_with_something_left_to_try_is_pending() -> None:
-    """Neither one that works nor one that is given up."""
+def test_only_a_push_with_parts_left_to_try_is_pending() -> None:
+    """Neither a push that works nor one that was dead-lettered."""
     tally = _tally()
     tally.give_up(Reject("ref ' ' is none"))
     tally.fail(PushPart(OTHER), Reject("no tree"), 0)
@@ -300,7 +300,7 @@ def test_a_part_is_named_after_what_it_starts() -> None:
 
 
 def test_pauses_for_a_missing_right_stop_growing() -> None:
-    """At the tenth: four hours with the usual half minute."""
+    """The tenth is the longest: four hours with the usual half minute."""
     tally = _tally(14)
     for tries in range(1, 14):
         tally.fail(WEB, Denied("AccessDenied", remedy="allow it", peer="codebuild"), 1_000)
@@ -325,10 +325,10 @@ def test_pauses_for_a_missing_right_stop_growing() -> None:
     ),
     now=st.integers(0, 1_000),
 )
-def test_the_lane_is_told_of_the_limit_and_comes_back_for_the_first_that_is_due(
+def test_the_lane_waits_until_the_first_part_is_due(
     failures: list[tuple[type[StageError], int]], now: int
 ) -> None:
-    """What others say to wait is taken up to five minutes; a pause of ours is no limit."""
+    """A wait asked for by a server is at most five minutes; a pause of ours is not a limit."""
     tally = _tally(9)
     due = []
     for number, (kind, seconds) in enumerate(failures):
@@ -347,8 +347,8 @@ def test_the_lane_is_told_of_the_limit_and_comes_back_for_the_first_that_is_due(
     assert all(f"build p{number}: why {number}" in str(error) for number in range(len(failures)))
 
 
-def test_a_part_that_waits_alone_among_several_is_told_with_its_name() -> None:
-    """The lane must not count what is counted here."""
+def test_a_part_that_waits_among_several_is_reported_with_its_name() -> None:
+    """The lane must not count attempts that are counted here."""
     tally = _tally()
     tally.fail(WEB, Retry("odd"), 0)
     error = tally.verdict(0, parts=2)

@@ -1,4 +1,4 @@
-"""What `.gitmodules` says, and where its URLs lead: against git's own words, and hostile ones."""
+"""URLs of `.gitmodules` and their addresses: compared with git's own results, and hostile ones."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ from asyncbuild.forges.remotes import Remotes
 
 
 def test_sections_are_found_by_path() -> None:
-    """Names may have dots; the last value counts; other sections are nobody's."""
+    """Names may have dots; the last value counts; other sections are ignored."""
     listing = (
         b"core.x\n1\0submodule.a.b.path\nlib\0submodule.a.b.url\nold\0submodule.a.b.url\n../new\0"
         b"submodule.n.path\nv/n\0submodule.n.update\nnone\0submodule.flag\0submodule.x.url\n../x\0"
@@ -31,14 +31,14 @@ def test_sections_are_found_by_path() -> None:
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "a/../b", "a\\..\\b", ""])
-def test_names_that_lead_out_are_passed_over(name: str) -> None:
-    """As git does since CVE-2018-11235."""
+def test_names_that_leave_the_directory_are_skipped(name: str) -> None:
+    """Git has done so since CVE-2018-11235."""
     listing = f"submodule.{name}.path\nlib\0submodule.{name}.url\n../lib\0".encode()
     assert parse_gitmodules(listing) == {}
 
 
-def test_values_that_look_like_an_option_are_passed_over() -> None:
-    """As git does since CVE-2018-17456."""
+def test_values_that_look_like_an_option_are_skipped() -> None:
+    """Git has done so since CVE-2018-17456."""
     listing = b"submodule.a.path\nlib\0submodule.a.url\n--upload-pack=x\0"
     assert {b"lib": Submodule("a")} == parse_gitmodules(listing)
 
@@ -59,15 +59,15 @@ def test_values_that_look_like_an_option_are_passed_over() -> None:
         ("https://h/o/web", "lib", "lib"),
     ],
 )
-def test_relative_urls_are_resolved_as_git_does(parent: str, url: str, expected: str) -> None:
+def test_relative_urls_are_resolved_as_by_git(parent: str, url: str, expected: str) -> None:
     """Beside the parent, above it, in it."""
     assert expected == resolve(parent, url)
 
 
 @pytest.mark.parametrize("steps", range(3, 9))
 @pytest.mark.parametrize("parent", ["https://h/o/web", "ssh://git@h:22/o/web", "http://h/o/web/"])
-def test_a_url_climbs_no_higher_than_its_host(parent: str, steps: int) -> None:
-    """Where git gives up, or makes an scp-like name of the scheme, which would lead elsewhere."""
+def test_a_relative_url_that_leaves_its_host_is_refused(parent: str, steps: int) -> None:
+    """Git gives an error, or an scp-like name of the scheme, which leads elsewhere."""
     with pytest.raises(ValueError, match="climbs"):
         resolve(parent, "../" * steps + "x")
 
@@ -124,8 +124,8 @@ _WORDS = st.lists(
 
 
 @given(parent=_WORDS, url=_WORDS)
-def test_no_url_is_an_exception_of_python(parent: str, url: str) -> None:
-    """It is resolved and has an address, or not; an address has nothing that leads elsewhere."""
+def test_no_url_raises_another_error(parent: str, url: str) -> None:
+    """A URL is resolved and has an address, or not; an address leads to no other host."""
     try:
         url = resolve(parent, url)
     except ValueError as error:
@@ -148,7 +148,7 @@ def test_no_url_is_an_exception_of_python(parent: str, url: str) -> None:
         *((other, None) for other in ("ssh://h/r", "/srv/a:b", "./a:b", "r", "h:", "ext::x", "")),
     ],
 )
-def test_scp_like_names_are_told_apart(url: str, expected: tuple[str, str] | None) -> None:
+def test_scp_like_names_are_recognised(url: str, expected: tuple[str, str] | None) -> None:
     """Their path is relative to the home of the login, and is left as it is."""
     assert expected == split_scp(url)
 
@@ -178,8 +178,8 @@ def test_scp_like_names_are_told_apart(url: str, expected: tuple[str, str] | Non
         ),
     ],
 )
-def test_addresses(url: str, expected: Address | None) -> None:
-    """One place has many URLs; what leads elsewhere, or nowhere, has none."""
+def test_urls_of_one_server_have_one_address(url: str, expected: Address | None) -> None:
+    """One address has many URLs; a URL that leads elsewhere, or nowhere, has none."""
     assert expected == parse_address(url)
 
 
@@ -191,7 +191,7 @@ def test_urls_of_git_remote_codecommit() -> None:
 
 
 def test_a_url_is_shown_without_its_login() -> None:
-    """Nor at any length (I10)."""
+    """URLs of any length are cut, too (I10)."""
     assert "s3cret" not in show_url("https://user:s3cret@h/x")
     assert len(show_url("https://h/" + "x" * 9_999)) < 300
 

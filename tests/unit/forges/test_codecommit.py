@@ -1,4 +1,4 @@
-"""Message bodies become pushes, nothings, or rejections that name what is wrong."""
+"""Message bodies become pushes, events to ignore, or rejections that name the fault."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ def _push(text: str) -> Push:
 
 
 def test_an_update_is_a_push() -> None:
-    """Every field of a plain update arrives."""
+    """Each field of a plain update is read."""
     event = envelope()
     expected = Push(
         id=event["id"],
@@ -85,8 +85,8 @@ def test_a_merge_made_by_codecommit_is_a_push() -> None:
         },
     ],
 )
-def test_events_that_ask_for_nothing(detail: dict[str, Any]) -> None:
-    """Deletions and merge commits without a ref are nothing to do, and no error."""
+def test_events_that_need_no_build_are_ignored(detail: dict[str, Any]) -> None:
+    """Deletions and merge commits without a ref are ignored without an error."""
     event = parse(body(**detail))
     assert isinstance(event, Nothing)
     assert event.reason
@@ -127,7 +127,7 @@ _WRONG_BODIES = {
 
 
 @pytest.mark.parametrize(("reason", "text"), _WRONG_BODIES.items(), ids=list(_WRONG_BODIES))
-def test_what_is_no_push_is_rejected_with_its_reason(reason: str, text: str) -> None:
+def test_a_message_that_is_not_a_push_is_rejected_with_its_reason(reason: str, text: str) -> None:
     """The reason names the field and the value."""
     with pytest.raises(Reject) as caught:
         parse(text)
@@ -142,22 +142,22 @@ _json = st.recursive(
 
 
 @given(st.sampled_from(["id", "account", "region", "time", "detail", "detail-type"]), _json)
-def test_no_value_of_any_field_is_a_surprise(name: str, value: object) -> None:
-    """Whatever stands in a field of the envelope: a push, nothing, or a rejection."""
+def test_any_value_of_an_envelope_field_is_handled(name: str, value: object) -> None:
+    """Any value makes a push, an ignored event, or a rejection."""
     _parse_or_reject({**envelope(), name: value})
 
 
 @given(st.sampled_from(sorted(envelope()["detail"])), _json)
-def test_no_value_of_any_detail_is_a_surprise(name: str, value: object) -> None:
-    """The same for the fields of `detail`."""
+def test_any_value_of_a_detail_field_is_handled(name: str, value: object) -> None:
+    """Fields of `detail` are drawn as those of the envelope."""
     event = envelope()
     event["detail"][name] = value
     _parse_or_reject(event)
 
 
 @given(st.binary(max_size=64))
-def test_no_bytes_are_a_surprise(raw: bytes) -> None:
-    """Bytes that are no JSON at all are rejected."""
+def test_any_bytes_are_handled(raw: bytes) -> None:
+    """Bytes that are not JSON are rejected."""
     with pytest.raises(Reject):
         parse(raw)
 

@@ -40,7 +40,7 @@ def by_botocore(
 def test_the_password_is_the_one_that_botocore_computes(
     access_key: str, secret: str, host: str, path: str, time: datetime
 ) -> None:
-    """For any key, host, path and time."""
+    """Keys, hosts, paths and times are drawn."""
     credentials = AwsCredentials(access_key, secret)
     login = codecommit_login(credentials, host=host, path=path, region="eu-west-1", time=time)
     stamp = time.strftime("%Y%m%dT%H%M%S")
@@ -49,7 +49,7 @@ def test_the_password_is_the_one_that_botocore_computes(
 
 
 def test_a_known_password() -> None:
-    """One value written down, so that both computations cannot drift together."""
+    """One value is written down, so that both computations cannot change together."""
     credentials = AwsCredentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
     login = codecommit_login(credentials, host=HOST, path=PATH, region="eu-west-1", time=NOON)
     assert login == Login(
@@ -69,7 +69,7 @@ def test_a_session_token_joins_the_user_name() -> None:
 
 
 def test_the_time_is_written_in_utc() -> None:
-    """Whatever zone the clock has."""
+    """Clocks of any zone make the same password."""
     credentials = AwsCredentials("AKID", "secret")
     where = {"host": HOST, "path": PATH, "region": "eu-west-1"}
     elsewhere = NOON.astimezone(timezone(timedelta(hours=9)))
@@ -87,7 +87,7 @@ def test_the_header_is_basic_authentication() -> None:
     assert base64.b64decode(encoded) == b"us%er:pass"
 
 
-def test_secrets_do_not_show() -> None:
+def test_secrets_are_not_printed() -> None:
     """Neither credentials nor a login can be printed by accident (I10)."""
     credentials = AwsCredentials("AKID", "secret", "token")
     login = Login("user", "password")

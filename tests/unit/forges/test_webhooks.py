@@ -1,4 +1,4 @@
-"""Push payloads of other hosts become pushes, nothings, or rejections that name what is wrong."""
+"""Push payloads of other forges become pushes, ignored events or rejections with a reason."""
 
 import base64
 import json
@@ -89,7 +89,7 @@ _FORMS: dict[str, Callable[[ForgeKind, object], Message]] = {
 
 
 def _of_load_balancer(made: Message) -> Message:
-    """Every header as a list of values, where the last one counts."""
+    """Return the message with every header as a list of values, where the last one counts."""
     event = orjson.loads(made.body)
     told = event.pop("headers")
     event["multiValueHeaders"] = {name: ["another", value] for name, value in told.items()}
@@ -110,20 +110,20 @@ def _nothing(message: Message) -> Nothing:
 
 @pytest.mark.parametrize("form", _FORMS.values(), ids=list(_FORMS))
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_a_push_of_each_host_in_each_form(
+def test_a_push_of_each_forge_in_each_form(
     kind: ForgeKind, form: Callable[[ForgeKind, object], Message]
 ) -> None:
-    """Several commits, one ref: every field arrives, the signature is checked on the way."""
+    """Several commits, one ref: every field is read, the signature checked before."""
     assert _EXPECTED[kind] == _one(form(kind, payload(kind)))
 
 
-def test_codecommit_comes_by_the_same_queue() -> None:
-    """Without webhook headers an EventBridge event is what it always was."""
+def test_an_event_of_codecommit_is_read_from_the_same_queue() -> None:
+    """Without webhook headers an EventBridge event is read as such."""
     assert _one(message(body())).repository.segments.region == "eu-west-1"
 
 
 def _set(kind: ForgeKind, ref: str, old: str, new: str) -> dict[str, Any]:
-    """A payload of that kind about another change."""
+    """Return a payload of that kind about another change."""
     made = payload(kind)
     match kind:
         case ForgeKind.GITHUB | ForgeKind.GITLAB:
@@ -144,8 +144,8 @@ def _set(kind: ForgeKind, ref: str, old: str, new: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_a_ref_that_was_made(kind: ForgeKind) -> None:
-    """Zeros, or nothing, where the old commit would stand."""
+def test_a_created_ref_has_no_old_commit(kind: ForgeKind) -> None:
+    """Its payload has zeros, or nothing, as the old commit."""
     push = _one(delivered(kind, _set(kind, "refs/heads/feature/x", ZEROS, "a" * 40)))
     assert (push.change, push.old_commit, push.commit) == (Change.CREATED, None, "a" * 40)
     assert push.branch == "feature/x"
@@ -159,8 +159,8 @@ def test_a_tag(kind: ForgeKind) -> None:
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_a_ref_that_was_deleted(kind: ForgeKind) -> None:
-    """Nothing to do, with the repository and the ref for the record."""
+def test_a_deleted_ref_is_ignored(kind: ForgeKind) -> None:
+    """The record has the repository and the ref."""
     nothing = _nothing(delivered(kind, _set(kind, "refs/heads/old", "c" * 40, ZEROS)))
     assert nothing.ref == "refs/heads/old"
     assert nothing.repository == _EXPECTED[kind].repository
@@ -168,8 +168,8 @@ def test_a_ref_that_was_deleted(kind: ForgeKind) -> None:
 
 
 @pytest.mark.parametrize("kind", [ForgeKind.BITBUCKET, ForgeKind.BITBUCKET_SERVER])
-def test_several_refs_in_one_payload(kind: ForgeKind) -> None:
-    """One push for each that still is, in their order, each with an identity of its own."""
+def test_several_refs_in_one_payload_are_several_pushes(kind: ForgeKind) -> None:
+    """One push for each ref that still exists, in their order, each with its own id."""
     made = payload(kind)
     changes = made["push"]["changes"] if kind is ForgeKind.BITBUCKET else made["changes"]
     for ref, old, new in (
@@ -195,8 +195,8 @@ def test_several_refs_in_one_payload(kind: ForgeKind) -> None:
         (ForgeKind.BITBUCKET_SERVER, {"eventKey": "pr:opened"}),
     ],
 )
-def test_events_that_are_no_pushes(kind: ForgeKind, document: dict[str, Any]) -> None:
-    """A ping and events that somebody subscribed to needlessly: nothing to do, and no error."""
+def test_events_that_are_not_pushes_are_ignored(kind: ForgeKind, document: dict[str, Any]) -> None:
+    """A ping and needlessly subscribed events are ignored without an error."""
     assert _nothing(delivered(kind, document)).reason
 
 
@@ -206,8 +206,8 @@ def test_an_event_that_only_the_header_names() -> None:
     assert "'issues' is no push" in _nothing(made).reason
 
 
-def test_an_event_that_asks_for_nothing_tells_whether_anybody_signed_it() -> None:
-    """Whoever knows the address can send pings; a forge that has the secret signs them, too."""
+def test_an_ignored_event_says_whether_it_was_signed() -> None:
+    """Anyone who knows the address can send a ping; a forge with the secret signs it, too."""
     content = b'{"zen": "Design for failure."}'
     for kind in ForgeKind:
         known = Hosts([Host("git.example:8443", kind, secrets=lambda: (SECRET,))])
@@ -233,8 +233,8 @@ _PUSH_EVENTS = {"push", "Push Hook", "Tag Push Hook", "System Hook", "repo:push"
 @given(
     st.sampled_from(ForgeKind), st.text() | st.sampled_from(["cache_sync", "Job Hook", "repo:fork"])
 )
-def test_the_header_decides_whether_a_shape_of_a_push_is_one(kind: ForgeKind, event: str) -> None:
-    """Whatever a forge calls another event: nothing to do, by its name."""
+def test_the_header_decides_whether_a_push_payload_is_a_push(kind: ForgeKind, event: str) -> None:
+    """Any other name of the event makes it ignored, with that name as the reason."""
     if event in _PUSH_EVENTS:
         return
     made = delivered(kind, payload(kind))
@@ -245,8 +245,8 @@ def test_the_header_decides_whether_a_shape_of_a_push_is_one(kind: ForgeKind, ev
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_without_the_header_the_shape_decides(kind: ForgeKind) -> None:
-    """A gateway may pass signatures on and no names of events; a dead letter has no room."""
+def test_without_the_header_the_payload_decides(kind: ForgeKind) -> None:
+    """A gateway may pass on signatures without names of events, and a dead letter has no room."""
     made = delivered(kind, payload(kind))
     told = {name: value for name, value in made.attributes.items() if name != _HEADERS_OF[kind]}
     assert _EXPECTED[kind] == _one(message(made.body, told))
@@ -254,7 +254,7 @@ def test_without_the_header_the_shape_decides(kind: ForgeKind) -> None:
 
 @pytest.mark.parametrize("kind", [ForgeKind.BITBUCKET, ForgeKind.BITBUCKET_SERVER])
 def test_deletions_are_not_counted(kind: ForgeKind) -> None:
-    """Any number of them, alone or beside as many refs as can be built."""
+    """Any number is accepted, alone or beside as many refs as can be built."""
     gone = [_change(kind, f"refs/heads/gone{n}", "a" * 40, ZEROS) for n in range(300)]
     made = [_change(kind, f"refs/heads/made{n}", ZEROS, "b" * 40) for n in range(100)]
     assert "deleted" in _nothing(delivered(kind, _with_changes(kind, gone))).reason
@@ -276,10 +276,10 @@ def _with_changes(kind: ForgeKind, changes: list[object]) -> dict[str, Any]:
     return made
 
 
-# --- what no strict reader of JSON takes ----------------------------------------------------------
+# --- text that a strict reader of JSON refuses ----------------------------------------------------
 
-# JSON texts of one value: half a surrogate pair, what is no number, more digits than Python reads,
-# deeper than a strict reader goes.
+# JSON texts of one value: half a surrogate pair, NaN, more digits than Python reads,
+# nesting deeper than a strict reader allows.
 _ODD = {
     "surrogate": r'"\ud83d"',
     "NaN": "[NaN, -Infinity]",
@@ -292,8 +292,8 @@ _ODD = {
 @pytest.mark.parametrize("odd", _ODD.values(), ids=list(_ODD))
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "byte order mark"])
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_a_field_that_is_not_used_may_hold_anything(kind: ForgeKind, mark: str, odd: str) -> None:
-    """The push is read, by each form of a message; its signature is of the bytes as they came."""
+def test_an_unused_field_may_contain_anything(kind: ForgeKind, mark: str, odd: str) -> None:
+    """The push is read in each form of a message; its signature is of the bytes as received."""
     body = mark.encode() + orjson.dumps(payload(kind))[:-1] + b', "x": {"y": [' + odd.encode()
     body += b"]}}"
     told = headers(kind, body)
@@ -302,8 +302,8 @@ def test_a_field_that_is_not_used_may_hold_anything(kind: ForgeKind, mark: str, 
     assert _EXPECTED[kind] == _one(message(orjson.dumps(event)))
 
 
-def test_bytes_that_are_no_unicode_in_a_field_that_is_not_used() -> None:
-    """They come in base64 alone: a queue's messages are text."""
+def test_invalid_unicode_in_an_unused_field_is_accepted() -> None:
+    """Such bytes are received in base64 alone: a queue's messages are text."""
     body = orjson.dumps({**payload(ForgeKind.GITHUB), "x": "X"}).replace(b'"X"', b'"\xff\xfe"')
     encoded = base64.b64encode(body).decode()
     event = {"headers": headers(ForgeKind.GITHUB, body), "body": encoded, "isBase64Encoded": True}
@@ -321,10 +321,10 @@ def test_bytes_that_are_no_unicode_in_a_field_that_is_not_used() -> None:
     ],
 )
 @pytest.mark.parametrize("odd", ["\ud83d", "\ud83d/x", "refs/heads/\ude00"])
-def test_a_field_that_is_used_must_be_clean(
+def test_a_used_field_has_to_be_valid(
     kind: ForgeKind, path: tuple[str | int, ...], odd: str
 ) -> None:
-    """Half a surrogate pair in it: a rejection that can be shown, logged and recorded."""
+    """Half a surrogate pair in it is a rejection that can be shown, logged and recorded."""
     made = payload(kind)
     place: Any = made
     for step in path[:-1]:
@@ -338,7 +338,7 @@ def test_a_field_that_is_used_must_be_clean(
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_who_pushed_is_left_out_if_it_is_no_text(kind: ForgeKind) -> None:
+def test_an_invalid_pusher_is_left_out(kind: ForgeKind) -> None:
     """It would become a variable of the build."""
     body = orjson.dumps(payload(kind)).replace(b'"mary"', rb'"m\ud83d"')
     assert _one(message(body, headers(kind, body))).pusher is None
@@ -346,8 +346,8 @@ def test_who_pushed_is_left_out_if_it_is_no_text(kind: ForgeKind) -> None:
 
 @pytest.mark.parametrize("opening", ["[", '{"x":'])
 @pytest.mark.parametrize("depth", [200, 900, 1015, 1024, 1500, 100_000])
-def test_no_depth_is_a_surprise(depth: int, opening: str) -> None:
-    """As a whole body, in a field, as what is shown of it, on each version of Python."""
+def test_any_depth_of_nesting_is_handled(depth: int, opening: str) -> None:
+    """As a whole body, in a field, as text to show, on each version of Python."""
     closing = {"[": "]", '{"x":': "}"}[opening]
     nest = opening * depth + "0" + closing * depth
     head = payload(ForgeKind.GITHUB)
@@ -364,8 +364,8 @@ def test_no_depth_is_a_surprise(depth: int, opening: str) -> None:
     assert SECRET not in showable(f'{{"headers": {{"X-Gitlab-Token": "{SECRET}"}}, "x": {nest}}}')
 
 
-def test_a_system_hook_of_gitlab() -> None:
-    """It names its event otherwise."""
+def test_a_system_hook_of_gitlab_is_read() -> None:
+    """It names its event in another field."""
     made = payload(ForgeKind.GITLAB)
     del made["object_kind"]
     assert _one(delivered(ForgeKind.GITLAB, made)).commit == made["after"]
@@ -381,8 +381,8 @@ def test_the_signature_of_githubs_own_example() -> None:
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_a_wrong_signature(kind: ForgeKind) -> None:
-    """Rejected; the reason names the header and no secret (I10)."""
+def test_a_wrong_signature_is_rejected(kind: ForgeKind) -> None:
+    """The reason names the header and no secret (I10)."""
     with pytest.raises(Reject, match="does not fit webhook_secret") as caught:
         hosts().read(delivered(kind, payload(kind), secret="a guess"))
     assert "guess" not in str(caught.value)
@@ -392,8 +392,8 @@ def test_a_wrong_signature(kind: ForgeKind) -> None:
 @pytest.mark.parametrize(
     "kind", [ForgeKind.GITHUB, ForgeKind.BITBUCKET, ForgeKind.BITBUCKET_SERVER]
 )
-def test_a_body_that_was_changed(kind: ForgeKind) -> None:
-    """One character is enough."""
+def test_a_changed_body_is_rejected(kind: ForgeKind) -> None:
+    """One changed character is enough."""
     good = delivered(kind, payload(kind))
     changed = message(good.body.replace("mary", "mara"), good.attributes)
     with pytest.raises(Reject, match="does not fit"):
@@ -401,8 +401,8 @@ def test_a_body_that_was_changed(kind: ForgeKind) -> None:
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_a_missing_signature(kind: ForgeKind) -> None:
-    """Rejected if required; else only what is there is checked."""
+def test_a_missing_signature_is_rejected_if_required(kind: ForgeKind) -> None:
+    """Where it is optional, only present signatures are checked."""
     unsigned = delivered(kind, payload(kind), secret=None)
     with pytest.raises(Reject, match="without X-"):
         hosts().read(unsigned)
@@ -415,8 +415,8 @@ def test_a_missing_signature(kind: ForgeKind) -> None:
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_secrets_are_exchanged_without_a_gap(kind: ForgeKind) -> None:
-    """While two are known, each of them will do; none at all lets nobody in."""
+def test_secrets_are_rotated_without_a_gap(kind: ForgeKind) -> None:
+    """Each of two known secrets is accepted; without any secret every webhook is rejected."""
     both = hosts(secrets=("the new one", SECRET))
     for secret in ("the new one", SECRET):
         assert _one(delivered(kind, payload(kind), secret=secret), both) == _EXPECTED[kind]
@@ -427,8 +427,8 @@ def test_secrets_are_exchanged_without_a_gap(kind: ForgeKind) -> None:
 
 
 @given(st.sampled_from(ForgeKind), st.text())
-def test_no_header_is_a_signature_by_chance(kind: ForgeKind, told: str) -> None:
-    """Whatever stands there, also what is no ASCII and no Unicode text."""
+def test_no_other_header_value_is_a_valid_signature(kind: ForgeKind, told: str) -> None:
+    """Values that are not ASCII or not Unicode are drawn, too."""
     raw = orjson.dumps(payload(kind))
     name = next(name for name in headers(kind, raw) if "Signature" in name or "Token" in name)
     if told == headers(kind, raw)[name]:
@@ -455,7 +455,7 @@ def test_the_signature_of_the_standards_own_example() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(ForgeKind) - {ForgeKind.GITLAB}))
-def test_a_signature_that_a_forge_does_not_make_means_nothing(kind: ForgeKind) -> None:
+def test_a_signature_that_a_forge_does_not_make_is_ignored(kind: ForgeKind) -> None:
     """Neither in place of its own, nor beside it."""
     body = orjson.dumps(payload(kind))
     stray = {name: value for name, value in _EXAMPLE.items() if name != "webhook-id"}
@@ -464,8 +464,8 @@ def test_a_signature_that_a_forge_does_not_make_means_nothing(kind: ForgeKind) -
         hosts().read(message(body, {**headers(kind, body, secret=None), **stray}))
 
 
-def test_headers_that_a_dead_letter_keeps() -> None:
-    """All that it takes to read a webhook again, what proves it first."""
+def test_a_dead_letter_keeps_the_headers_to_read_it_again() -> None:
+    """Headers that prove the sender come first."""
     assert (
         *("webhook-host", "webhook-sent", "x-hub-signature-256"),
         *("webhook-signature", "webhook-id", "webhook-timestamp"),
@@ -485,7 +485,7 @@ def _signed(
     )
 
 
-def test_a_signing_token_of_gitlab() -> None:
+def test_a_signing_token_of_gitlab_is_checked() -> None:
     """It signs body, id and time; its id is the delivery's, and a dead letter has room for all."""
     tokens = hosts(secrets=("whsec_no base64", "a secret token", SIGNING_TOKEN))
     made = _signed()
@@ -506,34 +506,34 @@ def test_a_signing_token_of_gitlab() -> None:
         (_signed(late_seconds=-301), "signed more than 5 minutes before"),
     ],
 )
-def test_a_wrong_signature_by_the_standard(made: Message, reason: str) -> None:
-    """The secret token beside it does not help: what is signed must be signed well."""
+def test_a_wrong_standard_signature_is_rejected(made: Message, reason: str) -> None:
+    """A correct secret token beside it does not help."""
     tokens = hosts(secrets=(SECRET, SIGNING_TOKEN))
     for told in ({}, {"X-Gitlab-Token": SECRET}):
         with pytest.raises(Reject, match=reason):
             tokens.read(message(made.body, {**made.attributes, **told}))
 
 
-def test_other_forges_are_not_signed_by_the_standard() -> None:
+def test_a_standard_signature_of_another_forge_is_ignored() -> None:
     """Its header means nothing beside GitHub's."""
     made = delivered(ForgeKind.GITHUB, payload(ForgeKind.GITHUB), secret="a guess")
     with pytest.raises(Reject, match="X-Hub-Signature-256 does not fit"):
         hosts().read(message(made.body, {**made.attributes, **_EXAMPLE}))
 
 
-# --- who may say what -----------------------------------------------------------------------------
+# --- authority of each sender ---------------------------------------------------------------------
 
 
-def test_a_host_that_is_not_configured_is_nobodys() -> None:
-    """The payload names a host; that it is believed, and with which secret, it does not decide."""
+def test_a_host_that_is_not_configured_is_rejected() -> None:
+    """The host in a payload decides neither that it is trusted, nor which secret applies."""
     made = payload(ForgeKind.GITHUB)
     made["repository"]["html_url"] = "https://github.com.example.org/acme/web"
     with pytest.raises(Reject, match=r"no \[\[hosts\]\] entry"):
         hosts().read(delivered(ForgeKind.GITHUB, made))
 
 
-def test_a_host_of_another_kind() -> None:
-    """A payload that looks like GitLab's is none of GitHub's."""
+def test_a_payload_of_another_kind_is_rejected() -> None:
+    """A GitLab payload for a GitHub host is refused."""
     made = payload(ForgeKind.GITLAB)
     made["project"]["web_url"] = "https://github.com/acme/web"
     with pytest.raises(Reject, match=r"no \[\[hosts\]\] entry"):
@@ -541,7 +541,7 @@ def test_a_host_of_another_kind() -> None:
 
 
 def test_the_first_entry_for_a_repository_counts() -> None:
-    """Two owners on one host, each with a secret of its own; the rest is nobody's."""
+    """Two owners on one host, each with its own secret; other owners are rejected."""
     reader = Hosts(
         [
             Host("github.com", ForgeKind.GITHUB, ("acme/*",), secrets=lambda: ("one",)),
@@ -562,7 +562,7 @@ def test_the_first_entry_for_a_repository_counts() -> None:
         reader.read(delivered(ForgeKind.GITHUB, made))
 
 
-def test_what_the_gateway_says_of_the_host_comes_first() -> None:
+def test_the_gateways_header_decides_the_host() -> None:
     """Data Center does not name itself; with several, the gateway's constant tells them apart."""
     reader = Hosts(
         [
@@ -576,8 +576,8 @@ def test_what_the_gateway_says_of_the_host_comes_first() -> None:
     assert _one(told, reader).repository.forge == "two.example:8443"
 
 
-def test_the_sender_cannot_say_what_only_the_gateway_may() -> None:
-    """A header of that name inside the envelope is one that anybody can send."""
+def test_a_sender_cannot_set_the_gateways_header() -> None:
+    """A header of that name inside the envelope can be sent by anyone."""
     made = orjson.loads(enveloped(ForgeKind.GITHUB, payload(ForgeKind.GITHUB)).body)
     made["headers"]["webhook-host"] = "gitlab.com"
     assert _one(message(orjson.dumps(made))).repository.forge == "github.com"
@@ -592,14 +592,14 @@ def test_the_sender_cannot_say_what_only_the_gateway_may() -> None:
         message(orjson.dumps({"headers": {}, "body": body(), **envelope()})),
     ],
 )
-def test_nobody_sends_an_event_of_codecommit_through_the_gateway(made: Message) -> None:
-    """It is not signed: who could post one would build what nobody pushed."""
+def test_a_codecommit_event_through_the_gateway_is_rejected(made: Message) -> None:
+    """It is unsigned: any sender could have commits built that were never pushed."""
     with pytest.raises(Reject, match="neither a CodeCommit event nor a push payload"):
         hosts().read(made)
 
 
 def test_one_name_on_two_hosts_is_two_repositories() -> None:
-    """Mirror, lane and ledger go by the path."""
+    """Mirror, lane and ledger are found by the path."""
     paths = {_one(delivered(kind, payload(kind))).repository.path for kind in ForgeKind}
     assert len(paths) == len(ForgeKind)
 
@@ -610,7 +610,7 @@ _owner = st.lists(_part, min_size=1, max_size=4).map("/".join)
 
 @given(_owner, _owner)
 def test_owners_are_never_mixed_up(one: str, other: str) -> None:
-    """`a/b` is one directory, and no other owner's."""
+    """`a/b` is one directory, and does not belong to owner `a`."""
     assert (one == other) == (encode_segment(one) == encode_segment(other))
     made = payload(ForgeKind.GITLAB)
     made["project"]["path_with_namespace"] = f"{one}/web"
@@ -623,8 +623,8 @@ def test_owners_are_never_mixed_up(one: str, other: str) -> None:
 # --- identity and time ----------------------------------------------------------------------------
 
 
-def test_without_an_id_a_delivery_has_one_of_its_own() -> None:
-    """The same for the same message, another for another message with the same body."""
+def test_a_delivery_without_an_id_has_the_messages() -> None:
+    """Equal for the same message, different for another message with the same body."""
     made = delivered(ForgeKind.GITLAB, payload(ForgeKind.GITLAB))
     attributes = {n: v for n, v in made.attributes.items() if n != "Idempotency-Key"}
     attributes["X-Gitlab-Event-UUID"] = "13792a34-cac6-4fda-95a8-c58e00a3954e"
@@ -635,8 +635,8 @@ def test_without_an_id_a_delivery_has_one_of_its_own() -> None:
     assert _one(first).id != _one(later).id
 
 
-def test_a_dead_letter_that_is_sent_back_is_the_same_push() -> None:
-    """Identity and time are those of the first time, and what is needed fits in ten attributes."""
+def test_a_dead_letter_sent_back_is_the_same_push() -> None:
+    """Identity and time are those of the first delivery, and fit into ten attributes."""
     made = delivered(ForgeKind.GITLAB, payload(ForgeKind.GITLAB))
     told = {n: v for n, v in made.attributes.items() if n != "Idempotency-Key"}
     many = {"Webhook-Sent": SENT.isoformat(), "Webhook-Host": "gitlab.com", **told}
@@ -648,7 +648,7 @@ def test_a_dead_letter_that_is_sent_back_is_the_same_push() -> None:
 
 
 def test_a_token_in_an_envelope_is_not_shown() -> None:
-    """Whoever looks at dead letters need not see it (I10)."""
+    """Operators who read dead letters do not need it (I10)."""
     made = enveloped(ForgeKind.GITLAB, payload(ForgeKind.GITLAB))
     assert SECRET in made.body
     assert SECRET not in showable(made.body)
@@ -659,14 +659,14 @@ def test_a_token_in_an_envelope_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("rest", ["", ', "body": 1}', ', "body": "{"}', ', "body": "[]"}'])
-def test_a_token_in_a_broken_envelope_is_not_told(rest: str) -> None:
+def test_a_token_in_a_broken_envelope_is_not_shown(rest: str) -> None:
     """The reason of a rejection goes to the log and the ledger (I10)."""
     with pytest.raises(Reject) as caught:
         hosts().read(message(f'{{"headers": {{"X-Gitlab-Token": "{SECRET}"}}{rest}'))
     assert SECRET not in str(caught.value)
 
 
-# --- what is wrong --------------------------------------------------------------------------------
+# --- faults --------------------------------------------------------------------------------
 
 
 def _wrong(kind: ForgeKind, *path: str | int, value: object) -> Message:
@@ -724,7 +724,9 @@ _WRONG = {
 
 
 @pytest.mark.parametrize(("reason", "made"), _WRONG.items(), ids=list(_WRONG))
-def test_what_is_no_push_is_rejected_with_its_reason(reason: str, made: Message) -> None:
+def test_a_payload_that_is_not_a_push_is_rejected_with_its_reason(
+    reason: str, made: Message
+) -> None:
     """The reason names the field and the value, and is one printable line."""
     with pytest.raises(Reject) as caught:
         hosts().read(made)
@@ -750,10 +752,10 @@ _place = st.sampled_from([(kind, path) for kind in ForgeKind for path in _paths(
 
 
 @given(_place, _json)
-def test_no_value_of_any_field_is_a_surprise(
+def test_any_value_of_a_field_is_handled(
     place: tuple[ForgeKind, tuple[str | int, ...]], value: object
 ) -> None:
-    """Whatever stands anywhere in a payload: pushes, nothing, or a rejection."""
+    """Any value anywhere in a payload makes pushes, an ignored event, or a rejection."""
     kind, path = place
     reasons: list[str] = []
     events: tuple[Push | Nothing | Reject, ...] = ()
@@ -770,22 +772,22 @@ def test_no_value_of_any_field_is_a_surprise(
 
 
 @given(st.binary(max_size=64), st.dictionaries(st.text(max_size=12), st.text(max_size=12)))
-def test_no_bytes_are_a_surprise(raw: bytes, attributes: dict[str, str]) -> None:
-    """Bytes that are no JSON object are rejected, whatever comes with them."""
+def test_any_bytes_are_handled(raw: bytes, attributes: dict[str, str]) -> None:
+    """Bytes that are not a JSON object are rejected, whatever headers they have."""
     with pytest.raises(Reject):
         hosts().read(message(raw, {**attributes, "X-GitHub-Event": "push"}))
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-def test_a_payload_cut_short_is_rejected(kind: ForgeKind) -> None:
-    """At any byte; one that is whole is not."""
+def test_a_truncated_payload_is_rejected(kind: ForgeKind) -> None:
+    """Cut at any byte it is rejected, and accepted whole."""
     raw = orjson.dumps(payload(kind))
     for length in range(0, len(raw), 37):
         with pytest.raises(Reject):
             hosts().read(message(raw[:length], headers(kind, raw)))
 
 
-# --- several refs, each by itself -----------------------------------------------------------------
+# --- several refs, each independent ---------------------------------------------------------------
 
 _GOOD = st.from_regex(r"[a-z]{1,8}", fullmatch=True).map(lambda name: f"refs/heads/{name}")
 _BAD = st.sampled_from(["refs/heads/a..b", "refs/heads/", "refs/tags/x.lock", "main", "", 7, None])
@@ -803,10 +805,10 @@ _CHANGES = st.lists(
 
 
 @given(_CHANGES)
-def test_a_ref_that_cannot_be_understood_takes_no_other_along(
+def test_an_unreadable_ref_leaves_the_others_alone(
     changes: list[tuple[str, object]],
 ) -> None:
-    """Good ones are pushes, in their order; bad ones are named; others ask for no build."""
+    """Good ones are pushes, in their order; bad ones are named; others need no build."""
     made = payload(ForgeKind.BITBUCKET_SERVER)
     made["changes"] = [
         {
@@ -834,7 +836,7 @@ def test_a_ref_that_cannot_be_understood_takes_no_other_along(
 
 @pytest.mark.parametrize("owner", ["acme", "ACME", "Acme"])
 def test_capitals_do_not_lead_to_another_entrys_secret(owner: str) -> None:
-    """The forge takes them for one repository, so the first entry that names it counts."""
+    """The forge ignores case, so the first entry that names the repository counts."""
     read = Hosts(
         [
             Host("github.com", ForgeKind.GITHUB, ("acme/*",), secrets=lambda: ("theirs",)),
@@ -850,8 +852,8 @@ def test_capitals_do_not_lead_to_another_entrys_secret(owner: str) -> None:
     assert push.repository.owner == owner
 
 
-def test_one_body_under_two_ids_is_known() -> None:
-    """By what is signed, and not by what is not; two refs of one body are two."""
+def test_one_body_under_two_ids_is_recognised() -> None:
+    """By its signed parts alone; two refs of one body are two pushes."""
     body = orjson.dumps(payload(ForgeKind.GITHUB))
     told = headers(ForgeKind.GITHUB, body)
     pushes = [
