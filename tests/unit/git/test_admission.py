@@ -1,4 +1,4 @@
-"""GitMemory of gits that wait for a slow forge, and what is left for the others."""
+"""Admission of fetches to git's memory where one forge is slow, and room left for the others."""
 
 from contextlib import AsyncExitStack
 
@@ -16,7 +16,7 @@ from asyncbuild.git.process.memory import GitMemory
 
 
 class _Held:
-    """Requests of an admission, each until it is let go."""
+    """Requests of an admission, each held until it is ended."""
 
     def __init__(self, admission: Admission, tasks: TaskGroup) -> None:
         self._admission, self._tasks = admission, tasks
@@ -24,7 +24,7 @@ class _Held:
         self._ends: dict[tuple[str, int], anyio.Event] = {}
 
     async def ask(self, forge: str, nbytes: int) -> None:
-        """Ask, and go on when it has been granted or has to wait."""
+        """Ask, and return once the request is granted or waits."""
         self._tasks.start_soon(self._hold, forge, nbytes)
         await anyio.wait_all_tasks_blocked()
 
@@ -37,7 +37,7 @@ class _Held:
         self.granted.remove(key)
 
     async def end(self, forge: str, nbytes: int) -> None:
-        """Return what was granted."""
+        """Return the granted bytes."""
         self._ends[forge, nbytes].set()
         await anyio.wait_all_tasks_blocked()
 
@@ -55,7 +55,7 @@ async def _grant(total: int, kept: int, others: int, *asked: tuple[str, int]) ->
 
 
 async def test_a_forge_that_holds_some_leaves_room_for_as_many_others() -> None:
-    """Each of three gets a fetch, however many the first two ask for."""
+    """Each of three forges gets a fetch, however many the first two ask for."""
     for forge in ("slow", "slower"):
         many = [(forge, 20 + n) for n in range(5)]
         assert await _grant(100, 25, 2, *many) == [forge, forge]
@@ -65,13 +65,13 @@ async def test_a_forge_that_holds_some_leaves_room_for_as_many_others() -> None:
     assert await _grant(100, 25, 2, *both, ("other", 25)) == ["slow", "slow", "slower", "other"]
 
 
-async def test_a_forge_alone_gets_all() -> None:
-    """In turn, as far as there is some."""
+async def test_a_single_forge_gets_all_memory() -> None:
+    """Requests are granted in turn, as far as memory reaches."""
     assert await _grant(100, 25, 0, *[("one", 30 + n) for n in range(5)]) == ["one"] * 3
 
 
-async def test_a_large_request_is_not_passed_over_for_ever() -> None:
-    """What its own forge asks for later waits behind it, and what others ask for more."""
+async def test_a_large_request_is_not_overtaken_without_end() -> None:
+    """Later requests of its own forge wait behind it, and so do further ones of other forges."""
     admission = Admission(100, kept_bytes=25, others=2)
     async with anyio.create_task_group() as tasks:
         held = _Held(admission, tasks)
@@ -94,10 +94,10 @@ _requests = st.lists(
 
 
 @given(requests=_requests, kept=st.integers(0, 30), others=st.integers(0, 3))
-async def test_never_more_than_all_and_everything_in_the_end(
+async def test_the_sum_never_exceeds_the_memory_and_all_is_returned(
     requests: list[tuple[str, int, int]], kept: int, others: int
 ) -> None:
-    """Whatever ends when, and whoever gives up."""
+    """Requests end in any order, and some are cancelled."""
     admission = Admission(100, kept_bytes=kept, others=others)
     seen = 0
 
@@ -125,8 +125,11 @@ async def test_never_more_than_all_and_everything_in_the_end(
 
 
 @pytest.mark.parametrize("forges", range(1, 6))
-async def test_fetches_of_two_forges_that_hang_leave_one_to_the_next(forges: int) -> None:
-    """As far as there are so many forges; with CodeCommit alone it gets all three."""
+async def test_two_hanging_forges_leave_a_fetch_to_the_next(forges: int) -> None:
+    """Memory has a share for each of up to three forges.
+
+    With CodeCommit alone it gets all three.
+    """
     memory = GitMemory(600, forges)
     stuck = [f"forge{n}" for n in range(min(2, forges - 1))]
 

@@ -1,4 +1,4 @@
-"""Questions of the same moment are asked as one, and each gets its own answer."""
+"""Questions asked at the same moment go into one call, and each gets its own answer."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from asyncbuild.git.mirrors.batching import Together
 
 
 class Oracle:
-    """Knows what is even, when it is allowed to say so."""
+    """Answers once it is allowed to, for even numbers only."""
 
     def __init__(self, *, refusals: int = 0) -> None:
         self.calls: list[tuple[int, ...]] = []
@@ -18,7 +18,7 @@ class Oracle:
         self._refusals = refusals
 
     async def ask(self, questions: Sequence[int]) -> dict[int, str]:
-        """Answers for even numbers."""
+        """Return answers for the even numbers."""
         self.calls.append(tuple(questions))
         self.asked.set()
         await self.may_answer.wait()
@@ -27,8 +27,8 @@ class Oracle:
         return {each: f"{each} is even" for each in questions if each % 2 == 0}
 
 
-async def test_whoever_comes_during_a_call_is_of_the_next() -> None:
-    """One call for the first, one for all others; no answer is shared that is not one's own."""
+async def test_questions_during_a_call_share_the_next_call() -> None:
+    """One call for the first question, one for all others; each gets only its own answer."""
     oracle = Oracle()
     together = Together(oracle.ask)
     answers: dict[int, str | None] = {}
@@ -49,8 +49,8 @@ async def test_whoever_comes_during_a_call_is_of_the_next() -> None:
     assert together.idle
 
 
-async def test_those_of_one_moment_share_a_call() -> None:
-    """The first one waits for nobody, but those who are there go with it."""
+async def test_questions_of_one_moment_share_a_call() -> None:
+    """The first one does not wait, but the others of that moment go with it."""
     oracle = Oracle()
     oracle.may_answer.set()
     together = Together(oracle.ask)
@@ -60,7 +60,7 @@ async def test_those_of_one_moment_share_a_call() -> None:
     assert oracle.calls == [(2, 4)]
 
 
-async def test_a_failure_is_the_callers_own() -> None:
+async def test_a_failure_reaches_only_the_caller_that_asked() -> None:
     """The others ask again."""
     oracle = Oracle(refusals=1)
     oracle.may_answer.set()
@@ -80,7 +80,7 @@ async def test_a_failure_is_the_callers_own() -> None:
 
 
 async def test_a_cancelled_caller_leaves_the_others_their_answer() -> None:
-    """Even if the call was its own."""
+    """Even a call that it started itself goes on."""
     oracle = Oracle()
     together = Together(oracle.ask)
     first = anyio.CancelScope()

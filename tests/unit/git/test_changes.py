@@ -1,4 +1,4 @@
-"""Lines of `git diff-tree`: a glance at them says no more than parsing them would."""
+"""Lines of `git diff-tree`: the quick scan finds what parsing finds."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +10,8 @@ _PATHS = st.binary(min_size=1, max_size=8).map(lambda path: path.replace(b"\0", 
 
 
 @given(st.lists(st.tuples(_MODES, _MODES, _PATHS)))
-def test_files_before_are_what_parsing_finds(told: list[tuple[str, str, bytes]]) -> None:
-    """Regular files, programs and links that were there; no directories, no submodules."""
+def test_previous_files_are_those_that_parsing_finds(told: list[tuple[str, str, bytes]]) -> None:
+    """Regular files, programs and links that existed before; no directories, no submodules."""
     lines: list[bytes] = []
     for old, new, path in told:
         lines += [f":{old} {new} {'1' * 40} {'2' * 40} M".encode(), path]

@@ -1,4 +1,4 @@
-"""What the sentences of git and of git servers mean."""
+"""Classification of the sentences of git and of git servers."""
 
 import errno
 import os
@@ -95,30 +95,30 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("fault", "sentence"), SENTENCES)
-def test_sentences(fault: GitFault, sentence: str) -> None:
-    """Each is known for what it is, whatever names it holds."""
+def test_sentences_are_classified(fault: GitFault, sentence: str) -> None:
+    """Names within a sentence do not matter."""
     assert find_fault(sentence) is fault
 
 
-def test_names_in_urls_mean_nothing() -> None:
-    """A repository may be called anything."""
+def test_names_in_urls_are_not_read() -> None:
+    """A repository may have any name."""
     for name in ("corrupt", "ssl", "no-space-left-on-device", "rate exceeded"):
         assert find_fault(f"fatal: unable to access 'https://h/{name}/': what") is GitFault.OTHER
 
 
-def test_no_memory_counts_and_says_what_helps() -> None:
-    """It may be that one file will never fit."""
+def test_exhausted_memory_counts_and_has_a_remedy() -> None:
+    """One file may never fit, so the attempt counts."""
     error = stage_error("fatal: Out of memory, malloc failed", doing="read", ended="exited")
     assert isinstance(error, GitFailed)
     assert "memory" in error.remedy
 
 
-def test_a_throttle_counts_as_nothing() -> None:
+def test_a_throttle_counts_no_attempt() -> None:
     """Busy, so that the push loses no attempt (I5)."""
     assert isinstance(stage_error("returned error: 429", doing="fetch", ended="x"), Busy)
 
 
-def test_a_server_that_is_away_is_waited_for() -> None:
+def test_an_unreachable_server_counts_no_attempt() -> None:
     """An Outage, so that an hour of it costs no push an attempt (I5)."""
     for stderr in ("Could not resolve host: h", "returned error: 502", "Connection refused"):
         assert isinstance(stage_error(stderr, doing="fetch", ended="x"), Outage)
@@ -126,10 +126,8 @@ def test_a_server_that_is_away_is_waited_for() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 522])
 @pytest.mark.parametrize("words", ["Service Unavailable", "", "Please come back"])
-def test_a_servers_own_error_is_an_outage_unless_it_speaks_of_a_limit(
-    status: int, words: str
-) -> None:
-    """Words alone tell, since git shows no header; the error says what decided."""
+def test_a_server_error_is_an_outage_unless_it_names_a_limit(status: int, words: str) -> None:
+    """The words decide, since git shows no header; the error says what decided."""
     text = f"remote: {words}\nfatal: unable to access 'http://h/r/': returned error: {status}"
     error = stage_error(text, doing="fetch", ended="exited")
     assert isinstance(error, Outage)
@@ -141,13 +139,13 @@ def test_a_servers_own_error_is_an_outage_unless_it_speaks_of_a_limit(
         assert limit in error.reason
 
 
-def test_a_missing_repository_never_works() -> None:
-    """Reject: straight to the dead-letter queue."""
+def test_a_missing_repository_is_rejected() -> None:
+    """The push is dead-lettered at once."""
     error = stage_error("fatal: repository 'http://h/r/' not found", doing="fetch", ended="x")
     assert isinstance(error, Reject)
 
 
-def test_a_refused_login_is_tried_again_and_ends_no_service() -> None:
+def test_a_refused_login_is_retried_and_ends_no_service() -> None:
     """Retry with a remedy, not Fatal."""
     error = stage_error("returned error: 403", doing="fetch", ended="exited with 128")
     assert isinstance(error, GitFailed)
@@ -164,20 +162,20 @@ def test_a_quote_is_one_clean_line() -> None:
     assert len(line) <= 300
 
 
-# errno(3): what is used up now and comes back, whatever was asked for.
+# errno(3): resources that are used up now and become available again.
 _EXHAUSTED = {"EAGAIN", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "ENOSPC"}
 
 
 @pytest.mark.parametrize("code", sorted(errno.errorcode))
-def test_what_the_machine_has_run_out_of_costs_no_attempt(code: int) -> None:
+def test_an_exhausted_resource_of_the_machine_counts_no_attempt(code: int) -> None:
     """Busy for each limit that was reached, Retry for each other refusal (I5)."""
     error = machine_error(OSError(code, os.strerror(code)), "start git")
     assert type(error) is (Busy if errno.errorcode[code] in _EXHAUSTED else Retry)
     assert error.reason == f"start git: {os.strerror(code)}"
 
 
-def test_an_error_of_the_machine_without_a_number_is_quoted() -> None:
-    """Libraries raise some that have a text alone."""
+def test_a_system_error_without_a_number_is_quoted() -> None:
+    """Libraries raise some that have only a text."""
     error = machine_error(OSError("no luck"), "start git")
     assert (type(error), error.reason) == (Retry, "start git: no luck")
 
@@ -195,15 +193,15 @@ def test_an_error_of_the_machine_without_a_number_is_quoted() -> None:
         ("fatal: one\ttwo", "fatal: one two"),
     ],
 )
-def test_the_line_that_says_most_is_quoted(stderr: str, line: str) -> None:
-    """The first that is fatal, else the last that complains, else the last."""
+def test_the_most_telling_line_is_quoted(stderr: str, line: str) -> None:
+    """The first fatal line, else the last complaint, else the last line."""
     assert quote(stderr) == line
 
 
 @pytest.mark.parametrize(
     ("stderr", "told", "remote"),
     [
-        # The server's sentence goes along, and no ornament.
+        # The server's sentence is kept, without ornament.
         (
             "remote: ==\nremote: Counting objects: 3\nremote: Hi\nremote: Bye\nfatal: early EOF",
             "fatal: early EOF (remote: Hi)",
@@ -212,7 +210,7 @@ def test_the_line_that_says_most_is_quoted(stderr: str, line: str) -> None:
         ("REMOTE: no\nfatal: early EOF", "fatal: early EOF (REMOTE: no)", True),
         ("remote: no\nfatal: early EOF", "fatal: early EOF", False),
         ("remote: Counting objects: 3\nfatal: early EOF", "fatal: early EOF", True),
-        # What decides comes first; the status goes along, each once.
+        # The deciding line comes first, then the status, each once.
         (
             "remote: Rate Exceeded\nfatal: unable: returned error: 400",
             "remote: Rate Exceeded (fatal: unable: returned error: 400)",
@@ -222,12 +220,12 @@ def test_the_line_that_says_most_is_quoted(stderr: str, line: str) -> None:
         ("remote: Rate Exceeded\nfatal: early EOF", "remote: Rate Exceeded", True),
     ],
 )
-def test_what_decides_is_told_with_the_status_and_the_servers_sentence(
+def test_the_deciding_line_is_quoted_with_status_and_server_sentence(
     stderr: str,
     told: str,
     remote: bool,  # noqa: FBT001 - a table
 ) -> None:
-    """Behind what was to be done and how it ended."""
+    """They follow the operation and how it ended."""
     error = stage_error(stderr, doing="fetch web", ended="exited with 128", remote=remote)
     assert error.reason == f"fetch web: git exited with 128: {told}"
 
@@ -250,7 +248,7 @@ def test_what_decides_is_told_with_the_status_and_the_servers_sentence(
 def test_each_kind_has_its_class_and_its_remedy(
     stderr: str, kind: type[StageError], fault: GitFault | None, remedy: str
 ) -> None:
-    """Those who call read the kind from the error; where nothing helps, nothing is said."""
+    """Callers read the kind from the error; the remedy is empty where nothing helps."""
     error = stage_error(stderr, doing="read", ended="exited")
     assert type(error) is kind
     assert error.reason == f"read: git exited: {stderr}"
@@ -260,14 +258,14 @@ def test_each_kind_has_its_class_and_its_remedy(
         assert error.fault is fault
 
 
-def test_a_failure_of_git_is_of_no_kind_unless_it_says_so() -> None:
-    """As the callers make it that know no more."""
+def test_a_failure_of_git_has_no_kind_by_default() -> None:
+    """Callers that know no more create it so."""
     error = GitFailed("it failed")
     assert (error.fault, error.remedy, error.kind) == (GitFault.OTHER, "", Retry.kind)
 
 
 def test_a_name_with_line_ends_is_shown_on_one_line() -> None:
-    """Where no server was asked, nothing of it stands alone."""
+    """Without a server there is no line of the server's to quote."""
     words = "error: invalid path 'a\nfatal: b\n/.git/x'"
     error = stage_error(words, doing="read", ended="exited", remote=False)
     assert error.reason == "read: git exited: error: invalid path 'a fatal: b /.git/x'"
@@ -279,10 +277,10 @@ _WORDS = sorted({word for each in SIGNS for word in re.findall(r"(\w+)\)? \.\*",
 
 @pytest.mark.parametrize("remote", [True, False])
 @pytest.mark.parametrize("begin", ["", "fatal: "])
-def test_a_servers_words_are_read_once_however_many_they_are(begin: str, *, remote: bool) -> None:
-    """What repeats a word, a quote or a URL's beginning 100,000 times is answered in time.
+def test_a_servers_text_is_read_in_linear_time(begin: str, *, remote: bool) -> None:
+    """Text that repeats a word, a quote or a URL's beginning 100,000 times is read in time.
 
-    What looks for the end again from every place takes hours: longer than a test may.
+    A search for the end from every position would take hours: longer than a test may.
     """
     for piece in (*_REPEATED, *(f"{word} " for word in _WORDS)):
         text = begin + piece * (2**18 // len(piece))
@@ -291,8 +289,8 @@ def test_a_servers_words_are_read_once_however_many_they_are(begin: str, *, remo
         assert len(error.reason) < 1_000
 
 
-def test_the_end_of_a_long_line_counts() -> None:
-    """As does its beginning: in between stands what a name or a server has to say."""
+def test_both_ends_of_a_long_line_are_read() -> None:
+    """Text in the middle comes from a name or a server."""
     middle = "words " * 10_000
     assert find_fault(f"fatal: early EOF {middle}") is GitFault.NETWORK
     assert find_fault(f"fatal: {middle} early EOF") is GitFault.NETWORK
@@ -332,16 +330,16 @@ def test_the_end_of_a_long_line_counts() -> None:
         ("fatal: something never seen", "retry", None),
     ],
 )
-def test_the_code_is_the_http_status_that_git_tells(
+def test_the_code_is_the_http_status_reported_by_git(
     stderr: str, kind: str, code: str | None
 ) -> None:
-    """Not one that a server or the name of a ref speaks of. None of it ends the service."""
+    """A status in a server's text or in a ref name is not read. None of them ends the service."""
     error = stage_error(stderr, doing="fetch", ended="exited with 128")
     assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)
 
 
-def test_a_git_that_talks_to_nobody_has_no_status() -> None:
-    """Whatever its paths are called."""
+def test_a_local_git_has_no_http_status() -> None:
+    """Paths may contain any words."""
     error = stage_error("fatal: returned error: 500", doing="read", ended="x", remote=False)
     assert error.code is None
 
@@ -356,10 +354,10 @@ def test_a_git_that_talks_to_nobody_has_no_status() -> None:
         (None, "retry", None),
     ],
 )
-def test_the_code_of_a_machine_is_the_name_of_its_errno(
+def test_the_code_of_a_system_error_is_its_errno_name(
     number: int | None, kind: str, code: str | None
 ) -> None:
-    """A limit that is reached counts as no attempt (I5)."""
+    """A limit that is reached counts no attempt (I5)."""
     failed = OSError("odd") if number is None else OSError(number, os.strerror(number))
     error = machine_error(failed, "start git")
     assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)

@@ -1,4 +1,4 @@
-"""What git, ssh, curl and servers really say, and how it is read.
+"""Real messages of git, ssh, curl and servers, and their classification.
 
 Collected from git 2.39 and 2.47 with torn repositories, from public bug reports, and from the
 sources of JGit, gitlab-shell, OpenSSH and curl.
@@ -17,7 +17,7 @@ _SSH = (
 _URL = "https://host.example/corrupt/ssl.git/"
 _HTTP = f"fatal: unable to access '{_URL}': "
 
-# git of this machine about objects and files of its own: 2.39 and 2.47 say the same.
+# Local git about its own objects and files: 2.39 and 2.47 print the same.
 _DAMAGE = (
     "error: inflate: data stream error (unknown compression method)",
     f"error: unable to unpack {_ID} header\nfatal: loose object {_ID} (stored in 5c/f3) is corrupt",
@@ -51,7 +51,7 @@ _DAMAGE = (
     "fatal: bad config line 4 in file /cache/repository.git/config",
     "error: refs/x/one: invalid sha1 pointer 0000000000000000000000000000000000000000",
 )
-# The same, said by a git that fetches: the server's end follows.
+# Damage reported by a git that fetches: the server's failure follows.
 _FETCHING = (
     "fatal: bad shallow line: a833c8a6429957399a44\nfatal: the remote end hung up unexpectedly",
     f"fatal: error in object: unshallow {_ID}\nfatal: the remote end hung up unexpectedly",
@@ -150,7 +150,7 @@ _SERVERS = (
     (GitFault.NO_OBJECT, f"fatal: remote error: want {_ID} not valid"),
     (GitFault.NO_OBJECT, f"fatal: remote error: missing unknown {_ID}"),
     (GitFault.NO_REPOSITORY, f"fatal: remote error: Git repository not found{_SSH}"),
-    # git itself at the other end
+    # git on the server
     (GitFault.NO_REPOSITORY, f"fatal: '/srv/x.git' does not appear to be a git repository{_SSH}"),
     (
         GitFault.NO_REPOSITORY,
@@ -245,20 +245,20 @@ _SERVERS = (
 
 
 @pytest.mark.parametrize("words", _DAMAGE)
-def test_words_of_damage(words: str) -> None:
-    """Of this git alone or one that fetches: they suspect the mirror."""
+def test_local_damage_is_recognised(words: str) -> None:
+    """Messages of a git that only reads, or that fetches: the mirror is suspected."""
     assert find_fault(words, remote=False) is GitFault.CORRUPT
     assert find_fault(words) is GitFault.CORRUPT
 
 
 @pytest.mark.parametrize("words", _FETCHING)
-def test_words_of_damage_in_a_fetch(words: str) -> None:
-    """What follows from it at the server is no outage."""
+def test_damage_during_a_fetch_is_recognised(words: str) -> None:
+    """The server's failure that follows is not an outage."""
     assert find_fault(words) is GitFault.CORRUPT
 
 
 @pytest.mark.parametrize("words", [*_DAMAGE, *_FETCHING])
-def test_a_server_says_nothing_of_our_mirror(words: str) -> None:
+def test_damage_at_the_server_does_not_suspect_the_mirror(words: str) -> None:
     """The same words, told by the server, suspect nothing here."""
     for prefix in ("remote: ", "fatal: remote error: "):
         told = "\n".join(prefix + line for line in words.splitlines())
@@ -266,8 +266,8 @@ def test_a_server_says_nothing_of_our_mirror(words: str) -> None:
 
 
 @pytest.mark.parametrize(("fault", "words"), _SERVERS)
-def test_words_of_servers(fault: GitFault, words: str) -> None:
-    """Each is known for what it is, and is told in a line that is bounded and printable."""
+def test_messages_of_servers_are_classified(fault: GitFault, words: str) -> None:
+    """Each is quoted in a line that is bounded and printable."""
     assert find_fault(words) is fault
     reason = stage_error(words, doing="fetch", ended="exited with 128").reason
     assert reason.isprintable()
@@ -275,8 +275,8 @@ def test_words_of_servers(fault: GitFault, words: str) -> None:
 
 
 @pytest.mark.parametrize(("fault", "words"), _SERVERS)
-def test_a_git_that_asks_no_server_is_not_read_for_its_words(fault: GitFault, words: str) -> None:
-    """Whatever a path makes it say: no push waits for an outage that is none."""
+def test_a_local_git_reports_no_outage(fault: GitFault, words: str) -> None:
+    """Paths may contain words of a server's outage; no push waits because of them."""
     own = {GitFault.NOT_BY_ID, GitFault.NOT_SHALLOW, GitFault.CORRUPT, GitFault.OTHER}
     assert find_fault(words, remote=False) in own
 
@@ -286,7 +286,7 @@ def test_a_git_that_asks_no_server_is_not_read_for_its_words(fault: GitFault, wo
     ["corrupt", "inflate", "a.idx", "no space left on device", "out of memory", "ssl", "403"],
 )
 def test_names_are_not_read(name: str) -> None:
-    """In quotes, in URLs, as refs, in the list of what was fetched."""
+    """In quotes, in URLs, as refs, in the list of fetched refs."""
     ref = name.replace(" ", "-")
     for words in (
         f"error: something of '{name}/.git/x' is odd",
@@ -300,8 +300,8 @@ def test_names_are_not_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["corrupt", "inflate", "a.idx", "403", "it's out of memory", "x'"])
-def test_a_path_that_git_refuses_rejects_whatever_it_is_called(name: str) -> None:
-    """No try can mend it; a server that says the same is not this git."""
+def test_a_path_that_git_refuses_rejects_the_push(name: str) -> None:
+    """No retry helps, whatever the path; a server with the same words is not this git."""
     for words in (f"error: invalid path '{name}/.git/x'", f"error: invalid path '../{name}'"):
         error = stage_error(words, doing="read", ended="exited with 255", remote=False)
         assert isinstance(error, Reject)
@@ -311,7 +311,7 @@ def test_a_path_that_git_refuses_rejects_whatever_it_is_called(name: str) -> Non
 
 @pytest.mark.parametrize("name", ["x'\nfatal: bad object 1\n'", "x\nfatal: Too many open files"])
 def test_a_name_makes_no_line_of_its_own(name: str) -> None:
-    """Line ends and quotes in a path: what is read, and what is told, is the one sentence."""
+    """With line ends and quotes in a path, the sentence is still read and quoted as one."""
     words = f"error: invalid path '{name}/.git/x'"
     assert find_fault(words, remote=False) is GitFault.BAD_TREE
     reason = stage_error(words, doing="read", ended="exited", remote=False).reason

@@ -1,4 +1,4 @@
-"""Which trees can be archived with their `.gitattributes` as files: in doubt, none."""
+"""Trees that can be archived with their `.gitattributes` as files; where in doubt, none."""
 
 import re
 
@@ -43,8 +43,8 @@ def _listing(*lines: bytes, size: int = 10_000) -> TreeListing:
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_a_listing_tells_the_files(size: int) -> None:
-    """Wherever the output is cut."""
+def test_attributes_files_are_found_in_a_listing(size: int) -> None:
+    """The output may be cut anywhere."""
     lines = [_line(b"a"), _line(b".gitattributes"), _line(b"d/\n/.gitattributes", b"100755")]
     listing = _listing(*lines, _line(b"not.gitattributes"), size=size)
     assert listing.usable
@@ -54,8 +54,8 @@ def test_a_listing_tells_the_files(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 10_000])
 @pytest.mark.parametrize("path", _FINE)
-def test_ordinary_paths_are_fine(path: bytes, size: int) -> None:
-    """Of a tree and of changes; the same link is, too, unless git refuses it."""
+def test_ordinary_paths_are_accepted(path: bytes, size: int) -> None:
+    """In a tree and in changes; as a link, too, unless git refuses it."""
     assert _listing(_line(b"a"), _line(path), _line(b"z"), size=size).usable
     assert {("k", "t")} == parse_alike(b"k t\n" + _change(path), [("k", "t")])
     assert (path != b".gitmodules") == _listing(_line(path, b"120000")).usable
@@ -63,8 +63,8 @@ def test_ordinary_paths_are_fine(path: bytes, size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 10_000])
 @pytest.mark.parametrize("path", _DOUBTFUL)
-def test_what_git_may_refuse_is_not_used(path: bytes, size: int) -> None:
-    """Wherever it stands in a tree or among changes."""
+def test_paths_that_git_may_refuse_are_not_used(path: bytes, size: int) -> None:
+    """They may be anywhere in a tree or among changes."""
     assert not _listing(_line(b"a"), _line(path), _line(b"z"), size=size).usable
     assert not _listing(_line(b"d/" + path), size=size).usable
     for changes in (_change(path), _change(b"a") + _change(b"d/" + path) + _change(b"z")):
@@ -79,17 +79,17 @@ _LINK = re.compile(rb"120000 [^\0]*\0?[^\0]*\.gitmodules", re.IGNORECASE)
 
 
 @given(text=st.lists(_pieces, max_size=9).map(b"".join))
-def test_the_quick_way_finds_what_the_patterns_find(text: bytes) -> None:
-    """In whatever is made of what the patterns have to do with."""
+def test_the_quick_scan_finds_what_the_patterns_find(text: bytes) -> None:
+    """Input is composed of pieces that matter to the patterns."""
     doubtful = DOUBTFUL.search(text) is not None or _LINK.search(text) is not None
     assert doubtful == holds_doubtful(text)
 
 
 @pytest.mark.parametrize("piece", _WORDS + _FINE + _DOUBTFUL)
-def test_a_long_name_is_looked_through_once(piece: bytes) -> None:
-    """A name of a megabyte that repeats what is looked for, or half of it, ends in time.
+def test_a_long_name_is_scanned_in_linear_time(piece: bytes) -> None:
+    """A name of a megabyte that repeats the searched text, or half of it, is scanned in time.
 
-    Looked at from every place of it again, it takes hours: longer than a test may.
+    A scan that starts again at every position takes hours: longer than a test may.
     """
     for name in (piece * (2**20 // len(piece)), (piece + b" ") * (2**20 // (len(piece) + 1))):
         listing = _listing(_line(name), size=2**21)
@@ -112,11 +112,11 @@ def test_odd_attributes_are_not_used(lines: bytes) -> None:
 
 @pytest.mark.parametrize("path", [b".gitattributes", b"a/.gitattributes", b".gitattributes/x"])
 def test_trees_with_other_attributes_are_not_alike(path: bytes) -> None:
-    """Whatever became of the file."""
+    """Any change of an attributes file counts."""
     assert set() == parse_alike(b"k t\n" + _change(b"a") + _change(path), [("k", "t")])
 
 
-def test_each_pair_is_told_apart() -> None:
+def test_each_pair_of_trees_is_distinguished() -> None:
     """No change, a change, an unknown tree, other attributes, a path like a header."""
     answer = b"k1 same\n" + b"k1 small\n" + _change(b"a") + b"k2 other\n"
     answer += _change(b".gitattributes") + b"k2 last\n" + _change(b"k2 never\n")
@@ -133,8 +133,8 @@ def test_a_link_at_gitmodules_is_not_used() -> None:
     assert {("k", "t")} == parse_alike(b"k t\n" + _change(b".gitmodules"), [("k", "t")])
 
 
-def test_contents_that_git_reads_in_two_ways() -> None:
-    """It passes over a byte order mark in a file alone, and ends at a zero in a blob alone."""
+def test_contents_that_git_reads_in_two_ways_are_refused() -> None:
+    """Git skips a byte order mark in a file only, and stops at a zero byte in a blob only."""
     assert are_readable([b"", b"* text\r\n"])
     assert not are_readable([b"* text\n", b"* t\0ext"])
     assert not are_readable([b"* text\n", b"\xef\xbb\xbf* text"])
@@ -144,10 +144,10 @@ _files = st.dictionaries(st.binary(max_size=5), st.binary(max_size=5), max_size=
 
 
 @given(one=_files, other=_files, subtree=st.sampled_from(["", "a"]))
-def test_digests_are_equal_for_equal_files_alone(
+def test_only_equal_files_have_equal_digests(
     one: dict[bytes, bytes], other: dict[bytes, bytes], subtree: str
 ) -> None:
-    """Whatever their order."""
+    """The order of files does not matter."""
     turned = dict(reversed(one.items()))
     assert digest_of(one, subtree) == digest_of(turned, subtree)
     assert (one == other) == (digest_of(one, subtree) == digest_of(other, subtree))

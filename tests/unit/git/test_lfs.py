@@ -1,4 +1,4 @@
-"""Git LFS without a server: what is a pointer, how a tar is filled, which server may be named."""
+"""Git LFS without a server: pointers, filling of a tar, and servers that may be named."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ _POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{_OID}\nsize
     ],
 )
 def test_a_pointer_is_read(content: bytes) -> None:
-    """The specification's example, line ends of Windows, names of earlier years, white space."""
+    """The specification's example, line ends of Windows, earlier names, white space."""
     found = parse_pointer(content)
     assert Pointer(_OID, 12_345) == found
     assert f"4d/7a/{_OID}" == Pointer(_OID, 12_345).path
@@ -64,13 +64,13 @@ def test_a_pointer_is_read(content: bytes) -> None:
         _POINTER[::-1],
     ],
 )
-def test_anything_else_is_no_pointer(content: bytes) -> None:
-    """It is a file like any other."""
+def test_other_contents_are_not_pointers(content: bytes) -> None:
+    """Such a file is archived like any other."""
     assert parse_pointer(content) is None
 
 
 def test_an_extension_is_refused() -> None:
-    """What it made of the content, only its program could undo."""
+    """Only the extension's own program could restore the content."""
     content = _POINTER.replace(b"oid", b"ext-0-crypt sha256:" + _OID.encode() + b"\noid", 1)
     with pytest.raises(Reject, match="extension"):
         parse_pointer(content)
@@ -94,10 +94,10 @@ _PIECES = st.sampled_from(
         st.tuples(st.integers(0, len(_POINTER)), st.integers(0, 3), _PIECES), max_size=3
     )
 )
-def test_a_pointer_is_what_git_lfs_takes_for_one(
+def test_pointers_are_recognised_as_by_git_lfs(
     tmp_path: Path, changes: list[tuple[int, int, bytes]]
 ) -> None:
-    """Whatever is put into one or cut out of it: no pointer that git-lfs fills stays unfilled."""
+    """Pieces are inserted and cut: no pointer that git-lfs would fill stays unfilled."""
     content = _POINTER
     for at, cut, piece in changes:
         content = content[:at] + piece + content[at + cut :]
@@ -145,14 +145,14 @@ async def _fill(tar: bytes, cut: int, scan: PointerScan, objects: Path) -> bytes
     form=st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
     cut=st.integers(min_value=1, max_value=5_000),
 )
-async def test_a_filled_tar_is_that_of_the_contents(
+async def test_a_filled_tar_contains_the_contents(
     tmp_path_factory: pytest.TempPathFactory,
     files: dict[str, tuple[bytes, bool]],
     prefix: str,
     form: int,
     cut: int,
 ) -> None:
-    """However the stream is cut, whatever the names; what is no known pointer stays."""
+    """The stream may be cut anywhere, names are drawn; files that are not known pointers stay."""
     objects = tmp_path_factory.mktemp("objects")
     given_, pointers = {"look-alike": _POINTER}, {}
     expected = dict(given_)
@@ -175,7 +175,7 @@ async def test_a_filled_tar_is_that_of_the_contents(
 
 
 async def test_a_content_of_more_than_8_gib_has_its_size(tmp_path: Path) -> None:
-    """The field has eleven octal digits; what is longer is written otherwise."""
+    """The header field has eleven octal digits; a larger size is written in another form."""
     size = 9 * 1024**3
     scan = PointerScan({b"a": Pointer(_OID, size)})
     (found,) = [
@@ -187,7 +187,7 @@ async def test_a_content_of_more_than_8_gib_has_its_size(tmp_path: Path) -> None
 
 
 async def test_a_content_that_became_shorter_is_an_error(tmp_path: Path) -> None:
-    """Never a shorter archive."""
+    """The archive fails and is never shorter."""
     (tmp_path / _OID).write_bytes(b"short")
     scan = PointerScan({b"a": Pointer(_OID, 12_345)})
     with pytest.raises(Retry, match="shorter"):
@@ -203,7 +203,7 @@ async def test_a_content_that_became_shorter_is_an_error(tmp_path: Path) -> None
     ],
 )
 def test_the_server_is_beside_the_repository(remote: str, expected: str) -> None:
-    """As git-lfs derives it."""
+    """The URL is derived as by git-lfs."""
     assert expected == derive_url(remote) == choose_url(remote, "")
 
 
@@ -215,8 +215,8 @@ def test_the_server_is_beside_the_repository(remote: str, expected: str) -> None
         ("https://somebody:secret@h/x", "https://h/x"),
     ],
 )
-def test_a_commit_may_name_another_place_there(named: str, expected: str) -> None:
-    """Of the same server; a login in it is dropped."""
+def test_a_commit_may_name_another_path_on_the_server(named: str, expected: str) -> None:
+    """The server must be the same; a login in the URL is dropped."""
     assert expected == choose_url("https://h/o/r", named)
 
 
@@ -230,7 +230,7 @@ def test_a_commit_may_name_another_place_there(named: str, expected: str) -> Non
     ],
 )
 def test_a_commit_cannot_name_another_server(named: str) -> None:
-    """Nobody who may push has the login sent elsewhere, and no login is shown (I10)."""
+    """Pushers cannot have the login sent elsewhere, and no login is shown (I10)."""
     with pytest.raises(Reject, match=r"\.lfsconfig names") as caught:
         choose_url("https://h/o/r", named)
     assert "s3cret" not in str(caught.value)
@@ -260,7 +260,7 @@ def test_a_commit_cannot_name_another_server(named: str) -> None:
 def test_each_status_has_a_kind_and_a_code(
     status: int, after_seconds: float | None, kind: Kind
 ) -> None:
-    """None of it concerns another push; a body that names no status has no code."""
+    """None concerns other pushes; a body without a status has no code."""
     error = _by_status(status, "fetch", after_seconds)
     code = str(status) if status else None
     assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)

@@ -1,4 +1,4 @@
-"""What the demo shows: where each push is, on a terminal and in plain lines."""
+"""The demo's board: where each push is, on a terminal and in plain lines."""
 
 import io
 from dataclasses import replace
@@ -33,13 +33,13 @@ def console(*, terminal: bool = False, width: int = 80) -> Console:
 
 
 def written(to: Console) -> str:
-    """What was written there."""
+    """Return the text written to the console."""
     assert isinstance(to.file, io.StringIO)
     return to.file.getvalue()
 
 
 def board_with(*events: str) -> Board:
-    """A board that has heard these events of one push."""
+    """Return a board that has received these events of one push."""
     board = Board({"shop": 3})
     board.add(PUSH)
     for event in events:
@@ -63,20 +63,20 @@ def board_with(*events: str) -> Board:
     ],
 )
 def test_a_push_is_where_the_log_says(events: list[str], place: PushProgress) -> None:
-    """Each line moves it on; from its end it moves no more."""
+    """Each line moves it on; after its end it stays."""
     assert board_with(*events).place_of(PUSH) is place
 
 
-def test_lines_about_unknown_pushes_are_not_minded() -> None:
-    """The service may speak of pushes that the demo did not make, or of none."""
+def test_lines_about_unknown_pushes_are_ignored() -> None:
+    """The service may log pushes that the demo did not make, or none at all."""
     board = board_with()
     board.hear(built(event_id="another"))
     board.hear(line("service.started"))
     assert board.counts() == {PushProgress.PUSHED: 1}
 
 
-def test_warnings_are_kept_but_not_without_end() -> None:
-    """What went wrong is told at the end, the first twenty of it."""
+def test_a_limited_number_of_warnings_is_kept() -> None:
+    """The first twenty are printed at the end."""
     board = board_with()
     for number in range(30):
         board.hear(line("lease.lost", reason=f"reason {number}"))
@@ -84,8 +84,8 @@ def test_warnings_are_kept_but_not_without_end() -> None:
     assert board.warnings[0] == "lease.lost: reason 0"
 
 
-def test_ends_are_told_once() -> None:
-    """A plain line for each push that came to its end, and never again."""
+def test_ends_are_printed_once() -> None:
+    """One plain line for each push that has ended."""
     board = board_with("push.built")
     assert board.take_reached() == [(PUSH, PushProgress.BUILT)]
     assert board.take_reached() == []
@@ -117,7 +117,7 @@ async def test_progress_is_shown_while_it_happens(terminal: bool) -> None:  # no
 
 
 @pytest.mark.parametrize("width", [80, 160])
-def test_the_table_keeps_what_matters_on_a_narrow_screen(width: int) -> None:
+def test_the_table_is_readable_on_a_narrow_screen(width: int) -> None:
     """Names are whole; the build's id gives way, and one row is one line."""
     screen = console(width=width)
     upload = replace(PUSH, expects=Expects.UPLOAD)
@@ -153,8 +153,8 @@ def test_the_verdict_names_every_fault() -> None:
     assert all(each in said for each in ("a: no build", "b: other", "warning: lease.lost"))
 
 
-def test_the_page_is_where_the_log_says() -> None:
-    """The address of the status page, once it is served."""
+def test_the_address_of_the_page_is_read_from_the_log() -> None:
+    """The status page has an address once it is served."""
     board = board_with()
     assert board.page == ""
     board.hear(line("status.listening", address="http://127.0.0.1:1/"))

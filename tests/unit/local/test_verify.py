@@ -1,4 +1,4 @@
-"""The demo's and the harness's judge: it has to find each kind of fault, and no other."""
+"""Verification in the demo and the harness: finds each kind of fault, and no other."""
 
 import io
 import stat
@@ -100,7 +100,7 @@ class TestCompare:
         assert kinds(compare(PUSHES, builds)) == {}
 
     @pytest.mark.parametrize("expects", [Expects.UPLOAD, Expects.NOTHING])
-    def test_finds_a_build_that_nobody_asked_for(self, expects: Expects) -> None:
+    def test_finds_an_unexpected_build(self, expects: Expects) -> None:
         """A push that must not be built is unexpected when it is."""
         push = pushed(1, expects=expects)
         assert kinds(compare([push], [started(push)])) == {"unexpected": 1}
@@ -113,7 +113,7 @@ class TestCompare:
         assert kinds(compare([], [bare])) == {"unexpected": 1}
 
     @pytest.mark.parametrize("name", ["COMMIT_ID", "REF", "REPOSITORY_NAME"])
-    def test_finds_a_build_that_was_told_otherwise(self, name: str) -> None:
+    def test_finds_a_build_with_wrong_variables(self, name: str) -> None:
         """Variables that name another push are wrong, and the fault says how."""
         findings = compare(PUSHES[:1], [started(PUSHES[0], **{name: "other"})])
         assert kinds(findings) == {"wrong_content": 1}

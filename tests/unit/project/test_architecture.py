@@ -1,4 +1,4 @@
-"""What the documents say of the code is what the code is."""
+"""The documents agree with the code."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def test_the_lane_diagram_is_the_table() -> None:
     assert found[1] == diagram()
 
 
-def test_every_module_stands_in_the_house() -> None:
+def test_every_module_is_in_the_architecture() -> None:
     """The architecture names each module, so that it can be found."""
     text = (_ROOT / "ARCHITECTURE.md").read_text()
     modules = [
@@ -28,7 +28,7 @@ def test_every_module_stands_in_the_house() -> None:
 
 
 def test_every_invariant_is_cited() -> None:
-    """An invariant that neither code nor tests cite is a wish."""
+    """An invariant cited by neither code nor tests has no effect."""
     sources = "".join(
         path.read_text()
         for folder in ("asyncbuild", "tests")

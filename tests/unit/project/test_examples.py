@@ -1,4 +1,4 @@
-"""The suite itself: what hypothesis tries does not depend on what else was imported."""
+"""Examples of hypothesis in this suite do not depend on imported modules."""
 
 import importlib
 import sys
@@ -23,9 +23,7 @@ def _examples() -> list[tuple[int, str]]:
 @pytest.mark.skipif(
     settings.get_current_profile_name() != "same", reason="whoever searches wants other examples"
 )
-def test_the_same_examples_whatever_is_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_examples_do_not_depend_on_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module of ours with many constants in its source changes none of them."""
     before = _examples()
     constants = [*range(1_000_003, 1_000_203), *(f"constant {n}" for n in range(200))]

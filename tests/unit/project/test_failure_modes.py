@@ -11,13 +11,13 @@ NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)))
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_every_named_test_exists(file: str, name: str) -> None:
-    """In the file that is named, under its name."""
+    """Each is in the named file, under its name."""
     text = (ROOT / file).read_text()
     assert re.search(rf"\bdef {name}\(", text), f"{file} has no {name}"
 
 
 def test_every_mode_names_a_test() -> None:
-    """No row of the tables without one, and what is lost is said in each."""
+    """Each row of the tables names one, and says what is lost."""
     rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "---" not in line]
     modes = [row for row in rows if not row.startswith("| what breaks")]
     assert len(modes) > 15

@@ -1,4 +1,4 @@
-"""What users see does not change by accident: commands, settings, ids, exit codes, archives.
+"""Interface as users see it: commands, settings, ids, exit codes, archives. No accidental change.
 
 Each test compares with a file of `tests/fixtures/interface`. `make pin` (PIN_INTERFACE=1) writes
 them again after a change that is meant; the difference belongs into changelog.d/.
@@ -33,7 +33,7 @@ from zlib_ng import zlib_ng
 
 
 def _helps(commands: list[str]) -> dict[str, str]:
-    """The help of each command, and of those below it."""
+    """Return the help of each command, and of those below it."""
     ended = run_all([[*each.split(), "--help"] for each in commands])
     assert {each.code for each in ended} == {0}
     told = {name: each.output.decode() for name, each in zip(commands, ended, strict=True)}
@@ -46,7 +46,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _outline(text: str) -> str:
-    """How a command is called: its usage, its options, what is required, what the default is."""
+    """Return the usage of a command, its options, and which are required or have a default."""
     usage = re.findall(r"^Usage: (.*(?:\n +.*)*)", text)
     lines = [re.sub(r"\s+", " ", usage[0])]
     for each in re.findall(r"^  (-.*(?:\n {4,}.*)*)", text, re.MULTILINE):
@@ -57,7 +57,7 @@ def _outline(text: str) -> str:
 
 
 def test_commands_and_options() -> None:
-    """Names, arguments and defaults, as each `--help` has them."""
+    """Names, arguments and defaults, as each `--help` prints them."""
     compare("commands.txt", "\n".join(map(_outline, _helps([""]).values())))
 
 
@@ -67,7 +67,7 @@ def test_settings() -> None:
 
 
 def test_every_setting_has_its_variable() -> None:
-    """The command line reads each: it takes the default, and refuses what is no number or choice.
+    """Each setting is read from its variable: the default is accepted, a wrong number is refused.
 
     A text may be anything; what it is read for is seen in a run.
     """
@@ -102,12 +102,12 @@ def test_identifiers() -> None:
 
 
 async def test_keys_of_decisions() -> None:
-    """Where the ledger keeps what no run of the service has for sure."""
+    """Keys of records that a run of the service may not write."""
     compare("decisions.json", as_json(await keys_of_decisions()))
 
 
 def test_digests_of_options() -> None:
-    """What stands for {options} in keys."""
+    """Values of {options} in keys."""
     compare("options.json", as_json(digests_of_options()))
 
 
@@ -115,7 +115,7 @@ def test_digests_of_options() -> None:
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """Answers with the status that the path begins with."""
+    """A handler that answers with the status at the start of the path."""
 
     def do_GET(self) -> None:
         """Refuse."""
@@ -142,7 +142,7 @@ def refusing() -> Iterator[str]:
 
 
 def test_exit_codes(tmp_path: Path, refusing: str) -> None:
-    """Of commands that end by themselves; of signals and full disks other tests tell."""
+    """Commands end by themselves; signals and full disks have other tests."""
     source = SourceRepository(tmp_path / "source")
     commit = source.commit({"a": b"1"})
     (tmp_path / "no.toml").write_text("no = ")
@@ -230,7 +230,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def _source(directory: Path) -> SourceRepository:
-    """A repository with one of everything that an archive may hold."""
+    """Return a repository with one of everything that an archive may contain."""
     random = Random(1)  # noqa: S311 - repeatable, not secret
     words = [random.randbytes(4).hex() for _ in range(300)]
     lib = SourceRepository(directory / "lib.git").commit({"lib.txt": b"lib\n" * 50})
@@ -267,7 +267,7 @@ def _source(directory: Path) -> SourceRepository:
 def archives(
     clean_environment: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, bytes]:
-    """Archives of a commit: stored with each of the options, deflated with none."""
+    """Return archives of a commit: stored with each of the options, deflated with none."""
     directory = tmp_path_factory.mktemp("archives")
     source = _source(directory)
     for level in (0, 1, 9):
@@ -299,14 +299,14 @@ def _digest(archive: bytes) -> str:
 
 
 def test_archives_that_are_stored(archives: Mapping[str, bytes]) -> None:
-    """Byte for byte, with each option."""
+    """Equal byte for byte, with each option."""
     digests = {name: _digest(archives[name]) for name in _OPTIONS}
     members = _members(archives["whole"])
     compare("archives.json", as_json({"archives": digests, "directory of the whole": members}))
 
 
 def test_archives_that_are_deflated(archives: Mapping[str, bytes]) -> None:
-    """The same at other levels, where libraries and processor deflate as when it was pinned."""
+    """Equal at other levels, where libraries and processor deflate as when it was pinned."""
     text = b"".join(b"%d %d\n" % (number, number * number) for number in range(20_000))
     streams = isal_zlib.compress(text, 2, -15) + zlib_ng.compress(text, 9, -15)
     by_these = f"libraries and a processor that make {_digest(streams)}"

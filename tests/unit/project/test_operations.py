@@ -1,4 +1,4 @@
-"""What operators read: links lead somewhere, error messages and queries are those of the code."""
+"""Operators' documents: links lead somewhere, error messages and queries are those of the code."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ _ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)
 
 
 def _reasons() -> Iterator[str]:
-    """Every text that an error is made of; `…` for what is put in."""
+    """Return every text of an error, with `…` for inserted values."""
     for path in sorted((_ROOT / "asyncbuild").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and node.args:
@@ -41,15 +41,15 @@ def _listed() -> list[str]:
     return re.findall(r"^\| `(.+?)` \| ", table, re.MULTILINE)
 
 
-def test_every_listed_message_is_one_of_the_code() -> None:
-    """A message that was reworded is reworded there, too."""
+def test_every_listed_message_is_in_the_code() -> None:
+    """A message that was reworded has to be reworded in the page, too."""
     assert issubclass(StageError, Exception)
     known = [re.sub("…+", "…", reason) for reason in _reasons()]
     for message in _listed():
         assert any(reason.startswith(message.rstrip("…: ")) for reason in known), message
 
 
-def test_the_index_is_in_the_order_of_the_alphabet() -> None:
+def test_the_index_is_alphabetical() -> None:
     """Each message once, to be found by its beginning."""
     listed = _listed()
     assert len(listed) == len(set(listed)) > 20
@@ -57,7 +57,7 @@ def test_the_index_is_in_the_order_of_the_alphabet() -> None:
 
 
 def test_links_lead_to_headings() -> None:
-    """Within the page, and to files that there are."""
+    """Links lead to headings of the page, and to files that exist."""
     headings = {
         re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
         for title in re.findall(r"^##+ (.*)$", _TEXT, re.MULTILINE)
@@ -82,8 +82,8 @@ _INSIGHTS = frozenset(
 
 
 @pytest.mark.parametrize(("title", "query"), _QUERIES, ids=[title for title, _ in _QUERIES])
-def test_a_query_asks_for_fields_of_the_events_it_takes(title: str, query: str) -> None:
-    """Each field is one of each event that the filter lets through, or a name made by the query."""
+def test_a_query_selects_fields_of_its_events(title: str, query: str) -> None:
+    """Each field belongs to each event that the filter selects, or is a name made by the query."""
     assert title
     bare = re.sub(r'"[^"]*"|/[^/\n]*/', " ", query)
     words = set(re.findall(r"(?<![\w@])[a-z]\w*|MiB", bare)) - _INSIGHTS
@@ -104,7 +104,7 @@ def test_a_query_asks_for_fields_of_the_events_it_takes(title: str, query: str) 
 
 
 def _is_taken(name: str, query: str) -> bool:
-    """Whether the filter lets an event through; without one on events, all that are of a push."""
+    """Return whether the filter selects an event; without one on events, all events of pushes."""
     if found := re.search(r"\bevent = \"([^\"]+)\"", query):
         return name == found[1]
     if found := re.search(r"\bevent in \[([^\]]+)\]", query):

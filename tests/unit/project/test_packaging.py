@@ -1,4 +1,4 @@
-"""What is imported is declared: an installation without the developers' extras works."""
+"""Imported libraries are declared: an installation without the developers' extras works."""
 
 import ast
 import re
@@ -39,7 +39,7 @@ def declared() -> set[str]:
 
 
 def test_every_import_is_a_declared_dependency() -> None:
-    """A library that only the developers' machines have would be missed in the image."""
+    """A library that only developers have installed would be missing in the image."""
     distributions = packages_distributions()
     foreign = imported() - set(sys.stdlib_module_names) - {"asyncbuild"} - BROUGHT_BY_AIOBOTO3
     assert len(foreign) > 5
@@ -53,7 +53,7 @@ def test_every_import_is_a_declared_dependency() -> None:
 
 
 @pytest.mark.parametrize("name", ["build", "dev", "service"])
-def test_a_lock_names_what_is_tested_with_its_hashes(name: str) -> None:
+def test_a_lock_has_the_tested_versions_with_hashes(name: str) -> None:
     """Each entry has the version of constraints.txt, where it is listed there, and hashes."""
     pinned = dict(_PIN.findall((ROOT / "constraints.txt").read_text()))
     text = (ROOT / "deploy" / "locks" / f"{name}.txt").read_text().replace("\\\n", "")
@@ -67,15 +67,15 @@ def test_a_lock_names_what_is_tested_with_its_hashes(name: str) -> None:
 
 
 def test_the_lock_of_the_image_has_every_dependency_of_the_service() -> None:
-    """A dependency that was added without `make lock` would be missed in the image."""
+    """A dependency that was added without `make lock` would be missing in the image."""
     text = (ROOT / "deploy" / "locks" / "service.txt").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[^A-Za-z0-9._-]", each)[0].lower() for each in project["dependencies"]}
     assert wanted - {found.lower() for found, _ in _PIN.findall(text)} == set()
 
 
-def test_what_is_mutated_and_tested_for_it_exists() -> None:
-    """A path that matches nothing leaves a module out of `make mutants` without a word."""
+def test_mutated_modules_and_their_tests_exist() -> None:
+    """A path that matches nothing would silently leave a module out of `make mutants`."""
     mutmut = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     paths = [*mutmut["only_mutate"], *mutmut["pytest_add_cli_args_test_selection"]]
     assert [path for path in (*paths, *mutmut["also_copy"]) if not any(ROOT.glob(path))] == []

@@ -1,4 +1,4 @@
-"""What README.md promises: exit codes, prices, the oldest git."""
+"""Claims of README.md: exit codes, prices, the oldest git."""
 
 import re
 from pathlib import Path
@@ -18,18 +18,18 @@ def _codes() -> set[int]:
 
 
 def test_every_exit_code_is_in_the_table() -> None:
-    """Those of our errors, of a full disk and of signals; and no other."""
+    """The codes of our errors, of a full disk and of signals; and no other."""
     rows = re.findall(r"^\| ([\d, ]+) \| \S", _README, re.MULTILINE)
     assert {int(code) for row in rows for code in row.split(",")} == _codes()
 
 
 def test_the_prices_are_those_of_the_model() -> None:
-    """The row of docs/cost.md that sums up, which a test of its own compares with the model."""
+    """The row of docs/cost.md with the sum, which another test compares with the model."""
     cost = (_ROOT / "docs" / "cost.md").read_text("utf-8")
     (row,) = re.findall(r"^\| \*\*asyncbuild, a month\*\* \|(.*)\|$", cost, re.MULTILINE)
     assert re.findall(r"\$(\d+)", _README) == re.findall(r"\d+", row)
 
 
-def test_the_oldest_git_is_the_one_that_is_refused_below() -> None:
-    """Said on the first screen."""
+def test_the_oldest_git_is_the_one_that_is_required() -> None:
+    """The first screen names it."""
     assert f"git {OLDEST_GIT_TEXT} and Python 3.11 or newer" in _README[:2_000]

@@ -1,4 +1,4 @@
-"""Lanes that wait make room for lanes that can work."""
+"""Waiting lanes make room for lanes that can work."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +16,10 @@ _STANDINGS = st.builds(Standing, st.booleans(), st.booleans())
 
 
 @given(st.lists(_STANDINGS, max_size=12), st.integers(1, 4))
-def test_there_is_room_unless_lanes_work_or_none_of_those_that_wait_may_go(
+def test_there_is_room_while_a_waiting_lane_may_give_way(
     standings: list[Standing], most: int
 ) -> None:
-    """At most so many work and so many wait; who gives way is the oldest that may."""
+    """The numbers of working and waiting lanes are bounded; the oldest that may gives way."""
     room = find_room(standings, most=most)
     waiting = [n for n, each in enumerate(standings) if each.waits]
     able = [n for n in waiting if standings[n].yields]
@@ -41,8 +41,8 @@ def _held(**more: float | None) -> tuple[bool, bool]:
     return found.returns, found.yields
 
 
-def test_a_message_goes_back_only_while_the_queue_would_deliver_it_again() -> None:
-    """Half of its receives are kept for restarts; without a redrive policy there is no end."""
+def test_a_message_is_released_only_if_it_will_be_delivered_again() -> None:
+    """Half of its receives are kept for restarts; without a redrive policy there is no limit."""
     assert _held() == (True, True)
     assert _held(receive_count=25) == (True, True)
     assert _held(receive_count=26) == (True, False)
@@ -52,15 +52,15 @@ def test_a_message_goes_back_only_while_the_queue_would_deliver_it_again() -> No
     assert _held(max_receive_count=1) == (False, False)
 
 
-def test_a_message_that_the_queue_would_soon_drop_does_not_go_back() -> None:
+def test_a_message_near_the_end_of_retention_is_not_released() -> None:
     """It may be held for twelve hours first, and as long again at its next delivery."""
     old = 14 * 86_400 - 2 * MOST_HELD_SECONDS
     assert _held(age_seconds=old - 1) == (True, True)
     assert _held(age_seconds=old) == (False, False)
 
 
-def test_a_lane_whose_head_was_not_tried_has_a_moment_to_get_a_consumer() -> None:
-    """One that was tried goes at once; one that knows a counted attempt stays."""
+def test_a_lane_with_an_untried_head_waits_a_moment_for_a_consumer() -> None:
+    """A lane whose head was tried goes at once; a lane with a counted attempt stays."""
 
     def yields(*, paused: bool, seconds: float, may: bool = True) -> bool:
         policy = Policy(busy_most_seconds=10)
@@ -82,8 +82,8 @@ def test_a_lane_whose_head_was_not_tried_has_a_moment_to_get_a_consumer() -> Non
 
 
 @given(st.lists(st.tuples(st.sampled_from(State), st.booleans()), max_size=6), st.booleans())
-def test_every_lane_has_a_standing(row: list[tuple[State, bool]], may_give_way: bool) -> None:  # noqa: FBT001 - hypothesis gives it
-    """Also one of which nothing is left; only one for which nothing runs waits."""
+def test_every_lane_works_or_waits(row: list[tuple[State, bool]], may_give_way: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    """An empty lane works, too; a lane waits only if nothing of it runs."""
     held_back = [n for n, (state, back) in enumerate(row) if back and state is State.PREPARING]
     found = find_standing(
         {n: state for n, (state, _) in enumerate(row)},

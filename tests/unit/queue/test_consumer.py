@@ -1,4 +1,4 @@
-"""How much the consumer takes in one receive."""
+"""Number of messages that the consumer takes in one receive."""
 
 import pytest
 from support.listening import hearing
@@ -18,15 +18,22 @@ def _facts(limit: int | None) -> QueueFacts:
     ("lookahead", "batch", "taken"),
     [(1, 10, 10), (3, 10, 9), (4, 10, 8), (8, 10, 8), (10, 10, 10), (16, 10, 10), (4, 3, 3)],
 )
-def test_takes_whole_rounds_of_the_lookahead(lookahead: int, batch: int, taken: int) -> None:
-    """A round that is not full would leave consumers without work."""
+def test_a_receive_takes_whole_rounds_of_the_lookahead(
+    lookahead: int, batch: int, taken: int
+) -> None:
+    """A partial round would leave consumers without work."""
     settings, lanes = QueueSettings(batch=batch), LaneSettings(lookahead=lookahead)
     assert messages_per_receive(settings, lanes, _facts(None)) == taken
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(2, 1), (9, 1), (10, 8), (None, 8)])
-def test_takes_one_where_the_redrive_policy_allows_no_more(limit: int | None, taken: int) -> None:
-    """A batch and the attempts must fit into maxReceiveCount; else it says so once."""
+def test_a_receive_takes_one_message_if_redrive_allows_no_more(
+    limit: int | None, taken: int
+) -> None:
+    """A batch and the attempts must fit into maxReceiveCount.
+
+    Otherwise a warning is logged once.
+    """
     with hearing() as lines:
         found = messages_per_receive(QueueSettings(), LaneSettings(), _facts(limit))
     assert found == taken

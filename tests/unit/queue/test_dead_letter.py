@@ -1,4 +1,4 @@
-"""What goes along with a dead letter: all where there is room, what matters most where not."""
+"""Attributes of a dead letter: all where there is room, the most important where not."""
 
 import re
 from datetime import UTC, datetime
@@ -43,8 +43,8 @@ def _sizes(fitted: Fitted) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("attempts", [0, 1, 5])
-def test_where_there_is_room_it_says_why_and_where_it_came_from(attempts: int) -> None:
-    """Attempts are those that the lane counted, not how often the queue gave the message out."""
+def test_a_dead_letter_has_reason_and_origin(attempts: int) -> None:
+    """Attempts are those that the lane counted, not the number of receives."""
     fitted = _fit(_message(), _AMPLE, attempts=attempts)
     assert fitted == Fitted(
         {
@@ -59,10 +59,10 @@ def test_where_there_is_room_it_says_why_and_where_it_came_from(attempts: int) -
 
 @given(headers=_HEADERS)
 def test_a_webhook_can_be_read_again(headers: dict[str, str]) -> None:
-    """Headers that tell whose it is go along unchanged, the first five of their order."""
+    """Headers that identify the sender are kept unchanged, the first five of their order."""
     fitted = _fit(_message("payload=x", headers), _AMPLE)
     known = [name for name in KEPT if name in headers or name == "webhook-sent"]
-    if not set(headers) & set(KEPT) - {"webhook-sent"}:  # nothing says that it is a webhook
+    if not set(headers) & set(KEPT) - {"webhook-sent"}:  # not recognisable as a webhook
         known = [name for name in known if name in headers]
     kept = {name: fitted.attributes[name]["StringValue"] for name in known[:5]}
     expected = {"webhook-sent": _SENT.isoformat(), **headers}
@@ -71,7 +71,7 @@ def test_a_webhook_can_be_read_again(headers: dict[str, str]) -> None:
     assert fitted.lacking == ()
 
 
-def test_what_a_message_had_comes_before_what_is_added() -> None:
+def test_attributes_of_the_message_come_before_added_ones() -> None:
     """Its signature is worth more than the time at which it was sent."""
     signed = _message("{}", {"x-hub-signature-256": "s" * 71})
     assert list(_fit(signed, _AMPLE).attributes) == ["x-hub-signature-256", "webhook-sent", *_WHY]
@@ -85,10 +85,10 @@ def test_what_a_message_had_comes_before_what_is_added() -> None:
     reason=st.text("yß\N{GRINNING FACE}", min_size=1, max_size=300),
     room=st.integers(0, 700),
 )
-def test_whatever_the_room_it_is_kept_and_used(
+def test_any_room_is_kept_and_used(
     headers: dict[str, str], body: str, reason: str, room: int
 ) -> None:
-    """Nothing is too long, nothing that fits is left out, and what is lacking is said."""
+    """No attribute is too long, none that fits is left out, and missing ones are named."""
     message = _message(body, headers)
     whole = _fit(message, _AMPLE, reason=reason)
     fitted = _fit(message, len(body.encode()) + room, reason=reason)
@@ -100,7 +100,7 @@ def test_whatever_the_room_it_is_kept_and_used(
     assert cut <= {"Reason"}
     left = room - sum(_sizes(fitted).values())
     assert all(left < _sizes(whole)[name] for name in left_out - {"Reason"})
-    if "Reason" in left_out:  # twenty bytes of it tell something
+    if "Reason" in left_out:  # twenty bytes of it are enough to be useful
         assert left - len("ReasonString") < 20
     elif cut:
         shown = fitted.attributes["Reason"]["StringValue"]
@@ -110,8 +110,8 @@ def test_whatever_the_room_it_is_kept_and_used(
 
 
 @pytest.mark.parametrize("room", [31, 32, 33])
-def test_a_reason_is_cut_to_twenty_bytes_and_not_to_fewer(room: int) -> None:
-    """Name and type of the attribute have twelve."""
+def test_a_reason_is_cut_to_twenty_bytes_and_not_further(room: int) -> None:
+    """Name and type of the attribute take twelve."""
     others = sum(_sizes(_fit(_message(), _AMPLE)).values()) - len("ReasonStringwhy")
     fitted = _fit(_message(), len(_EVENT) + others + room, reason="because " * 9)
     shown = {32: "because because b…", 33: "because because be…"}.get(room)
@@ -121,8 +121,8 @@ def test_a_reason_is_cut_to_twenty_bytes_and_not_to_fewer(room: int) -> None:
     assert fitted.lacking == ("Reason",)
 
 
-def test_attributes_that_just_fit_go_and_one_byte_less_is_too_little() -> None:
-    """Body, names, types and values count together."""
+def test_attributes_that_just_fit_are_kept() -> None:
+    """One byte less is too little. Body, names, types and values count together."""
     message = _message("ü", {})
     whole = sum(_sizes(_fit(message, _AMPLE)).values()) + 2
     assert _fit(message, whole).lacking == ()
@@ -131,20 +131,20 @@ def test_attributes_that_just_fit_go_and_one_byte_less_is_too_little() -> None:
 
 @example("\ud800 \udfff \ufffe \uffff \0\x1f \t\n\r \N{GRINNING FACE} X")
 @given(st.text(st.characters(), max_size=50))
-def test_any_reason_becomes_what_sqs_takes(reason: str) -> None:
-    """Characters of XML 1.0 stay, each other one is a question mark; no value is empty."""
+def test_any_reason_is_made_valid_for_sqs(reason: str) -> None:
+    """Characters of XML 1.0 stay, each other one becomes a question mark; no value is empty."""
     illegal = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
     shown = _fit(_message(), _AMPLE, reason=reason).attributes["Reason"]["StringValue"]
     assert shown == (illegal.sub("?", reason) or "-")
 
 
-def test_a_body_counts_in_bytes_whatever_is_in_it() -> None:
-    """A lone surrogate has three, as others have that UTF-8 writes in three."""
+def test_a_body_is_counted_in_bytes() -> None:
+    """A lone surrogate has three, like other characters of three bytes in UTF-8."""
     assert [size_of_body(_message(body)) for body in ("", "a", "ü", "\ud800")] == [0, 1, 2, 3]
 
 
-def test_a_reason_has_2000_characters_at_most() -> None:
-    """More is for the log."""
+def test_a_reason_has_at_most_2000_characters() -> None:
+    """The log has the rest."""
     for length in (1_999, 2_000, 2_001):
         shown = _fit(_message(), _AMPLE, reason="x" * length).attributes["Reason"]["StringValue"]
         assert len(shown) == min(length, 2_000)
@@ -152,7 +152,7 @@ def test_a_reason_has_2000_characters_at_most() -> None:
 
 @pytest.mark.parametrize("room", [40, 41, 42, 43])
 def test_a_reason_is_cut_between_characters(room: int) -> None:
-    """What is left is text, wherever the room ends in a letter of four bytes."""
+    """The rest is valid text, even if the room ends within a letter of four bytes."""
     others = sum(_sizes(_fit(_message(), _AMPLE)).values()) - len("ReasonStringwhy")
     fitted = _fit(_message(), len(_EVENT) + others + room, reason="\N{GRINNING FACE}" * 30)
     faces = (room - len("ReasonString") - len("…".encode())) // 4

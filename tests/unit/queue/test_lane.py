@@ -1,4 +1,4 @@
-"""The lane's rules, one by one and all together under whatever may happen."""
+"""The lane's rules, one by one and all together, under any order of events."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,8 +22,8 @@ def _lane(count: int, *, received: int = 1, policy: p.Policy = _POLICY) -> Lane:
     return Lane([p.LaneMessage(n, received) for n in range(1, count + 1)], policy)
 
 
-def test_prepares_ahead_and_starts_in_order() -> None:
-    """Whatever is prepared first, the head's build is started first (I2)."""
+def test_builds_start_in_order_though_prepared_ahead() -> None:
+    """The head's build is started first, whatever is prepared first (I2)."""
     lane = _lane(4)
     assert lane.open() == [p.Prepare(1), p.Prepare(2), p.Prepare(3)]
     assert lane.feed(p.Prepared(2)) == []
@@ -32,8 +32,8 @@ def test_prepares_ahead_and_starts_in_order() -> None:
     assert lane.feed(p.Settled(1)) == [p.Start(2), p.Prepare(4)]
 
 
-def test_a_retry_waits_longer_each_time_and_then_is_dead_lettered() -> None:
-    """Attempts are counted; followers keep what was prepared for them."""
+def test_a_retry_waits_longer_each_time_and_is_dead_lettered_at_last() -> None:
+    """Attempts are counted; followers keep their preparation."""
     lane = _lane(2)
     lane.open()
     assert lane.feed(p.Prepared(2)) == []
@@ -55,7 +55,7 @@ def test_a_reject_of_a_follower_waits_for_its_turn() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.BUSY, Kind.OUTAGE])
-def test_a_limit_or_an_outage_never_counts(kind: Kind) -> None:
+def test_a_limit_or_an_outage_counts_no_attempt(kind: Kind) -> None:
     """A hundred times at the limit, and the build is still started (I5)."""
     lane = _lane(1)
     lane.open()
@@ -70,8 +70,8 @@ def test_a_limit_or_an_outage_never_counts(kind: Kind) -> None:
     assert waits[-1] == 10
 
 
-def test_the_other_side_may_ask_for_a_longer_wait() -> None:
-    """`after_seconds` is the least."""
+def test_a_server_may_ask_for_a_longer_wait() -> None:
+    """`after_seconds` is the minimum."""
     lane = _lane(1)
     lane.open()
     assert lane.feed(p.Failed(1, Kind.BUSY, after_seconds=300)) == [p.Wait(1, 300)]
@@ -83,10 +83,10 @@ def test_the_other_side_may_ask_for_a_longer_wait() -> None:
     kind=st.sampled_from([Kind.BUSY, Kind.OUTAGE, Kind.RETRY]),
     waits=st.integers(0, 40),
 )
-def test_nobody_has_a_lane_wait_for_longer_than_is_set(
+def test_a_wait_is_limited_by_the_setting(
     asked: float, most: float, kind: Kind, waits: int
 ) -> None:
-    """A `Retry-After` may say a day, or 400 nines: a repository would not be built for as long."""
+    """A `Retry-After` may be a day, or 400 nines: the repository would not be built for so long."""
     policy = replace(_POLICY, retry_after_most_seconds=most, max_attempts=1_000)
     lane = _lane(1, policy=policy)
     lane.open()
@@ -100,7 +100,7 @@ def test_nobody_has_a_lane_wait_for_longer_than_is_set(
 
 
 @pytest.mark.parametrize("kind", [Kind.BUSY, Kind.OUTAGE])
-def test_a_head_that_waited_for_long_goes_back_with_its_followers(kind: Kind) -> None:
+def test_a_head_that_waited_long_is_released_with_its_followers(kind: Kind) -> None:
     """Tail first, and its head hidden for twice as long after each receive, up to 15 minutes."""
     for received, hidden in [(1, 30), (2, 60), (4, 240), (9, 900), (1_000, 900)]:
         lane = _lane(2, received=received, policy=p.Policy(lookahead=1))
@@ -111,7 +111,7 @@ def test_a_head_that_waited_for_long_goes_back_with_its_followers(kind: Kind) ->
         assert given_back == [p.Release((2, 1), hidden), p.Close()]
 
 
-def test_a_head_that_waited_for_long_and_cannot_go_back_is_dead_lettered() -> None:
+def test_a_head_that_waited_long_and_cannot_be_released_is_dead_lettered() -> None:
     """The queue would dead-letter it without a reason, or drop it; those behind it go on."""
     lane = Lane([p.LaneMessage(1, returns=False), p.LaneMessage(2)], _POLICY)
     lane.open()
@@ -120,7 +120,7 @@ def test_a_head_that_waited_for_long_and_cannot_go_back_is_dead_lettered() -> No
     assert lane.feed(p.Settled(1)) == [p.Start(2)]
 
 
-def test_a_follower_that_waited_for_long_waits_for_its_turn() -> None:
+def test_a_follower_that_waited_long_waits_for_its_turn() -> None:
     """Only the head keeps a lane waiting."""
     lane = _lane(2)
     lane.open()
@@ -128,15 +128,15 @@ def test_a_follower_that_waited_for_long_waits_for_its_turn() -> None:
     assert lane.feed(p.Prepared(1)) == [p.Start(1)]
 
 
-def test_a_try_that_counts_is_never_a_wait() -> None:
-    """It has an end of its own: `max_attempts`."""
+def test_a_counted_attempt_is_never_a_wait() -> None:
+    """Its limit is `max_attempts`."""
     lane = _lane(1)
     lane.open()
     assert lane.feed(p.Failed(1, Kind.RETRY, waited_seconds=10_000)) == [p.Wait(1, 1)]
 
 
-def test_a_lane_that_gives_way_ends_its_last_steps_first() -> None:
-    """What is being started is settled; the rest goes back, hidden."""
+def test_a_lane_that_gives_way_finishes_its_last_steps_first() -> None:
+    """Builds being started are settled; other messages are released, hidden."""
     lane = _lane(3, policy=replace(_POLICY, retry_most_seconds=30))
     lane.open()
     lane.feed(p.Prepared(1))
@@ -148,7 +148,7 @@ def test_a_lane_that_gives_way_ends_its_last_steps_first() -> None:
 
 
 def test_a_lane_with_a_counted_attempt_does_not_give_way() -> None:
-    """The attempt is known here only: given back, it would be forgotten."""
+    """Only this process knows the attempt: after a release it would be forgotten."""
     lane = _lane(1)
     lane.open()
     assert lane.may_give_way
@@ -157,8 +157,8 @@ def test_a_lane_with_a_counted_attempt_does_not_give_way() -> None:
     assert not Lane([p.LaneMessage(1, yields=False)], _POLICY).may_give_way
 
 
-def test_a_redelivered_group_is_worked_one_by_one() -> None:
-    """Only the message in hand can be blamed for a death (I5)."""
+def test_a_redelivered_group_is_prepared_one_by_one() -> None:
+    """Only a message that is in preparation alone can be blamed for a death (I5)."""
     lane = _lane(3, received=2)
     assert lane.open() == [p.Prepare(1, suspect=True)]
     lane.feed(p.Prepared(1))
@@ -167,7 +167,7 @@ def test_a_redelivered_group_is_worked_one_by_one() -> None:
 
 
 def test_stop_settles_what_can_be_and_releases_the_rest_tail_first() -> None:
-    """What is in preparation behind a gap is cancelled."""
+    """Preparation behind a gap is cancelled."""
     lane = _lane(5)
     lane.open()
     lane.feed(p.Prepared(1))
@@ -178,7 +178,7 @@ def test_stop_settles_what_can_be_and_releases_the_rest_tail_first() -> None:
     assert lane.feed(p.Settled(1)) == [p.Release((5, 4, 3, 2)), p.Close()]
 
 
-def test_stop_lets_a_prepared_row_go_on() -> None:
+def test_stop_lets_a_prepared_sequence_go_on() -> None:
     """Everything up to the first gap is still built."""
     lane = _lane(4)
     lane.open()
@@ -189,8 +189,8 @@ def test_stop_lets_a_prepared_row_go_on() -> None:
     assert lane.feed(p.Settled(1)) == [p.Start(2)]
 
 
-def test_expire_lets_only_the_last_steps_end() -> None:
-    """A build being started is finished; nothing else is begun."""
+def test_expire_lets_only_the_last_steps_finish() -> None:
+    """A build being started is finished; nothing else begins."""
     lane = _lane(3)
     lane.open()
     lane.feed(p.Prepared(1))
@@ -202,7 +202,7 @@ def test_expire_lets_only_the_last_steps_end() -> None:
 
 
 def test_a_lost_lease_releases_nothing() -> None:
-    """The messages may be in other hands (I4)."""
+    """Another task may have received the messages (I4)."""
     lane = _lane(2)
     lane.open()
     lane.feed(p.Prepared(1))
@@ -221,16 +221,16 @@ def test_a_delete_that_fails_is_tried_again() -> None:
     assert lane.feed(p.Due(1)) == [p.Delete(1)]
 
 
-def test_a_fatal_error_drops_and_stops() -> None:
-    """The service cannot work: everything goes back."""
+def test_a_fatal_error_releases_all_and_stops() -> None:
+    """The service cannot work."""
     lane = _lane(2)
     lane.open()
     assert lane.feed(p.Failed(1, Kind.FATAL)) == [p.Cancel(2)]
     assert lane.feed(p.Dropped(2)) == [p.Release((2, 1)), p.Close()]
 
 
-def test_superseded_pushes_are_recorded_in_their_turn() -> None:
-    """The newest of a ref stands for the older ones; other refs are not touched."""
+def test_superseded_pushes_are_recorded_in_order() -> None:
+    """The newest push of a ref supersedes the older ones; other refs are not touched."""
     messages = [
         p.LaneMessage(1, ref="a"),
         p.LaneMessage(2, ref="b"),
@@ -250,13 +250,13 @@ def test_superseded_pushes_are_recorded_in_their_turn() -> None:
 
 
 def test_messages_must_come_oldest_first() -> None:
-    """Anything else would turn the order around."""
+    """Any other order would reverse pushes."""
     with pytest.raises(LaneBug):
         Lane([p.LaneMessage(2), p.LaneMessage(1)], _POLICY)
 
 
-def test_what_ends_behind_the_end_of_its_lane_begins_nothing() -> None:
-    """Prepared after the deadline: given back. Started after the lease was lost: not deleted."""
+def test_an_event_after_the_end_of_its_lane_begins_nothing() -> None:
+    """Prepared after the deadline: released. Started after the lease was lost: not deleted."""
     lane = _lane(1)
     lane.open()
     assert (lane.ending, lane.closed) == (False, False)
@@ -271,8 +271,8 @@ def test_what_ends_behind_the_end_of_its_lane_begins_nothing() -> None:
     assert lane.feed(p.Started(1)) == [p.Close()]
 
 
-def test_a_wait_that_ends_behind_the_end_of_its_lane_is_forgotten() -> None:
-    """What waited was dropped meanwhile, and another is still under way."""
+def test_a_wait_that_ends_after_the_end_of_its_lane_is_ignored() -> None:
+    """The waiting message was dropped meanwhile, and another is still being prepared."""
     lane = _lane(2)
     lane.open()
     assert lane.feed(p.Failed(1, Kind.RETRY, jitter=1.0)) == [p.Wait(1, 1.0)]
@@ -282,8 +282,8 @@ def test_a_wait_that_ends_behind_the_end_of_its_lane_is_forgotten() -> None:
     assert lane.feed(p.Dropped(2)) == [p.Release((2, 1)), p.Close()]
 
 
-def test_a_start_that_fails_after_its_lane_gave_way_is_not_tried_again() -> None:
-    """It goes back with the others, and is hidden as long."""
+def test_a_start_that_fails_after_its_lane_gave_way_is_not_retried() -> None:
+    """It is released with the others, and hidden as long."""
     lane = _lane(2)
     lane.open()
     lane.feed(p.Prepared(1))
@@ -294,7 +294,7 @@ def test_a_start_that_fails_after_its_lane_gave_way_is_not_tried_again() -> None
 
 
 def test_a_superseded_push_that_was_not_recorded_is_recorded_again() -> None:
-    """It is not built, however often that fails."""
+    """It is not built, however often recording fails."""
     lane = Lane([p.LaneMessage(1, ref="a"), p.LaneMessage(2), p.LaneMessage(3, ref="a")], _SKIPPING)
     assert lane.open() == [p.Supersede(1, by=3), p.Prepare(2), p.Prepare(3)]
     for _ in range(3):
@@ -306,7 +306,7 @@ def test_a_superseded_push_that_was_not_recorded_is_recorded_again() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.RETRY, Kind.BUSY, Kind.OUTAGE, Kind.REJECT])
 def test_a_last_step_is_repeated_until_it_works(kind: Kind) -> None:
-    """What is recorded counts no attempt more, and is neither rejected nor given back."""
+    """A recorded outcome counts no more attempts, and is neither rejected nor released."""
     for dead in (False, True):
         lane = _lane(1)
         lane.open()
@@ -325,8 +325,11 @@ def test_a_last_step_is_repeated_until_it_works(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.25, 1.0])
-def test_waits_grow_to_their_own_most_and_jitter_over_their_upper_half(jitter: float) -> None:
-    """A counted try waits up to 8 seconds here, a limit up to 10."""
+def test_waits_grow_to_their_maximum_with_jitter(jitter: float) -> None:
+    """Jitter covers the upper half.
+
+    A counted attempt waits up to 8 seconds here, a limit up to 10.
+    """
     policy = replace(_POLICY, max_attempts=99)
     for kind, most in ((Kind.RETRY, 8), (Kind.BUSY, 10), (Kind.OUTAGE, 10)):
         lane = _lane(1, policy=policy)
@@ -335,12 +338,12 @@ def test_waits_grow_to_their_own_most_and_jitter_over_their_upper_half(jitter: f
             expected = grown * (0.5 + jitter / 2)
             assert lane.feed(p.Failed(1, kind, jitter=jitter)) == [p.Wait(1, expected)]
             lane.feed(p.Due(1))
-        lane.feed(p.Prepared(1))  # what worked begins anew
+        lane.feed(p.Prepared(1))  # success resets the wait
         assert lane.feed(p.Failed(1, kind, jitter=1.0)) == [p.Wait(1, 1)]
 
 
-def test_bugs_say_what_came_and_where() -> None:
-    """They end the service, and its log is all that is left."""
+def test_a_bug_names_the_event_and_the_state() -> None:
+    """Bugs end the service, and its log is all that is left."""
     with pytest.raises(LaneBug, match=r"oldest first: \[2, 1\]"):
         Lane([p.LaneMessage(2), p.LaneMessage(1)], _POLICY)
     lane = _lane(4)
@@ -357,8 +360,8 @@ _EVENTS: list[Any] = [p.Prepared, p.Started, p.Settled, p.Due, p.Dropped]
 
 
 @pytest.mark.parametrize("event", _EVENTS)
-def test_an_event_that_a_state_does_not_know_is_a_bug(event: Any) -> None:  # noqa: ANN401 - classes
-    """A waiting message knows no event, a strange message none at all."""
+def test_an_unexpected_event_is_a_bug(event: Any) -> None:  # noqa: ANN401 - classes
+    """A waiting message accepts no event, an unknown message none at all."""
     lane = _lane(4)
     lane.open()
     with pytest.raises(LaneBug):
@@ -368,7 +371,7 @@ def test_an_event_that_a_state_does_not_know_is_a_bug(event: Any) -> None:  # no
 
 
 def test_the_diagram_shows_every_edge_of_the_table() -> None:
-    """It is drawn from the table itself."""
+    """The diagram is drawn from the table itself."""
     text = diagram()
     for (state, _), targets in TABLE.items():
         for target in targets - {state}:
@@ -376,7 +379,7 @@ def test_the_diagram_shows_every_edge_of_the_table() -> None:
 
 
 class LaneMachine(RuleBasedStateMachine):
-    """Feeds a lane whatever its runner may say, in any order, and watches the invariants."""
+    """Feeds a lane any event that its runner may send, in any order, and checks the invariants."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -469,7 +472,7 @@ class LaneMachine(RuleBasedStateMachine):
         how=st.sampled_from(["well", "well", "well", "retry", "busy", "reject", "fatal"]),
     )
     def end_one(self, data: st.DataObject, how: str) -> None:
-        """Something that is under way ends, somehow."""
+        """End an operation in progress, in a drawn way."""
         n = data.draw(st.sampled_from(sorted(self.under_way)))
         command = self.under_way.pop(n)
         if n in self.cancelled and data.draw(st.booleans()):
@@ -505,7 +508,7 @@ class LaneMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waits and not self.closed)
     @rule(data=st.data())
     def ring(self, data: st.DataObject) -> None:
-        """A wait is over."""
+        """End a wait."""
         n = data.draw(st.sampled_from(sorted(self.waits)))
         self.waits.discard(n)
         self._feed(p.Due(n))
@@ -516,7 +519,7 @@ class LaneMachine(RuleBasedStateMachine):
         now=st.integers(0, 9),
     )
     def interrupt(self, event: p.Event, now: int) -> None:
-        """A signal, a deadline, a lost lease."""
+        """Send a signal, a deadline or a lost lease."""
         if now:  # rarely: most lanes run to their end
             return
         self.stopped = True
@@ -528,12 +531,12 @@ class LaneMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.closed)
     @rule()
     def rest(self) -> None:
-        """A closed lane has nothing to say."""
+        """Check that a closed lane sends no command."""
         assert self.lane.feed(p.Stop()) == []
 
     @invariant()
     def no_more_than_the_window(self) -> None:
-        """Preparations are bounded, and single after a redelivery."""
+        """Check that preparations are bounded, and single after a redelivery."""
         if not hasattr(self, "lane"):
             return
         preparing = [c for c in self.under_way.values() if isinstance(c, p.Prepare)]
@@ -541,13 +544,13 @@ class LaneMachine(RuleBasedStateMachine):
 
     @invariant()
     def never_stuck(self) -> None:
-        """An open lane waits for something."""
+        """Check that an open lane waits for something."""
         if hasattr(self, "lane") and not self.closed:
             assert self.under_way or self.waits, self.lane.states()
 
     @invariant()
     def nothing_is_forgotten(self) -> None:
-        """Closed means: each message is settled or given back, unless the lease was lost."""
+        """Check that a closed lane settled or released each message, unless the lease was lost."""
         if self.closed and not self.lost:
             assert sorted((*self.settled, *self.released)) == list(range(self.count))
 

@@ -1,4 +1,4 @@
-"""The arithmetic of leases: what was granted, what is kept back of it, and when to renew."""
+"""Arithmetic of leases: the time granted, the margin kept, and the time of renewal."""
 
 from dataclasses import dataclass
 from math import inf, nextafter
@@ -27,7 +27,7 @@ _RENEWALS = st.lists(st.builds(_Renewal, st.integers(0, 50_000), st.integers(1, 
 def test_a_commit_is_safe_for_as_long_as_the_longest_grant_less_a_tenth(
     asked: int, visibility: int, renewals: list[_Renewal]
 ) -> None:
-    """I4: neither longer nor shorter, and a renewal over less takes nothing away."""
+    """I4: neither longer nor shorter; a shorter renewal takes nothing away."""
     term = Term(asked_at=asked, visibility_seconds=visibility)
     granted = asked + visibility
     for each in renewals:
@@ -43,10 +43,13 @@ def test_a_commit_is_safe_for_as_long_as_the_longest_grant_less_a_tenth(
 
 
 @given(asked=_ASKED, visibility=_VISIBILITY, failed=st.integers(1, 11))
-def test_it_is_renewed_after_a_third_and_tried_again_each_twelfth(
+def test_a_lease_is_renewed_after_a_third_and_retried_each_twelfth(
     asked: int, visibility: int, failed: int
 ) -> None:
-    """Two more tries fit before the end, however late the first was sent; then it wakes there."""
+    """Two more tries fit before the end, however late the first was sent.
+
+    The last wake is at the end.
+    """
 
     def after(twelfths: int) -> object:
         return pytest.approx(asked + visibility * twelfths / 12, abs=0.001)
@@ -66,10 +69,10 @@ def test_it_is_renewed_after_a_third_and_tried_again_each_twelfth(
     now=st.integers(0, _HOURS_12 + 100),
     seconds=st.floats(0, 100_000),
 )
-def test_no_more_is_asked_for_than_sqs_gives_in_all(
+def test_no_more_than_the_limit_of_sqs_is_asked_for(
     asked: int, visibility: int, now: int, seconds: float
 ) -> None:
-    """12 hours after the receive every lease ends; a minute is left for clocks and the way."""
+    """Every lease ends 12 hours after the receive; a minute is left for clocks and latency."""
     term = Term(asked_at=asked, visibility_seconds=visibility)
     left = _HOURS_12 - 60 - now
     asks = term.limit(seconds, asked + now)
@@ -80,7 +83,7 @@ def test_no_more_is_asked_for_than_sqs_gives_in_all(
 
 @given(asked=_ASKED, visibility=_VISIBILITY)
 def test_a_lease_is_old_half_an_hour_before_sqs_ends_it(asked: int, visibility: int) -> None:
-    """Whatever it was renewed to."""
+    """Renewals do not change that."""
     term = Term(asked_at=asked, visibility_seconds=visibility)
     term.renewed(sent_at=asked + 40_000, seconds=3_000)
     old = asked + _HOURS_12 - 1_800

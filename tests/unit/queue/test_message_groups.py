@@ -1,12 +1,12 @@
-"""A message group is one repository's, or somebody is told."""
+"""A message group belongs to one repository; any other grouping is reported."""
 
 import pytest
 
 from asyncbuild.queue.lane.message_groups import Grouping
 
 
-def test_a_group_of_one_repository_is_well() -> None:
-    """However often it comes."""
+def test_a_group_of_one_repository_has_no_fault() -> None:
+    """It may be received any number of times."""
     grouping = Grouping()
     for _ in range(3):
         assert grouping.find_fault("web", ["1/eu/web", "1/eu/web"]) == ""
@@ -14,15 +14,15 @@ def test_a_group_of_one_repository_is_well() -> None:
 
 
 @pytest.mark.parametrize("group", ["$.detail.repositoryId", "<$.detail.repositoryId>"])
-def test_a_path_that_nobody_filled_in_is_told_once(group: str) -> None:
-    """All repositories would wait in one line, and nobody would know why."""
+def test_an_unfilled_path_is_reported_once(group: str) -> None:
+    """All repositories would wait in one line, and the cause would be hard to find."""
     grouping = Grouping()
     assert group in grouping.find_fault(group, ["1/eu/web"])
     assert grouping.find_fault(group, ["1/eu/till"]) == ""
 
 
-def test_two_repositories_in_one_group_are_told_once() -> None:
-    """In one delivery or in two; the names are said."""
+def test_two_repositories_in_one_group_are_reported_once() -> None:
+    """In one delivery or in two; the names are reported."""
     grouping = Grouping()
     assert grouping.find_fault("all", ["1/eu/web"]) == ""
     fault = grouping.find_fault("all", ["1/eu/till"])

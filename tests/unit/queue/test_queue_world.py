@@ -1,4 +1,4 @@
-"""Lanes, terms, queue, ledger and CodeBuild together, in virtual time, whatever may happen.
+"""Lanes, leases, queue, ledger and CodeBuild together, in virtual time, with random faults.
 
 `ASYNCBUILD_WORLD_EXAMPLES` sets how many worlds are tried; `make chaos` asks for 5,000.
 """
@@ -35,7 +35,7 @@ class QueueWorld(RuleBasedStateMachine):
     def begin(
         self, processes: int, lookahead: int, attempts: int, most: int, seed: int, **flags: bool
     ) -> None:
-        """Some processes, one queue."""
+        """Start some processes on one queue."""
         policy = p.Policy(lookahead, attempts, skip_superseded=flags["skip"])
         self.world = World(
             processes=processes,
@@ -66,7 +66,7 @@ class QueueWorld(RuleBasedStateMachine):
         lag: float,
         away: bool,  # noqa: FBT001 - hypothesis gives it
     ) -> None:
-        """Some pushes of one ref, which the git server may show late, or lose by a force push.
+        """Send some pushes of one ref, which the git server may show late, or lose by a force push.
 
         The last may be one that can never work, or kills.
         """
@@ -83,12 +83,12 @@ class QueueWorld(RuleBasedStateMachine):
     @precondition(lambda self: self.world.sent)
     @rule(number=st.integers(0, 1_000))
     def repeat(self, number: int) -> None:
-        """EventBridge delivers an event twice."""
+        """Have EventBridge deliver an event twice."""
         push = self.world.sent[number % len(self.world.sent)]
         self.world.send(push.event[0], push)
 
     def _work(self, process: Process, steps: int, percent: int = 0) -> None:
-        """Receive if there is nothing to do, then some steps of what is under way, in any order."""
+        """Receive if a process is idle, then do some of its operations, in any order."""
         process.stopping = process.stopping and bool(process.lanes)
         for _ in range(steps):
             ops = [(lane, n) for lane in process.lanes for n in lane.ops]
@@ -102,28 +102,28 @@ class QueueWorld(RuleBasedStateMachine):
 
     @rule(number=_NUMBER, steps=st.integers(1, 60), percent=st.sampled_from([0, 0, 5, 30]))
     def work(self, number: int, steps: int, percent: int) -> None:
-        """A process works; so many of its requests fail."""
+        """Let a process work; so many percent of its requests fail."""
         self._work(self._process(number), steps, percent)
 
     @rule(number=_NUMBER)
     def lose_an_answer(self, number: int) -> None:
-        """The answer to a receive is lost: its messages are locked for nobody."""
+        """Lose the answer to a receive: its messages stay invisible without a receiver."""
         self._process(number).receive(10, answered=False)
 
     @rule(seconds=_SECONDS)
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Let time go by."""
         self.world.advance(seconds)
 
     @rule(number=_NUMBER, seconds=_SECONDS)
     def crash(self, number: int, seconds: float) -> None:
-        """`kill -9`, and a while until somebody works again."""
+        """Kill a process as by `kill -9`, and wait until one works again."""
         self._process(number).die()
         self.world.advance(seconds)
 
     @rule(number=_NUMBER, event=st.sampled_from([p.Stop(), p.Expire()]))
     def shut_down(self, number: int, event: p.Event) -> None:
-        """SIGTERM, and the end of the grace."""
+        """Send SIGTERM, and the end of the grace."""
         process = self._process(number)
         process.stopping = True
         for lane in list(process.lanes):
@@ -131,7 +131,7 @@ class QueueWorld(RuleBasedStateMachine):
 
     @rule(number=_NUMBER, frozen=st.booleans(), seconds=_SECONDS, steps=st.integers(0, 60))
     def stall(self, number: int, frozen: bool, seconds: float, steps: int) -> None:  # noqa: FBT001 - hypothesis gives it
-        """A process stands still, or its renewals fail; the others go on meanwhile."""
+        """Stop a process, or fail its renewals; the others go on meanwhile."""
         process = self._process(number)
         if frozen:
             self.world.freeze(process)
@@ -144,7 +144,7 @@ class QueueWorld(RuleBasedStateMachine):
 
     @rule(flag=st.sampled_from(["at_limit", "throttled"]), seconds=_SECONDS)
     def spell(self, flag: str, seconds: float) -> None:
-        """CodeBuild has no room for a while."""
+        """Let CodeBuild have no room for a while."""
         setattr(self.world, flag, True)
         for _ in range(5):
             for process in list(self.world.processes):
@@ -154,11 +154,11 @@ class QueueWorld(RuleBasedStateMachine):
 
     @rule(group=st.sampled_from("cde"), back=st.booleans())
     def lose_a_server(self, group: str, back: bool) -> None:  # noqa: FBT001 - hypothesis gives it
-        """The git server of some repositories is away, or back."""
+        """Make the git server of some repositories unreachable, or reachable again."""
         (self.world.away.discard if back else self.world.away.add)(group)
 
     def teardown(self) -> None:
-        """In the end everything is settled: built once, superseded, or dead-lettered (I1, I12)."""
+        """Check that all pushes are built once, superseded, or dead-lettered (I1, I12)."""
         if not hasattr(self, "world"):
             return
         self.world.settle()
@@ -189,10 +189,10 @@ TestQueueWorld.settings = settings(
     seed=st.integers(0, 2**32),
 )
 @settings(max_examples=_EXAMPLES, deadline=None)
-def test_a_server_that_is_away_for_ever_holds_up_its_own_repositories_alone(
+def test_an_unreachable_server_holds_up_its_own_repositories_alone(
     failing: int, well: int, pushes: int, most: int, lookahead: int, seed: int, *, whole_lock: bool
 ) -> None:
-    """However few lanes there are; and its own pushes are not lost, doubled or turned round."""
+    """With any number of lanes; its own pushes are neither lost, doubled nor reordered."""
     world = World(
         processes=1,
         policy=p.Policy(lookahead),
@@ -226,8 +226,8 @@ def test_a_server_that_is_away_for_ever_holds_up_its_own_repositories_alone(
         assert built == [event for event in sent if event[0] == group]
 
 
-def test_a_push_whose_server_never_comes_back_is_dead_lettered_with_that_reason() -> None:
-    """The last delivery that the queue allows is not spent without a word."""
+def test_a_push_of_a_lost_server_is_dead_lettered_with_that_reason() -> None:
+    """The last delivery that the queue allows does not end without a reason."""
     policy = p.Policy(lookahead=2, longest_wait_seconds=60)
     world = World(processes=1, policy=policy, seed=1, whole_lock=False, most=1, max_receive_count=4)
     world.away = {"a"}
@@ -248,7 +248,7 @@ def _world(*, lookahead: int, max_attempts: int = 2) -> World:
 
 
 def _work(world: World) -> None:
-    """Everything under way goes on until only time helps."""
+    """Finish all operations until only time helps."""
     while ops := [(lane, n) for each in world.processes for lane in each.lanes for n in lane.ops]:
         for lane, n in ops:
             if n in lane.ops:
@@ -286,8 +286,8 @@ def test_ten_minutes_at_codebuilds_limit() -> None:
     assert {"built"} == set(world.ledger.values())
 
 
-def test_a_poison_is_dead_lettered_and_its_neighbours_are_built() -> None:
-    """In its own group, and in others that are prepared beside it (I5)."""
+def test_a_poison_message_is_dead_lettered_and_its_neighbours_are_built() -> None:
+    """Pushes in its own group, and those of other groups prepared beside it (I5)."""
     world = _world(lookahead=4)
     for n in range(10):
         for group in "abc":
@@ -298,8 +298,8 @@ def test_a_poison_is_dead_lettered_and_its_neighbours_are_built() -> None:
     assert len(world.builds) == 29
 
 
-def test_a_duplicate_in_the_same_lane_is_not_built_again_after_a_long_wait() -> None:
-    """Between the two the token expires; the ledger and the builds are asked (I12)."""
+def test_a_duplicate_in_one_lane_is_not_built_again_after_a_long_wait() -> None:
+    """The token expires between the two; the ledger and the builds are asked (I12)."""
     world = _world(lookahead=4)
     for event in ("a1", "a1", "a2"):
         world.send("a", Push(event, "x"))
@@ -315,8 +315,8 @@ def test_a_duplicate_in_the_same_lane_is_not_built_again_after_a_long_wait() -> 
     assert set(world.builds) == {"a1", "a2"}
 
 
-def test_a_push_that_the_server_shows_late_is_built_and_holds_up_its_own_group_alone() -> None:
-    """It counts no attempt; pushes behind it stay in order; another repository goes on (I2, I5)."""
+def test_a_push_that_the_server_shows_late_delays_its_own_group_alone() -> None:
+    """It counts no attempt; pushes behind it stay in order; other repositories go on (I2, I5)."""
     world = _world(lookahead=2, max_attempts=1)
     world.send("a", Push("a1", "x"), lag=170)
     world.send("a", Push("a2", "y"))
@@ -331,8 +331,8 @@ def test_a_push_that_the_server_shows_late_is_built_and_holds_up_its_own_group_a
     assert not world.dead
 
 
-def test_a_push_that_the_server_never_shows_is_stale_when_it_is_not_young_any_more() -> None:
-    """Then the pushes behind it go on."""
+def test_a_push_that_the_server_never_shows_becomes_stale() -> None:
+    """Pushes behind it go on after that."""
     world = _world(lookahead=2)
     begun = world.now
     world.send("a", Push("a1", "x"), lag=10_000)
@@ -342,7 +342,7 @@ def test_a_push_that_the_server_never_shows_is_stale_when_it_is_not_young_any_mo
     assert 180 <= world.now - begun < 200
 
 
-def test_a_push_that_a_later_one_replaced_holds_nobody_up() -> None:
+def test_a_push_that_a_later_one_replaced_delays_no_other() -> None:
     """The server shows the later push, which is in the queue: no lag explains that."""
     world = _world(lookahead=2)
     begun = world.now
@@ -353,8 +353,8 @@ def test_a_push_that_a_later_one_replaced_holds_nobody_up() -> None:
     assert world.now - begun < 10
 
 
-def test_a_process_that_dies_between_start_and_record_starts_nothing_twice() -> None:
-    """The token is gone by the time of the redelivery; the build is found by looking (I12)."""
+def test_a_kill_between_start_and_record_starts_nothing_twice() -> None:
+    """The token has expired by the redelivery; the build is found by looking it up (I12)."""
     world = _world(lookahead=4)
     world.send("a", Push("a1", "x"))
     world.processes[0].receive(10)

@@ -1,4 +1,4 @@
-"""Whose turn it is, and how many places a forge has."""
+"""Order of lanes, and the number of places of each forge."""
 
 import pytest
 from hypothesis import given
@@ -21,15 +21,15 @@ def _take_all(turns: Turns[int]) -> list[tuple[object, int, str]]:
     running=st.lists(st.sampled_from(["", "x", "y", "z"]), max_size=8),
     waiting=st.integers(0, 9),
 )
-def test_as_many_are_ready_as_would_be_taken(
+def test_the_number_of_ready_jobs_is_what_would_be_taken(
     count: int, forges: int, reserve: int, running: list[str], waiting: int
 ) -> None:
-    """Of one forge that waits, whatever else is under way."""
+    """One forge's jobs wait, with any others running."""
     turns: Turns[int] = Turns(count, forges=forges, reserve=reserve)
     for number, forge in enumerate(running):
         turns.add(f"running {number}", number, forge)
     while len(turns):
-        if turns.take() is None:  # what is full waits no more
+        if turns.take() is None:  # full: stop waiting
             for number in range(len(running)):
                 turns.remove(f"running {number}", number)
     for number in range(waiting):
@@ -46,9 +46,9 @@ def test_as_many_are_ready_as_would_be_taken(
     [
         (4, 1, 0, "", 4),
         (4, 2, 0, "", 4),
-        (4, 2, 1, "", 3),  # one is for the other
+        (4, 2, 1, "", 3),  # one is kept for the other forge
         (4, 3, 1, "", 2),
-        (4, 3, 1, "y", 2),  # which has it
+        (4, 3, 1, "y", 2),  # which uses it
         (4, 3, 1, "yy", 1),
         (6, 3, 2, "y", 2),  # y has one of its two; z has none
         (6, 2, 2, "xyy", 3),
@@ -64,7 +64,7 @@ def test_as_many_are_ready_as_would_be_taken(
     ],
 )
 def test_places_of_a_forge(count: int, forges: int, reserve: int, running: str, left: int) -> None:
-    """What is free, less what others have for themselves."""
+    """Free places, less those kept for other forges."""
     turns: Turns[int] = Turns(count, forges=forges, reserve=reserve)
     for number, letter in enumerate(running):
         forge = letter.replace("-", "")
@@ -78,8 +78,8 @@ def test_places_of_a_forge(count: int, forges: int, reserve: int, running: str, 
     assert len(turns) == 9 - left
 
 
-def test_without_a_limit_all_that_wait_are_ready() -> None:
-    """And none is kept back; so, too, with a limit, what belongs to no forge."""
+def test_without_a_limit_all_waiting_jobs_are_ready() -> None:
+    """None is kept back; nor, with a limit, a job without a forge."""
     turns: Turns[int] = Turns()
     for number in range(5):
         turns.add("lane", number, "x" if number % 2 else "")
@@ -94,8 +94,8 @@ def test_without_a_limit_all_that_wait_are_ready() -> None:
     assert few.take() == ("lane", 0, "")
 
 
-def test_a_lane_that_had_its_turn_waits_for_those_that_had_none() -> None:
-    """With equally many under way the one whose last turn is longest ago comes first."""
+def test_a_lane_that_had_its_turn_waits_for_the_others() -> None:
+    """With equal numbers running, the lane whose last turn is longest ago comes first."""
     turns: Turns[int] = Turns()
     for lane in "abc":
         for number in range(3):
@@ -109,8 +109,8 @@ def test_a_lane_that_had_its_turn_waits_for_those_that_had_none() -> None:
     assert order == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
 
 
-def test_an_end_gives_the_place_back() -> None:
-    """To the lane and to the forge, each of its own."""
+def test_an_ended_job_frees_its_place() -> None:
+    """The place of its lane and that of its forge are both free."""
     turns: Turns[int] = Turns(2, forges=2, reserve=1)
     turns.add("a", 1, "x")
     turns.add("b", 2, "x")
@@ -128,8 +128,8 @@ def test_an_end_gives_the_place_back() -> None:
     assert turns.take() == ("b", 3, "y")
 
 
-def test_only_what_waits_is_taken_out() -> None:
-    """Once, and from its own lane."""
+def test_only_a_waiting_job_is_removed() -> None:
+    """It is removed once, and from its own lane."""
     turns: Turns[int] = Turns()
     for number in range(3):
         turns.add("a", number, "x")
@@ -145,8 +145,8 @@ def test_only_what_waits_is_taken_out() -> None:
     assert turns.take() is None
 
 
-def test_each_end_gives_one_place_back() -> None:
-    """Of two that are under way in one lane and of one forge."""
+def test_each_ended_job_frees_one_place() -> None:
+    """Two jobs of one lane and one forge are running."""
     turns: Turns[int] = Turns(4, forges=2, reserve=1)
     for number in range(3):
         turns.add("a", number, "x")
@@ -160,8 +160,8 @@ def test_each_end_gives_one_place_back() -> None:
             turns.remove("b", number)
 
 
-def test_ends_count_for_the_order_of_lanes() -> None:
-    """The lane with the least under way comes first, whoever had the last turn."""
+def test_ended_jobs_count_for_the_order_of_lanes() -> None:
+    """The lane with the fewest running jobs comes first, whichever had the last turn."""
     turns: Turns[int] = Turns()
     for number in range(4):
         turns.add("a", number)

@@ -1,4 +1,4 @@
-"""The consumers on asyncio-pool: failures surface, and nothing is left of them."""
+"""Consumers on asyncio-pool: failures are raised, and no task is left over."""
 
 import asyncio
 from collections import Counter
@@ -30,7 +30,7 @@ async def _wait_busy(consumers: WorkerPool, free: int) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-async def test_jobs_run_side_by_side_and_no_more_than_there_are_consumers() -> None:
+async def test_jobs_run_in_parallel_up_to_the_number_of_consumers() -> None:
     """Three consumers, five jobs: two wait."""
     async with open_consumers(3) as consumers:
         jobs = [_job() for _ in range(5)]
@@ -44,8 +44,8 @@ async def test_jobs_run_side_by_side_and_no_more_than_there_are_consumers() -> N
             await job.ended.wait()
 
 
-async def test_a_failure_ends_the_owner() -> None:
-    """What a job lets through is a bug, and is raised by the block, not parked in a future."""
+async def test_a_failed_job_ends_the_owner() -> None:
+    """An error of a job is a bug, raised by the block and not left in a future."""
 
     async def fail() -> None:
         raise ValueError("a bug")
@@ -61,8 +61,8 @@ async def test_a_failure_ends_the_owner() -> None:
 
 
 @pytest.mark.parametrize("steps", range(4))
-async def test_cancellation_leaves_nothing(steps: int) -> None:
-    """Whenever it comes, also before a worker took its first step."""
+async def test_cancellation_leaves_no_task(steps: int) -> None:
+    """It may come before a worker took its first step."""
     before = asyncio.all_tasks()
     ended = False
 
@@ -84,7 +84,7 @@ async def test_cancellation_leaves_nothing(steps: int) -> None:
     assert ended or steps < 2
 
 
-async def test_a_body_that_raises_at_once_leaves_nothing() -> None:
+async def test_a_body_that_raises_at_once_leaves_no_task() -> None:
     """asyncio-pool never returns the slot of a job that was cancelled before its first step."""
     before = asyncio.all_tasks()
     with pytest.raises(ExceptionGroup), anyio.fail_after(PATIENCE_SECONDS):
@@ -107,7 +107,7 @@ async def test_a_cancelled_job_frees_its_consumer() -> None:
         consumers.cancel(second)
 
 
-def test_turns_go_to_the_lane_with_the_least_in_hand() -> None:
+def test_turns_go_to_the_lane_with_the_fewest_jobs_running() -> None:
     """A lane with a hundred jobs gets one turn among the others."""
     turns: Turns[str] = Turns()
     for n in range(100):
@@ -123,8 +123,8 @@ def test_turns_go_to_the_lane_with_the_least_in_hand() -> None:
     assert not turns.remove("hot", "hot-50")
 
 
-async def test_forges_that_hang_leave_consumers_for_every_other() -> None:
-    """Of four, one is for each of three forges; two that hang at once do not get the third's."""
+async def test_hanging_forges_leave_consumers_for_the_others() -> None:
+    """Of four, one is for each of three forges; two hanging forges do not get the third's."""
     async with open_consumers(4, forges=3, reserve=1) as consumers:
         slow = [Job(n, _sleep_long, forge="slow") for n in range(5)]
         for job in slow:
@@ -150,8 +150,8 @@ async def test_forges_that_hang_leave_consumers_for_every_other() -> None:
             consumers.cancel(job)
 
 
-async def test_lanes_that_go_on_for_ever_leave_consumers_to_those_with_nothing() -> None:
-    """However many jobs of theirs wait, more is received, and begun."""
+async def test_busy_lanes_leave_consumers_to_idle_lanes() -> None:
+    """Lanes that never end have many jobs waiting; another lane is received, and its job starts."""
     async with open_consumers(8) as consumers:
         slow = [Job(lane, _sleep_long) for _ in range(10) for lane in "abc"]
         for job in slow:
@@ -177,10 +177,10 @@ async def test_lanes_that_go_on_for_ever_leave_consumers_to_those_with_nothing()
     jobs=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "x", "y"])), max_size=30),
     ends=st.randoms(use_true_random=False),
 )
-def test_shares_are_kept_and_every_job_comes_to_its_turn(
+def test_shares_are_kept_and_every_job_runs(
     count: int, reserve: int, spare: int, jobs: list[tuple[str, str]], ends: Random
 ) -> None:
-    """Whatever ends when; jobs without a forge have no limit."""
+    """Jobs end in any order; jobs without a forge have no limit."""
     turns: Turns[int] = Turns(count, forges=2, reserve=reserve, spare=spare)
     for number, (lane, forge) in enumerate(jobs):
         turns.add(lane, number, forge)
@@ -195,13 +195,13 @@ def test_shares_are_kept_and_every_job_comes_to_its_turn(
             running.append((of_lane, forge))
             assert not again or len(running) + spare <= count
             of = Counter(forge for _, forge in running)
-            if forge:  # what it was given leaves the other forge what it is owed
+            if forge:  # it leaves the other forge its share
                 other = "y" if forge == "x" else "x"
                 owed = max(0, reserve - of[other])
                 entitled = of[forge] <= reserve
                 assert len(running) + owed <= count or entitled or len(running) == 1
             continue
-        assert running  # else nothing would ever come
+        assert running  # otherwise nothing would ever start
         assert len(running) == count or not turns.count_ready()
         turns.done(*running.pop(ends.randrange(len(running))))
     for lane in "abc":
@@ -209,8 +209,8 @@ def test_shares_are_kept_and_every_job_comes_to_its_turn(
         assert [number for number in seen if number in own] == own
 
 
-def test_with_fewer_consumers_than_forges_the_last_one_is_for_another_forge() -> None:
-    """It is not kept for a forge of which nothing comes."""
+def test_with_fewer_consumers_than_forges_the_last_is_for_another_forge() -> None:
+    """It is not kept for a forge without jobs."""
     turns: Turns[str] = Turns(2, forges=5, reserve=1)
     for lane in "abc":
         turns.add(lane, f"slow {lane}", "slow")

@@ -1,4 +1,4 @@
-"""Whatever a process says on standard error is one line of JSON."""
+"""Each message of a process on standard error is one line of JSON."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ log_setup.configure(LogSettings(format="json", level={level!r}))
 
 
 def _said(script: str, *, level: str = "info") -> list[dict[str, Any]]:
-    """What a process that runs `script` logs, line by line."""
+    """Return the log lines of a process that runs `script`."""
     code = _BEGIN.format(level=level) + script
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.stdout == b""
@@ -48,8 +48,8 @@ def _said(script: str, *, level: str = "info") -> list[dict[str, Any]]:
     ],
     ids=["library", "warning", "loop", "thread", "unraisable", "uncaught"],
 )
-def test_what_others_say_is_a_line_like_ours(script: str, logger: str, reason: str) -> None:
-    """With level, time and who said it; a traceback is a field and no further lines."""
+def test_library_messages_are_lines_like_ours(script: str, logger: str, reason: str) -> None:
+    """With level, time and the logger's name; a traceback is a field of the same line."""
     (line,) = _said(script)
     assert (line["event"], line["logger"]) == ("library.logged", logger)
     assert line["level"] in {"warning", "error"}
@@ -58,14 +58,14 @@ def test_what_others_say_is_a_line_like_ours(script: str, logger: str, reason: s
     assert ("ZeroDivisionError" in line.get("exception", "")) == ("1 / 0" in script)
 
 
-def test_what_they_say_below_a_warning_is_not_asked_for() -> None:
-    """Not even for debugging: botocore's own lines have signatures in them (I10)."""
+def test_library_messages_below_a_warning_are_dropped() -> None:
+    """Even with debugging: botocore's own lines contain signatures (I10)."""
     said = _said("logging.getLogger('botocore.auth').info('Signature: x')", level="debug")
     assert said == []
 
 
-def test_they_know_which_push_they_speak_of() -> None:
-    """What is bound around a call stands in its library's lines, too."""
+def test_library_messages_name_their_push() -> None:
+    """Values bound around a call are in its library's lines, too."""
     (line,) = _said(
         "import structlog\n"
         "with structlog.contextvars.bound_contextvars(event_id='e'):\n"
@@ -74,8 +74,8 @@ def test_they_know_which_push_they_speak_of() -> None:
     assert (line["event_id"], line["level"], line["reason"]) == ("e", "error", "cut")
 
 
-def test_a_log_that_cannot_be_written_stops_nothing() -> None:
-    """The lines are lost; whoever logs them goes on."""
+def test_an_unwritable_log_stops_nothing() -> None:
+    """Its lines are lost; the caller that logs them goes on."""
     code = _BEGIN.format(level="info") + "emit(ServiceStopped()); print('went on')"
     with Path("/dev/full").open("ab") as full:
         done = subprocess.run(
@@ -84,8 +84,8 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     assert done.stdout == b"went on\n"
 
 
-def test_whoever_else_configured_structlog_deafens_nobody() -> None:
-    """A listener hears the lines all the same; with the default set-up it would hear none."""
+def test_listeners_hear_all_events_whatever_structlog_is_configured_to() -> None:
+    """A listener receives the lines all the same; with the default set-up it would receive none."""
     script = """
 import structlog
 from asyncbuild.domain.events.service_events import ServiceStopped
@@ -102,8 +102,8 @@ print(lines)
 
 
 @pytest.mark.parametrize("shape", ["json", "console"])
-def test_the_kind_of_an_error_is_its_word(shape: str) -> None:
-    """Whatever type it has inside."""
+def test_the_kind_of_an_error_is_logged_as_its_word(shape: str) -> None:
+    """Its type in Python does not matter."""
     script = f"""
 from asyncbuild.config import LogSettings
 from asyncbuild.domain.errors import Busy

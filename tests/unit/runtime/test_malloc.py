@@ -1,4 +1,4 @@
-"""Where threads allocate."""
+"""Arenas in which threads allocate."""
 
 import subprocess
 import sys
@@ -53,8 +53,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(libc_ver()[0] != "glibc", reason="others give back as they see fit")
-def test_chunks_are_not_fetched_from_the_kernel_again_and_again() -> None:
-    """What is free is there for the next ones; without the call each has its pages mapped anew."""
+def test_freed_chunks_are_reused_without_the_kernel() -> None:
+    """Without the call each chunk's pages are mapped again."""
 
     def faults(*, kept: bool) -> int:
         command = [sys.executable, "-c", _FETCH.format(kept=kept)]

@@ -1,4 +1,4 @@
-"""One budget for all archives: nobody waits for ever, nothing is lost."""
+"""One memory budget for all archives: no deadlock, no lost bytes."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +16,7 @@ from asyncbuild.runtime.memory_budget import MemoryBudget
 
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[TaskGroup]:
-    """A task group that fails rather than waits for ever."""
+    """Yield a task group that fails rather than waits forever."""
     with anyio.fail_after(seconds):
         async with anyio.create_task_group() as tasks:
             yield tasks
@@ -40,8 +40,8 @@ async def test_within_the_reservation_nothing_waits() -> None:
         assert budget.statistics().held_bytes == 100
 
 
-async def test_beyond_the_reservation_it_waits_for_what_is_free() -> None:
-    """A take that finds nothing free is granted when somebody else gives back."""
+async def test_beyond_the_reservation_a_take_waits_for_free_bytes() -> None:
+    """The take is granted when another account returns bytes."""
     budget = MemoryBudget(100)
     async with budget.open_account(40) as first, budget.open_account(40) as second:
         await first.take(40)
@@ -73,7 +73,7 @@ async def test_admission_is_first_come_first_served() -> None:
 
 
 async def test_a_cancelled_wait_takes_nothing() -> None:
-    """Whoever is cancelled while waiting, for admission or for bytes, leaves no trace."""
+    """Neither a wait for admission nor one for bytes leaves a trace."""
     budget = MemoryBudget(100)
     async with budget.open_account(60) as account:
         await account.take(60)
@@ -92,7 +92,7 @@ async def test_a_cancelled_wait_takes_nothing() -> None:
 
 
 async def test_a_grant_that_meets_a_cancellation_is_undone() -> None:
-    """Granted and cancelled in the same turn of the loop: the bytes come back."""
+    """Granted and cancelled in the same turn of the loop: the bytes are returned."""
     budget = MemoryBudget(100)
     async with budget.open_account(60) as first, budget.open_account(40) as second:
         await first.take(60)
@@ -112,8 +112,8 @@ async def _open_and_close(budget: MemoryBudget, reserved: int) -> None:
         pass
 
 
-async def test_what_an_account_held_is_free_when_it_closes() -> None:
-    """An upload that failed need not account for every part; a late word changes nothing."""
+async def test_a_closed_account_frees_its_bytes() -> None:
+    """A failed upload need not account for every part; a late return changes nothing."""
     budget = MemoryBudget(100)
     async with budget.open_account(60) as account:
         await account.take(30)
@@ -121,15 +121,15 @@ async def test_what_an_account_held_is_free_when_it_closes() -> None:
     assert (budget.statistics().held_bytes, budget.statistics().reserved_bytes) == (0, 0)
 
 
-async def test_more_than_was_taken_cannot_be_given_back() -> None:
-    """A mistake in a consumer shows where it is made."""
+async def test_more_than_was_taken_cannot_be_returned() -> None:
+    """A mistake in a consumer is raised where it is made."""
     async with MemoryBudget(100).open_account(60) as account:
         with pytest.raises(ValueError, match="held"):
             account.give_back(1)
 
 
-async def test_an_enlargement_does_not_stand_behind_an_admission() -> None:
-    """The admission waits for the very account that wants more: it comes second."""
+async def test_an_enlargement_does_not_wait_for_an_admission() -> None:
+    """The admission waits for the very account that is to be enlarged, so it comes second."""
     budget = MemoryBudget(100)
     async with (
         _within(PATIENCE_SECONDS) as tasks,
@@ -154,7 +154,7 @@ async def test_an_archive_larger_than_the_budget_is_a_fault_of_the_settings() ->
 
 
 async def test_an_account_can_be_enlarged() -> None:
-    """It waits until another account has closed, and is then guaranteed the larger share."""
+    """It waits until another account has closed; then the larger share is guaranteed."""
     budget = MemoryBudget(100)
     async with AsyncExitStack() as other, budget.open_account(40) as account:
         await other.enter_async_context(budget.open_account(50))
@@ -165,8 +165,8 @@ async def test_an_account_can_be_enlarged() -> None:
         assert budget.statistics().reserved_bytes == 90
 
 
-async def test_enlarging_is_refused_where_two_would_wait_for_each_other() -> None:
-    """The second of two that cannot both be had is told to come again: no deadlock."""
+async def test_enlarging_is_refused_where_two_would_deadlock() -> None:
+    """The second of two that cannot both be granted has to come again."""
     budget = MemoryBudget(100)
     async with (
         budget.open_account(50) as first,
@@ -193,9 +193,7 @@ async def test_enlarging_is_refused_where_two_would_wait_for_each_other() -> Non
         max_size=8,
     ),
 )
-def test_every_archive_comes_to_its_end(
-    total: int, archives: list[tuple[int, list[int], int]]
-) -> None:
+def test_every_archive_ends(total: int, archives: list[tuple[int, list[int], int]]) -> None:
     """Any number of archives that collect parts and enlarge themselves end; the sum always fits."""
     anyio.run(_run_archives, total, archives)
 

@@ -1,4 +1,4 @@
-"""Task groups whose failures travel as themselves."""
+"""Task groups that raise a failure itself rather than a group of it."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -28,7 +28,7 @@ async def _refuse() -> None:
 
 @both
 async def test_the_error_of_the_body_keeps_its_cause(open_group: Opener) -> None:
-    """It is raised as it was, not in a group."""
+    """The error is raised unchanged, not in a group."""
     cause = ValueError("why")
 
     async def body(_: TaskGroup) -> None:
@@ -41,7 +41,7 @@ async def test_the_error_of_the_body_keeps_its_cause(open_group: Opener) -> None
 
 @both
 async def test_the_error_of_a_task_ends_the_body(open_group: Opener) -> None:
-    """And it is what is raised."""
+    """The task's error is raised."""
     ended: list[bool] = []
 
     async def body(tasks: TaskGroup) -> None:
@@ -73,8 +73,8 @@ async def test_an_error_is_found_in_groups_of_groups(open_group: Opener) -> None
 
 
 @both
-async def test_of_several_errors_the_first_is_raised(open_group: Opener) -> None:
-    """What fails because it is cancelled does not say why."""
+async def test_the_first_of_several_errors_is_raised(open_group: Opener) -> None:
+    """A task that fails because it is cancelled is not the cause."""
 
     async def fail_while_cancelled() -> None:
         try:
@@ -94,8 +94,8 @@ async def test_of_several_errors_the_first_is_raised(open_group: Opener) -> None
 
 
 @both
-async def test_an_error_keeps_what_it_came_of(open_group: Opener) -> None:
-    """The log has it: the group, which would be there otherwise, says nothing."""
+async def test_an_error_keeps_its_context(open_group: Opener) -> None:
+    """The log shows the original error rather than the task group, which says nothing."""
 
     async def body(_: TaskGroup) -> None:
         try:
@@ -109,8 +109,8 @@ async def test_an_error_keeps_what_it_came_of(open_group: Opener) -> None:
 
 
 @both
-async def test_to_be_cancelled_is_no_failure(open_group: Opener) -> None:
-    """It goes on to whoever cancelled."""
+async def test_cancellation_is_not_a_failure(open_group: Opener) -> None:
+    """It is raised to the scope that cancelled."""
     with anyio.fail_after(PATIENCE_SECONDS), anyio.CancelScope() as scope:
         async with open_group() as tasks:
             tasks.start_soon(anyio.sleep_forever)
@@ -119,7 +119,7 @@ async def test_to_be_cancelled_is_no_failure(open_group: Opener) -> None:
     assert scope.cancelled_caught
 
 
-async def test_tasks_are_waited_for() -> None:
+async def test_tasks_are_awaited() -> None:
     """The body may end before them."""
     done: list[bool] = []
 
@@ -134,8 +134,8 @@ async def test_tasks_are_waited_for() -> None:
     assert done
 
 
-async def test_what_runs_in_the_background_ends_with_the_body() -> None:
-    """Nobody waits for it, except until it has ended."""
+async def test_background_tasks_end_with_the_body() -> None:
+    """The body waits only until their cancellation is done."""
     ended: list[bool] = []
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Whom pushes wait for: what is away, what is at its limit, and when that is over."""
+"""Outages that pushes wait for: unreachable peers, limits, and their end."""
 
 import random
 
@@ -41,8 +41,11 @@ def _chronicle(clock: Clock) -> Chronicle:
     return chronicle
 
 
-def test_a_git_server_that_is_down_is_a_third_state() -> None:
-    """Ready, but an outage, with its age from the first failure; over when a fetch succeeds."""
+def test_an_unreachable_git_server_is_an_outage() -> None:
+    """The service is ready, with an outage aged from the first failure.
+
+    A successful fetch ends it.
+    """
     clock = Clock()
     chronicle = _chronicle(clock)
     for number in range(14):
@@ -60,8 +63,8 @@ def test_a_git_server_that_is_down_is_a_third_state() -> None:
     assert _look(chronicle, clock, 0, 1).state == "ready"
 
 
-def test_forges_are_told_apart() -> None:
-    """One is away, another is not; the one that is away is named."""
+def test_forges_are_distinguished() -> None:
+    """One is unreachable, another is not; the unreachable one is named."""
     clock = Clock()
     chronicle = _chronicle(clock)
     chronicle.hear(_failed(1, account="github.com"))
@@ -69,7 +72,7 @@ def test_forges_are_told_apart() -> None:
 
 
 def test_a_limit_lasts_until_its_pushes_are_settled() -> None:
-    """Others get a build now and then, which says nothing for those that still wait."""
+    """Other pushes get a build now and then, which does not end it for those that wait."""
     clock = Clock()
     chronicle = _chronicle(clock)
     full = {"kind": "busy", "peer": "codebuild", "reason": "AccountLimitExceededException"}
@@ -84,8 +87,8 @@ def test_a_limit_lasts_until_its_pushes_are_settled() -> None:
     assert _look(chronicle, clock, 1, 2).state == "ready"
 
 
-def test_a_queue_that_does_not_answer_is_not_ready() -> None:
-    """SQS away: nothing can be received, so it is no third state but the second."""
+def test_an_unanswering_queue_makes_the_service_not_ready() -> None:
+    """Without SQS nothing can be received, so the state is not-ready and not outage."""
     clock = Clock()
     chronicle = _chronicle(clock)
     chronicle.hear(line("queue.receive-failed", kind="outage", reason="cut"))
@@ -103,8 +106,11 @@ _STEPS = st.lists(
 
 
 @given(_STEPS)
-def test_nothing_outlasts_its_pushes(steps: list[tuple[int, str, str]]) -> None:
-    """After any events: nothing in flight means no outage; a push waits for what it was told."""
+def test_no_outage_outlasts_its_pushes(steps: list[tuple[int, str, str]]) -> None:
+    """After any events: nothing in flight means no outage.
+
+    A push waits for its last reported peer.
+    """
     outages = Outages(Clock())
     for number, peer, kind in steps:
         if kind == "end":
@@ -119,7 +125,7 @@ def test_nothing_outlasts_its_pushes(steps: list[tuple[int, str, str]]) -> None:
 
 
 def test_a_failure_is_logged_once() -> None:
-    """Stages inside one another fail together: the outermost tells, and names the innermost."""
+    """Nested stages fail together: the outermost logs, and names the innermost."""
     logs.mute()
     for error in (Outage("away", peer="git"), Busy("full", peer="codebuild"), Retry("cut")):
         inside = (stage(PushPrepareStarted()), stage(PushFetchStarted()))
@@ -137,8 +143,8 @@ def test_a_failure_is_logged_once() -> None:
     assert lines[-1]["level"] == "warning"
 
 
-def test_alike_warnings_are_one() -> None:
-    """Of other pushes, ports, times and ids; what differs in words stays apart."""
+def test_similar_warnings_are_one() -> None:
+    """Other pushes, ports, times and ids are equal; different words are not."""
     clock, pick = Clock(), random.Random(1)  # noqa: S311 - repeatable, not secret
     chronicle = _chronicle(clock)
     for number in range(14):
@@ -153,8 +159,11 @@ def test_alike_warnings_are_one() -> None:
     assert (chronicle.troubles[1].first, chronicle.troubles[1].time) == (NOW, NOW + 13)
 
 
-def test_what_is_over_is_remembered() -> None:
-    """Since when, how long, and how many waited; what comes back within a minute is one of them."""
+def test_past_outages_are_remembered() -> None:
+    """Start, duration and number of waiting pushes.
+
+    One that returns within a minute is the same.
+    """
     clock = Clock()
     chronicle = _chronicle(clock)
     done = line("fetch.finished", mirror="123456789012/eu-west-1/r0")
@@ -170,7 +179,7 @@ def test_what_is_over_is_remembered() -> None:
         "git was away for 3 min 46 s; 3 pushes of 2 repositories waited",
     ]
     chronicle.hear(_failed(1))
-    chronicle.hear(built(event_id="1"))  # at once: not worth a row
+    chronicle.hear(built(event_id="1"))  # at once: too short for a row
     assert len(_look(chronicle, clock).past_outages) == 1
     chronicle.hear(_failed(1, event="push.start.failed", kind="busy", peer="codebuild"))
     clock.now += 2
@@ -180,8 +189,8 @@ def test_what_is_over_is_remembered() -> None:
     )
 
 
-def test_the_past_is_bounded() -> None:
-    """However often a side goes away."""
+def test_the_history_is_bounded() -> None:
+    """A peer may become unreachable any number of times."""
     clock = Clock()
     chronicle = _chronicle(clock)
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""What fits on a terminal: whole lines, numbers before names, and a way out."""
+"""Layout on a terminal: whole lines, numbers before names, and a way to quit."""
 
 import fcntl
 import os
@@ -81,7 +81,7 @@ def _drawn(status: Status, width: int, height: int) -> list[str]:
     st.integers(0, 9),
     st.sampled_from([(80, 24), (80, 25), (100, 30), (200, 60)]),
 )
-def test_it_fits(
+def test_the_view_fits_the_terminal(
     names: list[str],
     pushes: int,
     others: str,
@@ -101,7 +101,7 @@ def test_it_fits(
 
 
 def test_captions_and_columns_at_80_by_24() -> None:
-    """As an operator sees it in an outage: who is away, what waits, how old it is."""
+    """The view during an outage: the unreachable peer, waiting pushes and their ages."""
     lines = _drawn(_status(["web", "api"], pushes=3, away=True, dead=1), 80, 24)
     text = "\n".join(lines)
     assert "● outage: git, 0 s" in lines[0]
@@ -133,14 +133,14 @@ def test_captions_and_columns_at_80_by_24() -> None:
         ("", ""),
     ],
 )
-def test_the_gist_of_a_reason(reason: str, says: str) -> None:
-    """Why, without what was tried and what to do."""
+def test_the_short_form_of_a_reason(reason: str, says: str) -> None:
+    """The cause, without the attempt and the remedy."""
     assert gist(reason) == says
 
 
 @contextmanager
 def _terminal(*command: str) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    """A command on a terminal of 80 by 24; our end of it."""
+    """Run a command on a terminal of 80 by 24; yield our end of it and the process."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = subprocess.Popen(
@@ -189,8 +189,8 @@ anyio.run(main)
 """
 
 
-def test_q_ends_it() -> None:
-    """At once, with exit code 0, and the terminal is as it was."""
+def test_q_ends_the_view() -> None:
+    """At once, with exit code 0, and the terminal is restored."""
     with _terminal(sys.executable, "-c", f"import sys; sys.path.append('tests')\n{_SERVE}") as (
         ours,
         process,
@@ -199,7 +199,7 @@ def test_q_ends_it() -> None:
         _read_until(ours, process, b"nothing in hand")
         assert not termios.tcgetattr(ours)[3] & termios.ICANON
         os.write(ours, b"xq")
-        _read_until(ours, process, b"\x1b[?1049l")  # the screen before is back
+        _read_until(ours, process, b"\x1b[?1049l")  # the previous screen is restored
         assert process.wait() == 0
         assert termios.tcgetattr(ours) == before
 

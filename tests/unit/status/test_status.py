@@ -1,4 +1,4 @@
-"""What the service tells of itself: remembered, counted, drawn and escaped."""
+"""Status of the service: history, counters, metrics, page and terminal."""
 
 import re
 from collections.abc import Iterator
@@ -46,13 +46,13 @@ _DOCUMENTATION = _ROOT / "docs" / "observability.md"
 
 @pytest.fixture
 def clock() -> Clock:
-    """Time stands still unless told to go on."""
+    """A clock that stands still unless advanced."""
     return Clock()
 
 
 @pytest.fixture
 def chronicle(clock: Clock) -> Chronicle:
-    """Of a service that has just started, whose queue has answered."""
+    """History of a service that has just started, whose queue has answered."""
     chronicle = Chronicle(clock)
     chronicle.hear(line("service.started"))
     return chronicle
@@ -61,8 +61,8 @@ def chronicle(clock: Clock) -> Chronicle:
 # --- chronicle and series -------------------------------------------------------------------------
 
 
-def test_the_innermost_stage_is_told(chronicle: Chronicle, clock: Clock) -> None:
-    """Prepare holds fetch; when both have ended nothing is under way."""
+def test_the_innermost_stage_is_shown(chronicle: Chronicle, clock: Clock) -> None:
+    """Prepare contains fetch; when both have ended no stage runs."""
     chronicle.hear(line("push.prepare.started", "debug"))
     clock.now += 1
     chronicle.hear(line("push.fetch.started", "debug"))
@@ -73,8 +73,8 @@ def test_the_innermost_stage_is_told(chronicle: Chronicle, clock: Clock) -> None
     assert chronicle.stage_of("event-1") == ("", None)
 
 
-def test_a_failed_try_counts_once(chronicle: Chronicle) -> None:
-    """A stage fails with those around it; the try failed once, and is one warning."""
+def test_a_failed_attempt_counts_once(chronicle: Chronicle) -> None:
+    """A stage fails with those around it; the attempt failed once, and is one warning."""
     failed = {"kind": "retry", "reason": "cut", "duration_seconds": 1}
     chronicle.hear(line("push.fetch.failed", "debug", **failed))
     chronicle.hear(line("push.prepare.failed", "warning", **failed))
@@ -83,7 +83,7 @@ def test_a_failed_try_counts_once(chronicle: Chronicle) -> None:
 
 
 def test_memory_is_bounded(chronicle: Chronicle) -> None:
-    """However many pushes come, so many are kept and no more."""
+    """A fixed number of pushes is kept, however many come."""
     for number in range(300):
         chronicle.hear(built(event_id=str(number)))
         chronicle.hear(line("lease.lost", "warning", reason="r" + "x" * number))
@@ -101,7 +101,7 @@ def test_memory_is_bounded(chronicle: Chronicle) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 50_000), max_size=50))
-def test_every_window_counts_what_fell_into_it(moments: list[float]) -> None:
+def test_every_window_counts_its_builds(moments: list[float]) -> None:
     """The sum over a window's buckets is the number of builds younger than the window."""
     recorder, now = Recorder(), NOW + 50_000
     for moment in sorted(moments):
@@ -127,7 +127,7 @@ def test_the_window_grows_with_the_service() -> None:
 # --- readiness ------------------------------------------------------------------------------------
 
 
-def test_ready_and_not(chronicle: Chronicle, clock: Clock) -> None:
+def test_readiness_follows_polls(chronicle: Chronicle, clock: Clock) -> None:
     """Ready while polls are answered; not after a failed one, nor when none came for long."""
     look = survey(chronicle, clock)
     assert look.take().ready
@@ -138,7 +138,7 @@ def test_ready_and_not(chronicle: Chronicle, clock: Clock) -> None:
     clock.now += 1_000
     assert not look.take().ready
     busy = replace(look, state=lambda: state(consumers_free=0))
-    assert busy.take().ready  # nobody polls while there is nothing to do it with
+    assert busy.take().ready  # no polls are made while no consumer is free
 
 
 def test_readiness_needs_disk_and_credentials(chronicle: Chronicle, clock: Clock) -> None:
@@ -150,8 +150,8 @@ def test_readiness_needs_disk_and_credentials(chronicle: Chronicle, clock: Clock
 
 
 @pytest.mark.parametrize("free_mib", [0, 100, 255, 256, 10_000])
-def test_a_full_disk_says_what_is_needed(chronicle: Chronicle, clock: Clock, free_mib: int) -> None:
-    """How much is free, how much it takes, and what to do; not a word of that while there is."""
+def test_a_full_disk_has_a_remedy(chronicle: Chronicle, clock: Clock, free_mib: int) -> None:
+    """Free space, needed space and what to do; none of that while there is enough."""
     look = survey(chronicle, clock)
     look.sampled.disk = Disk(2**40, free_mib * 2**20)
     (check,) = [each for each in look.take().checks if each.name == "disk"]
@@ -174,8 +174,8 @@ def _status(chronicle: Chronicle, clock: Clock) -> Status:
     return survey(chronicle, clock, shown=state({HOSTILE: (waiting,)})).take()
 
 
-def test_the_document_can_be_read_back(chronicle: Chronicle, clock: Clock) -> None:
-    """What orjson writes is what `parse` reads; anything else is refused."""
+def test_the_document_can_be_parsed(chronicle: Chronicle, clock: Clock) -> None:
+    """Output of orjson is read by `parse`; anything else is refused."""
     status = _status(chronicle, clock)
     assert status == parse(orjson.dumps(status))
     with pytest.raises(Reject, match="no status document"):
@@ -202,8 +202,8 @@ def _metrics(clock: Clock) -> Metrics:
     return Metrics(look)
 
 
-def test_metrics_are_what_prometheus_reads(clock: Clock) -> None:
-    """The client's own parser reads them, and they say what was heard."""
+def test_metrics_are_valid_for_prometheus(clock: Clock) -> None:
+    """The client's own parser reads them, and their values are those of the events."""
     metrics = _metrics(clock)
     for heard in (
         built(),
@@ -278,8 +278,8 @@ def test_every_metric_is_documented(clock: Clock) -> None:
     assert documented == exposed
 
 
-def test_help_says_what(clock: Clock) -> None:
-    """A metric is read without its neighbours: a noun first, and something is said."""
+def test_help_describes_a_metric(clock: Clock) -> None:
+    """Each text is read without its neighbours: a noun first, and not empty."""
     told = [family.documentation for family in _families(_metrics(clock)).values()]
     assert len(set(told)) == len(told)
     for each in told:
@@ -303,8 +303,8 @@ def _every_line() -> Iterator[Emitted]:
             yield line(event, level, **more)
 
 
-def test_every_series_is_there_from_the_start(clock: Clock) -> None:
-    """Whatever is logged, no series comes to those of a service that has just started."""
+def test_every_series_exists_from_the_start(clock: Clock) -> None:
+    """No event adds a series to those of a service that has just started."""
     metrics = _metrics(clock)
 
     def series() -> set[tuple[str, frozenset[tuple[str, str]]]]:
@@ -327,7 +327,7 @@ def test_every_reason_for_a_full_archive_is_a_series() -> None:
     assert used == set(REASONS)
 
 
-def test_who_is_away_is_a_series(clock: Clock) -> None:
+def test_an_unreachable_peer_is_a_series(clock: Clock) -> None:
     """0 while all is well; seconds while it lasts; readiness beside it."""
     chronicle = Chronicle(clock)
     look = survey(chronicle, clock, shown=state({"web": (held("event-1"),)}))
@@ -380,7 +380,7 @@ def test_embedded_metrics_follow_the_specification(clock: Clock) -> None:
         seen["Failures"],
         len(seen["SecondsFromPushToBuild"]),
     ) == (8, 1, 50)
-    assert len(embedded.take()) == 1  # what happened is told once
+    assert len(embedded.take()) == 1  # each event is reported once
 
 
 # --- the page and the terminal --------------------------------------------------------------------
@@ -403,8 +403,8 @@ class _Seen(HTMLParser):
         self.text += data
 
 
-async def test_names_are_text(chronicle: Chronicle, clock: Clock) -> None:
-    """A ref that would be an element is read as it is written, wherever it stands."""
+async def test_names_are_shown_as_text(chronicle: Chronicle, clock: Clock) -> None:
+    """A ref with markup is shown as it is written, in each place."""
     _status(chronicle, clock)
     waiting = InFlight(work(group=HOSTILE), "paused", HOSTILE)
     page = Page(survey(chronicle, clock, shown=state({HOSTILE: (waiting,)})))
@@ -420,8 +420,8 @@ async def test_names_are_text(chronicle: Chronicle, clock: Clock) -> None:
     assert seen.text.count(HOSTILE) >= 8
 
 
-def test_a_terminal_is_given_no_orders(chronicle: Chronicle, clock: Clock) -> None:
-    """Escape sequences in names and reasons do not reach the terminal; markup is text."""
+def test_a_terminal_receives_no_escape_sequences(chronicle: Chronicle, clock: Clock) -> None:
+    """Names and reasons are stripped of them; markup is text."""
     chronicle.hear(built(ref="refs/heads/\x1b[2J[bold]x[/bold]", repository="\x1b]0;x\x07"))
     console = Console(width=120, force_terminal=False, record=True)
     console.print(draw(survey(chronicle, clock).take(), lines=40))
@@ -440,13 +440,13 @@ def test_a_terminal_is_given_no_orders(chronicle: Chronicle, clock: Clock) -> No
         (97_200, "1 d 3 h"),
     ],
 )
-def test_seconds_as_people_say_them(value: float, expected: str) -> None:
+def test_seconds_are_shown_in_few_digits(value: float, expected: str) -> None:
     """No more digits than matter."""
     assert expected == wording.seconds(value)
 
 
 def test_links_lead_to_the_consoles(chronicle: Chronicle) -> None:
-    """Names are quoted; other partitions have hosts of their own; no build, no link."""
+    """Names are quoted; other partitions have their own hosts; without a build there is no link."""
     chronicle.hear(built(build_id="we b:1/2", key="a&b/ü.zip"))
     settled = chronicle.settled[0]
     assert links.build_link(settled) == (
@@ -462,8 +462,8 @@ def test_links_lead_to_the_consoles(chronicle: Chronicle) -> None:
     assert links.build_link(replace(settled, build_arn="nonsense")) == ""
 
 
-def test_a_hand_over_leads_to_its_execution(chronicle: Chronicle) -> None:
-    """It counts as something started, and its link is CodePipeline's."""
+def test_a_started_pipeline_links_to_its_execution(chronicle: Chronicle) -> None:
+    """It counts as started, and its link is CodePipeline's."""
     chronicle.hear(handed_over())
     settled = chronicle.settled[0]
     assert settled.started
@@ -476,7 +476,7 @@ def test_a_hand_over_leads_to_its_execution(chronicle: Chronicle) -> None:
     assert links.build_link(replace(settled, pipeline_arn=None)) == ""
 
 
-def test_a_listening_address_is_checked() -> None:
+def test_a_listening_address_is_a_host_and_a_port_or_off() -> None:
     """A host and a port, or off."""
     assert Settings(status={"listen": "[::1]:0"}).status.address == ("::1", 0)
     for wrong in ("8080", "localhost:http", "localhost:70000", ":80"):
@@ -502,7 +502,7 @@ async def _spans(*lines: Emitted) -> dict[str, ReadableSpan]:
 
 
 async def test_a_push_is_one_trace() -> None:
-    """Stages are spans inside one another, below the span of the push; a failure is an error."""
+    """Stages are nested spans below the span of the push; a failure is an error."""
     failed = {"duration_seconds": 1, "kind": "retry", "reason": "cut", "peer": "git"}
     spans = await _spans(
         line("push.prepare.started", "debug"),
@@ -531,7 +531,7 @@ async def test_a_push_is_one_trace() -> None:
 
 
 async def test_spans_follow_the_conventions() -> None:
-    """OpenTelemetry's names and kinds; what has none is below `asyncbuild.`, nothing is bare."""
+    """OpenTelemetry's names and kinds; other names begin with `asyncbuild.`."""
     failed = {"duration_seconds": 1, "kind": "outage", "reason": "cut", "peer": "git"}
     spans = await _spans(
         line("push.prepare.started", "debug"),
@@ -571,8 +571,8 @@ async def test_spans_follow_the_conventions() -> None:
             assert name.startswith(spaces), name
 
 
-async def test_a_push_that_is_given_up_has_its_span() -> None:
-    """An error, with its kind, from the first try to the last."""
+async def test_a_dead_lettered_push_has_its_span() -> None:
+    """An error, with its kind, from the first attempt to the last."""
     letter = {"message_id": "m-1", "kind": "reject", "reason": "no project", "attempts": 1}
     spans = await _spans(
         line("push.start.started", "debug"),

@@ -1,4 +1,4 @@
-"""The events are what the documentation lists, each is emitted, and each stage ends in its own."""
+"""Events are as documented, each is emitted, and each stage ends in its own events."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ from asyncbuild.runtime import log as logs
 from asyncbuild.runtime.emit import stage
 
 _ROOT = Path(__file__).parents[3]
-# Made elsewhere than where they are emitted: by verdict, by `stage`, and of what others log.
+# Created elsewhere than where they are emitted: by verdict, by `stage`, and from other loggers.
 _MADE = {
     "library.logged",
     *(name for name, class_ in EVENTS.items() if issubclass(class_, PushOutcome)),
@@ -32,18 +32,18 @@ def _calls() -> Iterator[ast.Call]:
 
 
 def _made() -> set[str]:
-    """Names of the events whose classes are called."""
+    """Return the names of events whose classes are called."""
     names = {class_.__name__: name for name, class_ in EVENTS.items()}
     called = {call.func.id for call in _calls() if isinstance(call.func, ast.Name)}
     return {name for class_, name in names.items() if class_ in called}
 
 
 def test_every_event_is_emitted() -> None:
-    """An event that nothing emits is a line of the documentation that never comes."""
+    """A documented event without a caller would never be logged."""
     assert _made() | _MADE == set(EVENTS)
 
 
-def test_an_event_with_several_levels_is_told_at_one_of_them() -> None:
+def test_an_event_with_several_levels_is_emitted_at_one_of_them() -> None:
     """`emit` names the level where an event has several, and it is one of those."""
     several = {c.__name__: c.levels for c in EVENTS.values() if len(c.levels) > 1}
     told: set[str] = set()
@@ -65,15 +65,15 @@ def test_an_event_with_several_levels_is_told_at_one_of_them() -> None:
     assert told == {"ArchiveFull"}
 
 
-def test_classes_are_named_as_their_events() -> None:
-    """Whoever reads a line of the log finds its class, and the other way round."""
+def test_classes_are_named_after_their_events() -> None:
+    """A line of the log leads to its class, and the class to its line."""
     for name, class_ in EVENTS.items():
         words = re.split(r"[.-]", name)
         assert class_.__name__.startswith("".join(word.title() for word in words)), name
 
 
 def test_every_stage_is_used_and_has_its_ends() -> None:
-    """A call of `stage` for each of them; the ends are of the same stage, with its fields."""
+    """Each has a call of `stage`; its end events have the same stage and fields."""
     assert [started.stage_name for started in ENDS] == list(STAGES)
     assert {f"{name}.started" for name in STAGES} <= _made()
     for started, ends in ENDS.items():
@@ -102,8 +102,8 @@ _TOLD_BY_VERDICT = [each for each in Verdict if each not in {"superseded", "reje
 
 
 @pytest.mark.parametrize("verdict", _TOLD_BY_VERDICT)
-def test_an_outcome_is_told_by_its_verdict(verdict: Verdict) -> None:
-    """What was not made is null; the seconds of a stage that was not needed are left out."""
+def test_an_outcome_is_reported_by_its_verdict(verdict: Verdict) -> None:
+    """Absent values are null; the seconds of a stage that did not run are left out."""
     told = outcome_event(Outcome(verdict, "why", timings={"start": 0.5}), since_push_seconds=2.0)
     assert (told.name, told.verdict) == (f"push.{verdict}", verdict)
     seconds = {"since_push_seconds": 2.0, "start_seconds": 0.5}
@@ -114,7 +114,7 @@ def test_an_outcome_is_told_by_its_verdict(verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize("started", ENDS, ids=[each.stage_name for each in ENDS])
-def test_a_stage_that_is_cut_off_is_cancelled(started: type) -> None:
+def test_a_cancelled_stage_has_its_event(started: type) -> None:
     """With its own fields and the duration, and without a reason."""
     logs.mute()
     own = dict.fromkeys(started.field_names, "x")  # type: ignore[attr-defined] # of an event

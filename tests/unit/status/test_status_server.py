@@ -1,4 +1,4 @@
-"""The port by itself: answers, headers, limits, and what goes wrong behind it."""
+"""The status port alone: answers, headers, limits, and faults behind it."""
 
 import os
 import re
@@ -46,7 +46,7 @@ async def _serving(
     hosts: tuple[str, ...] = (),
     token: str | None = None,
 ) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
-    """Address, and the lines that are logged."""
+    """Yield the address, and the lines that are logged."""
     settings = Settings(
         git=GitSettings(cache_directory=directory),
         status=StatusSettings(listen=listen, hosts=hosts, token=token),
@@ -67,7 +67,7 @@ async def _get(address: str, **headers: str) -> tuple[int, str, Any]:
         return answer.status, await answer.text(), answer.headers
 
 
-async def test_nothing_is_allowed_but_reading(tmp_path: Path) -> None:
+async def test_only_reading_is_allowed(tmp_path: Path) -> None:
     """Strict headers on every answer; other methods and other host names are refused."""
     async with _serving(tmp_path) as (address, _):
         for path in ("", "page.css", "page.js", "favicon.svg", "status.json", "healthz", "none"):
@@ -95,19 +95,22 @@ async def test_nothing_is_allowed_but_reading(tmp_path: Path) -> None:
         ("0.0.0.0", "builds.example:8080", 200),  # noqa: S104 - the same
     ],
 )
-async def test_a_name_that_is_not_ours_is_refused_on_every_address(
+async def test_a_foreign_name_is_refused_on_every_address(
     tmp_path: Path, listen: str, name: str, status: int
 ) -> None:
-    """An address in Host is a person's; a name may be a foreign page's, unless it is configured."""
+    """An IP address in Host comes from a user.
+
+    A name may be a foreign page's, unless configured.
+    """
     async with _serving(tmp_path, listen=f"{listen}:0", hosts=("builds.example",)) as (address, _):
         here = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - where to reach it
         assert (await _get(here + "status.json", Host=name))[0] == status
 
 
-async def test_a_token_is_asked_for_by_all_but_probes(
+async def test_all_but_probes_need_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a bearer token or as a password; the commands send it; nothing shows it."""
+    """As a bearer token or as a password; the commands send it; it is never shown."""
     monkeypatch.setenv("STATUS_TOKEN", "s3cret-é")
     basic, wrong = (
         f"Basic {b64encode(pair.encode()).decode()}"
@@ -165,10 +168,10 @@ _ODD = (
 
 
 @pytest.mark.parametrize("name", [b"Host", b"Authorization", b"path"])
-async def test_no_bytes_of_a_request_are_an_error_of_the_server(
+async def test_no_bytes_of_a_request_are_a_server_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
 ) -> None:
-    """Whatever a stranger sends is refused with a status of 4xx, and leaves no line in the log."""
+    """Any request is answered with a status of 4xx, and logs no line."""
     monkeypatch.setenv("STATUS_TOKEN", "s3cret")
     values = [
         prefix + each
@@ -189,7 +192,7 @@ async def test_no_bytes_of_a_request_are_an_error_of_the_server(
         assert lines == before
 
 
-async def test_not_ready_says_why(tmp_path: Path) -> None:
+async def test_not_ready_has_a_reason(tmp_path: Path) -> None:
     """503 while the queue has not answered or credentials are refused, but alive all the same."""
 
     async def refused() -> object:
@@ -205,10 +208,10 @@ async def test_not_ready_says_why(tmp_path: Path) -> None:
         assert (await _get(address + "healthz"))[0] == 200
 
 
-async def test_a_probe_asks_what_the_service_says(
+async def test_a_probe_reports_the_services_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alive at once; ready only when every check is; where it listens says how to ask."""
+    """Alive at once; ready only when every check is; the address comes from the settings."""
 
     async def ask(port: int, *, ready: bool) -> str:
         at = StatusSettings(listen=f"0.0.0.0:{port}")
@@ -227,13 +230,16 @@ async def test_a_probe_asks_what_the_service_says(
         await ask(port, ready=False)
 
 
-def test_a_probe_of_a_service_without_a_page() -> None:
-    """There is nobody to ask, and that is as it was set."""
+def test_a_probe_succeeds_without_a_page() -> None:
+    """The page is off by setting, so there is nothing to ask."""
     assert "off" in health.ask(StatusSettings(listen="off"), ready=True)
 
 
-def test_the_probe_reads_the_file_that_the_service_reads(tmp_path: Path) -> None:
-    """By a variable, as a container has it; exit code and remedy if nobody answers there."""
+def test_the_probe_reads_the_services_file(tmp_path: Path) -> None:
+    """The file is named by a variable, as in a container.
+
+    Exit code and remedy if nothing answers.
+    """
     path = tmp_path / "config.toml"
     path.write_text('[status]\nlisten = "127.0.0.1:1"\n')
     done = subprocess.run(
@@ -248,23 +254,23 @@ def test_the_probe_reads_the_file_that_the_service_reads(tmp_path: Path) -> None
     assert "ASYNCBUILD_CONFIG" in done.stderr
 
 
-async def test_a_bug_in_the_watching_stops_nothing(tmp_path: Path) -> None:
-    """It is told once, as an error; the port still answers."""
+async def test_a_bug_in_the_status_page_stops_nothing(tmp_path: Path) -> None:
+    """It is logged once, as an error; the port still answers."""
 
     async def broken() -> object:
         raise ZeroDivisionError
 
     async with _serving(tmp_path, credentials=broken) as (address, lines):
         with anyio.fail_after(PATIENCE_SECONDS):
-            while not any(line["event"] == "status.bug" for line in lines):  # noqa: ASYNC110 - a log tells nobody
+            while not any(line["event"] == "status.bug" for line in lines):  # noqa: ASYNC110 - a log has no event
                 await anyio.sleep(0.02)
         assert (await _get(address + "healthz"))[0] == 200
 
 
-async def test_a_listener_that_fails_stops_nothing(
+async def test_a_failing_listener_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The others hear the line, and whoever logged it goes on."""
+    """Other listeners receive the line, and the caller goes on."""
 
     def broken(_: object) -> None:
         raise ZeroDivisionError
@@ -276,8 +282,8 @@ async def test_a_listener_that_fails_stops_nothing(
     assert "a listener failed at consumer.stopped-receiving" in caplog.text
 
 
-async def test_readers_are_limited(tmp_path: Path) -> None:
-    """Thirty-two may stay; the next is told to come again."""
+async def test_the_number_of_readers_is_limited(tmp_path: Path) -> None:
+    """Thirty-two may stay; the next is asked to come again."""
     async with (
         _serving(tmp_path) as (address, _),
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
@@ -289,10 +295,10 @@ async def test_readers_are_limited(tmp_path: Path) -> None:
             answer.close()
 
 
-async def test_top_shows_what_the_port_tells(
+async def test_top_shows_the_status_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its address or by host and port; where nobody answers, that is said with a remedy."""
+    """By its address or by host and port; an address without a server has a remedy."""
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
     async with _serving(tmp_path) as (address, _):
         for where in (address, address.removeprefix("http://").removesuffix("/")):
@@ -306,7 +312,7 @@ async def test_top_shows_what_the_port_tells(
         await top.run("off", every_seconds=1, once=True)
 
 
-async def test_off_is_off(tmp_path: Path) -> None:
-    """No port, no line about one."""
+async def test_an_address_of_off_opens_no_port(tmp_path: Path) -> None:
+    """No line is logged about one."""
     async with _serving(tmp_path, listen="off") as (address, lines):
         assert (address, lines) == ("", [])

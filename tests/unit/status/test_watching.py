@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the Prometheus alerts ask for what the service exposes, and no more."""
+"""The Grafana dashboard and the Prometheus alerts query only series that the service exposes."""
 
 import importlib
 import re
@@ -20,7 +20,7 @@ from asyncbuild.status.schema import Depth
 _ROOT = Path(__file__).parents[3]
 _ALERTS = _ROOT / "deploy" / "prometheus-alerts.yaml"
 _DASHBOARD = _ROOT / "deploy" / "grafana-dashboard.json"
-# Of PromQL, what is no metric and no label: functions, keywords, aggregations.
+# Words of PromQL that are neither metrics nor labels: functions, keywords, aggregations.
 _WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -58,7 +58,7 @@ def _rules() -> list[Mapping[str, Any]]:
 
 
 def _questions() -> Iterator[tuple[str, str, str]]:
-    """Where it stands, the expression, and the legend or text with labels in braces."""
+    """Yield the place, the expression, and the legend or text with labels in braces."""
     for panel in _dashboard()["panels"]:
         for target in panel.get("targets", ()):
             yield f"panel {panel['title']}", target["expr"], target["legendFormat"]
@@ -75,10 +75,8 @@ _QUESTIONS = list(_questions())
 @pytest.mark.parametrize(
     ("where", "expression", "text"), _QUESTIONS, ids=[q[0] for q in _QUESTIONS]
 )
-def test_each_panel_and_alert_asks_for_what_there_is(
-    where: str, expression: str, text: str
-) -> None:
-    """Metric, labels and their values are exposed; labels of the legend are those that are left."""
+def test_panels_and_alerts_query_existing_series(where: str, expression: str, text: str) -> None:
+    """Metric, labels and their values are exposed; labels of the legend are those that remain."""
     series = _series()
     asked = set(re.findall(r"\b(?:asyncbuild|process)_\w+", expression))
     assert asked, where
@@ -99,8 +97,8 @@ def test_each_panel_and_alert_asks_for_what_there_is(
     assert words <= _WORDS, (where, words - _WORDS)
 
 
-def test_the_dashboard_is_whole() -> None:
-    """Each panel has a title and says what it is for; none lies on another; ids differ."""
+def test_the_dashboard_is_complete() -> None:
+    """Each panel has a title and a description; none overlaps another; ids differ."""
     panels = _dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     cells: set[tuple[int, int]] = set()
@@ -117,7 +115,7 @@ def test_the_dashboard_is_whole() -> None:
         assert panel["type"] == "row" or len(panel["description"]) > 10, panel["title"]
 
 
-def test_each_alert_says_what_it_means_and_leads_on() -> None:
+def test_each_alert_is_explained() -> None:
     """Summary, description, severity, and a section of operations.md that exists."""
     sections = {
         re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
@@ -135,7 +133,7 @@ def test_each_alert_says_what_it_means_and_leads_on() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="apt-get install prometheus")
-def test_promtool_takes_the_rules() -> None:
+def test_promtool_accepts_the_rules() -> None:
     """Prometheus's own parser; the tests above do without it."""
     command = ["promtool", "check", "rules", "--lint=all", "--lint-fatal", str(_ALERTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -36,7 +36,7 @@ def test_every_part_is_within_the_limits_of_s3(first: int) -> None:
     ("number", "size"),
     [(1, 8), (5000, 8), (5001, 16), (5500, 16), (5501, 32), (10_000, 8192)],
 )
-def test_growth_is_late(number: int, size: int) -> None:
+def test_parts_grow_late(number: int, size: int) -> None:
     """Of 8 MiB parts the first 5,000 are equal; then the size doubles every 500, up to 5 GiB."""
     assert min(size * MIB, MOST_PART_BYTES) == part_bytes(number, 8 * MIB)
 
@@ -48,8 +48,8 @@ def test_the_largest_object_takes_parts_that_begin_large() -> None:
 
 
 @given(PIECES, st.lists(st.integers(0, 300)))
-def test_a_buffer_gives_back_what_it_got(chunks: list[bytes], cuts: list[int]) -> None:
-    """However it is cut, the bytes come out once each and in order."""
+def test_a_buffer_returns_its_bytes_in_order(chunks: list[bytes], cuts: list[int]) -> None:
+    """However it is cut, each byte is returned once."""
     buffer = Buffer()
     for chunk in chunks:
         buffer.append(chunk)
@@ -65,7 +65,7 @@ def test_a_buffer_gives_back_what_it_got(chunks: list[bytes], cuts: list[int]) -
 
 
 def test_a_buffer_keeps_no_chunk() -> None:
-    """A chunk is copied, so that its memory is free again; what was cut stays as it was."""
+    """A chunk is copied, so that its memory is free again; parts already cut do not change."""
     buffer = Buffer()
     chunk = bytearray(b"a" * 3 * MIB)
     buffer.append(memoryview(chunk)[: MIB // 2])
@@ -107,7 +107,7 @@ async def test_a_body_can_be_sent_again(pieces: list[bytes]) -> None:
 
 @pytest.mark.parametrize("pieces", [[], [b""], [b"abc"], [b"ab", b"cdefg", b"", b"hi"]])
 def test_every_range_is_read(pieces: list[bytes]) -> None:
-    """From each byte on, of each length, across pieces; and all that follows if none is said."""
+    """From each byte on, of each length, across pieces; to the end if no length is given."""
     whole, body = b"".join(pieces), Body(pieces)
     assert body
     assert body.read() == whole
@@ -121,8 +121,8 @@ def test_every_range_is_read(pieces: list[bytes]) -> None:
             assert body.read(everything) == whole[begin:]
 
 
-async def test_a_long_piece_is_written_bit_by_bit() -> None:
-    """What the socket does not take at once is copied: never more than 256 KiB of it."""
+async def test_a_long_piece_is_written_in_steps() -> None:
+    """Bytes that the socket does not take at once are copied: at most 256 KiB."""
     whole = bytes(range(256)) * 2_500
     written = [bytes(each) async for each in Body([whole, b"end"])]
     assert [len(each) for each in written] == [262_144, 262_144, 115_712, 3]
@@ -130,7 +130,7 @@ async def test_a_long_piece_is_written_bit_by_bit() -> None:
 
 
 def test_a_buffer_is_cut_at_its_segments_too() -> None:
-    """A part that ends where a segment does leaves nothing of it behind."""
+    """A part that ends where a segment does leaves no rest of it."""
     buffer = Buffer()
     buffer.append(b"a" * MIB + b"b" * MIB + b"c")
     for expected in (b"a" * MIB, b"b" * MIB, b"c"):
@@ -141,8 +141,8 @@ def test_a_buffer_is_cut_at_its_segments_too() -> None:
 
 
 @pytest.mark.parametrize("number", range(5_000, 10_000, 500))
-def test_the_size_doubles_behind_a_part_and_not_before(number: int) -> None:
-    """At each of its steps."""
+def test_the_size_doubles_after_a_part_and_not_before(number: int) -> None:
+    """Each step of growth is checked."""
     last, first = part_bytes(number, LEAST_PART_BYTES), part_bytes(number + 1, LEAST_PART_BYTES)
     assert last == min(LEAST_PART_BYTES << (number - 5_000) // 500, MOST_PART_BYTES)
     assert first == min(2 * last, MOST_PART_BYTES)

@@ -24,15 +24,15 @@ _levels = st.integers(0, 9)
 
 @settings(deadline=None)
 @given(st.binary(max_size=5000), st.integers(1, 9))
-def test_whole(content: bytes, level: int) -> None:
-    """What is deflated at any level is inflated by zlib."""
+def test_deflated_contents_are_inflated_by_zlib(content: bytes, level: int) -> None:
+    """All levels are tried."""
     assert content == zlib.decompress(deflate(content, level), -15)
 
 
 @settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=5), _levels)
 def test_blocks_are_joined(blocks: list[bytes], level: int) -> None:
-    """Blocks made apart from each other are one stream, and their CRCs one CRC."""
+    """Separately compressed blocks are one stream, and their CRCs one CRC."""
     stream, crc = b"", 0
     for number, block in enumerate(blocks):
         stream += deflate_block(block, level, last=number == len(blocks) - 1)
@@ -46,7 +46,7 @@ def test_blocks_are_joined(blocks: list[bytes], level: int) -> None:
 @pytest.mark.parametrize("level", [0, 1, 4, 9])
 @pytest.mark.parametrize("size", [1, 65_535, 65_536, 200_000])
 def test_no_block_is_longer_than_its_bound(level: int, size: int) -> None:
-    """Contents that cannot be packed are stored within the stream."""
+    """Incompressible contents are stored within the stream."""
     content = random.Random(size).randbytes(size)  # noqa: S311 - incompressible, not secret
     packed = deflate_block(content, level, last=True)
     assert len(packed) <= largest_deflated(size, size)
@@ -54,8 +54,8 @@ def test_no_block_is_longer_than_its_bound(level: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("level", range(1, 10))
-def test_every_thread_makes_the_same_of_it(level: int) -> None:
-    """Memory and stack are a thread's own; the output shows nothing of them (I8)."""
+def test_every_thread_has_the_same_output(level: int) -> None:
+    """Memory and stack of a thread are its own; the output shows nothing of them (I8)."""
     source = random.Random(level)  # noqa: S311 - examples
     words = [source.randbytes(source.randrange(1, 6)) for _ in range(40)]
     contents = [b"".join(source.choices(words, k=source.randrange(1, 60))) for _ in range(400)] + [
@@ -92,8 +92,8 @@ print(digest.hexdigest())
 """
 
 
-def test_every_process_makes_the_same_of_it() -> None:
-    """Addresses are others in every process; nothing of them may be seen in the output (I8)."""
+def test_every_process_has_the_same_output() -> None:
+    """Addresses differ in every process; the output shows nothing of them (I8)."""
     command = [sys.executable, "-c", _PRINT_DIGEST]
     digests = {subprocess.run(command, capture_output=True, check=True).stdout for _ in range(6)}
     assert len(digests) == 1

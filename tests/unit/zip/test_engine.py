@@ -36,7 +36,7 @@ def _noise(size: int, seed: int = 1) -> bytes:
 
 
 def _mixed_tree() -> list[File]:
-    """Small and large, packable and not, around every limit."""
+    """Return small and large files, compressible and not, around every limit."""
     sizes = [0, 1, 511, 512, 513, WHOLE_BYTES - 1, WHOLE_BYTES, WHOLE_BYTES + 1]
     sizes += [WHOLE_BYTES + BLOCK_BYTES, 3 * BLOCK_BYTES + 1]
     files = [File(b"d/", mode=0o775)]
@@ -56,7 +56,7 @@ def _check_contents(archive: bytes, files: list[File]) -> None:
 
 
 async def test_a_mixed_tree() -> None:
-    """Everything is there, in order, with modes; statistics say so."""
+    """All entries are there, in order, with modes; statistics agree."""
     files = _mixed_tree()
     tar = make_tar(files)
     archive, statistics = await make_zip([tar])
@@ -66,8 +66,8 @@ async def test_a_mixed_tree() -> None:
     assert statistics.commit == COMMIT
 
 
-async def test_the_same_bytes_whatever_the_threads_and_chunks() -> None:
-    """Threads, chunks and what was compressed before leave no trace in the archive (I8)."""
+async def test_threads_and_chunks_do_not_change_the_bytes() -> None:
+    """Neither does an archive compressed before (I8)."""
     tar = make_tar(_mixed_tree())
     expected, _ = await make_zip([tar], threads=1)
     for threads, size in ((1, 10_240), (2, 100_000), (4, 1_300_001), (3, 333_333)):
@@ -78,7 +78,7 @@ async def test_the_same_bytes_whatever_the_threads_and_chunks() -> None:
 
 @pytest.mark.parametrize("level", [0, 2, 6, 9])
 async def test_every_level(level: int) -> None:
-    """Level 0 stores, the others pack; all can be read."""
+    """Level 0 stores, the others compress; all can be read."""
     files = [
         File(b"small", _text(3000)),
         File(b"large", _text(WHOLE_BYTES + 5)),
@@ -114,8 +114,8 @@ async def _zip_of(chunks: list[bytes], threads: int) -> tuple[bytes, object]:
     return await make_zip(chunks, threads=threads)
 
 
-async def test_a_thousand_cuts() -> None:
-    """A stream cut anywhere is an error, and nothing stays taken."""
+async def test_a_stream_cut_anywhere_is_an_error() -> None:
+    """A thousand cuts are tried; the budget is free afterwards."""
     files = [File(b"%03d" % number, _text(40 * number, number)) for number in range(100)]
     tar = make_tar([*files, File(b"large", _text(WHOLE_BYTES + 100))])
     source = random.Random(7)  # noqa: S311 - examples
@@ -137,8 +137,8 @@ async def _drain(engine: Engine, tar: AsyncIterator[bytes], account: MemoryAccou
 
 
 @pytest.mark.parametrize("after", range(12))
-async def test_cancelled_anywhere_nothing_is_left(after: int) -> None:
-    """Whoever stops reading after any chunk leaves no byte taken and no process at work."""
+async def test_cancellation_leaves_nothing(after: int) -> None:
+    """A reader may stop after any chunk: no byte stays taken and no process works."""
     tar = make_tar(_mixed_tree())
     budget = MemoryBudget(4 * WORKING_BYTES)
     async with (
@@ -161,7 +161,7 @@ async def test_cancelled_anywhere_nothing_is_left(after: int) -> None:
 
 
 async def test_a_failing_source_fails_the_stream() -> None:
-    """What git's reader raises arrives as it is, behind what came before it."""
+    """Errors of git's reader are raised unchanged, after the bytes before them."""
 
     async def failing() -> AsyncIterator[bytes]:
         yield make_tar([File(b"a", _text(400_000))])[:300_000]
@@ -178,7 +178,7 @@ async def test_a_failing_source_fails_the_stream() -> None:
 
 
 async def test_a_long_directory_goes_through_a_file() -> None:
-    """The directory of many entries is not kept in memory, and comes back whole."""
+    """The central directory of many entries is not kept in memory, and is read back whole."""
     files = [File(b"%060d" % number) for number in range(12_000)]
     archive, statistics = await make_zip([make_tar(files)])
     assert statistics.directory_bytes > _MIB
@@ -186,8 +186,8 @@ async def test_a_long_directory_goes_through_a_file() -> None:
     assert [file.name.decode() for file in files] == names
 
 
-async def test_eight_archives_share_a_budget_that_holds_barely_one() -> None:
-    """Archives wait for each other and all come to their end."""
+async def test_eight_archives_share_a_budget_for_one() -> None:
+    """Archives wait for each other and all end."""
     tar = make_tar(_mixed_tree())
     expected, _ = await make_zip([tar])
     budget = MemoryBudget(WORKING_BYTES + 6 * _MIB)

@@ -1,4 +1,4 @@
-"""Large members: any reader reads them, however it tells the width of a data descriptor.
+"""Large members are read by any reader, whichever way it finds the width of a data descriptor.
 
 The limit of 32 bits is brought down to some kilobytes, so that every length around it can be had.
 """
@@ -41,7 +41,7 @@ def _write(content: bytes, most: int = _MOST) -> tuple[bytes, bytes, bytes, byte
 
 
 def _agree(content: bytes, most: int = _MOST) -> int:
-    """Check that both ways of telling the width agree, and the contents; the stream's length."""
+    """Return the stream's length after checking that both ways of finding the width agree."""
     local, stream, descriptor, _ = _write(content, most)
     by_header = struct.unpack_from("<H", local, 28)[0] > 0
     by_sizes = len(content) > most or len(stream) > most  # java.util.zip.ZipInputStream.readEnd
@@ -66,7 +66,7 @@ _lengths = st.one_of(
     length=_lengths, pieces=st.lists(st.tuples(st.booleans(), st.integers(1, 6_000)), max_size=9)
 )
 def test_readers_agree_on_the_width(length: int, pieces: list[tuple[bool, int]]) -> None:
-    """Of any length around the limit, with stretches that can be packed and others that cannot."""
+    """Lengths lie around the limit; some stretches can be compressed and others cannot."""
     content = b""
     for noise, nbytes in pieces:
         content += _NOISE[len(content) :][:nbytes] if noise else bytes(nbytes)
@@ -76,7 +76,10 @@ def test_readers_agree_on_the_width(length: int, pieces: list[tuple[bool, int]])
 @pytest.mark.parametrize("length", range(_MOST - 60, _MOST + 3))
 @pytest.mark.parametrize("begin", [b"", _NOISE[:_BLOCK]], ids=["packed", "noise first"])
 def test_every_length_around_the_limit(length: int, begin: bytes) -> None:
-    """What packs from its first block on stays short; what does not is as long as stored."""
+    """A stream that compresses from its first block on stays short.
+
+    Any other is as long as stored.
+    """
     content = begin + bytes(length - len(begin))
     in_doubt = length <= _MOST < largest_deflated(length, _BLOCK)
     nbytes = _agree(content)
@@ -87,7 +90,7 @@ def test_every_length_around_the_limit(length: int, begin: bytes) -> None:
 
 
 def test_the_limit_is_that_of_32_bits() -> None:
-    """A header is written at once unless the length leaves a doubt."""
+    """A header is written at once unless the length is in doubt."""
 
     def head_of(size: int) -> bytes:
         member = LargeMember(b"big", 0o100644, 0, size, 512)
@@ -104,8 +107,8 @@ def _head(size: int) -> bytes:
     return LargeEntry(member, 0, block_bytes=_BLOCK, most_32=_MOST).head
 
 
-def test_a_header_waits_for_as_long_as_there_is_a_doubt_and_no_longer() -> None:
-    """It is there at once if the longest stream fits, or if the contents alone do not."""
+def test_a_header_waits_only_while_the_width_is_in_doubt() -> None:
+    """It is written at once if the longest stream fits, or if the contents alone do not."""
     longest = [largest_deflated(size, _BLOCK) for size in range(_MOST + 3)]
     assert _MOST in longest
     for size in range(_BLOCK, _MOST + 3):
@@ -115,14 +118,14 @@ def test_a_header_waits_for_as_long_as_there_is_a_doubt_and_no_longer() -> None:
 
 
 @pytest.mark.parametrize("spare", range(12))
-def test_a_stream_in_doubt_ends_just_behind_the_limit(spare: int) -> None:
-    """However its blocks pack: no longer than it takes, but for the rest of one empty block."""
-    noise = _NOISE[: _BLOCK + 100 + spare]  # the second block packs to another length each time
+def test_a_stream_in_doubt_ends_just_beyond_the_limit(spare: int) -> None:
+    """At most one empty block more than it needs, however its blocks compress."""
+    noise = _NOISE[: _BLOCK + 100 + spare]  # another length of the second block each time
     content = noise + bytes(_MOST - 20 - len(noise))
     assert _MOST < _agree(content) <= _MOST + 5
 
 
-def test_a_first_block_that_just_leaves_room_is_no_doubt() -> None:
+def test_a_first_block_that_just_leaves_room_removes_the_doubt() -> None:
     """If the longest rest ends at the limit, the stream stays short, and its header narrow."""
     seen = set()
     for noise in range(_BLOCK // 2, _BLOCK):

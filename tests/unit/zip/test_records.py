@@ -1,4 +1,4 @@
-"""The records of a zip file: limits without gigabytes, and readers that agree."""
+"""The records of a zip file: limits tested without gigabytes, and readers that agree."""
 
 import io
 import struct
@@ -44,7 +44,7 @@ def _directory_of(entries: Sequence[bytes], base: int, ids: Sequence[bytes] = ()
 
 
 def _infos(packed: bytes, begins: int) -> list[zipfile.ZipInfo]:
-    """Python's reader shown a directory as if `begins` bytes had come before it."""
+    """Return entries as Python's reader finds them, with `begins` bytes before the directory."""
 
     class Behind(io.BytesIO):
         def seek(self, offset: int, whence: int = 0) -> int:
@@ -65,7 +65,7 @@ def _stored(name: bytes, offset: int, mode: int = 0o100644) -> bytes:
 
 @pytest.mark.parametrize("offset", [0, 3 * _GIB, _LIMIT - 1, _LIMIT, _LIMIT + 1, 100 * _GIB])
 def test_offsets_around_the_limit(offset: int) -> None:
-    """From 4 GiB - 1 on, an offset stands in the zip64 extra field, and is read from there."""
+    """From 4 GiB - 1 on, an offset is in the zip64 extra field, and is read from there."""
     base = max(0, offset - 100)
     (info,) = _infos(_directory_of([_stored(b"a", offset - base)], base), base)
     assert info.header_offset == offset
@@ -99,7 +99,9 @@ def test_sizes_around_the_limit(size: int, compressed: int, offset: int) -> None
 
 @pytest.mark.parametrize("is_zip64", [False, True])
 @pytest.mark.parametrize("size", [1000, _LIMIT - 1])
-def test_data_descriptor_has_64_bits_where_the_header_says_so(size: int, *, is_zip64: bool) -> None:
+def test_a_data_descriptor_has_64_bits_where_the_header_says_so(
+    size: int, *, is_zip64: bool
+) -> None:
     """Readers tell the descriptor's width from the extra field."""
     streamed = StreamedEntry(b"s", mode=0o100644, time=_TIME, size=size, is_zip64=is_zip64)
     header = streamed.pack_local()
@@ -127,8 +129,8 @@ def test_blob_ids_are_in_the_directory() -> None:
     assert struct.pack("<HH", BLOB_ID_EXTRA, 32) + b"\x22" * 32 == third.extra
 
 
-def test_an_id_stands_behind_a_wide_offset() -> None:
-    """As the specification has extra fields: one after the other, each with its length."""
+def test_an_id_follows_a_wide_offset() -> None:
+    """Extra fields follow each other, each with its length, as in the specification."""
     (info,) = _infos(_directory_of([_stored(b"a", 5)], 8 * _GIB, [b"\x11" * 20]), 8 * _GIB)
     wide = struct.pack("<HHQ", 1, 8, 8 * _GIB + 5)
     assert info.extra == wide + struct.pack("<HH", BLOB_ID_EXTRA, 20) + b"\x11" * 20
@@ -145,8 +147,8 @@ def test_the_utf8_flag(name: bytes) -> None:
     assert bool(name_flags(name)) == expected
 
 
-def test_a_name_that_no_zip_file_can_hold() -> None:
-    """65,535 bytes are the limit; one more is rejected, with its beginning."""
+def test_a_name_that_is_too_long_is_rejected() -> None:
+    """The limit is 65,535 bytes; the error shows the beginning of the name."""
     assert name_flags(b"n" * 65_535) == 0
     with pytest.raises(Reject, match="65536 bytes"):
         name_flags(b"n" * 65_536)
@@ -190,7 +192,7 @@ def test_each_header_has_one_id_or_none() -> None:
 
 
 def test_ids_are_read_behind_other_extra_fields() -> None:
-    """Also behind one without contents; a header without an id has an empty one."""
+    """Also behind an empty one; a header without an id has an empty id."""
     plain = _stored(b"a", 0)
     assert blob_id_of(plain, 0) == b""
     empty = struct.pack("<HH", 0x7075, 0)
@@ -208,7 +210,7 @@ def test_ids_are_read_behind_other_extra_fields() -> None:
 
 @pytest.mark.parametrize("name", [b"plain", "größe".encode(), b"\xff"])
 @pytest.mark.parametrize("is_zip64", [False, True])
-def test_a_local_header_that_waits_says_nothing_of_its_contents(
+def test_a_local_header_with_a_descriptor_has_no_crc_and_sizes(
     name: bytes, *, is_zip64: bool
 ) -> None:
     """4.4.4: CRC and sizes are zero, also in a zip64 extra; the descriptor has them."""
@@ -236,8 +238,10 @@ def test_a_local_header_that_waits_says_nothing_of_its_contents(
 @pytest.mark.parametrize("entries", [0, 65_534, 65_535, 65_536, 10**6])
 @pytest.mark.parametrize("offset", [0, _LIMIT - 1, _LIMIT, _LIMIT + 1])
 @pytest.mark.parametrize("nbytes", [0, _LIMIT - 1, _LIMIT, _LIMIT + 1])
-def test_an_end_has_each_number_where_it_fits(entries: int, offset: int, nbytes: int) -> None:
-    """4.3.14 to 4.3.16: in the old record if it fits; one that does not brings the new ones."""
+def test_the_end_record_has_each_number_where_it_fits(
+    entries: int, offset: int, nbytes: int
+) -> None:
+    """4.3.14 to 4.3.16: in the old record if it fits; otherwise in the zip64 records."""
     wide = entries >= 65_535 or offset >= _LIMIT or nbytes >= _LIMIT
     count = min(entries, 65_535)
     expected = struct.pack(
@@ -258,8 +262,8 @@ def test_an_end_has_each_number_where_it_fits(entries: int, offset: int, nbytes:
     assert parse_end(packed[-END_BYTES:]) == (entries, offset, nbytes)
 
 
-def test_times_are_in_utc_wherever_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same bytes on each machine (I8)."""
+def test_times_are_in_utc_in_any_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes are equal on each machine (I8)."""
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     time.tzset()
     try:

@@ -70,8 +70,8 @@ def _expected(file: File) -> Member:
 
 @settings(deadline=None)
 @given(st.lists(_members, max_size=8), st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
-def test_whole(files: list[File], kind: int) -> None:
-    """What was put in comes out, in order, with pax and with GNU long names."""
+def test_a_whole_tar_is_read(files: list[File], kind: int) -> None:
+    """Members are read in order, with pax and with GNU long names."""
     stream = make_tar(files, kind=kind, commit=COMMIT if kind == tarfile.PAX_FORMAT else None)
     members, commit = _read([stream])
     assert [_expected(file) for file in files] == members
@@ -81,7 +81,7 @@ def test_whole(files: list[File], kind: int) -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(_members, max_size=6), st.lists(st.integers(1, 3000), max_size=30))
 def test_chunks_of_any_size(files: list[File], sizes: list[int]) -> None:
-    """The same members come however the stream is cut into chunks."""
+    """Members do not depend on where the stream is cut into chunks."""
     stream = make_tar(files)
     chunks = []
     for size in sizes:
@@ -90,8 +90,8 @@ def test_chunks_of_any_size(files: list[File], sizes: list[int]) -> None:
     assert [_expected(file) for file in files] == _read([*chunks, stream])[0]
 
 
-def test_byte_by_byte() -> None:
-    """One byte at a time gives what the whole gives."""
+def test_a_tar_is_read_byte_by_byte() -> None:
+    """One byte at a time reads the same members."""
     files = [File(b"a" * 150, b"x" * 2500), File(b"d/"), File(b"l", target=b"t" * 120)]
     stream = make_tar(files)
     chunks = [stream[index : index + 1] for index in range(len(stream))]
@@ -109,7 +109,7 @@ def test_every_cut_is_an_error() -> None:
 
 
 def test_every_damaged_header_byte_is_an_error() -> None:
-    """A header in which any byte was changed is noticed, by its sum if by nothing else."""
+    """A changed byte of a header is detected, at least by its checksum."""
     stream = make_tar([File(b"a", b"x"), File(b"b", b"y")], commit=None)
     for position in (*range(148), *range(156, 512)):
         damaged = bytearray(stream)
@@ -120,7 +120,7 @@ def test_every_damaged_header_byte_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("kind", [b"1", b"3", b"4", b"6", b"S", b"V"])
-def test_what_no_tree_holds_is_refused(kind: bytes) -> None:
+def test_members_that_no_tree_contains_are_refused(kind: bytes) -> None:
     """Hard links, devices, pipes and sparse files are rejected by name, not skipped."""
     with pytest.raises(UnknownMember, match="odd"):
         _read([make_header(b"odd", kind=kind) + bytes(RECORD_BYTES - 512)])
@@ -128,7 +128,7 @@ def test_what_no_tree_holds_is_refused(kind: bytes) -> None:
 
 @pytest.mark.parametrize("field", [b"\x80" + (9 << 30).to_bytes(11, "big"), b"%012o" % (9 << 30)])
 def test_sizes_beyond_8_gib_in_the_header(field: bytes) -> None:
-    """Base-256 and twelve octal digits are understood without the 9 GiB being there."""
+    """Base-256 and twelve octal digits are read; the 9 GiB are not in the test."""
     reader = TarReader(whole_bytes=_WHOLE_BYTES, block_bytes=_BLOCK_BYTES)
     (piece,) = reader.feed(make_header(b"huge", size_field=field))
     assert isinstance(piece, LargeMember)
@@ -151,7 +151,7 @@ def test_sizes_beyond_8_gib_in_a_pax_record() -> None:
     [b"8 path=a\n", b"11 path=abc", b"x path=a\n", b"5path\n", b"99999999 a=b\n", b"0 a=b\n"],
 )
 def test_malformed_pax_records_are_errors(record: bytes) -> None:
-    """A record whose length is wrong does not become some other name."""
+    """A record whose length is wrong does not become another name."""
     extended = make_header(b"x", size=len(record), kind=b"x") + record.ljust(512, b"\0")
     with pytest.raises(BrokenTar):
         _read([extended + make_header(b"a") + bytes(RECORD_BYTES - 1536)])
@@ -161,13 +161,13 @@ def test_malformed_pax_records_are_errors(record: bytes) -> None:
     ("value", "seconds"), [("12.75", 12), ("-1", -1), ("1700000001", 1700000001)]
 )
 def test_pax_times(value: str, seconds: int) -> None:
-    """A time in an extended header stands in for the header's; fractions are left out."""
+    """A time in an extended header replaces the header's; fractions are dropped."""
     (member,) = _read([make_tar([File(b"a", headers={"mtime": value})])])[0]
     assert seconds == member[2]
 
 
-def test_tars_may_be_joined() -> None:
-    """Where a record ends, another may begin, however the stream is cut; nowhere else."""
+def test_joined_tars_are_read() -> None:
+    """After the end of one, another may begin, however the stream is cut; nowhere else."""
     first, second = make_tar([File(b"a")]), make_tar([File(b"b"), File(b"c", content=b"x" * 9_999)])
     joined = first + second + bytes(10_240) + first
     for size in (1, 511, 512, 513, 10_240, 10_241, len(joined)):
@@ -179,7 +179,7 @@ def test_tars_may_be_joined() -> None:
         _read([first + second[:-10_240]])
 
 
-def test_something_behind_the_end_is_an_error() -> None:
+def test_data_after_the_end_is_an_error() -> None:
     """Zeros end the archive, and only zeros follow."""
     stream = bytearray(make_tar([File(b"a")]))
     stream[-1] = 1
@@ -188,7 +188,7 @@ def test_something_behind_the_end_is_an_error() -> None:
 
 
 def test_an_extended_header_without_its_member_is_an_error() -> None:
-    """The end of the archive does not swallow a name that was announced."""
+    """The end of the archive does not hide an announced name."""
     record = b"10 path=a\n"
     extended = make_header(b"x", size=len(record), kind=b"x") + record.ljust(512, b"\0")
     with pytest.raises(BrokenTar, match="extended header"):
@@ -196,7 +196,7 @@ def test_an_extended_header_without_its_member_is_an_error() -> None:
 
 
 def _long_tar(name: str, target: str, form: int) -> bytes:
-    """A file, and a link or a file with so long a name or target; as Python's tarfile writes it."""
+    """Return a tar with a file, and a link or a file with a very long name or target."""
     member = tarfile.TarInfo(name)
     if target:
         member.type, member.linkname = tarfile.SYMTYPE, target
@@ -221,10 +221,10 @@ def _long_tar(name: str, target: str, form: int) -> bytes:
     ],
     ids=["link", "link in folders", "link with a long path", "file", "path of a link"],
 )
-def test_a_path_or_target_without_measure_is_refused_by_name(
+def test_an_excessive_path_or_target_is_refused_by_name(
     form: int, cut: int, name: str, target: str, told: str
 ) -> None:
-    """Whatever its length and however the stream is cut: no word of a broken stream."""
+    """Any length, however the stream is cut: the error does not call the stream broken."""
     stream = _long_tar(name, target, form)
     if cut == 1:
         cut = max(1, len(stream) // 5_000)
@@ -235,8 +235,8 @@ def test_a_path_or_target_without_measure_is_refused_by_name(
 
 
 @pytest.mark.parametrize("end", [600, 1_000, 150_000, 301_000])
-def test_a_stream_that_ends_in_what_is_too_long_is_broken(end: int) -> None:
-    """Its end is not lost in what is passed over."""
+def test_a_stream_that_ends_in_a_long_record_is_broken(end: int) -> None:
+    """Its end is detected while the record is skipped."""
     stream = _long_tar("link", "t" * 300_000, tarfile.PAX_FORMAT)
     with pytest.raises(BrokenTar):
         _read([stream[:end]])
@@ -248,8 +248,8 @@ def test_an_empty_tree_is_an_empty_archive() -> None:
 
 
 @pytest.mark.parametrize("seconds", [8**11, 2**64, 8**11 - 1])
-def test_a_time_of_all_members_is_one_that_no_member_can_say(seconds: int) -> None:
-    """As `git archive` writes it; anything else would have to be in every entry."""
+def test_a_time_of_all_members_is_read_from_the_global_header(seconds: int) -> None:
+    """`git archive` writes it there; in another place it would have to be in every entry."""
     value = b" mtime=%d\n" % seconds
     record = b"%d%s" % (len(value) + 2, value)
     head = make_header(b"g", size=len(record), kind=b"g") + record.ljust(512, b"\0")
@@ -284,7 +284,7 @@ def _padded(content: bytes) -> bytes:
         _extended(b"L", b"\0") + make_header(b"named", size=2_001) + _padded(bytes(2_001)),
     ],
 )
-def test_a_member_without_a_name_is_not_left_out(member: bytes, cut: int) -> None:
+def test_a_member_without_a_name_is_an_error(member: bytes, cut: int) -> None:
     """The archive is broken, and never a shorter one."""
     with pytest.raises(BrokenTar, match="without a name"):
         _names_of(make_header(b"d/", kind=b"5") + member, cut)
@@ -297,7 +297,7 @@ def _names_of(stream: bytes, cut: int) -> list[bytes]:
 
 
 def test_directories_are_left_out_only_where_names_are_cut() -> None:
-    """The parents of a subtree are, which nothing else is."""
+    """Parents of a subtree are left out, other directories never."""
     stream = b"".join(make_header(name, kind=b"5") for name in (b"d/", b"/", b"d/e/"))
     assert _names_of(stream, 2) == [b"e/"]
     with pytest.raises(BrokenTar, match="without a name"):
@@ -316,8 +316,8 @@ def test_a_number_of_thousands_of_digits_is_an_error(kind: bytes, key: str) -> N
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("record", [b"0 path=a\n", b"1 path=a\n", b"00 a=\n", b"0 =\n"])
-def test_a_record_that_says_it_has_no_length_ends(record: bytes) -> None:
-    """Also where what is too long to be kept is looked through for a name."""
+def test_a_record_of_length_zero_is_an_error(record: bytes) -> None:
+    """Also while a record too long to be kept is searched for a name."""
     too_long = _extended(b"x", record.ljust(LARGEST_EXTENSION_BYTES + 1, b"\0"))
     with pytest.raises(Reject, match="The path 'a' has 1 bytes"):
         _read([too_long + make_header(b"a")])
@@ -343,10 +343,8 @@ _odd_members = st.builds(
 
 @settings(deadline=None)
 @given(st.lists(_odd_members, max_size=5), st.integers(1, 3_000))
-def test_whole_headers_that_say_odd_things_fail_in_no_other_way(
-    members: list[bytes], size: int
-) -> None:
-    """Each checksum is right; however the stream is cut, what comes of it is the same."""
+def test_odd_headers_with_right_checksums_fail_alike(members: list[bytes], size: int) -> None:
+    """However the stream is cut, the result is the same."""
     stream = b"".join(members) + bytes(2 * RECORD_BYTES)
     stream = stream[: len(stream) // RECORD_BYTES * RECORD_BYTES]
 
@@ -362,8 +360,8 @@ def test_whole_headers_that_say_odd_things_fail_in_no_other_way(
 
 @settings(deadline=None)
 @given(st.binary(max_size=3000))
-def test_no_bytes_make_it_fail_in_another_way(data: bytes) -> None:
-    """Garbage is a broken tar stream, or a member of an unknown kind, and nothing else."""
+def test_random_bytes_fail_in_no_other_way(data: bytes) -> None:
+    """Random bytes are a broken tar stream, or a member of an unknown kind."""
     with pytest.raises((BrokenTar, UnknownMember)):
         _read([data])
 

@@ -1,4 +1,4 @@
-"""Processes that compress: what they make, how they end, and what is left when they are killed."""
+"""Compression workers: their output, their end, and the state after one is killed."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ _MIB = 1024 * 1024
 
 
 def _run_of(files: list[File]) -> Run:
-    """All of them in one run."""
+    """Return one run with all the files."""
     tar = make_tar(files)
     (run,) = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES).feed(tar)
     assert isinstance(run, Run)
@@ -57,7 +57,7 @@ def _run_of(files: list[File]) -> Run:
 
 
 def _broken_program(directory: Path) -> str:
-    """One that may be executed and cannot be."""
+    """Return a program that may be executed but cannot be loaded."""
     program = directory / "python"
     program.write_bytes(b"\0")
     program.chmod(0o755)
@@ -65,12 +65,12 @@ def _broken_program(directory: Path) -> str:
 
 
 def _is_there(pid: int) -> bool:
-    """Processes end and are reaped before whoever owns them goes on."""
+    """Return whether the process exists; ended ones are reaped before their owner goes on."""
     return Path(f"/proc/{pid}").exists()
 
 
-async def test_a_worker_makes_what_this_process_would() -> None:
-    """Members, central headers and where each begins."""
+async def test_a_worker_has_the_output_of_this_process() -> None:
+    """Members, central headers and the offset of each."""
     run = _run_of([File(b"d/", mode=0o775), *(File(b"d/%d" % n, b"x" * n) for n in range(300))])
     async with open_workers(1, 1) as workers:
         packed = await (await workers.pack_run(run)).wait()
@@ -80,8 +80,8 @@ async def test_a_worker_makes_what_this_process_would() -> None:
     assert expected.central.positions == list(packed.central.positions)
 
 
-async def test_no_more_processes_than_are_needed() -> None:
-    """One for little work, all of them for more than it can have in hand; then none."""
+async def test_only_needed_processes_are_started() -> None:
+    """One for little work, all of them for more than it can queue; then none."""
     run = _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
     async with open_workers(3, 9) as workers:
         assert len(workers.pids) == 1
@@ -94,8 +94,8 @@ async def test_no_more_processes_than_are_needed() -> None:
     assert not [pid for pid in pids if _is_there(pid)]
 
 
-async def test_what_was_abandoned_takes_no_slot() -> None:
-    """Whoever asks next finds all of them free again."""
+async def test_abandoned_work_frees_its_slot() -> None:
+    """Slots are all free for the next caller."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     async with open_workers(1, 9) as workers:
         for _ in range(3):
@@ -106,8 +106,8 @@ async def test_what_was_abandoned_takes_no_slot() -> None:
             assert all([(await each.wait()).data for each in work])
 
 
-async def test_whoever_waits_for_a_slot_can_be_cancelled() -> None:
-    """It takes none."""
+async def test_a_wait_for_a_slot_can_be_cancelled() -> None:
+    """The wait takes no slot."""
     run = _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
     async with open_workers(1, 9) as workers:
         _stop(workers)
@@ -127,8 +127,8 @@ def _stop(workers: Workers, number: signal.Signals = signal.SIGSTOP) -> None:
         os.kill(pid, number)
 
 
-async def test_what_waits_for_one_that_is_killed_goes_to_another() -> None:
-    """Nothing was begun, so nobody is to blame, and nobody learns of it (I5)."""
+async def test_work_that_a_killed_worker_had_not_begun_goes_to_another() -> None:
+    """Nothing was begun, so no archive fails or counts an attempt (I5)."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     async with open_workers(1, 1) as workers:
         _stop(workers)
@@ -140,14 +140,14 @@ async def test_what_waits_for_one_that_is_killed_goes_to_another() -> None:
         assert killed not in workers.pids
 
 
-async def test_one_that_is_killed_fails_what_it_had_begun() -> None:
-    """To be tried again, with a reason. Its answers are read, though there were questions left."""
+async def test_a_killed_worker_fails_the_work_it_had_begun() -> None:
+    """The error is a retry with a reason. Its answers are read, though questions were left."""
     small, large = _run_of([File(b"a", b"b")]), _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
     async with open_workers(1, 9) as workers:
         runs = [small, small, *[large] * 5]
         work = [await workers.pack_run(run) for run in runs]
         slots = _slots_in_hand(workers)
-        while not workers._memory.has_begun(slots[2]):  # and the loop reads nothing meanwhile
+        while not workers._memory.has_begun(slots[2]):  # the event loop reads nothing meanwhile
             time.sleep(0.001)  # noqa: ASYNC251 - see above
         os.kill(workers.pids[0], signal.SIGKILL)
         results = [await _result(each) for each in work]
@@ -170,8 +170,8 @@ async def _result(work: PendingPiece[PackedRun]) -> bytes | Retry:
         return error
 
 
-async def test_one_that_is_killed_while_it_has_nothing_to_do_is_not_missed() -> None:
-    """No archive ever learns of it."""
+async def test_a_worker_killed_while_idle_fails_no_archive() -> None:
+    """No archive learns of it."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     async with open_workers(1, 1) as workers:
         os.kill(workers.pids[0], signal.SIGKILL)
@@ -179,8 +179,8 @@ async def test_one_that_is_killed_while_it_has_nothing_to_do_is_not_missed() -> 
         assert (await (await workers.pack_run(run)).wait()).data == pack_run(run, 1).data
 
 
-async def test_one_that_is_dead_and_not_missed_yet_is_given_nothing() -> None:
-    """A piece finds another one, though the loop has not seen the end of the first."""
+async def test_a_dead_worker_that_was_not_reaped_gets_no_work() -> None:
+    """Work goes to another one, though the loop has not seen the end of the first."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     async with open_workers(1, 1) as workers:
         await (await workers.pack_run(run)).wait()
@@ -191,7 +191,9 @@ async def test_one_that_is_dead_and_not_missed_yet_is_given_nothing() -> None:
         assert killed not in workers.pids
 
 
-async def test_one_that_ends_by_itself_has_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_exits_by_itself_has_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """More memory would not help it."""
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     async with open_workers(1, 1) as workers:
@@ -200,10 +202,10 @@ async def test_one_that_ends_by_itself_has_said_why(monkeypatch: pytest.MonkeyPa
             await work.wait()
 
 
-async def test_one_that_is_ended_in_the_middle_says_nothing(
+async def test_a_worker_that_is_interrupted_prints_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Whoever interrupts an archive is shown no traceback."""
+    """A user who interrupts an archive sees no traceback."""
     run = _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
     async with open_workers(1, 9) as workers:
         work = [await workers.pack_run(run) for _ in range(workers.slots)]
@@ -211,10 +213,10 @@ async def test_one_that_is_ended_in_the_middle_says_nothing(
     assert capfd.readouterr().err == ""
 
 
-async def test_as_many_processes_as_can_be_had(
+async def test_a_process_limit_is_not_an_error_while_one_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A limit that is met later is no reason to fail: those that there are do all of it."""
+    """A limit met later does not fail archives: the existing workers do all the work."""
     run = _run_of([File(b"a", os.urandom(WHOLE_BYTES))])
     async with open_workers(3, 1) as workers:
         monkeypatch.setattr(sys, "executable", _broken_program(tmp_path))
@@ -223,10 +225,10 @@ async def test_as_many_processes_as_can_be_had(
         assert len({(await each.wait()).data for each in work}) == 1
 
 
-async def test_one_is_not_given_more_than_its_socket_holds(
+async def test_a_worker_gets_no_more_than_its_socket_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A message is never lost: nobody would wait for ever."""
+    """A message is never lost: its caller would wait forever."""
     run = _run_of([File(b"a", b"b")])
     async with open_workers(600, 1) as workers:
         _stop(workers)
@@ -245,8 +247,8 @@ async def test_one_is_not_given_more_than_its_socket_holds(
         await (await workers.pack_run(run)).wait()
 
 
-async def test_what_cannot_be_read_back_fails_alone() -> None:
-    """Whoever waits for it learns why; its slot and all other streams live on."""
+async def test_a_result_that_cannot_be_read_fails_alone() -> None:
+    """The caller gets the error; its slot and all other streams go on."""
 
     def too_much(*_: object) -> PackedRun:
         raise MemoryError
@@ -258,8 +260,8 @@ async def test_what_cannot_be_read_back_fails_alone() -> None:
         await pending.wait()
 
 
-async def test_an_archive_whose_worker_is_killed_fails_and_the_next_one_is_right() -> None:
-    """Nothing stays taken of the budget, and nothing of the failed one is in the other."""
+async def test_an_archive_fails_with_its_killed_worker_and_the_next_succeeds() -> None:
+    """The budget is free, and nothing of the failed archive is in the next one."""
     tar = make_tar([File(b"%04d" % number, os.urandom(9000)) for number in range(2000)])
     expected, _ = await make_zip([tar])
     budget = MemoryBudget(8 * WORKING_BYTES)
@@ -294,8 +296,8 @@ anyio.run(main)
 """
 
 
-async def test_none_outlives_whoever_started_it() -> None:
-    """Not even one that is killed and can end nothing."""
+async def test_no_worker_outlives_its_owner() -> None:
+    """Not even if the owner is killed and can end nothing."""
     command = [sys.executable, "-c", _OWNER]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:  # noqa: ASYNC220 - at once
         assert owner.stdout is not None
@@ -306,11 +308,11 @@ async def test_none_outlives_whoever_started_it() -> None:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Where nobody is there to reap it."""
+    """Return whether the process is a zombie, where no parent reaps it."""
     return ") Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
-async def test_it_has_no_secret_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_has_no_secret_and_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its environment is what Python needs, and Ctrl-C does not reach it."""
     for name in ("AWS_SECRET_ACCESS_KEY", "LD_SDK_KEY", "PYTHON_REGISTRY_TOKEN"):
         monkeypatch.setenv(name, "secret")
@@ -325,23 +327,25 @@ def _environment_of(pid: int) -> list[tuple[bytes, bytes, bytes]]:
     return [variable.partition(b"=") for variable in variables if variable]
 
 
-async def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A limit that is met is nobody's fault; it says what to do."""
+async def test_no_worker_can_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A reached limit is Busy, and has a remedy."""
     monkeypatch.setattr(sys, "executable", _broken_program(tmp_path))
     with pytest.raises(Busy, match=r"cannot be started: Exec format error.*allow more processes"):
         async with open_workers(1, 1):
             pytest.fail("it was not started")
 
 
-async def test_an_interpreter_whose_file_is_gone_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was replaced by a newer one, or lies where only root may go: the same one runs again."""
+async def test_an_interpreter_whose_file_was_removed_still_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was replaced by a newer one, or only root may read it: the same one runs again."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     async with open_workers(1, 1) as workers:
         assert (await (await workers.pack_run(run)).wait()).data == pack_run(run, 1).data
 
 
-async def test_what_a_worker_refuses_is_raised_here() -> None:
+async def test_errors_of_a_worker_are_raised_here() -> None:
     """A damaged header with its offset in the stream, a name that is too long."""
     run = _run_of([File(b"first", b"x" * 600), File(b"second", b"text")])
     data = bytearray(run.data)
@@ -373,14 +377,14 @@ def test_a_message_is_read_as_it_was_written(
 
 @given(st.lists(st.tuples(*[st.integers(0, 2**32 - 1)] * 3)))
 def test_columns_are_read_as_they_were_written(rows: list[tuple[int, int, int]]) -> None:
-    """Of any length, none included."""
+    """Any length, zero included."""
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     assert [list(column) for column in unpack_columns(pack_columns(*columns), 3)] == columns
 
 
 @pytest.mark.parametrize("name_bytes", [1, 90, 250, 5000, 65_000])
 def test_the_longest_run_fits_into_a_slot(name_bytes: int) -> None:
-    """What goes in, and what comes out, whatever the lengths of names."""
+    """Input and output fit, whatever the lengths of names."""
     whole = _run_of([File(b"%0*d" % (name_bytes, 1))])
     count = LONGEST_RUN_BYTES // whole.nbytes
     run = _run_of([File(b"%0*d" % (name_bytes, number)) for number in range(count)])
@@ -390,8 +394,8 @@ def test_the_longest_run_fits_into_a_slot(name_bytes: int) -> None:
     assert len(packed.data) + len(headers) <= SLOT_BYTES
 
 
-def test_extended_headers_without_end_are_refused() -> None:
-    """What belongs to one member has a limit, or a stream could fill the memory."""
+def test_endless_extended_headers_are_refused() -> None:
+    """The data of one member has a limit, or a stream could fill the memory."""
     size = LARGEST_EXTENSION_BYTES
     long_name = make_header(b"././@LongLink", size=size, kind=b"L") + b"n" * size
     reader = TarReader(whole_bytes=WHOLE_BYTES, block_bytes=BLOCK_BYTES)
@@ -401,11 +405,11 @@ def test_extended_headers_without_end_are_refused() -> None:
 
 
 def test_members_are_left_out_by_path() -> None:
-    """What is left is what would have been made of the others alone."""
+    """The rest equals an archive made of the other members alone."""
     files = [File(b"a/", mode=0o775), File(b"a/b", b"text " * 99), File(b"c/", mode=0o775)]
     files += [File(b"c/d", b"more " * 70), File(b"c/e", b"last"), File(b"f/", mode=0o775)]
     whole = pack_run(_run_of(files), 1)
-    # As it comes from a worker
+    # As a worker sends it
     positions = array("I", whole.central.positions)
     whole = PackedRun(whole.data, CentralHeaders(whole.central.packed, positions))
     left = whole.leave_out({b"a/", b"c/", b"f/", b"not there"})
