@@ -146,7 +146,7 @@ async def test_a_killed_worker_fails_the_work_it_had_begun() -> None:
     async with open_workers(1, 9) as workers:
         runs = [small, small, *[large] * 5]
         work = [await workers.pack_run(run) for run in runs]
-        slots = _slots_in_hand(workers)
+        slots = _slots_in_flight(workers)
         while not workers._memory.has_begun(slots[2]):  # the event loop reads nothing meanwhile
             time.sleep(0.001)  # noqa: ASYNC251 - see above
         os.kill(workers.pids[0], signal.SIGKILL)
@@ -159,7 +159,7 @@ async def test_a_killed_worker_fails_the_work_it_had_begun() -> None:
         assert result is failed or result == expected[run is large]
 
 
-def _slots_in_hand(workers: Workers) -> list[int]:
+def _slots_in_flight(workers: Workers) -> list[int]:
     return [slot for worker in workers._workers for slot in worker.in_hand]
 
 
