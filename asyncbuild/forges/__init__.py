@@ -1,1 +1,1 @@
-"""Forges: where pushes come from, and who may fetch what."""
+"""Forges: systems that host repositories, and access to them."""

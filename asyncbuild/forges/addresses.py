@@ -1,7 +1,7 @@
-"""What `.gitmodules` says (gitmodules(5)), and which place its URLs name. Pure.
+"""Parser of `.gitmodules` (gitmodules(5)), and of the addresses that its URLs name. Pure.
 
-All of it is the word of whoever may push. It is looked at and compared; no part of it is handed to
-a program as it is, and none names a file (I11).
+All of it is written by people who may push. It is examined and compared; no part of it is passed
+to a program unchanged, and none names a file (I11).
 """
 
 import re
@@ -13,7 +13,7 @@ _PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443, "ssh": 22, "git": 
 _SCP: Final = re.compile(r"(?:[^/@:]+@)?(?P<host>[^/@:]+):(?P<path>[^:].*)")  # git-clone(1)
 _HELPER: Final = re.compile(r"[A-Za-z0-9+.-]+::")  # gitremote-helpers(7): ext::, fd::, …
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_ROOT: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+")  # of a URL: what has no parent
+_ROOT: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+")  # root of a URL, which has no parent
 _USERINFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
 _MARK: Final = "zz{}zz"
 _URL_SHOWN_MOST: Final = 200
@@ -21,7 +21,7 @@ _URL_MOST: Final = 4_096
 
 
 class Submodule(NamedTuple):
-    """One section of `.gitmodules`; empty for what it does not set."""
+    """One section of `.gitmodules`; fields are empty where it does not set them."""
 
     name: str
     url: str = ""
@@ -29,7 +29,7 @@ class Submodule(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where a URL leads, whichever way: without login, usual port, `.git` and slash at its end."""
+    """Place that a URL leads to: without login, usual port, `.git` and slash at its end."""
 
     scheme: str  # http, https, ssh, git; file for a path of this machine
     host: str
@@ -38,10 +38,10 @@ class Address(NamedTuple):
 
 
 def parse_gitmodules(listing: bytes) -> dict[bytes, Submodule]:
-    """Path → submodule, of what `git config --list -z` prints.
+    """Return the submodules by path, from the output of `git config --list -z`.
 
-    As git does, names that lead out of a directory and values that look like an option are passed
-    over, and the last of several values counts.
+    As git does, names that lead out of a directory and values that look like an option are ignored,
+    and the last of several values counts.
     """
     sections: dict[str, dict[str, bytes]] = {}
     for line in listing.split(b"\0"):
@@ -62,15 +62,15 @@ def parse_gitmodules(listing: bytes) -> dict[bytes, Submodule]:
 
 
 def _is_name(name: str) -> bool:
-    """As check_submodule_name() of git: no part of it is `..`."""
+    """Return whether git accepts a submodule's name (check_submodule_name()): no part is `..`."""
     return bool(name) and ".." not in re.split(r"[/\\]", name)
 
 
 def resolve(parent: str, url: str) -> str:
-    """A URL relative to its parent's, as git resolves it (relative_url() in its remote.c).
+    """Return a URL relative to its parent's, as git resolves it (relative_url() in its remote.c).
 
     Raises:
-        ValueError: it climbs higher than there is anything.
+        ValueError: The URL climbs above its parent's host.
     """
     place, separator = parent.removesuffix("/"), "/"
     root = _ROOT.match(place)
@@ -92,15 +92,15 @@ def resolve(parent: str, url: str) -> str:
 
 
 def show_url(url: str) -> str:
-    """A URL for people, without a login (I10)."""
+    """Return a URL for people, without a login (I10)."""
     shown = _USERINFO.sub("***@", url)
     return ascii(shown if len(shown) <= _URL_SHOWN_MOST else f"{shown[:_URL_SHOWN_MOST]}…")
 
 
 def parse_address(url: str) -> Address | None:
-    """Where a URL, an scp-like name or an absolute path leads; None if that is none of these.
+    """Return the address of a URL, an scp-like name or an absolute path; None for any other text.
 
-    There may be blanks in a path, and in a URL of HTTP they are quoted.
+    A path may contain blanks; in a URL of HTTP they are quoted.
     """
     odd = url.startswith("-") or _CONTROL.search(url) or _HELPER.match(url)
     if odd or len(url) > _URL_MOST:
@@ -145,7 +145,7 @@ def _path(path: str) -> str | None:
 
 
 def split_scp(url: str) -> tuple[str, str] | None:
-    """Login and host, and the path, of `[user@]host:path` (git-clone(1)); None for anything else.
+    """Return login with host, and path, of `[user@]host:path` (git-clone(1)); None for other texts.
 
     Such a path is relative to the home of the login there, unless it begins with a slash.
     """
@@ -157,16 +157,16 @@ def split_scp(url: str) -> tuple[str, str] | None:
 
 
 def mark(fields: Mapping[str, str]) -> dict[str, str]:
-    """Values for a template, to be found again by `match`."""
+    """Return values for the fields of a template that `match` recognizes in its result."""
     return {name: _MARK.format(name) for name in fields}
 
 
 def match(marked: Address | None, address: Address, fields: Mapping[str, str]) -> dict[str, str]:
-    """The values that make a template lead to an address; none if nothing does.
+    """Return the values with which a template leads to an address; empty if none do.
 
     Args:
-        marked: Where the template leads with the values of `mark`.
-        address: Where it should lead.
+        marked: Address of the template with the values of `mark`.
+        address: Address that the template should lead to.
         fields: Regular expressions of the template's fields.
     """
     if marked is None or (marked.scheme == "file") != (address.scheme == "file"):

@@ -1,4 +1,4 @@
-"""Message body → `Push`, or why it is none.
+"""Parser of CodeCommit's events: message body → `Push`, or the reason why it is not one.
 
 Understands the EventBridge envelope of "CodeCommit Repository State Change" in all its forms, also
 inside an SNS notification. Source: CodeCommit User Guide, "Monitoring CodeCommit events in
@@ -27,7 +27,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z0-9]+){1,4}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # CodeCommit: letters, digits, `.`, `_`, `-`, at most 100 (Quotas in CodeCommit). A leading dash
-# would be legal there; as an option of some command it is not worth the risk anywhere.
+# would be legal there, but a command could take it for an option.
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 
 
@@ -41,7 +41,7 @@ def parse(body: str | bytes) -> Push | Nothing:
         A `Push`, or `Nothing` for a well-formed event that asks for no build.
 
     Raises:
-        Reject: the body is no such event; the reason names the field and its value.
+        Reject: The body is not such an event; the reason names the field and its value.
     """
     event = _unwrap(read_object(body, "message body"))
     if "detail-type" not in event:
@@ -78,7 +78,10 @@ def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields
 
 
 def _unwrap(event: _Fields) -> _Fields:
-    """Take an EventBridge event out of an SNS notification (SNS Developer Guide, JSON formats)."""
+    """Return the EventBridge event inside an SNS notification (SNS Developer Guide, JSON formats).
+
+    Other events are returned unchanged.
+    """
     if event.get("Type") == "Notification" and "Message" in event and "detail-type" not in event:
         message = event["Message"]
         if not isinstance(message, str):

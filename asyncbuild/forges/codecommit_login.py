@@ -1,7 +1,7 @@
-"""CodeCommit's git user name and password, made from AWS credentials. Pure.
+"""User name and password for CodeCommit's git servers, made from AWS credentials. Pure.
 
 A Signature Version 4 over a made-up request with the method `GIT`, as in aws/git-remote-codecommit
-and aws-cli `customizations/codecommit.py`. The password carries its time and lives about 15
+and aws-cli `customizations/codecommit.py`. The password contains its time and is valid for about 15
 minutes, so each git call gets its own.
 """
 
@@ -17,7 +17,7 @@ _SERVICE = "codecommit"
 
 @dataclass(frozen=True, slots=True)
 class AwsCredentials:
-    """An access key; `token` is there for temporary credentials. Secrets stay out of `repr`."""
+    """AWS access key; `token` is set for temporary credentials. Secrets stay out of `repr`."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -26,13 +26,13 @@ class AwsCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What HTTP basic authentication sends."""
+    """User name and password for HTTP basic authentication."""
 
     user: str = field(repr=False)
     password: str = field(repr=False)
 
     def header(self) -> str:
-        """The whole header line (RFC 7617)."""
+        """Return the whole header line (RFC 7617)."""
         pair = f"{self.user}:{self.password}".encode()
         return f"Authorization: Basic {base64.b64encode(pair).decode()}"
 
@@ -40,7 +40,7 @@ class Login:
 def codecommit_login(
     credentials: AwsCredentials, *, host: str, path: str, region: str, time: datetime
 ) -> Login:
-    """Sign one git call.
+    """Return the login for one git call.
 
     Args:
         credentials: The access key to sign with.

@@ -1,4 +1,4 @@
-"""URLs of CodeCommit's git servers and of git-remote-codecommit → region and repository."""
+"""Parsers of URLs of CodeCommit's git servers and of git-remote-codecommit. Pure."""
 
 import re
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from asyncbuild.aws.partitions import dns_suffix
 from asyncbuild.domain.errors import Reject
 
-REPOS: Final = "/v1/repos/"  # of a URL's path
+REPOS: Final = "/v1/repos/"  # beginning of a URL's path
 _HOST: Final = re.compile(
     r"""
     (?P<endpoint>vpce-[a-z0-9-]+\.)? git-codecommit(-fips)? \. (?P<region>[a-z0-9-]+) \.
@@ -21,9 +21,9 @@ _HELPER_URL: Final = re.compile(
 
 
 def region_of_host(host: str) -> str | None:
-    """The region of a CodeCommit host: public, FIPS or a VPC endpoint; None for all other hosts.
+    """Return the region of a CodeCommit host: public, FIPS or a VPC endpoint; None for other hosts.
 
-    A credential goes only where AWS is: the domain must be the one of the region's partition.
+    A credential goes to AWS only: the domain must be the one of the region's partition.
     """
     found = _HOST.fullmatch(host)
     if found is None:
@@ -36,6 +36,6 @@ def region_of_host(host: str) -> str | None:
 
 
 def parse_codecommit(url: str) -> tuple[str, str] | None:
-    """Region (empty: the parent's) and name of a URL of git-remote-codecommit."""
+    """Return region (empty: the parent's) and name in a URL of git-remote-codecommit, or None."""
     found = _HELPER_URL.fullmatch(url)
     return (found["region"] or "", found["name"]) if found else None

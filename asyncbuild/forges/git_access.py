@@ -12,10 +12,10 @@ class GitAccess:
     """Ways to a repository of one forge.
 
     Attributes:
-        token_user: Name that goes with a token of an app, a project or a repository, as the
-            forge's documentation has it.
+        token_user: User name for a token of an app, a project or a repository, from the
+            forge's documentation.
         web_path: Path of a repository below `https://HOST`, without `.git`.
-        ssh_port: Where it is not the usual one.
+        ssh_port: SSH port where it is not the usual one.
     """
 
     token_user: str
@@ -26,8 +26,8 @@ class GitAccess:
         """Return the usual URL of repositories, with the fields `{owner}` and `{repository}`.
 
         Args:
-            host: Host of the forge's pages, with a port where one is not the usual.
-            by_ssh: By SSH, or else by HTTPS.
+            host: Host of the forge's pages, with a port where it differs from the usual one.
+            by_ssh: Whether to use SSH in place of HTTPS.
         """
         if not by_ssh:
             return f"https://{host}{self.web_path}.git"
@@ -38,8 +38,8 @@ class GitAccess:
 
 GIT_ACCESS: Final[Mapping[ForgeKind, GitAccess]] = {
     ForgeKind.GITHUB: GitAccess("x-access-token"),
-    ForgeKind.GITLAB: GitAccess("oauth2"),  # any name does
-    # A personal token wants its own name, as the setting `user`.
+    ForgeKind.GITLAB: GitAccess("oauth2"),  # accepts any name
+    # A personal token needs its own user name, in the setting `user`.
     ForgeKind.BITBUCKET: GitAccess("x-token-auth"),
     ForgeKind.BITBUCKET_SERVER: GitAccess(
         "x-token-auth", web_path="/scm/{owner}/{repository}", ssh_port=7999

@@ -1,4 +1,4 @@
-"""Remote: where one repository is fetched from, and what one git call needs to be let in.
+"""Remote: URL to fetch one repository from, and the credentials of one git call.
 
 A credential is made for each call and travels in git's environment (`http.<url>.extraHeader` by
 GIT_CONFIG_COUNT): never in an argument, a URL, a file or a message (I10).
@@ -18,18 +18,18 @@ _HTTPS: Final = 443
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where one repository is fetched from.
+    """URL to fetch one repository from, with the access that git needs there.
 
     Attributes:
-        url: What git is given; it holds no secret.
-        name: The same, for people.
-        patience_seconds: How long the server may be silent.
+        url: URL for git; it contains no secret.
+        name: URL for people.
+        patience_seconds: Longest silence of the server.
         login: Makes the header of one call; None for anonymous access.
-        ssh: Makes GIT_SSH_COMMAND of one call; None for other ways in.
-        reach: What the server's answers may lead to.
+        ssh: Makes GIT_SSH_COMMAND of one call; None for other protocols.
+        reach: Addresses that the server's answers may lead to.
         pin: Makes settings that keep git to addresses that may be reached; None where the
             configuration names the server.
-        forge: Which has it, as `Repository.forge`; empty where that does not matter.
+        forge: The forge, as `Repository.forge`; empty where that does not matter.
     """
 
     url: str
@@ -42,20 +42,21 @@ class Remote:
     forge: str = ""
 
     async def environment(self) -> dict[str, str]:
-        """The variables of one git call, with a fresh credential.
+        """Return the environment variables of one git call, with a fresh credential.
 
         Raises:
-            Retry: there are no credentials for the repository's account at the moment.
-            Outage: the server's name cannot be looked up.
-            Reject: its address may not be reached.
+            Retry: There are no credentials for the repository's account at the moment.
+            Outage: The server's name cannot be looked up.
+            Reject: The server's address may not be reached.
         """
-        # We end a silent git ourselves. This is for one that outlived us and holds its lock still.
+        # The service ends a silent git itself. This is for one that outlived it and still holds its
+        # lock.
         patience = math.ceil(self.patience_seconds * 1.5)
         settings = {
             "http.lowSpeedLimit": "1",
             "http.lowSpeedTime": str(patience),
-            # A redirect would carry the header along, and may lead to any server that this machine
-            # can reach: what a configured one names is not configured.
+            # A redirect would pass the header on, and may lead to any server that this machine can
+            # reach: the targets of a configured server's redirects are not configured.
             "http.followRedirects": "false",
             **(await self.pin() if self.pin is not None else {}),
         }
@@ -69,7 +70,7 @@ class Remote:
 
 
 def places_of(url: str) -> list[tuple[str, int]]:
-    """Host and port of the web server that a URL, of SSH, too, belongs to; none of a path."""
+    """Return host and port of the web server of a URL, of an SSH URL, too; empty for a path."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -82,7 +83,7 @@ def places_of(url: str) -> list[tuple[str, int]]:
 
 
 def config_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Settings for one git call, as git-config(1) ENVIRONMENT has them."""
+    """Return settings for one git call as environment variables (git-config(1), ENVIRONMENT)."""
     variables = {"GIT_CONFIG_COUNT": str(len(settings))}
     for number, (key, value) in enumerate(settings.items()):
         variables[f"GIT_CONFIG_KEY_{number}"] = key

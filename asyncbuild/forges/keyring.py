@@ -1,4 +1,4 @@
-"""Secrets by where they are: read at the start, read again while the service runs, kept in memory.
+"""Keyring of secrets by reference: read at the start, read again in service, kept in memory.
 
 They come from the environment, from a file (as container runtimes mount them) or from AWS Secrets
 Manager, never from the configuration (I10). A secret that cannot be read again stays as it was.
@@ -27,7 +27,7 @@ _REFRESH_SECONDS = 60.0
 
 
 class Keyring:
-    """The values of secret references; whoever opened it keeps them fresh."""
+    """Values of secret references, which `open_keyring` keeps fresh."""
 
     def __init__(self, files: ExitStack) -> None:
         self._values: dict[str, str] = {}
@@ -35,34 +35,40 @@ class Keyring:
         self._files = files
 
     def value(self, reference: str) -> str:
-        """The secret itself, without white space around it."""
+        """Return a secret, without white space around it."""
         return self._values[reference].strip()
 
     def values(self, reference: str) -> tuple[str, ...]:
-        """Several secrets, one a line: the old and the new one while they are exchanged."""
+        """Return several secrets, one a line: the old and the new one while they are exchanged."""
         return tuple(line.strip() for line in self._values[reference].splitlines() if line.strip())
 
     def path(self, reference: str) -> str:
-        """The secret as a file of this process's memory, for programs that want a file's name."""
+        """Return the path of a file with the secret, in this process's memory only.
+
+        For programs that need a file's name.
+        """
         return self.path_of(self._values[reference])
 
     def path_of(self, text: str) -> str:
-        """Any text as such a file: readable by this user, on no disk, gone with this process."""
+        """Return the path of such a file with any text.
+
+        It is readable by this user, on no disk, and disappears with this process.
+        """
         if text not in self._paths:
             self._paths[text] = self._files.enter_context(_memory_file(text))
         return self._paths[text]
 
     def put(self, reference: str, value: str) -> None:
-        """Keep a value."""
+        """Store a value."""
         self._values[reference] = value
 
 
 @contextmanager
 def _memory_file(text: str) -> Iterator[str]:
-    """The name of a file that other processes of this user can open while it is open here."""
+    """Yield the path of a file that other processes of this user can open while it is open here."""
     with os.fdopen(os.memfd_create("asyncbuild"), "wb", buffering=0) as file:
-        os.fchmod(file.fileno(), 0o600)  # OpenSSH takes no key that others might read
-        # Nor one whose last line is not ended.
+        os.fchmod(file.fileno(), 0o600)  # OpenSSH refuses a key that others might read
+        # It also refuses one whose last line does not end.
         write_all(file.write, f"{text.strip()}\n".encode())
         yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
@@ -75,10 +81,16 @@ async def open_keyring(
     environment: Mapping[str, str] = os.environ,
     refresh_seconds: float = _REFRESH_SECONDS,
 ) -> AsyncIterator[Keyring]:
-    """Read every secret, and read those that can change again and again.
+    """Read every secret; while inside, read those that can change again and again.
+
+    Args:
+        references: Secrets to read.
+        aws: Session for Secrets Manager.
+        environment: Environment variables.
+        refresh_seconds: Pause between two rounds of reads.
 
     Raises:
-        ConfigError: a secret is not there.
+        ConfigError: A secret is missing.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     wanted = list(dict.fromkeys(references))
@@ -106,10 +118,15 @@ async def _refresh(keyring: Keyring, references: Iterable[str], aws: Aws, second
 
 
 async def read_secret(reference: str, aws: Aws, environment: Mapping[str, str] = os.environ) -> str:
-    """Read one secret.
+    """Return one secret.
+
+    Args:
+        reference: Place of the secret, as in the configuration.
+        aws: Session for Secrets Manager.
+        environment: Environment variables.
 
     Raises:
-        ConfigError: it is not there, or empty.
+        ConfigError: The secret is missing or empty.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     kind, _, place = reference.partition(":")
@@ -138,7 +155,7 @@ async def _read_file(path: str) -> str:
 
 
 async def _ask(place: str, aws: Aws) -> str:
-    """The current version of a secret, or one key of a secret that is a JSON object."""
+    """Return the current version of a secret, or one key of a secret that is a JSON object."""
     name, _, key = place.partition("#")
     async with aws.open_secrets_manager(pool=1) as client:
         text = await _get(client, name)

@@ -1,7 +1,7 @@
-"""Repository of another host → how it is fetched: HTTPS with a token, or SSH with a key.
+"""Access to repositories of `[[hosts]]`: HTTPS with a token, or SSH with a key.
 
-The URL comes from the configuration; of an event it holds owner and name, which were checked. The
-token travels in git's environment; the key is a file of this process's memory (I10).
+The URL comes from the configuration; only owner and name in it come from an event, and they were
+checked. The token travels in git's environment; the key is a file of this process's memory (I10).
 """
 
 import base64
@@ -16,9 +16,9 @@ from asyncbuild.domain.repository import ForgeKind, Repository
 from asyncbuild.forges.addresses import Address, mark, match, parse_address
 from asyncbuild.forges.git_access import GIT_ACCESS
 
-# What may take the place of the fields of `remote`; an owner may have subgroups.
+# Values that the fields of `remote` may have; an owner may have subgroups.
 _FIELDS = {"owner": r"[^/]+(?:/[^/]+)*", "repository": r"[^/]+"}
-# Nothing of the host has a say: no configuration, no agent, no other key, no unknown host.
+# Settings of this machine have no influence: no configuration, agent, other key or unknown host.
 _SSH = (
     *("ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
     *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ForwardAgent=no"),
@@ -28,7 +28,7 @@ _SSH = (
 
 
 class Secrets(Protocol):
-    """Secrets by reference; `forges.keyring.Keyring` is one."""
+    """Secrets by reference; `forges.keyring.Keyring` implements it."""
 
     def value(self, reference: str) -> str:
         """Return a secret."""
@@ -51,13 +51,19 @@ class Origin:
 
 
 def template_of(host: HostSettings) -> str:
-    """Return the setting `remote`, or what is usual for the forge and the way in."""
+    """Return the setting `remote`, or the usual URL of the forge for HTTPS or SSH."""
     usual = GIT_ACCESS[ForgeKind(host.kind)]
     return host.remote or usual.template(host.host, by_ssh=bool(host.ssh_key))
 
 
 def origin_of(host: HostSettings, repository: Repository, keyring: Secrets) -> Origin:
-    """How a repository of `host` is fetched."""
+    """Return the access to a repository of `host`.
+
+    Args:
+        host: Entry of `[[hosts]]`.
+        repository: Repository of that host.
+        keyring: Secrets of the entries.
+    """
     owner = quote(repository.owner)
     url = template_of(host).format(
         host=host.host, owner=owner, repository=quote(repository.name, safe="")
@@ -66,9 +72,9 @@ def origin_of(host: HostSettings, repository: Repository, keyring: Secrets) -> O
 
 
 def repository_at(host: HostSettings, address: Address) -> Repository | None:
-    """The repository of `host` at an address; None if that is somewhere else.
+    """Return the repository of `host` at an address; None if the address is somewhere else.
 
-    There are several ways to one repository: that of the setting `remote`, and those that the
+    Several addresses lead to one repository: that of the setting `remote`, and those that the
     host's pages name, by HTTPS and by SSH.
     """
     name, _, port = host.host.partition(":")
@@ -113,6 +119,12 @@ def _ssh(host: HostSettings, keyring: Secrets) -> Callable[[], str] | None:
 
 
 def ssh_command(*, identity: str, known_hosts: str, more: Sequence[str] = ()) -> str:
-    """GIT_SSH_COMMAND, which git gives to a shell: names of files, each quoted."""
+    """Return GIT_SSH_COMMAND, which git passes to a shell: names of files, each quoted.
+
+    Args:
+        identity: Path of the private key.
+        known_hosts: Path of the known hosts.
+        more: Further arguments of ssh.
+    """
     files = ("-o", f"UserKnownHostsFile={known_hosts}", "-i", identity)
     return shlex.join((*_SSH, *files, *more))

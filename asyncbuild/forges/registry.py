@@ -1,4 +1,4 @@
-"""`[[hosts]]` put to work: whose webhooks are believed, and how their repositories are fetched."""
+"""Registry of `[[hosts]]`: whose webhooks are trusted, and how their repositories are fetched."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,25 +17,25 @@ from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
 
 @dataclass(frozen=True, slots=True)
 class OpenHosts:
-    """The hosts with their secrets at hand."""
+    """Entries of `[[hosts]]` with their secrets loaded."""
 
     entries: Sequence[tuple[Host, HostSettings]]
     keyring: Keyring
 
     @property
     def reader(self) -> Hosts:
-        """Reads messages and checks signatures."""
+        """Reader of messages, which checks signatures."""
         return Hosts([host for host, _ in self.entries])
 
     def origin(self, repository: Repository) -> Origin | None:
-        """How a repository is fetched; None if it is none of these hosts'."""
+        """Return the access to a repository; None if it is on none of these hosts."""
         for host, settings in self.entries:
             if host.is_of(repository):
                 return origin_of(settings, repository, self.keyring)
         return None
 
     def repository(self, address: Address) -> Repository | None:
-        """The repository at an address; None if it is none of these hosts'."""
+        """Return the repository at an address; None if it is on none of these hosts."""
         for host, settings in self.entries:
             repository = repository_at(settings, address)
             if repository is not None and host.is_of(repository):
@@ -48,7 +48,7 @@ async def open_hosts(settings: Settings, aws: Aws) -> AsyncIterator[OpenHosts]:
     """Read the secrets of all hosts and keep them fresh.
 
     Raises:
-        ConfigError: a secret is not there.
+        ConfigError: A secret is missing.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     async with open_keyring(references(settings), aws) as keyring:
@@ -58,10 +58,17 @@ async def open_hosts(settings: Settings, aws: Aws) -> AsyncIterator[OpenHosts]:
 
 @asynccontextmanager
 async def open_origins(settings: Settings, aws: Aws, url: str | None) -> AsyncIterator[OpenHosts]:
-    """What is needed to fetch from a URL, of all hosts without one: no webhook's secret is read.
+    """Open the hosts that a fetch from a URL needs; all hosts without a URL.
+
+    Secrets of webhooks are not read.
+
+    Args:
+        settings: The configuration.
+        aws: Session for Secrets Manager.
+        url: URL to fetch from; None for all hosts.
 
     Raises:
-        ConfigError: a secret is not there.
+        ConfigError: A secret is missing.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     address = parse_address(url) if url else None
@@ -77,7 +84,7 @@ def _is_at(settings: HostSettings, address: Address | None) -> bool:
 
 
 def references(settings: Settings) -> list[str]:
-    """Where the secrets of all hosts are."""
+    """Return the references of all hosts' secrets, each once."""
     named = [
         reference
         for host in settings.hosts
@@ -88,7 +95,7 @@ def references(settings: Settings) -> list[str]:
 
 
 def unchecked_reader(settings: Settings) -> Hosts:
-    """Reads messages to show what they say, without secrets and without believing them."""
+    """Return a reader that shows the contents of messages, without secrets and without trust."""
     return Hosts([_host(each, None) for each in settings.hosts])
 
 

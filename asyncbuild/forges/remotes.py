@@ -1,4 +1,4 @@
-"""Repository → remote: its URL, and how git is let in there; URL → repository."""
+"""Mapping of repositories to remotes (URL and access), and of URLs to repositories."""
 
 import base64
 from collections.abc import Awaitable, Callable
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
 CredentialSource = Callable[[str, str], Awaitable[AwsCredentials]]
-"""(account, region) → credentials that may pull there, not about to expire."""
+"""Function (account, region) → credentials that may pull there, not about to expire."""
 
 _SCHEMES = frozenset({"file", "http", "https", "ssh"})
 _HTTPS = 443
-_FIELDS = {  # of git.remote, and what may take their place
+_FIELDS = {  # fields of git.remote, and the values they may have
     "account": r"[0-9]{12}",
     "region": r"[a-z0-9-]+",
     "dns_suffix": r"[a-z0-9.-]+",
@@ -43,14 +43,14 @@ _FIELDS = {  # of git.remote, and what may take their place
 
 
 class AccountKeys(Protocol):
-    """AWS credentials by account; `aws.accounts.AccountCredentials` is one."""
+    """AWS credentials by account; `aws.accounts.AccountCredentials` implements it."""
 
     async def get(self, account: str, region: str) -> "ReadOnlyCredentials":
         """Return credentials that may pull in `account`."""
 
 
 def signing(accounts: AccountKeys) -> CredentialSource:
-    """Return what signs logins with the AWS credentials of an account."""
+    """Return a source of AWS credentials, which sign logins, from those of each account."""
 
     async def get(account: str, region: str) -> AwsCredentials:
         found = await accounts.get(account, region)
@@ -60,24 +60,24 @@ def signing(accounts: AccountKeys) -> CredentialSource:
 
 
 class Places(Protocol):
-    """Where repositories are fetched from."""
+    """Mapping of repositories to remotes, and of URLs to repositories."""
 
     def remote(self, repository: Repository) -> Remote:
-        """The remote of a repository."""
+        """Return the remote of a repository."""
 
     def find(self, url: str, beside: Repository) -> Repository:
-        """The repository that a URL means, where another one names it."""
+        """Return the repository that a URL means if `beside` names it."""
 
 
 class Remotes:
-    """Maps repositories to remotes by the template `git.remote`.
+    """Mapping of repositories to remotes by the template `git.remote`.
 
     Args:
         settings: `[git]`.
-        credentials: Where AWS credentials come from; None where no remote needs any.
-        origins: Repositories of other hosts.
-        hosted: Which of them, if any, is at an address.
-        now: The clock that signatures carry.
+        credentials: Source of AWS credentials; None where no remote needs any.
+        origins: Access to a repository of other hosts; None for repositories of CodeCommit.
+        hosted: Repository of other hosts at an address; None for other addresses.
+        now: Clock for the times in signatures.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class Remotes:
         self._reach = Reach(settings.internal)
 
     def remote(self, repository: Repository) -> Remote:
-        """The remote of a repository.
+        """Return the remote of a repository.
 
         Raises:
-            Reject: a part of the repository's name cannot be a part of a URL.
+            Reject: A part of the repository's name cannot be a part of a URL.
         """
         check_repository(repository)
         origin = self._origins(repository)
@@ -121,17 +121,17 @@ class Remotes:
         return self.remote_of_url(url, account=account, region=region)
 
     def find(self, url: str, beside: Repository) -> Repository:
-        """The repository that a URL means, which is fetched as that repository always is.
+        """Return the repository that a URL means; it is fetched as that repository always is.
 
-        So the URL itself, which may be anybody's, is followed by nobody.
+        So the URL itself, which anyone may have written, is never followed.
 
         Args:
-            url: Absolute.
-            beside: A repository that names the URL: where it leaves the account or the region
-                open, those are meant.
+            url: Absolute URL.
+            beside: A repository that names the URL: its account and region apply where the URL
+                names none.
 
         Raises:
-            Reject: it is none that this service is set up to fetch.
+            Reject: This service is not set up to fetch that repository.
         """
         address = parse_address(url)
         found = self._hosted(address) if address else None
@@ -149,7 +149,7 @@ class Remotes:
     def _codecommit(
         self, url: str, address: Address | None, beside: Repository
     ) -> Repository | None:
-        """A repository of CodeCommit, in the account of the one beside it."""
+        """Return a repository of CodeCommit, in the account of `beside`; None for other URLs."""
         region, name = parse_codecommit(url) or (None, "")
         if region is None and address and address.path.startswith(REPOS):
             region = region_of_host(address.host)
@@ -160,7 +160,7 @@ class Remotes:
         return Repository.of_codecommit(there.account, region or there.region, name)
 
     def _by_template(self, address: Address, beside: Repository) -> Repository | None:
-        """The repository for which `git.remote` gives this address."""
+        """Return the repository for which `git.remote` yields this address, if there is one."""
         marked = self.remote_of_url(self._template.format(**mark(_FIELDS))).url
         found = match(parse_address(marked), address, _FIELDS)
         if not found:
@@ -179,10 +179,14 @@ class Remotes:
         return self._hosted(address) is not None or self._by_template(address, beside) is not None
 
     def remote_at(self, url: str, *, region: str | None = None) -> Remote:
-        """The remote of any URL or path; of a repository of `[[hosts]]` the one that it has there.
+        """Return the remote of any URL or path; repositories of `[[hosts]]` have a configured one.
+
+        Args:
+            url: URL, scp-like name or path.
+            region: AWS region for signatures; None to read it from the URL.
 
         Raises:
-            Reject: a URL of another kind.
+            Reject: The URL is of another kind.
         """
         parts = urlsplit(url)
         address = parse_address(url)
@@ -195,7 +199,16 @@ class Remotes:
         return self.remote_of_url(url, region=region)
 
     def remote_of_url(self, url: str, *, account: str = "", region: str | None = None) -> Remote:
-        """The remote of any URL or path; `account` is empty for the service's own."""
+        """Return the remote of any URL or path.
+
+        Args:
+            url: URL or path.
+            account: Account whose credentials are used; empty for the service's own.
+            region: AWS region for signatures; None to read it from the URL.
+
+        Raises:
+            Reject: The URL is of another kind.
+        """
         parts = urlsplit(url)
         if not parts.scheme and ":" not in url.split("/", 1)[0]:
             return Remote(str(Path(url).absolute()), url)
@@ -243,7 +256,7 @@ class Remotes:
 
 
 def _fixed_login(userinfo: str) -> Callable[[], Awaitable[str]]:
-    """`user:password` of a URL in the configuration: moved out of the URL."""
+    """Return a login that sends `user:password` of a configured URL in a header, not in the URL."""
     user, _, password = userinfo.partition(":")
     pair = f"{unquote(user)}:{unquote(password)}".encode()
     header = f"Authorization: Basic {base64.b64encode(pair).decode()}"

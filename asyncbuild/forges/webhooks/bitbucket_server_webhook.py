@@ -26,7 +26,7 @@ _REFS_CHANGED = "repo:refs_changed"
 
 
 class BitbucketServerWebhook(SignedBody):
-    """A `WebhookDialect`. Payloads do not name the host; the gateway may."""
+    """Dialect of Bitbucket Data Center. Payloads do not name the host; the gateway may."""
 
     header = "X-Hub-Signature"
     headers = WebhookHeaders(
@@ -37,7 +37,7 @@ class BitbucketServerWebhook(SignedBody):
     )
 
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
-        """See `WebhookDialect`."""
+        """Read a payload; see `WebhookDialect`."""
         event = document.get("eventKey")
         if event == _REFS_CHANGED:
             return _read_push(document)

@@ -30,7 +30,7 @@ _PREFIXES = {
 
 
 class BitbucketWebhook(SignedBody):
-    """A `WebhookDialect`."""
+    """Dialect of Bitbucket Cloud."""
 
     header = "X-Hub-Signature"
     headers = WebhookHeaders(
@@ -41,7 +41,7 @@ class BitbucketWebhook(SignedBody):
     )
 
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
-        """See `WebhookDialect`. Its other events are known by their header alone."""
+        """Read a payload; see `WebhookDialect`. A header alone tells the other events apart."""
         push = document.get("push")
         if not isinstance(push, dict):
             return None

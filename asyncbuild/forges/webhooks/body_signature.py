@@ -1,7 +1,7 @@
 """Signatures of whole bodies: HMAC-SHA256 as `sha256=` and 64 hex digits. Pure.
 
-GitHub and both Bitbuckets sign so, each in a header of its own: GitHub Docs, "Validating webhook
-deliveries"; Bitbucket Support, "Manage webhooks", secure webhooks.
+GitHub and both Bitbuckets sign like this, each in a header of its own: GitHub Docs, "Validating
+webhook deliveries"; Bitbucket Support, "Manage webhooks", secure webhooks.
 """
 
 import hashlib
@@ -13,22 +13,22 @@ from asyncbuild.forges.webhooks.dialect import Delivery
 
 
 class SignedBody:
-    """The part of a `WebhookDialect` that checks such a signature; `header` has it."""
+    """Part of a `WebhookDialect` that checks such a signature in the header `header`."""
 
     header: ClassVar[str]
 
     def signature_header(self, _delivery: Delivery) -> str:
-        """See `WebhookDialect`."""
+        """Return the header's name; see `WebhookDialect`."""
         return self.header
 
     def is_genuine(self, delivery: Delivery, secrets: Sequence[str]) -> bool:
-        """See `WebhookDialect`."""
+        """Return whether one of the secrets made the signature; see `WebhookDialect`."""
         told = delivery.headers.get(self.header.lower(), "")
         made = [sign_body(secret, delivery.body) for secret in secrets if secret]
         return is_any_equal([told], made)
 
     def is_fresh(self, _delivery: Delivery) -> bool:
-        """The signature has no time."""
+        """Return True, because the signature contains no time."""
         return True
 
 
@@ -38,9 +38,9 @@ def sign_body(secret: str, body: bytes) -> str:
 
 
 def is_any_equal(told: Iterable[str], made: Sequence[str]) -> bool:
-    """Return whether a text of one side is one of the other; how long that takes tells nothing."""
+    """Return whether a text of one list equals one of the other, in constant time."""
     return any(
-        [  # noqa: C419 - all, always
+        [  # noqa: C419 - compares all, always
             hmac.compare_digest(to_bytes(each), to_bytes(wanted))
             for each in told
             for wanted in made
@@ -49,5 +49,5 @@ def is_any_equal(told: Iterable[str], made: Sequence[str]) -> bool:
 
 
 def to_bytes(text: str) -> bytes:
-    """Return the value of a header as bytes, also one that is no Unicode text."""
+    """Return the value of a header as bytes, also one that is not valid Unicode."""
     return text.encode("utf-8", "surrogatepass")

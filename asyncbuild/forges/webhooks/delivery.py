@@ -1,4 +1,4 @@
-"""A message → the webhook request in it: headers and body, as the host sent them. Pure.
+"""Extraction of a webhook request from a message: headers and body, as the host sent them. Pure.
 
 Two forms are understood. *Raw*: the message's body is the request's, and its message attributes
 are headers of the request. *Envelope*: the body is the event of an API Gateway proxy integration,
@@ -22,10 +22,10 @@ from asyncbuild.domain.times import read_time
 from asyncbuild.forges.webhooks.dialect import Delivery
 from asyncbuild.forges.webhooks.dialects import FORGE_HEADERS, SECRET_HEADERS
 
-# A constant that the gateway puts beside the headers: whose webhooks come by this route.
+# A constant that the gateway adds to the headers: the host whose webhooks use its route.
 HOST = "webhook-host"
-SENT = "webhook-sent"  # when a dead letter that was sent back had been sent first
-# In lower case, the most important first: a dead letter has no room for more than a few.
+SENT = "webhook-sent"  # first arrival of a dead letter that was sent back
+# In lower case, the most important first: a dead letter has room for a few only.
 KEPT = (HOST, SENT, *FORGE_HEADERS)
 _SECRET = SECRET_HEADERS | {"authorization"}
 _HEADERS = ("headers", "multiValueHeaders")
@@ -33,13 +33,13 @@ _CODECOMMIT_KEYS = ("detail-type", "Type")
 
 
 def open_delivery(message: Message) -> Delivery | None:
-    """Take the request out of a message; None if the message is an event of CodeCommit.
+    """Return the request in a message; None if the message is an event of CodeCommit.
 
     A message with webhook headers is never taken for an event of CodeCommit, whatever its body
-    says: those are not signed, and the gateway lets everybody in.
+    says: those are not signed, and the gateway accepts requests from everyone.
 
     Raises:
-        Reject: the body is no JSON object, or no whole envelope.
+        Reject: The body is neither a JSON object nor a complete envelope.
     """
     headers = {name.lower(): value for name, value in message.attributes.items()}
     headers = {name: value for name, value in headers.items() if name in KEPT}
@@ -49,7 +49,7 @@ def open_delivery(message: Message) -> Delivery | None:
     if event is None:
         if of_webhook:
             return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
-        return None  # `codecommit.parse` says what is wrong with it
+        return None  # `codecommit.parse` reports its fault
     if any(isinstance(event.get(name), dict) for name in _HEADERS) and "body" in event:
         return _unwrap(event, headers, sent)
     if not of_webhook and any(name in event for name in _CODECOMMIT_KEYS):
@@ -58,14 +58,14 @@ def open_delivery(message: Message) -> Delivery | None:
 
 
 def kept_attributes(attributes: Mapping[str, str], most: int) -> dict[str, str]:
-    """At most so many of a message's attributes: those that it takes to read it once more."""
+    """Return at most `most` of a message's attributes: those needed to read the message again."""
     known = {name.lower(): name for name in attributes}
     names = [known[name] for name in KEPT if name in known]
     return {name: attributes[name] for name in names[:most]}
 
 
 def first_sent(message: Message) -> dict[str, str]:
-    """The attribute that keeps when a webhook came; an event of CodeCommit says so itself."""
+    """Return the attribute with a webhook's time of arrival; CodeCommit's events have their own."""
     try:
         with reading("message"):
             is_webhook = open_delivery(message) is not None
@@ -75,7 +75,7 @@ def first_sent(message: Message) -> dict[str, str]:
 
 
 def showable(body: str) -> str:
-    """A message's body for people: in an envelope, without the headers that are secrets (I10)."""
+    """Return a message's body for people; an envelope without the secrets in headers (I10)."""
     event = _json_object(body)
     if event is None:
         named = any(name in body.lower() for name in _SECRET)
@@ -103,7 +103,13 @@ def _json_object(text: str) -> dict[str, Any] | None:
 def _unwrap(
     event: Mapping[str, Any], attributes: Mapping[str, str], sent: datetime | None
 ) -> Delivery:
-    """Headers beside the body; what the gateway put in attributes comes before them."""
+    """Return the request in an envelope; attributes, which the gateway sets, override its headers.
+
+    Args:
+        event: The envelope.
+        attributes: Attributes of the message that are headers.
+        sent: Time at which the message was sent.
+    """
     body, encoded = event["body"], event.get("isBase64Encoded", False)
     if not isinstance(body, str) or not isinstance(encoded, bool):
         raise Reject(
@@ -116,13 +122,13 @@ def _unwrap(
     except (binascii.Error, ValueError) as error:
         raise Reject("the body of the gateway's envelope is not base64") from error
     told = dict(_iter_headers(event))
-    # HOST is not among them: only the gateway may say it.
+    # HOST is not among them: only the gateway may set it.
     told = {name: value for name, value in told.items() if name in FORGE_HEADERS}
     return Delivery({**told, **attributes}, raw, sent)
 
 
 def _iter_headers(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names in lower case and values; of several values the last, as API Gateway has it."""
+    """Yield names in lower case and values; of several values the last, as API Gateway does."""
     for place in reversed(_HEADERS):
         headers = event.get(place)
         for name, value in headers.items() if isinstance(headers, dict) else ():
@@ -132,5 +138,5 @@ def _iter_headers(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _sent(headers: Mapping[str, str], message: Message) -> datetime | None:
-    """When the host's event came to the queue first."""
+    """Return the time at which the host's event first came to the queue."""
     return read_time(headers.get(SENT)) or message.sent

@@ -13,7 +13,7 @@ from asyncbuild.domain.foreign_json import read_object
 from asyncbuild.domain.repository import ForgeKind
 
 # From a signature's time to the queue. Standard Webhooks leaves it to the receiver; its libraries
-# take five minutes.
+# use five minutes.
 FRESH_SECONDS: Final = 300
 
 
@@ -26,10 +26,10 @@ class Delivery:
     sent: datetime | None
 
     def document(self) -> Mapping[str, Any]:
-        """The payload, which every forge sends as a JSON object.
+        """Return the payload, which every forge sends as a JSON object.
 
         Raises:
-            Reject: it is none.
+            Reject: The body is not a JSON object.
         """
         if self.body.startswith(b"payload="):
             raise Reject(
@@ -41,7 +41,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class RefChange:
-    """One ref of a push. `old` is None if the ref was made, `new` if it was deleted."""
+    """One ref of a push. `old` is None if the ref was created, `new` if it was deleted."""
 
     ref: str
     old: str | None
@@ -50,10 +50,10 @@ class RefChange:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a push payload says, with every value that goes on checked.
+    """Contents of a push payload, with every value that is passed on checked.
 
-    `host` is the host's name, with a port where one is not the usual, or empty if it does not say.
-    `owner` may have several parts: `group/subgroup`.
+    `host` is the host's name, with a port where it differs from the usual one; empty if the payload
+    names none. `owner` may have several parts: `group/subgroup`.
     """
 
     kind: ForgeKind
@@ -61,7 +61,7 @@ class Payload:
     owner: str
     name: str
     changes: tuple[RefChange, ...]
-    faults: tuple[Reject, ...] = ()  # of changes that cannot be understood, beside the others
+    faults: tuple[Reject, ...] = ()  # of changes that cannot be understood
     others: tuple[str, ...] = ()  # refs that are neither branch nor tag, as text to be shown
     pusher: str | None = None
     time: datetime | None = None
@@ -69,15 +69,16 @@ class Payload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookHeaders:
-    """Headers of one forge's webhooks that are looked at, in lower case.
+    """Headers of one forge's webhooks that are read, in lower case.
 
     Attributes:
-        event: Names the event. It is not signed, so it can only tell that there is no push.
+        event: Header that names the event. It is not signed, so it is only used to recognize events
+            without a push.
         pushes: Values of that header that mean a push.
-        ids: Identify a delivery, the best first.
-        shared_ids: Shared by several deliveries: no identity by themselves.
-        signatures: All that it takes to check a signature, the most important first.
-        secrets: Those whose values are secrets themselves (I10).
+        ids: Headers that identify a delivery, the best first.
+        shared_ids: Headers that several deliveries share: no identity by themselves.
+        signatures: Headers needed to check a signature, the most important first.
+        secrets: Headers whose values are secrets themselves (I10).
     """
 
     event: str
@@ -93,27 +94,30 @@ class WebhookDialect(Protocol):
 
     @property
     def headers(self) -> WebhookHeaders:
-        """Headers that are looked at."""
+        """Headers that are read."""
 
     def signature_header(self, delivery: Delivery) -> str:
         """Return the name of the header that is to be checked, as the forge writes it."""
 
     def is_genuine(self, delivery: Delivery, secrets: Sequence[str]) -> bool:
-        """Return whether one of the secrets made the header; how long that takes tells nothing.
+        """Return whether one of the secrets made the signature, in constant time.
 
-        Several secrets, so that one can be replaced without a gap.
+        There may be several secrets, so that one can be replaced without a gap.
         """
 
     def is_fresh(self, delivery: Delivery) -> bool:
-        """Return whether it came to the queue when it was signed, if the signature has a time."""
+        """Return whether the delivery came to the queue soon after it was signed.
+
+        True if the signature contains no time.
+        """
 
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
-        """Read a payload, known by its shape.
+        """Read a payload, recognized by its shape.
 
         Returns:
-            A `Payload`; why there is nothing to do, for another event of this forge; None for what
-            may be of another forge.
+            A `Payload`; for another event of this forge the reason why there is nothing to do; None
+            for a payload that may be of another forge.
 
         Raises:
-            Reject: it has the shape and is faulty; the reason names the field and its value.
+            Reject: It has the shape and is faulty; the reason names the field and its value.
         """

@@ -1,4 +1,4 @@
-"""The forges whose webhooks are read, and what follows from all of them together. Pure."""
+"""Forges whose webhooks are read, and tables made from all of them. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,7 +17,7 @@ DIALECTS: Final[Mapping[ForgeKind, WebhookDialect]] = {
     ForgeKind.BITBUCKET: BitbucketWebhook(),
     ForgeKind.BITBUCKET_SERVER: BitbucketServerWebhook(),
 }
-# GitHub's shape is the least telling: payloads of others have its fields, too.
+# GitHub's shape comes last: payloads of others have its fields, too.
 _BY_SHAPE: Final = (
     ForgeKind.GITLAB,
     ForgeKind.BITBUCKET,
@@ -29,7 +29,7 @@ _HEADERS: Final = tuple(each.headers for each in DIALECTS.values())
 ID_HEADERS: Final = tuple(name for each in _HEADERS for name in each.ids)
 SHARED_ID_HEADERS: Final = tuple(name for each in _HEADERS for name in each.shared_ids)
 SECRET_HEADERS: Final = frozenset(name for each in _HEADERS for name in each.secrets)
-# Header → the events in it that are pushes; two forges may have one header.
+# Header → the events in it that are pushes; two forges may use one header.
 PUSH_EVENTS: Final = {
     header: frozenset(name for each in _HEADERS if each.event == header for name in each.pushes)
     for header in dict.fromkeys(each.event for each in _HEADERS)
@@ -48,13 +48,14 @@ FORGE_HEADERS: Final = tuple(
 
 
 def read_payload(document: Mapping[str, Any]) -> Payload | str:
-    """Read a payload, known by its shape: the header that names the event is not signed.
+    """Read a payload, recognized by its shape: the header that names the event is not signed.
 
     Returns:
-        A `Payload`, or why there is nothing to do for a well-formed event of another kind.
+        A `Payload`, or the reason why there is nothing to do for a well-formed event of another
+        kind.
 
     Raises:
-        Reject: it is not a payload that is known; the reason names the field and its value.
+        Reject: It is not a known payload; the reason names the field and its value.
     """
     for kind in _BY_SHAPE:
         found = DIALECTS[kind].read(document)

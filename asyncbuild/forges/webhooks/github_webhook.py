@@ -22,7 +22,7 @@ from asyncbuild.forges.webhooks.payload_fields import (
 
 
 class GitHubWebhook(SignedBody):
-    """A `WebhookDialect`."""
+    """Dialect of GitHub."""
 
     header = "X-Hub-Signature-256"
     headers = WebhookHeaders(
@@ -33,7 +33,7 @@ class GitHubWebhook(SignedBody):
     )
 
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
-        """See `WebhookDialect`. Payloads of GitLab have this shape, too."""
+        """Read a payload; see `WebhookDialect`. Payloads of GitLab have this shape, too."""
         if {"ref", "after", "repository"} <= document.keys():
             return _read_push(document)
         return "the host tried out its webhook" if "zen" in document else None

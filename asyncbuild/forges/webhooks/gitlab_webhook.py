@@ -4,8 +4,8 @@ GitLab sends the secret itself as `X-Gitlab-Token` or, with a signing token, a s
 Standard Webhooks specification: HMAC-SHA256 of `ID.TIMESTAMP.BODY`, as `v1,` and base64. Sources:
 GitLab Docs, "Webhook events", push and tag events, and "Webhooks", secret token.
 
-The library of that specification reads the clock, and takes nothing older than five minutes by it.
-A message may wait in the queue for days: its time is compared with when it came there.
+The library of that specification reads the clock and refuses signatures older than five minutes.
+A message may wait in the queue for days, so its time is compared with its arrival in the queue.
 """
 
 import base64
@@ -37,7 +37,7 @@ from asyncbuild.forges.webhooks.payload_fields import (
     split_full_name,
 )
 
-_SIGNING_TOKEN = "whsec_"  # noqa: S105 - how one begins (Standard Webhooks, "Secrets")
+_SIGNING_TOKEN = "whsec_"  # noqa: S105 - prefix of one (Standard Webhooks, "Secrets")
 _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 _SIGNED, _ID, _TIME = "webhook-signature", "webhook-id", "webhook-timestamp"
 _TOKEN = "X-Gitlab-Token"  # noqa: S105 - the name of a header
@@ -45,24 +45,25 @@ _PUSHES = frozenset({"push", "tag_push"})
 
 
 class GitLabWebhook:
-    """A `WebhookDialect`."""
+    """Dialect of GitLab."""
 
     headers = WebhookHeaders(
         event="x-gitlab-event",
         pushes=frozenset({"Push Hook", "Tag Push Hook", "System Hook"}),
-        # GitLab 17.4: the same for every try of one delivery; equal to the other, which is signed.
+        # GitLab 17.4: the same for every try of one delivery; equal to `webhook-id`, which is
+        # signed.
         ids=("idempotency-key", _ID),
-        shared_ids=("x-gitlab-event-uuid",),  # by a whole chain of webhooks
+        shared_ids=("x-gitlab-event-uuid",),  # shared by a whole chain of webhooks
         signatures=(_SIGNED, _ID, _TIME, _TOKEN.lower()),
         secrets=frozenset({_TOKEN.lower()}),
     )
 
     def signature_header(self, delivery: Delivery) -> str:
-        """See `WebhookDialect`. A signature counts more than a token."""
+        """Return the header's name; see `WebhookDialect`. A signature precedes a token."""
         return _SIGNED if _SIGNED in delivery.headers else _TOKEN
 
     def is_genuine(self, delivery: Delivery, secrets: Sequence[str]) -> bool:
-        """See `WebhookDialect`."""
+        """Return whether one of the secrets made the header; see `WebhookDialect`."""
         known = [secret for secret in secrets if secret]
         told = delivery.headers.get(self.signature_header(delivery).lower(), "")
         if _SIGNED not in delivery.headers:
@@ -71,7 +72,7 @@ class GitLabWebhook:
         return is_any_equal(told.split(" "), made)
 
     def is_fresh(self, delivery: Delivery) -> bool:
-        """See `WebhookDialect`."""
+        """Return whether the delivery was signed recently; see `WebhookDialect`."""
         signed = delivery.headers.get(_TIME, "")
         if _SIGNED not in delivery.headers or delivery.sent is None:
             return True
@@ -81,7 +82,7 @@ class GitLabWebhook:
         return abs(age) <= timedelta(seconds=FRESH_SECONDS)
 
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
-        """See `WebhookDialect`. System hooks have no `object_kind`."""
+        """Read a payload; see `WebhookDialect`. System hooks have no `object_kind`."""
         for name in ("object_kind", "event_name"):
             if isinstance(kind := document.get(name), str):
                 if kind in _PUSHES:
@@ -111,10 +112,10 @@ def _sign(delivery: Delivery, key: bytes) -> str:
 
 
 def _key_of(secret: str) -> bytes:
-    """The key in a signing token; empty if it is none."""
+    """Return the key in a signing token; empty for other secrets."""
     if not secret.startswith(_SIGNING_TOKEN):
         return b""
-    text = secret.removeprefix(_SIGNING_TOKEN).rstrip("=")  # some leave the padding out
+    text = secret.removeprefix(_SIGNING_TOKEN).rstrip("=")  # some senders leave the padding out
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""Fields of push payloads → values that may go on, checked (I11). Pure.
+"""Readers of fields of push payloads, which check each value (I11). Pure.
 
 Each function raises `Reject` with the field and its value, except where it says otherwise.
 """
@@ -16,8 +16,8 @@ from asyncbuild.forges.webhooks.dialect import RefChange
 
 Fields = Mapping[str, Any]
 
-# Letters, digits, `_`, `-` and `.` are what the forges allow, GitHub's owners fewer; a leading dash
-# none of them. No part of an owner holds two dots: they join the parts where one name is needed.
+# Forges allow letters, digits, `_`, `-` and `.`, GitHub's owners fewer; none allows a leading dash.
+# No part of an owner contains two dots: they join the parts where one name is needed.
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 _OWNER_PART = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-]))*")
 _OWNER_MOST = 100
@@ -28,7 +28,7 @@ _CHANGES_MOST = 100
 
 
 class Changes(TypedDict):
-    """The fields of `Payload` that describe changes."""
+    """Fields of `Payload` that describe changes."""
 
     changes: tuple[RefChange, ...]
     faults: tuple[Reject, ...]
@@ -36,7 +36,7 @@ class Changes(TypedDict):
 
 
 def read_object_field(fields: Fields, name: str) -> Fields:
-    """Return an object."""
+    """Return the object in a field."""
     value = fields.get(name)
     if not isinstance(value, dict):
         raise Reject(f"{name} is {show(value)}, not an object")
@@ -44,7 +44,7 @@ def read_object_field(fields: Fields, name: str) -> Fields:
 
 
 def read_text(fields: Fields, name: str) -> str:
-    """Return a string."""
+    """Return the string in a field."""
     value = fields.get(name)
     if not isinstance(value, str):
         raise Reject(f"{name} is {show(value)}, not a string")
@@ -52,15 +52,15 @@ def read_text(fields: Fields, name: str) -> str:
 
 
 def read_changes(fields: Fields, read_change: Callable[[Fields], RefChange | str]) -> Changes:
-    """Read the entries of `changes`, each by itself: a faulty one takes no other along.
+    """Read the entries of `changes`, each by itself: a faulty one does not affect the others.
 
     Args:
         fields: Object with the list.
         read_change: Reads one entry; it returns text to be shown for a ref that is not built.
 
     Raises:
-        Reject: it is no list of objects, all of them are faulty, or more are to be built than can;
-            a deletion costs nothing.
+        Reject: The field is not a list of objects, all of them are faulty, or more refs are to be
+            built than the limit; deletions do not count.
     """
     changes: list[RefChange] = []
     faults: list[Reject] = []
@@ -93,7 +93,7 @@ def _entries(fields: Fields) -> Sequence[Fields]:
 
 
 def read_commit(fields: Fields, name: str) -> str | None:
-    """Return a commit's id; None for zeros, which mean that there is no commit."""
+    """Return a commit's id; None for zeros, with which forges express a missing commit."""
     value = fields.get(name)
     if not isinstance(value, str) or not _COMMIT.fullmatch(value):
         raise Reject(f"{name} is {show(value)}, which is no commit id of 40 or 64 hex digits")
@@ -137,7 +137,7 @@ def read_host(fields: Fields, name: str) -> str:
 
 
 def find_pusher(fields: object, name: str) -> str | None:
-    """Return the pusher if it is a plain name, as it goes into a variable of the build; or None."""
+    """Return the pusher if it is a plain name, as it becomes a variable of the build; or None."""
     value = fields.get(name) if isinstance(fields, dict) else None
     if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= _PUSHER_MOST:
         return None

@@ -1,7 +1,7 @@
-"""A message → the pushes in it, whoever sent it. Pure: secrets come in as a function.
+"""Reader of messages of any sender: message → pushes. Pure: secrets come in as a function.
 
-A payload names its host; which credentials that host gets, under which URL, and what its signature
-is checked with stand in the configuration alone. A host that is not configured is nobody's.
+A payload names its host; the configuration alone decides which credentials that host gets, under
+which URL, and with which secret its signature is checked. Hosts without an entry are refused.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Signature(StrEnum):
-    """What a delivery without a good signature means."""
+    """Treatment of deliveries without a good signature."""
 
     REQUIRED = "required"
     IF_PRESENT = "if-present"
@@ -43,11 +43,11 @@ class Host:
     """One origin of pushes.
 
     Attributes:
-        host: Its name, with a port where one is not the usual.
-        kind: Whose payloads it sends.
-        repository: Globs on `owner/name`: which repositories this entry is for.
+        host: Its name, with a port where it differs from the usual one.
+        kind: The forge whose payloads it sends.
+        repository: Globs on `owner/name`: the repositories that this entry is for.
         signature: Whether deliveries must be signed.
-        secrets: What signs them now; asked again for each delivery.
+        secrets: Returns the current secrets for signatures; called for each delivery.
     """
 
     host: str
@@ -58,7 +58,7 @@ class Host:
 
     @property
     def segment(self) -> str:
-        """The host as the first part of a repository's identity."""
+        """Host as the first segment of a repository's path."""
         return encode_segment(self.host.lower())
 
     def is_of(self, repository: Repository) -> bool:
@@ -67,12 +67,12 @@ class Host:
         return is_here and self.covers(repository.full_name)
 
     def covers(self, path: str) -> bool:
-        """Whether `owner/name` is one of its repositories; forges do not tell capitals apart."""
+        """Return whether `owner/name` is one of the entry's repositories; forges ignore case."""
         return matches(path.lower(), [glob.lower() for glob in self.repository])
 
 
 class Unverified(Reject):
-    """A webhook's request that no signature vouches for: anybody may have sent it.
+    """A webhook's request without a good signature: anyone may have sent it.
 
     Attributes:
         host: The segment of the `[[hosts]]` entry it came by, or `unknown`.
@@ -82,7 +82,7 @@ class Unverified(Reject):
 
 
 class Hosts:
-    """Reads messages: events of CodeCommit, and push payloads of the hosts it is given."""
+    """Reader of messages: events of CodeCommit, and push payloads of the hosts it is given."""
 
     def __init__(self, hosts: Sequence[Host] = ()) -> None:
         self._hosts = tuple(hosts)
@@ -91,10 +91,11 @@ class Hosts:
         """Read one message: one event, or the pushes of several refs at once, in their order.
 
         Returns:
-            Events; behind them why some refs of the message cannot be understood.
+            Events, and after them the reasons why some refs of the message cannot be understood.
 
         Raises:
-            Reject: it is no push that can be trusted; the reason says why, without a secret (I10).
+            Reject: It is not a push that can be trusted; the reason says why, without a secret
+                (I10).
         """
         try:
             delivery = open_delivery(message)
@@ -117,12 +118,12 @@ class Hosts:
         return next((each.segment for each in self._of_route(delivery)), Unverified.host)
 
     def _of_route(self, delivery: Delivery) -> list[Host]:
-        """The entries that a request may be of, by what the gateway says of its way."""
+        """Return the entries that a request may belong to, by the host that the gateway names."""
         name = delivery.headers.get(HOST, "").lower()
         return [host for host in self._hosts if name in {host.host, ""}]
 
     def _is_believed(self, delivery: Delivery) -> bool:
-        """Whether the sender has a secret, whatever is wrong with what it sent."""
+        """Return whether the sender has a secret, even if the request is faulty."""
         return any(
             host.signature is Signature.OFF
             or DIALECTS[host.kind].is_genuine(delivery, host.secrets())
@@ -150,7 +151,7 @@ class Hosts:
         return (*pushes, *payload.faults)
 
     def _host_of(self, payload: Payload, delivery: Delivery) -> Host:
-        """The first entry for the repository. What the gateway says comes before the payload."""
+        """Return the first entry for the repository. The gateway's host overrides the payload's."""
         name = (delivery.headers.get(HOST) or payload.host).lower()
         path = f"{payload.owner}/{payload.name}"
         for host in self._hosts:
@@ -173,7 +174,7 @@ def _nothing(identity: str, payload: Payload, repository: Repository) -> Nothing
 
 
 def _other_event(delivery: Delivery) -> str:
-    """Why there is nothing to do, if a header names an event that is no push.
+    """Return why there is nothing to do, if a header names an event other than a push; else empty.
 
     The payload of another event may have a push's shape: GitHub Enterprise's `cache_sync` has.
     """
@@ -234,7 +235,7 @@ def _push(
 
 
 def _identity(delivery: Delivery) -> str:
-    """The delivery's own id; without one, its body, what it shares with others and when it came."""
+    """Return the delivery's own id, or a hash of its body, shared ids and time of arrival."""
     for name in ID_HEADERS:
         told = delivery.headers.get(name, "").strip("{}")
         if _EVENT_ID.fullmatch(told):
