@@ -1,1 +1,1 @@
-"""`asyncbuild check`: facts → findings. What asks (`look`) is apart from what judges."""
+"""Command `asyncbuild check`: facts → findings. The modules that gather are apart from judges."""

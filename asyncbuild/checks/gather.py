@@ -1,4 +1,4 @@
-"""Asks AWS for the facts that the judges of this folder need. Changes nothing anywhere."""
+"""Gathering of facts from AWS for the judges. Changes nothing anywhere."""
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _LONGEST_PROJECT_BATCH = 100
-# What servers that only speak AWS's protocols say of what they lack.
+# Error codes with which servers that only speak AWS's protocols refuse what they lack.
 _UNKNOWN = frozenset(
     {
         *("NotImplemented", "MethodNotAllowed", "501", "405"),
@@ -50,7 +50,7 @@ _AGAIN = "see whether the endpoint can be reached from here, and run the check a
 
 
 async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
-    """Look at one thing after the other; what cannot be looked at is a finding, too."""
+    """Yield the findings, one subject after the other; a failure to read one is a finding, too."""
     aws = Aws(settings)
     look = _Look(aws, settings)
     for name, findings in (
@@ -92,7 +92,7 @@ def _failed(name: str, error: StageError) -> Finding:
 
 
 class _Look:
-    """One look at what the settings name."""
+    """Reader of the resources that the settings name."""
 
     def __init__(self, aws: Aws, settings: Settings) -> None:
         self._aws = aws
@@ -100,7 +100,7 @@ class _Look:
         self._retention_days: int | None = None
 
     async def queue(self) -> AsyncIterator[Finding]:
-        """The queue and its dead-letter queue."""
+        """Yield findings about the queue and its dead-letter queue."""
         url = self._settings.queue.url
         if not url:
             yield _empty("queue.url", "pushes come from there")
@@ -123,7 +123,7 @@ class _Look:
             yield judge_room(url, attributes, found, dead_attributes)
 
     async def bucket(self) -> AsyncIterator[Finding]:
-        """The bucket's region, versions and lifecycle rules."""
+        """Yield findings about the bucket's region, versions and lifecycle rules."""
         bucket = self._settings.storage.bucket
         if not bucket:
             yield _empty("storage.bucket", "archives and the ledger are kept there")
@@ -147,7 +147,7 @@ class _Look:
             yield finding
 
     async def projects(self) -> AsyncIterator[Finding]:
-        """The projects that the rules name."""
+        """Yield findings about the projects that the rules name."""
         named, patterns = project_names(self._settings)
         for pattern in patterns:
             yield judge_pattern(pattern)
@@ -170,7 +170,7 @@ class _Look:
             yield finding
 
     async def pipelines(self) -> AsyncIterator[Finding]:
-        """The pipelines that the rules name."""
+        """Yield findings about the pipelines that the rules name."""
         named, patterns = pipelines_of(self._settings)
         for pattern in patterns:
             yield judge_pipeline_pattern(pattern)
@@ -188,7 +188,7 @@ class _Look:
                     yield finding
 
     async def accounts(self) -> AsyncIterator[Finding]:
-        """The roles in other accounts: each is assumed once, which changes nothing."""
+        """Yield findings about roles in other accounts: assumes each, which changes nothing."""
         credentials = AccountCredentials(self._aws, self._settings)
         for entry in self._settings.accounts:
             region = next(iter(entry.regions), self._aws.region or "")
@@ -201,7 +201,7 @@ class _Look:
                 yield Finding(Level.OK, name, f"role {entry.role_arn} can be assumed")
 
     async def hosts(self) -> AsyncIterator[Finding]:
-        """The secrets of other hosts: each is read once, and none is shown."""
+        """Yield findings about the secrets of other hosts: each is read once, and none is shown."""
         for reference in references(self._settings):
             name = "host.secret"
             try:
@@ -230,16 +230,17 @@ class _Look:
                 )
 
     async def rights(self) -> AsyncIterator[Finding]:
-        """The rights of whoever runs this, tried by calls that do no harm."""
+        """Yield findings about the caller's rights, tried by calls that do no harm."""
         for finding in judge_trials(await try_rights(self._aws, self._settings)):
             yield finding
 
 
 async def _ask(question: Awaitable[_T]) -> tuple[_T | None, StageError | None]:
-    """An answer, or why there is none: it is not for us, or the server does not know the question.
+    """Return an answer, or the error in its place: not allowed, or unknown to the server.
 
     Raises:
-        Busy: The server cannot be reached, or not now: the next question would fare no better.
+        Busy: The server cannot be reached, or not now: the next question would fail in the same
+            way.
     """
     try:
         return await question, None

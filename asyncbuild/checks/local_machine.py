@@ -1,4 +1,4 @@
-"""Looks at this machine: git, and the directory of the mirrors."""
+"""Checks of this machine: git, the directory of the mirrors, memory, traces."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from asyncbuild.status.exporters.otel import require_opentelemetry
 
 
 async def look_at_git() -> AsyncIterator[Finding]:
-    """Judge whether there is a git, and whether it is new enough."""
+    """Judge whether git is installed and new enough."""
     name = "machine.git"
     try:
         version = await require_git()
@@ -55,7 +55,7 @@ async def look_at_cache(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def look_at_traces(settings: Settings) -> AsyncIterator[Finding]:
-    """Judge whether OpenTelemetry is there, where traces are on."""
+    """Judge whether OpenTelemetry is installed, if traces are on."""
     if not settings.status.traces:
         return
     name = "machine.traces"
@@ -69,7 +69,7 @@ async def look_at_traces(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def look_at_memory(settings: Settings) -> AsyncIterator[Finding]:
-    """Whether the memory of the container or machine is as much as the settings allow to take."""
+    """Judge whether the container or machine has as much memory as the settings allow to take."""
     name = "machine.memory"
     if told := excess(settings):
         why = "the kernel ends a process of the task when its memory ends"

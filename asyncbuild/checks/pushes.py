@@ -1,4 +1,4 @@
-"""`asyncbuild check --push`: which rules match a push, which not, and why; no AWS is asked."""
+"""Command `asyncbuild check --push`: which rules match a push, and why. Does not call AWS."""
 
 import os
 import sys
@@ -27,16 +27,16 @@ async def run(
     changed: Sequence[str],
     as_json: bool,  # noqa: FBT001 - called by position
 ) -> int:
-    """Print what would become of a push; 1 if nothing would be done.
+    """Print what would become of a push; return 1 if nothing would be done, else 0.
 
     Args:
-        settings: Their rules.
+        settings: Configuration with the rules.
         asked: Repository and ref, see `make_push`.
-        changed: Paths that the push changes; none if that is not known.
-        as_json: One JSON object instead of a text.
+        changed: Paths that the push changes; empty if they are not known.
+        as_json: Print one JSON object instead of a text.
 
     Raises:
-        Reject: repository, ref or a path is none.
+        Reject: Repository, ref or a path is malformed.
     """
     repository, ref = asked
     paths = [_checked(path) for path in changed]

@@ -1,4 +1,4 @@
-"""Runs the check and prints what was found; the end is an exit code."""
+"""Report of the check: runs it, prints the findings, returns the exit code."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,11 +36,17 @@ async def run(
     as_json: bool,  # noqa: FBT001 - called by position
     subjects: Subjects | None = None,
 ) -> int:
-    """Print the findings, those of the configuration first; give the exit code.
+    """Print the findings, those of the configuration first; return the exit code.
 
     With `subjects` the answers of the probes are printed, too. The code is `exit_code_of` the
-    findings; answers are neither good nor bad: the service can do with each. Something that the
+    findings; answers are neither good nor bad: the service can handle each. Something that the
     probes left behind is a warning.
+
+    Args:
+        settings: The whole configuration.
+        doubts: Doubts about the configuration.
+        as_json: Print one JSON object instead of text.
+        subjects: Resources for the probes; None for no probes.
     """
     shown = _Shown(as_json)
     findings: list[Finding] = []
@@ -83,27 +89,27 @@ def _write(document: Mapping[str, Any]) -> None:
 
 
 class _Shown:
-    """What people see, as it comes; nothing where the whole is to be JSON."""
+    """Output for people, line by line; silent where the whole is to be JSON."""
 
     def __init__(self, as_json: bool) -> None:  # noqa: FBT001 - a switch
         self._console = Console(highlight=False, soft_wrap=True, quiet=as_json)
 
     def finding(self, finding: Finding) -> None:
-        """One line, and why and what to do where there is something to do."""
+        """Print a finding in one line, and its reason and remedy where it needs attention."""
         self._line(finding.level, f"{finding.name}: {finding.what}")
         self._more((("why", finding.why), ("remedy", finding.remedy)))
 
     def heading(self, text: str) -> None:
-        """A line between findings and answers."""
+        """Print a line between findings and answers."""
         self._console.print(f"\n{text}", markup=False)
 
     def answer(self, answer: Answer) -> None:
-        """One line, what was seen, and what follows."""
+        """Print an answer in one line, with what was seen and what follows."""
         self._line(answer.verdict, f"{answer.name}: {answer.question}")
         self._more((("seen", answer.seen), ("so", answer.effect)))
 
     def end(self, findings: list[Finding], left: list[str]) -> None:
-        """The sum of it."""
+        """Print what was left behind, and the number of findings that need attention."""
         for each in left:
             shown = plain(each)
             self._console.print(f"perhaps left behind, delete it by hand: {shown}", markup=False)

@@ -1,6 +1,6 @@
-"""Tries rights by calls that cannot do harm. Each says why it cannot.
+"""Trials of rights by calls that cannot do harm. Each says why it cannot.
 
-What the answers mean is judged in `checks/judges/rights.py`.
+`checks/judges/rights.py` judges what the answers mean.
 """
 
 from collections.abc import Awaitable, Iterator
@@ -29,17 +29,17 @@ _KEY = "asyncbuild-check/nothing"
 _BUILD = "00000000-0000-0000-0000-000000000000"
 _PROJECT = "asyncbuild-check-no-such-project"
 
-_NO_HANDLE = LOST | {""}  # what servers say of such a handle differs
+_NO_HANDLE = LOST | {""}  # servers give different answers to such a handle
 _NO_UPLOAD = frozenset({"", "NoSuchUpload", "404"})
 _NO_KEY = frozenset({"", "NoSuchKey", "404"})
 _READS = frozenset({""})
 
 _Call = tuple[str, str, Awaitable[Any], frozenset[str], str]
-"""Action, resource, the call, the answers of who may, what for."""
+"""Action, resource, call, answers that need the right, and purpose of the right."""
 
 
 async def try_rights(aws: Aws, settings: Settings) -> list[Trial]:
-    """Make every call whose resource the settings name.
+    """Make every call whose resource the settings name; return the trials.
 
     Raises:
         StageError: AWS cannot be reached.
@@ -50,14 +50,14 @@ async def try_rights(aws: Aws, settings: Settings) -> list[Trial]:
         aws.open_s3(pool=1) as s3,
         aws.open_codebuild(pool=1) as codebuild,
     ):
-        for action, resource, call, allowed, why in chain(  # each call is made when it is its turn
+        for action, resource, call, allowed, why in chain(  # each call is made in its turn
             _queue_calls(sqs, settings),
             _bucket_calls(s3, settings),
             _project_calls(codebuild, settings),
         ):
             answer, denied = await _answer(action, resource, call)
             trials.append(Trial(action, resource, answer, allowed, denied, why))
-        if settings.builds.endpoint_url is None:  # elsewhere, no policy of IAM answers
+        if settings.builds.endpoint_url is None:  # other servers have no IAM policies
             trials.append(await try_any_project(codebuild))
     return trials
 
@@ -66,7 +66,7 @@ def _queue_calls(sqs: "SQSClient", settings: Settings) -> Iterator[_Call]:
     url = settings.queue.url
     if not url:
         return
-    # A receipt handle is made by SQS for one delivery: one that it did not make moves no message.
+    # SQS makes a receipt handle for one delivery: one that it did not make moves no message.
     yield (
         "sqs:DeleteMessage",
         url,
@@ -98,7 +98,7 @@ def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
     )
     for prefix in dict.fromkeys((archives, records)):
         # A part needs the same right as an object (S3 user guide, "Multipart upload API and
-        # permissions"), and a part of no upload goes nowhere.
+        # permissions"), and a part of an upload that does not exist is stored nowhere.
         yield (
             "s3:PutObject",
             f"{bucket}/{prefix}*",
@@ -154,7 +154,7 @@ async def try_any_project(codebuild: "CodeBuildClient") -> Trial:
 
 
 async def _answer(action: str, resource: str, call: Awaitable[Any]) -> tuple[str, bool]:
-    """AWS's error code, empty for success, and whether it says that a right is missing."""
+    """Return AWS's error code, empty for success, and whether it says that a right is missing."""
     try:
         with errors_of(f"try {action} on {resource}"):
             await call

@@ -1,1 +1,1 @@
-"""Facts → findings of `asyncbuild check`. Pure."""
+"""Judges of `asyncbuild check`: facts → findings. Pure."""

@@ -1,4 +1,4 @@
-"""What a bucket is set to → findings. Pure. Source: S3 API reference, LifecycleRule."""
+"""Judge of a bucket's settings. Pure. Source: S3 API reference, LifecycleRule."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import Any, Final
 from asyncbuild.checks.judges.finding import Finding, Level
 from asyncbuild.config.settings import Settings
 
-# What has to be restored before it can be read: no build reads it, no archive is made of it.
+# Storage classes from which objects must be restored before builds or archives can read them.
 _FROZEN: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 @dataclass(frozen=True, slots=True)
 class BucketFacts:
-    """What a bucket says of itself.
+    """Properties of a bucket, as S3 describes it.
 
     Attributes:
-        name: The bucket.
-        region: Where it is.
-        rules: Its lifecycle rules, as the API gives them; None where that may not be asked.
-        versioning: `Enabled`, `Suspended`, empty; None where that may not be asked.
+        name: Name of the bucket.
+        region: Its region.
+        rules: Its lifecycle rules, as the API returns them; None without the right to read them.
+        versioning: `Enabled`, `Suspended`, empty; None without the right to read it.
     """
 
     name: str
@@ -29,20 +29,20 @@ class BucketFacts:
 
 
 def archive_prefix(settings: Settings) -> str:
-    """What the keys of all archives begin with: `archives/` of `archives/{repository}/…`."""
+    """Return the beginning of all archives' keys: `archives/` of `archives/{repository}/…`."""
     return settings.storage.key.partition("{")[0]
 
 
 def judge_bucket(
     facts: BucketFacts, settings: Settings, *, region: str | None, retention_days: int | None
 ) -> list[Finding]:
-    """Compare a bucket with what the service needs.
+    """Return the findings about a bucket, compared with what the service needs.
 
     Args:
-        facts: Of the bucket.
-        settings: All of them.
-        region: Where the projects are.
-        retention_days: How long the queue keeps a message; None where that is not known.
+        facts: Properties of the bucket.
+        settings: The whole configuration.
+        region: Region of the projects.
+        retention_days: Days that the queue keeps a message; None if that is not known.
     """
     findings = [_region(facts, region), *_versioning(facts)]
     if facts.rules is not None:
@@ -170,7 +170,7 @@ def _days(rule: Mapping[str, Any]) -> int | None:
 
 
 def _covers(rule: Mapping[str, Any], prefix: str) -> bool:
-    """Return whether the rule is for every object whose key begins with `prefix`."""
+    """Return whether the rule applies to every object whose key begins with `prefix`."""
     filter_ = rule.get("Filter") or {}
     every = {**filter_, **filter_.get("And", {})}
     narrowed = any(name in every for name in ("Tag", "Tags", "ObjectSizeGreaterThan"))
@@ -178,7 +178,7 @@ def _covers(rule: Mapping[str, Any], prefix: str) -> bool:
 
 
 def _touches(rule: Mapping[str, Any], prefix: str) -> bool:
-    """Return whether the rule may be for some object whose key begins with `prefix`."""
+    """Return whether the rule may apply to some object whose key begins with `prefix`."""
     theirs = _prefix_of(rule)
     return prefix.startswith(theirs) or theirs.startswith(prefix)
 

@@ -1,4 +1,4 @@
-"""Rules and a push that is made up → which rules match, which not, and why. Pure."""
+"""Decisions of the rules about a made-up push: which match, which do not, and why. Pure."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import decode_repository
 from asyncbuild.domain.rules import Rule, full_refs, matches, matches_repository, route
 
-_COMMIT: Final = "0123456789abcdef" * 2 + "01234567"  # where a key shows one
-_NOWHERE: Final = "000000000000"  # an account, where none is said
+_COMMIT: Final = "0123456789abcdef" * 2 + "01234567"  # made up, for keys that contain one
+_NOWHERE: Final = "000000000000"  # account of a repository that is named without one
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One rule: whether it matches, and why, or why not."""
+    """Decision of one rule: whether it matches, and the reason."""
 
     rule: str
     matches: bool
@@ -26,11 +26,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class RuleDecision:
-    """Answer of all rules to one push.
+    """Decisions of all rules about one push.
 
     Attributes:
-        rules: All of them, in their order.
-        targets: What would be done; ignored if nothing.
+        rules: Decision of each rule, in their order.
+        targets: Targets of the push; one that is ignored if nothing would be done.
     """
 
     rules: tuple[Judged, ...]
@@ -48,10 +48,10 @@ def make_push(repository: str, ref: str, *, region: str) -> Push:
     Args:
         repository: NAME, ACCOUNT/REGION/NAME or HOST/OWNER/NAME.
         ref: A full name, or a branch.
-        region: Stands for that of a NAME alone.
+        region: Region for a NAME alone.
 
     Raises:
-        Reject: the ref is no name, or the repository is none of these.
+        Reject: The ref is not a legal name, or the repository has another form.
     """
     first, *owner, name = repository.split("/") if "/" in repository else (_NOWHERE, "", repository)
     place = "/".join(owner) if "/" in repository else region
@@ -73,13 +73,13 @@ def make_push(repository: str, ref: str, *, region: str) -> Push:
 def decide(
     push: Push, rules: Sequence[Rule], unchanged: Collection[tuple[str, ...]], *, known: bool
 ) -> RuleDecision:
-    """Say of each rule what it makes of a push.
+    """Return the decision of each rule about a push, and the targets.
 
     Args:
         push: The push.
-        rules: All of them, in their order.
-        unchanged: Those `changes` in which nothing was changed.
-        known: Whether it is known what was changed; if not, every `changes` matches.
+        rules: All rules, in their order.
+        unchanged: Values of `changes` in which nothing was changed.
+        known: Whether the changed paths are known; if not, every `changes` matches.
     """
     judged = []
     last = ""
@@ -96,7 +96,7 @@ def decide(
 
 
 def _iter_faults(push: Push, rule: Rule, unchanged: Collection[tuple[str, ...]]) -> Iterator[str]:
-    """Why a rule does not match."""
+    """Yield the reasons why a rule does not match."""
     name = push.repository.path if any("/" in each for each in rule.repository) else ""
     yield from _not_among(
         f"repository {name or push.repository.name}",
@@ -111,7 +111,13 @@ def _iter_faults(push: Push, rule: Rule, unchanged: Collection[tuple[str, ...]])
 
 
 def _not_among(what: str, globs: Sequence[str], is_matched: Callable[[str], bool]) -> Iterator[str]:
-    """Why the last glob that matches does not include it."""
+    """Yield the reason why the last glob that matches does not include `what`.
+
+    Args:
+        what: The name that is matched, for people.
+        globs: All globs of the setting.
+        is_matched: Whether one glob matches the name.
+    """
     found = [glob for glob in globs if is_matched(glob.removeprefix("!"))]
     if not found:
         yield f"{what} is matched by none of {', '.join(globs)}"

@@ -1,4 +1,4 @@
-"""What was looked at, and what is to be said of it. Pure."""
+"""Findings: what was examined, and what was found. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from asyncbuild.config.doubts import Doubt
 
 
 class Level(StrEnum):
-    """How bad a finding is. Only `ok` and `note` leave the exit code at 0."""
+    """Severity of a finding. Only `ok` and `note` leave the exit code at 0."""
 
     OK = "ok"
     NOTE = "note"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 
 class FindingKind(StrEnum):
-    """What would have to change: the set-up, somebody's rights, or the way there."""
+    """Remedy that a finding needs: another set-up, more rights, or a reachable server."""
 
     SETUP = "setup"
     RIGHTS = "rights"
@@ -31,15 +31,15 @@ _EXIT_CODES: Final = {FindingKind.SETUP: 78, FindingKind.RIGHTS: 77, FindingKind
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """One examined subject.
 
     Attributes:
-        level: How bad it is.
-        name: Which thing, the same in every run: `queue.retention`.
+        level: Severity.
+        name: Name of the subject, the same in every run: `queue.retention`.
         what: One sentence with the name and the value.
         why: What follows from it for pushes; empty where all is well.
         remedy: What to do; empty where there is nothing to do.
-        kind: What would have to change.
+        kind: Remedy that it needs.
     """
 
     level: Level
@@ -51,17 +51,17 @@ class Finding:
 
 
 def judge_doubt(doubt: Doubt) -> Finding:
-    """A doubtful setting as a finding: the service starts with it, and hardly as was meant."""
+    """Return a doubtful setting as a finding: the service starts, but hardly as intended."""
     return Finding(Level.WARNING, doubt.name, doubt.what, doubt.why, doubt.remedy)
 
 
 def is_bad(finding: Finding) -> bool:
-    """Return whether somebody should do something about it."""
+    """Return whether a finding needs attention."""
     return finding.level in {Level.WARNING, Level.PROBLEM}
 
 
 def exit_code_of(findings: Iterable[Finding]) -> int:
-    """0 if all is well, 1 for warnings alone, else the first of these that is a problem.
+    """Return 0 if all is well, 1 for warnings alone, or the code of the worst kind of problem.
 
     78 for the set-up, 77 for rights, 75 for AWS that cannot be reached.
     """

@@ -1,4 +1,4 @@
-"""What a server says of its protocol, read from git's packet trace. Pure.
+"""Reader of git's packet trace: protocol and capabilities of a server. Pure.
 
 GIT_TRACE_PACKET writes a line for each packet: `… packet: git< version 2`. Sources:
 gitprotocol-v2(5), gitprotocol-capabilities(5), gitprotocol-http(5).
@@ -8,16 +8,16 @@ import re
 from dataclasses import dataclass
 
 _PACKET = re.compile(r"packet: +\S+?< (.*)$", re.MULTILINE)
-_NUL = "\\0"  # how the trace writes what stands between the first ref and the capabilities
+_NUL = "\\0"  # as the trace writes the byte between the first ref and the capabilities
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What the server speaks.
+    """Protocol version and capabilities of a server.
 
     Attributes:
         version: 0, 1 or 2.
-        capabilities: As the server names them; of v2 those of `fetch` as `fetch=shallow`.
+        capabilities: As the server names them; those of `fetch` in v2 as `fetch=shallow`.
     """
 
     version: int
@@ -25,18 +25,18 @@ class Protocol:
 
     @property
     def may_filter(self) -> bool:
-        """Return whether it says that it leaves objects out on request."""
+        """Return whether the server claims to leave objects out on request."""
         return bool({"filter", "fetch=filter"} & self.capabilities)
 
     @property
     def may_serve_ids(self) -> bool:
-        """Return whether it says that it serves commits which no ref points to."""
+        """Return whether the server claims to serve commits which no ref points to."""
         allowed = {"allow-reachable-sha1-in-want", "allow-any-sha1-in-want"}
         return self.version == 2 or bool(allowed & self.capabilities)  # noqa: PLR2004 - as in "v2"
 
 
 def parse_trace(text: str) -> Protocol | None:
-    """The protocol of the server that the trace is of; None if it holds no advertisement."""
+    """Return the protocol of the traced server; None if the trace contains no advertisement."""
     packets = [found.rstrip() for found in _PACKET.findall(text)]
     if "version 2" in packets:
         return Protocol(2, frozenset(_of_v2(packets[packets.index("version 2") + 1 :])))
@@ -48,7 +48,7 @@ def parse_trace(text: str) -> Protocol | None:
 
 
 def _of_v2(packets: list[str]) -> list[str]:
-    """Lines up to the flush packet; `fetch=shallow filter` is two capabilities."""
+    """Return the capabilities up to the flush packet; `fetch=shallow filter` is two of them."""
     found: list[str] = []
     for packet in packets:
         if packet == "0000":

@@ -1,4 +1,4 @@
-"""Pipelines → findings. Pure. Source: CodePipeline API reference, StartPipelineExecution."""
+"""Judges of pipelines. Pure. Source: CodePipeline API reference, StartPipelineExecution."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from asyncbuild.domain.rules import Rule
 
 
 def pipelines_of(settings: Settings) -> tuple[list[tuple[str, Rule]], list[str]]:
-    """Pipelines that the rules name, each with its rule, and names that depend on the push."""
+    """Return the pipelines of the rules, each with its rule; and names that depend on pushes."""
     rules = [rule for rule in rules_of(settings) if rule.action is Action.PIPELINE]
     named = [(name, rule) for rule in rules for name in rule.pipelines]
     fixed = [(name, rule) for name, rule in named if not has_fields(name)]
@@ -21,7 +21,7 @@ def pipelines_of(settings: Settings) -> tuple[list[tuple[str, Rule]], list[str]]
 
 
 def judge_pattern(pattern: str) -> Finding:
-    """Of a pipeline whose name depends on the push there is little to say."""
+    """Return the finding about a name that depends on the push: nothing can be examined before."""
     return Finding(
         Level.NOTE,
         "pipeline.name",
@@ -32,12 +32,18 @@ def judge_pattern(pattern: str) -> Finding:
 
 
 def judge_missing(error: Reject) -> Finding:
-    """A pipeline that is not there."""
+    """Return the finding about a pipeline that does not exist."""
     return _problem("pipeline.exists", error)
 
 
 def judge_pipeline(pipeline: Declaration, rule: Rule, *, bucket: str) -> Iterator[Finding]:
-    """Judge whether the rule can start executions with an archive of this bucket."""
+    """Judge whether the rule can start executions with an archive of this bucket.
+
+    Args:
+        pipeline: Declaration of the pipeline.
+        rule: Rule that names it.
+        bucket: Bucket of the archives.
+    """
     yield Finding(Level.OK, "pipeline.exists", f"pipeline {pipeline.name} exists")
     try:
         source = source_of(pipeline, bucket=bucket, source_action=rule.source_action)

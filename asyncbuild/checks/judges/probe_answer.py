@@ -1,11 +1,11 @@
-"""A question about AWS, the answer that was found, and what follows from it. Pure."""
+"""Questions about AWS, their answers, and what follows from them. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class ProbeVerdict(StrEnum):
-    """What a probe found out."""
+    """Result of a probe."""
 
     YES = "yes"
     NO = "no"
@@ -14,13 +14,13 @@ class ProbeVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One question and what became of it.
+    """One question and its answer.
 
     Attributes:
-        name: Which question, the same in every run: `events.message-group`.
-        question: In words.
+        name: Name of the question, the same in every run: `events.message-group`.
+        question: Question in words.
         verdict: Yes, no, or that it cannot be told here.
-        seen: What was seen, or why nothing could be.
+        seen: Observation, or the reason why there is none.
         effect: What the service does about it, whatever the answer.
     """
 
@@ -40,13 +40,13 @@ class Question:
     effect: str
 
     def yes(self, seen: str) -> Answer:
-        """It is so."""
+        """Return the answer yes, with what was seen."""
         return Answer(self.name, self.text, ProbeVerdict.YES, seen, self.effect)
 
     def no(self, seen: str) -> Answer:
-        """It is not."""
+        """Return the answer no, with what was seen."""
         return Answer(self.name, self.text, ProbeVerdict.NO, seen, self.effect)
 
     def unknown(self, why: str) -> Answer:
-        """It cannot be told here."""
+        """Return the answer that it cannot be told here, and why."""
         return Answer(self.name, self.text, ProbeVerdict.UNKNOWN, why, self.effect)

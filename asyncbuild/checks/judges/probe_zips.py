@@ -1,7 +1,7 @@
-"""Small archives that hold what extractors are known to stumble over. Pure.
+"""Small archives with features that extractors are known to fail on. Pure.
 
-They are made of the very records that the service writes (`zip/format/records.py`): what a build
-finds of them is what it would find of a push's archive.
+They are made of the very records that the service writes (`zip/format/records.py`), so a build
+unpacks them as it would unpack a push's archive.
 """
 
 import stat
@@ -29,8 +29,8 @@ FILES_BEYOND_ZIP32: Final = 65_600  # the old end record counts to 65,535
 class Member:
     """One file, link or directory.
 
-    `streamed` has a data descriptor, as members have that do not fit into memory; `wide` has zip64
-    sizes in its local header and descriptor, as those of 4 GiB and more have.
+    `streamed` adds a data descriptor, which members have that do not fit into memory; `wide` adds
+    zip64 sizes to its local header and descriptor, as members of 4 GiB and more have.
     """
 
     name: str
@@ -60,14 +60,14 @@ NAMES: Final = (
 
 
 def wide_members() -> Iterator[Member]:
-    """A member with zip64 sizes, and more members than the old end record can count."""
+    """Yield a member with zip64 sizes, and more members than the old end record can count."""
     yield Member("zip64/wide.txt", b"wide\n" * 1_000, streamed=True, wide=True)
     for number in range(FILES_BEYOND_ZIP32):
         yield Member(f"zip64/many/{number:05d}")
 
 
 def pack(members: Sequence[Member]) -> bytes:
-    """An archive."""
+    """Return a zip archive of the members."""
     chunks: list[bytes] = []
     headers: list[bytes] = []
     offset = 0

@@ -1,4 +1,4 @@
-"""CodeBuild projects → findings. Pure. Source: CodeBuild API reference, Project and StartBuild."""
+"""Judges of CodeBuild projects. Pure. Source: CodeBuild API reference, Project and StartBuild."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from string import Formatter
@@ -10,7 +10,7 @@ from asyncbuild.domain.model import Action
 
 
 def project_names(settings: Settings) -> tuple[list[str], list[str]]:
-    """Names that are the same for every push, and templates that are not."""
+    """Return names that are the same for every push, and templates that depend on it."""
     templates = [
         project
         for rule in rules_of(settings)
@@ -23,7 +23,7 @@ def project_names(settings: Settings) -> tuple[list[str], list[str]]:
 
 
 def judge_pattern(pattern: str) -> Finding:
-    """Of a project whose name depends on the push there is little to say."""
+    """Return the finding about a name that depends on the push: nothing can be examined before."""
     return Finding(
         Level.NOTE,
         "project.name",
@@ -44,11 +44,11 @@ def judge_projects(
     """Judge whether builds of these projects can be started with an archive as their source.
 
     Args:
-        names: What the rules name.
-        found: The projects there are, as BatchGetProjects describes them.
+        names: Projects that the rules name.
+        found: Existing projects, as BatchGetProjects describes them.
         missing: The names that no project has.
-        region: Where projects were looked for.
-        buildspec: `builds.buildspec`, which stands in for the project's own.
+        region: Region in which projects were looked for.
+        buildspec: `builds.buildspec`, which replaces the project's own.
     """
     described = {str(each["name"]): each for each in found}
     for name in names:
@@ -73,7 +73,7 @@ def _judge(name: str, project: Mapping[str, Any], buildspec: str | None) -> Iter
 def _judge_sources(
     name: str, project: Mapping[str, Any], buildspec: str | None
 ) -> Iterator[Finding]:
-    """What its builds begin from, and who else begins them."""
+    """Yield findings about the sources of a project's builds, and about other triggers."""
     kind = project.get("source", {}).get("type", "")
     if kind == "CODEPIPELINE":
         yield Finding(
@@ -107,7 +107,7 @@ def _judge_sources(
 
 
 def _judge_builds(name: str, project: Mapping[str, Any]) -> Iterator[Finding]:
-    """How many there may be, who sees them and what they may do."""
+    """Yield findings about the number, visibility and rights of a project's builds."""
     limit = project.get("concurrentBuildLimit")
     if limit is not None:
         yield Finding(
@@ -137,5 +137,5 @@ def _judge_builds(name: str, project: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def has_fields(template: str) -> bool:
-    """Return whether each push fills something into this name."""
+    """Return whether a template has fields that each push fills in."""
     return any(name is not None for _, name, _, _ in Formatter().parse(template))

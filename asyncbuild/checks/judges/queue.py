@@ -1,4 +1,4 @@
-"""The attributes of the queues → findings. Pure. Source: SQS API reference, GetQueueAttributes."""
+"""Judges of the queues' attributes. Pure. Source: SQS API reference, GetQueueAttributes."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -10,24 +10,30 @@ from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of, largest_mess
 # CodeBuild forgets an idempotency token after five minutes (API reference, StartBuild).
 _TOKEN_LIFETIME_SECONDS: Final = 300
 _DAY_SECONDS: Final = 86_400
-# A push may have to wait over a long weekend for somebody who repairs what it needs.
+# A push may have to wait over a long weekend until its cause of failure is repaired.
 _LEAST_RETENTION_DAYS: Final = 4
 _DEFAULT_RETENTION_DAYS: Final = 4
-# Between the end of a long poll and the client's patience there must be time for an answer.
+# Between the end of a long poll and the client's time-out there must be time for an answer.
 _POLL_RESERVE_SECONDS: Final = 5
-# The key that AWS manages for SQS; its policy lets EventBridge in nowhere and cannot be changed
+# The key that AWS manages for SQS; its policy never admits EventBridge and cannot be changed
 # (EventBridge user guide, "Troubleshooting": my rule runs but the queue stays empty).
 _AWS_MANAGED_KEY: Final = "alias/aws/sqs"
 
 
 def retention_days(attributes: Mapping[str, str]) -> int:
-    """How long a message may wait, in whole days."""
+    """Return how long a message may wait, in whole days."""
     seconds = attributes.get("MessageRetentionPeriod", _DEFAULT_RETENTION_DAYS * _DAY_SECONDS)
     return int(seconds) // _DAY_SECONDS
 
 
 def judge_queue(url: str, attributes: Mapping[str, str], settings: Settings) -> list[Finding]:
-    """What the queue's own attributes tell, compared with the settings."""
+    """Return the findings about the queue's own attributes, compared with the settings.
+
+    Args:
+        url: URL of the queue.
+        attributes: Attributes, as GetQueueAttributes returns them.
+        settings: The whole configuration.
+    """
     facts = facts_of(attributes)
     return [
         _fifo(url, facts),
@@ -41,7 +47,7 @@ def judge_queue(url: str, attributes: Mapping[str, str], settings: Settings) -> 
 
 
 def judge_dead_letters(url: str, attributes: Mapping[str, str]) -> list[Finding]:
-    """What the dead-letter queue's attributes tell."""
+    """Return the findings about the dead-letter queue's attributes."""
     name = "dead-letters.fifo"
     if not facts_of(attributes).fifo:
         fifo = Finding(
@@ -59,7 +65,14 @@ def judge_dead_letters(url: str, attributes: Mapping[str, str]) -> list[Finding]
 def judge_room(
     url: str, attributes: Mapping[str, str], dead_url: str, dead_attributes: Mapping[str, str]
 ) -> Finding:
-    """Judge whether the dead-letter queue takes every message that the queue takes."""
+    """Judge whether the dead-letter queue takes every message that the queue takes.
+
+    Args:
+        url: URL of the queue.
+        attributes: Its attributes, as GetQueueAttributes returns them.
+        dead_url: URL of the dead-letter queue.
+        dead_attributes: Its attributes.
+    """
     most, room = largest_message(attributes), largest_message(dead_attributes)
     name = "dead-letters.message-size"
     if room >= most:

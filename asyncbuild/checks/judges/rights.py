@@ -1,8 +1,8 @@
-"""Answers to calls that cannot do harm → who may do what. Pure.
+"""Judges of rights, from answers to calls that cannot do harm. Pure.
 
 A right is tried by a call that only reads, or that names something made up: a receipt handle, an
-upload. `AccessDenied` is the answer of who may not. A right is called allowed only where the answer
-speaks of the thing itself, for which AWS had to look for it. For a few rights no such call is
+upload. A caller without the right gets `AccessDenied`. A right is called allowed only if the answer
+is about the resource itself, for which AWS had to look for it. For a few rights no such call is
 known; those are named, and not claimed.
 """
 
@@ -19,12 +19,12 @@ class Trial:
 
     Attributes:
         action: The right it needs, as IAM names it.
-        resource: What it was tried on.
+        resource: Resource of the call.
         answer: AWS's error code; empty for success.
-        allowed: Codes that only who has the right gets to see; empty for success.
+        allowed: Codes that only a caller with the right gets; an empty text means success.
         denied: Whether the answer said that the right is missing.
-        why: What the service needs it for, or what a right that is too wide leads to.
-        too_wide: Whether a role that was made narrow would be refused.
+        why: Purpose of the right, or the consequence of one that is too wide.
+        too_wide: Whether a role with narrow rights would be refused.
     """
 
     action: str
@@ -36,7 +36,7 @@ class Trial:
     too_wide: bool = False
 
 
-# Rights that nothing harmless can try, and how they show instead.
+# Rights that no harmless call can try, and how they show instead.
 NOT_TRIED: Final = {
     "sqs:ReceiveMessage": "a receive would take messages; the service tells at its start",
     "s3:DeleteObject": "a delete leaves a marker in a bucket with versions; only notes about tries "
@@ -48,7 +48,7 @@ NOT_TRIED: Final = {
 
 
 def judge_trials(trials: list[Trial]) -> Iterator[Finding]:
-    """One finding for each right that was tried, and one for those that cannot be."""
+    """Yield one finding for each right that was tried, and one for those that cannot be."""
     for trial in trials:
         if trial.too_wide:
             yield _judge_width(trial)
@@ -82,7 +82,7 @@ def judge_trials(trials: list[Trial]) -> Iterator[Finding]:
 
 
 def _judge_width(trial: Trial) -> Finding:
-    """Judge whether the role may do something that it never has to do."""
+    """Return the finding whether the role may do something that it never has to do."""
     name = f"rights.{trial.action}"
     subject = f"{trial.action} on {trial.resource}"
     if trial.denied:

@@ -1,4 +1,4 @@
-"""What a build says of the files that it got, and what follows from it. Pure."""
+"""Questions to builds about the files that they got, and the answers. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ VARIABLE: Final = "ASYNCBUILD_PROBE_TOLD"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One thing that the build tells, what it should be, and the question that it answers."""
+    """One value that the build reports: its question, the shell command, and the expected value."""
 
     question: Question
     shell: str
@@ -28,14 +28,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class ProbeArchive:
-    """One archive, and what a build is asked about it."""
+    """One archive, and the questions to a build about it."""
 
     name: str
     members: Callable[[], list[Member]]
     asked: tuple[Asked, ...]
 
     def buildspec(self) -> str:
-        """A buildspec that needs nothing of the archive and tells by an exported variable.
+        """Return a buildspec that needs nothing of the archive and reports by an exported variable.
 
         `exportedEnvironmentVariables` come with BatchGetBuilds (API reference, Build): no log has
         to be read.
@@ -52,12 +52,12 @@ class ProbeArchive:
         )
 
     def script(self) -> tuple[str, ...]:
-        """Lines for a POSIX shell that set the variable, in the folder of the archive's files."""
+        """Return lines for a POSIX shell that set the variable; it runs in the archive's folder."""
         told = ";".join(f"$({each.shell})" for each in self.asked)
         return _KIND, f'export {VARIABLE}="{told}"'
 
     def judge(self, build: Mapping[str, Any]) -> Iterator[Answer]:
-        """Read a build that has ended, as BatchGetBuilds describes it."""
+        """Yield the answers of a build that has ended, as BatchGetBuilds describes it."""
         told = {
             each["name"]: each.get("value", "")
             for each in build.get("exportedEnvironmentVariables", [])
@@ -88,7 +88,7 @@ def _untold(question: Question, build: Mapping[str, Any]) -> Answer:
     )
 
 
-# What a path is, in one word that survives a command line.
+# Shell function that prints the kind of a path in one word that survives a command line.
 _KIND: Final = (
     'kind() { if [ -L "$1" ]; then printf "link-to-%s" "$(readlink "$1")"; '
     'elif [ -d "$1" ]; then printf directory; elif [ -f "$1" ]; then printf file; '

@@ -1,1 +1,1 @@
-"""`asyncbuild check --probe`: asks AWS what no document says and no stand-in can tell."""
+"""Probes of `asyncbuild check --probe`: questions to AWS that no document or stand-in answers."""

@@ -1,7 +1,7 @@
-"""Does the bucket's server keep the conditions that records and deltas rest on?
+"""Probe whether the bucket's server honours the conditions that records and deltas depend on.
 
 S3 documents both (user guide, "Conditional requests"; API reference, UploadPartCopy); some servers
-that speak its protocol take the headers and ignore them. One object of our own is enough to see.
+that speak its protocol accept the headers and ignore them. One object of its own is enough to see.
 """
 
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ _REFUSED: Final = frozenset({"PreconditionFailed", "412"})
 
 
 async def iter_answers(aws: Aws, settings: Settings, made: ProbeRun) -> AsyncIterator[Answer]:
-    """Write one object twice, and copy it under a wrong and a right condition."""
+    """Write one object twice, copy it under a wrong and a right condition; yield the answers."""
     told = 0
     try:
         async with aws.open_s3(pool=2) as s3, open_made(made):
@@ -75,7 +75,7 @@ class _ConditionProbe:
         return WRITE_ONCE.no("the second write replaced the first")
 
     async def copy_a_part(self) -> Answer:
-        """The right ETag must be copied, too: a server that copies nothing refuses both."""
+        """Copy under the right and a wrong ETag: a server that copies nothing refuses both."""
         s3 = self._s3
         with s3_errors(f"look at s3://{self._bucket}/{self._key}"):
             head = await s3.head_object(Bucket=self._bucket, Key=self._key)
@@ -99,7 +99,7 @@ class _ConditionProbe:
         self._versions.append(answer.get("VersionId"))
 
     async def _copy(self, etag: str) -> str:
-        """The error code of a part copied into an upload that is never completed; empty if made."""
+        """Copy a part into an upload that is never completed; return the error code, or empty."""
         s3 = self._s3
         where: Any = {"Bucket": self._bucket, "Key": f"{self._key}.copy"}
         with s3_errors(f"copy a part to s3://{self._bucket}/{self._key}.copy"):

@@ -1,6 +1,6 @@
-"""Which message group does a rule of EventBridge give to what it sends to a FIFO queue?
+"""Probe of the message group that an EventBridge rule sets for a FIFO queue.
 
-A queue and a rule of our own, an event of our own, and a look at what arrives.
+It makes a queue and a rule, sends an event, and looks at the message that arrives.
 """
 
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ _NOTHING = f"no event arrived within {_SECONDS:g} s"
 
 
 async def iter_answers(aws: Aws, made: ProbeRun) -> AsyncIterator[Answer]:
-    """Send events through a rule until one arrives."""
+    """Send events through a rule until one arrives; yield the answers."""
     try:
         async with (
             aws.open_sqs(pool=2) as sqs,
@@ -145,7 +145,7 @@ async def _make_rule(events: "EventBridgeClient", made: ProbeRun, queue_arn: str
 async def _send_until_one_arrives(
     sqs: "SQSClient", events: "EventBridgeClient", made: ProbeRun, url: str
 ) -> str | None:
-    """The group of the first message. A new rule takes some time to hear of events."""
+    """Return the group of the first message, or None. A new rule misses events for some time."""
     with anyio.move_on_after(_SECONDS):
         number = 0
         while True:

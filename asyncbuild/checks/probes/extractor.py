@@ -1,6 +1,6 @@
-"""What does CodeBuild make of our archives? One small build for each of them tells.
+"""Probe of CodeBuild's extraction of archives: one small build for each archive reports.
 
-A build each, because an archive that cannot be unpacked at all ends its build.
+Each archive has its own build, because an archive that cannot be unpacked at all ends its build.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -36,7 +36,14 @@ _QUEUED_MINUTES: Final = 8
 async def iter_answers(
     aws: Aws, settings: Settings, project: str, made: ProbeRun
 ) -> AsyncIterator[Answer]:
-    """Start a build of `project` for every archive, and read what they tell."""
+    """Start a build of `project` for every archive, and yield the answers that they report.
+
+    Args:
+        aws: Session for S3 and CodeBuild.
+        settings: The whole configuration.
+        project: Project whose builds are started.
+        made: Record of what the probes make.
+    """
     try:
         async with (
             aws.open_s3(pool=2) as s3,
@@ -71,7 +78,7 @@ async def _start(
     probe: ProbeArchive,
     made: ProbeRun,
 ) -> str:
-    """The id of a started build."""
+    """Upload an archive and start its build; return the build's id."""
     key = f"{archive_prefix(settings)}{made.name}/{probe.name}.zip"
     version = await _upload(s3, settings, key, probe, made)
     request = BuildRequest(
@@ -82,7 +89,7 @@ async def _start(
         variables={"ASYNCBUILD_PROBE": made.name},
         version_id=version,
     )
-    # The service's own request: what it proves holds for pushes.
+    # The service's own request, so that the result holds for pushes.
     asked = BuildSettings(
         buildspec=probe.buildspec(),
         timeout_minutes=_BUILD_MINUTES,
@@ -94,10 +101,10 @@ async def _start(
 async def _start_build(
     codebuild: "CodeBuildClient", request: Mapping[str, Any], made: ProbeRun
 ) -> str:
-    """The id of the build.
+    """Start the build; return its id.
 
-    A cancelled caller waits for the answer all the same: without it nobody would know which build
-    is to be stopped. Hence a task: an interrupt cancels the caller as asyncio does, unshielded.
+    A cancelled caller waits for the answer all the same: without it the build to stop would be
+    unknown. Hence a task: an interrupt cancels the caller as asyncio does, unshielded.
     """
     ids: list[str] = []
     faults: list[StageError] = []
@@ -137,7 +144,7 @@ async def _upload(
 
     async def undo() -> None:
         with errors_of(f"delete s3://{bucket}/{key}"):
-            for version in versions or [None]:  # an answer that was lost named none
+            for version in versions or [None]:  # a lost answer named no version
                 where: Any = {"VersionId": version} if version else {}
                 await s3.delete_object(Bucket=bucket, Key=key, **where)
 
@@ -154,7 +161,7 @@ async def _upload(
 
 
 async def _wait_ended(codebuild: "CodeBuildClient", ids: list[str]) -> dict[str, Mapping[str, Any]]:
-    """Those that have ended, when all have or the time is up."""
+    """Return the builds that have ended, by id, when all have or the time is up."""
     ended: dict[str, Mapping[str, Any]] = {}
     with anyio.move_on_after(_WAIT_SECONDS):
         while True:

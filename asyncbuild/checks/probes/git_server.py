@@ -1,6 +1,6 @@
-"""What does CodeCommit's git server speak, what does it serve, and how long does a password live?
+"""Probe of CodeCommit's git server: its protocol, what it serves, and how long passwords last.
 
-Everything is asked by git, as the service does it, of one repository; nothing is written to it.
+All questions go through git, as the service uses it, to one repository; nothing is written to it.
 """
 
 import re
@@ -51,7 +51,7 @@ LIFETIME: Final = Question(
     "in its midst; it is tried again.",
 )
 QUESTIONS = (VERSION, BY_ID, FILTER, LIFETIME)
-OWN_ACCOUNT: Final = "000000000000"  # means the account that the caller is of
+OWN_ACCOUNT: Final = "000000000000"  # means the caller's own account
 _ENOUGH_SECONDS = 300
 _LONGEST_SECONDS = 86_400
 _EXACT_SECONDS = 30
@@ -64,7 +64,13 @@ _TIP = "refs/asyncbuild/tip"
 async def iter_answers(
     aws: Aws, settings: Settings, repository: Repository
 ) -> AsyncIterator[Answer]:
-    """Ask about one repository; with `OWN_ACCOUNT` the caller's own credentials are used."""
+    """Yield the answers about one repository; `OWN_ACCOUNT` means the caller's own credentials.
+
+    Args:
+        aws: Session for credentials.
+        settings: The whole configuration.
+        repository: Repository that is read.
+    """
     by_account = signing(AccountCredentials(aws, settings))
     git = Git(settings.git)
 
@@ -109,14 +115,14 @@ def _judge_version(protocol: Protocol | None) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class _ProbedServer:
-    """One repository's server, and a directory for what is fetched from it."""
+    """Server of one repository, and a directory for fetches from it."""
 
     git: Git
     remote: Remote
     scratch: Path
 
     async def list_refs(self) -> tuple[dict[str, str], Protocol | None]:
-        """Refs with their ids, and what the server said of itself."""
+        """Return refs with their ids, and the server's protocol."""
         trace = self.scratch / "trace"
         environment = {
             **await self.remote.environment(),
@@ -136,7 +142,7 @@ class _ProbedServer:
         return refs, parse_trace(seen)
 
     async def ask_by_id(self, refs: dict[str, str], protocol: Protocol | None) -> Answer:
-        """Fetch a commit behind a tip by its id."""
+        """Fetch a commit behind a tip by its id; return the answer."""
         says = _says(protocol, says=protocol is not None and protocol.may_serve_ids)
         tips = set(refs.values())
         for name in [each for each in refs if each.startswith("refs/heads/")][:_BRANCHES_MOST]:
@@ -155,7 +161,7 @@ class _ProbedServer:
         return BY_ID.yes(f"commit {behind} was served; {says}")
 
     async def _find_behind(self, ref: str) -> str:
-        """The parent of a branch's tip; empty if it has none."""
+        """Return the parent of a branch's tip; empty if it has none."""
         directory = await self._init("behind")
         await self._fetch(directory, ref, "--depth=2")
         arguments = ("rev-list", "--first-parent", "--max-count=2", _TIP)
@@ -164,7 +170,7 @@ class _ProbedServer:
         return commits[1] if len(commits) > 1 else ""
 
     async def ask_filter(self, refs: dict[str, str], protocol: Protocol | None) -> Answer:
-        """Fetch a branch without files, and look whether they came all the same."""
+        """Fetch a branch without files; return whether the server left them out."""
         says = _says(protocol, says=protocol is not None and protocol.may_filter)
         branch = next((each for each in refs if each.startswith("refs/heads/")), None)
         if branch is None:
@@ -197,7 +203,7 @@ class _ProbedServer:
 
 
 async def _ask_lifetime(git: Git, remote: Callable[[float], Remote]) -> Answer:
-    """Show passwords of different ages. Each carries its time, so nobody has to wait."""
+    """Try passwords of different ages. Each contains its time, so the probe need not wait."""
     if remote(0).login is None:
         return LIFETIME.unknown("this remote asks for no password")
 

@@ -1,7 +1,7 @@
-"""What the probes make in an account, and how each of it goes away again.
+"""Record of what the probes make in an account, and how each of it is removed.
 
-All of it has one name, `asyncbuild-probe-TIME-RANDOM`, and one tag. How to take a thing away is
-noted before it is made: an answer that is lost may have made it all the same.
+All of it has one name, `asyncbuild-probe-TIME-RANDOM`, and one tag. The removal of a thing is
+recorded before the thing is made: a call whose answer is lost may have made it all the same.
 """
 
 import uuid
@@ -23,8 +23,8 @@ class ProbeRun:
     """One run of the probes.
 
     Attributes:
-        name: What everything of this run is called; at most 64 characters of a-z, 0-9 and -.
-        left: What could not be taken away, and why; filled at the end.
+        name: Name of everything that this run makes; at most 64 characters of a-z, 0-9 and -.
+        left: Things that could not be removed, and why; filled at the end.
         interrupted: Exit code of the signal that ended the run before its time; 0 if none did.
     """
 
@@ -34,14 +34,14 @@ class ProbeRun:
     _undo: list[tuple[str, Callable[[], Awaitable[object]]]] = field(default_factory=list)
 
     def will_make(self, what: str, undo: Callable[[], Awaitable[object]]) -> None:
-        """Note how `what` is taken away. Call it before `what` is made.
+        """Record how `what` is removed. Call it before `what` is made.
 
-        `undo` must be content if there is nothing to take away.
+        `undo` must succeed if there is nothing to remove.
         """
         self._undo.append((what, undo))
 
     async def undo(self) -> None:
-        """Take everything away, the last thing first; what fails is noted in `left`."""
+        """Remove everything, the last thing first; record failures in `left`."""
         while self._undo:
             what, undo = self._undo.pop()
             try:
@@ -54,14 +54,14 @@ class ProbeRun:
 
 
 def make_name(now: datetime | None = None) -> str:
-    """A name for one run: when, and something that no other run has."""
+    """Return a name for one run: its time, and a random part that no other run has."""
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dt%H%M%S")
     return f"{TAG}-{moment}-{uuid.uuid4().hex[:8]}"
 
 
 @asynccontextmanager
 async def open_made(made: ProbeRun) -> AsyncIterator[ProbeRun]:
-    """Take away what was made inside, also on a signal or an error; nested, each its own things."""
+    """Remove the things that were made inside, also on a signal or an error; may be nested."""
     try:
         yield made
     finally:

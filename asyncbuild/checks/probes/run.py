@@ -1,4 +1,4 @@
-"""All probes, one after the other; whatever ends them, what they made is taken away."""
+"""Runner of all probes, one after the other; it removes what they made, however they end."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from asyncbuild.runtime.signals import open_until_signal
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What the account's owner lends to the probes; empty for what is not lent.
+    """Resources of the account's owner that the probes may use; empty for those they may not.
 
     Attributes:
         project: A CodeBuild project whose builds may run; its role reads the bucket.
@@ -34,7 +34,13 @@ class Subjects:
 async def iter_answers(
     settings: Settings, subjects: Subjects, made: ProbeRun
 ) -> AsyncIterator[Answer]:
-    """Ask everything that can be asked with what is lent."""
+    """Yield the answers of all probes that the subjects allow.
+
+    Args:
+        settings: The whole configuration.
+        subjects: Resources that the probes may use.
+        made: Record of what the probes make.
+    """
     aws = Aws(settings)
     for answers in (
         events.iter_answers(aws, made),
@@ -81,7 +87,7 @@ async def _ask_repository(aws: Aws, settings: Settings, named: str) -> AsyncIter
 
 @asynccontextmanager
 async def open_made() -> AsyncIterator[ProbeRun]:
-    """A name for this run; SIGTERM and SIGHUP, like Ctrl-C, take away what was made."""
+    """Open a run with a new name; SIGTERM and SIGHUP, like Ctrl-C, end it and undo its work."""
     made = ProbeRun(make_name())
     async with open_until_signal(signal.SIGINT) as codes:  # which cancels by itself
         yield made
