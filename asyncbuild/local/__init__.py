@@ -1,1 +1,1 @@
-"""The embedded default: servers as children, a stand-in for CodeBuild, the demo."""
+"""Embedded default: servers as children, a stand-in for CodeBuild, the demo."""

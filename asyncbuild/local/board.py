@@ -1,6 +1,6 @@
-"""Where each push is on its way, as the service itself tells. To look at: nothing counts on it.
+"""Progress of each push, from the service's events. For display only: no verdict depends on it.
 
-What did become of the pushes is for `verify.py` to say.
+`verify.py` finds out what really became of the pushes.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ from asyncbuild.local.verify import Pushed
 
 
 class PushProgress(Enum):
-    """How far a push has come: a sign, a colour and a word for it."""
+    """Progress of a push: a sign, a colour and a word for each state."""
 
     PUSHED = ("·", "bright_black", "pushed")
     FETCHING = ("░", "yellow", "fetching")
@@ -42,22 +42,22 @@ class PushProgress(Enum):
 
     @property
     def sign(self) -> str:
-        """One character."""
+        """Character for the cells."""
         return self.value[0]
 
     @property
     def colour(self) -> str:
-        """A style of rich."""
+        """Style of rich."""
         return self.value[1]
 
     @property
     def word(self) -> str:
-        """For the legend."""
+        """Word for the legend."""
         return self.value[2]
 
     @property
     def is_end(self) -> bool:
-        """Return whether nothing more is to come."""
+        """Return whether the push stays in this state."""
         return self in _ENDS
 
 
@@ -69,9 +69,9 @@ _MOST_WARNINGS = 20
 
 @dataclass(slots=True)
 class Board:
-    """The pushes by repository, oldest first, each with its place.
+    """Pushes by repository, oldest first, each with its progress.
 
-    Also how archives were made, what the service warned of, and where it serves its status page.
+    Also the way each archive was made, the service's warnings, and the address of its status page.
     """
 
     expected: Mapping[str, int]
@@ -87,13 +87,13 @@ class Board:
         self.pushes.update({name: [] for name in self.expected})
 
     def add(self, push: Pushed) -> None:
-        """A push was made and is about to be sent."""
+        """Add a push that was made and is about to be sent."""
         self.pushes.setdefault(push.repository, []).append(push)
         self._known[push.id] = push
         self._places[push.id] = PushProgress.PUSHED
 
     def hear(self, told: Emitted) -> None:
-        """Take in one event of the service."""
+        """Update the board by one event of the service."""
         if told.level in {"warning", "error"} and len(self.warnings) < _MOST_WARNINGS:
             reason = getattr(told.event, "reason", "")
             self.warnings.append(f"{told.event.name}: {reason}".rstrip(": "))
@@ -114,21 +114,21 @@ class Board:
             self._reached.append((push, place))
 
     def place_of(self, push: Pushed) -> PushProgress:
-        """Where `push` is."""
+        """Return the progress of `push`."""
         return self._places[push.id]
 
     def counts(self) -> Counter[PushProgress]:
-        """How many pushes are at each place."""
+        """Return the number of pushes in each state."""
         return Counter(self._places.values())
 
     def take_reached(self) -> list[tuple[Pushed, PushProgress]]:
-        """The pushes that have come to their end since this was asked last."""
+        """Return the pushes that have ended since the last call."""
         reached, self._reached = self._reached, []
         return reached
 
 
 def _place_after(event: Event) -> PushProgress | None:
-    """Return where a push is after an event of it, if the event moves it."""
+    """Return the progress of a push after an event of it; None if the event changes nothing."""
     place = None
     match event:
         case PushPrepareStarted():

@@ -1,7 +1,7 @@
 """Made-up source trees and changes to them. Pure: the same seed gives the same bytes.
 
-The trees hold what real ones do and what trips archivers: nested directories, an executable, a
-symbolic link, a binary, an empty file, names with spaces and names beyond ASCII.
+The trees contain what real ones do and what makes archivers fail: nested directories, an
+executable, a symbolic link, a binary, an empty file, names with spaces and names beyond ASCII.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ FILE, EXECUTABLE, LINK = 0o100644, 0o100755, 0o120000
 
 File = tuple[int, bytes]  # git's mode, content
 Files = dict[str, File]
-Changes = Mapping[str, File | None]  # None: the path is gone
+Changes = Mapping[str, File | None]  # None: the path is deleted
 
 _NOUNS = """
 account address amount basket batch branch cache cart catalog charge client code count credit
@@ -39,7 +39,14 @@ _WORDS = _NOUNS.split()
 
 
 def initial_tree(random: Random, name: str, *, modules: int, assets_bytes: int = 0) -> Files:
-    """A repository's first commit: about `modules` source files, and `assets_bytes` of binaries."""
+    """Return a repository's first tree: about `modules` source files, and binaries.
+
+    Args:
+        random: Source of randomness.
+        name: Name of the repository, for its README.
+        modules: Number of Python files.
+        assets_bytes: Size of an additional binary; 0 for none.
+    """
     files: Files = {
         "README.md": (FILE, f"# {name}\n\n{prose(random, 6)}".encode()),
         "buildspec.yml": (FILE, b"version: 0.2\nphases:\n  build:\n    commands:\n      - make\n"),
@@ -61,7 +68,7 @@ def initial_tree(random: Random, name: str, *, modules: int, assets_bytes: int =
 
 
 def next_changes(random: Random, files: Files) -> Changes:
-    """What one commit more does to `files`: a few modules edited, now and then one new or gone."""
+    """Return the changes of one more commit: a few edited modules, at times one new or deleted."""
     modules = sorted(path for path in files if path.endswith(".py"))
     changes: dict[str, File | None] = {
         path: (FILE, module(random).encode()) for path in random.sample(modules, 3)
@@ -82,7 +89,7 @@ def next_changes(random: Random, files: Files) -> Changes:
 
 
 def module(random: Random) -> str:
-    """Something that looks like a Python module, and is one."""
+    """Return the text of a made-up Python module, which compiles."""
     lines = [f'"""{_sentence(random)}"""', ""]
     for _ in range(random.randint(3, 12)):
         noun, other, third = random.sample(_WORDS, 3)
@@ -98,7 +105,7 @@ def module(random: Random) -> str:
 
 
 def prose(random: Random, sentences: int) -> str:
-    """Sentences, a line each."""
+    """Return made-up sentences, a line each."""
     return "".join(f"{_sentence(random)}\n" for _ in range(sentences))
 
 

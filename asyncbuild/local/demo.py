@@ -1,8 +1,8 @@
-"""Pushes become builds, on this machine alone: the whole service in ten or twenty seconds.
+"""Demo of the whole service on this machine alone: pushes become builds in ten or twenty seconds.
 
 Real `git push`, a real queue and bucket (ministack), a stand-in for CodeBuild, and the service as
-it runs in production. What is shown while it runs is the service's word; what is said at the end
-is the servers'.
+it runs in production. The display while it runs shows the service's events; the verdict at the end
+comes from the servers.
 """
 
 import signal
@@ -41,14 +41,14 @@ from asyncbuild.runtime.emit import subscribed
 from asyncbuild.runtime.signals import open_until_signal
 
 _POLL_SECONDS = 0.1
-_OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not hold the pushes up for longer
+_OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not delay the pushes for longer
 _BUILT_DEADLINE_SECONDS = 30.0  # before a branch is deleted: its last push should be built first
-_SILENCE_SECONDS = 60.0  # nothing settled for so long: the rest is missing
+_SILENCE_SECONDS = 60.0  # no push settled for so long: the others count as missing
 _PAUSES_SECONDS = (0.0, 0.0, 0.3, 0.9)  # between two pushes of one repository, one at random
 
 
 class Serve(Protocol):
-    """The service: `asyncbuild.commands.serve.run`, which lies above this package."""
+    """Service: `asyncbuild.commands.serve.run`, which is above this package."""
 
     def __call__(
         self,
@@ -62,7 +62,7 @@ class Serve(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show: made-up repositories, or the last `pushes` commits of each of yours."""
+    """Contents of the demo: made-up repositories, or the last `pushes` commits of each of yours."""
 
     repositories: tuple[str, ...] = ()
     pushes: int = 20
@@ -72,16 +72,16 @@ class DemoOptions:
 
 
 async def run(options: DemoOptions, serve: Serve) -> int:
-    """Show it; the exit code: 0 if all went well, 1 if the servers found a fault.
+    """Run the demo; return the exit code: 0 if all went well, 1 if the servers found a fault.
 
     SIGINT, SIGTERM and SIGHUP end it, with nothing left behind: 130, 143 and 129 before its
     verdict, with `keep` the verdict's code after it.
 
     Raises:
-        StageError: a server, git or the service could not do its work.
+        StageError: A server, git or the service could not do its work.
     """
     await require_git()
-    # Around everything: a second Ctrl-C must not kill what cleans up after the first.
+    # Around everything: a second Ctrl-C must not kill the clean-up after the first.
     async with open_until_signal() as codes:
         names = names_of(options.repositories) if options.repositories else list(STORIES)
         console = show.open_console(as_json=options.as_json)
@@ -109,7 +109,7 @@ async def _make_sources(
 
 
 class _Performance:
-    """One demo: the repositories are pushed to while the service runs, then the servers speak."""
+    """One demo: repositories are pushed to while the service runs, then the servers are read."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Performance:
         self._opened = anyio.Event()
 
     async def play(self, serve: Serve, codes: list[int]) -> None:
-        """Push, wait, verify and tell; `codes` gets the exit code."""
+        """Push, wait, verify and print; `codes` gets the exit code."""
         logs.mute()
         expected = self._board.expected
         self._console.print(show.title_of(len(expected), sum(expected.values())))
@@ -182,11 +182,11 @@ class _Performance:
             )
 
     async def _wait_settled(self) -> None:
-        """Until the queue is empty, or nothing has left it for long."""
+        """Wait until the queue is empty, or no message has left it for long."""
         left = await self._cloud.count_waiting()
         while left:
             with anyio.move_on_after(_SILENCE_SECONDS) as silence:
-                while (now := await self._cloud.count_waiting()) == left:  # noqa: ASYNC110 - a queue tells nobody
+                while (now := await self._cloud.count_waiting()) == left:  # noqa: ASYNC110 - no notice
                     await anyio.sleep(_POLL_SECONDS)
                 left = now
             if silence.cancelled_caught:

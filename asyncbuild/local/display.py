@@ -1,4 +1,4 @@
-"""What the demo looks like: cells in lanes on a terminal, plain lines elsewhere, then a table."""
+"""Display of the demo: cells in lanes on a terminal, plain lines elsewhere, then a table."""
 
 import io
 import sys
@@ -29,7 +29,7 @@ _COUNTED = (PushProgress.BUILT, PushProgress.UPLOADED, PushProgress.NOTHING, Pus
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One push and what became of it, read from the servers."""
+    """One push and its result, read from the servers."""
 
     push: Pushed
     size_bytes: int | None = None
@@ -39,10 +39,10 @@ class Row:
 
 
 def open_console(*, as_json: bool) -> Console:
-    """On standard output, unless that is kept for a JSON document."""
+    """Return a console on standard output, or on standard error if output is a JSON document."""
     stream = sys.stderr if as_json else sys.stdout
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")  # signs that an old terminal does not have
+        stream.reconfigure(errors="replace")  # for signs that an old terminal does not have
     console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
@@ -51,7 +51,7 @@ def open_console(*, as_json: bool) -> Console:
 
 @asynccontextmanager
 async def open_progress(console: Console, board: Board) -> AsyncIterator[None]:
-    """Show how the pushes get on while inside."""
+    """Show the progress of the pushes while inside."""
     begun = time.monotonic()
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
@@ -87,7 +87,7 @@ def _print_lines(console: Console, board: Board, begun: float) -> None:
 
 
 def title_of(repositories: int, pushes: int) -> RenderableType:
-    """What is about to happen, and with which parts."""
+    """Return the title: what is about to happen, and with which parts."""
     first = f"{pushes} pushes to {repositories} repositories become builds.\n"
     parts = (
         "git: real. SQS and S3: ministack. CodeBuild: a stand-in that keeps every request. "
@@ -98,7 +98,7 @@ def title_of(repositories: int, pushes: int) -> RenderableType:
 
 
 def draw(board: Board, *, seconds: float) -> RenderableType:
-    """One line of cells for each repository, what the signs mean, and the sums."""
+    """Return one line of cells for each repository, the legend, and the sums."""
     lanes = Table.grid(padding=(0, 2))
     for name, pushes in board.pushes.items():
         places = [board.place_of(push) for push in pushes]
@@ -119,14 +119,14 @@ def draw(board: Board, *, seconds: float) -> RenderableType:
 
 
 def table_of(rows: Sequence[Row]) -> RenderableType:
-    """Every push, by repository, in the order pushed."""
+    """Return a table of every push, by repository, in the order pushed."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black")
     table.add_column("repository", style="bold", no_wrap=True)
     table.add_column("ref", no_wrap=True)
     table.add_column("commit", no_wrap=True)
     table.add_column("archive", justify="right", no_wrap=True)
     table.add_column("to build", justify="right", no_wrap=True)
-    table.add_column("build", overflow="ellipsis")  # gives way where the screen is narrow
+    table.add_column("build", overflow="ellipsis")  # shortened where the screen is narrow
     last = None
     for row in rows:
         push = row.push
@@ -143,7 +143,7 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
 
 
 def ways_of(rows: Sequence[Row]) -> RenderableType:
-    """How many archives were made in each way; what the signs in the table mean."""
+    """Return the number of archives made in each way, with the table's signs."""
     counts = Counter(row.way for row in rows)
     told = [f"{counts['full']} archives made anew"]
     told += [f"{counts['delta']} of an older one ({_SIGNS['delta'].strip()})"]
@@ -164,7 +164,7 @@ def _unbroken(words: str) -> str:
 
 
 def verdict_of(findings: Findings, warnings: Sequence[str]) -> RenderableType:
-    """What the servers say: all is well, or every fault; then what the service warned of."""
+    """Return the servers' verdict: all is well, or every fault; then the service's warnings."""
     rest = findings.pushes - findings.built - findings.uploaded - len(findings.missing)
     sums = (
         f"{findings.pushes} pushes: {findings.built} built, "

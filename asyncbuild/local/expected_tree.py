@@ -1,7 +1,7 @@
-"""What git says a commit holds, for comparing with an archive of it.
+"""Contents of a commit according to git, for comparison with an archive of it.
 
-Normally that is `git ls-tree`. Where a `.gitattributes` may make an archive differ from the tree
-(export-ignore, export-subst, line ends), it is `git archive --format=tar`, read with `tarfile`.
+Normally from `git ls-tree`. Where a `.gitattributes` may make an archive differ from the tree
+(export-ignore, export-subst, line ends), from `git archive --format=tar`, read with `tarfile`.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ _KINDS: dict[bytes, Kind] = {
     b"100755": "executable",
     b"120000": "link",
     b"040000": "directory",
-    b"160000": "directory",  # a submodule's place; git archives it as an empty directory
+    b"160000": "directory",  # a submodule, which git archives as an empty directory
 }
 _CHUNK_BYTES = 1024 * 1024
 
-# Nobody's own configuration has a say in what git does here, and nobody is asked for a password.
+# The user's own configuration does not affect git here, and git never asks for a password.
 GIT_ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedTree:
-    """Path → entry; `filled` are the directories that hold something."""
+    """Entries by path; `filled` are the directories that are not empty."""
 
     entries: dict[bytes, Entry]
     filled: frozenset[bytes]
@@ -57,7 +57,7 @@ class ExpectedTree:
 
 
 class LocalGitFailed(Fatal):
-    """Git ended with an error; `said` is all that it said."""
+    """Git ended with an error; `said` is its whole standard error."""
 
     def __init__(self, reason: str, said: str) -> None:
         super().__init__(reason)
@@ -65,14 +65,19 @@ class LocalGitFailed(Fatal):
 
 
 async def run_git(*arguments: str, directory: Path | None = None, given: bytes = b"") -> bytes:
-    """Run git and return what it says.
+    """Run git; return its standard output.
+
+    Args:
+        arguments: Arguments of git.
+        directory: Working directory; None for the current one.
+        given: Standard input.
 
     Raises:
-        GitFailed: git failed, and why in its own words.
-        Fatal: git is missing.
+        LocalGitFailed: Git failed; the reason is in git's own words.
+        Fatal: Git is missing.
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), **GIT_ENVIRONMENT}
-    # Names in git are UTF-8, whatever this machine's locale; paths come back as they were given.
+    # Names in git are UTF-8, whatever this machine's locale; paths are returned as they were given.
     command = [b"git", *(each.encode("utf-8", "surrogateescape") for each in arguments)]
     try:
         done = await anyio.run_process(
@@ -83,13 +88,19 @@ async def run_git(*arguments: str, directory: Path | None = None, given: bytes =
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         lines = said.splitlines()
-        fatal = [line for line in lines if line.startswith("fatal: ")]  # before it, help after it
+        fatal = [line for line in lines if line.startswith("fatal: ")]  # hints may surround it
         raise LocalGitFailed(f"git {arguments[0]} failed: {(fatal or lines)[-1]}", said)
     return done.stdout
 
 
 def blob_id(chunks: Iterable[bytes], size_bytes: int, hash_name: str = "sha1") -> str:
-    """The id that git gives a blob of this content (git-hash-object)."""
+    """Return the id that git gives a blob of this content (git-hash-object).
+
+    Args:
+        chunks: The content.
+        size_bytes: Its size.
+        hash_name: `sha1` or `sha256`.
+    """
     digest = hashlib.new(hash_name, b"blob %d\0" % size_bytes, usedforsecurity=False)
     for chunk in chunks:
         digest.update(chunk)
@@ -97,16 +108,16 @@ def blob_id(chunks: Iterable[bytes], size_bytes: int, hash_name: str = "sha1") -
 
 
 def iter_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """What is left in `file`, a piece at a time."""
+    """Yield the rest of `file` in chunks."""
     while chunk := file.read(_CHUNK_BYTES):
         yield chunk
 
 
 async def read_tree(directory: Path, commit: str) -> ExpectedTree:
-    """What an archive of `commit` of the repository at `directory` has to hold.
+    """Return the entries that an archive of `commit` of the repository at `directory` must contain.
 
     Raises:
-        Fatal: git cannot read the commit.
+        Fatal: Git cannot read the commit.
     """
     listing = await run_git("ls-tree", "-r", "-t", "-z", "--full-tree", commit, directory=directory)
     entries = {}

@@ -13,7 +13,13 @@ from asyncbuild.local.stack import Stack
 
 
 def text_of(cloud: Stack, *, page: str, repository: str) -> str:
-    """Return all addresses, one block of variables, and three commands that work with them."""
+    """Return all addresses, one block of variables, and three commands that work with them.
+
+    Args:
+        cloud: The demo's cloud.
+        page: Address of the status page.
+        repository: A repository for `explain`.
+    """
     settings, variables = cloud.settings, _variables(cloud, page)
     command = _command()
     foreign = [name for name in cloud.foreign if name not in variables]

@@ -1,4 +1,4 @@
-"""The demo's cloud, on this machine alone: servers, queue, dead-letter queue, bucket, projects."""
+"""Cloud of the demo, on this machine alone: servers, queue, dead-letter queue, bucket, projects."""
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -33,7 +33,7 @@ QUEUE = "asyncbuild-pushes.fifo"
 DEAD_LETTERS = "asyncbuild-dead-letters.fifo"
 
 _DEMO_BYTES = 128 * MIB  # the built-in repositories took 72 MiB, with their mirrors and archives
-# Of a receive that takes ten messages every one is spent by it, tried or not; leave room for that.
+# A receive of ten messages counts for each of them, tried or not; leave room for that.
 _MAX_RECEIVE_COUNT = 20
 _LEFT: tuple["QueueAttributeNameType", ...] = (
     "ApproximateNumberOfMessages",
@@ -44,7 +44,7 @@ _LEFT: tuple["QueueAttributeNameType", ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Everything the service talks to, and clients of our own to look at it from outside."""
+    """Servers that the service talks to, and clients to look at them from outside."""
 
     directory: Path
     settings: Settings
@@ -52,7 +52,7 @@ class Stack:
     journal: Path
     sqs: "SQSClient"
     s3: "S3Client"
-    foreign: tuple[str, ...] = ()  # variables of the caller's that are not valid here
+    foreign: tuple[str, ...] = ()  # the caller's variables that are not valid here
 
     async def send(self, push: Pushed) -> None:
         """Put the event of `push` on the queue, as a rule with a group for each repository does."""
@@ -64,7 +64,7 @@ class Stack:
             )
 
     async def count_waiting(self) -> int:
-        """How many messages are not settled yet, waiting or in flight."""
+        """Return the number of messages that are not settled yet, waiting or in flight."""
         with errors_of("count the messages in the queue"):
             answer = await self.sqs.get_queue_attributes(
                 QueueUrl=self.settings.queue.url, AttributeNames=list(_LEFT)
@@ -74,14 +74,14 @@ class Stack:
 
 @asynccontextmanager
 async def open_stack(projects: Iterable[str]) -> AsyncIterator[Stack]:
-    """Start everything in a temporary directory, and leave nothing of it.
+    """Start everything in a temporary directory, and remove all of it in the end.
 
-    Repositories belong below `directory/remotes`. Inside, the process's environment names neither
-    settings nor credentials but the demo's own.
+    Repositories belong below `directory/remotes`. Inside, the process's environment names no
+    settings or credentials except the demo's own.
 
     Raises:
-        ConfigError: there is no room for temporary files.
-        Fatal: a server cannot be installed or started.
+        ConfigError: The disk has too little room for temporary files.
+        Fatal: A server cannot be installed or started.
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -107,7 +107,7 @@ async def open_stack(projects: Iterable[str]) -> AsyncIterator[Stack]:
 def _overrides(directory: Path, endpoint_url: str, builds_url: str) -> dict[str, Any]:
     return {
         "aws": {"region": REGION, "endpoint_url": endpoint_url},
-        "queue": {"wait_seconds": 1},  # how long a stop may have to wait for the last long poll
+        "queue": {"wait_seconds": 1},  # longest wait of a stop for the last long poll
         "git": {
             "remote": f"file://{directory}/remotes/{{repository}}",
             "cache_directory": str(directory / "cache"),
@@ -139,7 +139,10 @@ async def _create_queues(sqs: "SQSClient") -> str:
 
 @contextmanager
 def _sheltered() -> Iterator[tuple[str, ...]]:
-    """Without the caller's AWS identity and settings, whose names are given: nothing may leave."""
+    """Hide the caller's AWS identity and settings while inside; yield their names.
+
+    So nothing of the demo can reach the caller's AWS account.
+    """
     kept = dict(os.environ)
     foreign = tuple(name for name in kept if name.startswith(("AWS_", "ASYNCBUILD_")))
     for name in foreign:

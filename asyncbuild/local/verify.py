@@ -1,8 +1,8 @@
-"""What became of the pushes, told by the servers alone: StartBuild requests and objects in S3.
+"""Verification of the pushes from the servers alone: StartBuild requests and objects in S3.
 
-Nothing here asks asyncbuild. The order is that of the stand-in's accepted StartBuilds against that
-of the pushes sent; the content is each zip read back with the standard library's `zipfile` and
-compared with what git says the commit holds.
+asyncbuild itself is not asked. The order is that of the stand-in's accepted StartBuilds against
+that of the pushes sent; the content is each zip read back with the standard library's `zipfile` and
+compared with the contents of the commit according to git.
 """
 
 import stat
@@ -32,7 +32,7 @@ _IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 
 class Expects(StrEnum):
-    """What has to become of a push."""
+    """Expected result of a push."""
 
     BUILD = "build"
     UPLOAD = "upload"
@@ -78,7 +78,7 @@ class Findings:
 
     @property
     def faults(self) -> list[str]:
-        """All of them."""
+        """All faults, of every kind."""
         return [
             *self.missing,
             *self.duplicated,
@@ -89,9 +89,9 @@ class Findings:
 
 
 def compare(pushes: Sequence[Pushed], started: Sequence[AcceptedStart]) -> Findings:
-    """Hold the builds that were started against the pushes that were sent, each in its order.
+    """Compare the builds that were started with the pushes that were sent, each in its order.
 
-    A push stands at the place of its first build; a second build is duplicated, not out of order.
+    A push has the position of its first build; a second build is duplicated, not out of order.
     """
     findings = Findings(pushes=len(pushes))
     known = {push.id: (place, push) for place, push in enumerate(pushes)}
@@ -137,6 +137,12 @@ async def verify(
     """Compare builds and pushes, and read back every archive that a push should have.
 
     `sizes` of the result is by push id.
+
+    Args:
+        pushes: Pushes in the order they were sent.
+        started: Builds in the order they were accepted.
+        s3: Client for the archives.
+        bucket: Bucket of uploads without a build.
     """
     findings = compare(pushes, started)
     built: defaultdict[str, dict[tuple[str, str | None], None]] = defaultdict(dict)
@@ -185,10 +191,10 @@ def _differences(file: IO[bytes], tree: ExpectedTree) -> list[str]:
 
 
 def iter_differences(file: IO[bytes], tree: ExpectedTree) -> Iterator[str]:
-    """Say where the zip in `file` does not hold exactly what `tree` does.
+    """Yield each difference between the zip in `file` and `tree`.
 
-    Directories of git are implied by their files; a zip may name them or not. An empty one (a
-    submodule's place) must be named, and none may be named that the tree does not have.
+    Directories of git are implied by their files; a zip may name them or not. An empty one (in the
+    place of a submodule) must be named, and none may be named that the tree does not have.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -225,7 +231,7 @@ def _entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, hash_name: str) ->
 
 
 def _raw_name(member: zipfile.ZipInfo) -> bytes:
-    # Flag bit 11 says UTF-8 (APPNOTE 4.4.4); without it zipfile decodes as cp437.
+    # Flag bit 11 means UTF-8 (APPNOTE 4.4.4); without it zipfile decodes as cp437.
     return member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437")
 
 

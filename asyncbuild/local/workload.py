@@ -61,11 +61,17 @@ class PushedRepository:
 
     @property
     def id(self) -> str:
-        """What CodeCommit calls repositoryId: the message group."""
+        """CodeCommit's repositoryId: the message group."""
         return str(uuid.uuid5(_NAMES, self.name))
 
     def pushed(self, ref: str, commit: str | None, old_commit: str | None) -> Pushed:
-        """The push that moved `ref` just now."""
+        """Return the push that moved `ref` just now.
+
+        Args:
+            ref: Full name of the ref.
+            commit: Its commit; None if it was deleted.
+            old_commit: Its commit before; None if it was created.
+        """
         branch = ref.split("/", 2)[2]
         return Pushed(
             id=str(uuid.uuid4()),
@@ -82,14 +88,17 @@ class PushedRepository:
 
 
 def expected_of(ref: str, commit: str | None) -> Expects:
-    """What the default rules promise: build every branch, three deployment branches apart."""
+    """Return the result by the default rules: build every branch but three for deployment."""
     if commit is None or not ref.startswith("refs/heads/"):
         return Expects.NOTHING
     return Expects.UPLOAD if ref.removeprefix("refs/heads/") in _UPLOADED_ONLY else Expects.BUILD
 
 
 def event_of(push: Pushed) -> dict[str, Any]:
-    """The EventBridge event for `push` (CodeCommit User Guide, "Monitoring CodeCommit events")."""
+    """Return the EventBridge event for `push`.
+
+    Source: CodeCommit User Guide, "Monitoring CodeCommit events".
+    """
     _, kind, name = push.ref.split("/", 2)
     if push.commit is None:
         change = "referenceDeleted"
@@ -137,7 +146,14 @@ class Story:
     async def create(
         cls, directory: Path, name: str, words: Sequence[str], *, seed: int
     ) -> "Story":
-        """Make the bare repository and its clone, both empty."""
+        """Make the bare repository and its clone, both empty.
+
+        Args:
+            directory: Directory of all repositories.
+            name: Name of the repository.
+            words: Story, one word for each push; see `STORIES`.
+            seed: Seed of the contents.
+        """
         remote, clone = directory / "remotes" / name, directory / "clones" / name
         await run_git("init", "--quiet", "--bare", "--initial-branch=main", str(remote))
         await run_git("init", "--quiet", "--bare", "--initial-branch=main", str(clone))
@@ -145,11 +161,11 @@ class Story:
 
     @property
     def length(self) -> int:
-        """How many pushes there will be."""
+        """Number of pushes."""
         return len(self.words)
 
     async def iter_pushes(self, wait_built: WaitBuilt) -> AsyncIterator[Pushed]:
-        """Push, word by word, whenever the next is asked for."""
+        """Push, word by word, each time the next push is requested."""
         for word in self.words:
             if word.startswith("#"):
                 ref = f"refs/tags/{word[1:]}"
@@ -199,7 +215,14 @@ def _apply(files: Files, changes: Changes) -> Files:
 
 
 def _fast_import(branch: str, changes: Changes, parent: str | None, *, number: int) -> bytes:
-    """One commit in the language of git-fast-import, which tells its id (`get-mark`)."""
+    """Return one commit for git-fast-import, which prints its id (`get-mark`).
+
+    Args:
+        branch: Name of the branch.
+        changes: Changes of the commit.
+        parent: Id of the parent; None for the first commit.
+        number: Number of the commit, which sets its time.
+    """
     message = f"Change {len(changes)} files\n".encode()
     lines = [
         b"commit refs/heads/" + branch.encode(),
@@ -221,7 +244,7 @@ def _fast_import(branch: str, changes: Changes, parent: str | None, *, number: i
 
 @dataclass(slots=True)
 class Replay:
-    """A clone of somebody's repository, whose last commits are pushed again, oldest first."""
+    """A clone of any repository, whose last commits are pushed again, oldest first."""
 
     remote: PushedRepository
     branch: str
@@ -229,15 +252,21 @@ class Replay:
 
     @classmethod
     async def create(cls, directory: Path, source: str, *, pushes: int, name: str) -> "Replay":
-        """Clone `source`, find the last `pushes` first-parent commits, and take all refs away.
+        """Clone `source`, find its last first-parent commits, and delete all refs.
 
-        A checkout whose HEAD is detached, as those of CI are, counts as the branch that is there
-        too, or as `main`.
+        A checkout whose HEAD is detached, as those of CI are, counts as a branch at the same
+        commit, or as `main`.
+
+        Args:
+            directory: Directory of all repositories.
+            source: Path or URL of the repository.
+            pushes: Largest number of commits.
+            name: Name of the clone.
 
         Raises:
-            Reject: there is no such repository, or it has no commit.
-            Outage: its host cannot be reached.
-            NoPermission: its host wants a login.
+            Reject: The repository does not exist, or has no commit.
+            Outage: Its host cannot be reached.
+            NoPermission: Its host requires a login.
         """
         remote = directory / "remotes" / name
         try:
@@ -258,11 +287,11 @@ class Replay:
 
     @property
     def length(self) -> int:
-        """How many pushes there will be."""
+        """Number of pushes."""
         return len(self.commits)
 
     async def iter_pushes(self, _: WaitBuilt) -> AsyncIterator[Pushed]:
-        """Move the branch one commit on, whenever the next push is asked for."""
+        """Move the branch one commit on, each time the next push is requested."""
         ref, old = f"refs/heads/{self.branch}", None
         for commit in self.commits:
             await run_git("update-ref", ref, commit, directory=self.remote.directory)
@@ -271,7 +300,7 @@ class Replay:
 
 
 async def _branch_of_head(remote: Path) -> str:
-    """The full name of the branch that HEAD is, or of one at the same commit."""
+    """Return the full name of the branch of HEAD, or of one at the same commit."""
     try:
         return (await run_git("symbolic-ref", "HEAD", directory=remote)).decode().strip()
     except LocalGitFailed:
@@ -281,7 +310,7 @@ async def _branch_of_head(remote: Path) -> str:
 
 
 def _no_clone(source: str, error: LocalGitFailed) -> StageError:
-    """Classify the failure of a clone by the words of git, curl and ssh."""
+    """Return the error for a failed clone, classified by the words of git, curl and ssh."""
     reason = f"--repository {source}: {error.reason}"
     if _NEEDS_LOGIN.search(error.said):
         remedy = "clone it by hand, where you can log in, and name the clone's directory"
@@ -294,7 +323,7 @@ def _no_clone(source: str, error: LocalGitFailed) -> StageError:
 
 
 def names_of(sources: Sequence[str]) -> list[str]:
-    """A repository name for each path or URL: its last part, numbered where it comes twice."""
+    """Return a repository name for each path or URL: its last part, numbered where it repeats."""
     names: list[str] = []
     for source in sources:
         last = re.split(r"[/:]", source.rstrip("/"))[-1].removesuffix(".git")

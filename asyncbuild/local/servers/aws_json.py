@@ -1,4 +1,4 @@
-"""awsJson1.1 on the server's side: requests checked against botocore's own service model.
+"""Server side of awsJson1.1: requests checked against botocore's own service model.
 
 Protocol: Smithy, "AWS JSON 1.1 protocol". POST to `/`, the operation in `X-Amz-Target` as
 `CodeBuild_20161006.StartBuild`, members as JSON; errors as `{"__type": ..., "message": ...}` with
@@ -35,7 +35,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class AwsError(Exception):
-    """An answer that says no, as AWS words it: `code` such as `InvalidInputException`."""
+    """Error answer in AWS's words: `code` such as `InvalidInputException`."""
 
     def __init__(self, code: str, message: str, *, status: int = 400) -> None:
         super().__init__(f"{code}: {message}")
@@ -46,15 +46,20 @@ class AwsError(Exception):
 
 @cache
 def service_model(name: str) -> botocore.model.ServiceModel:
-    """The model that botocore itself builds its client from."""
+    """Return the model that botocore itself builds its client from."""
     loader = botocore.loaders.Loader()
     return botocore.model.ServiceModel(loader.load_service_model(name, "service-2"), name)
 
 
 def iter_faults(shape: botocore.model.Shape, value: object, place: str) -> Iterator[str]:
-    """Say in AWS's words where `value` breaks its shape: types, members, enums, sizes, patterns.
+    """Yield in AWS's words where `value` breaks its shape: types, members, enums, sizes, patterns.
 
     Stricter than AWS in one point: a member that the model does not know is a fault, not ignored.
+
+    Args:
+        shape: Shape of the model.
+        value: Value of the request.
+        place: Path of the value in the request; empty for all of it.
     """
     kinds = _TYPES.get(shape.type_name, (object,))
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
@@ -115,10 +120,13 @@ def _fault(value: object, place: str, rule: str) -> str:
 def application(
     model: botocore.model.ServiceModel, answer: Answer, *, misfit: str = "InvalidInputException"
 ) -> web.Application:
-    """A web application that checks requests against `model` and lets `answer` speak.
+    """Return a web application that checks requests against `model` and passes them to `answer`.
 
-    `answer(operation, members)` gives the answer's members or raises `AwsError`. `misfit` is the
-    service's code for a request that does not fit its model.
+    Args:
+        model: Model of the service.
+        answer: Function (operation, members) that returns the answer's members or raises
+            `AwsError`.
+        misfit: The service's code for a request that does not fit its model.
     """
 
     async def handle(request: web.Request) -> web.Response:

@@ -1,11 +1,11 @@
 """Become another program that dies with its parent: `python -I -S bound_child.py PARENT CMD...`.
 
 A parent that is killed with SIGKILL cannot end its children, and a server left behind would hold
-its memory and its port forever. Linux can do it instead: `PR_SET_PDEATHSIG` of prctl(2) survives
-exec, so this script sets it and then becomes the server, keeping its pid. (It cannot be done in
-`preexec_fn`: that is unsafe with threads, and anyio does not offer it.) It imports nothing of this
-package, so that it costs only the start of a bare interpreter. Where there is no prctl the server
-starts all the same.
+its memory and its port indefinitely. Linux can do it instead: `PR_SET_PDEATHSIG` of prctl(2)
+survives exec, so this script sets it and then becomes the server, keeping its pid. (It cannot be
+done in `preexec_fn`: that is unsafe with threads, and anyio does not offer it.) It imports nothing
+of this package, so that it costs only the start of a bare interpreter. On systems without prctl the
+server starts all the same.
 """
 
 import ctypes

@@ -31,7 +31,7 @@ from asyncbuild.local.servers.served import no_port
 from asyncbuild.runtime.scratch import open_scratch
 
 HOST = "127.0.0.1"
-ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - what both servers are told to accept
+ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - both servers are configured to accept it
 
 _START_DEADLINE_SECONDS = 60.0
 _POLL_SECONDS = 0.02
@@ -42,7 +42,7 @@ _TAIL_BYTES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """A child that answers at `endpoint_url`."""
+    """Child process that answers at `endpoint_url`."""
 
     name: str
     endpoint_url: str
@@ -53,13 +53,13 @@ class LocalServer:
 
 @dataclass(frozen=True, slots=True)
 class _ServerCommand:
-    """How to start one server on certain ports, and how to end it."""
+    """Command that starts one server on certain ports, and the signal that ends it."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     endpoint_url: str
-    ready: Mapping[str, bytes]  # URLs that must answer, and what each answer must hold
+    ready: Mapping[str, bytes]  # URLs that must answer, and text that each answer must contain
     end_signal: signal.Signals
     leftovers: Sequence[Path] = ()
 
@@ -79,11 +79,11 @@ async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[LocalSer
             name=MINISTACK.name,
             command=[python, "-m", "ministack"],
             environment={
-                "BIND_HOST": HOST,  # all interfaces unless told
+                "BIND_HOST": HOST,  # all interfaces by default
                 "GATEWAY_PORT": str(port),
                 "MINISTACK_REGION": region,
                 "LOG_LEVEL": "WARNING",
-                "IOT_MTLS_ENABLED": "0",  # else one more listener, on a fixed port
+                "IOT_MTLS_ENABLED": "0",  # otherwise it listens on a fixed port, too
                 # With a Docker socket it removes containers that an earlier run may have left.
                 "DOCKER_HOST": f"unix://{directory}/no-docker.sock",
             },
@@ -109,9 +109,9 @@ async def open_seaweedfs() -> AsyncIterator[LocalServer]:
 
 
 def _plan_seaweedfs(weed: str, directory: Path) -> _ServerCommand:
-    """Four components, eight ports: HTTP and gRPC of each, all chosen by us.
+    """Return the command for four components on eight chosen ports, HTTP and gRPC of each.
 
-    SIGTERM makes it wait for half a minute; nothing here is worth that, hence SIGKILL. Its
+    SIGTERM makes it wait for half a minute, which its data here is not worth, hence SIGKILL. Its
     sockets in /tmp stay behind then, under names that follow from the ports.
     """
     components = ("master", "volume", "filer", "s3")
@@ -127,10 +127,10 @@ def _plan_seaweedfs(weed: str, directory: Path) -> _ServerCommand:
     command += [f"-{each}.port={http[each]}" for each in components]
     command += [f"-{each}.port.grpc={grpc[each]}" for each in components]
     command += [
-        "-s3.port.iceberg=0",  # fixed ports of services that nobody asked for
+        "-s3.port.iceberg=0",  # fixed ports of services that are not used
         "-s3.port.lance=0",
         "-s3.autoCreateBucket=false",  # S3 says NoSuchBucket
-        "-master.electionTimeout=100ms",  # there is nobody else to elect
+        "-master.electionTimeout=100ms",  # it has no peers to elect from
         "-master.heartbeatInterval=50ms",
         "-master.volumeSizeLimitMB=1024",
         "-master.telemetry=false",
@@ -161,10 +161,10 @@ async def _installed_program(name: str, program: str) -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different ports that are free now; all are held until the last one is known.
+    """Return different ports that are free now; all are held until the last one is known.
 
     Raises:
-        Fatal: there are not so many.
+        Fatal: Too few ports are free.
     """
     with ExitStack() as sockets:
         try:
@@ -176,7 +176,7 @@ def _free_ports(count: int) -> list[int]:
 
 @asynccontextmanager
 async def _open_server(plan_in: Callable[[Path], _ServerCommand]) -> AsyncIterator[LocalServer]:
-    """Start, wait for the first answer, hand out, end.
+    """Start a server, wait for its first answer, yield it, end it.
 
     Between choosing a port and opening it another process may take it: then try other ports.
     """
@@ -235,11 +235,11 @@ async def _wait_for_answer(plan: _ServerCommand, process: Process, log: Path) ->
 
 
 def _listens(pid: int, port: int | None) -> bool:
-    """Return whether it is our child that has the port, not a stranger who was faster.
+    """Return whether the port belongs to the child, and not to a process that took it first.
 
-    The stranger's answer looks the same, and the child needs a moment to notice and die.
+    That process's answer looks the same, and the child needs a moment to notice and end.
     """
-    if not Path("/proc/self/fd").is_dir():  # not Linux: take its word
+    if not Path("/proc/self/fd").is_dir():  # not Linux: the answer has to do
         return True
     inodes = set()
     try:
@@ -247,7 +247,7 @@ def _listens(pid: int, port: int | None) -> bool:
             with suppress(OSError):
                 inodes.add(str(descriptor.readlink()))
         lines = Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-    except OSError:  # it has died of it meanwhile
+    except OSError:  # the child ended because of it
         return False
     rows = [line.split() for line in lines]  # proc(5): local address is 1, state 3, inode 9
     return any(
@@ -262,7 +262,7 @@ def _tail(log: Path) -> str:
 
 
 async def _end(plan: _ServerCommand, process: Process) -> None:
-    """End the whole process group, then remove what it wrote elsewhere."""
+    """End the whole process group, then remove its files in other directories."""
     with anyio.CancelScope(shield=True):
         for number in (plan.end_signal, signal.SIGKILL):
             with suppress(ProcessLookupError):
@@ -275,7 +275,7 @@ async def _end(plan: _ServerCommand, process: Process) -> None:
 
 
 def main() -> None:
-    """Install every server that is not yet there."""
+    """Install every server that is not installed yet."""
     try:
         for package in PACKAGES:
             if what := to_install(package):

@@ -1,9 +1,10 @@
-"""A stand-in for CodeBuild on loopback: what the demo and the tests start their builds on.
+"""Stand-in for CodeBuild on loopback, on which the demo and the tests start their builds.
 
-In this process: `async with open_codebuild_standin(["web"]) as standin`. As one of its own, which
-survives whatever is done to others: `python -m asyncbuild.local.servers.codebuild_server --port
-4600 --project web --journal FILE`. With a journal every accepted StartBuild is one line of JSON on
-disk before it is answered, and a stand-in opened on that journal again remembers builds and tokens.
+In this process: `async with open_codebuild_standin(["web"]) as standin`. As a process of its own,
+which survives whatever is done to others: `python -m asyncbuild.local.servers.codebuild_server
+--port 4600 --project web --journal FILE`. With a journal every accepted StartBuild is one line of
+JSON on disk before it is answered, and a stand-in opened on that journal again remembers builds and
+tokens.
 
 The rules it keeps, and where each is from, are in `local/servers/codebuild_state.py`.
 """
@@ -31,7 +32,14 @@ async def open_codebuild_standin(
     journal: Path | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[CodeBuildStandin]:
-    """Serve on 127.0.0.1 while inside; port 0 takes a free one. The endpoint is in the value."""
+    """Serve on 127.0.0.1 while inside; yield the stand-in, with its endpoint.
+
+    Args:
+        projects: Names of the projects that exist.
+        port: Port; 0 takes a free one.
+        journal: File of accepted builds; None for none.
+        clock: Clock in epoch seconds.
+    """
     standin = CodeBuildStandin(clock=clock)
     if journal is not None:
         standin.journal = await Journal.open(journal)

