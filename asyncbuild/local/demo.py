@@ -186,7 +186,7 @@ class _Performance:
         left = await self._cloud.count_waiting()
         while left:
             with anyio.move_on_after(_SILENCE_SECONDS) as silence:
-                while (now := await self._cloud.count_waiting()) == left:  # noqa: ASYNC110 - no notice
+                while (now := await self._cloud.count_waiting()) == left:  # noqa: ASYNC110 - SQS has to be polled
                     await anyio.sleep(_POLL_SECONDS)
                 left = now
             if silence.cancelled_caught:

@@ -1,1 +1,1 @@
-"""What the service does, for people and machines: health, metrics, the live page."""
+"""Status of the service for people and machines: health, metrics, the live page."""

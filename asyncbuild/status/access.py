@@ -11,19 +11,19 @@ from aiohttp.typedefs import Handler, Middleware
 
 from asyncbuild.domain.reachable import is_address
 
-# Probes of containers cannot be given a secret, and learn nothing but a state.
+# Probes of containers cannot send a secret, and learn only a state.
 _WITHOUT_TOKEN: Final = frozenset({"/healthz", "/readyz"})
 
 
 def refuse_foreign_names(names: Collection[str], *, loopback_only: bool) -> Middleware:
-    """Refuse requests whose Host is a name that is not ours.
+    """Refuse requests whose Host is a name that is not known.
 
     A page elsewhere can point a name of its own to this address, and the browser then lets it read
-    what it gets (DNS rebinding). That takes a name: an IP address in Host came from a person.
+    the answers (DNS rebinding). That needs a name: an IP address in Host was typed by a person.
 
     Args:
         names: Host names, without ports, that lead here on purpose.
-        loopback_only: Whether only loopback addresses are served, so that others are foreign, too.
+        loopback_only: Whether only loopback addresses are served, so that others are refused, too.
     """
     known = {name.lower() for name in names}
 
@@ -49,7 +49,7 @@ def require_token(token: str) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = _given(request.headers.get("Authorization", ""))
         free = request.path in _WITHOUT_TOKEN
-        # What is no UTF-8 in a header is there as surrogates.
+        # Bytes of a header that are not UTF-8 arrive as surrogates.
         sent = given.encode("utf-8", "surrogateescape")
         if not free and not hmac.compare_digest(sent, token.encode()):
             raise web.HTTPUnauthorized(
@@ -74,7 +74,7 @@ def _is_own(name: str, *, loopback_only: bool) -> bool:
 
 
 def _name_of(request: web.Request) -> str:
-    """Return the name in a request's Host; empty if it has none that can be one."""
+    """Return the name in a request's Host; empty if it is missing or malformed."""
     try:
         return (request.url.host or "").lower()
     except ValueError:

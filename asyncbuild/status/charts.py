@@ -1,4 +1,4 @@
-"""Small bar charts as SVG. Numbers alone go in, so that there is nothing to escape."""
+"""Small bar charts as SVG, of numbers and fixed words only: nothing has to be escaped."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from asyncbuild.status.schema import Series, SeriesPoint, SettledPush
 _HEIGHT: Final = 60.0
 _STEP: Final = 5.0  # of a bar and the gap beside it
 _BAR: Final = 4.0
-_LEAST: Final = 1.5  # so that a small value is not taken for none
+_LEAST: Final = 1.5  # so that a small value can be told from zero
 _STRIP_WIDTH: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A chart, what its highest line means, and its meaning in words."""
+    """A chart, the value of its highest line, and its meaning in words."""
 
     title: str
     svg: Markup
@@ -28,7 +28,7 @@ class Plot:
 
 
 def plots_of(series: Series) -> tuple[Plot, Plot, Plot]:
-    """Builds, seconds from push to build, bytes sent."""
+    """Return the charts: builds, seconds from push to build, bytes sent."""
     buckets = series.buckets
     built = sum(each.built for each in buckets)
     failed = sum(each.failed for each in buckets)
@@ -73,7 +73,7 @@ def _tries(failed: int) -> str:
 
 
 def strip_of(settled: SettledPush, longest_seconds: float) -> Markup:
-    """One push's seconds from left to right: waiting, fetch, archive, start."""
+    """Return one push's seconds as a strip, from left to right: waiting, fetch, archive, start."""
     total = settled.since_push_seconds
     if not total or longest_seconds <= 0:
         return Markup()
@@ -91,7 +91,7 @@ def strip_of(settled: SettledPush, longest_seconds: float) -> Markup:
 
 
 def meter_of(part: float, whole: float) -> Markup:
-    """How much of something is used."""
+    """Return a bar for the used share of `whole`."""
     share = min(1.0, part / whole) if whole > 0 else 0.0
     bar = _rect("full" if share > 0.9 else "used", 0.0, 0.0, 100 * share, 6.0)  # noqa: PLR2004 - nearly full
     return _svg("meter", 100.0, 6.0, f"{share:.0%} used", bar)
@@ -132,7 +132,7 @@ def _svg(name: str, width: float, height: float, words: str, inside: str) -> Mar
 
 
 def _rect(name: str, x: float, y: float, width: float, height: float) -> str:
-    """Our own name and numbers: nothing to escape, and `format` would take six times as long."""
+    """Return a rectangle: nothing to escape in it, and `format` would take six times as long."""
     return (
         f'<rect class="{name}" x="{x:.4g}" y="{y:.4g}" width="{width:.4g}" height="{height:.4g}"/>'
     )
@@ -143,7 +143,7 @@ def _high(value: float, top: float) -> float:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 5 times a power of ten."""
+    """Return the next of 1, 2, 5 times a power of ten."""
     if value <= 0:
         return 0.0
     power = 10.0 ** floor(log10(value))

@@ -1,4 +1,4 @@
-"""One look at everything: what is in flight, what was told, and whether the service is ready."""
+"""Survey of the service: pushes in flight, past events, and readiness, as one `Status`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from asyncbuild.status.schema import (
     Status,
 )
 
-# A push in one of these states has somebody or something working for it.
+# States of a push that the service works on.
 WORKING: Final = frozenset({"preparing", "starting", "settling", "burying"})
 _POLL_LATE_SECONDS: Final = 60.0  # beyond the long poll itself
 
 
 @dataclass(slots=True)
 class Sampled:
-    """What costs a call to find out, hence is looked at now and then; often if a reader asks."""
+    """Values that cost a call, hence are sampled now and then; often while a reader asks."""
 
     depth: Depth | None = None
     disk: Disk | None = None
@@ -46,7 +46,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Knows where to look; makes a `Status` of it whenever asked."""
+    """Sources of the status; `take` makes a `Status` of them."""
 
     settings: Settings
     state: Callable[[], ConsumerState]
@@ -55,7 +55,7 @@ class Survey:
     clock: Callable[[], float]
 
     def take(self, *, window_seconds: int = 0) -> Status:
-        """Look now. `window_seconds` is one of `series.WINDOWS`, or 0 to have it chosen."""
+        """Return the status now; `window_seconds` is one of `time_series.WINDOWS`, 0 chooses."""
         now, state, chronicle = self.clock(), self.state(), self.chronicle
         self.sampled.asked_at = now
         seen = (self._lane(group, held, state) for group, held in state.lanes.items())
@@ -98,11 +98,11 @@ class Survey:
         )
 
     def outages(self, state: ConsumerState) -> tuple[OutageStatus, ...]:
-        """Other sides that are away or at their limit."""
+        """Return the other sides that are away or at their limit."""
         return self.chronicle.outages.current(_held_ids(state))
 
     def checks(self, now: float, state: ConsumerState) -> tuple[Check, ...]:
-        """The conditions of readiness."""
+        """Return the conditions of readiness."""
         return (self._check_poll(now, state), self._check_credentials(), self._check_disk())
 
     def _check_poll(self, now: float, state: ConsumerState) -> Check:
@@ -183,7 +183,7 @@ class Survey:
 
 
 def _held_ids(state: ConsumerState) -> frozenset[str]:
-    """Event ids of all pushes in flight."""
+    """Return the event ids of all pushes in flight."""
     return frozenset(
         push.id
         for held in state.lanes.values()
@@ -194,7 +194,7 @@ def _held_ids(state: ConsumerState) -> frozenset[str]:
 
 
 def _state_of(outages: Sequence[OutageStatus], *, ready: bool, stopping: bool) -> str:
-    """`stopping`, `not-ready`, `outage`, `limit` or `ready`: the first that is true."""
+    """Return the first that is true: `stopping`, `not-ready`, `outage`, `limit` or `ready`."""
     kinds = {each.kind for each in outages}
     states = {
         "stopping": stopping,
@@ -206,7 +206,7 @@ def _state_of(outages: Sequence[OutageStatus], *, ready: bool, stopping: bool) -
 
 
 def oldest_waiting_seconds(state: ConsumerState, now: float) -> float:
-    """The age of the oldest push in flight; 0 if there is none."""
+    """Return the age of the oldest push in flight, in seconds; 0 if there is none."""
     sent = [
         each.sent.timestamp()
         for held in state.lanes.values()

@@ -1,4 +1,4 @@
-"""`asyncbuild health`: is the service of this machine alive? For the probes of containers.
+"""Command `asyncbuild health`: is the service of this machine alive? For the probes of containers.
 
 One request, by the standard library alone: a probe runs every few seconds, beside the service.
 """
@@ -13,11 +13,11 @@ _TIMEOUT_SECONDS: Final = 4.0
 
 
 def ask(settings: StatusSettings, *, ready: bool) -> str:
-    """What the service says to `/healthz`, or with `ready` to `/readyz`.
+    """Return the service's answer to `/healthz`, or with `ready` to `/readyz`.
 
     Raises:
-        Outage: nobody answers at `status.listen`.
-        Busy: the service is alive, but not ready.
+        Outage: Nothing answers at `status.listen`.
+        Busy: The service is alive, but not ready.
     """
     if settings.listen == "off":
         return "status.listen is off: there is nobody to ask\n"

@@ -1,6 +1,6 @@
-"""What the service told of itself: it hears every event and keeps what is worth showing.
+"""History of the service: it hears every event and keeps those worth showing.
 
-Everything kept is bounded. It begins with the process; the ledger in the bucket knows the rest.
+All of it is bounded. It begins with the process; older pushes are in the ledger in the bucket.
 """
 
 import re
@@ -35,12 +35,12 @@ _SETTLED_MOST: Final = 100
 _DEAD_LETTERS_MOST: Final = 50
 _TROUBLES_MOST: Final = 30
 _UNDER_WAY_MOST: Final = 10_000
-# What makes alike warnings differ: ids, addresses, amounts.
+# Parts in which similar warnings differ: ids, addresses, amounts.
 _VARIES: Final = re.compile(r"\b[0-9a-f]{7,}\b|[0-9]+")
 
 
 class Chronicle:
-    """Subscribes to events (`emit.subscribed`) and remembers."""
+    """Subscriber to events (`emit.subscribed`) that keeps a history."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -58,7 +58,7 @@ class Chronicle:
         self._archives: Counter[str] = Counter()
 
     def hear(self, told: Emitted) -> None:
-        """Take in one event."""
+        """Add one event to the history."""
         self.outages.hear(told)
         if told.level in {"warning", "error"} and not _is_told_elsewhere(told.event):
             self._keep_trouble(told)
@@ -81,7 +81,7 @@ class Chronicle:
                 pass
 
     def stage_of(self, event_id: str) -> tuple[str, float | None]:
-        """The innermost stage that is under way for a push, and since when."""
+        """Return the innermost stage that runs for a push, and its start."""
         stages = self._stages.get(event_id)
         if not stages:
             return "", None
@@ -90,11 +90,11 @@ class Chronicle:
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """Warnings and errors, alike ones folded into one; newest first."""
+        """Warnings and errors, similar ones folded into one; newest first."""
         return tuple(reversed(self._troubles.values()))
 
     def totals(self) -> Totals:
-        """Since the start."""
+        """Return the totals since the start."""
         return Totals(
             pushes=dict(self._verdicts),
             failures=dict(self._failures),
@@ -116,7 +116,7 @@ class Chronicle:
         if not stages:
             self._stages.pop(told.event_id, None)
         match event:
-            case StageFailed(kind=kind) if told.level != "debug":  # else the stage around it tells
+            case StageFailed(kind=kind) if told.level != "debug":  # the outer stage reports it
                 self._failures[kind] += 1
                 self.recorder.count_failed(self._clock())
             case PushUploadFinished():
@@ -217,7 +217,7 @@ def _settled(now: float, push: PushIdentity, event: PushOutcome | PushSuperseded
 
 
 def _is_told_elsewhere(event: Event) -> bool:
-    """Among the dead letters, that is, where a push that can never work ends, too."""
+    """Return whether an event is shown among the dead letters, as a rejected push is, too."""
     match event:
         case PushDeadLettered() | StageFailed(kind=Kind.REJECT):
             return True
@@ -230,7 +230,7 @@ def _reason(said: Mapping[str, Any]) -> str:
 
 
 def _alike(told: Emitted, said: Mapping[str, Any]) -> tuple[str, ...]:
-    """Equal for events that say the same of different pushes, or at different moments."""
+    """Return a key that is equal for events of the same kind about different pushes or moments."""
     says = _reason(said)
     for name in ("repository", "ref", "commit", "event_id", "group", "message_id"):
         if value := said.get(name):

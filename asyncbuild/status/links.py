@@ -1,4 +1,4 @@
-"""Where the AWS consoles show a build, an execution of a pipeline or an archive."""
+"""Links to builds, executions of pipelines and archives in the AWS consoles."""
 
 from urllib.parse import quote
 
@@ -40,7 +40,7 @@ def _execution_link(settled: SettledPush) -> str:
 
 
 def archive_link(settled: SettledPush, region: str | None) -> str:
-    """The archive in S3's console, or nothing."""
+    """Return the link to the archive in S3's console, or empty."""
     arn = (settled.build_arn or settled.pipeline_arn or "arn:aws").split(":", _ARN_FIELDS - 1)
     region = region or (arn[3] if len(arn) == _ARN_FIELDS else None)
     if not (settled.bucket and settled.key and region):

@@ -1,8 +1,8 @@
-"""Services that are away and limits that are reached, from the events of pushes and of the queue.
+"""Outages and limits of other sides, from the events of pushes and of the queue.
 
-A push that failed because of another side waits for it until that side
-answers again, or until the push itself is settled or no longer held by this process. Whether it is
-us or the git server is told by this list: a fault of ours is never in it.
+A push that failed because of another side waits for it until that side answers again, or until the
+push itself is settled or no longer held by this process. The list shows whether the service or
+another side fails: a fault of the service is never in it.
 """
 
 from collections import deque
@@ -33,12 +33,12 @@ PEERS: Final = ("git", "s3", "sqs", "codebuild", "codepipeline")
 _PUSHES_MOST: Final = 10_000
 _PAST_MOST: Final = 20
 _PAST_LEAST_SECONDS: Final = 1.0  # a single call that failed and was repeated is not worth a row
-_SAME_SECONDS: Final = 60.0  # what comes back sooner has not been over
+_SAME_SECONDS: Final = 60.0  # an outage that returns sooner had not ended
 
 
 @dataclass(slots=True)
 class _OpenOutage:
-    """One side that does not serve us. `waiting`: repository by event id; `most`: of those ever."""
+    """Outage of one side. `waiting`: repository by event id; `most`: the most that ever waited."""
 
     since: float
     last: float
@@ -49,7 +49,7 @@ class _OpenOutage:
 
 
 class Outages:
-    """Subscribes to events (`emit.subscribed`); `current` tells what lasts."""
+    """Subscriber to events (`emit.subscribed`); `current` returns the outages that last."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -62,12 +62,12 @@ class Outages:
         return tuple(reversed(self._past))
 
     def hear(self, told: Emitted) -> None:
-        """Take in one event."""
+        """Update the outages by one event."""
         match told.event:
             case QueueReceiveFailed(kind=kind, reason=reason):
                 self._fail(told, ("sqs", kind, ""), reason)
             case StageFailed(kind=kind, reason=reason) as event:
-                if told.level != "debug":  # else the stage around it tells the same
+                if told.level != "debug":  # otherwise the stage around it reports the same
                     peer = event.peer or ("git" if kind == AWAY else "")
                     # A forge is the account of its repositories: one may be away, another not.
                     place = told.push.account if told.push and peer == "git" else ""
@@ -92,7 +92,7 @@ class Outages:
     def _fail(self, told: Emitted, side: tuple[str, Kind, str], reason: str) -> None:
         now, (peer, kind, _) = self._clock(), side
         if kind not in {AWAY, LIMIT} or not peer:
-            self._forget(told.event_id)  # it fails by itself now
+            self._forget(told.event_id)  # the push fails by its own fault now
             return
         trouble = self._troubles.setdefault(side, _OpenOutage(now, now))
         trouble.last, trouble.reason = now, reason
@@ -106,7 +106,7 @@ class Outages:
         answered = _answered(told.event)
         for peer, place in answered:
             self._end((peer, AWAY, place))
-            if peer == "sqs":  # it names no push that would be settled
+            if peer == "sqs":  # a limit of SQS has no push that would end it
                 self._end((peer, LIMIT, ""))
         if answered:
             self._forget(told.event_id)
@@ -136,7 +136,7 @@ class Outages:
 
 
 def _answered(event: Event) -> tuple[tuple[str, str], ...]:
-    """Return which sides an event shows to have answered, of git with the account or forge.
+    """Return the sides that an event shows to have answered, for git with the account or forge.
 
     Each outcome of a push is written to the ledger, in S3.
     """

@@ -1,4 +1,4 @@
-"""The page at `/`: drawn here, whole, for every reader; sent again in parts to those who stay.
+"""Page at `/`: drawn here, whole, for every reader; sent again in parts to readers that stay.
 
 Without JavaScript it is a page that loads itself again every five seconds. With it, the same parts
 come as server-sent events, each when it has changed. No part is drawn by the browser, so there is
@@ -27,7 +27,7 @@ from asyncbuild.status.collect import Survey
 from asyncbuild.status.schema import SettledPush, Status
 from asyncbuild.status.time_series import WINDOWS
 
-# The parts in their order, and what each is drawn of: equal things are not drawn again.
+# The parts in their order, and the values each is drawn from: equal values are not drawn again.
 _PARTS: Final[Mapping[str, Callable[[Status], object]]] = {
     "top": lambda s: s.time,
     "figures": lambda s: s.time,
@@ -45,13 +45,13 @@ _FILES: Final = {
     "favicon.svg": "image/svg+xml",
 }
 _FRESH_SECONDS: Final = 1.0
-_SHARE: Final = 50  # drawing takes no more than one part in so many of the time
+_SHARE: Final = 50  # drawing takes at most one part in so many of the time
 _READERS_MOST: Final = 32
 
 
 @dataclass(slots=True)
 class _Drawn:
-    """The parts as last drawn, of what, and what that took."""
+    """The parts as last drawn, with the status they show, and the time that drawing took."""
 
     status: Status
     parts: Mapping[str, str]
@@ -61,7 +61,7 @@ class _Drawn:
 
 @dataclass(slots=True)
 class Page:
-    """Draws, once for all readers of a window."""
+    """Drawer of the page, once for all readers of a window."""
 
     survey: Survey
     _environment: Environment = field(init=False)
@@ -75,7 +75,7 @@ class Page:
         self._drawn.clear()
 
     def draw(self, window_seconds: int) -> _Drawn:
-        """The parts, not older than a second."""
+        """Return the parts, not older than a second."""
         begun = time.perf_counter()
         drawn = self._drawn.get(window_seconds)
         if drawn is None or begun - drawn.at >= _FRESH_SECONDS:
@@ -86,7 +86,7 @@ class Page:
         return drawn
 
     async def serve_page(self, request: web.Request) -> web.Response:
-        """The whole page."""
+        """Answer with the whole page."""
         window = _window_of(request)
         parts = dict(self.draw(window).parts)
         html = self._environment.get_template("page.html").render(
@@ -97,7 +97,7 @@ class Page:
         return web.Response(text=html, content_type="text/html")
 
     async def serve_events(self, request: web.Request) -> web.StreamResponse:
-        """The parts that changed, for as long as the reader stays."""
+        """Send the parts that changed, for as long as the reader stays."""
         if self._readers >= _READERS_MOST:
             raise web.HTTPServiceUnavailable(headers={"Retry-After": "30"})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -153,7 +153,7 @@ class Page:
 
 
 def add_page(app: web.Application, survey: Survey) -> None:
-    """Serve the page and what belongs to it."""
+    """Serve the page and its files."""
     page = Page(survey)
     app.router.add_get("/", page.serve_page)
     app.router.add_get("/events", page.serve_events)
@@ -168,7 +168,7 @@ async def _serve_file(body: bytes, content_type: str, _: web.Request) -> web.Res
 
 
 def _window_of(request: web.Request) -> int:
-    """The window asked for; 0, which lets the page choose, for anything else."""
+    """Return the requested window; 0, which lets the page choose, for anything else."""
     asked = request.query.get("window", "")
     return int(asked) if asked in {str(window) for window in WINDOWS} else 0
 
@@ -188,7 +188,7 @@ def _environment(settings: Settings) -> Environment:
     others = (wording.gist, wording.peer, wording.state, wording.waits, wording.was)
     environment.filters.update({word.__name__: word for word in (*words, *more, *others)})
     environment.globals["meter"] = plots.meter_of
-    # Consoles show what is in AWS; a stand-in's builds are not.
+    # Consoles show builds and objects of AWS, not those of a stand-in.
     ours = not (settings.aws.endpoint_url or settings.builds.endpoint_url)
     stored = not (settings.aws.endpoint_url or settings.storage.endpoint_url)
     region = settings.aws.region
@@ -200,7 +200,7 @@ def _environment(settings: Settings) -> Environment:
 
 
 def _plain_text(value: object) -> object:
-    """Text of events without controls, and bounded; what was drawn for the page stays."""
+    """Return text of events without controls, and bounded; markup drawn for the page unchanged."""
     return plain(value) if type(value) is str else value
 
 

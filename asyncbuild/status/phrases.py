@@ -1,4 +1,4 @@
-"""Numbers and states as people read them; the page and the terminal view say the same."""
+"""Wording of numbers and states for people, on the page and in the terminal view alike."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -37,7 +37,7 @@ _STATES: Final = {
 
 
 def seconds(value: float | None) -> str:
-    """`0.48 s`, `12.3 s`, `2 min 05 s`, `3 h 12 min`, `4 d 3 h`."""
+    """Return a duration: `0.48 s`, `12.3 s`, `2 min 05 s`, `3 h 12 min`, `4 d 3 h`."""
     if value is None:
         return ""
     if value < 10:  # noqa: PLR2004 - two digits are enough
@@ -53,12 +53,12 @@ def seconds(value: float | None) -> str:
 
 
 def age(value: float) -> str:
-    """Seconds since, without the digits that only flicker."""
+    """Return a growing duration, without the digits that only flicker."""
     return f"{max(0, int(value))} s" if value < _MINUTE else seconds(value)
 
 
 def short(value: float) -> str:
-    """`55 s`, `12 min`, `3 h`, `4 d`: six signs at most, for a narrow column."""
+    """Return a duration for a narrow column, at most six signs: `55 s`, `12 min`, `3 h`, `4 d`."""
     whole = max(0, int(value))
     for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if whole >= size:
@@ -67,32 +67,32 @@ def short(value: float) -> str:
 
 
 def window(value: int) -> str:
-    """`5 min`, `12 h`."""
+    """Return the length of a window: `5 min`, `12 h`."""
     return f"{value // _HOUR} h" if value >= _HOUR else f"{value // _MINUTE} min"
 
 
 def size(nbytes: int | None) -> str:
-    """`499.5 kB`."""
+    """Return a size: `499.5 kB`."""
     return "" if nbytes is None else decimal(nbytes)
 
 
 def branch(ref: str) -> str:
-    """The ref without what most of them begin with."""
+    """Return a ref without its common prefix."""
     return ref.removeprefix("refs/heads/").removeprefix("refs/")
 
 
 def clock(moment: float) -> str:
-    """`04:49:05`, in UTC."""
+    """Return a time of day in UTC: `04:49:05`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
 
 
 def iso(moment: float) -> str:
-    """`2026-11-23T04:49:05Z`."""
+    """Return a moment in UTC: `2026-11-23T04:49:05Z`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def doing(push: HeldPush) -> str:
-    """What happens to a push, or what it waits for."""
+    """Return the activity for a push, or the reason why it waits."""
     if push.state == "waiting":
         return "waits behind the pushes before it"
     if push.state in {"preparing", "starting"} and push.stage:
@@ -103,7 +103,7 @@ def doing(push: HeldPush) -> str:
 
 
 def tone(push: HeldPush) -> str:
-    """Which colour it has: `idle`, `busy`, `ready` or `bad`."""
+    """Return the colour of a push: `idle`, `busy`, `ready` or `bad`."""
     if push.state in {"failed", "burying", "paused"}:
         return "bad"
     if push.state in {"prepared", "starting", "settling"}:
@@ -112,7 +112,7 @@ def tone(push: HeldPush) -> str:
 
 
 def state(status: Status) -> str:
-    """`ready`, `not ready`, `stopping`, `outage: git, 55 s`, `limit: CodeBuild, 3 min 20 s`."""
+    """Return the state: `ready`, `not ready`, `stopping`, `outage: git, 55 s`, `limit: S3, 9 s`."""
     known = status.state or ("ready" if status.ready else "not-ready")
     if known not in {"outage", "limit"}:
         return known.replace("-", " ")
@@ -124,13 +124,13 @@ def state(status: Status) -> str:
 
 
 def peer(outage: OutageStatus) -> str:
-    """`git`, `git at github.com`, `S3`: who is away or at its limit."""
+    """Return the side that is away or at its limit: `git`, `git at github.com`, `S3`."""
     name = _PEERS.get(outage.peer, outage.peer)
     return f"{name} at {outage.place}" if "." in outage.place else name
 
 
 def waits(outage: OutageStatus) -> str:
-    """`14 pushes of 3 repositories wait`, or nothing where none does."""
+    """Return `14 pushes of 3 repositories wait`; empty if none does."""
     if not outage.pushes:
         return ""
     many = outage.repositories != 1
@@ -140,7 +140,7 @@ def waits(outage: OutageStatus) -> str:
 
 
 def was(outage: OutageStatus) -> str:
-    """`git was away for 1 min 05 s; 6 pushes of 5 repositories waited`."""
+    """Return `git was away for 1 min 05 s; 6 pushes of 5 repositories waited`."""
     until = outage.last if outage.until is None else outage.until
     what = "was away" if outage.kind == Kind.OUTAGE else "was at its limit"
     waited = waits(outage).removesuffix("s").removesuffix(" wait")
@@ -149,13 +149,13 @@ def was(outage: OutageStatus) -> str:
 
 
 def gist(reason: str) -> str:
-    """The part of a reason that says why: without what was tried, and without the remedy."""
+    """Return the part of a reason that says why: without the action, and without the remedy."""
     said = reason.rpartition(" (")[0] or reason if reason.endswith(")") else reason
     parts = said.split(": ")
-    # What was tried comes first; a short last part says little without the one before it.
+    # The action comes first; a short last part says little without the one before it.
     return ": ".join(parts[-2:] if len(parts[-1]) < _GIST_LEAST else parts[-1:])
 
 
 def name_of(lane: LaneStatus) -> str:
-    """The repository, or the group if nothing in it could be understood."""
+    """Return the repository, or the group if no event in it could be understood."""
     return lane.repository or f"group {lane.group}"

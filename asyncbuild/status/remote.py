@@ -1,4 +1,4 @@
-"""The status document of a service that runs here or elsewhere, asked for by HTTP."""
+"""Client for the status document of a service that runs here or elsewhere, by HTTP."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,10 +18,10 @@ TIMEOUT_SECONDS: Final = 5.0
 
 
 def document_url(address: str) -> str:
-    """`HOST:PORT` or the page's address → the address of the document.
+    """Return the address of the document, from `HOST:PORT` or the page's address.
 
     Raises:
-        Reject: it is not an address.
+        Reject: It is not an address.
     """
     if address == "off":
         raise Reject("status.listen is off", remedy="name an address, or set status.listen")
@@ -43,14 +43,14 @@ def here(settings: StatusSettings) -> str:
 async def open_session(
     settings: Settings | None, *, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for `fetch`, with the token that `status.token` names.
+    """Open a session for `fetch`, with the token that `status.token` names.
 
     Args:
-        settings: Those of the service; None if only its address is known.
-        timeout_seconds: For one request.
+        settings: Settings of the service; None if only its address is known.
+        timeout_seconds: Time-out of one request.
 
     Raises:
-        Fatal: the secret is not there.
+        Fatal: The secret is missing.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     headers = {}
@@ -66,8 +66,8 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
     """Return the status of the service at `url`.
 
     Raises:
-        Retry: nothing answers there.
-        Reject: what answers is no asyncbuild.
+        Retry: Nothing answers there.
+        Reject: The answer is not from asyncbuild.
     """
     try:
         async with session.get(url) as answer:

@@ -1,4 +1,4 @@
-"""`/status.json` as values: what the page, `asyncbuild top` and other readers are given.
+"""Schema of `/status.json`: values for the page, `asyncbuild top` and other readers.
 
 Times are seconds since the epoch, durations seconds, sizes bytes. A field may be added; if one
 changes its meaning or goes, `version` grows. `docs/observability.md` describes every field.
@@ -26,7 +26,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Which process this is."""
+    """Identity of this process."""
 
     version: str
     started: float
@@ -37,7 +37,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Messages in the queue by SQS's own, approximate count; `held` are in somebody's hands."""
+    """Messages in the queue by SQS's own, approximate count; `held` are in flight in any task."""
 
     waiting: int
     held: int
@@ -47,7 +47,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerCounts:
-    """`jobs_waiting` pushes could be prepared at once if there were more consumers."""
+    """Counts of consumers; `jobs_waiting` pushes could be prepared at once with more of them."""
 
     total: int
     free: int
@@ -56,7 +56,7 @@ class ConsumerCounts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """An archive on its way: files and bytes read of the tree, bytes written of the zip."""
+    """Progress of an archive: files and bytes read of the tree, bytes written of the zip."""
 
     entries: int
     tar_bytes: int
@@ -65,7 +65,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class HeldPush:
-    """A push in hand. `state` is the lane's, `stage` what is under way for it since `since`."""
+    """A push in flight. `state` is the lane's; `stage` runs for it since `since`."""
 
     event_id: str
     ref: str
@@ -81,7 +81,7 @@ class HeldPush:
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One message group in hand: a repository, its pushes in the queue's order."""
+    """One message group in flight: a repository, its pushes in the queue's order."""
 
     group: str
     account: str
@@ -93,7 +93,7 @@ class LaneStatus:
 
 @dataclass(frozen=True, slots=True)
 class SettledPush:
-    """A push, or one target of it, that came to its end. `stages` are seconds by stage."""
+    """A push, or one target of it, that was settled. `stages` are seconds by stage."""
 
     time: float
     event_id: str
@@ -119,7 +119,7 @@ class SettledPush:
 
     @property
     def started(self) -> bool:
-        """Whether a build or a pipeline was started."""
+        """True if a build or a pipeline was started."""
         return self.verdict in STARTED
 
 
@@ -140,7 +140,7 @@ class DeadLetterStatus:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Warnings or errors that were logged and are alike; all but `first` is of the newest."""
+    """Similar warnings or errors that were logged; all fields but `first` are of the newest."""
 
     time: float
     event: str
@@ -155,7 +155,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class OutageStatus:
-    """Another side that is or was away, or at its limit, and what waits or waited for it here."""
+    """Outage or limit of another side, now or before, and the pushes that wait or waited for it."""
 
     peer: str
     kind: str
@@ -171,7 +171,7 @@ class OutageStatus:
 
 @dataclass(frozen=True, slots=True)
 class MirrorStatus:
-    """The cache of bare mirrors; counts since the start, the rest as last looked at."""
+    """Cache of bare mirrors; counts since the start, the rest as last measured."""
 
     mirrors: int
     size_bytes: int
@@ -186,7 +186,7 @@ class MirrorStatus:
 
 @dataclass(frozen=True, slots=True)
 class MemoryStatus:
-    """The memory budget of all archives in work."""
+    """Memory budget of all archives being made."""
 
     total_bytes: int
     reserved_bytes: int
@@ -197,7 +197,7 @@ class MemoryStatus:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The file system of the cache directory."""
+    """File system of the cache directory."""
 
     total_bytes: int
     free_bytes: int
@@ -205,7 +205,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Since the start: pushes by verdict, failed tries by kind, bytes of finished archives."""
+    """Totals since the start: pushes by verdict, failed tries by kind, finished archives."""
 
     pushes: dict[str, int]
     failures: dict[str, int]
@@ -218,7 +218,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class SeriesPoint:
-    """What happened in `bucket_seconds` from `begin` on; None where nothing did."""
+    """Counts of `bucket_seconds` from `begin` on; seconds are None where no push was settled."""
 
     begin: float
     built: int
@@ -231,7 +231,7 @@ class SeriesPoint:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The last `window_seconds`, oldest first."""
+    """Counts of the last `window_seconds`, oldest first."""
 
     window_seconds: int
     bucket_seconds: int
@@ -240,7 +240,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything, at one moment."""
+    """Whole status at one moment."""
 
     version: int
     time: float
@@ -267,10 +267,10 @@ class Status:
 
 
 def parse(document: bytes) -> Status:
-    """Read what `/status.json` gave.
+    """Return the status that a document of `/status.json` contains.
 
     Raises:
-        Reject: it is something else.
+        Reject: The document is something else.
     """
     try:
         return _adapter().validate_json(document)
@@ -282,7 +282,7 @@ def parse(document: bytes) -> Status:
 
 
 def json_schema() -> dict[str, object]:
-    """The document's JSON Schema."""
+    """Return the document's JSON Schema."""
     return _adapter().json_schema()
 
 

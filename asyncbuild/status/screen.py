@@ -1,6 +1,6 @@
-"""The status as a terminal shows it: whole lines only, as many as the terminal has.
+"""Status as a terminal shows it: whole lines only, as many as the terminal has.
 
-Nothing wraps: a terminal of 80 columns and 24 lines is enough, and names give way before numbers.
+Nothing wraps: a terminal of 80 columns and 24 lines is enough, and names are cut before numbers.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _LEAST_LINES: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of so many cells; names have the ends cut off, numbers stand at the right."""
+    """A column of so many cells; names are cut at their ends, numbers are aligned at the right."""
 
     title: str
     width: int
@@ -38,13 +38,13 @@ class _Column:
 
 
 def draw(status: Status, *, lines: int, width: int = 80, fault: str = "") -> RenderableType:
-    """Draw what fits into so many lines of that width, the most urgent first.
+    """Return as much as fits into so many lines of that width, the most urgent first.
 
     Args:
-        status: What is shown.
-        lines: Of the terminal.
-        width: Of the terminal, in cells.
-        fault: Why this is not the newest status, if it is not.
+        status: Status to show.
+        lines: Lines of the terminal.
+        width: Width of the terminal, in cells.
+        fault: Why this is not the newest status; empty if it is.
     """
     width -= 2  # a blank at each side
     held = sum(len(lane.pushes) for lane in status.lanes)
@@ -79,7 +79,7 @@ def _head(status: Status, width: int, fault: str) -> list[Text]:
 
 
 def _others(status: Status) -> list[Text]:
-    """Lines about what is not well: own faults, then those of others."""
+    """Return lines about what is not well: own faults, then those of other sides."""
     faults = [f"{each.name}: {each.says}" for each in status.checks if not each.ok]
     away = [
         f"{wording.peer(each)}: "
@@ -115,7 +115,7 @@ def _figures(status: Status, held: int) -> list[Text]:
 
 
 def _spark(buckets: tuple[SeriesPoint, ...]) -> str:
-    """A sign for each of so many spans of time, the highest for the most builds."""
+    """Return a sign for each of so many spans of time, the highest for the most builds."""
     size = max(1, len(buckets) // _SPARK)
     spans = [buckets[first : first + size] for first in range(0, len(buckets), size)]
     counts = [sum(each.built for each in span) for span in spans][-_SPARK:]
@@ -184,7 +184,7 @@ def _recent(recent: Sequence[SettledPush], width: int) -> list[Text]:
 
 
 def _bottom(status: Status) -> list[Text]:
-    """Dead letters and warnings; not those that the head tells of already."""
+    """Return dead letters and warnings; not those that the head shows already."""
     dead = [
         f"✗ {_name_of(one)}: {wording.gist(one.reason)}"
         for one in status.dead_letters[:_BOTTOM_MOST]
@@ -213,7 +213,7 @@ def _name_of(letter: DeadLetterStatus) -> str:
 
 
 def _ref(each: HeldPush | SettledPush, width: int) -> str:
-    """The branch, and the commit where there is room for both."""
+    """Return the branch, and the commit where there is room for both."""
     name = wording.branch(each.ref)
     both = f"{name} {each.commit[:10]}"
     return both if cell_len(both) <= width else name

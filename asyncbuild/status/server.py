@@ -1,6 +1,6 @@
-"""One HTTP port, for reading only: health, readiness, metrics, the status document, the page.
+"""Server of one HTTP port, for reading only: health, readiness, metrics, status document, page.
 
-Nothing is counted or drawn unless a reader asks, except for a look at disk, credentials and queue
+Nothing is counted or drawn unless a reader asks, except for samples of disk, credentials and queue
 every few seconds.
 """
 
@@ -54,9 +54,9 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the status comes from.
+    """Sources of the status.
 
-    `state` is cheap and may be asked at any time; `depth` and `credentials` make a call.
+    `state` is cheap and may be called at any time; `depth` and `credentials` make a call.
     """
 
     state: Callable[[], ConsumerState]
@@ -66,13 +66,13 @@ class Sources:
 
 @asynccontextmanager
 async def open_status(settings: Settings, sources: Sources) -> AsyncIterator[None]:
-    """Subscribe to events and serve what they tell, as `[status]` says.
+    """Subscribe to events and serve the status, as `[status]` says.
 
     Pushes matter more than their page: if the port is taken, that is logged as an error, and the
     service goes on without a page.
 
     Raises:
-        Fatal: the secret that `status.token` names is not there.
+        Fatal: The secret that `status.token` names is missing.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
     async with AsyncExitStack() as stack:
@@ -169,7 +169,7 @@ def _app(survey: Survey, metrics: Metrics) -> web.Application:
 
 
 def _readiness(status: Status) -> str:
-    """A line for the state, for each check, and for each other side that is away or full."""
+    """Return a line for the state, for each check, and for each other side that is away or full."""
     checks = [f"{'ok  ' if c.ok else 'FAIL'} {c.name}: {c.says}" for c in status.checks]
     others = [
         f"{'AWAY' if each.kind == AWAY else 'FULL'} {wording.peer(each)}: "
@@ -186,10 +186,10 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 async def _contain(call: Callable[[], Awaitable[None]]) -> None:
-    """Whatever goes wrong with the watching, the pushes go on."""
+    """Contain failures of the status, so that pushes go on."""
     try:
         await call()
-    except Exception as error:  # noqa: BLE001 - a bug of ours: told, and left at that
+    except Exception as error:  # noqa: BLE001 - a bug must not stop the pushes: it is reported
         emit(StatusBug(), error=error)
 
 
@@ -208,7 +208,7 @@ async def _keep_sampling(settings: Settings, sources: Sources, sampled: Sampled)
             waiting, held, dead_letters = await sources.depth()
             sampled.depth = Depth(waiting, held, dead_letters, time.time())
         except StageError:
-            sampled.depth = None  # not everyone grants it, and nothing depends on it
+            sampled.depth = None  # not every role has the right, and nothing depends on it
         await anyio.sleep(_SAMPLE_SECONDS)
 
 

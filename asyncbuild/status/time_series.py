@@ -1,4 +1,4 @@
-"""What happened over the last hours, in four windows of sixty buckets each. Bounded memory."""
+"""Counts of the last hours, in four windows of sixty buckets each. Bounded memory."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class _Bucket:
 
 
 class _Window:
-    """The last sixty buckets that anything fell into."""
+    """The last sixty buckets in which something happened."""
 
     def __init__(self, window_seconds: int) -> None:
         self.seconds = window_seconds
@@ -59,13 +59,19 @@ class _Window:
 
 
 class Recorder:
-    """Counts into every window at once."""
+    """Recorder that counts into every window at once."""
 
     def __init__(self) -> None:
         self._windows = [_Window(seconds) for seconds in WINDOWS]
 
     def count_settled(self, now: float, *, built: bool, since_push_seconds: float | None) -> None:
-        """A push came to its end."""
+        """Count a push that was settled.
+
+        Args:
+            now: The time.
+            built: Whether it started a build or a pipeline.
+            since_push_seconds: Seconds from the push to its outcome; None if unknown.
+        """
         for window in self._windows:
             bucket = window.at(now)
             bucket.settled += 1
@@ -76,17 +82,23 @@ class Recorder:
                     bucket.samples.append(since_push_seconds)
 
     def count_failed(self, now: float) -> None:
-        """A try failed."""
+        """Count a failed try."""
         for window in self._windows:
             window.at(now).failed += 1
 
     def count_sent(self, now: float, nbytes: int) -> None:
-        """An archive was sent."""
+        """Count the bytes of an archive that was sent."""
         for window in self._windows:
             window.at(now).sent_bytes += nbytes
 
     def series(self, now: float, *, uptime_seconds: float, window_seconds: int = 0) -> Series:
-        """The window asked for, or the shortest that holds everything since the start."""
+        """Return the requested window, or the shortest that covers the time since the start.
+
+        Args:
+            now: The time.
+            uptime_seconds: Seconds since the start.
+            window_seconds: One of `WINDOWS`, or 0 to choose one.
+        """
         for window in self._windows:
             if window.seconds == window_seconds:
                 return window.series(now)

@@ -1,4 +1,4 @@
-"""`asyncbuild top`: the page's contents on a terminal, from `/status.json` of here or elsewhere."""
+"""Command `asyncbuild top`: the page's contents on a terminal, from a local or remote service."""
 
 import os
 import signal
@@ -31,13 +31,13 @@ async def run(
 
     Args:
         address: `HOST:PORT` or a URL.
-        settings: Those of the service, which name its token; None if they are not known.
-        every_seconds: Between two looks.
-        once: Print it and end.
+        settings: Settings of the service, which name its token; None if they are not known.
+        every_seconds: Pause between two requests.
+        once: Print the status and end.
 
     Raises:
-        Retry: nothing answers there at the first try. Later it is shown, and tried again.
-        Reject: what answers is no asyncbuild.
+        Retry: Nothing answers there at the first try. Later failures are shown, and tried again.
+        Reject: The answer is not from asyncbuild.
     """
     console = Console(highlight=False)
     async with remote.open_session(settings) as session:
@@ -88,7 +88,7 @@ async def _end_on_key(scope: anyio.CancelScope, *, task_status: TaskStatus[None]
 
 @contextmanager
 def _keys_one_by_one(descriptor: int) -> Iterator[int]:
-    """A terminal that gives each key at once and shows none; afterwards as it was."""
+    """Make a terminal return each key at once and show none; restore it afterwards."""
     before = termios.tcgetattr(descriptor)
     try:
         tty.setcbreak(descriptor)

@@ -1,1 +1,1 @@
-"""Metrics and traces for others: Prometheus, CloudWatch (EMF), OpenTelemetry."""
+"""Exporters of metrics and traces: Prometheus, CloudWatch (EMF), OpenTelemetry."""

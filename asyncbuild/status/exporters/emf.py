@@ -1,7 +1,7 @@
 """Metrics for CloudWatch as lines of the log, in its embedded metric format: no API call.
 
 CloudWatch Logs reads them out of the log stream (CloudWatch User Guide, "Specification: Embedded
-metric format"). One line a minute with what there is now, and what happened since the last; one
+metric format"). One line a minute with the current values, and the events since the last; one
 more for each kind of failure. `deploy/cloudformation.yaml` draws them by these names.
 """
 
@@ -24,7 +24,7 @@ from asyncbuild.status.collect import WORKING, oldest_waiting_seconds
 
 NAMESPACE: Final = "asyncbuild"
 EVERY_SECONDS: Final = 60.0
-_VALUES_MOST: Final = 100  # of one metric in one line, says the specification
+_VALUES_MOST: Final = 100  # values of one metric in one line, by the specification
 _UNITS: Final = {
     "GroupsWaiting": "Count",
     "GroupsInWork": "Count",
@@ -37,7 +37,7 @@ _UNITS: Final = {
 
 
 class EmbeddedMetrics:
-    """Subscribes to events (`emit.subscribed`); `take` gives the lines of the last minute."""
+    """Subscriber to events (`emit.subscribed`); `take` returns the lines of the last minute."""
 
     def __init__(
         self,
@@ -53,20 +53,20 @@ class EmbeddedMetrics:
         self._unverified = 0
 
     def hear(self, told: Emitted) -> None:
-        """Take in one event."""
+        """Count one event."""
         match told.event:
             case PushBuilt(since_push_seconds=seconds) | PushHandedOver(since_push_seconds=seconds):
                 self._to_build.append(seconds)
             case WebhookUnverified():
                 self._unverified += 1
-            # At level debug it is inside another stage, which fails with it.
+            # A failure at level debug is inside another stage, which fails with it.
             case StageFailed(kind=kind) if told.level != "debug":
                 self._failures[kind] += 1
             case _:
                 pass
 
     def take(self) -> list[bytes]:
-        """The lines to write now; what happened is told once."""
+        """Return the lines to write now; each event is counted in one of them only."""
         state, now = self._state(), self._clock()
         working = sum(any(h.state in WORKING for h in held) for held in state.lanes.values())
         gauges: dict[str, object] = {
@@ -110,7 +110,7 @@ async def keep_writing(metrics: EmbeddedMetrics) -> None:
 
 
 def _write(lines: list[bytes]) -> None:
-    # Where the log goes; a line is written whole. Nobody is held up by a log that is gone.
+    # To the log; each line is written whole. A log that is gone must not hold up the service.
     with suppress(OSError, ValueError):
         sys.stderr.buffer.write(b"".join(lines))
         sys.stderr.buffer.flush()

@@ -1,4 +1,4 @@
-"""Gauges for Prometheus, read when they are scraped: what is in flight, away, or on the disk."""
+"""Gauges for Prometheus, read at each scrape: pushes in flight, outages, the disk."""
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
@@ -18,13 +18,13 @@ _PURPOSES: Final = tuple(work.value for work in ProcessKind)
 
 
 class InFlightGauges(Collector):
-    """Looks once for each scrape."""
+    """Collector of gauges, which takes one survey for each scrape."""
 
     def __init__(self, survey: Survey) -> None:
         self._survey = survey
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: there is no state to read before the service is open."""
+        """Return nothing, because no state can be read before the service is open."""
         return ()
 
     def collect(self) -> Iterable[Metric]:

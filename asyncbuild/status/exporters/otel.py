@@ -1,12 +1,12 @@
 """OpenTelemetry spans from events: one for each stage, below one for the whole push.
 
-The span of the push processes a message of the queue (kind CONSUMER); stages that ask another side
-are CLIENT, `push.prepare`, which holds two of them, INTERNAL.
+The span of the push processes a message of the queue (kind CONSUMER); stages that call another side
+are CLIENT, `push.prepare`, which contains two of them, INTERNAL.
 `status/exporters/semantic_conventions.py` has the names.
 
 An optional extra (`asyncbuild[otel]`). OpenTelemetry's own variables say where spans go
 (`OTEL_EXPORTER_OTLP_ENDPOINT`); they are sent by a thread of its own. All tries of a push, in
-whatever process, share the trace that follows from its event id (`Push.trace_id`).
+whatever process, share the trace that follows from its event id (`domain.model.trace_id`).
 """
 
 import time
@@ -37,10 +37,10 @@ _NANOSECONDS: Final = 1_000_000_000
 
 
 def require_opentelemetry() -> None:
-    """Make sure that the optional extra is installed.
+    """Check that the optional extra is installed.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: It is not.
     """
     try:
         import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: PLC0415 - an optional extra
@@ -56,14 +56,14 @@ def require_opentelemetry() -> None:
 async def open_traces(
     exporter: "SpanExporter | None" = None, *, queue_url: str = ""
 ) -> AsyncIterator[Subscriber]:
-    """A subscriber that makes spans; what was made is sent at the end.
+    """Open a subscriber that makes spans; the last ones are sent at the end.
 
     Args:
+        exporter: Target of the spans; by default OTLP over HTTP, as the environment says.
         queue_url: The queue whose messages are processed.
-        exporter: Where to; by default OTLP over HTTP, as the environment says.
 
     Raises:
-        ConfigError: the extra is not installed.
+        ConfigError: The extra is not installed.
     """
     require_opentelemetry()
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an optional extra
@@ -77,13 +77,13 @@ async def open_traces(
     try:
         yield Traces(provider.get_tracer("asyncbuild", __version__), ids.use, queue_url).hear
     finally:
-        # Sends what is left, from a thread: whoever collects spans may be slow or gone.
+        # Sends the remaining spans, from a thread: the collector may be slow or gone.
         with anyio.move_on_after(_LAST_SECONDS, shield=True):
             await to_thread.run_sync(provider.shutdown, abandon_on_cancel=True)
 
 
 class Traces:
-    """Opens and closes spans as stages begin and end."""
+    """Opener and closer of spans as stages begin and end."""
 
     def __init__(
         self, tracer: "Tracer", use_ids: Callable[[str, str], None], queue_url: str
@@ -96,7 +96,7 @@ class Traces:
         self._open: dict[str, list[tuple[str, Span]]] = {}
 
     def hear(self, told: Emitted) -> None:
-        """Take in one event."""
+        """Open or close the spans of one event."""
         match told.event:
             case StageStarted() as started:
                 self._begin(told, started)
@@ -132,7 +132,7 @@ class Traces:
 
     def _end(self, told: Emitted, ended: StageEnded) -> None:
         stack = self._open.get(told.event_id, [])
-        while stack:  # what was left open inside ends with it
+        while stack:  # spans that were left open inside end with it
             name, span = stack.pop()
             if name == ended.stage_name:
                 span.set_attributes(conventions.of_event(told))
@@ -147,7 +147,7 @@ class Traces:
     def _tell_push(
         self, told: Emitted, begun: float, *, verdict: str, failure: str | None = None
     ) -> None:
-        """The span of the whole push, from its event, or its first try here, to its outcome."""
+        """Emit the span of a whole push, from its event, or its first try here, to its outcome."""
         from opentelemetry.context import Context  # noqa: PLC0415 - an optional extra
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - the same
 
@@ -203,7 +203,7 @@ def _otlp_exporter() -> "SpanExporter":
 
 
 def _ids() -> Any:  # noqa: ANN401 - a class that is made below
-    """Random ids, except right after `use`."""
+    """Return a generator of random ids, except right after `use`."""
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415 - an optional extra
 
     class Ids(RandomIdGenerator):

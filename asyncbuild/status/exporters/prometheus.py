@@ -1,6 +1,6 @@
-"""Prometheus: counters and histograms from events, gauges from a look at what is in hand.
+"""Prometheus metrics: counters and histograms from events, gauges from the state in memory.
 
-A registry of its own, so that nothing of another library's is shown. Every series is there from the
+A registry of its own, so that no metrics of other libraries are shown. Every series exists from the
 start, with the value 0: a rate over a counter that appears with its first count misses that count.
 `docs/observability.md` describes every metric; a test compares.
 """
@@ -54,7 +54,7 @@ _VERDICTS: Final = (*Verdict, "nothing-to-do")
 
 
 class Metrics:
-    """Subscribes to events (`emit.subscribed`) and counts; `expose` gives what a scrape gets."""
+    """Subscriber to events (`emit.subscribed`) that counts; `expose` answers a scrape."""
 
     def __init__(self, survey: Survey) -> None:
         self._registry = CollectorRegistry(auto_describe=True)
@@ -68,7 +68,7 @@ class Metrics:
         self._make_of_queue()
 
     def hear(self, told: Emitted) -> None:
-        """Take in one event."""
+        """Count one event."""
         if told.level in {"warning", "error"}:
             self._lines.labels(told.level).inc()
         match told.event:
@@ -86,7 +86,7 @@ class Metrics:
                 self._count_queue(event)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
-        """The exposition for an `Accept` header: body and content type."""
+        """Return the exposition for an `Accept` header: body and content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 

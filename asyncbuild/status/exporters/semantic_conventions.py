@@ -1,8 +1,8 @@
-"""OpenTelemetry's names for what an event says: attributes, names and kinds of spans. Pure.
+"""OpenTelemetry's names for the fields of events: attributes, names and kinds of spans. Pure.
 
 They follow https://opentelemetry.io/docs/specs/semconv/ : messaging/messaging-spans and
-messaging/sqs, and of registry/attributes/ error and vcs. What has no convention is `asyncbuild.`
-and the name of the event's field.
+messaging/sqs, and of registry/attributes/ error and vcs. A field without a convention is
+`asyncbuild.` and its name.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from asyncbuild.domain.events.stage_events import PushStartStarted, StageStarted
 
 Attributes = dict[str, str | int | float]
 
-# A stage that asks another side is a client of it.
+# Stages that call another side are its clients.
 CLIENTS: Final[Mapping[str, str]] = {
     "push.fetch": "git",
     "push.upload": "s3",
     "push.start": "codebuild",
 }
-# These are the span's own, or say what it is already.
+# Fields that the span itself has, or that repeat it.
 _LEFT_OUT: Final = frozenset({"trace_id", "duration_seconds", "stage"})
 _CONVENTIONS: Final[Mapping[str, str]] = {
     "repository": "vcs.repository.name",
@@ -34,7 +34,7 @@ _CONVENTIONS: Final[Mapping[str, str]] = {
 
 
 def of_queue(url: str) -> Attributes:
-    """Attributes of every message: where it comes from, and that it is processed."""
+    """Return the attributes of every message: its queue, and that it is processed."""
     parts = urlsplit(url)
     attributes: Attributes = {
         "messaging.system": "aws_sqs",
@@ -50,7 +50,7 @@ def of_queue(url: str) -> Attributes:
 
 
 def of_event(told: Emitted) -> Attributes:
-    """The fields of an event. Those of a push have both names: dashboards may know either."""
+    """Return the fields of an event. Those of a push have both names: dashboards use either."""
     attributes: Attributes = {}
     for name, value in told.fields().items():
         if name in _LEFT_OUT or value == "" or not isinstance(value, str | int | float):
@@ -63,12 +63,12 @@ def of_event(told: Emitted) -> Attributes:
 
 
 def peer_of(started: StageStarted) -> str:
-    """Return whom a stage asks, or nothing."""
+    """Return the side that a stage calls; empty for stages without one."""
     if isinstance(started, PushStartStarted) and started.pipeline:
         return "codepipeline"
     return CLIENTS.get(started.stage_name, "")
 
 
 def name_of_process(queue_url: str) -> str:
-    """Name of the span of a whole push: `{operation} {destination}`."""
+    """Return the name of the span of a whole push: `{operation} {destination}`."""
     return f"process {queue_url.rpartition('/')[2]}".rstrip()
