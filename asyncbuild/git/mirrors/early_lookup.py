@@ -16,10 +16,10 @@ from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.mirrors.directory import MirrorDirectory, has_pack, read_object_format
+from asyncbuild.git.mirrors.inotify import open_watch
 from asyncbuild.git.mirrors.shared_fetch import Wish
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
-from asyncbuild.runtime.inotify import open_watch
 
 _PAUSE_SECONDS: Final = 0.02
 _LOOK_AGAIN_SECONDS: Final = 1.0  # a directory that is deleted and made again is another one

@@ -193,7 +193,7 @@ async def test_a_first_archive_begins_at_once(
     """What lets it is found while git still checks what came, however its coming is noticed."""
     if not watched:  # as where a user has no watch left
         libc = SimpleNamespace(inotify_init1=lambda _: -1)
-        monkeypatch.setattr("asyncbuild.runtime.inotify._libc", libc)
+        monkeypatch.setattr("asyncbuild.git.mirrors.inotify._libc", libc)
     files = {f"{number // 100}/{number}": b"" for number in range(5_000)}
     commit = site.source.commit({**files, ".gitattributes": b"99/* export-ignore\n"})
     async with (
