@@ -10,13 +10,9 @@ what it holds without asking for more. Then:
 
 1. A take that fits into the reservation is granted at once, so a healthy account never waits for
    another one. It ends, and returns its reservation and all that it drew beyond it.
-2. All requests for free bytes (an enlargement, an admission, a take beyond the reservation) wait
-   in one queue: enlargements before all others, otherwise first come first served. The others wait
-   for bytes held by accounts that end, by 1, or that wait to be enlarged.
-3. An account that waits to be enlarged keeps its reservation meanwhile. Only other enlargements are
-   before it, and it is refused with `Busy` unless each of them, itself included, could be granted
-   while all of them keep what they have. Accounts that do not wait end, by 1; so the first
-   enlargement is granted, and ends; by induction all are, and then all requests behind them.
+2. All requests for free bytes (to open an account, or to take beyond the reservation) wait in one
+   queue, first come first served. They wait for bytes held by accounts that end, by 1; so the first
+   request is granted, and by induction all behind it.
 """
 
 from collections import deque
@@ -27,7 +23,7 @@ from typing import Protocol
 
 import anyio
 
-from asyncbuild.domain.errors import Busy, ConfigError
+from asyncbuild.domain.errors import ConfigError
 from asyncbuild.domain.statistics import BudgetStatistics
 
 
@@ -40,7 +36,7 @@ class MemoryBudget:
     def __init__(self, total_bytes: int) -> None:
         self._total_bytes = total_bytes
         self._accounts: set[MemoryAccount] = set()
-        self._queue: deque[_Request] = deque()
+        self._queue: deque[_MemoryRequest] = deque()
 
     @asynccontextmanager
     async def open_account(self, reserved_bytes: int) -> AsyncIterator["MemoryAccount"]:
@@ -51,7 +47,7 @@ class MemoryBudget:
         """
         self._check_fits(reserved_bytes)
         account = MemoryAccount(self, reserved_bytes)
-        await self._acquire(_Admission(account, self._accounts))
+        await self._acquire(_AccountOpening(account, self._accounts))
         try:
             yield account
         finally:
@@ -69,8 +65,8 @@ class MemoryBudget:
             waiting=len(self._queue),
         )
 
-    async def _acquire(self, request: "_Request") -> None:
-        self._enqueue(request)
+    async def _acquire(self, request: "_MemoryRequest") -> None:
+        self._queue.append(request)
         self._serve()
         if request.granted.is_set():
             return
@@ -83,13 +79,6 @@ class MemoryBudget:
                 self._queue.remove(request)
             self._serve()
             raise
-
-    def _enqueue(self, request: "_Request") -> None:
-        if isinstance(request, _Enlargement):
-            before = sum(isinstance(one, _Enlargement) for one in self._queue)
-            self._queue.insert(before, request)
-        else:
-            self._queue.append(request)
 
     def _serve(self) -> None:
         """Grant requests in order; one that lacks no bytes any more is granted out of turn."""
@@ -113,18 +102,6 @@ class MemoryBudget:
                 f"is {self._total_bytes}",
                 remedy=f"set archive.memory_budget_bytes to at least {reserved_bytes}, "
                 "or lower storage.part_bytes",
-            )
-
-    def _check_safe(self, enlargement: "_Enlargement") -> None:
-        """Refuse an enlargement that might wait endlessly: point 3 of the module's docstring."""
-        waiting = [one for one in self._queue if isinstance(one, _Enlargement)] + [enlargement]
-        kept_bytes = sum(one.account.reserved_bytes for one in waiting)
-        largest_step = max(one.reserved_bytes - one.account.reserved_bytes for one in waiting)
-        if kept_bytes + largest_step > self._total_bytes:
-            raise Busy(
-                f"No memory to enlarge an archive's share to {enlargement.reserved_bytes} bytes "
-                f"while {len(waiting) - 1} others wait for more",
-                remedy="raise archive.memory_budget_bytes if this happens often",
             )
 
 
@@ -163,27 +140,13 @@ class MemoryAccount:
         self.held_bytes -= nbytes
         self._budget._serve()  # noqa: SLF001 - two halves of one thing
 
-    async def enlarge(self, reserved_bytes: int) -> None:
-        """Wait until the reservation is `reserved_bytes`. A cancelled wait changes nothing.
-
-        Raises:
-            ConfigError: The whole budget is smaller.
-            Busy: Others wait for more, too, and waiting might never end.
-        """
-        if reserved_bytes <= self.reserved_bytes:
-            return
-        enlargement = _Enlargement(self, reserved_bytes)
-        self._budget._check_fits(reserved_bytes)  # noqa: SLF001 - two halves of one thing
-        self._budget._check_safe(enlargement)  # noqa: SLF001 - two halves of one thing
-        await self._budget._acquire(enlargement)  # noqa: SLF001 - two halves of one thing
-
     def close(self) -> None:
         """Release all held bytes; later returns have no effect."""
         self._closed = True
         self.held_bytes = 0
 
 
-class _Request(Protocol):
+class _MemoryRequest(Protocol):
     """Request of a caller that waits."""
 
     granted: anyio.Event
@@ -199,7 +162,7 @@ class _Request(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Admission:
+class _AccountOpening:
     account: MemoryAccount
     accounts: set[MemoryAccount]
     granted: anyio.Event = field(default_factory=anyio.Event)
@@ -228,21 +191,3 @@ class _Take:
 
     def revoke(self) -> None:
         self.account.held_bytes -= self.nbytes
-
-
-@dataclass(slots=True, eq=False)
-class _Enlargement:
-    account: MemoryAccount
-    reserved_bytes: int
-    granted: anyio.Event = field(default_factory=anyio.Event)
-    before_bytes: int = 0
-
-    def lacking_bytes(self) -> int:
-        return max(0, self.reserved_bytes - self.account.claimed_bytes)
-
-    def grant(self) -> None:
-        self.before_bytes = self.account.reserved_bytes
-        self.account.reserved_bytes = self.reserved_bytes
-
-    def revoke(self) -> None:
-        self.account.reserved_bytes = self.before_bytes

@@ -1,7 +1,7 @@
 """One memory budget for all archives: no deadlock, no lost bytes."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild.domain.errors import Busy, ConfigError
+from asyncbuild.domain.errors import ConfigError
 from asyncbuild.runtime.memory_budget import MemoryBudget
 
 
@@ -128,56 +128,11 @@ async def test_more_than_was_taken_cannot_be_returned() -> None:
             account.give_back(1)
 
 
-async def test_an_enlargement_does_not_wait_for_an_admission() -> None:
-    """The admission waits for the very account that is to be enlarged, so it comes second."""
-    budget = MemoryBudget(100)
-    async with (
-        _within(PATIENCE_SECONDS) as tasks,
-        budget.open_account(60) as account,
-        AsyncExitStack() as other,
-    ):
-        await other.enter_async_context(budget.open_account(30))
-        tasks.start_soon(_open_and_close, budget, 70)
-        await _queued(budget, 1)
-        tasks.start_soon(account.enlarge, 90)
-        await _queued(budget, 2)
-        await other.aclose()
-        await _queued(budget, 1)
-        assert account.reserved_bytes == 90
-
-
 async def test_an_archive_larger_than_the_budget_is_a_fault_of_the_settings() -> None:
     """The error names the setting and the number it needs."""
     with pytest.raises(ConfigError, match="memory_budget_bytes to at least 200"):
         async with MemoryBudget(100).open_account(200):
             pass
-
-
-async def test_an_account_can_be_enlarged() -> None:
-    """It waits until another account has closed; then the larger share is guaranteed."""
-    budget = MemoryBudget(100)
-    async with AsyncExitStack() as other, budget.open_account(40) as account:
-        await other.enter_async_context(budget.open_account(50))
-        async with _within(PATIENCE_SECONDS) as tasks:
-            tasks.start_soon(account.enlarge, 90)
-            await _queued(budget, 1)
-            await other.aclose()
-        assert budget.statistics().reserved_bytes == 90
-
-
-async def test_enlarging_is_refused_where_two_would_deadlock() -> None:
-    """The second of two that cannot both be granted has to come again."""
-    budget = MemoryBudget(100)
-    async with (
-        budget.open_account(50) as first,
-        budget.open_account(50) as second,
-        _within(PATIENCE_SECONDS) as tasks,
-    ):
-        tasks.start_soon(first.enlarge, 90)
-        await _queued(budget, 1)
-        with pytest.raises(Busy):
-            await second.enlarge(90)
-        tasks.cancel_scope.cancel()
 
 
 @settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
@@ -187,42 +142,36 @@ async def test_enlarging_is_refused_where_two_would_deadlock() -> None:
         st.tuples(
             st.integers(10, 40),
             st.lists(st.integers(1, 10), max_size=12),
-            st.integers(0, 60),
         ),
         min_size=1,
         max_size=8,
     ),
 )
 def test_every_archive_ends(total: int, archives: list[tuple[int, list[int], int]]) -> None:
-    """Any number of archives that collect parts and enlarge themselves end; the sum always fits."""
+    """Any number of archives that collect parts end; the sum always fits."""
     anyio.run(_run_archives, total, archives)
 
 
-async def _run_archives(total: int, archives: list[tuple[int, list[int], int]]) -> None:
+async def _run_archives(total: int, archives: list[tuple[int, list[int]]]) -> None:
     budget = MemoryBudget(total)
 
-    async def archive(reserved: int, takes: list[int], enlarged: int) -> None:
+    async def archive(reserved: int, takes: list[int]) -> None:
         async with budget.open_account(reserved) as account:
             collected = 0
-            for number, nbytes in enumerate(takes):
+            for nbytes in takes:
                 if collected + nbytes > account.reserved_bytes:  # a part is full: it is sent
                     await anyio.lowlevel.checkpoint()
                     account.give_back(collected)
                     collected = 0
                 await account.take(nbytes)
                 collected += nbytes
-                if number == len(takes) // 2 and enlarged <= total:
-                    try:
-                        await account.enlarge(enlarged)
-                    except Busy:
-                        return
                 statistics = budget.statistics()
                 assert statistics.held_bytes <= total
                 assert statistics.reserved_bytes <= total
                 await anyio.lowlevel.checkpoint()
 
     async with _within(PATIENCE_SECONDS) as tasks:
-        for reserved, takes, enlarged in archives:
-            tasks.start_soon(archive, min(reserved, total), takes, enlarged)
+        for reserved, takes in archives:
+            tasks.start_soon(archive, min(reserved, total), takes)
     statistics = budget.statistics()
     assert (statistics.reserved_bytes, statistics.held_bytes, statistics.waiting) == (0, 0, 0)

@@ -11,7 +11,6 @@ What is read here errs on one side only: a word counts wherever it stands.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from stat import S_ISREG
 from typing import Final
@@ -30,18 +29,6 @@ class Effect(StrEnum):
     CONVERT = "convert"  # git must make the entries, but from blob and path alone
     SUBSTITUTE = "substitute"  # some entries depend on the commit
     UNKNOWN = "unknown"  # a `.gitattributes` that is no file
-
-
-@dataclass(frozen=True, slots=True)
-class TreeAttributes:
-    """The attributes of a tree: `digest` is equal if all `.gitattributes` are.
-
-    `files` are their paths and object ids.
-    """
-
-    digest: str
-    effect: Effect
-    files: Mapping[bytes, str]
 
 
 def is_attributes(path: bytes) -> bool:
