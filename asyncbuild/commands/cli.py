@@ -292,10 +292,9 @@ def top(address: str | None, path: Path | None, *, every_seconds: float, once: b
     from asyncbuild.status.top import run  # noqa: PLC0415 - as below
 
     settings = config.load(path) if path or not address else None
-    where = address or (settings.status.listen if settings else "")
 
     async def call() -> None:
-        await run(where, settings, every_seconds=every_seconds, once=once)
+        await run(address or "", settings, every_seconds=every_seconds, once=once)
 
     run_to_end(call)
 

@@ -121,7 +121,7 @@ async def _read_records(settings: Settings, question: ExplainRequest) -> list[Re
 async def _ask(settings: Settings, question: ExplainRequest) -> tuple[Status | None, str]:
     """Return the service's status, or the reason why there is none."""
     try:
-        url = remote.document_url(question.address or remote.here(settings.status))
+        url = remote.document_url(question.address, settings.status)
         async with remote.open_session(settings, timeout_seconds=_ASK_SECONDS) as session:
             return await remote.fetch(session, url), ""
     except StageError as error:

@@ -17,26 +17,25 @@ from asyncbuild.status.schema import Status, parse
 TIMEOUT_SECONDS: Final = 5.0
 
 
-def document_url(address: str) -> str:
-    """Return the address of the document, from `HOST:PORT` or the page's address.
+def document_url(address: str, settings: StatusSettings | None) -> str:
+    """Return the URL of a service's status document.
+
+    Args:
+        address: `HOST:PORT` or the page's URL; empty for `status.listen`.
+        settings: Say where the service of this machine listens; not read if there is an address.
 
     Raises:
-        Reject: It is not an address.
+        Reject: It is not an address, or there is none because `status.listen` is off.
     """
-    if address == "off":
+    if not address and settings and settings.listen != "off":
+        host, port = settings.local_address
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if address in {"", "off"}:
         raise Reject("status.listen is off", remedy="name an address, or set status.listen")
     url = address if "://" in address else f"http://{address}"
     if urlsplit(url).scheme not in {"http", "https"}:
         raise Reject(f"{address} is no address", remedy="write http://HOST:PORT/ or HOST:PORT")
     return url.removesuffix("/").removesuffix("/status.json") + "/status.json"
-
-
-def here(settings: StatusSettings) -> str:
-    """Return `status.listen` as an address of this machine, or `off`."""
-    if settings.listen == "off":
-        return "off"
-    host, port = settings.local_address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @asynccontextmanager

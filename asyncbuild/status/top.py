@@ -30,7 +30,7 @@ async def run(
     """Show the service at `address` until `q` or SIGINT, or once.
 
     Args:
-        address: `HOST:PORT` or a URL.
+        address: `HOST:PORT` or a URL; empty for `status.listen`.
         settings: Settings of the service, which name its token; None if they are not known.
         every_seconds: Pause between two requests.
         once: Print the status and end.
@@ -41,7 +41,7 @@ async def run(
     """
     console = Console(highlight=False)
     async with remote.open_session(settings) as session:
-        url = remote.document_url(address)
+        url = remote.document_url(address, settings.status if settings else None)
         status = await remote.fetch(session, url)
         if once or not console.is_terminal:
             console.print(draw(status, lines=_ALL_LINES, width=console.width))

@@ -312,6 +312,22 @@ async def test_top_shows_the_status_document(
         await top.run("off", every_seconds=1, once=True)
 
 
+@pytest.mark.parametrize(
+    ("listen", "asked"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("[::]:8080", "[::1]:8080"),
+        ("status.example:1", "status.example:1"),
+    ],
+)
+def test_without_an_address_the_service_of_this_machine_is_asked(listen: str, asked: str) -> None:
+    """At `status.listen`, by an address that a request can be sent to; an address comes first."""
+    settings = StatusSettings(listen=listen)
+    assert remote.document_url("", settings) == f"http://{asked}/status.json"
+    assert remote.document_url("host:1", settings) == "http://host:1/status.json"
+
+
 async def test_an_address_of_off_opens_no_port(tmp_path: Path) -> None:
     """No line is logged about one."""
     async with _serving(tmp_path, listen="off") as (address, lines):
