@@ -83,7 +83,7 @@ lint: install
 	$(BIN)/lint-imports
 
 servers: install
-	$(BIN)/python -m asyncbuild.local.servers.children
+	PYTHONPATH=tests $(BIN)/python -m support.seaweedfs
 
 # Looks for what nobody has thought of: each line ends with the first difference, and its seed.
 search: install servers
@@ -118,7 +118,7 @@ soak: install servers
 
 bench: install servers
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python bench/engine.py $(foreach each,$(REPOSITORIES),--repository $(each))
+	PYTHONPATH=tests $(BIN)/python bench/engine.py $(foreach each,$(REPOSITORIES),--repository $(each))
 
 bench-delta: install
 	$(BIN)/python bench/delta.py $(if $(REPOSITORY),--repository $(REPOSITORY))

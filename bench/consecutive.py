@@ -27,9 +27,10 @@ from botocore.exceptions import ClientError
 from readers import Readers, tree_of_commit
 from subject import BUCKET, REGION, Row, Subject, open_archivers
 from support.archives import live_bytes_of_zip
+from support.seaweedfs import open_seaweedfs
 
 from asyncbuild.config import ArchiveSettings
-from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, open_seaweedfs
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY
 from asyncbuild.runtime.log import mute
 from asyncbuild.zip.engine import open_engine
 

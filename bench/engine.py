@@ -5,9 +5,10 @@
     python bench/engine.py --scale 0.01 --runs 1     a minute, to see that it works
     python bench/engine.py --kinds "" --repository /path/to.git --only floor,ours-null,git-zip-1
 
-Within a run of one repository the ways alternate. The table has medians, also of the ratios to the
-same run's floor: `git archive --format=tar`, into nothing. Where a repository is long, slow ways
-run once, unless `--every` is given. Tables and a plot go to bench/results.
+Calls by hand need PYTHONPATH=tests. Within a run of one repository the ways alternate. The table
+has medians, also of the ratios to the same run's floor: `git archive --format=tar`, into nothing.
+Where a repository is long, slow ways run once, unless `--every` is given. Tables and a plot go to
+bench/results.
 
 `ours-*` is the engine in a process that runs already and knows the attributes of the commit before
 this one, as the service does. `command-*` is `asyncbuild archive` from the start of the interpreter
@@ -43,8 +44,9 @@ import repositories
 from anyio.from_thread import start_blocking_portal
 from local_server import open_server
 from quiet import Cores, open_cores, read_through, settle
+from support.seaweedfs import open_seaweedfs
 
-from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, open_seaweedfs
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY
 
 _HERE = Path(__file__).parent
 _BUCKET = "bench"

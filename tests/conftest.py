@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 from support.recorder import sitecustomize
+from support.seaweedfs import open_seaweedfs
 from support.servers import REGION, served
 
 from asyncbuild.local.servers.children import (
@@ -18,7 +19,6 @@ from asyncbuild.local.servers.children import (
     SECRET_KEY,
     LocalServer,
     open_ministack,
-    open_seaweedfs,
 )
 
 # A shell that starts something in the background lets it ignore Ctrl-C, nohup a closed terminal,

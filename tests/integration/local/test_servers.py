@@ -12,12 +12,13 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
+from support.seaweedfs import open_seaweedfs
 from support.servers import REGION, open_s3_client
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.domain.errors import Fatal
 from asyncbuild.local.servers import children as servers
-from asyncbuild.local.servers.children import LocalServer, open_ministack, open_seaweedfs
+from asyncbuild.local.servers.children import LocalServer, open_ministack
 from asyncbuild.local.servers.packages import Package, ensure_server
 
 BOTH = pytest.mark.parametrize("open_server", [open_ministack, open_seaweedfs])
@@ -129,8 +130,8 @@ async def test_a_taken_port_is_replaced_by_another(monkeypatch: pytest.MonkeyPat
     """When somebody takes the chosen port first, the next try uses another one."""
     async with open_ministack() as first:
         taken = int(first.endpoint_url.rpartition(":")[2])
-        choices, choose = iter([[taken]]), servers._free_ports
-        monkeypatch.setattr(servers, "_free_ports", lambda n: next(choices, None) or choose(n))
+        choices, choose = iter([[taken]]), servers.free_ports
+        monkeypatch.setattr(servers, "free_ports", lambda n: next(choices, None) or choose(n))
         async with open_ministack() as second:
             assert first.endpoint_url != second.endpoint_url
 
