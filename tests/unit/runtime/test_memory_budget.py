@@ -147,7 +147,7 @@ async def test_an_archive_larger_than_the_budget_is_a_fault_of_the_settings() ->
         max_size=8,
     ),
 )
-def test_every_archive_ends(total: int, archives: list[tuple[int, list[int], int]]) -> None:
+def test_every_archive_ends(total: int, archives: list[tuple[int, list[int]]]) -> None:
     """Any number of archives that collect parts end; the sum always fits."""
     anyio.run(_run_archives, total, archives)
 
