@@ -13,7 +13,7 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint changelog types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
+.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make lint         formatter, linter and import rules alone; make types: mypy"
 	@echo "make changelog    the changes of changelog.d/, shown, or put into CHANGELOG.md   [VERSION=0.2.0]"
 	@echo "make test-git     those of them that depend on git"
+	@echo "make wheel        dist/asyncbuild-VERSION-py3-none-any.whl"
+	@echo "make test-wheel   the tests with that wheel installed   [PYTHON=python3.13 TESTS=tests/unit]"
 	@echo "make pin          writes down what users see, after a change of it that is meant"
 	@echo "make search       what the suite tries shortly, for long: 2,000 random deltas against git archive"
 	@echo "make fuzz         every reader of foreign input, for half an hour   [SECONDS_EACH_CORE=1800 CORES=2]"
@@ -66,6 +68,21 @@ test: install lint types servers
 GIT_TESTS := tests/unit/git tests/integration/git tests/integration/archive tests/integration/commands
 test-git: install servers
 	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(GIT_TESTS)
+
+wheel: install
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+# A wheel as users install it: no module comes from the checkout (PYTHONSAFEPATH), and PYTHON may be another.
+WHEEL ?= $(firstword $(wildcard dist/asyncbuild-*.whl))
+WHEEL_VENV := .venv-wheel
+test-wheel:
+	$(PYTHON) -m venv --clear $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/locks/dev.txt
+	$(WHEEL_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps '$(WHEEL)'
+	$(WHEEL_VENV)/bin/python -P -m asyncbuild.local.servers.children
+	TESTED_WHEEL='$(abspath $(WHEEL))' PYTHONSAFEPATH=1 \
+		$(WHEEL_VENV)/bin/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(TESTS)
 
 # Tests compare with these files: commands, settings, log fields, keys, records, metrics, archives.
 PINNED := $(wildcard tests/unit/project/test_interface.py tests/contract/test_interface*.py)
@@ -166,7 +183,7 @@ lock:
 	$(LOCK) pyproject.toml --extra dev --extra otel --group build -o deploy/locks/dev.txt
 
 clean:
-	rm -rf $(VENV) .venv-lock $(NEWER) .servers .recorded mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lock $(WHEEL_VENV) dist $(NEWER) .servers .recorded mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 test-huge: install
 	$(BIN)/pytest -m huge tests/integration/zip/test_fidelity_huge.py

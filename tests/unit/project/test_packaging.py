@@ -1,13 +1,18 @@
 """Imported libraries are declared: an installation without the developers' extras works."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+import asyncbuild
 
 ROOT = Path(__file__).parents[3]
 # aioboto3 is pinned, and pins these two exactly.
@@ -79,3 +84,22 @@ def test_mutated_modules_and_their_tests_exist() -> None:
     mutmut = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     paths = [*mutmut["only_mutate"], *mutmut["pytest_add_cli_args_test_selection"]]
     assert [path for path in (*paths, *mutmut["also_copy"]) if not any(ROOT.glob(path))] == []
+
+
+@pytest.mark.skipif(
+    "TESTED_WHEEL" not in os.environ, reason="`make test-wheel` alone tests a wheel"
+)
+def test_the_tested_wheel_is_what_runs() -> None:
+    """Each module is the wheel's, also in a child that runs in the checkout."""
+    show = "import asyncbuild; print(asyncbuild.__file__)"
+    command = [sys.executable, "-c", show]
+    child = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert child.stdout.strip() == asyncbuild.__file__
+    folder = Path(asyncbuild.__file__).parent
+    with zipfile.ZipFile(os.environ["TESTED_WHEEL"]) as wheel:
+        modules = [name for name in wheel.namelist() if name.endswith(".py")]
+        assert len(modules) > 100
+        assert [
+            each for each in modules if (folder.parent / each).read_bytes() != wheel.read(each)
+        ] == []
+    assert folder != ROOT / "asyncbuild"

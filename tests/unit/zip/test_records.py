@@ -195,7 +195,7 @@ def test_ids_are_read_behind_other_extra_fields() -> None:
     """Also behind an empty one; a header without an id has an empty id."""
     plain = _stored(b"a", 0)
     assert blob_id_of(plain, 0) == b""
-    empty = struct.pack("<HH", 0x7075, 0)
+    empty = struct.pack("<HH", 0x7855, 0)  # Info-ZIP's Unix owner, which has no data in a directory
     other = bytearray(plain + empty)
     struct.pack_into("<H", other, 30, len(empty))
     for blob_id in (b"\x11" * 20, b"\x22" * 32):
