@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures and settings shared by all tests."""
 
 import os
 import signal
@@ -21,19 +21,19 @@ from asyncbuild.local.servers.children import (
     open_ministack,
 )
 
-# A shell that starts something in the background lets it ignore Ctrl-C, nohup a closed terminal,
-# and children inherit that.
+# A program that a shell starts in the background ignores Ctrl-C, under nohup a closed terminal,
+# and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-sitecustomize.install()  # in this process; its children do so by themselves, see below
+sitecustomize.install()  # in this process; its children install it themselves, see below
 
-# A check of a change says the same each time it is made, on any machine; whoever looks for new
-# examples says `--hypothesis-profile=search`. A slow machine is no fault of the code under test.
+# A check of a change has the same result each time, on any machine; a search for new examples
+# uses `--hypothesis-profile=search`. A slow machine is not a fault of the code under test.
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("search", deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=_SLOW)
-# Each of some thousand mutants costs a run: fewer examples, the same for each, and no shorter one
-# is looked for where one fails.
+# Each of some thousand mutants costs a run: fewer examples, the same for each, and no search for
+# a shorter one where one fails.
 settings.register_profile(
     "mutants",
     settings.get_profile("same"),
@@ -47,13 +47,13 @@ _FOREIGN = ("AWS_", "ASYNCBUILD_", "GIT_")
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """asyncio, which aioboto3 and aiohttp need."""
+    """Name of the loop: asyncio, which aioboto3 and aiohttp need."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """No test reads or reaches the developer's accounts, settings or git configuration."""
+    """Keep the developer's accounts, settings and git configuration out of each test."""
     with pytest.MonkeyPatch.context() as patch:
         for name in tuple(os.environ):
             if name.startswith(_FOREIGN):
@@ -74,7 +74,7 @@ def clean_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def same_examples() -> Iterator[None]:
-    """Examples follow from the test alone.
+    """Make examples follow from the test alone.
 
     Hypothesis also tries constants that it finds in the source of our modules, as far as they are
     imported by then: others for each choice of tests, and for each worker.
@@ -87,19 +87,19 @@ def same_examples() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_log() -> None:
-    """The log as a new process has it, not as an earlier test left it: on that one's streams."""
+    """Reset the log to that of a new process, rather than to streams of an earlier test."""
     structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
 def ministack(clean_environment: None) -> Iterator[LocalServer]:
-    """One ministack for the whole session: SQS, S3, EventBridge, STS, CloudFormation."""
+    """Start one ministack for the whole session: SQS, S3, EventBridge, STS, CloudFormation."""
     with served(open_ministack) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def seaweedfs(clean_environment: None) -> Iterator[LocalServer]:
-    """One SeaweedFS for the whole session: S3 with its rules."""
+    """Start one SeaweedFS for the whole session: S3 with its rules."""
     with served(open_seaweedfs) as server:
         yield server

@@ -1,4 +1,4 @@
-"""What an archive holds, read by others: Python's zipfile, and git's own tar to compare with."""
+"""Contents of an archive, read by independent readers: Python's zipfile, and git's own tar."""
 
 import io
 import stat
@@ -13,14 +13,14 @@ from support.repositories import SourceRepository
 
 
 class Member(NamedTuple):
-    """What must be equal in any archive of a commit (I9)."""
+    """Mode and content of a member, equal in any archive of a commit (I9)."""
 
     mode: int
     content: bytes
 
 
 def members_of_zip(archive: bytes) -> dict[str, Member]:
-    """Everything in it; no name may be there twice."""
+    """Return all members of a zip by name; no name may occur twice."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         infos = opened.infolist()
         members = {
@@ -31,7 +31,7 @@ def members_of_zip(archive: bytes) -> dict[str, Member]:
 
 
 def members_of_commit(repository: SourceRepository, commit: str) -> dict[str, Member]:
-    """What `git archive` says."""
+    """Return all members that `git archive` writes for a commit."""
     members = {}
     with tarfile.open(fileobj=io.BytesIO(repository.archive(commit)), encoding="utf-8") as opened:
         for each in opened:
@@ -47,7 +47,7 @@ def members_of_commit(repository: SourceRepository, commit: str) -> dict[str, Me
 
 
 def members_below(members: Mapping[str, Member], directory: str) -> dict[str, Member]:
-    """Those in a directory, as if it were the root."""
+    """Return the members in a directory, named as if it were the root."""
     above = f"{directory}/"
     return {
         name.removeprefix(above): member
@@ -57,7 +57,7 @@ def members_below(members: Mapping[str, Member], directory: str) -> dict[str, Me
 
 
 def live_bytes_of_zip(archive: bytes) -> int:
-    """Length of all local headers, contents, descriptors, central headers and the end record."""
+    """Return the length of local headers, contents, descriptors, central headers and end record."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         infos = opened.infolist()
         directory = len(archive) - opened.start_dir
@@ -70,7 +70,7 @@ def live_bytes_of_zip(archive: bytes) -> int:
 
 
 def members_of_checkout(place: Path) -> dict[str, Member]:
-    """Plain files and directories of a working tree, as an archive has them, without `.git`."""
+    """Return files and directories of a working tree as archive members, without `.git`."""
     members = {}
     for path in place.rglob("*"):
         name = path.relative_to(place).as_posix()

@@ -1,4 +1,4 @@
-"""A real browser: Debian's chromium without a window, told what to do by the DevTools protocol.
+"""A real browser: Debian's chromium without a window, driven by the DevTools protocol.
 
 https://chromedevtools.github.io/devtools-protocol/
 """
@@ -38,19 +38,19 @@ _POLL_SECONDS = 0.05
 
 
 class NoAnswer(Exception):
-    """A command that the browser refused: one that meets a page on its way out, for example."""
+    """A command that the browser refused, for example because its page was being closed."""
 
 
 @dataclass(slots=True)
 class Tab:
-    """One page of the browser; `errors` are what its console complained of."""
+    """One page of the browser; `errors` are the errors on its console."""
 
     socket: aiohttp.ClientWebSocketResponse
     errors: list[str] = field(default_factory=list)
     _numbers: "count[int]" = field(default_factory=count)
 
     async def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 - JSON
-        """One command, and its result.
+        """Send one command, and return its result.
 
         Raises:
             NoAnswer: the browser has none.
@@ -67,18 +67,18 @@ class Tab:
                 self._note(message)
 
     async def open(self, address: str) -> None:
-        """Go there and wait until everything is loaded."""
+        """Open an address, and wait until everything is loaded."""
         await self.call("Page.navigate", url=address)
         await self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     async def evaluate(self, script: str) -> Any:  # noqa: ANN401 - JSON
-        """The value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     async def wait(self, condition: str) -> Any:  # noqa: ANN401 - JSON
-        """Wait until a JavaScript expression is true, of a page that may be on its way out.
+        """Wait until a JavaScript expression is true, on a page that may be about to close.
 
         Returns:
             Its value: `condition && [one, another]` looks at one and the same page.
@@ -91,12 +91,12 @@ class Tab:
                 await anyio.sleep(_POLL_SECONDS)
 
     async def press(self, key: str) -> None:
-        """Press and let go a key."""
+        """Press and release a key."""
         for kind in ("keyDown", "keyUp"):
             await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     async def show_as(self, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """The size of the screen, and what its owner likes."""
+        """Set the size of the screen, and the user's choice of a light or dark theme."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -108,11 +108,11 @@ class Tab:
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     async def allow_scripts(self, *, allowed: bool) -> None:
-        """With JavaScript or without, from the next page on."""
+        """Allow or forbid JavaScript from the next page on."""
         await self.call("Emulation.setScriptExecutionDisabled", value=not allowed)
 
     async def photograph(self, path: Path, *, whole: bool = False) -> None:
-        """Write a PNG of what is to be seen, or of the whole page."""
+        """Write a PNG of the visible part, or of the whole page."""
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         await anyio.Path(path).write_bytes(base64.b64decode(answer["data"]))
 
@@ -154,13 +154,13 @@ async def open_tab(profile: Path) -> AsyncIterator[Tab]:
 
 async def _read_port(path: Path) -> int:
     with anyio.fail_after(_START_SECONDS):
-        while not (lines := _lines_of(path)):  # noqa: ASYNC110 - a browser tells nobody
+        while not (lines := _lines_of(path)):  # noqa: ASYNC110 - a browser raises no event
             await anyio.sleep(_POLL_SECONDS)
     return int(lines[0])
 
 
 async def _wait_page(session: aiohttp.ClientSession, port: int) -> Any:  # noqa: ANN401 - JSON
-    """The only page, which opens after the port."""
+    """Return the only page, which opens after the port."""
     with anyio.fail_after(_START_SECONDS):
         while True:
             async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
@@ -171,6 +171,6 @@ async def _wait_page(session: aiohttp.ClientSession, port: int) -> Any:  # noqa:
 
 
 def _lines_of(path: Path) -> list[str]:
-    """Both of them: the port, and the path of the browser's own socket."""
+    """Return both lines: the port, and the path of the browser's own socket."""
     lines = path.read_text().split() if path.exists() else []
     return lines if len(lines) > 1 else []

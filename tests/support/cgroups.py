@@ -15,12 +15,12 @@ _GONE_SECONDS: Final = 10.0
 
 
 class NoControlGroup(Exception):
-    """A group cannot be made here; says why."""
+    """Error raised if a group cannot be made here, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryGroup:
-    """One group. Page cache that the kernel takes back at will is in none of its numbers.
+    """One control group; its numbers leave out page cache that the kernel can reclaim.
 
     Attributes:
         path: Its directory.
@@ -53,7 +53,7 @@ class MemoryGroup:
 
 @contextmanager
 def open_memory_group(limit_bytes: int) -> Iterator[MemoryGroup]:
-    """Make a group of so much memory and no swap; at the end it is removed.
+    """Make a group of so much memory and no swap; remove it at the end.
 
     Raises:
         NoControlGroup: it cannot be made on this machine or by this user.
@@ -81,7 +81,7 @@ def _find() -> tuple[int, Path]:
 
 
 def _limit(path: Path, version: int, limit_bytes: int) -> None:
-    """Without swap: in version 1 memory and swap together have the same limit, where counted."""
+    """Limit the memory without swap; version 1 limits memory and swap together, where counted."""
     names = {
         1: ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
         2: ("memory.max", "memory.swap.max"),
@@ -98,7 +98,7 @@ def _limit(path: Path, version: int, limit_bytes: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Wait until the last process is gone, which the kernel may tell a moment later."""
+    """Wait until the kernel has no process of the group left, and remove the group."""
     end = time.monotonic() + _GONE_SECONDS
     while True:
         try:

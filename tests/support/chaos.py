@@ -1,4 +1,4 @@
-"""Order under fire: several processes on one queue, killed and stopped, behind bad connections.
+"""Order under faults: several processes on one queue, killed and stopped, behind bad connections.
 
 At the end the servers' own records decide: queue, dead-letter queue, bucket, CodeBuild's journal.
 `python -m support.chaos` is the long run; the suite has a short one.
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 _EPOCH = 1_790_000_000
-_BIG_BYTES = 10 * 1024 * 1024  # several parts; and enough for what follows to be made of it
+_BIG_BYTES = 10 * 1024 * 1024  # several parts, and large enough to be a base
 _SILENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything. Every fifth end is a SIGTERM, the others are SIGKILLs."""
+    """Amounts of everything. Every fifth end is a SIGTERM, the others are SIGKILLs."""
 
     seed: int = 1
     repositories: int = 40
     pushes: int = 2_000
-    big_pushes: int = 10  # of the first repository; later ones are made of older archives
+    big_pushes: int = 10  # of the first repository; later ones are deltas of older archives
     processes: int = 4
     kills: int = 60
     kill_seconds: tuple[float, float] = (1.5, 4.0)
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Report:
-    """What happened, and what the servers found."""
+    """Events of a run, and the findings in the servers' records."""
 
     findings: Findings
     seconds: float = 0.0
@@ -72,7 +72,7 @@ class Report:
 
     @property
     def wrong(self) -> list[str]:
-        """Everything that must not be."""
+        """Return everything that must not be there."""
         left = [f"{self.left_in_queue} messages are left"] if self.left_in_queue else []
         exits = [f"exit code {code}" for code in self.exits if code]
         return [
@@ -85,7 +85,7 @@ class Report:
         ]
 
     def text(self) -> str:
-        """The table."""
+        """Return the report as a table."""
         found = self.findings
         doubled, disordered = len(found.duplicated), len(found.out_of_order)
         kept = self.explained_uploads
@@ -115,7 +115,7 @@ class Report:
 
 
 async def make_pushes(directory: Path, plan: Plan) -> list[list[Pushed]]:
-    """A repository for each list, with one small commit for each push."""
+    """Make a repository for each list, with one small commit for each push."""
     made = []
     for number in range(plan.repositories):
         count = plan.pushes // plan.repositories + (number < plan.pushes % plan.repositories)
@@ -161,7 +161,7 @@ async def _make_repository(
 
 
 async def send_all(stack: Stack, lanes: Sequence[Sequence[Pushed]], random: Random) -> list[Pushed]:
-    """Send everything, repositories mixed, each in its order; the order sent."""
+    """Send everything, repositories mixed, each in its order; return the order sent."""
     waiting = [list(lane) for lane in lanes]
     sent: list[Pushed] = []
     while any(waiting):
@@ -184,7 +184,7 @@ async def send_all(stack: Stack, lanes: Sequence[Sequence[Pushed]], random: Rand
 
 @dataclass
 class _Fleet:
-    """The service's processes, each started again when it has ended, until `ending`."""
+    """Processes of the service, each started again when it has ended, until `ending`."""
 
     stack: Stack
     plan: Plan
@@ -225,7 +225,7 @@ class _Fleet:
 
     def _note(self, code: int, service: Service) -> None:
         listening = any(line.get("event") == "service.started" for line in service.log)
-        # A polite signal to a process whose Python is still starting ends it as it ends any other.
+        # SIGTERM ends a process whose Python is still starting as it ends any other program.
         if code != -signal.SIGKILL and (listening or code != -signal.SIGTERM):
             self.report.exits[code] += 1
         self.report.log.update(str(line.get("event")) for line in service.log)
@@ -254,8 +254,8 @@ class _Fleet:
             },
             storage={"endpoint_url": s3, "part_bytes": 5 * 1024 * 1024},
             builds={"endpoint_url": builds},
-            # A push that random kills hit again and again is no poison, nor one whose requests
-            # fail again and again a bad push: the thresholds are above what chance does here.
+            # A push hit by many random kills is not a poison message, and a push whose requests
+            # often fail is not a bad push: the thresholds are above what chance reaches here.
             lanes={
                 "max_attempts": 10,
                 "retry_first_seconds": 0.1,
@@ -289,7 +289,7 @@ async def _open_fleet(stack: Stack, plan: Plan, report: Report) -> AsyncIterator
 
 
 async def run(plan: Plan) -> Report:
-    """Do it."""
+    """Run the plan, and return its report."""
     report = Report(Findings())
     names = [f"repository-{number:03d}" for number in range(plan.repositories)]
     random = Random(f"{plan.seed}/kills")  # noqa: S311 - repeatable, not secret
@@ -306,7 +306,10 @@ async def run(plan: Plan) -> Report:
 
 
 async def _never_redrive(stack: Stack) -> None:
-    """Every kill spends a receive of all that was held; here there are more than in years."""
+    """Keep the queue from redriving.
+
+    Each kill uses a receive, and here are more kills than in years.
+    """
     url = stack.settings.queue.url
     answer = await stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
     policy = {**orjson.loads(answer["Attributes"]["RedrivePolicy"]), "maxReceiveCount": 1000}
@@ -331,7 +334,7 @@ async def _fight(fleet: _Fleet, random: Random) -> None:
 
 
 async def _look(stack: Stack, fleet: _Fleet, sent: Sequence[Pushed]) -> None:
-    """What the servers say."""
+    """Read the servers' records into the report."""
     report = fleet.report
     report.left_in_queue = await stack.count_waiting()
     dead = await read_dead_letters(stack)
@@ -362,7 +365,7 @@ async def _look(stack: Stack, fleet: _Fleet, sent: Sequence[Pushed]) -> None:
 @click.option("--processes", default=4, show_default=True)
 @click.option("--kills", default=60, show_default=True)
 def main(seed: int, pushes: int, repositories: int, processes: int, kills: int) -> None:
-    """The long run; exit code 1 if anything is wrong."""
+    """Run for long; exit code 1 if anything is wrong."""
     plan = Plan(
         seed=seed, pushes=pushes, repositories=repositories, processes=processes, kills=kills
     )

@@ -1,4 +1,4 @@
-"""An HTTP proxy that misbehaves: between the service's processes and their servers, on loopback.
+"""A faulty HTTP proxy between the service's processes and their servers, on loopback.
 
 It delays, throttles and fails with the services' own error documents, and cuts connections before
 and after the server has acted. What it does to the n-th request of an operation follows from the
@@ -24,7 +24,7 @@ from support.proxy import open_proxy, pass_on
 
 
 class Fault(StrEnum):
-    """What is done to a request."""
+    """Fault applied to a request."""
 
     DELAY = "delayed"
     THROTTLE = "throttled"
@@ -35,7 +35,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """How often each fault hits a request; `delay_seconds` is the longest delay."""
+    """Rate of each fault; `delay_seconds` is the longest delay."""
 
     rates: Mapping[Fault, float] = field(
         default_factory=lambda: {
@@ -49,7 +49,7 @@ class Odds:
     delay_seconds: float = 0.5
 
     def draw(self, random: Random) -> Fault | None:
-        """The fate of one request."""
+        """Draw the fault of one request, or none."""
         left = random.random()
         for fault, rate in self.rates.items():
             left -= rate
@@ -60,7 +60,7 @@ class Odds:
 
 @dataclass
 class ChaosProxy:
-    """In front of one server. `service` is `sqs`, `s3` or `codebuild`; `counts` is the table."""
+    """A faulty proxy in front of one server: `sqs`, `s3` or `codebuild`; `counts` is the table."""
 
     service: str
     server: str
@@ -71,12 +71,14 @@ class ChaosProxy:
     requests: Counter[str] = field(default_factory=Counter)
     calm: bool = False
     slow_keys: str = ".zip"
-    slowness_seconds: float = 0.0  # what the upload of an object whose key ends so takes longer
-    uploads: dict[str, int] = field(default_factory=dict)  # upload id → port it was asked through
-    unheard: set[str] = field(default_factory=set)  # uploads whose id nobody was told
+    slowness_seconds: float = 0.0  # added to the upload of an object whose key ends so
+    uploads: dict[str, int] = field(
+        default_factory=dict
+    )  # upload id → port of the request that began it
+    unheard: set[str] = field(default_factory=set)  # uploads whose id was lost with the answer
 
     def endpoint_url(self, number: int) -> str:
-        """Where process `number` finds its server."""
+        """Return the endpoint of the server for process `number`."""
         return f"http://127.0.0.1:{self.ports[number]}"
 
     async def handle(self, client: aiohttp.ClientSession, request: web.Request) -> web.Response:
@@ -147,7 +149,7 @@ def _cut(request: web.Request) -> web.Response:
 
 
 def _refusal(service: str, *, throttled: bool) -> web.Response:
-    """The service's own words for "not so fast" and "something broke here"."""
+    """Return the service's own error document for a throttle or an internal error."""
     if service == "s3":
         code, status = ("SlowDown", 503) if throttled else ("InternalError", 500)
         text = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"

@@ -1,4 +1,4 @@
-"""A clock to turn, clients for stand-ins, and pushes to build."""
+"""A manual clock, clients for stand-ins, and pushes to build."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Clock:
-    """Epoch seconds that move only when told to."""
+    """Epoch seconds that move only when advanced."""
 
     now: float = 1_800_000_000.0
 
     def __call__(self) -> float:
-        """The time, as `time.time` gives it."""
+        """Return the time, as `time.time` does."""
         return self.now
 
     def advance(self, seconds: float) -> None:
@@ -37,7 +37,7 @@ class Clock:
 
 @cache
 def _session() -> aioboto3.Session:
-    """One for all: the first client of a session loads its service's model, later ones do not."""
+    """Return the shared session, whose first client of a service loads the model for all others."""
     return aioboto3.Session(
         aws_access_key_id="test", aws_secret_access_key="test", region_name="eu-west-1"
     )
@@ -45,14 +45,14 @@ def _session() -> aioboto3.Session:
 
 @asynccontextmanager
 async def open_codebuild_client(endpoint_url: str) -> AsyncIterator["CodeBuildClient"]:
-    """A client with made-up credentials and no retries."""
+    """Open a client with made-up credentials and no retries."""
     config = AioConfig(retries={"mode": "standard", "total_max_attempts": 1})
     async with _session().client("codebuild", endpoint_url=endpoint_url, config=config) as client:
         yield client
 
 
 def make_push(number: int = 1, *, ref: str = "refs/heads/main") -> Push:
-    """The push number `number` of repository `shop`."""
+    """Return the push number `number` of repository `shop`."""
     return Push(
         id=f"00000000-0000-4000-8000-{number:012d}",
         repository=Repository.of_codecommit("123456789012", "eu-west-1", "shop"),
@@ -67,7 +67,7 @@ def make_push(number: int = 1, *, ref: str = "refs/heads/main") -> Push:
 def make_request(
     push: Push, *, project: str = "shop", key: str = "shop/main/1.zip", version: str | None = None
 ) -> BuildRequest:
-    """The build of `push` from an archive in bucket `archives`."""
+    """Return a request to build `push` from an archive in bucket `archives`."""
     target = Target(Action.BUILD, key, project)
     return BuildRequest(
         project=project,
@@ -80,10 +80,10 @@ def make_request(
 
 
 async def refusal(call: Any) -> str:  # noqa: ANN401 - any operation's coroutine
-    """The error code that `call` is refused with."""
+    """Return the error code that `call` is refused with."""
     with pytest.raises(ClientError) as caught:
         await call
     assert (
         caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    )  # as all of CodeBuild's own
+    )  # like all errors of CodeBuild
     return str(caught.value.response["Error"]["Code"])

@@ -1,4 +1,4 @@
-"""Clients for the stand-in of CodePipeline, and archives to hand over."""
+"""Clients for the stand-in of CodePipeline, and requests to start a pipeline."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ def _session() -> aioboto3.Session:
 
 @asynccontextmanager
 async def open_codepipeline_client(endpoint_url: str) -> AsyncIterator["CodePipelineClient"]:
-    """A client with made-up credentials, no retries, and no checks of its own."""
+    """Open a client with made-up credentials, no retries, and no checks of its own."""
     config = AioConfig(
         retries={"mode": "standard", "total_max_attempts": 1}, parameter_validation=False
     )
@@ -40,7 +40,7 @@ async def open_codepipeline_client(endpoint_url: str) -> AsyncIterator["CodePipe
 def make_hand_over(
     push: Push | None = None, *, version: str | None = "v1", **changed: object
 ) -> HandOver:
-    """The hand-over of `push` to pipeline `deploy`, from an archive in bucket `archives`."""
+    """Return a request to start pipeline `deploy` for `push`, with an archive in `archives`."""
     push = push or make_push()
     request = HandOver(
         pipeline="deploy",

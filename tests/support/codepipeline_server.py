@@ -46,7 +46,7 @@ class Run:
 
     @property
     def revisions(self) -> dict[str, str]:
-        """The source revisions it was given, by type."""
+        """Return the source revisions of the request, by type."""
         return {
             each["revisionType"]: each["revisionValue"]
             for each in self.request.get("sourceRevisions", [])
@@ -54,13 +54,13 @@ class Run:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables it was given."""
+        """Return the variables of the request."""
         return {each["name"]: each["value"] for each in self.request.get("variables", [])}
 
 
 @dataclass(slots=True)
 class CodePipelineStandin(Standin[Run]):
-    """The state of the stand-in, and what a test may turn.
+    """State of the stand-in, and settings that a test may change.
 
     `started` holds every accepted StartPipelineExecution. An execution's source action takes
     `source_seconds`, the whole of it `run_seconds`.
@@ -72,7 +72,7 @@ class CodePipelineStandin(Standin[Run]):
     _pipelines: dict[str, Document] = field(default_factory=dict)
 
     def put_pipeline(self, pipeline: Document) -> None:
-        """Make a pipeline, or declare it again."""
+        """Create a pipeline, or replace its declaration."""
         self._pipelines[pipeline["name"]] = {"version": 1, **pipeline}
 
     async def answer(self, operation: str, members: Document) -> Document:
@@ -184,7 +184,7 @@ class CodePipelineStandin(Standin[Run]):
 
 
 def _check_start(request: Document, pipeline: Mapping[str, Any]) -> None:
-    """Refuse what the service model lets through and CodePipeline does not."""
+    """Refuse requests that the service model accepts and CodePipeline does not."""
     actions = {each["name"]: each for stage in pipeline["stages"] for each in stage["actions"]}
     for revision in request.get("sourceRevisions", []):
         action = actions.get(revision["actionName"])
@@ -204,7 +204,10 @@ def _check_start(request: Document, pipeline: Mapping[str, Any]) -> None:
 
 
 def pipeline_of(name: str, *, bucket: str = "archives", variables: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - PipelineDeclaration
-    """A pipeline as it has to be for a hand-over: an S3 source that takes another key."""
+    """Return a pipeline that can be started with an archive.
+
+    An S3 source that takes another key.
+    """
     return {
         "name": name,
         "roleArn": f"arn:aws:iam::{ACCOUNT}:role/pipeline",

@@ -1,4 +1,4 @@
-"""Many repositories through a cache that holds few of them, several pushes in work at once."""
+"""Many repositories through a cache with room for few, several pushes at once."""
 
 import os
 import random
@@ -24,7 +24,7 @@ _HOLD_MOST_SECONDS = 0.1
 
 @dataclass
 class Figures:
-    """What was seen. `most_bytes` is the largest sum of all mirrors at any look at the disk."""
+    """Figures of a run. `most_bytes` is the largest sum of all mirrors at any look at the disk."""
 
     repositories: int
     room: int
@@ -44,12 +44,12 @@ class Figures:
 
     @property
     def overshoot_bytes(self) -> int:
-        """How far the mirrors together were over the budget at worst."""
+        """Return by how many bytes the mirrors together exceeded the budget at worst."""
         return max(0, self.most_bytes - self.budget_bytes)
 
     @property
     def overshoot_mirrors(self) -> float:
-        """The same in mirrors, of the largest size."""
+        """Return the same excess in mirrors of the largest size."""
         return self.overshoot_bytes / self.mirror_bytes
 
 
@@ -82,7 +82,7 @@ class Crowd:
         )
 
     def prepare(self) -> None:
-        """Make the repositories, and learn what their mirrors will take."""
+        """Make the repositories, and measure the size of their mirrors."""
         for number in range(self.figures.repositories):
             source = SourceRepository(self._directory / "many" / f"r{number}")
             content = self._chance.randbytes(self._chance.randrange(40_000, 120_000))
@@ -90,7 +90,7 @@ class Crowd:
             self._expected.append(source.archive(self._commits[-1]))
 
     async def run(self, pushes: int) -> Figures:
-        """Every repository once, then others at random; all figures."""
+        """Push to every repository once, then to random ones; return all figures."""
         figures = self.figures
         count = figures.repositories
         await self._measure()
@@ -111,7 +111,7 @@ class Crowd:
         return figures
 
     async def _measure(self) -> None:
-        """The budget, from the mirrors of the first repositories."""
+        """Set the budget from the mirrors of the first repositories."""
         some = range(min(self.figures.room, 20))
         settings = self._settings(10**12)
         async with open_mirrors(settings, Remotes(settings)) as mirrors:
@@ -129,11 +129,11 @@ class Crowd:
             hold_seconds = self._chance.random() * _HOLD_MOST_SECONDS
             try:
                 await self._push(mirrors, number, hold_seconds=hold_seconds)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+            except Exception as error:  # noqa: BLE001 - every error is counted
                 self.figures.failures.append(f"r{number}: {error!r}")
 
     async def _push(self, mirrors: MirrorCache, number: int, *, hold_seconds: float) -> None:
-        """Read the archive while the mirror is held; it must be the same mirror to the end."""
+        """Read the archive while the mirror is held; the mirror must stay the same to the end."""
         where = self._mirrors / ACCOUNT / REGION / f"r{number}" / "repository.git"
         commit = self._commits[number]
         async with mirrors.open(repository(f"r{number}"), ref=MAIN, commit=commit) as snapshot:
@@ -147,7 +147,7 @@ class Crowd:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Look at the disk all the time, in a thread of its own."""
+        """Look at the disk all the time, in another thread."""
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(done,))
         watcher.start()
@@ -162,7 +162,7 @@ class Crowd:
         while not done.wait(_PAUSE_SECONDS):
             before = {path: size for path, size in self._sizes_by_path() if size}
             after = dict(self._sizes_by_path())
-            # A look takes time. What was there at its begin and at its end was there together.
+            # A look takes time. Mirrors seen at its begin and at its end existed together.
             sizes = [size for path, size in before.items() if after.get(path)]
             figures.looks += 1
             figures.most_bytes = max(figures.most_bytes, sum(sizes))
@@ -173,7 +173,7 @@ class Crowd:
         return (size for _, size in self._sizes_by_path())
 
     def _sizes_by_path(self) -> Iterator[tuple[Path, int]]:
-        """What each mirror takes on the disk."""
+        """Yield the size of each mirror on the disk."""
         for path in self._mirrors.glob("*/*/*/repository.git"):
             size = 0
             for parent, _, names in os.walk(path):

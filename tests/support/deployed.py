@@ -1,4 +1,4 @@
-"""The stacks of deploy/, deployed on a server that has CloudFormation."""
+"""The stacks of deploy/ on a server that has CloudFormation."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -12,7 +12,7 @@ import anyio
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 
 REGION: Final = "eu-west-1"
-# What ministack 1.5.33 refuses, by name: no Application Auto Scaling; no metric math in alarms.
+# Resources that ministack 1.5.33 refuses: no Application Auto Scaling; no metric math in alarms.
 UNKNOWN: Final = {
     "ScalingTarget",
     "ScaleByBusyConsumers",
@@ -25,7 +25,7 @@ UNKNOWN: Final = {
 
 @asynccontextmanager
 async def open_client(server: LocalServer, name: str) -> AsyncIterator[Any]:
-    """A client of any service of the server."""
+    """Open a client of any service of the server."""
     session = aioboto3.Session(
         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
     )
@@ -37,7 +37,7 @@ async def open_client(server: LocalServer, name: str) -> AsyncIterator[Any]:
 async def open_stack(
     server: LocalServer, stack: Mapping[str, Any], **parameters: str
 ) -> AsyncIterator[tuple[str, dict[str, str]]]:
-    """Deploy, give the stack's name and outputs, delete."""
+    """Deploy the stack, yield its name and outputs, and delete it."""
     name = f"asyncbuild-{uuid4().hex[:8]}"
     known = {each: it for each, it in stack["Resources"].items() if each not in UNKNOWN}
     async with open_client(server, "cloudformation") as cloudformation:

@@ -1,4 +1,4 @@
-"""Delta archives of random trees against what `git archive` says of them.
+"""Delta archives of random trees, compared with the output of `git archive`.
 
 `python -m support.differential 2000` looks for a difference for long; the suite has a short one.
 """
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 _BUCKET: Final = "random-trees"
 _CHAIN: Final = 20  # archives, each made of the one before
-_FAR: Final = 4  # one in so many is made where the older tree is not
-# As much as is sure to be copied, in one piece.
+_FAR: Final = 4  # one in so many is made without the older tree
+# Long enough to be copied for certain, in one piece.
 _BASE: Final = Random(1).randbytes(8 * MIB)  # noqa: S311 - the same in every run
 _SUBTREE: Final = ArchiveOptions(subtree="a")
 
 
 class Entry(NamedTuple):
-    """What must be equal, of one name; `time` as a zip has it."""
+    """Name, mode, content and time to compare; `time` as a zip has it."""
 
     name: bytes
     mode: int
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 
 class Difference(AssertionError):
-    """An archive is not what `git archive` says."""
+    """An archive that differs from the output of `git archive`."""
 
 
 class Differential:
@@ -73,19 +73,19 @@ class Differential:
 
     @property
     def deltas(self) -> int:
-        """How many there were so far."""
+        """Return the number of delta archives so far."""
         return self.ways["delta"]
 
     async def prepare(self) -> None:
-        """Once, before anything."""
+        """Make the bucket, once before all chains."""
         await self._reader.prepare()
-        with suppress(ClientError):  # another chain has made it
+        with suppress(ClientError):  # made by another chain
             await self._client.create_bucket(
                 Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
             )
 
     async def run_chain(self, seed: int, directory: Path, *, archives: int = _CHAIN) -> None:
-        """A tree and what becomes of it.
+        """Archive a random tree and its successors.
 
         Raises:
             Difference: naming seed and step.
@@ -128,7 +128,7 @@ class Differential:
         await self._delete(keys, left=0)
 
     async def _delete(self, keys: list[str], *, left: int) -> None:
-        """All but the last archives: nothing is made of older ones."""
+        """Delete all archives but the last, so that none is a base any more."""
         while len(keys) > left:
             await self._client.delete_object(Bucket=_BUCKET, Key=keys.pop(0))
 
@@ -153,7 +153,7 @@ class Differential:
 
 
 def _copy(source: SourceRepository, commit: str, path: Path) -> Path:
-    """A repository that has this commit alone."""
+    """Return a repository that has this commit alone."""
     source.git("update-ref", "refs/heads/main", commit)
     copy = SourceRepository(path)
     copy.git("fetch", "--quiet", "--depth=1", f"file://{source.path.absolute()}", "main")
@@ -161,7 +161,7 @@ def _copy(source: SourceRepository, commit: str, path: Path) -> Path:
 
 
 def _below(entries: list[Entry], above: bytes) -> list[Entry]:
-    """What is in a directory, as if it were the root."""
+    """Return the entries in a directory, named as if it were the root."""
     begins = len(above)
     return [
         each._replace(name=each.name[begins:])
@@ -173,7 +173,7 @@ def _below(entries: list[Entry], above: bytes) -> list[Entry]:
 def _compare(
     ours: list[Entry], theirs: list[Entry], times: dict[tuple[bytes, int, bytes], set[int]]
 ) -> None:
-    """Equal, but for times: what did not change has that of an older commit."""
+    """Compare two lists of entries; an unchanged entry may have the time of an older commit."""
     mine, others = ({each[:3] for each in entries} for entries in (ours, theirs))
     assert len(ours) == len(mine), "a name is there twice"
     assert mine == others, (
@@ -186,7 +186,7 @@ def _compare(
 
 
 def read_zip(body: bytes) -> list[Entry]:
-    """What another reader finds in a zip."""
+    """Return the entries of a zip, as an independent reader finds them."""
     found = []
     with zipfile.ZipFile(io.BytesIO(body)) as opened:
         for each in opened.infolist():
@@ -199,7 +199,7 @@ def read_zip(body: bytes) -> list[Entry]:
 
 
 def read_tar(tar: bytes) -> list[Entry]:
-    """What another reader finds in a tar."""
+    """Return the entries of a tar, as an independent reader finds them."""
     found = []
     with tarfile.open(
         fileobj=io.BytesIO(tar), encoding="utf-8", errors="surrogateescape", ignore_zeros=True
@@ -220,7 +220,7 @@ def read_tar(tar: bytes) -> list[Entry]:
 
 @asynccontextmanager
 async def open_differential(server: LocalServer) -> AsyncIterator[Differential]:
-    """On an S3 server."""
+    """Open the comparison on an S3 server."""
     settings = Settings(
         archive=ArchiveSettings(memory_budget_bytes=128 * MIB),
         storage=StorageSettings(bucket=_BUCKET),

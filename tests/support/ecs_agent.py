@@ -1,4 +1,4 @@
-"""The agent of ECS as a container sees it: one endpoint, which is particular about requests.
+"""The ECS agent as a container sees it: one endpoint, which is strict about requests.
 
 Sources: ECS developer guide, "Task scale-in protection endpoint" (shapes and errors); the agent's
 own handler, amazon-ecs-agent (which refuses unknown members, and answers failures with HTTP 200).
@@ -19,43 +19,46 @@ _PATH = "/api/container-1/task-protection/v1/state"
 
 
 def error(code: str, message: str = "", *, status: int = 400) -> web.Response:
-    """An exception of the call that the agent made."""
+    """Return an exception of the call that the agent made."""
     body = {"requestID": "r-1", "error": {"Arn": TASK, "Code": code, "Message": message}}
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
 def failure(reason: str) -> web.Response:
-    """A task for which it does not work: HTTP 200 all the same."""
+    """Return a failure for the task, which has HTTP status 200."""
     body = {"failure": {"Arn": TASK, "Detail": None, "Reason": reason}}
     return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
 @dataclass
 class Agent:
-    """What was asked for, in order: minutes of protection, or None for its end."""
+    """A stand-in of the agent.
+
+    `asked` has the minutes of protection in order, or None for its end.
+    """
 
     uri: str = ""
     asked: list[int | None] = field(default_factory=list)
     refused: int = 0
     faults: list[str] = field(default_factory=list)
-    answer: web.Response | None = None  # to every request, instead of doing it
-    times: int | None = None  # so many of them only
+    answer: web.Response | None = None  # sent for every request, which has no effect
+    times: int | None = None  # number of such answers
     _news: anyio.Event = field(default_factory=anyio.Event)
 
     @property
     def protected(self) -> bool:
-        """Whether the task is protected, expiry aside."""
+        """Return whether the task is protected, expiry aside."""
         return bool(self.asked) and self.asked[-1] is not None
 
     @property
     def changes(self) -> list[int | None]:
-        """What was asked for, without what was so already."""
+        """Return the requests in order, without repetitions."""
         return [minutes for minutes, _ in groupby(self.asked)]
 
     async def wait(
         self, *, asked: int = 0, refused: int = 0, protected: bool | None = None
     ) -> None:
-        """Until so much has happened."""
+        """Wait until so many requests were made."""
         with anyio.fail_after(60):
             while (
                 len(self.asked) < asked
@@ -65,7 +68,7 @@ class Agent:
                 await self._news.wait()
 
     async def put(self, request: web.Request) -> web.Response:
-        """UpdateTaskProtection."""
+        """Answer UpdateTaskProtection."""
         try:
             if self.answer is not None and self.times != 0:
                 self.times = None if self.times is None else self.times - 1

@@ -10,7 +10,10 @@ REGION = "eu-west-1"
 
 
 def envelope(**detail: Any) -> dict[str, Any]:  # noqa: ANN401 - a test gives what it likes
-    """A referenceUpdated event of branch main; keyword arguments replace parts of `detail`."""
+    """Return a referenceUpdated event of branch main.
+
+    Keyword arguments replace parts of `detail`.
+    """
     repository = detail.get("repositoryName", "web")
     whole = {
         "event": "referenceUpdated",
@@ -38,5 +41,5 @@ def envelope(**detail: Any) -> dict[str, Any]:  # noqa: ANN401 - a test gives wh
 
 
 def body(**detail: Any) -> str:  # noqa: ANN401 - as above
-    """The same as a message body."""
+    """Return such an event as a message body."""
     return orjson.dumps(envelope(**detail)).decode()

@@ -1,4 +1,4 @@
-"""Looks for bytes that a reader of foreign input has no verdict for, as long as it is told.
+"""Search for bytes on which a reader of foreign input fails.
 
     python -m support.fuzz SECONDS [CORES]
 
@@ -32,7 +32,7 @@ _GRACE_SECONDS: Final = 600  # for imports, instrumentation and the last input
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one reader was tried with. `coverage` counts libFuzzer's edges; 0 without it."""
+    """Executions and crashes of one reader; `coverage` counts libFuzzer's edges, 0 without it."""
 
     executions: int
     crashes: int
@@ -40,7 +40,7 @@ class Result:
 
 
 def main(seconds: float, cores: int) -> int:
-    """Try every reader for its share of the time; tell what was found."""
+    """Try every reader for its share of the time, and print the findings."""
     names = sorted(each.name for each in _CORPUS.iterdir())
     share = max(1, int(seconds * cores / len(names)))
     begun = time.monotonic()
@@ -67,7 +67,7 @@ def _is_guided() -> bool:
 
 
 def _run(name: str, seconds: int) -> Result:
-    """A process of its own: libFuzzer ends with its process."""
+    """Run a reader in a process of its own: libFuzzer ends with its process."""
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "support.fuzz", "--reader", name, str(seconds)]

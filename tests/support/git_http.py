@@ -1,4 +1,4 @@
-"""CodeCommit's git over HTTP, as far as documentation tells: `git http-backend` behind a door.
+"""CodeCommit's git over HTTP, as far as it is documented: `git http-backend` behind a proxy.
 
 The door checks the password by computing it anew with botocore's own signer, and can misbehave:
 speak protocol v0 alone, answer 429, stall or cut a pack.
@@ -34,10 +34,10 @@ _CHUNK = 64 * 1024
 
 @dataclass
 class Behaviour:
-    """How the server behaves; tests change it while it runs."""
+    """Behaviour of the server, which tests change while it runs."""
 
     protocol_v0: bool = True  # CodeCommit shows no sign of v2
-    status: int | None = None  # answer everything with this
+    status: int | None = None  # status of every answer
     text: str = ""
     stall_after_bytes: int | None = None  # of a pack
     cut_after_bytes: int | None = None
@@ -75,16 +75,16 @@ class GitServer:
 
     @property
     def url(self) -> str:
-        """The address without a path."""
+        """Return the address without a path."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def template(self) -> str:
-        """A value for `git.remote`."""
+        """Return a value for `git.remote`."""
         return f"{self.url}{_PREFIX}{{repository}}"
 
     def break_off(self) -> None:
-        """Cut the packs that are being held back."""
+        """Cut the packs that are held back."""
         self.behaviour.cut_after_bytes = 0
         self.resume.set()
 
@@ -162,7 +162,7 @@ class GitServer:
     ) -> web.StreamResponse:
         assert process.stdin
         assert process.stdout
-        with contextlib.suppress(anyio.BrokenResourceError):  # it may not care for a body
+        with contextlib.suppress(anyio.BrokenResourceError):  # a program may not read its input
             await process.stdin.send(body)
         await process.stdin.aclose()
         stdout = BufferedByteReceiveStream(process.stdout)
@@ -196,7 +196,7 @@ class GitServer:
 
 
 def sign(key: str, secret: str, region: str, path: str, stamp: str) -> str:
-    """The password, by botocore's signer as aws-cli's `codecommit credential-helper` uses it."""
+    """Return the password of aws-cli's `codecommit credential-helper`, by botocore's signer."""
     request = AWSRequest(method="GIT", url=f"http://127.0.0.1{path}")
     request.context["timestamp"] = stamp
     signer = SigV4Auth(Credentials(key, secret), "codecommit", region)

@@ -1,4 +1,4 @@
-"""Foreign clients that hang, fail or count: doubles around botocore's own."""
+"""Foreign clients that hang, fail or count calls: doubles around botocore's own."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ _PAGERS = frozenset({"exceptions", "meta"})
 
 @dataclass
 class Calls:
-    """Every call to AWS in the order made; `hangs_at` is the number of the one that hangs.
+    """Every call to AWS in order; `hangs_at` is the number of the call that hangs.
 
     With `after`, it hangs once the server has acted: the answer is there and nobody gets it.
     `names` are only those calls that count. `fails` may raise instead of a call.
@@ -36,7 +36,7 @@ class Calls:
     _no_more_polls: bool = False
 
     async def end_polls(self) -> None:
-        """From here on nothing is received."""
+        """Let no further receive begin, and wait for those in progress."""
         self._no_more_polls = True
         while self._polls:
             await self._polls_ended.wait()
@@ -68,7 +68,7 @@ class Calls:
         return answer
 
     def received(self) -> list[list[Any]]:
-        """The messages of every receive that brought some."""
+        """Return the messages of every receive that was not empty."""
         found = [
             answer.get("Messages") for name, answer in self.answers if name == "receive_message"
         ]
@@ -94,7 +94,7 @@ class Client:
 
 
 class WatchedAws(Aws):
-    """Opens clients whose calls go through `calls`."""
+    """A source of clients whose calls go through `calls`."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -1,4 +1,4 @@
-"""Values that mean harm, in every field of every event that somebody else fills in."""
+"""Harmful values for every field of an event that a sender fills in."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from asyncbuild.domain.repository import ForgeKind
 
 
 def values(trap: str) -> list[str]:
-    """Each different; `trap` is a file that none of them may make."""
+    """Return values, all different; `trap` is a file that none of them may create."""
     return [
         # options and revisions
         *("-", "--", "-x", "--all", "--output=" + trap, f"--upload-pack=touch {trap}"),
@@ -44,7 +44,7 @@ def values(trap: str) -> list[str]:
 
 
 def messages(trap: str) -> Iterator[tuple[str, str, Message]]:
-    """Field, value and the message, for every value in every field."""
+    """Yield field, value and message for every value in every field."""
     for value in values(trap):
         for field in ("repositoryName", "referenceFullName", "commitId", "oldCommitId"):
             yield field, value, _codecommit({field: value})
@@ -64,7 +64,7 @@ def messages(trap: str) -> Iterator[tuple[str, str, Message]]:
 
 
 def _forms(name: str, value: str) -> list[str]:
-    """A value by itself, and as a part of what otherwise is well formed."""
+    """Return a value by itself, and as a part of well-formed text."""
     match name:
         case "ref":
             return [value, f"refs/heads/{value}"]
@@ -120,6 +120,6 @@ def _webhook(kind: ForgeKind, path: tuple[str | int, ...], value: str) -> Messag
     place[path[-1]] = value
     try:
         body = orjson.dumps(made)
-    except TypeError:  # a lone surrogate, which JSON can say by its escape
+    except TypeError:  # a lone surrogate, which JSON can write as an escape
         body = json.dumps(made).encode()
     return message(body, headers(kind, body))

@@ -1,4 +1,4 @@
-"""What users see, as text to compare with the files of `tests/fixtures/interface`.
+"""Interface as users see it, as text to compare with the files of `tests/fixtures/interface`.
 
 Everything that these tests import from the package is imported here, so that a module that moves
 is corrected in one place. `PIN_INTERFACE=1` (`make pin`) writes the files instead of comparing.
@@ -41,7 +41,7 @@ _CONTEXT_LINES: Final = 4
 
 
 def compare(name: str, found: str, *, only_if: str = "") -> None:
-    """Fail with a diff if `found` is not what the file says; with PIN_INTERFACE write the file.
+    """Fail with a diff if `found` differs from the file; with PIN_INTERFACE write the file.
 
     Args:
         name: Of the file.
@@ -71,19 +71,19 @@ def compare(name: str, found: str, *, only_if: str = "") -> None:
 
 
 def as_json(document: object) -> str:
-    """Indented JSON with sorted keys."""
+    """Return indented JSON with sorted keys."""
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
 
 
 def as_lines(documents: Mapping[str, object]) -> str:
-    """One line for each entry: its name, and compact JSON with sorted keys."""
+    """Return one line for each entry: its name, and compact JSON with sorted keys."""
     return "\n".join(
         f"{name} {orjson.dumps(each, option=orjson.OPT_SORT_KEYS).decode()}"
         for name, each in documents.items()
     )
 
 
-# Runs one command line after the other, for a process takes long to start. Each answer ends with
+# Runs one command line after the other, since a process takes long to start. Each answer ends with
 # a zero byte, on standard error with its exit code before it.
 _RUN_ALL: Final = """
 import json, os, sys, traceback
@@ -106,7 +106,7 @@ for line in sys.stdin:
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     output: bytes
@@ -137,7 +137,7 @@ def run_all(commands: Sequence[Sequence[str]], **environment: str) -> list[Ended
 
 
 def settings_with_defaults() -> dict[str, object]:
-    """Each setting by its dotted name: default, type and bounds, as JSON schema has them."""
+    """Return each setting by its dotted name: default, type and bounds, as JSON schema has them."""
     schema = Settings.model_json_schema()
     return dict(_iter_fields(schema, schema["$defs"], ""))
 
@@ -156,7 +156,7 @@ def _iter_fields(
 
 
 def _inline(node: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    """Put what is referred to in its place, and leave out what names classes."""
+    """Replace references by their definitions, and leave out names of classes."""
     if isinstance(node, list):
         return [_inline(each, definitions) for each in node]
     if not isinstance(node, dict):
@@ -181,7 +181,7 @@ _REPOSITORIES: Final = {
 
 
 def push_of(repository: Repository, *, body_id: str = "") -> Push:
-    """A push of which every value is fixed."""
+    """Return a push of which every value is fixed."""
     return Push(
         id="11111111-2222-4333-8444-555555555555",
         repository=repository,
@@ -194,7 +194,7 @@ def push_of(repository: Repository, *, body_id: str = "") -> Push:
 
 
 def identifiers() -> dict[str, object]:
-    """Paths, idempotency tokens and trace ids of fixed pushes."""
+    """Return paths, idempotency tokens and trace ids of fixed pushes."""
     told: dict[str, object] = {}
     for name, repository in _REPOSITORIES.items():
         push = push_of(repository)
@@ -208,7 +208,7 @@ def identifiers() -> dict[str, object]:
 
 
 async def keys_of_decisions() -> dict[str, object]:
-    """Keys and records of the ledger for what a run rarely has: forced pushes, tries."""
+    """Return keys and records of the ledger that a run rarely writes: forced pushes, attempts."""
     told: dict[str, object] = {}
     for name, repository in _REPOSITORIES.items():
         records = Records()
@@ -230,7 +230,7 @@ async def keys_of_decisions() -> dict[str, object]:
 
 
 def digests_of_options() -> dict[str, object]:
-    """What the options of an archive add to keys, fingerprints and formats."""
+    """Return parts of keys, fingerprints and formats that depend on an archive's options."""
     usual: dict[str, Any] = {"subtree": "", "paths": (), "ignore_export_attributes": False}
     chosen: Mapping[str, dict[str, Any]] = {
         "none": {},

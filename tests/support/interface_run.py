@@ -1,4 +1,4 @@
-"""One run of the service on the demo's stack with everything that users see of it, kept to compare.
+"""One run of the service on the demo's stack, with everything that users see of it, to compare.
 
 Repositories, event ids and times of events are fixed. What changes from run to run is masked:
 times of the run, ids that servers make, addresses.
@@ -69,7 +69,7 @@ _TOKEN: Final = "a token of the status page"
 
 @dataclass(slots=True)
 class Run:
-    """All that was seen of it from outside."""
+    """Everything that was seen of a run from outside."""
 
     lines: list[Mapping[str, Any]] = field(default_factory=list)
     objects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -83,12 +83,12 @@ class Run:
 
     @property
     def embedded(self) -> list[Mapping[str, Any]]:
-        """Lines in CloudWatch's embedded metric format."""
+        """Return the lines in CloudWatch's embedded metric format."""
         return [line for line in self.lines if "_aws" in line]
 
     @property
     def logged(self) -> list[Mapping[str, Any]]:
-        """Lines of the log itself."""
+        """Return the lines of the log itself."""
         return [line for line in self.lines if "_aws" not in line]
 
 
@@ -101,7 +101,7 @@ def _event(
     *,
     at: int = 0,
 ) -> str:
-    """CodeCommit's event with a fixed id, some minutes after a fixed time."""
+    """Return CodeCommit's event with a fixed id, some minutes after a fixed time."""
     _, kind, name = ref.split("/", 2)
     change = "Deleted" if commit is None else "Updated" if old else "Created"
     detail = {
@@ -130,7 +130,7 @@ def _event(
 
 
 def _phases(directory: Path) -> Iterator[list[tuple[str, str]]]:
-    """Group and body of each message, in the order that they are sent.
+    """Yield group and body of each message, in the order in which they are sent.
 
     A phase is sent when the one before is settled: so archives are made of those that it names.
     """
@@ -176,7 +176,7 @@ def _phases(directory: Path) -> Iterator[list[tuple[str, str]]]:
 
 
 def _superseded(directory: Path) -> list[tuple[str, str]]:
-    """Three pushes of one branch that wait at the same time."""
+    """Return three pushes of one branch that wait at the same time."""
     commits = SourceRepository(directory / "remotes" / "lint").commits(3)
     return [
         ("id-of-lint", _event(50 + number, "lint", "refs/heads/main", commit))
@@ -185,7 +185,7 @@ def _superseded(directory: Path) -> list[tuple[str, str]]:
 
 
 def _github(before: str, after: str) -> dict[str, Any]:
-    """A push to the main branch of a repository on GitHub."""
+    """Return a push to the main branch of a repository on GitHub."""
     push = payload(ForgeKind.GITHUB)
     push["repository"] |= {"full_name": "acme/api"}
     return push | {"before": before, "after": after}
@@ -211,7 +211,7 @@ async def _send_webhook(stack: Stack, number: int, document: object, secret: str
 
 @asynccontextmanager
 async def _open_collector() -> AsyncIterator[tuple[str, list[Any]]]:
-    """Address of an OpenTelemetry collector, and the resources with spans that it was sent."""
+    """Yield the address of an OpenTelemetry collector, and the resources that it received."""
     received: list[Any] = []
 
     async def take(request: web.Request) -> web.Response:
@@ -231,7 +231,7 @@ async def _open_collector() -> AsyncIterator[tuple[str, list[Any]]]:
 
 
 async def run_once() -> Run:
-    """Everything, from the first message to the last look at the bucket."""
+    """Run everything, from the first message to the last look at the bucket."""
     run = Run()
     async with (
         open_stack(["web", "lint", "assets", "api"]) as stack,
@@ -254,7 +254,7 @@ async def run_once() -> Run:
             pipelines={"endpoint_url": pipelines.endpoint_url},
             log={"level": "debug"},
             status={"embedded_metrics": True, "traces": True, "token": "env:PAGE_TOKEN"},
-            # One that fails is given up soon.
+            # A failing push is dead-lettered soon.
             lanes={"retry_most_seconds": 1, "busy_most_seconds": 1},
             aws={"max_tries": 1},
             git={"replication_lag_seconds": 0},
@@ -280,7 +280,7 @@ async def run_once() -> Run:
                 for group, body in phase:
                     await send(stack, body, group)
                 await wait_settled(stack)
-            server.behaviour.status = 401  # its fetches fail, and may work the next time
+            server.behaviour.status = 401  # fetches of it fail, and may work the next time
             await _send_webhook(stack, 43, _github(commit, api.commit({"a": b"2"})))
             await wait_settled(stack)
             run.pages = await _look((await service.wait_logged("status.listening"))["address"])
@@ -301,7 +301,7 @@ async def run_once() -> Run:
 
 
 async def _look(address: str) -> dict[str, tuple[int, Mapping[str, str], bytes]]:
-    """Every page, with and without the token."""
+    """Return every page, with and without the token."""
     pages: dict[str, tuple[int, Mapping[str, str], bytes]] = {}
     authorized = {"Authorization": f"Bearer {_TOKEN}"}
     paths = (
@@ -330,7 +330,7 @@ async def _look(address: str) -> dict[str, tuple[int, Mapping[str, str], bytes]]
 async def _look_behind(
     run: Run, stack: Stack, pipelines: CodePipelineStandin, variables: Mapping[str, str]
 ) -> None:
-    """The bucket, the stand-ins, the dead-letter queue, the cache, and what the commands say."""
+    """Read the bucket, the stand-ins, the dead-letter queue, the cache, and commands' output."""
     asked = {
         "explain web": ["explain", "web", "--json", "--days", "36500", "--most", "1000"],
         "explain assets": ["explain", "assets", "--json", "--days", "36500"],

@@ -1,4 +1,4 @@
-"""What of a run is compared: shapes of documents, and texts without what differs each time."""
+"""Views of a run to compare: shapes of documents, and texts without parts that vary."""
 
 import re
 from collections import defaultdict
@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.interface import as_json, as_lines
 from support.interface_run import Run
 
-# Events that a run has or has not by chance: renewals of leases, for one, on a slow machine.
+# Events that a run may or may not have: renewals of leases, for example, on a slow machine.
 _BY_CHANCE: Final = frozenset(
     {"lease.renewed", "lease.renewal-failed", "lane.released", "library.logged", "service.memory"}
 )
@@ -23,7 +23,7 @@ _MASKS: Final = (
     (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
     (re.compile(r":build/([\w-]+):<uuid>|^([\w-]+):<uuid>"), r":build/\1\2:<uuid>"),
 )
-# What follows from clocks, servers and the processor's deflate.
+# Values that follow from clocks, servers and the processor's deflate.
 _VALUES: Final = frozenset(
     {
         *("recorded_at", "etag", "version_id", "size_bytes", "sent_bytes", "copied_bytes"),
@@ -34,14 +34,14 @@ _VALUES: Final = frozenset(
 
 
 def mask(text: str) -> str:
-    """The text without ids, times and addresses of this run."""
+    """Return the text without ids, times and addresses of this run."""
     for pattern, instead in _MASKS:
         text = pattern.sub(instead, text)
     return text
 
 
 def masked(document: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
-    """The document without values of this run, and without sentences for people."""
+    """Return the document without values of this run, and without sentences for people."""
     if isinstance(document, Mapping):
         return {mask(key): masked(value, key) for key, value in document.items()}
     if isinstance(document, list):
@@ -54,7 +54,7 @@ def masked(document: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
 
 
 def shape(*documents: Any) -> Any:  # noqa: ANN401 - JSON
-    """Names and types of documents of one kind; lists as the shape of all that they hold."""
+    """Return names and types of documents of one kind; lists as the shape of all elements."""
     mappings = [each for each in documents if isinstance(each, Mapping)]
     lists = [each for each in documents if isinstance(each, list)]
     others = {_type_of(each) for each in documents if not isinstance(each, Mapping | list)}
@@ -79,7 +79,7 @@ def _type_of(value: object) -> str:
 
 
 def log_of(run: Run) -> str:
-    """Level and fields of each event, with their types."""
+    """Return level and fields of each event, with their types."""
     lines = defaultdict(list)
     levels = defaultdict(set)
     for line in run.logged:
@@ -96,7 +96,7 @@ def log_of(run: Run) -> str:
 
 
 def keys_of(run: Run) -> str:
-    """Each object of the bucket: key, content type and metadata."""
+    """Return each object of the bucket: key, content type and metadata."""
     told = {}
     for key, answer in run.objects.items():
         about = {"type": answer["ContentType"], **masked(answer["Metadata"])}
@@ -105,7 +105,7 @@ def keys_of(run: Run) -> str:
 
 
 def records_of(run: Run) -> str:
-    """What each record says."""
+    """Return the content of each record."""
     told = {
         mask(key): masked(orjson.loads(answer["Body"]))
         for key, answer in run.objects.items()
@@ -115,7 +115,7 @@ def records_of(run: Run) -> str:
 
 
 def builds_of(run: Run) -> str:
-    """Each StartBuild and StartPipelineExecution, by its token."""
+    """Return each StartBuild and StartPipelineExecution, by its token."""
     started = [*run.builds, *run.executions]
     by_token = {
         each.get("idempotencyToken") or each["clientRequestToken"]: each for each in started
@@ -126,7 +126,7 @@ def builds_of(run: Run) -> str:
 
 
 def dead_letters_of(run: Run) -> str:
-    """Attributes of each dead letter."""
+    """Return the attributes of each dead letter."""
     told = []
     for message in run.dead_letters:
         attributes = {
@@ -141,7 +141,7 @@ def dead_letters_of(run: Run) -> str:
 
 
 def pages_of(run: Run) -> str:
-    """Status and headers of each page."""
+    """Return status and headers of each page."""
     told = {}
     for path, (status, headers, _) in run.pages.items():
         kept = {
@@ -154,7 +154,7 @@ def pages_of(run: Run) -> str:
 
 
 def metrics_of(run: Run) -> str:
-    """Name and type of each metric, and its samples with their labels."""
+    """Return name and type of each metric, and its samples with their labels."""
     text = run.pages["/metrics for the owner"][2].decode()
     lines = []
     for family in text_string_to_metric_families(text):
@@ -172,7 +172,7 @@ def metrics_of(run: Run) -> str:
 
 
 def embedded_of(run: Run) -> str:
-    """Each kind of line in the embedded metric format."""
+    """Return each kind of line in the embedded metric format."""
     kinds = {}
     for line in run.embedded:
         directive = line["_aws"]["CloudWatchMetrics"]
@@ -183,7 +183,7 @@ def embedded_of(run: Run) -> str:
 
 
 def spans_of(run: Run) -> str:
-    """Each span: kind, attributes with their types, whether it failed; and the resource."""
+    """Return each span: kind, attributes with their types, whether it failed; and the resource."""
     attributes = defaultdict(list)
     about = defaultdict(set)
     resources = []
@@ -212,7 +212,7 @@ def _attributes(values: Iterable[Any]) -> dict[str, Any]:
 
 
 def outputs_of(run: Run) -> str:
-    """Shape of what each command with --json writes."""
+    """Return the shape of the output of each command with --json."""
     told = {}
     for name, ended in run.commands.items():
         try:
@@ -227,13 +227,13 @@ def outputs_of(run: Run) -> str:
 
 
 def status_of(run: Run) -> str:
-    """Shape of the status document, but of what is there by chance; the documentation has it."""
+    """Return the shape of the status document, without parts that depend on chance."""
     document = orjson.loads(run.pages["/status.json for the owner"][2])
     document |= dict.fromkeys(("lanes", "outages", "past_outages"), "a list")
     return as_json(shape(document))
 
 
 def cache_of(run: Run) -> str:
-    """Directories and files of the cache; ids of objects as <id>."""
+    """Return directories and files of the cache; ids of objects as <id>."""
     paths = {re.sub(r"[0-9a-f]{40,64}", "<id>", path) for path in run.cache}
     return "\n".join(sorted(path for path in paths if "/objects/" not in path))

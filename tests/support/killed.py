@@ -1,4 +1,4 @@
-"""Processes that make an archive, and are killed when their S3 has had so many of their requests.
+"""Processes that make an archive, killed at a chosen request to S3.
 
 They are forked from a server that has imported everything, so that a hundred of them cost little.
 """
@@ -32,14 +32,14 @@ _context.set_forkserver_preload([__name__])
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What `asyncbuild archive --base` is called with."""
+    """Arguments of `asyncbuild archive --base`."""
 
     endpoint_url: str
     repository: str
     commit: str
     output: str
     base: str
-    scratch: str  # a killed process leaves its temporary directory; the next one takes it away
+    scratch: str  # a killed process leaves its temporary directory; the next one removes it
 
 
 def _run(errand: Errand) -> None:
@@ -58,14 +58,14 @@ def _run(errand: Errand) -> None:
 
 
 def start(errand: Errand) -> ForkServerProcess:
-    """A process of its own."""
+    """Start a process for the errand."""
     process = _context.Process(target=_run, args=(errand,))
     process.start()
     return process
 
 
 async def wait(process: ForkServerProcess, *, seconds: float = 3 * PATIENCE_SECONDS) -> int:
-    """Its exit code; negative if a signal ended it."""
+    """Return the exit code of the process; negative if a signal ended it."""
     await to_thread.run_sync(process.join, seconds)
     code = process.exitcode
     assert code is not None, "the process did not end"
@@ -74,7 +74,7 @@ async def wait(process: ForkServerProcess, *, seconds: float = 3 * PATIENCE_SECO
 
 @dataclass
 class KillingProxy:
-    """In front of an S3 server; kills the process whose turn it is at the request number `at`.
+    """A proxy in front of an S3 server that kills its client at the request number `at`.
 
     Attributes:
         at: From 1; 0 kills nobody.
@@ -90,28 +90,28 @@ class KillingProxy:
 
     @property
     def endpoint_url(self) -> str:
-        """Where its server seems to be."""
+        """Return the endpoint at which clients reach the server."""
         return f"http://127.0.0.1:{self.port}"
 
     def aim(self, at: int, *, acted: bool) -> None:
-        """At the next process."""
+        """Count from zero, for the next process."""
         self.at, self.acted, self.victim = at, acted, None
         self.seen = Counter()
 
     async def handle(self, client: aiohttp.ClientSession, request: web.Request) -> web.Response:
-        """Pass a request on, or let it be the last one."""
+        """Pass a request on, or kill the client with it."""
         seen = self.seen
         try:
             body = await request.read()
         except ConnectionError:  # its process was killed
             return web.Response(status=500)
-        if seen is not self.seen:  # and the next one's are counted now
+        if seen is not self.seen:  # another process is counted by now
             return web.Response(status=500)
         self.seen[_name_of(request)] += 1
         last = self.seen.total() == self.at
         if last and not self.acted:
             return self._kill()
-        if self.at and self.seen.total() > self.at:  # nobody is there any more
+        if self.at and self.seen.total() > self.at:  # the process is dead
             return web.Response(status=500)
         answer = await pass_on(client, self.server, request, body)
         return self._kill() if last else answer

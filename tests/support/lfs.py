@@ -15,7 +15,7 @@ DOWNLOAD_TOKEN = "Bearer only-for-one-download"
 
 
 def pointer_of(content: bytes) -> bytes:
-    """What git-lfs puts into the tree."""
+    """Return the pointer that git-lfs puts into the tree."""
     oid = hashlib.sha256(content).hexdigest()
     return (
         f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
@@ -24,7 +24,7 @@ def pointer_of(content: bytes) -> bytes:
 
 @dataclass
 class LfsServer:
-    """Contents by their ids, how they are given, and what was asked.
+    """Contents by their ids, the way they are served, and the requests received.
 
     Attributes:
         objects: Object id → content.
@@ -62,12 +62,12 @@ class LfsServer:
     resume: anyio.Event = field(default_factory=anyio.Event)
 
     def add(self, content: bytes) -> bytes:
-        """Keep a content; its pointer."""
+        """Keep a content, and return its pointer."""
         self.objects[hashlib.sha256(content).hexdigest()] = content
         return pointer_of(content)
 
     async def batch(self, request: web.Request) -> web.StreamResponse:
-        """`POST …/objects/batch`."""
+        """Answer `POST …/objects/batch`."""
         self._note(request)
         if not request.path.endswith("/objects/batch") or request.method != "POST":
             return web.Response(status=404)
@@ -91,7 +91,7 @@ class LfsServer:
         return {**asked, "actions": {"download": download}}
 
     async def download(self, request: web.Request) -> web.StreamResponse:
-        """`GET /lfs/OID`."""
+        """Answer `GET /lfs/OID`."""
         self._note(request)
         oid = request.path.rpartition("/")[2]
         if self.elsewhere and self.by_redirect and "elsewhere" not in request.query:
@@ -126,7 +126,7 @@ class LfsServer:
 
 @asynccontextmanager
 async def open_elsewhere(lfs: LfsServer) -> AsyncIterator[tuple[str, LfsServer]]:
-    """Another server, with the same contents; its URL, and what it was asked."""
+    """Open another server with the same contents; yield its URL and the server."""
     other = LfsServer(lfs.objects)
     application = web.Application()
     application.router.add_get("/lfs/{oid}", other.download)

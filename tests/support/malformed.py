@@ -1,11 +1,11 @@
-"""Messages that are no pushes, of every kind there is."""
+"""Messages that are not pushes, of every kind."""
 
 import orjson
 from support.events import body, envelope
 
 
 def malformed(count: int) -> list[str]:
-    """Bodies of every kind that is no push, each different from all others."""
+    """Return bodies of every kind that is not a push, each different from all others."""
     made: list[str] = []
     number = 0
     while len(made) < count:

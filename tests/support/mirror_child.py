@@ -1,4 +1,4 @@
-"""A process that opens one commit, says so and waits: something to kill.
+"""A process that opens one commit, prints a line and waits to be killed.
 
 python mirror_child.py TEMPLATE CACHE COMMIT
 """
@@ -16,7 +16,7 @@ from asyncbuild.git.mirrors.cache import open_mirrors
 
 
 async def main(*arguments: str) -> None:
-    """Open and hold."""
+    """Open the commit and hold it."""
     template, cache, commit = arguments
     settings = GitSettings(
         remote=template,

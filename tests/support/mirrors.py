@@ -1,4 +1,4 @@
-"""A mirror cache in front of a git server, as the service has it."""
+"""A mirror cache in front of a git server, set up as in the service."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,12 +28,12 @@ MAIN = "refs/heads/main"
 
 
 def repository(name: str = "web", account: str = ACCOUNT) -> Repository:
-    """A repository of the test region."""
+    """Return a repository of the test region."""
     return Repository.of_codecommit(account, REGION, name)
 
 
 def fixed(credentials: AwsCredentials) -> CredentialSource:
-    """Always the same credentials."""
+    """Return a source of always the same credentials."""
 
     async def get(account: str, region: str) -> AwsCredentials:
         return credentials
@@ -43,7 +43,7 @@ def fixed(credentials: AwsCredentials) -> CredentialSource:
 
 @dataclass
 class Site:
-    """A git server with one repository, and where mirrors of it go."""
+    """A git server with one repository, and the directory of its mirrors."""
 
     directory: Path
     server: GitServer
@@ -51,16 +51,16 @@ class Site:
 
     @property
     def cache(self) -> Path:
-        """`git.cache_directory`."""
+        """Return `git.cache_directory`."""
         return self.directory / "cache"
 
     @property
     def mirror(self) -> Path:
-        """The bare mirror of the repository `web`."""
+        """Return the bare mirror of the repository `web`."""
         return self.cache / "mirrors" / ACCOUNT / REGION / "web" / "repository.git"
 
     def settings(self, **changes: Any) -> GitSettings:  # noqa: ANN401 - any setting
-        """`[git]` for this site."""
+        """Return `[git]` for this site."""
         values: dict[str, Any] = {
             "remote": self.server.template,
             "credentials": "codecommit",
@@ -78,7 +78,7 @@ class Site:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         **changes: Any,  # noqa: ANN401 - any setting
     ) -> AsyncIterator[MirrorCache]:
-        """The cache, opened."""
+        """Open the cache."""
         settings = self.settings(**changes)
         source = credentials or fixed(AwsCredentials(KEY, SECRET, TOKEN))
         async with open_mirrors(settings, Remotes(settings, source, now=now)) as mirrors:
@@ -87,7 +87,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site(directory: Path) -> AsyncIterator[Site]:
-    """A server with an empty repository `web`, which one key may pull."""
+    """Open a server with an empty repository `web`, which one key may pull."""
     source = SourceRepository(directory / "remote" / "web")
     keys = {KEY: (SECRET, TOKEN)}
     async with open_git_server(directory / "remote", region=REGION, keys=keys) as server:
@@ -95,14 +95,14 @@ async def open_site(directory: Path) -> AsyncIterator[Site]:
 
 
 def is_quiet(mirrors: MirrorCache) -> bool:
-    """Nobody fetches, no git runs, and no tree is being looked through for the next archives."""
+    """Return whether no fetch, no git and no look through a tree for the next archives runs."""
     running = mirrors.statistics().processes.values()
     fetching = [each for each in mirrors._shared.values() if not each.idle]
     return not (fetching or any(running) or mirrors._worktrees.is_learning)
 
 
 async def read_archive(snapshot: Snapshot, *paths: bytes) -> bytes:
-    """The whole tar."""
+    """Return the whole tar."""
     async with snapshot.open_archive(paths=paths) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
@@ -116,7 +116,7 @@ async def archive_of(
 
 
 async def zip_of(mirrors: MirrorCache, commit: str, options: ArchiveOptions) -> bytes:
-    """The whole zip of a commit of `web`, with all that the options put into it."""
+    """Return the whole zip of a commit of `web`, with the options applied."""
     most = WORKING_BYTES + 64 * 1024 * 1024
     async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
         selected = await snapshot.select(options)

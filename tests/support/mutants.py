@@ -9,15 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-# As mutmut writes it: `asyncbuild.domain.refs.x_check_ref__mutmut_3: killed`
+# Format of mutmut: `asyncbuild.domain.refs.x_check_ref__mutmut_3: killed`
 _RESULT: Final = re.compile(r"\s*(?P<module>[\w.]+)\.(?P<name>x\S+__mutmut_\d+): (?P<status>.+)")
-# A mutant that never ends, or that ends the process, is noticed as well as one that fails a test.
+# A mutant that never ends, or that ends the process, is detected like one that fails a test.
 NOTICED: Final = frozenset({"killed", "timeout", "segfault", "suspicious"})
 UNTRIED: Final = "not checked"
 
 
 def iter_report(lines: Iterable[str]) -> Iterator[str]:
-    """Lines to print: a row for each module, the sum, and the mutants that no test noticed.
+    """Yield lines to print: a row for each module, the sum, and the mutants that no test detected.
 
     Mutants that were not tried count for nothing.
     """

@@ -1,4 +1,4 @@
-"""A service as short as can be, one message at a time, that can be made to fail in each way."""
+"""A minimal service, one message at a time, that can be made to fail in each way."""
 
 import io
 import json
@@ -22,7 +22,7 @@ NOT_BUILT = ("develop", "test", "staging")
 
 
 class Naive:
-    """Archives with git, uploads in one call, starts a build, deletes the message.
+    """A service that archives with git, uploads in one call, starts a build, deletes the message.
 
     `fault` names what to do wrong with the build number `at` (from 0): `missing`, `doubled`,
     `late`, `content`, `upload` (an upload without build left out) or nothing.
@@ -37,7 +37,7 @@ class Naive:
     async def __call__(
         self, settings: Settings, *, stop: anyio.Event, signals: Sequence[signal.Signals] = ()
     ) -> None:
-        """Serve until `stop`, and listen to nothing else."""
+        """Serve until `stop`, and react to nothing else."""
         assert not signals
         aws = Aws(settings)
         async with (
@@ -104,7 +104,7 @@ class Naive:
 
 
 def without_execution(archive: bytes) -> bytes:
-    """The same zip with every executable bit lost."""
+    """Return the same zip without any executable bit."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(made, "w") as target:
         for member in source.infolist():

@@ -1,4 +1,4 @@
-"""A tree with everything in it that git can hold and that has ever broken an archive."""
+"""A tree with everything that git can store and that has ever broken an archive."""
 
 import random
 import subprocess
@@ -23,7 +23,7 @@ class OddFile:
 
 
 def odd_tree(limits: list[int]) -> list[OddFile]:
-    """Every oddity, with files around each of `limits` (bytes)."""
+    """Return every oddity, with files around each of `limits` (bytes)."""
     files = [OddFile(_FILE, b"bytes/x%cy" % byte, b"%d" % byte) for byte in _bytes_of_names()]
     files += [OddFile(_FILE, name, b"named %d" % number) for number, name in enumerate(_names())]
     files += [OddFile(_LINK, b"links/%d" % n, target) for n, target in enumerate(_targets())]
@@ -73,7 +73,7 @@ def _targets() -> list[bytes]:
 
 
 def make_repository(path: Path, files: list[OddFile]) -> SourceRepository:
-    """A bare repository with one commit that holds `files`."""
+    """Return a bare repository with one commit of `files`."""
     repository = SourceRepository(path)
     stream = b"commit refs/heads/main\ncommitter C <c@example.com> %d +0100\ndata 0\n" % EPOCH
     for file in files:
@@ -88,7 +88,7 @@ def make_repository(path: Path, files: list[OddFile]) -> SourceRepository:
 
 
 def read_tar(repository: SourceRepository) -> bytes:
-    """What `git archive` says of the tip of main, with the modes of a checkout."""
+    """Return the tar of the tip of main by `git archive`, with the modes of a checkout."""
     git = ["git", "--git-dir", str(repository.path), "-c", "tar.umask=0022"]
     command = [*git, "archive", "--format=tar", "main"]
     return subprocess.run(command, check=True, capture_output=True).stdout

@@ -1,4 +1,4 @@
-"""Who is whose child, and who still lives, as /proc tells it."""
+"""Descendants of a process and processes still running, read from /proc."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ _STATE, _PARENT, _STARTED = 0, 1, 19  # proc(5) /proc/pid/stat, counted from `st
 
 
 class Process(NamedTuple):
-    """One process; number and start together are never given away again."""
+    """One process; the pair of pid and start time is unique."""
 
     pid: int
     started: int
@@ -31,7 +31,7 @@ def family(pid: int) -> dict[Process, str]:
 
 
 def alive(processes: Iterable[Process]) -> list[Process]:
-    """Return those that have not ended; one that only waits to be reaped has."""
+    """Return the processes that have not ended; a zombie has."""
     return [each for each in processes if _lives(each)]
 
 

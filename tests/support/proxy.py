@@ -1,4 +1,4 @@
-"""What the proxies share: a way to pass a request on, and ports on loopback."""
+"""Parts that proxies share: passing a request on, and ports on loopback."""
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,7 +20,7 @@ Handle = Callable[[aiohttp.ClientSession, web.Request], Awaitable[web.StreamResp
 async def pass_on(
     client: aiohttp.ClientSession, server: str, request: web.Request, body: bytes
 ) -> web.Response:
-    """Ask `server` the same, and answer as it does."""
+    """Send `server` the same request, and return its answer."""
     headers = {k: v for k, v in request.headers.items() if k.lower() not in _SKIPPED}
     async with client.request(
         request.method,
@@ -37,15 +37,15 @@ async def pass_on(
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 where nobody answers while inside, nor can anybody take it."""
+    """Yield a port of 127.0.0.1 that refuses connections and that no other program can take."""
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))  # and no listen(): whoever connects is refused
+        holder.bind(("127.0.0.1", 0))  # and no listen(): connections are refused
         yield int(holder.getsockname()[1])
 
 
 @asynccontextmanager
 async def open_proxy(handle: Handle, *, ports: int = 1) -> AsyncIterator[list[int]]:
-    """Let `handle` answer on so many ports of 127.0.0.1 while inside; their numbers."""
+    """Let `handle` answer on so many ports of 127.0.0.1 while inside; yield their numbers."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
 

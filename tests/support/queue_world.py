@@ -1,4 +1,4 @@
-"""A world in virtual time: processes with real lanes and terms, a queue, CodeBuild and the ledger.
+"""A world in virtual time: processes with real lanes and leases, a queue, CodeBuild, the ledger.
 
 What `queue/lane_runner.py` and `pushes/prepare.py` do between two awaits is a generator here; each
 `Call` it yields is a request under way. Whoever drives it decides what becomes of the request: it
@@ -35,7 +35,7 @@ _REPOSITORY = Repository.of_codecommit("123456789012", "eu-west-1", "web")
 
 
 class Failure(Exception):
-    """A try failed, in the way of `asyncbuild.domain.errors`."""
+    """A failed attempt, with the kinds of `asyncbuild.domain.errors`."""
 
     def __init__(self, kind: Kind, why: str = "") -> None:
         super().__init__(kind, why)
@@ -44,16 +44,16 @@ class Failure(Exception):
 
 
 class LostLease(Exception):
-    """The lease is lost."""
+    """A lost lease."""
 
 
 class Death(Exception):
-    """The push kills the process that prepares it."""
+    """A push that kills the process which prepares it."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A request under way: `act` is what the server does. `acted` holds what came of it."""
+    """A request in progress: `act` is its effect at the server, `acted` its result."""
 
     act: Callable[[], Any]
     answer: Any = None
@@ -77,7 +77,7 @@ Steps = Generator[Call, Any, None]
 
 @dataclass(slots=True)
 class Op:
-    """Something a lane has under way."""
+    """An operation of a lane in progress."""
 
     command: p.Command
     steps: Steps
@@ -87,7 +87,7 @@ class Op:
 
 @dataclass
 class Push:
-    """What the body of a message says."""
+    """Content of a message's body."""
 
     event: str
     ref: str
@@ -100,13 +100,13 @@ class Push:
 
     @property
     def as_model(self) -> model.Push:
-        """As the service has it; the event stands for the commit."""
+        """Return the push as the service has it; the event's id serves as the commit."""
         change = model.Change.UPDATED
         return model.Push(self.event, _REPOSITORY, self.ref, self.event, change, at(0))
 
 
 def at(seconds: float) -> datetime:
-    """The world's time."""
+    """Return the world's time `seconds` after its start."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
@@ -151,11 +151,11 @@ class LaneSim:
 
     @property
     def group(self) -> str:
-        """The message group."""
+        """Return the message group."""
         return next(iter(self.messages.values())).group
 
     def standing(self) -> Standing:
-        """As `LaneRunner.standing`; consumers are never short here."""
+        """Return the standing like `LaneRunner.standing`; consumers are never short here."""
         if self.ops or self.lane.ending:
             return Standing()
         return find_standing(
@@ -167,23 +167,23 @@ class LaneSim:
         )
 
     def finish(self) -> None:
-        """Let all that was cancelled end now."""
+        """End all that was cancelled."""
         while self.ops:
             self.step(next(iter(self.ops)))
 
     # --- the machine and its commands -------------------------------------------------------------
 
     def open(self) -> None:
-        """Begin."""
+        """Open the lane."""
         self._carry_out(self.lane.open())
 
     def feed(self, event: p.Event) -> None:
-        """Tell the machine; do what it says."""
+        """Feed an event to the lane; carry out its commands."""
         if not self.lane.closed:
             self._carry_out(self.lane.feed(event))
 
     def lose(self) -> None:
-        """As the renewer does."""
+        """Lose the lease like the renewer."""
         self.term.lose()
         if not self.told_lost:
             self.told_lost = True
@@ -221,13 +221,13 @@ class LaneSim:
         hidden = self.term.limit(hidden_seconds, self.world.now) if hidden_seconds else 0
         for n in sequences:
             if self.world.chance(0.1):
-                return  # the call failed: the rest comes back when its visibility ends
+                return  # the call failed: the rest becomes visible when its time-out ends
             try:
                 self.world.queue.change(self.handles[n], hidden if n == sequences[-1] else 0)
             except Refused:
                 assert n in self.doubtful or self.world.now >= self.term.ends_at
 
-    # --- what runs under way ----------------------------------------------------------------------
+    # --- operations in progress -------------------------------------------------------------------
 
     def _guard(self) -> None:
         if self.term.is_over(self.world.now):
@@ -261,7 +261,7 @@ class LaneSim:
             self.undone[n] = not done
         finally:
             self.process.leave(self, n)
-            # On a death nothing is cleaned up: the generator is dropped with `process.dead` set.
+            # A killed process cleans up nothing: the generator is dropped with `process.dead` set.
             if suspect and not self.process.dead:
                 world.tries[message.id].discard(number)
 
@@ -277,7 +277,7 @@ class LaneSim:
         yield Call(lambda: self.world.put_object(self, n))
 
     def _explain_missing(self, n: int) -> None:
-        """As `pushes/missing_commit.py`: return if the push is stale."""
+        """Return if the push is stale, and fail otherwise, like `pushes/missing_commit.py`."""
         push, now = self.pushes[n], at(self.world.now)
         sent = at(self.messages[n].sent)
         later = [each.as_model for m, each in self.pushes.items() if m > n]
@@ -333,7 +333,7 @@ class LaneSim:
     # --- steps ------------------------------------------------------------------------------------
 
     def step(self, n: int, *, well: bool = True) -> None:
-        """Let what is under way for `n` take its next step: the answer comes, or not."""
+        """Let the operation of `n` take its next step: its request is answered, or not."""
         op = self.ops[n]
         try:
             self._go_on(op, well=well)
@@ -354,7 +354,7 @@ class LaneSim:
             return
         if not well:
             if self.world.chance(0.5):
-                call.do()  # acted, and the answer is lost
+                call.do()  # the server acted, and the answer is lost
             kind = self.world.random.choice([Kind.RETRY, Kind.BUSY])
             op.call = op.steps.throw(Failure(kind))
             return
@@ -391,12 +391,12 @@ class LaneSim:
     # --- time -------------------------------------------------------------------------------------
 
     def next_timer(self) -> float:
-        """When this lane has something to do by itself."""
+        """Return the time of this lane's next timer."""
         renewal = math.inf if self.told_lost else self.term.wakes_at
         return min([*self.waits.values(), renewal])
 
     def on_time(self) -> None:
-        """Do what is due."""
+        """Fire the timers that are due."""
         now = self.world.now
         for n in [n for n, due in self.waits.items() if due <= now]:
             del self.waits[n]
@@ -407,7 +407,7 @@ class LaneSim:
             self._renew()
         if self.term.is_over(now):
             self.lose()
-            self.finish()  # before the messages can be in other hands: the margin is for that
+            self.finish()  # the margin ends before another process can receive
 
     def _renew(self) -> None:
         world = self.world
@@ -445,7 +445,7 @@ class Process:
     lanes: list[LaneSim] = field(default_factory=list)
     most: int = 64  # `lanes.most`
     stopping: bool = False
-    cut_off: bool = False  # renewals do not get through
+    cut_off: bool = False  # renewals fail
     frozen: bool = False  # no step is taken, no timer rings
     dead: bool = False
     _inside: set[tuple[int, int]] = field(default_factory=set)
@@ -453,7 +453,10 @@ class Process:
     _waiting: tuple[int, int] | None = None
 
     def receive(self, most: int, *, answered: bool = True) -> None:
-        """One receive, if there is room; without an answer its messages are locked for nobody."""
+        """Receive once, if there is room.
+
+        Without an answer the messages stay invisible without a receiver.
+        """
         if self.stopping or self.frozen:
             return
         room = find_room([lane.standing() for lane in self.lanes], most=self.most)
@@ -473,7 +476,7 @@ class Process:
             lane.open()
 
     def die(self, *, because_of: str | None = None) -> None:
-        """The whole process is killed: what is under way acts or not, nothing is cleaned up."""
+        """Kill the process: requests in progress act or not, nothing is cleaned up."""
         self.dead = True
         inside = self.note_deaths()
         if because_of is not None:
@@ -488,7 +491,7 @@ class Process:
         )
 
     def note_deaths(self) -> list[tuple[LaneSim, int]]:
-        """Count for what is in preparation here that a process died, or seems to have."""
+        """Count a death, real or apparent, for each message in preparation here."""
         inside = [(lane, n) for lane in self.lanes for n in lane.ops if self.has_inside(lane, n)]
         for lane, n in inside:
             id_ = lane.messages[n].id
@@ -499,7 +502,7 @@ class Process:
     # --- the room of builds/tries.py --------------------------------------------------------------
 
     def enter(self, lane: LaneSim, n: int, *, alone: bool) -> bool:
-        """Whether a preparation may begin: many at once, or one alone."""
+        """Return whether a preparation may begin: many at once, or one alone."""
         me = (id(lane), n)
         if self._alone is not None or self._waiting not in {None, me}:
             return False
@@ -513,19 +516,19 @@ class Process:
         return True
 
     def leave(self, lane: LaneSim, n: int) -> None:
-        """It has ended."""
+        """End a preparation."""
         me = (id(lane), n)
         self._inside.discard(me)
         if self._alone == me:
             self._alone = None
 
     def give_up_waiting(self, lane: LaneSim, n: int) -> None:
-        """A preparation that waited to be alone was cancelled."""
+        """Cancel a preparation that waits to run alone."""
         if self._waiting == (id(lane), n):
             self._waiting = None
 
     def has_inside(self, lane: LaneSim, n: int) -> bool:
-        """Whether a preparation is under way."""
+        """Return whether the message is in preparation."""
         return (id(lane), n) in self._inside
 
 
@@ -543,7 +546,7 @@ class World:
         max_receive_count: int | None = None,
     ) -> None:
         self.max_receive_count = max_receive_count
-        self.away: set[str] = set()  # groups whose git server is
+        self.away: set[str] = set()  # groups whose git server is unreachable
         self.queue = FifoModel(locks_whole_group=whole_lock)
         self.random = Random(seed)  # noqa: S311 - repeatable, not secret
         self.objects: set[str] = set()
@@ -554,8 +557,8 @@ class World:
         self.sent: list[Push] = []
         self.poisons: set[str] = set()
         self.doomed: set[str] = set()
-        self.shown_at: dict[str, float] = {}  # event → when the git server shows it
-        self.pushed_away: set[str] = set()  # no history has them once the next push is shown
+        self.shown_at: dict[str, float] = {}  # event → time at which the git server shows it
+        self.pushed_away: set[str] = set()  # absent from history once the next push is shown
         self.deaths: Counter[str] = Counter()
         self.lonely_deaths: Counter[str] = Counter()
         self.at_limit = False
@@ -564,15 +567,15 @@ class World:
 
     @property
     def now(self) -> float:
-        """The one clock."""
+        """Return the time of the one clock."""
         return self.queue.now
 
     def chance(self, probability: float) -> bool:
-        """Whether something happens that nobody decides."""
+        """Draw whether a random event happens."""
         return self.random.random() < probability
 
     def send(self, group: str, push: Push, *, lag: float = 0, pushed_away: bool = False) -> None:
-        """A message for `push`; equal events may be sent twice.
+        """Send a message for `push`; equal events may be sent twice.
 
         Args:
             group: The message group.
@@ -591,39 +594,39 @@ class World:
     # --- the git server ---------------------------------------------------------------------------
 
     def _events_of(self, push: Push) -> list[str]:
-        """Pushes of the same ref and repository whose time is known, oldest first."""
+        """Return pushes of the same ref and repository whose time is known, oldest first."""
         same = (p.event for p in self.sent if (p.event[0], p.ref) == (push.event[0], push.ref))
         return [event for event in dict.fromkeys(same) if event in self.shown_at]
 
     def tip(self, push: Push) -> str:
-        """Where the git server shows the ref; empty if it shows none."""
+        """Return the event at which the git server shows the ref; empty if it shows none."""
         shown = [each for each in self._events_of(push) if self.shown_at[each] <= self.now]
         return shown[-1] if shown else ""
 
     def shows(self, push: Push) -> bool:
-        """Tell whether the push's commit is the ref's tip, or in its history."""
+        """Return whether the push's commit is the ref's tip, or in its history."""
         shown = self.shown_at[push.event] <= self.now
         return shown and (push.event not in self.pushed_away or self.tip(push) == push.event)
 
-    # --- what the servers do, and what they check -------------------------------------------------
+    # --- actions of the servers, and their checks -------------------------------------------------
 
     def _is_held(self, lane: LaneSim, n: int) -> None:
-        """(I4): whoever commits holds the message, by the queue's own record."""
+        """Check that a commit's message is held, by the queue's own record (I4)."""
         assert self.queue.holds(lane.handles[n]), f"{n} was committed after its lease was lost"
 
     def _is_head(self, lane: LaneSim, n: int) -> None:
-        """(I2) and (I3): nothing older of the group is left in the queue."""
+        """Check that nothing older of the group is left in the queue (I2, I3)."""
         group = lane.messages[n].group
         older = [m.sequence for m in self.queue.messages if m.group == group and m.sequence < n]
         assert not older, f"{n} goes before {older}"
 
     def put_object(self, lane: LaneSim, n: int) -> None:
-        """The archive appears."""
+        """Store the archive."""
         self._is_held(lane, n)
         self.objects.add(lane.pushes[n].event)
 
     def start_build(self, lane: LaneSim, n: int) -> None:
-        """StartBuild with a token."""
+        """Start a build with a token."""
         event = lane.pushes[n].event
         if event in self.builds and self.now - self.builds[event] < TOKEN_SECONDS:
             return
@@ -639,18 +642,18 @@ class World:
         self.builds[event] = self.now
 
     def record(self, lane: LaneSim, n: int, verdict: str) -> None:
-        """The ledger's record, written once."""
+        """Write the ledger's record, once."""
         self._is_held(lane, n)
         self._is_head(lane, n)
         event = lane.pushes[n].event
         assert verdict != "built" or event in self.builds
-        if verdict == "stale":  # no push is given up that the server may still come to show
+        if verdict == "stale":  # a push that the server may still show must not be stale
             age = self.now - lane.messages[n].sent
             assert event in self.pushed_away or age >= LAG_SECONDS, f"{event} was lost"
         self.ledger.setdefault(event, verdict)
 
     def dead_letter(self, lane: LaneSim, n: int) -> None:
-        """A message goes to the dead-letter queue, for a reason of its own (I5)."""
+        """Move a message to the dead-letter queue, for a reason of its own (I5)."""
         self._is_held(lane, n)
         self._is_head(lane, n)
         message, push, failure = lane.messages[n], lane.pushes[n], lane.failures[n]
@@ -670,24 +673,24 @@ class World:
         self.dead[message.id] = push
 
     def delete(self, lane: LaneSim, n: int) -> None:
-        """A message is deleted, its outcome known (I1)."""
+        """Delete a message whose outcome is recorded (I1)."""
         message, push = lane.messages[n], lane.pushes[n]
         assert push.event in self.ledger or message.id in self.dead
         if any(each is message for each in self.queue.messages):
             self._is_head(lane, n)
         self.queue.delete(lane.handles[n])
 
-    # --- what happens -----------------------------------------------------------------------------
+    # --- events of the world ----------------------------------------------------------------------
 
     def cut(self, op: Op) -> None:
-        """The connection of what is under way is cut: its request has arrived, or never will."""
+        """Cut the connection of an operation: its request has arrived, or never will."""
         if op.call is not None:
             if self.chance(0.5):
                 op.call.do()
             op.call.cut = True
 
     def freeze(self, process: Process) -> None:
-        """A process stops for a while: what it sent arrives now or never.
+        """Stop a process for a while: its requests arrive now or never.
 
         If that outlasts the leases, it looks dead to the others, with its marks in the ledger.
         """
@@ -698,7 +701,7 @@ class World:
                 self.cut(op)
 
     def advance(self, seconds: float) -> None:
-        """Let time go by; timers ring on time, except in frozen processes."""
+        """Advance the time; timers fire on time, except in frozen processes."""
         end = self.now + seconds
         while True:
             lanes = [lane for each in self.processes if not each.frozen for lane in each.lanes]
@@ -715,7 +718,7 @@ class World:
                     lane.on_time()
 
     def settle(self) -> None:
-        """All is well from here on: work until nothing is left."""
+        """Work without further faults until nothing is left."""
         self.at_limit = self.throttled = False
         self.away.clear()
         for process in self.processes:

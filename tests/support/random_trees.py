@@ -1,4 +1,4 @@
-"""Trees at random, with every kind of entry that git can hold, one made of the one before.
+"""Random trees with every kind of entry that git can store, each changed from the one before.
 
 Objects are written as git's loose ones, byte by byte: no command of git writes empty trees, odd
 modes or odd dates.
@@ -68,12 +68,12 @@ class Node:
 
     @property
     def is_tree(self) -> bool:
-        """A directory?"""
+        """Return whether it is a directory."""
         return self.mode.lstrip(b"0") == b"40000"
 
 
 class RandomTrees:
-    """A bare repository whose commits are made here.
+    """A bare repository with commits of random trees.
 
     Args:
         path: Of a repository that exists.
@@ -103,7 +103,7 @@ class RandomTrees:
             self._put(self._place(), self._node())
 
     def change(self) -> None:
-        """A few changes, of any kind."""
+        """Make a few changes, of any kind."""
         for _ in range(self._chance.choice((1, 1, 2, 3, 6))):
             self._change_once()
 
@@ -133,7 +133,7 @@ class RandomTrees:
             for name in own:  # empty the directory, which stays
                 del place[name]
         elif kind == 4:
-            place[self._chance.choice(own)] = self._node()  # of another kind, mostly
+            place[self._chance.choice(own)] = self._node()  # mostly another kind
         elif kind == 5:
             moved = place.pop(self._chance.choice(own))
             self._set(place, self._name(), moved)
@@ -147,7 +147,7 @@ class RandomTrees:
             self._put(place, Node(b"40000"))
 
     def _place(self) -> Tree:
-        """A directory of the tree."""
+        """Return a directory of the tree."""
         place = self.tree
         for _ in range(_DEPTH_MOST):
             below = [each.tree for each in place.values() if each.is_tree]
@@ -157,7 +157,7 @@ class RandomTrees:
         return place
 
     def _put(self, place: Tree, node: Node) -> None:
-        """Below new directories, sometimes."""
+        """Put the node into the directory, sometimes below new ones."""
         while self._chance.random() < 0.3:
             place = place.setdefault(self._chance.choice(_NAMES), Node(b"40000"))  # type: ignore[assignment]
             if not place.is_tree:  # type: ignore[attr-defined]

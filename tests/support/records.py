@@ -1,4 +1,4 @@
-"""Records in memory, as `builds.ledger` wants them."""
+"""Records in memory, with the interface that `builds.ledger` uses."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from asyncbuild.domain.errors import Outage
 
 @dataclass(frozen=True)
 class Key:
-    """What a listing gives."""
+    """An entry of a listing."""
 
     key: str
 
@@ -46,5 +46,5 @@ class Records:
                 yield Key(key)
 
     async def list_folders(self, prefix: str) -> list[str]:
-        """Not asked for here."""
+        """Return no folders; tests that use this class need none."""
         raise NotImplementedError(prefix)

@@ -1,4 +1,4 @@
-"""Real git repositories for tests, made quickly and the same every time."""
+"""Real git repositories for tests, made quickly and identical each time."""
 
 import os
 import subprocess
@@ -69,7 +69,10 @@ class SourceRepository:
     def _commit(
         self, files: Mapping[str, bytes | str | None], branch: str, parent: str | None, message: str
     ) -> bytes:
-        """One command of git-fast-import(1); without a parent it follows the branch so far."""
+        """Return one command of git-fast-import(1).
+
+        Without a parent it follows the branch's last commit.
+        """
         self._time += 60
         lines = [
             f"commit refs/heads/{branch}",
@@ -88,7 +91,7 @@ class SourceRepository:
         return stream
 
     def tip(self, branch: str) -> str | None:
-        """The commit that a branch points at."""
+        """Return the commit that a branch points at."""
         try:
             return self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}")
         except subprocess.CalledProcessError:
@@ -107,7 +110,7 @@ class SourceRepository:
         self.git("update-ref", "-d", ref)
 
     def archive(self, commit: str) -> bytes:
-        """What `git archive` gives, read from the source itself."""
+        """Return the output of `git archive`, read from the source itself."""
         return self._run("--git-dir", str(self.path), "archive", "--format=tar", commit)
 
     def _run(self, *arguments: str, stdin: bytes = b"") -> bytes:
@@ -126,5 +129,5 @@ class SourceRepository:
 
 
 def _data(content: bytes) -> bytes:
-    """git-fast-import(1) data command."""
+    """Return git-fast-import(1)'s data command."""
     return f"\ndata {len(content)}\n".encode() + content + b"\n"

@@ -1,4 +1,4 @@
-"""What the task's role may do, what the calls of AWS need, and whether the two are the same.
+"""Rights of the task's role, compared with the rights that the recorded AWS calls need.
 
 `python -m support.rights DIRECTORY` compares what a run of the tests has recorded there (see
 `recorder/sitecustomize.py`) with the policy in deploy/cloudformation.yaml.
@@ -15,7 +15,7 @@ from typing import Any
 from botocore import xform_name
 from support.stacks import SERVICE, as_list, properties, statements, template
 
-# Every right of the running service, and what for. A new one belongs here, with its reason.
+# Every right of the running service, with its purpose. A new one belongs here, with its reason.
 GRANTS = {
     ("sqs:ReceiveMessage", "Queue"): "take pushes",
     ("sqs:DeleteMessage", "Queue"): "settle them",
@@ -85,7 +85,7 @@ NEEDED: dict[str, set[str]] = {
     "sts.get_caller_identity": set(),
 }
 
-# What the role has though no test is seen to use it, and why that is right.
+# Rights of the role that no test uses, each with the reason why it is right.
 UNSEEN: dict[str, str] = {
     "codecommit:GitPull": "git's own protocol, no call of the API: test_mirror_access.py shows it",
     "kms:Decrypt": "S3 and SQS use the key in the role's name; no stand-in has keys",
@@ -93,7 +93,7 @@ UNSEEN: dict[str, str] = {
     "ecs:UpdateTaskProtection": "the agent of ECS calls: test_protection.py shows what it is asked",
 }
 
-# Modules that are not the service: they run with the rights of whoever calls them, not the role's.
+# Modules that are not the service: they run with the rights of the caller, not the role's.
 _NOT_THE_SERVICE = (
     "asyncbuild.local",
     "asyncbuild.commands.dead_letters",
@@ -131,18 +131,18 @@ class Call:
 
     @property
     def of_service(self) -> bool:
-        """Whether the running service makes this call."""
+        """Return whether the running service makes this call."""
         return bool(self.modules) and not any(
             module.startswith(_NOT_THE_SERVICE) for module in self.modules
         )
 
     @property
     def by_service(self) -> bool:
-        """Whether it was made by the service's own process, hence on the service's own things."""
+        """Return whether the service itself made it, on the service's own resources."""
         return self.of_service and self.command in _SERVICE_COMMANDS
 
     def needs(self) -> set[Right]:
-        """The rights it needs."""
+        """Return the rights that the call needs."""
         return {
             (action, self._resource(action))
             for action in NEEDED[self.operation]
@@ -162,7 +162,7 @@ class Call:
 
 
 def about(resource: object) -> str:
-    """What a resource of a statement is: a logical name, a parameter, or the service of an ARN.
+    """Return what a resource names: a logical name, a parameter, or the service of an ARN.
 
     Of the bucket's objects it is their folder.
     """
@@ -187,7 +187,7 @@ def about(resource: object) -> str:
 
 
 def granted(stack: Mapping[str, Any]) -> set[Right]:
-    """The rights of the task's role."""
+    """Return the rights of the task's role."""
     (policy,) = properties(stack, "TaskRole")["Policies"]
     return {
         (action, about(resource))
@@ -198,7 +198,7 @@ def granted(stack: Mapping[str, Any]) -> set[Right]:
 
 
 def read_calls(directory: Path) -> Iterator[Call]:
-    """What was recorded."""
+    """Yield the recorded calls."""
     for file in sorted(directory.glob("*.jsonl")):
         for line in file.read_text("utf-8").splitlines():
             found = json.loads(line)
@@ -208,7 +208,7 @@ def read_calls(directory: Path) -> Iterator[Call]:
 
 
 def compare(calls: Iterable[Call], may: set[Right]) -> list[str]:
-    """What the role lacks or has in vain; empty if calls and rights are the same."""
+    """Return rights that the role lacks or does not use; empty if calls and rights agree."""
     faults: set[str] = set()
     used: set[Right] = set()
     actions = {action for action, _ in may}
@@ -242,7 +242,7 @@ def compare(calls: Iterable[Call], may: set[Right]) -> list[str]:
 
 
 def main(directory: Path) -> None:
-    """Compare, tell, and end with 1 if there is a fault."""
+    """Compare, print, and exit with 1 if there is a fault."""
     calls = [call for call in read_calls(directory) if call.of_service]
     faults = compare(calls, granted(template(SERVICE)))
     made = {call.operation for call in calls}

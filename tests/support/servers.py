@@ -34,7 +34,7 @@ def served(
 
 @asynccontextmanager
 async def open_s3_client(server: LocalServer, **config: Any) -> "AsyncIterator[S3Client]":  # noqa: ANN401 - AioConfig's own
-    """A client of `server` with AioConfig's `config`; it tries each call once by default."""
+    """Open a client of `server` with AioConfig's `config`; it tries each call once by default."""
     once = {"retries": {"total_max_attempts": 1}}
     session = aioboto3.Session(
         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION

@@ -26,7 +26,7 @@ _SECTIONS = ("aws", "queue", "git", "storage", "builds", "lanes", "archive", "st
 
 
 def environment(stack: Stack, **more: object) -> dict[str, str]:
-    """The stack's settings as ASYNCBUILD_* variables; `more` as `queue={"batch": 1}`."""
+    """Return the stack's settings as ASYNCBUILD_* variables; `more` as `queue={"batch": 1}`."""
     variables = dict(os.environ)
     for name in _SECTIONS:
         section = getattr(stack.settings, name).model_dump(mode="json", exclude_defaults=True)
@@ -41,32 +41,32 @@ def environment(stack: Stack, **more: object) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Service:
-    """A running `asyncbuild`. `log` fills as it goes."""
+    """A running `asyncbuild`; `log` grows as it runs."""
 
     process: Process
     log: list[Mapping[str, Any]] = field(default_factory=list)
 
     def terminate(self) -> None:
-        """The first, polite signal."""
+        """Send SIGTERM."""
         send_signal(self.process, signal.SIGTERM)
 
     def kill(self) -> None:
-        """The end, for the whole process group, which may have ended by itself a moment ago."""
+        """Kill the whole process group, which may have ended by itself a moment ago."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
     async def wait(self, seconds: float = 90) -> int:
-        """Its exit code."""
+        """Return the exit code, once the process has ended."""
         with anyio.fail_after(seconds):
             return await self.process.wait()
 
     async def read(self) -> bytes:
-        """All that it writes to standard output, from here to its end."""
+        """Return all that it writes to standard output, from here to its end."""
         assert self.process.stdout is not None
         return b"".join([chunk async for chunk in self.process.stdout])
 
     async def wait_logged(self, event: str, seconds: float = 90) -> Mapping[str, Any]:
-        """The first log line of that name."""
+        """Return the first log line of that name."""
         with anyio.fail_after(seconds):
             while True:
                 for line in self.log:
@@ -75,7 +75,7 @@ class Service:
                 await anyio.sleep(0.02)
 
     def rss_bytes(self) -> int:
-        """Resident memory now, without children."""
+        """Return resident memory now, without children."""
         text = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         line = next(line for line in text.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * 1024
@@ -127,7 +127,7 @@ def _line(line: bytes) -> Mapping[str, Any]:
 async def make_pushes(
     stack: Stack, *, repositories: int, pushes: int, seed: int = 1
 ) -> list[list[Pushed]]:
-    """Really push to so many repositories; one list of pushes for each, not sent yet."""
+    """Push to so many repositories; return one list of pushes for each, not sent yet."""
     branches = ["main", "main", "main", "feature/a", "fix/b"]
     random = Random(seed)  # noqa: S311 - repeatable, not secret
     made: list[list[Pushed]] = []
@@ -144,21 +144,21 @@ async def _never_wait(_push: Pushed) -> None:
 
 
 async def send(stack: Stack, body: str, group: str) -> None:
-    """Put any text on the queue."""
+    """Send any text to the queue."""
     await stack.sqs.send_message(
         QueueUrl=stack.settings.queue.url, MessageBody=body, MessageGroupId=group
     )
 
 
 async def wait_settled(stack: Stack, seconds: float = 120) -> None:
-    """Until nothing is left in the queue, waiting or in hand."""
+    """Wait until the queue is empty, messages in flight included."""
     with anyio.fail_after(seconds):
-        while await stack.count_waiting():  # noqa: ASYNC110 - a queue tells nobody
+        while await stack.count_waiting():  # noqa: ASYNC110 - a queue raises no event
             await anyio.sleep(0.05)
 
 
 async def read_dead_letters(stack: Stack) -> Sequence[Mapping[str, Any]]:
-    """Everything in the dead-letter queue, with attributes; it is empty afterwards."""
+    """Return everything in the dead-letter queue, with attributes; it is empty afterwards."""
     url = (await stack.sqs.get_queue_url(QueueName=DEAD_LETTERS))["QueueUrl"]
     found: list[Mapping[str, Any]] = []
     while True:

@@ -32,7 +32,7 @@ MOST_VISIBLE_SECONDS = 12 * 3_600
 
 
 class Refused(Exception):
-    """The queue refuses; `code` is the error code of the API."""
+    """A refusal by the queue; `code` is the error code of the API."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -64,7 +64,7 @@ class _Attempt:
 
 
 class FifoModel:
-    """One FIFO queue. `now` is moved by whoever tests."""
+    """One FIFO queue; tests move its `now`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class FifoModel:
         self.dead_letters: FifoModel | None = None
         self._max_receive_count = max_receive_count
         self.most_bytes = most_bytes
-        self.hidden_bytes: int | None = None  # a lower limit, which its attributes do not tell
+        self.hidden_bytes: int | None = None  # a lower limit, which its attributes do not show
         self._locks_whole_group = locks_whole_group
         self._numbers = numbers or count(1)
         self._seen: dict[str, tuple[float, str]] = {}
@@ -96,7 +96,7 @@ class FifoModel:
         deduplication: str | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> str:
-        """Put a message at the end of its group; its id."""
+        """Put a message at the end of its group; return its id."""
         key = deduplication or hashlib.sha256(body.encode()).hexdigest()
         known = self._seen.get(key)
         if known and self.now - known[0] < DEDUPLICATION_SECONDS:
@@ -110,7 +110,7 @@ class FifoModel:
     # --- what a consumer does ---------------------------------------------------------------------
 
     def receive(self, most: int, visibility: float, attempt: str = "") -> list[Stored]:
-        """Messages that are free now; as many of one group as there are, then of the next."""
+        """Return messages that are free now; all of one group, then of the next."""
         repeated = self._repeat(attempt, visibility)
         if repeated is not None:
             return repeated
@@ -129,7 +129,7 @@ class FifoModel:
         return taken
 
     def change(self, handle: str, seconds: float) -> None:
-        """ChangeMessageVisibility."""
+        """Answer ChangeMessageVisibility."""
         message = self._held_by(handle)
         if message.visible_at <= self.now:
             raise Refused("MessageNotInflight", "The message referred to isn't in flight.")
@@ -138,7 +138,7 @@ class FifoModel:
         message.visible_at = self.now + seconds
 
     def delete(self, handle: str) -> None:
-        """DeleteMessage."""
+        """Answer DeleteMessage."""
         if handle in self._deleted:
             return
         message = self._held_by(handle)
@@ -148,7 +148,7 @@ class FifoModel:
         self._deleted.add(handle)
 
     def holds(self, handle: str) -> bool:
-        """Whether the handle is still good."""
+        """Return whether the handle is still valid."""
         return any(each.handle == handle and each.visible_at > self.now for each in self.messages)
 
     # --- inside -----------------------------------------------------------------------------------
@@ -190,14 +190,14 @@ class FifoModel:
 
 
 class ModelClient:
-    """The calls that asyncbuild makes, answered by models; queues by their URL."""
+    """Calls that asyncbuild makes, answered by models; queues by their URL."""
 
     def __init__(self, queues: Mapping[str, FifoModel], facts: Mapping[str, Any]) -> None:
         self._queues = queues
         self._facts = dict(facts)
 
     async def receive_message(self, **call: Any) -> Any:  # noqa: ANN401 - botocore's shapes
-        """ReceiveMessage; never waits."""
+        """Answer ReceiveMessage without waiting."""
         found = self._queues[call["QueueUrl"]].receive(
             call["MaxNumberOfMessages"], call["VisibilityTimeout"], call["ReceiveRequestAttemptId"]
         )
@@ -205,7 +205,7 @@ class ModelClient:
         return {"Messages": [_shown(each, wanted) for each in found]} if found else {}
 
     async def change_message_visibility_batch(self, **call: Any) -> Any:  # noqa: ANN401 - as above
-        """ChangeMessageVisibilityBatch."""
+        """Answer ChangeMessageVisibilityBatch."""
         done, failed = [], []
         for entry in call["Entries"]:
             try:
@@ -219,7 +219,7 @@ class ModelClient:
         return {"Successful": done, "Failed": failed}
 
     async def delete_message(self, **call: Any) -> Any:  # noqa: ANN401 - as above
-        """DeleteMessage."""
+        """Answer DeleteMessage."""
         try:
             self._queues[call["QueueUrl"]].delete(call["ReceiptHandle"])
         except Refused as error:
@@ -228,7 +228,7 @@ class ModelClient:
         return {}
 
     async def send_message(self, **call: Any) -> Any:  # noqa: ANN401 - as above
-        """SendMessage; counts as SQS does: body and attributes together."""
+        """Answer SendMessage, counting body and attributes together like SQS."""
         attributes = call.get("MessageAttributes", {})
         size = len(call["MessageBody"].encode()) + sum(
             len(name) + len(each["DataType"]) + len(each["StringValue"].encode())
@@ -249,7 +249,7 @@ class ModelClient:
         return {"MessageId": id_}
 
     async def get_queue_attributes(self, **call: Any) -> Any:  # noqa: ANN401 - as above
-        """GetQueueAttributes; what is configured is the same for all queues."""
+        """Answer GetQueueAttributes, with the same configuration for all queues."""
         found = self._queues.get(call["QueueUrl"])
         if call["AttributeNames"] == ["MaximumMessageSize"] and found is not None:
             return {"Attributes": {"MaximumMessageSize": str(found.most_bytes)}}
@@ -259,7 +259,7 @@ class ModelClient:
         return {"Attributes": attributes}
 
     async def get_queue_url(self, **call: Any) -> Any:  # noqa: ANN401 - as above
-        """GetQueueUrl, by the last part of the URL."""
+        """Answer GetQueueUrl, by the last part of the URL."""
         for url in self._queues:
             if url.endswith(f"/{call['QueueName']}"):
                 return {"QueueUrl": url}

@@ -1,4 +1,4 @@
-"""A real OpenSSH server on loopback, for the one who runs the tests, with one key let in."""
+"""A real OpenSSH server on loopback, for the user who runs the tests, with one accepted key."""
 
 import getpass
 import os
@@ -39,13 +39,13 @@ class Sshd:
     known_hosts: str
 
     def template(self, root: Path) -> str:
-        """A remote for repositories `root/OWNER/NAME`."""
+        """Return a remote for repositories `root/OWNER/NAME`."""
         user = getpass.getuser()
         return f"ssh://{user}@127.0.0.1:{self.port}{root}/{{owner}}/{{repository}}"
 
 
 def make_key(path: Path) -> tuple[str, str]:
-    """A new key pair: private and public."""
+    """Return a new key pair: private and public."""
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)]
     subprocess.run(command, check=True)
     return path.read_text(), path.with_suffix(".pub").read_text().strip()
@@ -58,7 +58,7 @@ def _prepare(directory: Path) -> tuple[str, str, str]:
     other, _ = make_key(directory / "other")
     (directory / "authorized_keys").write_text(public + "\n")
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd of Debian leaves its privileges
+        Path("/run/sshd").mkdir(exist_ok=True)  # needed by Debian's sshd to drop its privileges
     return host_public, key, other
 
 
@@ -81,7 +81,7 @@ async def open_sshd(directory: Path, *, programs: Path | None = None) -> AsyncIt
     }
     arguments = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     command = [PROGRAM, "-D", "-e", "-f", "/dev/null", *arguments]
-    for _ in range(_TRIES):  # somebody else may take the port a moment before
+    for _ in range(_TRIES):  # another program may take the port a moment before
         port = _free_port()
         async with await anyio.open_process(
             [*command, "-p", str(port)],
@@ -99,7 +99,7 @@ async def open_sshd(directory: Path, *, programs: Path | None = None) -> AsyncIt
 
 
 async def _listens(process: anyio.abc.Process) -> bool:
-    """Wait until it does, or has ended."""
+    """Wait until it listens or has ended; return whether it listens."""
     assert process.stderr
     told = BufferedByteReceiveStream(process.stderr)
     with anyio.fail_after(PATIENCE_SECONDS):

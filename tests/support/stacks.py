@@ -1,4 +1,4 @@
-"""The CloudFormation stacks of deploy/, decoded, and ways to look into them."""
+"""The CloudFormation stacks of deploy/, decoded, and functions to look into them."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -15,25 +15,25 @@ WEBHOOK = ROOT / "deploy" / "webhook.yaml"
 
 @cache
 def template(path: Path) -> dict[str, Any]:
-    """The template with intrinsic functions in their long form."""
+    """Return the template with intrinsic functions in their long form."""
     decoded, faults = decode(str(path))
     assert not faults
     return dict(decoded)
 
 
 def properties(stack: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The properties of resource `name`."""
+    """Return the properties of resource `name`."""
     return dict(stack["Resources"][name]["Properties"])
 
 
 def of_type(stack: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """All resources of one type: name → properties."""
+    """Return all resources of one type: name → properties."""
     found = stack["Resources"].items()
     return {name: dict(each["Properties"]) for name, each in found if each["Type"] == kind}
 
 
 def iter_values(tree: object) -> Iterator[Any]:
-    """Every value in a template, depth first."""
+    """Yield every value in a template, depth first."""
     yield tree
     if isinstance(tree, Mapping):
         for each in tree.values():
@@ -44,12 +44,12 @@ def iter_values(tree: object) -> Iterator[Any]:
 
 
 def as_list(value: Any) -> list[Any]:  # noqa: ANN401 - whatever the template holds
-    """One is a list."""
+    """Return the value as a list: itself, or a list of it alone."""
     return list(value) if isinstance(value, list) else [value]
 
 
 def statements(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The statements of a policy, those under a condition too."""
+    """Return the statements of a policy, those under a condition too."""
     found: list[dict[str, Any]] = []
     for each in document["Statement"]:
         branches = each["Fn::If"][1:] if "Fn::If" in each else [each]
@@ -58,13 +58,13 @@ def statements(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def container(stack: Mapping[str, Any]) -> dict[str, Any]:
-    """The one container of the task."""
+    """Return the one container of the task."""
     (only,) = properties(stack, "Task")["ContainerDefinitions"]
     return dict(only)
 
 
 def environment(stack: Mapping[str, Any]) -> dict[str, Any]:
-    """The container's variables, those under a condition too."""
+    """Return the container's variables, those under a condition too."""
     found: dict[str, Any] = {}
     for entry in container(stack)["Environment"]:
         each = entry["Fn::If"][1] if "Fn::If" in entry else entry

@@ -1,4 +1,4 @@
-"""Status documents and events to look at, with nothing behind them."""
+"""Status documents and events for tests of views, without a service."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,18 +23,18 @@ NOW = 1_800_000_000.0
 
 
 class Clock:
-    """Shows the time it is told."""
+    """A clock that shows the time it is set to."""
 
     def __init__(self) -> None:
         self.now = NOW
 
     def __call__(self) -> float:
-        """Seconds since the epoch."""
+        """Return seconds since the epoch."""
         return self.now
 
 
 def line(event: str, level: LogLevel | None = None, **fields: object) -> Emitted:
-    """An event about one push. What is not told of it is None."""
+    """Return an event about one push; fields that are not given are None."""
     class_: Any = EVENTS[event]
     push: dict[str, Any] = {
         "event_id": "event-1",
@@ -51,7 +51,7 @@ def line(event: str, level: LogLevel | None = None, **fields: object) -> Emitted
 
 
 def built(event: str = "push.built", **fields: object) -> Emitted:
-    """A started build."""
+    """Return the event of a started build."""
     usual = {
         "reason": "rule: every-branch",
         "rule": "every-branch",
@@ -70,7 +70,7 @@ def built(event: str = "push.built", **fields: object) -> Emitted:
 
 
 def handed_over(**fields: object) -> Emitted:
-    """A started execution of a pipeline."""
+    """Return the event of a started execution of a pipeline."""
     usual = {
         "project": None,
         "build_id": None,
@@ -83,7 +83,7 @@ def handed_over(**fields: object) -> Emitted:
 
 
 def work(*, group: str = "group-1") -> Work:
-    """A message in hand that nobody understands."""
+    """Return a message in flight that cannot be read as an event."""
     message = Message("message-1", "no event", "handle", group, 1)
     return Work(message, Reject("no event"))
 
@@ -97,7 +97,7 @@ def held(
     reason: str = "",
     sent: float | None = None,
 ) -> InFlight:
-    """A push in flight."""
+    """Return a push in flight."""
     moment = datetime.fromtimestamp(sent, UTC) if sent is not None else None
     push = Push(
         id=event_id,
@@ -114,7 +114,7 @@ def held(
 def state(
     lanes: Mapping[str, tuple[InFlight, ...]] | None = None, **changes: object
 ) -> ConsumerState:
-    """Eight consumers, all free, and what is in hand."""
+    """Return the state of a consumer with eight free places and the given lanes."""
     usual: dict[str, Any] = {
         "lanes": lanes or {},
         "consumers": 8,
@@ -127,6 +127,6 @@ def state(
 
 
 def survey(chronicle: Chronicle, clock: Clock, *, shown: ConsumerState | None = None) -> Survey:
-    """A survey of `shown`, of a service that lacks nothing."""
+    """Return a survey of `shown`, of a service that lacks nothing."""
     sampled = Sampled(disk=Disk(2**40, 2**39))
     return Survey(Settings(), lambda: shown or state(), chronicle, sampled, clock)

@@ -1,4 +1,4 @@
-"""Tar streams for tests: as `git archive` writes them, and as it never would."""
+"""Tar streams for tests: as `git archive` writes them, and malformed ones."""
 
 import io
 import tarfile
@@ -23,7 +23,7 @@ class File:
 def make_tar(
     files: Iterable[File], *, commit: str | None = COMMIT, kind: int = tarfile.PAX_FORMAT
 ) -> bytes:
-    """A whole stream, padded to a record as `git archive` pads it."""
+    """Return a whole stream, padded to a record as `git archive` pads it."""
     stream = io.BytesIO()
     headers = {"comment": commit} if commit else {}
     with tarfile.open(
@@ -56,7 +56,7 @@ def _tar_info(file: File) -> tarfile.TarInfo:
 def make_header(
     name: bytes, *, size: int = 0, kind: bytes = b"0", size_field: bytes | None = None
 ) -> bytes:
-    """One raw header with a right checksum."""
+    """Return one raw header with a correct checksum."""
     header = bytearray(512)
     header[:100] = name[:100].ljust(100, b"\0")
     header[100:108] = b"0000644\0"

@@ -1,4 +1,4 @@
-"""Waiting for what raises no event."""
+"""Waiting for conditions that raise no event."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ PATIENCE_SECONDS = 60
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Look again and again, for a bounded time."""
+    """Check the condition again and again, for a bounded time."""
     with anyio.fail_after(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 - files and processes raise no event
             await anyio.sleep(0.02)

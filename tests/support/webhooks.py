@@ -1,4 +1,4 @@
-"""Webhooks of other hosts as an API gateway puts them on the queue.
+"""Webhooks of other forges as an API gateway puts them on the queue.
 
 The payloads are the examples of the hosts' documentation with other names in them.
 """
@@ -49,7 +49,7 @@ _SIGNATURES = {
 
 
 def payload(kind: ForgeKind) -> dict[str, Any]:
-    """A push to one branch."""
+    """Return a push to one branch."""
     made: dict[str, Any] = copy.deepcopy(_PAYLOADS[kind])
     return made
 
@@ -57,7 +57,7 @@ def payload(kind: ForgeKind) -> dict[str, Any]:
 def hosts(
     *, secrets: tuple[str, ...] = (SECRET,), signature: Signature = Signature.REQUIRED
 ) -> Hosts:
-    """One host of each kind."""
+    """Return one host of each kind."""
     return Hosts(
         [
             Host(name, kind, signature=signature, secrets=lambda: secrets)
@@ -67,7 +67,7 @@ def hosts(
 
 
 def headers(kind: ForgeKind, body: bytes, *, secret: str | None = SECRET) -> dict[str, str]:
-    """What the host sends along, signed if there is a secret."""
+    """Return the headers that the host sends, signed if there is a secret."""
     if secret is None:
         return _EVENTS[kind]
     made = secret if kind is ForgeKind.GITLAB else sign_body(secret, body)
@@ -77,7 +77,7 @@ def headers(kind: ForgeKind, body: bytes, *, secret: str | None = SECRET) -> dic
 def signed_headers(
     body: bytes, token: str = SIGNING_TOKEN, *, late_seconds: int = 0
 ) -> dict[str, str]:
-    """What GitLab sends along with a signing token, so long before the message is sent."""
+    """Return the headers of GitLab with a signing token, so long before the message is sent."""
     stamp = str(int(SENT.timestamp()) - late_seconds)
     key = base64.b64decode(token.removeprefix("whsec_"))
     text = f"{DELIVERY}.{stamp}.".encode() + body
@@ -91,19 +91,19 @@ def signed_headers(
 
 
 def message(body: bytes | str, attributes: Mapping[str, str] | None = None) -> Message:
-    """A message as it is received."""
+    """Return a message as it is received."""
     text = body if isinstance(body, str) else body.decode("utf-8", "surrogateescape")
     return Message("m-1", text, "handle", "group", 1, sent=SENT, attributes=attributes or {})
 
 
 def delivered(kind: ForgeKind, document: object, *, secret: str | None = SECRET) -> Message:
-    """The raw form: the body as it is, headers as attributes."""
+    """Return the raw form: the body unchanged, headers as attributes."""
     body = orjson.dumps(document)
     return message(body, headers(kind, body, secret=secret))
 
 
 def enveloped(kind: ForgeKind, document: object, *, encoded: bool = False) -> Message:
-    """The form of a proxy integration."""
+    """Return the form of a proxy integration."""
     body = orjson.dumps(document)
     event = {
         "version": "2.0",

@@ -1,4 +1,4 @@
-"""What goes wrong between a client and S3: calls that hang or fail, connections that are cut."""
+"""Faults between a client and S3: calls that hang or fail, connections that are cut."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ Tap = Callable[[Call, dict[str, Any]], Awaitable[Any]]
 
 
 class Tapped:
-    """A client some of whose calls go through taps: `tap(call, parameters)` makes the call or not.
+    """A client with taps on some calls: `tap(call, parameters)` makes the call or does not.
 
     A double of the foreign client, never of our code; what it does not tap is the real thing.
     """
@@ -36,7 +36,7 @@ class Tapped:
 
 
 def refused(code: str, *, status: int = 400, retries: int = 0) -> ClientError:
-    """S3's answer that says no."""
+    """Return an error answer of S3."""
     metadata: Any = {"HTTPStatusCode": status, "RetryAttempts": retries}
     return ClientError({"Error": {"Code": code}, "ResponseMetadata": metadata}, "AnyCall")
 

@@ -11,7 +11,7 @@ PART_BYTES = 5 * 1024 * 1024
 
 
 async def iterate(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Chunks as a pipe would give them."""
+    """Yield chunks as a pipe would."""
     for chunk in chunks:
         yield chunk
 
@@ -19,7 +19,10 @@ async def iterate(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 async def make_zip(
     tar: Iterable[bytes], *, level: int = 1, threads: int = 2, budget: MemoryBudget | None = None
 ) -> tuple[bytes, ZipStatistics]:
-    """The whole archive, collected in parts as an upload does; nothing may be held at the end."""
+    """Return the whole archive, collected in parts as by an upload.
+
+    No memory may be taken at the end.
+    """
     budget = budget or MemoryBudget(WORKING_BYTES + PART_BYTES)
     archive = bytearray()
     collected_bytes = 0

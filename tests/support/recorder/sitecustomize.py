@@ -1,4 +1,4 @@
-"""Python imports this at its start where PYTHONPATH names this folder: records calls of AWS.
+"""Recorder of AWS calls, which Python imports at its start where PYTHONPATH names this folder.
 
 With RECORDED_CALLS, a directory, every call that aiobotocore makes becomes a line of JSON in a file
 of this process there: operation, what it was about, the command, and the modules of asyncbuild that
@@ -21,7 +21,7 @@ _seen: set[str] = set()
 
 
 def install() -> None:
-    """Record from now on, if the environment says where."""
+    """Record from now on, if the environment names a directory."""
     if not os.environ.get(DIRECTORY):
         return
     loaded = sys.modules.get(_PATCHED)
@@ -32,7 +32,7 @@ def install() -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Patches the client's module when somebody imports it."""
+    """Finder that patches the client's module when it is imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -90,21 +90,21 @@ def _write(service: str, operation: str, parameters: Mapping[str, Any]) -> None:
 
 
 def _command() -> str:
-    """Of `asyncbuild COMMAND`; empty for any other program."""
+    """Return the command of `asyncbuild COMMAND`; empty for any other program."""
     program, *arguments = sys.argv or [""]
     ours = program.endswith(("/asyncbuild", "asyncbuild/__main__.py"))
     return arguments[0] if ours and arguments else ""
 
 
 def _folder(key: object) -> str:
-    """Keys are many; the policy knows two folders."""
+    """Return the folder of a key: the policy distinguishes two, among many keys."""
     if key is None:
         return ""
     return "ledger" if str(key).startswith(".asyncbuild/") else "archives"
 
 
 def _modules() -> list[str]:
-    """Who awaits this call: the coroutines of a task are frames of one stack while it runs."""
+    """Return the modules that await this call; a task's coroutines are frames of one stack."""
     found: list[str] = []
     frame = sys._getframe(2)
     while frame is not None:
