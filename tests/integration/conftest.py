@@ -1,4 +1,4 @@
-"""What tests with real servers and real git share."""
+"""Fixtures for tests with real servers and real git."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +9,6 @@ from support.mirrors import Site, open_site
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """A git server with the empty repository `web`."""
+    """Open a git server with the empty repository `web`."""
     async with open_site(tmp_path) as site:
         yield site

@@ -1,4 +1,4 @@
-"""Archives of a part of a tree, from the command that people use, against git's own (I9)."""
+"""Archives of a part of a tree, made by the command, compared with git's own (I9)."""
 
 import io
 import os
@@ -53,7 +53,7 @@ def _archive(source: SourceRepository, *options: str) -> dict[str, Member]:
 
 
 def _git_archive(source: SourceRepository, *arguments: str) -> dict[str, Member]:
-    """What git's own archive says."""
+    """Return the members that `git archive` writes."""
     git = ["git", "--git-dir", str(source.path), "-c", "tar.umask=0002", "archive", "--format=tar"]
     done = subprocess.run([*git, *arguments], capture_output=True, check=True)
     members = {}
@@ -66,8 +66,8 @@ def _git_archive(source: SourceRepository, *arguments: str) -> dict[str, Member]
     return members
 
 
-def test_a_subtree_is_what_git_archives_of_it(source: SourceRepository) -> None:
-    """What the archive of the whole tree has there: attributes above it count, on any git."""
+def test_a_subtree_is_archived_as_by_git(source: SourceRepository) -> None:
+    """Its members are those of the whole tree's archive: attributes above it apply, on any git."""
     expected = members_below(_git_archive(source, "main"), "services/api")
     members = _archive(source, "--subtree", "services/api/")
     assert expected == members
@@ -79,8 +79,10 @@ def test_a_subtree_is_what_git_archives_of_it(source: SourceRepository) -> None:
 
 
 @pytest.mark.parametrize("left_out", ["services", "/services/api", "api/", "**/api"])
-def test_a_subtree_that_is_left_out_is_refused(source: SourceRepository, left_out: str) -> None:
-    """An archive without an entry would be built; with all that is in it, it can be had."""
+def test_a_subtree_excluded_by_attributes_is_refused(
+    source: SourceRepository, left_out: str
+) -> None:
+    """Its archive would be empty; `--ignore-export-attributes` includes everything."""
     source.commit({".gitattributes": f"{left_out} export-ignore\n".encode()})
     done = _run(source, "--subtree", "services/api")
     assert (done.returncode, done.stdout) == (65, b"")
@@ -104,13 +106,13 @@ def test_a_subtree_that_is_left_out_is_refused(source: SourceRepository, left_ou
 def test_paths_in_a_subtree_are_relative_to_it(
     source: SourceRepository, pathspecs: tuple[str, ...], names: set[str]
 ) -> None:
-    """Whatever magic they have."""
+    """Pathspecs with any magic are."""
     options = [word for each in pathspecs for word in ("--path", each)]
     assert names == set(_archive(source, "--subtree", "services/api", *options))
 
 
-def test_a_subtree_is_the_same_for_unzip(source: SourceRepository, tmp_path: Path) -> None:
-    """Another reader, and the time of the commit."""
+def test_unzip_finds_the_same_subtree(source: SourceRepository, tmp_path: Path) -> None:
+    """An independent reader, and the time of the commit."""
     done = _run(source, "--subtree", "services/web")
     (tmp_path / "web.zip").write_bytes(done.stdout)
     subprocess.run(
@@ -135,13 +137,13 @@ def test_a_subtree_is_the_same_for_unzip(source: SourceRepository, tmp_path: Pat
         ("libs/",),
     ],
 )
-def test_paths_are_git_s(source: SourceRepository, pathspecs: tuple[str, ...]) -> None:
-    """Attributes everywhere act, as there."""
+def test_pathspecs_select_as_in_git(source: SourceRepository, pathspecs: tuple[str, ...]) -> None:
+    """Attributes of all directories apply."""
     options = [word for each in pathspecs for word in ("--path", each)]
     assert _git_archive(source, "main", "--", *pathspecs) == _archive(source, *options)
 
 
-def test_odd_names_are_names(source: SourceRepository) -> None:
+def test_odd_names_are_taken_literally(source: SourceRepository) -> None:
     """A dash, a glob and magic in a subtree's name; literal pathspecs below it."""
     expected = members_below(_git_archive(source, "main"), "services/api/-dash")
     assert expected == _archive(source, "--subtree", "services/api/-dash")
@@ -152,7 +154,7 @@ def test_odd_names_are_names(source: SourceRepository) -> None:
 
 
 def test_export_attributes_can_be_ignored(source: SourceRepository) -> None:
-    """Everything is there, as committed; line ends are another matter."""
+    """All files are there, as committed, apart from line ends."""
     members = _archive(source, "--ignore-export-attributes")
     assert set(_FILES) == {name for name in members if not name.endswith("/")}
     assert members["services/api/version"].content == b"$Format:%H %ct$"
@@ -174,7 +176,7 @@ def test_export_attributes_can_be_ignored(source: SourceRepository) -> None:
         (("--path", ":(attr:x)y"), 2, "magic"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_a_missing_path_is_reported(
     source: SourceRepository, options: tuple[str, ...], code: int, words: str
 ) -> None:
     """One sentence, no traceback."""

@@ -1,4 +1,7 @@
-"""Archives made of older ones hold exactly what `git archive` gives, or are made anew (I8, I9)."""
+"""Delta archives contain exactly what `git archive` writes.
+
+Otherwise a full one is made (I8, I9).
+"""
 
 import io
 import random
@@ -63,7 +66,9 @@ class Bench:
 
     def __init__(self, directory: Path, client: "S3Client", archiver: Archiver) -> None:
         self.source = SourceRepository(directory / "source")
-        self.source.git("config", "core.compression", "0")  # noise cannot be packed, only slowly
+        self.source.git(
+            "config", "core.compression", "0"
+        )  # noise does not compress, it only takes time
         self.client = client
         self.archiver = archiver
         self.directory = directory
@@ -79,18 +84,18 @@ class Bench:
         return self.source.commit(changes)
 
     def begin(self, more: _Tree | None = None) -> str:
-        """15 MB that cannot be packed, and `more`."""
+        """Commit 15 MB that cannot be compressed, and `more`."""
         files: dict[str, bytes | None] = {f"d{n % 7}/f{n:02}": _noise(n) for n in range(_FILES)}
         return self.commit({**files, **(more or {})})
 
     def script(self, lines: bytes) -> str:
-        """Commit what only git-fast-import(1)'s own words can say."""
+        """Commit changes that only git-fast-import(1)'s own commands can express."""
         head = b"commit refs/heads/main\ncommitter C <c@e> 1700009999 +0000\ndata 0\n"
         self.source.git("fast-import", "--quiet", stdin=head + b"from refs/heads/main^0\n" + lines)
         return self.source.tip("main") or ""
 
     async def put(self, commit: str, **more: Any) -> tuple[Result, bytes]:  # noqa: ANN401 - of Order
-        """Make the archive; it must hold what the commit does, and nothing dead."""
+        """Make the archive; check that it has the commit's members and no dead byte."""
         path = more.pop("path", self.source.path)
         found = (await self.reader.find(path, [commit], "test"))[commit]
         snapshot = Snapshot(
@@ -113,7 +118,7 @@ class Bench:
         expected = members_of_commit(self.source, commit)
         if options.subtree:
             expected = members_below(expected, options.subtree)
-        if options.paths:  # plain directories, here
+        if options.paths:  # plain directories in these tests
             begins = tuple(f"{path}/" for path in options.paths)
             expected = {name: each for name, each in expected.items() if name.startswith(begins)}
         if options.lfs is Lfs.CONTENT:
@@ -123,7 +128,7 @@ class Bench:
         return result, body
 
     def add_large(self, content: bytes) -> bytes:
-        """Keep a content as git-lfs does; its pointer."""
+        """Keep a content like git-lfs; return its pointer."""
         pointer = pointer_of(content)
         self.contents[pointer] = content
         path = self._large_path(pointer)
@@ -132,7 +137,7 @@ class Bench:
         return pointer
 
     def lose_large(self, pointer: bytes) -> None:
-        """Whoever asks for the content from now on gets an error."""
+        """Remove a content, so that reading it fails from now on."""
         self._large_path(pointer).unlink()
 
     def _large_path(self, pointer: bytes) -> Path:
@@ -145,7 +150,7 @@ class Bench:
         return member._replace(content=content) if name.endswith(".bin") else member
 
     async def body(self, key: str) -> bytes:
-        """The bytes of an object."""
+        """Return the bytes of an object."""
         answer = await self.client.get_object(Bucket=BUCKET, Key=key)
         async with answer["Body"] as stream:
             return await stream.read()
@@ -159,7 +164,7 @@ async def open_archiver(
     look_further_bytes: int = 64 * MIB,
     **archive: Any,  # noqa: ANN401 - any setting
 ) -> AsyncIterator[Archiver]:
-    """An archiver on a client."""
+    """Open an archiver on a client."""
     settings = Settings(
         archive=ArchiveSettings(memory_budget_bytes=128 * MIB, **archive),
         storage=StorageSettings(bucket=BUCKET, parts_in_flight=parts_in_flight),
@@ -181,7 +186,7 @@ both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
 
 @pytest.fixture
 def server_name() -> str:
-    """Where a test does not say `both`."""
+    """Return the server for tests that do not use `both`."""
     return "ministack"
 
 
@@ -189,7 +194,7 @@ def server_name() -> str:
 async def bench(
     request: pytest.FixtureRequest, server_name: str, tmp_path: Path
 ) -> AsyncIterator[Bench]:
-    """Everything for one test."""
+    """Open repository, bucket and archiver for one test."""
     server: LocalServer = request.getfixturevalue(server_name)
     aws = AwsSettings(region=REGION, endpoint_url=server.endpoint_url)
     settings = Settings(aws=aws, storage=StorageSettings(addressing_style="path"))
@@ -209,11 +214,11 @@ def _how(result: Result) -> tuple[str, str]:
     return result.made.archive.kind, result.fallback
 
 
-# --- the ways -------------------------------------------------------------------------------------
+# --- kinds of archive -----------------------------------------------------------------------------
 
 
-async def test_a_small_change_is_a_delta(bench: Bench) -> None:
-    """What changed is read and sent, with what is too short to copy; the rest is copied."""
+async def test_a_small_change_makes_a_delta(bench: Bench) -> None:
+    """Changed members are read and sent, with stretches too short to copy; the rest is copied."""
     await bench.put(bench.begin())
     result, _ = await bench.put(bench.commit({"d3/f31": b"new", "d9/added": b"1", "d0/f00": None}))
     assert _how(result) == ("delta", "")
@@ -223,8 +228,8 @@ async def test_a_small_change_is_a_delta(bench: Bench) -> None:
     assert result.made.files_read == 3  # with the new directory
 
 
-async def test_every_kind_of_change(bench: Bench) -> None:
-    """Modes alone, links, submodules, a file that becomes a directory and the way back."""
+async def test_every_kind_of_change_makes_a_delta(bench: Bench) -> None:
+    """Modes alone, links, submodules, a file that becomes a directory and back."""
     await bench.put(bench.begin({"run": b"x", "place": b"file", "dir/file": b"1"}))
     steps = [
         b"M 100755 inline run\ndata 1\nx\n",
@@ -243,8 +248,8 @@ async def test_every_kind_of_change(bench: Bench) -> None:
 
 @both
 @pytest.mark.parametrize("name", [b"..", b".git", b".GIT", b"git~1"])
-async def test_what_git_would_not_archive_is_refused(bench: Bench, name: bytes) -> None:
-    """A delta reads new entries itself: a path that leads out of the tree is no entry for it."""
+async def test_a_tree_that_git_refuses_is_refused(bench: Bench, name: bytes) -> None:
+    """A delta reads new entries itself: a path that leaves the tree is refused as by git."""
     begun = bench.begin()
     await bench.put(begun)
     git = bench.source.git
@@ -257,8 +262,8 @@ async def test_what_git_would_not_archive_is_refused(bench: Bench, name: bytes) 
         await bench.put(commit)
 
 
-async def test_many_archives_each_made_of_the_one_before(bench: Bench) -> None:
-    """Twelve commits at random: always the same tree as git's, and never a dead byte."""
+async def test_a_chain_of_deltas_equals_gits_archives(bench: Bench) -> None:
+    """Twelve random commits: always the tree of `git archive`, and never a dead byte."""
     chance = random.Random(7)  # noqa: S311 - the same in every run
     commit = bench.begin()
     kinds = []
@@ -275,7 +280,7 @@ async def test_many_archives_each_made_of_the_one_before(bench: Bench) -> None:
 
 
 @both
-async def test_the_same_tree_is_copied(bench: Bench) -> None:
+async def test_an_equal_tree_is_copied(bench: Bench) -> None:
     """On another commit, and on another ref: nothing is read, nothing is sent."""
     await bench.put(bench.begin())
     result, _ = await bench.put(bench.commit({}))
@@ -287,16 +292,16 @@ async def test_the_same_tree_is_copied(bench: Bench) -> None:
     assert _how(result) == ("delta", "")
 
 
-async def test_object_ids_of_sha256(bench: Bench, tmp_path: Path) -> None:
-    """Longer ids in the directory, and in what git is asked."""
+async def test_sha256_repositories_have_deltas(bench: Bench, tmp_path: Path) -> None:
+    """Longer ids are in the directory, and in git's arguments."""
     bench.source = SourceRepository(tmp_path / "sha256", object_format="sha256")
     await bench.put(bench.begin())
     result, _ = await bench.put(bench.commit({"d1/f01": b"1", "new/file": b"1"}))
     assert _how(result) == ("delta", "")
 
 
-async def test_a_new_ref_begins_from_the_nearest_one(bench: Bench) -> None:
-    """Of two refs the one with fewer changes is the base, although the other is newer."""
+async def test_a_new_ref_uses_the_nearest_base(bench: Bench) -> None:
+    """The ref with fewer changes is the base, although the other is newer."""
     near = bench.begin()
     far = bench.commit({f"d0/f{n:02}": b"far" for n in range(0, _FILES, 7)})
     refs = [
@@ -311,8 +316,8 @@ async def test_a_new_ref_begins_from_the_nearest_one(bench: Bench) -> None:
 
 
 @both
-async def test_a_ref_that_was_moved_far_begins_from_another(bench: Bench) -> None:
-    """Reset to where another ref is, or merged with it: that one's archive has more in common."""
+async def test_a_ref_that_moved_far_uses_another_refs_base(bench: Bench) -> None:
+    """After a reset or a merge the other ref's archive has more in common."""
     old = bench.begin()
     new = bench.commit({f"d{n % 7}/f{n:02}": _noise(100 + n) for n in range(_FILES)})
     mine = ArchiveLineage(bench.origin.repository, "refs/heads/mine")
@@ -320,7 +325,7 @@ async def test_a_ref_that_was_moved_far_begins_from_another(bench: Bench) -> Non
     theirs, _ = await bench.put(new)
     next_ = bench.source.commit({"d1/f01": b"1"}, branch="mine", parent=new)
     result, _ = await bench.put(next_, origin=mine)
-    assert _how(result) == ("full", "does-not-pay")  # too small to look further
+    assert _how(result) == ("full", "does-not-pay")  # too small to search further
     async with open_archiver(bench.client, look_further_bytes=1) as archiver:
         for commit, kind in ((new, "copy"), (next_, "delta")):
             await bench.put(old, origin=mine)
@@ -330,7 +335,7 @@ async def test_a_ref_that_was_moved_far_begins_from_another(bench: Bench) -> Non
 
 @both
 async def test_one_key_for_every_push_of_a_branch(bench: Bench) -> None:
-    """The base is overwritten by what is made of it."""
+    """The delta overwrites its own base."""
     await bench.put(bench.begin(), key=f"{bench.origin.repository.name}.zip")
     for number in range(3):
         commit = bench.commit({"d1/f01": b"%d" % number})
@@ -339,8 +344,8 @@ async def test_one_key_for_every_push_of_a_branch(bench: Bench) -> None:
 
 
 @both
-async def test_a_task_that_never_saw_the_base(bench: Bench) -> None:
-    """Another task's archive: its commit is not here, its table is read from the archive."""
+async def test_a_task_without_the_base_commit_makes_a_delta(bench: Bench) -> None:
+    """Another task made the base: its commit is absent here, its table is read from the archive."""
     await bench.put(bench.begin({"link": b"x"}))
     for step in (
         b"M 120000 inline link\ndata 1\nx\n",
@@ -356,7 +361,7 @@ async def test_a_task_that_never_saw_the_base(bench: Bench) -> None:
         assert _how(result) == ("delta", "")
 
 
-# --- entries that depend on more than their blob --------------------------------------------------
+# --- entries that depend on more than their blobs -------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -369,10 +374,10 @@ async def test_a_task_that_never_saw_the_base(bench: Bench) -> None:
         (".gitattributes", b"*.txt working-tree-encoding=UTF-16\n", b"# nothing\n"),
     ],
 )
-async def test_changed_attributes_make_it_anew(
+async def test_changed_attributes_make_a_full_archive(
     bench: Bench, where: str, before: bytes | None, after: bytes | None
 ) -> None:
-    """The blobs are the same, the entries are not: a copy of them would be wrong."""
+    """The blobs are equal, the entries are not: copies would be wrong."""
     files = {"a.txt": b"1\n$Id$\n", "sub/a.txt": b"2\n$Id$\n"}
     await bench.put(bench.begin({**files, **({where: before} if before else {})}))
     result, _ = await bench.put(bench.commit({where: after}))
@@ -380,7 +385,7 @@ async def test_changed_attributes_make_it_anew(
 
 
 async def test_entries_with_the_commits_id_are_always_read_again(bench: Bench) -> None:
-    """`export-subst` writes the commit into entries that no commit changed, by a macro, too."""
+    """`export-subst` writes the commit into unchanged entries, by a macro, too."""
     rules = b"[attr]stamp export-subst\n*.v stamp\nno.v -export-subst\n"
     files = {"a.v": b"$Format:%H$", "no.v": b"$Format:%H$", "sub/b.v": b"$Format:%T %ct$"}
     first, _ = await bench.put(bench.begin({".gitattributes": rules, **files}))
@@ -392,8 +397,8 @@ async def test_entries_with_the_commits_id_are_always_read_again(bench: Bench) -
     assert first.made.base.effect == "substitute"
 
 
-async def test_converted_entries_are_copied_and_read_as_git_converts_them(bench: Bench) -> None:
-    """Line ends, `ident`, encodings: a function of blob and path as long as no rule changes."""
+async def test_converted_entries_are_copied(bench: Bench) -> None:
+    """Line ends, `ident`, encodings: a function of blob and path while no rule changes."""
     rules = b"*.bat eol=crlf\n*.c ident\n*.u working-tree-encoding=UTF-16\n*.lfs filter=lfs\n"
     files = {
         f"{n}.{kind}": b"$Id$\n%d\n" % n for n in range(3) for kind in ("bat", "c", "u", "lfs")
@@ -406,8 +411,8 @@ async def test_converted_entries_are_copied_and_read_as_git_converts_them(bench:
         assert _how(result) == ("delta", "")
 
 
-async def test_ignored_entries_stay_away(bench: Bench) -> None:
-    """Changed, new and deleted files that no archive holds, and directories of nothing else."""
+async def test_ignored_entries_stay_absent(bench: Bench) -> None:
+    """Changed, new and deleted files that no archive contains, and directories of nothing else."""
     rules = b"hidden export-ignore\n*.secret export-ignore\n.gitattributes export-ignore\n"
     files = {".gitattributes": rules, "hidden/a": b"1", "a.secret": b"1", "only/b.secret": b"1"}
     await bench.put(bench.begin(files))
@@ -422,20 +427,20 @@ async def test_ignored_entries_stay_away(bench: Bench) -> None:
         assert _how(result) == ("delta", "")
 
 
-async def test_attributes_that_are_no_file(bench: Bench) -> None:
-    """Whatever git makes of a link: nothing is made of such an archive."""
+async def test_a_link_as_attributes_makes_a_full_archive(bench: Bench) -> None:
+    """Git versions differ in how they read such a link, so such an archive is never a base."""
     bench.begin()
     await bench.put(bench.script(b"M 120000 inline .gitattributes\ndata 5\nrules\n"))
     result, _ = await bench.put(bench.commit({"d0/f00": b"1"}))
     assert _how(result) == ("full", "attributes-unknown")
 
 
-# --- surprises ------------------------------------------------------------------------------------
+# --- unexpected changes ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", ["deleted", "overwritten"])
-async def test_a_base_that_changed_makes_it_anew(bench: Bench, change: str) -> None:
-    """A lifecycle rule, or another writer: the archive is right all the same."""
+async def test_a_changed_base_makes_a_full_archive(bench: Bench, change: str) -> None:
+    """A lifecycle rule, or another writer: the archive is correct all the same."""
     first, _ = await bench.put(bench.begin())
     key = first.made.archive.key
     if change == "deleted":
@@ -460,10 +465,10 @@ async def test_a_base_that_changed_makes_it_anew(bench: Bench, change: str) -> N
         ("complete_multipart_upload", 1),
     ],
 )
-async def test_a_base_that_changes_meanwhile(
+async def test_a_base_that_changes_while_it_is_copied_is_detected(
     bench: Bench, at: str, number: int, change: str
 ) -> None:
-    """Between plan and copy, between two copies, before what is sent again is read, at the end."""
+    """Between plan and copy, between two copies, before members are read again, at the end."""
     first, _ = await bench.put(bench.begin())
     key, calls = first.made.archive.key, 0
 
@@ -480,7 +485,7 @@ async def test_a_base_that_changes_meanwhile(
     async with open_archiver(Tapped(bench.client, **{at: change_base}), parts_in_flight=1) as late:
         result, _ = await bench.put(commit, archiver=late, key=f"{key}/next.zip")
     assert calls >= number
-    whole = at == "complete_multipart_upload"  # nothing of the base was needed any more
+    whole = at == "complete_multipart_upload"  # the base was not needed any more
     assert _how(result) == (("delta", "") if whole else ("full", "failed"))
     uploads = await bench.client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
     assert uploads.get("Uploads", []) == []
@@ -488,8 +493,10 @@ async def test_a_base_that_changes_meanwhile(
 
 @both
 @pytest.mark.parametrize("change", ["deleted", "overwritten"])
-async def test_a_base_that_changes_before_it_is_copied_whole(bench: Bench, change: str) -> None:
-    """The same tree on another commit: CopyObject names the ETag, too."""
+async def test_a_base_that_changes_before_it_is_copied_whole_is_detected(
+    bench: Bench, change: str
+) -> None:
+    """An equal tree on another commit: CopyObject names the ETag, too."""
     first, _ = await bench.put(bench.begin())
     key = first.made.archive.key
 
@@ -521,10 +528,10 @@ def _refuse_copies(how: str) -> Any:  # noqa: ANN401 - a tap
 @both
 @pytest.mark.parametrize("how", ["not implemented", "no result", "empty result"])
 @pytest.mark.parametrize("call", ["upload_part_copy", "copy_object"])
-async def test_a_server_that_cannot_copy_gets_full_archives(
+async def test_a_server_without_copies_gets_full_archives(
     bench: Bench, call: str, how: str
 ) -> None:
-    """Or says too little of its copies: no push fails for it."""
+    """A server may refuse copies or omit their ETags: no push fails because of it."""
     await bench.put(bench.begin())
     changed = {"d3/f30": b"1"} if call == "upload_part_copy" else {}
     tapped = Tapped(bench.client, **{call: _refuse_copies(how)})
@@ -538,7 +545,7 @@ async def test_a_server_that_cannot_copy_gets_full_archives(
 
 @both
 async def test_a_tagged_archive_is_copied_without_its_tags(bench: Bench) -> None:
-    """Else the copy would need the rights to read tags and to set them."""
+    """Otherwise the copy would need the rights to read tags and to set them."""
     first, _ = await bench.put(bench.begin())
     await bench.client.put_object_tagging(
         Bucket=BUCKET,
@@ -552,8 +559,8 @@ async def test_a_tagged_archive_is_copied_without_its_tags(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "missing"])
-async def test_a_damaged_table_is_not_believed(bench: Bench, damage: str) -> None:
-    """It is read from the archive instead."""
+async def test_a_damaged_table_is_read_from_the_archive(bench: Bench, damage: str) -> None:
+    """The table on disk is checked before use."""
     await bench.put(bench.begin({"a": b"1"}))
     (path,) = (bench.source.path / "archive-tables").glob("*.table")
     content = path.read_bytes()
@@ -568,8 +575,8 @@ async def test_a_damaged_table_is_not_believed(bench: Bench, damage: str) -> Non
     assert expected == _how(result)
 
 
-async def test_other_settings_make_it_anew(bench: Bench) -> None:
-    """An archive of another level is no base, and without deltas none is looked for."""
+async def test_other_settings_make_a_full_archive(bench: Bench) -> None:
+    """Archives of another level are never a base, and without deltas none is looked for."""
     await bench.put(bench.begin())
     async with open_archiver(bench.client, level=6) as archiver:
         result, _ = await bench.put(bench.commit({"d0/f00": b"1"}), archiver=archiver)
@@ -579,8 +586,8 @@ async def test_other_settings_make_it_anew(bench: Bench) -> None:
         assert _how(result) == ("full", "off")
 
 
-async def test_small_archives_and_large_changes_are_made_anew(bench: Bench) -> None:
-    """Where nothing is long enough to be copied."""
+async def test_small_archives_and_large_changes_are_made_in_full(bench: Bench) -> None:
+    """Nothing is long enough to be copied."""
     await bench.put(bench.commit({"a": b"1"}))
     result, small = await bench.put(bench.commit({"a": b"2"}))
     assert _how(result) == ("full", "small")
@@ -592,8 +599,8 @@ async def test_small_archives_and_large_changes_are_made_anew(bench: Bench) -> N
     assert _how(result) == ("full", "does-not-pay")
 
 
-async def test_what_did_not_pay_twice_is_not_looked_into_at_once(bench: Bench) -> None:
-    """It is after 1 push, then 3, then 7; what is not looked for is not kept; a delta ends it."""
+async def test_a_ref_whose_deltas_did_not_pay_is_not_planned_at_once(bench: Bench) -> None:
+    """It is planned after 1 push, then 3, then 7; its records are not kept; a delta ends this."""
     await bench.put(bench.begin())
 
     async def scatter(number: int) -> str:
@@ -617,8 +624,8 @@ async def test_what_did_not_pay_twice_is_not_looked_into_at_once(bench: Bench) -
 
 
 @both
-async def test_another_task_does_not_know_that_a_ref_is_small(bench: Bench) -> None:
-    """It asks once, finds no record, and makes the same bytes: no id depends on the history."""
+async def test_another_task_looks_once_for_the_base_of_a_small_ref(bench: Bench) -> None:
+    """It finds no record, and makes the same bytes: no id depends on the history."""
     commit = bench.commit({"a": b"1"})
     _, first = await bench.put(commit)
     async with open_archiver(bench.client) as other:
@@ -628,8 +635,8 @@ async def test_another_task_does_not_know_that_a_ref_is_small(bench: Bench) -> N
 
 
 @both
-async def test_two_tasks_with_one_base(bench: Bench) -> None:
-    """Both make an archive of it at the same time, under the same key: both are right."""
+async def test_two_tasks_use_one_base_at_once(bench: Bench) -> None:
+    """Both archive it under the same key: both archives are correct."""
     await bench.put(bench.begin())
     commits = [
         bench.source.commit({"d0/f00": name}, branch=name.decode(), parent=bench.source.tip("main"))
@@ -646,8 +653,8 @@ async def test_two_tasks_with_one_base(bench: Bench) -> None:
     assert results == [("delta", "")] * 2
 
 
-async def test_a_record_that_says_nothing_is_no_base(bench: Bench) -> None:
-    """Broken, of another version, or of impossible numbers: as if it were not there."""
+async def test_an_unusable_record_is_not_a_base(bench: Bench) -> None:
+    """Broken, of another version, or with impossible numbers: treated as absent."""
     result, _ = await bench.put(bench.begin())
     base = result.made.base
     assert base == parse_base(pack_base(base))
@@ -662,19 +669,19 @@ async def test_a_record_that_says_nothing_is_no_base(bench: Bench) -> None:
 
 
 async def _records(bench: Bench) -> list[str]:
-    """Keys of what is remembered of the repository's archives."""
+    """Return keys of the records of the repository's archives."""
     about = f"base/{bench.origin.repository.path}/"
     pages = bench.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
     return [
         each["Key"]
-        async for page in pages  # of all tests that this server has seen
+        async for page in pages  # of all tests on this server
         for each in page.get("Contents", [])
         if about in each["Key"]
     ]
 
 
 async def _newest(bench: Bench) -> bytes:
-    """What is remembered of the one ref that there is."""
+    """Return the record of the only ref."""
     (record,) = await _records(bench)
     answer = await bench.client.get_object(Bucket=BUCKET, Key=record)
     async with answer["Body"] as body:
@@ -694,13 +701,16 @@ def _fields(base: Base) -> dict[str, Any]:
     return {name: getattr(base, name) for name in Base.__dataclass_fields__}
 
 
-# --- by hand --------------------------------------------------------------------------------------
+# --- by the command -------------------------------------------------------------------------------
 
 
-async def test_the_command_makes_an_archive_of_a_named_one(
+async def test_the_command_makes_a_delta_of_a_named_archive(
     bench: Bench, ministack: "LocalServer"
 ) -> None:
-    """`asyncbuild archive --base`: a delta if it can be, and never of what is not there."""
+    """`asyncbuild archive --base`.
+
+    A delta if possible, and a full archive if the base is missing.
+    """
     settings = Settings(
         aws=AwsSettings(region=REGION, endpoint_url=ministack.endpoint_url),
         storage=StorageSettings(addressing_style="path"),
@@ -721,8 +731,8 @@ async def test_the_command_makes_an_archive_of_a_named_one(
     assert not (bench.source.path / "archive-tables").exists()
 
 
-async def test_a_subtree_is_made_of_the_subtree_before(bench: Bench) -> None:
-    """What changed outside of it is nothing: the object is copied. Attributes above it count."""
+async def test_a_subtree_uses_the_archive_of_the_subtree_before(bench: Bench) -> None:
+    """Outside changes do not count: the object is copied. Attributes above it do."""
     options = ArchiveOptions(subtree="app")
     app: _Tree = {f"app/{n % 7}/f{n:02}": _noise(n) for n in range(_FILES)}
     attributes = {"app/.gitattributes": b"*.no export-ignore\n", ".gitattributes": b"*.s -text\n"}
@@ -743,7 +753,7 @@ async def test_a_subtree_is_made_of_the_subtree_before(bench: Bench) -> None:
 
 
 async def test_archives_of_other_options_are_never_the_base(bench: Bench) -> None:
-    """Found by its ref or named; the records of a ref live side by side."""
+    """Found by its ref or named; the records of a ref exist side by side."""
     paths = ArchiveOptions(paths=("d1", "d2", "d3", "d4"))
     ignoring = ArchiveOptions(export_attributes=ExportAttributes.IGNORE)
     all_options = [WHOLE, paths, ignoring]
@@ -762,8 +772,8 @@ async def test_archives_of_other_options_are_never_the_base(bench: Bench) -> Non
     assert _how(result) == ("copy", "")
 
 
-async def test_what_a_push_changed(bench: Bench) -> None:
-    """Pathspecs decide, from the root; nobody knows what differs from a commit that is not here."""
+async def test_the_paths_that_a_push_changed(bench: Bench) -> None:
+    """Pathspecs decide, from the root; with an absent commit the answer is unknown."""
     first = bench.commit({"services/api/x": b"1", "services/web/x": b"1", "docs/x": b"1"})
     second = bench.commit({"services/api/x": b"2", "docs/x": b"2"})
     found = (await bench.reader.find(bench.source.path, [second], "test"))[second]
@@ -784,7 +794,7 @@ async def test_what_a_push_changed(bench: Bench) -> None:
 
 
 async def test_contents_of_lfs_files_are_copied_too(bench: Bench) -> None:
-    """A pointer says what its content is: only new ones are read, the others nobody need have."""
+    """Pointers identify contents: only new ones are read, others need not be present."""
     options = ArchiveOptions(lfs=Lfs.CONTENT)
     kept, changed = bench.add_large(_noise(101, 3_000_000)), bench.add_large(b"first")
     more = {".gitattributes": b"*.bin filter=lfs -text\n", "kept.bin": kept, "changed.bin": changed}
@@ -800,7 +810,7 @@ async def test_contents_of_lfs_files_are_copied_too(bench: Bench) -> None:
 
 
 async def test_pointers_are_never_the_base_of_contents(bench: Bench) -> None:
-    """Nor the other way round, nor what attributes above a subtree may change unseen."""
+    """Nor the reverse, nor if attributes above a subtree may have changed."""
     options = ArchiveOptions(lfs=Lfs.CONTENT)
     more = {".gitattributes": b"*.bin filter=lfs -text\n", "app/a.bin": bench.add_large(b"large")}
     commit = bench.begin(more)

@@ -1,4 +1,4 @@
-"""SIGKILL while an archive is made of an older one: afterwards a right one, or none (I7, I9)."""
+"""SIGKILL while a delta is made: afterwards there is a correct archive, or none (I7, I9)."""
 
 import os
 import random
@@ -33,7 +33,7 @@ both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
 
 @dataclass
 class Scene:
-    """A base in the bucket, and a commit whose archive is to be made of it."""
+    """A base in the bucket, and a commit to archive."""
 
     client: "S3Client"
     proxy: KillingProxy
@@ -44,18 +44,18 @@ class Scene:
 
     @property
     def scratch(self) -> Path:
-        """Where the processes have their temporary files."""
+        """Return the temporary directory of the processes."""
         return self.repository.path.parent
 
     def errand(self, key: str, endpoint_url: str = "") -> Errand:
-        """The archive of the commit, at `key`."""
+        """Return the errand to archive the commit at `key`."""
         url = endpoint_url or self.proxy.endpoint_url
         output = f"s3://{BUCKET}/{key}"
         repository, scratch = self.repository.path, str(self.scratch)
         return Errand(url, str(repository), self.commit, output, self.base, scratch)
 
     async def body(self, key: str) -> bytes | None:
-        """The bytes of an object, if there is one."""
+        """Return the bytes of an object, or None without one."""
         try:
             answer = await self.client.get_object(Bucket=BUCKET, Key=key)
         except ClientError:
@@ -64,7 +64,7 @@ class Scene:
             return await stream.read()
 
     async def is_there(self, key: str) -> bool:
-        """Whether there is an archive; if so, it is right."""
+        """Return whether there is an archive, after checking its contents."""
         body = await self.body(key)
         if body is None:
             return False
@@ -73,18 +73,18 @@ class Scene:
         return True
 
     async def uploads(self, key: str) -> list[str]:
-        """Ids of uploads that were begun and not ended."""
+        """Return ids of uploads that were begun and not ended."""
         answer = await self.client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
         return [each["UploadId"] for each in answer.get("Uploads", [])]
 
     async def wait_no_uploads(self, key: str) -> None:
-        """Until all that were begun are ended."""
+        """Wait until all uploads are ended."""
         with anyio.fail_after(PATIENCE_SECONDS):
-            while await self.uploads(key):  # noqa: ASYNC110 - a server tells nobody
+            while await self.uploads(key):  # noqa: ASYNC110 - a server raises no event
                 await anyio.sleep(0.02)
 
     async def kill(self, at: int, *, acted: bool) -> tuple[str, int]:
-        """Kill a process at its request number `at`; the key it was for, and its exit code."""
+        """Kill a process at its request number `at`; return its key and its exit code."""
         key = f"{uuid.uuid4()}.zip"
         self.proxy.aim(at, acted=acted)
         self.proxy.victim = start(self.errand(key))
@@ -95,7 +95,7 @@ class Scene:
 async def scene(
     request: pytest.FixtureRequest, server_name: str, tmp_path: Path
 ) -> AsyncIterator[Scene]:
-    """15 MB that cannot be packed, archived; then small changes at both ends."""
+    """Archive 15 MB that cannot be compressed; then commit small changes at both ends."""
     server: LocalServer = request.getfixturevalue(server_name)
     chance = random.Random(5)  # noqa: S311 - the same in every run
     repository = SourceRepository(tmp_path / "source")
@@ -118,8 +118,8 @@ async def scene(
 
 
 @both
-async def test_killed_at_every_request(scene: Scene) -> None:
-    """Before and after S3 acts on each of them. What is left of uploads is one for each killed."""
+async def test_a_kill_at_each_request_leaves_a_correct_archive_or_none(scene: Scene) -> None:
+    """Before and after S3 acts on the request. Each killed process leaves at most one upload."""
     key, code = await scene.kill(0, acted=False)
     assert (code, await scene.is_there(key), await scene.uploads(key)) == (0, True, [])
     seen = scene.proxy.seen.copy()
@@ -134,21 +134,21 @@ async def test_killed_at_every_request(scene: Scene) -> None:
             uploads = await scene.uploads(key)
             assert len(uploads) <= 1 - made[-1]
             left += len(uploads)
-            if uploads and left <= 3:  # no next try trips over it; the bucket's rule ends it
+            if uploads and left <= 3:  # harmless to the next attempt; the bucket's rule ends it
                 again = start(scene.errand(key))
                 scene.proxy.aim(0, acted=False)
                 assert await wait(again) == 0
                 assert await scene.is_there(key)
                 assert uploads == await scene.uploads(key)
-    assert [*[False] * (2 * seen.total() - 1), True] == made  # only the last one's had been said
+    assert [*[False] * (2 * seen.total() - 1), True] == made  # only the last one had been reported
     assert left > 0
 
 
 @both
-async def test_killed_at_any_time(
+async def test_a_kill_at_any_time_leaves_a_correct_archive_or_none(
     scene: Scene, server_name: str, request: pytest.FixtureRequest
 ) -> None:
-    """In the middle of anything; no proxy in between. Then it is made, once, and is right."""
+    """Without a proxy in between. Afterwards the archive is made once, and is correct."""
     server: LocalServer = request.getfixturevalue(server_name)
     chance = random.Random(11)  # noqa: S311 - as good as any other
     begun = time.monotonic()
@@ -172,14 +172,14 @@ async def test_killed_at_any_time(
         number += 1
         killed += code == -signal.SIGKILL
         if code == 0:
-            took *= 0.9  # it was slower when it was measured, and was done before the signal
+            took *= 0.9  # it was slower when measured, and ended before the signal
 
 
 @both
-async def test_two_processes_with_one_base(
+async def test_two_processes_use_one_base_at_once(
     scene: Scene, server_name: str, request: pytest.FixtureRequest
 ) -> None:
-    """At the same time, under one key and under their own: all are right, and nothing is left."""
+    """Under one key and under their own: all are correct, and nothing is left."""
     server: LocalServer = request.getfixturevalue(server_name)
     keys = [f"{uuid.uuid4()}.zip" for _ in range(3)]
     errands = [scene.errand(key, server.endpoint_url) for key in (*keys, keys[0])]

@@ -1,4 +1,4 @@
-"""Delta archives of trees with everything in them that git can hold, against `git archive` (I9)."""
+"""Delta archives of trees with everything that git can store, against `git archive` (I9)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("seed", range(1, 5))
-async def test_deltas_are_what_git_archives(
+async def test_random_deltas_equal_gits_archives(
     ministack: "LocalServer", tmp_path: Path, seed: int
 ) -> None:
-    """Empty trees, submodules, links, odd modes, attributes, odd dates; `make search` has more."""
+    """Empty trees, submodules, links, odd modes, attributes, odd dates.
+
+    `make search` tries more.
+    """
     async with open_differential(ministack) as differential:
         await differential.run_chain(seed, tmp_path, archives=12)
         assert differential.deltas

@@ -1,4 +1,4 @@
-"""Credentials by account: the service's own, or one role assumed once for all who ask."""
+"""Credentials by account: the service's own, or one role assumed once for all callers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ REGION = "eu-west-1"
 
 @dataclass
 class Sts:
-    """What AWS STS answers, in its query protocol; notes what it was asked."""
+    """A stand-in of AWS STS with its query protocol; records its requests."""
 
     asked: list[dict[str, str]] = field(default_factory=list)
     refused: frozenset[str] = frozenset()
@@ -49,7 +49,7 @@ class Sts:
         )
 
     def count(self, action: str) -> int:
-        """How often an action was asked for."""
+        """Return how often an action was requested."""
         return sum(each["Action"] == action for each in self.asked)
 
 
@@ -81,12 +81,12 @@ async def sts() -> AsyncIterator[Sts]:
 
 
 def role(account: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - AccountSettings' own
-    """An `[[accounts]]` entry."""
+    """Return an `[[accounts]]` entry."""
     return {"account": account, "role_arn": f"arn:aws:iam::{account}:role/pull", **more}
 
 
 def credentials(endpoint_url: str, *accounts: dict[str, Any]) -> AccountCredentials:
-    """As the service makes them."""
+    """Return credentials as the service opens them."""
     settings = Settings(
         aws={"region": REGION, "endpoint_url": endpoint_url, "max_tries": 1},
         accounts=accounts,
@@ -95,7 +95,7 @@ def credentials(endpoint_url: str, *accounts: dict[str, Any]) -> AccountCredenti
 
 
 async def test_twenty_callers_assume_a_role_once(sts: Sts) -> None:
-    """With the external id and the session name of the entry; each account has its own."""
+    """External id and session name are those of the entry; each account has its own."""
     accounts = credentials(
         f"http://127.0.0.1:{sts.port}",
         role(THEIRS, external_id="agreed", session_name="builds"),
@@ -119,15 +119,15 @@ async def test_twenty_callers_assume_a_role_once(sts: Sts) -> None:
 
 
 async def test_the_own_account_needs_no_role(sts: Sts) -> None:
-    """Found out once; also where no account is named."""
+    """Looked up once; also where no account is configured."""
     accounts = credentials(f"http://127.0.0.1:{sts.port}", role(THEIRS))
     for account in (OWN, OWN, ""):
         assert (await accounts.get(account, REGION)).access_key == ACCESS_KEY
     assert (sts.count("GetCallerIdentity"), sts.count("AssumeRole")) == (1, 0)
 
 
-async def test_a_strangers_account_is_not_ours(sts: Sts) -> None:
-    """Our own credentials would fetch our repository of the same name: a Retry instead."""
+async def test_an_unknown_account_is_a_retry(sts: Sts) -> None:
+    """Our own credentials would fetch our own repository of the same name."""
     accounts = credentials(f"http://127.0.0.1:{sts.port}", role(THEIRS, regions=["us-east-1"]))
     for account in (THEIRS, OTHERS):
         with pytest.raises(Retry, match=r"add an \[\[accounts\]\] entry"):
@@ -135,8 +135,11 @@ async def test_a_strangers_account_is_not_ours(sts: Sts) -> None:
     assert (await accounts.get(THEIRS, "us-east-1")).token == f"token{len(sts.asked)}"
 
 
-async def test_a_role_that_is_refused_is_named(sts: Sts) -> None:
-    """It concerns that account's pushes alone, and may be given later: nothing of it is kept."""
+async def test_a_refused_role_is_named(sts: Sts) -> None:
+    """It concerns that account's pushes alone.
+
+    Refusals are not cached, since it may be granted later.
+    """
     sts.refused = frozenset({f"arn:aws:iam::{THEIRS}:role/pull"})
     accounts = credentials(f"http://127.0.0.1:{sts.port}", role(THEIRS))
     with pytest.raises(Retry, match=f"assume arn:aws:iam::{THEIRS}:role/pull") as caught:
@@ -148,8 +151,8 @@ async def test_a_role_that_is_refused_is_named(sts: Sts) -> None:
     assert (await accounts.get(THEIRS, REGION)).token
 
 
-async def test_ministack_gives_credentials_for_a_role(ministack: LocalServer) -> None:
-    """The same calls against an STS that is not ours."""
+async def test_ministack_grants_credentials_for_a_role(ministack: LocalServer) -> None:
+    """The same calls against an independent STS."""
     accounts = credentials(ministack.endpoint_url, role(THEIRS))
     found = await accounts.get(THEIRS, REGION)
     assert found.token

@@ -1,4 +1,4 @@
-"""Scale-in protection, against an agent on loopback that knows what is documented."""
+"""Scale-in protection, against an agent on loopback with the documented behaviour."""
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -14,19 +14,19 @@ from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild.aws.task_protection import Rhythm, open_protection, refusal_of
 
-# Quick, but with the proportions of the real one.
+# Quick, with the proportions of the real rhythm.
 RHYTHM = Rhythm(renew_seconds=30, linger_seconds=0.2, retry_seconds=0.01, last_seconds=60)
 
 
 @pytest.fixture
 async def agent() -> AsyncIterator[Agent]:
-    """An agent that does as it is told."""
+    """Open an agent that obeys."""
     async with open_agent() as agent:
         yield agent
 
 
-async def test_work_is_protected_and_then_no_longer(agent: Agent) -> None:
-    """From the first work to a moment after the last; the end is told once."""
+async def test_work_is_protected_until_shortly_after_its_end(agent: Agent) -> None:
+    """From the first work to a moment after the last; the release is sent once."""
     async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
         with protection.hold():
             await agent.wait(protected=True)
@@ -35,8 +35,8 @@ async def test_work_is_protected_and_then_no_longer(agent: Agent) -> None:
     assert agent.changes == [15, None]
 
 
-async def test_all_work_counts(agent: Agent) -> None:
-    """The first to end does not end the protection of the others."""
+async def test_the_end_of_one_work_keeps_the_protection_of_others(agent: Agent) -> None:
+    """Only the last work to end releases the task."""
     rhythm = Rhythm(renew_seconds=0.1, linger_seconds=0.15)
     async with open_protection(agent.uri, rhythm=rhythm) as protection:
         with ExitStack() as stack:
@@ -46,12 +46,12 @@ async def test_all_work_counts(agent: Agent) -> None:
             with protection.hold():
                 pass
             renewed = len(agent.asked)
-            await agent.wait(asked=renewed + 4)  # it would have been released by now
+            await agent.wait(asked=renewed + 4)  # a release would have happened by now
             assert agent.changes == [15]
         await agent.wait(protected=False)
 
 
-async def test_it_does_not_flap(agent: Agent) -> None:
+async def test_protection_does_not_flap(agent: Agent) -> None:
     """Work that follows soon enough finds the task still protected."""
     async with open_protection(
         agent.uri, rhythm=Rhythm(linger_seconds=600, renew_seconds=600, last_seconds=60)
@@ -61,10 +61,10 @@ async def test_it_does_not_flap(agent: Agent) -> None:
                 await agent.wait(protected=True)
             await anyio.sleep(0.001)
         assert agent.asked == [15]
-    assert agent.changes == [15, None]  # the process ends: nothing is in hand
+    assert agent.changes == [15, None]  # the process ends: nothing is in flight
 
 
-async def test_it_is_renewed(agent: Agent) -> None:
+async def test_protection_is_renewed(agent: Agent) -> None:
     """Long before it expires, as long as there is work."""
     rhythm = Rhythm(renew_seconds=0.02, linger_seconds=0.1, expires_minutes=7)
     async with open_protection(agent.uri, rhythm=rhythm) as protection:
@@ -75,8 +75,8 @@ async def test_it_is_renewed(agent: Agent) -> None:
     assert 3 * Rhythm().renew_seconds < 60 * Rhythm().expires_minutes
 
 
-async def test_a_task_that_is_never_idle_has_breaks(agent: Agent) -> None:
-    """Deployments wait for protected tasks; so now and then this one can be stopped."""
+async def test_a_task_that_is_never_idle_is_released_now_and_then(agent: Agent) -> None:
+    """Deployments wait for protected tasks; so at times this one can be stopped."""
     rhythm = Rhythm(longest_seconds=0.1, break_seconds=0.1, renew_seconds=30)
     async with open_protection(agent.uri, rhythm=rhythm) as protection:
         with protection.hold():
@@ -97,10 +97,10 @@ async def test_a_task_that_is_never_idle_has_breaks(agent: Agent) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_refusal_is_told_once_and_tried_again(
+async def test_a_refusal_is_logged_once_and_retried(
     agent: Agent, answer: web.Response, says: str, remedy: str
 ) -> None:
-    """Work goes on meanwhile; when it is over the protection has come about."""
+    """Work goes on meanwhile; once the agent accepts, the task is protected."""
     agent.answer, agent.times = answer, 3
     with hearing() as lines:
         async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
@@ -113,7 +113,7 @@ async def test_a_refusal_is_told_once_and_tried_again(
     assert remedy in line["remedy"]
 
 
-async def test_an_agent_that_is_gone_stops_nothing() -> None:
+async def test_an_unreachable_agent_stops_nothing() -> None:
     """Neither work nor the end of the process waits for it."""
     with closed_port() as port, hearing() as lines, anyio.fail_after(PATIENCE_SECONDS):
         uri = f"http://127.0.0.1:{port}/api/container-1"
@@ -127,7 +127,7 @@ async def test_an_agent_that_is_gone_stops_nothing() -> None:
     assert "container-1" not in line["reason"]
 
 
-async def test_a_release_that_fails_is_tried_again(agent: Agent) -> None:
+async def test_a_failed_release_is_retried(agent: Agent) -> None:
     """Until the task can be stopped."""
     async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
         with protection.hold():
@@ -137,8 +137,8 @@ async def test_a_release_that_fails_is_tried_again(agent: Agent) -> None:
     assert agent.changes == [15, None]
 
 
-async def test_work_that_returns_ends_a_release_that_fails(agent: Agent) -> None:
-    """It is protected again, not released under its hands."""
+async def test_new_work_ends_a_failing_release(agent: Agent) -> None:
+    """The task is protected again, and not released during the work."""
     async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
         with protection.hold():
             await agent.wait(protected=True)
@@ -151,7 +151,7 @@ async def test_work_that_returns_ends_a_release_that_fails(agent: Agent) -> None
 
 
 @pytest.mark.parametrize("uri", [None, ""])
-async def test_outside_ecs_it_does_nothing(uri: str | None) -> None:
+async def test_outside_ecs_nothing_is_sent(uri: str | None) -> None:
     """No agent, no calls, no log."""
     with hearing() as lines:
         async with open_protection(uri) as protection:
@@ -160,8 +160,8 @@ async def test_outside_ecs_it_does_nothing(uri: str | None) -> None:
     assert lines == []
 
 
-async def test_an_error_of_the_service_comes_through(agent: Agent) -> None:
-    """What ends the service is not hidden by its protection, and the task is released."""
+async def test_an_error_of_the_service_is_raised(agent: Agent) -> None:
+    """Protection does not hide the error that ends the service, and the task is released."""
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="over")):
         async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
             with protection.hold():
@@ -170,8 +170,8 @@ async def test_an_error_of_the_service_comes_through(agent: Agent) -> None:
     assert agent.changes == [15, None]
 
 
-def test_only_the_state_that_was_asked_for_counts() -> None:
-    """An answer that says the opposite is none."""
+def test_only_the_requested_state_counts() -> None:
+    """An answer with the opposite state is not accepted."""
     body = b'{"protection":{"ExpirationDate":null,"ProtectionEnabled":false,"TaskArn":"a"}}'
     assert refusal_of(200, body, enabled=False) == ("", "")
     assert refusal_of(200, body, enabled=True)[0] == "HTTP 200"

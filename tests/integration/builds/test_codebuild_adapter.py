@@ -35,16 +35,16 @@ async def standin() -> AsyncIterator[CodeBuildStandin]:
 
 @pytest.fixture
 async def codebuild(standin: CodeBuildStandin) -> AsyncIterator[CodeBuild]:
-    """The adapter, connected to the stand-in."""
+    """Open the adapter, connected to the stand-in."""
     async with open_codebuild_client(standin.endpoint_url) as client:
         yield CodeBuild(client, BuildSettings())
 
 
 def free() -> None:
-    """A guard that lets everything pass."""
+    """Guard that lets everything pass."""
 
 
-async def test_starts_what_was_asked_for(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
+async def test_a_build_starts_as_requested(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
     """Project, object, version and variables arrive as requested; the answer names the build."""
     request = make_request(make_push(3), version="v1")
     build = await codebuild.start(request, guard=free)
@@ -57,16 +57,16 @@ async def test_starts_what_was_asked_for(codebuild: CodeBuild, standin: CodeBuil
     assert request.variables == started.variables
 
 
-async def test_starts_once_for_equal_requests(
+async def test_equal_requests_start_one_build(
     codebuild: CodeBuild, standin: CodeBuildStandin
 ) -> None:
-    """A repeat gives the same build (I12)."""
+    """A repeat has the same build (I12)."""
     first = await codebuild.start(make_request(make_push()), guard=free)
     assert first == await codebuild.start(make_request(make_push()), guard=free)
     assert len(standin.started) == 1
 
 
-async def test_finds_its_build_when_parameters_changed(
+async def test_a_changed_request_finds_its_build(
     codebuild: CodeBuild, standin: CodeBuildStandin
 ) -> None:
     """Delivered again within five minutes, the object uploaded again: still one build (I12)."""
@@ -77,15 +77,17 @@ async def test_finds_its_build_when_parameters_changed(
     assert len(standin.started) == 2
 
 
-async def test_rejects_an_invalid_request(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
-    """Without an earlier build, InvalidInputException can never work."""
+async def test_an_invalid_request_is_rejected(
+    codebuild: CodeBuild, standin: CodeBuildStandin
+) -> None:
+    """Without an earlier build, InvalidInputException is final."""
     with pytest.raises(Reject, match="InvalidInputException"):
         await codebuild.start(make_request(make_push(), key=""), guard=free)
     assert standin.started == []
 
 
-async def test_rejects_an_unknown_project(codebuild: CodeBuild) -> None:
-    """The error names the project and what to do, for starting and for looking."""
+async def test_an_unknown_project_is_rejected(codebuild: CodeBuild) -> None:
+    """The error names the project and a remedy, for starting and for looking."""
     with pytest.raises(Reject, match="project till does not exist") as caught:
         await codebuild.start(make_request(make_push(), project="till"), guard=free)
     assert caught.value.remedy
@@ -93,7 +95,7 @@ async def test_rejects_an_unknown_project(codebuild: CodeBuild) -> None:
         await codebuild.find_recent("till", {"EVENT_ID": "e"}, since=LONG_AGO)
 
 
-async def test_asks_the_guard_last(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
+async def test_the_guard_is_asked_last(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
     """A lost lease starts nothing; CodeBuild is not even called (I4)."""
 
     def lost() -> None:
@@ -104,8 +106,8 @@ async def test_asks_the_guard_last(codebuild: CodeBuild, standin: CodeBuildStand
     assert standin.calls == {}
 
 
-async def test_is_busy_at_the_limit(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
-    """A full account is nobody's failure (I5)."""
+async def test_a_full_account_is_busy(codebuild: CodeBuild, standin: CodeBuildStandin) -> None:
+    """The limit counts no attempt (I5)."""
     standin.running_limit = 0
     with pytest.raises(Busy, match="AccountLimitExceededException"):
         await codebuild.start(make_request(make_push()), guard=free)
@@ -123,10 +125,10 @@ async def test_is_busy_at_the_limit(codebuild: CodeBuild, standin: CodeBuildStan
     ],
     ids=lambda value: getattr(value, "code", None),
 )
-async def test_names_the_kind_of_an_error(
+async def test_each_error_has_its_kind(
     codebuild: CodeBuild, standin: CodeBuildStandin, answer: AwsError, kind: type[StageError]
 ) -> None:
-    """What CodeBuild answers says what to do; the text names the project."""
+    """CodeBuild's code decides; the text names the project."""
     standin.fail_next("StartBuild", answer)
     standin.fail_next("ListBuildsForProject", answer)
     with pytest.raises(kind, match="project shop"):
@@ -135,8 +137,8 @@ async def test_names_the_kind_of_an_error(
         await codebuild.find_recent("shop", {"EVENT_ID": "e"}, since=LONG_AGO)
 
 
-async def test_waits_when_nobody_answers() -> None:
-    """Nobody there: an Outage that blames no push (I5), with what to look at."""
+async def test_an_unreachable_codebuild_is_an_outage() -> None:
+    """No push counts an attempt (I5); the error says what to check."""
     with closed_port() as port:
         async with open_codebuild_client(f"http://127.0.0.1:{port}") as client:
             codebuild = CodeBuild(client, BuildSettings())
@@ -148,9 +150,9 @@ WANTED = make_request(make_push()).variables
 
 
 class TestFindRecent:
-    """Looking for a build that an expired token would not find."""
+    """Search for a build that an expired token would not find."""
 
-    async def test_looks_through_all_pages(
+    async def test_all_pages_are_searched(
         self, codebuild: CodeBuild, standin: CodeBuildStandin
     ) -> None:
         """The oldest of 250 builds is found, a hundred at a time."""
@@ -160,16 +162,16 @@ class TestFindRecent:
         assert wanted == await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
         assert 3 == standin.calls["ListBuildsForProject"] == standin.calls["BatchGetBuilds"]
 
-    async def test_finds_nothing_where_there_is_nothing(self, codebuild: CodeBuild) -> None:
+    async def test_without_a_build_none_is_found(self, codebuild: CodeBuild) -> None:
         """No builds, or none of this push: None."""
         assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
         await codebuild.start(make_request(make_push(2)), guard=free)
         assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
 
-    async def test_stops_where_builds_are_older(
+    async def test_the_search_ends_at_older_builds(
         self, codebuild: CodeBuild, standin: CodeBuildStandin
     ) -> None:
-        """Builds before `since` are neither found nor looked through."""
+        """Builds before `since` are neither found nor read."""
         await codebuild.start(make_request(make_push()), guard=free)
         for _ in range(150):
             await standin.answer("StartBuild", {"projectName": "shop"})
@@ -177,20 +179,20 @@ class TestFindRecent:
         assert None is await codebuild.find_recent("shop", WANTED, since=since)
         assert standin.calls["ListBuildsForProject"] == 1
 
-    async def test_matches_the_variable_alone(
+    async def test_only_the_event_variable_matches(
         self, codebuild: CodeBuild, standin: CodeBuildStandin
     ) -> None:
-        """The same text under another name is another build."""
+        """The same text in another variable belongs to another build."""
         other = {"name": "NOTE", "value": make_push().id}
         request = {"projectName": "shop", "environmentVariablesOverride": [other]}
         await standin.answer("StartBuild", request)
         assert None is await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
 
 
-async def test_a_start_of_any_project_is_tried_without_starting_one(
+async def test_a_trial_start_starts_no_build(
     standin: CodeBuildStandin,
 ) -> None:
-    """The tried project does not exist, so the answer speaks of it, and no build comes of it."""
+    """The tried project does not exist, so the answer names it, and no build starts."""
     async with open_codebuild_client(standin.endpoint_url) as client:
         trial = await try_any_project(client)
     assert (trial.answer, trial.denied) == ("ResourceNotFoundException", False)

@@ -1,4 +1,4 @@
-"""Handing over to a pipeline, against the stand-in for CodePipeline and its clock."""
+"""Starts of pipelines, against the stand-in for CodePipeline and its clock."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -28,12 +28,12 @@ from asyncbuild.local.servers.aws_json import AwsError
 
 
 def _free() -> None:
-    """Nothing speaks against it."""
+    """Guard that lets everything pass."""
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """The stand-in's; executions are young or old by the real one, too."""
+    """Clock of the stand-in; ages of executions are real, too."""
     return Clock(datetime.now(UTC).timestamp())
 
 
@@ -47,20 +47,20 @@ async def standin(clock: Clock) -> AsyncIterator[CodePipelineStandin]:
 
 @pytest.fixture
 async def pipelines(standin: CodePipelineStandin) -> AsyncIterator[CodePipeline]:
-    """The adapter."""
+    """Open the adapter."""
     async with open_codepipeline_client(standin.endpoint_url) as client:
         yield CodePipeline(client)
 
 
 def since(clock: Clock) -> datetime:
-    """An hour ago."""
+    """Return the time an hour ago."""
     return datetime.fromtimestamp(clock.now, UTC) - timedelta(hours=1)
 
 
-async def test_the_very_version_is_handed_over(
+async def test_the_exact_version_is_passed(
     standin: CodePipelineStandin, pipelines: CodePipeline
 ) -> None:
-    """Key, version, and of the variables those that the pipeline declares."""
+    """Key, version, and the variables that the pipeline declares."""
     push = make_push()
     execution = await pipelines.start(make_hand_over(push), guard=_free)
     (run,) = standin.started
@@ -113,14 +113,14 @@ async def test_every_refusal_has_its_kind(
     status: int,
     kind: type[StageError],
 ) -> None:
-    """Limits wait, faults are told, missing rights name the call, the rest is tried again."""
+    """Limits wait, faults are reported, missing rights name the call, the rest is retried."""
     standin.fail_next(operation, AwsError(code, "no", status=status))
     with pytest.raises(kind, match="deploy"):
         await pipelines.start(make_hand_over(), guard=_free)
     assert standin.started == []
 
 
-async def test_a_pipeline_that_is_busy_is_waited_for(
+async def test_a_busy_pipeline_is_waited_for(
     standin: CodePipelineStandin, pipelines: CodePipeline
 ) -> None:
     """ConflictException says to try later (API): no attempt is counted (I5)."""
@@ -134,7 +134,7 @@ async def test_a_pipeline_that_is_busy_is_waited_for(
 async def test_a_full_pipeline_is_waited_for(
     standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
 ) -> None:
-    """It starts when one has ended."""
+    """A start succeeds once an execution has ended."""
     standin.running_limit = 1
     await pipelines.start(make_hand_over(), guard=_free)
     second = make_hand_over(make_push(2))
@@ -146,10 +146,12 @@ async def test_a_full_pipeline_is_waited_for(
 
 
 class TestFindRecent:
-    """What was started is found when the token may be forgotten (I12)."""
+    """Search for an execution whose token may have expired (I12)."""
 
-    async def test_by_the_event(self, pipelines: CodePipeline, clock: Clock) -> None:
-        """Among those of other pushes, and whatever version the object has by now."""
+    async def test_an_execution_is_found_by_its_event(
+        self, pipelines: CodePipeline, clock: Clock
+    ) -> None:
+        """Among those of other pushes, and with any version of the object."""
         push = make_push(2)
         await pipelines.start(make_hand_over(make_push(1)), guard=_free)
         wanted = await pipelines.start(make_hand_over(push), guard=_free)
@@ -158,19 +160,19 @@ class TestFindRecent:
         assert wanted == await pipelines.find_recent(again, since=since(clock))
         assert await pipelines.find_recent(make_hand_over(make_push(4)), since=since(clock)) is None
 
-    async def test_not_from_before(
+    async def test_an_execution_before_the_push_is_not_read(
         self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
     ) -> None:
-        """What began before the push cannot be its own, and is not looked at."""
+        """It cannot be the push's own."""
         await pipelines.start(make_hand_over(), guard=_free)
         later = datetime.fromtimestamp(clock.now + 1, UTC)
         assert await pipelines.find_recent(make_hand_over(), since=later) is None
         assert standin.calls["GetPipelineExecution"] == 0
 
-    async def test_on_a_later_page(
+    async def test_an_execution_on_a_later_page_is_found(
         self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
     ) -> None:
-        """More than a hundred executions since are read to the end."""
+        """More than a hundred executions since the push are read to the end."""
         wanted = await pipelines.start(make_hand_over(), guard=_free)
         request: dict[str, Any] = {"name": "deploy"}
         for number in range(120):
@@ -181,7 +183,7 @@ class TestFindRecent:
         assert wanted == await pipelines.find_recent(make_hand_over(), since=since(clock))
         assert standin.calls["ListPipelineExecutions"] == 2
 
-    async def test_by_the_version_of_the_newest(
+    async def test_the_newest_execution_is_found_by_its_version(
         self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
     ) -> None:
         """Without EVENT_ID only the newest counts: older ones may be another push's."""
@@ -194,10 +196,10 @@ class TestFindRecent:
         clock.advance(standin.source_seconds)
         assert await pipelines.find_recent(first, since=since(clock)) is None
 
-    async def test_not_before_it_tells(
+    async def test_an_execution_without_a_version_is_waited_for(
         self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
     ) -> None:
-        """An execution whose source has not run is waited for, and not for ever."""
+        """Its source has not run yet; the wait has a limit."""
         standin.put_pipeline(pipeline_of("deploy"))
         standin.source_seconds = standin.run_seconds = 10_000
         request = make_hand_over()
@@ -207,9 +209,9 @@ class TestFindRecent:
         standin.started[0] = replace(standin.started[0], time=clock.now - 601)
         assert await pipelines.find_recent(request, since=since(clock)) is None
 
-    async def test_not_in_a_pipeline_that_is_gone(
+    async def test_a_missing_pipeline_is_rejected(
         self, pipelines: CodePipeline, clock: Clock
     ) -> None:
-        """The same answer as for a start."""
+        """The answer is the same as for a start."""
         with pytest.raises(Reject, match="gone does not exist"):
             await pipelines.find_recent(make_hand_over(pipeline="gone"), since=since(clock))

@@ -1,4 +1,4 @@
-"""`check` against servers that lack a question: a note, and all other questions are asked."""
+"""`check` against servers without a call: a note, and all other questions are asked."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -42,7 +42,7 @@ QUESTIONS: dict[str, Asks] = {
 
 @pytest.fixture(scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    """The demo's cloud."""
+    """Open the demo's cloud."""
     async with open_stack(["web"]) as stack:
         yield stack
 
@@ -58,7 +58,7 @@ def _refuse(request: web.Request, code: str = "UnknownOperationException") -> we
 
 
 async def _findings(stack: Stack, asks: Asks, *code: str) -> tuple[list[Finding], int]:
-    """What `check` finds where this question is refused, and how often it was."""
+    """Return the findings of `check` where the question is refused, and the number of refusals."""
     refused = 0
     servers = [str(stack.settings.aws.endpoint_url), str(stack.standin.endpoint_url)]
 
@@ -82,7 +82,7 @@ async def _findings(stack: Stack, asks: Asks, *code: str) -> tuple[list[Finding]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-async def test_a_question_that_a_server_lacks_is_a_note(stack: Stack, question: str) -> None:
+async def test_a_missing_call_is_a_note(stack: Stack, question: str) -> None:
     """The rest of the check is done, and the exit code is not that of an outage."""
     findings, refused = await _findings(stack, QUESTIONS[question])
     assert refused
@@ -97,8 +97,8 @@ async def test_a_question_that_a_server_lacks_is_a_note(stack: Stack, question: 
 
 
 @pytest.mark.parametrize("code", sorted(LOST))
-async def test_a_made_up_handle_may_be_refused_by_any_name(stack: Stack, code: str) -> None:
-    """Each name that the service itself takes for a lost lease says that the right is there."""
+async def test_a_made_up_handle_may_be_refused_by_any_code(stack: Stack, code: str) -> None:
+    """Each code that the service takes for a lost lease shows that the right exists."""
     findings, refused = await _findings(stack, QUESTIONS["visibility"], code)
     assert refused == 1
     (found,) = [each for each in findings if each.name == "rights.sqs:ChangeMessageVisibility"]

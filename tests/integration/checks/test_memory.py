@@ -20,7 +20,7 @@ from asyncbuild.git.process.limits import OutOfMemory
 from asyncbuild.runtime.cgroup import memory_limit_bytes
 
 MIB = 1024 * 1024
-_BUDGET = 192 * MIB  # a share is 32 MiB, a fetch's 64, the most of one git 160
+_BUDGET = 192 * MIB  # a share is 32 MiB, a fetch's 64, the maximum of one git 160
 _MOST = 160 * MIB
 _OWN_LIMIT = "import resource; print(resource.getrlimit(resource.RLIMIT_DATA)[0])"
 
@@ -30,7 +30,7 @@ def _noise(nbytes: int, seed: int = 1) -> bytes:
 
 
 async def _archive(mirrors: MirrorCache, commit: str) -> tuple[bytes, bool]:
-    """Make an archive as `Archiver` does; the second says whether it had to be measured."""
+    """Make an archive like `Archiver`; return it, and whether it had to be measured."""
     async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
         try:
             return await read_archive(snapshot), False
@@ -39,7 +39,7 @@ async def _archive(mirrors: MirrorCache, commit: str) -> tuple[bytes, bool]:
 
 
 def _as_delta(site: Site, nbytes: int) -> str:
-    """Commit a file of which only the older one is stored whole."""
+    """Commit a file twice, so that only the older one is stored whole."""
     content = _noise(nbytes)
     site.source.commit({"large": content + b"longer: what git makes the base"})
     commit = site.source.commit({"large": content})
@@ -48,30 +48,30 @@ def _as_delta(site: Site, nbytes: int) -> str:
 
 
 async def test_a_large_file_that_is_stored_whole_is_streamed(site: Site) -> None:
-    """It may be larger than its git's share, which is enough; nothing has to be begun again."""
+    """It may exceed its git's share; git is not restarted with more."""
     commit = site.source.commit({"large": _noise(48 * MIB), "small": b"1"})
     async with site.open_mirrors(memory_budget_bytes=_BUDGET) as mirrors:
         assert await _archive(mirrors, commit) == (site.source.archive(commit), False)
         assert mirrors.statistics().renewals == 0
 
 
-async def test_a_file_that_is_stored_whole_may_be_larger_than_all_memory_of_git(site: Site) -> None:
-    """Its fetch holds it in memory as little as its archive does."""
+async def test_a_file_stored_whole_may_exceed_all_memory_of_git(site: Site) -> None:
+    """Neither its fetch nor its archive holds it in memory."""
     most_bytes = 40 * MIB
     commit = site.source.commit({"large": _noise(most_bytes + 5 * MIB), "small": b"1"})
     async with site.open_mirrors(memory_budget_bytes=most_bytes * 6 // 5) as mirrors:
         assert await _archive(mirrors, commit) == (site.source.archive(commit), False)
 
 
-async def test_a_large_file_that_is_stored_as_a_delta_gets_what_it_takes(site: Site) -> None:
-    """Three times its size, within the most of one git."""
+async def test_a_large_file_stored_as_a_delta_gets_the_memory_it_needs(site: Site) -> None:
+    """Three times its size, within the maximum of one git."""
     commit = _as_delta(site, 16 * MIB)
     async with site.open_mirrors(memory_budget_bytes=_BUDGET, depth=0) as mirrors:
         assert await _archive(mirrors, commit) == (site.source.archive(commit), True)
 
 
-async def test_what_takes_more_than_there_is_is_rejected_with_the_number(site: Site) -> None:
-    """At the fetch or at the archive; the mirror is not to blame, and the next push is built."""
+async def test_a_file_that_needs_too_much_memory_is_rejected_with_the_number(site: Site) -> None:
+    """At the fetch or at the archive; the mirror is not blamed, and the next push is built."""
     commit = _as_delta(site, 48 * MIB)
     async with site.open_mirrors(memory_budget_bytes=_BUDGET, depth=0) as mirrors:
         with pytest.raises(Reject, match=rf"git needs more than \d+ bytes.* {_MOST} ") as raised:
@@ -92,10 +92,10 @@ async def test_what_takes_more_than_there_is_is_rejected_with_the_number(site: S
         *((each, True) for each in ("crlf=input", "-crlf", "export-ignore=no", "diff", "merge")),
     ],
 )
-async def test_attributes_decide_what_is_streamed_and_the_bytes_stay(
+async def test_attributes_decide_what_is_streamed_and_bytes_do_not_change(
     site: Site, attribute: str, *, streamed: bool
 ) -> None:
-    """Whatever attribute a file has that is longer than the least that is streamed."""
+    """Each attribute is set on a file longer than the threshold of streaming."""
     text = b"$Id$ $Format:%H$ and a line\n" * 80_000
     files = {".gitattributes": f"* {attribute}\n".encode(), "lf": text}
     files["crlf"] = text.replace(b"\n", b"\r\n")
@@ -108,21 +108,21 @@ async def test_attributes_decide_what_is_streamed_and_the_bytes_stay(
         measured = await snapshot.measured()
         assert measured.need is not None
         assert measured.need.streamed is streamed
-        whole = site.source.archive(commit)  # by a git that holds all files in memory
+        whole = site.source.archive(commit)  # made by a git with all files in memory
         assert await read_archive(measured) == whole
         assert await read_archive(snapshot) == whole
 
 
 @pytest.mark.parametrize("work", [ProcessKind.STREAM, ProcessKind.FETCH, ProcessKind.UPKEEP])
-async def test_a_git_never_has_more_than_its_share(work: ProcessKind) -> None:
-    """Not for a moment: the limit is there before it begins, however busy the machine is."""
+async def test_a_git_never_exceeds_its_share(work: ProcessKind) -> None:
+    """The limit is set before it begins, however busy the machine is."""
     git = Git(GitSettings(memory_budget_bytes=_BUDGET))
     answer = await git.run(Command(("-c", _OWN_LIMIT), "try it", program=sys.executable, work=work))
     assert int(answer) == _BUDGET // 6 * (1 if work is ProcessKind.STREAM else 2)
 
 
-def test_the_least_limit_of_all_cgroups_counts(tmp_path: Path) -> None:
-    """Of the container, mounted at the root, or of a group and those above it; both versions."""
+def test_the_lowest_limit_of_all_cgroups_counts(tmp_path: Path) -> None:
+    """A container's group mounted at the root, or a group and those above it; both versions."""
     machine = resource.getpagesize() * os.sysconf("SC_PHYS_PAGES")
     own = tmp_path / "own"
     own.write_text("4:memory:/a/b\n0::/c/d\n")
@@ -140,7 +140,7 @@ def test_the_least_limit_of_all_cgroups_counts(tmp_path: Path) -> None:
         assert memory_limit_bytes(tmp_path, own) == least, place
 
 
-async def test_settings_that_allow_more_memory_than_there_is_are_told() -> None:
+async def test_settings_that_exceed_the_machines_memory_are_reported() -> None:
     """By `check`, with the settings that count."""
     much = Settings(git=GitSettings(memory_budget_bytes=2**40))
     (told,) = [each async for each in look_at_memory(much)]

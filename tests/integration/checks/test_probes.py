@@ -1,4 +1,4 @@
-"""The probes, against every stand-in: what each can tell there and what not, and nothing stays."""
+"""The probes against every stand-in: answers and unknowns of each, and nothing left over."""
 
 import os
 import re
@@ -52,9 +52,9 @@ IMPLIED = {
     "codecommit:GitPull",
 }
 
-# What can be told of ministack and the stand-in for CodeBuild. Nothing here is about AWS.
+# Answers for ministack and the stand-in for CodeBuild. Nothing here is about AWS.
 TOLD: Mapping[str, ProbeVerdict] = {
-    "events.message-group": NO,  # ministack takes the path word by word
+    "events.message-group": NO,  # ministack takes the path literally
     "events.encrypted-queue": YES,
     "storage.write-once": YES,
     "storage.copy-if-match": YES,
@@ -67,7 +67,7 @@ TOLD: Mapping[str, ProbeVerdict] = {
     "source.zip64-member": UNKNOWN,
     "source.zip64-directory": UNKNOWN,
     "source.names": UNKNOWN,
-    "git.protocol-v2": UNKNOWN,  # no server is lent
+    "git.protocol-v2": UNKNOWN,  # no server is given
     "git.fetch-by-id": UNKNOWN,
     "git.filter": UNKNOWN,
     "git.password-lifetime": UNKNOWN,
@@ -76,7 +76,7 @@ TOLD: Mapping[str, ProbeVerdict] = {
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
-    """The demo's cloud, whose builds end at once."""
+    """Open the demo's cloud, whose builds end at once."""
     async with open_stack(["web"]) as stack:
         stack.standin.script = Script(queued_seconds=0, build_seconds=0)
         yield stack
@@ -92,10 +92,10 @@ async def stack() -> AsyncIterator[Stack]:
         ("writes", (UNKNOWN, UNKNOWN)),
     ],
 )
-async def test_a_server_that_ignores_a_condition_is_seen(
+async def test_a_server_that_ignores_a_condition_is_detected(
     stack: Stack, ignored: str, expected: tuple[ProbeVerdict, ProbeVerdict]
 ) -> None:
-    """Servers take the header and act as if it were not there, or copy nothing at all."""
+    """Some servers accept the header without effect, or copy nothing at all."""
     server = stack.settings.storage.endpoint_url or stack.settings.aws.endpoint_url or ""
 
     async def handle(client: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
@@ -127,7 +127,7 @@ async def test_a_server_that_ignores_a_condition_is_seen(
 
 
 async def find_left(stack: Stack) -> list[str]:
-    """Everything that carries the name of a probe."""
+    """Return everything that has the name of a probe."""
     queues = await stack.sqs.list_queues(QueueNamePrefix=TAG)
     objects = await stack.s3.list_objects_v2(Bucket=BUCKET)
     async with Aws(stack.settings).open_events(pool=1) as events:
@@ -139,8 +139,8 @@ async def find_left(stack: Stack) -> list[str]:
     ]
 
 
-async def test_each_question_is_answered_as_far_as_the_stand_ins_go(stack: Stack) -> None:
-    """The literal group is seen group, no build runs, nothing is left in the account."""
+async def test_each_question_is_answered_as_far_as_stand_ins_allow(stack: Stack) -> None:
+    """The literal group is detected, no build runs, nothing is left in the account."""
     arguments = ("--json", "--probe", "--project", "web")
     async with open_service(environment(stack), "check", *arguments) as service:
         document = orjson.loads(await service.read())
@@ -154,10 +154,8 @@ async def test_each_question_is_answered_as_far_as_the_stand_ins_go(stack: Stack
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_a_signal_takes_everything_away(
-    stack: Stack, number: signal.Signals, code: int
-) -> None:
-    """Ended while its builds run, the probe stops them and deletes what it made."""
+async def test_a_signal_removes_everything(stack: Stack, number: signal.Signals, code: int) -> None:
+    """Interrupted while its builds run, the probe stops them and deletes what it made."""
     stack.standin.script = Script(build_seconds=600)
     async with open_service(environment(stack), "check", "--probe", "--project", "web") as service:
         with anyio.fail_after(90):
@@ -171,8 +169,8 @@ async def test_a_signal_takes_everything_away(
     assert stack.standin.calls["StopBuild"] == len(PROBES)
 
 
-async def test_what_the_caller_may_not_do_is_told(stack: Stack) -> None:
-    """A project that does not exist makes no answer and leaves no objects."""
+async def test_a_missing_right_is_reported(stack: Stack) -> None:
+    """A project that does not exist has no answer and leaves no objects."""
     arguments = ("--json", "--probe", "--project", "nobody")
     async with open_service(environment(stack), "check", *arguments) as service:
         document = orjson.loads(await service.read())
@@ -199,7 +197,7 @@ def _python(archive: Path, folder: Path) -> None:
     [
         (_unzip, {}),
         (
-            _python,  # makes links and modes of nothing
+            _python,  # ignores links and modes
             {
                 "source.link": NO,
                 "source.link-to-folder": NO,
@@ -210,13 +208,13 @@ def _python(archive: Path, folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: str(probe.name))
-def test_a_build_tells_what_its_extractor_did(
+def test_a_build_reports_what_its_extractor_did(
     tmp_path: Path,
     probe: ProbeArchive,
     extract: Callable[[Path, Path], None],
     expected: Mapping[str, ProbeVerdict],
 ) -> None:
-    """The archives and the script are right: a good extractor answers yes, a poor one no."""
+    """The archives and the script are correct: a good extractor answers yes, a poor one no."""
     if extract is _unzip and shutil.which("unzip") is None:
         pytest.skip("unzip is not installed")
     archive, folder = tmp_path / "probe.zip", tmp_path / "source"
@@ -269,7 +267,7 @@ async def _ask(site: Site, **settings: str) -> dict[str, Answer]:
     ("protocol_v0", "expected"),
     [(True, (NO, NO, NO)), (False, (YES, YES, NO))],
 )
-async def test_a_git_server_is_seen_through(
+async def test_a_git_servers_abilities_are_detected(
     site: Site,
     *,
     protocol_v0: bool,
@@ -282,11 +280,11 @@ async def test_a_git_server_is_seen_through(
     answers = await _ask(site)
     names = ("git.protocol-v2", "git.fetch-by-id", "git.filter")
     assert tuple(answers[name].verdict for name in names) == expected
-    assert answers["git.password-lifetime"].verdict is UNKNOWN  # nobody asks for one
+    assert answers["git.password-lifetime"].verdict is UNKNOWN  # the server asks for none
 
 
-async def test_a_server_that_filters_is_seen(site: Site) -> None:
-    """Files that did not come along are counted."""
+async def test_a_server_that_filters_is_detected(site: Site) -> None:
+    """Files that were not fetched are counted."""
     site.server.behaviour.protocol_v0 = False
     site.server.keys = {}
     site.source.commits(1)
@@ -297,19 +295,19 @@ async def test_a_server_that_filters_is_seen(site: Site) -> None:
 
 
 async def test_the_life_of_a_password_is_measured_without_waiting(site: Site) -> None:
-    """To half a minute, by passwords that are as old as they say."""
+    """To half a minute, by passwords with a time in the past."""
     key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     site.server.keys = {key: (secret, None)}
     site.source.commits(1)
     answer = (await _ask(site, credentials="codecommit"))["git.password-lifetime"]
     assert answer.verdict is YES
     good, bad = (int(word) for word in answer.seen.split() if word.isdigit())
-    slack = 20  # what one question may take: the password grows older meanwhile
+    slack = 20  # duration of one question: the password ages meanwhile
     assert timedelta(seconds=good - 1) <= LIFETIME <= timedelta(seconds=bad + slack)
     assert bad - good <= 30
 
 
-async def test_a_repository_that_is_not_there_answers_nothing(site: Site) -> None:
+async def test_a_missing_repository_has_no_answers(site: Site) -> None:
     """Each question says why."""
     given = Settings(
         aws={"region": REGION}, git={"remote": site.server.template, "credentials": "none"}
@@ -346,8 +344,8 @@ def test_packet_traces_are_read(text: str, expected: Protocol | None) -> None:
     assert parse_trace(text) == expected
 
 
-def test_every_call_of_the_probes_has_its_right_in_the_document() -> None:
-    """The policy in docs/probes.md allows what the probes call, and nothing else."""
+def test_every_call_of_the_probes_is_in_the_documented_policy() -> None:
+    """The policy in docs/probes.md allows the calls of the probes, and nothing else."""
     text = (ROOT / "docs" / "probes.md").read_text()
     policy = orjson.loads(text.split("```json\n")[1].split("```")[0])
     documented = {
@@ -366,7 +364,7 @@ def test_every_call_of_the_probes_has_its_right_in_the_document() -> None:
     assert documented == called - parts - {"s3:HeadObject"} | {"s3:GetObject"}
 
 
-def test_every_question_stands_in_the_document() -> None:
-    """No probe without a line on what a stand-in can tell of it."""
+def test_every_question_is_documented() -> None:
+    """Each probe has a line on what a stand-in can answer."""
     text = (ROOT / "docs" / "probes.md").read_text()
     assert [name for name in TOLD if name not in text and not name.startswith("source.")] == []

@@ -1,4 +1,4 @@
-"""`asyncbuild archive` to files, and to what only looks like one."""
+"""`asyncbuild archive` to files, pipes and devices."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ _Done = subprocess.CompletedProcess[bytes]
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """One commit with one file."""
+    """Return a repository of one commit with one file."""
     source = SourceRepository(tmp_path / "repository")
     source.commit({"file": b"text"})
     return source.path
@@ -51,8 +51,8 @@ def _names(archive: bytes) -> list[str]:
     return zipfile.ZipFile(BytesIO(archive)).namelist()
 
 
-def test_a_pipe_is_written_to_not_replaced(repository: Path, tmp_path: Path) -> None:
-    """As root, a rename would put a file in the place of /dev/stdout, for everybody."""
+def test_a_pipe_is_written_and_not_replaced(repository: Path, tmp_path: Path) -> None:
+    """As root, a rename would replace /dev/stdout by a file, for all processes."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
@@ -63,8 +63,8 @@ def test_a_pipe_is_written_to_not_replaced(repository: Path, tmp_path: Path) -> 
     assert pipe.is_fifo()
 
 
-def test_a_link_stays_and_its_file_is_replaced(repository: Path, tmp_path: Path) -> None:
-    """Nothing is left beside it."""
+def test_a_link_stays_and_its_target_is_replaced(repository: Path, tmp_path: Path) -> None:
+    """No temporary file is left beside it."""
     directory = tmp_path / "there"
     directory.mkdir()
     (directory / "old.zip").write_text("old")
@@ -77,7 +77,7 @@ def test_a_link_stays_and_its_file_is_replaced(repository: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("output", ["", ".", "{}", "{}/none/a.zip"])
-def test_no_place_is_one_sentence(repository: Path, tmp_path: Path, output: str) -> None:
+def test_an_unusable_path_is_one_sentence(repository: Path, tmp_path: Path, output: str) -> None:
     """With a remedy, and no traceback."""
     done = _archive(repository, output.format(tmp_path))
     said = done.stderr.decode()
@@ -97,7 +97,7 @@ def test_a_full_disk_is_one_sentence(repository: Path) -> None:
 
 
 def test_too_few_open_files_are_one_sentence(repository: Path, tmp_path: Path) -> None:
-    """What cannot be tidied up for the same reason is not what is told."""
+    """Clean-up that fails for the same reason is not reported."""
     done = _archive(repository, str(tmp_path / "a.zip"), limit="-n 10")
     said = done.stderr.decode()
     assert done.returncode == 75
@@ -105,8 +105,8 @@ def test_too_few_open_files_are_one_sentence(repository: Path, tmp_path: Path) -
     assert "Traceback" not in said
 
 
-def test_what_cannot_be_read_is_not_said_to_be_missing(repository: Path, tmp_path: Path) -> None:
-    """A commit that is there, but damaged."""
+def test_a_damaged_commit_is_not_called_missing(repository: Path, tmp_path: Path) -> None:
+    """The commit exists, but is damaged."""
     git = ["git", "-C", str(repository)]
     commit = subprocess.check_output([*git, "rev-parse", "main"], text=True).strip()
     (damaged,) = repository.rglob(f"{commit[:2]}/{commit[2:]}")
@@ -119,8 +119,8 @@ def test_what_cannot_be_read_is_not_said_to_be_missing(repository: Path, tmp_pat
     assert "names no commit" not in said
 
 
-def test_a_reader_that_went_away_is_no_error_to_talk_about(repository: Path) -> None:
-    """As `archive … -o - | head` has it: not zero, and not a word."""
+def test_a_closed_pipe_ends_the_command_silently(repository: Path) -> None:
+    """As in `archive … -o - | head`: exit code not zero, and no output."""
     readable, writable = os.pipe()
     os.close(readable)
     done = _archive(repository, "-", stdout=writable)
@@ -139,10 +139,10 @@ def test_a_reader_that_went_away_is_no_error_to_talk_about(repository: Path) -> 
         ("-o - >&-", 75, "standard output cannot be written: Bad file descriptor"),
     ],
 )
-def test_what_is_closed_from_the_beginning(
+def test_a_closed_standard_output_is_one_sentence(
     repository: Path, tmp_path: Path, closed: str, code: int, says: str
 ) -> None:
-    """The archive does not need it, unless it is to go there; then it is one sentence."""
+    """Only if the archive is to be written there; otherwise it does not matter."""
     output = "" if "-o" in closed else f"-o {tmp_path / 'a.zip'}"
     command = f"{sys.executable} -m asyncbuild archive {repository} main {output} {closed}"
     done = subprocess.run(
@@ -163,10 +163,10 @@ _ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     [(number, "") for number in _ENDS]
     + [(signal.SIGTERM, "INT"), (signal.SIGHUP, "INT"), (signal.SIGTERM, "INT HUP")],
 )
-async def test_what_was_begun_is_taken_away(
+async def test_an_interrupted_command_removes_what_it_began(
     repository: Path, tmp_path: Path, number: signal.Signals, ignored: str
 ) -> None:
-    """A command that is ended in the middle leaves the old file, and nothing in the scratch.
+    """The old file stays, and nothing is in the scratch directory.
 
     In the background of a shell Ctrl-C is ignored; after nohup(1) the terminal's end is.
     """
@@ -177,8 +177,8 @@ async def test_what_was_begun_is_taken_away(
     assert _left(tmp_path) == []
 
 
-async def test_what_is_ignored_stays_ignored(repository: Path, tmp_path: Path) -> None:
-    """`nohup asyncbuild archive … &` goes on when the terminal goes."""
+async def test_ignored_signals_stay_ignored(repository: Path, tmp_path: Path) -> None:
+    """`nohup asyncbuild archive … &` goes on when the terminal closes."""
     async with _stalled(repository, tmp_path, "INT HUP") as process:
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGINT)
@@ -187,8 +187,10 @@ async def test_what_is_ignored_stays_ignored(repository: Path, tmp_path: Path) -
     assert process.returncode == 128 + signal.SIGTERM
 
 
-async def test_what_was_killed_is_taken_away_by_the_next(repository: Path, tmp_path: Path) -> None:
-    """SIGKILL leaves its scratch directory; what another process still holds is left alone."""
+async def test_files_of_a_killed_command_are_removed_by_the_next(
+    repository: Path, tmp_path: Path
+) -> None:
+    """SIGKILL leaves its scratch directory; directories that another process holds are kept."""
     async with _stalled(repository, tmp_path) as running:
         async with _stalled(repository, tmp_path / "again", scratch=tmp_path) as process:
             process.kill()
@@ -216,7 +218,7 @@ def _left(directory: Path) -> list[Path]:
 async def _stalled(
     repository: Path, directory: Path, ignored: str = "", scratch: Path | None = None
 ) -> AsyncIterator["subprocess.Popen[bytes]"]:
-    """A command in the midst of its work, started by a shell that ignores some signals."""
+    """Start a command from a shell that ignores some signals, and stop it during its work."""
     place, scratch, programs = (
         directory / "place",
         (scratch or directory) / "scratch",
@@ -224,7 +226,7 @@ async def _stalled(
     )
     for each in (place, scratch, programs):
         each.mkdir(exist_ok=True, parents=True)
-    git = programs / "git"  # real, but its archive comes to a stop
+    git = programs / "git"  # the real git, but its archive stalls
     stalling = f'case " $* " in *" archive "*) sleep {PATIENCE_SECONDS};; esac'
     git.write_text(f'#!/bin/sh\n{stalling}\nexec {shutil.which("git")} "$@"\n')
     git.chmod(0o755)

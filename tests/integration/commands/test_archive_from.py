@@ -20,7 +20,7 @@ from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.git.formats.lfs_pointers import parse_pointer
 
-# Of these tests alone: it stands in command lines here, where other tests look for theirs.
+# Only for these tests: it is in command lines here, where other tests search for theirs.
 TOKEN = "ghs_b7A20c5E91d64f3c8Ae0127Bd95c46e83F1a"
 _MODULES = b'[submodule "lib"]\npath = v/lib\nurl = ../lib\n'
 _LARGE = b"*.bin filter=lfs -text\n"
@@ -28,7 +28,7 @@ _LARGE = b"*.bin filter=lfs -text\n"
 
 @dataclass
 class _Host:
-    """A host that wants a token, with repositories of `acme`."""
+    """A host that requires a token, with repositories of `acme`."""
 
     directory: Path
     server: GitServer
@@ -55,7 +55,7 @@ class _Host:
 
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[_Host]:
-    """It knows one token of GitHub's form."""
+    """Open a host with one token of GitHub's form."""
     tokens = {"x-access-token": TOKEN, "somebody": TOKEN}
     async with open_git_server(tmp_path / "host", tokens=tokens, prefix="/") as server:
         yield _Host(tmp_path, server)
@@ -87,8 +87,8 @@ async def _refusal(where: str, *options: str, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("form", ["", ".git", "/"])
-async def test_a_host_s_token_fetches(host: _Host, form: str) -> None:
-    """The URL is the one that its pages show; no secret but the token is read."""
+async def test_a_hosts_token_is_used(host: _Host, form: str) -> None:
+    """The URL is the one on its pages; no other secret is read."""
     host.source("web").commit({"a": b"a"})
     config = host.config()
     assert await _archive(host.url() + form, "--config", str(config)) == {"a": b"a"}
@@ -100,7 +100,7 @@ async def test_a_host_s_token_fetches(host: _Host, form: str) -> None:
 
 
 async def test_a_login_in_the_url_comes_first(host: _Host) -> None:
-    """Whoever wrote it there meant it."""
+    """A user who writes it there means it."""
     host.source("web").commit({"a": b"a"})
     config = ("--config", str(host.config()))
     done = await _run(
@@ -110,8 +110,8 @@ async def test_a_login_in_the_url_comes_first(host: _Host) -> None:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="apt-get install openssh-server")
-async def test_a_host_s_key_fetches(host: _Host) -> None:
-    """By SSH, whichever of its URLs was named."""
+async def test_a_hosts_key_is_used(host: _Host) -> None:
+    """By SSH, whichever of its URLs was given."""
     host.source("web").commit({"a": b"a"})
     async with open_sshd(host.directory / "ssh") as sshd:
         (host.directory / "key").write_text(sshd.key)
@@ -126,7 +126,7 @@ async def test_a_host_s_key_fetches(host: _Host) -> None:
             assert await _archive(url, "--config", str(config)) == {"a": b"a"}
 
 
-async def test_submodules_of_a_url(host: _Host) -> None:
+async def test_submodules_of_a_url_are_fetched(host: _Host) -> None:
     """Relative to it, with its login; nested, and behind their tips."""
     deep = host.source("deep").commit({"d": b"deep"})
     inner = b'[submodule "x"]\npath = x\nurl = ../deep.git\n'
@@ -140,8 +140,8 @@ async def test_submodules_of_a_url(host: _Host) -> None:
     assert {".gitmodules", "a", "v/", "v/lib/"} == set(without)
 
 
-async def test_submodules_of_a_directory(host: _Host) -> None:
-    """A clone's are beside its origin; those of a repository without one are beside it."""
+async def test_submodules_of_a_directory_are_fetched(host: _Host) -> None:
+    """A clone's are beside its origin; without an origin, beside the repository."""
     lib = host.source("lib").commit({"l": b"lib"})
     host.source("web").commit({"v/lib": lib, ".gitmodules": _MODULES})
     bare = str(host.source("web").path)
@@ -163,8 +163,10 @@ async def _open_stranger(host: _Host) -> AsyncIterator[GitServer]:
         yield server
 
 
-async def test_a_stranger_gets_no_login(host: _Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A submodule may be anywhere public or configured; only its own server sees a login."""
+async def test_another_server_receives_no_login(
+    host: _Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A submodule may be anywhere public or configured; only its own server receives a login."""
     monkeypatch.setenv("ASYNCBUILD_GIT__INTERNAL", '["127.0.0.0/8"]')
     async with _open_stranger(host) as stranger:
         lib = SourceRepository(stranger.root / "lib").commit({"l": b"lib"})
@@ -172,7 +174,7 @@ async def test_a_stranger_gets_no_login(host: _Host, monkeypatch: pytest.MonkeyP
         host.source("web").commit({"lib": lib, ".gitmodules": modules})
         found = await _archive(host.url(login=f"somebody:{TOKEN}@"), "--submodules")
         assert found["lib/l"] == b"lib"
-        stranger.tokens = {"somebody": TOKEN}  # which would let it in, if it were sent
+        stranger.tokens = {"somebody": TOKEN}  # valid there, if it were sent
         said = await _refusal(host.url(login=f"somebody:{TOKEN}@"), "--submodules")
         assert "submodule 'lib'" in said
 
@@ -180,16 +182,16 @@ async def test_a_stranger_gets_no_login(host: _Host, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "url", ["/etc", "file:///etc", "ext::sh -c touch% x", "-oProxyCommand=x", "../../../../../x"]
 )
-async def test_a_server_s_repository_names_nothing_of_this_machine(host: _Host, url: str) -> None:
-    """Nor any program."""
+async def test_a_fetched_repository_names_no_local_path_or_program(host: _Host, url: str) -> None:
+    """Neither files nor programs of this machine are used."""
     modules = f'[submodule "lib"]\npath = lib\nurl = {url}\n'.encode()
     host.source("web").commit({"lib": "1" * 40, ".gitmodules": modules})
     said = await _refusal(host.url(login=f"somebody:{TOKEN}@"), "--submodules")
     assert "submodule 'lib'" in said
 
 
-async def test_contents_of_lfs_files(host: _Host) -> None:
-    """Of a URL they are fetched, with its login; a directory must have them; submodules, too."""
+async def test_contents_of_lfs_files_are_fetched(host: _Host) -> None:
+    """From a URL with its login; a directory must contain them; in submodules, too."""
     lfs = host.server.lfs
     lib = host.source("lib").commit({".gitattributes": _LARGE, "l.bin": lfs.add(b"of the library")})
     host.source("web").commit(
@@ -211,7 +213,7 @@ async def test_contents_of_lfs_files(host: _Host) -> None:
 
 
 def _keep(repository: Path, content: bytes) -> None:
-    """As `git lfs fetch` does."""
+    """Store a content like `git lfs fetch`."""
     found = parse_pointer(pointer_of(content))
     assert found is not None
     kept = repository / "lfs" / "objects" / found.path
@@ -219,7 +221,7 @@ def _keep(repository: Path, content: bytes) -> None:
     kept.write_bytes(content)
 
 
-async def test_a_refused_lfs_login_is_told(host: _Host) -> None:
+async def test_a_refused_lfs_login_is_reported(host: _Host) -> None:
     """In one sentence, without the login (I10)."""
     host.source("web").commit({".gitattributes": _LARGE, "a.bin": pointer_of(b"content")})
     config = ("--config", str(host.config()))
@@ -234,9 +236,9 @@ async def test_a_refused_lfs_login_is_told(host: _Host) -> None:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="apt-get install openssh-server")
-async def test_contents_by_ssh(host: _Host) -> None:
-    """The host's own program says where they are, and what lets us in there."""
-    host.server.tokens = {}  # it is the header that counts, which no git knows
+async def test_lfs_contents_are_fetched_by_ssh(host: _Host) -> None:
+    """The host's own program returns their URL and the login for it."""
+    host.server.tokens = {}  # the header counts, which git does not have
     pointer = host.server.lfs.add(b"content")
     host.source("web").commit({".gitattributes": _LARGE, "a.bin": pointer})
     answer = {

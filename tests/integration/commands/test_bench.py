@@ -1,4 +1,4 @@
-"""Scripts of `bench/`, which no type checker and no test runs, still find what they import."""
+"""Imports of scripts in `bench/`, which no type checker and no test runs."""
 
 import os
 import subprocess
@@ -15,11 +15,11 @@ for name in sys.argv[1:]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in {"asyncbuild", "support"}:
             raise
-"""  # another one may be missing: of the extra `bench`
+"""  # other modules, of the extra `bench`, may be missing
 
 
-def test_all_scripts_find_what_they_import_of_the_product() -> None:
-    """A name that was moved or changed is missed at once."""
+def test_all_scripts_find_their_imports_from_the_package() -> None:
+    """A name that was moved or changed is detected at once."""
     names = sorted(path.stem for path in _BENCH.glob("*.py"))
     assert "engine" in names
     subprocess.run(

@@ -1,4 +1,4 @@
-"""The Makefile where something is missing."""
+"""The Makefile where a requirement is missing."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ from support.wait import PATIENCE_SECONDS
 _ROOT = Path(__file__).parents[3]
 
 
-def test_a_package_index_out_of_reach_is_one_line(tmp_path: Path) -> None:
-    """What is being installed, why it cannot be, and where the rest of pip's words are."""
+def test_an_unreachable_package_index_is_one_line(tmp_path: Path) -> None:
+    """The package, the cause, and the file with the rest of pip's output."""
     for name in ("Makefile", "pyproject.toml", "deploy/locks/dev.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(_ROOT / name, tmp_path / name)
@@ -35,5 +35,5 @@ def test_a_package_index_out_of_reach_is_one_line(tmp_path: Path) -> None:
     said = done.stderr.splitlines()
     assert said[0] == "cannot install asyncbuild into .venv: the package index cannot be reached"
     assert said[1].startswith("  remedy: give this machine access to a Python package index")
-    assert len(said) == 3, said  # make's own last word
+    assert len(said) == 3, said  # make's own last line
     assert (tmp_path / ".venv" / "install.log").read_text()

@@ -1,4 +1,4 @@
-"""The stacks, deployed on a server: every reference resolves, and the queue is found fit."""
+"""The stacks, deployed on a server: every reference resolves, and the queue passes `check`."""
 
 import json
 from typing import Any, Final, cast
@@ -24,7 +24,7 @@ NEEDED: Final = {
 @pytest.mark.parametrize(
     ("delivery", "group"), [("pipe", "codecommit"), ("rule", "$.detail.repositoryId")]
 )
-async def test_service_finds_the_deployed_queue_fit(
+async def test_check_passes_the_deployed_queue(
     ministack: LocalServer, delivery: str, group: str
 ) -> None:
     """Both forms of delivery deploy, and `asyncbuild check` finds no fault with the queue."""
@@ -42,8 +42,8 @@ async def test_service_finds_the_deployed_queue_fit(
             assert [each.what for each in findings if each.level is not Level.OK] == []
 
 
-async def test_task_is_told_its_queue_and_bucket(ministack: LocalServer) -> None:
-    """What the container is given are the resources of its own stack."""
+async def test_task_has_its_queue_and_bucket(ministack: LocalServer) -> None:
+    """The container's variables name resources of its own stack."""
     async with (
         open_stack(ministack, template(SERVICE), **NEEDED) as (name, outputs),
         open_client(ministack, "ecs") as ecs,
@@ -54,11 +54,11 @@ async def test_task_is_told_its_queue_and_bucket(ministack: LocalServer) -> None
         assert outputs["QueueUrl"] == told["ASYNCBUILD_QUEUE__URL"]
         assert outputs["DeadLetterUrl"] == told["ASYNCBUILD_QUEUE__DEAD_LETTER_URL"]
         assert outputs["BucketName"] == told["ASYNCBUILD_STORAGE__BUCKET"]
-        assert "ASYNCBUILD_RULES" not in told  # not asked for
+        assert "ASYNCBUILD_RULES" not in told  # not requested
 
 
 async def test_owner_account_trusts_the_service_alone(ministack: LocalServer) -> None:
-    """The pull role is for one principal that says the external id; the rule sends to one queue."""
+    """The pull role is for one principal with the external id; the rule sends to one queue."""
     service_role = "arn:aws:iam::222222222222:role/asyncbuild-TaskRole-1"
     queue = f"arn:aws:sqs:{REGION}:222222222222:asyncbuild.fifo"
     parameters = {

@@ -1,4 +1,4 @@
-"""deploy/webhook.yaml on a server: a host's request becomes a message that the service takes."""
+"""deploy/webhook.yaml on a server: a forge's request becomes a message that the service reads."""
 
 import io
 from collections.abc import AsyncIterator, Mapping
@@ -47,11 +47,11 @@ class _Input:
         self._sent = sent
 
     def params(self, name: str) -> str:
-        """A header by exactly this name."""
+        """Return a header by exactly this name."""
         return self._sent.get(name, "")
 
     def path(self, where: str) -> object:
-        """A JSON path with names alone in it."""
+        """Return the value at a JSON path that consists of names."""
         found: Any = orjson.loads(self.body)
         for name in where.removeprefix("$.").split("."):
             found = found.get(name, {})
@@ -62,20 +62,20 @@ class _Util:
     """`$util` of a mapping template."""
 
     def urlEncode(self, text: str) -> str:  # noqa: N802 - as API Gateway has it
-        """As `application/x-www-form-urlencoded` has it."""
+        """Return the text in the encoding of `application/x-www-form-urlencoded`."""
         return quote_plus(text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Gateway:
-    """The deployed method, played by another reader of its template, and the queue behind it."""
+    """The deployed method, run by an independent reader of its template, and its queue."""
 
     template: str
     queue_url: str
     queue: Queue
 
     async def post(self, body: bytes, sent: Mapping[str, str]) -> int:
-        """One request of the host: what SQS says to what the template makes of it."""
+        """Send one request; return the status of SQS for what the template makes of it."""
         request = {"extendedRequestId": f"{uuid4().hex[:15]}="}
         variables = {"input": _Input(body, sent), "util": _Util(), "context": request}
         form = airspeed.Template(self.template).merge(variables)
@@ -89,7 +89,7 @@ class _Gateway:
             return answer.status
 
     async def receive(self) -> list[Message]:
-        """What came to the queue."""
+        """Return the messages in the queue."""
         return await self.queue.receive(most=10, wait_seconds=0, visibility_seconds=30)
 
 
@@ -120,7 +120,10 @@ async def _open(server: LocalServer, kind: ForgeKind) -> AsyncIterator[_Gateway]
 @pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
 @pytest.mark.parametrize("kind", ForgeKind)
 async def test_a_webhook_is_a_push(ministack: LocalServer, kind: ForgeKind, *, lower: bool) -> None:
-    """Byte by byte, so that its signature fits; grouped by repository; known again by its id."""
+    """Equal byte for byte, so that its signature fits; grouped by repository.
+
+    Recognised by its id.
+    """
     document = payload(kind)
     document["said"] = 'a + b & c=d %41 "quoted" $input.body #set($x = 1) ## ö \u2028 \\ {{'
     body = orjson.dumps(document, option=orjson.OPT_INDENT_2)
@@ -129,7 +132,7 @@ async def test_a_webhook_is_a_push(ministack: LocalServer, kind: ForgeKind, *, l
         sent = {name.lower(): value for name, value in sent.items()}
     host, id_ = _GROUPS[kind]
     async with _open(ministack, kind) as gateway:
-        for _ in range(2):  # the host was not sure whether it had arrived
+        for _ in range(2):  # the forge repeats a request without an answer
             assert await gateway.post(body, sent) == HTTPStatus.OK
         (message,) = await gateway.receive()
     assert message.body.encode() == body
@@ -141,8 +144,10 @@ async def test_a_webhook_is_a_push(ministack: LocalServer, kind: ForgeKind, *, l
 
 
 @pytest.mark.parametrize("lower", [False, True], ids=["http1", "http2"])
-async def test_a_signing_token_of_gitlab(ministack: LocalServer, *, lower: bool) -> None:
-    """Its three headers reach the queue, and the secret token beside them does not."""
+async def test_gitlabs_signing_headers_reach_the_queue(
+    ministack: LocalServer, *, lower: bool
+) -> None:
+    """Its three headers do, and the secret token beside them does not."""
     body = orjson.dumps(payload(ForgeKind.GITLAB))
     sent = {**headers(ForgeKind.GITLAB, body), **signed_headers(body)}
     if lower:
@@ -157,7 +162,10 @@ async def test_a_signing_token_of_gitlab(ministack: LocalServer, *, lower: bool)
 
 
 async def test_a_gitlab_without_ids_loses_no_push(ministack: LocalServer) -> None:
-    """Before 17.4: a branch deleted and made again, two branches at one commit, all in a minute."""
+    """Before 17.4.
+
+    A branch deleted and created again, two branches at one commit, within a minute.
+    """
     main = payload(ForgeKind.GITLAB)
     other = {**main, "ref": "refs/heads/other"}
     async with _open(ministack, ForgeKind.GITLAB) as gateway:
@@ -176,7 +184,7 @@ async def test_a_gitlab_without_ids_loses_no_push(ministack: LocalServer) -> Non
 
 
 async def test_a_payload_that_is_too_long_is_refused(ministack: LocalServer) -> None:
-    """The host hears of it, and nothing comes to the queue."""
+    """The forge gets an error, and nothing reaches the queue."""
     body = b'{"repository": {"id": 1}, "commits": "' + b"x" * 2**20 + b'"}'
     async with _open(ministack, ForgeKind.GITHUB) as gateway:
         answer = await gateway.post(body, headers(ForgeKind.GITHUB, body))

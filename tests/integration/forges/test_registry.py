@@ -1,4 +1,4 @@
-"""Repositories of other hosts: fetched with a token or a key, and no secret gets anywhere (I10)."""
+"""Repositories of other forges: fetched with a token or a key, and no secret leaks (I10)."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 from asyncbuild.local.servers.children import LocalServer
 
-# Of this run alone: no other test has it where this one must not find it.
+# Unique to this run, so that other tests have it in no place that this one searches.
 TOKEN = f"ghs_{uuid.uuid4().hex}"
 
 
@@ -36,7 +36,7 @@ TOKEN = f"ghs_{uuid.uuid4().hex}"
 async def _open(
     directory: Path, *hosts: dict[str, Any], endpoint_url: str | None = None
 ) -> AsyncIterator[tuple[MirrorCache, OpenHosts]]:
-    """The cache with these `[[hosts]]`."""
+    """Open the cache with these `[[hosts]]`."""
     entries = tuple(HostSettings(**{"signature": "off", **host}) for host in hosts)
     settings = Settings(
         hosts=entries,
@@ -66,15 +66,15 @@ def _repository(server: GitServer, owner: str = "acme", name: str = "web") -> Re
 
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GitServer]:
-    """A host that wants a token, which the environment has."""
+    """Open a host that requires a token, which the environment has."""
     monkeypatch.setenv("TOKEN", TOKEN)
     tokens = {"x-access-token": TOKEN}
     async with open_git_server(tmp_path / "remote", tokens=tokens, prefix="/") as server:
         yield server
 
 
-async def test_a_token_lets_in(tmp_path: Path, server: GitServer) -> None:
-    """Also below a group of groups, whose path is one directory here."""
+async def test_a_token_is_accepted(tmp_path: Path, server: GitServer) -> None:
+    """Also below nested groups, whose path is one directory here."""
     for owner in ("acme", "acme/platform"):
         source = SourceRepository(tmp_path / "remote" / owner / "web.git")
         commit = source.commit({"a": owner.encode()})
@@ -84,10 +84,10 @@ async def test_a_token_lets_in(tmp_path: Path, server: GitServer) -> None:
     assert server.refused == []
 
 
-async def test_a_wrong_token_is_a_retry_that_names_no_secret(
+async def test_a_wrong_token_is_a_retry_without_the_secret(
     tmp_path: Path, server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The remedy speaks of the [[hosts]] entry."""
+    """The remedy names the [[hosts]] entry."""
     monkeypatch.setenv("TOKEN", "another token")
     commit = SourceRepository(tmp_path / "remote" / "acme" / "web.git").commit({"a": b"1"})
     async with _open(tmp_path, _host(server)) as (mirrors, _):
@@ -124,8 +124,8 @@ async def test_hosts_owners_and_codecommit_share_no_mirror(
         assert made == {f"{repository.path}/repository.git" for _, repository in places}
 
 
-async def test_each_owner_has_a_token_of_its_own(tmp_path: Path, server: GitServer) -> None:
-    """The first entry whose glob fits; a repository that none is for is nobody's."""
+async def test_each_owner_has_its_own_token(tmp_path: Path, server: GitServer) -> None:
+    """The first entry whose glob matches; a repository without an entry is rejected."""
     server.tokens = {"x-access-token": TOKEN, "bot": "second"}
     secret = tmp_path / "token"
     secret.write_text("second")
@@ -139,8 +139,8 @@ async def test_each_owner_has_a_token_of_its_own(tmp_path: Path, server: GitServ
         assert opened.origin(_repository(server, "third")) is None
 
 
-async def test_a_repository_that_does_not_exist(tmp_path: Path, server: GitServer) -> None:
-    """404 is what hosts answer for what a token may not see, too."""
+async def test_a_missing_repository_is_rejected(tmp_path: Path, server: GitServer) -> None:
+    """Forges answer 404 for a repository that a token may not read, too."""
     async with _open(tmp_path, _host(server)) as (mirrors, _):
         with pytest.raises(Reject, match="may read the repository"):
             await _archive(mirrors, _repository(server, name="none"), "1" * 40)
@@ -149,10 +149,10 @@ async def test_a_repository_that_does_not_exist(tmp_path: Path, server: GitServe
 # --- secrets --------------------------------------------------------------------------------------
 
 
-async def test_a_secret_of_secrets_manager(
+async def test_a_secret_of_secrets_manager_is_read(
     tmp_path: Path, server: GitServer, ministack: LocalServer
 ) -> None:
-    """By name, and one key of a JSON object; a new version is there without a restart."""
+    """By name, and one key of a JSON object; a new version is read without a restart."""
     settings = Settings(aws={"endpoint_url": ministack.endpoint_url, "region": "eu-west-1"})
     aws = Aws(settings)
     async with aws.open_secrets_manager(pool=1) as client:
@@ -171,7 +171,10 @@ async def test_a_secret_of_secrets_manager(
             assert keyring.values(webhook) == ("one", "two")
             await client.put_secret_value(SecretId=name, SecretString='{"token": "new"}')
             await wait_until(lambda: keyring.value(where) == "new")
-            assert keyring.values(webhook) == ("one", "two")  # it is gone, so it stays as it was
+            assert keyring.values(webhook) == (
+                "one",
+                "two",
+            )  # it was deleted, so the old value stays
         with pytest.raises(Fatal, match="has no text under the key 'webhook'"):
             async with open_keyring([webhook], aws):
                 pass
@@ -181,14 +184,14 @@ async def test_a_secret_of_secrets_manager(
 
 
 @pytest.mark.parametrize("reference", ["env:NOT_SET", "env:BLANK", "file:/nonexistent/secret"])
-async def test_a_secret_that_is_not_there_is_told_at_the_start(reference: str) -> None:
-    """By where it should be."""
+async def test_a_missing_secret_is_reported_at_the_start(reference: str) -> None:
+    """The error says where it should be."""
     with pytest.raises(Fatal, match=reference):
         async with open_keyring([reference], Aws(Settings()), environment={"BLANK": " \n"}):
             pass
 
 
-async def test_memory_files_are_gone_with_the_keyring(tmp_path: Path) -> None:
+async def test_memory_files_are_closed_with_the_keyring(tmp_path: Path) -> None:
     """Only this user may open them, and only while they are needed."""
     secret = tmp_path / "key"
     secret.write_text("a key")
@@ -200,7 +203,7 @@ async def test_memory_files_are_gone_with_the_keyring(tmp_path: Path) -> None:
     assert not await path.exists()
 
 
-async def test_no_secret_gets_anywhere(
+async def test_no_secret_leaks(
     tmp_path: Path, server: GitServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Not into command lines, files, output or errors, while a fetch hangs and after it failed."""
@@ -264,7 +267,7 @@ _needs_sshd = pytest.mark.skipif(PROGRAM is None, reason="needs openssh-server")
 
 @pytest.fixture
 async def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sshd]:
-    """A host that takes one key, which the environment has."""
+    """Open a host that takes one key, which the environment has."""
     async with open_sshd(tmp_path / "sshd") as sshd:
         monkeypatch.setenv("KEY", sshd.key)
         yield sshd
@@ -285,8 +288,8 @@ _OVER_SSH = Repository.of_host("git.example.org", "acme", "web")
 
 
 @_needs_sshd
-async def test_a_key_lets_in(tmp_path: Path, sshd: Sshd) -> None:
-    """The key is in no file; what ssh was told of it ends with the service."""
+async def test_a_key_is_accepted(tmp_path: Path, sshd: Sshd) -> None:
+    """The key is in no file; ssh's files for it are removed with the service."""
     source = SourceRepository(tmp_path / "remote" / "acme" / "web")
     commit = source.commit({"a": b"1"})
     async with _open(tmp_path, _by_ssh(sshd, tmp_path)) as (mirrors, _):
@@ -297,8 +300,8 @@ async def test_a_key_lets_in(tmp_path: Path, sshd: Sshd) -> None:
 
 
 @_needs_sshd
-async def test_a_host_with_another_key_is_not_the_host(tmp_path: Path, sshd: Sshd) -> None:
-    """Nothing is fetched from whom known_hosts does not know, whatever this machine knows."""
+async def test_a_host_with_another_host_key_is_refused(tmp_path: Path, sshd: Sshd) -> None:
+    """known_hosts decides, whatever hosts this machine knows."""
     commit = SourceRepository(tmp_path / "remote" / "acme" / "web").commit({"a": b"1"})
     place, kind, blob = sshd.known_hosts.split()
     wrong = f"{place} {kind} {blob[:-6]}{'AAAAAA' if blob[-6:] != 'AAAAAA' else 'BBBBBB'}"
@@ -311,7 +314,7 @@ async def test_a_host_with_another_key_is_not_the_host(tmp_path: Path, sshd: Ssh
 async def test_no_other_key_is_tried(
     tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that is not let in is refused, though an agent has one that would be."""
+    """A refused key is an error, though an agent has one that would be accepted."""
     commit = SourceRepository(tmp_path / "remote" / "acme" / "web").commit({"a": b"1"})
     async with _agent(tmp_path, sshd) as agent:
         monkeypatch.setenv("SSH_AUTH_SOCK", agent)
@@ -339,6 +342,6 @@ async def _agent(tmp_path: Path, sshd: Sshd) -> AsyncIterator[str]:
 
 
 def _listens(path: str) -> bool:
-    """Whether somebody does: the file is there a moment before."""
+    """Return whether a process listens: the file exists a moment before."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(path) == 0

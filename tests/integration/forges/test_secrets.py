@@ -16,12 +16,12 @@ REGION = "eu-west-1"
 
 
 async def test_a_secret_is_read_whole_or_by_its_key(ministack: LocalServer) -> None:
-    """The text itself, one key of a JSON object, and a fault that names what is missing."""
+    """The text itself, one key of a JSON object, and an error that names the missing part."""
     session = aioboto3.Session(
         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
     )
     maker = cast("Any", session).client("secretsmanager", endpoint_url=ministack.endpoint_url)
-    folder = f"hosts-{uuid4().hex[:8]}"  # the server is not this test's own
+    folder = f"hosts-{uuid4().hex[:8]}"  # other tests use the server, too
     async with maker as client:
         await client.create_secret(Name=f"{folder}/plain", SecretString="plain text")
         keyed = '{"token": "one of many"}'

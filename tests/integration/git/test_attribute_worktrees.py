@@ -1,4 +1,4 @@
-"""Archives that begin at once hold what all others hold, or are not begun so (I9)."""
+"""Archives that begin early contain what all others do, or do not begin early (I9)."""
 
 import os
 import sys
@@ -61,7 +61,7 @@ class Yard:
     worktrees: Worktrees
 
     async def snapshot(self, commit: str, options: ArchiveOptions = WHOLE) -> Snapshot:
-        """A commit, without working trees."""
+        """Return a snapshot of a commit, without working trees."""
         found = (await self.reader.find(self.source.path, [commit], "test"))[commit]
         snapshot = Snapshot(
             path=self.source.path,
@@ -74,7 +74,7 @@ class Yard:
         return await snapshot.select(options)
 
     async def archive(self, snapshot: Snapshot, paths: tuple[bytes, ...] = ()) -> bytes | str:
-        """The tar, or why there is none."""
+        """Return the tar, or the reason why there is none."""
         try:
             async with snapshot.open_archive(paths=paths) as chunks:
                 return b"".join([chunk async for chunk in chunks])
@@ -82,18 +82,18 @@ class Yard:
             return error.reason
 
     async def is_known(self, snapshot: Snapshot) -> bool:
-        """Is there a working tree for it now? Asking makes that it is looked through."""
+        """Return whether there is a working tree for it; asking begins the look through it."""
         tree = CommitTree(snapshot.path, snapshot.root or snapshot.tree, "refs/heads/main")
         async with self.worktrees.open(tree) as worktree:
             return worktree is not None
 
     async def learn(self, snapshot: Snapshot) -> None:
-        """Have it looked through."""
+        """Look through the snapshot's tree, and wait for the end."""
         assert not await self.is_known(snapshot)
         await wait_until(lambda: not self.worktrees.is_learning)
 
     async def check(self, commit: str, options: ArchiveOptions = WHOLE) -> bool:
-        """Both ways give the same; was there a working tree?"""
+        """Check that both ways agree; return whether there was a working tree."""
         plain = await self.snapshot(commit, options)
         quick = replace(plain, worktrees=self.worktrees, ref="refs/heads/main")
         known = await self.is_known(quick)
@@ -121,13 +121,13 @@ async def _open_yard(
 
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    """A repository whose attributes do everything that attributes can do to an archive."""
+    """Open a repository whose attributes do everything that attributes can do to an archive."""
     async with _open_yard(tmp_path, _FILES) as yard:
         yield yard
 
 
 async def test_a_tree_is_looked_through_after_its_first_archive(yard: Yard) -> None:
-    """Beside it, it would take the processor from it."""
+    """At the same time it would take the processor from the archive."""
     plain = await yard.snapshot(yard.source.tip("main") or "")
     quick = replace(plain, worktrees=yard.worktrees, ref="refs/heads/main")
     async with quick.open_archive() as chunks:
@@ -139,8 +139,10 @@ async def test_a_tree_is_looked_through_after_its_first_archive(yard: Yard) -> N
 
 
 @pytest.mark.parametrize("there", [True, False])
-async def test_a_tree_can_be_looked_through_elsewhere_before(yard: Yard, *, there: bool) -> None:
-    """Where it is read need not be where it is archived; where it is not, nothing is learned."""
+async def test_a_tree_can_be_looked_through_in_another_repository(
+    yard: Yard, *, there: bool
+) -> None:
+    """It need not be the repository of the archive; without the tree nothing is learned."""
     snapshot = await yard.snapshot(yard.source.tip("main") or "")
     later = CommitTree(snapshot.path.parent / "later.git", snapshot.tree, "refs/heads/main")
     place = snapshot.path if there else snapshot.path.parent / "nowhere.git"
@@ -151,8 +153,8 @@ async def test_a_tree_can_be_looked_through_elsewhere_before(yard: Yard, *, ther
 
 
 @pytest.mark.parametrize("options", _OPTIONS, ids=str)
-async def test_both_ways_give_the_same_bytes(yard: Yard, options: ArchiveOptions) -> None:
-    """Of the commit that was looked through, and of the next one, which was only compared."""
+async def test_both_ways_make_the_same_bytes(yard: Yard, options: ArchiveOptions) -> None:
+    """For the commit that was looked through, and for the next one, which was only compared."""
     first = yard.source.tip("main") or ""
     await yard.learn(await yard.snapshot(first, options))
     assert await yard.check(first, options)
@@ -217,8 +219,8 @@ def _changes(chance: Random) -> dict[str, bytes | str | None]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_any_attributes_over_any_tree(tmp_path: Path, seed: int) -> None:
-    """A chain of commits, each changing anything: both ways give the same, known or not."""
+async def test_both_ways_agree_for_any_attributes_and_tree(tmp_path: Path, seed: int) -> None:
+    """A chain of commits with any changes: both ways agree, with or without a working tree."""
     chance = Random(seed)  # noqa: S311 - repeatable, not secret
     files = {f"{folder}f{n}": b"1\n" for folder in ("", "vendor/", "deep/") for n in range(5)}
     known = 0
@@ -232,8 +234,8 @@ async def test_any_attributes_over_any_tree(tmp_path: Path, seed: int) -> None:
     assert known > 20
 
 
-async def test_named_paths_are_read_the_same_way(yard: Yard) -> None:
-    """As archives made of older ones ask for them."""
+async def test_named_paths_are_read_alike(yard: Yard) -> None:
+    """Delta archives request them."""
     plain = await yard.snapshot(yard.source.tip("main") or "")
     await yard.learn(plain)
     quick = replace(plain, worktrees=yard.worktrees, ref="refs/heads/main")
@@ -243,10 +245,10 @@ async def test_named_paths_are_read_the_same_way(yard: Yard) -> None:
     assert expected == await yard.archive(quick, paths)
 
 
-async def test_the_working_directory_has_no_say(
+async def test_attributes_of_the_working_directory_are_ignored(
     yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attributes that happen to lie where the service was started."""
+    """They happen to lie where the service was started."""
     (tmp_path / ".gitattributes").write_text("* export-ignore\n")
     monkeypatch.chdir(tmp_path)
     commit = yard.source.commit({"libs/.gitattributes": None})
@@ -262,7 +264,7 @@ async def test_the_working_directory_has_no_say(
         {"new/.gitattributes": b"* export-ignore\n", "new/x": b"x"},
     ],
 )
-async def test_other_attributes_are_looked_at_anew(
+async def test_changed_attributes_are_looked_through_again(
     yard: Yard, change: dict[str, bytes | str | None]
 ) -> None:
     """A changed file, one less and one more: first the slow way, then the quick one again."""
@@ -276,10 +278,10 @@ async def test_other_attributes_are_looked_at_anew(
 @pytest.mark.parametrize(
     "content", [b"\xef\xbb\xbf*.dos export-ignore\n", b"* text\0\n*.dos export-ignore\n"]
 )
-async def test_attributes_that_read_otherwise_as_files_are_left_to_git(
+async def test_attributes_that_differ_as_files_are_left_to_git(
     tmp_path: Path, content: bytes
 ) -> None:
-    """A byte order mark, a zero."""
+    """A byte order mark, a zero byte."""
     async with _open_yard(tmp_path, {".gitattributes": content, "a.dos": b"a"}) as yard:
         commit = yard.source.tip("main") or ""
         await yard.learn(await yard.snapshot(commit))
@@ -287,7 +289,7 @@ async def test_attributes_that_read_otherwise_as_files_are_left_to_git(
 
 
 async def test_small_trees_are_left_to_git(tmp_path: Path) -> None:
-    """To compare takes longer than to read them."""
+    """Comparing them takes longer than reading them."""
     async with _open_yard(tmp_path, _FILES, least_paths=len(_FILES) + 1) as yard:
         commit = yard.source.tip("main") or ""
         await yard.learn(await yard.snapshot(commit))
@@ -296,7 +298,7 @@ async def test_small_trees_are_left_to_git(tmp_path: Path) -> None:
 
 
 def _hostile(yard: Yard) -> list[str]:
-    """Commits whose trees git may refuse to archive, each on top of the first one's tree."""
+    """Return commits whose trees git may refuse to archive, each on top of the first one's tree."""
     source = yard.source
     blob = source.git("hash-object", "-w", "--stdin", stdin=b"hi")
     above = source.git("mktree", "-z", stdin=b"100644 blob %s\tconfig\0" % blob.encode())
@@ -318,8 +320,8 @@ def _hostile(yard: Yard) -> list[str]:
     return commits
 
 
-async def test_what_git_refuses_stays_refused(yard: Yard) -> None:
-    """Of each hostile tree there is the same archive, or the same error; looked at or compared."""
+async def test_a_tree_that_git_refuses_stays_refused(yard: Yard) -> None:
+    """Each hostile tree has the same archive, or the same error; looked through or compared."""
     await yard.learn(await yard.snapshot(yard.source.tip("main") or ""))
     refused = known = 0
     for commit in _hostile(yard):
@@ -331,7 +333,7 @@ async def test_what_git_refuses_stays_refused(yard: Yard) -> None:
 
 
 async def test_listings_of_hostile_trees_are_not_used(yard: Yard) -> None:
-    """Whatever git refuses, its listing tells."""
+    """Each tree that git refuses is recognised by its listing."""
     for commit in _hostile(yard):
         listing = TreeListing()
         arguments = ("ls-tree", "-r", "-z", commit)
@@ -343,10 +345,10 @@ async def test_listings_of_hostile_trees_are_not_used(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize(("attribute", "converted"), [("eol=crlf", True), ("-text", False)])
-async def test_a_working_tree_tells_whether_its_attributes_convert(
+async def test_a_working_tree_says_whether_its_attributes_convert(
     yard: Yard, attribute: str, *, converted: bool
 ) -> None:
-    """Where none does, git may stream large files, also of the next tree, which is compared."""
+    """Without conversion git may stream large files, also of the next tree, which is compared."""
     files = {".gitattributes": f"* {attribute}\n".encode(), "a": b"1\n"}
     first = yard.source.commit(files, parent=None)
     await yard.learn(await yard.snapshot(first))
@@ -359,8 +361,8 @@ async def test_a_working_tree_tells_whether_its_attributes_convert(
         assert await yard.check(commit)
 
 
-async def test_a_file_that_is_gone_is_not_taken_for_none(yard: Yard) -> None:
-    """Somebody cleared the cache: the archive is made without, then with new files."""
+async def test_a_deleted_file_is_not_taken_for_empty(yard: Yard) -> None:
+    """The cache was cleared: the archive is made without files, then with new ones."""
     commit = yard.source.tip("main") or ""
     snapshot = await yard.snapshot(commit)
     await yard.learn(snapshot)
@@ -373,8 +375,8 @@ async def test_a_file_that_is_gone_is_not_taken_for_none(yard: Yard) -> None:
     assert await yard.check(commit)
 
 
-async def test_a_tree_that_is_gone_is_not_compared_with(yard: Yard) -> None:
-    """The mirror was made anew without the older commit."""
+async def test_a_deleted_tree_is_not_compared_with(yard: Yard) -> None:
+    """The mirror was cloned again without the older commit."""
     await yard.learn(await yard.snapshot(yard.source.tip("main") or ""))
     commit = yard.source.commit({"x": b"x"}, parent=None, branch="other")
     yard.source.delete("refs/heads/main")
@@ -384,7 +386,7 @@ async def test_a_tree_that_is_gone_is_not_compared_with(yard: Yard) -> None:
 
 
 async def test_a_broken_tree_fails_the_archive(yard: Yard) -> None:
-    """Read later than without a working tree, but read all the same."""
+    """The tree is read later than without a working tree, but it is read."""
     commit = yard.source.tip("main") or ""
     snapshot = await yard.snapshot(commit)
     await yard.learn(snapshot)
@@ -400,7 +402,7 @@ async def test_a_broken_tree_fails_the_archive(yard: Yard) -> None:
 
 
 async def test_many_trees_are_compared_at_once(yard: Yard) -> None:
-    """Eight branches pushed together: each is known, and its archive right."""
+    """Eight branches pushed together: each is known, and its archive is correct."""
     await yard.learn(await yard.snapshot(yard.source.tip("main") or ""))
     commits = [
         yard.source.commit({f"{n}.txt": b"%d" % n}, branch=f"b{n}", parent=yard.source.tip("main"))
@@ -417,8 +419,8 @@ async def test_many_trees_are_compared_at_once(yard: Yard) -> None:
     assert known == [True] * 8
 
 
-async def test_what_a_killed_process_left_is_deleted(tmp_path: Path) -> None:
-    """What another one still uses is not."""
+async def test_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
+    """Files that another process still uses are not."""
     script = (
         "import sys, anyio; from pathlib import Path\n"
         "from asyncbuild.git.tree.attribute_worktrees import open_directory\n"

@@ -1,4 +1,4 @@
-"""Placeholders of `export-subst`: filled in as `git archive` does, or said to be otherwise."""
+"""Placeholders of `export-subst`: filled in as by `git archive`, or reported as different."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ _SAME = [
 
 @pytest.fixture
 def source(tmp_path: Path) -> SourceRepository:
-    """A tagged commit with a mailmap; every placeholder is a file."""
+    """Return a tagged commit with a mailmap; every placeholder is a file."""
     repository = SourceRepository(tmp_path / "source")
     files = {f"v/{n}": f"$Format:{each}$\n".encode() for n, each in enumerate(_ASKING + _SAME)}
     files["v/.gitattributes"] = b"* export-subst"
@@ -40,8 +40,10 @@ def _archive(source: SourceRepository, *options: str) -> "subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("subtree", ["", "v"])
-def test_the_same_as_git_archive_or_said(source: SourceRepository, subtree: str) -> None:
-    """Each differs from git's and is named, or it is the same and is not."""
+def test_each_placeholder_equals_gits_or_is_reported(
+    source: SourceRepository, subtree: str
+) -> None:
+    """Each differs from git's and is named, or is equal and is not."""
     done = _archive(source, *(("--subtree", subtree) if subtree else ()))
     members, expected = members_of_zip(done.stdout), members_of_commit(source, "main")
     above = "" if subtree else "v/"
@@ -57,7 +59,7 @@ def test_the_same_as_git_archive_or_said(source: SourceRepository, subtree: str)
     assert members[f"{above}{len(_ASKING) + _SAME.index('%aN')}"].content == b"Right Name\n"
 
 
-def test_what_stays_as_it_is_is_not_told(source: SourceRepository) -> None:
+def test_unchanged_placeholders_are_not_reported(source: SourceRepository) -> None:
     """Nothing is filled in without the attribute."""
     assert not _archive(source, "--ignore-export-attributes").stderr
     source.commit({"v/.gitattributes": None})
@@ -75,15 +77,15 @@ def test_what_stays_as_it_is_is_not_told(source: SourceRepository) -> None:
         (b"", []),
     ],
 )
-def test_placeholders_in_contents(content: bytes, asking: list[str]) -> None:
-    """Only between `$Format:` and `$`, and not what is no placeholder."""
+def test_placeholders_are_found_in_contents(content: bytes, asking: list[str]) -> None:
+    """Only between `$Format:` and `$`, and only those that git has."""
     assert find_asking(content) == asking
 
 
-def test_a_partial_clone_that_lacks_objects_is_said_to_be_one(
+def test_a_partial_clone_without_objects_is_named_as_such(
     source: SourceRepository, tmp_path: Path
 ) -> None:
-    """`git archive` would fetch them; here nothing is fetched, and it is no outage either."""
+    """`git archive` would fetch them; here nothing is fetched, and it is not an outage either."""
     source.git("config", "uploadpack.allowFilter", "true")
     source.git("config", "uploadpack.allowAnySHA1InWant", "true")
     clone = tmp_path / "clone"

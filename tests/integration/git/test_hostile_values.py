@@ -1,4 +1,4 @@
-"""Whatever an event says: rejected with a reason, or taken literally (I11)."""
+"""Event values are rejected with a reason, or taken literally (I11)."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from asyncbuild.git.mirrors.cache import open_mirrors
 
 LEAST = 1_000
 
-# Writes its arguments down, each ended by a NUL and each call by two, and then is git.
+# Writes its arguments to a file, each ended by a NUL and each call by two, and then runs git.
 _SHIM = """#!/bin/sh
 printf '%s\\0' "$@" >> "{log}"
 printf '\\0' >> "{log}"
@@ -39,10 +39,10 @@ def _tree(root: Path) -> set[Path]:
 
 
 @pytest.mark.timeout(240)
-async def test_a_thousand_hostile_values(
+async def test_a_thousand_hostile_values_are_harmless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
-    """No process gets one as an option, and nothing outside the cache is made."""
+    """No process gets one as an option, and nothing outside the cache is created."""
     trap = tmp_path / "trap"
     log = tmp_path / "calls"
     shim = tmp_path / "bin" / "git"
@@ -88,7 +88,7 @@ async def test_a_thousand_hostile_values(
 
 
 def _unlike(pushes: Iterable[Push]) -> list[Push]:
-    """Those with a ref, a name or a commit that none before them had, whatever host it is of."""
+    """Return pushes with a ref, a name or a commit that none before them had, of any host."""
     chosen = []
     known: set[str] = set()
     for push in pushes:
@@ -108,7 +108,7 @@ def _make_shim(shim: Path, log: Path) -> None:
 
 
 def _origin(tmp_path: Path) -> Callable[[Repository], Origin | None]:
-    """Every other host is a directory here."""
+    """Return a resolver that takes every other host for a directory here."""
     return lambda repository: (
         None
         if not repository.is_foreign
@@ -117,8 +117,8 @@ def _origin(tmp_path: Path) -> Callable[[Repository], Origin | None]:
 
 
 def _check_options(calls: list[list[bytes]], hostile: set[bytes]) -> None:
-    """No argument before `--end-of-options` is a hostile value, and none at all is a trap."""
-    own = {b"--", b"--all", b"HEAD", b""}  # what the service says itself
+    """Check that no argument before `--end-of-options` is hostile, and none at all is a trap."""
+    own = {b"--", b"--all", b"HEAD", b""}  # the service's own arguments
     assert len(calls) > 10
     for call in calls:
         options = call[: call.index(b"--end-of-options")] if b"--end-of-options" in call else call

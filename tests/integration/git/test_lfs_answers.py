@@ -1,4 +1,4 @@
-"""What LFS servers and stores answer: signed URLs, redirects, expiry, limits, and nonsense."""
+"""Answers of LFS servers and stores: signed URLs, redirects, expiry, limits, and malformed ones."""
 
 import gzip
 import hashlib
@@ -45,7 +45,7 @@ _LARGE = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
 
 @dataclass
 class _Lfs:
-    """A server that answers as it is told; `href` is what it says of each object."""
+    """A server with scripted answers; `href` is its URL for each object."""
 
     url: str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class _Lfs:
     action: Callable[[str], dict[str, Any]] = lambda _: {}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Batch or download, as the path says."""
+        """Answer a batch or a download, depending on the path."""
         raw = request.raw_path
         self.asked.append((raw, dict(request.headers)))
         if request.method == "POST":
@@ -66,7 +66,7 @@ class _Lfs:
         return web.Response(body=_CONTENT)
 
     async def say(self, request: web.Request) -> web.Response:
-        """An answer of the batch API."""
+        """Return an answer of the batch API."""
         asked = (await request.json())["objects"]
         return web.json_response(
             {
@@ -97,7 +97,7 @@ async def _serve() -> AsyncIterator[_Lfs]:
 
 @pytest.fixture
 async def lfs() -> AsyncIterator[_Lfs]:
-    """A server of 127.0.0.1."""
+    """Open a server of 127.0.0.1."""
     async with _serve() as server:
         yield server
 
@@ -138,8 +138,8 @@ _SAFE = st.sampled_from("/?&=%~:'()!*,;@$+-._|aZ09[]{}^`\"<>\\")
 )
 @given(target=st.lists(_SAFE | st.sampled_from(["%2F", "%7e", "%27", "%3A", "//"])).map("".join))
 async def test_a_url_is_requested_byte_for_byte(tmp_path: Path, target: str) -> None:
-    """It may be signed, and a signature is of bytes: nothing is quoted or unquoted."""
-    assume(target.find("?") != len(target) - 1)  # yarl leaves out the mark of an empty query
+    """A signature covers its bytes: nothing is quoted or unquoted."""
+    assume(target.find("?") != len(target) - 1)  # yarl drops the mark of an empty query
     async with _serve() as lfs:
         lfs.action = lambda _: {"href": f"{lfs.url}/{target}"}
         await _get(lfs, missing := _missing(tmp_path))
@@ -153,7 +153,7 @@ async def test_a_url_is_requested_byte_for_byte(tmp_path: Path, target: str) -> 
 async def test_a_renamed_repository_is_followed_on_its_server(
     lfs: _Lfs, tmp_path: Path, status: int, *, relative: bool
 ) -> None:
-    """As git-lfs does: the same request again, with the login, which stays where it belongs."""
+    """Like git-lfs: the same request again, with the login, on the same server only."""
 
     async def batch(request: web.Request) -> web.Response:
         if request.path.startswith("/r.git/"):
@@ -169,7 +169,7 @@ async def test_a_renamed_repository_is_followed_on_its_server(
 
 
 async def test_a_batch_is_not_sent_to_another_server(lfs: _Lfs, tmp_path: Path) -> None:
-    """Nor is anything told of what that would say."""
+    """Nor is the other server's answer quoted."""
     async with _serve() as other:
 
         async def batch(_: web.Request) -> web.Response:
@@ -183,8 +183,8 @@ async def test_a_batch_is_not_sent_to_another_server(lfs: _Lfs, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("way", ["expires_in", "expires_at", "unsaid"])
-async def test_what_has_expired_is_asked_for_again(lfs: _Lfs, tmp_path: Path, way: str) -> None:
-    """Each URL is good for the first downloads after it was given, and then refused."""
+async def test_an_expired_url_is_requested_again(lfs: _Lfs, tmp_path: Path, way: str) -> None:
+    """Each URL is valid for the first downloads after it was issued, and then refused."""
     contents = [b"content %d\n" % number for number in range(60)]
     by_oid = {hashlib.sha256(each).hexdigest(): each for each in contents}
     used: dict[int, int] = {}
@@ -209,8 +209,8 @@ async def test_what_has_expired_is_asked_for_again(lfs: _Lfs, tmp_path: Path, wa
     assert lfs.batches == 3
 
 
-async def test_what_will_expire_is_not_sent(lfs: _Lfs, tmp_path: Path) -> None:
-    """A store is not asked with URLs whose time is over by then."""
+async def test_a_url_about_to_expire_is_not_used(lfs: _Lfs, tmp_path: Path) -> None:
+    """Stores get no URL whose time will be over by then."""
     contents = [b"content %d\n" % number for number in range(30)]
     by_oid = {hashlib.sha256(each).hexdigest(): each for each in contents}
     refused = []
@@ -233,7 +233,7 @@ async def test_what_will_expire_is_not_sent(lfs: _Lfs, tmp_path: Path) -> None:
     assert lfs.batches > 1
 
 
-async def test_a_store_that_refuses_every_url_ends_the_try(lfs: _Lfs, tmp_path: Path) -> None:
+async def test_a_store_that_refuses_every_url_ends_the_attempt(lfs: _Lfs, tmp_path: Path) -> None:
     """After three tries; the reason does not say that the repository's login is refused."""
 
     async def get(_: web.Request) -> web.Response:
@@ -307,7 +307,7 @@ _HEADERS = st.dictionaries(
     body=st.sampled_from([_CONTENT, _CONTENT[:-1], _CONTENT + b"x", b"", bytes(1400)]),
     left=st.sampled_from([b"", _CONTENT[:5], b"wrong", _CONTENT + b"xx"]),
 )
-async def test_no_answer_is_an_exception_of_python(
+async def test_no_answer_raises_another_error(
     tmp_path: Path,
     document: Any,  # noqa: ANN401 - that is the point
     statuses: tuple[int, int],
@@ -315,7 +315,7 @@ async def test_no_answer_is_an_exception_of_python(
     body: bytes,
     left: bytes,
 ) -> None:
-    """Whatever a server says in each field: the content, or an error of ours, and nothing else."""
+    """Any value in each field makes the content, or an error of ours, and nothing else."""
     missing = _missing(tmp_path)
     missing[0].part.parent.mkdir(exist_ok=True)
     missing[0].part.write_bytes(left)
@@ -355,7 +355,7 @@ def _dumps(document: Any) -> bytes:  # noqa: ANN401 - any
 async def test_a_pointer_with_a_wrong_size_counts(
     lfs: _Lfs, tmp_path: Path, size: int, *, chunked: bool
 ) -> None:
-    """It is a pusher's doing, and no outage: after `lanes.max_attempts` it is a dead letter."""
+    """A pusher made the mistake: after `lanes.max_attempts` it is a dead letter."""
     size = size or 10**12
 
     async def get(request: web.Request) -> web.StreamResponse:
@@ -368,15 +368,15 @@ async def test_a_pointer_with_a_wrong_size_counts(
 
     lfs.get = get
     missing = _missing(tmp_path, size=size)
-    said = "is not object" if chunked else "its pointer says"  # before any of it is kept
+    said = "is not object" if chunked else "its pointer says"  # before any byte is kept
     with pytest.raises(Retry, match=said) as caught:
         await _get(lfs, missing)
     assert not isinstance(caught.value, Busy)
     assert not missing[0].part.exists()
 
 
-async def test_a_size_that_the_server_denies_is_a_reject(lfs: _Lfs, tmp_path: Path) -> None:
-    """Before anything is fetched, or room is made for it."""
+async def test_a_size_that_the_server_denies_is_rejected(lfs: _Lfs, tmp_path: Path) -> None:
+    """Nothing is fetched, and no mirror is evicted for it."""
 
     async def batch(request: web.Request) -> web.Response:
         asked = (await request.json())["objects"]
@@ -387,8 +387,10 @@ async def test_a_size_that_the_server_denies_is_a_reject(lfs: _Lfs, tmp_path: Pa
         await _get(lfs, _missing(tmp_path))
 
 
-async def test_a_part_is_gone_on_with_at_once_and_in_private(lfs: _Lfs, tmp_path: Path) -> None:
-    """A connection that breaks costs no try, as long as each brings more."""
+async def test_a_partial_content_is_resumed_at_once_and_privately(
+    lfs: _Lfs, tmp_path: Path
+) -> None:
+    """A connection that breaks counts no attempt, as long as each brings more bytes."""
     content = os.urandom(5_000_000)
     ranges, modes = [], []
     missing = _missing(tmp_path, content)
@@ -416,7 +418,7 @@ async def test_a_part_is_gone_on_with_at_once_and_in_private(lfs: _Lfs, tmp_path
 
 
 async def test_a_body_that_always_breaks_counts(lfs: _Lfs, tmp_path: Path) -> None:
-    """A server could claim without end that it is only away."""
+    """Otherwise a server could fail without end as an outage."""
 
     async def get(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -448,8 +450,8 @@ async def test_nothing_is_decompressed(lfs: _Lfs, tmp_path: Path, of: str) -> No
     assert not missing[0].part.exists()
 
 
-async def test_an_answer_without_end_is_left(lfs: _Lfs, tmp_path: Path) -> None:
-    """Of the batch API; contents have a length."""
+async def test_an_endless_answer_is_cut(lfs: _Lfs, tmp_path: Path) -> None:
+    """The batch API has a limit; contents have a length."""
 
     async def batch(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -464,8 +466,8 @@ async def test_an_answer_without_end_is_left(lfs: _Lfs, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["batch", "content"])
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_the_command_tries_again(site: Site, where: str, status: int) -> None:
-    """`asyncbuild archive` waits out a limit or a short fault itself: no lane does it."""
+async def test_the_command_retries(site: Site, where: str, status: int) -> None:
+    """`asyncbuild archive` waits out a limit or a short outage itself, since it has no lane."""
     content = os.urandom(1_000)
     site.server.keys = {}
     site.source.commit({".gitattributes": _LARGE, "a.bin": site.server.lfs.add(content)})
@@ -487,7 +489,7 @@ async def test_the_command_tries_again(site: Site, where: str, status: int) -> N
     assert len(times) > 1
 
 
-_NUMBERS = ["127.1", "2130706433"]  # aiohttp itself takes them for no host
+_NUMBERS = ["127.1", "2130706433"]  # aiohttp itself does not accept them as hosts
 _WAYS = ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]", "[::1]", *_NUMBERS]
 
 
@@ -496,7 +498,7 @@ _WAYS = ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]", "[::1]", *_NU
 async def test_contents_come_from_no_private_address(
     lfs: _Lfs, tmp_path: Path, host: str, by: str
 ) -> None:
-    """But from the server itself: another port of this machine is another server."""
+    """Except from the server itself: another port of this machine is another server."""
     async with _serve() as inside:
         there = inside.url.replace("127.0.0.1", host)
 
@@ -518,7 +520,7 @@ async def test_contents_come_from_no_private_address(
             assert "Authorization" not in inside.asked[0][1]
 
 
-async def test_what_another_server_says_is_not_quoted(lfs: _Lfs, tmp_path: Path) -> None:
+async def test_another_servers_text_is_not_quoted(lfs: _Lfs, tmp_path: Path) -> None:
     """It may be an internal one, and errors go into logs, records and dead letters."""
     async with _serve() as other:
 
@@ -536,8 +538,8 @@ async def test_what_another_server_says_is_not_quoted(lfs: _Lfs, tmp_path: Path)
         assert "s3cret" not in str(caught.value)
 
 
-async def test_of_a_host_s_addresses_those_are_used_that_may_be() -> None:
-    """What is looked up is what is connected to."""
+async def test_only_permitted_addresses_of_a_host_are_used() -> None:
+    """The connection goes to the address that was looked up."""
     async with open_web(Reach(["127.0.0.0/8"]), silence_seconds=1) as opened:
         resolver = opened.direct.connector._resolver  # type: ignore[union-attr]
         found = await resolver.resolve("localhost", 80, socket.AF_UNSPEC)
@@ -552,20 +554,20 @@ async def test_of_a_host_s_addresses_those_are_used_that_may_be() -> None:
         '{"href": "http://127.0.0.1:1/x", "header": {"A B": "c"}}',
     ],
 )
-async def test_odd_answers_by_ssh(
+async def test_malformed_answers_by_ssh_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    """They are told without being quoted: they may hold a login."""
+    """They may contain a login, so they are not quoted."""
     _fake_ssh(tmp_path, monkeypatch, answer)
     remote = Remotes(GitSettings()).remote_at("git@git.invalid:o/r.git")
     with pytest.raises(Retry, match="did not answer as it should"):
         await find_server(remote, "", Git(GitSettings()))
 
 
-async def test_by_ssh_the_server_names_another_port_of_itself_alone(
+async def test_by_ssh_only_the_servers_own_ports_are_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the one that the configuration names; other hosts need to be public, or named."""
+    """Its host is the configured one; other hosts need to be public, or configured."""
     remote = Remotes(GitSettings()).remote_at("git@git.invalid:o/r.git")
     for host, trusted in (("git.invalid", True), ("other.invalid", False)):
         _fake_ssh(tmp_path, monkeypatch, f'{{"href": "http://{host}:3000/lfs"}}')
@@ -583,8 +585,8 @@ def _fake_ssh(directory: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> 
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
 
 
-async def test_a_size_that_is_only_said_makes_no_room(site: Site) -> None:
-    """A pusher may write any number: nothing is evicted for it, and it is refused."""
+async def test_a_claimed_size_evicts_nothing(site: Site) -> None:
+    """A pusher may write any number: the pointer is refused."""
     content = os.urandom(1_000)
     site.server.keys = {}
     pointer = site.server.lfs.add(content).replace(b"size 1000", b"size 1" + b"0" * 18)

@@ -56,7 +56,7 @@ class _World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[_World]:
-    """A server that wants a login for repositories and for LFS."""
+    """Open a server that requires a login for repositories and for LFS."""
     async with open_site(tmp_path) as site, site.open_mirrors() as mirrors:
         yield _World(site, mirrors)
 
@@ -66,7 +66,7 @@ def _oid(content: bytes) -> str:
 
 
 async def _checkout(world: _World) -> dict[str, Member]:
-    """What git-lfs puts into a working tree."""
+    """Return the files that git-lfs puts into a working tree."""
     place = world.site.directory / "clone"
     server = world.site.server
     server.keys = {}
@@ -83,8 +83,8 @@ async def _checkout(world: _World) -> dict[str, Member]:
 
 
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="apt-get install git-lfs")
-async def test_the_tree_is_what_git_lfs_checks_out(world: _World) -> None:
-    """Large and empty contents, odd names, macros, attributes far below, files that are none."""
+async def test_the_archive_equals_a_checkout_by_git_lfs(world: _World) -> None:
+    """Large and empty contents, odd names, macros, deep attributes, files that are no pointers."""
     big, small = os.urandom(3_000_000), b"small"
     add = world.lfs.add
     world.commit(
@@ -116,8 +116,8 @@ async def test_the_tree_is_what_git_lfs_checks_out(world: _World) -> None:
     assert members["pointer.txt"].content == pointer_of(small)
 
 
-async def test_pointers_stay_unless_asked_for(world: _World) -> None:
-    """And nothing is asked of the server."""
+async def test_pointers_stay_unless_contents_are_requested(world: _World) -> None:
+    """Nothing is requested from the server."""
     commit = world.commit({"a.bin": world.lfs.add(b"content")})
     async with (
         world.mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
@@ -127,8 +127,8 @@ async def test_pointers_stay_unless_asked_for(world: _World) -> None:
     assert not world.lfs.asked
 
 
-async def test_only_what_is_in_the_archive_is_fetched(world: _World) -> None:
-    """A subtree, pathspecs and `export-ignore` leave contents out, even such as nobody has."""
+async def test_only_contents_in_the_archive_are_fetched(world: _World) -> None:
+    """A subtree, pathspecs and `export-ignore` leave contents out, even missing ones."""
     add = world.lfs.add
     commit = world.commit(
         {
@@ -151,8 +151,8 @@ async def test_only_what_is_in_the_archive_is_fetched(world: _World) -> None:
         await world.archive(commit, **ignoring)
 
 
-async def test_submodules_bring_theirs(world: _World) -> None:
-    """Each from its own server's place, kept beside its own mirror."""
+async def test_submodules_have_their_own_contents(world: _World) -> None:
+    """Each comes from its own server, and is kept beside its own mirror."""
     lib = SourceRepository(world.site.directory / "remote" / "lib")
     inner = lib.commit({".gitattributes": _LARGE, "l.bin": world.lfs.add(b"of the library")})
     modules = b'[submodule "l"]\npath = v/lib\nurl = ../lib\n'
@@ -166,7 +166,7 @@ async def test_submodules_bring_theirs(world: _World) -> None:
 
 
 async def test_without_large_files_it_is_the_usual_archive(world: _World) -> None:
-    """So deltas can be made of it, and of those before it."""
+    """Deltas can be made of it, and of archives before it."""
     commit = world.commit({"a.bin": b"no pointer"})
     async with world.mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
         selected = await snapshot.select(ArchiveOptions(lfs=Lfs.CONTENT))
@@ -175,7 +175,7 @@ async def test_without_large_files_it_is_the_usual_archive(world: _World) -> Non
 
 
 async def test_two_pushes_at_once_fetch_a_content_once(world: _World) -> None:
-    """The second waits for the first, and finds it there."""
+    """The second waits for the first, and finds the content."""
     contents = [b"%d" % number * 100_000 for number in range(12)]
     files = {f"{number}.bin": world.lfs.add(each) for number, each in enumerate(contents)}
     first = world.commit(dict(files))
@@ -185,7 +185,7 @@ async def test_two_pushes_at_once_fetch_a_content_once(world: _World) -> None:
             tasks.start_soon(world.archive, commit)
     assert {1} == set(world.lfs.asked.values())
     assert {_oid(b"more"), *map(_oid, contents)} == world.stored()
-    world.lfs.status = 500  # and later ones ask nobody
+    world.lfs.status = 500  # and later pushes send no request
     assert (await world.archive(first))["0.bin"].content == contents[0]
 
 
@@ -210,10 +210,10 @@ async def test_two_pushes_at_once_fetch_a_content_once(world: _World) -> None:
         ({"objects": {}}, Reject, "has not got its object"),
     ],
 )
-async def test_what_goes_wrong_is_told_by_kind(
+async def test_each_failure_has_its_kind(
     world: _World, behaviour: dict[str, Any], kind: type[StageError], words: str
 ) -> None:
-    """Never a pointer in its place; the next try has it, and no secret is left anywhere (I10)."""
+    """Never a pointer instead; the next attempt succeeds, and no secret is left anywhere (I10)."""
     content = os.urandom(300_000)
     commit = world.commit({"a.bin": world.lfs.add(content)})
     usual = {name: getattr(world.lfs, name) for name in behaviour}
@@ -240,7 +240,7 @@ async def test_what_goes_wrong_is_told_by_kind(
 
 
 async def test_a_server_that_repeats_the_login_is_not_quoted(world: _World) -> None:
-    """Its words go into logs and records (I10)."""
+    """Its answers go into logs and records (I10)."""
     commit = world.commit({"a.bin": world.lfs.add(b"a")})
     await world.archive(commit)
     again = world.commit({"b.bin": world.lfs.add(b"b")})
@@ -271,8 +271,8 @@ class _Fixed:
         return self.the_remote
 
 
-async def test_a_silent_server_is_left(tmp_path: Path) -> None:
-    """After `git.silence_timeout_seconds`; the next try goes on where it was."""
+async def test_a_silent_server_is_abandoned(tmp_path: Path) -> None:
+    """After `git.silence_timeout_seconds`; the next attempt resumes."""
     content = os.urandom(500_000)
     async with open_site(tmp_path) as site:
         async with site.open_mirrors() as mirrors:
@@ -292,10 +292,10 @@ async def test_a_silent_server_is_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by_redirect", [False, True])
 @pytest.mark.parametrize("token", [False, True])
-async def test_a_login_goes_to_nobody_else(
+async def test_a_login_is_sent_to_no_other_host(
     world: _World, *, by_redirect: bool, token: bool
 ) -> None:
-    """Contents may be on another host, with a header of their own; ours is not sent there."""
+    """Contents may be on another host, with its own header; the repository's login is not sent."""
     content = os.urandom(10_000)
     commit = world.commit({"a.bin": world.lfs.add(content)})
     async with (
@@ -312,7 +312,7 @@ async def test_a_login_goes_to_nobody_else(
 
 
 async def test_a_commit_cannot_send_the_login_elsewhere(world: _World) -> None:
-    """`.lfsconfig` is the word of whoever may push; the same server's places are allowed."""
+    """Any pusher writes `.lfsconfig`; only paths of the same server are allowed."""
     pointer = world.lfs.add(b"content")
     async with open_elsewhere(world.lfs) as (url, other):
         config = f"[lfs]\n\turl = {url}/v1/repos/web.git/info/lfs\n".encode()
@@ -328,7 +328,7 @@ async def test_a_commit_cannot_send_the_login_elsewhere(world: _World) -> None:
     place = f"{world.site.server.url}/v1/repos/other.git/info/lfs"
     config = f'[lfs]\n\turl = {place}\n[lfs "{place}"]\n\taccess = none\n'.encode()
     commit = world.commit({".lfsconfig": config, "b.bin": world.lfs.add(b"more")})
-    world.site.server.keys = {}  # which are for one repository each
+    world.site.server.keys = {}  # keys are for one repository each
     assert (await world.archive(commit))["b.bin"].content == b"more"
     assert world.lfs.logins[-2][0] == "/v1/repos/other.git/info/lfs/objects/batch"
     commit = world.commit({".lfsconfig": b"[lfs"})
@@ -348,13 +348,13 @@ async def test_a_commit_cannot_send_the_login_elsewhere(world: _World) -> None:
         "[lfs]\n\tpushurl = {b}\n",
     ],
 )
-async def test_the_server_is_the_one_that_git_lfs_takes(world: _World, config: str) -> None:
-    """Whichever settings of `.lfsconfig` name one, and however many."""
+async def test_the_server_is_the_one_that_git_lfs_uses(world: _World, config: str) -> None:
+    """Each setting of `.lfsconfig` that names a server is tried, alone and with others."""
     server = world.site.server
     places = {name: f"{server.url}/v1/repos/{name}.git/info/lfs" for name in "ab"}
     content = config.format_map(places).encode()
     commit = world.commit({"a.bin": world.lfs.add(b"content"), ".lfsconfig": content})
-    server.keys = {}  # which are for one repository each
+    server.keys = {}  # keys are for one repository each
     expected = await _find_endpoint(world)
     assert (await world.archive(commit))["a.bin"].content == b"content"
     assert [path for path, _ in world.lfs.logins if path.endswith("batch")] == [
@@ -363,7 +363,7 @@ async def test_the_server_is_the_one_that_git_lfs_takes(world: _World, config: s
 
 
 async def _find_endpoint(world: _World) -> str:
-    """Path of the server that git-lfs would ask in a clone."""
+    """Return the path of the server that git-lfs would ask in a clone."""
     place = world.site.directory / "endpoint"
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
     url = f"{world.site.server.url}/v1/repos/web"
@@ -373,8 +373,8 @@ async def _find_endpoint(world: _World) -> str:
     return urlsplit(line.partition("=")[2].partition(" ")[0]).path
 
 
-async def test_contents_count_and_go_with_the_mirror(tmp_path: Path) -> None:
-    """They are part of its size, and of what is evicted."""
+async def test_contents_count_and_are_evicted_with_the_mirror(tmp_path: Path) -> None:
+    """They are part of its size, and of its eviction."""
     async with (
         open_site(tmp_path) as site,
         site.open_mirrors(cache_budget_bytes=2_000_000) as mirrors,
@@ -391,15 +391,15 @@ async def test_contents_count_and_go_with_the_mirror(tmp_path: Path) -> None:
             ):
                 assert sum([len(chunk) async for chunk in tar]) > 3_000_000
             await wait_until(lambda: mirrors.statistics().size_bytes > 3_000_000)
-            assert site.mirror.exists()  # it is in use
-        await wait_until(lambda: is_quiet(mirrors))  # now by nobody
+            assert site.mirror.exists()  # still in use
+        await wait_until(lambda: is_quiet(mirrors))  # now unused
         async with mirrors.open(repository("other"), ref=MAIN, commit=tip):
             await wait_until(lambda: mirrors.statistics().evictions == 1)
             assert not site.mirror.exists()
 
 
-async def test_contents_that_nobody_wants_any_more_go(world: _World) -> None:
-    """After a week without use, at the next fetch; so does what nobody went on to fetch."""
+async def test_unused_contents_are_deleted(world: _World) -> None:
+    """After a week without use, at the next fetch; abandoned partial contents, too."""
     first = world.commit({"a.bin": world.lfs.add(b"old")})
     await world.archive(first)
     (world.store / "incomplete" / "x.part").write_bytes(b"x")
@@ -413,8 +413,8 @@ async def test_contents_that_nobody_wants_any_more_go(world: _World) -> None:
     assert (await world.archive(first))["a.bin"].content == b"old"
 
 
-async def test_a_repository_of_this_machine(tmp_path: Path) -> None:
-    """With `git.remote` a directory, contents are where git-lfs keeps them there."""
+async def test_contents_of_a_local_repository_are_used(tmp_path: Path) -> None:
+    """With `git.remote` a directory, contents are where git-lfs keeps them."""
     async with open_site(tmp_path) as site:
         remote = f"{tmp_path}/remote/{{repository}}"
         async with site.open_mirrors(remote=remote) as mirrors:
@@ -429,7 +429,7 @@ async def test_a_repository_of_this_machine(tmp_path: Path) -> None:
             assert (await world.archive(commit))["a.bin"].content == b"content"
 
 
-def test_git_lfs_itself_would_do_the_same(tmp_path: Path) -> None:
+def test_the_installed_git_lfs_reads_the_tests_pointers(tmp_path: Path) -> None:
     """The installed git-lfs reads the tests' pointers as pointers."""
     if shutil.which("git-lfs") is None:
         pytest.skip("apt-get install git-lfs")

@@ -1,4 +1,4 @@
-"""Contents of LFS files that a failure of power, or of a disk, left torn beside the mirror."""
+"""Contents of LFS files that a power failure, or a disk error, damaged beside the mirror."""
 
 import os
 import random
@@ -21,7 +21,7 @@ _WANTED = ArchiveOptions(lfs=Lfs.CONTENT)
 
 @pytest.fixture
 async def mirrors(site: Site) -> AsyncIterator[MirrorCache]:
-    """The cache of a site."""
+    """Open the cache of a site."""
     async with site.open_mirrors() as mirrors:
         yield mirrors
 
@@ -32,7 +32,7 @@ async def _contents(mirrors: MirrorCache, commit: str) -> dict[str, bytes]:
 
 
 def _tear(content: bytes, choice: random.Random) -> bytes:
-    """What may be left of a file: zeros from somewhere on, less, more, other bits, nothing."""
+    """Return a damaged file: zeros from somewhere on, less, more, other bits, nothing."""
     at = choice.randrange(len(content))
     bit = bytes([content[at] ^ 1 << choice.randrange(8)])
     return choice.choice(
@@ -52,8 +52,8 @@ def _stored(site: Site) -> list[Path]:
     return sorted((site.mirror / "lfs" / "objects").glob("*/*/*"))
 
 
-async def test_torn_contents_are_fetched_again_at_once(site: Site) -> None:
-    """Whichever way a file was torn while no process looked: no archive has it, no try fails."""
+async def test_damaged_contents_are_fetched_again_at_once(site: Site) -> None:
+    """Damage made while no process runs: no archive contains it, no attempt fails."""
     choice = random.Random(26)  # noqa: S311 - the same each time
     contents = {f"{number}.bin": os.urandom(20_000) for number in range(40)}
     files = {name: site.server.lfs.add(content) for name, content in contents.items()}
@@ -74,7 +74,7 @@ async def test_torn_contents_are_fetched_again_at_once(site: Site) -> None:
         assert site.server.lfs.asked.total() == torn
 
 
-async def test_what_was_torn_under_a_running_service_is_fetched_again(
+async def test_contents_damaged_under_a_running_service_are_fetched_again(
     site: Site, mirrors: MirrorCache
 ) -> None:
     """A write to a file changes its time, and it is hashed again."""
@@ -86,10 +86,10 @@ async def test_what_was_torn_under_a_running_service_is_fetched_again(
     assert await _contents(mirrors, commit) == {"a.bin": content}
 
 
-async def test_a_content_that_rots_unnoticed_is_never_in_an_archive(
+async def test_contents_damaged_unnoticed_are_never_in_an_archive(
     site: Site, mirrors: MirrorCache
 ) -> None:
-    """Same file, length and time as before: noticed as it is read; the next try has it."""
+    """Same file, length and time as before: detected while reading; the next attempt succeeds."""
     content = os.urandom(20_000)
     commit = site.source.commit({".gitattributes": _LARGE, "a.bin": site.server.lfs.add(content)})
     assert await _contents(mirrors, commit) == {"a.bin": content}
@@ -109,8 +109,8 @@ async def test_a_content_that_rots_unnoticed_is_never_in_an_archive(
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-async def test_a_repository_of_this_machine_with_a_torn_content(site: Site, scheme: str) -> None:
-    """A damaged file of another owner is reported, and never in an archive."""
+async def test_a_damaged_content_of_a_local_repository_is_reported(site: Site, scheme: str) -> None:
+    """Another owner's file is not repaired, and never in an archive."""
     content = os.urandom(20_000)
     pointer = pointer_of(content)
     commit = site.source.commit({".gitattributes": _LARGE, "a.bin": pointer})
@@ -126,10 +126,10 @@ async def test_a_repository_of_this_machine_with_a_torn_content(site: Site, sche
         assert await _contents(mirrors, commit) == {"a.bin": content}
 
 
-async def test_a_torn_beginning_is_not_gone_on_with_for_ever(
+async def test_a_damaged_partial_content_is_fetched_from_its_beginning(
     site: Site, mirrors: MirrorCache
 ) -> None:
-    """What the last try left may be torn, too: then the content is fetched from its beginning."""
+    """The rest of the last attempt may be damaged, too; it is not resumed without end."""
     choice = random.Random(27)  # noqa: S311 - the same each time
     contents = {f"{number}.bin": os.urandom(20_000) for number in range(20)}
     files = {name: site.server.lfs.add(content) for name, content in contents.items()}

@@ -1,4 +1,4 @@
-"""Limits of git's processes: a push that hits one is rejected with that limit, and no other is."""
+"""Limits of git's processes: a push that reaches one is rejected with it; other pushes go on."""
 
 import subprocess
 import sys
@@ -22,10 +22,10 @@ _BOMB = b"".join(b"*a" * 16 + b"b%d export-ignore\n" % number for number in rang
 _NAMES = [f"{'a' * 200}{number:05d}" for number in range(50)]
 
 
-async def test_attributes_that_match_for_ever_end_by_cpu_and_stop_no_neighbour(site: Site) -> None:
-    """What the attributes cost cannot be told from them: processor time is what ends it.
+async def test_attributes_of_exponential_cost_end_by_processor_time(site: Site) -> None:
+    """Their cost cannot be computed in advance: processor time ends git.
 
-    Since 2.40 git matches such patterns in a time that does not explode, and makes the archive.
+    Since 2.40 git matches such patterns in bounded time, and makes the archive.
     """
     bomb = site.source.commit({".gitattributes": _BOMB, **dict.fromkeys(_NAMES, b"x")})
     good = SourceRepository(site.directory / "remote" / "good")
@@ -71,13 +71,13 @@ _WRITE = (
 
 @pytest.mark.parametrize("work", [ProcessKind.STREAM, ProcessKind.TREE, ProcessKind.LOOK_UP])
 async def test_a_reader_that_only_computes_is_ended(work: ProcessKind) -> None:
-    """Whatever it reads."""
+    """Any kind of reading is."""
     with pytest.raises(Reject, match=r"git\.cpu_seconds = 1"):
         await _run(_COMPUTE, work=work)
 
 
-async def test_what_writes_may_compute_for_longer() -> None:
-    """A long archive takes long: 44 MiB allow eleven seconds more, of which it takes two."""
+async def test_a_git_that_writes_may_compute_for_longer() -> None:
+    """Long archives take long: 44 MiB allow eleven seconds more, of which it takes two."""
     assert await _run(_WRITE) == 11 << 22
 
 
@@ -85,14 +85,14 @@ async def test_what_writes_may_compute_for_longer() -> None:
     ("work", "patient"),
     [(ProcessKind.FETCH, False), (ProcessKind.UPKEEP, False), (ProcessKind.LOOK_UP, True)],
 )
-async def test_what_writes_a_mirror_or_walks_a_history_may_compute(
+async def test_a_git_that_writes_a_mirror_or_walks_a_history_may_compute(
     work: ProcessKind, *, patient: bool
 ) -> None:
-    """Their time is `git.timeout_seconds`."""
+    """Its limit is `git.timeout_seconds`."""
     assert await _run(_COMPUTE, work=work, patient=patient) == 0
 
 
-async def test_a_stream_that_drips_for_ever_ends() -> None:
+async def test_a_stream_that_drips_is_ended() -> None:
     """Some output now and then is a sign of life, but not for longer than the time-out."""
     git = Git(GitSettings(timeout_seconds=1, silence_timeout_seconds=60))
     script = "import os, time\nwhile os.write(1, b'x'): time.sleep(0.05)"
@@ -108,8 +108,8 @@ async def test_a_stream_that_drips_for_ever_ends() -> None:
     assert "git.timeout_seconds" in raised.value.remedy
 
 
-async def test_a_reader_that_pauses_is_no_slow_stream() -> None:
-    """An upload that waits for S3 is not the archive's time."""
+async def test_a_reader_that_pauses_is_not_a_slow_stream() -> None:
+    """An upload that waits for S3 does not use up the archive's time."""
     git = Git(GitSettings(timeout_seconds=1))
     command = Command(("version",), "try it", work=ProcessKind.STREAM)
     async with git.open_stdout(command) as stdout:
@@ -118,7 +118,7 @@ async def test_a_reader_that_pauses_is_no_slow_stream() -> None:
 
 
 async def test_no_git_writes_a_core_file() -> None:
-    """A core file would hold tokens, and fill the disk."""
+    """Core files would contain tokens, and fill the disk."""
     git = Git(GitSettings())
     for work in ProcessKind:
         command = Command(("-c", "alias.x=!sleep 0.2; ulimit -c", "x"), "try it", work=work)
@@ -135,7 +135,7 @@ _EXTENTS: dict[str, tuple[int, _Made]] = {
     "attribute_patterns_most": (9, lambda count: {".gitattributes": _lines(count)}),
     "attribute_bytes_most": (40, lambda count: {".gitattributes": b"#" * count}),
 }
-_SPREAD: dict[str, tuple[int, _Made]] = {  # over files of equal content, which git reads each
+_SPREAD: dict[str, tuple[int, _Made]] = {  # over files of equal content, each of which git reads
     "attribute_patterns_most": (6, lambda count: _spread(_lines(1), count)),
     "attribute_bytes_most": (40, lambda count: _spread(b"#" * 20, count // 20 + count % 20)),
 }
@@ -149,10 +149,10 @@ def _spread(content: bytes, count: int) -> Mapping[str, bytes]:
     ("setting", "most", "made"),
     [(name, *each) for table in (_EXTENTS, _SPREAD) for name, each in table.items()],
 )
-async def test_an_archive_up_to_each_limit_is_made_and_beyond_it_rejected(
+async def test_an_archive_up_to_each_limit_is_made_and_a_larger_one_rejected(
     site: Site, setting: str, most: int, made: _Made
 ) -> None:
-    """The reason names repository, commit, setting and number; the mirror is not to blame."""
+    """The reason names repository, commit, setting and number; the mirror is not blamed."""
     fits = site.source.commit(made(most), parent=None)
     changes: dict[str, Any] = {setting: most}
     async with site.open_mirrors(**changes) as mirrors:
@@ -162,7 +162,9 @@ async def test_an_archive_up_to_each_limit_is_made_and_beyond_it_rejected(
             await archive_of(mirrors, beyond)
         assert f"git.{setting}" in str(raised.value)
         async with mirrors.open(repository(), ref=MAIN, commit=beyond) as snapshot:
-            with pytest.raises(Reject, match=rf"{beyond}: .*{most}.*"):  # as one with large files
+            with pytest.raises(
+                Reject, match=rf"{beyond}: .*{most}.*"
+            ):  # treated as one with large files
                 await snapshot.measured()
         assert mirrors.statistics().renewals == 0
 
@@ -173,8 +175,8 @@ async def _last(batches: AsyncIterator[list[bytes]]) -> AsyncIterator[bool]:
     yield True
 
 
-async def test_a_tree_of_a_few_kilobytes_with_ten_million_paths_is_rejected(site: Site) -> None:
-    """At the default settings, before git has them all in memory."""
+async def test_a_small_tree_with_ten_million_paths_is_rejected(site: Site) -> None:
+    """At the default settings, before git has all paths in memory."""
     git = site.source.git
     entry = f"100644 blob {git('hash-object', '-w', '--stdin', stdin=b'x')}"
     for _ in range(7):

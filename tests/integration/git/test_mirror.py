@@ -1,4 +1,4 @@
-"""The way of a commit: over HTTP as CodeCommit speaks it, into a mirror, out as an archive."""
+"""A commit's way: over HTTP as CodeCommit speaks it, into a mirror, out as an archive."""
 
 import io
 import tarfile
@@ -17,13 +17,13 @@ from asyncbuild.git.tree.attribute_worktrees import CommitTree
 
 
 async def test_an_archive_equals_that_of_the_source(site: Site) -> None:
-    """A commit fetched at depth 1 gives byte for byte what git archive gives at its origin."""
+    """A commit fetched at depth 1 has byte for byte the archive that git makes at its origin."""
     commit = site.source.commit({"a.txt": b"one\r\n", "b/c": bytes(range(256)), "b/é": b""})
     async with site.open_mirrors() as mirrors:
         assert site.source.archive(commit) == await archive_of(mirrors, commit)
 
 
-async def test_a_snapshot_says_what_the_commit_says(site: Site) -> None:
+async def test_a_snapshot_has_the_commits_values(site: Site) -> None:
     """Commit, tree and time come from the commit object."""
     commit = site.source.commit({"a": b"1"})
     async with (
@@ -35,7 +35,7 @@ async def test_a_snapshot_says_what_the_commit_says(site: Site) -> None:
         assert snapshot.commit_time == EPOCH + 60
 
 
-async def test_the_tree_is_listed_whole(site: Site) -> None:
+async def test_the_whole_tree_is_listed(site: Site) -> None:
     """Every entry with mode, kind, id and raw path, trees included, in git's order."""
     commit = site.source.commit({"a": b"1", "d/b": b"2"})
     async with (
@@ -47,8 +47,8 @@ async def test_the_tree_is_listed_whole(site: Site) -> None:
     assert site.source.git("ls-tree", "-r", "-t", commit).splitlines() == listed
 
 
-async def test_paths_choose_members_literally(site: Site) -> None:
-    """A path is a name, never a pattern: `*` and `:(top)` are ordinary letters."""
+async def test_paths_select_members_literally(site: Site) -> None:
+    """Paths are names and never patterns: `*` and `:(top)` are ordinary characters."""
     names = ["*", "a", ":(top)b", "d/e"]
     commit = site.source.commit(dict.fromkeys(names, b"x"))
     async with (
@@ -63,8 +63,8 @@ async def test_paths_choose_members_literally(site: Site) -> None:
                 pytest.fail("git would have refused it")
 
 
-async def test_a_commit_that_is_there_costs_no_request(site: Site) -> None:
-    """The second push of a commit, even after its branch is gone, asks the server nothing."""
+async def test_a_fetched_commit_needs_no_request(site: Site) -> None:
+    """A second push of a commit, even after its branch was deleted, sends the server nothing."""
     commit = site.source.commit({"a": b"1"})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, commit)
@@ -85,10 +85,8 @@ async def test_a_cache_outlives_the_process(site: Site) -> None:
 
 
 @pytest.mark.parametrize("protocol_v0", [True, False])
-async def test_a_ref_that_moved_on_still_gives_the_older_commit(
-    site: Site, *, protocol_v0: bool
-) -> None:
-    """A push overtaken by newer ones is found behind the tip, by id or by going deeper."""
+async def test_an_older_commit_of_a_moved_ref_is_found(site: Site, *, protocol_v0: bool) -> None:
+    """A push overtaken by newer ones is found behind the tip, by id or by deepening."""
     site.server.behaviour.protocol_v0 = protocol_v0
     commits = site.source.commits(80)
     async with site.open_mirrors() as mirrors:
@@ -98,10 +96,10 @@ async def test_a_ref_that_moved_on_still_gives_the_older_commit(
 
 @pytest.mark.parametrize("protocol_v0", [True, False])
 @pytest.mark.parametrize("depth", [0, 1])
-async def test_a_commit_that_nothing_leads_to_is_unreachable(
+async def test_a_commit_that_no_ref_leads_to_is_unreachable(
     site: Site, *, protocol_v0: bool, depth: int
 ) -> None:
-    """An id that no server knows is overtaken, not an error, after all of the ref was looked at."""
+    """An id unknown to the server is overtaken, not an error, once all of the ref was searched."""
     site.server.behaviour.protocol_v0 = protocol_v0
     site.source.commits(3)
     async with site.open_mirrors(depth=depth) as mirrors:
@@ -110,7 +108,7 @@ async def test_a_commit_that_nothing_leads_to_is_unreachable(
 
 
 async def test_a_force_push_is_followed(site: Site) -> None:
-    """A history without a common ancestor replaces the old one; the old commit is still here."""
+    """An unrelated history replaces the old one; the old commit is still in the mirror."""
     old = site.source.commit({"a": b"1"})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, old)
@@ -119,8 +117,8 @@ async def test_a_force_push_is_followed(site: Site) -> None:
         assert site.source.archive(old) == await archive_of(mirrors, old)
 
 
-async def test_a_commit_pushed_away_is_unreachable_on_a_v0_server(site: Site) -> None:
-    """A force push before the fetch: v0 serves tips alone, so the commit cannot be had."""
+async def test_an_overwritten_commit_is_unreachable_on_a_v0_server(site: Site) -> None:
+    """After a force push before the fetch, v0 serves tips alone."""
     old = site.source.commit({"a": b"1"})
     site.source.commit({"b": b"2"}, parent=None)
     async with site.open_mirrors() as mirrors:
@@ -128,8 +126,8 @@ async def test_a_commit_pushed_away_is_unreachable_on_a_v0_server(site: Site) ->
             await archive_of(mirrors, old)
 
 
-async def test_a_deleted_branch_is_unreachable_and_harms_no_other(site: Site) -> None:
-    """Of several waiting pushes only the one whose ref is gone goes without."""
+async def test_a_deleted_branch_is_unreachable_and_affects_no_other(site: Site) -> None:
+    """Of several waiting pushes only the one with the deleted ref fails."""
     commit = site.source.commit({"a": b"1"})
     outcomes: dict[str, str] = {}
 
@@ -148,8 +146,8 @@ async def test_a_deleted_branch_is_unreachable_and_harms_no_other(site: Site) ->
     assert "does not exist" in outcomes["refs/heads/gone"]
 
 
-async def test_an_only_branch_that_is_gone_leaves_no_mirror(site: Site) -> None:
-    """A first fetch that brought nothing makes nothing."""
+async def test_a_deleted_only_branch_leaves_no_mirror(site: Site) -> None:
+    """A first fetch without objects creates nothing."""
     async with site.open_mirrors() as mirrors:
         with pytest.raises(Unreachable):
             await archive_of(mirrors, "2" * 40)
@@ -157,8 +155,8 @@ async def test_an_only_branch_that_is_gone_leaves_no_mirror(site: Site) -> None:
     assert [path.name for path in site.mirror.parent.glob("staging-*")] == []
 
 
-async def test_a_tag_is_not_taken_for_a_branch_that_is_gone(site: Site) -> None:
-    """For `git clone --branch` a tag will do; a push names the one that it means."""
+async def test_a_tag_is_not_taken_for_a_deleted_branch(site: Site) -> None:
+    """`git clone --branch` accepts a tag; a push names the exact ref."""
     commit = site.source.commit({"a": b"1"})
     site.source.tag("gone", commit)
     async with site.open_mirrors() as mirrors:
@@ -167,8 +165,8 @@ async def test_a_tag_is_not_taken_for_a_branch_that_is_gone(site: Site) -> None:
     assert not site.mirror.exists()
 
 
-async def test_a_new_mirror_knows_its_branch_by_our_name_alone(site: Site) -> None:
-    """Under its own name it would stay for ever, and be in the way of others (`a` and `a/b`)."""
+async def test_a_new_mirror_keeps_its_branch_under_our_name_alone(site: Site) -> None:
+    """Under its own name it would stay forever, and conflict with others (`a` and `a/b`)."""
     commit = site.source.commit({"a": b"1"})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, commit)
@@ -178,7 +176,7 @@ async def test_a_new_mirror_knows_its_branch_by_our_name_alone(site: Site) -> No
 
 
 async def test_a_repository_on_this_machine_is_fetched_at_the_depth(site: Site) -> None:
-    """Of one that is named by its path `git clone` copies, or links, everything, if it may."""
+    """From a path `git clone` would copy, or link, everything."""
     *_, commit = site.source.commits(3)
     remote = f"{site.source.path.parent}/{{repository}}"
     async with site.open_mirrors(remote=remote) as mirrors:
@@ -187,11 +185,11 @@ async def test_a_repository_on_this_machine_is_fetched_at_the_depth(site: Site) 
 
 
 @pytest.mark.parametrize("watched", [True, False])
-async def test_a_first_archive_begins_at_once(
+async def test_a_first_archive_begins_before_the_check_ends(
     site: Site, monkeypatch: pytest.MonkeyPatch, *, watched: bool
 ) -> None:
-    """What lets it is found while git still checks what came, however its coming is noticed."""
-    if not watched:  # as where a user has no watch left
+    """The commit is found while git still checks connectivity, with or without inotify."""
+    if not watched:  # as for a user without free watches
         libc = SimpleNamespace(inotify_init1=lambda _: -1)
         monkeypatch.setattr("asyncbuild.git.mirrors.inotify._libc", libc)
     files = {f"{number // 100}/{number}": b"" for number in range(5_000)}
@@ -207,8 +205,11 @@ async def test_a_first_archive_begins_at_once(
         assert site.source.archive(commit) == await read_archive(snapshot)
 
 
-async def test_names_that_git_cannot_keep_side_by_side(site: Site) -> None:
-    """`a`, then `a/b`, then `A`: a directory where a file was, and a name that differs in case."""
+async def test_refs_that_git_cannot_store_side_by_side(site: Site) -> None:
+    """`a`, then `a/b`, then `A`.
+
+    A directory in place of a file, and a name that differs in case.
+    """
     async with site.open_mirrors() as mirrors:
         for branch in ("a", "a/b", "A"):
             commit = site.source.commit({"f": branch.encode()}, branch=branch)
@@ -230,7 +231,7 @@ async def test_an_annotated_tag_is_peeled(site: Site) -> None:
 
 
 async def test_a_tag_of_a_file_is_rejected(site: Site) -> None:
-    """What leads to no commit can never be built."""
+    """A tag that leads to no commit can never be built."""
     commit = site.source.commit({"a": b"1"})
     blob = site.source.git("rev-parse", f"{commit}:a")
     tag = site.source.tag("odd", blob)
@@ -252,7 +253,7 @@ async def test_a_repository_of_sha256_ids(site: Site) -> None:
 
 @pytest.mark.parametrize("warm", [True, False])
 async def test_an_id_of_the_other_format_is_rejected(site: Site, *, warm: bool) -> None:
-    """64 digits in a repository of 40: no fetch can help, and the mirror is not to blame."""
+    """64 digits in a repository of 40: no fetch helps, and the mirror is not blamed."""
     commit = site.source.commit({"a": b"1"})
     async with site.open_mirrors() as mirrors:
         if warm:
@@ -265,7 +266,7 @@ async def test_an_id_of_the_other_format_is_rejected(site: Site, *, warm: bool) 
 
 @pytest.mark.parametrize("warm", [True, False])
 async def test_eight_pushes_at_once_share_a_fetch(site: Site, *, warm: bool) -> None:
-    """One serves all in a mirror that is there; who comes while one is made takes the next."""
+    """One serves all in an existing mirror; pushes during the first clone share the next fetch."""
     first = site.source.commit({"a": b"1"})
     commits = {
         f"b{number}": site.source.commit({"n": b"%d" % number}, branch=f"b{number}")
@@ -289,7 +290,7 @@ async def test_eight_pushes_at_once_share_a_fetch(site: Site, *, warm: bool) -> 
     assert after.fetched - before.fetched == 8
 
 
-async def test_pushes_that_come_during_a_fetch_share_the_next_one(site: Site) -> None:
+async def test_pushes_during_a_fetch_share_the_next_one(site: Site) -> None:
     """While one fetch stalls seven pushes arrive; when it ends, one more serves all seven."""
     first = site.source.commit({"a": b"1"})
     commits: dict[str, str] = {}
@@ -307,7 +308,7 @@ async def test_pushes_that_come_during_a_fetch_share_the_next_one(site: Site) ->
     assert mirrors.statistics().fetches == 2
 
 
-async def test_a_push_that_leaves_takes_nobody_with_it(site: Site) -> None:
+async def test_a_cancelled_push_leaves_the_fetch_to_others(site: Site) -> None:
     """The push that started a fetch is cancelled; another that waits for the fetch gets it."""
     commit = site.source.commit({"a": b"1"})
     site.server.behaviour.stall_after_bytes = 0
@@ -330,7 +331,7 @@ async def test_a_push_that_leaves_takes_nobody_with_it(site: Site) -> None:
 
 
 async def test_ancestry_in_a_shallow_mirror(site: Site) -> None:
-    """Commits that connect tell; a gap in between tells nothing; the opposite tells too."""
+    """Connected commits decide, in both directions; a gap in between leaves the answer open."""
     commits = site.source.commits(1)
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, commits[0])
@@ -357,8 +358,8 @@ async def test_ancestry_in_a_whole_mirror(site: Site) -> None:
             assert await snapshot.is_ancestor(side, commits[-1]) is False
 
 
-async def test_export_subst_is_the_same_in_every_mirror(site: Site) -> None:
-    """`%h` and `%d` depend on the commit alone, not on what else a mirror holds.
+async def test_export_subst_is_equal_in_every_mirror(site: Site) -> None:
+    """`%h` and `%d` depend on the commit alone, not on the mirror's other contents.
 
     git writes `Z` for a time zone of +00:00 from 2.45 on.
     """

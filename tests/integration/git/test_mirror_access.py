@@ -1,4 +1,4 @@
-"""Who may fetch, what events may say, and that no secret gets anywhere (I10, I11)."""
+"""Access to repositories, hostile values of events, and secrets that do not leak (I10, I11)."""
 
 import base64
 from collections.abc import Iterator
@@ -42,10 +42,10 @@ OTHER = "210987654321"
         (AwsCredentials(KEY, SECRET, None), "wrong session token"),
     ],
 )
-async def test_a_refused_login_is_tried_again(
+async def test_a_refused_login_is_retried(
     site: Site, credentials: AwsCredentials, refusal: str
 ) -> None:
-    """403 for one repository is a Retry with a remedy; nobody is asked, nothing ends."""
+    """403 for one repository is a Retry with a remedy; nothing prompts, nothing ends."""
     commit = site.source.commit({"a": b"1"})
     async with site.open_mirrors(credentials=fixed(credentials)) as mirrors:
         with pytest.raises(Retry, match="codecommit:GitPull") as caught:
@@ -54,7 +54,7 @@ async def test_a_refused_login_is_tried_again(
     assert credentials.secret_key not in str(caught.value)
 
 
-async def test_a_password_is_made_for_every_call(site: Site) -> None:
+async def test_each_call_has_a_new_password(site: Site) -> None:
     """Fifteen minutes later a new one is sent; the first would be expired by then."""
     now = datetime.now(UTC)
     clock = iter([now, now + LIFETIME * 2])
@@ -65,8 +65,8 @@ async def test_a_password_is_made_for_every_call(site: Site) -> None:
     assert site.server.refused == []
 
 
-async def test_a_clock_that_is_wrong_is_named(site: Site) -> None:
-    """An expired password reads as 403; the remedy speaks of the clock."""
+async def test_a_wrong_clock_is_named(site: Site) -> None:
+    """An expired password is answered with 403; the remedy names the clock."""
     commit = site.source.commit({"a": b"1"})
     late = datetime.now(UTC) - timedelta(hours=1)
     async with site.open_mirrors(now=lambda: late) as mirrors:
@@ -112,8 +112,8 @@ async def test_a_password_opens_one_repository(tmp_path: Path) -> None:
     assert server.refused == ["not allowed"]
 
 
-async def test_a_role_that_cannot_be_assumed_ends_nothing(site: Site) -> None:
-    """Its error is the push's, as it was classified."""
+async def test_a_role_that_cannot_be_assumed_fails_its_push_alone(site: Site) -> None:
+    """The error is the push's, as it was classified."""
 
     async def refuse(account: str, region: str) -> AwsCredentials:
         raise Retry("assume arn:aws:iam::1:role/x: AccessDenied", remedy="trust it")
@@ -152,15 +152,15 @@ def test_urls_of_all_partitions(region: str, url: str) -> None:
         ("https://example.org/v1/repos/web", False),
     ],
 )
-async def test_credentials_go_to_aws_alone(url: str, *, signed: bool) -> None:
-    """A host that merely looks like CodeCommit gets nothing."""
+async def test_credentials_are_sent_to_aws_alone(url: str, *, signed: bool) -> None:
+    """A host that only looks like CodeCommit receives none."""
     remotes = Remotes(GitSettings(), fixed(AwsCredentials(KEY, SECRET, TOKEN)))
     environment = await remotes.remote_of_url(url).environment()
     assert signed == any("extraHeader" in value for value in environment.values())
 
 
-async def test_a_login_in_the_template_leaves_the_url() -> None:
-    """`user:password@` of the configuration becomes a header; URL and name are free of it."""
+async def test_a_login_in_the_template_is_removed_from_the_url() -> None:
+    """`user:password@` of the configuration becomes a header; URL and name do not contain it."""
     settings = GitSettings(remote="https://bot:p%40ss@git.example.org/{repository}.git")
     remote = Remotes(settings).remote(repository())
     assert remote.url == "https://git.example.org/web.git"
@@ -170,7 +170,7 @@ async def test_a_login_in_the_template_leaves_the_url() -> None:
 
 
 def _everything(root: Path) -> Iterator[bytes]:
-    """Contents of all files below, and their names."""
+    """Yield contents of all files below, and their names."""
     for path in root.rglob("*"):
         yield str(path).encode()
         with suppress(FileNotFoundError):  # git is at work here
@@ -186,7 +186,7 @@ def _command_lines() -> Iterator[bytes]:
             continue  # it ended
 
 
-async def test_no_secret_gets_anywhere(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_no_secret_leaks(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     """While a fetch hangs: none in argument lists, files, logs; afterwards none in the error."""
     commit = site.source.commit({"a": b"1"})
     now = datetime.now(UTC)
@@ -245,7 +245,7 @@ async def test_no_secret_gets_anywhere(site: Site, capfd: pytest.CaptureFixture[
     ],
 )
 async def test_hostile_values_are_rejected(site: Site, change: dict[str, str]) -> None:
-    """With a clear reason, before any git is started or any directory made."""
+    """With a clear reason, before any git is started or any directory created."""
     commit = site.source.commit({"a": b"1"})
     place = {k: v for k, v in change.items() if k in {"name", "account", "region"}}
     changed = Repository.of_codecommit(*repository().segments._replace(**place))
@@ -255,7 +255,7 @@ async def test_hostile_values_are_rejected(site: Site, change: dict[str, str]) -
         with pytest.raises(Reject) as caught:
             async with mirrors.open(changed, **push):
                 pass
-    assert str(caught.value).replace("…", "").isascii()  # an omission is marked by us
+    assert str(caught.value).replace("…", "").isascii()  # our own mark of an omission
     made = set(site.directory.rglob("*")) - set(before)
     assert all(
         site.cache / "reader" in path.parents or path.name in {"cache", "reader"} for path in made
@@ -263,8 +263,8 @@ async def test_hostile_values_are_rejected(site: Site, change: dict[str, str]) -
     assert site.server.connections.total() == 0
 
 
-async def test_values_that_look_hostile_but_are_names(site: Site) -> None:
-    """A branch `-x`, a repository `-rf`: taken literally."""
+async def test_odd_but_valid_names_are_taken_literally(site: Site) -> None:
+    """A branch `-x`, a repository `-rf`."""
     source = SourceRepository(site.directory / "remote" / "-rf")
     commit = source.commit({"-a": b"1"}, branch="-x")
     async with (
@@ -278,7 +278,7 @@ async def test_values_that_look_hostile_but_are_names(site: Site) -> None:
     "remote",
     ["ext::sh -c touch% {repository}", "fd::17/{repository}", "git@example.org:{repository}"],
 )
-def test_remotes_that_would_run_programs(remote: str) -> None:
+def test_remotes_that_would_run_programs_are_refused(remote: str) -> None:
     """Transport helpers are refused in settings and on the command line: they are not URLs."""
     with pytest.raises(ValueError, match="nothing is fetched by"):
         GitSettings(remote=remote)
@@ -286,14 +286,16 @@ def test_remotes_that_would_run_programs(remote: str) -> None:
         Remotes(GitSettings()).remote_of_url(remote)
 
 
-async def test_a_repository_that_does_not_exist_is_rejected(site: Site) -> None:
-    """404: no number of tries makes one."""
+async def test_a_missing_repository_is_rejected(site: Site) -> None:
+    """404: retrying does not help."""
     async with site.open_mirrors() as mirrors:
         with pytest.raises(Reject, match="not found"):
             await archive_of(mirrors, "1" * 40, name="nowhere")
 
 
-async def test_the_host_has_no_say(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_machines_git_configuration_is_ignored(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hooks, configuration and variables of the machine change nothing and run nothing."""
     trap = site.directory / "trap"
     home = site.directory / "home"

@@ -1,4 +1,4 @@
-"""A mirror goes only if it is damaged: not for a server's words, nor a pusher's names."""
+"""A mirror is replaced only if it is damaged: not for a server's text, nor a pusher's names."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ _NAMES = (
 
 
 def _odd_tree(site: Site, name: str) -> str:
-    """A commit with a tree that git refuses to archive, and names the path of."""
+    """Return a commit with a tree that git refuses to archive, naming its path."""
 
     def tree(mode: bytes, name: bytes, object_id: str) -> str:
         entry = mode + b" " + name + b"\0" + bytes.fromhex(object_id)
@@ -43,8 +43,8 @@ async def _is_kept(site: Site, mirrors: MirrorCache, inode: int, commit: str) ->
 
 
 @pytest.mark.parametrize("name", _NAMES)
-async def test_a_path_is_not_read_for_words(site: Site, name: str) -> None:
-    """The push is refused by itself, each time; what is no limit of the machine is none."""
+async def test_a_path_is_not_read_as_a_message(site: Site, name: str) -> None:
+    """The push is rejected by itself each time, and no limit of the machine is reported."""
     good = site.source.commit({"f": b"1"})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, good)
@@ -57,8 +57,8 @@ async def test_a_path_is_not_read_for_words(site: Site, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["corrupt", "inflate", "a.idx", "throttled", "ssl", "not-found"])
-async def test_a_ref_is_not_read_for_words(site: Site, name: str) -> None:
-    """One that is gone is unreachable, whatever it was called."""
+async def test_a_ref_is_not_read_as_a_message(site: Site, name: str) -> None:
+    """A deleted one is unreachable, whatever its name."""
     good = site.source.commit({"f": b"1"})
     commit = site.source.commit({"f": b"2"}, branch=name)
     async with site.open_mirrors() as mirrors:
@@ -73,7 +73,7 @@ async def test_a_ref_is_not_read_for_words(site: Site, name: str) -> None:
 
 
 async def test_a_server_that_lacks_an_object_is_an_outage(site: Site) -> None:
-    """Its repository is broken; the mirror is not, and serves what it has."""
+    """Its repository is broken; the mirror is not, and serves its objects."""
     remote = f"file://{site.directory}/remote/{{repository}}"
     good = site.source.commit({"f": b"1"})
     async with site.open_mirrors(remote=remote) as mirrors:
@@ -90,7 +90,7 @@ async def test_a_server_that_lacks_an_object_is_an_outage(site: Site) -> None:
 
 
 def _take_packs(site: Site) -> bytes:
-    """All objects as one pack, with none left behind."""
+    """Return all objects as one pack, after removing them."""
     site.source.git("repack", "-adq")
     (pack,) = (site.source.path / "objects" / "pack").glob("*.pack")
     content = pack.read_bytes()
@@ -115,10 +115,10 @@ _SAID = {
 
 
 @pytest.mark.parametrize("who", _SAID)
-async def test_the_words_of_an_ssh_server_are_told(
+async def test_the_text_of_an_ssh_server_is_quoted(
     site: Site, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its line is in the reason, whole and harmless, and no mirror goes for it."""
+    """Its line is in the reason, whole and harmless, and no mirror is replaced."""
     words, fault = _SAID[who]
     good = site.source.commit({"f": b"1"})
     async with site.open_mirrors() as mirrors:
@@ -140,7 +140,7 @@ async def test_the_words_of_an_ssh_server_are_told(
 
 
 def _fake_ssh(directory: Path, words: str) -> Path:
-    """A directory with an ssh that says these words and fails."""
+    """Return a directory with an ssh that prints these words and fails."""
     programs = directory / "programs"
     programs.mkdir()
     (programs / "words").write_text(f"{words}\n")

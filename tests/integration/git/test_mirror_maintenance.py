@@ -1,4 +1,4 @@
-"""What hundreds of fetches leave behind is kept small, and harms nobody who reads meanwhile."""
+"""Maintenance after hundreds of fetches: mirrors stay small, and readers are not disturbed."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from asyncbuild.git.mirrors import maintenance as upkeep
 
 
 def packs(mirror: Path) -> int:
-    """How many packs a mirror has."""
+    """Return how many packs a mirror has."""
     return len(list(mirror.glob("objects/pack/*.pack")))
 
 
@@ -36,10 +36,10 @@ async def test_packs_refs_and_boundaries_stay_few(site: Site) -> None:
     site.source.git("--git-dir", str(site.mirror), "fsck")
 
 
-async def test_waste_is_given_back_when_nobody_reads(
+async def test_unused_objects_are_deleted_when_no_reader_is_open(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Histories pushed away make a mirror grow; they go, but never under a reader."""
+    """Overwritten histories make a mirror grow; they are deleted, but never under a reader."""
     monkeypatch.setattr(upkeep, "_WASTE_BYTES", 1_000_000)
     sizes = []
     async with site.open_mirrors() as mirrors:
@@ -52,16 +52,19 @@ async def test_waste_is_given_back_when_nobody_reads(
             assert len(await read_archive(snapshot)) > 500_000
         commit = site.source.commit({"a": os.urandom(500_000)}, parent=None)
         await archive_of(mirrors, commit)
-        # One of the fetches before may have given the waste back before the last one added to it.
+        # One of the fetches before may have deleted unused objects before the last one added some.
         await wait_until(lambda: _size(site.mirror) < 1_500_000)
         assert await archive_of(mirrors, commit) == site.source.archive(commit)
     assert sizes[0] > 3_000_000
 
 
 def _size(mirror: Path) -> int:
-    """Bytes of the packs that stay: git writes a new one under a name with a dot in front."""
+    """Return bytes of the packs that stay.
+
+    Git writes a new one under a name with a dot in front.
+    """
     found = 0
     for path in mirror.glob("objects/pack/pack-*.pack"):
-        with contextlib.suppress(FileNotFoundError):  # given back between two looks
+        with contextlib.suppress(FileNotFoundError):  # deleted between two looks
             found += path.stat().st_size
     return found

@@ -1,4 +1,4 @@
-"""The stream itself: whole, only as asked for, and never in the way of the loop."""
+"""The stream itself: complete, read only on demand, and never blocking the loop."""
 
 import errno
 import inspect
@@ -20,7 +20,7 @@ from asyncbuild.runtime import child
 
 
 async def test_git_waits_for_the_reader(site: Site) -> None:
-    """Unread, git stands still in its write: what is held is one pipe, not the archive."""
+    """Unread, git blocks in its write: memory holds one pipe, not the archive."""
     commit = site.source.commit({"a": os.urandom(20_000_000)})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, commit)
@@ -30,7 +30,7 @@ async def test_git_waits_for_the_reader(site: Site) -> None:
         snapshot.open_archive() as chunks,
     ):
         first = await anext(chunks)
-        await anyio.sleep(2)  # longer than git may be silent: the reader's pause is not its silence
+        await anyio.sleep(2)  # longer than git may be silent: the reader's pause does not count
         sizes = [len(first), *[len(chunk) async for chunk in chunks]]
     assert max(sizes) <= PIPE_BYTES
     assert sum(sizes) == len(site.source.archive(commit))
@@ -40,7 +40,7 @@ async def test_nothing_blocks_the_loop(site: Site) -> None:
     """A first fetch, a look-up, an archive and a listing, with every blocking call forbidden."""
     commit = site.source.commit({"a": os.urandom(2_000_000), "b": b"1"})
     detector = BlockBuster(scanned_modules=["asyncbuild"])
-    # A started child says by a pipe that it runs; asyncio reads it in the loop as well.
+    # A started child reports by a pipe that it runs; asyncio reads it in the loop as well.
     detector.functions["os.read"].can_block_in("subprocess.py", {"_execute_child"})
     detector.activate()
     try:
@@ -55,7 +55,7 @@ async def test_nothing_blocks_the_loop(site: Site) -> None:
 
 
 async def test_a_pipe_is_read_to_its_end() -> None:
-    """Bytes arrive whole and in order, whatever the sizes of the writes."""
+    """Bytes arrive complete and in order, whatever the sizes of the writes."""
     reading, writing = make_pipe()
     written = [os.urandom(size) for size in (1, 70_000, 3_000_000, 10)]
 
@@ -90,7 +90,7 @@ async def test_processes_are_bounded_by_kind(site: Site) -> None:
                 assert other.commit == newer
 
 
-async def test_no_descriptor_is_left(site: Site) -> None:
+async def test_no_descriptor_leaks(site: Site) -> None:
     """After fetches, archives, failures and cancelled streams as many files are open as before."""
     commit = site.source.commit({"a": os.urandom(3_000_000)})
     async with site.open_mirrors() as mirrors:
@@ -105,7 +105,7 @@ async def test_no_descriptor_is_left(site: Site) -> None:
                 with pytest.raises(Reject, match="nowhere"):
                     async with snapshot.open_archive(paths=[b"nowhere"]) as chunks:
                         await anext(chunks)
-        # What is left stays for ever; what is done in the background ends.
+        # A leak stays; work in the background ends.
         await wait_until(lambda: _descriptors() <= before)
 
 
@@ -113,7 +113,7 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
 
 
-async def test_git_that_cannot_be_started_is_busy(
+async def test_a_git_that_cannot_be_started_is_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No more processes or files: a limit of the machine, not a fault of the push (I5)."""
@@ -127,7 +127,7 @@ async def test_git_that_cannot_be_started_is_busy(
         await git.run(Command(("version",), "ask git for its version"))
 
 
-async def test_a_kernel_without_process_descriptors(
+async def test_a_kernel_without_process_descriptors_is_supported(
     monkeypatch: pytest.MonkeyPatch, site: Site
 ) -> None:
     """Before Linux 5.3, or in a sandbox: everything works, ended early or not."""
@@ -160,7 +160,7 @@ async def test_a_kernel_without_process_descriptors(
 async def test_computing_in_silence_is_a_sign_of_life(
     script: str, silence_seconds: float, most_seconds: float, said: str
 ) -> None:
-    """A git that only computes is left to its total time; one that does nothing is ended."""
+    """A git that only computes is limited by its total time; an idle one is ended."""
     git = Git(GitSettings(silence_timeout_seconds=silence_seconds, timeout_seconds=most_seconds))
     command = Command(("-c", f"alias.x=!{script}", "x"), "try it")
     with pytest.raises(Retry, match=said):

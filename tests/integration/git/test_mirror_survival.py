@@ -1,4 +1,4 @@
-"""Killed processes, broken mirrors, bad networks, full disks: the next push works all the same."""
+"""After killed processes, broken mirrors, bad networks and full disks the next push works."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ _CHILD = Path(__file__).parents[2] / "support" / "mirror_child.py"
 
 @asynccontextmanager
 async def open_child(site: Site, commit: str) -> AsyncIterator[Process]:
-    """Another process on the same cache, killed at the end."""
+    """Start another process on the same cache, killed at the end."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(_CHILD), site.server.template, str(site.cache), commit]
     async with await anyio.open_process(command, env=environment, stderr=None) as process:
@@ -56,7 +56,7 @@ async def wait_stalled(site: Site) -> None:
 
 
 def gits_in(directory: Path) -> list[int]:
-    """Processes of git that work for repositories below a directory."""
+    """Return processes of git that work for repositories below a directory."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -67,8 +67,8 @@ def gits_in(directory: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("warm", [False, True])
-async def test_a_service_killed_while_it_fetches(site: Site, *, warm: bool) -> None:
-    """Kill -9 at a first and at a later fetch: a new process fetches as if nothing had been."""
+async def test_a_service_killed_during_a_fetch_is_replaced(site: Site, *, warm: bool) -> None:
+    """Kill -9 at a first and at a later fetch: a new process fetches as usual."""
     if warm:
         async with site.open_mirrors() as mirrors:
             await archive_of(mirrors, site.source.commit({"a": b"0"}))
@@ -78,7 +78,7 @@ async def test_a_service_killed_while_it_fetches(site: Site, *, warm: bool) -> N
         await wait_stalled(site)
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()
-    assert gits_in(site.cache)  # its git lives on for now, and holds the lock
+    assert gits_in(site.cache)  # its git still runs, and holds the lock
     site.server.behaviour.stall_after_bytes = None
     site.server.resume.set()
     async with site.open_mirrors() as mirrors:
@@ -109,8 +109,8 @@ async def test_two_services_on_one_disk_fetch_once(site: Site) -> None:
     assert site.server.connections["web"] == 1
 
 
-async def test_nobody_fetches_beside_an_orphaned_git(site: Site) -> None:
-    """The git of a killed service keeps the lock until it is gone; the next one waits for that."""
+async def test_no_fetch_runs_beside_an_orphaned_git(site: Site) -> None:
+    """The git of a killed service keeps the lock until it ends; the next one waits for that."""
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
     async with open_child(site, commit) as child:
@@ -127,7 +127,7 @@ async def test_nobody_fetches_beside_an_orphaned_git(site: Site) -> None:
 
 
 async def test_lock_files_of_a_killed_git_are_removed(site: Site) -> None:
-    """What a SIGKILL leaves in a mirror does not stop the next fetch."""
+    """Files left by a SIGKILL do not stop the next fetch."""
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, site.source.commit({"a": b"1"}))
         for name in ("shallow.lock", "packed-refs.lock", "config.lock", "objects/pack/tmp_pack_1"):
@@ -147,7 +147,7 @@ def _truncate_packs(mirror: Path) -> None:
 
 
 def _empty_files(mirror: Path) -> None:
-    """What a failure of power may leave of files that were not synced."""
+    """Empty all files of a mirror, as a power failure may without a sync."""
     for path in [path for path in mirror.rglob("*") if path.is_file()]:
         path.chmod(0o644)
         os.truncate(path, 0)
@@ -224,8 +224,8 @@ def _bad_refs(mirror: Path) -> None:
         _empty_refs,
     ],
 )
-async def test_a_damaged_mirror_is_fetched_anew(site: Site, damage: Callable[[Path], None]) -> None:
-    """At the latest the second try of a push works, and the mirror is whole again."""
+async def test_a_damaged_mirror_is_cloned_again(site: Site, damage: Callable[[Path], None]) -> None:
+    """By the second attempt of a push at the latest, and the mirror is complete again."""
     old = site.source.commit({"a": os.urandom(10_000), "b": b"1"})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, old)
@@ -244,7 +244,7 @@ async def test_a_damaged_mirror_is_fetched_anew(site: Site, damage: Callable[[Pa
 
 
 async def test_a_missing_file_is_never_an_archive(site: Site) -> None:
-    """An archive that breaks off raises at its end; the next open has a mirror that is whole."""
+    """A truncated archive raises at its end; the next open has a complete mirror."""
     commit = site.source.commit({"a": b"1", "b": os.urandom(100_000), "c": b"3"})
     async with site.open_mirrors() as mirrors:
         async with mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
@@ -263,10 +263,10 @@ async def test_a_missing_file_is_never_an_archive(site: Site) -> None:
         (".lfsconfig", ArchiveOptions(lfs=Lfs.CONTENT)),
     ],
 )
-async def test_a_missing_file_that_says_something_is_not_one_that_is_too_long(
+async def test_a_missing_file_with_a_message_is_not_one_that_is_too_long(
     site: Site, path: str, options: ArchiveOptions
 ) -> None:
-    """The push is tried again instead of rejected, and has a mirror that is whole."""
+    """The push is retried instead of rejected, and has a complete mirror."""
     commit = site.source.commit(
         {
             ".gitattributes": b"*.bin filter=lfs\n",
@@ -298,7 +298,7 @@ def _lose_object(mirror: Path, object_id: str) -> None:
 
 
 async def test_a_throttled_server_is_busy(site: Site) -> None:
-    """429 and the words of CodeCommit cost no attempt (I5)."""
+    """429 and the text of CodeCommit count no attempt (I5)."""
     commit = site.source.commit({"a": b"1"})
     site.server.behaviour.status = 429
     site.server.behaviour.text = "Rate Exceeded"
@@ -309,8 +309,8 @@ async def test_a_throttled_server_is_busy(site: Site) -> None:
         assert await archive_of(mirrors, commit) == site.source.archive(commit)
 
 
-async def test_a_server_that_stalls_is_left(site: Site) -> None:
-    """Silent for too long: git and its children are ended, the push is tried again."""
+async def test_a_server_that_stalls_is_abandoned(site: Site) -> None:
+    """Silent for too long: git and its children are ended, the push is retried."""
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
     async with site.open_mirrors(silence_timeout_seconds=0.5) as mirrors:
@@ -318,11 +318,11 @@ async def test_a_server_that_stalls_is_left(site: Site) -> None:
             await archive_of(mirrors, commit)
         await wait_until(lambda: not gits_in(site.cache))
     site.server.behaviour.stall_after_bytes = None
-    async with site.open_mirrors() as mirrors:  # more patient: it is the machine that may be slow
+    async with site.open_mirrors() as mirrors:  # more patient: the machine may be slow
         assert await archive_of(mirrors, commit) == site.source.archive(commit)
 
 
-async def test_a_fetch_has_an_end_even_if_it_talks(site: Site) -> None:
+async def test_a_fetch_that_keeps_talking_is_ended(site: Site) -> None:
     """The total time is bounded too."""
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
@@ -332,8 +332,8 @@ async def test_a_fetch_has_an_end_even_if_it_talks(site: Site) -> None:
     await wait_until(lambda: not gits_in(site.cache))
 
 
-async def test_a_pack_that_breaks_off(site: Site) -> None:
-    """A cut connection is an Outage and leaves nothing half."""
+async def test_a_truncated_pack_is_an_outage(site: Site) -> None:
+    """A cut connection leaves nothing incomplete."""
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.cut_after_bytes = 100_000
     async with site.open_mirrors() as mirrors:
@@ -344,7 +344,7 @@ async def test_a_pack_that_breaks_off(site: Site) -> None:
 
 
 async def test_a_cancelled_push_leaves_no_process(site: Site) -> None:
-    """Nobody waits any more: the fetch is ended, reaped, and the mirror is free."""
+    """No other push waits: the fetch is ended, reaped, and the mirror is free."""
     commit = site.source.commit({"a": os.urandom(300_000)})
     site.server.behaviour.stall_after_bytes = 100_000
     async with site.open_mirrors() as mirrors:
@@ -357,8 +357,8 @@ async def test_a_cancelled_push_leaves_no_process(site: Site) -> None:
         assert await archive_of(mirrors, commit) == site.source.archive(commit)
 
 
-async def test_a_reader_that_leaves_early_ends_git(site: Site) -> None:
-    """Half an archive is read, then the consumer fails: its own error comes out, git is gone."""
+async def test_a_reader_that_stops_early_ends_git(site: Site) -> None:
+    """Half an archive is read, then the consumer fails: its own error is raised, git has ended."""
     commit = site.source.commit({str(n): os.urandom(300_000) for n in range(20)})
     async with (
         site.open_mirrors() as mirrors,
@@ -369,13 +369,13 @@ async def test_a_reader_that_leaves_early_ends_git(site: Site) -> None:
                 await anext(chunks)
                 raise ZeroDivisionError
         assert mirrors.statistics().processes["stream"] == 0
-        # Another looks through the tree, for the next archives.
+        # Another git looks through the tree, for the next archives.
         await wait_until(lambda: is_quiet(mirrors) and not gits_in(site.cache))
 
 
 @contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[None]:
-    """A file system of its own that is soon full."""
+    """Mount a file system that is soon full."""
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)]
     if subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode:
@@ -386,8 +386,8 @@ def small_disk(path: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-async def test_a_full_disk_is_made_room_on(site: Site) -> None:
-    """Mirrors that nobody uses go; if that is not enough the push is Busy, not lost."""
+async def test_a_full_disk_evicts_unused_mirrors(site: Site) -> None:
+    """Unused mirrors are evicted; if that is not enough the push is Busy, not lost."""
     sources = {
         name: SourceRepository(site.directory / "remote" / name) for name in ("one", "two", "huge")
     }
@@ -400,15 +400,15 @@ async def test_a_full_disk_is_made_room_on(site: Site) -> None:
             for name in ("one", "two"):
                 expected = sources[name].archive(commits[name])
                 assert await archive_of(mirrors, commits[name], name=name) == expected
-                await wait_until(lambda: is_quiet(mirrors))  # and nobody uses it any more
+                await wait_until(lambda: is_quiet(mirrors))  # and it is unused
             assert mirrors.statistics().evictions == 1
             with pytest.raises(Busy, match=r"is full.*256 MiB must be free"):
                 await archive_of(mirrors, commits["huge"], name="huge")
             await archive_of(mirrors, commits["one"], name="one")
 
 
-async def test_the_budget_holds_and_the_used_stay(site: Site) -> None:
-    """The least recently used go first; one that another process reads stays."""
+async def test_the_budget_is_kept_and_used_mirrors_stay(site: Site) -> None:
+    """The least recently used are evicted first; one that another process reads stays."""
     names = [f"r{number}" for number in range(6)]
     sources = {name: SourceRepository(site.directory / "remote" / name) for name in names}
     commits = {name: each.commit({"a": os.urandom(200_000)}) for name, each in sources.items()}
@@ -424,15 +424,15 @@ async def test_the_budget_holds_and_the_used_stay(site: Site) -> None:
         await wait_open(child)
         for name in names:
             await archive_of(mirrors, commits[name], name=name)
-            await wait_until(lambda: is_quiet(mirrors))  # the next one finds nobody in it
+            await wait_until(lambda: is_quiet(mirrors))  # the next one finds it unused
         await wait_until(lambda: mirrors.statistics().evictions == 4)
         assert present() == {"web", "r4", "r5"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_many_repositories_through_room_for_a_fifth(tmp_path: Path) -> None:
-    """Everything is served, the budget kept but for one mirror, and none in use is taken away."""
+async def test_many_repositories_share_a_cache_for_a_fifth(tmp_path: Path) -> None:
+    """All are served, the budget kept but for one mirror, and none in use is evicted."""
     crowd = Crowd(tmp_path, repositories=_MANY, room=_ROOM, at_once=8)
     crowd.prepare()
     figures = await crowd.run(_MANY + _ROOM)

@@ -1,4 +1,4 @@
-"""Commits with odd dates, or dates that no zip can hold: as `git archive` has them."""
+"""Commits with odd dates, or dates outside a zip's range: as `git archive` has them."""
 
 import io
 import sys
@@ -22,14 +22,14 @@ _NOON = dos_time(1_700_000_000)
 
 @pytest.fixture
 def source(tmp_path: Path) -> SourceRepository:
-    """A repository with one file."""
+    """Return a repository with one file."""
     repository = SourceRepository(tmp_path / "source")
     repository.commit({"f": b"x"})
     return repository
 
 
 def _commit(source: SourceRepository, committer: str) -> str:
-    """A commit object as it is written, whatever git thinks of it."""
+    """Write a commit object as given, valid or not."""
     tree = source.git("rev-parse", "main^{tree}")
     text = f"tree {tree}\nauthor A <a@x> 1 +0000\n{committer}\ngpgsig x\n >9 +0000\n\nm > 5 +0000\n"
     return source.git(
@@ -59,7 +59,7 @@ def _commit(source: SourceRepository, committer: str) -> str:
 def test_the_time_is_the_one_that_git_reads(
     source: SourceRepository, tmp_path: Path, committer: str, time: int
 ) -> None:
-    """The reader's, which delta archives get; that of `git archive`; that in our archive."""
+    """The reader's, used for deltas; that of `git archive`; that in our archive."""
     commit = _commit(source, committer)
     assert time == dos_time(anyio.run(_read_time, source.path, tmp_path / "reader", commit))
     with tarfile.open(fileobj=io.BytesIO(source.archive(commit))) as opened:

@@ -1,4 +1,4 @@
-"""Servers that differ from most: static files, JGit, names in no UTF-8, redirects."""
+"""Unusual servers: static files, JGit, names that are not UTF-8, redirects."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ async def _open_server(application: web.Application) -> AsyncIterator[str]:
 
 
 def _static(directory: Path) -> web.Application:
-    """Files as they are: `git update-server-info` makes a repository of them."""
+    """Return a server of plain files: `git update-server-info` makes a repository of them."""
     application = web.Application()
     application.router.add_static("/", directory)
     return application
@@ -52,7 +52,7 @@ async def test_static_files_are_fetched_whole(site: Site) -> None:
 
 @pytest.mark.parametrize("protocol", ["v0", "v2"])
 async def test_names_of_refs_are_bytes(site: Site, protocol: str) -> None:
-    """A commit that may be on any ref is found beside and behind names in no UTF-8."""
+    """A commit on any ref is found beside and behind names that are not UTF-8."""
     site.server.behaviour.protocol_v0 = protocol == "v0"
     site.source.commit({"f": b"main"})
     sides = site.source.commits(2, branch="side")
@@ -75,8 +75,8 @@ _REFUSALS = ("upload-pack: not our ref ID", "want ID not valid", "missing unknow
 
 
 @pytest.mark.parametrize("words", _REFUSALS)
-async def test_an_id_that_is_refused_is_looked_for_in_the_history(site: Site, words: str) -> None:
-    """In the words of git and of JGit: then the next way is tried, and none of them has it."""
+async def test_a_refused_id_is_searched_in_the_history(site: Site, words: str) -> None:
+    """Refusals of git and of JGit lead to the next way; here none of them has the commit."""
     ids = site.source.commits(3)
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -101,7 +101,7 @@ async def test_an_id_that_is_refused_is_looked_for_in_the_history(site: Site, wo
 
 
 def _renamed(site: Site, status: int, to: str) -> web.Application:
-    """A server that redirects `old` to `web`, of this origin or of another."""
+    """Return a server that redirects `old` to `web`, on this origin or another."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/v1/repos/old/"):
@@ -115,7 +115,7 @@ def _renamed(site: Site, status: int, to: str) -> web.Application:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_repository_that_was_renamed_is_followed(site: Site, status: int) -> None:
+async def test_a_renamed_repository_is_followed(site: Site, status: int) -> None:
     """On the same origin, with its login: a first push, a later one, one behind the tip."""
     site.server.keys, site.server.tokens = {}, {"user": "token"}
     ids = site.source.commits(3)
@@ -130,8 +130,8 @@ async def test_a_repository_that_was_renamed_is_followed(site: Site, status: int
                 assert got == site.source.archive(commit)
 
 
-async def test_a_redirect_to_another_origin_is_told(site: Site) -> None:
-    """It gets nothing, no login above all; the reason says what to do."""
+async def test_a_redirect_to_another_origin_is_reported(site: Site) -> None:
+    """The origin receives nothing, above all no login; the reason has a remedy."""
     site.server.keys, site.server.tokens = {}, {"user": "token"}
     commit = site.source.commit({"f": b"1"})
     async with _open_server(_renamed(site, 301, site.server.url)) as url:
@@ -144,7 +144,7 @@ async def test_a_redirect_to_another_origin_is_told(site: Site) -> None:
     assert site.server.refused == []
 
 
-async def test_a_redirect_without_an_end_is_told(site: Site) -> None:
+async def test_an_endless_redirect_is_reported(site: Site) -> None:
     """Five steps, and no more."""
     site.server.behaviour.status = 301
     async with site.open_mirrors() as mirrors:

@@ -1,4 +1,4 @@
-"""`asyncbuild archive --submodules`: where URLs lead, as for a recursive clone."""
+"""`asyncbuild archive --submodules` resolves URLs as a recursive clone does."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ from asyncbuild.zip.engine import WORKING_BYTES, open_engine
 
 
 async def _archive(where: str, revision: str = "main", internal: tuple[str, ...] = ()) -> set[str]:
-    """The names in the zip."""
+    """Return the names in the zip."""
     settings = GitSettings(internal=internal, silence_timeout_seconds=60)
     options = ArchiveOptions(submodules=Submodules.INCLUDE)
     most = WORKING_BYTES + 64 * 1024 * 1024
@@ -59,7 +59,9 @@ def _modules(url: str) -> bytes:
 
 
 @pytest.mark.parametrize("blank", ["", " "])
-async def test_without_a_remote_urls_begin_at_the_working_tree(tmp_path: Path, blank: str) -> None:
+async def test_without_a_remote_urls_are_relative_to_the_working_tree(
+    tmp_path: Path, blank: str
+) -> None:
     """git-submodule(1): the superproject is its own upstream; also from a directory in it."""
     lib, tree = tmp_path / f"the{blank}lib", tmp_path / f"the{blank}tree"
     for place, name in ((lib, "lib.txt"), (tree, "d/tree.txt")):
@@ -76,8 +78,8 @@ async def test_without_a_remote_urls_begin_at_the_working_tree(tmp_path: Path, b
         assert "lib/lib.txt" in await _archive(str(where), "HEAD")
 
 
-async def test_a_repository_without_a_working_tree_is_its_own_upstream(tmp_path: Path) -> None:
-    """As a clone of it would have it."""
+async def test_a_bare_repository_is_its_own_upstream(tmp_path: Path) -> None:
+    """Clones of it resolve URLs in the same way."""
     inner = SourceRepository(tmp_path / "lib.git").commit({"lib.txt": b"lib"})
     top = SourceRepository(tmp_path / "top.git")
     top.commit({"lib": inner, ".gitmodules": _modules("../lib.git")})
@@ -85,10 +87,10 @@ async def test_a_repository_without_a_working_tree_is_its_own_upstream(tmp_path:
 
 
 @pytest.mark.parametrize("path", ["repos/my top.git", "/{}/repos/my top.git"])
-async def test_an_scp_like_name_is_relative_to_the_home_there(
+async def test_an_scp_like_url_is_relative_to_the_home_on_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """And so are the submodules beside it: the other side is asked for what was written."""
+    """Submodules beside it are, too: the server receives the path as written."""
     repos = tmp_path / "repos"
     inner = SourceRepository(repos / "lib.git").commit({"lib.txt": b"lib"})
     SourceRepository(repos / "my top.git").commit(
@@ -112,8 +114,8 @@ async def test_an_scp_like_name_is_relative_to_the_home_there(
     assert f"git-upload-pack '{beside}'" in asked
 
 
-async def test_a_url_with_quoted_blanks(tmp_path: Path) -> None:
-    """Projects of Azure DevOps and TFS have them in their names."""
+async def test_a_url_with_quoted_blanks_is_resolved(tmp_path: Path) -> None:
+    """Projects of Azure DevOps and TFS have blanks in their names."""
     project = tmp_path / "My Project"
     inner = SourceRepository(project / "lib.git").commit({"lib.txt": b"lib"})
     async with open_git_server(tmp_path, prefix="/") as server:
@@ -124,7 +126,7 @@ async def test_a_url_with_quoted_blanks(tmp_path: Path) -> None:
 
 
 async def test_a_submodule_leads_to_no_private_server(tmp_path: Path) -> None:
-    """Unless it is the server that was named, or the configuration names it."""
+    """Unless it is the named server, or the configuration names it."""
     inner = SourceRepository(tmp_path / "one" / "lib.git").commit({"lib.txt": b"lib"})
     top = SourceRepository(tmp_path / "two" / "top.git")
     async with (
@@ -143,7 +145,7 @@ async def test_a_submodule_leads_to_no_private_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["git@localhost:o/r.git", "ssh://git@127.0.0.1:2222/o/r.git"])
-async def test_neither_does_one_by_ssh(url: str) -> None:
+async def test_a_submodule_by_ssh_leads_to_no_private_server(url: str) -> None:
     """The name is looked up before ssh does."""
     with pytest.raises(Reject, match="private address"):
         await pin(url, Reach())
@@ -151,8 +153,8 @@ async def test_neither_does_one_by_ssh(url: str) -> None:
     assert await pin("git@an-alias.invalid:o/r.git", Reach()) == {}
 
 
-async def test_git_connects_to_the_address_that_was_looked_at(tmp_path: Path) -> None:
-    """It looks no name up again: this one leads nowhere but for what git is told."""
+async def test_git_connects_to_the_address_that_was_checked(tmp_path: Path) -> None:
+    """Git looks up no name again: this name resolves only through the pinned address."""
     SourceRepository(tmp_path / "r.git").commit({"a": b"a"})
     async with open_git_server(tmp_path, prefix="/") as server:
         url = f"http://localhost:{server.port}/r.git"
@@ -184,7 +186,7 @@ async def _redirecting(to: str) -> AsyncIterator[str]:
 
 
 async def test_git_follows_no_redirect_to_another_server(tmp_path: Path) -> None:
-    """Also where there is no login that it could carry along."""
+    """Also without a login that it could send along."""
     SourceRepository(tmp_path / "r.git").commit({"a": b"internal"})
     async with (
         open_git_server(tmp_path, prefix="/") as inside,

@@ -1,4 +1,4 @@
-"""A git that computes for long leaves the processors to others; a short or a busy one does not."""
+"""Priority of a git that computes for long; a short or a busy one keeps its own."""
 
 import sys
 
@@ -7,7 +7,7 @@ import pytest
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 
-# Both end by themselves after a minute of processor time, lowered or not.
+# Both end by themselves after a minute of processor time, at any priority.
 _COMPUTE = (
     "import os, time\n"
     "while os.getpriority(os.PRIO_PROCESS, 0) < 10 and time.process_time() < 60: pass\n"
@@ -43,19 +43,17 @@ async def _run(script: str, work: ProcessKind) -> bytes:
         (ProcessKind.FETCH, _IN_A_CHILD),
     ],
 )
-async def test_what_computes_and_writes_nothing_gets_what_others_leave(
-    work: ProcessKind, script: str
-) -> None:
-    """Whatever it does, and in a child of its own, too; its session's share is lowered with it."""
+async def test_a_git_that_only_computes_gets_a_low_priority(work: ProcessKind, script: str) -> None:
+    """Also in a child of its own; its session's share is lowered with it."""
     assert await _run(script, work) == b"10 nice 10\n"
 
 
-async def test_what_writes_as_it_computes_keeps_its_priority() -> None:
-    """A long archive is no hostile one: it may take a second for each 4 MiB."""
+async def test_a_git_that_writes_as_it_computes_keeps_its_priority() -> None:
+    """Long archives may take a second for each 4 MiB."""
     answer = await _run(_WRITE, ProcessKind.STREAM)
     assert answer.endswith(b"\0000\n")
 
 
-async def test_a_short_one_keeps_its_priority() -> None:
-    """It is at its end before it is looked at."""
+async def test_a_short_git_keeps_its_priority() -> None:
+    """It ends before it is looked at."""
     assert (await _run("import os\n" + _TELL, ProcessKind.LOOK_UP)).startswith(b"0 ")

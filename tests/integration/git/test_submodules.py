@@ -24,7 +24,7 @@ from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 
 @dataclass
 class _World:
-    """A server with repositories, a cache in front of it."""
+    """A server with repositories, and a cache in front of it."""
 
     directory: Path
     server: GitServer
@@ -37,14 +37,14 @@ class _World:
         return self.sources[name]
 
     async def archive(self, commit: str, **options: Any) -> dict[str, Member]:  # noqa: ANN401
-        """The whole zip of a commit of `web`; the same twice."""
+        """Return the whole zip of a commit of `web`, after making it twice."""
         wanted = ArchiveOptions(submodules=Submodules.INCLUDE, **options)
         zips = [await zip_of(self.mirrors, commit, wanted) for _ in range(2)]
         assert zips[0] == zips[1]
         return members_of_zip(zips[0])
 
     async def clone(self) -> dict[str, Member]:
-        """What `git clone --recurse-submodules` checks out, without `.git`."""
+        """Return the files of `git clone --recurse-submodules`, without `.git`."""
         place = self.directory / "clone"
         url = f"{self.server.url}/v1/repos/web"
         command = ["git", "clone", "-q", "--recurse-submodules", url, str(place)]
@@ -59,7 +59,7 @@ class _World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[_World]:
-    """A server that anybody may read, as CodeCommit's: protocol v0, ids of tips alone."""
+    """Open a server without logins, otherwise like CodeCommit's: protocol v0, ids of tips alone."""
     async with _open_world(tmp_path) as world:
         yield world
 
@@ -83,7 +83,7 @@ def _gitmodules(**urls: str) -> bytes:
     ).encode()
 
 
-async def test_the_tree_is_that_of_a_recursive_clone(world: _World) -> None:
+async def test_the_archive_equals_a_recursive_clone(world: _World) -> None:
     """Two repositories, one nested, one twice, deep and odd names; URLs absolute and relative."""
     deep = world.source("deep").commit({"d/deep.txt": b"deep", "e": b"x" * 3_000_000})
     world.source("deep").commit({"d/deep.txt": b"newer"})
@@ -114,7 +114,7 @@ async def test_the_tree_is_that_of_a_recursive_clone(world: _World) -> None:
 
 @pytest.mark.parametrize("branch", ["main", "other"])
 async def test_a_commit_behind_the_tip_is_found(world: _World, branch: str) -> None:
-    """On whatever branch, though the server has no default branch, and tells no ids."""
+    """On any branch, though the server has no default branch, and announces no ids."""
     old = world.source("lib").commit({"a": b"old"}, branch=branch)
     world.source("lib").commits(80, branch=branch)
     commit = world.source("web").commit({"lib": old, ".gitmodules": _gitmodules(lib="../lib")})
@@ -123,7 +123,7 @@ async def test_a_commit_behind_the_tip_is_found(world: _World, branch: str) -> N
 
 
 async def test_a_commit_that_comes_later_is_waited_for(world: _World) -> None:
-    """Pushed before its submodule is, a push is not stale, but tried again."""
+    """A push before its submodule's push is not stale, but retried."""
     world.source("lib").commit({"a": b"1"})
     later = SourceRepository(world.directory / "elsewhere")
     missing = later.commit({"a": b"2"})
@@ -163,7 +163,7 @@ async def test_options_act_on_submodules(world: _World) -> None:
 
 
 async def test_without_submodules_it_is_the_usual_archive(world: _World) -> None:
-    """So deltas can be made of it, and of those before it."""
+    """Deltas can be made of it, and of archives before it."""
     commit = world.source("web").commit({"a": b"a"})
     options = ArchiveOptions(submodules=Submodules.INCLUDE)
     async with world.mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot:
@@ -173,7 +173,7 @@ async def test_without_submodules_it_is_the_usual_archive(world: _World) -> None
 
 
 async def test_update_none_is_left_empty(world: _World) -> None:
-    """As git leaves it."""
+    """Git does the same."""
     modules = _gitmodules(lib="../none") + b"update = none\n"
     commit = world.source("web").commit({"lib": "1" * 40, ".gitmodules": modules})
     assert {".gitmodules", "lib/"} == set(await world.archive(commit))
@@ -201,7 +201,9 @@ async def test_update_none_is_left_empty(world: _World) -> None:
         (_gitmodules(lib="../nowhere"), "404|not found"),
     ],
 )
-async def test_what_cannot_be_is_told(world: _World, modules: bytes | None, reason: str) -> None:
+async def test_an_invalid_submodule_is_rejected(
+    world: _World, modules: bytes | None, reason: str
+) -> None:
     """Nothing of it is run, read or connected to, and no login is shown (I10, I11)."""
     lib = world.source("lib").commit({"a": b"a"})
     commit = world.source("web").commit({"lib": lib, ".gitmodules": modules})
@@ -215,7 +217,7 @@ async def test_what_cannot_be_is_told(world: _World, modules: bytes | None, reas
     assert world.server.connections["lib"] == connections["lib"]
 
 
-async def test_nothing_is_included_from_this_machine(world: _World) -> None:
+async def test_gitmodules_include_no_local_file(world: _World) -> None:
     """`include.path` would have git read files: it does not."""
     secret = world.directory / "secret"
     secret.write_bytes(_gitmodules(lib="../lib"))
@@ -227,8 +229,8 @@ async def test_nothing_is_included_from_this_machine(world: _World) -> None:
 
 
 @pytest.mark.parametrize("name", ["..", ".git", ".GIT"])
-async def test_a_path_that_leads_out_is_refused(world: _World, name: str) -> None:
-    """Nobody checked the tree before; git itself would not make it."""
+async def test_a_path_that_leaves_the_tree_is_refused(world: _World, name: str) -> None:
+    """The tree was never checked; git itself would not create it."""
     source = world.source("web")
     lib = world.source("lib").commit({"a": b"a"})
     tree = source.git("mktree", "--missing", stdin=f"160000 commit {lib}\t{name}\n".encode())
@@ -239,15 +241,15 @@ async def test_a_path_that_leads_out_is_refused(world: _World, name: str) -> Non
         await world.archive(commit)
 
 
-async def test_there_are_not_too_many(world: _World) -> None:
-    """Each is a mirror and a fetch: a tree of thousands would be one for others."""
+async def test_too_many_submodules_are_rejected(world: _World) -> None:
+    """Each is a mirror and a fetch: thousands in one tree would be an attack on others."""
     commit = world.source("web").commit({f"m/{number}": "1" * 40 for number in range(201)})
     with pytest.raises(Reject, match="more than 200"):
         await world.archive(commit)
 
 
-async def test_nesting_has_an_end(world: _World) -> None:
-    """A repository may contain itself, older and older; so many levels are too many."""
+async def test_nesting_has_a_limit(world: _World) -> None:
+    """A repository may contain older versions of itself without end."""
     source = world.source("web")
     commit = source.commit({"a": b"a"})
     for _ in range(12):
@@ -256,8 +258,8 @@ async def test_nesting_has_an_end(world: _World) -> None:
         await world.archive(commit)
 
 
-async def test_repositories_of_this_machine(tmp_path: Path) -> None:
-    """With `git.remote` a directory, its neighbours are found in the same way, and nothing else."""
+async def test_submodules_of_local_repositories_are_found(tmp_path: Path) -> None:
+    """With `git.remote` a directory, only its neighbours are found."""
     remote = f"{tmp_path}/remote/{{repository}}"
     async with _open_world(tmp_path, remote=remote) as world:
         lib = world.source("lib").commit({"a": b"a"})
@@ -272,8 +274,8 @@ async def test_repositories_of_this_machine(tmp_path: Path) -> None:
             await world.archive(third)
 
 
-async def test_submodules_below_what_is_left_out_are_left_out(world: _World) -> None:
-    """All of them: what git writes of them is a tar without a member."""
+async def test_submodules_below_an_excluded_path_are_left_out(world: _World) -> None:
+    """All of them: git's output for them is a tar without a member."""
     lib = world.source("lib").commit({"lib.py": b"lib"})
     commit = world.source("web").commit(
         {

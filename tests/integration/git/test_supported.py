@@ -1,4 +1,4 @@
-"""Versions of git and Python that are not supported: one message, before anything is begun."""
+"""Unsupported versions of git and Python: one message, before anything is begun."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ _COMMANDS = [
 def _run(
     directory: Path, command: tuple[str, ...], git: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command where `git` is a program that prints this, or where there is none."""
+    """Run a command where `git` is a program that prints this, or is missing."""
     if git is not None:
         program = directory / "git"
         program.write_text(f"#!/bin/sh\necho '{git}'\n")
@@ -58,14 +58,14 @@ def test_another_git_is_refused(tmp_path: Path, command: tuple[str, ...], git: s
     assert said.count(expected) == 1, said
     assert "install git 2." in said
     assert "Traceback" not in said
-    if command != ("check",):  # which has more to say, and a code for all of it
+    if command != ("check",):  # which prints more, and has its own exit code
         assert done.returncode == 69
         # A service ends with one line of its log, a command with the reason and the remedy.
         assert len(done.stderr.splitlines()) == (1 if command[0] in {"serve", "drain"} else 2)
 
 
 def test_another_python_is_refused() -> None:
-    """Before a module is loaded that it cannot read."""
+    """No module is loaded that it cannot read."""
     script = (
         "import sys; sys.version_info = (3, 10, 13)\n"
         "from asyncbuild.__main__ import main; sys.argv = ['asyncbuild', 'demo']; main()"
@@ -89,6 +89,6 @@ def test_another_python_is_refused() -> None:
         ("", None),
     ],
 )
-def test_what_git_says_of_itself(text: str, version: tuple[int, int] | None) -> None:
-    """As it is built by distributions and others."""
+def test_versions_of_git_are_parsed(text: str, version: tuple[int, int] | None) -> None:
+    """Builds of distributions and others are included."""
     assert parse_version(text) == version

@@ -13,7 +13,7 @@ from asyncbuild.git.mirrors.temporary_clone import open_commit
 
 
 async def archive(site: Site, where: str, revision: str) -> tuple[str, bytes]:
-    """The commit that was found, and its tar."""
+    """Return the commit that was found, and its tar."""
     settings = site.settings()
     remotes = Remotes(settings, fixed(AwsCredentials(KEY, SECRET, TOKEN)))
     async with open_commit(
@@ -23,12 +23,12 @@ async def archive(site: Site, where: str, revision: str) -> tuple[str, bytes]:
 
 
 def contents(directory: Path) -> dict[str, float]:
-    """Every file below, with the time of its last change."""
+    """Return every file below, with the time of its last change."""
     return {str(path): path.stat().st_mtime for path in directory.rglob("*")}
 
 
 @pytest.mark.parametrize("revision", ["HEAD", "main", "main~1", "v1", "refs/heads/main"])
-async def test_a_bare_directory_is_read_where_it_is(site: Site, revision: str) -> None:
+async def test_a_bare_directory_is_read_in_place(site: Site, revision: str) -> None:
     """By any revision; nothing is fetched, nothing changes, no cache appears."""
     commits = site.source.commits(2)
     site.source.tag("v1", commits[0])
@@ -40,8 +40,8 @@ async def test_a_bare_directory_is_read_where_it_is(site: Site, revision: str) -
     assert not site.cache.exists()
 
 
-async def test_a_working_tree_and_a_linked_one(site: Site) -> None:
-    """Its root, a directory in it, and `git worktree` all lead to the objects."""
+async def test_a_working_tree_and_a_linked_one_are_read(site: Site) -> None:
+    """The root, a directory in it, and `git worktree` all lead to the objects."""
     commit = site.source.commit({"a": b"1", "d/b": b"2"})
     tree, linked = site.directory / "tree", site.directory / "linked"
     site.source.git("clone", "--quiet", str(site.source.path), str(tree))
@@ -50,7 +50,7 @@ async def test_a_working_tree_and_a_linked_one(site: Site) -> None:
         assert await archive(site, str(where), "HEAD") == (commit, site.source.archive(commit))
 
 
-async def test_a_repository_of_somebody_with_other_ideas(site: Site) -> None:
+async def test_another_users_repository_is_read(site: Site) -> None:
     """Neither its owner nor its configuration, hooks or private attributes count."""
     commit = site.source.commit({"a": b"1\n"})
     expected = site.source.archive(commit)
@@ -64,7 +64,7 @@ async def test_a_repository_of_somebody_with_other_ideas(site: Site) -> None:
 
 
 @pytest.mark.parametrize("revision", ["main", "refs/heads/main", "v1", "tip"])
-async def test_a_url_is_fetched_into_nothing_that_stays(site: Site, revision: str) -> None:
+async def test_a_url_is_fetched_into_a_temporary_directory(site: Site, revision: str) -> None:
     """A branch, a tag or the id of a tip, with CodeCommit's credentials."""
     commit = site.source.commits(3)[-1]
     site.source.tag("v1", commit)
@@ -98,7 +98,7 @@ async def test_a_file_url(site: Site) -> None:
         ("URL", "", Reject),
     ],
 )
-async def test_what_cannot_be_opened(
+async def test_a_repository_that_cannot_be_opened_is_reported(
     site: Site, where: str, revision: str, error: type[StageError]
 ) -> None:
     """Each with its reason, in one line."""

@@ -1,6 +1,6 @@
-"""Files that a failure of power left torn: each is mended once, and nothing healthy is lost.
+"""Files damaged by a power failure: each is repaired once, and nothing healthy is lost.
 
-Every file of a cache, torn in every way: empty, zeros, cut, garbage, gone.
+Every file of a cache is damaged in every way: empty, zeros, cut, garbage, deleted.
 """
 
 import io
@@ -52,7 +52,7 @@ _NAMES: Final = ({".gitattributes", "f"}, set(_FILES))
 
 
 def _commits(site: Site) -> Mapping[str, str]:
-    """A commit in a repository of each object format, by its name."""
+    """Return a commit in a repository of each object format, by its name."""
     other = SourceRepository(site.directory / "remote" / "sha256", object_format="sha256")
     return {"web": site.source.commit(_FILES), "sha256": other.commit(_FILES)}
 
@@ -66,8 +66,11 @@ async def _names(mirrors: MirrorCache, name: str, commit: str, options: ArchiveO
 
 @pytest.mark.parametrize("tear", TEARS)
 @pytest.mark.parametrize("file", _EMPTIES)
-async def test_a_torn_file_of_the_reader_is_written_again(site: Site, file: str, tear: str) -> None:
-    """At the next start: archives are as before, attributes on or off, and no mirror goes."""
+async def test_a_damaged_file_of_the_reader_is_rewritten(site: Site, file: str, tear: str) -> None:
+    """At the next start.
+
+    Archives are as before, attributes on or off, and no mirror is replaced.
+    """
     commits = _commits(site)
     for life in range(2):
         async with site.open_mirrors() as mirrors:
@@ -82,10 +85,10 @@ async def test_a_torn_file_of_the_reader_is_written_again(site: Site, file: str,
 
 @pytest.mark.parametrize("tear", TEARS)
 @pytest.mark.parametrize("file", ["HEAD", "config"])
-async def test_damage_of_the_reader_is_not_laid_on_a_mirror(
+async def test_damage_of_the_reader_does_not_blame_a_mirror(
     site: Site, file: str, tear: str
 ) -> None:
-    """While the service runs: at the latest the second try works, with the same mirror."""
+    """While the service runs: by the second attempt at the latest, with the same mirror."""
     commit = _commits(site)["web"]
     async with site.open_mirrors() as mirrors:
         assert await _names(mirrors, "web", commit, _CHOICES[0]) == _NAMES[0]
@@ -125,10 +128,10 @@ _PARTS: Final[Mapping[str, tuple[str, Callable[[Path], None]]]] = {
 @pytest.mark.parametrize("tear", TEARS)
 @pytest.mark.parametrize("part", _PARTS)
 @pytest.mark.parametrize("protocol", ["v0", "v2"])
-async def test_a_torn_file_of_a_mirror_is_mended_once(
+async def test_a_damaged_file_of_a_mirror_is_repaired_once(
     site: Site, protocol: str, part: str, tear: str
 ) -> None:
-    """By what is pushed next: its tip, a commit behind it, and what was there before."""
+    """By the next pushes: its tip, a commit behind it, and older commits."""
     other = SourceRepository(site.directory / "remote" / "other")
     healthy = other.commit({"f": b"1"})
     site.server.behaviour.protocol_v0 = protocol == "v0"
@@ -154,7 +157,10 @@ async def test_a_torn_file_of_a_mirror_is_mended_once(
 
 
 async def _archive_in_two_tries(mirrors: MirrorCache, commit: str) -> bytes:
-    """An archive that breaks off shows the damage; the next try has a mirror without."""
+    """Return an archive by the second attempt.
+
+    A truncated one shows the damage, which is repaired.
+    """
     try:
         return await archive_of(mirrors, commit)
     except Retry:
@@ -163,7 +169,9 @@ async def _archive_in_two_tries(mirrors: MirrorCache, commit: str) -> bytes:
 
 @pytest.mark.parametrize("protocol", ["v0", "v2"])
 @pytest.mark.parametrize("line", ["behind", "before", "nowhere", "garbage"])
-async def test_a_stale_line_of_shallow_is_no_outage(site: Site, line: str, protocol: str) -> None:
+async def test_a_stale_line_of_shallow_is_not_an_outage(
+    site: Site, line: str, protocol: str
+) -> None:
     """Absent commits, or other texts, in `shallow`: the mirror is cloned again, once."""
     site.server.behaviour.protocol_v0 = protocol == "v0"
     ids = site.source.commits(10)
@@ -180,8 +188,8 @@ async def test_a_stale_line_of_shallow_is_no_outage(site: Site, line: str, proto
 
 
 @pytest.mark.parametrize("tear", TEARS)
-async def test_a_torn_config_rejects_no_push(site: Site, tear: str) -> None:
-    """Objects of a mirror that forgot to be of SHA-256 are no reason to reject its pushes."""
+async def test_a_damaged_config_rejects_no_push(site: Site, tear: str) -> None:
+    """The mirror's objects are SHA-256 though its config lost that: pushes are not rejected."""
     source = SourceRepository(site.directory / "remote" / "sha256", object_format="sha256")
     mirror = MirrorDirectory(site.mirror.parent.parent / "sha256").repository
     async with site.open_mirrors() as mirrors:

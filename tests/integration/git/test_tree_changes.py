@@ -1,4 +1,4 @@
-"""What a snapshot says of changes, and blobs as tar: the same members as `git archive` gives."""
+"""Changes reported by a snapshot, and blobs as tar: the same members as in `git archive`."""
 
 import io
 import tarfile
@@ -41,7 +41,7 @@ async def _blobs(snapshot: Snapshot, entries: list[TreeEntry]) -> bytes:
 
 
 def _add_special(site: Site) -> str:
-    """A program, two links (one long) and a submodule, which fast-import's text can hold."""
+    """Return a commit of a program, two links (one long) and a submodule."""
     stream = b"commit refs/heads/main\ncommitter C <c@e> 1700000500 +0000\ndata 0\n"
     stream += b"from refs/heads/main^0\n"
     stream += b"M 100755 inline run.sh\ndata 2\nhi\n"
@@ -52,7 +52,7 @@ def _add_special(site: Site) -> str:
     return site.source.tip("main") or ""
 
 
-async def test_blobs_make_the_tar_that_git_archive_makes(tmp_path: Path) -> None:
+async def test_blobs_make_the_tar_of_git_archive(tmp_path: Path) -> None:
     """Every kind of entry: names, modes, times, contents and targets are equal."""
     async with open_site(tmp_path) as site, site.open_mirrors() as mirrors:
         site.source.commit(_files())
@@ -65,7 +65,7 @@ async def test_blobs_make_the_tar_that_git_archive_makes(tmp_path: Path) -> None
 
 
 async def test_a_missing_blob_is_an_error(tmp_path: Path) -> None:
-    """Never a shorter archive."""
+    """The archive is never shorter."""
     async with open_site(tmp_path) as site, site.open_mirrors() as mirrors:
         commit = site.source.commit({"a": b"a"})
         async with mirrors.open(repository(), ref="refs/heads/main", commit=commit) as snapshot:
@@ -74,7 +74,7 @@ async def test_a_missing_blob_is_an_error(tmp_path: Path) -> None:
                 await _blobs(snapshot, entries)
 
 
-async def test_changes_say_what_was_and_what_is(tmp_path: Path) -> None:
+async def test_changes_have_the_old_and_the_new_entry(tmp_path: Path) -> None:
     """Added, changed, deleted, become a directory, become executable: and nothing else."""
     async with open_site(tmp_path) as site, site.open_mirrors(depth=0) as mirrors:
         old = site.source.commit({"a": b"1", "b": b"1", "c/d": b"1", "e": b"1", "same/x": b"1"})
@@ -102,8 +102,8 @@ async def test_changes_say_what_was_and_what_is(tmp_path: Path) -> None:
         }
 
 
-async def test_a_tree_that_is_not_here_is_no_equal_one(tmp_path: Path) -> None:
-    """Nor is a commit, a file, or a text that is no id, which git would give back as it is."""
+async def test_an_absent_tree_is_not_equal(tmp_path: Path) -> None:
+    """Nor is a commit, a file, or text that is not an id, which git would print unchanged."""
     async with open_site(tmp_path) as site, site.open_mirrors() as mirrors:
         commit = site.source.commit({"a": b"1"})
         blob = site.source.git("rev-parse", f"{commit}:a")

@@ -1,4 +1,4 @@
-"""The stand-in for CodeBuild where a clock is turned or a limit set, and its own promises.
+"""The stand-in for CodeBuild with a manual clock or a limit, and its own promises.
 
 What it shares with every CodeBuild is in `tests/contract/test_codebuild.py`. Sources: API = AWS
 CodeBuild API Reference.
@@ -34,7 +34,7 @@ S3_BUILD: dict[str, Any] = {
 
 @pytest.fixture
 def clock() -> Clock:
-    """The stand-in's clock."""
+    """Clock of the stand-in."""
     return Clock()
 
 
@@ -47,7 +47,7 @@ async def standin(clock: Clock) -> AsyncIterator[CodeBuildStandin]:
 
 @pytest.fixture
 async def client(standin: CodeBuildStandin) -> AsyncIterator["CodeBuildClient"]:
-    """A client of the stand-in."""
+    """Open a client of the stand-in."""
     async with open_codebuild_client(standin.endpoint_url) as client:
         yield client
 
@@ -55,7 +55,7 @@ async def client(standin: CodeBuildStandin) -> AsyncIterator["CodeBuildClient"]:
 async def test_keeps_the_request_verbatim(
     client: "CodeBuildClient", standin: CodeBuildStandin
 ) -> None:
-    """The stand-in's own promise: what was asked is kept as it was asked."""
+    """The stand-in's own promise: requests are kept unchanged."""
     await client.start_build(**S3_BUILD)
     assert [started.request for started in standin.started] == [S3_BUILD]
 
@@ -73,17 +73,19 @@ async def test_has_a_limit_of_running_builds(
     assert (await client.start_build(projectName="shop"))["build"]["buildNumber"] == 2
 
 
-async def test_is_forgotten_after_five_minutes(client: "CodeBuildClient", clock: Clock) -> None:
+async def test_a_token_is_forgotten_after_five_minutes(
+    client: "CodeBuildClient", clock: Clock
+) -> None:
     """Then the same request is a new build: the reason for find_recent."""
     first = (await client.start_build(**S3_BUILD))["build"]["id"]
     clock.advance(300)
     assert first != (await client.start_build(**S3_BUILD))["build"]["id"]
 
 
-async def test_of_a_refused_request_is_free(
+async def test_a_token_of_a_refused_request_is_free(
     client: "CodeBuildClient", standin: CodeBuildStandin
 ) -> None:
-    """What started nothing is not remembered: the same token may be used again."""
+    """A refusal is not remembered: the same token may be used again."""
     standin.running_limit = 0
     await refusal(client.start_build(**S3_BUILD))
     standin.running_limit = None
@@ -91,7 +93,7 @@ async def test_of_a_refused_request_is_free(
     assert (await client.start_build(**changed))["build"]["buildNumber"] == 1
 
 
-async def test_go_from_queue_to_end(client: "CodeBuildClient", clock: Clock) -> None:
+async def test_a_build_goes_from_queue_to_end(client: "CodeBuildClient", clock: Clock) -> None:
     """SUBMITTED, QUEUED, at work, COMPLETED; IN_PROGRESS until then (API, Build)."""
     id_ = (await client.start_build(projectName="shop"))["build"]["id"]
     seen = []
@@ -108,7 +110,7 @@ async def test_go_from_queue_to_end(client: "CodeBuildClient", clock: Clock) -> 
 
 
 async def test_calls_fail_as_scripted(client: "CodeBuildClient", standin: CodeBuildStandin) -> None:
-    """The stand-in's own promise: coming calls fail as told, later ones do not."""
+    """The stand-in's own promise: the next calls fail as scripted, later ones do not."""
     standin.fail_next("StartBuild", AwsError("ThrottlingException", "Rate exceeded"), times=2)
     assert await refusal(client.start_build(projectName="shop")) == "ThrottlingException"
     assert await refusal(client.start_build(projectName="shop")) == "ThrottlingException"
@@ -116,7 +118,7 @@ async def test_calls_fail_as_scripted(client: "CodeBuildClient", standin: CodeBu
 
 
 class TestJournal:
-    """The stand-in's own promises about its journal."""
+    """Promises of the stand-in about its journal."""
 
     async def test_remembers_builds_and_tokens(self, tmp_path: Path, clock: Clock) -> None:
         """A stand-in opened again knows builds and tokens, and counts on."""
@@ -136,8 +138,8 @@ class TestJournal:
         assert [started.number for started in written] == [1, 2, 3]
         assert written[0].request == S3_BUILD
 
-    async def test_loses_only_a_line_cut_short(self, tmp_path: Path, clock: Clock) -> None:
-        """What was never answered is cut off; the next line begins on a line of its own."""
+    async def test_loses_only_a_truncated_line(self, tmp_path: Path, clock: Clock) -> None:
+        """A line that was never answered is removed; the next one begins on a new line."""
         path = tmp_path / "journal"
         async with open_codebuild_standin(["shop"], journal=path, clock=clock) as standin:
             await standin.answer("StartBuild", {"projectName": "shop"})
@@ -147,7 +149,7 @@ class TestJournal:
         assert [started.number for started in journal.read(path)] == [1, 2]
 
     async def test_is_kept_by_a_process_of_its_own(self, tmp_path: Path) -> None:
-        """As a program it says where it is, and ends on SIGTERM with 0."""
+        """The program prints its address, and ends on SIGTERM with 0."""
         path = tmp_path / "journal"
         options = ["--project", "shop", "--project", "till", "--journal", str(path)]
         command = [sys.executable, "-m", "asyncbuild.local.servers.codebuild_server", *options]

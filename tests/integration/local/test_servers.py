@@ -1,4 +1,4 @@
-"""Servers as children: they start, answer on loopback alone, and leave nothing behind."""
+"""Servers as children: they start, answer on loopback alone, and leave nothing over."""
 
 import os
 import shutil
@@ -28,18 +28,18 @@ OpenServer = Callable[[], AbstractAsyncContextManager[LocalServer]]
 async def wait_until_gone(pid: int) -> None:
     """Return once no process has that id."""
     with anyio.fail_after(PATIENCE_SECONDS):
-        while await anyio.Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - nothing tells us
+        while await anyio.Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - there is no event for it
             await anyio.sleep(0.02)
 
 
 def weed_socket(server: LocalServer) -> Path:
-    """Where a SeaweedFS has its socket: the directory is compiled into it."""
+    """Return the socket of a SeaweedFS, whose directory is compiled into it."""
     port = server.endpoint_url.rpartition(":")[2]
     return Path(f"/tmp/seaweedfs-s3-{port}.sock")  # noqa: S108 - see above
 
 
 def listening_addresses(pid: int) -> set[str]:
-    """The local addresses of a process's listening TCP sockets, as /proc/net has them."""
+    """Return the local addresses of a process's listening TCP sockets, as /proc/net has them."""
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -94,7 +94,7 @@ async def test_child_dies_with_a_killed_parent() -> None:
         parent.send_signal(signal.SIGKILL)
         await parent.wait()
     await wait_until_gone(int(pid))
-    shutil.rmtree(directory, ignore_errors=True)  # the next server may have taken it away
+    shutil.rmtree(directory, ignore_errors=True)  # the next server may have removed it
 
 
 async def test_a_cancelled_block_ends_its_server() -> None:
@@ -113,7 +113,7 @@ async def test_a_cancelled_block_ends_its_server() -> None:
 async def test_a_server_that_dies_at_start_shows_its_log(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A start that fails is one error with the end of the server's own words."""
+    """Failed starts are one error with the end of the server's own output."""
     environment = tmp_path / "ministack"
     (environment / "bin").mkdir(parents=True)
     program = environment / "bin" / "python"
@@ -127,7 +127,7 @@ async def test_a_server_that_dies_at_start_shows_its_log(
 
 
 async def test_a_taken_port_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When somebody takes the chosen port first, the next try uses another one."""
+    """If another process takes the chosen port first, the next try uses another one."""
     async with open_ministack() as first:
         taken = int(first.endpoint_url.rpartition(":")[2])
         choices, choose = iter([[taken]]), servers.free_ports
@@ -137,7 +137,7 @@ async def test_a_taken_port_is_replaced_by_another(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_broken_environment_is_built_again(tmp_path: Path) -> None:
-    """An environment without its marker is not used, and one that fails says what pip said."""
+    """An environment without its marker is not used, and one that fails quotes pip's output."""
     half_built = tmp_path / "nothing"
     half_built.mkdir()
     (half_built / "rubbish").touch()

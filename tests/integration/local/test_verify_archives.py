@@ -1,4 +1,4 @@
-"""Archives read back from a server: what is missing, broken or another commit's is found."""
+"""Archives read back from a server: missing, broken or wrong ones are found."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ BUCKET = "verify-archives"
 
 @pytest.fixture
 async def s3(ministack: LocalServer) -> AsyncIterator["S3Client"]:
-    """A client, and the bucket."""
+    """Open a client, and create the bucket."""
     session = aioboto3.Session(region_name="us-east-1")
     async with session.client("s3", endpoint_url=ministack.endpoint_url) as client:
         await client.create_bucket(Bucket=BUCKET)
@@ -31,7 +31,7 @@ async def s3(ministack: LocalServer) -> AsyncIterator["S3Client"]:
 
 @pytest.fixture
 async def pushes(tmp_path: Path) -> list[Pushed]:
-    """A push that is built, one that is uploaded only, one that is neither."""
+    """Return a push that is built, one that is uploaded only, one that is neither."""
 
     async def at_once(_: object) -> None: ...
 
@@ -42,12 +42,12 @@ async def pushes(tmp_path: Path) -> list[Pushed]:
 
 
 async def archive_of(push: Pushed) -> bytes:
-    """Git's own zip of the push's commit."""
+    """Return git's own zip of the push's commit."""
     return await run_git("archive", "--format=zip", str(push.commit), directory=push.directory)
 
 
 def start_of(push: Pushed, key: str) -> AcceptedStart:
-    """The StartBuild of `push` on the object at `key`."""
+    """Return the StartBuild of `push` on the object at `key`."""
     names = {
         "EVENT_ID": push.id,
         "COMMIT_ID": str(push.commit),
@@ -63,13 +63,13 @@ def start_of(push: Pushed, key: str) -> AcceptedStart:
 
 
 async def verdict(pushes: list[Pushed], s3: "S3Client", objects: dict[str, bytes]) -> Findings:
-    """Upload `objects`, start the build of the first push on its key, verify."""
+    """Upload `objects`, start the build of the first push on its key, and verify."""
     for key, content in objects.items():
         await s3.put_object(Bucket=BUCKET, Key=key, Body=content)
     return await verify(pushes, [start_of(pushes[0], pushes[0].key)], s3=s3, bucket=BUCKET)
 
 
-async def test_whole_archives_are_well(pushes: list[Pushed], s3: "S3Client") -> None:
+async def test_complete_archives_have_no_fault(pushes: list[Pushed], s3: "S3Client") -> None:
     """Built and uploaded archives equal their commits; their sizes are known."""
     objects = {push.key: await archive_of(push) for push in pushes[:2]}
     findings = await verdict(pushes, s3, objects)
@@ -78,7 +78,7 @@ async def test_whole_archives_are_well(pushes: list[Pushed], s3: "S3Client") -> 
     assert findings.sizes == {push.id: len(objects[push.key]) for push in pushes[:2]}
 
 
-async def test_archives_that_are_not_there_are_missed(pushes: list[Pushed], s3: "S3Client") -> None:
+async def test_missing_archives_are_found(pushes: list[Pushed], s3: "S3Client") -> None:
     """No object under a built push is wrong content, under an uploaded one it is missing."""
     findings = await verdict(pushes, s3, {})
     assert len(findings.wrong_content) == len(findings.missing) == 1
@@ -96,7 +96,7 @@ async def test_the_archive_of_another_commit_is_found(pushes: list[Pushed], s3: 
     assert len(findings.wrong_content) == len(findings.faults) == 2
 
 
-async def test_half_an_archive_is_found(pushes: list[Pushed], s3: "S3Client") -> None:
+async def test_a_truncated_archive_is_found(pushes: list[Pushed], s3: "S3Client") -> None:
     """An object that was cut short cannot be read."""
     whole = await archive_of(pushes[0])
     only_build = [pushes[0], replace(pushes[1], expects=Expects.NOTHING)]

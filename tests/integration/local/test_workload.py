@@ -1,4 +1,4 @@
-"""Repositories that are pushed to, their events, and git's word for what a commit holds."""
+"""Repositories with pushes, their events, and the contents of commits by git."""
 
 import io
 import json
@@ -21,13 +21,13 @@ async def at_once(_: Pushed) -> None:
 
 @pytest.fixture
 async def pushes(tmp_path: Path) -> list[Pushed]:
-    """All pushes of one made-up repository."""
-    words = "main develop feature/x main #v1 -feature/x".split()  # noqa: SIM905 - as a story reads
+    """Return all pushes of one made-up repository."""
+    words = "main develop feature/x main #v1 -feature/x".split()  # noqa: SIM905 - written like a story
     story = await Story.create(tmp_path, "shop", words, seed=7)
     return [push async for push in story.iter_pushes(at_once)]
 
 
-def test_stories_show_what_they_should() -> None:
+def test_stories_cover_all_kinds() -> None:
     """At least 44 pushes over 5 repositories: tags, deletions, uploads alone, features."""
     words = [story.split() for story in STORIES.values()]
     flat = [word for story in words for word in story]
@@ -47,7 +47,7 @@ async def test_pushes_arrive_in_the_bare_repository(pushes: list[Pushed]) -> Non
     assert tip.decode().strip() == pushes[3].commit == pushes[4].commit
 
 
-async def test_pushes_say_what_is_expected_of_them(pushes: list[Pushed]) -> None:
+async def test_pushes_have_their_expectation(pushes: list[Pushed]) -> None:
     """Branches are built, deployment branches uploaded, tags and deletions neither."""
     build, upload, nothing = Expects.BUILD, Expects.UPLOAD, Expects.NOTHING
     assert [p.expects for p in pushes] == [build, upload, build, build, nothing, nothing]
@@ -55,7 +55,7 @@ async def test_pushes_say_what_is_expected_of_them(pushes: list[Pushed]) -> None
 
 
 async def test_events_are_read_by_the_service(pushes: list[Pushed]) -> None:
-    """The service's own reader understands each: created, updated, tag, deleted."""
+    """The service's own reader accepts each: created, updated, tag, deleted."""
     events = [parse(json.dumps(event_of(push))) for push in pushes]
     changes = [event.change if isinstance(event, Push) else None for event in events]
     assert changes == [
@@ -76,8 +76,8 @@ async def test_equal_seeds_give_equal_commits(tmp_path: Path) -> None:
     assert commits[0] == commits[1]
 
 
-async def test_trees_hold_what_git_archives(pushes: list[Pushed]) -> None:
-    """A made-up tree has every kind of entry, and git's own zip of it has no difference."""
+async def test_trees_equal_gits_archives(pushes: list[Pushed]) -> None:
+    """A made-up tree has every kind of entry, and equals git's own zip of it."""
     tree = await read_tree(pushes[0].directory, str(pushes[0].commit))
     assert {each.kind for each in tree.entries.values()} == {
         "file", "executable", "link", "directory",
@@ -93,7 +93,7 @@ async def test_trees_hold_what_git_archives(pushes: list[Pushed]) -> None:
 
 
 async def test_trees_follow_gitattributes(tmp_path: Path) -> None:
-    """export-ignore and export-subst change what an archive holds; submodules are empty."""
+    """export-ignore and export-subst change an archive's contents; submodules are empty."""
     stream = b"""commit refs/heads/main
 committer A <a@example.com> 1700000000 +0000
 data 1
@@ -134,7 +134,7 @@ r
 
 
 async def test_a_replay_pushes_the_last_commits(tmp_path: Path, pushes: list[Pushed]) -> None:
-    """The newest first-parent commits of the default branch, oldest first, each moving it on."""
+    """The newest first-parent commits of the default branch, oldest first, one push each."""
     source = pushes[0].directory
     replay = await Replay.create(tmp_path / "replay", str(source), pushes=5, name="mine")
     assert replay.length == 2
@@ -145,7 +145,7 @@ async def test_a_replay_pushes_the_last_commits(tmp_path: Path, pushes: list[Pus
     assert refs.decode().split() == ["refs/heads/main"]
 
 
-async def test_a_replay_of_nothing_is_refused(tmp_path: Path) -> None:
+async def test_a_replay_without_commits_is_refused(tmp_path: Path) -> None:
     """A path without repository, or a repository without commit: one sentence with its name."""
     with pytest.raises(Reject, match="no-such-place"):
         await Replay.create(tmp_path, str(tmp_path / "no-such-place"), pushes=1, name="a")

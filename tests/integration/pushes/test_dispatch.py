@@ -1,4 +1,4 @@
-"""What happens in the queue's order, against the stand-ins and their clock."""
+"""Dispatch in queue order, against the stand-ins and their clock."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -38,7 +38,10 @@ KEY = "shop/main/1.zip"
 
 
 class _Records:
-    """A bucket that takes no record until told to; `refused` is a part of keys it never takes."""
+    """A bucket that accepts no record at first.
+
+    `refused` is a part of keys that it never accepts.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
@@ -63,16 +66,16 @@ class _Records:
         return self.kept.get(key)
 
     async def delete_record(self, key: str) -> None:
-        """Not asked for here."""
+        """Not used here."""
         raise NotImplementedError(key)
 
     async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
-        """Not asked for here."""
+        """Not used here."""
         raise NotImplementedError(prefix, after)
         yield
 
     async def list_folders(self, prefix: str) -> list[str]:
-        """Not asked for here."""
+        """Not used here."""
         raise NotImplementedError(prefix)
 
 
@@ -93,41 +96,41 @@ async def _no_upload(work: Work, push: Push, target: Target, guard: Guard) -> St
 
 
 class _Preparer(PushPreparer):
-    """Prepares a push as it is told; there is no repository."""
+    """A preparer with a scripted result; there is no repository."""
 
     def __init__(self, prepare: Prepare) -> None:
         self._prepare_one = prepare
 
     async def prepare(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
-        """Return what the function gives."""
+        """Return the result of the function."""
         return await self._prepare_one(work, push, guard)
 
 
 class _Archives(Archives):
-    """Makes archives as it is told; there is no repository."""
+    """A maker of archives with a scripted result; there is no repository."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload_one = upload
 
     async def ensure(self, work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
-        """Return what the function gives."""
+        """Return the result of the function."""
         return await self._upload_one(work, push, target, guard)
 
 
 class _NoHistory(History):
-    """No repository is asked: the pushes are of branches, and newer than what was built."""
+    """A history without repository: pushes are of branches, and newer than the head."""
 
     def __init__(self) -> None:
-        """There is no mirror."""
+        """Create it without a mirror."""
 
     async def is_at_tip(self, push: Push) -> bool:  # noqa: ARG002 - as History has it
-        """Say yes, as of a push that has just been made."""
+        """Return True, as for a push that was just made."""
         return True
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """The stand-in's, at the time of the push."""
+    """Clock of the stand-in, at the time of the push."""
     return Clock(make_push().time.timestamp())
 
 
@@ -153,7 +156,7 @@ async def _open_turn(
     prepare: Prepare = _no_prepare,
     upload: Upload = _no_upload,
 ) -> AsyncIterator[Dispatcher]:
-    """The dispatcher; only calls of the one service reach anything."""
+    """Open the dispatcher; only one service can be called."""
     async with (
         open_codebuild_client(standin.endpoint_url) as builds,
         open_codepipeline_client(standin.endpoint_url) as pipelines,
@@ -178,7 +181,7 @@ def _prepared(
 async def test_a_dead_letter_sent_back_finds_its_build(
     standin: CodeBuildStandin, clock: Clock
 ) -> None:
-    """Its build began and only the record was lost; an hour later no token remembers (I12)."""
+    """The build started and only the record was lost; an hour later the token has expired (I12)."""
     push, records = make_push(), _Records()
     target = Target(Action.BUILD, KEY, "shop")
     archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
@@ -200,10 +203,13 @@ async def test_a_dead_letter_sent_back_finds_its_build(
     assert standin.started[0].build.encode() in record
 
 
-async def test_a_start_tried_again_leaves_out_what_was_done(
+async def test_a_repeated_dispatch_leaves_out_started_builds(
     standin: CodeBuildStandin, clock: Clock
 ) -> None:
-    """Two projects, the second at its limit: the first is not asked again, not even its token."""
+    """Two projects, the second at its limit.
+
+    The first is not called again, not even with its token.
+    """
     push, records = make_push(), _Records()
     records.full = False
     targets = tuple(Target(Action.BUILD, KEY, project) for project in ("shop", "till"))
@@ -212,7 +218,7 @@ async def test_a_start_tried_again_leaves_out_what_was_done(
     work = Work(Message("m", "", "handle", "group", 1, sent=sent), push)
     ready = _prepared(work, targets, {KEY: archive})
     async with _open_turn(standin, records) as turn:
-        with pytest.raises(Reject, match="till"):  # there is no such project
+        with pytest.raises(Reject, match="till"):  # the project does not exist
             await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
         clock.advance(3600)  # a repeated start of the first would be a second build
         with pytest.raises(Reject, match="till"):
@@ -223,10 +229,10 @@ async def test_a_start_tried_again_leaves_out_what_was_done(
 
 
 @pytest.mark.parametrize("refused", ["/head/", "/push/"])
-async def test_the_newest_push_is_known_as_such_whichever_record_was_refused(
+async def test_the_head_of_a_ref_is_recorded_whichever_write_failed(
     standin: CodeBuildStandin, clock: Clock, refused: str
 ) -> None:
-    """The process ends between both; the next one sees to what is missing, and builds once."""
+    """The process ends between both writes; the next one completes them, and builds once."""
     push, records = make_push(), _Records()
     records.full, records.refused = False, refused
     ledger, ready = Ledger(records, prefix="l/"), _build_ready(clock, push, "shop")
@@ -250,7 +256,7 @@ DEPLOY = Target(Action.PIPELINE, KEY, variables={"STAGE": "test"}, rule="deploy"
 
 
 def _ready(clock: Clock, *, version: str = "v1") -> PreparedMessage:
-    """A push to hand over, in a message that was sent just now."""
+    """Return a push for a pipeline, in a message that was sent just now."""
     archive = StoredArchive("archives", KEY, size_bytes=1, etag="e", version_id=version)
     sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
     message = Message(f"m{clock.now}", "", "handle", "group", 1, sent=sent)
@@ -260,7 +266,7 @@ def _ready(clock: Clock, *, version: str = "v1") -> PreparedMessage:
 async def test_a_dead_letter_sent_back_finds_its_execution(
     pipelines: CodePipelineStandin, clock: Clock
 ) -> None:
-    """As for a build: a pipeline forgets tokens, too (I12)."""
+    """Pipelines forget tokens, too (I12)."""
     records = _Records()
     async with _open_turn(pipelines, records) as turn:
         with pytest.raises(Outage):
@@ -277,10 +283,10 @@ async def test_a_dead_letter_sent_back_finds_its_execution(
     assert record["execution"] == {"id": run.id, "pipeline": "deploy", "arn": arn}
 
 
-async def test_a_hand_over_is_recorded_under_its_pipeline(
+async def test_a_started_pipeline_is_recorded_by_its_name(
     pipelines: CodePipelineStandin, clock: Clock
 ) -> None:
-    """One record for each pipeline of a rule; the ref's newest push is known afterwards."""
+    """One record for each pipeline of a rule; the ref's head is known afterwards."""
     records = _Records()
     records.full = False
     async with _open_turn(pipelines, records) as turn:
@@ -291,10 +297,10 @@ async def test_a_hand_over_is_recorded_under_its_pipeline(
     assert any("/head/" in key for key in records.kept)
 
 
-async def test_a_pipeline_without_permission_is_one_pushs_fault(
+async def test_a_pipeline_without_permission_fails_one_push(
     pipelines: CodePipelineStandin, clock: Clock
 ) -> None:
-    """It is tried again after a pause, then dead-lettered; the service goes on for all others."""
+    """It is retried after a pause, then dead-lettered; the service goes on for all others."""
     denied = AwsError("AccessDeniedException", "no")
     pipelines.fail_next("StartPipelineExecution", denied, times=2)
     tally = Tally(max_attempts=2, pause_seconds=0)
@@ -310,7 +316,7 @@ async def test_a_pipeline_without_permission_is_one_pushs_fault(
 @pytest.mark.parametrize(
     "code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"]
 )
-async def test_credentials_and_clocks_are_no_pushs_fault(
+async def test_credentials_and_clocks_fail_no_push(
     pipelines: CodePipelineStandin, clock: Clock, code: str
 ) -> None:
     """A push waits while the service's own credentials are refused, and then starts."""
@@ -325,7 +331,7 @@ def _with_targets(ready: PreparedMessage, targets: tuple[Target, ...]) -> Prepar
 
 
 def _build_ready(clock: Clock, push: Push, *projects: str) -> PreparedMessage:
-    """A push to build, in a message that was sent just now."""
+    """Return a push to build, in a message that was sent just now."""
     archive = StoredArchive("archives", KEY, size_bytes=1, etag="e")
     sent = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=1)
     work = Work(Message("m", "", "handle", "group", 1, sent=sent), push)
@@ -333,7 +339,7 @@ def _build_ready(clock: Clock, push: Push, *projects: str) -> PreparedMessage:
     return _prepared(work, targets, {KEY: archive})
 
 
-async def test_a_project_at_its_limit_holds_up_no_other_of_the_push(
+async def test_a_project_at_its_limit_delays_no_other_of_the_push(
     standin: CodeBuildStandin, clock: Clock
 ) -> None:
     """It is started when there is room; the other one is not started again (I12)."""
@@ -353,10 +359,10 @@ async def test_a_project_at_its_limit_holds_up_no_other_of_the_push(
 
 
 @pytest.mark.parametrize("repeated", [False, True])
-async def test_what_was_built_of_a_ref_is_read_once_and_written_once(
+async def test_the_head_of_a_ref_is_read_once_and_written_once(
     standin: CodeBuildStandin, clock: Clock, *, repeated: bool
 ) -> None:
-    """However many targets a push has, and whatever else is asked of it."""
+    """However many targets a push has."""
     standin.add_project("lint")
     records = _Records()
     records.full = False
@@ -382,10 +388,10 @@ async def test_what_was_built_of_a_ref_is_read_once_and_written_once(
     [
         ("shop.zip", "v1", 1),
         (f"shop/{make_push().commit}.zip", None, 1),
-        ("shop.zip", None, 3),  # by the next try it may be another push's object
+        ("shop.zip", None, 3),  # by the next attempt it may be another push's object
     ],
 )
-async def test_an_archive_that_is_made_in_its_turn_is_made_once(
+async def test_an_archive_made_during_dispatch_is_made_once(
     standin: CodeBuildStandin, clock: Clock, key: str, version: str | None, uploads: int
 ) -> None:
     """While CodeBuild is at its limit the push waits, and nothing is uploaded again."""
@@ -411,10 +417,10 @@ async def test_an_archive_that_is_made_in_its_turn_is_made_once(
     assert len(standin.started) == 1
 
 
-async def test_of_what_asks_for_nothing_and_nobody_signed_a_few_are_recorded(
+async def test_few_unsigned_ignored_events_are_recorded(
     standin: CodeBuildStandin,
 ) -> None:
-    """The bucket does not fill with pings of a stranger; each that is signed has its record."""
+    """The bucket does not fill with a stranger's pings; each signed one has its record."""
     records = _Records()
     records.full = False
     async with _open_turn(standin, records) as turn:
@@ -453,15 +459,15 @@ async def test_a_later_push_of_the_ref_in_one_message_waits_for_the_earlier_one(
     assert [each.variables["EVENT_ID"] for each in standin.started] == ["e3", first.id, "e2"]
 
 
-async def test_pushes_of_one_message_that_could_not_be_prepared_wait_for_no_other(
+async def test_pushes_of_one_message_that_failed_to_prepare_wait_for_no_other(
     standin: CodeBuildStandin, clock: Clock
 ) -> None:
-    """Each is prepared again in its turn; why that failed once is not told twice."""
+    """Each is prepared again in its turn; its first failure is not reported twice."""
     first, second = (replace(make_push(n), id=f"e{n}", ref=f"refs/heads/{n}") for n in (1, 2))
     later: dict[str, list[Busy | None]] = {
         "e1": [None],
         "e2": [Busy("fetch"), None],
-    }  # how preparing them again goes
+    }  # results of preparing them again
     records, tally = _Records(), _tally()
     records.full = False
 

@@ -1,4 +1,4 @@
-"""Pushes that a real git server does not show, or not yet."""
+"""Pushes whose commits a real git server does not show, or not yet."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ from asyncbuild.pushes.work import Work
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """A server that serves tips alone, as CodeCommit's does."""
+    """Open a server that serves tips alone, like CodeCommit's."""
     async with open_site(tmp_path) as site:
         site.server.behaviour.protocol_v0 = True
         yield site
@@ -28,14 +28,14 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @dataclass
 class Desk:
-    """What decides, and what it looks at."""
+    """The decision on missing commits, with the mirrors and the ledger that it reads."""
 
     mirrors: MirrorCache
     ledger: Ledger
     missing: MissingCommits
 
     async def ask(self, work: Work) -> str:
-        """Look for the push's commit as a pipeline does: why it is stale, or empty if it is there.
+        """Look for the push's commit like a pipeline; return why it is stale, or "" if it is found.
 
         Raises:
             Busy: it is to be asked for again.
@@ -73,8 +73,8 @@ def _work(
     return Work(message, push, later=later)
 
 
-async def test_a_new_branch_that_is_not_shown_yet_is_asked_for_again(site: Site) -> None:
-    """When the server shows it, it is there; a push that is not young any more is stale."""
+async def test_a_new_branch_that_is_not_shown_yet_is_retried(site: Site) -> None:
+    """When the server shows it, the commit is found; an old push is stale."""
     commit = site.source.commit({"a": b"1"})
     work = _work(commit, ref="refs/heads/f")
     async with _open_desk(site) as desk:
@@ -86,10 +86,8 @@ async def test_a_new_branch_that_is_not_shown_yet_is_asked_for_again(site: Site)
 
 
 @pytest.mark.parametrize("depth", [0, 1])
-async def test_a_branch_that_is_still_where_it_was_is_asked_for_again(
-    site: Site, depth: int
-) -> None:
-    """Its history is not fetched meanwhile: it cannot tell more."""
+async def test_a_branch_still_at_its_old_commit_is_retried(site: Site, depth: int) -> None:
+    """Its history is not fetched meanwhile, since it cannot decide."""
     *_, old, new = site.source.commits(5)
     site.source.git("update-ref", MAIN, old)
     async with _open_desk(site, depth=depth) as desk:
@@ -101,8 +99,8 @@ async def test_a_branch_that_is_still_where_it_was_is_asked_for_again(
         assert not await desk.ask(_work(new, old=old))
 
 
-async def test_a_branch_that_is_two_pushes_behind_is_asked_for_again(site: Site) -> None:
-    """The server shows what is older than the push's old commit."""
+async def test_a_branch_two_pushes_behind_is_retried(site: Site) -> None:
+    """The server shows a commit older than the push's old commit."""
     oldest, old, new = site.source.commits(3)
     site.source.git("update-ref", MAIN, oldest)
     async with _open_desk(site) as desk:
@@ -110,8 +108,8 @@ async def test_a_branch_that_is_two_pushes_behind_is_asked_for_again(site: Site)
             await desk.ask(_work(new, old=old))
 
 
-async def test_a_branch_that_went_another_way_is_not_waited_for(site: Site) -> None:
-    """Its tip follows the old commit and leaves the push out: a force push came after it."""
+async def test_a_branch_that_took_another_way_is_not_waited_for(site: Site) -> None:
+    """Its tip follows the old commit without the push: a force push came after it."""
     old = site.source.commit({"a": b"1"})
     gone = site.source.commit({"a": b"2"}, branch="gone")
     site.source.git("update-ref", "-d", "refs/heads/gone")
@@ -120,8 +118,8 @@ async def test_a_branch_that_went_another_way_is_not_waited_for(site: Site) -> N
         assert "not in the history" in await desk.ask(_work(gone, old=old))
 
 
-async def test_a_tip_that_nothing_explains_is_waited_for(site: Site) -> None:
-    """A branch that was rewritten twice: which of two states is older, only the queue tells."""
+async def test_an_unexplained_tip_is_waited_for(site: Site) -> None:
+    """A branch was rewritten twice: only the queue knows which of two states is older."""
     newest = site.source.commit({"a": b"1"}, parent=None)
     lost, old = "1" * 40, "2" * 40
     async with _open_desk(site) as desk:
@@ -137,7 +135,7 @@ async def test_a_tip_that_nothing_explains_is_waited_for(site: Site) -> None:
         assert "not in the history" in await desk.ask(work)
 
 
-async def test_a_branch_that_the_queue_says_was_deleted_is_not_waited_for(site: Site) -> None:
+async def test_a_deleted_branch_is_not_waited_for(site: Site) -> None:
     """The deletion is in the queue behind the push."""
     site.source.commit({"a": b"1"})
     ref = "refs/heads/gone"

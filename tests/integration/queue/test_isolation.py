@@ -1,4 +1,4 @@
-"""A forge that fails, hangs or asks for long waits slows its own repositories and no other's."""
+"""A forge that fails, hangs or asks for long waits delays only its own repositories."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -35,7 +35,7 @@ _numbers = count(1)
 
 @dataclass
 class Forge:
-    """A server of which nothing can be fetched.
+    """A server from which nothing can be fetched.
 
     Attributes:
         hangs: It takes requests and does not answer them.
@@ -80,7 +80,7 @@ class World:
     forge: Forge
 
     def settings(self, **sections: Any) -> Settings:  # noqa: ANN401 - sections of settings
-        """Two `[[hosts]]`; waits of a test."""
+        """Return settings with two `[[hosts]]`, and waits short enough for a test."""
         own = self.stack.settings.model_dump(mode="json", exclude_defaults=True)
         remotes = {_GOOD: f"{self.good.url}/{{owner}}/{{repository}}.git"}
         remotes[_BAD] = f"{self.forge.url}/{{owner}}/{{repository}}.git"
@@ -95,7 +95,7 @@ class World:
         return config.load(None, own)
 
     async def push(self, host: str, name: str, commit: str, old: str = ZEROS) -> str:
-        """Send one push; the id of its delivery."""
+        """Send one push; return the id of its delivery."""
         made = payload(ForgeKind.GITHUB)
         made["repository"]["full_name"] = f"acme/{name}"
         body = orjson.dumps(made | {"before": old, "after": commit})
@@ -112,14 +112,14 @@ class World:
         return id_
 
     async def push_well(self, name: str, number: int = 1) -> list[str]:
-        """Push commits to a repository that can be fetched; they."""
+        """Push commits to a repository that can be fetched; return them."""
         commits = SourceRepository(self.good.root / "acme" / f"{name}.git").commits(number)
         for old, commit in zip([ZEROS, *commits], commits, strict=False):
             await self.push(_GOOD, name, commit, old)
         return commits
 
     def built(self) -> list[str]:
-        """Commits, in the order of their builds."""
+        """Return commits, in the order of their builds."""
         return [each.variables["COMMIT_ID"] for each in journal.read(self.stack.journal)]
 
 
@@ -127,7 +127,7 @@ class World:
 async def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
-    """A stack of its own; the parameter says whether the bad forge hangs."""
+    """Open a stack; the parameter says whether the bad forge hangs."""
     monkeypatch.setenv("WEBHOOK", SECRET)
     hangs = getattr(request, "param", False)
     async with (
@@ -155,7 +155,7 @@ async def _push_badly(world: World, repositories: int) -> None:
 
 
 async def test_more_failing_repositories_than_lanes_stop_no_other(world: World) -> None:
-    """They are paused, or back in the queue; each keeps its message and its attempts."""
+    """They are paused, or released; each keeps its message and its attempts."""
     settings = world.settings(lanes={"most": 2, "busy_most_seconds": 1})
     await _push_badly(world, 7)
     async with _running(settings):
@@ -167,8 +167,8 @@ async def test_more_failing_repositories_than_lanes_stop_no_other(world: World) 
 
 
 @pytest.mark.parametrize("world", [True], indirect=True)
-async def test_a_forge_that_hangs_holds_its_share_of_the_consumers(world: World) -> None:
-    """One of two; the other one is for everybody else."""
+async def test_a_hanging_forge_uses_its_share_of_the_consumers(world: World) -> None:
+    """One of two; other forges use the other one."""
     settings = world.settings(consumers=2, lanes={"most": 2, "forge_share": 0.5})
     await _push_badly(world, 4)
     async with _running(settings):
@@ -180,7 +180,7 @@ async def test_a_forge_that_hangs_holds_its_share_of_the_consumers(world: World)
 
 
 @pytest.mark.parametrize("world", [True], indirect=True)
-async def test_a_forge_that_hangs_leaves_memory_for_the_fetches_of_others(world: World) -> None:
+async def test_a_hanging_forge_leaves_memory_to_fetches_of_others(world: World) -> None:
     """Each of its fetches has its share of git's memory for as long as the server is silent."""
     await _push_badly(world, 6)
     async with _running(world.settings(consumers=8)):
@@ -190,7 +190,7 @@ async def test_a_forge_that_hangs_leaves_memory_for_the_fetches_of_others(world:
         world.forge.release.set()
 
 
-async def test_a_wait_that_is_too_long_ends_in_the_queue_and_keeps_its_order(world: World) -> None:
+async def test_a_wait_that_is_too_long_ends_in_the_queue_in_order(world: World) -> None:
     """The repository is hidden for a while, and built when its project has room again."""
     lanes = {"longest_wait_seconds": 1, "retry_most_seconds": 1, "busy_most_seconds": 0.2}
     world.stack.standin.running_limit = 0
@@ -207,16 +207,16 @@ async def test_a_wait_that_is_too_long_ends_in_the_queue_and_keeps_its_order(wor
     assert not await read_dead_letters(world.stack)
 
 
-async def test_a_wait_that_is_too_long_ends_with_its_reason_at_the_last_receive(
+async def test_a_wait_that_is_too_long_is_dead_lettered_at_the_last_receive(
     world: World,
 ) -> None:
-    """The queue would move the message to the dead letters by itself, without a word."""
+    """The queue would dead-letter the message by itself, without a reason."""
     await _set_max_receive_count(world.stack, 1)
     await _push_badly(world, 1)
     lanes = {"longest_wait_seconds": 1, "busy_most_seconds": 0.2}
     async with _running(world.settings(lanes=lanes)):
         with anyio.fail_after(120):
-            while await world.stack.count_waiting():  # noqa: ASYNC110 - a queue tells nobody
+            while await world.stack.count_waiting():  # noqa: ASYNC110 - a queue raises no event
                 await anyio.sleep(0.05)
     (dead,) = await read_dead_letters(world.stack)
     told = {name: each["StringValue"] for name, each in dead["MessageAttributes"].items()}

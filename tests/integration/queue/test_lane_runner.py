@@ -1,4 +1,4 @@
-"""From receive to delete on a real loop and real servers, hung and cancelled at each await."""
+"""From receive to delete on a real loop and real servers, hanging and cancelled at each await."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ from asyncbuild.queue.consumer import Consumer
 pytestmark = pytest.mark.timeout(300)
 
 _VISIBILITY = 30  # no machine is so slow that it loses such a lease
-_SHORT_VISIBILITY = 4  # where its end is what the test is about
+_SHORT_VISIBILITY = 4  # for tests of its end
 _CHANGES = {"receive_message", "put_object", "start_build", "delete_message", "delete_object"}
 _SHORT = {"visibility_timeout_seconds": _SHORT_VISIBILITY}
 _numbers = count()
@@ -43,16 +43,16 @@ _numbers = count()
 
 @dataclass
 class Rig:
-    """A stack that lives as long as the module, and what a single test needs of it."""
+    """A stack that lives as long as the module, and helpers of a single test."""
 
     stack: Stack
     pushes: Sequence[Pushed]
 
     def settings(self, **sections: Any) -> Settings:  # noqa: ANN401 - sections of settings
-        """The stack's settings; keys of this test's own."""
+        """Return the stack's settings, with keys of this test's own."""
         own = self.stack.settings.model_dump(mode="json", exclude_defaults=True)
         own["queue"] |= {"visibility_timeout_seconds": _VISIBILITY, "wait_seconds": 1, "polls": 1}
-        place = next(_numbers)  # nothing of an earlier test is found again
+        place = next(_numbers)  # no object of an earlier test is found
         own["storage"] |= {
             "key": f"{place}/{{repository}}/{{commit}}.zip",
             "ledger_prefix": f"ledger-{place}/",
@@ -64,7 +64,7 @@ class Rig:
         return config.load(None, own)
 
     async def send(self, numbers: Sequence[int], **more: Any) -> list[str]:  # noqa: ANN401 - parts of an event
-        """Send pushes anew, with ids of their own; these ids."""
+        """Send pushes again, with new ids; return these ids."""
         ids = []
         for number in numbers:
             event = event_of(self.pushes[number])
@@ -79,12 +79,12 @@ class Rig:
         return ids
 
     def built(self, ids: Sequence[str]) -> list[str]:
-        """Which of these were built, in the order of their builds."""
+        """Return the built ones among these, in the order of their builds."""
         started = journal.read(self.stack.journal)
         return [each.variables["EVENT_ID"] for each in started if each.variables["EVENT_ID"] in ids]
 
     async def drain(self, settings: Settings) -> None:
-        """Let a healthy consumer settle what is left."""
+        """Let a healthy consumer settle the rest."""
         with anyio.fail_after(120):
             while await self.stack.count_waiting():
                 async with open_consumer(settings, WatchedAws(settings)) as consumer:
@@ -93,7 +93,7 @@ class Rig:
 
 @pytest.fixture(scope="module")
 async def rig() -> AsyncIterator[Rig]:
-    """One stack for the module, two repositories of twelve pushes."""
+    """Open one stack for the module, with two repositories of twelve pushes."""
     async with open_stack(["repository-000", "repository-001"]) as stack:
         plan = Plan(repositories=2, pushes=24, big_pushes=0)
         lanes = await make_pushes(stack.directory, plan)
@@ -101,7 +101,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 async def _run_until(consumer: Consumer, aws: WatchedAws, hung: anyio.Event | None = None) -> None:
-    """Run the consumer and cancel it when something hangs; it ends in time."""
+    """Run the consumer and cancel it when a call hangs; check that it ends in time."""
     with anyio.fail_after(PATIENCE_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(consumer.run)
@@ -112,11 +112,11 @@ async def _run_until(consumer: Consumer, aws: WatchedAws, hung: anyio.Event | No
 
 
 def _tasks() -> set[asyncio.Task[Any]]:
-    """All tasks but those of the stand-in, which serves in this process."""
+    """Return all tasks but those of the stand-in, which serves in this process."""
     return {task for task in asyncio.all_tasks() if "RequestHandler" not in repr(task.get_coro())}
 
 
-# What one push asks for, one after the other, between the receive and the end. Renewals and the
+# Calls of one push in order, between the receive and the end. Renewals and the
 # next long poll run beside it and have tests of their own.
 _WAY = [
     "get_object", "head_object", "get_object", "put_object",
@@ -125,8 +125,8 @@ _WAY = [
 _COUNTED = frozenset(_WAY)
 
 
-async def test_the_way_of_a_push_is_known(rig: Rig) -> None:
-    """The calls from receive to delete of one push: each is hung at below."""
+async def test_the_calls_of_a_push_are_known(rig: Rig) -> None:
+    """From receive to delete: the tests below hang each of them."""
     settings = rig.settings()
     ids = await rig.send([0])
     aws = WatchedAws(settings)
@@ -137,8 +137,8 @@ async def test_the_way_of_a_push_is_known(rig: Rig) -> None:
     assert aws.calls.names == _WAY
 
 
-async def test_a_drain_ends_with_a_poll_that_was_empty_from_its_beginning(rig: Rig) -> None:
-    """One that began while a group was locked says nothing of what is behind the lock."""
+async def test_a_drain_ends_with_a_poll_that_was_empty_from_its_start(rig: Rig) -> None:
+    """A poll that began while a group was locked does not show the messages behind the lock."""
     settings = rig.settings(queue={"batch": 1, "wait_seconds": 0})
     ids = await rig.send([0, 1])
     aws = WatchedAws(settings)
@@ -159,7 +159,7 @@ async def test_a_drain_ends_with_a_poll_that_was_empty_from_its_beginning(rig: R
 async def _hang(
     rig: Rig, calls: Calls, *, back: bool, visibility_seconds: int = _VISIBILITY
 ) -> None:
-    """Two pushes; hang where `calls` says; cancel; see what is left; settle it."""
+    """Send two pushes; hang at the chosen call; cancel; check what is left; settle it."""
     queue = {"wait_seconds": 0, "visibility_timeout_seconds": visibility_seconds}
     settings = rig.settings(lanes={"lookahead": 1}, queue=queue)
     ids = await rig.send([0, 1])
@@ -181,22 +181,22 @@ async def _hang(
 
 
 @pytest.mark.parametrize("number", range(len(_WAY)), ids=lambda n: f"{n}-{_WAY[n]}")
-async def test_hung_and_cancelled_at_each_call(rig: Rig, number: int) -> None:
-    """Whatever hangs: it ends, leaves no task, and the group comes back whole and in order."""
+async def test_a_hang_at_each_call_is_cancelled(rig: Rig, number: int) -> None:
+    """It ends, leaves no task, and the group is received again complete and in order."""
     after = _WAY[number] in _CHANGES
     await _hang(rig, Calls(hangs_at=number, after=after, counted=_COUNTED), back=True)
 
 
-# What a message that is no push asks for until it is a dead letter; `after`: the server had acted.
+# Calls for a message that is not a push, until it is dead-lettered; `after`: the server had acted.
 _BURIAL = ["send_message", "put_object", "delete_message"]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(len(_BURIAL)), ids=lambda n: f"{n}-{_BURIAL[n]}")
-async def test_hung_and_cancelled_while_it_is_dead_lettered(
+async def test_a_hang_while_dead_lettering_is_cancelled(
     rig: Rig, number: int, *, after: bool
 ) -> None:
-    """It is a dead letter once, whatever hangs, and the push behind it is built."""
+    """It is dead-lettered once, whichever call hangs, and the push behind it is built."""
     settings = rig.settings(lanes={"lookahead": 1}, queue={"wait_seconds": 0})
     text = f"no push {next(_numbers)}"
     await send(rig.stack, text, rig.pushes[0].group)
@@ -215,14 +215,14 @@ async def test_hung_and_cancelled_while_it_is_dead_lettered(
     assert dead == [text]
 
 
-# What a hand-over asks CodePipeline, the first time, and when it may have been started before.
+# Calls to CodePipeline for a first start, and for one that may have happened before.
 _HAND_OVER = ["get_pipeline", "start_pipeline_execution"]
 _LOOK = ["get_pipeline", "list_pipeline_executions", "get_pipeline_execution"]
 
 
 @pytest.fixture
 async def pipelines(rig: Rig) -> AsyncIterator[CodePipelineStandin]:
-    """A pipeline of the rig's bucket, which keeps versions meanwhile."""
+    """Open a pipeline on the rig's bucket, which keeps versions meanwhile."""
     async with open_codepipeline_standin() as standin:
         standin.put_pipeline(pipeline_of("deploy", bucket=BUCKET, variables=("EVENT_ID",)))
         for state in ("Enabled", "Suspended"):
@@ -236,26 +236,29 @@ async def pipelines(rig: Rig) -> AsyncIterator[CodePipelineStandin]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(len(_HAND_OVER)), ids=lambda n: f"{n}-{_HAND_OVER[n]}")
-async def test_hung_and_cancelled_while_it_is_handed_over(
+async def test_a_hang_while_starting_a_pipeline_is_cancelled(
     rig: Rig, pipelines: CodePipelineStandin, number: int, *, after: bool
 ) -> None:
-    """Each push runs its pipeline once, in order, whatever hangs."""
+    """Each push runs its pipeline once, in order, whichever call hangs."""
     first = Calls(hangs_at=number, after=after, counted=frozenset(_HAND_OVER))
     await _hang_handing_over(rig, pipelines, first)
 
 
 @pytest.mark.parametrize("number", range(len(_LOOK)), ids=lambda n: f"{n}-{_LOOK[n]}")
-async def test_hung_and_cancelled_while_it_looks_for_an_execution(
+async def test_a_hang_while_looking_for_an_execution_is_cancelled(
     rig: Rig, pipelines: CodePipelineStandin, number: int
 ) -> None:
-    """One was started and nobody heard of it; the search for it hangs as well."""
+    """One was started without an answer; the search for it hangs as well."""
     first = Calls(hangs_at=1, after=True, counted=frozenset(_HAND_OVER))
     second = Calls(hangs_at=number, counted=frozenset(_LOOK))
     await _hang_handing_over(rig, pipelines, first, second)
 
 
 async def _hang_handing_over(rig: Rig, pipelines: CodePipelineStandin, *hung: Calls) -> None:
-    """Two pushes; one consumer after the other hangs and is cancelled; another settles them."""
+    """Send two pushes; one consumer after the other hangs and is cancelled.
+
+    Another settles them.
+    """
     settings = rig.settings(
         lanes={"lookahead": 1},
         queue={"wait_seconds": 0},
@@ -275,14 +278,14 @@ async def _hang_handing_over(rig: Rig, pipelines: CodePipelineStandin, *hung: Ca
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_hung_and_cancelled_in_the_receive(rig: Rig, *, after: bool) -> None:
-    """What was received and never seen comes back when its visibility ends."""
+async def test_a_hang_in_the_receive_is_cancelled(rig: Rig, *, after: bool) -> None:
+    """Messages received but not seen become visible when their time-out ends."""
     counted = frozenset({"receive_message"})
     calls = Calls(hangs_at=0, after=after, counted=counted)
     await _hang(rig, calls, back=False, visibility_seconds=_SHORT_VISIBILITY)
 
 
-async def test_hung_and_cancelled_in_a_renewal(rig: Rig) -> None:
+async def test_a_hang_in_a_renewal_is_cancelled(rig: Rig) -> None:
     """It waits a little for the answer, then releases all the same."""
     rig.stack.standin.running_limit = 0
     try:
@@ -302,10 +305,10 @@ async def test_hung_and_cancelled_in_a_renewal(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("command", ["fetch", "archive"])
-async def test_hung_and_cancelled_in_git(
+async def test_a_hang_in_git_is_cancelled(
     rig: Rig, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A git that hangs is ended with all its children."""
+    """The hanging git is ended with all its children."""
     flag = tmp_path / "hung"
     wrapper = tmp_path / "git"
     wrapper.write_text(
@@ -324,7 +327,7 @@ async def test_hung_and_cancelled_in_git(
             async with anyio.create_task_group() as tasks:
 
                 async def wait_flag() -> None:
-                    while not flag.exists():  # noqa: ASYNC110 - another process makes it
+                    while not flag.exists():  # noqa: ASYNC110 - created by another process
                         await anyio.sleep(0.02)
                     hung.set()
 
@@ -338,8 +341,8 @@ async def test_hung_and_cancelled_in_git(
 class TestLease:
     """Renewals on a real queue."""
 
-    async def test_survives_a_throttle_and_a_cut_connection(self, rig: Rig) -> None:
-        """Two renewals fail, the work outlasts the timeout, and nothing is lost or built twice."""
+    async def test_a_lease_survives_a_throttle_and_a_cut_connection(self, rig: Rig) -> None:
+        """Two renewals fail, the work outlasts the time-out, and nothing is lost or built twice."""
         settings = rig.settings(queue=_SHORT)
         ids = await rig.send([0, 1, 2])
         failures = [_throttle(), ConnectionResetError("cut")]
@@ -354,7 +357,7 @@ class TestLease:
         async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
             begun = anyio.current_time()
             tasks.start_soon(consumer.run)
-            await anyio.sleep(_SHORT_VISIBILITY * 1.5)  # longer than it: that is the test
+            await anyio.sleep(_SHORT_VISIBILITY * 1.5)  # longer than the time-out: that is the test
             await wait_until(lambda: not failures)
             assert rig.built(ids) == []
             rig.stack.standin.running_limit = None
@@ -363,12 +366,12 @@ class TestLease:
         assert rig.built(ids) == ids
         assert await rig.stack.count_waiting() == 0
         assert "start_build" in aws.calls.names
-        # Long polls of a second each, and no others.
+        # Only long polls of a second each.
         most = 15 + (anyio.current_time() - begun) / settings.queue.wait_seconds
         assert aws.calls.names.count("receive_message") <= most
 
-    async def test_renewals_that_hang_end_the_work_in_time(self, rig: Rig) -> None:
-        """No answer to any renewal: before the timeout is over the work is cancelled (I4)."""
+    async def test_hanging_renewals_end_the_work_in_time(self, rig: Rig) -> None:
+        """No answer to any renewal: before the time-out is over the work is cancelled (I4)."""
         settings = rig.settings(queue=_SHORT)
         ids = await rig.send([0])
         aws = WatchedAws(settings)
@@ -394,7 +397,7 @@ class TestLease:
             await wait_until(lambda: len(deliveries) > 1 and bool(starts))
             consumer.expire()
         rig.stack.standin.running_limit = None
-        # The first delivery's tries end with its lease; those of the second follow after it.
+        # Attempts of the first delivery end with its lease; those of the second follow.
         ends_at = deliveries[0] + _SHORT_VISIBILITY
         assert [n for n in starts if ends_at - _SHORT_VISIBILITY / 20 < n < ends_at] == []
         await rig.drain(settings)
@@ -409,7 +412,9 @@ class TestLease:
         async with open_consumer(settings, aws) as consumer, anyio.create_task_group() as tasks:
             tasks.start_soon(consumer.run)
             await aws.calls.hung.wait()
-            await aws.calls.end_polls()  # the one that lost its messages gets them not again
+            await (
+                aws.calls.end_polls()
+            )  # the consumer that lost its messages does not get them again
             stolen = await _steal(rig, aws.calls)
             await wait_until(lambda: not consumer.statistics().lanes)
             assert rig.built(ids) == []
@@ -421,11 +426,9 @@ class TestLease:
 
 
 class TestFairness:
-    """Consumers are shared out by repository."""
+    """Consumers are shared among repositories."""
 
-    async def test_a_long_backlog_delays_nobody_by_more_than_the_work_in_hand(
-        self, rig: Rig
-    ) -> None:
+    async def test_a_long_backlog_delays_others_only_by_the_work_in_flight(self, rig: Rig) -> None:
         """Five hundred pushes of one repository wait; another's single push goes between."""
         settings = rig.settings(consumers=2, queue={"batch": 10, "polls": 2})
         hot = [await rig.send([n % 12]) for n in range(500)]
@@ -437,17 +440,15 @@ class TestFairness:
             tasks.start_soon(consumer.run)
             await wait_until(lambda: len(rig.built(order)) >= 3)
             (single,) = await rig.send([13])
-            before = len(rig.built(order))  # from here on it can be received
+            before = len(rig.built(order))  # it can be received from here on
             await _wait_built(rig, [single])
             between = rig.built([*order, single]).index(single) - before
             consumer.stop()
-        in_hand = settings.queue.batch * 2  # this delivery, and one more that may come first
+        in_hand = settings.queue.batch * 2  # this delivery, and one that may come before
         assert between <= in_hand
         await rig.stack.sqs.purge_queue(QueueUrl=settings.queue.url)
 
-    async def test_takes_one_message_where_the_redrive_policy_allows_no_more(
-        self, rig: Rig
-    ) -> None:
+    async def test_one_message_is_received_where_redrive_allows_no_more(self, rig: Rig) -> None:
         """With one clear warning."""
         settings = rig.settings()
         await _set_max_receive_count(rig, 3)
@@ -466,10 +467,13 @@ class TestFairness:
         assert "maxReceiveCount" in warning["remedy"]
 
 
-async def test_a_message_too_long_for_the_dead_letter_queue_is_told_until_it_fits(
+async def test_a_message_too_long_for_the_dead_letter_queue_is_reported_until_it_fits(
     rig: Rig,
 ) -> None:
-    """Each try warns; with the limit raised it is a dead letter, and the push behind it built."""
+    """Each attempt warns.
+
+    With the limit raised it is dead-lettered, and the push behind it built.
+    """
     settings = rig.settings(lanes={"retry_most_seconds": 0.05})
     group = rig.pushes[0].group
     await rig.stack.sqs.send_message(
@@ -516,7 +520,7 @@ async def _wait_built(rig: Rig, ids: Sequence[str]) -> None:
 
 
 async def _steal(rig: Rig, calls: Calls) -> Sequence[Any]:
-    """Let what is in flight be delivered anew, as after a lapse: the old handles are stale then."""
+    """Deliver messages in flight again, as after a lapse: the old handles are stale then."""
     url = rig.stack.settings.queue.url
     (messages,) = calls.received()
     await _give_back(rig, messages)

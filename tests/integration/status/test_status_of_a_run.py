@@ -1,4 +1,4 @@
-"""The service watched from outside while it works: HTTP, log lines, readiness."""
+"""The working service observed from outside: HTTP, log lines, readiness."""
 
 import re
 from collections import Counter
@@ -40,7 +40,7 @@ class Watched:
     listening: anyio.Event = field(default_factory=anyio.Event)
 
     def hear(self, told: Emitted) -> None:
-        """Keep a line, and the address that one of them tells."""
+        """Keep a line, and the address that one of them contains."""
         line = line_of(told)
         self.lines.append(line)
         if line["event"] == "status.listening":
@@ -48,7 +48,7 @@ class Watched:
             self.listening.set()
 
     async def get(self, path: str, **headers: str) -> tuple[int, bytes]:
-        """Status and body of an answer."""
+        """Return status and body of an answer."""
         async with (
             aiohttp.ClientSession(headers=headers) as session,
             session.get(self.address + path) as answer,
@@ -56,7 +56,7 @@ class Watched:
             return answer.status, await answer.read()
 
     async def status(self) -> Status:
-        """The status document."""
+        """Return the status document."""
         return parse((await self.get("status.json"))[1])
 
 
@@ -80,13 +80,13 @@ async def watching(settings: Settings) -> AsyncIterator[Watched]:
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
-    """Servers, queue, bucket and projects of this test's own."""
+    """Open servers, queue, bucket and projects for one test."""
     async with open_stack([f"repository-{number:03d}" for number in range(3)]) as stack:
         yield stack
 
 
 async def test_a_working_service_seen_from_outside(stack: Stack) -> None:
-    """Six pushes and a message that is none: every endpoint and every line tells of them."""
+    """Six pushes and a message that is not one: every endpoint and every line shows them."""
     lanes = await make_pushes(stack, repositories=3, pushes=2)
     pushes = [push for lane in lanes for push in lane]
     async with watching(stack.settings) as watched:
@@ -130,7 +130,7 @@ async def _check_endpoints(watched: Watched) -> None:
 
 
 def _check_lines(watched: Watched, ids: list[str]) -> None:
-    """Each stage of each push begins once and ends once, and says what it is about."""
+    """Check that each stage of each push begins once and ends once, with its fields."""
     begun, ended = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for line in watched.lines:
         event = EVENTS[line["event"]]
@@ -147,8 +147,8 @@ def _check_lines(watched: Watched, ids: list[str]) -> None:
     assert begun == Counter((event_id, stage) for event_id in ids for stage in STAGES)
 
 
-async def test_a_failed_stage_is_told(stack: Stack) -> None:
-    """A repository that is not there: fetch and the prepare around it fail, once for each try."""
+async def test_a_failed_stage_is_logged(stack: Stack) -> None:
+    """A missing repository: fetch and the prepare around it fail, once for each attempt."""
     event = orjson.loads(body())
     event["detail"]["repositoryName"] = "nowhere"
     async with watching(stack.settings) as watched:
@@ -165,8 +165,8 @@ async def test_a_failed_stage_is_told(stack: Stack) -> None:
     assert dead["attempts"] == tries
 
 
-async def test_a_git_server_that_is_away_is_seen(stack: Stack) -> None:
-    """A third state while it lasts, then ready again; each failed try is one warning."""
+async def test_an_unreachable_git_server_is_shown(stack: Stack) -> None:
+    """A third state while it lasts, then ready again; each failed attempt is one warning."""
     lanes = await make_pushes(stack, repositories=3, pushes=1)
     async with open_git_server(stack.directory / "remotes", prefix="/") as server:
         server.behaviour.status = 502
@@ -194,7 +194,7 @@ async def test_a_git_server_that_is_away_is_seen(stack: Stack) -> None:
     assert {(line["peer"], line["stage"]) for line in told} == {("git", "push.fetch")}
 
 
-async def test_events_come_as_they_happen(stack: Stack) -> None:
+async def test_events_are_streamed_as_they_happen(stack: Stack) -> None:
     """The stream sends every part, then those that changed, and says when it ends."""
     lanes = await make_pushes(stack, repositories=1, pushes=1)
     seen: list[set[str]] = []
@@ -232,8 +232,8 @@ async def _next_event(answer: aiohttp.ClientResponse) -> dict[str, str]:
     return dict(orjson.loads(line[6:]))
 
 
-async def test_a_port_that_is_taken_stops_no_push(stack: Stack) -> None:
-    """It is logged as an error with a remedy, and the service goes on."""
+async def test_a_taken_port_stops_no_push(stack: Stack) -> None:
+    """An error with a remedy is logged, and the service goes on."""
     lanes = await make_pushes(stack, repositories=1, pushes=1)
     async with watching(stack.settings) as first:
         taken = first.address.removeprefix("http://").removesuffix("/")
@@ -251,7 +251,7 @@ async def test_a_port_that_is_taken_stops_no_push(stack: Stack) -> None:
             await stack.send(lanes[0][0])
             await wait_settled(stack)
             with anyio.fail_after(PATIENCE_SECONDS):
-                while not any(line["event"] == "service.started" for line in second.lines):  # noqa: ASYNC110 - a log tells nobody
+                while not any(line["event"] == "service.started" for line in second.lines):  # noqa: ASYNC110 - a log has no event
                     await anyio.sleep(0.02)
             stop.set()
     (line,) = (line for line in second.lines if line["event"] == "status.unavailable")

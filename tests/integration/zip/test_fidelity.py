@@ -1,4 +1,4 @@
-"""Other people's readers get from our archives what `tar` gets from git's (I9).
+"""Independent readers find in our archives what `tar` finds in git's (I9).
 
 A reader that is missing is a failure, not a skip: without it nothing would be proved.
 """
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(120)
 _LIMITS = [1, 512, 10_240, WHOLE_BYTES, WHOLE_BYTES + BLOCK_BYTES, 2 * BLOCK_BYTES, PART_BYTES]
 _ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
-# What libarchive makes of them: it takes the first for a drive and the second for a folder, and
+# Names as libarchive reads them: it takes the first for a drive and the second for a folder, and
 # composes the letters of the third.
 _RENAMED_BY_BSDTAR = {b"a:b", b"a\\b", "combining-u\u0308".encode()}
 _NAMES_OF_BSDTAR = {b"a", b"b", b"a/b", "combining-\u00fc".encode()}
@@ -53,7 +53,7 @@ class Archive:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """Everything that git can hold, once through the engine."""
+    """Return an archive of everything that git can store, made by the engine."""
     folder = tmp_path_factory.mktemp("fidelity")
     tar = read_tar(make_repository(folder / "odd.git", odd_tree(_LIMITS)))
     expected = folder / "expected"
@@ -120,20 +120,20 @@ def _without(tree: Tree, names: AbstractSet[bytes]) -> Tree:
 
 
 def _without_modes(tree: Tree) -> Tree:
-    """As a reader sees it that has not come to the directory yet: links are files with a target."""
+    """Return the tree as seen by a reader without the directory: links are files with a target."""
     return {
         name: Node("directory" if node.kind == "directory" else "file", 0, node.digest)
         for name, node in tree.items()
     }
 
 
-def test_info_zip(archive: Archive, tmp_path: Path) -> None:
+def test_info_zip_restores_everything(archive: Archive, tmp_path: Path) -> None:
     """`unzip` restores names, contents, modes, links and empty directories."""
     _run(["unzip", "-q", "-^", str(archive.path), "-d", str(tmp_path)])
     _assert_same(archive.expected, _tree_of(tmp_path))
 
 
-def test_bsdtar(archive: Archive, tmp_path: Path) -> None:
+def test_bsdtar_restores_everything(archive: Archive, tmp_path: Path) -> None:
     """libarchive, able to seek, restores everything that it does not rename."""
     _run(["bsdtar", "-x", "--no-same-permissions", "-f", str(archive.path), "-C", str(tmp_path)])
     expected = _without(archive.expected, _RENAMED_BY_BSDTAR)
@@ -141,7 +141,7 @@ def test_bsdtar(archive: Archive, tmp_path: Path) -> None:
     _assert_same(expected, found)
 
 
-def test_bsdtar_from_a_pipe(archive: Archive, tmp_path: Path) -> None:
+def test_bsdtar_reads_from_a_pipe(archive: Archive, tmp_path: Path) -> None:
     """libarchive, reading from front to back, restores names and contents."""
     _run(["bsdtar", "-x", "-f", "-", "-C", str(tmp_path)], stdin=archive.path.read_bytes())
     expected = _without(archive.expected, _RENAMED_BY_BSDTAR)
@@ -149,8 +149,8 @@ def test_bsdtar_from_a_pipe(archive: Archive, tmp_path: Path) -> None:
     _assert_same(_without_modes(expected), _without_modes(found))
 
 
-def test_seven_zip(archive: Archive, tmp_path: Path) -> None:
-    """`7z` restores all but links, of which it refuses to make those that lead out of a folder."""
+def test_seven_zip_restores_all_but_outside_links(archive: Archive, tmp_path: Path) -> None:
+    """`7z` refuses to create links that lead out of a folder."""
     _run(["7z", "x", "-y", "-x!links", f"-o{tmp_path}", str(archive.path)])
     links = {name for name in archive.expected if name.partition(b"/")[0] == b"links"}
     _assert_same(_without(archive.expected, links), _tree_of(tmp_path))
@@ -161,8 +161,8 @@ def test_seven_zip_checks_every_entry(archive: Archive) -> None:
     assert b"Everything is Ok" in _run(["7z", "t", str(archive.path)])
 
 
-def test_python(archive: Archive) -> None:
-    """Zipfile sees raw names, modes and contents, and every entry's CRC is right."""
+def test_zipfile_reads_everything(archive: Archive) -> None:
+    """Python's zipfile sees raw names, modes and contents, and every entry's CRC is correct."""
     found: Tree = {}
     with zipfile.ZipFile(archive.path) as reader:
         assert reader.testzip() is None
@@ -177,7 +177,7 @@ def test_python(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("way", ["seek", "stream"])
-def test_java(archive: Archive, way: str) -> None:
+def test_java_reads_everything(archive: Archive, way: str) -> None:
     """java.util.zip reads every entry, by ZipFile as well as by ZipInputStream."""
     source = Path(__file__).parents[2] / "support" / "ReadZip.java"
     lines = _run(["java", "-Xshare:auto", str(source), way, str(archive.path)]).split(b"\n")
@@ -195,14 +195,17 @@ def _parse_line(line: bytes) -> tuple[str, str]:
 
 
 def _java_name(raw: bytes) -> str:
-    """Flagged names are UTF-8; the others were read as Latin-1, which changes no byte."""
+    """Return the name as Java has it.
+
+    UTF-8 if flagged, otherwise Latin-1, which changes no byte.
+    """
     try:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
 
 
-def test_times(archive: Archive) -> None:
-    """Every entry carries the commit's time, in UTC."""
+def test_every_entry_has_the_commits_time(archive: Archive) -> None:
+    """Times are in UTC."""
     with zipfile.ZipFile(archive.path) as reader:
         assert {info.date_time for info in reader.infolist()} == {(2023, 11, 14, 22, 13, 20)}

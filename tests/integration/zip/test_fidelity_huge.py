@@ -23,7 +23,7 @@ _NOISE = os.urandom(_MIB)
 
 
 async def _tar() -> AsyncIterator[bytes]:
-    """A huge member that cannot be packed, and a small one behind it, beyond 4 GiB."""
+    """Yield a huge member that cannot be compressed, and a small one behind it, beyond 4 GiB."""
     yield make_header(b"huge", size=_MEMBER_BYTES)
     for _ in range(_MEMBER_BYTES // _MIB):
         yield _NOISE
@@ -35,7 +35,7 @@ async def _tar() -> AsyncIterator[bytes]:
 
 @pytest.fixture(scope="module")
 async def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One archive of more than 4 GiB."""
+    """Return one archive of more than 4 GiB."""
     path = tmp_path_factory.mktemp("huge") / "huge.zip"
     budget = MemoryBudget(2 * WORKING_BYTES)
     with path.open("wb") as file:
@@ -58,7 +58,7 @@ def _digest() -> str:
     return digest.hexdigest()
 
 
-async def test_python(archive: Path) -> None:
+async def test_zipfile_reads_a_huge_archive(archive: Path) -> None:
     """Zipfile finds sizes and offset in zip64 fields, and the small member beyond them."""
     with zipfile.ZipFile(archive) as reader:
         huge, small = reader.infolist()
@@ -70,15 +70,15 @@ async def test_python(archive: Path) -> None:
 @pytest.mark.parametrize(
     "command", [["unzip", "-tq"], ["7z", "t"], ["bsdtar", "-xOf"]], ids=["unzip", "7z", "bsdtar"]
 )
-async def test_readers_that_seek(archive: Path, command: list[str]) -> None:
-    """Every tool reads it to the end and finds the CRC right."""
+async def test_readers_that_seek_read_a_huge_archive(archive: Path, command: list[str]) -> None:
+    """Every tool reads it to the end and finds the CRC correct."""
     done = subprocess.run(  # noqa: ASYNC221 - nothing else runs
         [*command, str(archive)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
-async def test_bsdtar_from_a_pipe(archive: Path) -> None:
+async def test_bsdtar_reads_a_huge_archive_from_a_pipe(archive: Path) -> None:
     """A streaming reader understands the zip64 data descriptor."""
     with archive.open("rb") as file:
         done = subprocess.run(  # noqa: ASYNC221 - nothing else runs
@@ -88,7 +88,7 @@ async def test_bsdtar_from_a_pipe(archive: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["seek", "stream"])
-async def test_java(archive: Path, way: str) -> None:
+async def test_java_reads_a_huge_archive(archive: Path, way: str) -> None:
     """java.util.zip reads all of it both ways."""
     source = Path(__file__).parents[2] / "support" / "ReadZip.java"
     done = subprocess.run(  # noqa: ASYNC221 - nothing else runs
@@ -105,7 +105,7 @@ async def test_java(archive: Path, way: str) -> None:
 
 
 async def _zeros(size: int) -> AsyncIterator[bytes]:
-    """A member of zeros, and a small one behind it."""
+    """Yield a member of zeros, and a small one behind it."""
     yield make_header(b"huge", size=size)
     for begin in range(0, size, _MIB):
         yield bytes(min(_MIB, size - begin))
@@ -119,7 +119,7 @@ async def _zeros(size: int) -> AsyncIterator[bytes]:
 async def doubtful(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """An archive of a few megabytes with a member that fits into 32 bits, but hardly."""
+    """Return an archive of a few megabytes with a member that just fits into 32 bits."""
     path = tmp_path_factory.mktemp("doubtful") / "doubtful.zip"
     budget = MemoryBudget(2 * WORKING_BYTES)
     with path.open("wb") as file:
@@ -147,8 +147,10 @@ async def doubtful(
     ],
     ids=["unzip", "7z", "bsdtar", "bsdtar-pipe", "java-seek", "java-stream", "python"],
 )
-async def test_every_reader_reads_what_hardly_fits(doubtful: Path, command: list[str]) -> None:
-    """Whether it tells the width by the header or by the sizes."""
+async def test_every_reader_reads_a_member_that_just_fits(
+    doubtful: Path, command: list[str]
+) -> None:
+    """Some readers take the width from the header, others from the sizes."""
     done = subprocess.run(  # noqa: ASYNC221 - nothing else runs
         [*command, str(doubtful)],
         cwd=ROOT,
