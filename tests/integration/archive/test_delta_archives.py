@@ -707,10 +707,7 @@ def _fields(base: Base) -> dict[str, Any]:
 async def test_the_command_makes_a_delta_of_a_named_archive(
     bench: Bench, ministack: "LocalServer"
 ) -> None:
-    """`asyncbuild archive --base`.
-
-    A delta if possible, and a full archive if the base is missing.
-    """
+    """`asyncbuild archive --base` rejects a base that cannot be used."""
     settings = Settings(
         aws=AwsSettings(region=REGION, endpoint_url=ministack.endpoint_url),
         storage=StorageSettings(addressing_style="path"),

@@ -185,10 +185,10 @@ async def test_a_repository_on_this_machine_is_fetched_at_the_depth(site: Site) 
 
 
 @pytest.mark.parametrize("watched", [True, False])
-async def test_a_first_archive_begins_before_the_check_ends(
+async def test_a_first_archive_begins_at_once(
     site: Site, monkeypatch: pytest.MonkeyPatch, *, watched: bool
 ) -> None:
-    """The commit is found while git still checks connectivity, with or without inotify."""
+    """Its attributes are read while git still checks the clone, with or without inotify."""
     if not watched:  # as for a user without free watches
         libc = SimpleNamespace(inotify_init1=lambda _: -1)
         monkeypatch.setattr("asyncbuild.git.mirrors.inotify._libc", libc)

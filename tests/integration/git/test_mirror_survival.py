@@ -263,7 +263,7 @@ async def test_a_missing_file_is_never_an_archive(site: Site) -> None:
         (".lfsconfig", ArchiveOptions(lfs=Lfs.CONTENT)),
     ],
 )
-async def test_a_missing_file_with_a_message_is_not_one_that_is_too_long(
+async def test_a_missing_special_file_is_not_taken_for_one_too_long(
     site: Site, path: str, options: ArchiveOptions
 ) -> None:
     """The push is retried instead of rejected, and has a complete mirror."""

@@ -76,7 +76,7 @@ _REFUSALS = ("upload-pack: not our ref ID", "want ID not valid", "missing unknow
 
 @pytest.mark.parametrize("words", _REFUSALS)
 async def test_a_refused_id_is_searched_in_the_history(site: Site, words: str) -> None:
-    """Refusals of git and of JGit lead to the next way; here none of them has the commit."""
+    """An id that no history has is unreachable; refusals are those of git and of JGit."""
     ids = site.source.commits(3)
 
     async def answer(request: web.Request) -> web.StreamResponse:
