@@ -139,7 +139,7 @@ def explain(item: Any) -> SettingFault | None:  # noqa: ANN401 - pydantic's Erro
 
 
 def _brackets(place: Place, item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    """Explain `[rules]` written for `[[rules]]`, or the reverse; empty if that is not the fault."""
+    """Return the fault that `[rules]` is written for `[[rules]]`, or the reverse; else empty."""
     if len(place) == 1 and item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
         return f"is a list of tables; write [[{place[0]}]], with two brackets, above each of them"
     if len(place) == 1 and item["type"] == "model_type" and isinstance(item["input"], list):

@@ -1,14 +1,14 @@
-"""A bell: wakes those who wait for the next change."""
+"""Bell that wakes the tasks that wait for the next change."""
 
 import anyio
 
 
 class Bell:
-    """Rings any number of times; each ring wakes those who wait at that moment.
+    """Rings any number of times; each ring wakes the tasks that wait at that moment.
 
-    Who waits looks at what it waits for first, and again after each ring: between the look and the
-    wait nothing must be awaited. `anyio.Condition` does not serve here: it can only be notified by
-    a task that holds its lock, and most changes are told by functions that cannot wait for one.
+    A task checks its condition first, and again after each ring: between the check and the wait it
+    must not await anything else. `anyio.Condition` does not serve here: only a task that holds its
+    lock can notify it, and most changes come from functions that cannot wait for a lock.
     """
 
     def __init__(self) -> None:

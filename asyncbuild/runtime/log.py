@@ -1,7 +1,7 @@
 """Structured logs on standard error: JSON in a container, coloured lines on a terminal.
 
 `write` makes a line of an event; `runtime/emit.py` calls it for each one. `runtime/log_setup.py`
-gives what libraries and Python log the same form.
+brings log records of libraries and of Python into the same form.
 """
 
 import io
@@ -18,7 +18,7 @@ from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.foreign_text import SHOWN_MOST, plain, to_json
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-# A traceback, and lists as text: longer than a reason may be.
+# Fields that may be longer than others: a traceback, and lists as text.
 _LONG: Final = ("exception", "stack")
 _TRACE_MOST: Final = 30_000
 
@@ -36,7 +36,7 @@ def set_up(settings: LogSettings) -> bool:
 
 
 class _Sturdy:
-    """A stream whose full disk or closed pipe is no push's failure: such lines are lost."""
+    """A stream that drops lines when its disk is full or its pipe closed, so that no push fails."""
 
     def __init__(self, stream: Any) -> None:  # noqa: ANN401 - bytes or text
         self._stream = stream
@@ -65,7 +65,7 @@ def renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds
 
 
 def _bound(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Cut values that are too long to be read; JSON's escapes take care of the rest."""
+    """Cut values that are too long to read; JSON's escapes handle unprintable characters."""
     most = dict.fromkeys(_LONG, _TRACE_MOST)
     for name, value in line.items():
         if isinstance(value, str) and len(value) > most.get(name, SHOWN_MOST):
@@ -74,7 +74,7 @@ def _bound(_: object, __: str, line: structlog.typing.EventDict) -> structlog.ty
 
 
 def _tame(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Replace what a terminal would obey, or take for a line of the log."""
+    """Replace characters that a terminal would obey, or show as a new line of the log."""
     for name, value in line.items():
         if isinstance(value, str):
             line[name] = plain(value)
@@ -84,19 +84,22 @@ def _tame(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typ
 
 
 def _write_trace(stream: TextIO, error: Any) -> None:  # noqa: ANN401 - as structlog has it
-    """A traceback without local variables, which may be secrets (I10), and without controls."""
+    """Write a traceback without control characters and without local variables.
+
+    Local variables may be secrets (I10).
+    """
     text = io.StringIO()
     structlog.dev.plain_traceback(text, error)
     stream.write(plain(text.getvalue(), _TRACE_MOST, lines=True))
 
 
 def mute() -> None:
-    """Write no line; events reach their other subscribers all the same."""
+    """Write no log lines; events still reach their subscribers."""
     _configure(_DropBelow(max(LEVELS.values()) + 1), factory=structlog.ReturnLoggerFactory())
 
 
 def require_configured() -> None:
-    """Set up our own lines where neither `configure` nor `mute` did, or another took over."""
+    """Set up the lines of events if `configure` and `mute` did not, or a library replaced them."""
     if not any(isinstance(each, _DropBelow) for each in structlog.get_config()["processors"]):
         set_up(LogSettings())
 
@@ -118,7 +121,7 @@ def _configure(*last: Any, factory: Any) -> None:  # noqa: ANN401 - structlog's 
 
 
 class _DropBelow:
-    """Drops lines below a level; its presence tells that the lines are set up by us."""
+    """Drops lines below a level; its presence shows that the lines are set up by this module."""
 
     def __init__(self, level: int) -> None:
         self._level = level
@@ -139,8 +142,8 @@ def write(emitted: Emitted, error: BaseException | None = None) -> None:
     """Write the line of an event; the push's own fields are bound by `runtime.emit.about`.
 
     Args:
-        emitted: What to write.
-        error: Its traceback becomes a field of the line.
+        emitted: The event.
+        error: Exception whose traceback becomes a field of the line.
     """
     more = {} if error is None else {"exc_info": error}
     tell = getattr(structlog.get_logger(), emitted.level)

@@ -28,7 +28,7 @@ def configure(settings: LogSettings) -> bool:
 def _adopt_libraries(level: int, *, as_json: bool) -> None:
     """Write warnings of botocore, aiohttp, asyncio and Python in the form of events.
 
-    Nothing below a warning: botocore's debug lines have signatures in them (I10).
+    Only warnings and errors: botocore's debug lines contain signatures (I10).
     """
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.contextvars.merge_contextvars, _as_event, stamp_time],
@@ -67,7 +67,7 @@ def _adopt_uncaught() -> None:
 
 
 def _as_event(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Put the text into a field of one event: it has numbers in it, so it cannot be a name."""
+    """Turn a library's record into one common event: its text varies and cannot name the event."""
     record: logging.LogRecord = line["_record"]
     level = "error" if record.levelno >= logging.ERROR else "warning"
     says = str(line.pop("event")).strip()

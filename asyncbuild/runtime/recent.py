@@ -12,7 +12,7 @@ class Recent(dict[_K, _V]):
     Only item assignment is bounded.
 
     Args:
-        most: How many entries are kept.
+        most: Largest number of entries.
     """
 
     def __init__(self, most: int) -> None:

@@ -11,10 +11,10 @@ from asyncbuild.runtime.tasks import open_background
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """List SIGTERM, and of SIGINT and SIGHUP those that were not ignored when the process began.
+    """Return SIGTERM, and of SIGINT and SIGHUP those that were not ignored when the process began.
 
-    A shell lets what it starts in the background ignore Ctrl-C, and nohup(1) the end of the
-    terminal: so they stay ignored.
+    A shell makes its background processes ignore Ctrl-C, and nohup(1) the end of the terminal:
+    those signals stay ignored.
     """
     asked = (signal.SIGINT, signal.SIGHUP)
     heard = (each for each in asked if signal.getsignal(each) is not signal.SIG_IGN)
@@ -23,16 +23,16 @@ def ending_signals() -> tuple[signal.Signals, ...]:
 
 @asynccontextmanager
 async def open_until_signal(*but: signal.Signals) -> AsyncIterator[list[int]]:
-    """Cancel what is inside when a signal asks to end.
+    """Cancel the block when a signal asks to end.
 
-    It takes away what it began, however many more signals come meanwhile: they are received to the
-    end.
+    The block's clean-up is not interrupted, however many more signals come: they are received until
+    it ends.
 
     Args:
-        but: Signals that are left to others.
+        but: Signals that are not handled here.
 
     Yields:
-        Exit codes as shells count them, 128 and the signal's number: one for each that came.
+        Exit codes as shells count them, 128 and the signal's number: one for each signal that came.
     """
     codes: list[int] = []
 

@@ -1,17 +1,17 @@
-"""Writing all of a chunk where a write may take a part of it only."""
+"""Writer of whole chunks to files that may take a part of each at a time."""
 
 from collections.abc import Callable
 
 
 def write_all(write: Callable[[memoryview], int | None], chunk: bytes) -> None:
-    """Write a chunk to a file that is not buffered, which may take less than all at a time.
+    """Write a whole chunk to an unbuffered file, which may take only a part of it at a time.
 
     Args:
         write: The file's method, or `os.write` with its descriptor; returns the bytes taken.
-        chunk: All of it is written.
+        chunk: The chunk.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     rest = memoryview(chunk)
     while rest:

@@ -29,7 +29,15 @@ _SILENCE_SECONDS = 1.0
 
 
 class Upload:
-    """Upload of one archive; call `send_parts` and then `commit`, or else `abort`."""
+    """Upload of one archive; call `send_parts` and then `commit`, or else `abort`.
+
+    Args:
+        client: Client for S3.
+        settings: `[storage]`.
+        key: Key of the object.
+        account: Account to which bytes are returned when they were sent or dropped (I6).
+        metadata: ASCII; stored with the object.
+    """
 
     def __init__(
         self,

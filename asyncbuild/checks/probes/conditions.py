@@ -37,7 +37,13 @@ _REFUSED: Final = frozenset({"PreconditionFailed", "412"})
 
 
 async def iter_answers(aws: Aws, settings: Settings, made: ProbeRun) -> AsyncIterator[Answer]:
-    """Write one object twice, copy it under a wrong and a right condition; yield the answers."""
+    """Write one object twice, copy it under a wrong and a right condition; yield the answers.
+
+    Args:
+        aws: Session for S3.
+        settings: The whole configuration.
+        made: Record of what the probes make.
+    """
     told = 0
     try:
         async with aws.open_s3(pool=2) as s3, open_made(made):

@@ -35,7 +35,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class AwsError(Exception):
-    """Error answer in AWS's words: `code` such as `InvalidInputException`."""
+    """Error answer in AWS's words.
+
+    Args:
+        code: Error code, such as `InvalidInputException`.
+        message: Text for people.
+        status: HTTP status.
+    """
 
     def __init__(self, code: str, message: str, *, status: int = 400) -> None:
         super().__init__(f"{code}: {message}")

@@ -37,7 +37,13 @@ _UNITS: Final = {
 
 
 class EmbeddedMetrics:
-    """Subscriber to events (`emit.subscribed`); `take` returns the lines of the last minute."""
+    """Subscriber to events (`emit.subscribed`); `take` returns the lines of the last minute.
+
+    Args:
+        queue_name: Name of the queue, a dimension of each metric.
+        state: Returns what is in flight.
+        clock: Clock in epoch seconds.
+    """
 
     def __init__(
         self,

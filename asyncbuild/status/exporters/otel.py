@@ -83,7 +83,13 @@ async def open_traces(
 
 
 class Traces:
-    """Opener and closer of spans as stages begin and end."""
+    """Opener and closer of spans as stages begin and end.
+
+    Args:
+        tracer: Maker of spans.
+        use_ids: Sets trace id and span id of the next span, both as hex digits.
+        queue_url: The queue whose messages are processed.
+    """
 
     def __init__(
         self, tracer: "Tracer", use_ids: Callable[[str, str], None], queue_url: str
