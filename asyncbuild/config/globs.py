@@ -22,7 +22,7 @@ def includes_all_repositories(globs: Sequence[str], others: Sequence[str]) -> bo
     """Return whether `globs` of repositories match all that `others` match, as `includes_all` does.
 
     Globs with a slash and those without are not compared: they match different names of a
-    repository.
+    repository. Only `*` matches all of them.
     """
     if any(glob.startswith("!") for glob in globs):
         return False

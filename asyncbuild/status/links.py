@@ -13,7 +13,7 @@ _ARN_FIELDS = 6
 
 
 def build_link(settled: SettledPush) -> str:
-    """Return the link to a build or execution in CodeBuild's or CodePipeline's console."""
+    """Return the link to a build or execution in its console; empty if it was not at AWS."""
     if settled.execution_id:
         return _execution_link(settled)
     arn = (settled.build_arn or "").split(":", _ARN_FIELDS - 1)

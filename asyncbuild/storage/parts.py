@@ -16,7 +16,7 @@ LEAST_PART_BYTES: Final = 5 * MIB
 MOST_PART_BYTES: Final = 5 * GIB
 MOST_PARTS: Final = 10_000
 
-_EVEN_PARTS = 5_000  # so many parts have the size that was set
+_EVEN_PARTS = 5_000  # the first parts, which have the size that was set
 _DOUBLING_PARTS = 500  # then the size doubles after every so many
 _SEGMENT_BYTES = 1 * MIB
 _OWN = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE  # private to this process, resident at once

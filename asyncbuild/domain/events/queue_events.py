@@ -38,7 +38,7 @@ class QueueOneMessagePerReceive(Event):
 
 @event("queue.grouping", "warning")
 class QueueGrouping(Event):
-    """A message group and a repository do not correspond; told once for each group."""
+    """Repositories share a message group and wait for each other; told once of each group."""
 
     reason: str
     remedy: str

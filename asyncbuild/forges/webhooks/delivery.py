@@ -108,7 +108,7 @@ def _unwrap(
     Args:
         event: The envelope.
         attributes: Attributes of the message that are headers.
-        sent: Time at which the message was sent.
+        sent: Time at which the host's event first came to the queue.
     """
     body, encoded = event["body"], event.get("isBase64Encoded", False)
     if not isinstance(body, str) or not isinstance(encoded, bool):

@@ -123,7 +123,7 @@ class Hosts:
         return [host for host in self._hosts if name in {host.host, ""}]
 
     def _is_believed(self, delivery: Delivery) -> bool:
-        """Return whether the sender has a secret, even if the request is faulty."""
+        """Return whether the sender is trusted, even if the request is faulty."""
         return any(
             host.signature is Signature.OFF
             or DIALECTS[host.kind].is_genuine(delivery, host.secrets())
