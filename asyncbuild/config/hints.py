@@ -104,7 +104,11 @@ _Told = Iterator[tuple[str, str]]
 def _of_refs(globs: Sequence[str]) -> _Told:
     for glob in globs:
         bare = glob.removeprefix("!")
-        found = _foreign(bare, _FOREIGN_GLOBS) or _of_ref(bare) or _deep(_DEEP_REF, bare, globs)
+        found = (
+            _other_syntax_hint(bare, _FOREIGN_GLOBS)
+            or _of_ref(bare)
+            or _slash_hint(_DEEP_REF, bare, globs)
+        )
         if found:
             yield f"{glob!r}: {found[0]}", found[1]
 
@@ -116,7 +120,7 @@ def _of_ref(glob: str) -> tuple[str, str] | None:
             "write refs/heads/* for all branches, refs/tags/* for tags",
         )
     full = full_refs([glob])[0]
-    if not _can_be(full, lambda name: name.startswith(_BELOW) and is_ref_name(name)):
+    if not _can_match(full, lambda name: name.startswith(_BELOW) and is_ref_name(name)):
         return (
             "no branch and no tag can have such a name",
             "write globs of branches, or full names below refs/heads/ and refs/tags/, one each",
@@ -131,9 +135,9 @@ def _of_repositories(globs: Sequence[str], hosts: Collection[str]) -> _Told:
     for glob in globs:
         bare = glob.removeprefix("!")
         found = (
-            _foreign(bare, _FOREIGN_GLOBS)
+            _other_syntax_hint(bare, _FOREIGN_GLOBS)
             or _of_repository(bare, hosts)
-            or _deep(_DEEP_PATH, bare, globs)
+            or _slash_hint(_DEEP_PATH, bare, globs)
         )
         if found:
             yield f"{glob!r}: {found[0]}", found[1]
@@ -141,7 +145,7 @@ def _of_repositories(globs: Sequence[str], hosts: Collection[str]) -> _Told:
 
 def _of_repository(glob: str, hosts: Collection[str]) -> tuple[str, str] | None:
     first, slash, rest = glob.partition("/")
-    if not slash and not _can_be(glob, lambda name: bool(_NAME.fullmatch(name))):
+    if not slash and not _can_match(glob, lambda name: bool(_NAME.fullmatch(name))):
         return "no repository can have such a name", "write globs of names, one each"
     if not slash or _WILD.search(first):
         return None
@@ -162,11 +166,13 @@ def _of_repository(glob: str, hosts: Collection[str]) -> tuple[str, str] | None:
 # --- both -----------------------------------------------------------------------------------------
 
 
-def _foreign(glob: str, known: _Foreign) -> tuple[str, str] | None:
+def _other_syntax_hint(glob: str, known: _Foreign) -> tuple[str, str] | None:
     return next(((why, remedy) for sign, why, remedy in known if sign.search(glob)), None)
 
 
-def _deep(pattern: re.Pattern[str], glob: str, globs: Sequence[str]) -> tuple[str, str] | None:
+def _slash_hint(
+    pattern: re.Pattern[str], glob: str, globs: Sequence[str]
+) -> tuple[str, str] | None:
     """Return a hint that `**/x` and `*/x` do not match `x` here; None if another glob does.
 
     Elsewhere `**/x` is also `x`, and `*/x` is `x` of a remote; here both need a slash in the name.
@@ -210,7 +216,7 @@ def _of_pathspecs(pathspecs: Sequence[str]) -> _Told:
         if again := _included_again(path, magic, pathspecs[:number]):
             what = f"{again!r} stays out: in pathspecs an exclusion counts wherever it stands"
             yield f"{pathspec!r}: {what}", "exclude only what is never wanted"
-        found = _foreign(path, _FOREIGN)
+        found = _other_syntax_hint(path, _FOREIGN)
         if found is None and "glob" not in magic and path.startswith("**/"):
             flat = path.removeprefix("**/")
             found = (
@@ -250,7 +256,7 @@ def _covers(wide: str, narrow: str) -> bool:
     return includes_all_repositories([wide], [narrow])
 
 
-def _can_be(glob: str, is_legal: Callable[[str], bool]) -> bool:
+def _can_match(glob: str, is_legal: Callable[[str], bool]) -> bool:
     """Return whether a legal name can match: some are tried, with several texts for each `*`."""
     samples = [_sample(part) for part in _SET.split(glob)]
     sets = [_member(found) for found in _SET.findall(glob)]

@@ -121,10 +121,10 @@ def may_share_key(earlier: Rule, later: Rule) -> bool:
     if earlier.options.digest == later.options.digest or earlier.key != later.key:
         return False
     fields = {name for _, name, _, _ in Formatter().parse(earlier.key)}
-    if "options" in fields or _apart(_names(earlier.repository), _names(later.repository)):
+    if "options" in fields or _are_disjoint(_names(earlier.repository), _names(later.repository)):
         return False
     refs, more = full_refs(earlier.ref), full_refs(later.ref)
-    if not earlier.final and not _apart(refs, more):
+    if not earlier.final and not _are_disjoint(refs, more):
         return True
     if "ref" in fields or {"branch", "kind"} <= fields:
         return False
@@ -136,7 +136,7 @@ def _names(repositories: Sequence[str]) -> list[str]:
     return [glob.rpartition("/")[2] for glob in repositories]
 
 
-def _apart(globs: Sequence[str], others: Sequence[str]) -> bool:
+def _are_disjoint(globs: Sequence[str], others: Sequence[str]) -> bool:
     """Return whether no name matches both lists, as far as globs without wildcards tell."""
     plain = not any(_WILD.search(glob) for glob in (*globs, *others))
     return plain and not set(globs) & set(others)

@@ -141,7 +141,7 @@ class Tally:
         for each in self._pending():
             each.over = True
             each.error = after_waiting(each.error, waited)
-        return _incomplete(list(self._failures.values())) if self._failures else None
+        return _incomplete_error(list(self._failures.values())) if self._failures else None
 
     def verdict(self, now: float, *, parts: int) -> StageError | None:
         """Return the error to report to the lane, or None if nothing failed.
@@ -157,14 +157,14 @@ class Tally:
             return None
         if len(self._failures) == 1 and parts == 1:
             (failure,) = self._failures.values()
-            return _alone(failure, now)
-        return _still_to_do(pending, now) if pending else _incomplete(given_up)
+            return _single_failure_error(failure, now)
+        return _pending_error(pending, now) if pending else _incomplete_error(given_up)
 
     def _pending(self) -> Iterator[_Failure]:
         return (each for each in self._failures.values() if not each.over)
 
 
-def _alone(failure: _Failure, now: float) -> StageError:
+def _single_failure_error(failure: _Failure, now: float) -> StageError:
     error = failure.error
     if isinstance(error, Denied):
         if failure.over:
@@ -173,7 +173,7 @@ def _alone(failure: _Failure, now: float) -> StageError:
     return error
 
 
-def _still_to_do(pending: Sequence[_Failure], now: float) -> StageError:
+def _pending_error(pending: Sequence[_Failure], now: float) -> StageError:
     """Return an error that the lane does not count, due when the first of the parts is."""
     wait, reasons = max(0.0, min(each.due for each in pending) - now), _reasons(pending)
     waiting = (each.error for each in pending if each.error.kind.is_waited_out)
@@ -183,7 +183,7 @@ def _still_to_do(pending: Sequence[_Failure], now: float) -> StageError:
     return class_(reasons, after_seconds=wait, peer=first.peer, code=first.code)
 
 
-def _incomplete(given_up: Sequence[_Failure]) -> Incomplete:
+def _incomplete_error(given_up: Sequence[_Failure]) -> Incomplete:
     error = Incomplete(_reasons(given_up))
     error.failures = [(each.part, each.error) for each in given_up]
     error.attempts = max(each.tries for each in given_up)

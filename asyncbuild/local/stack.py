@@ -88,7 +88,7 @@ async def open_stack(projects: Iterable[str]) -> AsyncIterator[Stack]:
         directory = stack.enter_context(open_scratch("asyncbuild-demo-"))
         require_room(directory, _DEMO_BYTES, "the demo needs", REMEDY_TEMPORARY)
         stack.enter_context(telling_of_room(directory))
-        foreign = stack.enter_context(_sheltered())
+        foreign = stack.enter_context(_without_caller_identity())
         journal = directory / "builds.journal"
         ministack = await enter(open_ministack(region=REGION))
         standin = await enter(open_codebuild_standin(projects, journal=journal))
@@ -138,7 +138,7 @@ async def _create_queues(sqs: "SQSClient") -> str:
 
 
 @contextmanager
-def _sheltered() -> Iterator[tuple[str, ...]]:
+def _without_caller_identity() -> Iterator[tuple[str, ...]]:
     """Hide the caller's AWS identity and settings while inside; yield their names.
 
     So nothing of the demo can reach the caller's AWS account.

@@ -27,15 +27,15 @@ def set_up(settings: LogSettings) -> bool:
     """Set up the lines of events; return whether they are JSON."""
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     factory: Any = (
-        structlog.BytesLoggerFactory(cast("Any", _Sturdy(sys.stderr.buffer)))
+        structlog.BytesLoggerFactory(cast("Any", _LossyStream(sys.stderr.buffer)))
         if as_json
-        else structlog.PrintLoggerFactory(cast("Any", _Sturdy(sys.stderr)))
+        else structlog.PrintLoggerFactory(cast("Any", _LossyStream(sys.stderr)))
     )
     _configure(_DropBelow(LEVELS[settings.level]), stamp_time, *renderers(as_json), factory=factory)
     return as_json
 
 
-class _Sturdy:
+class _LossyStream:
     """A stream that drops lines when its disk is full or its pipe closed, so that no push fails."""
 
     def __init__(self, stream: Any) -> None:  # noqa: ANN401 - bytes or text
@@ -56,15 +56,17 @@ def renderers(as_json: bool) -> list[Any]:  # noqa: FBT001 - one of two kinds
         console = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=_write_trace
         )
-        return [_tame, console]
+        return [_make_plain, console]
     return [
         structlog.processors.format_exc_info,
-        _bound,
+        _cut_long_values,
         structlog.processors.JSONRenderer(serializer=_to_json),
     ]
 
 
-def _bound(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _cut_long_values(
+    _: object, __: str, line: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     """Cut values that are too long to read; JSON's escapes handle unprintable characters."""
     most = dict.fromkeys(_LONG, _TRACE_MOST)
     for name, value in line.items():
@@ -73,7 +75,7 @@ def _bound(_: object, __: str, line: structlog.typing.EventDict) -> structlog.ty
     return line
 
 
-def _tame(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _make_plain(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Replace characters that a terminal would obey, or show as a new line of the log."""
     for name, value in line.items():
         if isinstance(value, str):

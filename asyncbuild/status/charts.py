@@ -108,7 +108,9 @@ def _plot(
 ) -> Plot:
     top = _round_up(max((value for _, values in layers for value in values), default=0.0))
     bars = [
-        _rect(name, number * _STEP, _HEIGHT - _high(value, top), _BAR, _high(value, top))
+        _rect(
+            name, number * _STEP, _HEIGHT - _bar_height(value, top), _BAR, _bar_height(value, top)
+        )
         for name, values in layers
         for number, value in enumerate(values)
         if value > 0
@@ -138,7 +140,7 @@ def _rect(name: str, x: float, y: float, width: float, height: float) -> str:
     )
 
 
-def _high(value: float, top: float) -> float:
+def _bar_height(value: float, top: float) -> float:
     return max(_LEAST, _HEIGHT * value / top)
 
 

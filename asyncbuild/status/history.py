@@ -60,7 +60,7 @@ class Chronicle:
     def hear(self, told: Emitted) -> None:
         """Add one event to the history."""
         self.outages.hear(told)
-        if told.level in {"warning", "error"} and not _is_told_elsewhere(told.event):
+        if told.level in {"warning", "error"} and not _is_shown_as_dead_letter(told.event):
             self._keep_trouble(told)
         match told.event:
             case StageStarted() as event:
@@ -161,7 +161,7 @@ class Chronicle:
 
     def _keep_trouble(self, told: Emitted) -> None:
         now, said = self._clock(), told.fields()
-        alike = _alike(told, said)
+        alike = _similarity_key(told, said)
         before = self._troubles.get(alike)
         self._troubles[alike] = Trouble(
             time=now,
@@ -216,7 +216,7 @@ def _settled(now: float, push: PushIdentity, event: PushOutcome | PushSuperseded
     )
 
 
-def _is_told_elsewhere(event: Event) -> bool:
+def _is_shown_as_dead_letter(event: Event) -> bool:
     """Return whether an event is shown among the dead letters, as a rejected push is, too."""
     match event:
         case PushDeadLettered() | StageFailed(kind=Kind.REJECT):
@@ -229,7 +229,7 @@ def _reason(said: Mapping[str, Any]) -> str:
     return str(said.get("reason") or said.get("remedy") or "")
 
 
-def _alike(told: Emitted, said: Mapping[str, Any]) -> tuple[str, ...]:
+def _similarity_key(told: Emitted, said: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a key that is equal for events of the same kind about different pushes or moments."""
     says = _reason(said)
     for name in ("repository", "ref", "commit", "event_id", "group", "message_id"):

@@ -63,7 +63,7 @@ class ProbeArchive:
             for each in build.get("exportedEnvironmentVariables", [])
         }.get(VARIABLE)
         if told is None:
-            yield from (_untold(each.question, build) for each in self.asked)
+            yield from (_answer_without_report(each.question, build) for each in self.asked)
             return
         answers = told.split(";")
         if len(answers) != len(self.asked):
@@ -76,7 +76,7 @@ class ProbeArchive:
                 yield each.question.no(f"the build saw {seen or 'nothing'}, not {each.wanted}")
 
 
-def _untold(question: Question, build: Mapping[str, Any]) -> Answer:
+def _answer_without_report(question: Question, build: Mapping[str, Any]) -> Answer:
     for phase in build.get("phases", []):
         if phase.get("phaseType") == "DOWNLOAD_SOURCE" and phase.get("phaseStatus") == "FAILED":
             said = " ".join(each.get("message", "") for each in phase.get("contexts", []))

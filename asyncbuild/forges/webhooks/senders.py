@@ -108,7 +108,7 @@ class Hosts:
         try:
             return self._read(delivery)
         except Reject as error:
-            if not self._hosts or self._is_believed(delivery):
+            if not self._hosts or self._is_trusted(delivery):
                 raise
             told = Unverified(error.reason, remedy=error.remedy)
             told.host = self._segment_of(delivery)
@@ -122,7 +122,7 @@ class Hosts:
         name = delivery.headers.get(HOST, "").lower()
         return [host for host in self._hosts if name in {host.host, ""}]
 
-    def _is_believed(self, delivery: Delivery) -> bool:
+    def _is_trusted(self, delivery: Delivery) -> bool:
         """Return whether the sender is trusted, even if the request is faulty."""
         return any(
             host.signature is Signature.OFF
@@ -135,7 +135,7 @@ class Hosts:
         payload = _other_event(delivery) or read_payload(document)
         identity = _identity(delivery)
         if isinstance(payload, str):
-            doubted = self._hosts and not self._is_believed(delivery)
+            doubted = self._hosts and not self._is_trusted(delivery)
             unverified = self._segment_of(delivery) if doubted else ""
             return (Nothing(identity, payload, unverified=unverified),)
         host = self._host_of(payload, delivery)
