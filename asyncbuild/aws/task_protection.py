@@ -97,7 +97,7 @@ class Protection:
 async def open_protection(
     agent_uri: str | None, *, rhythm: Rhythm | None = None
 ) -> AsyncIterator[Protection]:
-    """Protect the task while work is held. Outside of ECS there is no agent, and nothing happens.
+    """Protect the task while work is held. Has no effect outside of ECS, which has the agent.
 
     Args:
         agent_uri: `ECS_AGENT_URI`, which the agent gives every container; None or empty elsewhere.

@@ -205,7 +205,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Totals since the start: pushes by verdict, failed tries by kind, finished archives."""
+    """Totals since the start: pushes by verdict, failed tries by kind, archives and their bytes."""
 
     pushes: dict[str, int]
     failures: dict[str, int]
