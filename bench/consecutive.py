@@ -1,4 +1,4 @@
-"""Archives of consecutive commits, each made of the one before, read back by every reader.
+"""Delta archives of consecutive commits, each read back by every reader.
 
     make prove-delta REPOSITORY=/path/to.git       200 commits on a SeaweedFS of its own
     python bench/consecutive.py --repository … --endpoint http://… --skip 20 --commits 20
@@ -62,7 +62,7 @@ async def _make_bucket(client: "S3Client") -> None:
 
 
 async def prove(options: argparse.Namespace, scratch: Path) -> list[Row]:
-    """Make and check all archives of the slice."""
+    """Make and check all archives of the slice; return their figures."""
     rows = []
     subject = Subject(options.repository, scratch)
     await subject.open()
@@ -102,7 +102,7 @@ def _show(number: int, row: Row, entries: int) -> None:
 
 
 def main() -> None:
-    """Prove, and say what was seen."""
+    """Run the proof, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repository", type=Path, required=True, help="bare")
     parser.add_argument("--of", type=int, default=200, help="last commits that are looked at")
@@ -114,7 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     mute()
-    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    memory = Path("/dev/shm")  # noqa: S108 - our own folder is created in it
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
         rows = anyio.run(prove, options, Path(scratch))
     if options.rows:

@@ -19,7 +19,7 @@ HOURS = 730
 
 @dataclass(frozen=True)
 class Organisation:
-    """One of three, and what is assumed of it."""
+    """One of three organisations, and its assumed figures."""
 
     name: str
     repositories: int
@@ -39,33 +39,33 @@ class Organisation:
     lambda_seconds: float
 
     def fargate(self) -> float:
-        """Task hours."""
+        """Return dollars for task hours."""
         hour = self.vcpu * VCPU_HOUR + self.memory_gb * GB_HOUR
         return (hour + (self.disk_gb - 20) * DISK_GB_HOUR) * HOURS * self.tasks
 
     def storage(self) -> float:
-        """Archives as long as they are kept."""
+        """Return dollars for archives, for as long as they are kept."""
         return self.pushes * self.archive_days / 30 * self.archive_gb * S3_GB_MONTH
 
     def requests(self) -> float:
-        """S3, SQS, pipe."""
+        """Return dollars for requests to S3, SQS and EventBridge Pipes."""
         return self.pushes * (self.writes * S3_WRITE + 6 * SQS_REQUEST + PIPE_REQUEST)
 
     def asyncbuild(self) -> float:
-        """All of the service."""
+        """Return dollars for all of the service."""
         return self.fargate() + self.storage() + self.requests() + WATCHING
 
     def waiting(self, seconds: float) -> float:
-        """Billed minutes of builds that wait for their source."""
+        """Return dollars for billed minutes of builds that wait for their source."""
         return self.pushes * seconds / 60 * BUILD_MINUTE
 
     def in_lambda(self) -> float:
-        """A function that fetches without a cache, and makes the same archives."""
+        """Return dollars for a function that fetches without a cache, and makes equal archives."""
         run = self.lambda_gb * self.lambda_seconds * LAMBDA_GB_SECOND + LAMBDA_REQUEST
         return self.pushes * run + self.storage() + self.requests() + WATCHING
 
     def pipelines_v2(self) -> float:
-        """Minutes of source and build actions."""
+        """Return dollars for minutes of source and build actions."""
         return self.pushes * (1 + self.build_minutes) * PIPELINE_V2_MINUTE
 
 
@@ -86,12 +86,12 @@ ORGANISATIONS = (
 
 
 def dollars(value: float) -> str:
-    """Cents where they are all there is."""
+    """Return dollars as text, with cents for small amounts."""
     return f"{value:,.2f}" if value < 1 else f"{value:,.0f}"
 
 
 def tables() -> tuple[str, str]:
-    """What each organisation is and what the service costs it; what the other ways cost."""
+    """Return two tables: each organisation with the service's cost, and the costs of other ways."""
     first: list[tuple[str, list[str]]] = [
         ("repositories", [f"{each.repositories:,}" for each in ORGANISATIONS]),
         ("pushes a month", [f"{each.pushes:,}" for each in ORGANISATIONS]),

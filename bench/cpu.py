@@ -1,4 +1,4 @@
-"""What this process, its children and the processes that compress for it have used."""
+"""Processor time and memory of this process, its children and its compression workers."""
 
 import os
 import resource
@@ -8,14 +8,14 @@ _WORKER = b"asyncbuild.zip.worker"
 
 
 def cpu_seconds() -> float:
-    """Of this process, of children that have ended, and of those that compress and go on."""
+    """Return seconds of this process, of children that have ended, and of running workers."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     ended = sum(usage.ru_utime + usage.ru_stime for usage in usages)
     return ended + sum(_ticks(worker) for worker in _workers()) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_bytes() -> int:
-    """Of this process, and what those that compress have for themselves.
+    """Return the peak of this process, with the memory that its workers do not share with it.
 
     What they share with it, slots and pages of files (Python, libraries), counts once.
     """
@@ -24,7 +24,7 @@ def peak_bytes() -> int:
 
 
 def _workers() -> list[Path]:
-    """Where /proc describes them."""
+    """Return the /proc directories of the compression workers."""
     lists = Path("/proc/self/task").glob("*/children")
     children = [Path("/proc", pid) for each in lists for pid in each.read_text().split()]
     return [child for child in children if _WORKER in (child / "cmdline").read_bytes()]

@@ -1,4 +1,4 @@
-"""500 repositories through a cache whose budget holds 100 of them: is it kept, and at whose cost?
+"""500 repositories through a cache for 100 of them: is its budget kept, and at what cost?
 
     PYTHONPATH=tests python bench/crowded.py --repositories 500 --room 100 --at-once 8
 
@@ -18,7 +18,7 @@ from support.crowded import Crowd, Figures
 
 
 def main() -> int:
-    """Run, print, judge."""
+    """Run, print the figures, and return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--repositories", type=int, default=500)
     parser.add_argument("--room", type=int, default=100)

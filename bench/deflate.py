@@ -1,4 +1,4 @@
-"""What each library makes of short and long files: microseconds and share of the size.
+"""Compression of short and long files by each library: microseconds and share of the size.
 
     python bench/deflate.py --repository /path/to.git
 
@@ -23,7 +23,7 @@ from asyncbuild.zip.format.tar_members import Run, iter_members
 from asyncbuild.zip.format.tar_reader import TarReader
 
 _CLASSES = (64, 256, 1024, 2048, 4096, 16_384, 65_536, 1024 * 1024)
-_MOST_FILES = 4_000  # of a class
+_MOST_FILES = 4_000  # for each class
 _ROUNDS = 3
 _RAW = -15
 LIBRARIES: dict[str, Callable[[bytes], bytes]] = {
@@ -37,7 +37,7 @@ LIBRARIES: dict[str, Callable[[bytes], bytes]] = {
 
 
 def read_files(repository: Path) -> list[bytes]:
-    """Contents of all files up to 1 MiB that are not empty."""
+    """Return contents of all files up to 1 MiB that are not empty."""
     command = ["git", "-C", str(repository), "archive", "--format=tar", "HEAD"]
     tar = subprocess.run(command, capture_output=True, check=True).stdout
     reader = TarReader(whole_bytes=_CLASSES[-1], block_bytes=_CLASSES[-1])
@@ -46,7 +46,7 @@ def read_files(repository: Path) -> list[bytes]:
 
 
 def measure(files: list[bytes], library: Callable[[bytes], bytes]) -> tuple[float, float]:
-    """Microseconds of CPU for each file, and the share of its bytes that is left."""
+    """Return microseconds of CPU for each file, and the compressed share of its bytes."""
     best = float("inf")
     left = 0
     for _ in range(_ROUNDS):
@@ -58,7 +58,7 @@ def measure(files: list[bytes], library: Callable[[bytes], bytes]) -> tuple[floa
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure each library, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--repository", type=Path, required=True)
     files = read_files(parser.parse_args().repository)

@@ -1,4 +1,4 @@
-"""What a push costs when its archive is made of the one before, next to one made anew.
+"""Cost of a push whose archive is a delta, compared with a full archive of the same commit.
 
     make bench-delta                                        the generated monorepo; then growth
     python bench/delta.py --repository /path/to.git         any repository
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _CACHE = _HERE.parent / ".cache" / "bench"
 _GROWTH = (1, 1, 10, 100, 1_000, 10_000)  # the first makes the base
-_SMALL_FILES = 1_500  # an archive of 3 MB: nothing of it can be copied
+_SMALL_FILES = 1_500  # an archive of 3 MB: too short for any copy
 _SCATTERED_FILES = 10_000
 _SCATTERED_CHANGES = 500
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One push, both ways, and sometimes the old script's whole way."""
+    """One push in both ways, and sometimes by the old script."""
 
     delta: Row
     full: Row
@@ -61,14 +61,14 @@ class Pair:
     old_cpu_seconds: float = 0.0
 
     def pack(self, name: str) -> bytes:
-        """As a line of JSON."""
+        """Return a line of JSON."""
         rows = {"delta": self.delta.as_dict(), "full": self.full.as_dict()}
         old = {"old_seconds": self.old_seconds, "old_cpu_seconds": self.old_cpu_seconds}
         return orjson.dumps({"name": name, **rows, **old}) + b"\n"
 
     @staticmethod
     def parse(document: dict[str, Any]) -> "Pair":
-        """What `pack` wrote."""
+        """Return the pair that `pack` wrote."""
         del document["name"]
         rows = {way: Row(**document.pop(way)) for way in ("delta", "full")}
         return Pair(**rows, **document)
@@ -76,7 +76,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Ways:
-    """Everything that can be measured on one repository."""
+    """Archivers and clients for measurements on one repository."""
 
     subject: Subject
     client: "S3Client"
@@ -88,7 +88,7 @@ class Ways:
     endpoint: str
 
     async def measure(self, commit: str, before: str, *, turn: int, old: bool) -> Pair:
-        """One push in all ways; who begins takes turns, since the first one warms git's files."""
+        """Measure one push in all ways; the first way alternates, since it warms git's files."""
         put = self.subject.put
         changed = self.subject.count_changed(before, commit)
 
@@ -111,12 +111,12 @@ class Ways:
         return Pair(delta, full, wall, cpu)
 
     async def warm(self, commit: str) -> None:
-        """Make the base of what follows."""
+        """Make the base of the next commit."""
         await self.subject.put(self.auto, commit, f"auto/{commit}")
         await self.subject.put(self.auto_link, commit, f"auto-link/{commit}")
 
     async def forget(self, commit: str) -> None:
-        """Room in the stand-in's memory."""
+        """Delete a commit's objects, to free the stand-in's memory."""
         for prefix in ("auto", "auto-link"):
             await self.client.delete_object(Bucket=BUCKET, Key=f"{prefix}/{commit}")
 
@@ -142,7 +142,7 @@ async def _open_ways(repository: Path, bytes_per_second: float) -> AsyncIterator
 async def measure(
     repository: Path, options: argparse.Namespace, keep: Callable[[Pair], None]
 ) -> None:
-    """Pairs for each commit of the slice; the commits before it are made to have its base."""
+    """Yield pairs for each commit of the slice; the commit before the first becomes its base."""
     part, parts = options.slice
     async with _open_ways(repository, options.link * 1e6) as ways:
         commits = ways.subject.commits(options.commits + 1)
@@ -160,7 +160,7 @@ async def measure(
 
 
 def show(pair: Pair) -> None:
-    """A line as soon as it is known."""
+    """Print a line as soon as a pair is measured."""
     delta, full = pair.delta, pair.full
     old = f"  old {pair.old_seconds:5.1f}" if pair.old_seconds else ""
     print(
@@ -178,7 +178,7 @@ def show(pair: Pair) -> None:
 
 
 def as_table(name: str, pairs: Sequence[Pair]) -> str:
-    """Medians, and the median of how many times less."""
+    """Return medians, and the median of the ratios."""
     kinds = Counter(f"{pair.delta.kind} {pair.delta.fallback}".strip() for pair in pairs)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     lines = [f"### {name}: {len(pairs)} consecutive commits ({told}), medians", ""]
@@ -208,7 +208,7 @@ def as_table(name: str, pairs: Sequence[Pair]) -> str:
 
 
 def _split(deltas: Sequence[Row]) -> Iterator[str]:
-    """Of what deltas sent: medians, and the mean, since medians do not add up."""
+    """Yield the bytes that deltas sent: medians, and the mean, since medians do not add up."""
     for title, told in (
         ("the directory", [row.headers_bytes for row in deltas]),
         ("members again, too short to copy", [row.resent_bytes for row in deltas]),
@@ -233,7 +233,7 @@ def _both(fulls: Sequence[float], deltas: Sequence[float]) -> Iterator[tuple[flo
 
 
 def as_growth(pairs: Sequence[Pair]) -> str:
-    """One line for each size of a change."""
+    """Return one line for each size of a change."""
     titles = "files changed | way | sent, MB | requests | files read | CPU, s | wall, s"
     lines = [f"| {titles} | wall at 40 MB/s, s | full: CPU, s | wall, s | wall at 40 MB/s, s |"]
     lines.append("| ---: | --- " + "| ---: " * 9 + "|")
@@ -249,7 +249,7 @@ def as_growth(pairs: Sequence[Pair]) -> str:
 
 
 def as_fallbacks(name: str, pairs: Sequence[Pair]) -> str:
-    """What it costs to have asked, where the answer was no."""
+    """Return the cost of planning a delta where a full archive was made."""
     pairs = [pair for pair in pairs if pair.delta.kind == "full"]
     if not pairs:
         return f"| {name} | 0 | | | | | |"
@@ -264,7 +264,7 @@ def as_fallbacks(name: str, pairs: Sequence[Pair]) -> str:
     return f"| {name} | {len(pairs)} | {reasons} | {size:.1f} | " + " | ".join(cells) + " |"
 
 
-# --- what is measured -----------------------------------------------------------------------------
+# --- measured repositories ------------------------------------------------------------------------
 
 
 def _generated(kind: str, options: argparse.Namespace) -> Path:
@@ -278,7 +278,7 @@ def _generated(kind: str, options: argparse.Namespace) -> Path:
 
 
 def _run(name: str, repository: Path, options: argparse.Namespace) -> list[Pair]:
-    """Measure a slice; all pairs of that name that are known."""
+    """Measure a slice; return all known pairs of that name."""
     pairs: list[Pair] = []
 
     def keep(pair: Pair) -> None:
@@ -302,7 +302,7 @@ def _slice(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repository", type=Path, action="append", default=[], help="bare")
     parser.add_argument("--commits", type=int, default=20)
@@ -316,7 +316,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     mute()
-    gc.freeze()  # as the service does
+    gc.freeze()  # like the service
     tables = [f"{about_the_machine()}\n"]
     if options.growth:
         options.commits, options.old_every = len(_GROWTH) - 1, 0

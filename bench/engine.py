@@ -1,4 +1,4 @@
-"""How fast a commit becomes an archive, next to every other way there is.
+"""Time from a commit to its archive, compared with every other way.
 
     make bench                                       about ten minutes on two quiet cores
     make bench REPOSITORIES="/path/to.git /other"    and these, too
@@ -52,7 +52,7 @@ _HERE = Path(__file__).parent
 _BUCKET = "bench"
 
 
-# A process inherits the peak of the one that forked it, so a small one stands in between.
+# A process inherits the peak of the one that forked it, so a small one is started in between.
 _MEASURE = """
 import json, os, sys, time
 reading, writing = os.pipe()
@@ -70,25 +70,25 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 @dataclass(frozen=True)
 class Way:
-    """A shell command; those of Python time themselves, without the interpreter's start."""
+    """A shell command; commands in Python time themselves, without the interpreter's start."""
 
     name: str
     command: str
-    slow: bool = False  # once, where a repository is long
+    slow: bool = False  # runs once, where a repository is large
     needs: str = ""  # a program
-    library: str = ""  # that it measures
+    library: str = ""  # the measured library
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run took."""
+    """Figures of one run."""
 
     wall_seconds: float
     cpu_seconds: float
     peak_bytes: int
     archive_bytes: int
     server_seconds: float  # of CPU, that the S3 server took meanwhile
-    cores: float = 0.0  # that there were when it began, of which each was fast
+    cores: float = 0.0  # fast cores when it began
 
 
 _PYTHON = f"{sys.executable} {_HERE / 'ways.py'}"
@@ -123,7 +123,7 @@ WAYS = [
     ),
 ]
 _HUGE_WAYS = {"floor", "ours-null", "command-s3"}  # the others take minutes each
-_LONG_SECONDS = 2  # of the floor; where it takes as long, these run once, too
+_LONG_SECONDS = 2  # of the floor; where it takes so long, these run once, too
 _ONCE_IF_LONG = {"ours-file", "command-null", "command-s3", "git-zip-1"}
 
 
@@ -178,7 +178,7 @@ def measure(
     *,
     every: bool,
 ) -> dict[str, list[Sample]]:
-    """All ways in turn, as often as there are runs; some only in the last if they are long.
+    """Run all ways in turn, once for each run; long ones only in the last.
 
     With `every`, none is left out of a run. Each begins when `ready` returns, which says how many
     fast cores there are.
@@ -200,7 +200,7 @@ def measure(
 
 
 def as_table(title: str, samples: dict[str, list[Sample]]) -> str:
-    """Medians as Markdown."""
+    """Return medians as a table in Markdown."""
     lines = [
         f"### {title}",
         "",
@@ -224,7 +224,7 @@ def as_table(title: str, samples: dict[str, list[Sample]]) -> str:
 
 
 def about_the_machine() -> str:
-    """Processor, system and versions."""
+    """Return processor, system and versions."""
     models = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -268,7 +268,7 @@ def _name_of(repository: Path) -> str:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repository", type=Path, action="append", default=[])
     parser.add_argument("--kinds", default="mono,tiny,huge", help="generated repositories")
@@ -318,7 +318,7 @@ def main() -> None:
 
 @contextmanager
 def _made_tar(repository: Path, ways: list[Way]) -> Iterator[str]:
-    """What git makes of it, if anything is fed with that."""
+    """Yield the path of a tar made by git, if any way needs one."""
     with tempfile.TemporaryDirectory() as directory:
         tar = f"{directory}/tree.tar"
         if any("$TAR" in way.command for way in ways):
@@ -330,10 +330,10 @@ def _made_tar(repository: Path, ways: list[Way]) -> Iterator[str]:
 def _ready(
     environment: dict[str, str], repository: Path, cores: Cores, seconds: float
 ) -> Callable[[Way], float]:
-    """What is to be waited for before a way begins; returns how many fast cores there are."""
+    """Wait until the machine is at rest before a way begins; return the number of fast cores."""
     server = environment.get("BENCH_SERVER")
     git = ["git", "-C", str(repository), "rev-parse", "--path-format=absolute"]
-    asked = [*git, "--git-common-dir"]  # not the files of a working tree
+    asked = [*git, "--git-common-dir"]  # without the files of a working tree
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
     mirror = Path(done.stdout.rstrip("\n"))
 
@@ -347,7 +347,10 @@ def _ready(
 
 
 def _open_s3(stack: ExitStack, *, light: bool) -> dict[str, str]:
-    """An S3 server on loopback with an empty bucket; a real one unless a light one is asked for."""
+    """Open an S3 server on loopback with an empty bucket.
+
+    A real one unless a light one is requested.
+    """
     if light:
         endpoint, pid = stack.enter_context(open_server("memory_s3.py"))
     else:

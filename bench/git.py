@@ -1,4 +1,4 @@
-"""How fast a push becomes archive bytes, against git by hand.
+"""Time from a push to archive bytes, compared with git by hand.
 
     make bench-git REPOSITORY=/path/to/a/large/repository
 
@@ -46,7 +46,7 @@ Way = Callable[[], Awaitable[float | None]]
 
 
 class Table:
-    """Seconds by way; the first way of each group is the measure of the others."""
+    """Seconds by way; the first way of each group is the reference of the others."""
 
     def __init__(self, rounds: int) -> None:
         self._rounds = rounds
@@ -76,7 +76,7 @@ class Table:
 
 
 class Bench:
-    """The source, its server, and directories for mirrors made by us and by hand."""
+    """The source, its server, and directories for our mirrors and those made by hand."""
 
     def __init__(self, directory: Path, source: SourceRepository, url: str) -> None:
         self.directory = directory
@@ -85,7 +85,7 @@ class Bench:
         self._numbers = count()
 
     def settings(self, cache: str) -> GitSettings:
-        """`[git]` with a cache of its own."""
+        """Return `[git]` with a cache of its own."""
         return GitSettings(
             remote=f"{self.url}/v1/repos/{{repository}}",
             cache_directory=self.directory / cache,
@@ -93,22 +93,22 @@ class Bench:
 
     @property
     def remote(self) -> str:
-        """The URL of the repository."""
+        """Return the URL of the repository."""
         return f"{self.url}/v1/repos/web"
 
     def push(self, branch: str = "main") -> str:
-        """A new commit that changes one small file."""
+        """Make a new commit that changes one small file; return its id."""
         return self.source.commit({"bench.txt": b"%d" % next(self._numbers)}, branch=branch)
 
     def scratch(self) -> Path:
-        """A fresh directory."""
+        """Return a fresh directory."""
         path = self.directory / f"scratch-{next(self._numbers)}"
         path.mkdir()
         return path
 
 
 async def first_byte(mirrors: MirrorCache, commit: str, branch: str = "main") -> None:
-    """Push to first archive byte, as the pipeline does it."""
+    """Open a push, and read up to the first archive byte, like the pipeline."""
     ref = f"refs/heads/{branch}"
     async with (
         mirrors.open(_WEB, ref=ref, commit=commit) as snapshot,
@@ -118,12 +118,12 @@ async def first_byte(mirrors: MirrorCache, commit: str, branch: str = "main") ->
 
 
 async def run(*command: str | Path) -> None:
-    """One command to its end."""
+    """Run one command to its end."""
     await anyio.run_process([str(part) for part in command], stdout=subprocess.DEVNULL)
 
 
 async def first_byte_by_hand(mirror: Path, commit: str) -> None:
-    """`git archive`, until it writes."""
+    """Run `git archive` until it writes."""
     command = ["git", "-C", str(mirror), *_ARCHIVE, commit]
     async with await anyio.open_process(command, stderr=None) as process:
         assert process.stdout
@@ -132,7 +132,7 @@ async def first_byte_by_hand(mirror: Path, commit: str) -> None:
 
 
 async def warm(bench: Bench, table: Table, *, whole: bool) -> None:
-    """Mirrors that were filled before; one new commit, and eight at once."""
+    """Measure filled mirrors: one new commit, and eight at once."""
     settings = bench.settings("warm")
     hand = await ByHand.make(bench, _DEPTH)
     async with open_mirrors(settings, Remotes(settings)) as mirrors:
@@ -195,7 +195,7 @@ async def warm(bench: Bench, table: Table, *, whole: bool) -> None:
 
 
 class ByHand:
-    """Git in a bare mirror of its own."""
+    """Git by hand in a bare mirror of its own."""
 
     def __init__(self, bench: Bench, mirror: Path, *more: str) -> None:
         self._bench = bench
@@ -210,15 +210,15 @@ class ByHand:
         return cls(bench, mirror, *more)
 
     async def fetch(self) -> float:
-        """One new commit is fetched."""
+        """Fetch one new commit."""
         return await self._run(["main"], archive=False)
 
     async def first_byte(self) -> float:
-        """One new commit is fetched and archived."""
+        """Fetch one new commit and archive it."""
         return await self._run(["main"], archive=True)
 
     async def eight(self) -> float:
-        """Eight new commits are fetched together, then archived at once."""
+        """Fetch eight new commits together, then archive them at once."""
         return await self._run(BRANCHES, archive=True)
 
     async def _run(self, branches: Sequence[str], *, archive: bool) -> float:
@@ -234,7 +234,7 @@ class ByHand:
 
 
 def old_script(bench: Bench) -> Way:
-    """A clone for each push."""
+    """Return the way of the old script: a clone for each push."""
 
     async def clone() -> float:
         bench.push()
@@ -249,7 +249,7 @@ def old_script(bench: Bench) -> Way:
 
 
 async def cold(bench: Bench, table: Table) -> None:
-    """No mirror yet."""
+    """Measure the first push, without a mirror."""
 
     async def clone(*, archive: bool = False) -> float:
         commit, mirror = bench.push(), bench.scratch()
@@ -282,7 +282,7 @@ async def cold(bench: Bench, table: Table) -> None:
 
 
 async def reading(bench: Bench, table: Table) -> None:
-    """The same archive through several readers."""
+    """Measure the same archive through several readers."""
     settings = bench.settings("reading")
     repository, commit = bench.source.path, bench.push()
     git = ["git", "-C", str(repository), *_ARCHIVE, commit]
@@ -328,7 +328,7 @@ async def reading(bench: Bench, table: Table) -> None:
 
 @asynccontextmanager
 async def open_server(root: Path) -> AsyncIterator[str]:
-    """The server, in a process of its own so that it does not share our loop."""
+    """Open the server, in a process of its own so that it does not share our loop."""
     command = [sys.executable, __file__, "--serve", str(root)]
     async with await anyio.open_process(command, stderr=None) as process:
         assert process.stdout
@@ -337,7 +337,7 @@ async def open_server(root: Path) -> AsyncIterator[str]:
 
 
 async def serve(root: Path) -> None:
-    """What that process does."""
+    """Serve in that process until it is killed."""
     async with open_git_server(root) as server:
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
@@ -345,7 +345,7 @@ async def serve(root: Path) -> None:
 
 
 async def main(repository: Path, rounds: int, *, whole: bool) -> None:
-    """All comparisons."""
+    """Run all comparisons."""
     with tempfile.TemporaryDirectory(prefix="bench-git-") as name:
         directory = Path(name)
         source = SourceRepository(directory / "remote" / "web")
@@ -374,7 +374,7 @@ if __name__ == "__main__":
         anyio.run(serve, arguments.serve)
     elif arguments.repository:
         quiet = structlog.make_filtering_bound_logger(logging.WARNING)
-        structlog.configure(wrapper_class=quiet)  # the tables are to be read
+        structlog.configure(wrapper_class=quiet)  # keeps the tables readable
         anyio.run(partial(main, arguments.repository, arguments.rounds, whole=arguments.whole))
     else:
         parser.error("name a repository with --repository")

@@ -1,4 +1,4 @@
-"""Honest pushes beside a hostile load: are they all built, once, in order and in time?
+"""Honest pushes beside a hostile load: checked for completeness, order, doubles and latency.
 
     make hostile [SECONDS=600]
 
@@ -56,7 +56,7 @@ _TOO_LONG = "9" * 12
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much, for how long."""
+    """Amounts and duration of a run."""
 
     seed: int
     seconds: float
@@ -66,7 +66,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Seen:
-    """What one run has shown."""
+    """Figures of one run."""
 
     findings: Findings = field(default_factory=Findings)
     latencies: list[float] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Seen:
 
     @property
     def p95_seconds(self) -> float:
-        """The latency that nineteen of twenty pushes keep."""
+        """Return the latency that 95 % of the pushes do not exceed."""
         row = sorted(self.latencies)
         return row[min(len(row) - 1, int(len(row) * 0.95))] if row else 0.0
 
@@ -199,7 +199,7 @@ async def _open_bad_server() -> AsyncIterator[str]:
 
 @dataclass
 class Watched:
-    """The service, started again when it dies; and its memory."""
+    """The service, restarted when it dies; and its memory."""
 
     variables: Mapping[str, str]
     seen: Seen
@@ -207,7 +207,7 @@ class Watched:
     service: Service | None = None
 
     async def keep(self) -> None:
-        """Run it until `end`."""
+        """Run the service until `end`."""
         while not self.ending:
             async with open_service(self.variables) as service:
                 self.service = service
@@ -217,7 +217,7 @@ class Watched:
                 sys.stderr.write(f"the service ended with {code}: {list(service.log)[-3:]}\n")
 
     async def look(self) -> None:
-        """Measure until cancelled."""
+        """Measure its memory until cancelled."""
         while True:
             if self.service is not None:
                 found = _memory_bytes(self.service.process.pid)
@@ -225,7 +225,7 @@ class Watched:
             await anyio.sleep(0.5)
 
     def tell(self) -> None:
-        """Say on standard error what the service has logged most."""
+        """Print the most frequent log lines to standard error."""
         log = self.service.log if self.service is not None else []
         events = Counter(str(line.get("event")) for line in log)
         reasons = Counter(str(line.get("reason"))[:150] for line in log if line.get("reason"))
@@ -233,14 +233,17 @@ class Watched:
             sys.stderr.write(f"{count:7} {name}\n")
 
     def end(self) -> None:
-        """Stop it for good."""
+        """Stop the service for good."""
         self.ending = True
         if self.service is not None:
             self.service.kill()
 
 
 def _memory_bytes(root: int) -> int:
-    """Anonymous and shared memory of a process and all below it; what is shared counts once."""
+    """Return anonymous and shared memory of a process and its descendants.
+
+    Shared pages count once.
+    """
     parents: dict[int, int] = {}
     for path in Path("/proc").iterdir():
         if path.name.isdecimal():
@@ -316,7 +319,7 @@ def _variables(stack: Stack, pusher: GitServer, bad: str) -> dict[str, str]:
 async def _send(
     stack: Stack, lanes: Sequence[Sequence[Pushed]], seconds: float
 ) -> dict[str, float]:
-    """Send the honest pushes at an even pace; when each was sent, by id."""
+    """Send the honest pushes at an even pace; return the time of each by id."""
     sent: dict[str, float] = {}
     pushes = list(chain.from_iterable(zip(*lanes, strict=True)))
     begun = time.monotonic()
@@ -329,7 +332,7 @@ async def _send(
 
 async def _wait_built(stack: Stack, sent: Mapping[str, float]) -> None:
     with anyio.move_on_after(_SETTLE_SECONDS):
-        while set(sent) - {each.variables.get("EVENT_ID") for each in _started(stack)}:  # noqa: ASYNC110 - a file tells nobody
+        while set(sent) - {each.variables.get("EVENT_ID") for each in _started(stack)}:  # noqa: ASYNC110 - no event
             await anyio.sleep(0.5)
 
 
@@ -340,7 +343,7 @@ def _started(stack: Stack) -> Sequence[Any]:
 async def _judge(
     stack: Stack, pushes: Sequence[Pushed], sent: Mapping[str, float], seen: Seen
 ) -> None:
-    """Hold the builds against the honest pushes; builds of the load are its own matter."""
+    """Compare the builds with the honest pushes; builds of the load do not count."""
     started = [each for each in _started(stack) if each.variables.get("EVENT_ID") in sent]
     first: dict[str, float] = {}
     for each in started:
@@ -350,7 +353,7 @@ async def _judge(
 
 
 async def main(plan: Plan) -> int:
-    """Run without and with the load; 0 if the honest pushes did not suffer."""
+    """Run without and with the load; return 0 if the honest pushes did not suffer."""
     share = max(plan.repositories, plan.pushes // 4)
     quiet = await _run(plan, pushes=share, seconds=plan.seconds / 4, loaded=False)
     loud = await _run(plan, pushes=plan.pushes, seconds=plan.seconds, loaded=True)

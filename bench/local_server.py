@@ -1,4 +1,4 @@
-"""Servers of our own that measurements need, each in a process of its own."""
+"""Servers for measurements, each in a process of its own."""
 
 import subprocess
 import sys
@@ -9,7 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def open_server(script: str, *arguments: str) -> Iterator[tuple[str, int]]:
-    """Run a script of this directory that prints its address; that address, and its process."""
+    """Run a script of this directory that prints its address.
+
+    Yield that address, and its process.
+    """
     command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:

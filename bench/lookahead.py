@@ -1,4 +1,4 @@
-"""One hot repository through a slow link: what looking ahead is worth.
+"""One busy repository through a slow link: the effect of `lanes.lookahead`.
 
 Two hundred pushes of one repository, each archive about a second on its way to S3 (the proxy holds
 every PutObject back for so long), with `lanes.lookahead` 1 and 8. Order is checked from CodeBuild's
@@ -20,7 +20,7 @@ from asyncbuild.local.verify import verify
 
 
 async def measure(lookahead: int, *, pushes: int, seconds: float) -> float:
-    """Pushes a second, from the start of the service until the last message is gone."""
+    """Return pushes a second, from the start of the service until the last message is gone."""
     plan = chaos.Plan(repositories=1, pushes=pushes, big_pushes=0)
     async with AsyncExitStack() as exits:
         stack = await exits.enter_async_context(open_stack(["repository-000"]))
@@ -42,7 +42,7 @@ async def measure(lookahead: int, *, pushes: int, seconds: float) -> float:
         async with open_service(variables) as service:
             await service.wait_logged("service.started")
             begun = time.monotonic()
-            while await stack.count_waiting():  # noqa: ASYNC110 - a queue tells nobody
+            while await stack.count_waiting():  # noqa: ASYNC110 - a queue raises no event
                 await anyio.sleep(0.05)
             took = time.monotonic() - begun
         found = await verify(lane, journal.read(stack.journal), s3=stack.s3, bucket=BUCKET)

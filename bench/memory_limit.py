@@ -1,4 +1,4 @@
-"""Pushes with files that are large for git, all at once, by a service that has 2 GiB of memory.
+"""Pushes with files that are large for git, all at once, by a service with 2 GiB of memory.
 
     make prove-memory
 
@@ -61,14 +61,14 @@ _BLOCK_BYTES: Final = 65_536
 _TEXTS: Final = 2
 _WORDS_OF_A_DELTA: Final = 7
 _NUMBER: Final = re.compile(r"git needs more than \d+ bytes of memory.*git\.memory_budget_bytes is")
-_ROOM_OF_A_FILE: Final = 3  # at the server, in a mirror, as an archive
+_ROOM_OF_A_FILE: Final = 3  # at the server, in a mirror, in an archive
 
 Files = dict[str, tuple[int, Iterable[bytes]]]  # length and content, by path
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of what.
+    """Amounts of a run.
 
     Attributes:
         limit_mib: Memory of the service and its gits.
@@ -85,7 +85,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Seen:
-    """What the run has shown."""
+    """Figures of the run."""
 
     peak_bytes: int = 0
     kills: int = 0
@@ -100,7 +100,7 @@ class Seen:
 
 
 def _noise(nbytes: int, seed: int) -> Iterator[bytes]:
-    """Yield what nothing compresses."""
+    """Yield bytes that nothing compresses."""
     source = random.Random(seed)  # noqa: S311 - repeatable, not secret
     for begin in range(0, nbytes, _CHUNK_BYTES):
         yield source.randbytes(min(_CHUNK_BYTES, nbytes - begin))
@@ -121,7 +121,7 @@ def _lines(source: random.Random) -> bytes:
 
 
 class Fixtures:
-    """Makes the repositories of one run.
+    """Maker of the repositories of one run.
 
     Args:
         root: Where they are, one directory each.
@@ -135,7 +135,7 @@ class Fixtures:
         self._texts: list[SourceRepository] = []
 
     def make(self) -> list[Pushed]:
-        """Make all of them; one push of each."""
+        """Make all repositories; return one push of each."""
         made = [self._push("delta", self._make_delta)]
         for number in range(self._plan.large - 1):
             make = partial(self._make_large, number)
@@ -192,7 +192,7 @@ class Fixtures:
 
 
 def _import(source: SourceRepository, commits: Sequence[Files], *, compression: int = 1) -> str:
-    """Write commits by git-fast-import(1), without holding a file in memory; the last one's id."""
+    """Write commits by git-fast-import(1), with no file in memory; return the last one's id."""
     settings = (
         *("-c", "core.bigFileThreshold=1m", "-c", f"core.compression={compression}"),
         *("-c", "fastimport.unpackLimit=1"),
@@ -224,7 +224,7 @@ async def _look(group: MemoryGroup, seen: Seen) -> None:
 
 
 async def _tell(service: Service) -> None:
-    """Say on standard error what the service warns of, as it does."""
+    """Print the service's warnings to standard error as they come."""
     told = 0
     while True:
         for line in service.log[told:]:
@@ -312,7 +312,7 @@ async def _download(stack: Stack, location: str, version: str | None, file: Path
 
 
 def _compare(push: Pushed, file: Path) -> str:
-    """Return where an archive is not what `git archive` gives; empty if nowhere."""
+    """Return where an archive differs from that of `git archive`; empty if nowhere."""
     expected, found = tree_of_commit(push.directory, push.commit or ""), _tree_of_zip(file)
     paths = [path for path in {*expected, *found} if expected.get(path) != found.get(path)]
     return f"{len(paths)} of {len(expected)} differ, as {min(paths)!r}" if paths else ""
@@ -335,7 +335,7 @@ def _tree_of_zip(file: Path) -> Tree:
 
 
 async def main(plan: Plan) -> int:
-    """Run it; 0 if all is well, or if no group can be made here."""
+    """Run it; return 0 if all is well, or if no group can be made here."""
     try:
         with open_memory_group(plan.limit_mib * _MIB) as group:
             seen, version = await _run(plan, group)

@@ -1,4 +1,4 @@
-"""What S3 does with objects, parts and ranges, in memory and fast, for measurements alone.
+"""S3's objects, parts and ranges, in memory and fast, for measurements alone.
 
 It checks no signature and no checksum; it does keep the rules of parts that a plan must obey. The
 tests use real servers instead. Prints its address, then serves until it is ended.
@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Object:
-    """Parts are kept as they came: views of another object's parts cost nothing."""
+    """An object of parts as they came: views of another object's parts cost nothing."""
 
     parts: list[memoryview]
     headers: dict[str, str]
@@ -29,11 +29,11 @@ class Object:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the length in bytes."""
         return sum(map(len, self.parts))
 
     def cut(self, begin: int, end: int) -> list[memoryview]:
-        """A range, without copying it."""
+        """Return a range, without copying it."""
         found, offset = [], 0
         for part in self.parts:
             if offset < end and offset + len(part) > begin:
@@ -44,7 +44,7 @@ class Object:
 
 @dataclass
 class Upload:
-    """Parts by number."""
+    """An unfinished upload: parts by number."""
 
     key: str
     headers: dict[str, str]
@@ -56,7 +56,7 @@ Answer = tuple[int, dict[str, str], list[memoryview]]
 
 
 class Refused(Exception):
-    """An error of S3's."""
+    """An error of S3."""
 
 
 def _answer(method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:  # noqa: C901, PLR0911 - a table of calls
@@ -142,7 +142,7 @@ def _complete(upload: Upload, upload_id: str) -> Object:
 
 
 def _lay_out() -> None:
-    """Views of views of older archives would keep all of those.
+    """Copy views into bytes, since views of older archives would keep all of those in memory.
 
     The next request may wait for it; S3's would not.
     """

@@ -1,4 +1,4 @@
-"""A monorepo to measure with: a hundred thousand files of sources, and commits as people make.
+"""A monorepo to measure with: a hundred thousand source files, and realistic commits.
 
 Text is cut out of the sources of the Python that runs this, so that it packs as source does. The
 same seed gives the same repository on the same Python.
@@ -30,7 +30,7 @@ class Monorepo:
     def stream(
         self, commits: int, *, sizes: tuple[int, ...] = (), scattered: bool = True
     ) -> Iterator[bytes]:
-        """Everything in one commit, then `commits` changes; or changes of these `sizes`."""
+        """Yield one commit with everything, then `commits` changes; or changes of these `sizes`."""
         yield _commit(0, "everything")
         for path in self._paths:
             yield self._file(path)
@@ -40,7 +40,10 @@ class Monorepo:
             yield from self._change(size, scattered=scattered)
 
     def _change(self, size: int, *, scattered: bool) -> Iterator[bytes]:
-        """Mostly edits of known places, some of any; a few new and deleted files."""
+        """Yield the changes of a commit: mostly edits in busy places.
+
+        A few new and deleted files.
+        """
         chance = self._chance
         around = chance.choice(self._hot)
         for _ in range(size):
@@ -58,7 +61,7 @@ class Monorepo:
                 yield self._file(self._paths[near % len(self._paths)])
 
     def _size(self) -> int:
-        """Files of a commit: half of them up to three, some hundreds."""
+        """Return the number of files of a commit: half of them up to three, some hundreds."""
         return min(500, max(1, round(self._chance.lognormvariate(1.2, 1.1))))
 
     def _path(self, number: int) -> str:
@@ -72,7 +75,7 @@ class Monorepo:
         return f"M 100644 inline {path}\ndata {len(content)}\n".encode() + content + b"\n"
 
     def _content(self) -> bytes:
-        """Paragraphs of several files, one after the other."""
+        """Return paragraphs of several files, one after the other."""
         wanted = min(_MOST_BYTES, int(self._chance.lognormvariate(8.2, 1.1)))
         pieces = []
         while wanted > 0:
@@ -92,7 +95,7 @@ def make(
     sizes: tuple[int, ...] = (),
     scattered: bool = True,
 ) -> None:
-    """Make the repository, unless it is there."""
+    """Make the repository, unless it exists."""
     if directory.exists():
         return
     partial = directory.with_suffix(".part")
@@ -127,7 +130,7 @@ def _sources() -> bytes:
 
 
 def main() -> None:
-    """Make one, for use by hand."""
+    """Make a repository, for use by hand."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--files", type=int, default=104_000)

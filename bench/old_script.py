@@ -1,4 +1,4 @@
-"""What was done before: a shallow clone, a work tree, `zip -r`, one upload; for each push anew.
+"""The way before asyncbuild: for each push a shallow clone, a work tree, `zip -r`, one upload.
 
 The repository lies on the same machine and is packed well, and the upload is one request of curl:
 all of it kinder than it was.
@@ -24,7 +24,7 @@ stat -c %s archive.zip
 
 
 class OldScript:
-    """Runs it on any commit of a repository."""
+    """A run of the old script on any commit of a repository."""
 
     def __init__(self, repository: Path, scratch: Path) -> None:
         self._remote = scratch / "remote.git"
@@ -35,7 +35,7 @@ class OldScript:
         alternates.write_text(f"{repository.resolve()}/objects\n")
 
     def run(self, commit: str, endpoint: str, bucket: str) -> tuple[int, float, float]:
-        """Size of the archive, CPU and wall seconds."""
+        """Return the size of the archive, CPU and wall seconds."""
         command = ["git", "--git-dir", str(self._remote), "update-ref", "refs/heads/main", commit]
         subprocess.run(command, check=True)
         with tempfile.TemporaryDirectory(dir=self._scratch) as place:

@@ -10,7 +10,7 @@ _STYLE = "font-family:system-ui,sans-serif;font-size:12px;fill:#333"
 
 
 def bars(charts: Mapping[str, Mapping[str, float]]) -> str:
-    """Seconds by way, for each repository; every group has a scale of its own."""
+    """Return bars of seconds by way, for each repository; every group has its own scale."""
     shapes: list[str] = []
     y = 10
     for title, seconds in charts.items():

@@ -1,4 +1,4 @@
-"""Make the machine as good as it gets: nothing left to be done, fast cores, input in memory.
+"""Preparation of the machine: no pending work, fast cores, input in memory.
 
 A core of a virtual machine is often half of a real one, and the other half is a stranger's, or the
 next core of ours. Measured: from one second to the next each did 1.8 times as much, or two together
@@ -20,14 +20,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-_FAST: Final = 0.85  # of the best that the slowest of all cores ever did
+_FAST: Final = 0.85  # share of the best figure of the slowest core
 _REST_SECONDS: Final = 1.0
-_TIMES: Final = 10  # that the cores are tried before anything is measured
+_TIMES: Final = 10  # trials of the cores before the first measurement
 _SETTLE_SECONDS: Final = 0.3
 _SETTLE_TIMES: Final = 20
 _READ_BYTES: Final = 1 << 20
 
-# Counts what one core gets done in a fifth of a second, whenever a line comes.
+# Counts the work of one core in a fifth of a second, for each line of input.
 _COUNT: Final = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,7 +43,7 @@ for line in sys.stdin:
 
 
 def settle(server_seconds: Callable[[], float]) -> None:
-    """Wait for what a way left to be done: pages to write, the server's tidying."""
+    """Wait for pending work of the last way: pages to write, the server's clean-up."""
     os.sync()
     for _ in range(_SETTLE_TIMES):
         before = server_seconds()
@@ -53,7 +53,7 @@ def settle(server_seconds: Callable[[], float]) -> None:
 
 
 def read_through(path: Path) -> None:
-    """Have a file, or all below a directory, in the system's page cache."""
+    """Read a file, or all below a directory, into the system's page cache."""
     buffer = bytearray(_READ_BYTES)
     for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file():
@@ -64,7 +64,7 @@ def read_through(path: Path) -> None:
 
 @contextmanager
 def open_cores() -> Iterator["Cores"]:
-    """Own a process for each core that this one may use; it sleeps unless it is asked."""
+    """Start a process for each core that this one may use; it sleeps until it is asked."""
     with ExitStack() as stack:
         yield Cores([stack.enter_context(_counter(core)) for core in os.sched_getaffinity(0)])
 
@@ -75,11 +75,11 @@ def _counter(core: int) -> subprocess.Popen[str]:
 
 
 class Cores:
-    """How fast those are that this process may use; `open_cores` makes it."""
+    """Speed of the cores that this process may use; `open_cores` makes it."""
 
     def __init__(self, counters: list[subprocess.Popen[str]]) -> None:
         self._counters = counters
-        self._best = 0  # of any, and of the slowest when all of them work
+        self._best = 0  # best figure of any core, and of the slowest when all work
         self._best_at_once = 0
         for _ in range(_TIMES):
             for counter in counters:
@@ -87,7 +87,10 @@ class Cores:
             self._count(counters)
 
     def wait(self, most_seconds: float) -> float:
-        """Wait until all are fast, but not for ever; returns how many fast ones that is then."""
+        """Wait until all cores are fast, for a limited time.
+
+        Return the number of fast cores then.
+        """
         until = time.monotonic() + most_seconds
         while True:
             done = self._count(self._counters)
@@ -96,7 +99,7 @@ class Cores:
             time.sleep(_REST_SECONDS)
 
     def _count(self, counters: list[subprocess.Popen[str]]) -> list[int]:
-        """What each gets done, at the same time."""
+        """Return the work of each core, all counted at the same time."""
         for counter in counters:
             print(file=_pipe(counter.stdin), flush=True)
         done = [int(_pipe(counter.stdout).readline()) for counter in counters]

@@ -1,4 +1,4 @@
-"""What one way's time is to another's, within the runs that had both: the claims, as numbers."""
+"""Ratios of times between ways, within runs that had both: the claims, as numbers."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class Sample(Protocol):
-    """What one run took."""
+    """Interface of a run's figures."""
 
     @property
     def wall_seconds(self) -> float:
-        """From the start to the end."""
+        """Return seconds from the start to the end."""
 
     @property
     def server_seconds(self) -> float:
-        """Of CPU, that the S3 server took on the same cores meanwhile."""
+        """Return CPU seconds of the S3 server, on the same cores."""
 
 
 _Samples = Mapping[str, Sequence[Sample]]
-_FASTER = (  # how much longer the first takes than the second
+_FASTER = (  # ratio of the first one's time to the second one's
     ("ours-null", "floor"),
     ("git-zip-1", "ours-null"),
     ("git-zip-6", "ours-null"),
@@ -32,7 +32,7 @@ _APART = (("git-zip-6-s3", "ours-s3"), ("old-script-s3", "ours-s3"), ("ours-s3",
 
 
 def as_table(samples: _Samples, cores: int) -> str:
-    """Markdown; the last rows are ways to S3 as if the server ran elsewhere.
+    """Return a table in Markdown; its last rows are ways to S3 as if the server ran elsewhere.
 
     Its CPU seconds are then taken off as if they had filled all cores, which is the least that
     they can have cost.
@@ -56,7 +56,7 @@ def as_table(samples: _Samples, cores: int) -> str:
 
 
 def _ratio(long: Sequence[Sample], short: Sequence[Sample], cores: int = 0) -> float:
-    """The median of the ratios; within a run, since a machine has its slow minutes.
+    """Return the median of the ratios; within a run, since a machine has its slow minutes.
 
     A way that ran less often than the other one did so in the last runs.
     """

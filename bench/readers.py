@@ -1,4 +1,4 @@
-"""What every reader of zips finds in an archive, and what git says there is.
+"""Contents of an archive as every reader of zips finds them, compared with git's.
 
 Each reader gives names with kind, executable bit and SHA-256 of the content (of a link: its
 target). What a reader cannot tell is left out of the comparison, and nothing else:
@@ -27,7 +27,7 @@ _ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 class Node(NamedTuple):
-    """What is at a path: file, program, link or directory."""
+    """Kind and digest of a path: file, program, link or directory."""
 
     kind: str
     digest: str = ""
@@ -37,7 +37,7 @@ Tree = dict[bytes, Node]
 
 
 def tree_of_commit(repository: Path, commit: str) -> Tree:
-    """What `git archive` gives."""
+    """Return the tree that `git archive` writes."""
     command = ["git", "--git-dir", str(repository), "archive", "--format=tar", commit]
     tree: Tree = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE) as git:
@@ -60,7 +60,7 @@ def _node_of_tar(tar: tarfile.TarFile, each: tarfile.TarInfo) -> Node:
 
 
 class Readers:
-    """All of them; what they extract goes to `scratch`, which had best be in memory."""
+    """All readers; files extracted go to `scratch`, which should be in memory."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -99,7 +99,7 @@ class Readers:
         return whole
 
     def _piped(self, whole: "_Whole") -> Callable[[Path, Tree], None]:
-        """All contents, one after the other."""
+        """Return a check of all contents, one after the other."""
 
         def check(archive: Path, _: Tree) -> None:
             path = str(archive)
@@ -167,7 +167,7 @@ class _Whole:
 
 
 class _Extracted:
-    """What a command extracts into a folder that is there only inside of the block."""
+    """Files that a command extracts into a folder, which exists only inside the block."""
 
     def __init__(self, scratch: Path, command: list[str], stdin: Path | None) -> None:
         self._folder = tempfile.TemporaryDirectory(dir=scratch)
@@ -205,7 +205,7 @@ def _node(mode: int, content: bytes) -> Node:
 
 
 def _contents(tree: Tree) -> Tree:
-    """Without modes; links are files with their target inside."""
+    """Return the tree without modes; links are files with their target as content."""
     return {
         name: node if node.kind == "directory" else Node("file", node.digest)
         for name, node in tree.items()
@@ -229,7 +229,7 @@ def _digest(content: bytes) -> str:
 
 
 def _run(command: list[str], *, stdin: Path | None = None) -> bytes:
-    """Run it; `stdin` goes through a pipe, in which nobody can seek."""
+    """Run a command; `stdin` goes through a pipe, which cannot seek."""
     done = subprocess.run(
         command,
         input=stdin.read_bytes() if stdin else b"",

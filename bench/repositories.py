@@ -1,4 +1,4 @@
-"""Repositories to measure with: made from a seed, the same everywhere, kept under .cache/bench."""
+"""Repositories to measure with: made from a seed, equal everywhere, kept under .cache/bench."""
 
 import random
 import shutil
@@ -14,7 +14,7 @@ Files = Iterator[tuple[str, bytes | Iterator[bytes], int]]  # path, contents, le
 
 
 def _corpus(source: random.Random, nbytes: int) -> bytes:
-    """Something like source code: indented lines of names that occur again and again."""
+    """Return text like source code: indented lines of recurring names."""
     letters = "etaoinshrdlucmfwypvbgkjqxz"
     words = ["".join(source.choices(letters, k=source.randrange(2, 11))) for _ in range(4000)]
     weights = [1 / (rank + 5) for rank in range(len(words))]
@@ -33,7 +33,7 @@ def _corpus(source: random.Random, nbytes: int) -> bytes:
 
 
 def _mono(count: int, nbytes: int) -> Files:
-    """Many files: sources, generated code, and some binaries; sizes are spread log-normally."""
+    """Yield many files: sources, generated code, and some binaries; sizes are log-normal."""
     source = random.Random(_SEED)  # noqa: S311 - the same everywhere, not secret
     code = _corpus(source, 8 * _MIB)
     noise = source.randbytes(4 * _MIB)
@@ -72,7 +72,7 @@ KINDS: dict[str, Callable[[float], Files]] = {
 
 
 def make(kind: str, scale: float) -> Path:
-    """A bare repository with one commit on main; made once."""
+    """Make a bare repository with one commit on main, unless it exists."""
     path = CACHE / f"{kind}-{scale:g}.git"
     if path.exists():
         return path
@@ -81,7 +81,7 @@ def make(kind: str, scale: float) -> Path:
     beside.parent.mkdir(parents=True, exist_ok=True)
     print(f"making {path} ...", flush=True)
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(beside)], check=True)
-    # One pack without delta chains: so lie the newest versions in a well-packed repository.
+    # One pack without delta chains, like the newest versions in a well-packed repository.
     command = ["git", "-C", str(beside), "-c", "core.compression=1", "fast-import", "--quiet"]
     command.append("--depth=0")
     with subprocess.Popen(command, stdin=subprocess.PIPE) as importer:

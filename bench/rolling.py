@@ -1,4 +1,4 @@
-"""Two versions beside each other, as during a deployment: nothing lost, doubled or made twice.
+"""Two versions side by side, as during a deployment: nothing lost, doubled or made twice.
 
     make rolling OLD=COMMIT        200 pushes over 20 repositories
 
@@ -45,23 +45,23 @@ from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import PushedRepository
 
 _ROOT = Path(__file__).parents[1]
-_LARGE_BYTES = 6_000_000  # an archive of that is made of an older one
+_LARGE_BYTES = 6_000_000  # large enough for a delta
 _BRANCHES = ("main", "main", "feature/a", "main", "fix/b")
 _HELD = 12  # archives that wait in S3 for their build when the task that made them is killed
-_HELD_SECONDS = 40  # at most, if fewer come: the other version has them
+_HELD_SECONDS = 40  # at most, if fewer come: the other version has the rest
 _SETTLE_SECONDS = 900
 
 
 @dataclass(slots=True)
 class Version:
-    """One of the two, and the tasks of it that ran, the last one still running."""
+    """One of the two versions, and its tasks, the last of which still runs."""
 
     name: str
     code: Path
     tasks: list[Service] = field(default_factory=list)
 
     async def start(self, stack: AsyncExitStack, variables: Mapping[str, str]) -> None:
-        """Start a task with this version's code and not the one that is installed."""
+        """Start a task with this version's code, not the installed one."""
         program = ("env", "-C", str(self.code), sys.executable, "-m", "asyncbuild")
         own = {**variables, "PYTHONPATH": str(self.code)}
         task = await stack.enter_async_context(open_service(own, program=program))
@@ -76,7 +76,7 @@ class Version:
         _say(f"the task of the {self.name} version was killed")
 
     def logged(self, event: str) -> list[Mapping[str, Any]]:
-        """Lines of that event, of all its tasks."""
+        """Return lines of that event, of all its tasks."""
         return [line for task in self.tasks for line in task.log if line["event"] == event]
 
 
@@ -85,7 +85,7 @@ def _say(what: str) -> None:
 
 
 def check_out(commit: str, directory: Path) -> Path:
-    """Put the package of `commit` into `directory`, and make sure that Python takes it from there.
+    """Put the package of `commit` into `directory`, and check that Python imports it from there.
 
     Raises:
         RuntimeError: It takes another.
@@ -108,7 +108,7 @@ def check_out(commit: str, directory: Path) -> Path:
 
 
 def _make_pushes(directory: Path, names: Sequence[str], each: int) -> list[list[Pushed]]:
-    """Commit to repositories of these names; the pushes of each, in order."""
+    """Commit to repositories of these names; return the pushes of each, in order."""
     made = []
     for number, name in enumerate(names):
         source = SourceRepository(directory / "remotes" / name)
@@ -129,7 +129,7 @@ def _make_pushes(directory: Path, names: Sequence[str], each: int) -> list[list[
 
 @asynccontextmanager
 async def _holding(stack: Stack, version: Version, count: int) -> AsyncIterator[None]:
-    """Let no build start; kill `version` when `count` of its archives wait for theirs."""
+    """Let no build start; kill `version` when `count` of its archives wait for their builds."""
     before = len(version.logged("push.upload.finished"))
     stack.standin.running_limit = 0
     try:
@@ -189,7 +189,7 @@ async def _rolled(
 
 
 async def _count_rewritten(stack: Stack) -> int:
-    """Archives that were written at a key that had one, as the bucket's versions tell."""
+    """Return the number of archives written at an existing key, by the bucket's versions."""
     written: Counter[str] = Counter()
     pages = stack.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
     async for page in pages:
@@ -198,7 +198,7 @@ async def _count_rewritten(stack: Stack) -> int:
 
 
 def _report(old: Version, new: Version, found: Findings) -> dict[str, Any]:
-    """What the servers say, and what the logs tell of who did what."""
+    """Return the servers' findings, and figures from the logs about each version's part."""
     versions = (old, new)
     uploads = {
         each.name: {line["event_id"]: line for line in each.logged("push.upload.finished")}
@@ -244,7 +244,7 @@ def _report(old: Version, new: Version, found: Findings) -> dict[str, Any]:
 
 
 async def main(commit: str, repositories: int, count: int) -> int:
-    """Run both versions; 0 if all is well."""
+    """Run both versions; return 0 if all is well."""
     begun = time.monotonic()
     names = [f"repository-{number:03d}" for number in range(repositories)]
     with tempfile.TemporaryDirectory(prefix="asyncbuild-old-") as directory:

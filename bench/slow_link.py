@@ -1,4 +1,4 @@
-"""A link of so many bytes a second to a server, for all connections together; in its own process.
+"""A link of so many bytes a second to a server, shared by all connections; in its own process.
 
     python bench/slow_link.py http://127.0.0.1:8333 40e6
 
@@ -13,11 +13,11 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
 _READ_BYTES = 65_536
-_LEAST_PAUSE_SECONDS = 0.005  # timers are no better than that
+_LEAST_PAUSE_SECONDS = 0.005  # timers are no more precise than that
 
 
 class Link:
-    """Sends when the link would have."""
+    """A link that passes bytes on at a limited rate."""
 
     def __init__(self, endpoint: str, bytes_per_second: float) -> None:
         host, port = endpoint.removeprefix("http://").split(":")
@@ -26,7 +26,7 @@ class Link:
         self._free_at = 0.0
 
     async def serve(self, client: SocketStream) -> None:
-        """One connection."""
+        """Serve one connection."""
         async with (
             client,
             await anyio.connect_tcp(*self._server) as server,

@@ -56,7 +56,7 @@ async def _sample(service: Service, stack: Stack, samples: list[tuple[float, int
 
 
 async def main(repositories: int, pushes: int, bad: int) -> int:
-    """Run the soak; 0 if all is well."""
+    """Run the soak; return 0 if all is well."""
     each = pushes // repositories
     names = [f"repository-{number:03d}" for number in range(repositories)]
     samples: list[tuple[float, int, int]] = []

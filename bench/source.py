@@ -1,4 +1,4 @@
-"""Where the engine's tar comes from: git as the service runs it, or a file that was made before."""
+"""Source of the engine's tar: git as the service runs it, or a file that was made before."""
 
 import os
 import subprocess
@@ -23,13 +23,13 @@ _REF = "refs/heads/main"
 
 
 def is_tar(source: str) -> bool:
-    """Or else it is a repository."""
+    """Return whether the source is a tar; otherwise it is a repository."""
     return source.endswith(".tar")
 
 
 @asynccontextmanager
 async def open_source(source: str) -> AsyncIterator[OpenTar]:
-    """What opens the tar, as often as it is called. `source` is an absolute path."""
+    """Yield an opener of the tar, which may be called repeatedly. `source` is an absolute path."""
     if is_tar(source):
         yield lambda: _open_file(source)
         return
@@ -41,7 +41,7 @@ async def open_source(source: str) -> AsyncIterator[OpenTar]:
 
 
 async def _push(repository: Path, scratch: Path, tasks: TaskGroup) -> Snapshot:
-    """A push of the last commit to a mirror whose attributes are known from the one before it.
+    """Push the last commit to a mirror that knows the attributes of the commit before.
 
     Where there is only one commit, they are known of that.
     """
@@ -76,7 +76,7 @@ async def _ask(*command: str) -> list[str]:
 
 @asynccontextmanager
 async def _open_file(path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Through a pipe, as git's comes."""
+    """Yield the file through a pipe, like git's."""
     reading, writing = make_pipe()
     with subprocess.Popen(("cat", path), stdout=writing):  # noqa: ASYNC220 - at once
         os.close(writing)

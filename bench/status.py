@@ -1,4 +1,4 @@
-"""What watching costs: the same pushes with the page open and metrics scraped, and with all off.
+"""Cost of the status page and of scraped metrics: the same pushes with both, and without.
 
     .venv/bin/python bench/status.py [--rounds 8] [--pushes 16]
 
@@ -35,7 +35,7 @@ _SCRAPE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round took, and how many bytes of the page were read."""
+    """Figures of one round, and the bytes of the page that were read."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -43,12 +43,12 @@ class Round:
 
 
 async def main(rounds: int, pushes: int) -> None:
-    """Run the rounds and print what they took."""
+    """Run the rounds, and print their figures."""
     names = [f"repository-{number:03d}" for number in range(_REPOSITORIES)]
     async with open_stack(names) as stack:
         lanes = await make_pushes(stack, repositories=_REPOSITORIES, pushes=pushes)
         work = list(chain.from_iterable(zip(*lanes, strict=True)))
-        await play(stack, work, watched=True)  # warms everything that can be warm
+        await play(stack, work, watched=True)  # fills all caches
         taken: dict[bool, list[Round]] = {False: [], True: []}
         for number in range(rounds):
             for watched in (False, True) if number % 2 == 0 else (True, False):
@@ -57,7 +57,7 @@ async def main(rounds: int, pushes: int) -> None:
 
 
 async def play(stack: Stack, work: Sequence[Pushed], *, watched: bool) -> Round:
-    """One round."""
+    """Play one round, and return its figures."""
     unique = uuid.uuid4().hex
     for push in work:
         await stack.send(replace(push, id=str(uuid.uuid4())))
@@ -82,7 +82,7 @@ async def play(stack: Stack, work: Sequence[Pushed], *, watched: bool) -> Round:
 
 @asynccontextmanager
 async def watching(service: Service, watched: bool) -> AsyncIterator[list[int]]:  # noqa: FBT001 - as the round has it
-    """A reader of the page's events, and a scraper, until the service ends."""
+    """Read the page's events and scrape the metrics until the service ends."""
     read = [0]
     async with anyio.create_task_group() as tasks:
         if watched:

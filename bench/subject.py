@@ -1,4 +1,4 @@
-"""A repository whose commits become archives, one after the other, on some S3: for measurements."""
+"""Archives of a repository's commits, one after the other, on some S3: for measurements."""
 
 import contextlib
 import subprocess
@@ -35,7 +35,7 @@ _BUDGET_BYTES = 256 * MIB
 
 @dataclass(frozen=True)
 class Row:
-    """One archive: how it was made, and what that took."""
+    """One archive: its kind and its figures."""
 
     commit: str
     kind: str
@@ -54,16 +54,19 @@ class Row:
     changed: int = 0
 
     def with_link(self, link: "Row", changed: int) -> "Row":
-        """With the time over a slow link, too, and how many files the commit changed."""
+        """Return the row with the time over a slow link, too, and the number of changed files."""
         return replace(self, link_seconds=link.wall_seconds, changed=changed)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the row for JSON."""
         return asdict(self)
 
 
 class Subject:
-    """Archives of one repository; what is kept between them is in `scratch`, not in it."""
+    """Archives of one repository.
+
+    Files kept between them are in `scratch`, not in the repository.
+    """
 
     def __init__(self, repository: Path, scratch: Path) -> None:
         self._repository = repository.resolve()
@@ -72,7 +75,7 @@ class Subject:
         self._requests = 0
 
     async def open(self) -> None:
-        """Make what the reader needs."""
+        """Prepare the reader."""
         await self._reader.prepare()
         self._path.mkdir(exist_ok=True)
         objects = self._path / "objects"
@@ -85,16 +88,16 @@ class Subject:
         return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
 
     def commits(self, count: int) -> list[str]:
-        """The last ones of the first-parent line, oldest first."""
+        """Return the last commits of the first-parent line, oldest first."""
         lines = self.git("rev-list", "--first-parent", f"-n{count}", "HEAD").decode().split()
         return lines[::-1]
 
     def count_changed(self, before: str, commit: str) -> int:
-        """Files that differ."""
+        """Return the number of files that differ."""
         return len(self.git("diff-tree", "-r", "--name-only", before, commit).splitlines())
 
     def count_requests(self, client: "S3Client") -> None:
-        """From now on."""
+        """Count requests from now on."""
 
         def count(**_: object) -> None:
             self._requests += 1
@@ -138,7 +141,7 @@ class Subject:
 async def open_archivers(
     subject: Subject, endpoint: str, engine: Engine, prefix: str
 ) -> AsyncIterator[tuple["S3Client", Archiver, Archiver]]:
-    """A client, and the two ways on it: with deltas, and without."""
+    """Yield a client, and two archivers on it: with deltas, and without."""
     settings = Settings(
         aws=AwsSettings(region=REGION, endpoint_url=endpoint),
         storage=StorageSettings(bucket=BUCKET, addressing_style="path", ledger_prefix=prefix),

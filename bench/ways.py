@@ -46,27 +46,27 @@ _Taken = dict[str, float]  # wall and CPU seconds, bytes, peak
 
 
 class _Clock:
-    """Begins when it is made."""
+    """A clock that starts when it is created."""
 
     def __init__(self) -> None:
         self._begun, self._cpu = time.perf_counter(), cpu_seconds()
 
     def read(self, nbytes: int) -> _Taken:
-        """What was taken since then, to make so many bytes."""
+        """Return the figures since then, for so many bytes."""
         wall = time.perf_counter() - self._begun
         cpu, peak = cpu_seconds() - self._cpu, peak_bytes()
         return {"wall": wall, "cpu": cpu, "bytes": nbytes, "peak": peak}
 
 
 async def ours(source: str, output: str) -> _Taken:
-    """Our engine, fed by git's pipe, into nothing, a file, or S3."""
+    """Run our engine, fed by git's pipe, into nothing, a file, or S3."""
     async with open_source(source) as open_tar, _open_service(output, archives=1) as service:
         clock = _Clock()
         return clock.read(await _archive(service, open_tar, output))
 
 
 async def ours_at_once(source: str, output: str) -> _Taken:
-    """Eight archives of it at the same time, as a service makes them."""
+    """Make eight archives at the same time, as in a service."""
     sizes: list[int] = []
     async with (
         open_source(source) as open_tar,
@@ -85,12 +85,12 @@ async def ours_at_once(source: str, output: str) -> _Taken:
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    """What all archives of a process share, as in `asyncbuild/commands/serve.py`."""
+    """Objects that all archives of a process share, as in `asyncbuild/commands/serve.py`."""
 
     settings: Settings
     engine: Engine
     budget: MemoryBudget
-    store: Store | None  # where the output is in S3
+    store: Store | None  # None unless the output is in S3
 
 
 @asynccontextmanager
@@ -109,7 +109,7 @@ async def _open_service(output: str, archives: int) -> AsyncIterator[_Service]:
 
 
 async def _warm_up(service: _Service) -> None:
-    """Something else was archived before: all processes run, and all memory was used once."""
+    """Archive something else first, so that all processes run and all memory was used once."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as written:
         for number, size in enumerate(20 * _WARM_SIZES):
@@ -159,7 +159,7 @@ def _overrides(output: str) -> dict[str, Any]:
 
 
 def stream_zip(source: str, level: int) -> _Taken:
-    """The stream-zip library, its members read by tarfile."""
+    """Run the stream-zip library, with members read by tarfile."""
     from stream_zip import ZIP_AUTO  # noqa: PLC0415 - only where it is measured
     from stream_zip import stream_zip as zip_of  # noqa: PLC0415 - the same
 
@@ -178,7 +178,7 @@ def stream_zip(source: str, level: int) -> _Taken:
 
 
 def zipstream_ng(source: str, level: int) -> _Taken:
-    """The zipstream-ng library, its members read by tarfile."""
+    """Run the zipstream-ng library, with members read by tarfile."""
     from zipstream import ZIP_DEFLATED, ZipStream  # noqa: PLC0415 - only where it is measured
 
     clock = _Clock()

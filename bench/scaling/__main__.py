@@ -24,7 +24,7 @@ DEFAULT_PERCENT = 70.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run: everything by value, for another process."""
+    """One run with all its values, for another process."""
 
     scenario: str
     kind: str
@@ -33,7 +33,7 @@ class Job:
 
 
 def policy_of(job: Job) -> Policy:
-    """The policy that a job names."""
+    """Return the policy that a job names."""
     if job.kind == "depth":
         return Policy("depth", depth_per_task, job.target)
     return Policy("busy", partial(busy_percent, consumers=CONSUMERS), job.target)
@@ -47,7 +47,7 @@ def run(job: Job) -> Result:
 
 
 def iter_jobs(seed: int) -> Iterator[Job]:
-    """Both policies, each with all its targets, under each load."""
+    """Yield both policies, each with all its targets, under each load."""
     for scenario in SCENARIOS:
         for target in DEPTHS:
             yield Job(scenario.name, "depth", target, seed)
@@ -56,7 +56,7 @@ def iter_jobs(seed: int) -> Iterator[Job]:
 
 
 def main() -> None:
-    """Run everything and write it down."""
+    """Run everything, and write the report."""
     parser = argparse.ArgumentParser(prog="bench/scaling", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Pushes as they come: seeded days at the office.
+"""Arrivals of pushes: seeded days at the office.
 
 A push is when it came, whose it is, and how long its preparation takes (fetch, archive, upload)
 with one consumer. The preparation times are an assumption: log-normal with a median of 4 s and a
@@ -18,16 +18,16 @@ MOST_SECONDS = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One push."""
+    """Arrival of one push."""
 
-    at: float  # seconds since the start
+    at: float  # seconds since the start of the day
     repository: int
     seconds: float  # of preparation
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A load with a name. `rate` gives pushes a minute at a time in seconds."""
+    """A load with a name. `rate` returns pushes a minute at a time in seconds."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Scenario:
     hot_share: float = 0.0  # of the pushes, those to repository 0
 
     def iter_arrivals(self, seed: int) -> Iterator[Arrival]:
-        """All pushes in order of time; the same for the same seed."""
+        """Yield all pushes in order of time; equal for the same seed."""
         chance = random.Random(f"{self.name}/{seed}")  # noqa: S311 - repeatable on purpose
         # Zipf and Mandelbrot: the k-th busiest repository gets a share of 1 / (k + 20).
         shares = list(accumulate(1 / (k + 20) for k in range(self.repositories)))
@@ -67,7 +67,7 @@ def _hot(now: float) -> float:
 
 
 def _organisation(now: float) -> float:
-    return min(1_000.0, 1_000.0 * now / 1_800)  # half an hour until all are awake
+    return min(1_000.0, 1_000.0 * now / 1_800)  # ramps up over half an hour
 
 
 def _stampede(now: float) -> float:

@@ -1,4 +1,4 @@
-"""What the service is scaled by: two policies, as functions of what CloudWatch knows.
+"""Two scaling policies, as functions of CloudWatch's metrics.
 
 `busy` is the policy of deploy/cloudformation.yaml; a test compares its expressions with this.
 `depth` is the policy that AWS documents for SQS: messages by tasks.
@@ -22,12 +22,12 @@ class Seen:
 
 
 def busy_percent(seen: Seen, *, consumers: int) -> float:
-    """Consumers with work, in percent; above 100 where more consumers would find work, too.
+    """Return consumers with work, in percent; above 100 where more consumers would find work, too.
 
-    While a consumer is free, every waiting message belongs to a group that is in somebody's hands
-    already: the consumer would have taken any other. However deep the queue, more tasks would
-    change nothing. Only when nearly all have work may groups wait that nobody holds; then the
-    backlog counts, at most as much as what is in hand.
+    While a consumer is free, every waiting message belongs to a group in flight, since the consumer
+    would have taken any other. However deep the queue, more tasks would change nothing. Only when
+    nearly all consumers work may free groups wait; then the backlog counts, at most as much as the
+    messages in flight.
     """
     busy = 100.0 * (1.0 - seen.free / consumers)
     if busy < SATURATED_PERCENT:
@@ -36,10 +36,10 @@ def busy_percent(seen: Seen, *, consumers: int) -> float:
 
 
 def depth_per_task(seen: Seen) -> float:
-    """Messages that wait for each task."""
+    """Return waiting messages for each task."""
     return seen.visible / max(seen.tasks, 1.0)
 
 
 def wanted_tasks(tasks: int, value: float, target: float, *, least: int, most: int) -> int:
-    """How many tasks bring a value that is shared among tasks to its target."""
+    """Return how many tasks bring a value shared among tasks to its target."""
     return min(max(ceil(tasks * value / target), least), most)

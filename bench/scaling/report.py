@@ -20,7 +20,7 @@ mpl.rcParams.update({"svg.hashsalt": "scaling", "svg.fonttype": "none", "font.si
 
 
 def rival(runs: Runs, default: float) -> tuple[float, Result] | None:
-    """The cheapest depth policy whose p95 is no worse than the busy policy's, if there is one."""
+    """Return the cheapest depth policy with a p95 at most the busy policy's, or None."""
     bar = runs["busy", default].wait(95)
     fit = [
         (run.task_seconds, target, run)
@@ -81,7 +81,7 @@ def _table(scenario: Scenario, runs: Runs, default: float) -> Iterable[str]:
 
 
 def write_tables(results: Mapping[Scenario, Runs], default: float, path: Path) -> str:
-    """Replace the tables in `path`; gives what was written."""
+    """Replace the tables in `path`; return the text written."""
     lines = [line for scenario, runs in results.items() for line in _table(scenario, runs, default)]
     text = "\n".join(lines)
     old = path.read_text() if path.exists() else f"{BEGIN}\n{END}\n"
@@ -92,7 +92,7 @@ def write_tables(results: Mapping[Scenario, Runs], default: float, path: Path) -
 
 
 def plot(runs: Runs, default: float, path: Path) -> None:
-    """Tasks over time: both policies, and what the work there is could use."""
+    """Plot tasks over time: both policies, and the number that the work could use."""
     found = rival(runs, default)
     target, depth = found or min(
         ((target, run) for (kind, target), run in runs.items() if kind == "depth"),

@@ -26,7 +26,7 @@ MINUTE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is tracked, and its target."""
+    """The tracked value, and its target."""
 
     name: str
     value: Callable[[Seen], float]
@@ -35,7 +35,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The frame of the scaling."""
+    """Limits of the scaling."""
 
     least: int = 1
     most: int = 60
@@ -57,7 +57,7 @@ class Minute:
 
 @dataclass(slots=True)
 class Result:
-    """What came of one run."""
+    """Figures of one run."""
 
     waits: list[float] = field(default_factory=list)  # seconds from push to preparation
     minutes: list[Minute] = field(default_factory=list)
@@ -65,13 +65,13 @@ class Result:
     idle_seconds: float = 0.0  # of tasks that no group could use
 
     def wait(self, percent: float) -> float:
-        """The wait that `percent` of the pushes do not exceed, in seconds."""
+        """Return the wait that `percent` of the pushes do not exceed, in seconds."""
         ordered = sorted(self.waits)
         return ordered[min(len(ordered) - 1, ceil(len(ordered) * percent / 100) - 1)]
 
     @property
     def peak_tasks(self) -> float:
-        """The most tasks that ran."""
+        """Return the most tasks that ran."""
         return max(minute.seen.tasks for minute in self.minutes)
 
 
@@ -80,7 +80,7 @@ class _Lane:
     group: int
     waiting: deque[Arrival]
     order: deque[Arrival] = field(default_factory=deque)  # begun, in order
-    prepared: set[int] = field(default_factory=set)  # ids of those that wait for an older one
+    prepared: set[int] = field(default_factory=set)  # ids of pushes that wait for an older one
     preparing: int = 0
 
 
@@ -91,13 +91,16 @@ class _Task:
     lanes: list[_Lane] = field(default_factory=list)
 
     def next_lane(self) -> _Lane | None:
-        """The lane whose turn it is: of those that can prepare more, the one with least in hand."""
+        """Return the next lane.
+
+        Of those that can prepare more, the one with the fewest in preparation.
+        """
         waiting = [each for each in self.lanes if each.waiting and each.preparing < LOOKAHEAD]
         return min(waiting, key=lambda each: each.preparing, default=None)
 
 
 class Simulation:
-    """One run. Everything happens in `run`; the rest are its verbs."""
+    """One run. Everything happens in `run`; other methods are its steps."""
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class Simulation:
         self._arrivals = iter(arrivals)
 
     def run(self) -> Result:
-        """Until the load has ended and everything is settled."""
+        """Run until the load has ended and everything is settled; return the figures."""
         self._start_tasks(self._limits.least, at_once=True)
         self._push_next_arrival()
         self._later(MINUTE, self._tick)
@@ -151,7 +154,7 @@ class Simulation:
             self._later(arrival.at - self._now, partial(self._arrive, arrival))
 
     def _count(self, group: int, change: int) -> None:
-        """Keep count of the consumers that the messages there are could occupy."""
+        """Count the consumers that the present messages could occupy."""
         before = self._outstanding[group]
         self._outstanding[group] = before + change
         self._useful_consumers += min(before + change, LOOKAHEAD) - min(before, LOOKAHEAD)
@@ -250,14 +253,14 @@ class Simulation:
 
     def _tick(self) -> None:
         visible, inflight, tasks, useful = (total / MINUTE for total in self._sums)
-        # Each task tells once a minute how many of its consumers are free just then.
+        # Each task reports once a minute how many of its consumers are free.
         running = [task for task in self._tasks if not task.stopping]
         free = sum(task.free for task in running) / max(len(running), 1)
         self._sums = [0.0] * 4
         seen = Seen(visible, inflight, free, tasks)
         self._result.minutes.append(Minute(self._now, seen, useful))
         self._history.append(self._policy.value(seen))
-        self._scale(self._history[:-1])  # the last minute is not to be seen yet
+        self._scale(self._history[:-1])  # the last minute is not visible yet
         if self._now < self._end or self._visible or self._inflight:
             self._later(MINUTE, self._tick)
 

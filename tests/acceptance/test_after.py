@@ -1,4 +1,4 @@
-"""After the fact: what became of a push, and what to do with those that could not be built."""
+"""Tools for pushes that are over: their outcome, and dead letters that are sent back."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
-    """Servers, queue, bucket; the project of the only repository is made later."""
+    """Open servers, queue, bucket; the project of the only repository is created later."""
     async with open_stack([]) as stack:
         yield stack
 
@@ -28,7 +28,10 @@ async def _call(stack: Stack, *arguments: str) -> tuple[int, str]:
 
 
 async def test_a_dead_letter_is_read_sent_back_and_built(stack: Stack) -> None:
-    """Dead-lettered for want of a project, explained; sent back once there is one, in order."""
+    """A push without a project is dead-lettered and explained.
+
+    Sent back with a project, in order.
+    """
     (pushes,) = await make_pushes(stack, repositories=1, pushes=3)
     for push in pushes:
         await stack.send(push)
@@ -59,7 +62,7 @@ async def test_a_dead_letter_is_read_sent_back_and_built(stack: Stack) -> None:
 
 
 async def test_an_overtaken_push_is_sent_back_only_by_force(stack: Stack) -> None:
-    """A newer push of its ref was built: refused; with --force it is built after all."""
+    """A newer push of its ref was built: it is refused, and with --force it is built after all."""
     (pushes,) = await make_pushes(stack, repositories=1, pushes=6)
     old, new = [push for push in pushes if push.ref == "refs/heads/main"][:2]
     events: list[dict[str, Any]] = [event_of(old), event_of(new)]
@@ -79,7 +82,7 @@ async def test_an_overtaken_push_is_sent_back_only_by_force(stack: Stack) -> Non
 
 
 async def test_a_late_push_is_stale_and_recorded(stack: Stack) -> None:
-    """Events arrive the wrong way round: ancestry decides, the older commit is not built."""
+    """Events arrive in reverse: ancestry decides, the older commit is not built."""
     stack.standin.add_project("repository-000")
     (pushes,) = await make_pushes(stack, repositories=1, pushes=6)
     old, new = [push for push in pushes if push.ref == "refs/heads/main"][:2]
@@ -97,8 +100,8 @@ async def test_a_late_push_is_stale_and_recorded(stack: Stack) -> None:
     assert str(new.commit) in record["reason"]
 
 
-async def test_a_push_that_waits_is_found_in_the_service(stack: Stack) -> None:
-    """CodeBuild is full: explain asks the service, which says for what the push waits."""
+async def test_a_waiting_push_is_found_in_the_service(stack: Stack) -> None:
+    """CodeBuild is full: explain asks the service, which says what the push waits for."""
     stack.standin.add_project("repository-000")
     stack.standin.running_limit = 0
     ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
@@ -123,7 +126,7 @@ async def test_a_push_that_waits_is_found_in_the_service(stack: Stack) -> None:
     assert told.splitlines()[1].split()[:2] == ["repository-000", "1"]
 
 
-async def test_nothing_is_known_of_a_repository_that_never_pushed(stack: Stack) -> None:
+async def test_a_repository_without_pushes_is_unknown(stack: Stack) -> None:
     """Exit code 1, and a hint where to look."""
     code, told = await _call(stack, "explain", "nowhere")
     assert code == 1

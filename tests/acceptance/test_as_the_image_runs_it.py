@@ -1,4 +1,4 @@
-"""The service as its container runs it: nobody's user, read-only root, two places to write to.
+"""The service as in its container: an unprivileged user, a read-only root, two writable places.
 
 A mount namespace stands in for the container: the whole root read-only, tmpfs where the image has
 volumes, user 10001 without capabilities. IMAGE_ROOT, set by `deploy/image-test`, is the root of the
@@ -57,7 +57,7 @@ mount -t tmpfs -o mode=1777 tmpfs {TEMPORARY}
 
 
 def can_unshare() -> bool:
-    """Whether this process may make a mount namespace and mount in it."""
+    """Return whether this process may make a mount namespace and mount in it."""
     if os.geteuid() != 0:
         return False
     tried = subprocess.run(
@@ -75,7 +75,7 @@ pytestmark = [
 
 
 def contained(stack: Stack, *command: str) -> list[str]:
-    """A command line that runs `command` as the container would."""
+    """Return a command line that runs `command` as the container would."""
     remotes = str(stack.directory / "remotes")
     return [
         "unshare",
@@ -90,14 +90,14 @@ def contained(stack: Stack, *command: str) -> list[str]:
 
 
 def program(stack: Stack) -> list[str]:
-    """The image's entry point, or this environment's."""
+    """Return the image's entry point, or this environment's."""
     if IMAGE:
         return contained(stack, "/usr/bin/tini", "-s", "--", "/opt/asyncbuild/bin/asyncbuild")
     return contained(stack, sys.executable, "-m", "asyncbuild")
 
 
 def variables_of(stack: Stack) -> dict[str, str]:
-    """The settings that the stack's task has, with the servers of this machine."""
+    """Return the settings of the stack's task, with the servers of this machine."""
     variables = environment(stack, git={"cache_directory": CACHE})
     variables.pop(DIRECTORY, None)  # a record of its calls could not be written in there
     return {
@@ -113,7 +113,7 @@ def variables_of(stack: Stack) -> dict[str, str]:
 
 @pytest.fixture
 async def loaded() -> AsyncIterator[tuple[Stack, list[Pushed]]]:
-    """Servers, and pushes that can be fetched; none is sent yet."""
+    """Open servers with pushes that can be fetched; none is sent yet."""
     async with open_stack([f"repository-{number:03d}" for number in range(6)]) as stack:
         lanes = await make_pushes(stack, repositories=6, pushes=12)
         for path in (stack.directory, stack.directory / "remotes"):
@@ -121,10 +121,10 @@ async def loaded() -> AsyncIterator[tuple[Stack, list[Pushed]]]:
         yield stack, [push for pushes in zip(*lanes, strict=True) for push in pushes]
 
 
-async def test_nothing_but_the_volumes_can_be_written(
+async def test_only_the_volumes_are_writable(
     loaded: tuple[Stack, list[Pushed]],
 ) -> None:
-    """The container is what it says: nobody's user, no capability, a root that refuses writes."""
+    """An unprivileged user, no capability, a root that refuses writes."""
     stack, _ = loaded
     script = (
         "id -u; grep CapEff /proc/self/status; "
@@ -142,7 +142,7 @@ async def test_nothing_but_the_volumes_can_be_written(
 async def test_a_stop_under_load_is_in_time_and_loses_nothing(
     loaded: tuple[Stack, list[Pushed]],
 ) -> None:
-    """SIGTERM in the midst of the work: done within stopTimeout; a second task does the rest."""
+    """SIGTERM during the work: the process ends within stopTimeout; a second task does the rest."""
     stack, pushes = loaded
     for push in pushes:
         await stack.send(push)

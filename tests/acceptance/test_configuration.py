@@ -1,4 +1,4 @@
-"""Faults of the configuration and of what it names, as the commands tell them."""
+"""Faults of the configuration, and of the resources that it names, as commands report them."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 async def _end(variables: dict[str, str], *command: str) -> tuple[int, str]:
-    """Exit code and all that is said of a command that ends by itself."""
+    """Return the exit code and all output of a command that ends by itself."""
     done = await anyio.run_process(
         [sys.executable, "-m", "asyncbuild", *command],
         stdin=subprocess.DEVNULL,
@@ -44,8 +44,8 @@ async def _make_queue(stack: Stack, name: str) -> str:
     return (await stack.sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]
 
 
-async def test_a_queue_that_is_none_ends_with_78(stack: Stack) -> None:
-    """Whichever command finds it: standard, without a dead-letter queue, not there at all."""
+async def test_an_unusable_queue_exits_with_78(stack: Stack) -> None:
+    """Each command finds it: standard, without a dead-letter queue, or missing."""
     for url, says in (
         (await _make_queue(stack, "standard"), "is not "),
         (await _make_queue(stack, "lonely.fifo"), "has no dead-letter queue"),
@@ -58,8 +58,8 @@ async def test_a_queue_that_is_none_ends_with_78(stack: Stack) -> None:
             assert "Traceback" not in said
 
 
-async def test_a_secret_that_is_not_there_ends_with_78(stack: Stack) -> None:
-    """Wherever it should have been."""
+async def test_a_missing_secret_exits_with_78(stack: Stack) -> None:
+    """In each place where a secret may be."""
     for token in ("env:NO_SUCH_TOKEN", "file:/nothing/here", "secretsmanager:no"):
         host = {"host": "github.com", "kind": "github", "token": token, "signature": "off"}
         variables = environment(stack)
@@ -70,8 +70,8 @@ async def test_a_secret_that_is_not_there_ends_with_78(stack: Stack) -> None:
             assert token.partition(":")[2] in said
 
 
-async def test_a_bucket_that_is_not_there_is_said_to_be_missing(stack: Stack) -> None:
-    """HeadBucket's 404 has no words of its own."""
+async def test_a_missing_bucket_is_reported_as_missing(stack: Stack) -> None:
+    """HeadBucket's 404 has no text of its own."""
     variables = environment(stack, storage={"bucket": "asyncbuild-nothing"})
     code, said = await _end(variables, "check")
     assert code == 78, said
@@ -82,7 +82,10 @@ async def test_a_bucket_that_is_not_there_is_said_to_be_missing(stack: Stack) ->
 
 @pytest.mark.parametrize("command", [*_COMMANDS, "dead-letters"])
 async def test_a_queue_of_another_region_names_both(tmp_path: Path, command: str) -> None:
-    """Not "create it": it is there, elsewhere. The Region comes from the profile here."""
+    """The remedy is not "create it": the queue exists elsewhere.
+
+    The profile sets the Region here.
+    """
     profile = tmp_path / "config"
     profile.write_text("[profile build]\nregion = us-east-1\n")
     url = "https://sqs.eu-west-1.amazonaws.com/123456789012/pushes.fifo"
@@ -100,12 +103,12 @@ async def test_a_queue_of_another_region_names_both(tmp_path: Path, command: str
     code, said = await _end(variables, command, *more)
     assert code == 78, said
     assert f"the queue {url} is in eu-west-1, and calls go to us-east-1" in said
-    assert 'set aws.region = "eu-west-1"' in said.replace('\\"', '"')  # a service says it in JSON
+    assert 'set aws.region = "eu-west-1"' in said.replace('\\"', '"')  # a service logs it in JSON
 
 
 @contextmanager
 def _plain_port() -> Iterator[int]:
-    """A port of something that answers everything with a line of HTTP, and knows no TLS."""
+    """Yield a port that answers everything with a line of HTTP, and has no TLS."""
 
     def answer() -> None:
         while True:
@@ -128,8 +131,8 @@ def _plain_port() -> Iterator[int]:
         thread.join()
 
 
-async def test_https_to_a_port_without_tls_says_so() -> None:
-    """OpenSSL's own word for it is WRONG_VERSION_NUMBER."""
+async def test_https_to_a_port_without_tls_is_named() -> None:
+    """OpenSSL calls it WRONG_VERSION_NUMBER."""
     with _plain_port() as port:
         variables = {
             **os.environ,
@@ -143,8 +146,8 @@ async def test_https_to_a_port_without_tls_says_so() -> None:
     assert "remedy: what listens there does not speak TLS: begin endpoint_url with http://" in said
 
 
-async def test_traces_without_the_extra_are_found_by_check(stack: Stack, tmp_path: Path) -> None:
-    """As the service finds it: nothing is green that does not start."""
+async def test_check_reports_traces_without_the_extra(stack: Stack, tmp_path: Path) -> None:
+    """The service reports the same: `check` passes nothing that does not start."""
     hidden = tmp_path / "opentelemetry"
     hidden.mkdir()
     (hidden / "__init__.py").write_text("")  # a package of that name without its parts
@@ -157,7 +160,7 @@ async def test_traces_without_the_extra_are_found_by_check(stack: Stack, tmp_pat
         assert "asyncbuild[otel]" in said
 
 
-async def test_a_doubtful_setting_is_told_and_the_service_starts(
+async def test_a_doubtful_setting_is_reported_and_the_service_starts(
     stack: Stack, tmp_path: Path
 ) -> None:
     """By `check` as a warning, by `serve` in its log; both with the line."""

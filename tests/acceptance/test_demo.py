@@ -1,4 +1,4 @@
-"""`asyncbuild demo` as a newcomer runs it: a process of its own, judged by its exit and JSON."""
+"""`asyncbuild demo` as a newcomer runs it: a separate process, judged by its exit and JSON."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ from asyncbuild.local.workload import Story
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-# Whose AWS and settings a caller has must not matter: nothing of it may be used.
+# The caller's AWS account and settings must not matter: none of it may be used.
 CALLERS_OWN = {
     "AWS_PROFILE": "production",
     "AWS_ENDPOINT_URL": "https://example.invalid",
@@ -38,49 +38,49 @@ CALLERS_OWN = {
 
 
 def demo_command(*options: str) -> list[str]:
-    """How to run the demo."""
+    """Return the command line of the demo."""
     return [sys.executable, "-m", "asyncbuild", "demo", *options]
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """The caller's environment; all temporary files go to `directory`."""
+    """Return the caller's environment; all temporary files go to `directory`."""
     return {**os.environ, **CALLERS_OWN, "TMPDIR": str(directory)}
 
 
 async def run_demo(*options: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run it to its end."""
+    """Run the demo to its end."""
     return await anyio.run_process(demo_command(*options), env=environment(directory), check=False)
 
 
 def files_of(directory: Path) -> dict[str, bytes]:
-    """Every file below `directory` with its content."""
+    """Return every file below `directory` with its content."""
     return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def left_in(directory: Path) -> list[str]:
-    """What is in `directory`."""
+    """Return the names in `directory`."""
     return [path.name for path in directory.iterdir()]
 
 
 def iter_children_of(directory: Path) -> Iterator[int]:
-    """Processes, of any parent, whose environment or command line names `directory`."""
+    """Yield processes, of any parent, whose environment or command line names `directory`."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             said = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-        except OSError:  # ended, or somebody else's
+        except OSError:  # ended, or another user's
             continue
         if str(directory).encode() in said:
             yield int(process.name)
 
 
 async def wait_childless(directory: Path) -> None:
-    """All have ended: git's own children are killed with it, and need a moment for that."""
+    """Wait until all have ended: git's children are killed with it, and take a moment."""
     await wait_until(lambda: not list(iter_children_of(directory)))
 
 
 @pytest.fixture
 async def repository(tmp_path: Path) -> Path:
-    """A bare repository with six commits on main."""
+    """Return a bare repository with six commits on main."""
 
     async def at_once(_: object) -> None: ...
 
@@ -92,14 +92,14 @@ async def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
-    """An empty directory that has to be empty again in the end."""
+    """Return an empty directory that has to be empty again in the end."""
     directory = tmp_path / "temporary"
     directory.mkdir()
     return directory
 
 
 async def test_every_push_is_built_once_in_order(temporary: Path) -> None:
-    """55 pushes to 5 repositories: all as expected, by the servers' word, and nothing left."""
+    """55 pushes to 5 repositories: all as expected by the servers' records, and nothing left."""
     done = await run_demo("--json", directory=temporary)
     assert done.returncode == 0, done.stderr.decode()
     document = orjson.loads(done.stdout)
@@ -135,7 +135,7 @@ async def test_own_repositories_are_replayed(temporary: Path, repository: Path) 
     assert left_in(temporary) == []
 
 
-async def test_what_is_no_repository_is_said_so(temporary: Path) -> None:
+async def test_an_invalid_repository_is_reported(temporary: Path) -> None:
     """One sentence with the path and a remedy, no traceback; nothing left."""
     missing = str(temporary.parent / "missing")
     done = await run_demo("-r", missing, directory=temporary)
@@ -160,7 +160,7 @@ async def test_what_is_no_repository_is_said_so(temporary: Path) -> None:
 async def test_leaves_nothing_behind_when_stopped(
     temporary: Path, repository: Path, number: signal.Signals, code: int, *, keep: bool
 ) -> None:
-    """Whenever a signal comes, servers, service and temporary files are gone afterwards."""
+    """After a signal at any time servers, service and temporary files are gone."""
     mine = ("--repository", str(repository), "--keep") if keep else ()
     async with await anyio.open_process(
         demo_command(*mine), env=environment(temporary), stderr=subprocess.STDOUT
@@ -174,8 +174,8 @@ async def test_leaves_nothing_behind_when_stopped(
     await wait_childless(temporary)
 
 
-async def test_what_is_kept_can_be_looked_at(temporary: Path, repository: Path) -> None:
-    """What `--keep` prints, pasted into another terminal: three commands that work there."""
+async def test_commands_printed_by_keep_work(temporary: Path, repository: Path) -> None:
+    """Output of `--keep`, pasted into another terminal: three commands that work there."""
     mine = ("--repository", str(repository), "--pushes", "2", "--keep")
     async with await anyio.open_process(
         demo_command(*mine), env=environment(temporary), stderr=subprocess.STDOUT
@@ -201,8 +201,8 @@ async def test_what_is_kept_can_be_looked_at(temporary: Path, repository: Path) 
     assert "The dead-letter queue is empty" in shown["dead-letters list"]
 
 
-async def test_a_terminal_that_is_closed_leaves_nothing(temporary: Path) -> None:
-    """Its window goes: SIGHUP, and nothing can be written any more."""
+async def test_a_closed_terminal_leaves_nothing(temporary: Path) -> None:
+    """SIGHUP, and output can no longer be written."""
     ours, theirs = os.openpty()
     async with await anyio.open_process(
         ["setsid", "--ctty", *demo_command()],
@@ -227,7 +227,7 @@ async def test_a_terminal_that_is_closed_leaves_nothing(temporary: Path) -> None
 async def test_a_detached_head_is_replayed(
     temporary: Path, repository: Path, tmp_path: Path, branch: str
 ) -> None:
-    """As the checkouts of CI have it: shallow, and without a branch."""
+    """Checkouts of CI systems are shallow, and without a branch."""
     checkout = tmp_path / "checkout"
     url = f"file://{repository}"
     await run_git("clone", "--quiet", "--depth=3", url, str(checkout))
@@ -251,10 +251,10 @@ async def test_a_detached_head_is_replayed(
         ("{login}/x.git", 77, "clone it by hand, where you can log in"),
     ],
 )
-async def test_each_reason_for_no_repository_has_its_remedy(
+async def test_each_unusable_repository_has_its_remedy(
     temporary: Path, tmp_path: Path, source: str, code: int, remedy: str
 ) -> None:
-    """Not reached, not let in, nothing in it."""
+    """Unreachable, refused, or empty."""
     await run_git("init", "--quiet", str(tmp_path / "empty"))
     async with open_locked() as url:
         named = source.format(empty=tmp_path / "empty", login=url)
@@ -268,7 +268,7 @@ async def test_each_reason_for_no_repository_has_its_remedy(
 
 @asynccontextmanager
 async def open_locked() -> AsyncIterator[str]:
-    """A server that asks everybody for a login."""
+    """Yield the URL of a server that requires a login."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
@@ -294,7 +294,7 @@ TAKEN = (
 async def run_lacking(
     option: str, prepare: str, *command: str, **variables: str
 ) -> tuple[int, str]:
-    """Run a command in a namespace of its own; skips where that is not allowed."""
+    """Run a command in a namespace of its own; skip where that is not allowed."""
     if (await anyio.run_process(["unshare", option, "true"], check=False)).returncode:
         pytest.skip(f"unshare {option} is not allowed here")
     done = await anyio.run_process(
@@ -311,13 +311,13 @@ async def run_lacking(
 
 @pytest.fixture
 def installed(tmp_path: Path) -> str:
-    """The package as it is installed: not in a checkout, so servers go into the user's cache."""
+    """Return the package as installed, outside a checkout, so servers go into the user's cache."""
     shutil.copytree(Path(demo.__file__).parents[1], tmp_path / "site" / "asyncbuild")
     return str(tmp_path / "site")
 
 
 async def test_a_small_temporary_directory_is_named(temporary: Path) -> None:
-    """Path, free bytes and the variable; nothing is begun."""
+    """Path, free bytes and the variable are named; nothing begins."""
     code, said = await run_lacking(
         "-m", SMALL, *demo_command(), SMALL=str(temporary), TMPDIR=str(temporary)
     )
@@ -328,7 +328,7 @@ async def test_a_small_temporary_directory_is_named(temporary: Path) -> None:
 
 
 async def test_a_small_cache_is_named(temporary: Path, installed: str) -> None:
-    """Where the servers would be installed."""
+    """The cache is where servers would be installed."""
     variables = {"SMALL": str(temporary), "XDG_CACHE_HOME": str(temporary), "PYTHONPATH": installed}
     code, said = await run_lacking("-m", SMALL, *demo_command(), **variables)
     assert code == 78, said
@@ -337,7 +337,7 @@ async def test_a_small_cache_is_named(temporary: Path, installed: str) -> None:
 
 
 async def test_no_free_port_is_one_sentence(temporary: Path) -> None:
-    """All of the range are taken."""
+    """Every port of the range is taken."""
     command = [sys.executable, "-c", TAKEN, *demo_command()]
     code, said = await run_lacking("-n", NO_PORTS, *command, TMPDIR=str(temporary))
     assert code == 70, said
@@ -353,10 +353,10 @@ async def test_no_free_port_is_one_sentence(temporary: Path) -> None:
         ("/dev/null", "/dev/null/.cache/asyncbuild/servers: Not a directory"),
     ],
 )
-async def test_a_home_that_cannot_be_written_is_named(
+async def test_an_unwritable_home_is_named(
     temporary: Path, installed: str, home: str, says: str
 ) -> None:
-    """The directory, what is free there, and the variable for another."""
+    """The directory, its free space, and the variable for another."""
     variables = {"HOME": home, "TMPDIR": str(temporary), "PYTHONPATH": installed}
     done = await anyio.run_process(
         demo_command(),
@@ -375,8 +375,8 @@ async def test_a_home_that_cannot_be_written_is_named(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user without a name")
-async def test_a_user_without_a_home_is_told_so(temporary: Path, installed: str) -> None:
-    """As containers with a number for a user have it: no HOME, no entry in /etc/passwd."""
+async def test_a_user_without_a_home_gets_an_error(temporary: Path, installed: str) -> None:
+    """Containers with a numeric user have no HOME and no entry in /etc/passwd."""
     code = (
         "import os\n"
         "from asyncbuild.local.servers.packages import servers_directory\n"
@@ -394,8 +394,8 @@ async def test_a_user_without_a_home_is_told_so(temporary: Path, installed: str)
     assert b"user 54321 has no home directory to install servers in" in done.stdout
 
 
-async def test_a_package_index_out_of_reach_is_one_line(temporary: Path, installed: str) -> None:
-    """What is being installed, where, and why it cannot be."""
+async def test_an_unreachable_package_index_is_one_line(temporary: Path, installed: str) -> None:
+    """The package, its directory, and the cause."""
     cache = temporary.parent / "cache"
     variables = {
         "PYTHONPATH": installed,
@@ -419,8 +419,8 @@ async def test_a_package_index_out_of_reach_is_one_line(temporary: Path, install
     assert left_in(temporary) == []
 
 
-async def test_a_second_signal_does_not_stop_the_cleaning(temporary: Path) -> None:
-    """Who is impatient finds nothing left, either."""
+async def test_a_second_signal_does_not_stop_the_clean_up(temporary: Path) -> None:
+    """An impatient user finds nothing left, either."""
     async with await anyio.open_process(
         demo_command(), env=environment(temporary), stderr=subprocess.STDOUT
     ) as process:
@@ -436,7 +436,7 @@ async def test_a_second_signal_does_not_stop_the_cleaning(temporary: Path) -> No
 
 
 async def test_a_closed_pipe_is_no_traceback(temporary: Path) -> None:
-    """As `asyncbuild demo | head` has it; nothing is left, either."""
+    """As in `asyncbuild demo | head`; nothing is left, either."""
     readable, writable = os.pipe()
     os.close(readable)
     done = await anyio.run_process(
@@ -452,7 +452,7 @@ async def test_a_closed_pipe_is_no_traceback(temporary: Path) -> None:
 async def test_a_full_disk_is_no_traceback(
     temporary: Path, repository: Path, options: tuple[str, ...]
 ) -> None:
-    """Standard output cannot be written: one sentence, an exit code of its own, nothing left."""
+    """Standard output cannot be written: one sentence, its own exit code, nothing left."""
     mine = demo_command("-r", str(repository), "--pushes", "1", *options)
     with open("/dev/full", "ab") as full:  # noqa: ASYNC230, PTH123 - a device, opened at once
         done = await anyio.run_process(mine, env=environment(temporary), stdout=full, check=False)
@@ -463,8 +463,8 @@ async def test_a_full_disk_is_no_traceback(
     assert left_in(temporary) == []
 
 
-async def test_a_terminal_without_umlauts(temporary: Path) -> None:
-    """Names in git stay UTF-8 where the locale is ASCII; signs that it lacks are replaced."""
+async def test_a_terminal_without_unicode_is_supported(temporary: Path) -> None:
+    """Names in git stay UTF-8 where the locale is ASCII; missing characters are replaced."""
 
     async def at_once(_: object) -> None: ...
 
@@ -485,7 +485,7 @@ async def test_a_terminal_without_umlauts(temporary: Path) -> None:
 
 
 async def wait_said(process: Process, words: bytes) -> str:
-    """Read what the process says until it has said `words`; give all of it."""
+    """Read the output of the process up to `words`; return all of it."""
     assert process.stdout is not None
     said = b""
     with anyio.fail_after(90):
@@ -507,7 +507,7 @@ async def test_the_verdict_follows_the_servers(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A service that does one push wrong gets exit code 1 and the right count."""
+    """A service with one wrong push has exit code 1 and the right count."""
     monkeypatch.setattr(demo, "_PAUSES_SECONDS", (0.0,))
     options = DemoOptions(repositories=(str(repository),), as_json=True)
     code = await demo.run(options, Naive(fault))

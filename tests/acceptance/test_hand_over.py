@@ -24,7 +24,7 @@ _DECLARED = ("EVENT_ID", "COMMIT_ID", "BRANCH_NAME")
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
-    """A stack whose bucket keeps versions, as pipelines need it."""
+    """Open a stack whose bucket keeps versions, as pipelines need it."""
     async with open_stack([]) as stack:
         await stack.s3.put_bucket_versioning(
             Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
@@ -34,7 +34,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 @pytest.fixture
 async def pipelines() -> AsyncIterator[CodePipelineStandin]:
-    """A pipeline for each of two repositories."""
+    """Open the stand-in with a pipeline for each of two repositories."""
     async with open_codepipeline_standin() as standin:
         for number in range(2):
             name = f"deploy-repository-{number:03d}"
@@ -44,7 +44,7 @@ async def pipelines() -> AsyncIterator[CodePipelineStandin]:
 
 @pytest.fixture
 async def agent() -> AsyncIterator[Agent]:
-    """The agent of ECS."""
+    """Open the agent of ECS."""
     async with open_agent() as agent:
         yield agent
 
@@ -52,7 +52,7 @@ async def agent() -> AsyncIterator[Agent]:
 async def test_each_push_runs_its_pipeline_once_in_order(
     stack: Stack, pipelines: CodePipelineStandin, agent: Agent
 ) -> None:
-    """The very version of its archive; one recorded as handed over; protected, then released."""
+    """The exact version of its archive; a record for each; protected, then released."""
     lanes = await make_pushes(stack, repositories=2, pushes=4)
     for push in chain.from_iterable(zip(*lanes, strict=True)):
         await stack.send(push)
@@ -82,10 +82,11 @@ async def test_each_push_runs_its_pipeline_once_in_order(
     assert {line["execution_id"] for line in told} == {run.id for run in pipelines.started}
 
 
-async def test_a_pipeline_that_is_not_there_is_told(
-    stack: Stack, pipelines: CodePipelineStandin
-) -> None:
-    """The other one of the rule was started and is recorded; the push is dead-lettered with why."""
+async def test_a_missing_pipeline_is_reported(stack: Stack, pipelines: CodePipelineStandin) -> None:
+    """The rule's other pipeline was started and is recorded.
+
+    The push is dead-lettered with the reason.
+    """
     ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
     await stack.send(push)
     variables = environment(stack, rules=_RULES)
@@ -107,10 +108,10 @@ async def test_a_pipeline_that_is_not_there_is_told(
     assert {record["verdict"] for record in records} == {"handed-over", "rejected"}
 
 
-async def test_what_would_not_start_is_told_beforehand(
+async def test_a_pipeline_that_cannot_start_is_found_by_check(
     stack: Stack, pipelines: CodePipelineStandin
 ) -> None:
-    """`check` says of each pipeline whether a rule's archive can be handed to it; starts none."""
+    """`check` says whether each pipeline accepts a rule's archive, and starts none."""
     pipelines.put_pipeline(pipeline_of("elsewhere", bucket="other"))
     named = ["deploy-repository-000", "elsewhere", "missing", "deploy-{repository}"]
     rule = {**_RULES[0], "pipeline": named, "variables": {"STAGE": "test"}}

@@ -1,4 +1,4 @@
-"""Webhooks of other hosts on the service's queue: signed, fetched with a token, built in order."""
+"""Webhooks of other forges on the service's queue: signed, fetched with a token, built in order."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ TOKEN = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"
 
 @dataclass(slots=True)
 class _Place:
-    """The stack, a host that wants a token, and the service's variables."""
+    """The stack, a host that requires a token, and the service's variables."""
 
     stack: Stack
     server: GitServer
@@ -41,7 +41,7 @@ class _Place:
     async def send(
         self, kind: ForgeKind, document: object, *, secret: str = SECRET, delivery: str = DELIVERY
     ) -> None:
-        """As the mapping template of deploy/webhook.yaml does."""
+        """Send a webhook as the mapping template of deploy/webhook.yaml does."""
         body = orjson.dumps(document)
         told = headers(kind, body, secret=secret)
         told = {name: delivery if value == DELIVERY else value for name, value in told.items()}
@@ -103,7 +103,7 @@ def _github(commit: str, *, old: str = ZEROS, owner: str = "acme") -> dict[str, 
 
 
 async def test_a_push_of_github_is_built() -> None:
-    """Two pushes in order and a ping: built once each from a host that wants the token."""
+    """Two pushes in order and a ping: built once each from a host that requires the token."""
     async with _open(ForgeKind.GITHUB) as place:
         commits = place.source("acme").commits(2)
         ping = {"zen": "Design for failure.", "hook_id": 1}
@@ -127,7 +127,7 @@ async def test_a_push_of_github_is_built() -> None:
 
 
 def _push_of(kind: ForgeKind, ref: str, old: str, new: str) -> dict[str, Any]:
-    """The fixture of that kind about a push to a repository of `_owner_of(kind)`."""
+    """Return the fixture of that kind about a push to a repository of `_owner_of(kind)`."""
     made = payload(kind)
     side = {"type": ref.split("/")[1].replace("heads", "branch").replace("tags", "tag")}
     name = ref.split("/", 2)[2]
@@ -152,8 +152,11 @@ def _owner_of(kind: ForgeKind) -> str:
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-async def test_a_delivery_that_comes_again_is_built_once(kind: ForgeKind) -> None:
-    """When queue and CodeBuild have forgotten the first one: the record is found, not its time."""
+async def test_a_repeated_delivery_is_built_once(kind: ForgeKind) -> None:
+    """Queue and CodeBuild have forgotten the first one.
+
+    The record is found, its time does not matter.
+    """
     async with _open(kind) as place:
         commit = place.source(_owner_of(kind)).commit({"a": b"1"})
         body = orjson.dumps(_push_of(kind, "refs/heads/main", ZEROS, commit))
@@ -170,8 +173,8 @@ async def test_a_delivery_that_comes_again_is_built_once(kind: ForgeKind) -> Non
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-async def test_a_settled_body_is_built_again_only_where_the_ref_came_back(kind: ForgeKind) -> None:
-    """Under another id it asks for nothing, and the head stays; pushed back and forth it is new."""
+async def test_a_settled_body_is_built_again_only_if_the_ref_came_back(kind: ForgeKind) -> None:
+    """Under another id it needs no build, and the head stays; pushed back and forth it is new."""
     async with _open(kind) as place:
         source = place.source(_owner_of(kind))
         a, b = source.commits(2)
@@ -181,7 +184,10 @@ async def test_a_settled_body_is_built_again_only_where_the_ref_came_back(kind: 
         )
 
         async def deliver(*bodies: bytes, at: str) -> list[str]:
-            """Each under an id of its own, while the ref is at a commit; the builds so far."""
+            """Deliver each body under its own id, while the ref is at a commit.
+
+            Return the builds so far.
+            """
             source.git("update-ref", "refs/heads/main", at)
             for body in bodies:
                 id_ = uuid.uuid4().hex
@@ -204,7 +210,7 @@ async def test_a_settled_body_is_built_again_only_where_the_ref_came_back(kind: 
 
 @pytest.mark.parametrize("kind", ForgeKind)
 async def test_an_older_push_that_comes_late_is_stale(kind: ForgeKind) -> None:
-    """Whether or not its payload tells when it was; a push back and a branch made again are not."""
+    """With or without a time in its payload; a push back and a recreated branch are not."""
     async with _open(kind) as place:
         source = place.source(_owner_of(kind))
         a, b = source.commits(2)
@@ -212,9 +218,9 @@ async def test_an_older_push_that_comes_late_is_stale(kind: ForgeKind) -> None:
             source.git("update-ref", f"refs/heads/{branch}", a)
         pushes = [
             ("main", a, b),
-            ("main", ZEROS, a),  # came late
+            ("main", ZEROS, a),  # delivered late
             ("back", ZEROS, b),
-            ("back", "c" * 40, a),  # what it pushed back from was not built
+            ("back", "c" * 40, a),  # the commit before it was not built
             ("again", ZEROS, b),
             ("again", b, ZEROS),
             ("again", ZEROS, a),
@@ -245,7 +251,7 @@ async def test_an_older_push_that_comes_late_is_stale(kind: ForgeKind) -> None:
 
 
 async def test_a_push_back_that_the_server_shows_late_is_built() -> None:
-    """Its archive is there, so that its turn is the first to ask the server for its commit."""
+    """Its archive exists, so dispatch is the first to ask the server for its commit."""
     async with _open(ForgeKind.GITLAB) as place:
         place.server.behaviour.protocol_v0 = True  # tips alone, as a server that lags
         source = place.source(_owner_of(ForgeKind.GITLAB))
@@ -259,7 +265,7 @@ async def test_a_push_back_that_the_server_shows_late_is_built() -> None:
             )
             async with open_service(place.variables, "drain") as service:
                 assert await service.wait() == 0
-        shutil.rmtree(place.stack.settings.git.cache_directory)  # as another task has it
+        shutil.rmtree(place.stack.settings.git.cache_directory)  # as in another task
         again = _push_of(ForgeKind.GITLAB, ref, "d" * 40, a)
         await place.send(ForgeKind.GITLAB, again, delivery="again")
         async with open_service(place.variables) as service:
@@ -271,7 +277,7 @@ async def test_a_push_back_that_the_server_shows_late_is_built() -> None:
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
-async def test_a_build_of_an_annotated_tag_knows_its_commit(kind: ForgeKind) -> None:
+async def test_a_build_of_an_annotated_tag_has_its_commit(kind: ForgeKind) -> None:
     """Some payloads name the tag's object, others the commit: COMMIT_ID is the commit."""
     async with _open(kind) as place:
         rule = {"action": "build", "ref": "refs/tags/*"}
@@ -289,8 +295,8 @@ async def test_a_build_of_an_annotated_tag_knows_its_commit(kind: ForgeKind) -> 
         assert (None if kind is ForgeKind.BITBUCKET else tag) == build.variables.get("TAG_ID")
 
 
-async def test_submodules_of_a_host_come_with_its_token() -> None:
-    """A rule says so; the archive has them, and the one that nobody may fetch is a dead letter."""
+async def test_submodules_of_a_host_are_fetched_with_its_token() -> None:
+    """A rule includes them; a push with a submodule that may not be fetched is dead-lettered."""
     async with _open(ForgeKind.GITHUB) as place:
         rule = {"action": "build", "submodules": "include", "key": "{commit}.zip"}
         place.variables["ASYNCBUILD_RULES"] = orjson.dumps([rule]).decode()
@@ -319,7 +325,7 @@ async def test_submodules_of_a_host_come_with_its_token() -> None:
 
 
 async def test_several_refs_of_one_bitbucket_push() -> None:
-    """One message, two builds with identities of their own, and the deleted branch is none."""
+    """One message, two builds with their own ids, and none for the deleted branch."""
     async with _open(ForgeKind.BITBUCKET) as place:
         source = place.source("acme")
         main, other = source.commit({"a": b"1"}), source.commit({"a": b"2"}, branch="other")
@@ -339,8 +345,8 @@ async def test_several_refs_of_one_bitbucket_push() -> None:
         assert await place.stack.count_waiting() == 0
 
 
-async def test_what_is_not_signed_is_a_dead_letter_that_can_be_sent_back() -> None:
-    """A wrong secret is told; after it was mended the letter is built, headers and all."""
+async def test_a_wrongly_signed_webhook_is_a_dead_letter_that_can_be_sent_back() -> None:
+    """The reason names the secret; once it is corrected the letter is built, headers and all."""
     async with _open(ForgeKind.GITLAB) as place:
         commit = place.source("acme/platform").commit({"a": b"1"})
         made = payload(ForgeKind.GITLAB) | {
@@ -371,8 +377,8 @@ async def test_what_is_not_signed_is_a_dead_letter_that_can_be_sent_back() -> No
         assert await read_dead_letters(place.stack) == []
 
 
-async def test_what_nobody_signed_stops_nothing_and_is_counted() -> None:
-    """Twenty of an hour are dead letters; the push behind them in the same group is built."""
+async def test_unsigned_webhooks_stop_nothing_and_are_counted() -> None:
+    """Twenty of an hour are dead-lettered; the push behind them in the same group is built."""
     async with _open(ForgeKind.GITHUB) as place:
         commit = place.source("acme").commit({"a": b"1"})
         for number in range(30):
@@ -385,14 +391,14 @@ async def test_what_nobody_signed_stops_nothing_and_is_counted() -> None:
         started = journal.read(place.stack.journal)
         assert [commit] == [each.variables["COMMIT_ID"] for each in started]
         assert await place.stack.count_waiting() == 0
-        # An hour may end while they are sent.
+        # The hour may change while they are sent.
         assert len(await read_dead_letters(place.stack)) in range(20, 31)
         told_of = [each for each in service.log if each["event"] == "webhook.unverified"]
         assert len(told_of) == 1 or len(await read_dead_letters(place.stack)) > 20
 
 
-async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
-    """By the service, and by the check, which finds nothing wrong when it is there."""
+async def test_a_missing_secret_is_reported_at_the_start() -> None:
+    """By the service, and by `check`, which finds no fault once it exists."""
     async with _open(ForgeKind.GITHUB) as place:
         without = {name: value for name, value in place.variables.items() if name != "WEBHOOK"}
         async with open_service(without) as service:
@@ -406,8 +412,8 @@ async def test_a_secret_that_is_missing_is_told_at_the_start() -> None:
             assert TOKEN.encode() not in text
 
 
-async def test_a_ref_that_cannot_be_built_takes_no_other_along() -> None:
-    """A project that is missing, a name that is none, and a ref of notes beside a good branch."""
+async def test_a_ref_that_cannot_be_built_leaves_the_others_alone() -> None:
+    """A missing project, an invalid name, and a ref of notes beside a good branch."""
     async with _open(ForgeKind.BITBUCKET_SERVER) as place:
         await _send_four_refs(place)
         variables = place.variables

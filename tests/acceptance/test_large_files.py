@@ -1,4 +1,4 @@
-"""Pushes with files that are large for git's memory, beside one that has none."""
+"""Pushes with files that are large for git's memory, beside one without."""
 
 import random
 import zipfile
@@ -15,7 +15,7 @@ _MIB = 1024 * 1024
 
 
 async def test_large_files_are_built_or_rejected_with_the_number() -> None:
-    """Stored whole it is built; as a delta that takes more than there is, a dead letter."""
+    """A file stored whole is built; as a delta beyond the memory it is a dead letter."""
     noise = random.Random(1).randbytes(48 * _MIB)  # noqa: S311 - incompressible, not secret
     async with open_stack(["whole", "delta", "small"]) as stack:
         whole, delta, small = (

@@ -1,4 +1,4 @@
-"""A monorepo by rules: what a push did not touch is not built, and somebody can find out why."""
+"""A monorepo by rules: untouched projects are not built, and the reason can be found."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ _RULES = [
 
 
 async def _explain(variables: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Every record of the repository, the newest last."""
+    """Return every record of the repository, the newest last."""
     async with open_service(variables, "explain", "shop", "--json", "-n", "50") as service:
         text = await service.read()
         assert await service.wait() == 0
@@ -43,14 +43,14 @@ async def _explain(variables: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 async def _archive(stack: Stack, location: str) -> set[str]:
-    """Names in an archive that a build was started on."""
+    """Return the names in an archive that a build was started on."""
     key = location.removeprefix(f"{BUCKET}/")
     answer = await stack.s3.get_object(Bucket=BUCKET, Key=key)
     async with answer["Body"] as stream:
         return {name for name in members_of_zip(await stream.read()) if not name.endswith("/")}
 
 
-async def test_only_what_a_push_touched_is_built() -> None:
+async def test_only_touched_projects_are_built() -> None:
     """Each push in turn: both, one, the other, none, by its difference to the old commit."""
     pushes: list[tuple[dict[str, bytes | None], set[str]]] = [
         ({"services/api/a": b"1", "services/web/w": b"1", "libs/l": b"1"}, {"api", "web"}),
@@ -96,8 +96,8 @@ async def test_only_what_a_push_touched_is_built() -> None:
                 assert "(rule web)" in record["reason"]
 
 
-async def test_a_branch_that_nobody_knew_is_built() -> None:
-    """Without an old commit, or with one that is gone, nobody can tell what changed."""
+async def test_a_branch_without_a_known_commit_is_built() -> None:
+    """Changes are unknown without an old commit, or with a deleted one."""
     async with open_stack(["shop-api", "shop-web"]) as stack:
         remote = PushedRepository("shop", stack.directory / "remotes" / "shop")
         source = SourceRepository(remote.directory)

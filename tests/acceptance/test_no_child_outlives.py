@@ -1,4 +1,4 @@
-"""SIGKILL of the service, and of it alone: what it started ends, and what that started."""
+"""SIGKILL of the service alone: its children end, and their children."""
 
 import os
 import random
@@ -34,7 +34,7 @@ def _noise() -> bytes:
     return random.Random(1).randbytes(3_000_000)  # noqa: S311 - incompressible, not secret
 
 
-async def test_no_child_of_a_killed_service_goes_on(
+async def test_no_child_outlives_a_killed_service(
     record_property: Callable[[str, object], None],
 ) -> None:
     """Three fetches stall, each with a transport and an index-pack: children's children."""
@@ -67,7 +67,7 @@ async def test_no_child_of_a_killed_service_goes_on(
 
 
 async def _start(tmp_path: Path) -> anyio.abc.Process:
-    """Make an archive for a reader that takes nothing, of a repository named by a path."""
+    """Make an archive of a local repository for a reader that takes nothing."""
     return await anyio.open_process(
         [sys.executable, "-m", "asyncbuild", "archive", "source", "main", "-o", "pipe"],
         cwd=tmp_path,
@@ -79,8 +79,8 @@ async def _start(tmp_path: Path) -> anyio.abc.Process:
 
 
 @pytest.mark.timeout(240)
-async def test_killed_at_any_moment_nothing_is_left(tmp_path: Path) -> None:
-    """Also between the start of a child and whatever is done next; workers end, too."""
+async def test_a_kill_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
+    """Also between the start of a child and the next step; workers end, too."""
     source = SourceRepository(tmp_path / "source")
     source.commit({str(number): _noise() for number in range(8)})
     os.mkfifo(tmp_path / "pipe")
@@ -104,7 +104,7 @@ async def test_killed_at_any_moment_nothing_is_left(tmp_path: Path) -> None:
 
 
 async def test_a_guard_ends_with_the_work(tmp_path: Path) -> None:
-    """After an end in order there is no guard, either, and nothing was killed."""
+    """After a normal end there is no guard, either, and nothing was killed."""
     SourceRepository(tmp_path / "source").commit({"a": b"1"})
     output = tmp_path / "a.zip"
     done = await anyio.run_process(

@@ -23,7 +23,7 @@ pytestmark = [
 # git allows no space in a ref; the parser of HTML takes a slash for one.
 _HOSTILE_REF = "<img/src=x/onerror=alert(1)>"
 _HOSTILE = "<img src=x onerror=alert(1)>"
-# One question, of a page that has all three rows: in another moment it may be loading itself anew.
+# One question, to a page with all three rows: a moment later it may be reloading.
 _WITHOUT_SCRIPTS = """
 document.readyState === 'complete' && document.querySelectorAll('#recent tbody tr').length === 3 &&
 ['svg.plot rect.a', '#top button', 'noscript meta', '[style]'].map(
@@ -50,7 +50,7 @@ async def _address_of(service: Service) -> str:
     return str((await service.wait_logged("status.listening"))["address"])
 
 
-async def test_the_page_lives(stack: Stack, tmp_path: Path) -> None:
+async def test_the_page_updates_itself(stack: Stack, tmp_path: Path) -> None:
     """Builds appear by themselves; names are text; nothing is blocked or broken; then it ends."""
     pushes = await _make_pushes(stack)
     event = orjson.loads(body())
@@ -81,7 +81,7 @@ async def test_the_page_lives(stack: Stack, tmp_path: Path) -> None:
 
 
 async def _check_fits(tab: Tab) -> None:
-    """No sideways scrolling, on a phone either; the dark page is dark."""
+    """Check that nothing scrolls sideways, on a phone either, and that the dark page is dark."""
     for width in (390, 820, 1280):
         await tab.show_as(width=width)
         await tab.wait(f"document.documentElement.clientWidth === {width}")
@@ -93,7 +93,7 @@ async def _check_fits(tab: Tab) -> None:
 
 
 async def _check_keyboard(tab: Tab) -> None:
-    """The first tab stop skips to the content; Pause holds the page; the focus stays in place."""
+    """Check the keyboard: a skip link first, Pause holds the page, the focus stays in place."""
     await tab.press("Tab")
     await tab.wait("document.activeElement.className === 'skip'")
     await tab.evaluate("document.querySelector('#top button').focus()")
@@ -103,12 +103,12 @@ async def _check_keyboard(tab: Tab) -> None:
     assert await tab.evaluate("document.activeElement.textContent") == "Pause"
     await tab.evaluate("document.activeElement.click()")
     held = await tab.evaluate(clock)
-    await anyio.sleep(2.5)  # two updates that are not to be seen: there is nothing to wait for
+    await anyio.sleep(2.5)  # two updates that must not be shown: there is no event to wait for
     assert await tab.evaluate(clock) == held
 
 
-async def test_the_page_is_whole_without_scripts(stack: Stack, tmp_path: Path) -> None:
-    """Tables, charts and all; it loads itself anew."""
+async def test_the_page_is_complete_without_scripts(stack: Stack, tmp_path: Path) -> None:
+    """Tables, charts and all; it reloads by itself."""
     pushes = await _make_pushes(stack)
     async with open_tab(tmp_path) as tab, open_service(environment(stack)) as service:
         for push in pushes:
@@ -116,7 +116,7 @@ async def test_the_page_is_whole_without_scripts(stack: Stack, tmp_path: Path) -
         await wait_settled(stack)
         await tab.allow_scripts(allowed=False)
         await tab.call("Page.navigate", url=await _address_of(service))
-        # Evaluating is still possible: what the page itself may not do, the test may.
+        # The test may still evaluate scripts, though the page itself may not.
         plots, buttons, reloads, styled = await tab.wait(_WITHOUT_SCRIPTS)
         assert plots >= 2
         assert (buttons, reloads, styled) == (0, 1, 0)

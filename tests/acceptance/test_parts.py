@@ -1,4 +1,4 @@
-"""One push with several targets: each is settled on its own."""
+"""One push with several targets: each is settled independently."""
 
 from collections.abc import AsyncIterator
 
@@ -19,7 +19,7 @@ _RULES = [
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
-    """A stack with the projects that exist."""
+    """Open a stack with the projects that exist."""
     async with open_stack(["web", "api"]) as stack:
         yield stack
 
@@ -28,8 +28,8 @@ def _built(stack: Stack) -> list[str | None]:
     return [each.project for each in journal.read(stack.journal)]
 
 
-async def test_a_target_that_cannot_be_built_takes_no_other_along(stack: Stack) -> None:
-    """What works is built once, also when the dead letter comes again (I12)."""
+async def test_a_target_that_cannot_be_built_leaves_the_others_alone(stack: Stack) -> None:
+    """Working targets are built once, even if the dead letter is sent back (I12)."""
     commit = SourceRepository(stack.directory / "remotes" / "web").commit({"a": b"1"})
     variables = environment(stack, rules=_RULES)
     await send(stack, body(commitId=commit, oldCommitId=None), "web")

@@ -1,4 +1,4 @@
-"""The service as its users run it: a process, a queue, a bucket, and signals."""
+"""The service as users run it: a process, a queue, a bucket, and signals."""
 
 import re
 import signal
@@ -49,7 +49,7 @@ async def _send_all(stack: Stack, *lanes: Sequence[Pushed]) -> None:
         await stack.send(push)
 
 
-async def test_drain_builds_what_waits_and_ends(stack: Stack) -> None:
+async def test_drain_builds_waiting_pushes_and_ends(stack: Stack) -> None:
     """Every push once, in order, with its own tree; exit code 0; the queue is empty."""
     lanes = await make_pushes(stack, repositories=4, pushes=6)
     await _send_all(stack, *lanes)
@@ -63,8 +63,8 @@ async def test_drain_builds_what_waits_and_ends(stack: Stack) -> None:
     assert {"service.started", "push.upload.finished", "push.built", "service.stopped"} <= named
 
 
-async def test_one_group_for_all_repositories_is_told(stack: Stack) -> None:
-    """It works, in one line; the log says once why it is slow, and what to do."""
+async def test_one_group_for_all_repositories_is_reported(stack: Stack) -> None:
+    """Pushes are built, one at a time; the log says once why it is slow, with a remedy."""
     lanes = await make_pushes(stack, repositories=2, pushes=2)
     pushes = list(chain(*lanes))
     for push in pushes:
@@ -78,12 +78,11 @@ async def test_one_group_for_all_repositories_is_told(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_a_signal_finishes_or_gives_back_in_order(
-    stack: Stack, number: signal.Signals
-) -> None:
-    """Stopped in the middle of the work, twice; what is left is built by the next, in order.
+async def test_a_signal_finishes_or_releases_in_order(stack: Stack, number: signal.Signals) -> None:
+    """Stopped during the work, twice; the rest is built by the next, in order.
 
-    When a terminal is closed, the shell and the kernel send a SIGHUP each: that is no second one.
+    When a terminal is closed, the shell and the kernel send a SIGHUP each: that is not a second
+    signal.
     """
     lanes = await make_pushes(stack, repositories=3, pushes=9)
     variables = environment(stack, shutdown_grace_seconds=20)
@@ -109,9 +108,9 @@ async def test_a_signal_finishes_or_gives_back_in_order(
 
 
 async def test_a_second_signal_ends_at_once(stack: Stack) -> None:
-    """Long before the grace is over; what was in hand comes back and is built."""
+    """Long before the grace is over; messages in flight are released and built later."""
     lanes = await make_pushes(stack, repositories=1, pushes=3)
-    # A poll cut off by the second signal may take messages along until their visibility timeout.
+    # A poll cut off by the second signal may have received messages, invisible until their timeout.
     variables = environment(
         stack, shutdown_grace_seconds=300, queue={"visibility_timeout_seconds": 5}
     )
@@ -123,7 +122,7 @@ async def test_a_second_signal_ends_at_once(stack: Stack) -> None:
         await service.wait_logged("service.stopping")
         with anyio.fail_after(PATIENCE_SECONDS):
             while service.process.returncode is None:
-                service.terminate()  # the second, and as many more as somebody may send
+                service.terminate()  # the second signal, and any number more
                 await anyio.sleep(0.01)
         assert service.process.returncode == 0
     async with open_service(variables) as service:
@@ -133,8 +132,8 @@ async def test_a_second_signal_ends_at_once(stack: Stack) -> None:
     assert (await _found(stack, lanes[0])).faults == []
 
 
-async def test_malformed_messages_stop_nobody(stack: Stack) -> None:
-    """Bad ones between good ones, in the same groups: each in the dead-letter queue, with why."""
+async def test_malformed_messages_delay_no_push(stack: Stack) -> None:
+    """Bad ones between good ones, in the same groups: each is dead-lettered with its reason."""
     lanes = await make_pushes(stack, repositories=4, pushes=5)
     bad = malformed(80)
     sent = iter(bad)
@@ -154,7 +153,7 @@ async def test_malformed_messages_stop_nobody(stack: Stack) -> None:
         assert message["MessageAttributes"]["ErrorKind"]["StringValue"] == "reject"
 
 
-async def test_a_configuration_with_faults_is_told_and_ends(stack: Stack) -> None:
+async def test_a_faulty_configuration_is_reported_and_ends(stack: Stack) -> None:
     """Exit code 78, one message with every fault."""
     variables = {**environment(stack), "ASYNCBUILD_CONSUMERS": "none", "ASYNCBUILD_NOPE": "1"}
     async with open_service(variables) as service:
@@ -164,8 +163,8 @@ async def test_a_configuration_with_faults_is_told_and_ends(stack: Stack) -> Non
     assert "ASYNCBUILD_NOPE" in line["reason"]
 
 
-async def test_a_queue_that_does_not_exist_is_told_and_ends(stack: Stack) -> None:
-    """Exit code 78 as of `check`, the queue's name and what to do."""
+async def test_a_missing_queue_is_reported_and_ends(stack: Stack) -> None:
+    """Exit code 78 as of `check`, the queue's name and a remedy."""
     url = stack.settings.queue.url.replace("pushes", "nothing")
     async with open_service(environment(stack, queue={"url": url})) as service:
         assert await service.wait() == 78
@@ -175,8 +174,10 @@ async def test_a_queue_that_does_not_exist_is_told_and_ends(stack: Stack) -> Non
 
 
 @pytest.mark.parametrize("gone", ["bucket", "queue"])
-async def test_what_is_deleted_while_it_serves_is_its_last_words(stack: Stack, gone: str) -> None:
-    """One line of the log says what is gone, what to do, and the exit code."""
+async def test_a_resource_deleted_while_serving_is_in_the_last_line(
+    stack: Stack, gone: str
+) -> None:
+    """One line of the log has the resource, the remedy and the exit code."""
     ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
     async with open_service(environment(stack)) as service:
         await service.wait_logged("service.started")
@@ -192,7 +193,7 @@ async def test_what_is_deleted_while_it_serves_is_its_last_words(stack: Stack, g
 
 
 def _last_words(service: Service, code: int | None) -> Mapping[str, Any]:
-    """What ended it: the last line, which the filter that docs/operations.md names lets through."""
+    """Return the last line, which the filter in docs/operations.md selects."""
     assert code
     (line,) = [line for line in service.log if line["event"] == "service.failed"]
     assert line == service.log[-1]
@@ -205,8 +206,8 @@ def _last_words(service: Service, code: int | None) -> Mapping[str, Any]:
     return line
 
 
-async def test_check_says_that_all_is_well_or_what_is_not(stack: Stack) -> None:
-    """Exit code 0 with a lifecycle rule and a project, 1 without, and every finding has a why."""
+async def test_check_reports_success_or_each_fault(stack: Stack) -> None:
+    """Exit code 0 with a lifecycle rule and a project, 1 without; each finding has a reason."""
     variables = environment(stack, builds={"project": "repository-000"})
     variables["ASYNCBUILD_GIT__CACHE_BUDGET_BYTES"] = "1000000"
     async with open_service(variables, "check", "--json") as service:

@@ -1,4 +1,4 @@
-"""Traces as they leave the process: OTLP over HTTP, to a collector of our own."""
+"""Exported traces: OTLP over HTTP, to a collector of our own."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @asynccontextmanager
 async def _open_collector() -> AsyncIterator[tuple[str, list[Any]]]:
-    """Its address, and the resources with spans that were sent there (opentelemetry-proto)."""
+    """Yield its address, and the resources with spans sent to it (opentelemetry-proto)."""
     received: list[Any] = []
 
     async def take(request: web.Request) -> web.Response:
@@ -41,14 +41,14 @@ async def _open_collector() -> AsyncIterator[tuple[str, list[Any]]]:
         await runner.cleanup()
 
 
-async def test_a_collector_sees_a_push_as_one_trace() -> None:
-    """Each stage below the one that it is part of; the same trace in the log and in the build."""
+async def test_a_push_is_one_trace_at_the_collector() -> None:
+    """Each stage is below its parent; the same trace is in the log and in the build."""
     async with open_stack(["repository-000"]) as stack, _open_collector() as (address, received):
         ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
         await stack.send(push)
         variables = environment(stack, status={"traces": True, "listen": "off"})
         variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
-        # Sent as they come, not all in the few seconds that the end of the service has for them.
+        # Sent as they end, not all in the few seconds of the service's shutdown.
         variables["OTEL_BSP_SCHEDULE_DELAY"] = "100"
         async with open_service(variables, "drain") as service:
             assert await service.wait() == 0

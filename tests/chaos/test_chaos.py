@@ -1,4 +1,4 @@
-"""Order under fire, the short run; `make chaos` is the long one."""
+"""Order under faults, the short run; `make chaos` is the long one."""
 
 import pytest
 from support import chaos

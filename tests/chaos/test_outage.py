@@ -1,4 +1,4 @@
-"""A service of AWS that is away for a while: nobody is blamed, and all is built when it is back."""
+"""An AWS service that is unreachable for a while: no push is blamed, all are built later."""
 
 from itertools import chain
 from typing import Any
@@ -25,14 +25,14 @@ _MAX_ATTEMPTS = 2
 
 
 def _server(stack: Stack, service: str) -> tuple[str, str]:
-    """The section of the settings that names a service's address, and the address."""
+    """Return the section of the settings with a service's address, and the address."""
     if service == "s3":
         return "storage", str(stack.settings.aws.endpoint_url)
     return "builds", stack.standin.endpoint_url
 
 
 async def _wait_outages(service: Service, count: int) -> None:
-    """Until so many tries have failed because the other side was away."""
+    """Wait until so many attempts have failed because the server was unreachable."""
     with anyio.fail_after(120):
         while sum(line.get("kind") == "outage" for line in service.log) < count:  # noqa: ASYNC110 - a log
             await anyio.sleep(0.02)
@@ -40,7 +40,7 @@ async def _wait_outages(service: Service, count: int) -> None:
 
 @pytest.mark.parametrize("away", ["s3", "codebuild"])
 async def test_an_outage_is_waited_out(away: str) -> None:
-    """Many more tries fail than a push has attempts; none is dead-lettered, order is kept (I5)."""
+    """Many more attempts fail than a push may make; none is dead-lettered, order is kept (I5)."""
     async with open_stack(["repository-000", "repository-001"]) as stack:
         lanes = await make_pushes(stack, repositories=2, pushes=4)
         section, server = _server(stack, away)

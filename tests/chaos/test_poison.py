@@ -1,4 +1,4 @@
-"""A push that kills its process each time it is prepared, among good neighbours."""
+"""A poison message: its push kills the process each time, among good neighbours."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 
 def _deadly_git(directory: Path, commit: str) -> Path:
-    """A directory with a git that kills whoever lets it archive `commit`."""
+    """Return a directory with a git that kills its parent when asked to archive `commit`."""
     wrapper = directory / "git"
     wrapper.write_text(
         "#!/bin/sh\n"
@@ -27,7 +27,9 @@ def _deadly_git(directory: Path, commit: str) -> Path:
     return directory
 
 
-async def test_nine_are_built_and_the_poison_alone_is_dead_lettered(tmp_path: Path) -> None:
+async def test_nine_pushes_are_built_and_only_the_poison_message_is_dead_lettered(
+    tmp_path: Path,
+) -> None:
     """Two repositories of ten; the fourth push of the first is deadly (I5)."""
     plan = chaos.Plan(repositories=2, pushes=20, big_pushes=0)
     async with open_stack(["repository-000", "repository-001"]) as stack:
@@ -45,11 +47,11 @@ async def test_nine_are_built_and_the_poison_alone_is_dead_lettered(tmp_path: Pa
     assert dead["Attributes"]["MessageGroupId"] == poison.group
     assert found.faults == []
     assert found.built == 19
-    assert deaths == 3  # once with its neighbours, and twice when it was suspected
+    assert deaths == 3  # once with its neighbours, and twice as a suspect
 
 
 async def _serve_until_settled(stack: Stack, path: str) -> int:
-    """Start the service again as often as it dies; how often that was."""
+    """Start the service again each time it dies; return how often that was."""
     deaths = 0
     with anyio.fail_after(300):
         while await stack.count_waiting():
@@ -59,7 +61,7 @@ async def _serve_until_settled(stack: Stack, path: str) -> int:
 
 
 def _variables(stack: Stack, path: str, deaths: int) -> dict[str, str]:
-    # Who comes a second time is suspected. The first lease outlasts the pauses of a slow machine;
+    # A message received twice is suspected. The first lease outlasts pauses of a slow machine;
     # the later ones are short, as they are waited for.
     visibility = 4 if deaths else 12
     variables = environment(
@@ -67,7 +69,7 @@ def _variables(stack: Stack, path: str, deaths: int) -> dict[str, str]:
         queue={"visibility_timeout_seconds": visibility, "wait_seconds": 1},
         lanes={"max_attempts": 2},
         status={"listen": "off"},
-        # A full `git archive` each time: a copy of an older archive would kill nobody.
+        # A full `git archive` each time: a delta would not run the deadly git.
         archive={"delta": "off"},
     )
     return variables | {"PATH": path}

@@ -1,4 +1,4 @@
-"""What asyncbuild relies on in CodeBuild, rule by rule, through the client the service uses.
+"""Rules of CodeBuild that asyncbuild relies on, each tested through the client the service uses.
 
 Runs on the stand-in and on ministack; where ministack differs from AWS's documentation, the test is
 a named expected failure. Sources: API = AWS CodeBuild API Reference; model = botocore's service
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from asyncbuild.local.servers.children import LocalServer
 
-# Test → what ministack 1.5.33 does instead.
+# Test → different behaviour of ministack 1.5.33.
 DIFFERENCES = {
-    "test_builds_what_it_was_told": "of the overrides only sourceVersion is kept",
+    "test_builds_what_was_requested": "of the overrides only sourceVersion is kept",
     "test_keeps_the_projects_own_variables": "variables of the request are dropped",
     "test_refuses_what_does_not_fit": "parameters are not checked",
-    "test_gives_the_same_build_again": "the token is ignored: two builds",
+    "test_a_repeat_returns_the_same_build": "the token is ignored: two builds",
     "test_refuses_other_parameters": "the token is ignored",
-    "test_is_safe_among_racers": "the token is ignored",
+    "test_is_safe_among_concurrent_requests": "the token is ignored",
     "test_are_in_progress_at_first": "builds have succeeded as soon as they are started",
-    "test_are_got_a_hundred_at_most": "any number of ids is taken",
+    "test_are_read_a_hundred_at_most": "any number of ids is taken",
     "test_are_listed_newest_first": "sortOrder is ignored",
     "test_are_listed_a_hundred_a_page": "one page holds everything",
     "test_have_a_name_of_letters": "parameters are not checked",
@@ -41,7 +41,7 @@ DIFFERENCES = {
 
 @pytest.fixture(params=["stand-in", "ministack"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator["CodeBuildClient"]:
-    """A client of each server that has the API."""
+    """Open a client of each server that has the API."""
     if request.param == "stand-in":
         async with (
             open_codebuild_standin() as standin,
@@ -55,7 +55,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator["CodeBuildClie
         unlike = (
             AssertionError,
             pytest.fail.Exception,
-        )  # an error on the way there is no difference
+        )  # an error of the connection is not a difference
         mark = pytest.mark.xfail(reason=f"ministack: {reason}", raises=unlike, strict=True)
         request.applymarker(mark)
     server: LocalServer = request.getfixturevalue("ministack")
@@ -65,14 +65,14 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator["CodeBuildClie
 
 @pytest.fixture
 async def project(client: "CodeBuildClient") -> str:
-    """A new project of one test's own."""
+    """Create a project for one test."""
     name = f"shop-{uuid.uuid4()}"
     await client.create_project(**project_named(name))
     return name
 
 
 def project_named(name: str, **environment: object) -> Any:  # noqa: ANN401 - parameters of CreateProject
-    """The parameters that make a project."""
+    """Return parameters that create a project."""
     return {
         "name": name,
         "source": {"type": "NO_SOURCE", "buildspec": "version: 0.2"},
@@ -88,7 +88,7 @@ def project_named(name: str, **environment: object) -> Any:  # noqa: ANN401 - pa
 
 
 def s3_build(project: str, **changed: object) -> Any:  # noqa: ANN401 - parameters of StartBuild
-    """The parameters that build an archive in S3, with a token of the project's own."""
+    """Return parameters that build an archive in S3, with the project's own token."""
     return {
         "projectName": project,
         "sourceTypeOverride": "S3",
@@ -102,9 +102,9 @@ def s3_build(project: str, **changed: object) -> Any:  # noqa: ANN401 - paramete
 
 
 class TestStartBuild:
-    """StartBuild: what it answers, what it refuses."""
+    """Answers and refusals of StartBuild."""
 
-    async def test_gives_an_id_an_arn_and_a_number(
+    async def test_returns_an_id_an_arn_and_a_number(
         self, client: "CodeBuildClient", project: str
     ) -> None:
         """The id is project:uuid, the arn ends in it, numbers count from 1 (API, Build)."""
@@ -114,7 +114,7 @@ class TestStartBuild:
         assert first["id"].startswith(f"{project}:")
         assert first["arn"].endswith(f":build/{first['id']}")
 
-    async def test_builds_what_it_was_told(self, client: "CodeBuildClient", project: str) -> None:
+    async def test_builds_what_was_requested(self, client: "CodeBuildClient", project: str) -> None:
         """Overrides of source, version and variables show in the build (API, Build)."""
         told = s3_build(project)
         id_ = (await client.start_build(**told))["build"]["id"]
@@ -169,23 +169,25 @@ class TestStartBuild:
 class TestToken:
     """The idempotency token (API, StartBuild, idempotencyToken)."""
 
-    async def test_gives_the_same_build_again(
+    async def test_a_repeat_returns_the_same_build(
         self, client: "CodeBuildClient", project: str
     ) -> None:
-        """A repeat starts nothing and gives the build it gave before."""
+        """A repeat starts nothing and returns the first build."""
         first = (await client.start_build(**s3_build(project)))["build"]["id"]
         assert first == (await client.start_build(**s3_build(project)))["build"]["id"]
         assert (await client.list_builds_for_project(projectName=project))["ids"] == [first]
 
     async def test_refuses_other_parameters(self, client: "CodeBuildClient", project: str) -> None:
-        """The same token with any parameter changed is an error and starts nothing."""
+        """A token with any parameter changed is an error and starts nothing."""
         first = (await client.start_build(**s3_build(project)))["build"]["id"]
         code = await refusal(client.start_build(**s3_build(project, sourceVersion="v2")))
         assert code == "InvalidInputException"
         assert (await client.list_builds_for_project(projectName=project))["ids"] == [first]
 
-    async def test_is_safe_among_racers(self, client: "CodeBuildClient", project: str) -> None:
-        """Of eight equal requests at once one starts the build and all get it."""
+    async def test_is_safe_among_concurrent_requests(
+        self, client: "CodeBuildClient", project: str
+    ) -> None:
+        """One of eight equal requests starts the build; all of them get it."""
         ids = set()
 
         async def start() -> None:
@@ -203,7 +205,7 @@ class TestBuilds:
     """BatchGetBuilds, ListBuildsForProject, StopBuild."""
 
     async def test_are_in_progress_at_first(self, client: "CodeBuildClient", project: str) -> None:
-        """What was just started is not complete (API, Build)."""
+        """A build that just started is not complete (API, Build)."""
         build = (await client.start_build(projectName=project))["build"]
         assert build["buildStatus"] == "IN_PROGRESS"
         assert not build["buildComplete"]
@@ -221,7 +223,7 @@ class TestBuilds:
         assert answer["buildsNotFound"] == ["shop:none"]
         assert [build["id"] for build in answer["builds"]] == [id_]
 
-    async def test_are_got_a_hundred_at_most(self, client: "CodeBuildClient") -> None:
+    async def test_are_read_a_hundred_at_most(self, client: "CodeBuildClient") -> None:
         """More ids are an InvalidInputException (model: BuildIds, 1 to 100)."""
         ids = [f"shop:{number}" for number in range(101)]
         assert await refusal(client.batch_get_builds(ids=ids)) == "InvalidInputException"
@@ -260,14 +262,14 @@ class TestBuilds:
 class TestProjects:
     """CreateProject, BatchGetProjects."""
 
-    async def test_are_there_once_made(self, client: "CodeBuildClient", project: str) -> None:
-        """What was made is given back; unknown names are said to be (API, BatchGetProjects)."""
+    async def test_exist_once_created(self, client: "CodeBuildClient", project: str) -> None:
+        """BatchGetProjects returns them, and lists unknown names (API, BatchGetProjects)."""
         answer = await client.batch_get_projects(names=[project, "none"])
         assert [each["name"] for each in answer["projects"]] == [project]
         assert answer["projectsNotFound"] == ["none"]
 
-    async def test_are_made_once(self, client: "CodeBuildClient", project: str) -> None:
-        """The same name again is ResourceAlreadyExistsException (API, CreateProject, Errors)."""
+    async def test_are_created_once(self, client: "CodeBuildClient", project: str) -> None:
+        """A name in use is ResourceAlreadyExistsException (API, CreateProject, Errors)."""
         call = client.create_project(**project_named(project))
         assert await refusal(call) == "ResourceAlreadyExistsException"
 

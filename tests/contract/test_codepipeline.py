@@ -1,4 +1,4 @@
-"""What asyncbuild relies on in CodePipeline, rule by rule, through the client the service uses.
+"""Rules of CodePipeline that asyncbuild relies on, each tested through the service's client.
 
 Runs on the stand-in; no emulator on offer starts pipelines: ministack 1.5.33 has no CodePipeline,
 moto 5.2.5 has CreatePipeline and GetPipeline, and no executions. So the stand-in is held to the
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The stand-in's."""
+    """Clock of the stand-in."""
     return Clock()
 
 
@@ -40,14 +40,14 @@ async def standin(clock: Clock) -> AsyncIterator[CodePipelineStandin]:
 
 @pytest.fixture
 async def client(standin: CodePipelineStandin) -> AsyncIterator["CodePipelineClient"]:
-    """A client with a pipeline `deploy`, which declares EVENT_ID."""
+    """Open a client with a pipeline `deploy`, which declares EVENT_ID."""
     async with open_codepipeline_client(standin.endpoint_url) as client:
         await client.create_pipeline(pipeline=pipeline_of("deploy", variables=("EVENT_ID",)))
         yield client
 
 
 def start(**changed: object) -> Any:  # noqa: ANN401 - parameters of StartPipelineExecution
-    """The parameters that run one version of one object."""
+    """Return parameters that run one version of one object."""
     return {
         "name": "deploy",
         "sourceRevisions": [
@@ -61,15 +61,15 @@ def start(**changed: object) -> Any:  # noqa: ANN401 - parameters of StartPipeli
 
 
 async def refusal(call: Any) -> str:  # noqa: ANN401 - any operation's coroutine
-    """The error code that `call` is refused with."""
+    """Return the error code that `call` is refused with."""
     with pytest.raises(ClientError) as caught:
         await call
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     return str(caught.value.response["Error"]["Code"])
 
 
-async def test_a_pipeline_is_given_as_it_was_made(client: "CodePipelineClient") -> None:
-    """Stages, configuration and variables come back, with the ARN (API, GetPipeline)."""
+async def test_a_pipeline_is_returned_as_declared(client: "CodePipelineClient") -> None:
+    """Stages, configuration and variables are unchanged, with the ARN (API, GetPipeline)."""
     answer = await client.get_pipeline(name="deploy")
     made = pipeline_of("deploy", variables=("EVENT_ID",))
     assert made["stages"] == [
@@ -114,7 +114,7 @@ async def test_an_unknown_pipeline_is_an_error(client: "CodePipelineClient") -> 
     ],
     ids=str,
 )
-async def test_what_does_not_fit_is_refused(
+async def test_an_invalid_request_is_refused(
     standin: CodePipelineStandin, client: "CodePipelineClient", fault: dict[str, Any]
 ) -> None:
     """Lengths, patterns, enums, undeclared variables; nothing is started (model; guide)."""
@@ -123,7 +123,7 @@ async def test_what_does_not_fit_is_refused(
     assert standin.started == []
 
 
-async def test_another_key_needs_leave(
+async def test_another_key_needs_permission(
     standin: CodePipelineStandin, client: "CodePipelineClient"
 ) -> None:
     """S3_OBJECT_KEY is refused unless AllowOverrideForS3ObjectKey is true (guide)."""
@@ -135,7 +135,7 @@ async def test_another_key_needs_leave(
     assert await refusal(client.start_pipeline_execution(**given)) == "ValidationException"
 
 
-async def test_a_token_gives_the_same_execution(
+async def test_a_token_returns_the_same_execution(
     standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
 ) -> None:
     """A repeat starts nothing until the token is forgotten (model: idempotencyToken)."""
@@ -152,7 +152,7 @@ async def test_a_token_gives_the_same_execution(
 async def test_executions_are_listed_newest_first(
     client: "CodePipelineClient", clock: Clock
 ) -> None:
-    """A page holds what was asked for, the rest comes with nextToken (API)."""
+    """A page has the requested number, the rest comes with nextToken (API)."""
     ids = []
     for number in range(5):
         clock.advance(1)
@@ -169,10 +169,10 @@ async def test_executions_are_listed_newest_first(
     assert kinds == {"StartPipelineExecution"}
 
 
-async def test_an_execution_tells_its_version_when_its_source_has_run(
+async def test_an_execution_has_its_version_once_its_source_has_run(
     standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
 ) -> None:
-    """Not at once; its variables it tells from the beginning (API, GetPipelineExecution)."""
+    """Its variables are known from the beginning (API, GetPipelineExecution)."""
     id_ = (await client.start_pipeline_execution(**start()))["pipelineExecutionId"]
     execution = await client.get_pipeline_execution(pipelineName="deploy", pipelineExecutionId=id_)
     assert execution["pipelineExecution"]["variables"] == [
@@ -201,7 +201,7 @@ async def test_at_its_limit_a_pipeline_starts_nothing(
 
 
 async def test_every_answer_fits_the_model(standin: CodePipelineStandin, clock: Clock) -> None:
-    """What the stand-in gives is what botocore's model says CodePipeline gives."""
+    """Answers of the stand-in have the shapes of botocore's model."""
     model = service_model("codepipeline")
     await standin.answer("CreatePipeline", {"pipeline": pipeline_of("deploy", variables=("A",))})
     started = await standin.answer("StartPipelineExecution", {"name": "deploy"})
@@ -219,7 +219,7 @@ async def test_every_answer_fits_the_model(standin: CodePipelineStandin, clock: 
 
 
 async def test_every_error_is_one_of_the_operation(standin: CodePipelineStandin) -> None:
-    """The codes that the stand-in refuses a start with are declared there (model)."""
+    """Its error codes for a start are declared there (model)."""
     declared = service_model("codepipeline").operation_model("StartPipelineExecution").error_shapes
     codes = set()
     standin.put_pipeline(pipeline_of("deploy"))

@@ -41,7 +41,7 @@ both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
 
 @pytest.fixture
 async def client(request: pytest.FixtureRequest, server_name: str) -> "AsyncIterator[S3Client]":
-    """A client of the server that the test's parameter names, and a bucket on it."""
+    """Open a client of the server that the parameter names, and create a bucket on it."""
     server: LocalServer = request.getfixturevalue(server_name)
     settings = Settings(
         aws=AwsSettings(region=REGION, endpoint_url=server.endpoint_url, max_tries=2),
@@ -59,7 +59,7 @@ async def client(request: pytest.FixtureRequest, server_name: str) -> "AsyncIter
 
 @pytest.fixture
 async def source(client: "S3Client") -> CopySource:
-    """An old archive, under a name that has to be quoted."""
+    """Return an old archive, under a name that has to be quoted."""
     key = f"{uuid.uuid4()}/old ä+%.zip"
     answer = await client.put_object(Bucket=BUCKET, Key=key, Body=OLD)
     return CopySource(key, answer["ETag"])
@@ -67,7 +67,7 @@ async def source(client: "S3Client") -> CopySource:
 
 @pytest.fixture
 def key() -> str:
-    """A key that no other test uses."""
+    """Return a key that no other test uses."""
     return f"{uuid.uuid4()}/new ö.zip"
 
 
@@ -77,7 +77,7 @@ def _store(client: object, **storage: Any) -> Store:  # noqa: ANN401 - any setti
 
 
 def _allow() -> None:
-    """A guard that lets everything pass."""
+    """Guard that lets everything pass."""
 
 
 async def _chunks(content: bytes, account: MemoryAccount) -> AsyncIterator[bytes]:
@@ -94,7 +94,7 @@ async def _compose(
     pieces: Iterable[_Shape],
     **more: Any,  # noqa: ANN401 - the guard
 ) -> StoredArchive:
-    """Compose; whatever happens, the account ends with nothing held."""
+    """Compose; check that the account ends with nothing taken, even after an error."""
     async with MemoryBudget(64 * MIB).open_account(3 * PART) as account:
         given: list[Piece] = [
             _chunks(piece, account) if isinstance(piece, bytes) else piece for piece in pieces
@@ -159,7 +159,7 @@ async def test_a_composed_object_has_exactly_the_bytes(
 
 @both
 async def test_an_object_may_be_composed_of_itself(client: "S3Client", source: CopySource) -> None:
-    """Where every push of a branch has the same key, the base is overwritten by what it became."""
+    """With one key for all pushes of a branch, the delta overwrites its base."""
     await _compose(_store(client), source.key, source, [CopyRange(0, 2 * PART), b"end"])
     assert OLD[: 2 * PART] + b"end" == await _body(client, source.key)
 
@@ -168,7 +168,7 @@ async def test_an_object_may_be_composed_of_itself(client: "S3Client", source: C
 async def test_a_short_part_between_copies_is_refused(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
-    """What the planner must not plan makes the upload fail, and leaves nothing."""
+    """An invalid plan fails the upload, and leaves nothing."""
     pieces: list[_Shape] = [CopyRange(0, PART), b"short", CopyRange(PART, 2 * PART), b"end"]
     with pytest.raises(StageError, match="EntityTooSmall"):
         await _compose(_store(client), key, source, pieces)
@@ -177,10 +177,10 @@ async def test_a_short_part_between_copies_is_refused(
 
 @both
 @pytest.mark.parametrize("change", ["overwritten", "deleted"])
-async def test_a_source_that_changed_ends_the_upload(
+async def test_a_changed_source_ends_the_upload(
     client: "S3Client", key: str, source: CopySource, change: str
 ) -> None:
-    """Between plan and copy the base goes or becomes another: said so, and nothing is left."""
+    """Deleted or overwritten between plan and copy: the error says so, and nothing is left."""
     if change == "deleted":
         await client.delete_object(Bucket=BUCKET, Key=source.key)
     else:
@@ -195,10 +195,10 @@ async def test_a_source_that_changed_ends_the_upload(
 
 
 @both
-async def test_a_source_that_changes_between_two_copies(
+async def test_a_source_that_changes_between_two_copies_ends_the_upload(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
-    """The first range was copied already; the second is refused, and so is the whole."""
+    """The first range was copied already; the second is refused, and so is the object."""
     numbers = []
 
     async def overwritten_after_first(call: Call, parameters: dict[str, Any]) -> object:
@@ -220,7 +220,7 @@ async def test_a_source_that_changes_between_two_copies(
 async def test_any_failure_leaves_nothing(
     client: "S3Client", key: str, source: CopySource, call: str
 ) -> None:
-    """Whichever call S3 refuses, no parts and no object stay."""
+    """After a refusal of any call there are no parts and no object."""
 
     async def fail(_: Call, __: dict[str, Any]) -> object:
         raise refused("InternalError", status=500)
@@ -234,7 +234,7 @@ async def test_any_failure_leaves_nothing(
 async def test_a_lost_lease_leaves_nothing(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
-    """The guard is asked at the end, when all parts are there (I4)."""
+    """The guard is asked at the end, when all parts were sent (I4)."""
 
     def refuse() -> None:
         raise LeaseLost("lease lost")
@@ -266,10 +266,10 @@ async def test_a_cancelled_composition_leaves_nothing(
 
 
 @both
-async def test_a_producer_that_fails_leaves_nothing(
+async def test_a_failing_producer_leaves_nothing(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
-    """What the archive's maker raises is what the caller gets."""
+    """Its error is raised to the caller."""
 
     async def broken() -> AsyncIterator[bytes]:
         raise Retry("broken tar")
@@ -289,10 +289,13 @@ async def test_a_producer_that_fails_leaves_nothing(
 
 
 @both
-async def test_the_last_bytes_leave_while_they_are_made(
+async def test_the_last_bytes_are_sent_while_they_are_made(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
-    """A directory goes in parts of the least length, whatever is set: the first before the end."""
+    """The directory is sent in parts of the least length, whatever is set.
+
+    The first before the end.
+    """
     sent = anyio.Event()
 
     async def tell(call: Call, parameters: dict[str, Any]) -> object:
@@ -322,8 +325,8 @@ async def test_the_last_bytes_leave_while_they_are_made(
 
 
 @both
-async def test_ranges_are_read_as_they_are(client: "S3Client", source: CopySource) -> None:
-    """Near ones with one request, far ones with their own; nothing in between comes along."""
+async def test_only_requested_ranges_are_read(client: "S3Client", source: CopySource) -> None:
+    """Near ones with one request, far ones with their own; bytes between them are dropped."""
     near = [CopyRange(3, 10), CopyRange(10, 20), CopyRange(60_000, 60_001)]
     far = [CopyRange(PART, 2 * PART)]
     tapped = Tapped(client)
@@ -338,10 +341,10 @@ async def test_ranges_are_read_as_they_are(client: "S3Client", source: CopySourc
 
 
 @both
-async def test_a_whole_copy_is_one_request_with_metadata_of_its_own(
+async def test_a_whole_copy_is_one_request_with_its_own_metadata(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
-    """The same bytes under another key, found by the new fingerprint."""
+    """Equal bytes under another key, found by the new fingerprint."""
     tapped = Tapped(client)
     async with MemoryBudget(64 * MIB).open_account(PART) as account:
         archive = await _store(tapped).copy_archive(
@@ -365,7 +368,7 @@ async def test_a_whole_copy_is_one_request_with_metadata_of_its_own(
 
 
 @both
-async def test_a_whole_copy_of_what_changed_is_refused(
+async def test_a_whole_copy_of_a_changed_object_is_refused(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
     """The ETag pins it."""

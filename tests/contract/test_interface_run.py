@@ -1,4 +1,4 @@
-"""What users see of a run does not change by accident: keys, records, log lines, metrics, spans.
+"""Interface of a run as users see it: keys, records, log lines, metrics, spans. Pinned.
 
 One run for all tests. Each compares with a file of `tests/fixtures/interface`; `make pin`
 (PIN_INTERFACE=1) writes them again after a change that is meant, which belongs into changelog.d/.
@@ -20,7 +20,7 @@ _OBSERVABILITY = Path(__file__).parents[2] / "docs" / "observability.md"
 
 @pytest.fixture(scope="module")
 def run(clean_environment: None) -> Run:
-    """What was seen of the service from outside."""
+    """Run the service once, and return all that was seen of it from outside."""
     return anyio.run(run_once)
 
 
@@ -41,12 +41,12 @@ def run(clean_environment: None) -> Run:
         ("cache.txt", views.cache_of),
     ],
 )
-def test_what_is_seen_of_a_run(run: Run, name: str, view: Callable[[Run], str]) -> None:
-    """As it was."""
+def test_a_run_looks_as_pinned(run: Run, name: str, view: Callable[[Run], str]) -> None:
+    """Each view equals its file."""
     compare(name, view(run))
 
 
-def test_the_events_that_are_documented() -> None:
+def test_documented_events_do_not_change() -> None:
     """Names, levels and fields of all events, also of those that no run has.
 
     Another test compares the documentation with the code.

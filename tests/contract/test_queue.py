@@ -1,4 +1,4 @@
-"""What asyncbuild relies on in SQS FIFO, rule by rule, through the port the service uses.
+"""Rules of SQS FIFO that asyncbuild relies on, each tested through the service's port.
 
 Runs on ministack and on the model in memory; where one of them differs from AWS's documentation it
 says so here, by name. Sources: API = SQS API Reference; guide = SQS Developer Guide.
@@ -44,7 +44,7 @@ class Port:
     model: FifoModel | None = None
 
     async def send(self, body: str, group: str = "g", deduplication: str | None = None) -> None:
-        """Send one message."""
+        """Send one message to the queue."""
         await self.client.send_message(
             QueueUrl=self.url,
             MessageBody=body,
@@ -61,10 +61,10 @@ class Port:
         if self.model is not None:
             self.model.now += _SHORT
             return
-        await anyio.sleep(_SHORT)  # the server's clock is the wall's: nothing tells when
+        await anyio.sleep(_SHORT)  # the server uses real time, and raises no event
 
     async def received_again(self) -> list[Message]:
-        """What comes as soon as anything does."""
+        """Return the next messages, as soon as there are any."""
         with anyio.fail_after(PATIENCE_SECONDS):
             while True:
                 if found := await self.receive():
@@ -72,7 +72,7 @@ class Port:
                 await anyio.sleep(0.05)
 
     async def dead_letters(self) -> list[Any]:
-        """What the dead-letter queue holds, as botocore shows it."""
+        """Return the dead-letter queue's messages, as botocore shows them."""
         call: Any = {
             "QueueUrl": self.dead_letter_url,
             "MaxNumberOfMessages": 10,
@@ -119,7 +119,7 @@ def _model_port() -> Port:
 
 @pytest.fixture(params=["ministack", "model"])
 async def port(request: pytest.FixtureRequest) -> AsyncIterator[Port]:
-    """A fresh queue on each of the two."""
+    """Open a new queue on each of the two."""
     if request.param == "model":
         yield _model_port()
         return
@@ -134,15 +134,15 @@ def differs(request: pytest.FixtureRequest, port: Port, server: str, why: str) -
 
 
 def bodies(messages: list[Message]) -> list[str]:
-    """Their bodies, in the order received."""
+    """Return the bodies, in the order received."""
     return [message.body for message in messages]
 
 
 class TestReceive:
     """Order, group lock, attributes."""
 
-    async def test_gives_a_group_in_order_with_its_attributes(self, port: Port) -> None:
-        """Sequence numbers grow, counts begin at one, the time is when it was sent (API)."""
+    async def test_returns_a_group_in_order_with_its_attributes(self, port: Port) -> None:
+        """Sequence numbers grow, counts begin at one, the time is that of sending (API)."""
         for n in range(12):
             await port.send(f"b{n}", "web")
         messages = await port.receive()
@@ -154,7 +154,7 @@ class TestReceive:
         assert len({each.receipt_handle for each in messages}) == 10
 
     async def test_locks_a_group_and_no_other(self, port: Port) -> None:
-        """While messages of a group are in flight nothing behind them comes (guide)."""
+        """While messages of a group are in flight no later one is received (guide)."""
         await port.send("a1", "a")
         await port.send("a2", "a")
         assert bodies(await port.receive(most=1)) == ["a1"]
@@ -179,7 +179,7 @@ class TestReceive:
         messages = await port.received_again()
         assert [(m.body, m.receive_count) for m in messages] == [("b0", 2), ("b1", 2), ("b2", 2)]
 
-    async def test_takes_a_deduplication_id_once(self, port: Port) -> None:
+    async def test_accepts_a_deduplication_id_once(self, port: Port) -> None:
         """Also after the first was deleted (API, SendMessage)."""
         await port.send("one", deduplication="d")
         (message,) = await port.receive()
@@ -187,7 +187,7 @@ class TestReceive:
         await port.send("two", deduplication="d")
         assert await port.receive() == []
 
-    async def test_moves_what_was_received_too_often(self, port: Port) -> None:
+    async def test_moves_a_message_received_too_often(self, port: Port) -> None:
         """`maxReceiveCount` deliveries, then the dead-letter queue (guide, DLQ)."""
         await port.send("often")
         for _ in range(7):
@@ -197,7 +197,7 @@ class TestReceive:
         assert [each["Body"] for each in await port.dead_letters()] == ["often"]
 
     async def test_repeats_an_attempt(self, port: Port, request: pytest.FixtureRequest) -> None:
-        """The same ReceiveRequestAttemptId gives the same messages again (API)."""
+        """An equal ReceiveRequestAttemptId returns the same messages again (API)."""
         differs(request, port, "ministack", "takes no notice of ReceiveRequestAttemptId")
         await port.send("a1")
         call: Any = {
@@ -217,7 +217,7 @@ class TestReceive:
 
 
 class TestLease:
-    """Renewing, releasing, deleting, and what a stale handle is worth."""
+    """Renewing, releasing, deleting, and stale handles."""
 
     async def test_renews_a_batch(self, port: Port) -> None:
         """All ten in one call; then they outlast their first timeout."""
@@ -230,8 +230,8 @@ class TestLease:
         assert await port.receive() == []
         await port.queue.delete(messages[0])
 
-    async def test_released_tail_first_comes_back_in_order(self, port: Port) -> None:
-        """Tail first, head last: the whole group, in order, to whoever asks next."""
+    async def test_released_tail_first_is_received_in_order(self, port: Port) -> None:
+        """Tail first, head last: the next receive gets the whole group, in order."""
         for n in range(4):
             await port.send(f"b{n}")
         messages = await port.receive()
@@ -249,10 +249,13 @@ class TestLease:
         await port.queue.release(messages[::-1])
         assert bodies(await port.receive()) == ["b0", "b1", "b2", "b3"]
 
-    async def test_head_first_opens_the_group_with_its_tail_locked(
+    async def test_released_head_first_opens_the_group_with_its_tail_locked(
         self, port: Port, request: pytest.FixtureRequest
     ) -> None:
-        """Not said by AWS; the model allows it, so the service must not rely on the opposite."""
+        """AWS does not document it.
+
+        The model allows it, so the service must not rely on the opposite.
+        """
         differs(request, port, "ministack", "locks a group while any message of it is in flight")
         for n in range(3):
             await port.send(f"b{n}")
@@ -261,7 +264,7 @@ class TestLease:
         assert bodies(await port.receive()) == ["b0"]
 
     async def test_a_stale_handle_cannot_delete(self, port: Port) -> None:
-        """Delivered anew, the old handle is worth nothing: LeaseLost (API, DeleteMessage)."""
+        """After another delivery the old handle is invalid: LeaseLost (API, DeleteMessage)."""
         await port.send("a1")
         (old,) = await port.receive(seconds=_SHORT)
         await port.expired()
@@ -271,7 +274,7 @@ class TestLease:
         await port.queue.delete(new)
 
     async def test_a_stale_handle_cannot_renew(self, port: Port) -> None:
-        """It is told as lost, and does not touch the new delivery (API)."""
+        """The message is reported as lost, and the new delivery is not changed (API)."""
         await port.send("a1")
         (old,) = await port.receive(seconds=_SHORT)
         await port.expired()
@@ -282,7 +285,7 @@ class TestLease:
     async def test_an_expired_handle_cannot_delete(
         self, port: Port, request: pytest.FixtureRequest
     ) -> None:
-        """On a FIFO queue not even before it is delivered anew (API, ReceiveMessage)."""
+        """On a FIFO queue not even before the next delivery (API, ReceiveMessage)."""
         differs(request, port, "ministack", "deletes with an expired handle")
         await port.send("a1")
         (message,) = await port.receive(seconds=_SHORT)
@@ -303,7 +306,7 @@ class TestLease:
     async def test_a_renewal_after_a_release_is_refused(
         self, port: Port, request: pytest.FixtureRequest
     ) -> None:
-        """What was released is not in flight (API); no reason to send such a renewal, though."""
+        """A released message is not in flight (API); the service does not send such a renewal."""
         differs(request, port, "ministack", "a late renewal undoes a release")
         await port.send("a1")
         (message,) = await port.receive()
@@ -311,17 +314,17 @@ class TestLease:
         assert {message.id} == (await port.queue.renew([message], seconds=_LONG)).lost
         assert bodies(await port.receive()) == ["a1"]
 
-    async def test_a_second_delete_is_no_error(
+    async def test_a_second_delete_is_accepted(
         self, port: Port, request: pytest.FixtureRequest
     ) -> None:
-        """Of a message that this very handle has deleted (API, DeleteMessage)."""
+        """Only for a message that this very handle has deleted (API, DeleteMessage)."""
         differs(request, port, "ministack", "refuses the second delete")
         await port.send("a1")
         (message,) = await port.receive()
         await port.queue.delete(message)
         await port.queue.delete(message)
 
-    async def test_a_handle_that_is_none_is_refused(self, port: Port) -> None:
+    async def test_an_invalid_handle_is_refused(self, port: Port) -> None:
         """ReceiptHandleIsInvalid (API)."""
         await port.send("a1")
         (message,) = await port.receive()
@@ -334,18 +337,18 @@ class TestLease:
 
 
 class TestDeadLetter:
-    """Explicit dead-lettering: same group, same body, and why."""
+    """Explicit dead-lettering: same group, same body, and the reason."""
 
     async def _dead_letter(self, port: Port, body: str, reason: str = "because") -> Any:  # noqa: ANN401 - botocore's shape
         await port.send(body, "web")
         (message,) = await port.receive()
-        for _ in range(2):  # repeated within five minutes it is there once
+        for _ in range(2):  # repeated within five minutes it is kept once
             await port.queue.dead_letter(message, kind=Kind.REJECT, reason=reason, attempts=2)
         (dead,) = await port.dead_letters()
         return message, dead
 
-    async def test_keeps_group_and_body_and_says_why(self, port: Port) -> None:
-        """Reason, kind, attempts, and where it came from, as message attributes."""
+    async def test_keeps_group_and_body_with_the_reason(self, port: Port) -> None:
+        """Reason, kind, attempts and origin are message attributes."""
         message, dead = await self._dead_letter(port, "body")
         assert (dead["Body"], dead["Attributes"]["MessageGroupId"]) == ("body", "web")
         assert {
@@ -369,7 +372,7 @@ class TestDeadLetter:
         ids=["empty", "white", "control", "no-characters", "beyond-ascii", "long"],
     )
     async def test_writes_any_reason(self, port: Port, reason: str, shown: str) -> None:
-        """SQS takes no empty value and only what XML 1.0 calls characters (API, SendMessage)."""
+        """SQS accepts no empty value and only characters of XML 1.0 (API, SendMessage)."""
         _, dead = await self._dead_letter(port, "body", reason)
         assert shown == dead["MessageAttributes"]["Reason"]["StringValue"]
 
@@ -393,8 +396,8 @@ class TestDeadLetter:
         assert len(warned) == 2  # one for each try
         assert "Reason" in warned[0]["lacking"]
 
-    async def test_a_queue_that_takes_less_than_it_says_gets_less(self) -> None:
-        """Down to the bare body: what is refused for its length must not hold up its group."""
+    async def test_a_queue_with_a_lower_limit_than_documented_gets_less(self) -> None:
+        """Down to the bare body: a message refused for its length must not block its group."""
         for hidden in (262_144, 262_050):
             port = _model_port()
             await port.send("x" * 262_050, "web")
@@ -407,8 +410,8 @@ class TestDeadLetter:
             (letter,) = await port.dead_letters()
             assert ("Attempts" in letter.get("MessageAttributes", {})) == (hidden > 262_050)
 
-    async def test_a_body_longer_than_its_queue_takes_is_told(self, port: Port) -> None:
-        """With the remedy; it goes as soon as the queue's limit is raised."""
+    async def test_a_body_longer_than_the_queues_limit_is_reported(self, port: Port) -> None:
+        """With the remedy; it is sent once the queue's limit is raised."""
         await _limit(port, 1024)
         await port.send("x" * 1025, "web")
         (message,) = await port.receive()
@@ -420,9 +423,9 @@ class TestDeadLetter:
         (dead,) = await port.dead_letters()
         assert dead["MessageAttributes"]["Reason"]["StringValue"] == "no"
 
-    # aiohttp would rather have a file than a megabyte of bytes; botocore gives it bytes
+    # aiohttp warns of a megabyte of bytes where a file would do; botocore passes bytes
     @pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
-    async def test_a_body_that_leaves_no_room_goes_without_reason(self, port: Port) -> None:
+    async def test_a_body_that_leaves_no_room_is_sent_without_reason(self, port: Port) -> None:
         """1 MiB holds body and attributes together (guide, quotas)."""
         body = "ü" * (512 * 1024 - 5)
         _, dead = await self._dead_letter(port, body)
@@ -441,7 +444,7 @@ async def _limit(port: Port, limit: int) -> None:
 
 
 class TestFacts:
-    """What the queue says of itself."""
+    """Attributes of a queue."""
 
     async def test_are_read(self, port: Port) -> None:
         """FIFO, visibility, redrive policy."""
@@ -453,19 +456,19 @@ class TestFacts:
         ) == (True, 30, 7)
 
     async def test_lead_to_the_dead_letter_queue(self, port: Port) -> None:
-        """By the redrive policy, where none is configured."""
+        """The redrive policy names it, where none is configured."""
         queue = Queue(polls=port.client, control=port.client, url=port.url)
         assert port.dead_letter_url == await queue.find_dead_letter_queue(await queue.facts())
 
     async def test_a_configured_dead_letter_queue_comes_first(self, port: Port) -> None:
-        """Nothing is looked up then."""
+        """No attribute is read then."""
         assert port.dead_letter_url == await port.queue.find_dead_letter_queue(
             await port.queue.facts()
         )
 
 
 async def test_a_queue_without_dead_letter_queue_is_fatal() -> None:
-    """With its remedy."""
+    """The error has a remedy."""
     client = cast("SQSClient", ModelClient({}, {}))
     queue = Queue(polls=client, control=client, url="http://model/queue.fifo")
     with pytest.raises(Fatal, match="no dead-letter queue") as caught:
@@ -473,8 +476,8 @@ async def test_a_queue_without_dead_letter_queue_is_fatal() -> None:
     assert "RedrivePolicy" in caught.value.remedy
 
 
-async def test_a_dead_letter_queue_that_is_gone_is_an_error() -> None:
-    """Named in it."""
+async def test_a_missing_dead_letter_queue_is_an_error() -> None:
+    """The error names it."""
     facts = {"RedrivePolicy": {"deadLetterTargetArn": "arn:aws:sqs:r:1:gone.fifo"}}
     client = cast("SQSClient", ModelClient({}, facts))
     queue = Queue(polls=client, control=client, url="http://model/queue.fifo")
@@ -483,7 +486,7 @@ async def test_a_dead_letter_queue_that_is_gone_is_an_error() -> None:
 
 
 class TestModel:
-    """Rules that no server at hand keeps: the model against AWS's words, by table."""
+    """Rules that no available server keeps: the model against AWS's documentation, by table."""
 
     def test_visibility_lasts_twelve_hours_in_all(self) -> None:
         """From the receive, however often it is extended (API, ChangeMessageVisibility)."""
@@ -500,7 +503,7 @@ class TestModel:
         [("nothing", True), ("change", False), ("delete", False), ("expire", False)],
     )
     def test_an_attempt_is_repeated_only_if_untouched(self, touch: str, *, repeated: bool) -> None:
-        """Nothing deleted, changed or expired since (API, ReceiveRequestAttemptId)."""
+        """No message deleted, changed or expired since (API, ReceiveRequestAttemptId)."""
         model = FifoModel()
         model.send("b", "g")
         (message,) = model.receive(10, 60, "attempt")
@@ -518,7 +521,7 @@ class TestModel:
         assert repeated == ([handle] == [each.handle for each in again])
 
     def test_an_attempt_is_forgotten_after_five_minutes(self) -> None:
-        """Then it is a receive like any other (API)."""
+        """After that it is a receive like any other (API)."""
         model = FifoModel()
         model.send("b", "g")
         model.receive(10, 600, "attempt")

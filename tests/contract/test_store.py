@@ -1,4 +1,4 @@
-"""The store on two servers: what S3 promises us, and what we promise whatever S3 does.
+"""The store on two servers: S3's rules that we rely on, and our promises on any server.
 
 Each known difference of a server is a named expected failure: `both_but(ministack="...")`.
 """
@@ -66,7 +66,7 @@ both = both_but()
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest, server_name: str) -> LocalServer:
-    """The server that the test's parameter names."""
+    """Return the server that the test's parameter names."""
     found = request.getfixturevalue(server_name)
     assert isinstance(found, LocalServer)
     return found
@@ -74,7 +74,7 @@ def server(request: pytest.FixtureRequest, server_name: str) -> LocalServer:
 
 @asynccontextmanager
 async def open_client(endpoint_url: str, **storage: Any) -> "AsyncIterator[S3Client]":  # noqa: ANN401 - any setting
-    """The client that the service itself would use."""
+    """Open the client that the service itself would use."""
     aws = AwsSettings(region=REGION, endpoint_url=endpoint_url, max_tries=2)
     settings = Settings(aws=aws, storage=StorageSettings(addressing_style="path", **storage))
     async with Aws(settings).open_s3(pool=20) as client:
@@ -83,7 +83,7 @@ async def open_client(endpoint_url: str, **storage: Any) -> "AsyncIterator[S3Cli
 
 @pytest.fixture
 async def client(server: LocalServer) -> "AsyncIterator[S3Client]":
-    """A client of the server, and a bucket on it."""
+    """Open a client of the server, and create a bucket on it."""
     async with open_client(server.endpoint_url) as client:
         try:
             await client.head_bucket(Bucket=BUCKET)
@@ -96,34 +96,34 @@ async def client(server: LocalServer) -> "AsyncIterator[S3Client]":
 
 @pytest.fixture
 def key() -> str:
-    """A key that no other test uses."""
+    """Return a key that no other test uses."""
     return f"{uuid.uuid4()}/archive with spaces, ä and +.zip"
 
 
 def store_of(client: object, **storage: Any) -> Store:  # noqa: ANN401 - any setting
-    """A store with the smallest parts there may be."""
+    """Return a store with the smallest parts that S3 allows."""
     given = {"bucket": BUCKET, "part_bytes": PART} | storage
     return Store(client, StorageSettings(**given))  # type: ignore[arg-type] # may be Tapped
 
 
 def allow() -> None:
-    """A guard that lets everything pass."""
+    """Guard that lets everything pass."""
 
 
 def refuse() -> None:
-    """The guard of a lost lease."""
+    """Guard of a lost lease."""
     raise LeaseLost("lease lost")
 
 
 def some_bytes(nbytes: int) -> bytes:
-    """Bytes of which no two stretches are alike."""
+    """Return bytes without two equal stretches."""
     return random.Random(nbytes).randbytes(nbytes)  # noqa: S311 - the same in every run
 
 
 async def iter_chunks(
     content: bytes, account: MemoryAccount, *, chunk_bytes: int = MIB
 ) -> AsyncIterator[bytes]:
-    """Hand out `content` as a producer does: taken from the account first."""
+    """Yield `content` like a producer: taken from the account first."""
     for begin in range(0, len(content), chunk_bytes):
         chunk = content[begin : begin + chunk_bytes]
         await account.take(len(chunk))
@@ -131,7 +131,7 @@ async def iter_chunks(
 
 
 async def put(store: Store, key: str, content: bytes, **more: Any) -> StoredArchive:  # noqa: ANN401 - of iter_chunks and the guard
-    """Store `content`; whatever happens, the account ends with nothing held."""
+    """Store `content`; check that the account ends with nothing taken, even after an error."""
     guard = more.pop("guard", allow)
     budget = MemoryBudget(more.pop("budget_bytes", 64 * MIB))
     reserved = more.pop("reserved_bytes", 2 * PART + MIB)
@@ -149,7 +149,7 @@ async def put(store: Store, key: str, content: bytes, **more: Any) -> StoredArch
 
 
 async def nothing_left(client: "S3Client", key: str, *, object_too: bool = True) -> None:
-    """Assert (I7): no parts of an unfinished upload, and no object."""
+    """Check that neither parts of an upload nor an object are left (I7)."""
     uploads = await client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
     assert uploads.get("Uploads", []) == []
     if object_too:
@@ -158,18 +158,18 @@ async def nothing_left(client: "S3Client", key: str, *, object_too: bool = True)
 
 
 async def body_of(client: "S3Client", key: str) -> bytes:
-    """The bytes of an object."""
+    """Return the bytes of an object."""
     answer = await client.get_object(Bucket=BUCKET, Key=key)
     async with answer["Body"] as stream:
         return await stream.read()
 
 
-# --- what we rely on ------------------------------------------------------------------------------
+# --- rules of S3 ------------------------------------------------------------------------------
 
 
 @both_but(ministack="accepts parts below 5 MiB")
 async def test_a_small_part_is_refused(client: "S3Client", key: str) -> None:
-    """A part below 5 MiB that is not the last makes the upload fail, so a bad cutter shows."""
+    """A part below 5 MiB that is not the last fails the upload, so a bad cutter is detected."""
     where: Any = {"Bucket": BUCKET, "Key": key}
     upload: Any = {"UploadId": (await client.create_multipart_upload(**where))["UploadId"]}
     parts = [
@@ -191,7 +191,7 @@ async def test_a_small_part_is_refused(client: "S3Client", key: str) -> None:
 
 @both_but(ministack="accepts parts in any order")
 async def test_parts_out_of_order_are_refused(client: "S3Client", key: str) -> None:
-    """Parts listed in another order than their numbers' make the upload fail."""
+    """Parts listed in another order than their numbers' fail the upload."""
 
     async def reversed_parts(call: Call, parameters: dict[str, Any]) -> object:
         parameters["MultipartUpload"]["Parts"].reverse()
@@ -208,7 +208,7 @@ async def test_parts_out_of_order_are_refused(client: "S3Client", key: str) -> N
 async def test_a_wrong_checksum_is_refused(
     client: "S3Client", key: str, call: str, nbytes: int
 ) -> None:
-    """Bytes that changed on the way are noticed by the server, and nothing appears."""
+    """Bytes changed during the transfer are detected by the server, and no object appears."""
 
     async def falsified(call: Call, parameters: dict[str, Any]) -> object:
         return await call(**parameters | {"ChecksumCRC32": "AAAAAA=="})
@@ -251,7 +251,7 @@ async def test_the_object_has_exactly_the_bytes(
 
 @both
 async def test_a_small_archive_is_one_request(client: "S3Client", key: str) -> None:
-    """What fits into one part is put at once; more goes in parts."""
+    """An archive up to one part is sent at once; a larger one in parts."""
     tapped = Tapped(client)
     await put(store_of(tapped), key, some_bytes(PART - 1))
     assert tapped.calls == ["put_object"]
@@ -270,7 +270,7 @@ async def test_a_small_archive_is_one_request(client: "S3Client", key: str) -> N
 async def test_signed_payloads_give_the_same_object(
     server: LocalServer, client: "S3Client", key: str
 ) -> None:
-    """With `sign_payload` botocore reads the body before it is sent: nothing is lost by that."""
+    """With `sign_payload` botocore reads the body before it is sent; no byte is lost by that."""
     content = some_bytes(PART + 17)
     async with open_client(server.endpoint_url, sign_payload=True) as signing:
         await put(store_of(signing), key, content)
@@ -278,9 +278,9 @@ async def test_signed_payloads_give_the_same_object(
 
 
 @pytest.mark.parametrize("server_name", ["seaweedfs"])
-async def test_what_was_sent_is_not_held(client: "S3Client", key: str) -> None:
-    """While the next part is waited for, the memory of those that were sent is free."""
-    gc.collect()  # what earlier tests left for the collector is not asked about
+async def test_sent_parts_are_freed(client: "S3Client", key: str) -> None:
+    """While the next part is awaited, the memory of sent ones is free."""
+    gc.collect()  # garbage of earlier tests does not count
     sent = anyio.Event()
     held: list[int] = []
 
@@ -307,10 +307,10 @@ async def test_what_was_sent_is_not_held(client: "S3Client", key: str) -> None:
 
 
 @both
-async def test_parts_overtake_each_other_and_the_object_is_right(
+async def test_parts_overtake_each_other_and_the_object_is_correct(
     client: "S3Client", key: str
 ) -> None:
-    """Parts are sent together, never more than allowed, and are put together by number."""
+    """Parts are sent together, never more than allowed, and assembled by number."""
     running, most = 0, 0
     others = anyio.Event()
 
@@ -348,7 +348,7 @@ async def test_the_object_is_encrypted_as_set(client: "S3Client", key: str, nbyt
 
 @both
 async def test_a_slow_server_stops_the_producer(client: "S3Client", key: str) -> None:
-    """While S3 does not take anything, no more bytes come into hand than the budget has (I6)."""
+    """While S3 accepts nothing, no more bytes are taken than the budget has (I6)."""
     served = anyio.Event()
 
     async def when_served(call: Call, parameters: dict[str, Any]) -> object:
@@ -381,7 +381,7 @@ async def test_a_part_too_large_for_the_memory_leaves_early(client: "S3Client", 
     assert content == await body_of(client, key)
 
 
-# --- whole or not at all (I7) ---------------------------------------------------------------------
+# --- complete or absent (I7) ---------------------------------------------------------------------
 
 
 @both
@@ -395,10 +395,10 @@ async def test_a_part_too_large_for_the_memory_leaves_early(client: "S3Client", 
         ("EntityTooLarge", 400, Reject),
     ],
 )
-async def test_a_part_that_fails_ends_the_upload(
+async def test_a_failing_part_ends_the_upload(
     client: "S3Client", key: str, code: str, status: int, kind: type[StageError]
 ) -> None:
-    """The error says what to do and names the part; the other parts are gone."""
+    """The error has a remedy and names the part; the other parts are deleted."""
 
     async def second_fails(call: Call, parameters: dict[str, Any]) -> object:
         if parameters["PartNumber"] == 2:
@@ -421,10 +421,10 @@ async def test_a_part_that_fails_ends_the_upload(
     ],
 )
 @both
-async def test_a_refused_head_says_why(
+async def test_a_refused_head_has_a_reason(
     client: "S3Client", key: str, status: int, code: str, class_: type[StageError]
 ) -> None:
-    """S3's answer to HEAD has no body, hence no code: GET is asked, which has one."""
+    """S3's answer to HEAD has no body, hence no code: a GET is sent, whose answer has one."""
 
     async def head(_: Call, __: dict[str, Any]) -> object:
         raise refused(str(status), status=status)
@@ -442,10 +442,10 @@ async def test_a_refused_head_says_why(
 
 @both
 @pytest.mark.parametrize("content", [b"", b"1"])
-async def test_a_head_that_alone_is_refused_stays_refused(
+async def test_a_refused_head_stays_refused_if_get_is_answered(
     client: "S3Client", key: str, content: bytes
 ) -> None:
-    """GET is answered, whatever the object's length: what was said of HEAD counts."""
+    """GET is answered, whatever the object's length: the answer to HEAD counts."""
     await client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
     async def head(_: Call, __: dict[str, Any]) -> object:
@@ -457,8 +457,8 @@ async def test_a_head_that_alone_is_refused_stays_refused(
 
 @both
 @pytest.mark.parametrize("call", ["put_object", "upload_part", "complete_multipart_upload"])
-async def test_an_answer_without_etag_is_no_bug(client: "S3Client", key: str, call: str) -> None:
-    """S3 always names it; some server's answer may not."""
+async def test_an_answer_without_etag_is_an_error(client: "S3Client", key: str, call: str) -> None:
+    """S3 always sends one; another server's answer may not."""
 
     async def forget(make: Call, parameters: dict[str, Any]) -> object:
         answer: Any = await make(**parameters)
@@ -471,8 +471,8 @@ async def test_an_answer_without_etag_is_no_bug(client: "S3Client", key: str, ca
 
 
 @both
-async def test_a_producer_that_fails_ends_the_upload(client: "S3Client", key: str) -> None:
-    """What the archive's maker raises comes out as it is, and no part stays."""
+async def test_a_failing_producer_ends_the_upload(client: "S3Client", key: str) -> None:
+    """Its error is raised unchanged, and no part stays."""
     uploaded = anyio.Event()
 
     async def tell(call: Call, parameters: dict[str, Any]) -> object:
@@ -499,7 +499,7 @@ async def test_a_producer_that_fails_ends_the_upload(client: "S3Client", key: st
 async def test_after_a_lost_lease_no_object_appears(
     client: "S3Client", key: str, nbytes: int
 ) -> None:
-    """The guard is asked at the very end, and its no is the end (I4)."""
+    """The guard is asked at the very end, and its refusal is final (I4)."""
     with pytest.raises(LeaseLost):
         await put(store_of(client), key, some_bytes(nbytes), guard=refuse)
     await nothing_left(client, key)
@@ -516,10 +516,10 @@ async def test_after_a_lost_lease_no_object_appears(
     ],
 )
 @pytest.mark.parametrize("done", [False, True], ids=["unsent", "unanswered"])
-async def test_cancelled_at_any_call_nothing_stays(
+async def test_a_cancellation_at_any_call_leaves_nothing(
     client: "S3Client", key: str, *, call: str, nbytes: int, done: bool
 ) -> None:
-    """A cancelled upload aborts, whether the call it was in reached the server or not."""
+    """A cancelled upload aborts, whether its current call reached the server or not."""
     reached = anyio.Event()
 
     async def hang(call: Call, parameters: dict[str, Any]) -> None:
@@ -529,7 +529,7 @@ async def test_cancelled_at_any_call_nothing_stays(
         await anyio.sleep_forever()
 
     async def late(call: Call, parameters: dict[str, Any]) -> object:
-        """Beginning an upload cannot be interrupted: its answer comes after the cancellation."""
+        """Answer after the cancellation: beginning an upload cannot be interrupted."""
         answer = await call(**parameters) if done else None
         reached.set()
         await anyio.sleep(0.05)
@@ -549,8 +549,8 @@ async def test_cancelled_at_any_call_nothing_stays(
 
 
 @both
-async def test_an_abort_that_fails_is_told_beside_the_reason(client: "S3Client", key: str) -> None:
-    """The error stays the one that ended the upload; that parts may be left is its note."""
+async def test_a_failing_abort_is_noted_beside_the_reason(client: "S3Client", key: str) -> None:
+    """The error stays the one that ended the upload; parts that may be left are its note."""
 
     async def deny(call: Call, parameters: dict[str, Any]) -> object:
         raise refused("AccessDenied", status=403)
@@ -570,7 +570,7 @@ async def test_an_abort_that_fails_is_told_beside_the_reason(client: "S3Client",
 async def test_a_part_whose_connection_was_cut_is_sent_again(
     server: LocalServer, client: "S3Client", key: str
 ) -> None:
-    """The body is rewound and sent once more, whole."""
+    """The body is rewound and sent again, complete."""
     content = some_bytes(2 * PART + 5)
     async with (
         open_cutting_proxy(server.endpoint_url, cut_request=b"PUT ") as url,
@@ -584,7 +584,7 @@ async def test_a_part_whose_connection_was_cut_is_sent_again(
 async def test_an_object_whose_completion_was_not_answered_is_found(
     server: LocalServer, client: "S3Client", key: str
 ) -> None:
-    """The answer is lost on the wire; the call is repeated, and the object is there."""
+    """The answer is lost on the network; the call is repeated, and the object exists."""
     content = some_bytes(2 * PART)
     safe_key = key.partition("/")[0]
     async with (
@@ -609,7 +609,7 @@ async def test_an_object_whose_completion_was_not_answered_is_found(
 async def test_a_completion_that_seemed_to_fail_is_looked_up(
     client: "S3Client", key: str, error: Exception
 ) -> None:
-    """Where the last word is an error, the object itself says whether it came to be."""
+    """After a final error a HEAD shows whether the object exists."""
 
     async def unheard(call: Call, parameters: dict[str, Any]) -> object:
         await call(**parameters)
@@ -623,8 +623,8 @@ async def test_a_completion_that_seemed_to_fail_is_looked_up(
 
 
 @both
-async def test_a_completion_says_what_is_to_be_put_together(client: "S3Client", key: str) -> None:
-    """S3 can check the whole: every part with its checksum, and the size of all."""
+async def test_a_completion_names_its_parts(client: "S3Client", key: str) -> None:
+    """S3 can check the object: every part with its checksum, and the total size."""
     said: dict[str, Any] = {}
 
     async def listen(call: Call, parameters: dict[str, Any]) -> object:
@@ -639,8 +639,8 @@ async def test_a_completion_says_what_is_to_be_put_together(client: "S3Client", 
 
 
 @both
-async def test_a_completion_that_never_arrived_is_no_success(client: "S3Client", key: str) -> None:
-    """An older object at the same key is not mistaken for the one that was to appear."""
+async def test_a_completion_that_never_arrived_is_a_failure(client: "S3Client", key: str) -> None:
+    """An older object at the same key is not mistaken for the new one."""
     await put(store_of(client), key, b"old")
 
     async def cut(call: Call, parameters: dict[str, Any]) -> object:
@@ -654,12 +654,12 @@ async def test_a_completion_that_never_arrived_is_no_success(client: "S3Client",
     assert await body_of(client, key) == b"old"
 
 
-# --- looking, and what is missing -----------------------------------------------------------------
+# --- look-ups, and missing things -----------------------------------------------------------------
 
 
 @both
-async def test_only_an_archive_made_from_the_same_is_found(client: "S3Client", key: str) -> None:
-    """Nothing there, another fingerprint, none at all: each is no archive to reuse."""
+async def test_only_an_archive_with_the_fingerprint_is_found(client: "S3Client", key: str) -> None:
+    """No object, another fingerprint, no fingerprint: none is reused."""
     store = store_of(client)
     assert await store.find(key, fingerprint="print") is None
     await put(store, key, b"bytes")
@@ -679,10 +679,10 @@ async def test_a_missing_bucket_is_fatal(client: "S3Client", key: str, nbytes: i
 
 
 @both_but(ministack="does not check who calls")
-async def test_a_wrong_secret_is_the_services_own_fault(
+async def test_a_wrong_secret_is_the_services_fault(
     server: LocalServer, client: "S3Client", key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names what to correct, be it told of HEAD, whose answer has no body."""
+    """The error names what to correct, even after a HEAD, whose answer has no body."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     async with open_client(server.endpoint_url) as stranger:
         with pytest.raises(BadCredentials, match="secret access key"):
@@ -722,7 +722,7 @@ async def test_records_are_written_read_listed_and_removed(client: "S3Client") -
 
 @both
 async def test_one_of_many_writers_wins(client: "S3Client", key: str) -> None:
-    """Sixteen write the same record at once: one is told that it did, and it is its bytes."""
+    """Sixteen write the same record at once: one of them gets True, and the bytes are its own."""
     store = store_of(client)
     winners: list[int] = []
 
@@ -738,8 +738,8 @@ async def test_one_of_many_writers_wins(client: "S3Client", key: str) -> None:
 
 
 @both
-async def test_a_conflict_between_writers_is_asked_again(client: "S3Client", key: str) -> None:
-    """409 says nothing about who wins; only a second call does."""
+async def test_a_conflict_between_writers_is_retried(client: "S3Client", key: str) -> None:
+    """409 does not say which one wins; only a second call does."""
     answers = [refused("ConditionalRequestConflict", status=409)] * 2
 
     async def conflict(call: Call, parameters: dict[str, Any]) -> object:
@@ -752,10 +752,10 @@ async def test_a_conflict_between_writers_is_asked_again(client: "S3Client", key
 
 
 @both
-async def test_a_record_that_its_own_first_try_wrote_counts_as_written(
+async def test_a_record_written_by_its_own_first_try_counts_as_written(
     server: LocalServer, client: "S3Client", key: str
 ) -> None:
-    """The answer is lost and the call is repeated: the refusal is about ourselves."""
+    """The answer is lost and the call is repeated: it is refused because of our own record."""
     lose = f"PUT /{BUCKET}/".encode()
     async with (
         open_cutting_proxy(server.endpoint_url, lose_answer=lose) as url,
