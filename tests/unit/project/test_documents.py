@@ -41,3 +41,26 @@ def test_pictures_are_small() -> None:
         for path in (_ROOT / "docs" / "img").glob("*.png")
         if path.stat().st_size > _PICTURE_BYTES_MOST
     } == {}
+
+
+def test_the_contributors_page_names_what_exists() -> None:
+    """Files, folders and targets of make that CONTRIBUTING.md names in backticks or commands."""
+    text = (_ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    paths = re.findall(r"`([\w./-]+(?:/|\.(?:py|toml|txt|md)))`", text)
+    assert len(paths) > 30
+    places = (_ROOT, _ROOT / "asyncbuild", _ROOT / "asyncbuild" / "checks")
+    assert [each for each in paths if not any((place / each).exists() for place in places)] == []
+    makefile = (_ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"(?:`|^    )make ([a-z-]+)", text, re.MULTILINE))
+    assert len(targets) > 10
+    assert [each for each in targets if not re.search(rf"^{each}:", makefile, re.MULTILINE)] == []
+
+
+def test_the_glossary_is_sorted_and_explains_each_word_once() -> None:
+    """A word is found by its letters, and has a meaning."""
+    text = (_ROOT / "docs" / "glossary.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    words = [row[0].removeprefix("| ") for row in rows]
+    assert len(words) > 20
+    assert words == sorted(set(words))
+    assert all(len(row) == 3 and row[1] for row in rows)
