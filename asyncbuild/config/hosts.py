@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from asyncbuild.config.secrets import SecretReference
-from asyncbuild.config.sections import Section
+from asyncbuild.config.sections import Section, Texts
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?")
 _FIELDS = frozenset({"host", "owner", "repository"})
@@ -21,21 +21,16 @@ class HostSettings(Section):
 
     host: str
     kind: Literal["github", "gitlab", "bitbucket", "bitbucket-server"]
-    repository: tuple[str, ...] = ("*",)
+    repository: Texts = ("*",)
     remote: str = ""
     user: str = ""
     token: SecretReference | None = None
     ssh_key: SecretReference | None = None
-    known_hosts: tuple[str, ...] = ()
+    known_hosts: Texts = ()
     webhook_secret: SecretReference | None = None
     signature: Literal["required", "if-present", "off"] = Field(
         default="required", validate_default=True
     )
-
-    @field_validator("repository", "known_hosts", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("host")
     @classmethod

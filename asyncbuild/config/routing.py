@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from asyncbuild.config.sections import Section
+from asyncbuild.config.sections import Section, Texts
 from asyncbuild.domain.archive_options import (
     ArchiveOptions,
     ExportAttributes,
@@ -33,19 +33,19 @@ class RuleSettings(Section):
     """Entry of `[[rules]]`: the first that matches a push decides. `!` before a glob excludes."""
 
     name: str = ""
-    repository: tuple[str, ...] = ("*",)
-    ref: tuple[str, ...] = ("refs/heads/*",)
+    repository: Texts = ("*",)
+    ref: Texts = ("refs/heads/*",)
     action: Action
-    project: tuple[str, ...] = ()
-    pipeline: tuple[str, ...] = ()
+    project: Texts = ()
+    pipeline: Texts = ()
     # CodePipeline API, ActionName
     source_action: str = Field(default="", pattern=r"^[A-Za-z0-9.@_-]{0,100}$")
     key: str | None = None
     variables: Mapping[str, str] = Field(default_factory=dict)
-    changes: tuple[str, ...] = ()
+    changes: Texts = ()
     final: bool = True
     subtree: str = ""
-    paths: tuple[str, ...] = ()
+    paths: Texts = ()
     export_attributes: ExportAttributes = ExportAttributes.HONOUR
     submodules: Submodules = Submodules.EMPTY
     lfs: Lfs = Lfs.POINTERS
@@ -60,11 +60,6 @@ class RuleSettings(Section):
             submodules=self.submodules,
             lfs=self.lfs,
         )
-
-    @field_validator("repository", "ref", "project", "pipeline", "changes", "paths", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("repository", "ref")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     field_validator,
@@ -59,6 +60,14 @@ def _checked_queue(url: str) -> str:
 
 
 QueueUrl = Annotated[str, AfterValidator(_checked_queue)]
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+"""A list of strings; a string alone is a list of one."""
 
 
 class Section(BaseModel):

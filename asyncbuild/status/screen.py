@@ -21,7 +21,6 @@ _STATES: Final = {"ready": "green", "not-ready": "bold red"}
 _VERDICTS: Final = {"built": "green", "handed-over": "green", "uploaded": "blue"}
 _STEPS: Final = " ▁▂▃▄▅▆▇█"
 _GAP: Final = 2
-_WIDE: Final = 110  # from here on there is room for commits and reasons in words
 _SPARK: Final = 20
 _BOTTOM_MOST: Final = 3  # dead letters, and warnings
 _OTHERS_MOST: Final = 3

@@ -21,7 +21,6 @@ from asyncbuild.zip.format.records import (
 )
 
 _TIME: Final = dos_time(1_767_225_600)
-_FOUR_GIB: Final = 1 << 32
 FILES_BEYOND_ZIP32: Final = 65_600  # the old end record counts to 65,535
 
 

@@ -17,13 +17,12 @@ from typing import Final
 import anyio
 from anyio import to_thread
 
-from asyncbuild.runtime.cpu import ticks_of_group
-
 _FREE_SECONDS: Final = 1.0  # of processor time, beyond what the output is worth
 _LOWERED: Final = 10  # setpriority(2): a tenth of a processor's time against one at 0; 19 is a 70th
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_PGRP, _UTIME, _STIME = 2, 11, 12  # proc(5) /proc/pid/stat, counted from `state`
 
 
 class Priority:
@@ -59,10 +58,27 @@ class Priority:
         return ticks
 
     def _look(self, free_seconds: float | None) -> tuple[int, bool]:
-        ticks = ticks_of_group(self._group)
+        ticks = _ticks_of(self._group)
         if free_seconds is None or ticks < free_seconds * _TICKS_A_SECOND:
             return ticks, False
         return ticks, _lower(self._group)
+
+
+def _ticks_of(group: int) -> int:
+    """Return the processor time of all living members of a process group, in clock ticks.
+
+    The sum falls when a member ends; any change is a sign of life.
+    """
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            # The name in parentheses may contain anything, a parenthesis too.
+            fields = (process / "stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue  # the process ended
+        if int(fields[_PGRP]) == group:
+            total += int(fields[_UTIME]) + int(fields[_STIME])
+    return total
 
 
 def _lower(group: int) -> bool:

@@ -1,6 +1,6 @@
 """The table of a lane's state machine: which event leads a message from state to state. Pure.
 
-`queue/lane/state_machine.py` makes the moves; the diagram in ARCHITECTURE.md is drawn from here.
+`queue/lane/state_machine.py` makes the moves; ARCHITECTURE.md shows the table as a diagram.
 """
 
 from typing import Final
@@ -51,16 +51,3 @@ RESUME: Final = {
     _S.SETTLING: _S.SETTLING,
     _S.BURYING: _S.FAILED,
 }
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram; ARCHITECTURE.md shows it."""
-    edges: dict[tuple[State, State], list[str]] = {}
-    for (state, event), targets in TABLE.items():
-        for target in sorted(targets):
-            if target is not state:
-                name = event.__name__ if event else "turn"
-                edges.setdefault((state, target), []).append(name)
-    lines = ["stateDiagram-v2", "    [*] --> waiting"]
-    lines += [f"    {a} --> {b}: {', '.join(names)}" for (a, b), names in edges.items()]
-    return "\n".join([*lines, "    settled --> [*]", "    dropped --> [*]: Release"])

@@ -45,9 +45,7 @@ OTHER_KINDS: Final = {
 
 # Where the fields are in a header
 NAME: Final = slice(0, 100)
-MODE: Final = slice(100, 108)
 SIZE: Final = slice(124, 136)
-MTIME: Final = slice(136, 148)
 SUM: Final = slice(148, 156)
 KIND: Final = 156
 LINK: Final = slice(157, 257)

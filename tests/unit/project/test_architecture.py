@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from asyncbuild.queue.lane.transitions import diagram
+from support.lane_diagram import diagram
 
 _ROOT = Path(__file__).parents[3]
 

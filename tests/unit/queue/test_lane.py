@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.lane_diagram import diagram
 
 from asyncbuild.domain.errors import Kind
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.state_machine import Lane, LaneBug
-from asyncbuild.queue.lane.transitions import TABLE, diagram
+from asyncbuild.queue.lane.transitions import TABLE
 
 _POLICY = p.Policy(lookahead=3, max_attempts=2, retry_first_seconds=1, retry_most_seconds=8)
 
