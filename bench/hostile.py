@@ -7,14 +7,14 @@ their own: without the load for a quarter of the time, then with it. The load co
 at once, repeatable by its seed:
 
     pusher    trees with patterns that match slowly, odd names, and pointers to large files whose
-              server is at its limit for ever
-    outsider  webhooks without a right signature: deep, long, empty, of no known host
+              server is always at its limit
+    outsider  webhooks without a valid signature: deep, long, empty, of an unknown host
     server    a git host that fails, redirects, hangs or asks for long waits; signed pushes to it
-    sender    queue messages that are no pushes, in groups of their own and of honest repositories
+    sender    queue messages that are not pushes, in own groups and those of honest repositories
 
 The last line is one JSON object. `p95_ratio` compares the honest pushes' time from message to
 build; `peak_mib` is the anonymous and shared memory of the service and all its children, at any
-look; `deaths` counts ends of the service that nobody asked for. Exit code 1 if an honest push is
+look; `deaths` counts unexpected ends of the service. Exit code 1 if an honest push is
 missing, doubled or out of order, or if the service died.
 """
 

@@ -5,8 +5,8 @@
 The source is a repository, whose HEAD is archived, or a tar that was made before: where engines are
 compared, git's time is in the way.
 
-Prints JSON: wall and CPU seconds (git's included), bytes, and the peak of this process with what
-those that compress for it have besides the memory that they share with it. Ours is measured as in
+Prints JSON: wall and CPU seconds (git's included), bytes, and the peak of this process with the
+memory that its workers do not share with it. Ours is measured as in
 a service that runs already and knows the attributes of the commit before this one: no start of the
 interpreter, the engine and its processes, the S3 client counts, only that of the connections and of
 every git. `asyncbuild archive` as a whole is a way of its own.

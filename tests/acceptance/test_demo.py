@@ -436,7 +436,7 @@ async def test_a_second_signal_does_not_stop_the_clean_up(temporary: Path) -> No
 
 
 async def test_a_closed_pipe_is_no_traceback(temporary: Path) -> None:
-    """As in `asyncbuild demo | head`; nothing is left, either."""
+    """A pipe closed like that of `asyncbuild demo | head` is silent; nothing is left, either."""
     readable, writable = os.pipe()
     os.close(readable)
     done = await anyio.run_process(

@@ -104,7 +104,7 @@ async def test_a_kill_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_guard_ends_with_the_work(tmp_path: Path) -> None:
-    """After a normal end there is no guard, either, and nothing was killed."""
+    """After a normal end the guard has ended, too, and nothing was killed."""
     SourceRepository(tmp_path / "source").commit({"a": b"1"})
     output = tmp_path / "a.zip"
     done = await anyio.run_process(

@@ -103,7 +103,7 @@ async def _check_keyboard(tab: Tab) -> None:
     assert await tab.evaluate("document.activeElement.textContent") == "Pause"
     await tab.evaluate("document.activeElement.click()")
     held = await tab.evaluate(clock)
-    await anyio.sleep(2.5)  # two updates that must not be shown: there is no event to wait for
+    await anyio.sleep(2.5)  # two updates that must not be shown: no event to wait for
     assert await tab.evaluate(clock) == held
 
 

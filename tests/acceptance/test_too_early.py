@@ -9,7 +9,7 @@ from asyncbuild.local.stack import open_stack
 
 
 async def test_a_push_that_the_server_shows_late_is_built_in_its_turn() -> None:
-    """It counts no attempt and delays its own repository alone (I2, I5)."""
+    """Waiting counts no attempt and delays only the push's own repository (I2, I5)."""
     async with open_stack(["web", "shop"]) as stack:
         shown, hidden, other = (
             SourceRepository(stack.directory / place)

@@ -1,6 +1,6 @@
 """CodeCommit's git over HTTP, as far as it is documented: `git http-backend` behind a proxy.
 
-The door checks the password by computing it anew with botocore's own signer, and can misbehave:
+The proxy checks the password by computing it with botocore's own signer, and can misbehave:
 speak protocol v0 alone, answer 429, stall or cut a pack.
 """
 
@@ -50,10 +50,10 @@ class GitServer:
 
     Attributes:
         root: Repositories are `root/NAME` with or without `.git`.
-        keys: Access key → (secret key, session token); empty lets everybody in.
+        keys: Access key → (secret key, session token); empty needs no login.
         names: Access key → names of the repositories it may pull; None for all.
         tokens: User → token, as GitHub, GitLab and Bitbucket take them; instead of `keys`.
-        prefix: What stands before a repository's name in the path.
+        prefix: Part of the path before a repository's name.
         connections: Repository → times its refs were listed, as each fetch does once.
         stalled: Set while a pack is being held back.
         lfs: Answers below `NAME.git/info/lfs` and `/lfs/`.

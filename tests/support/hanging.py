@@ -17,11 +17,11 @@ _PAGERS = frozenset({"exceptions", "meta"})
 class Calls:
     """Every call to AWS in order; `hangs_at` is the number of the call that hangs.
 
-    With `after`, it hangs once the server has acted: the answer is there and nobody gets it.
-    `names` are only those calls that count. `fails` may raise instead of a call.
+    With `after`, it hangs once the server has acted: the answer exists and is not received.
+    `counted` are the calls that count, None for all. `fails` may raise instead of a call.
 
-    Of a poll that is cut off nobody knows whether the server goes on with it, and then it takes
-    messages for nobody: `end_polls` waits until none is under way, and lets none begin.
+    After a poll is cut off the server may go on with it, and then messages become invisible
+    without a receiver: `end_polls` waits until no poll runs, and lets none begin.
     """
 
     hangs_at: int = -1

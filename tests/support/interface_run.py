@@ -69,7 +69,7 @@ _TOKEN: Final = "a token of the status page"
 
 @dataclass(slots=True)
 class Run:
-    """Everything that was seen of a run from outside."""
+    """Views of a run from outside."""
 
     lines: list[Mapping[str, Any]] = field(default_factory=list)
     objects: dict[str, Mapping[str, Any]] = field(default_factory=dict)

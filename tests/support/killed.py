@@ -77,8 +77,8 @@ class KillingProxy:
     """A proxy in front of an S3 server that kills its client at the request number `at`.
 
     Attributes:
-        at: From 1; 0 kills nobody.
-        acted: Let the server act on that request first; its answer is not heard.
+        at: From 1; 0 kills no process.
+        acted: Let the server act on that request first; its answer is not received.
     """
 
     server: str

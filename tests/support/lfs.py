@@ -29,15 +29,15 @@ class LfsServer:
     Attributes:
         objects: Object id → content.
         status: Answer each batch with this.
-        message: What goes with it.
-        headers: And these.
+        message: Text of that answer.
+        headers: Headers of that answer.
         download_status: Answer each download with this.
-        corrupt: Give other bytes.
-        gzip: Say that the answers are compressed.
+        corrupt: Send other bytes.
+        gzip: Declare the answers as compressed.
         cut_after_bytes: End a download there.
         stall_after_bytes: Hold a download back there, until `resume` is set.
-        elsewhere: URL of another server, which downloads are sent to:
-        by_redirect: by a redirect, not by the batch's answer.
+        elsewhere: URL of another server, to which downloads are sent
+        by_redirect: Send them by a redirect, not by the batch's answer.
         token: Downloads need the header that the batch's answer names.
         asked: Ids of all batches.
         logins: The `Authorization` of every request.

@@ -95,7 +95,7 @@ def read_messages(data: bytes) -> None:
 
 
 def read_dead_letters(data: bytes) -> None:
-    """The same as a dead letter: in a list, and whole."""
+    """Read a dead letter: in a list, and whole."""
     with suppress(UnicodeDecodeError):
         message = message_of_bytes(data)
         told = {"Reason": message.body[:200], **message.attributes}
@@ -170,7 +170,7 @@ def read_repositories(data: bytes) -> None:
 
 
 def read_tars(data: bytes) -> None:
-    """What `git archive` gives; the members are the same wherever the stream is cut."""
+    """Read a tar of `git archive`; members are equal wherever the stream is cut."""
     cut = len(data) // 3
     whole, pieces = _members_of([data]), _members_of([data[:cut], data[cut:]])
     assert whole == pieces
@@ -196,7 +196,7 @@ def _members_of(chunks: list[bytes]) -> list[object] | None:
 
 
 def read_words(data: bytes) -> None:
-    """What git and the servers that it talks to say, in a sentence for people."""
+    """Read messages of git and of its servers, and show them as one sentence."""
     text = data.decode("utf-8", "replace")
     for remote in (True, False):
         find_fault(text, remote=remote)

@@ -587,7 +587,7 @@ async def test_other_settings_make_a_full_archive(bench: Bench) -> None:
 
 
 async def test_small_archives_and_large_changes_are_made_in_full(bench: Bench) -> None:
-    """Nothing is long enough to be copied."""
+    """No stretch is long enough to be copied."""
     await bench.put(bench.commit({"a": b"1"}))
     result, small = await bench.put(bench.commit({"a": b"2"}))
     assert _how(result) == ("full", "small")
@@ -600,7 +600,7 @@ async def test_small_archives_and_large_changes_are_made_in_full(bench: Bench) -
 
 
 async def test_a_ref_whose_deltas_did_not_pay_is_not_planned_at_once(bench: Bench) -> None:
-    """It is planned after 1 push, then 3, then 7; its records are not kept; a delta ends this."""
+    """Planning comes after 1 push, then 3, then 7; records are not kept; a delta ends this."""
     await bench.put(bench.begin())
 
     async def scatter(number: int) -> str:
@@ -625,7 +625,7 @@ async def test_a_ref_whose_deltas_did_not_pay_is_not_planned_at_once(bench: Benc
 
 @both
 async def test_another_task_looks_once_for_the_base_of_a_small_ref(bench: Bench) -> None:
-    """It finds no record, and makes the same bytes: no id depends on the history."""
+    """The other task finds no record, and makes the same bytes: no id depends on the history."""
     commit = bench.commit({"a": b"1"})
     _, first = await bench.put(commit)
     async with open_archiver(bench.client) as other:

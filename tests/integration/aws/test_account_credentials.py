@@ -136,10 +136,7 @@ async def test_an_unknown_account_is_a_retry(sts: Sts) -> None:
 
 
 async def test_a_refused_role_is_named(sts: Sts) -> None:
-    """It concerns that account's pushes alone.
-
-    Refusals are not cached, since it may be granted later.
-    """
+    """Only that account's pushes fail; refusals are not cached, since it may be granted later."""
     sts.refused = frozenset({f"arn:aws:iam::{THEIRS}:role/pull"})
     accounts = credentials(f"http://127.0.0.1:{sts.port}", role(THEIRS))
     with pytest.raises(Retry, match=f"assume arn:aws:iam::{THEIRS}:role/pull") as caught:
@@ -152,7 +149,7 @@ async def test_a_refused_role_is_named(sts: Sts) -> None:
 
 
 async def test_ministack_grants_credentials_for_a_role(ministack: LocalServer) -> None:
-    """The same calls against an independent STS."""
+    """An independent STS answers the same calls."""
     accounts = credentials(ministack.endpoint_url, role(THEIRS))
     found = await accounts.get(THEIRS, REGION)
     assert found.token

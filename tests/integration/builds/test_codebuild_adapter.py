@@ -182,7 +182,7 @@ class TestFindRecent:
     async def test_only_the_event_variable_matches(
         self, codebuild: CodeBuild, standin: CodeBuildStandin
     ) -> None:
-        """The same text in another variable belongs to another build."""
+        """Equal text in another variable belongs to another build."""
         other = {"name": "NOTE", "value": make_push().id}
         request = {"projectName": "shop", "environmentVariablesOverride": [other]}
         await standin.answer("StartBuild", request)

@@ -163,7 +163,7 @@ class TestFindRecent:
     async def test_an_execution_before_the_push_is_not_read(
         self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
     ) -> None:
-        """It cannot be the push's own."""
+        """Older executions cannot be the push's own."""
         await pipelines.start(make_hand_over(), guard=_free)
         later = datetime.fromtimestamp(clock.now + 1, UTC)
         assert await pipelines.find_recent(make_hand_over(), since=later) is None

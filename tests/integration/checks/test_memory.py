@@ -48,7 +48,7 @@ def _as_delta(site: Site, nbytes: int) -> str:
 
 
 async def test_a_large_file_that_is_stored_whole_is_streamed(site: Site) -> None:
-    """It may exceed its git's share; git is not restarted with more."""
+    """Its size may exceed its git's share; git is not restarted with more."""
     commit = site.source.commit({"large": _noise(48 * MIB), "small": b"1"})
     async with site.open_mirrors(memory_budget_bytes=_BUDGET) as mirrors:
         assert await _archive(mirrors, commit) == (site.source.archive(commit), False)

@@ -52,7 +52,7 @@ def _names(archive: bytes) -> list[str]:
 
 
 def test_a_pipe_is_written_and_not_replaced(repository: Path, tmp_path: Path) -> None:
-    """As root, a rename would replace /dev/stdout by a file, for all processes."""
+    """A rename by root would replace /dev/stdout by a file, for all processes."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
@@ -120,7 +120,7 @@ def test_a_damaged_commit_is_not_called_missing(repository: Path, tmp_path: Path
 
 
 def test_a_closed_pipe_ends_the_command_silently(repository: Path) -> None:
-    """As in `archive … -o - | head`: exit code not zero, and no output."""
+    """Like `archive … -o - | head`: exit code not zero, and no output."""
     readable, writable = os.pipe()
     os.close(readable)
     done = _archive(repository, "-", stdout=writable)

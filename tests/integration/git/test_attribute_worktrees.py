@@ -142,7 +142,7 @@ async def test_a_tree_is_looked_through_after_its_first_archive(yard: Yard) -> N
 async def test_a_tree_can_be_looked_through_in_another_repository(
     yard: Yard, *, there: bool
 ) -> None:
-    """It need not be the repository of the archive; without the tree nothing is learned."""
+    """Another repository may have the tree; without the tree nothing is learned."""
     snapshot = await yard.snapshot(yard.source.tip("main") or "")
     later = CommitTree(snapshot.path.parent / "later.git", snapshot.tree, "refs/heads/main")
     place = snapshot.path if there else snapshot.path.parent / "nowhere.git"
@@ -154,7 +154,7 @@ async def test_a_tree_can_be_looked_through_in_another_repository(
 
 @pytest.mark.parametrize("options", _OPTIONS, ids=str)
 async def test_both_ways_make_the_same_bytes(yard: Yard, options: ArchiveOptions) -> None:
-    """For the commit that was looked through, and for the next one, which was only compared."""
+    """The commit that was looked through, and the next one, which was only compared."""
     first = yard.source.tip("main") or ""
     await yard.learn(await yard.snapshot(first, options))
     assert await yard.check(first, options)
@@ -248,7 +248,7 @@ async def test_named_paths_are_read_alike(yard: Yard) -> None:
 async def test_attributes_of_the_working_directory_are_ignored(
     yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They happen to lie where the service was started."""
+    """Files of that name happen to lie where the service was started."""
     (tmp_path / ".gitattributes").write_text("* export-ignore\n")
     monkeypatch.chdir(tmp_path)
     commit = yard.source.commit({"libs/.gitattributes": None})

@@ -60,7 +60,7 @@ def test_each_placeholder_equals_gits_or_is_reported(
 
 
 def test_unchanged_placeholders_are_not_reported(source: SourceRepository) -> None:
-    """Nothing is filled in without the attribute."""
+    """Placeholders without the attribute are not filled in."""
     assert not _archive(source, "--ignore-export-attributes").stderr
     source.commit({"v/.gitattributes": None})
     assert not _archive(source).stderr

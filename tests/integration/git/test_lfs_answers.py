@@ -376,7 +376,7 @@ async def test_a_pointer_with_a_wrong_size_counts(
 
 
 async def test_a_size_that_the_server_denies_is_rejected(lfs: _Lfs, tmp_path: Path) -> None:
-    """Nothing is fetched, and no mirror is evicted for it."""
+    """No content is fetched, and no mirror is evicted for it."""
 
     async def batch(request: web.Request) -> web.Response:
         asked = (await request.json())["objects"]
@@ -521,7 +521,7 @@ async def test_contents_come_from_no_private_address(
 
 
 async def test_another_servers_text_is_not_quoted(lfs: _Lfs, tmp_path: Path) -> None:
-    """It may be an internal one, and errors go into logs, records and dead letters."""
+    """Another server may be an internal one, and errors go into logs, records and dead letters."""
     async with _serve() as other:
 
         async def refuse(_: web.Request) -> web.Response:
@@ -557,7 +557,7 @@ async def test_only_permitted_addresses_of_a_host_are_used() -> None:
 async def test_malformed_answers_by_ssh_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    """They may contain a login, so they are not quoted."""
+    """Malformed answers may contain a login, so they are not quoted."""
     _fake_ssh(tmp_path, monkeypatch, answer)
     remote = Remotes(GitSettings()).remote_at("git@git.invalid:o/r.git")
     with pytest.raises(Retry, match="did not answer as it should"):

@@ -117,7 +117,7 @@ async def test_the_archive_equals_a_checkout_by_git_lfs(world: _World) -> None:
 
 
 async def test_pointers_stay_unless_contents_are_requested(world: _World) -> None:
-    """Nothing is requested from the server."""
+    """No request is sent to the server."""
     commit = world.commit({"a.bin": world.lfs.add(b"content")})
     async with (
         world.mirrors.open(repository(), ref=MAIN, commit=commit) as snapshot,
@@ -374,7 +374,7 @@ async def _find_endpoint(world: _World) -> str:
 
 
 async def test_contents_count_and_are_evicted_with_the_mirror(tmp_path: Path) -> None:
-    """They are part of its size, and of its eviction."""
+    """Contents are part of its size, and of its eviction."""
     async with (
         open_site(tmp_path) as site,
         site.open_mirrors(cache_budget_bytes=2_000_000) as mirrors,

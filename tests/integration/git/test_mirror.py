@@ -127,7 +127,7 @@ async def test_an_overwritten_commit_is_unreachable_on_a_v0_server(site: Site) -
 
 
 async def test_a_deleted_branch_is_unreachable_and_affects_no_other(site: Site) -> None:
-    """Of several waiting pushes only the one with the deleted ref fails."""
+    """Only the push with the deleted ref fails, of several that wait."""
     commit = site.source.commit({"a": b"1"})
     outcomes: dict[str, str] = {}
 

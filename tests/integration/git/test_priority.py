@@ -55,5 +55,5 @@ async def test_a_git_that_writes_as_it_computes_keeps_its_priority() -> None:
 
 
 async def test_a_short_git_keeps_its_priority() -> None:
-    """It ends before it is looked at."""
+    """A short git ends before its first look."""
     assert (await _run("import os\n" + _TELL, ProcessKind.LOOK_UP)).startswith(b"0 ")

@@ -204,7 +204,7 @@ async def test_update_none_is_left_empty(world: _World) -> None:
 async def test_an_invalid_submodule_is_rejected(
     world: _World, modules: bytes | None, reason: str
 ) -> None:
-    """Nothing of it is run, read or connected to, and no login is shown (I10, I11)."""
+    """No part of it is run, read or connected to, and no login is shown (I10, I11)."""
     lib = world.source("lib").commit({"a": b"a"})
     commit = world.source("web").commit({"lib": lib, ".gitmodules": modules})
     connections = world.server.connections.copy()

@@ -28,7 +28,7 @@ OpenServer = Callable[[], AbstractAsyncContextManager[LocalServer]]
 async def wait_until_gone(pid: int) -> None:
     """Return once no process has that id."""
     with anyio.fail_after(PATIENCE_SECONDS):
-        while await anyio.Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - there is no event for it
+        while await anyio.Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - no event for it
             await anyio.sleep(0.02)
 
 

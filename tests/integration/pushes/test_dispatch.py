@@ -96,7 +96,7 @@ async def _no_upload(work: Work, push: Push, target: Target, guard: Guard) -> St
 
 
 class _Preparer(PushPreparer):
-    """A preparer with a scripted result; there is no repository."""
+    """A preparer with a scripted result and without a repository."""
 
     def __init__(self, prepare: Prepare) -> None:
         self._prepare_one = prepare
@@ -107,7 +107,7 @@ class _Preparer(PushPreparer):
 
 
 class _Archives(Archives):
-    """A maker of archives with a scripted result; there is no repository."""
+    """A maker of archives with a scripted result and without a repository."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload_one = upload
@@ -300,7 +300,7 @@ async def test_a_started_pipeline_is_recorded_by_its_name(
 async def test_a_pipeline_without_permission_fails_one_push(
     pipelines: CodePipelineStandin, clock: Clock
 ) -> None:
-    """It is retried after a pause, then dead-lettered; the service goes on for all others."""
+    """The push is retried after a pause, then dead-lettered; the service goes on for all others."""
     denied = AwsError("AccessDeniedException", "no")
     pipelines.fail_next("StartPipelineExecution", denied, times=2)
     tally = Tally(max_attempts=2, pause_seconds=0)
@@ -342,7 +342,7 @@ def _build_ready(clock: Clock, push: Push, *projects: str) -> PreparedMessage:
 async def test_a_project_at_its_limit_delays_no_other_of_the_push(
     standin: CodeBuildStandin, clock: Clock
 ) -> None:
-    """It is started when there is room; the other one is not started again (I12)."""
+    """The project is started when there is room; the other one is not started again (I12)."""
     standin.add_project("lint")
     records, tally = _Records(), _tally()
     records.full = False

@@ -155,7 +155,7 @@ async def _push_badly(world: World, repositories: int) -> None:
 
 
 async def test_more_failing_repositories_than_lanes_stop_no_other(world: World) -> None:
-    """They are paused, or released; each keeps its message and its attempts."""
+    """Failing lanes are paused or released; each keeps its message and its attempts."""
     settings = world.settings(lanes={"most": 2, "busy_most_seconds": 1})
     await _push_badly(world, 7)
     async with _running(settings):

@@ -182,7 +182,7 @@ async def _hang(
 
 @pytest.mark.parametrize("number", range(len(_WAY)), ids=lambda n: f"{n}-{_WAY[n]}")
 async def test_a_hang_at_each_call_is_cancelled(rig: Rig, number: int) -> None:
-    """It ends, leaves no task, and the group is received again complete and in order."""
+    """The consumer ends, leaves no task, and the group is received again complete and in order."""
     after = _WAY[number] in _CHANGES
     await _hang(rig, Calls(hangs_at=number, after=after, counted=_COUNTED), back=True)
 
@@ -196,7 +196,7 @@ _BURIAL = ["send_message", "put_object", "delete_message"]
 async def test_a_hang_while_dead_lettering_is_cancelled(
     rig: Rig, number: int, *, after: bool
 ) -> None:
-    """It is dead-lettered once, whichever call hangs, and the push behind it is built."""
+    """The message is dead-lettered once, whichever call hangs, and the push behind it is built."""
     settings = rig.settings(lanes={"lookahead": 1}, queue={"wait_seconds": 0})
     text = f"no push {next(_numbers)}"
     await send(rig.stack, text, rig.pushes[0].group)
@@ -286,7 +286,7 @@ async def test_a_hang_in_the_receive_is_cancelled(rig: Rig, *, after: bool) -> N
 
 
 async def test_a_hang_in_a_renewal_is_cancelled(rig: Rig) -> None:
-    """It waits a little for the answer, then releases all the same."""
+    """The consumer waits a little for the answer, then releases all the same."""
     rig.stack.standin.running_limit = 0
     try:
         counted = frozenset({"change_message_visibility_batch"})

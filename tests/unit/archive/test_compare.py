@@ -86,7 +86,7 @@ def test_directories_without_attributes(
 
 
 def test_directories_that_only_git_can_decide_are_read_again() -> None:
-    """For a file marked `export-ignore` git writes its directory, for a directory it does not.
+    """Git writes the directory of a file marked `export-ignore`, and not a directory so marked.
 
     Nothing is left below either directory, so git decides both.
     """

@@ -88,7 +88,7 @@ async def test_an_event_is_known_after_one_of_its_records_expired() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 async def test_an_event_with_its_own_time_has_one_record(target: Target) -> None:
-    """Nothing else is written, and nothing is listed."""
+    """No other object is written, and no listing is made."""
     records = Records()
     ledger = Ledger(records, prefix="l/")
     assert await ledger.find(make_push(), target) is None

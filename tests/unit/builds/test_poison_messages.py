@@ -77,7 +77,7 @@ async def test_a_message_is_rejected_after_two_deaths() -> None:
 
 
 async def test_the_last_attempt_runs_alone() -> None:
-    """It waits until nothing else is in preparation; nothing else begins before it ends (I5)."""
+    """The attempt waits until no other runs; no other begins before it ends (I5)."""
     records = Records()
     await _die(records, _message("a"))
     tries = _tries(records)

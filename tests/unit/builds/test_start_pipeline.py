@@ -74,7 +74,7 @@ def test_a_pipeline_that_does_not_fit_is_refused_with_a_remedy(
     changed: dict[str, Any],
     words: tuple[str, ...],
 ) -> None:
-    """Nothing is started, and the error says what to change."""
+    """No execution is started, and the error says what to change."""
     with pytest.raises(Reject) as caught:
         parameters_of(make_hand_over(**changed), declaration_of(answer))
     assert caught.value.remedy

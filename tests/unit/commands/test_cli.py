@@ -34,7 +34,7 @@ main()
     ],
 )
 def test_ctrl_c_while_loading_exits_with_130(module: str, arguments: list[str]) -> None:
-    """Shells count an interrupt as 130; there is no traceback."""
+    """Shells count an interrupt as 130; no traceback is printed."""
     code = _INTERRUPTED_AT.format(module=module, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + signal.SIGINT, done.stderr

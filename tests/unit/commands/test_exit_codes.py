@@ -34,7 +34,7 @@ def _run(what: str, **variables: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize("kind", _KINDS, ids=[kind.__name__ for kind in _KINDS])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_an_expected_error_is_one_line(kind: type[StageError], *, grouped: bool) -> None:
-    """It has reason, remedy and the exit code, also if a group of tasks raised the error."""
+    """Reason, remedy and exit code are in it, also if a group of tasks raised the error."""
     what = f"{kind.__name__}('no [red]way', remedy='find one')"
     code, said = _run(f"ExceptionGroup('tasks', [{what}])" if grouped else what)
     line = orjson.loads(said)

@@ -282,7 +282,7 @@ _SHORT = ["".join(signs) for size in range(5) for signs in itertools.product("ab
 
 @given(st.lists(_GLOBS, min_size=1, max_size=2), _GLOBS)
 def test_a_rule_is_called_shadowed_only_if_it_is(globs: list[str], other: str) -> None:
-    """Everything that the later glob matches, an earlier one matches."""
+    """Names that the later glob matches are all matched by an earlier one."""
     if includes_all(globs, [other]):
         for name in _SHORT:
             if fnmatch.fnmatchcase(name, other):

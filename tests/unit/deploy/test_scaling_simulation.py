@@ -44,7 +44,7 @@ def simulated(bench: dict[str, Any], load: Any, *, kind: str = "busy") -> Any:  
 
 
 def test_every_push_is_prepared_once(bench: dict[str, Any]) -> None:
-    """There are as many waits as pushes, and no wait ends before its push."""
+    """Each push has one wait, and no wait ends before its push."""
     load = scenario(bench)
     result = simulated(bench, load)
     assert len(result.waits) == len(list(load.iter_arrivals(seed=3)))

@@ -44,7 +44,7 @@ _OUTSIDE = [
 
 @pytest.mark.parametrize("path", _OUTSIDE)
 def test_paths_that_leave_the_tree_are_refused(path: str) -> None:
-    """As a subtree and as a pathspec, and behind magic, too."""
+    """Subtrees and pathspecs are refused, behind magic, too."""
     with pytest.raises(ValueError, match="such as"):
         check_subtree(path)
     for magic in ("", ":(exclude)", ":!", ":^:", ":(glob,icase)"):
@@ -76,7 +76,7 @@ def test_an_exclamation_mark_alone_is_refused() -> None:
     ],
 )
 def test_pathspecs_of_git_are_accepted(pathspec: str) -> None:
-    """They are passed on unchanged."""
+    """Their text is passed on unchanged."""
     assert pathspec == check_pathspec(pathspec)
 
 

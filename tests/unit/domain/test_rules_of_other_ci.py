@@ -140,7 +140,7 @@ def _id(row: _Row) -> str:
 
 @pytest.mark.parametrize("row", _BRANCHES, ids=_id)
 def test_globs_of_branches(row: _Row) -> None:
-    """They match the same names here, or a doubt reports the difference."""
+    """Globs match the same names here, or a doubt reports the difference."""
     globs = full_refs(row.globs)
     matched = {name for name in (*row.yes, *row.no) if matches(f"refs/heads/{name}", globs)}
     _judge(row, matched, _told(ref=row.globs))

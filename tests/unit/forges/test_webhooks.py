@@ -303,7 +303,7 @@ def test_an_unused_field_may_contain_anything(kind: ForgeKind, mark: str, odd: s
 
 
 def test_invalid_unicode_in_an_unused_field_is_accepted() -> None:
-    """Such bytes are received in base64 alone: a queue's messages are text."""
+    """Invalid bytes are received in base64 alone: a queue's messages are text."""
     body = orjson.dumps({**payload(ForgeKind.GITHUB), "x": "X"}).replace(b'"X"', b'"\xff\xfe"')
     encoded = base64.b64encode(body).decode()
     event = {"headers": headers(ForgeKind.GITHUB, body), "body": encoded, "isBase64Encoded": True}
@@ -339,7 +339,7 @@ def test_a_used_field_has_to_be_valid(
 
 @pytest.mark.parametrize("kind", ForgeKind)
 def test_an_invalid_pusher_is_left_out(kind: ForgeKind) -> None:
-    """It would become a variable of the build."""
+    """The pusher would become a variable of the build."""
     body = orjson.dumps(payload(kind)).replace(b'"mary"', rb'"m\ud83d"')
     assert _one(message(body, headers(kind, body))).pusher is None
 
@@ -347,7 +347,7 @@ def test_an_invalid_pusher_is_left_out(kind: ForgeKind) -> None:
 @pytest.mark.parametrize("opening", ["[", '{"x":'])
 @pytest.mark.parametrize("depth", [200, 900, 1015, 1024, 1500, 100_000])
 def test_any_depth_of_nesting_is_handled(depth: int, opening: str) -> None:
-    """As a whole body, in a field, as text to show, on each version of Python."""
+    """Nesting in a whole body, in a field, in text to show, on each version of Python."""
     closing = {"[": "]", '{"x":': "}"}[opening]
     nest = opening * depth + "0" + closing * depth
     head = payload(ForgeKind.GITHUB)
@@ -365,7 +365,7 @@ def test_any_depth_of_nesting_is_handled(depth: int, opening: str) -> None:
 
 
 def test_a_system_hook_of_gitlab_is_read() -> None:
-    """It names its event in another field."""
+    """A system hook names its event in another field."""
     made = payload(ForgeKind.GITLAB)
     del made["object_kind"]
     assert _one(delivered(ForgeKind.GITLAB, made)).commit == made["after"]
@@ -402,7 +402,7 @@ def test_a_changed_body_is_rejected(kind: ForgeKind) -> None:
 
 @pytest.mark.parametrize("kind", ForgeKind)
 def test_a_missing_signature_is_rejected_if_required(kind: ForgeKind) -> None:
-    """Where it is optional, only present signatures are checked."""
+    """Only present signatures are checked where they are optional."""
     unsigned = delivered(kind, payload(kind), secret=None)
     with pytest.raises(Reject, match="without X-"):
         hosts().read(unsigned)
@@ -486,7 +486,10 @@ def _signed(
 
 
 def test_a_signing_token_of_gitlab_is_checked() -> None:
-    """It signs body, id and time; its id is the delivery's, and a dead letter has room for all."""
+    """Body, id and time are signed.
+
+    The id is the delivery's, and a dead letter has room for all.
+    """
     tokens = hosts(secrets=("whsec_no base64", "a secret token", SIGNING_TOKEN))
     made = _signed()
     assert _EXPECTED[ForgeKind.GITLAB] == _one(made, tokens)
@@ -593,7 +596,7 @@ def test_a_sender_cannot_set_the_gateways_header() -> None:
     ],
 )
 def test_a_codecommit_event_through_the_gateway_is_rejected(made: Message) -> None:
-    """It is unsigned: any sender could have commits built that were never pushed."""
+    """An unsigned event could start builds of commits that were never pushed."""
     with pytest.raises(Reject, match="neither a CodeCommit event nor a push payload"):
         hosts().read(made)
 

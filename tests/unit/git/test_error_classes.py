@@ -225,7 +225,7 @@ def test_the_deciding_line_is_quoted_with_status_and_server_sentence(
     told: str,
     remote: bool,  # noqa: FBT001 - a table
 ) -> None:
-    """They follow the operation and how it ended."""
+    """Status and sentence follow the operation and how it ended."""
     error = stage_error(stderr, doing="fetch web", ended="exited with 128", remote=remote)
     assert error.reason == f"fetch web: git exited with 128: {told}"
 
@@ -265,7 +265,7 @@ def test_a_failure_of_git_has_no_kind_by_default() -> None:
 
 
 def test_a_name_with_line_ends_is_shown_on_one_line() -> None:
-    """Without a server there is no line of the server's to quote."""
+    """Without a server no line of a server can be quoted."""
     words = "error: invalid path 'a\nfatal: b\n/.git/x'"
     error = stage_error(words, doing="read", ended="exited", remote=False)
     assert error.reason == "read: git exited: error: invalid path 'a fatal: b /.git/x'"

@@ -259,7 +259,7 @@ def test_damage_during_a_fetch_is_recognised(words: str) -> None:
 
 @pytest.mark.parametrize("words", [*_DAMAGE, *_FETCHING])
 def test_damage_at_the_server_does_not_suspect_the_mirror(words: str) -> None:
-    """The same words, told by the server, suspect nothing here."""
+    """Words told by the server suspect nothing here."""
     for prefix in ("remote: ", "fatal: remote error: "):
         told = "\n".join(prefix + line for line in words.splitlines())
         assert find_fault(told) is not GitFault.CORRUPT

@@ -64,7 +64,7 @@ def test_ordinary_paths_are_accepted(path: bytes, size: int) -> None:
 @pytest.mark.parametrize("size", [1, 10_000])
 @pytest.mark.parametrize("path", _DOUBTFUL)
 def test_paths_that_git_may_refuse_are_not_used(path: bytes, size: int) -> None:
-    """They may be anywhere in a tree or among changes."""
+    """The paths may be anywhere in a tree or among changes."""
     assert not _listing(_line(b"a"), _line(path), _line(b"z"), size=size).usable
     assert not _listing(_line(b"d/" + path), size=size).usable
     for changes in (_change(path), _change(b"a") + _change(b"d/" + path) + _change(b"z")):

@@ -65,7 +65,7 @@ def test_a_pointer_is_read(content: bytes) -> None:
     ],
 )
 def test_other_contents_are_not_pointers(content: bytes) -> None:
-    """Such a file is archived like any other."""
+    """Other files are archived unchanged."""
     assert parse_pointer(content) is None
 
 

@@ -42,7 +42,7 @@ def _held(**more: float | None) -> tuple[bool, bool]:
 
 
 def test_a_message_is_released_only_if_it_will_be_delivered_again() -> None:
-    """Half of its receives are kept for restarts; without a redrive policy there is no limit."""
+    """Half of its receives are kept for restarts; without a redrive policy nothing is limited."""
     assert _held() == (True, True)
     assert _held(receive_count=25) == (True, True)
     assert _held(receive_count=26) == (True, False)
@@ -53,7 +53,7 @@ def test_a_message_is_released_only_if_it_will_be_delivered_again() -> None:
 
 
 def test_a_message_near_the_end_of_retention_is_not_released() -> None:
-    """It may be held for twelve hours first, and as long again at its next delivery."""
+    """Messages may be held for twelve hours first, and as long again at the next delivery."""
     old = 14 * 86_400 - 2 * MOST_HELD_SECONDS
     assert _held(age_seconds=old - 1) == (True, True)
     assert _held(age_seconds=old) == (False, False)

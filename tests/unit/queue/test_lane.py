@@ -45,7 +45,7 @@ def test_a_retry_waits_longer_each_time_and_is_dead_lettered_at_last() -> None:
 
 
 def test_a_reject_of_a_follower_waits_for_its_turn() -> None:
-    """Nothing newer is settled before the head (I3)."""
+    """No newer push is settled before the head (I3)."""
     lane = _lane(2)
     lane.open()
     assert lane.feed(p.Failed(2, Kind.REJECT)) == []
@@ -180,7 +180,7 @@ def test_stop_settles_what_can_be_and_releases_the_rest_tail_first() -> None:
 
 
 def test_stop_lets_a_prepared_sequence_go_on() -> None:
-    """Everything up to the first gap is still built."""
+    """Builds up to the first gap are still started."""
     lane = _lane(4)
     lane.open()
     lane.feed(p.Prepared(2))
@@ -284,7 +284,7 @@ def test_a_wait_that_ends_after_the_end_of_its_lane_is_ignored() -> None:
 
 
 def test_a_start_that_fails_after_its_lane_gave_way_is_not_retried() -> None:
-    """It is released with the others, and hidden as long."""
+    """The message is released with the others, and hidden as long."""
     lane = _lane(2)
     lane.open()
     lane.feed(p.Prepared(1))
@@ -295,7 +295,7 @@ def test_a_start_that_fails_after_its_lane_gave_way_is_not_retried() -> None:
 
 
 def test_a_superseded_push_that_was_not_recorded_is_recorded_again() -> None:
-    """It is not built, however often recording fails."""
+    """The push is not built, however often recording fails."""
     lane = Lane([p.LaneMessage(1, ref="a"), p.LaneMessage(2), p.LaneMessage(3, ref="a")], _SKIPPING)
     assert lane.open() == [p.Supersede(1, by=3), p.Prepare(2), p.Prepare(3)]
     for _ in range(3):

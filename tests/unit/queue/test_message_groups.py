@@ -6,7 +6,7 @@ from asyncbuild.queue.lane.message_groups import Grouping
 
 
 def test_a_group_of_one_repository_has_no_fault() -> None:
-    """It may be received any number of times."""
+    """The group may be received any number of times."""
     grouping = Grouping()
     for _ in range(3):
         assert grouping.find_fault("web", ["1/eu/web", "1/eu/web"]) == ""

@@ -261,7 +261,7 @@ def _only_lane(world: World) -> LaneSim:
 
 
 def test_ten_minutes_at_codebuilds_limit() -> None:
-    """Nothing is dead-lettered, order is kept, and work resumes within seconds (I5)."""
+    """No push is dead-lettered, order is kept, and work resumes within seconds (I5)."""
     world = _world(lookahead=8)
     for n in range(30):
         world.send("ab"[n % 2], Push(f"{'ab'[n % 2]}{n}", "x"))
@@ -316,7 +316,10 @@ def test_a_duplicate_in_one_lane_is_not_built_again_after_a_long_wait() -> None:
 
 
 def test_a_push_that_the_server_shows_late_delays_its_own_group_alone() -> None:
-    """It counts no attempt; pushes behind it stay in order; other repositories go on (I2, I5)."""
+    """Waiting counts no attempt; pushes behind it stay in order.
+
+    Other repositories go on (I2, I5).
+    """
     world = _world(lookahead=2, max_attempts=1)
     world.send("a", Push("a1", "x"), lag=170)
     world.send("a", Push("a2", "y"))

@@ -129,7 +129,7 @@ def test_an_ended_job_frees_its_place() -> None:
 
 
 def test_only_a_waiting_job_is_removed() -> None:
-    """It is removed once, and from its own lane."""
+    """A waiting job is removed once, and from its own lane."""
     turns: Turns[int] = Turns()
     for number in range(3):
         turns.add("a", number, "x")

@@ -62,7 +62,7 @@ async def test_a_failed_job_ends_the_owner() -> None:
 
 @pytest.mark.parametrize("steps", range(4))
 async def test_cancellation_leaves_no_task(steps: int) -> None:
-    """It may come before a worker took its first step."""
+    """Cancellation may come before a worker took its first step."""
     before = asyncio.all_tasks()
     ended = False
 
@@ -124,7 +124,7 @@ def test_turns_go_to_the_lane_with_the_fewest_jobs_running() -> None:
 
 
 async def test_hanging_forges_leave_consumers_for_the_others() -> None:
-    """Of four, one is for each of three forges; two hanging forges do not get the third's."""
+    """Each of three forges has one of four consumers; two hanging forges do not get the third's."""
     async with open_consumers(4, forges=3, reserve=1) as consumers:
         slow = [Job(n, _sleep_long, forge="slow") for n in range(5)]
         for job in slow:
@@ -210,7 +210,7 @@ def test_shares_are_kept_and_every_job_runs(
 
 
 def test_with_fewer_consumers_than_forges_the_last_is_for_another_forge() -> None:
-    """It is not kept for a forge without jobs."""
+    """The last consumer is not kept for a forge without jobs."""
     turns: Turns[str] = Turns(2, forges=5, reserve=1)
     for lane in "abc":
         turns.add(lane, f"slow {lane}", "slow")

@@ -110,7 +110,7 @@ async def test_an_error_keeps_its_context(open_group: Opener) -> None:
 
 @both
 async def test_cancellation_is_not_a_failure(open_group: Opener) -> None:
-    """It is raised to the scope that cancelled."""
+    """Cancellation is raised to the scope that cancelled."""
     with anyio.fail_after(PATIENCE_SECONDS), anyio.CancelScope() as scope:
         async with open_group() as tasks:
             tasks.start_soon(anyio.sleep_forever)

@@ -446,7 +446,7 @@ def test_seconds_are_shown_in_few_digits(value: float, expected: str) -> None:
 
 
 def test_links_lead_to_the_consoles(chronicle: Chronicle) -> None:
-    """Names are quoted; other partitions have their own hosts; without a build there is no link."""
+    """Names are quoted; other partitions have their own hosts; without a build no link is made."""
     chronicle.hear(built(build_id="we b:1/2", key="a&b/ü.zip"))
     settled = chronicle.settled[0]
     assert links.build_link(settled) == (
@@ -463,7 +463,7 @@ def test_links_lead_to_the_consoles(chronicle: Chronicle) -> None:
 
 
 def test_a_started_pipeline_links_to_its_execution(chronicle: Chronicle) -> None:
-    """It counts as started, and its link is CodePipeline's."""
+    """The push counts as started, and its link is CodePipeline's."""
     chronicle.hear(handed_over())
     settled = chronicle.settled[0]
     assert settled.started

@@ -110,7 +110,7 @@ async def test_a_foreign_name_is_refused_on_every_address(
 async def test_all_but_probes_need_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a bearer token or as a password; the commands send it; it is never shown."""
+    """The token may be a bearer token or a password; the commands send it; it is never shown."""
     monkeypatch.setenv("STATUS_TOKEN", "s3cret-é")
     basic, wrong = (
         f"Basic {b64encode(pair.encode()).decode()}"
@@ -255,7 +255,7 @@ def test_the_probe_reads_the_services_file(tmp_path: Path) -> None:
 
 
 async def test_a_bug_in_the_status_page_stops_nothing(tmp_path: Path) -> None:
-    """It is logged once, as an error; the port still answers."""
+    """The bug is logged once, as an error; the port still answers."""
 
     async def broken() -> object:
         raise ZeroDivisionError

@@ -37,7 +37,7 @@ def test_every_part_is_within_the_limits_of_s3(first: int) -> None:
     [(1, 8), (5000, 8), (5001, 16), (5500, 16), (5501, 32), (10_000, 8192)],
 )
 def test_parts_grow_late(number: int, size: int) -> None:
-    """Of 8 MiB parts the first 5,000 are equal; then the size doubles every 500, up to 5 GiB."""
+    """The first 5,000 parts of 8 MiB are equal; then the size doubles every 500, up to 5 GiB."""
     assert min(size * MIB, MOST_PART_BYTES) == part_bytes(number, 8 * MIB)
 
 

@@ -108,7 +108,7 @@ def _head(size: int) -> bytes:
 
 
 def test_a_header_waits_only_while_the_width_is_in_doubt() -> None:
-    """It is written at once if the longest stream fits, or if the contents alone do not."""
+    """A header is written at once if the longest stream fits, or if the contents alone do not."""
     longest = [largest_deflated(size, _BLOCK) for size in range(_MOST + 3)]
     assert _MOST in longest
     for size in range(_BLOCK, _MOST + 3):

@@ -128,7 +128,7 @@ def _stop(workers: Workers, number: signal.Signals = signal.SIGSTOP) -> None:
 
 
 async def test_work_that_a_killed_worker_had_not_begun_goes_to_another() -> None:
-    """Nothing was begun, so no archive fails or counts an attempt (I5)."""
+    """No work was begun, so no archive fails or counts an attempt (I5)."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     async with open_workers(1, 1) as workers:
         _stop(workers)
@@ -338,7 +338,7 @@ async def test_no_worker_can_be_started(monkeypatch: pytest.MonkeyPatch, tmp_pat
 async def test_an_interpreter_whose_file_was_removed_still_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It was replaced by a newer one, or only root may read it: the same one runs again."""
+    """A newer one replaced it, or only root may read it: the same one runs again."""
     run = _run_of([File(b"a", b"text " * 10_000)])
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     async with open_workers(1, 1) as workers:
