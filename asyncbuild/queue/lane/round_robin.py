@@ -9,6 +9,7 @@ them at once, holds up its own pushes.
 
 import math
 from collections import Counter, deque
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
@@ -81,8 +82,13 @@ class Turns(Generic[Job]):
         first: Counter[str] = Counter()
         more: Counter[str] = Counter()
         for lane, jobs in self._waiting.items():
-            (more if lane in self._in_hand else first)[jobs[0][0]] += 1
-            more.update(forge for forge, _ in list(jobs)[1:])
+            # A job that waits for its forge delays those behind it, whatever they need.
+            able = list(
+                takewhile(lambda forge: not self.is_full(forge), (each[0] for each in jobs))
+            )
+            if able:
+                (more if lane in self._in_hand else first)[able[0]] += 1
+                more.update(able[1:])
         left = self._left_for_more()
         return sum(
             int(min(first[forge] + min(more[forge], left), self._left_or_none(forge)))
