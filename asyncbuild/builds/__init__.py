@@ -1,1 +1,1 @@
-"""S3 object → build: started once per push and project, and written down."""
+"""S3 object to build: started once per push and project, and recorded."""

@@ -1,9 +1,9 @@
-"""S3 object → CodeBuild build, started once (I12).
+"""Start of CodeBuild builds, once per push and project (I12).
 
-Three things keep it at once. Within five minutes the idempotency token does: the same request
-gives the same build. The same push asked for with other parameters (the object was written again
-and has another version, a rule was changed) is refused by CodeBuild, and then the build is there
-already and is looked up. After five minutes only looking finds it: `find_recent`.
+Three mechanisms ensure that. Within five minutes the idempotency token does: the same request gives
+the same build. CodeBuild refuses a request of the same push with other parameters (the object was
+written again and has another version, a rule was changed); then the build exists already and is
+looked up. After five minutes only a search finds it: `find_recent`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 # A token lives five minutes (API reference, StartBuild); one more for clocks that differ.
 _TOKEN_REMEMBERED = timedelta(minutes=6)
-# After this long a repeated start looks for its build first. A call may take CODEBUILD_MOST_SECONDS
+# A start repeated later than this looks for its build first. A call may take CODEBUILD_MOST_SECONDS
 # (`aws/session.py`) with all its repetitions, and the last of them must still find the token.
 TOKEN_TRUSTED_SECONDS = 240 - CODEBUILD_MOST_SECONDS
 
 
 class CodeBuild:
-    """Starts builds, and finds those that were started before."""
+    """Starts builds, and finds builds that were started before."""
 
     def __init__(self, client: "CodeBuildClient", settings: BuildSettings) -> None:
         self._client = client
         self._settings = settings
 
     async def start(self, request: BuildRequest, *, guard: Guard) -> Build:
-        """Start the build, or return the one this request has started before.
+        """Start the build, or return the one that the same request has started before.
 
         Raises:
-            LeaseLost: `guard` said so; nothing was started (I4).
-            Busy: the account or project is at its limit, or calls are throttled.
-            Reject: no such project, or CodeBuild finds the request invalid.
-            Denied: the role may not start builds of this project.
+            LeaseLost: `guard` raised it; nothing was started (I4).
+            Busy: The account or project is at its limit, or calls are throttled.
+            Reject: The project does not exist, or CodeBuild finds the request invalid.
+            Denied: The role may not start builds of this project.
             Retry: CodeBuild did not answer as it should.
         """
         parameters = parameters_of(request, self._settings)
@@ -65,14 +65,17 @@ class CodeBuild:
     async def find_recent(
         self, project: str, variables: Mapping[str, str], *, since: datetime
     ) -> Build | None:
-        """The newest build of `project` started for a push at or after `since`, if any.
-
-        `variables` are those that the push's build is started with: its EVENT_ID finds it.
+        """Return the newest build of `project` started for a push at or after `since`, if any.
 
         Costs two calls for each hundred builds that the project has started since then.
 
+        Args:
+            project: Name of the project.
+            variables: Variables that the push's build is started with: EVENT_ID identifies it.
+            since: Builds that started earlier are not looked at.
+
         Raises:
-            Busy, Reject, Denied, Retry: as for `start`.
+            Busy, Reject, Denied, Retry: As for `start`.
         """
         with errors_of(f"look through the recent builds of project {project}"):
             async for page in self._iter_pages(project):
@@ -86,10 +89,11 @@ class CodeBuild:
         return None
 
     async def _started_otherwise(self, request: BuildRequest) -> Build | None:
-        """The build this push has started with other parameters, the refusal's likeliest reason.
+        """Return the build that this push has started with other parameters, if any.
 
-        CodeBuild calls that a "parameter mismatch error" and documents no code of its own for it,
-        so the answer is not read for words: if there is a build, that was the reason.
+        That is the likeliest reason for a refusal. CodeBuild calls it a "parameter mismatch error"
+        and documents no code of its own for it, so the text of the answer is not parsed: if there
+        is a build, that was the reason.
         """
         if EVENT_ID not in request.variables:
             return None
@@ -97,10 +101,10 @@ class CodeBuild:
         return await self.find_recent(request.project, request.variables, since=since)
 
     async def _iter_pages(self, project: str) -> AsyncIterator[list["BuildTypeDef"]]:
-        """Builds of `project`, a hundred at a time, newest page first.
+        """Yield builds of `project`, a hundred at a time, newest page first.
 
-        No sortOrder: newest first is the default, and naming it is an error once a project has
-        more than a hundred builds (API reference, ListBuildsForProject).
+        No sortOrder: newest first is the default, and naming it is an error once a project has more
+        than a hundred builds (API reference, ListBuildsForProject).
         """
         wanted: ListBuildsForProjectInputTypeDef = {"projectName": project}
         while True:

@@ -1,11 +1,11 @@
-"""S3 object → an execution of a pipeline, started once (I12).
+"""Start of pipeline executions for S3 objects, once per push and pipeline (I12).
 
-The object is handed over by key and version, so the execution runs what was pushed, whatever is
-uploaded afterwards. Of three things that keep it at once, the token is the first:
-`clientRequestToken` is an idempotency token (model), and how long it is remembered is not
-documented; it is trusted as long as CodeBuild's. After that only looking helps (`find_recent`).
-The API does not tell the token of an execution, but its variables and its source's version: a
-pipeline that declares the variable EVENT_ID is told exactly what it runs.
+The pipeline gets the object's key and version, so the execution runs what was pushed, whatever is
+uploaded afterwards. Two mechanisms ensure that it is started once. The first is
+`clientRequestToken`, an idempotency token (model). It is not documented how long it is remembered;
+it is trusted as long as CodeBuild's. After that only a search helps (`find_recent`). The API does
+not return the token of an execution, but its variables and its source's version: a pipeline that
+declares the variable EVENT_ID shows exactly which push it runs.
 """
 
 from collections.abc import AsyncIterator
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
     )
 
 _LONGEST_PAGE = 100  # model: ListPipelineExecutions, maxResults
-# A source action that has not told its version after so long is not waited for any more.
+# A source action that has not reported its version after this long is not waited for any more.
 _SOURCE_TELLS_WITHIN = timedelta(minutes=10)
 
 
 class CodePipeline:
-    """Starts executions of pipelines, and finds those that were started before."""
+    """Starts executions of pipelines, and finds executions that were started before."""
 
     def __init__(self, client: "CodePipelineClient") -> None:
         self._client = client
 
     async def start(self, request: HandOver, *, guard: Guard) -> Execution:
-        """Start an execution, or return the one this request has started before.
+        """Start an execution, or return the one that the same request has started before.
 
         Raises:
-            LeaseLost: `guard` said so; nothing was started (I4).
-            Busy: the pipeline is busy or has as many executions as it may, or calls are throttled.
-            Reject: no such pipeline, or it cannot take the archive; says what is to be changed.
-            Denied: the role may not read or start this pipeline.
+            LeaseLost: `guard` raised it; nothing was started (I4).
+            Busy: The pipeline is busy or has as many executions as it may, or calls are throttled.
+            Reject: The pipeline does not exist, or cannot take the archive; the error tells what to
+                change.
+            Denied: The role may not read or start this pipeline.
             Outage, Retry: CodePipeline did not answer, or not as it should.
         """
         pipeline = await self.declaration(request.pipeline)
@@ -60,7 +61,7 @@ class CodePipeline:
             except self._client.exceptions.PipelineNotFoundException as error:
                 raise _no_pipeline(request.pipeline) from error
             except self._client.exceptions.ConflictException as error:
-                # The API reference says of it that one should try again later.
+                # The API reference tells callers to repeat the request later.
                 raise Busy(
                     f"pipeline {request.pipeline} is busy: ConflictException",
                     peer="codepipeline",
@@ -69,15 +70,15 @@ class CodePipeline:
         return Execution(answer["pipelineExecutionId"], request.pipeline, pipeline.arn)
 
     async def find_recent(self, request: HandOver, *, since: datetime) -> Execution | None:
-        """The execution that was started for this push at or after `since`, if any.
+        """Return the execution that was started for this push at or after `since`, if any.
 
-        Where the pipeline declares EVENT_ID, it is the one with this push's: one call for each
-        execution since then. Where not, it can only be the newest, and only if it runs this very
-        version: an older one may be another push's of the same commit.
+        If the pipeline declares EVENT_ID, each execution since then is compared, with one call
+        each. If not, only the newest one is, and only if it runs this very version: an older one
+        may be another push's of the same commit.
 
         Raises:
-            Busy: the newest execution does not tell yet what it runs; or as for `start`.
-            Reject, Denied, Outage, Retry: as for `start`.
+            Busy: The newest execution does not tell yet what it runs; or as for `start`.
+            Reject, Denied, Outage, Retry: As for `start`.
         """
         pipeline = await self.declaration(request.pipeline)
         if EVENT_ID in pipeline.variables:
@@ -88,11 +89,11 @@ class CodePipeline:
         return Execution(found, request.pipeline, pipeline.arn) if found else None
 
     async def declaration(self, pipeline: str) -> Declaration:
-        """How the pipeline is declared now: it may have been changed since the last push.
+        """Return how the pipeline is declared now: it may have been changed since the last push.
 
         Raises:
-            Reject: there is no such pipeline.
-            Busy, Denied, Outage, Retry: as for `start`.
+            Reject: The pipeline does not exist.
+            Busy, Denied, Outage, Retry: As for `start`.
         """
         with errors_of(f"read how pipeline {pipeline} is declared"):
             try:
@@ -134,7 +135,7 @@ class CodePipeline:
     async def _iter_started(
         self, pipeline: str, since: datetime
     ) -> AsyncIterator["PipelineExecutionSummaryTypeDef"]:
-        """Executions that StartPipelineExecution began at or after `since`, newest first."""
+        """Yield executions that StartPipelineExecution began at or after `since`, newest first."""
         wanted: ListPipelineExecutionsInputTypeDef = {
             "pipelineName": pipeline,
             "maxResults": _LONGEST_PAGE,

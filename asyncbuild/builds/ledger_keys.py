@@ -1,16 +1,16 @@
-"""Keys of the ledger's objects, so that a listing is in order of time. Pure.
+"""Keys of the ledger's objects, built so that a listing is in order of time. Pure.
 
 Layout below the prefix:
 
     push/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json   a record
-    once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        where it is, if TIME is a delivery's
-    head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
-    force/ACCOUNT/REGION/REPOSITORY/EVENT.json              build it although a newer one was
-    force/EVENT.json                                        the same, for versions before that
-    body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook's body that was settled
+    once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        the record's key, if TIME is a
+    delivery's head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a
+    ref force/ACCOUNT/REGION/REPOSITORY/EVENT.json              build it although a newer one was
+    built force/EVENT.json                                        the same, as older versions wrote
+    it body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook body that was settled
     unverified/HOST/HOUR/N.json                             a request without a good signature
-    unverified/HOST/nothing/HOUR/N.json                     the same that asks for nothing
-    try/MESSAGE/N                                           a try that its process may have died of
+    unverified/HOST/nothing/HOUR/N.json                     such a request that asks for no build
+    try/MESSAGE/N                                           a try that may have killed its process
     rejected/TIME-MESSAGE.json                              a message that was no push
 """
 
@@ -23,7 +23,7 @@ from asyncbuild.domain.repository import Repository
 
 _TIME = "%Y%m%dT%H%M%SZ"
 _TIME_LENGTH = len("20261101T102343Z")
-# Versions before this one wrote no `once/`. What they started is looked for this far back.
+# Older versions wrote no `once/`. Builds that they started are searched for this far back.
 _LISTED = timedelta(days=1)
 
 
@@ -34,17 +34,34 @@ class LedgerKeys:
     prefix: str
 
     def record(self, push: Push, slot: str) -> str:
-        """Return the key of a push's record; `slot` is what `slot_of` returns, or `rejected`."""
+        """Return the key of a push's record; `slot` is what `slot_of` returns, or `rejected`.
+
+        Args:
+            push: The push, whose time and id are in the key.
+            slot: Name of the target.
+        """
         when = push.time.strftime(_TIME)
         return f"{self.pushes_of(push.repository)}{when}-{push.id}/{slot}.json"
 
     def is_record(self, key: str, push: Push, slot: str) -> bool:
-        """Return whether `key` is that of the push's record, whatever the time in it."""
+        """Return whether `key` is that of the push's record, whatever time it contains.
+
+        Args:
+            key: Key of an object of the ledger.
+            push: The push.
+            slot: Name of the target, as for `record`.
+        """
         rest = key.removeprefix(self.pushes_of(push.repository))
         return rest[_TIME_LENGTH:] == f"-{push.id}/{slot}.json"
 
     def nothing(self, event: Nothing, *, message_id: str, when: datetime) -> str:
-        """Return the key for an event that asked for no build, of a message sent at `when`."""
+        """Return the key for an event that asked for no build.
+
+        Args:
+            event: The event.
+            message_id: Id of its message, used if the event names no repository.
+            when: When the message was sent.
+        """
         if event.repository is None:
             return self.rejected(message_id, when=when)
         moment = when.strftime(_TIME)
@@ -55,7 +72,7 @@ class LedgerKeys:
         return f"{self.prefix}rejected/{when.strftime(_TIME)}-{message_id}.json"
 
     def once(self, push: Push, slot: str) -> str:
-        """Return the key that tells where the record is of a push whose event names no time."""
+        """Return the key of the object that names the record of a push whose event has no time."""
         return f"{self.prefix}once/{push.repository.path}/{push.id}/{slot}.json"
 
     def head(self, push: Push) -> str:
@@ -64,11 +81,11 @@ class LedgerKeys:
         return f"{self.prefix}head/{push.repository.path}/{ref}.json"
 
     def body(self, push: Push) -> str:
-        """Return the key that a signed webhook body was settled under."""
+        """Return the key under which a signed webhook body was recorded as settled."""
         return f"{self.prefix}body/{push.repository.path}/{push.body_id}.json"
 
     def force(self, push: Push) -> str:
-        """Return the key that lets a push be built although a newer one was."""
+        """Return the key whose object lets a push be built although a newer one was built."""
         return f"{self.prefix}force/{push.repository.path}/{push.id}.json"
 
     def old_force(self, push: Push) -> str:
@@ -76,33 +93,39 @@ class LedgerKeys:
         return f"{self.prefix}force/{push.id}.json"
 
     def unverified(self, host: str, hour: str, number: int) -> str:
-        """Return the key of one of an hour's places for requests without a good signature."""
+        """Return the key of one of an hour's places for requests without a good signature.
+
+        Args:
+            host: Name of the webhook's host.
+            hour: The hour, as `%Y%m%dT%H`.
+            number: Number of the place.
+        """
         return f"{self.prefix}unverified/{host}/{hour}/{number}.json"
 
     def tries(self, message_id: str) -> str:
-        """Return what the keys of a message's tries begin with."""
+        """Return the prefix of the keys of a message's tries."""
         return f"{self.prefix}try/{message_id}/"
 
     @property
     def pushes(self) -> str:
-        """Beginning of the keys of all pushes."""
+        """Prefix of the keys of all pushes."""
         return f"{self.prefix}push/"
 
     def pushes_of(self, repository: Repository) -> str:
-        """Return what the keys of a repository's pushes begin with."""
+        """Return the prefix of the keys of a repository's pushes."""
         return f"{self.pushes}{repository.path}/"
 
     def since(self, repository: Repository, time: datetime) -> str:
-        """Return the key behind which those of a repository's pushes from `time` on are."""
+        """Return a key after which a listing has a repository's pushes from `time` on."""
         return self.pushes_of(repository) + time.strftime(_TIME)
 
     def listed_before(self, push: Push) -> str:
-        """Return the key from which on to list for a record that has no `once`."""
+        """Return the key at which to start listing for a record that has no `once`."""
         return self.since(push.repository, push.time - _LISTED)
 
 
 def slot_of(target: Target | None) -> str:
-    """Return the last part of a record's key: one for each target of a push."""
+    """Return the last part of a record's key, which differs for each target of a push."""
     if target is None or target.action is Action.IGNORE:
         return "ignore"
     if target.action is Action.PIPELINE:

@@ -1,4 +1,4 @@
-"""Bodies of the ledger's objects: JSON, written and read. Pure."""
+"""Bodies of the ledger's objects as JSON: written and parsed. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ class Head:
         commit: The commit that was pushed.
         time: When it was pushed.
         event_id: Id of the push.
-        before: The commit of the newest push before it; empty if there was none, or a version wrote
-            the record that does not tell.
+        before: The commit of the newest push before it; empty if there was none, or if a version
+            that does not record it wrote the object.
     """
 
     commit: str
@@ -61,7 +61,15 @@ def nothing_record(event: Nothing, *, recorded_at: datetime) -> bytes:
 def rejected_record(
     message: Message, push: Push | None, error: StageError, *, attempts: int, recorded_at: datetime
 ) -> bytes:
-    """Return the record of a message that went to the dead-letter queue because of `error`."""
+    """Return the record of a message that went to the dead-letter queue because of `error`.
+
+    Args:
+        message: The message.
+        push: Its push that is to blame; None if it has none.
+        error: Why it was given up.
+        attempts: Number of counted attempts.
+        recorded_at: Time of the record.
+    """
     return dump_record(
         {
             "version": _VERSION,
@@ -138,6 +146,11 @@ def read_head(key: str, body: bytes) -> Head:
 
 def read_reference(key: str, body: bytes, *, below: str) -> str:
     """Return the key of a record that another object names.
+
+    Args:
+        key: Key of the naming object.
+        body: Its contents.
+        below: Prefix that the returned key must have.
 
     Raises:
         Reject: The object cannot be read, or names no key that begins with `below`; the reason

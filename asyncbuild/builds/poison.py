@@ -1,8 +1,8 @@
-"""Who dies with a push in hand cannot report it: tries are marked in the ledger before they begin.
+"""Detection of poison messages: each try is marked in the ledger before it begins.
 
-Only the push in hand may be blamed for a death (I5). A process has many in hand, so the try whose
-death would be the last one allowed is made alone: nothing else is prepared beside it. What dies
-then died of that push.
+A process that dies cannot report which push killed it, so the mark that remains does. A death may
+be blamed only on a push in flight (I5). A process has many in flight, so the last allowed try is
+made alone: nothing else is prepared beside it, and a death during it was caused by that push.
 """
 
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ _CLEAN_UP_SECONDS = 5
 
 
 class Tries:
-    """Counts the processes that a push has killed, and refuses it in time."""
+    """Counts the processes that a push has killed, and rejects it at the limit."""
 
     def __init__(self, ledger: Ledger, *, max_attempts: int) -> None:
         self._ledger = ledger
@@ -30,11 +30,15 @@ class Tries:
 
     @asynccontextmanager
     async def open_try(self, message: Message, *, suspect: bool) -> AsyncIterator[None]:
-        """Prepare a push inside; `suspect` if its message was delivered before.
+        """Mark a try while the body prepares a push.
+
+        Args:
+            message: The message of the push.
+            suspect: Whether it was delivered before; if not, nothing is marked.
 
         Raises:
-            Reject: enough processes have died of it.
-            StageError: the ledger could not be read or written.
+            Reject: As many processes have died of it as are allowed.
+            StageError: The ledger could not be read or written.
         """
         if not suspect:
             async with self._room.open_shared():
@@ -57,7 +61,7 @@ class Tries:
                 await self._unmark(message, number)
 
     async def _unmark(self, message: Message, number: int) -> None:
-        """What cannot be unmarked is remembered: while this process lives, it did not die of it."""
+        """Remove the mark of a try; remember in memory that it was survived, in case that fails."""
         self._survived.add((message.id, number))
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True), suppress(StageError):
             await self._ledger.unmark_try(message, number)
@@ -65,16 +69,17 @@ class Tries:
 
 
 def free_number(marked: AbstractSet[int]) -> int:
-    """The least number that is not marked.
+    """Return the least number that is not marked.
 
-    Their count would not do: after a lost lease two processes mark tries of one message, and what
-    remains may be try 1 alone. The next death would be marked as 1 again, and never be counted.
+    The number of marks would not do: after a lost lease two processes mark tries of one message,
+    and what remains may be try 1 alone. The next death would be marked as 1 again, and never be
+    counted.
     """
     return min(set(range(len(marked) + 1)) - marked)
 
 
 class _ReadWriteLock:
-    """Many inside at once, or one alone. Who wants to be alone lets nobody in before it."""
+    """Lock that many tasks may share or one may hold alone; a waiting exclusive one goes first."""
 
     def __init__(self) -> None:
         self._inside = 0

@@ -1,7 +1,8 @@
-"""How many of the requests that nobody signed become dead letters: the first of each host and hour.
+"""Quota of dead letters for requests without a good signature: the first of each host and hour.
 
-Anybody who knows a webhook's address can send to it. The first few tell an operator what is wrong;
-more of them would fill bucket and dead-letter queue. Tasks share the places: each is an object.
+Anybody who knows a webhook's address can send to it. The first few requests tell an operator what
+is wrong; more of them would fill bucket and dead-letter queue. Tasks share the places: each is an
+object.
 """
 
 from datetime import UTC, datetime
@@ -11,12 +12,12 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.model import Message
 from asyncbuild.runtime.recent import Recent
 
-MOST: Final = 20  # of one host and hour
-_REMEMBERED: Final = 64  # hosts and hours
+MOST: Final = 20  # per host and hour
+_REMEMBERED: Final = 64  # pairs of host and hour
 
 
 class Quota:
-    """Hands out the places of each host and hour."""
+    """Assigns the places of each host and hour."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

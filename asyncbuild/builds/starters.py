@@ -1,4 +1,4 @@
-"""S3 object → a build or an execution, whichever the target names, started once (I12)."""
+"""Start of a build or an execution for an S3 object, whichever the target names, once (I12)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +24,10 @@ class StartContext:
     """Values of a push that are the same for all that it starts.
 
     Attributes:
-        push: Whose it is.
-        variables: Of the build, or offered to the pipeline.
-        since: From when on to look for what the push has started, if it may have.
+        push: The push.
+        variables: Variables of the build, or offered to the pipeline.
+        since: Time from which to search for what the push has started; None if it has started
+            nothing.
         guard: Asked before anything is committed (I4).
     """
 
@@ -38,7 +39,7 @@ class StartContext:
 
 @dataclass(frozen=True, slots=True)
 class Starters:
-    """What a push may start."""
+    """Starters of builds and of pipeline executions."""
 
     builds: CodeBuild
     pipelines: CodePipeline
@@ -46,8 +47,13 @@ class Starters:
     async def build(self, target: Target, archive: StoredArchive, start: StartContext) -> Build:
         """Start a build of the target's project, or return the one that the push has started.
 
+        Args:
+            target: Names the project.
+            archive: Source of the build.
+            start: Values of the push.
+
         Raises:
-            StageError: as `CodeBuild.start`.
+            StageError: As `CodeBuild.start`.
         """
         project = target.project or ""
         request = BuildRequest(
@@ -69,8 +75,13 @@ class Starters:
     ) -> Execution:
         """Start the target's pipeline, or return the execution that the push has started.
 
+        Args:
+            target: Names the pipeline and its source action.
+            archive: Source of the execution.
+            start: Values of the push.
+
         Raises:
-            StageError: as `CodePipeline.start`.
+            StageError: As `CodePipeline.start`.
         """
         pipeline = target.pipeline or ""
         request = HandOver(

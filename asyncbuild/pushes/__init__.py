@@ -1,1 +1,1 @@
-"""One push: preparing (may run in parallel), dispatching (in queue order), what is waited for."""
+"""Stages of one push: prepare (in parallel), dispatch (in queue order), the values between them."""

@@ -1,4 +1,4 @@
-"""Questions to a repository's history about a push: what contains it, what is newer."""
+"""Questions about a push to its repository's history: which commits contain it, which are newer."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -11,14 +11,14 @@ from asyncbuild.pushes.work import Work
 
 
 class OpensSnapshots(Protocol):
-    """Makes commits of pushes present; `pushes.archives.Archives` does."""
+    """Makes commits of pushes present; `pushes.archives.Archives` is one."""
 
     def open_snapshot(self, work: Work, push: Push) -> AbstractAsyncContextManager[Snapshot]:
-        """Hold the commit of a push. Raises StageError."""
+        """Open the commit of a push. Raises StageError."""
 
 
 class History:
-    """Asks the mirror, and the git server where the mirror cannot know.
+    """Asks the mirror; asks the git server where the mirror cannot know.
 
     Args:
         mirrors: The mirrors.
@@ -30,23 +30,33 @@ class History:
         self._archives = archives
 
     async def is_contained(self, work: Work, push: Push, descendant: str) -> bool | None:
-        """Tell whether a push's commit is contained in another; None if the mirror does not tell.
+        """Return whether a push's commit is contained in another; None if the mirror cannot tell.
+
+        Args:
+            work: The message of the push.
+            push: The push.
+            descendant: Id of the other commit.
 
         Raises:
-            StageError: as `MirrorCache.open`.
+            StageError: As `MirrorCache.open`.
         """
         async with self._archives.open_snapshot(work, push) as snapshot:
             return await snapshot.is_ancestor(push.commit, descendant)
 
     async def goes_back(self, work: Work, push: Push, built: str) -> bool:
-        """Tell whether a push whose commit is contained in `built` came after it all the same.
+        """Return whether a push whose commit is contained in `built` is nevertheless newer.
 
         A force push back, or a branch that was deleted and made again, is newer, and must be built;
-        a push that is delivered late is older. If its event does not tell when it was, two things
-        do: the ref was at `built` or beyond before the push, or it is at the push's commit now.
+        a push that is delivered late is older. If the event has no time, two facts decide: the ref
+        was at `built` or beyond before the push, or it is at the push's commit now.
+
+        Args:
+            work: The message of the push.
+            push: The push.
+            built: Id of the commit that was built.
 
         Raises:
-            StageError: as `MirrorCache.open`.
+            StageError: As `MirrorCache.open`.
         """
         if push.old_commit:
             async with self._archives.open_snapshot(work, push) as snapshot:
@@ -55,18 +65,19 @@ class History:
         return await self.is_at_tip(push)
 
     async def is_at_tip(self, push: Push) -> bool:
-        """Tell whether the git server shows the ref at the push's commit now.
+        """Return whether the git server shows the ref at the push's commit now.
 
         Raises:
-            StageError: as `MirrorCache.open`.
+            StageError: As `MirrorCache.open`.
         """
         return push.commit in await self._mirrors.find_tip(push.repository, push.ref)
 
     async def peel(self, work: Work, push: Push) -> str:
-        """Return the id of the push's commit: of an annotated tag, that of what it points at.
+        """Return the id of the push's commit; for an annotated tag, of the commit it points at.
 
         Raises:
-            StageError: as `MirrorCache.open`, except that a commit which is gone has no other id.
+            StageError: As `MirrorCache.open`, except if the commit is gone: then its own id is
+                returned.
         """
         if push.kind is not RefKind.TAG:
             return push.commit

@@ -1,4 +1,4 @@
-"""Archives of pushes: found in S3, or made of the commit and uploaded."""
+"""Archives of pushes: found in S3, or made from the commit and uploaded."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -27,12 +27,12 @@ from asyncbuild.zip.stream import ZipOutput
 
 
 class Archives:
-    """Makes commits present and their archives whole in S3.
+    """Makes commits present and ensures that their archives are in S3.
 
     Args:
-        mirrors: Where commits come from.
+        mirrors: Source of commits.
         archiver: Makes archives.
-        store: Holds them.
+        store: Stores archives.
         missing: Decides about commits that their git server does not show.
     """
 
@@ -66,25 +66,25 @@ class Archives:
 
         Args:
             work: The message of the push.
-            push: Whose commit it is made of.
-            target: What of the commit it holds, and its key.
+            push: The push whose commit is archived.
+            target: Names the archive's contents and key.
             guard: Asked before anything is committed (I4).
 
         Raises:
-            Unreachable: the git server does not show the commit, and will not.
-            StageError: of the stage that failed.
+            Unreachable: The git server does not show the commit, and will not.
+            StageError: The stage that failed raised it.
         """
         async with self.open_snapshot(work, push) as snapshot:
             return await self.upload(push, target, snapshot, guard)
 
     @asynccontextmanager
     async def open_snapshot(self, work: Work, push: Push) -> AsyncIterator[Snapshot]:
-        """Hold the commit of a push.
+        """Open the commit of a push.
 
         Raises:
-            Unreachable: the git server does not show it, and will not.
-            Busy: the server may show it later.
-            StageError: as `MirrorCache.open`.
+            Unreachable: The git server does not show it, and will not.
+            Busy: The server may show it later.
+            StageError: As `MirrorCache.open`.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -104,10 +104,16 @@ class Archives:
     async def upload(
         self, push: Push, target: Target, snapshot: Snapshot, guard: Guard
     ) -> StoredArchive:
-        """Make what a target wants of a commit a zip in S3, by the cheapest way there is.
+        """Upload the zip that a target needs of a commit, made in the cheapest way.
+
+        Args:
+            push: The push.
+            target: Names the archive's contents and key.
+            snapshot: The commit.
+            guard: Asked before anything is committed (I4).
 
         Raises:
-            StageError: of the stage that failed.
+            StageError: The stage that failed raised it.
         """
         async with AsyncExitStack() as stack:
             ending = stack.enter_context(stage(PushUploadStarted(key=target.key)))

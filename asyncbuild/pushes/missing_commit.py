@@ -1,4 +1,4 @@
-"""Settling of a push whose commit its git server does not show: ask again, or stale."""
+"""Decision about a push whose commit its git server does not show: retry, or stale."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ class MissingCommits:
 
     Args:
         mirrors: The mirrors in which they were looked for.
-        ledger: Knows what was built of a ref.
+        ledger: Holds the newest push built of each ref.
         lag_seconds: How long a server may lag behind an event (`git.replication_lag_seconds`).
     """
 
@@ -26,15 +26,20 @@ class MissingCommits:
         self._lag_seconds = lag_seconds
 
     def behind(self, work: Work, push: Push) -> str:
-        """Return where a lagging server may still show the ref; empty if the push is old."""
+        """Return the old commit, which a lagging server may still show; empty for an old push."""
         return push.old_commit or "" if self._is_young(work, push) else ""
 
     async def explain(self, work: Work, push: Push, error: Unreachable) -> str:
         """Return why the push is stale: the reason of the error.
 
+        Args:
+            work: The message of the push.
+            push: The push.
+            error: Raised when its commit was looked for.
+
         Raises:
-            Busy: the server may lag behind the push.
-            StageError: the ledger or the mirror could not be read.
+            Busy: The server may lag behind the push.
+            StageError: The ledger or the mirror could not be read.
         """
         if not self._is_young(work, push) or not await self._may_appear(work, push, error.tip):
             return error.reason
@@ -57,7 +62,7 @@ class MissingCommits:
         return not tip or not await self._has_moved_on(push, tip)
 
     async def _has_moved_on(self, push: Push, tip: str) -> bool:
-        """Tell whether the ref went another way from where it was before the push."""
+        """Return whether the ref has moved on to `tip` from where it was before the push."""
         if not push.old_commit or tip == push.old_commit:
             return False
         with suppress(Unreachable):

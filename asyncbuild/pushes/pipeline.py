@@ -1,7 +1,7 @@
-"""The way of a push through its stages: read, prepare, dispatch, settle.
+"""Stages of a push in order: read, prepare, dispatch, settle.
 
 `prepare` may run beside other pushes of the repository, `dispatch` runs in the order of the queue.
-The lane decides when each is called; the message is deleted after the latter has returned (I1).
+The lane decides when each is called; the message is deleted after `dispatch` has returned (I1).
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from asyncbuild.zip.engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the stages work with."""
+    """Services that the stages use."""
 
     mirrors: MirrorCache
     engine: Engine
@@ -46,7 +46,7 @@ class Services:
 
 
 def read_message(hosts: Hosts, message: Message) -> Work:
-    """Return what a message asks for: never an error, but the reason why it is rejected."""
+    """Return what a message asks for; or why it cannot be understood, without raising an error."""
     try:
         with reading("message"):
             events = hosts.read(message)
@@ -60,7 +60,7 @@ def read_message(hosts: Hosts, message: Message) -> Work:
 
 
 class Pipeline:
-    """The stages, in the order of a push's way through them."""
+    """Stages of a push, built from the services and the settings."""
 
     def __init__(self, services: Services, settings: Settings) -> None:
         self._hosts = services.hosts
@@ -85,7 +85,7 @@ class Pipeline:
         )
 
     def statistics(self) -> PipelineStatistics:
-        """Return what is on its way now, counted when asked for."""
+        """Return what is in progress now, counted at the call."""
         return PipelineStatistics(
             archives=self._archives.statistics(),
             mirrors=self._mirrors.statistics(),
@@ -97,15 +97,36 @@ class Pipeline:
         return read_message(self._hosts, message)
 
     async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> PreparedMessage:
-        """Fetch, archive and upload; see `Preparer.prepare`."""
+        """Fetch, archive and upload; see `Preparer.prepare`.
+
+        Args:
+            work: The message.
+            guard: Asked before anything is committed (I4).
+            suspect: Whether the message may have killed its process before.
+        """
         return await self._preparer.prepare(work, guard=guard, suspect=suspect)
 
     async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
-        """Start the builds and record them; see `Dispatcher.dispatch`."""
+        """Start the builds and record them; see `Dispatcher.dispatch`.
+
+        Args:
+            order: The prepared message.
+            guard: Asked before anything is committed (I4).
+            tally: Collects what was done for each part of the message.
+        """
         await self._dispatcher.dispatch(order, guard=guard, tally=tally)
 
     async def supersede(self, work: Work, *, by: Work, guard: Guard) -> None:
-        """Record that `by`, a newer push of the same ref, covers this one."""
+        """Record that `by`, a newer push of the same ref, covers this one.
+
+        Args:
+            work: The message that is covered.
+            by: The message of the newer push.
+            guard: Asked before anything is committed (I4).
+
+        Raises:
+            StageError: The ledger could not be written.
+        """
         guard()
         if work.push and by.push:
             reason = f"superseded by push {by.push.id} of commit {by.push.commit}"
@@ -115,9 +136,9 @@ class Pipeline:
                 emit(PushSuperseded(by=by.push.id))
 
     async def keeps(self, work: Work, error: StageError) -> bool:
-        """Tell whether a message that is given up becomes a dead letter.
+        """Return whether a message that is given up becomes a dead letter.
 
-        Of those that nobody signed only the first of an hour do: the rest is counted (I1).
+        Of requests without a good signature only the first of an hour do; the rest is counted (I1).
         """
         if not isinstance(error, Unverified):
             return True
@@ -129,7 +150,13 @@ class Pipeline:
         return kept
 
     async def dead_letter(self, work: Work, error: StageError, *, attempts: int) -> None:
-        """Record why a message is in the dead-letter queue."""
+        """Record why a message is in the dead-letter queue.
+
+        Args:
+            work: The message.
+            error: Why it was given up.
+            attempts: Number of counted attempts.
+        """
         for push, why in blame(work.pushes, error):
             await self._ledger.record_rejected(work.message, push, why, attempts=attempts)
             emit(dead_letter_event(work.message.id, push, why, attempts=attempts))

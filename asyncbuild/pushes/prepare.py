@@ -1,4 +1,4 @@
-"""A message prepared: everything that may run beside other pushes of the repository.
+"""Preparation of a message: everything that may run beside other pushes of the repository.
 
 It ends with whole archives in S3. What must happen in order is in `pushes/dispatch.py`.
 """
@@ -31,7 +31,7 @@ class PushPreparer:
         self._supersedes = settings.lanes.superseded == "skip"
 
     async def prepare(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
-        """Fetch, archive and upload what the targets of a push need, unless it is there.
+        """Fetch, archive and upload what the targets of a push need, unless it is in S3 already.
 
         Args:
             work: The message of the push.
@@ -39,7 +39,8 @@ class PushPreparer:
             guard: Asked before anything is committed (I4).
 
         Raises:
-            StageError: of the stage that failed; with several targets their failures are kept.
+            StageError: The stage that failed raised it; with several targets their failures are
+                kept.
         """
         routed = route(push, self._rules, await self._find_unchanged(work, push))
         targets = await self._ledger.find_undone(push, routed)
@@ -71,10 +72,10 @@ class PushPreparer:
         return PreparedPush(push, targets, archives, timings=timings, failures=failures)
 
     async def _find_unchanged(self, work: Work, push: Push) -> Sequence[tuple[str, ...]]:
-        """The `changes` of rules in which the push changed nothing; without any, nothing is read.
+        """Return the `changes` of rules in which the push changed nothing.
 
-        A push may cover older ones of its ref, so that what it changed itself is not all: then
-        it is compared with what was built last.
+        git is read only if a rule asks. A push may cover older ones of its ref, so its own changes
+        may not be all: then it is compared with what was built last.
         """
         asked = asked_changes(push, self._rules)
         if not asked:
@@ -92,7 +93,7 @@ class PushPreparer:
 
 
 class Preparer:
-    """Prepares messages, and knows which of them may have killed their process."""
+    """Prepares messages, and tracks which of them may have killed their process."""
 
     def __init__(self, pushes: PushPreparer, tries: Tries) -> None:
         self._pushes = pushes
@@ -104,10 +105,10 @@ class Preparer:
         Args:
             work: What to prepare.
             guard: Asked before anything is committed (I4).
-            suspect: Its process may have died of it: mark the try, and refuse the third.
+            suspect: Its process may have died of it: mark the try, and reject it at `max_attempts`.
 
         Raises:
-            StageError: of the stage that failed.
+            StageError: The stage that failed raised it.
         """
         if isinstance(work.event, Reject):
             raise copy(work.event)
@@ -125,7 +126,7 @@ class Preparer:
             return PreparedMessage(work, tuple(pushes))
 
     async def _prepare_one(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
-        """Prepare one of several refs of a message; its failure is kept for its turn."""
+        """Prepare one of several refs of a message; keep its failure until it is dispatched."""
         with about(push):
             try:
                 return await self._pushes.prepare(work, push, guard)

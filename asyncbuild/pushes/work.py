@@ -1,4 +1,4 @@
-"""Values that a push is on its way: a message read, prepared, and in its turn."""
+"""Values that describe a push on its way: read, prepared, to be dispatched."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from asyncbuild.domain.model import Guard, Message, Nothing, Push, StoredArchive
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A message and what it says; a `Reject` if it says nothing that can be understood."""
+    """A message and its event; a `Reject` if it cannot be understood."""
 
     message: Message
     event: Push | Nothing | Reject
-    more: tuple[Push, ...] = ()  # of the same message, in their order: several refs in one push
-    faults: tuple[Reject, ...] = ()  # what else is in the message and cannot be understood
-    later: tuple[Push | Nothing, ...] = ()  # what is known to have come after it, of any ref
+    more: tuple[Push, ...] = ()  # further pushes of the message, in order: several refs in one push
+    faults: tuple[Reject, ...] = ()  # other parts of the message that cannot be understood
+    later: tuple[Push | Nothing, ...] = ()  # events known to have come after it, of any ref
 
     @property
     def push(self) -> Push | None:
-        """The push, if it is one."""
+        """The push, if the event is one."""
         return self.event if isinstance(self.event, Push) else None
 
     @property
@@ -30,7 +30,7 @@ class Work:
 
     @property
     def supersedable_ref(self) -> str | None:
-        """What a newer push of the same ref may stand in for."""
+        """Repository and ref, if a newer push of that ref may cover this message; else None."""
         push = None if self.more or self.faults else self.push
         return f"{push.repository.path}:{push.ref}" if push else None
 
@@ -40,13 +40,14 @@ class PreparedPush:
     """One push that waits for its dispatch.
 
     Attributes:
-        push: Whose targets they are.
+        push: The push.
         targets: What is still to be done.
         archives: By key, those that are whole in S3.
         stale: Why nothing is to be built; empty if something is.
         timings: Seconds by stage.
         failed: Why the whole push could not be prepared; tried again when it is dispatched.
-        failures: The same for single archives, by key. What is not among them is done all the same.
+        failures: Failures of single archives, by key. All other targets are carried out all the
+            same.
     """
 
     push: Push
@@ -77,8 +78,8 @@ class Dispatch:
 
     Attributes:
         prepared: What is to be started.
-        covers: Older messages of the same ref for which this one stands.
-        tried_seconds_ago: When a start was first tried here; None if it was not.
+        covers: Older messages of the same ref that this one covers.
+        tried_seconds_ago: When a start was first tried in this delivery; None if it was not.
         is_duplicate: Whether an older message of the same delivery is about the same event.
     """
 
@@ -94,7 +95,16 @@ class Dispatch:
 
 
 class PreparesPushes(Protocol):
-    """Prepares one push; `pushes.prepare.PushPreparer` does."""
+    """Prepares one push; `pushes.prepare.PushPreparer` is one."""
 
     async def prepare(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
-        """Fetch, archive and upload what the targets of a push need. Raises StageError."""
+        """Fetch, archive and upload what the targets of a push need.
+
+        Args:
+            work: The message of the push.
+            push: The push.
+            guard: Asked before anything is committed (I4).
+
+        Raises:
+            StageError: The stage that failed raised it.
+        """

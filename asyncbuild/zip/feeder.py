@@ -1,4 +1,4 @@
-"""The way in: chunks of tar are read, paid for, cut into pieces, and handed to the workers."""
+"""Feeder: reads chunks of tar, pays for their memory, cuts them and submits them to the workers."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -15,14 +15,14 @@ from asyncbuild.zip.future import PendingPiece
 from asyncbuild.zip.shared_memory import LONGEST_CHUNK_BYTES, WHOLE_BYTES
 from asyncbuild.zip.workers import Workers
 
-BLOCK_BYTES: Final = MIB // 2  # files that are not compressed whole are, in blocks of this size
+BLOCK_BYTES: Final = MIB // 2  # files longer than WHOLE_BYTES are compressed in blocks of this size
 _WORTH_BYTES: Final = MIB // 4  # chunks are joined until they are worth a message to a worker
-_CHUNK_BYTES: Final = LONGEST_CHUNK_BYTES - _WORTH_BYTES  # and cut if they are longer than this
+_CHUNK_BYTES: Final = LONGEST_CHUNK_BYTES - _WORTH_BYTES  # longer chunks are cut
 
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """A run of members being compressed; `charged_bytes` are to be settled when it is done."""
+    """A run of members being compressed; `charged_bytes` are settled when it is done."""
 
     packed: PendingPiece[PackedRun]
     charged_bytes: int
@@ -30,7 +30,7 @@ class RunJob:
 
 @dataclass(frozen=True, slots=True)
 class LargeJob:
-    """A large member begins: nothing to compress yet."""
+    """The beginning of a large member, which has nothing to compress yet."""
 
     member: LargeMember
     charged_bytes: int
@@ -51,7 +51,7 @@ Job = RunJob | LargeJob | BlockJob
 
 
 class Charges:
-    """What the engine holds of an account: taken for what is read, passed on or returned."""
+    """Bytes that the engine has taken from an account and not yet passed on or returned."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -63,23 +63,24 @@ class Charges:
         self._held_bytes += nbytes
 
     def pass_on(self, nbytes: int) -> None:
-        """The consumer has them now, and will give them back."""
+        """Leave `nbytes` to the consumer, which returns them to the account."""
         self._held_bytes -= nbytes
 
     def give_back(self, nbytes: int) -> None:
-        """Nobody needs them any more."""
+        """Return `nbytes` to the account."""
         self._held_bytes -= nbytes
         self._account.give_back(nbytes)
 
     def close(self) -> None:
-        """Give back whatever is still held."""
+        """Return all bytes that are still held to the account."""
         self.give_back(self._held_bytes)
 
 
 class Intake:
-    """Reads one tar stream; every byte is charged twice: for itself, and for what becomes of it.
+    """Reader of one tar stream; charges every byte twice: for itself, and for its output.
 
-    Only of members with little but a long name more can become than that: at most twice as much.
+    The output can exceed that only for members that are little more than a long name: they take at
+    most twice as much.
     """
 
     def __init__(self, charges: Charges, workers: Workers, cut: int) -> None:
@@ -97,21 +98,21 @@ class Intake:
     async def run(
         self, tar: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
     ) -> None:
-        """Read to the end. What goes wrong is sent behind the jobs, to be raised in its turn."""
+        """Read to the end; send an error behind the jobs, so that it is raised in its turn."""
         async with jobs:
             try:
                 await self._read(tar, jobs)
-            except Exception as error:  # noqa: BLE001 - raised by whoever reads the zip stream
+            except Exception as error:  # noqa: BLE001 - the reader of the zip stream raises it
                 await jobs.send(error)
 
     async def result(self, packed: PendingPiece[_Packed]) -> _Packed:
-        """Wait for a worker, and raise what it refused."""
+        """Wait for a worker's result; raise the worker's error."""
         result = await packed.wait()
         self._unfinished.discard(packed)
         return result
 
     def abandon(self) -> None:
-        """Let go of all work that was not waited for: what becomes of it is not kept."""
+        """Discard the results of all work that was not waited for."""
         for packed in self._unfinished:
             packed.abandon()
 
@@ -125,7 +126,7 @@ class Intake:
     async def _read_chunks(
         self, chunks: AsyncIterator[bytes], jobs: MemoryObjectSendStream[Job | Exception]
     ) -> None:
-        paid_bytes = 0  # taken from the account and not spent
+        paid_bytes = 0  # taken from the account, not spent yet
         while True:
             missing_bytes = 2 * LONGEST_CHUNK_BYTES - paid_bytes
             await self._charges.take(missing_bytes)
@@ -138,12 +139,12 @@ class Intake:
             for piece in self._reader.feed(chunk):
                 job = await self._submit(piece)
                 fed_bytes -= piece.nbytes
-                del piece  # as below
+                del piece  # see `del chunk` below
                 await jobs.send(job)
                 del job
             padding_bytes = fed_bytes - self._reader.held_bytes
             paid_bytes -= 2 * (len(chunk) - padding_bytes)
-            del chunk  # not to be held, unpaid, while the next one is waited for (I6)
+            del chunk  # else it would be held, unpaid, while the next one is awaited (I6)
         self._charges.give_back(paid_bytes)
 
     async def _submit(self, piece: Piece) -> Job:
@@ -160,9 +161,10 @@ class Intake:
 
 
 async def _join_and_cut(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Chunks of `_WORTH_BYTES` at least, except the last, and of `LONGEST_CHUNK_BYTES` at most.
+    """Yield chunks of at least `_WORTH_BYTES`, except the last, and at most `LONGEST_CHUNK_BYTES`.
 
-    None is held here while its reader works at it: only what is held once is paid for (I6).
+    No chunk is referenced here while the consumer works on it: a chunk is paid for once, so it may
+    be held once (I6).
     """
     held: list[bytes] = []
     held_bytes = 0

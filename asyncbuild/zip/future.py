@@ -1,4 +1,4 @@
-"""A piece of work that a worker has, and what becomes of it."""
+"""A piece of work that a worker has, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class PendingPiece(Generic[_Packed]):
     _done: anyio.Event = field(default_factory=anyio.Event)
     _abandoned: bool = False
     _result: _Packed | Exception | None = None
-    losses: int = 0  # of workers that had it in flight
+    losses: int = 0  # number of workers that died while they had it
 
     async def wait(self) -> _Packed:
-        """What became of it.
+        """Wait for the result and return it.
 
         Raises:
             BrokenTar, Reject: As `pack_run`.
@@ -39,23 +39,23 @@ class PendingPiece(Generic[_Packed]):
         return result
 
     def abandon(self) -> None:
-        """Nobody will ask for it."""
+        """Discard the result, which is not needed any more."""
         self._abandoned = True
         self._result = None
 
     def finish(self, message: SlotMessage, slots: Slots) -> None:
-        """It is done; the slot is free after this."""
+        """Take the result out of its slot; the slot is free after this."""
         if not self._abandoned:
             try:
                 contents, more = slots.contents(message), slots.more(message)
                 failure = _failure(message, more)
                 self._result = failure or self._unpack(message, contents, more)
-            except Exception as error:  # noqa: BLE001 - of this piece alone: raised by who waits
+            except Exception as error:  # noqa: BLE001 - of this piece alone: its waiter raises it
                 self._result = error
         self._done.set()
 
     def fail(self, error: Exception) -> None:
-        """It will not be done."""
+        """Record that the work will not be done, because of `error`."""
         if not self._abandoned:
             self._result = error
         self._done.set()

@@ -1,7 +1,7 @@
-"""What this process and those that compress say to each other, and the memory they share.
+"""Messages between this process and its compression processes, and the memory they share.
 
-A piece of work is put into a *slot* of shared memory, and what becomes of it comes back in the same
-one; messages of a few bytes say which. So contents never go through a pipe.
+A piece of work is put into a *slot* of shared memory, and its result comes back in the same slot;
+messages of a few bytes name the slot. So contents never go through a pipe.
 """
 
 import mmap
@@ -20,11 +20,12 @@ LONGEST_CHUNK_BYTES: Final = _MIB + _MIB // 4  # of tar, in one piece
 # A run is cut from one chunk, or it is a single member with its extended headers.
 LONGEST_RUN_BYTES: Final = max(LONGEST_CHUNK_BYTES, WHOLE_BYTES + LARGEST_UNIT_BYTES)
 
-# With a run go two numbers for each of its headers. What comes back is never twice as long: of a
-# member with a name of n bytes two headers of 76 + 2n, and a number, beside what it contains; that
-# was in a header of 512 or, with a longer name or target than fits there, in 1,024 more.
+# Input is two uint32 per header: position and size. Output is never twice as long as input: a
+# member with a name of n bytes costs two headers of 76 + 2n bytes and one number, plus its
+# contents; its tar header had 512 bytes or, with a longer name or target than fits there, 1,024
+# more.
 _NUMBER: Final = "I"
-REASON_BYTES: Final = 8 * 1024  # of a failure
+REASON_BYTES: Final = 8 * 1024  # of an error's text
 SLOT_BYTES: Final = 2 * LONGEST_RUN_BYTES + -2 * LONGEST_RUN_BYTES % mmap.PAGESIZE
 
 _MESSAGE: Final = Struct("<HLLLQL")
@@ -32,7 +33,7 @@ MESSAGE_BYTES: Final = _MESSAGE.size
 
 
 class SlotMessageKind(IntEnum):
-    """What a message is about: a piece of work, or what became of one."""
+    """Kind of a message: a piece of work, or the result of one."""
 
     RUN = 1
     BLOCK = 2
@@ -44,10 +45,11 @@ class SlotMessageKind(IntEnum):
 
 
 class SlotMessage(NamedTuple):
-    """About the slot number `slot`: it has `nbytes` of contents, and `more_bytes` behind them.
+    """Message about the slot number `slot`, with `nbytes` of contents and `more_bytes` behind them.
 
-    `number` is where a run begins in the tar stream, or where that is broken, or how many bytes of
-    a run's are central headers, or a block's CRC-32; `cut` is that of a run.
+    `number` depends on the kind: the position of a run in the tar stream, the position of a fault
+    in it, the length in bytes of a packed run's central headers, or a block's CRC-32. `cut` is
+    `Run.cut`.
     """
 
     kind: SlotMessageKind
@@ -58,21 +60,21 @@ class SlotMessage(NamedTuple):
     cut: int = 0
 
     def pack(self) -> bytes:
-        """As it is sent."""
+        """Return the message as bytes."""
         return _MESSAGE.pack(*self)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """As it was sent."""
+        """Return the message that `pack` made."""
         kind, *fields = _MESSAGE.unpack(packed)
         return cls(SlotMessageKind(kind), *fields)
 
 
 class Slots:
-    """`count` slots in memory that other processes can have, too: whoever has `descriptor`.
+    """`count` slots in memory that every process with `descriptor` shares.
 
     Raises:
-        OSError: There is no such memory.
+        OSError: The memory cannot be mapped.
     """
 
     def __init__(self, descriptor: int, count: int) -> None:
@@ -82,7 +84,7 @@ class Slots:
 
     @classmethod
     def make(cls, count: int) -> Self:
-        """New ones. Memory is used by what was put into them, not before."""
+        """Create slots in new memory; pages are used only once something is written to them."""
         descriptor = os.memfd_create("slots")
         try:
             os.ftruncate(descriptor, _all_bytes(count))
@@ -92,20 +94,32 @@ class Slots:
             raise
 
     def fill(self, slot: int, contents: bytes | memoryview, more: bytes = b"") -> None:
-        """Put a piece of work into a slot; nobody has begun with it."""
+        """Put a piece of work into a slot and mark it as not begun.
+
+        Args:
+            slot: Number of the slot.
+            contents: Contents of the piece.
+            more: Bytes behind the contents.
+        """
         self.put(slot, contents, more)
         self._memory[self._begun + slot] = False
 
     def begin(self, slot: int) -> None:
-        """Whoever does the work says so: from here on the slot may not hold it any more."""
+        """Mark the work as begun: from here on its slot may be overwritten."""
         self._memory[self._begun + slot] = True
 
     def has_begun(self, slot: int) -> bool:
-        """Return whether it was said since the slot was filled."""
+        """Return whether work has begun since the slot was filled."""
         return bool(self._memory[self._begun + slot])
 
     def put(self, slot: int, contents: bytes | memoryview, more: bytes = b"") -> None:
-        """Have a slot hold this."""
+        """Write `contents`, and `more` behind them, into a slot.
+
+        Args:
+            slot: Number of the slot.
+            contents: Contents of the piece.
+            more: Bytes behind the contents.
+        """
         begin = slot * SLOT_BYTES
         end = begin + len(contents)
         if len(contents) + len(more) > SLOT_BYTES:
@@ -114,17 +128,17 @@ class Slots:
         self._memory[end : end + len(more)] = more
 
     def contents(self, message: SlotMessage) -> bytes:
-        """What the message says is there."""
+        """Return a copy of the contents that the message names."""
         begin = message.slot * SLOT_BYTES
         return self._memory[begin : begin + message.nbytes]
 
     def more(self, message: SlotMessage) -> bytes:
-        """What the message says is behind it."""
+        """Return a copy of the bytes behind the contents."""
         begin = message.slot * SLOT_BYTES + message.nbytes
         return self._memory[begin : begin + message.more_bytes]
 
     def close(self) -> None:
-        """Give it back."""
+        """Unmap the memory and close its descriptor."""
         self._memory.close()
         os.close(self.descriptor)
 
@@ -134,12 +148,12 @@ def _all_bytes(count: int) -> int:
 
 
 def pack_columns(*columns: Iterable[int]) -> bytes:
-    """Columns of equal length, of numbers below 2**32."""
+    """Return columns of equal length, of numbers below 2**32, as bytes."""
     return b"".join(array(_NUMBER, column).tobytes() for column in columns)
 
 
 def unpack_columns(packed: bytes, count: int) -> Sequence[Sequence[int]]:
-    """The `count` columns again."""
+    """Return the `count` columns that `pack_columns` packed."""
     numbers = array(_NUMBER, packed)
     length = len(numbers) // count
     return [numbers[column * length : (column + 1) * length] for column in range(count)]

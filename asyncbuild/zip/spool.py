@@ -15,7 +15,7 @@ READ_BYTES: Final = 512 * 1024  # at most in one piece
 
 
 class DirectorySpool:
-    """Takes bytes piece by piece, gives them back once: at the end, in order.
+    """Buffer that is written piece by piece and read once, at the end, in order.
 
     Its methods raise `Retry` if the file system of temporary files is full or fails.
     """
@@ -49,7 +49,7 @@ class DirectorySpool:
                 await self._spill()
 
     async def read(self) -> AsyncIterator[bytes]:
-        """Everything, in pieces of up to `READ_BYTES`."""
+        """Yield all bytes, in pieces of up to `READ_BYTES`."""
         if self._file is not None:
             with _file_errors():
                 await self._spill()

@@ -1,4 +1,4 @@
-"""Protocols of the zip engine, for those who put its streams into archives."""
+"""Protocols of the zip engine, for modules that put its streams into archives."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +12,10 @@ class BlobIds(Protocol):
     """Object ids of the members of an archive."""
 
     async def find(self, paths: Sequence[bytes]) -> Sequence[bytes]:
-        """Return raw ids of all paths, in tree order, empty for what is no blob; or none."""
+        """Return the raw ids of all paths in tree order; an id is empty if no blob has that path.
+
+        The result is empty if the ids are not known.
+        """
 
 
 class ZipOutput(Protocol):
@@ -25,7 +28,7 @@ class ZipOutput(Protocol):
         """Return the central directory headers, once all members have passed."""
 
     def statistics(self) -> ZipStatistics:
-        """Return what has passed so far."""
+        """Return the counts so far."""
 
 
 class ZipEngine(Protocol):
@@ -41,4 +44,13 @@ class ZipEngine(Protocol):
         without: Collection[bytes] = (),
         cut: int = 0,
     ) -> AbstractAsyncContextManager[ZipOutput]:
-        """Read `tar` for as long as the stream is open; see `Engine.open_zip`."""
+        """Return a context that reads `tar` as long as it is open.
+
+        Args:
+            tar: The tar stream.
+            account: Pays for the memory.
+            blob_ids: Finds the ids that go into the central directory; None writes none.
+            offset: Length of the archive before the stream, in bytes.
+            without: Raw paths of members to leave out.
+            cut: Bytes to remove from the beginning of each name.
+        """

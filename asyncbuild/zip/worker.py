@@ -1,8 +1,8 @@
-"""A process that compresses: takes a piece of work from its slot, puts there what became of it.
+"""Compression process: takes a piece of work from its slot and puts the result there.
 
-`zip/workers.py` starts it as `python -m asyncbuild.zip.worker`, with numbers: its socket, the
-descriptor of the shared memory and its slots, the level. It ends when the socket does, so it never
-outlives whoever started it. It has no secrets, opens nothing, and knows of no loop.
+`zip/workers.py` starts it as `python -m asyncbuild.zip.worker` with four numbers: its socket, the
+descriptor of the shared memory, the number of slots, the level. It ends when the socket is closed,
+so it never outlives its parent. It has no secrets, opens nothing, and runs no event loop.
 """
 
 import gc
@@ -30,7 +30,7 @@ from asyncbuild.zip.shared_memory import (
 
 
 def work(slots: Slots, message: SlotMessage, level: int) -> SlotMessage:
-    """Do one piece of work. It fails by its answer, never by an exception."""
+    """Do one piece of work; errors are reported in the answer, never raised."""
     slots.begin(message.slot)
     try:
         if message.kind is SlotMessageKind.RUN:
@@ -40,7 +40,7 @@ def work(slots: Slots, message: SlotMessage, level: int) -> SlotMessage:
         return _refuse(slots, message, SlotMessageKind.BROKEN_TAR, error.fault, error.offset)
     except Reject as error:
         return _refuse(slots, message, SlotMessageKind.REJECTED, error.reason)
-    except Exception:  # noqa: BLE001 - it is raised by whoever asked
+    except Exception:  # noqa: BLE001 - the process that asked raises it
         return _refuse(slots, message, SlotMessageKind.FAILED, traceback.format_exc())
 
 
@@ -75,12 +75,12 @@ def main() -> NoReturn:
     """Work until the other end of the socket is closed."""
     connection, memory, count, level = map(int, sys.argv[1:])
     slots = Slots(memory, count)
-    gc.disable()  # nothing here is made in circles: there is nothing to look for
-    # Closed in the middle of our work, it is a reset or a broken pipe.
+    gc.disable()  # nothing here makes reference cycles
+    # If the parent closes the socket in the middle of a piece, there is a reset or a broken pipe.
     with suppress(ConnectionError), socket.socket(fileno=connection) as channel:
         while packed := channel.recv(MESSAGE_BYTES):
             channel.send(work(slots, SlotMessage.unpack(packed), level).pack())
-    os._exit(0)  # nothing is to be tidied up, and whoever closed the socket waits
+    os._exit(0)  # skip the tidying at exit: the process that closed the socket waits
 
 
 if __name__ == "__main__":

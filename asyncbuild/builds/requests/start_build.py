@@ -1,4 +1,4 @@
-"""What StartBuild is told about a push. Pure: equal pushes give equal requests, byte for byte.
+"""Parameters of StartBuild for a push. Pure: equal pushes give equal requests, byte for byte.
 
 That matters: CodeBuild refuses a known idempotency token with any other parameter.
 """
@@ -19,11 +19,11 @@ EVENT_ID = "EVENT_ID"  # the variable that names the push: how a build is found 
 
 
 def token_of(push: Push, project: str) -> str:
-    """The idempotency token of this push's build: 64 hex digits, one for each event and project.
+    """Return the idempotency token of this push's build: 64 hex digits per event and project.
 
-    EventBridge's ids are unique. That of a webhook is a header which its sender writes, so there
-    the repository is part of the token. CodeBuild remembers it for five minutes (API reference,
-    StartBuild, idempotencyToken).
+    EventBridge's ids are unique. The id of a webhook is a header that its sender writes, so there
+    the repository is part of the token. CodeBuild remembers a token for five minutes (API
+    reference, StartBuild, idempotencyToken).
     """
     text = f"{push.id}\n{project}"
     if push.repository.is_foreign:
@@ -32,13 +32,14 @@ def token_of(push: Push, project: str) -> str:
 
 
 def is_of(told: Mapping[str, str], variables: Mapping[str, str]) -> bool:
-    """Tell whether a build or execution that was told one set of variables is of a push.
+    """Return whether a build or execution with the variables `told` belongs to a push.
 
     Args:
-        told: What it was started with.
-        variables: What the push's own is started with. What both name must be equal: the event,
-            and repository, ref and commit, for two repositories may have one event id. The commit
-            of a tag is not compared: once it is gone, a tag that points at it tells its own id.
+        told: Variables that it was started with.
+        variables: Variables that the push's own is started with. Those that both name must be
+            equal: the event, and repository, ref and commit, because two repositories may have one
+            event id. The commit of a tag is not compared: if the tag is gone, its own id is all
+            that is known.
     """
     named = [EVENT_ID, "REPOSITORY_NAME", "REF", "COMMIT_ID"]
     if told.get("REF", "").startswith("refs/tags/"):
@@ -49,19 +50,20 @@ def is_of(told: Mapping[str, str], variables: Mapping[str, str]) -> bool:
 
 
 def variables_of(push: Push, target: Target, *, commit: str = "") -> dict[str, str]:
-    """The environment variables of this push's build, in a stable order.
+    """Return the environment variables of this push's build, in a stable order.
 
     `CODEBUILD_RESOLVED_SOURCE_VERSION` is the S3 version for a source in S3 (user guide,
-    "Environment variables in build environments"), so the commit travels by name. OLD_COMMIT_ID
-    and PUSHER are there when the event told them, TAG_ID when an annotated tag was pushed.
+    "Environment variables in build environments"), so the commit has a variable of its own.
+    OLD_COMMIT_ID and PUSHER are there if the event names them, TAG_ID if an annotated tag was
+    pushed.
 
     Args:
-        push: What happened.
+        push: The push.
         target: What is started for it.
         commit: What the push's object is peeled to; empty if it is a commit.
 
     Raises:
-        ConfigError: the rule gives a variable a name that CodeBuild or asyncbuild keeps.
+        ConfigError: The rule gives a variable a name that CodeBuild or asyncbuild reserves.
     """
     faults = [fault for name in target.variables if (fault := variable_fault(name))]
     if faults:
@@ -81,7 +83,7 @@ def variables_of(push: Push, target: Target, *, commit: str = "") -> dict[str, s
 
 
 def parameters_of(request: BuildRequest, settings: BuildSettings) -> "StartBuildInputTypeDef":
-    """The StartBuild call for `request`: a source in S3, no artifacts, plain variables."""
+    """Return the StartBuild call for `request`: a source in S3, no artifacts, plain variables."""
     parameters: StartBuildInputTypeDef = {
         "projectName": request.project,
         "sourceTypeOverride": "S3",

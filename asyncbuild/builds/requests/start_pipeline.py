@@ -1,8 +1,8 @@
-"""What StartPipelineExecution is told about a push, given how the pipeline is declared. Pure.
+"""Parameters of StartPipelineExecution for a push, by the pipeline's declaration. Pure.
 
-A pipeline names its own source: bucket, key, and whether a start may name another key. And it
-declares its variables: what it does not declare, no start can give it. So the declaration is read
-first. What does not fit is told here, with its remedy, and not by an execution that fails later.
+A pipeline names its own source: bucket, key, and whether a start may name another key. It also
+declares its variables, and a start can set no others. So the declaration is read first. A mismatch
+is reported here, with its remedy, instead of by an execution that fails later.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -25,7 +25,7 @@ _MOST_VALUE = 1000  # characters; CodePipeline API, PipelineVariable, value
 
 @dataclass(frozen=True, slots=True)
 class PipelineSource:
-    """An S3 source action. `open` says that a start may name another key than the action's own."""
+    """An S3 source action; `open` if a start may name another key than the action's own."""
 
     action: str
     bucket: str
@@ -34,7 +34,7 @@ class PipelineSource:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Of a pipeline, what a hand-over must know."""
+    """Parts of a pipeline's declaration that a start depends on."""
 
     name: str
     arn: str
@@ -43,7 +43,7 @@ class Declaration:
 
 
 def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
-    """Read what GetPipeline gave.
+    """Return the declaration in an answer of GetPipeline.
 
     The names in an S3 source action's configuration are those of the user guide, "Amazon S3 source
     action reference"; its values are strings, "true" among them.
@@ -70,16 +70,16 @@ def declaration_of(answer: "GetPipelineOutputTypeDef") -> Declaration:
 
 
 def source_of(pipeline: Declaration, *, bucket: str, source_action: str) -> PipelineSource:
-    """The source action that is to read the archive.
+    """Return the source action that is to read the archive.
 
     Args:
-        pipeline: As it is declared.
-        bucket: Where archives are.
-        source_action: The name in the rule; empty for the one that reads the bucket.
+        pipeline: Its declaration.
+        bucket: The bucket of the archives.
+        source_action: The name in the rule; empty for the action that reads the bucket.
 
     Raises:
-        Reject: there is none, or more than one and the rule does not say which, or it does not
-            take another key, or reads another bucket.
+        Reject: No action matches, or several do and the rule names none; or the action takes no
+            other key, or reads another bucket.
     """
     if source_action:
         named = [each for each in pipeline.sources if each.action == source_action]
@@ -110,10 +110,10 @@ def source_of(pipeline: Declaration, *, bucket: str, source_action: str) -> Pipe
 
 
 def parameters_of(request: HandOver, pipeline: Declaration) -> "StartPipelineExecutionInputTypeDef":
-    """The StartPipelineExecution call: this very version of this object, and what is declared.
+    """Return the StartPipelineExecution call: this version of this object, and declared variables.
 
     Raises:
-        Reject: the pipeline cannot take the archive, or not a variable that the rule gives it.
+        Reject: The pipeline cannot take the archive, or does not declare a variable of the rule.
     """
     source = source_of(pipeline, bucket=request.bucket, source_action=request.source_action)
     if not request.version_id:
@@ -145,10 +145,10 @@ def parameters_of(request: HandOver, pipeline: Declaration) -> "StartPipelineExe
 
 
 def check_variables(required: Collection[str], pipeline: Declaration) -> None:
-    """See that the pipeline declares what the rule gives it.
+    """Check that the pipeline declares the variables that the rule sets.
 
     Raises:
-        Reject: it does not.
+        Reject: A variable is not declared.
     """
     missing = sorted(set(required) - pipeline.variables)
     if missing:
@@ -175,5 +175,5 @@ def _iter_variables(
 
 
 def _told(variables: Mapping[str, str]) -> dict[str, str]:
-    """Without what is empty: that is no value, and the pipeline has its own default."""
+    """Return the variables that have a value; for an empty one the pipeline's own default holds."""
     return {name: value for name, value in variables.items() if value}

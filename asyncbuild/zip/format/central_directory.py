@@ -1,8 +1,8 @@
-"""Central headers: each says of one member what it is and where (APPNOTE.TXT 6.3.10, 4.3.12).
+"""Central directory headers: one per member, with its attributes and offset.
 
-Whoever packs a run of members writes these, too, as if the first of them began the archive. They
-are moved when it is known where the run begins, and get their blob ids when those are known. That
-of a large member is written when all of it is known.
+See APPNOTE.TXT 6.3.10, 4.3.12. The packer of a run writes them as if the run began the archive.
+They are moved when the run's offset is known, and get their blob ids when those are known. The
+header of a large member is written after its last block.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,11 +18,12 @@ MADE_BY_UNIX: Final = 3 << 8 | 63  # 4.4.2, by version 6.3 of the specification
 LIMIT_32: Final = 0xFFFFFFFF
 SHORT: Final = Struct("<H")
 NAME_LENGTH_AT: Final = 28
-# Ours: the raw id of the git object that the entry was made of. In the directory alone.
+# Own extra field: the raw id of the git object that the entry was made from. Only in the central
+# directory.
 BLOB_ID_EXTRA: Final = int.from_bytes(b"GB", "little")  # none of the ids in section 4.5.2
 
-# Signature and "made by"; from the version needed on it goes on as the local header does, up to the
-# length of extra; then lengths of extra and comment, disk, internal and external attributes; offset
+# Signature and "made by"; a copy of the local header from "version needed" up to the length of
+# extra; lengths of extra and comment, disk, internal and external attributes; offset
 _CENTRAL: Final = Struct("<6s24s12sL")
 _HEAD: Final = Struct("<LH").pack(0x02014B50, MADE_BY_UNIX)
 _SAME: Final = slice(4, 28)
@@ -37,34 +38,44 @@ _VERSION_AT: Final = 6
 _EXTRA_LENGTH_AT: Final = 30
 _EXTRA: Final = Struct("<HH")  # 4.5.1: id, length
 _ZIP64_EXTRA: Final = 0x0001
-_WIDE_BYTES: Final = 8  # of each value in it
+_WIDE_BYTES: Final = 8  # of each value in a zip64 extra field
 _DOS_DIRECTORY: Final = 1 << 4
-# Of 20 bytes (SHA-1) or 32 (SHA-256)
+# Object ids have 20 bytes (SHA-1) or 32 (SHA-256)
 _ID_HEADS: Final = {size: _EXTRA.pack(BLOB_ID_EXTRA, size) for size in (20, 32)}
 
 
 def pack_attributes(mode: int, extra_length: int = 0) -> bytes:
-    """What stands between the name's length and the offset, for an `st_mode`."""
+    """Return the fields between the name's length and the offset, for an `st_mode`."""
     attributes = mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0)
     return _ATTRIBUTES.pack(extra_length, 0, 0, 0, attributes)
 
 
 def pack_central(local: bytes, attributes: bytes, offset: int, name: bytes) -> bytes:
-    """The header of an entry with this local one, without extra field; the offset has 32 bits."""
+    """Return a central header without extra field; the offset must fit in 32 bits.
+
+    Args:
+        local: The local header of the entry.
+        attributes: Fields that `pack_attributes` returned.
+        offset: Where the local header begins in the archive, in bytes.
+        name: The raw path.
+    """
     return _CENTRAL.pack(_HEAD, local[_SAME], attributes, offset) + name
 
 
 def pack_wide(*values: int) -> bytes:
-    """A zip64 extra field (4.5.3): what did not fit, in the order size, compressed size, offset."""
+    """Return a zip64 extra field (4.5.3).
+
+    `values` are those that do not fit in 32 bits, in the order size, compressed size, offset.
+    """
     packed = b"".join(value.to_bytes(_WIDE_BYTES, "little") for value in values)
     return _EXTRA.pack(_ZIP64_EXTRA, len(packed)) + packed
 
 
 @dataclass(frozen=True, slots=True)
 class CentralHeaders:
-    """Those of neighbours in an archive, one after the other in `packed`.
+    """Central directory headers of consecutive entries, concatenated in `packed`.
 
-    `positions` says where each begins, and at last how long all of them are.
+    `positions` holds the offset of each header in `packed`, then the length of `packed`.
     """
 
     packed: bytes
@@ -72,23 +83,23 @@ class CentralHeaders:
 
     @classmethod
     def of(cls, headers: Sequence[bytes]) -> Self:
-        """These."""
+        """Concatenate `headers`."""
         return cls(b"".join(headers), list(accumulate(map(len, headers), initial=0)))
 
     def __len__(self) -> int:
         return len(self.positions) - 1
 
     def names(self) -> list[bytes]:
-        """Raw paths, those of directories ending in a slash."""
+        """Return raw paths; a directory's ends in a slash."""
         return [name_at(self.packed, position) for position in self.positions[:-1]]
 
     def offsets(self) -> list[int]:
-        """Where their members begin, in a run as it was packed: none is as far away as 4 GiB."""
+        """Return offsets of the members in their run; a run is shorter than 4 GiB."""
         packed, unpack = self.packed, _OFFSET.unpack_from
         return [unpack(packed, position + _OFFSET_AT)[0] for position in self.positions[:-1]]
 
     def with_ids(self, blob_ids: Iterable[bytes]) -> "CentralHeaders":
-        """The same with raw object ids, one for each of them; where that is empty, without."""
+        """Return copies with these raw object ids, one per header; an empty id adds nothing."""
         packed = self.packed
         ranges = pairwise(self.positions)
         return CentralHeaders.of(
@@ -99,12 +110,12 @@ class CentralHeaders:
         )
 
     def moved(self, by: int) -> bytes:
-        """As they stand in an archive that has so many bytes before them."""
+        """Return the headers as they are in an archive with `by` bytes before the run."""
         return move_headers(self.packed, self.positions, by)
 
 
 def add_id(header: bytes, blob_id: bytes) -> bytes:
-    """A header with the raw id of an object, behind the extra fields that it has."""
+    """Return a header with the raw id of an object, after its other extra fields."""
     extra = _ID_HEADS[len(blob_id)] + blob_id
     (length,) = SHORT.unpack_from(header, _EXTRA_LENGTH_AT)
     length_end = _EXTRA_LENGTH_AT + SHORT.size
@@ -114,12 +125,12 @@ def add_id(header: bytes, blob_id: bytes) -> bytes:
 
 
 def move_headers(directory: bytes, positions: Sequence[int], by: int) -> bytes:
-    """Headers of members that move by so many bytes, back to the beginning if negative.
+    """Return headers whose members are moved by `by` bytes, towards the beginning if negative.
 
     Args:
-        directory: Has the headers.
-        positions: Of the headers, neighbours, and where the last one ends.
-        by: Bytes.
+        directory: Buffer that holds the headers.
+        positions: Offsets of consecutive headers in it, then the end of the last one.
+        by: Distance in bytes.
     """
     begin, end = positions[0], positions[-1]
     if not by:
@@ -138,7 +149,7 @@ def move_headers(directory: bytes, positions: Sequence[int], by: int) -> bytes:
 
 
 def _move_wide(directory: bytes, moved: bytearray, begin: int, wide: list[int], by: int) -> bytes:
-    """Replace the headers whose offset is, or will be, in a zip64 extra."""
+    """Replace the headers whose offset is, or will be, in a zip64 extra field."""
     pieces: list[bytes | memoryview] = []
     done = 0
     for position in wide:
@@ -152,7 +163,7 @@ def _move_wide(directory: bytes, moved: bytearray, begin: int, wide: list[int], 
 
 
 def _repack(directory: bytes, position: int, offset: int) -> bytes:
-    """One header with another offset, in a zip64 extra only if it has to be (4.5.3)."""
+    """Return a header with another offset, in a zip64 extra field only if it needs one (4.5.3)."""
     name_end, extras = _extras_of(directory, position)
     wide = extras.pop(_ZIP64_EXTRA, b"")[: _wide_sizes_bytes(directory, position)]
     if offset >= LIMIT_32:
@@ -168,10 +179,12 @@ def _repack(directory: bytes, position: int, offset: int) -> bytes:
 
 
 def wide_offset(directory: bytes, position: int) -> int:
-    """What the zip64 extra of the header at `position` says, behind the sizes that do not fit.
+    """Return the offset in the zip64 extra field of the header at `position`.
+
+    It is behind those sizes that do not fit in 32 bits.
 
     Raises:
-        ValueError: It does not say it.
+        ValueError: The header has no such field, or the field is too short.
     """
     _, extras = _extras_of(directory, position)
     begin = _wide_sizes_bytes(directory, position)
@@ -182,14 +195,14 @@ def wide_offset(directory: bytes, position: int) -> int:
 
 
 def name_at(directory: bytes, position: int) -> bytes:
-    """The raw path in the header at `position`, that of a directory ending in a slash."""
+    """Return the raw path in the header at `position`; a directory's ends in a slash."""
     (length,) = SHORT.unpack_from(directory, position + NAME_LENGTH_AT)
     begin = position + HEADER_BYTES
     return directory[begin : begin + length]
 
 
 def blob_id_of(directory: bytes, position: int) -> bytes:
-    """The id in the header at `position`, empty if there is none."""
+    """Return the object id in the header at `position`, empty if there is none."""
     return _extras_of(directory, position)[1].get(BLOB_ID_EXTRA, b"")
 
 
@@ -198,7 +211,7 @@ def _wide_sizes_bytes(directory: bytes, position: int) -> int:
 
 
 def _extras_of(directory: bytes, position: int) -> tuple[int, dict[int, bytes]]:
-    """Where the name ends, and the extra fields behind it."""
+    """Return where the name ends, and the extra fields behind it, by id."""
     name_length, extra_length, _ = _LENGTHS.unpack_from(directory, position)
     name_end = position + HEADER_BYTES + name_length
     return name_end, dict(_iter_extras(directory[name_end : name_end + extra_length]))

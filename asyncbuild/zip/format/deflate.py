@@ -1,12 +1,12 @@
-"""Contents become a deflate stream (RFC 1951), by the fastest library there is for a level.
+"""Compression of contents to deflate streams (RFC 1951), by the fastest library for each level.
 
 Up to level 3 that is igzip, two to four times as fast as zlib at level 1, and packing better; from
 level 4 on it is zlib-ng, about twice as fast as zlib.
 
-igzip's own levels 1 and 2 are not deterministic (I8) where they meet the first byte of a stream:
-they then take what a register happens to hold for the hash of the data
-(igzip_icf_body_h1_gr_bt.asm, `.write_first_byte`). A stream that has a dictionary does not come
-there. So the first bytes of a content are stored, and are the dictionary of what follows them.
+igzip's own levels 1 and 2 are not deterministic (I8) at the first byte of a stream: there they use
+the contents of an uninitialised register as the hash of the data (igzip_icf_body_h1_gr_bt.asm,
+`.write_first_byte`). A stream with a dictionary does not run that code. So the first bytes of a
+content are stored, and serve as the dictionary of the rest.
 
 The output depends on contents and level alone, as long as libraries and processor stay the same.
 """
@@ -22,8 +22,8 @@ Content = bytes | memoryview
 crc32: Final = isal_zlib.crc32
 crc32_combine: Final = isal_zlib.crc32_combine
 
-FASTEST_LEVELS: Final = 3  # up to here it is igzip, whose highest level this is, too
-LEAST_DEFLATED_BYTES: Final = 64  # deflate gains less than a tenth of a file that is smaller
+FASTEST_LEVELS: Final = 3  # up to here igzip is used; it is also igzip's highest level
+LEAST_DEFLATED_BYTES: Final = 64  # a smaller file shrinks by less than a tenth
 
 _RAW: Final = -15  # no zlib header, the largest window
 _IGZIP_FAST: Final = 2  # for our levels 1 and 2
@@ -40,7 +40,7 @@ _FIRST_STORED: Final = _STORED_BLOCK.pack(0, _FIRST_BYTES, _FIRST_BYTES ^ _LARGE
 
 
 def deflate(content: Content, level: int) -> bytes:
-    """A deflate stream; the same one for the same contents, in every thread and process."""
+    """Return a deflate stream: equal for equal contents, in every thread and process."""
     if level > FASTEST_LEVELS:
         return zlib_ng.compress(content, level, _RAW)
     if len(content) < _TINY_BYTES:
@@ -51,10 +51,15 @@ def deflate(content: Content, level: int) -> bytes:
 
 
 def deflate_block(data: bytes, level: int, *, last: bool) -> bytes:
-    """A piece of a deflate stream that can follow any other and be followed by any other.
+    """Return a piece of a deflate stream that may follow any other and precede any other.
 
-    It refers to nothing outside of itself and ends on a byte, so that pieces made in parallel can
-    be joined. Never longer than `largest_deflated`.
+    It refers to nothing outside itself and ends on a byte boundary, so that pieces made in parallel
+    can be joined. It is never longer than `largest_deflated`.
+
+    Args:
+        data: The contents.
+        level: Compression level from 0 (store) to 9.
+        last: Whether the piece ends the stream.
     """
     packed = _deflate_piece(data, level, isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH)
     if packed is None or len(packed) >= _stored_length(len(data)):
@@ -82,13 +87,13 @@ def _deflate_fast(content: Content, flush: int) -> bytes:
 
 
 def largest_deflated(size: int, block_bytes: int) -> int:
-    """Length of a deflate stream of `size` bytes, made of blocks, none of which could be packed."""
+    """Return the length of a deflate stream of `size` bytes if none of its blocks can be packed."""
     whole, rest = divmod(size, block_bytes)
     return whole * _stored_length(block_bytes) + (_stored_length(rest) if rest else 0)
 
 
 def empty_blocks(nbytes: int) -> bytes:
-    """At least `nbytes` of a deflate stream that decode to nothing; none if that is negative."""
+    """Return at least `nbytes` of a deflate stream that decode to nothing; none if negative."""
     return _EMPTY * -(-nbytes // len(_EMPTY)) if nbytes > 0 else b""
 
 

@@ -1,15 +1,15 @@
-"""A large member on its way into a zip file: what its blocks add up to. Pure.
+"""Sizes, checksum and headers of a large member, from its blocks. Pure.
 
 Its data descriptor has sizes of 32 or 64 bits. Some readers take the width from the local header
 (zip64 extra field or none), which is written before the contents; others, such as Java's
-ZipInputStream before JDK 23 (JDK-8303866), from the sizes that they have counted. All can read the
-member only if both say the same: the header is a zip64 one if, and only if, a size exceeds 32 bits
-in the end.
+ZipInputStream before JDK 23 (JDK-8303866), from the sizes that they have counted. All of them can
+read the member only if both agree: the header is a zip64 one if, and only if, a size exceeds 32
+bits in the end.
 
-What is not certain is only a file that fits in 32 bits itself, but might be longer once deflated.
-Its header waits for the first block. If that saves enough, all of it fits for sure. If not, the
-deflated stream is made to exceed 32 bits, by empty blocks where it would not: a file that begins
-with what cannot be packed, and of nearly 4 GiB, is then no shorter than if it were stored.
+That is uncertain only for a file that itself fits in 32 bits but might exceed them once deflated.
+Its header waits for the first block. If that block saves enough, the member is certain to fit. If
+not, the deflated stream is made to exceed 32 bits, by adding empty blocks if needed: a file of
+nearly 4 GiB whose beginning cannot be packed is then no shorter than if it were stored.
 """
 
 from typing import Final
@@ -22,10 +22,10 @@ MOST_32: Final = 0xFFFFFFFF
 
 
 class LargeEntry:
-    """Local header, blocks and descriptor of one member.
+    """Local header, blocks and data descriptor of one member.
 
     Args:
-        member: What the tar stream says of it.
+        member: The member's header in the tar stream.
         offset: Where its local header is in the archive, in bytes.
         block_bytes: Length of its blocks before they are deflated, except the last.
         most_32: The largest size that a field of 32 bits takes; smaller ones are for tests.
@@ -48,12 +48,12 @@ class LargeEntry:
             self._streamed, self.head = self._begin(is_zip64=member.size > most_32)
 
     def add(self, packed: bytes, crc: int, size: int) -> bytes:
-        """One block more: what is written of it.
+        """Return the bytes to write for one more block.
 
         Args:
-            packed: The block, deflated.
-            crc: CRC-32 of what it was.
-            size: Length of what it was, in bytes.
+            packed: The deflated block.
+            crc: CRC-32 of its contents.
+            size: Length of its contents, in bytes.
         """
         self._rest -= size
         self._crc = crc32_combine(self._crc, crc, size)
@@ -63,14 +63,14 @@ class LargeEntry:
             self._streamed, head = self._begin(is_zip64=not fits)
         padding = b""
         if self._streamed.is_zip64 and self._member.size <= self._most_32:
-            # However little the rest is deflated to, it must not come back below the limit. They
-            # stand before the block, which may be the stream's last.
+            # However well the rest packs, the total must stay above the limit. The empty blocks go
+            # before this block, which may be the stream's last.
             padding = empty_blocks(self._most_32 + 1 - self._largest(len(packed)))
         self._compressed_size += len(padding) + len(packed)
         return b"".join((head, padding, packed))
 
     def finish(self) -> tuple[bytes, bytes]:
-        """The central header, and the data descriptor; after the last block."""
+        """Return the central header and the data descriptor; to be called after the last block."""
         if self._streamed is None:
             raise AssertionError("a member without a block")
         return self._streamed.finish(
@@ -78,7 +78,7 @@ class LargeEntry:
         )
 
     def _largest(self, packed_bytes: int) -> int:
-        """The longest that the stream can become with so many bytes more, and the rest."""
+        """Return the greatest length the stream can have after `packed_bytes` more and the rest."""
         return (
             self._compressed_size + packed_bytes + largest_deflated(self._rest, self._block_bytes)
         )

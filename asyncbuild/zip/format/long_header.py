@@ -1,7 +1,7 @@
-"""A member whose extended header is too long to be kept: which one it is, for people. Pure.
+"""Search for the name of a member whose extended header is too long to keep. Pure.
 
-`git archive` puts a path or a link's target that does not fit into a header before it, whatever its
-length. What is too long is passed over, to the header that has the member's name.
+`git archive` writes a path or a link target that does not fit into a header in front of it,
+whatever its length. A header that is too long is skipped, up to the header with the member's name.
 """
 
 from typing import Final
@@ -23,24 +23,24 @@ from asyncbuild.zip.format.tar_headers import (
     measure_extension,
 )
 
-_KEPT_BYTES: Final = 16 * 1024  # of what is passed over: the shorter records, and what they begin
+_KEPT_BYTES: Final = 16 * 1024  # of skipped contents: short records, and the start of the long one
 _SHOWN: Final = 64
 
 
 class TooLong:
-    """Passes over extended headers up to their member, and then refuses it.
+    """Skips extended headers up to their member, and then rejects the member.
 
     Args:
-        offset: In the stream, of the header that is to be looked at next.
+        offset: Position in the stream of the next header, in bytes.
     """
 
     def __init__(self, offset: int) -> None:
         self._offset = offset
         self._header = b""
-        self._rest = 0  # of the contents that are passed over
-        self._begin = b""  # of them
+        self._rest = 0  # of the contents to skip
+        self._begin = b""  # the first bytes of those contents
         self._kind = 0
-        self._told: dict[str, tuple[bytes, int]] = {}  # what is known: its beginning, its length
+        self._told: dict[str, tuple[bytes, int]] = {}  # beginning and length of each known field
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream.

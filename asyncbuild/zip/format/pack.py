@@ -1,7 +1,7 @@
-"""What a worker does: a run of tar members in, a stretch of zip file out.
+"""Work of a compression process: packs a run of tar members into a stretch of zip file.
 
-Pure, and all in one call: a call per member would spend more time on the way to the worker than in
-deflate.
+Pure, and one call per run: with one call per member, passing it to the worker would take longer
+than deflate.
 """
 
 from collections.abc import Collection
@@ -46,16 +46,16 @@ class _Attributes(dict[int, bytes]):
 
 @dataclass(frozen=True, slots=True)
 class PackedRun:
-    """Members with their local headers, and central ones as if the first of them began the archive.
+    """Members with local headers; central headers as if the first member began the archive.
 
-    Nothing is between two of them, so each ends where the next one begins.
+    There are no gaps, so each member ends where the next one begins.
     """
 
     data: bytes
     central: CentralHeaders
 
     def leave_out(self, paths: Collection[bytes]) -> "PackedRun":
-        """The same without the members that have these paths."""
+        """Return a copy without the members that have these paths."""
         if not paths:
             return self
         kept = [number for number, name in enumerate(self.central.names()) if name not in paths]

@@ -1,6 +1,6 @@
 """Fields of tar headers: ustar, pax (POSIX.1-2017, pax(1)) and GNU (GNU tar, "Tar Internals").
 
-Pure functions of bytes. `offset` is where they are in the stream, for the error.
+Pure functions of bytes. `offset` is the position of those bytes in the stream, for errors.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ BLOCK_BYTES: Final = 512
 RECORD_BYTES: Final = 20 * BLOCK_BYTES
 ZEROS: Final = bytes(BLOCK_BYTES)
 END_BYTES: Final = 2 * BLOCK_BYTES  # zeros that end an archive, at least
-LARGEST_EXTENSION_BYTES: Final = 256 * 1024  # of an extended header; names end far below
-LONGEST_EXTENSION_BYTES: Final = 8**11 - 1  # that a header can say; passed over, to say of what
-# of what belongs to one member: a long name and a long target of GNU, and a pax header
+LARGEST_EXTENSION_BYTES: Final = 256 * 1024  # of an extended header; names are far shorter
+LONGEST_EXTENSION_BYTES: Final = 8**11 - 1  # that a header can express; skipped, to learn the name
+# all extended headers of one member: GNU long name, GNU long target, pax header
 LARGEST_UNIT_BYTES: Final = 3 * (LARGEST_EXTENSION_BYTES + BLOCK_BYTES) + BLOCK_BYTES
 
 FILE: Final = ord("0")
@@ -50,7 +50,7 @@ SUM: Final = slice(148, 156)
 KIND: Final = 156
 LINK: Final = slice(157, 257)
 MAGIC: Final = slice(257, 263)
-# Name, mode, mtime, checksum and kind, in one go
+# Name, mode, mtime, checksum and kind, unpacked at once
 FIELDS: Final = Struct("<100s8s28x12s8sB")
 PREFIX_BEGIN: Final = 345
 PREFIX: Final = slice(345, 500)
@@ -62,7 +62,7 @@ _MOST_KNOWN: Final = 20_000  # checksums of an archive are a few thousand differ
 
 
 class BrokenTar(Retry):
-    """The stream is cut or damaged at `offset`: whatever wrote it failed on the way."""
+    """The stream is cut or damaged at `offset`, because its writer failed on the way."""
 
     def __init__(self, fault: str, offset: int) -> None:
         super().__init__(f"The tar stream is broken at byte {offset}: {fault}")
@@ -71,18 +71,30 @@ class BrokenTar(Retry):
 
 
 class LongExtension(BrokenTar):
-    """An extended header is longer than is kept: a path or a link's target without measure.
+    """An extended header is longer than the limit: an excessive path or link target.
 
-    `offset` is where its header begins.
+    `offset` is the position of that header.
     """
 
 
 class UnknownMember(Reject):
-    """A kind of member that no git tree holds."""
+    """The stream has a member of a kind that no git tree holds."""
 
 
 def measure(data: bytes, position: int, origin: int, extended: Mapping[bytes, bytes]) -> int:
-    """Length of what follows a header, looked at closely; -1 for the zeros that end the archive."""
+    """Return the length of what follows a header after checking it; -1 for the zeros at the end.
+
+    Args:
+        data: Buffer that holds the header.
+        position: Where the header begins in it.
+        origin: Position of `data` in the stream.
+        extended: Pax records that apply to the member.
+
+    Raises:
+        BrokenTar: The header is damaged.
+        LongExtension: It is an extended header that is too long to keep.
+        UnknownMember: It is a hard link, a device, a sparse file or the like.
+    """
     header = data[position : position + BLOCK_BYTES]
     if header == ZEROS:
         return -1
@@ -107,7 +119,7 @@ def measure(data: bytes, position: int, origin: int, extended: Mapping[bytes, by
 
 
 def measure_extension(header: bytes, offset: int) -> int:
-    """Length of what follows the header of an extension, be it too long to be kept."""
+    """Return the length of what follows an extended header, even one that is too long to keep."""
     size = _size_of(header, offset)
     check(size <= LONGEST_EXTENSION_BYTES, f"an extended header of {size} bytes", offset)
     return size
@@ -121,14 +133,23 @@ def _size_of(header: bytes, offset: int) -> int:
 
 
 def parse_extension(kind: int, content: bytes, offset: int) -> dict[bytes, bytes]:
-    """What an extended header says of the next member, as pax records."""
+    """Return what an extended header says of the next member, as pax records.
+
+    Args:
+        kind: Type of the header: `PAX`, `GNU_NAME` or `GNU_LINK`.
+        content: What follows the header.
+        offset: Position of `content` in the stream.
+
+    Raises:
+        BrokenTar: A pax record is malformed.
+    """
     if kind == PAX:
         return _parse_pax(content, offset)
     return {b"path" if kind == GNU_NAME else b"linkpath": content.partition(b"\0")[0]}
 
 
 def _parse_pax(content: bytes, offset: int) -> dict[bytes, bytes]:
-    """Records of the form `length key=value newline`; the length counts the whole record."""
+    """Parse records of the form `length key=value newline`; the length counts the whole record."""
     records: dict[bytes, bytes] = {}
     position = 0
     while position < len(content):
@@ -144,11 +165,11 @@ def _parse_pax(content: bytes, offset: int) -> dict[bytes, bytes]:
 
 
 def parse_commit(content: bytes, offset: int) -> str | None:
-    """The commit id, which `git archive` writes as the comment of the global header.
+    """Return the commit id, which `git archive` writes as the comment of the global header.
 
-    A time of all members stands there only if no header of a member can hold it (archive-tar.c,
-    write_global_extended_header()). Those then have the latest that a header can; a zip cannot
-    hold that either, so nothing is lost by leaving it.
+    The global header also holds an mtime for all members, but only if no member's header can hold
+    it (archive-tar.c, write_global_extended_header()). The members then have the latest time that a
+    header can hold; a zip cannot hold a later one either, so ignoring the record loses nothing.
     """
     records = _parse_pax(content, offset)
     stray = records.keys() - {b"comment", b"mtime"}
@@ -159,7 +180,7 @@ def parse_commit(content: bytes, offset: int) -> str | None:
 
 
 def parse_seconds(value: bytes) -> int:
-    """A pax time: decimal seconds with a fraction, which is left out. Raises ValueError."""
+    """Return a pax time in seconds, without its fraction. Raises ValueError."""
     return int(value.partition(b".")[0])
 
 
@@ -171,10 +192,10 @@ def _decimal(digits: bytes, offset: int) -> int:
 
 
 class _Known(dict[bytes, int]):
-    """What fields say, each worked out once: most headers have the same ones as some before."""
+    """Cache of parsed fields: most headers repeat the fields of earlier ones."""
 
     def __missing__(self, field: bytes) -> int:
-        """Work it out for a field that was not met before. Raises ValueError."""
+        """Parse a field that was not met before. Raises ValueError."""
         value = self._parse(field)
         if len(self) >= _MOST_KNOWN:
             self.clear()
@@ -193,10 +214,11 @@ class Numbers(_Known):
 
 
 class Sums(_Known):
-    """What an Adler-32 says of a header that has this checksum field, if nothing was changed.
+    """Low halves of the Adler-32 of an intact header, by its checksum field.
 
-    Its low half is one more than the sum of all bytes, modulo 65521 (RFC 1950); a checksum is their
-    sum, too, with spaces for its own eight bytes. No other way from Python to it is as fast.
+    The low half of Adler-32 is one more than the sum of all bytes, modulo 65521 (RFC 1950). A
+    header's checksum is the sum of its bytes, too, with spaces for its own eight bytes. Adler-32 is
+    the fastest way from Python to that sum.
     """
 
     def _parse(self, field: bytes) -> int:
@@ -204,13 +226,13 @@ class Sums(_Known):
         return (1 + others + sum(field)) % 65521
 
 
-# Of the whole process.
+# Shared by the whole process.
 NUMBERS: Final = Numbers()
 SUMS: Final = Sums()
 
 
 def parse_number(field: bytes) -> int:
-    """A numeric field. Raises ValueError."""
+    """Return the value of a numeric field. Raises ValueError."""
     if field[0] == 0x80:  # noqa: PLR2004 - base-256 and not negative
         return int.from_bytes(field[1:], "big")
     value = int(field.strip(b"\0 ") or b"0", 8)
@@ -220,7 +242,7 @@ def parse_number(field: bytes) -> int:
 
 
 def check_header(header: bytes, offset: int) -> None:
-    """Compare a header with its checksum."""
+    """Raise `BrokenTar` unless a header agrees with its checksum."""
     try:
         expected = SUMS[header[SUM]]
     except ValueError as error:
@@ -229,6 +251,6 @@ def check_header(header: bytes, offset: int) -> None:
 
 
 def check(condition: bool, fault: str, offset: int) -> None:  # noqa: FBT001 - reads as a sentence
-    """Raise `BrokenTar` unless all is well."""
+    """Raise `BrokenTar` with `fault` unless `condition` is true."""
     if not condition:
         raise BrokenTar(fault, offset)

@@ -1,4 +1,4 @@
-"""Runs of whole tar members, parsed: the half of reading that any worker can do.
+"""Parser for runs of whole tar members: the half of reading that any worker can do.
 
 Headers are ustar's, with pax and GNU names before them (`zip/format/tar_headers.py`).
 """
@@ -42,11 +42,12 @@ Member = tuple[bytes, int, int, memoryview | bytes]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Whole members, `nbytes` of the stream, with the extended headers that belong to them.
+    """Whole members with their extended headers: `nbytes` of the stream.
 
     `headers` are the positions in `data` of all header blocks, `sizes` the lengths of what follows
-    each. `data` begins at `offset` of the stream and may hold more than this run. So many bytes as
-    `cut` says are taken off each name; directories with names that short are left out.
+    each. `data` begins at `offset` of the stream and may hold more than this run. `cut` bytes are
+    removed from the beginning of each name; directories whose names are not longer than that are
+    left out.
     """
 
     data: bytes
@@ -100,10 +101,10 @@ def iter_members(run: Run) -> Iterator[Member]:
 
 
 def _is_below(name: bytes, mode: int, cut: int) -> bool:
-    """Return whether a member is below the directory that is cut off; its parents are not.
+    """Return whether a member is below the directory that is cut off, which its parents are not.
 
     Raises:
-        ValueError: it has no name.
+        ValueError: The member has no name.
     """
     if len(name) > cut and name != b"/":
         return True
@@ -113,12 +114,12 @@ def _is_below(name: bytes, mode: int, cut: int) -> bool:
 
 
 def _prefix(header: bytes) -> bytes:
-    """What goes before a name that is too long for its own field."""
+    """Return the part of a name that precedes the one in the name field."""
     return header[PREFIX].partition(b"\0")[0] + b"/" if header[MAGIC] == USTAR else b""
 
 
 def _adapt(member: Member, header: bytes, extended: Mapping[bytes, bytes]) -> Member:
-    """A member that is no plain file, or that has extended headers. Raises ValueError."""
+    """Return a member with extended headers applied and its type in the mode. Raises ValueError."""
     name, mode, mtime, content = member
     name = extended.get(b"path", name)
     if b"mtime" in extended:

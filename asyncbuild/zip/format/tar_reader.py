@@ -1,18 +1,19 @@
-"""Tar stream in, members out: pax as `git archive` writes it (POSIX.1-2017, pax(1)), GNU names too.
+"""Reader of tar streams: pax as `git archive` writes it (POSIX.1-2017, pax(1)), and GNU names.
 
 Reading is split in two, so that little is done in order and much can be done in parallel:
 
-- `TarReader` walks from header to header and cuts the stream into runs of whole members. It looks
-  at little but types and sizes, since only they say where the next header is.
-- `members.iter_members` parses one run. It depends on nothing else, so any worker can do it.
+- `TarReader` walks from header to header and cuts the stream into runs of whole members. It reads
+  little but types and sizes: only they tell where the next header is.
+- `tar_members.iter_members` parses one run. It depends on nothing else, so any worker can do it.
 
 A member too large to be held in memory is not part of a run: it comes as a `LargeMember`, then its
 contents in blocks of a fixed size.
 
-Tars may be joined, as with `cat`: where a record ends after an end of archive, another may begin.
+Tars may be concatenated, as with `cat`: where a record ends after an end of archive, another
+archive may begin.
 
-A stream that is malformed, or that ends anywhere before its last byte, is a `BrokenTar` with the
-offset at which it went wrong: never a shorter archive.
+A stream that is malformed, or that ends before its last byte, raises `BrokenTar` with the offset of
+the fault; it never yields a shorter archive.
 """
 
 from collections.abc import Generator, Iterator
@@ -53,7 +54,7 @@ class LargeMember:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of the last `LargeMember`: of the reader's block length, except the last."""
+    """A part of the last `LargeMember`, of the reader's block length; the last may be shorter."""
 
     data: bytes
     last: bool
@@ -64,37 +65,37 @@ Piece = Run | LargeMember | Block
 
 
 class TarReader:
-    """Cuts a stream into pieces that can be worked on apart from each other.
+    """Cuts a stream into pieces that can be processed independently.
 
     Args:
         whole_bytes: Contents up to this length stay in runs; longer ones come in blocks.
         block_bytes: Length of a block.
-        cut: So many bytes are taken off each name (`Run.cut`).
+        cut: Bytes to remove from the beginning of each name (`Run.cut`).
 
-    Members and blocks are the same however the stream is cut into chunks; only where one run ends
-    and the next begins differs.
+    Members and blocks do not depend on how the stream is cut into chunks; the boundaries between
+    runs do.
     """
 
     def __init__(self, *, whole_bytes: int, block_bytes: int, cut: int = 0) -> None:
         self._whole_bytes = whole_bytes
         self._block_bytes = block_bytes
         self._cut = cut
-        self._offset = 0  # in the stream, of the first byte that was not handed out
+        self._offset = 0  # position in the stream of the first byte that was not handed out
         self._held: list[bytes] = []  # the beginning of a member or of a block
-        self._needed_bytes = BLOCK_BYTES  # that `_held` must have before it is worth a look
+        self._needed_bytes = BLOCK_BYTES  # length of `_held` at which it is read
         self._large_bytes = 0  # contents of a large member that have not come yet
         self._padding_bytes = 0  # behind them
         self._ending_zeros = 0
-        self._too_long: TooLong | None = None  # what refuses a member, once it knows which
+        self._too_long: TooLong | None = None  # skips to the name of a member that is rejected
         self.held_bytes = 0  # fed, but not handed out yet
         self.commit: str | None = None  # of the global header: what `git archive` was asked for
 
     def feed(self, data: bytes) -> Iterator[Piece]:
-        """Take the next bytes of the stream and give what is whole with them.
+        """Take the next bytes of the stream and yield the pieces that they complete.
 
         Raises:
-            BrokenTar: They are not what a tar stream goes on with.
-            UnknownMember: A hard link, a device, a sparse file.
+            BrokenTar: They do not continue a tar stream.
+            UnknownMember: There is a hard link, a device or a sparse file.
             Reject: A path or a link's target is too long.
         """
         position = 0
@@ -120,16 +121,16 @@ class TarReader:
                 position = yield from self._walk(data, position)
 
     def finish(self) -> None:
-        """The stream has ended.
+        """Check that the stream may end here.
 
         Raises:
-            BrokenTar: Something of it is missing.
+            BrokenTar: A part of the stream is missing.
         """
         if self._ending_zeros < END_BYTES or self._offset % RECORD_BYTES:
             raise BrokenTar("it ends too early", self._offset + self.held_bytes)
 
     def _read_end(self, data: bytes, begin: int) -> int:
-        """Zeros up to the end of a record, where another tar may begin; returns where it does."""
+        """Skip zeros up to the end of a record, where another tar may begin; return their end."""
         rest = data[begin:]
         zeros = len(rest) - len(rest.lstrip(b"\0"))
         self._ending_zeros += zeros
@@ -149,15 +150,15 @@ class TarReader:
             self._offset += len(data)
             self._needed_bytes = min(self._block_bytes, self._large_bytes) or BLOCK_BYTES
             yield Block(data, last=not self._large_bytes, nbytes=len(data))
-        else:  # one member, or one block of zeros: nothing is left of it
+        else:  # one member, or one block of zeros, without a rest
             yield from self._walk(data, 0)
 
     def _walk(self, data: bytes, begin: int) -> Generator[Piece, None, int]:
-        """Hand out what is whole from `begin` on and hold what is not; returns where it stopped."""
+        """Hand out whole units from `begin` on and hold the rest; return where it stopped."""
         origin = self._offset - begin
         try:
             scan = _scan(data, begin, origin=origin, whole_bytes=self._whole_bytes)
-        except LongExtension as long:  # members before it need not be handed out any more
+        except LongExtension as long:  # the archive is rejected: earlier members are not needed
             self._too_long = TooLong(long.offset)
             self._too_long.feed(data[long.offset - origin :])
             return len(data)
@@ -180,7 +181,7 @@ class TarReader:
         return len(data)
 
     def _begin_large(self, data: bytes, origin: int, scan: "_Scan") -> LargeMember:
-        """A member without its contents, which come next."""
+        """Return a large member without its contents, which come next."""
         headers, sizes = scan.headers[scan.whole :], scan.sizes[scan.whole :]
         nbytes = headers[-1] + BLOCK_BYTES - scan.unit
         sizes[-1] = 0
@@ -196,21 +197,21 @@ class TarReader:
 
 @dataclass(slots=True)
 class _Scan:
-    """What the headers of a buffer say. A *unit* is a member with its extended headers."""
+    """Result of walking the headers of a buffer. A *unit* is a member with its extended headers."""
 
     headers: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    whole: int = 0  # so many of the headers belong to units that are there whole
+    whole: int = 0  # number of headers that belong to whole units
     unit: int = 0  # where the next unit begins
     needed_bytes: int = 0  # length of that unit, as far as it is known; 0 at the archive's end
-    large_bytes: int = 0  # it is a file with so many bytes of contents
+    large_bytes: int = 0  # contents of that unit, if it is a large file
     commit: str | None = None
 
 
 def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
     data: bytes, begin: int, *, origin: int, whole_bytes: int
 ) -> _Scan:
-    """Walk over the headers of `data`, which lies at `origin` of the stream, from `begin` on."""
+    """Walk over the headers of `data`, which begins at `origin` of the stream, from `begin` on."""
     scan = _Scan()
     headers, sizes = scan.headers, scan.sizes
     end = len(data)
