@@ -59,7 +59,7 @@ async def test_an_unusable_queue_exits_with_78(stack: Stack) -> None:
 
 
 async def test_a_missing_secret_exits_with_78(stack: Stack) -> None:
-    """In each place where a secret may be."""
+    """Each place where a secret may be is tried."""
     for token in ("env:NO_SUCH_TOKEN", "file:/nothing/here", "secretsmanager:no"):
         host = {"host": "github.com", "kind": "github", "token": token, "signature": "off"}
         variables = environment(stack)
@@ -163,7 +163,7 @@ async def test_check_reports_traces_without_the_extra(stack: Stack, tmp_path: Pa
 async def test_a_doubtful_setting_is_reported_and_the_service_starts(
     stack: Stack, tmp_path: Path
 ) -> None:
-    """By `check` as a warning, by `serve` in its log; both with the line."""
+    """`check` warns of it, `serve` logs it; both with the line."""
     path = tmp_path / "config.toml"
     path.write_text("\n[[rules]]\nref = 'origin/main'\naction = 'upload'\n")
     where = "line 3: rules[0]: ref 'origin/main' is the branch refs/heads/origin/main"

@@ -210,7 +210,10 @@ async def test_a_settled_body_is_built_again_only_if_the_ref_came_back(kind: For
 
 @pytest.mark.parametrize("kind", ForgeKind)
 async def test_an_older_push_that_comes_late_is_stale(kind: ForgeKind) -> None:
-    """With or without a time in its payload; a push back and a recreated branch are not."""
+    """Payloads with and without a time are tried.
+
+    A push back and a recreated branch are not stale.
+    """
     async with _open(kind) as place:
         source = place.source(_owner_of(kind))
         a, b = source.commits(2)
@@ -398,7 +401,7 @@ async def test_unsigned_webhooks_stop_nothing_and_are_counted() -> None:
 
 
 async def test_a_missing_secret_is_reported_at_the_start() -> None:
-    """By the service, and by `check`, which finds no fault once it exists."""
+    """The service reports it, and so does `check`, which finds no fault once it exists."""
     async with _open(ForgeKind.GITHUB) as place:
         without = {name: value for name, value in place.variables.items() if name != "WEBHOOK"}
         async with open_service(without) as service:

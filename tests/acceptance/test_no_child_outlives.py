@@ -80,7 +80,7 @@ async def _start(tmp_path: Path) -> anyio.abc.Process:
 
 @pytest.mark.timeout(240)
 async def test_a_kill_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
-    """Also between the start of a child and the next step; workers end, too."""
+    """Kills between the start of a child and the next step are included; workers end, too."""
     source = SourceRepository(tmp_path / "source")
     source.commit({str(number): _noise() for number in range(8)})
     os.mkfifo(tmp_path / "pipe")

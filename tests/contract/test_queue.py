@@ -180,7 +180,7 @@ class TestReceive:
         assert [(m.body, m.receive_count) for m in messages] == [("b0", 2), ("b1", 2), ("b2", 2)]
 
     async def test_accepts_a_deduplication_id_once(self, port: Port) -> None:
-        """Also after the first was deleted (API, SendMessage)."""
+        """A repeat is dropped even after the first was deleted (API, SendMessage)."""
         await port.send("one", deduplication="d")
         (message,) = await port.receive()
         await port.queue.delete(message)
@@ -411,7 +411,7 @@ class TestDeadLetter:
             assert ("Attempts" in letter.get("MessageAttributes", {})) == (hidden > 262_050)
 
     async def test_a_body_longer_than_the_queues_limit_is_reported(self, port: Port) -> None:
-        """With the remedy; it is sent once the queue's limit is raised."""
+        """The warning has the remedy; the message is sent once the queue's limit is raised."""
         await _limit(port, 1024)
         await port.send("x" * 1025, "web")
         (message,) = await port.receive()
@@ -489,7 +489,7 @@ class TestModel:
     """Rules that no available server keeps: the model against AWS's documentation, by table."""
 
     def test_visibility_lasts_twelve_hours_in_all(self) -> None:
-        """From the receive, however often it is extended (API, ChangeMessageVisibility)."""
+        """Twelve hours from the receive, however often extended (API, ChangeMessageVisibility)."""
         model = FifoModel()
         model.send("b", "g")
         (message,) = model.receive(1, 43_200)

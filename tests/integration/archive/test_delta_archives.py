@@ -281,7 +281,7 @@ async def test_a_chain_of_deltas_equals_gits_archives(bench: Bench) -> None:
 
 @both
 async def test_an_equal_tree_is_copied(bench: Bench) -> None:
-    """On another commit, and on another ref: nothing is read, nothing is sent."""
+    """Another commit or another ref of an equal tree: nothing is read, nothing is sent."""
     await bench.put(bench.begin())
     result, _ = await bench.put(bench.commit({}))
     assert (result.made.archive.kind, result.made.archive.sent_bytes) == ("copy", 0)
@@ -807,7 +807,7 @@ async def test_contents_of_lfs_files_are_copied_too(bench: Bench) -> None:
 
 
 async def test_pointers_are_never_the_base_of_contents(bench: Bench) -> None:
-    """Nor the reverse, nor if attributes above a subtree may have changed."""
+    """Contents are never the base of pointers either, nor where attributes above may differ."""
     options = ArchiveOptions(lfs=Lfs.CONTENT)
     more = {".gitattributes": b"*.bin filter=lfs -text\n", "app/a.bin": bench.add_large(b"large")}
     commit = bench.begin(more)

@@ -26,7 +26,7 @@ async def agent() -> AsyncIterator[Agent]:
 
 
 async def test_work_is_protected_until_shortly_after_its_end(agent: Agent) -> None:
-    """From the first work to a moment after the last; the release is sent once."""
+    """Protection lasts to a moment after the last work; the release is sent once."""
     async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
         with protection.hold():
             await agent.wait(protected=True)
@@ -128,7 +128,7 @@ async def test_an_unreachable_agent_stops_nothing() -> None:
 
 
 async def test_a_failed_release_is_retried(agent: Agent) -> None:
-    """Until the task can be stopped."""
+    """Retries go on until the task can be stopped."""
     async with open_protection(agent.uri, rhythm=RHYTHM) as protection:
         with protection.hold():
             await agent.wait(protected=True)

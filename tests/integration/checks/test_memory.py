@@ -71,7 +71,7 @@ async def test_a_large_file_stored_as_a_delta_gets_the_memory_it_needs(site: Sit
 
 
 async def test_a_file_that_needs_too_much_memory_is_rejected_with_the_number(site: Site) -> None:
-    """At the fetch or at the archive; the mirror is not blamed, and the next push is built."""
+    """The fetch or the archive is rejected; the mirror is not blamed, the next push is built."""
     commit = _as_delta(site, 48 * MIB)
     async with site.open_mirrors(memory_budget_bytes=_BUDGET, depth=0) as mirrors:
         with pytest.raises(Reject, match=rf"git needs more than \d+ bytes.* {_MOST} ") as raised:
@@ -141,7 +141,7 @@ def test_the_lowest_limit_of_all_cgroups_counts(tmp_path: Path) -> None:
 
 
 async def test_settings_that_exceed_the_machines_memory_are_reported() -> None:
-    """By `check`, with the settings that count."""
+    """`check` reports them, with the settings that count."""
     much = Settings(git=GitSettings(memory_budget_bytes=2**40))
     (told,) = [each async for each in look_at_memory(much)]
     assert told.level.value == "warning"

@@ -295,7 +295,7 @@ async def test_a_server_that_filters_is_detected(site: Site) -> None:
 
 
 async def test_the_life_of_a_password_is_measured_without_waiting(site: Site) -> None:
-    """To half a minute, by passwords with a time in the past."""
+    """Passwords with a time in the past measure it to half a minute."""
     key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     site.server.keys = {key: (secret, None)}
     site.source.commits(1)

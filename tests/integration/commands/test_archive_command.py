@@ -78,7 +78,7 @@ def test_a_link_stays_and_its_target_is_replaced(repository: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("output", ["", ".", "{}", "{}/none/a.zip"])
 def test_an_unusable_path_is_one_sentence(repository: Path, tmp_path: Path, output: str) -> None:
-    """With a remedy, and no traceback."""
+    """The sentence has a remedy, and there is no traceback."""
     done = _archive(repository, output.format(tmp_path))
     said = done.stderr.decode()
     assert done.returncode in {65, 75}
@@ -142,7 +142,7 @@ def test_a_closed_pipe_ends_the_command_silently(repository: Path) -> None:
 def test_a_closed_standard_output_is_one_sentence(
     repository: Path, tmp_path: Path, closed: str, code: int, says: str
 ) -> None:
-    """Only if the archive is to be written there; otherwise it does not matter."""
+    """A closed output matters only if the archive is to be written there."""
     output = "" if "-o" in closed else f"-o {tmp_path / 'a.zip'}"
     command = f"{sys.executable} -m asyncbuild archive {repository} main {output} {closed}"
     done = subprocess.run(

@@ -111,7 +111,7 @@ async def test_a_login_in_the_url_comes_first(host: _Host) -> None:
 
 @pytest.mark.skipif(PROGRAM is None, reason="apt-get install openssh-server")
 async def test_a_hosts_key_is_used(host: _Host) -> None:
-    """By SSH, whichever of its URLs was given."""
+    """SSH uses it, whichever of its URLs was given."""
     host.source("web").commit({"a": b"a"})
     async with open_sshd(host.directory / "ssh") as sshd:
         (host.directory / "key").write_text(sshd.key)
@@ -191,7 +191,7 @@ async def test_a_fetched_repository_names_no_local_path_or_program(host: _Host, 
 
 
 async def test_contents_of_lfs_files_are_fetched(host: _Host) -> None:
-    """From a URL with its login; a directory must contain them; in submodules, too."""
+    """A URL's are fetched with its login, a directory must contain them; in submodules, too."""
     lfs = host.server.lfs
     lib = host.source("lib").commit({".gitattributes": _LARGE, "l.bin": lfs.add(b"of the library")})
     host.source("web").commit(
@@ -222,7 +222,7 @@ def _keep(repository: Path, content: bytes) -> None:
 
 
 async def test_a_refused_lfs_login_is_reported(host: _Host) -> None:
-    """In one sentence, without the login (I10)."""
+    """One sentence reports it, without the login (I10)."""
     host.source("web").commit({".gitattributes": _LARGE, "a.bin": pointer_of(b"content")})
     config = ("--config", str(host.config()))
     assert "has not got its object" in await _refusal(host.url(), "--lfs", *config)

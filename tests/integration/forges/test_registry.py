@@ -74,7 +74,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 async def test_a_token_is_accepted(tmp_path: Path, server: GitServer) -> None:
-    """Also below nested groups, whose path is one directory here."""
+    """Repositories below nested groups are fetched, too; their path is one directory here."""
     for owner in ("acme", "acme/platform"):
         source = SourceRepository(tmp_path / "remote" / owner / "web.git")
         commit = source.commit({"a": owner.encode()})
@@ -152,7 +152,7 @@ async def test_a_missing_repository_is_rejected(tmp_path: Path, server: GitServe
 async def test_a_secret_of_secrets_manager_is_read(
     tmp_path: Path, server: GitServer, ministack: LocalServer
 ) -> None:
-    """By name, and one key of a JSON object; a new version is read without a restart."""
+    """Plain text, and one key of a JSON object; a new version is read without a restart."""
     settings = Settings(aws={"endpoint_url": ministack.endpoint_url, "region": "eu-west-1"})
     aws = Aws(settings)
     async with aws.open_secrets_manager(pool=1) as client:
@@ -206,7 +206,7 @@ async def test_memory_files_are_closed_with_the_keyring(tmp_path: Path) -> None:
 async def test_no_secret_leaks(
     tmp_path: Path, server: GitServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Not into command lines, files, output or errors, while a fetch hangs and after it failed."""
+    """Command lines, files, output and errors have none, during a hanging fetch and after it."""
     commit = SourceRepository(tmp_path / "remote" / "acme" / "web.git").commit({"a": b"1"})
     server.behaviour.stall_after_bytes = 0
     seen: list[str] = []

@@ -169,7 +169,7 @@ async def test_a_renamed_repository_is_followed_on_its_server(
 
 
 async def test_a_batch_is_not_sent_to_another_server(lfs: _Lfs, tmp_path: Path) -> None:
-    """Nor is the other server's answer quoted."""
+    """The other server's answer is not quoted either."""
     async with _serve() as other:
 
         async def batch(_: web.Request) -> web.Response:
@@ -498,7 +498,7 @@ _WAYS = ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]", "[::1]", *_NU
 async def test_contents_come_from_no_private_address(
     lfs: _Lfs, tmp_path: Path, host: str, by: str
 ) -> None:
-    """Except from the server itself: another port of this machine is another server."""
+    """The server itself is an exception; another port of this machine is another server."""
     async with _serve() as inside:
         there = inside.url.replace("127.0.0.1", host)
 

@@ -176,7 +176,7 @@ async def _last(batches: AsyncIterator[list[bytes]]) -> AsyncIterator[bool]:
 
 
 async def test_a_small_tree_with_ten_million_paths_is_rejected(site: Site) -> None:
-    """At the default settings, before git has all paths in memory."""
+    """The default settings reject it before git has all paths in memory."""
     git = site.source.git
     entry = f"100644 blob {git('hash-object', '-w', '--stdin', stdin=b'x')}"
     for _ in range(7):

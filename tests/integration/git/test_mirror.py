@@ -176,7 +176,7 @@ async def test_a_new_mirror_keeps_its_branch_under_our_name_alone(site: Site) ->
 
 
 async def test_a_repository_on_this_machine_is_fetched_at_the_depth(site: Site) -> None:
-    """From a path `git clone` would copy, or link, everything."""
+    """Given a path, `git clone` would copy, or link, everything."""
     *_, commit = site.source.commits(3)
     remote = f"{site.source.path.parent}/{{repository}}"
     async with site.open_mirrors(remote=remote) as mirrors:

@@ -245,7 +245,7 @@ async def test_no_secret_leaks(site: Site, capfd: pytest.CaptureFixture[str]) ->
     ],
 )
 async def test_hostile_values_are_rejected(site: Site, change: dict[str, str]) -> None:
-    """With a clear reason, before any git is started or any directory created."""
+    """Each is rejected with a clear reason, before any git starts or any directory is created."""
     commit = site.source.commit({"a": b"1"})
     place = {k: v for k, v in change.items() if k in {"name", "account", "region"}}
     changed = Repository.of_codecommit(*repository().segments._replace(**place))

@@ -225,7 +225,7 @@ def _bad_refs(mirror: Path) -> None:
     ],
 )
 async def test_a_damaged_mirror_is_cloned_again(site: Site, damage: Callable[[Path], None]) -> None:
-    """By the second attempt of a push at the latest, and the mirror is complete again."""
+    """The mirror is complete again by the second attempt of a push at the latest."""
     old = site.source.commit({"a": os.urandom(10_000), "b": b"1"})
     async with site.open_mirrors() as mirrors:
         await archive_of(mirrors, old)

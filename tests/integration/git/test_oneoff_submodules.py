@@ -126,7 +126,7 @@ async def test_a_url_with_quoted_blanks_is_resolved(tmp_path: Path) -> None:
 
 
 async def test_a_submodule_leads_to_no_private_server(tmp_path: Path) -> None:
-    """Unless it is the named server, or the configuration names it."""
+    """The named server is an exception, and so are servers of the configuration."""
     inner = SourceRepository(tmp_path / "one" / "lib.git").commit({"lib.txt": b"lib"})
     top = SourceRepository(tmp_path / "two" / "top.git")
     async with (
@@ -186,7 +186,7 @@ async def _redirecting(to: str) -> AsyncIterator[str]:
 
 
 async def test_git_follows_no_redirect_to_another_server(tmp_path: Path) -> None:
-    """Also without a login that it could send along."""
+    """Redirects without a login are not followed either."""
     SourceRepository(tmp_path / "r.git").commit({"a": b"internal"})
     async with (
         open_git_server(tmp_path, prefix="/") as inside,

@@ -44,7 +44,7 @@ async def _run(script: str, work: ProcessKind) -> bytes:
     ],
 )
 async def test_a_git_that_only_computes_gets_a_low_priority(work: ProcessKind, script: str) -> None:
-    """Also in a child of its own; its session's share is lowered with it."""
+    """Children of that git are included; its session's share is lowered with it."""
     assert await _run(script, work) == b"10 nice 10\n"
 
 

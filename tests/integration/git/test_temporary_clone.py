@@ -29,7 +29,7 @@ def contents(directory: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("revision", ["HEAD", "main", "main~1", "v1", "refs/heads/main"])
 async def test_a_bare_directory_is_read_in_place(site: Site, revision: str) -> None:
-    """By any revision; nothing is fetched, nothing changes, no cache appears."""
+    """Any revision can be given; nothing is fetched, nothing changes, no cache appears."""
     commits = site.source.commits(2)
     site.source.tag("v1", commits[0])
     before = contents(site.source.path)

@@ -67,10 +67,7 @@ async def _names(mirrors: MirrorCache, name: str, commit: str, options: ArchiveO
 @pytest.mark.parametrize("tear", TEARS)
 @pytest.mark.parametrize("file", _EMPTIES)
 async def test_a_damaged_file_of_the_reader_is_rewritten(site: Site, file: str, tear: str) -> None:
-    """At the next start.
-
-    Archives are as before, attributes on or off, and no mirror is replaced.
-    """
+    """Archives after the next start are as before, attributes on or off; no mirror is replaced."""
     commits = _commits(site)
     for life in range(2):
         async with site.open_mirrors() as mirrors:
@@ -131,7 +128,7 @@ _PARTS: Final[Mapping[str, tuple[str, Callable[[Path], None]]]] = {
 async def test_a_damaged_file_of_a_mirror_is_repaired_once(
     site: Site, protocol: str, part: str, tear: str
 ) -> None:
-    """By the next pushes: its tip, a commit behind it, and older commits."""
+    """The next pushes repair it: its tip, a commit behind it, and older commits are archived."""
     other = SourceRepository(site.directory / "remote" / "other")
     healthy = other.commit({"f": b"1"})
     site.server.behaviour.protocol_v0 = protocol == "v0"

@@ -103,7 +103,7 @@ async def test_changes_have_the_old_and_the_new_entry(tmp_path: Path) -> None:
 
 
 async def test_an_absent_tree_is_not_equal(tmp_path: Path) -> None:
-    """Nor is a commit, a file, or text that is not an id, which git would print unchanged."""
+    """Commits, files, and text that git would print unchanged are not equal either."""
     async with open_site(tmp_path) as site, site.open_mirrors() as mirrors:
         commit = site.source.commit({"a": b"1"})
         blob = site.source.git("rev-parse", f"{commit}:a")

@@ -66,16 +66,16 @@ class _Records:
         return self.kept.get(key)
 
     async def delete_record(self, key: str) -> None:
-        """Not used here."""
+        """Do nothing; unused here."""
         raise NotImplementedError(key)
 
     async def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
-        """Not used here."""
+        """Do nothing; unused here."""
         raise NotImplementedError(prefix, after)
         yield
 
     async def list_folders(self, prefix: str) -> list[str]:
-        """Not used here."""
+        """Do nothing; unused here."""
         raise NotImplementedError(prefix)
 
 
@@ -362,7 +362,7 @@ async def test_a_project_at_its_limit_delays_no_other_of_the_push(
 async def test_the_head_of_a_ref_is_read_once_and_written_once(
     standin: CodeBuildStandin, clock: Clock, *, repeated: bool
 ) -> None:
-    """However many targets a push has."""
+    """The number of targets of a push does not matter."""
     standin.add_project("lint")
     records = _Records()
     records.full = False

@@ -1,4 +1,4 @@
-"""From receive to delete on a real loop and real servers, hanging and cancelled at each await."""
+"""Calls from receive to delete on a real loop and real servers, cancelled at each await."""
 
 import asyncio
 import os
@@ -126,7 +126,7 @@ _COUNTED = frozenset(_WAY)
 
 
 async def test_the_calls_of_a_push_are_known(rig: Rig) -> None:
-    """From receive to delete: the tests below hang each of them."""
+    """All calls from receive to delete are listed: the tests below hang each of them."""
     settings = rig.settings()
     ids = await rig.send([0])
     aws = WatchedAws(settings)
@@ -449,7 +449,7 @@ class TestFairness:
         await rig.stack.sqs.purge_queue(QueueUrl=settings.queue.url)
 
     async def test_one_message_is_received_where_redrive_allows_no_more(self, rig: Rig) -> None:
-        """With one clear warning."""
+        """One clear warning is logged."""
         settings = rig.settings()
         await _set_max_receive_count(rig, 3)
         try:

@@ -216,7 +216,7 @@ def test_each_trait_of_a_project_is_judged(
 
 
 def test_a_project_that_is_not_there_is_a_problem() -> None:
-    """With its name and where it was looked for."""
+    """The finding has its name and where it was looked for."""
     (found,) = judge_projects(["web"], [], ["web"], region="eu-west-1", buildspec=None)
     assert (found.level, found.name) == (Level.PROBLEM, "project.exists")
     assert "web" in found.what

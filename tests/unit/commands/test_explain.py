@@ -149,10 +149,7 @@ def test_a_waiting_push_is_explained(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_slowest_repository_comes_first() -> None:
-    """By the median; each in one line of 80 columns.
-
-    Repositories with only ignored pushes are left out.
-    """
+    """The median decides; each has one line of 80 columns; ignored pushes alone are left out."""
     records = [
         *(_record(seconds, repository={"name": "web"}) for seconds in (1, 2, 90)),
         *(_record(seconds, repository={"name": "a-very-long-name" * 9}) for seconds in (8, 9)),

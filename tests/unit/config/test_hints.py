@@ -146,5 +146,5 @@ def test_a_glob_of_names_includes_no_path(
     narrow: list[str],
     expected: bool,  # noqa: FBT001 - a table
 ) -> None:
-    """Except `*`, which includes every repository."""
+    """The glob `*` is an exception: it includes every repository."""
     assert expected is includes_all_repositories(wide, narrow)

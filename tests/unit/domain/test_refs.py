@@ -78,7 +78,7 @@ def test_a_name_with_nul_is_refused() -> None:
     ],
 )
 def test_invalid_refs_are_rejected(ref: object) -> None:
-    """Not a full name, or one that has another meaning in a refspec; shown in ASCII."""
+    """Partial names, and names with another meaning in a refspec, are shown in ASCII."""
     with pytest.raises(Reject, match="ref") as caught:
         check_ref(ref)
     assert "\n" not in str(caught.value)

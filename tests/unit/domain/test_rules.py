@@ -263,7 +263,7 @@ def test_a_project_is_built_once_for_a_push() -> None:
 
 
 def test_changes_are_looked_up_only_where_they_decide() -> None:
-    """Not for rules behind one that matches anyway, nor twice."""
+    """Rules behind one that matches anyway need none, and no look-up is made twice."""
     rules = [_api(), _api(), _api(**_WEB, ref=("x",)), _rule(), _api(**_WEB)]
     assert asked_changes(_push(), rules) == [("services/api",)]
     assert asked_changes(_push(), [_rule(), _api()]) == []
@@ -336,7 +336,7 @@ def test_no_key_lies_among_the_records(reserved: str) -> None:
 
 
 def test_every_field_of_a_template_is_filled() -> None:
-    """In keys, names and variables; `options` are "all" where nothing is left out."""
+    """Keys, names and variables have them; `options` is "all" where nothing is left out."""
     template = "|".join(f"{{{field}}}" for field in FIELDS)
     check_template(f"plain {template} plain")
     options = ArchiveOptions(subtree="a")

@@ -238,7 +238,7 @@ def test_an_abandoned_part_is_not_tried_again(kind: type[StageError]) -> None:
 
 
 def test_all_failed_parts_of_a_push_are_reported_with_its_name() -> None:
-    """In one sentence; a push with one failed part has that part's own error."""
+    """One sentence names all parts; a push with one failed part has that part's own error."""
     tally = _tally()
     no_web, no_api, no_tree = Reject("no web"), Reject("no api"), Reject("no tree")
     tally.fail(WEB, no_web, 0)

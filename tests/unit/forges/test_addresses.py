@@ -184,7 +184,7 @@ def test_urls_of_one_server_have_one_address(url: str, expected: Address | None)
 
 
 def test_urls_of_git_remote_codecommit() -> None:
-    """With and without a region and a profile."""
+    """URLs have a region and a profile, or neither."""
     assert parse_codecommit("codecommit::eu-west-1://profile@web") == ("eu-west-1", "web")
     assert parse_codecommit("codecommit://web") == ("", "web")
     assert parse_codecommit("codecommit::eu-west-1://a/b") is None
@@ -221,7 +221,7 @@ def test_a_url_is_shown_without_its_login() -> None:
 def test_repositories_of_hosts(
     kind: str, more: dict[str, str], url: str, expected: str | None
 ) -> None:
-    """By what their pages name, and by `remote`."""
+    """URLs as on the forge's pages, and those of `remote`."""
     host = HostSettings.model_validate(
         {"host": "github.example", "kind": kind, "signature": "off", **more}
     )

@@ -456,7 +456,7 @@ def test_the_signature_of_the_standards_own_example() -> None:
 
 @pytest.mark.parametrize("kind", sorted(set(ForgeKind) - {ForgeKind.GITLAB}))
 def test_a_signature_that_a_forge_does_not_make_is_ignored(kind: ForgeKind) -> None:
-    """Neither in place of its own, nor beside it."""
+    """Signatures of other kinds count neither in place of the forge's own, nor beside it."""
     body = orjson.dumps(payload(kind))
     stray = {name: value for name, value in _EXAMPLE.items() if name != "webhook-id"}
     assert _EXPECTED[kind] == _one(message(body, {**headers(kind, body), **stray}))
@@ -856,7 +856,7 @@ def test_capitals_do_not_lead_to_another_entrys_secret(owner: str) -> None:
 
 
 def test_one_body_under_two_ids_is_recognised() -> None:
-    """By its signed parts alone; two refs of one body are two pushes."""
+    """Signed parts alone identify a body; two refs of one body are two pushes."""
     body = orjson.dumps(payload(ForgeKind.GITHUB))
     told = headers(ForgeKind.GITHUB, body)
     pushes = [

@@ -80,7 +80,7 @@ async def test_a_failure_reaches_only_the_caller_that_asked() -> None:
 
 
 async def test_a_cancelled_caller_leaves_the_others_their_answer() -> None:
-    """Even a call that it started itself goes on."""
+    """Calls go on even if the caller that started them is cancelled."""
     oracle = Oracle()
     together = Together(oracle.ask)
     first = anyio.CancelScope()

@@ -286,7 +286,7 @@ def test_a_local_git_reports_no_outage(fault: GitFault, words: str) -> None:
     ["corrupt", "inflate", "a.idx", "no space left on device", "out of memory", "ssl", "403"],
 )
 def test_names_are_not_read(name: str) -> None:
-    """In quotes, in URLs, as refs, in the list of fetched refs."""
+    """Names in quotes, in URLs, as refs, in the list of fetched refs."""
     ref = name.replace(" ", "-")
     for words in (
         f"error: something of '{name}/.git/x' is odd",
@@ -311,7 +311,7 @@ def test_a_path_that_git_refuses_rejects_the_push(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["x'\nfatal: bad object 1\n'", "x\nfatal: Too many open files"])
 def test_a_name_makes_no_line_of_its_own(name: str) -> None:
-    """With line ends and quotes in a path, the sentence is still read and quoted as one."""
+    """A path with line ends and quotes is still read and quoted as one sentence."""
     words = f"error: invalid path '{name}/.git/x'"
     assert find_fault(words, remote=False) is GitFault.BAD_TREE
     reason = stage_error(words, doing="read", ended="exited", remote=False).reason

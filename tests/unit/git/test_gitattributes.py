@@ -55,7 +55,7 @@ def test_attributes_files_are_found_in_a_listing(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 10_000])
 @pytest.mark.parametrize("path", _FINE)
 def test_ordinary_paths_are_accepted(path: bytes, size: int) -> None:
-    """In a tree and in changes; as a link, too, unless git refuses it."""
+    """Trees and changes may contain them; links are accepted, too, unless git refuses them."""
     assert _listing(_line(b"a"), _line(path), _line(b"z"), size=size).usable
     assert {("k", "t")} == parse_alike(b"k t\n" + _change(path), [("k", "t")])
     assert (path != b".gitmodules") == _listing(_line(path, b"120000")).usable

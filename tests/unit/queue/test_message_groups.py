@@ -22,7 +22,7 @@ def test_an_unfilled_path_is_reported_once(group: str) -> None:
 
 
 def test_two_repositories_in_one_group_are_reported_once() -> None:
-    """In one delivery or in two; the names are reported."""
+    """One delivery has both, or two deliveries; the names are reported."""
     grouping = Grouping()
     assert grouping.find_fault("all", ["1/eu/web"]) == ""
     fault = grouping.find_fault("all", ["1/eu/till"])

@@ -192,7 +192,7 @@ TestQueueWorld.settings = settings(
 def test_an_unreachable_server_holds_up_its_own_repositories_alone(
     failing: int, well: int, pushes: int, most: int, lookahead: int, seed: int, *, whole_lock: bool
 ) -> None:
-    """With any number of lanes; its own pushes are neither lost, doubled nor reordered."""
+    """Pushes of that server are neither lost, doubled nor reordered, with any number of lanes."""
     world = World(
         processes=1,
         policy=p.Policy(lookahead),

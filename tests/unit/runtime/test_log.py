@@ -49,7 +49,7 @@ def _said(script: str, *, level: str = "info") -> list[dict[str, Any]]:
     ids=["library", "warning", "loop", "thread", "unraisable", "uncaught"],
 )
 def test_library_messages_are_lines_like_ours(script: str, logger: str, reason: str) -> None:
-    """With level, time and the logger's name; a traceback is a field of the same line."""
+    """Level, time and the logger's name are there; a traceback is a field of the same line."""
     (line,) = _said(script)
     assert (line["event"], line["logger"]) == ("library.logged", logger)
     assert line["level"] in {"warning", "error"}
@@ -59,7 +59,7 @@ def test_library_messages_are_lines_like_ours(script: str, logger: str, reason: 
 
 
 def test_library_messages_below_a_warning_are_dropped() -> None:
-    """Even with debugging: botocore's own lines contain signatures (I10)."""
+    """Debugging does not change that: botocore's own lines contain signatures (I10)."""
     said = _said("logging.getLogger('botocore.auth').info('Signature: x')", level="debug")
     assert said == []
 

@@ -190,7 +190,7 @@ anyio.run(main)
 
 
 def test_q_ends_the_view() -> None:
-    """At once, with exit code 0, and the terminal is restored."""
+    """The exit code is 0, and the terminal is restored."""
     with _terminal(sys.executable, "-c", f"import sys; sys.path.append('tests')\n{_SERVE}") as (
         ours,
         process,

@@ -115,7 +115,7 @@ def test_an_outcome_is_reported_by_its_verdict(verdict: Verdict) -> None:
 
 @pytest.mark.parametrize("started", ENDS, ids=[each.stage_name for each in ENDS])
 def test_a_cancelled_stage_has_its_event(started: type) -> None:
-    """With its own fields and the duration, and without a reason."""
+    """The event has the stage's own fields and the duration, and no reason."""
     logs.mute()
     own = dict.fromkeys(started.field_names, "x")  # type: ignore[attr-defined] # of an event
     with hearing() as lines, pytest.raises(KeyboardInterrupt), stage(started(**own)):

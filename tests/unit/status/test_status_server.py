@@ -298,7 +298,7 @@ async def test_the_number_of_readers_is_limited(tmp_path: Path) -> None:
 async def test_top_shows_the_status_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its address or by host and port; an address without a server has a remedy."""
+    """Addresses may be URLs or host and port; one without a server has a remedy."""
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
     async with _serving(tmp_path) as (address, _):
         for where in (address, address.removeprefix("http://").removesuffix("/")):

@@ -49,7 +49,7 @@ def test_the_largest_object_takes_parts_that_begin_large() -> None:
 
 @given(PIECES, st.lists(st.integers(0, 300)))
 def test_a_buffer_returns_its_bytes_in_order(chunks: list[bytes], cuts: list[int]) -> None:
-    """However it is cut, each byte is returned once."""
+    """Bytes are returned once each, wherever the buffer is cut."""
     buffer = Buffer()
     for chunk in chunks:
         buffer.append(chunk)
@@ -107,7 +107,10 @@ async def test_a_body_can_be_sent_again(pieces: list[bytes]) -> None:
 
 @pytest.mark.parametrize("pieces", [[], [b""], [b"abc"], [b"ab", b"cdefg", b"", b"hi"]])
 def test_every_range_is_read(pieces: list[bytes]) -> None:
-    """From each byte on, of each length, across pieces; to the end if no length is given."""
+    """Ranges begin at each byte, have each length, and cross pieces.
+
+    Without a length, to the end.
+    """
     whole, body = b"".join(pieces), Body(pieces)
     assert body
     assert body.read() == whole

@@ -192,7 +192,7 @@ def test_each_header_has_one_id_or_none() -> None:
 
 
 def test_ids_are_read_behind_other_extra_fields() -> None:
-    """Also behind an empty one; a header without an id has an empty id."""
+    """An empty field before it is skipped, too; a header without an id has an empty id."""
     plain = _stored(b"a", 0)
     assert blob_id_of(plain, 0) == b""
     empty = struct.pack("<HH", 0x7855, 0)  # Info-ZIP's Unix owner, which has no data in a directory

@@ -317,7 +317,7 @@ def test_a_number_of_thousands_of_digits_is_an_error(kind: bytes, key: str) -> N
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("record", [b"0 path=a\n", b"1 path=a\n", b"00 a=\n", b"0 =\n"])
 def test_a_record_of_length_zero_is_an_error(record: bytes) -> None:
-    """Also while a record too long to be kept is searched for a name."""
+    """Zero is an error even while a record too long to be kept is searched for a name."""
     too_long = _extended(b"x", record.ljust(LARGEST_EXTENSION_BYTES + 1, b"\0"))
     with pytest.raises(Reject, match="The path 'a' has 1 bytes"):
         _read([too_long + make_header(b"a")])
@@ -344,7 +344,7 @@ _odd_members = st.builds(
 @settings(deadline=None)
 @given(st.lists(_odd_members, max_size=5), st.integers(1, 3_000))
 def test_odd_headers_with_right_checksums_fail_alike(members: list[bytes], size: int) -> None:
-    """However the stream is cut, the result is the same."""
+    """Results do not depend on where the stream is cut."""
     stream = b"".join(members) + bytes(2 * RECORD_BYTES)
     stream = stream[: len(stream) // RECORD_BYTES * RECORD_BYTES]
 

@@ -297,7 +297,7 @@ anyio.run(main)
 
 
 async def test_no_worker_outlives_its_owner() -> None:
-    """Not even if the owner is killed and can end nothing."""
+    """An owner that is killed cannot end them; they end by themselves."""
     command = [sys.executable, "-c", _OWNER]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:  # noqa: ASYNC220 - at once
         assert owner.stdout is not None
