@@ -1,4 +1,4 @@
-"""How a command ends: by itself, by a signal, or by an error that somebody foresaw."""
+"""Ends of a command: by itself, by a signal, or by an error that was foreseen."""
 
 import errno
 import gc
@@ -39,6 +39,16 @@ def run_to_end(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: ob
         return anyio.run(function, *arguments)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def exit_unless_zero(code: int) -> None:
+    """End the process with `code`, or return if that is 0.
+
+    Raises:
+        SystemExit: The code is another.
+    """
+    if code:
+        sys.exit(code)
 
 
 def run_taking_away(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> None:

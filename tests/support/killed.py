@@ -52,7 +52,8 @@ def _run(errand: Errand) -> None:
     )
     anyio.run(
         export.run,
-        *(settings, errand.repository, errand.commit, errand.output, errand.base, False),
+        settings,
+        export.ArchiveRequest(errand.repository, errand.commit, errand.output, errand.base),
         backend="asyncio",
     )
 

@@ -25,7 +25,7 @@ from asyncbuild.archive.delta.planning.entry_table import (
 from asyncbuild.aws.task_protection import refusal_of
 from asyncbuild.builds.ledger_records import read_head, read_record
 from asyncbuild.checks.judges.packet_trace import parse_trace
-from asyncbuild.commands import dead_letters
+from asyncbuild.commands import dead_letter_queue, dead_letters
 from asyncbuild.commands import explain_text as explained
 from asyncbuild.domain.errors import Kind, Reject, Retry, StageError, show
 from asyncbuild.domain.foreign_json import load_json
@@ -99,7 +99,7 @@ def read_dead_letters(data: bytes) -> None:
     with suppress(UnicodeDecodeError):
         message = message_of_bytes(data)
         told = {"Reason": message.body[:200], **message.attributes}
-        letter = dead_letters.letter_of(
+        letter = dead_letter_queue.letter_of(
             {
                 "MessageId": "m-1",
                 "Body": message.body,

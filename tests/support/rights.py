@@ -96,6 +96,7 @@ UNSEEN: dict[str, str] = {
 # Modules that are not the service: they run with the rights of the caller, not the role's.
 _NOT_THE_SERVICE = (
     "asyncbuild.local",
+    "asyncbuild.commands.dead_letter_queue",
     "asyncbuild.commands.dead_letters",
     "asyncbuild.commands.archive",
     "asyncbuild.commands.explain",

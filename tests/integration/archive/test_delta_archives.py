@@ -716,15 +716,15 @@ async def test_the_command_makes_a_delta_of_a_named_archive(
     old, new = f"s3://{BUCKET}/{uuid.uuid4()}.zip", f"s3://{BUCKET}/{uuid.uuid4()}.zip"
     first = bench.begin({".gitattributes": b"*.bat eol=crlf\n", "a.bat": b"1\n"})
     second = bench.commit({"a.bat": b"2\n"})
-    await export.run(settings, source, first, old, "", False)  # noqa: FBT003 - as the command calls it
-    await export.run(settings, source, second, new, old, False)  # noqa: FBT003 - as above
+    await export.run(settings, export.ArchiveRequest(source, first, old))
+    await export.run(settings, export.ArchiveRequest(source, second, new, old))
     body = await bench.body(new.removeprefix(f"s3://{BUCKET}/"))
     assert members_of_commit(bench.source, second) == members_of_zip(body)
     times = {each.date_time for each in zipfile.ZipFile(io.BytesIO(body)).infolist()}
     assert len(times) == 2, "no entry was copied, or none was read"
     for base in (f"{old}.missing", "s3://elsewhere/old.zip", "old.zip"):
         with pytest.raises(Reject):
-            await export.run(settings, source, second, new, base, False)  # noqa: FBT003 - as above
+            await export.run(settings, export.ArchiveRequest(source, second, new, base))
     assert not (bench.source.path / "archive-tables").exists()
 
 

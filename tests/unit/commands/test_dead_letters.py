@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from support.status import COMMIT
 
 from asyncbuild.commands import dead_letters
-from asyncbuild.commands.dead_letters import DeadLetter
+from asyncbuild.commands.dead_letter_queue import DeadLetter
 from asyncbuild.domain.model import Change, Push
 from asyncbuild.domain.repository import Repository
 

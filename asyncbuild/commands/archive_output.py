@@ -1,0 +1,136 @@
+"""Output of `asyncbuild archive`: a file or a pipe, and the progress on a terminal.
+
+A file appears whole or not at all, like an object: it is written beside its place and renamed.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiofiles
+import aiofiles.os
+import anyio
+from anyio.abc import TaskGroup
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+
+from asyncbuild.domain.errors import Reject, Retry
+from asyncbuild.domain.model import Account
+from asyncbuild.zip.engine import ZipStream
+
+_UPDATE_SECONDS = 0.1
+_ANOTHER = "name a file in a directory that exists, - or s3://BUCKET/KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Place of an archive. Files are replaced whole; pipes and devices are written to."""
+
+    name: str
+    where: Path | int
+    replaced: bool
+
+
+def find_destination(output: str) -> Destination:
+    """Return where an archive goes: a rename onto a device would replace the device by a file.
+
+    Raises:
+        Reject: `output` names no place that can be written to.
+    """
+    if output == "-":
+        return Destination("standard output", sys.stdout.fileno(), replaced=False)
+    path = Path(output)
+    try:
+        wrong = not output or path.is_dir()
+        special = path.exists() and not path.is_file()
+        where = path if special or wrong else path.resolve()  # a link stays, its file is replaced
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise Reject(f"{output} cannot be written: {error}", remedy=_ANOTHER) from error
+    if wrong and not output.startswith("s3://"):
+        raise Reject(f"{output or 'nothing'} is no place for a file", remedy=_ANOTHER)
+    return Destination(output, where, replaced=not special)
+
+
+async def write_out(place: Destination, chunks: AsyncIterator[bytes], account: Account) -> None:
+    """Write chunks, and return their bytes to `account`.
+
+    Raises:
+        BrokenPipeError: The reader of a pipe has enough; click ends quietly.
+        Retry: The place cannot be written.
+    """
+    try:
+        if isinstance(place.where, Path) and place.replaced:
+            await _write_whole(place.where, chunks, account)
+        else:
+            await _write(place.where, chunks, account)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = f"{place.name} cannot be written: {error.strerror}"
+        raise Retry(reason, remedy=_ANOTHER) from error
+
+
+async def _write_whole(path: Path, chunks: AsyncIterator[bytes], account: Account) -> None:
+    beside = path.with_name(f".asyncbuild-{os.getpid()}.part")
+    try:
+        await _write(beside, chunks, account)
+        await aiofiles.os.replace(beside, path)
+    finally:
+        with anyio.CancelScope(shield=True):
+            if await aiofiles.os.path.exists(beside):
+                await aiofiles.os.remove(beside)
+
+
+async def _write(where: Path | int, chunks: AsyncIterator[bytes], account: Account) -> None:
+    async with aiofiles.open(where, "wb", buffering=0, closefd=not isinstance(where, int)) as file:
+        async for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:  # a pipe takes what fits
+                rest = rest[await file.write(rest) :]
+            account.give_back(len(chunk))
+
+
+@contextmanager
+def open_progress(name: str, *, wanted: bool) -> Iterator[Progress | None]:
+    """Show a progress bar on standard error; None where it is no terminal, or none is wanted."""
+    console = Console(stderr=True)
+    if not wanted or not console.is_terminal:
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("{task.fields[entries]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        progress.add_task(name, total=None, entries="")
+        yield progress
+
+
+@contextmanager
+def watching(show: Progress | None, tasks: TaskGroup, stream: ZipStream) -> Iterator[None]:
+    """Show how far a stream is that another task reads."""
+
+    async def update() -> None:
+        while show is not None:
+            statistics = stream.statistics()
+            entries = f"{statistics.entries:,} entries"
+            show.update(show.task_ids[0], completed=statistics.zip_bytes, entries=entries)
+            await anyio.sleep(_UPDATE_SECONDS)
+
+    tasks.start_soon(update)
+    yield
+
+
+async def watched(zipped: ZipStream, show: Progress | None) -> AsyncIterator[bytes]:
+    """Yield the chunks of a stream while `show` tells how far it is."""
+    async for chunk in zipped:
+        if show is not None:
+            entries = zipped.statistics().entries
+            show.update(show.task_ids[0], advance=len(chunk), entries=f"{entries:,} entries")
+        yield chunk

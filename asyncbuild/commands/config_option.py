@@ -1,0 +1,17 @@
+"""Option `--config` of the commands that read the configuration."""
+
+from pathlib import Path
+
+import click
+
+from asyncbuild import config
+
+CONFIG = click.option(
+    "--config",
+    "-c",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar=config.FILE_VARIABLE,
+    show_envvar=True,
+    help="TOML file with the settings; without one, defaults and ASYNCBUILD_* variables.",
+)
