@@ -19,7 +19,8 @@ from asyncbuild.domain.model import Message, Push
 from asyncbuild.forges.registry import unchecked_reader
 from asyncbuild.forges.webhooks.delivery import KEPT, kept_attributes, showable
 from asyncbuild.forges.webhooks.senders import Hosts
-from asyncbuild.queue.sqs import Queue, read_moment
+from asyncbuild.queue.received_message import read_moment
+from asyncbuild.queue.sqs import Queue
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:

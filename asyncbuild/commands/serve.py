@@ -104,11 +104,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
         yield Consumer(
             queue=queue,
             pipeline=pipeline,
-            settings=settings.queue,
-            lanes=settings.lanes,
-            consumers=settings.consumers,
-            forges=settings.forges,
-            reserve=settings.reserved_consumers,
+            settings=settings,
             hold=protection.hold,
         )
 

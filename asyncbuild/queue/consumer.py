@@ -1,4 +1,4 @@
-"""Receive → lanes → settle: polls the queue, opens a lane for each group, stops in order."""
+"""Consumer of the queue: polls, opens a lane for each group, and stops in order."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbuild.config.sections import LaneSettings, QueueSettings
+from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Busy, Retry, StageError
 from asyncbuild.domain.events.queue_events import (
     ConsumerStoppedReceiving,
@@ -24,6 +25,7 @@ from asyncbuild.queue.lane.message_groups import REMEDY, Grouping
 from asyncbuild.queue.lane.protocol import Policy
 from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane_runner import LaneRunner
+from asyncbuild.queue.lane_steps import LaneServices
 from asyncbuild.queue.lease import Lease
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.queue.stages import Stages
@@ -38,36 +40,28 @@ class Consumer:
     """Consumes one queue until told to stop.
 
     Args:
-        queue: Where messages come from.
-        pipeline: What is done for each.
-        settings: `[queue]`.
-        lanes: `[lanes]`.
-        consumers: How many pushes are prepared at the same time.
-        forges: How many forges pushes may come from.
-        reserve: How many consumers each of them has for itself.
+        queue: Queue that messages come from.
+        pipeline: Stages of each message.
+        settings: Settings of the service: `[queue]`, `[lanes]`, and those of the consumers.
         hold: Entered while a lane is in flight.
     """
 
-    def __init__(  # noqa: PLR0913 - its surroundings, by name
+    def __init__(
         self,
         *,
         queue: Queue,
         pipeline: Stages,
-        settings: QueueSettings,
-        lanes: LaneSettings,
-        consumers: int,
-        forges: int = 1,
-        reserve: int = 0,
+        settings: Settings,
         hold: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._queue = queue
         self._pipeline = pipeline
-        self._settings = settings
-        self._lane_settings = lanes
-        self._count = consumers
-        self._shares = {"forges": forges, "reserve": reserve}
+        self._settings = settings.queue
+        self._lane_settings = settings.lanes
+        self._count = settings.consumers
+        self._shares = {"forges": settings.forges, "reserve": settings.reserved_consumers}
         self._hold = hold
-        self._batch = settings.batch
+        self._batch = settings.queue.batch
         self._consumers: WorkerPool | None = None
         self._lanes: dict[str, LaneRunner] = {}
         self._grouping = Grouping()
@@ -76,7 +70,7 @@ class Consumer:
         self._fatal: StageError | None = None
 
     def statistics(self) -> ConsumerState:
-        """What is in hand now."""
+        """Return what is in flight now."""
         workers = self._consumers.statistics() if self._consumers else None
         return ConsumerState(
             lanes={group: lane.statistics() for group, lane in self._lanes.items()},
@@ -88,7 +82,7 @@ class Consumer:
         )
 
     async def depth(self) -> tuple[int, int, int]:
-        """Messages waiting, messages in flight, and dead letters, by SQS's approximate count.
+        """Return messages waiting, messages in flight, and dead letters, as SQS estimates them.
 
         Raises:
             StageError: SQS refused, or cannot be reached.
@@ -113,7 +107,7 @@ class Consumer:
         """Consume until `stop`, or until the queue stays empty for one long poll if `drain`.
 
         Raises:
-            Fatal: a stage cannot work at all; everything in hand was released before.
+            Fatal: A stage cannot work at all; everything in flight was released before.
         """
         facts = await self._queue.facts()
         self._batch = messages_per_receive(self._settings, self._lane_settings, facts)
@@ -122,23 +116,25 @@ class Consumer:
             anyio.create_task_group() as lanes,
         ):
             self._consumers = consumers
+            services = LaneServices(
+                self._queue, consumers, self._pipeline, _policy(self._lane_settings), facts
+            )
             async with anyio.create_task_group() as polls:
                 for _ in range(1 if drain else self._settings.polls):
-                    polls.start_soon(self._poll, consumers, lanes, facts, drain)
+                    polls.start_soon(self._poll, services, lanes, drain)
             emit(ConsumerStoppedReceiving(lanes=len(self._lanes)))
         if self._fatal is not None:
             raise self._fatal
 
     async def _poll(
         self,
-        consumers: WorkerPool,
+        services: LaneServices,
         lanes: TaskGroup,
-        facts: QueueFacts,
         drain: bool,  # noqa: FBT001 - start_soon takes no keywords
     ) -> None:
         failures = 0
         while not self._stopping.is_set():
-            await self._or_stop(self._wait_room, consumers)
+            await self._or_stop(self._wait_room, services.consumers)
             if self._stopping.is_set():
                 return
             asked_at = anyio.current_time()
@@ -157,7 +153,7 @@ class Consumer:
             groups = len({message.group for message in messages})
             emit(QueuePolled(messages=len(messages), groups=groups))
             if messages:
-                self._open_lanes(messages, consumers, lanes, facts, asked_at)
+                self._open_lanes(messages, services, lanes, asked_at)
             elif drain and idle:
                 self.stop()
 
@@ -169,16 +165,16 @@ class Consumer:
         )
 
     async def _wait_room(self, consumers: WorkerPool) -> None:
-        """Hold no more than can be worked on: other tasks may have consumers to spare."""
+        """Wait until a lane may be opened: other tasks may have consumers to spare."""
         await consumers.wait_free()
         while not self._make_room():
-            # What waits for its forge's share yields after a time, of which nobody tells.
+            # What waits for its forge's share yields after a time, without an event.
             with anyio.move_on_after(self._lane_settings.busy_most_seconds):
                 await self._room.wait()
             await consumers.wait_free()
 
     def _make_room(self) -> bool:
-        """Tell whether another lane may be opened; a lane that waits may have to give way."""
+        """Return whether another lane may be opened; a lane that waits may have to give way."""
         lanes = list(self._lanes.values())
         room = find_room([lane.standing() for lane in lanes], most=self._lane_settings.most)
         if room.gives_way is not None:
@@ -204,12 +200,11 @@ class Consumer:
     def _open_lanes(
         self,
         messages: Sequence[Message],
-        consumers: WorkerPool,
+        services: LaneServices,
         lanes: TaskGroup,
-        facts: QueueFacts,
         asked_at: float,
     ) -> None:
-        """Give every group of a delivery its lane. Nothing is awaited: none can be forgotten."""
+        """Open a lane for every group of a delivery. Nothing is awaited: none can be forgotten."""
         groups: dict[str, list[Message]] = defaultdict(list)
         for message in sorted(messages, key=lambda each: each.sequence):
             groups[message.group].append(message)
@@ -220,16 +215,7 @@ class Consumer:
                 asked_at=asked_at,
                 visibility_seconds=self._settings.visibility_timeout_seconds,
             )
-            lane = LaneRunner(
-                held,
-                lease=lease,
-                queue=self._queue,
-                consumers=consumers,
-                pipeline=self._pipeline,
-                policy=_policy(self._lane_settings),
-                facts=facts,
-                on_change=self._room.ring,
-            )
+            lane = LaneRunner(held, lease=lease, services=services, on_change=self._room.ring)
             fault = self._grouping.find_fault(lane.group, lane.repositories)
             if fault:
                 emit(QueueGrouping(reason=fault, remedy=REMEDY))
@@ -240,9 +226,10 @@ class Consumer:
             lanes.start_soon(self._run_lane, lane, older)
 
     def _end_older_lane(self, group: str, messages: Sequence[Message]) -> anyio.Event | None:
-        """A message that is delivered while we hold it tells that its lease was lost (I4).
+        """End the group's older lane, and return what tells when it has ended; None without one.
 
-        Without such a message the older lane has nothing left: its last delete was just answered.
+        A message that is delivered while we hold it tells that its lease was lost (I4). Without it
+        the older lane has nothing left: its last delete was just answered.
         """
         older = self._lanes.get(group)
         if older is None:
@@ -266,12 +253,12 @@ class Consumer:
 
 
 def messages_per_receive(queue: QueueSettings, lanes: LaneSettings, facts: QueueFacts) -> int:
-    """How many messages to take in one receive: whole rounds of the lookahead, or one.
+    """Return how many messages to take in one receive: whole rounds of the lookahead, or one.
 
     A group gives nothing more until all of a delivery is settled, so a last round that is not full
     leaves consumers without work. And every message spends a receive, tried or not: where
     the queue's redrive policy allows too few, one neighbour's failures would dead-letter pushes
-    that nobody ever tried.
+    that were never tried.
     """
     batch = lanes.lookahead * (queue.batch // lanes.lookahead) or queue.batch
     limit = facts.max_receive_count

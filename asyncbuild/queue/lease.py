@@ -1,22 +1,29 @@
 """The lease: visibility of all held messages of one delivery, renewed together, and its fence.
 
 A group stays closed while its head is invisible, but the others' receipt handles lapse if only the
-head is renewed; so all are renewed in one call. Whoever wants to commit something asks `guard`
-first (I4). When is `queue/lane/lease_clock.py`'s to say.
+head is renewed; so all are renewed in one call. `guard` is called before each commit (I4).
+`queue/lane/lease_clock.py` decides when to renew.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import anyio
 
 from asyncbuild.domain.errors import LeaseLost, StageError
 from asyncbuild.domain.events.queue_events import LeaseRenewalFailed, LeaseRenewed
 from asyncbuild.domain.model import Message
-from asyncbuild.queue.lane.lease_clock import Term
-from asyncbuild.queue.sqs import Queue
+from asyncbuild.queue.lane.lease_clock import Renewal, Term
 from asyncbuild.runtime.emit import emit
 
 _LAST_ANSWER_SECONDS = 2  # what a renewal that is under way gets when the lease is given up
+
+
+class RenewsMessages(Protocol):
+    """Renews the visibility of messages; `queue.sqs.Queue` does."""
+
+    async def renew(self, messages: Sequence[Message], *, seconds: int) -> Renewal:
+        """Set the visibility timeout of up to ten messages. Raises StageError."""
 
 
 class Lease:
@@ -31,7 +38,7 @@ class Lease:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: RenewsMessages,
         messages: Sequence[Message],
         *,
         asked_at: float,
@@ -103,7 +110,7 @@ class Lease:
             if anyio.current_time() < term.wakes_at:
                 self._fresh.set()
                 await anyio.sleep_until(term.wakes_at)
-            # Past its end a renewal may still find the messages ours, if nobody has asked since.
+            # Past its end a renewal may still find the messages ours, if none was received since.
             # That helps only before the first commit; later a commit was refused already.
             if not (self._fresh.is_set() and self.lost):
                 await self._renew()
@@ -116,7 +123,7 @@ class Lease:
                 on_old()
 
     async def _renew(self) -> None:
-        """Renew once. Who is cancelled meanwhile waits a little for the answer all the same.
+        """Renew once; if cancelled meanwhile, wait a little for the answer all the same.
 
         A renewal that is cut off may still be on its way, and overtake the release that follows.
         """

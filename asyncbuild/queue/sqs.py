@@ -1,9 +1,7 @@
-"""The SQS calls. Facts: SQS Developer Guide, "FIFO queue delivery logic", and the API reference."""
+"""SQS calls of the service. Facts: SQS Developer Guide, "FIFO queue delivery logic"; its API."""
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from asyncbuild.aws.classify import sqs_errors as errors_of
@@ -20,6 +18,7 @@ from asyncbuild.domain.errors import (
 from asyncbuild.domain.events.push_events import PushDeadLetterShortened
 from asyncbuild.domain.model import Message
 from asyncbuild.queue.lane.dead_letter import Fitted, fit, size_of_body
+from asyncbuild.queue.lane.lease_clock import Renewal
 from asyncbuild.queue.lane.queue_facts import (
     MOST_BYTES,
     OLD_MOST_BYTES,
@@ -27,11 +26,11 @@ from asyncbuild.queue.lane.queue_facts import (
     facts_of,
     largest_message,
 )
+from asyncbuild.queue.received_message import received_message
 from asyncbuild.runtime.emit import emit
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
-    from types_aiobotocore_sqs.type_defs import MessageTypeDef
 
 # The handle belongs to an earlier delivery, or the visibility timeout ran out.
 LOST = frozenset(
@@ -43,15 +42,6 @@ LOST = frozenset(
         "AWS.SimpleQueueService.MessageNotInflight",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """Which messages were not renewed, by id: `lost` are not ours any more, `failed` may be."""
-
-    lost: frozenset[str] = frozenset()
-    failed: frozenset[str] = frozenset()
-    reason: str = ""
 
 
 class Queue:
@@ -88,7 +78,7 @@ class Queue:
         return facts_of(await self.attributes())
 
     async def depth(self) -> tuple[int, int, int]:
-        """Messages waiting, messages in flight, and dead letters, each about right.
+        """Return messages waiting, messages in flight, and dead letters, as SQS estimates them.
 
         Raises:
             StageError: SQS refused, or cannot be reached.
@@ -164,7 +154,7 @@ class Queue:
                 ReceiveRequestAttemptId=uuid.uuid4().hex,
             )
         with reading("the answer to ReceiveMessage", raises=Retry, peer="sqs"):
-            return [_message(item) for item in answer.get("Messages", [])]
+            return [received_message(item) for item in answer.get("Messages", [])]
 
     async def renew(self, messages: Sequence[Message], *, seconds: int) -> Renewal:
         """Set the visibility timeout of up to ten messages; 0 makes them visible.
@@ -278,7 +268,7 @@ class Queue:
         )
 
     async def _dead_letter_limit(self, message: Message) -> int:
-        """MaximumMessageSize of the dead-letter queue; a guess where it may not be asked."""
+        """Return MaximumMessageSize of the dead-letter queue; a guess where it may not be asked."""
         if self._dead_letter_bytes is None:
             url = str(self._dead_letter_url)
             try:
@@ -292,31 +282,3 @@ class Queue:
             told = {str(name): value for name, value in answer.get("Attributes", {}).items()}
             self._dead_letter_bytes = largest_message(told)
         return self._dead_letter_bytes
-
-
-def _message(item: "MessageTypeDef") -> Message:
-    attributes = item.get("Attributes", {})
-    return Message(
-        id=item["MessageId"],
-        body=item["Body"],
-        receipt_handle=item["ReceiptHandle"],
-        group=attributes.get("MessageGroupId", ""),
-        sequence=int(attributes.get("SequenceNumber", 0)),
-        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
-        attributes=_texts(item),
-        sent=read_moment(attributes.get("SentTimestamp", "0")),
-    )
-
-
-def read_moment(milliseconds: str) -> datetime | None:
-    """Return the time that a SentTimestamp says, in UTC; None where it says none."""
-    try:
-        return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _texts(item: "MessageTypeDef") -> dict[str, str]:
-    """Those of a message's own attributes that are text."""
-    attributes = item.get("MessageAttributes", {})
-    return {n: v["StringValue"] for n, v in attributes.items() if v.get("StringValue")}

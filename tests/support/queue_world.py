@@ -25,12 +25,13 @@ from asyncbuild.domain.repository import Repository
 from asyncbuild.queue.lane import protocol as p
 from asyncbuild.queue.lane.capacity import Standing, find_room, find_standing, held
 from asyncbuild.queue.lane.lease_clock import Term
+from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane.state_machine import Lane
 
 TOKEN_SECONDS = 300.0
 VISIBILITY = 30
 LAG_SECONDS = 180.0
-RETENTION_SECONDS = 14 * 86_400.0
+RETENTION_SECONDS = 14 * 86_400
 _REPOSITORY = Repository.of_codecommit("123456789012", "eu-west-1", "web")
 
 
@@ -142,8 +143,13 @@ class LaneSim:
                 receive_count=self.receives[n],
                 ref=self.pushes[n].ref,
                 age_seconds=self.world.now - each.sent,
-                max_receive_count=self.world.max_receive_count,
-                retention_seconds=RETENTION_SECONDS,
+                facts=QueueFacts(
+                    fifo=True,
+                    visibility_timeout_seconds=30,
+                    max_receive_count=self.world.max_receive_count,
+                    dead_letter_arn=None,
+                    retention_seconds=RETENTION_SECONDS,
+                ),
             )
             for n, each in self.messages.items()
         }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbuild.queue.lane.protocol import LaneMessage, Policy, State
+from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane.transitions import UNDER_WAY
 
 MOST_HELD_SECONDS: Final = 12 * 3_600  # SQS ends a lease then, however often it was renewed
@@ -58,25 +59,24 @@ def held(
     receive_count: int,
     ref: str | None,
     age_seconds: float,
-    max_receive_count: int | None,
-    retention_seconds: float,
+    facts: QueueFacts,
 ) -> LaneMessage:
-    """Return the message as its lane sees it, with whether it may go back to the queue.
+    """Return the message as its lane sees it, with whether it may be released.
 
-    What was received `max_receive_count` times SQS dead-letters by itself, without a reason, and
-    what is older than the retention it deletes. For the sake of others a message spends no more
-    than half of its receives: the other half is for restarts.
+    SQS dead-letters by itself, without a reason, what was received `max_receive_count` times, and
+    deletes what is older than the retention. For the sake of others a message spends no more than
+    half of its receives: the other half is for restarts.
 
     Args:
         sequence: Its sequence number.
         receive_count: Times that it was received, this one included.
-        ref: What a newer push may supersede.
-        age_seconds: Since it was sent.
-        max_receive_count: Of the queue's redrive policy; None without one.
-        retention_seconds: MessageRetentionPeriod of the queue.
+        ref: The ref by which a newer push may supersede it.
+        age_seconds: Time since it was sent.
+        facts: Attributes of the queue.
     """
-    most = float("inf") if max_receive_count is None else max_receive_count
-    young = age_seconds + 2 * MOST_HELD_SECONDS < retention_seconds
+    limit = facts.max_receive_count
+    most = float("inf") if limit is None else limit
+    young = age_seconds + 2 * MOST_HELD_SECONDS < facts.retention_seconds
     return LaneMessage(
         sequence,
         receive_count,

@@ -1,13 +1,24 @@
-"""How long a lease lasts, when to renew it, and whether a commit is still safe. Pure.
+"""Term of a lease: its end, when to renew it, and whether a commit is still safe. Pure.
 
-Times are seconds of one monotonic clock; whoever asks says what time it is.
+Times are seconds of one monotonic clock; the caller passes the time.
 """
+
+from dataclasses import dataclass
 
 _RENEW_AFTER = 1 / 3  # of the visibility timeout: two more tries fit before it runs out
 _TRY_AGAIN_AFTER = 1 / 12
 _MARGIN = 1 / 10  # what a commit may take on its way to the server
 _MOST_SECONDS = 12 * 3_600 - 60  # SQS ends every lease 12 hours after the receive
 _OLD_SECONDS = 11.5 * 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Ids of the messages that were not renewed: `lost` are not ours any more, `failed` may be."""
+
+    lost: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    reason: str = ""
 
 
 class Term:

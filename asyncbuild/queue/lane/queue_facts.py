@@ -14,7 +14,7 @@ OLD_MOST_BYTES: Final = 256 * 1024  # what a queue made before August 2025 takes
 
 @dataclass(frozen=True, slots=True)
 class QueueFacts:
-    """What the queue says of itself. `max_receive_count` is None without a redrive policy."""
+    """Attributes of a queue. `max_receive_count` is None without a redrive policy."""
 
     fifo: bool
     visibility_timeout_seconds: int
@@ -24,13 +24,13 @@ class QueueFacts:
 
 
 def largest_message(attributes: Mapping[str, str]) -> int:
-    """Bytes of the longest message that a queue with these attributes takes."""
+    """Return the bytes of the longest message that a queue with these attributes takes."""
     with reading("MaximumMessageSize of a queue", raises=Retry, peer="sqs"):
         return int(attributes.get("MaximumMessageSize", MOST_BYTES))
 
 
 def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
-    """Read a queue's attributes (SQS API reference, GetQueueAttributes)."""
+    """Return the facts in a queue's attributes (SQS API reference, GetQueueAttributes)."""
     with reading("the attributes of the queue", raises=Retry, peer="sqs"):
         policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
         limit = policy.get("maxReceiveCount")

@@ -11,6 +11,7 @@ from asyncbuild.queue.lane.capacity import (
     held,
 )
 from asyncbuild.queue.lane.protocol import Policy, State
+from asyncbuild.queue.lane.queue_facts import QueueFacts
 
 _STANDINGS = st.builds(Standing, st.booleans(), st.booleans())
 
@@ -34,10 +35,21 @@ def test_there_is_room_while_a_waiting_lane_may_give_way(
         assert len(waiting) >= most
 
 
-def _held(**more: float | None) -> tuple[bool, bool]:
-    facts: dict[str, float | None] = {"age_seconds": 0, "retention_seconds": 14 * 86_400}
-    facts |= {"max_receive_count": 50, "receive_count": 1, **more}
-    found = held(1, ref=None, **facts)  # type: ignore[arg-type] # integers are floats here
+def _held(
+    *,
+    receive_count: int = 1,
+    age_seconds: float = 0,
+    max_receive_count: int | None = 50,
+    retention_seconds: int = 14 * 86_400,
+) -> tuple[bool, bool]:
+    facts = QueueFacts(
+        fifo=True,
+        visibility_timeout_seconds=30,
+        max_receive_count=max_receive_count,
+        dead_letter_arn=None,
+        retention_seconds=retention_seconds,
+    )
+    found = held(1, receive_count=receive_count, ref=None, age_seconds=age_seconds, facts=facts)
     return found.returns, found.yields
 
 
