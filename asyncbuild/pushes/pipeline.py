@@ -25,6 +25,8 @@ from asyncbuild.pushes.archives import Archives
 from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.prepare import Preparer, PushPreparer
+from asyncbuild.pushes.staleness import Staleness
+from asyncbuild.pushes.start_target import TargetStarter
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
 from asyncbuild.runtime.emit import about, emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
@@ -75,13 +77,17 @@ class Pipeline:
         pushes = PushPreparer(self._archives, ledger, settings)
         tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self._preparer = Preparer(pushes, tries)
+        history = History(mirrors, self._archives)
         self._dispatcher = Dispatcher(
-            starters=services.starters,
             ledger=ledger,
             pushes=pushes,
-            archives=self._archives,
-            history=History(mirrors, self._archives),
-            settings=settings,
+            staleness=Staleness(ledger, history, skip_stale=settings.lanes.stale == "skip"),
+            targets=TargetStarter(
+                starters=services.starters,
+                archives=self._archives,
+                history=history,
+                traced=settings.status.traces,
+            ),
         )
 
     def statistics(self) -> PipelineStatistics:

@@ -32,6 +32,8 @@ from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.archives import Archives
 from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.prepare import PushPreparer
+from asyncbuild.pushes.staleness import Staleness
+from asyncbuild.pushes.start_target import TargetStarter
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, PreparedPush, Work
 
 KEY = "shop/main/1.zip"
@@ -161,13 +163,17 @@ async def _open_turn(
         open_codebuild_client(standin.endpoint_url) as builds,
         open_codepipeline_client(standin.endpoint_url) as pipelines,
     ):
+        ledger, history, settings = Ledger(records, prefix="l/"), _NoHistory(), Settings()
         yield Dispatcher(
-            starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
-            ledger=Ledger(records, prefix="l/"),
+            ledger=ledger,
             pushes=_Preparer(prepare),
-            archives=_Archives(upload),
-            history=_NoHistory(),
-            settings=Settings(),
+            staleness=Staleness(ledger, history, skip_stale=settings.lanes.stale == "skip"),
+            targets=TargetStarter(
+                starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
+                archives=_Archives(upload),
+                history=history,
+                traced=settings.status.traces,
+            ),
         )
 
 

@@ -1,0 +1,78 @@
+"""Staleness of a push: whether a newer one, or the same delivery, was built before, and which."""
+
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.ledger_records import Head
+from asyncbuild.domain.errors import Unreachable
+from asyncbuild.domain.model import Push
+from asyncbuild.pushes.ancestry import History
+from asyncbuild.pushes.work import Work
+
+
+class Staleness:
+    """Finds out why a push is not to be built.
+
+    Args:
+        ledger: Records of what was built.
+        history: History of the repository.
+        skip_stale: Whether a push is left out when a newer one of its ref was built
+            (`lanes.stale`).
+    """
+
+    def __init__(self, ledger: Ledger, history: History, *, skip_stale: bool) -> None:
+        self._ledger = ledger
+        self._history = history
+        self._skip_stale = skip_stale
+
+    async def look_back(self, work: Work, push: Push) -> tuple[Head | None, str]:
+        """Return the newest push built of the ref, if it was read, and why this one is not built.
+
+        The reason is empty if it is to be built.
+
+        Raises:
+            StageError: Ledger or repository could not be read.
+        """
+        before = await self._ledger.find_repeated(push)
+        if not before and not self._skip_stale:
+            return None, ""
+        head = await self._ledger.head(push)
+        why = await self._why_repeated(push, head, before) if before else ""
+        if not why and self._skip_stale:
+            why = await self._why_stale(work, push, head)
+        return head, why
+
+    async def _why_repeated(self, push: Push, head: Head | None, before: str) -> str:
+        """Return why a signed body that was settled as event `before` asks for nothing now.
+
+        A ref that is pushed back and forth gives equal bodies, and each is a push: then the ref is
+        at the commit, and another one was built last.
+        """
+        if await self._ledger.is_forced(push):
+            return ""
+        if head and head.event_id == push.id:
+            return ""  # an earlier try came as far as that
+        if head and head.commit == push.commit:
+            return f"the same delivery was settled before, as event {before}"
+        if not await self._history.is_at_tip(push):
+            return f"the same delivery was settled before, as event {before}; the ref has moved on"
+        return ""
+
+    async def _why_stale(self, work: Work, push: Push, head: Head | None) -> str:
+        """Return why the push is overtaken, or nothing: ancestry decides, not arrival.
+
+        Only a push that is older than the newest one built of its ref can be. A force push back, or
+        a branch that was deleted and made again, is newer by its own time, or names the built
+        commit as its old one. If the event does not tell its time, the repository is asked.
+        """
+        if head is None or head.event_id == push.id:
+            return ""
+        if push.old_commit == head.commit or (push.timed and push.time >= head.time):
+            return ""
+        try:
+            older = await self._history.is_contained(work, push, head.commit)
+            if older and not push.timed:
+                older = not await self._history.goes_back(work, push, head.commit)
+        except Unreachable as error:
+            return error.reason
+        if not older or await self._ledger.is_forced(push):
+            return ""
+        return f"commit {head.commit}, which contains it, was built before"
