@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cpu import cpu_seconds
 
-from asyncbuild.archive.archiver import Archiver, Order
+from asyncbuild.archive.archive_order import Order
+from asyncbuild.archive.archiver import Archiver
 from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import MIB, ArchiveSettings, AwsSettings, Settings, StorageSettings

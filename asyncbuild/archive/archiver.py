@@ -1,47 +1,45 @@
-"""One commit's archive in S3, by the cheapest way there is.
+"""Archive of a commit in S3, made by the cheapest way there is.
 
-Whatever goes wrong with a cheap way, the archive is made in full, and the reason is told.
+If a cheap way fails, the archive is made in full, and the reason is logged.
 
     copy    the same tree is in S3 already: S3 copies the object
-    delta   most of the tree is: S3 copies ranges, the rest is made and sent (`delta.py`)
-    full    everything is read, compressed and sent
+    delta   most of the tree is: S3 copies ranges, the rest is made and sent (`delta/write.py`)
+    full    everything is read, compressed and sent (`full.py`)
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from asyncbuild.archive.blob_ids import TreeIds, open_tree_ids
+from asyncbuild.archive.archive_order import DeltaArchive, Order
+from asyncbuild.archive.blob_ids import open_tree_ids
 from asyncbuild.archive.delta.backoff import Pauses
 from asyncbuild.archive.delta.base_records import Bases
 from asyncbuild.archive.delta.choose_base import Choice
-from asyncbuild.archive.delta.effects import Effects
 from asyncbuild.archive.delta.explicit_base import COMMIT_KEY, FORMAT_KEY, read_base
 from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.lineage import ArchiveLineage, with_options
 from asyncbuild.archive.delta.planning.attributes import Effect
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.archive.delta.table_cache import Tables, table_name
-from asyncbuild.archive.delta.write import DeltaArchive, DeltaWay, Watch
-from asyncbuild.archive.full import DirectoryRange, iter_archive
+from asyncbuild.archive.delta.write import DeltaOrder, DeltaWay
+from asyncbuild.archive.full import FullWay
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.archive_options import ArchiveOptions
 from asyncbuild.domain.errors import NoPermission, Outage, Reject, Retry
 from asyncbuild.domain.events.git_events import ArchiveFull, ArchiveLarge
-from asyncbuild.domain.model import Guard
 from asyncbuild.git.process.limits import OutOfMemory
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.export_subst import Placeholders
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.runtime.recent import Recent
-from asyncbuild.storage.compose import CopySource
+from asyncbuild.storage.compose import CopySource, NewObject
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import WORKING_BYTES
-from asyncbuild.zip.stream import ZipEngine, ZipOutput
+from asyncbuild.zip.stream import ZipEngine
 
 FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
 
@@ -58,29 +56,11 @@ _FAR: Final = frozenset({"does-not-pay", "attributes-changed", "too-many-paths"}
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was made, and how. `fallback` says why it is no delta: empty for deltas and copies."""
+    """An archive that was made; `fallback` says why it is neither a delta nor a copy, if so."""
 
     made: DeltaArchive
     base_key: str = ""
     fallback: str = ""
-
-
-@contextmanager
-def _unwatched(_: ZipOutput) -> Iterator[None]:
-    yield
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be made. `origin` is None where no base is looked for or kept."""
-
-    snapshot: Snapshot
-    key: str
-    guard: Guard
-    origin: ArchiveLineage | None = None
-    base_key: str = ""  # begin from this archive, whatever the records say
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    watch: Watch = _unwatched
 
 
 class Archiver:
@@ -95,13 +75,12 @@ class Archiver:
         settings: Settings,
         look_further_bytes: int = _LOOK_FURTHER_BYTES,
     ) -> None:
-        self._engine = engine
         self._budget = budget
         self._store = store
         self._delta = DeltaWay(engine, store)
+        self._full = FullWay(engine, store, budget, part_bytes=settings.storage.part_bytes)
         self._enabled = settings.archive.delta == "auto"
         self._most_bytes = settings.archive.memory_budget_bytes
-        self._effects = Effects()
         # Repositories with files that are large for git.
         self._large: Recent[Path, None] = Recent(_LARGE_MOST)
         self._look_further_bytes = look_further_bytes
@@ -114,7 +93,7 @@ class Archiver:
         self._choice = Choice(bases, self.format_of)
 
     def format_of(self, options: ArchiveOptions) -> str:
-        """What an archive's bytes depend on beside its tree: only equal ones are made of another.
+        """Return what an archive's bytes depend on beside its tree; bases must have the same.
 
         With other options, or another level, the same commit is another archive.
         """
@@ -126,8 +105,9 @@ class Archiver:
         """Make the archive, and remember it for the next one.
 
         Raises:
-            StageError: of the stage that failed.
+            StageError: Of the stage that failed.
         """
+        order = replace(order, metadata=self._metadata(order))
         if order.snapshot.path not in self._large:
             try:
                 return await self._put(order)
@@ -168,7 +148,7 @@ class Archiver:
         return Result(made, base_key=base_key, fallback=fallback)
 
     def _remembered(self, order: Order, fallback: str) -> ArchiveLineage | None:
-        """Whose next archive may be made of this one, if anybody's."""
+        """Return the ref whose next archive may be made of this one; None if it may not be."""
         origin, snapshot = order.origin, order.snapshot
         alone = not snapshot.parts and not _depends_on_more(snapshot)
         if not self._enabled or origin is None or not alone:
@@ -177,8 +157,9 @@ class Archiver:
         return None if pauses else origin
 
     async def _put_cheaply(self, order: Order) -> tuple[DeltaArchive, str]:
-        """Of the archive that is chosen; of a nearer one if too little of that is left.
+        """Make a copy or a delta, and return it with its base's key.
 
+        It is made of the archive that is chosen, or of a nearer one if too little of that is left.
         A branch that was reset, or that another one was merged into, may have more in common with
         that one than with itself. Looking takes a few requests, so what it may save must be large.
         """
@@ -214,7 +195,7 @@ class Archiver:
         return made, base.key
 
     def _tables(self, order: Order, *, kept: bool = True) -> Tables:
-        """Beside a mirror; nothing is written into a repository that is not ours."""
+        """Return the tables beside a mirror; nothing is written into a repository of others."""
         return Tables(Path(order.snapshot.path, _TABLES) if order.origin and kept else None)
 
     # --- ways -------------------------------------------------------------------------------------
@@ -239,26 +220,16 @@ class Archiver:
             )
         async with self._budget.open_account(reserved) as account:
             await account.take(table_bytes)
-            return await self._delta.put(
-                order.snapshot,
-                order.key,
-                base,
-                tables=self._tables(order),
-                account=account,
-                guard=order.guard,
-                metadata=self._metadata(order),
-                watch=order.watch,
-            )
+            tables = self._tables(order)
+            return await self._delta.put(DeltaOrder(order, base, tables, account))
 
     async def _copy(self, order: Order, base: Base) -> DeltaArchive:
         async with self._budget.open_account(self._part_bytes) as account:
             archive = await self._store.copy_archive(
-                order.key,
+                NewObject(order.key, order.guard, order.metadata),
                 source=CopySource(base.key, base.etag),
                 size_bytes=base.size_bytes,
                 account=account,
-                guard=order.guard,
-                metadata=self._metadata(order),
             )
         old_name = table_name(base.key, base.etag)
         await self._tables(order).alias(old_name, table_name(archive.key, archive.etag))
@@ -266,58 +237,14 @@ class Archiver:
         return DeltaArchive(archive, new, entries=0, files_read=0)
 
     async def _put_full(self, order: Order, *, tables: Tables, large: bool) -> DeltaArchive:
-        """`large` if others can be made of it for sure."""
-        if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
-            return await self._put_all(order, tables, None)
-        async with open_tree_ids(order.snapshot.iter_lines, at_once=large) as ids:
-            return await self._put_all(order, tables, ids)
-
-    async def _put_all(self, order: Order, tables: Tables, ids: TreeIds | None) -> DeltaArchive:
-        snapshot = order.snapshot
-        reserved = WORKING_BYTES + self._part_bytes
-        directory = DirectoryRange()
-        with tables.open_writer() as writer:
-            parts: Any = {"directory": directory, "writer": writer}
-            async with (
-                self._budget.open_account(reserved) as account,
-                snapshot.open_archive() as tar,
-                self._engine.open_zip(
-                    tar, account=account, blob_ids=ids, cut=len(snapshot.above)
-                ) as stream,
-                aclosing(iter_archive(stream, ids, account=account, **parts)) as chunks,
-            ):
-                if ids is not None:
-                    ids.follow(lambda: stream.statistics().zip_bytes)
-                with order.watch(stream):
-                    archive = await self._store.put_archive(
-                        order.key,
-                        chunks,
-                        account=account,
-                        guard=order.guard,
-                        metadata=self._metadata(order),
-                    )
-            digest, effect, files = "", Effect.UNKNOWN, {}
-            if ids is not None and directory.offset >= LEAST_PART_BYTES:
-                await ids.finish()
-                attributes = snapshot.rooted(ids.attributes)
-                digest, effect = await self._effects.read(snapshot, attributes)
-                files = {path: name for path, (_, name) in attributes.items()}
-                await writer.finish(table_name(archive.key, archive.etag), offset=directory.offset)
-        base = Base(
-            key=archive.key,
-            etag=archive.etag,
-            size_bytes=archive.size_bytes,
-            format=self.format_of(snapshot.options),
-            commit=snapshot.commit,
-            tree=snapshot.tree,
-            directory_offset=directory.offset,
-            directory_bytes=directory.nbytes,
-            attributes=digest,
-            effect=effect,
-            files=files,
+        """Make it in full; `large` if others can be made of it for sure."""
+        put = partial(
+            self._full.put, order, tables=tables, format_=self.format_of(order.snapshot.options)
         )
-        entries = stream.statistics().entries
-        return DeltaArchive(archive, base, entries=entries, files_read=entries)
+        if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
+            return await put(None)
+        async with open_tree_ids(order.snapshot.iter_lines, at_once=large) as ids:
+            return await put(ids)
 
     def _metadata(self, order: Order) -> dict[str, str]:
         format_ = self.format_of(order.snapshot.options)

@@ -1,22 +1,126 @@
-"""An archive made in full, and what is kept of it for the next one to be made of it."""
+"""Archives made in full, and what is kept of each for the next one to be made of it."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
 
+from asyncbuild.archive.archive_order import DeltaArchive, Order
 from asyncbuild.archive.blob_ids import TreeIds, with_ids
-from asyncbuild.archive.delta.table_cache import TableWriter
-from asyncbuild.domain.model import Account
+from asyncbuild.archive.delta.effects import Effects
+from asyncbuild.archive.delta.planning.attributes import Effect
+from asyncbuild.archive.delta.planning.base import Base
+from asyncbuild.archive.delta.table_cache import Tables, TableWriter, table_name
+from asyncbuild.domain.model import Account, StoredArchive
+from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.parts import LEAST_PART_BYTES
+from asyncbuild.storage.s3 import Store
+from asyncbuild.zip.engine import WORKING_BYTES
 from asyncbuild.zip.format.records import pack_end
-from asyncbuild.zip.stream import ZipOutput
+from asyncbuild.zip.stream import ZipEngine, ZipOutput
 
 
 @dataclass(slots=True)
 class DirectoryRange:
-    """Where an archive's directory begins, and its length; known when all of it has passed."""
+    """Begin and length of an archive's directory; known when all of it has passed."""
 
     offset: int = 0
     nbytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _AttributesRead:
+    digest: str = ""
+    effect: Effect = Effect.UNKNOWN
+    files: Mapping[bytes, str] = field(default_factory=dict)
+
+
+class FullWay:
+    """Makes archives of all that is in a commit.
+
+    Args:
+        engine: Zip engine.
+        store: Bucket of the archives.
+        budget: Memory that archives share.
+        part_bytes: Length of a part that is sent (`storage.part_bytes`).
+    """
+
+    def __init__(
+        self, engine: ZipEngine, store: Store, budget: MemoryBudget, *, part_bytes: int
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._budget = budget
+        self._reserved = WORKING_BYTES + part_bytes
+        self._effects = Effects()
+
+    async def put(
+        self, order: Order, ids: TreeIds | None, *, tables: Tables, format_: str
+    ) -> DeltaArchive:
+        """Make an archive.
+
+        Args:
+            order: The archive.
+            ids: Blob ids of the tree, which an archive needs that others are made of; or None.
+            tables: Keeps the archive's directory if others can be made of it.
+            format_: What its bytes depend on beside the tree.
+
+        Raises:
+            StageError: Of the stage that failed.
+        """
+        snapshot, directory, read = order.snapshot, DirectoryRange(), _AttributesRead()
+        with tables.open_writer() as writer:
+            archive, entries = await self._send(order, ids, directory, writer)
+            if ids is not None and directory.offset >= LEAST_PART_BYTES:
+                read = await self._read_attributes(snapshot, ids)
+                await writer.finish(table_name(archive.key, archive.etag), offset=directory.offset)
+        base = Base(
+            key=archive.key,
+            etag=archive.etag,
+            size_bytes=archive.size_bytes,
+            format=format_,
+            commit=snapshot.commit,
+            tree=snapshot.tree,
+            directory_offset=directory.offset,
+            directory_bytes=directory.nbytes,
+            attributes=read.digest,
+            effect=read.effect,
+            files=read.files,
+        )
+        return DeltaArchive(archive, base, entries=entries, files_read=entries)
+
+    async def _send(
+        self, order: Order, ids: TreeIds | None, directory: DirectoryRange, writer: TableWriter
+    ) -> tuple[StoredArchive, int]:
+        """Make the object, and return it with the number of its entries."""
+        cut = len(order.snapshot.above)
+        async with (
+            self._budget.open_account(self._reserved) as account,
+            order.snapshot.open_archive() as tar,
+            self._engine.open_zip(tar, account=account, blob_ids=ids, cut=cut) as stream,
+            aclosing(
+                iter_archive(stream, ids, directory=directory, writer=writer, account=account)
+            ) as chunks,
+        ):
+            if ids is not None:
+                ids.follow(lambda: stream.statistics().zip_bytes)
+            with order.watch(stream):
+                archive = await self._store.put_archive(
+                    order.key,
+                    chunks,
+                    account=account,
+                    guard=order.guard,
+                    metadata=order.metadata,
+                )
+        return archive, stream.statistics().entries
+
+    async def _read_attributes(self, snapshot: Snapshot, ids: TreeIds) -> _AttributesRead:
+        await ids.finish()
+        attributes = snapshot.rooted(ids.attributes)
+        digest, effect = await self._effects.read(snapshot, attributes)
+        return _AttributesRead(
+            digest, effect, {path: name for path, (_, name) in attributes.items()}
+        )
 
 
 async def iter_archive(
@@ -27,7 +131,7 @@ async def iter_archive(
     writer: TableWriter,
     account: Account,
 ) -> AsyncGenerator[bytes, None]:
-    """The whole zip. Of one that others can be made of, the directory is kept by `writer`."""
+    """Yield the whole zip. If others can be made of it, `writer` keeps the directory."""
     async for chunk in stream.iter_members():
         yield chunk
     directory.offset = stream.statistics().zip_bytes

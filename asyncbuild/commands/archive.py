@@ -12,7 +12,8 @@ from anyio import to_thread
 from rich.console import Console
 from rich.progress import Progress
 
-from asyncbuild.archive.archiver import Archiver, Order, Result
+from asyncbuild.archive.archive_order import Order
+from asyncbuild.archive.archiver import Archiver, Result
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
 from asyncbuild.commands.archive_output import (

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 
-from asyncbuild.archive.archiver import Archiver, Order
+from asyncbuild.archive.archive_order import Order
+from asyncbuild.archive.archiver import Archiver
 from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.domain.errors import Unreachable
 from asyncbuild.domain.events.stage_events import (

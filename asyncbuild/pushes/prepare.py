@@ -4,9 +4,11 @@ It ends with whole archives in S3. What must happen in order is in `pushes/dispa
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from functools import partial
+from typing import Protocol
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
@@ -14,17 +16,32 @@ from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.errors import Reject, Scope, StageError, Unreachable
 from asyncbuild.domain.events.stage_events import PushPrepareFinished, PushPrepareStarted
 from asyncbuild.domain.key_template import is_own
-from asyncbuild.domain.model import Guard, Nothing, Push
+from asyncbuild.domain.model import Guard, Nothing, Push, StoredArchive, Target
 from asyncbuild.domain.rules import asked_changes, route
-from asyncbuild.pushes.archives import Archives
+from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.work import PreparedMessage, PreparedPush, Work
 from asyncbuild.runtime.emit import about, stage
+
+
+class StoresArchives(Protocol):
+    """Finds archives in S3 and makes them; `pushes.archives.Archives` does."""
+
+    async def find(self, push: Push, targets: Mapping[str, Target]) -> dict[str, StoredArchive]:
+        """Return the archives of `targets`, by key, that are in S3. Raises StageError."""
+
+    def open_snapshot(self, work: Work, push: Push) -> AbstractAsyncContextManager[Snapshot]:
+        """Hold the commit of a push. Raises StageError."""
+
+    async def upload(
+        self, push: Push, target: Target, snapshot: Snapshot, guard: Guard
+    ) -> StoredArchive:
+        """Make the archive of a target, and return it. Raises StageError."""
 
 
 class PushPreparer:
     """Finds the targets of a push by the rules, and makes the archives that they need."""
 
-    def __init__(self, archives: Archives, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, archives: StoresArchives, ledger: Ledger, settings: Settings) -> None:
         self._archives = archives
         self._ledger = ledger
         self._rules = rules_of(settings)

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import NoPermission, Retry
-from asyncbuild.domain.model import Account
+from asyncbuild.domain.model import Account, Guard
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, etag_of
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, part_bytes
@@ -58,6 +58,21 @@ class CopyRange:
 
     def __len__(self) -> int:
         return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """An object that is to appear in the bucket.
+
+    Attributes:
+        key: Its key.
+        guard: Called right before the object is made to appear (I4).
+        metadata: ASCII; kept beside the object.
+    """
+
+    key: str
+    guard: Guard
+    metadata: Mapping[str, str]
 
 
 Piece = CopyRange | AsyncIterator[bytes]

@@ -10,11 +10,12 @@ from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.aws.classify import unreached
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Retry, StageError
-from asyncbuild.domain.model import Account, Guard, StoredArchive
+from asyncbuild.domain.model import Account, StoredArchive
 from asyncbuild.storage.compose import (
     Composition,
     CopyRange,
     CopySource,
+    NewObject,
     Piece,
     copy_parameters,
     cut_out,
@@ -27,7 +28,7 @@ from asyncbuild.storage.parts import MOST_PART_BYTES
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-    from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef
+    from types_aiobotocore_s3.type_defs import CopyObjectOutputTypeDef, HeadObjectOutputTypeDef
 
 MISSING: Final = frozenset({"NoSuchKey", "404"})  # HEAD has no body, hence no code
 _WITHOUT_REASON: Final = frozenset({"400", "403"})
@@ -50,51 +51,35 @@ class Ranges:
         self._settings = settings
 
     async def compose(
-        self,
-        key: str,
-        pieces: Sequence[Piece],
-        *,
-        source: CopySource,
-        account: Account,
-        guard: Guard,
-        metadata: Mapping[str, str],
+        self, new: NewObject, pieces: Sequence[Piece], *, source: CopySource, account: Account
     ) -> StoredArchive:
         """Make an archive of ranges that S3 copies, and of bytes that are sent; see `compose.py`.
 
         Args:
-            key: Key of the new archive; may be the source's own.
+            new: The archive; its key may be the source's own.
             pieces: Pieces in order. Between two ranges there are bytes for at least one part of 5
                 MiB.
             source: Object that is copied from; if it changed, no archive is made.
             account: Account that covers two parts, beside what the producers hold.
-            guard: Called right before the object is made to appear (I4).
-            metadata: ASCII; stored with the object.
 
         Raises:
             SourceChanged: The source was deleted or overwritten, or may not be read.
-            LeaseLost: From `guard`.
+            LeaseLost: From the guard.
             StageError: S3 refused, or the pieces raised it.
         """
         composition = Composition(
-            self._client, self._settings, key, account=account, metadata=metadata
+            self._client, self._settings, new.key, account=account, metadata=new.metadata
         )
         try:
             await composition.send(pieces, source)
-            return replace(await composition.commit(guard), kind="delta")
+            return replace(await composition.commit(new.guard), kind="delta")
         except BaseException as error:
             if fault := await composition.abort():
                 error.add_note(str(fault))
             raise
 
     async def copy_archive(
-        self,
-        key: str,
-        *,
-        source: CopySource,
-        size_bytes: int,
-        account: Account,
-        guard: Guard,
-        metadata: Mapping[str, str],
+        self, new: NewObject, *, source: CopySource, size_bytes: int, account: Account
     ) -> StoredArchive:
         """Copy an archive whole on S3's side; above 5 GiB in parts.
 
@@ -110,38 +95,36 @@ class Ranges:
             SourceChanged, LeaseLost, StageError: As `compose`.
         """
         if size_bytes > MOST_PART_BYTES:
-            archive = await self.compose(
-                key,
-                list(cut_whole(size_bytes)),
-                source=source,
-                account=account,
-                guard=guard,
-                metadata=metadata,
-            )
+            pieces = list(cut_whole(size_bytes))
+            archive = await self.compose(new, pieces, source=source, account=account)
             return replace(archive, kind="copy")
-        attributes: dict[str, Any] = {**encryption(self._settings)}
-        guard()
-        with source_errors(f"copy {source.key} to {self._name(key)}"):
-            answer = await self._client.copy_object(
-                **self._where(key),
-                **copy_parameters(self._settings, source),
-                **attributes,
-                Metadata=dict(metadata),
-                MetadataDirective="REPLACE",
-                ContentType="application/zip",
-                # Otherwise the copy of a tagged object would need rights to its tags.
-                TaggingDirective="REPLACE",
-            )
-        etag = etag_of_copy(answer.get("CopyObjectResult", {}), f"copy to {self._name(key)}")
+        answer = await self._copy_object(new, source)
+        found = answer.get("CopyObjectResult", {})
+        etag = etag_of_copy(found, f"copy to {self._name(new.key)}")
         return StoredArchive(
             bucket=self._settings.bucket,
-            key=key,
+            key=new.key,
             size_bytes=size_bytes,
             etag=f'"{etag.strip(chr(34))}"',  # some servers do not quote it here
             version_id=answer.get("VersionId"),
             kind="copy",
             copied_bytes=size_bytes,
         )
+
+    async def _copy_object(self, new: NewObject, source: CopySource) -> "CopyObjectOutputTypeDef":
+        attributes: dict[str, Any] = {**encryption(self._settings)}
+        new.guard()
+        with source_errors(f"copy {source.key} to {self._name(new.key)}"):
+            return await self._client.copy_object(
+                **self._where(new.key),
+                **copy_parameters(self._settings, source),
+                **attributes,
+                Metadata=dict(new.metadata),
+                MetadataDirective="REPLACE",
+                ContentType="application/zip",
+                # Otherwise the copy of a tagged object would need rights to its tags.
+                TaggingDirective="REPLACE",
+            )
 
     async def iter_ranges(
         self, source: CopySource, spans: Iterable[Sequence[CopyRange]], *, account: Account

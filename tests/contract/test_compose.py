@@ -20,7 +20,7 @@ from asyncbuild.config import AwsSettings, Settings, StorageSettings
 from asyncbuild.domain.errors import LeaseLost, Retry, StageError
 from asyncbuild.domain.model import StoredArchive
 from asyncbuild.runtime.memory_budget import MemoryAccount, MemoryBudget
-from asyncbuild.storage.compose import CopyRange, CopySource, Piece, SourceChanged
+from asyncbuild.storage.compose import CopyRange, CopySource, NewObject, Piece, SourceChanged
 from asyncbuild.storage.parts import MIB
 from asyncbuild.storage.s3 import Store
 
@@ -101,12 +101,10 @@ async def _compose(
         ]
         try:
             return await store.compose(
-                key,
+                NewObject(key, more.get("guard", _allow), {"asyncbuild-fingerprint": "print"}),
                 given,
                 source=source,
                 account=account,
-                guard=more.get("guard", _allow),
-                metadata={"asyncbuild-fingerprint": "print"},
             )
         finally:
             assert account.held_bytes == 0, "bytes were not given back"
@@ -278,12 +276,10 @@ async def test_a_failing_producer_leaves_nothing(
     async with MemoryBudget(64 * MIB).open_account(3 * PART) as account:
         with pytest.raises(Retry, match="broken tar"):
             await _store(client).compose(
-                key,
+                NewObject(key, _allow, {}),
                 [CopyRange(0, PART), broken()],
                 source=source,
                 account=account,
-                guard=_allow,
-                metadata={},
             )
     await _nothing_left(client, key)
 
@@ -314,12 +310,10 @@ async def test_the_last_bytes_are_sent_while_they_are_made(
     tapped = Tapped(client, upload_part=tell)
     async with MemoryBudget(64 * MIB).open_account(3 * PART) as account:
         await _store(tapped, part_bytes=2 * PART).compose(
-            key,
+            NewObject(key, _allow, {}),
             [CopyRange(0, PART), made(account)],
             source=source,
             account=account,
-            guard=_allow,
-            metadata={},
         )
     assert OLD[:PART] + NEW == await _body(client, key)
 
@@ -348,12 +342,10 @@ async def test_a_whole_copy_is_one_request_with_its_own_metadata(
     tapped = Tapped(client)
     async with MemoryBudget(64 * MIB).open_account(PART) as account:
         archive = await _store(tapped).copy_archive(
-            key,
+            NewObject(key, _allow, {"asyncbuild-fingerprint": "other"}),
             source=source,
             size_bytes=len(OLD),
             account=account,
-            guard=_allow,
-            metadata={"asyncbuild-fingerprint": "other"},
         )
     assert tapped.calls == ["copy_object"]
     assert await _body(client, key) == OLD
@@ -376,11 +368,9 @@ async def test_a_whole_copy_of_a_changed_object_is_refused(
     async with MemoryBudget(64 * MIB).open_account(PART) as account:
         with pytest.raises(SourceChanged):
             await _store(client).copy_archive(
-                key,
+                NewObject(key, _allow, {}),
                 source=source,
                 size_bytes=len(OLD),
                 account=account,
-                guard=_allow,
-                metadata={},
             )
     await _nothing_left(client, key)

@@ -23,7 +23,8 @@ from support.random_trees import RandomTrees
 from support.repositories import SourceRepository
 from support.servers import REGION, open_s3_client
 
-from asyncbuild.archive.archiver import Archiver, Order, Result
+from asyncbuild.archive.archive_order import Order
+from asyncbuild.archive.archiver import Archiver, Result
 from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.config import MIB, ArchiveSettings, Settings, StorageSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions

@@ -1,10 +1,10 @@
 """An archive made of an older one: what changed is read, S3 copies the rest on its side."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
+from asyncbuild.archive.archive_order import DeltaArchive, Order
 from asyncbuild.archive.delta.assemble import Headers, KnownIds, copy_ranges, put_together
 from asyncbuild.archive.delta.compare import Comparison, Difference, paths_of
 from asyncbuild.archive.delta.fallback import FallBack
@@ -21,81 +21,72 @@ from asyncbuild.archive.delta.planning.entry_table import (
 )
 from asyncbuild.archive.delta.planning.plan import DeltaPlan, is_hopeless, plan_delta
 from asyncbuild.archive.delta.table_cache import Tables, table_name
-from asyncbuild.domain.model import Account, Guard, StoredArchive
+from asyncbuild.domain.model import Account
 from asyncbuild.git.formats.gitattributes import is_doubtful
 from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
 from asyncbuild.git.tree.changes import Lines, NoSuchTree, files_before, parse_changes
 from asyncbuild.runtime.tasks import open_tasks
-from asyncbuild.storage.compose import CopyRange, CopySource
+from asyncbuild.storage.compose import CopyRange, CopySource, NewObject
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.stream import ZipEngine, ZipOutput
 
 _SUBSTITUTE: Final = "export-subst"
-Watch = Callable[[ZipOutput], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class DeltaArchive:
-    """An archive, and what is known of it for the next one; `files_read` from git.
+class DeltaOrder:
+    """An archive to be made of an older one.
 
-    Of what was sent for a delta, `resent_bytes` are members of the older archive in stretches too
-    short to copy, and `headers_bytes` the directory without its copied beginning.
+    Attributes:
+        order: The archive.
+        base: The older archive.
+        tables: Directories of archives, kept beside the mirror.
+        account: Memory for the engine, the parts and the directory of the older archive.
     """
 
-    archive: StoredArchive
+    order: Order
     base: Base
-    entries: int
-    files_read: int
-    resent_bytes: int = 0
-    headers_bytes: int = 0
+    tables: Tables
+    account: Account
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The commit."""
+        return self.order.snapshot
 
 
 class DeltaWay:
-    """Makes archives of older ones. `working_bytes` of an account are for the engine and parts."""
+    """Makes archives of older ones."""
 
     def __init__(self, engine: ZipEngine, store: Store) -> None:
         self._engine = engine
         self._store = store
 
-    async def put(  # noqa: PLR0913 - all of it is the work
-        self,
-        snapshot: Snapshot,
-        key: str,
-        base: Base,
-        *,
-        tables: Tables,
-        account: Account,
-        guard: Guard,
-        metadata: Mapping[str, str],
-        watch: Watch,
-    ) -> DeltaArchive:
-        """Make the archive of `snapshot` at `key`.
+    async def put(self, delta: DeltaOrder) -> DeltaArchive:
+        """Make the archive.
 
         Raises:
-            FallBack: It cannot be made of `base`, or that is not cheaper than in full.
+            FallBack: It cannot be made of the base, or that is not cheaper than in full.
             StageError: Something else failed; see the stages.
         """
+        base = delta.base
         if base.effect is Effect.UNKNOWN:
             raise FallBack("attributes-unknown")
-        directory, lines = await self._look(snapshot, base, tables, account)
+        directory, lines = await self._look(delta)
         if lines is not None and is_hopeless(directory, files_before(lines)):
             raise _nothing_left(base, changes=len(lines) // 2)
         table = parse_directory(*directory)
-        difference = await self._difference(snapshot, base, table, lines)
+        difference = await self._difference(delta, table, lines)
         if is_doubtful((entry.mode, entry.path) for entry in difference.fresh.values()):
             raise FallBack("odd-path", changes=difference.changes)  # it is read past git's refusal
         plan = self._plan(base, table, difference)
-        return await self._make(
-            _DeltaJob(
-                snapshot, key, base, plan, difference, tables, account, guard, metadata, watch
-            )
-        )
+        return await self._make(_DeltaJob(delta, plan, difference))
 
     # --- plan -------------------------------------------------------------------------------------
 
     def _plan(self, base: Base, table: Table, difference: Difference) -> DeltaPlan:
-        """What is copied, and what is not, if that is cheaper than to make it in full."""
+        """Return what is copied, and what is not, if that is cheaper than to make it in full."""
         plan = plan_delta(table, self._numbers(table, difference, base.effect))
         if not plan.copies:
             raise _nothing_left(base, changes=difference.changes)
@@ -108,10 +99,10 @@ class DeltaWay:
             raise FallBack("does-not-pay", why, changes=difference.changes)
         return plan
 
-    async def _look(
-        self, snapshot: Snapshot, base: Base, tables: Tables, account: Account
-    ) -> tuple[CentralDirectory, Lines | None]:
-        """The directory, and what git says changed: at the same time. None if it cannot say.
+    async def _look(self, delta: DeltaOrder) -> tuple[CentralDirectory, Lines | None]:
+        """Return the directory, and what git says changed, read at the same time.
+
+        The latter is None if git cannot say.
 
         What git says is not parsed before it is sure to be needed.
         """
@@ -119,17 +110,18 @@ class DeltaWay:
 
         async def load() -> None:
             nonlocal directory
-            directory = await self._directory(base, tables, account)
+            directory = await self._directory(delta)
 
         async with open_tasks() as tasks:
             tasks.start_soon(load)
-            lines = await _read_lines(snapshot, base)
+            lines = await _read_lines(delta.snapshot, delta.base)
         if directory is None:
             raise AssertionError("no directory, and no reason")
         return directory, lines
 
-    async def _directory(self, base: Base, tables: Tables, account: Account) -> CentralDirectory:
-        directory = await tables.load(table_name(base.key, base.etag))
+    async def _directory(self, delta: DeltaOrder) -> CentralDirectory:
+        base, account = delta.base, delta.account
+        directory = await delta.tables.load(table_name(base.key, base.etag))
         if directory is None:
             source = CopySource(base.key, base.etag)
             tail = CopyRange(base.directory_offset, base.size_bytes)
@@ -147,10 +139,9 @@ class DeltaWay:
             raise FallBack("table-mismatch", f"{base.key} is not what its record says")
         return directory
 
-    async def _difference(
-        self, snapshot: Snapshot, base: Base, table: Table, lines: Lines | None
-    ) -> Difference:
-        """All that has to be read again, whatever the reason."""
+    async def _difference(self, delta: DeltaOrder, table: Table, lines: Lines | None) -> Difference:
+        """Return all that has to be read again, whatever the reason."""
+        snapshot, base = delta.snapshot, delta.base
         if lines is None:
             comparison = Comparison(table)
             async for entries in snapshot.iter_tree():
@@ -173,7 +164,7 @@ class DeltaWay:
         return difference
 
     def _numbers(self, table: Table, difference: Difference, effect: Effect) -> list[int]:
-        """Numbers of the removed entries; every other fresh name must be new to the table."""
+        """Return the numbers of removed entries; other fresh names must be new to the table."""
         removed = difference.removed
         found = table.find(removed | difference.fresh.keys())
         names = {table.name_of(number) for number in found}
@@ -186,45 +177,42 @@ class DeltaWay:
     # --- make -------------------------------------------------------------------------------------
 
     async def _make(self, job: "_DeltaJob") -> DeltaArchive:
-        plan, difference = job.plan, job.difference
-        by_paths = job.base.effect is not Effect.NONE and difference.fresh
+        plan, difference, snapshot = job.plan, job.difference, job.delta.snapshot
+        by_paths = job.delta.base.effect is not Effect.NONE and difference.fresh
         if by_paths:
             paths = paths_of(difference.fresh)
-            if job.snapshot.measure(paths) > PATHS_BYTES_MOST:
+            if snapshot.measure(paths) > PATHS_BYTES_MOST:
                 raise FallBack("too-many-paths", f"{len(paths)} paths to read")
-            opened = job.snapshot.open_archive(paths=paths)
+            opened = snapshot.open_archive(paths=paths)
         else:
-            opened = job.snapshot.open_blobs(list(difference.fresh.values()))
+            opened = snapshot.open_blobs(list(difference.fresh.values()))
         without = parents_of(difference.fresh) - difference.fresh.keys()
         async with (
             opened as tar,
             self._engine.open_zip(
                 tar,
-                account=job.account,
+                account=job.delta.account,
                 blob_ids=KnownIds(difference.fresh),
                 offset=plan.kept_bytes,
                 without=without,
-                cut=len(job.snapshot.above),
+                cut=len(snapshot.above),
             ) as stream,
         ):
-            with job.watch(stream):
+            with job.delta.order.watch(stream):
                 return await self._send(job, stream)
 
     async def _send(self, job: "_DeltaJob", stream: ZipOutput) -> DeltaArchive:
-        base, headers = job.base, Headers(job.plan, stream, job.account)
+        base, order, account = job.delta.base, job.delta.order, job.delta.account
+        headers = Headers(job.plan, stream, account)
         spans = map(copy_ranges, job.plan.resent_spans())
         source = CopySource(base.key, base.etag)
-        with job.tables.open_writer() as writer:
-            async with aclosing(
-                self._store.iter_ranges(source, spans, account=job.account)
-            ) as resent:
+        with job.delta.tables.open_writer() as writer:
+            async with aclosing(self._store.iter_ranges(source, spans, account=account)) as resent:
                 archive = await self._store.compose(
-                    job.key,
+                    NewObject(order.key, order.guard, order.metadata),
                     await put_together(job.plan, resent, stream, headers, writer),
                     source=source,
-                    account=job.account,
-                    guard=job.guard,
-                    metadata=job.metadata,
+                    account=account,
                 )
             await writer.finish(table_name(archive.key, archive.etag), offset=headers.offset)
             directory_bytes = writer.nbytes
@@ -233,8 +221,8 @@ class DeltaWay:
             key=archive.key,
             etag=archive.etag,
             size_bytes=archive.size_bytes,
-            commit=job.snapshot.commit,
-            tree=job.snapshot.tree,
+            commit=order.snapshot.commit,
+            tree=order.snapshot.tree,
             directory_offset=headers.offset,
             directory_bytes=directory_bytes,
         )
@@ -251,16 +239,9 @@ class DeltaWay:
 
 @dataclass(frozen=True, slots=True)
 class _DeltaJob:
-    snapshot: Snapshot
-    key: str
-    base: Base
+    delta: DeltaOrder
     plan: DeltaPlan
     difference: Difference
-    tables: Tables
-    account: Account
-    guard: Guard
-    metadata: Mapping[str, str]
-    watch: Watch
 
 
 def _nothing_left(base: Base, *, changes: int) -> FallBack:
@@ -269,7 +250,7 @@ def _nothing_left(base: Base, *, changes: int) -> FallBack:
 
 
 async def _read_lines(snapshot: Snapshot, base: Base) -> Lines | None:
-    """What differs from the base's tree, if that is here.
+    """Return what differs from the base's tree; None if that is not here.
 
     Raises:
         FallBack: Attributes changed: any entry may be another.

@@ -28,7 +28,8 @@ from support.repositories import SourceRepository
 from support.servers import REGION
 from support.wire import Call, Tapped, refused
 
-from asyncbuild.archive.archiver import Archiver, Order, Result
+from asyncbuild.archive.archive_order import Order
+from asyncbuild.archive.archiver import Archiver, Result
 from asyncbuild.archive.delta.lineage import ArchiveLineage
 from asyncbuild.archive.delta.planning.base import Base, pack_base, parse_base
 from asyncbuild.aws.session import Aws
