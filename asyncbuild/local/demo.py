@@ -30,12 +30,13 @@ from asyncbuild.local import display as show
 from asyncbuild.local import keep as keeping
 from asyncbuild.local.board import Board
 from asyncbuild.local.display import Row
+from asyncbuild.local.replay import Replay, names_of
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.journal import AcceptedStart
 from asyncbuild.local.servers.packages import MINISTACK, to_install
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
-from asyncbuild.local.workload import STORIES, Replay, Story, names_of
+from asyncbuild.local.workload import STORIES, Story
 from asyncbuild.runtime import log as logs
 from asyncbuild.runtime.emit import subscribed
 from asyncbuild.runtime.signals import open_until_signal

@@ -19,7 +19,8 @@ from asyncbuild.archive.delta.planning.entry_table import (
     parse_directory,
     parse_end,
 )
-from asyncbuild.archive.delta.planning.plan import DeltaPlan, is_hopeless, plan_delta
+from asyncbuild.archive.delta.planning.hopeless import is_hopeless
+from asyncbuild.archive.delta.planning.plan import DeltaPlan, plan_delta
 from asyncbuild.archive.delta.table_cache import Tables, table_name
 from asyncbuild.domain.model import Account
 from asyncbuild.git.formats.gitattributes import is_doubtful

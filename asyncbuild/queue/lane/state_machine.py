@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asyncbuild.domain.errors import Kind
+from asyncbuild.queue.lane.back_off import hidden_seconds, pause_seconds
 from asyncbuild.queue.lane.protocol import (
     Cancel,
     Close,
@@ -57,11 +58,9 @@ from asyncbuild.queue.lane.protocol import (
 )
 from asyncbuild.queue.lane.transitions import ON_THE_LAST_STEP, RESUME, TABLE, UNDER_WAY
 
-_HIDDEN_MOST_SECONDS = 900.0  # how late a repository is looked at again when others are well
-
 
 class LaneBug(RuntimeError):
-    """An event came that the state does not know."""
+    """An event that the message's state does not know."""
 
 
 @dataclass(slots=True)
@@ -104,34 +103,34 @@ class Lane:
 
     @property
     def ending(self) -> bool:
-        """Whether nothing new is begun."""
+        """Return whether nothing new is begun."""
         return self._stopping
 
     @property
     def head(self) -> int:
-        """The sequence number of the oldest message that is not settled; 0 if all are."""
+        """Sequence number of the oldest message that is not settled; 0 if all are."""
         head = self._head()
         return head.sequence if head is not None else 0
 
     @property
     def may_give_way(self) -> bool:
-        """Whether the lane may be given back now without a counted attempt being forgotten."""
+        """Return whether the lane may be released now without a counted attempt being forgotten."""
         head = self._head()
         return head is not None and head.held.yields and not head.attempts and not self._stopping
 
     def states(self) -> dict[int, State]:
-        """The state of every message, by sequence number."""
+        """Return the state of every message, by sequence number."""
         return {item.sequence: item.state for item in self._items.values()}
 
     def open(self) -> list[Command]:
-        """The first commands."""
+        """Return the first commands."""
         return self._advance()
 
     def feed(self, event: Event) -> list[Command]:
-        """Take one event and say what is to be done now.
+        """Take one event, and return what is to be done now.
 
         Raises:
-            LaneBug: the message's state does not know this event.
+            LaneBug: The message's state does not know this event.
         """
         match event:
             case Stop():
@@ -189,33 +188,21 @@ class Lane:
         item.resume = RESUME[item.state]
         item.waits += 1
         self._move(item, event, State.PAUSED)
-        return [Wait(item.sequence, self._seconds(item, event))]
+        return [Wait(item.sequence, pause_seconds(self._policy, event, waits=item.waits))]
 
     def _has_waited(self, item: _Item, event: Failed) -> bool:
-        """A follower waits for the head in any case; only the head keeps a lane waiting."""
+        """Return whether the head has waited too long; followers wait for it in any case."""
         long = event.waited_seconds >= self._policy.longest_wait_seconds
         return event.kind.is_waited_out and long and item is self._head()
 
     def _give_way(self) -> list[Command]:
         """Drop what is not on its last step, to be hidden for twice as long each time."""
         self._stopping = self._giving_up = True
-        head, policy = self._head(), self._policy
+        head = self._head()
         if head is not None:
-            most = min(_HIDDEN_MOST_SECONDS, policy.longest_wait_seconds)
-            times = min(head.held.receive_count - 1, 30)
-            self._hidden_seconds = min(most, policy.retry_most_seconds * 2.0**times)
+            count = head.held.receive_count
+            self._hidden_seconds = hidden_seconds(self._policy, receive_count=count)
         return self._drop(self._open_items(but=ON_THE_LAST_STEP))
-
-    def _seconds(self, item: _Item, event: Failed) -> float:
-        """Exponential back-off with jitter over its upper half; longer if the other side asks.
-
-        What it asks for may be anything, and a lane that waits builds nothing.
-        """
-        policy = self._policy
-        most = policy.busy_most_seconds if event.kind.is_waited_out else policy.retry_most_seconds
-        grown = min(most, policy.retry_first_seconds * 2.0 ** min(item.waits - 1, 30))
-        asked = min(event.after_seconds, policy.retry_after_most_seconds)
-        return max(asked, grown * (0.5 + event.jitter / 2))
 
     def _resume(self, item: _Item, event: Due) -> list[Command]:
         if item.state is State.DROPPED:
@@ -225,7 +212,7 @@ class Lane:
         return [Delete(item.sequence)] if item.state is State.SETTLING else []
 
     def _advance(self) -> list[Command]:
-        """Everything that has become possible."""
+        """Return commands for everything that has become possible."""
         if self._closed:
             return []
         commands = self._drop(self._beyond_reach()) if self._stopping else []
@@ -237,8 +224,8 @@ class Lane:
         if all(item.state is State.DROPPED for item in unsettled):
             self._closed = True
             if unsettled and not self._lost:
-                given_back = tuple(item.sequence for item in reversed(unsettled))
-                commands.append(Release(given_back, self._hidden_seconds))
+                sequences = tuple(item.sequence for item in reversed(unsettled))
+                commands.append(Release(sequences, self._hidden_seconds))
             commands.append(Close())
         return commands
 
@@ -269,7 +256,7 @@ class Lane:
         return commands
 
     def _beyond_reach(self) -> list[_Item]:
-        """Every message that cannot be settled in order without beginning something new."""
+        """Return the messages that cannot be settled in order unless something new is begun."""
         unsettled = self._open_items()
         stuck = (State.WAITING, State.PAUSED, State.DROPPED)
         first = next((n for n, item in enumerate(unsettled) if item.state in stuck), len(unsettled))

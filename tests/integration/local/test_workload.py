@@ -11,8 +11,9 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Change, Nothing, Push
 from asyncbuild.forges.codecommit import parse
 from asyncbuild.local.expected_tree import read_tree, run_git
+from asyncbuild.local.replay import Replay, names_of
 from asyncbuild.local.verify import Expects, Pushed, iter_differences
-from asyncbuild.local.workload import STORIES, Replay, Story, event_of, names_of
+from asyncbuild.local.workload import STORIES, Story, event_of
 
 
 async def at_once(_: Pushed) -> None:

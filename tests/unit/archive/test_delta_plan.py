@@ -19,7 +19,8 @@ from asyncbuild.archive.delta.planning.entry_table import (
     parse_directory,
     parse_end,
 )
-from asyncbuild.archive.delta.planning.plan import CopyLimits, DeltaPlan, is_hopeless, plan_delta
+from asyncbuild.archive.delta.planning.hopeless import is_hopeless
+from asyncbuild.archive.delta.planning.plan import CopyLimits, DeltaPlan, plan_delta
 from asyncbuild.zip.format.central_directory import move_headers
 
 _HEADER_BYTES = 126  # of `_large`

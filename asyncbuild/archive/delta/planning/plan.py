@@ -1,4 +1,4 @@
-"""Previous archive and new tree → what to copy on S3's side, what to send again, what to make anew.
+"""Plan of a delta: what S3 copies of the older archive, what is sent again, what is new.
 
 The new archive, in order:
 
@@ -16,22 +16,21 @@ may be smaller, at most 10,000.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from asyncbuild.archive.delta.planning.entry_table import CentralDirectory, Table
+from asyncbuild.archive.delta.planning.entry_table import Table
 from asyncbuild.zip.format.central_directory import move_headers
 
 _MIB: Final = 1024 * 1024
 _HEADERS: Final = 4096  # moved at once
-_MISSED_MOST: Final = 8  # names that a short look does not find
 
 
 @dataclass(frozen=True, slots=True)
 class CopyLimits:
-    """What S3 allows. `most_copies` leaves numbers for the parts that are sent."""
+    """Limits of S3. `most_copies` leaves numbers for the parts that are sent."""
 
     least_part_bytes: int = 5 * _MIB
     most_part_bytes: int = 5 * 1024 * _MIB
@@ -60,10 +59,10 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class DeltaPlan:
-    """How to make an archive of an old one, but for its fresh members.
+    """Plan for an archive made of an old one, but for its fresh members.
 
     Attributes:
-        table: Of the old archive.
+        table: Table of the old archive.
         copies: Copied by S3, in order, at the front.
         resends: Fetched and sent again, behind the copies.
         prefix_bytes: So much of the directory's beginning is copied by S3, too.
@@ -78,12 +77,12 @@ class DeltaPlan:
 
     @property
     def entries(self) -> int:
-        """How many members stay."""
+        """Number of members that stay."""
         return sum(each.last - each.first for each in chain(self.copies, self.resends))
 
     @property
     def kept_bytes(self) -> int:
-        """Their length; fresh members begin there."""
+        """Length of the members that stay; fresh members begin there."""
         return self.copied_members_bytes + self.resent_bytes
 
     @property
@@ -106,19 +105,19 @@ class DeltaPlan:
         )
 
     def length(self, stretch: Stretch) -> int:
-        """In bytes of the old archive."""
+        """Return the length of a stretch in bytes."""
         return self.table.offsets[stretch.last] - self.table.offsets[stretch.first]
 
     def copied_ranges(self) -> list[Range]:
-        """The copies as parts."""
+        """Return the copies as parts."""
         return [part for each in self.copies for part in self._cut(self._range(each))]
 
     def resent_ranges(self) -> list[Range]:
-        """The resends."""
+        """Return the resends."""
         return [self._range(each) for each in self.resends]
 
     def resent_spans(self) -> list[list[Range]]:
-        """The resends, those together that one request had best read."""
+        """Return the resends, grouped by the requests that read them."""
         spans: list[list[Range]] = []
         for each in self.resent_ranges():
             if spans and 0 <= each.begin - spans[-1][-1].end <= self.limits.near_bytes:
@@ -128,12 +127,12 @@ class DeltaPlan:
         return spans
 
     def prefix_range(self) -> Range | None:
-        """The copied beginning of the directory, in the old archive."""
+        """Return the copied beginning of the directory, in the old archive; None if none is."""
         begin = self.table.members_bytes
         return Range(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
 
     def iter_headers(self) -> Iterator[bytes]:
-        """The directory of what stays, without the copied beginning, piece by piece."""
+        """Yield the directory of what stays, without the copied beginning, in pieces."""
         table, at = self.table, 0
         for each in chain(self.copies, self.resends):
             by = at - table.offsets[each.first]
@@ -148,7 +147,7 @@ class DeltaPlan:
         return Range(offsets[stretch.first], offsets[stretch.last])
 
     def _cut(self, whole: Range) -> Iterator[Range]:
-        """Equal pieces, so that none is too short."""
+        """Yield equal pieces, so that none is too short."""
         pieces = -(-len(whole) // self.limits.most_part_bytes)
         for number in range(pieces):
             begin = whole.begin + len(whole) * number // pieces
@@ -180,36 +179,6 @@ def plan_delta(
     return filled if saved_bytes >= worth_bytes else plain
 
 
-def is_hopeless(
-    directory: CentralDirectory, removed: Collection[bytes], *, limits: CopyLimits | None = None
-) -> bool:
-    """Is it certain that nothing is long enough to be copied, by a look at few headers?
-
-    Whatever is as long as the least part has in it one of the halves of it that the archive is cut
-    into here. So it is certain if in each of them a member begins that is removed. They are looked
-    for in the order of trees, which is the archive's: where it is not, nothing is certain.
-    """
-    half = (limits or CopyLimits()).least_part_bytes // 2
-    halves = directory.offset // half
-    if len(removed) < halves:
-        return False
-    position, met, missed = 0, 0, 0
-    for name in sorted(removed):
-        if met == halves:
-            break
-        found = directory.find(name, position)
-        if found is None:
-            missed += 1
-            if missed > _MISSED_MOST:
-                return False
-            continue
-        position, offset = found
-        if offset // half > met:
-            return False
-        met = max(met, offset // half + 1)
-    return met == halves
-
-
 def _kept_stretches(entries: int, removed: Iterable[int]) -> list[Stretch]:
     stretches = []
     first = 0
@@ -223,7 +192,7 @@ def _kept_stretches(entries: int, removed: Iterable[int]) -> list[Stretch]:
 def _sort_out(
     table: Table, stretches: Sequence[Stretch], limits: CopyLimits
 ) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
-    """Copies and resends: by length, and the longest if there are too many."""
+    """Return copies and resends: by length, and the longest if there are too many."""
 
     def length(stretch: Stretch) -> int:
         return table.offsets[stretch.last] - table.offsets[stretch.first]
@@ -239,7 +208,7 @@ def _sort_out(
 
 
 def _fill(plain: DeltaPlan) -> DeltaPlan | None:
-    """The plan that copies the directory's beginning, too, if there can be one: the shortest.
+    """Return the shortest plan that copies the directory's beginning, too; None if there is none.
 
     What is sent between the copied members and the copied headers must be a part of the least
     length, without anything dead in it. So some of the copied members are sent again: what copies
@@ -286,7 +255,7 @@ def _lend_shortest(plain: DeltaPlan) -> DeltaPlan:
 
 
 def _resend(plain: DeltaPlan, copies: Iterable[Stretch], more: Iterable[Stretch]) -> DeltaPlan:
-    """The same plan with `more` resends."""
+    """Return the plan with `more` resends."""
     resends = sorted((*plain.resends, *more), key=lambda each: each.first)
     return replace(plain, copies=tuple(copies), resends=tuple(resends))
 
