@@ -109,7 +109,9 @@ async def run(settings: Settings, request: ArchiveRequest) -> None:
         name = f"{snapshot.name} {snapshot.commit[:12]}"
         show = stack.enter_context(open_progress(name, wanted=request.progress))
         if request.to_s3:
-            result = await _put(settings, aws, engine, _Upload(snapshot, request, base_key, show))
+            result = await _put(
+                settings, aws, engine, _OpenedRequest(snapshot, request, base_key, show)
+            )
             _say(result, request.base, quiet=not request.progress)
         else:
             await _write_zip(settings, engine, snapshot, place, show)
@@ -135,14 +137,14 @@ async def _open_snapshot(
 
 
 @dataclass(frozen=True, slots=True)
-class _Upload:
+class _OpenedRequest:
     snapshot: Snapshot
     request: ArchiveRequest
     base_key: str
     show: Progress | None
 
 
-async def _put(settings: Settings, aws: Aws, engine: Engine, upload: _Upload) -> Result:
+async def _put(settings: Settings, aws: Aws, engine: Engine, upload: _OpenedRequest) -> Result:
     """Make the archive in S3."""
     storage = settings.storage
     async with (

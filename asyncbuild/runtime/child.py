@@ -10,6 +10,7 @@ import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -17,6 +18,23 @@ from anyio import to_thread
 
 MARKS: Final[dict[str, str]] = {}
 """Environment variables that every child gets: `runtime/child_guard.py` finds children by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFiles:
+    """File descriptors that a child keeps open.
+
+    Attributes:
+        stdin: Becomes its standard input.
+        stdout: Becomes its standard output.
+        stderr: Becomes its standard error.
+        others: Others, which keep their numbers.
+    """
+
+    stdin: int
+    stdout: int
+    stderr: int
+    others: Sequence[int] = ()
 
 
 class Child:
@@ -27,10 +45,7 @@ class Child:
     Args:
         arguments: Argument vector, the program's name first.
         environment: The whole environment, except `MARKS`.
-        stdin: File descriptor of the child's standard input.
-        stdout: File descriptor of its standard output.
-        stderr: File descriptor of its standard error.
-        descriptors: Other file descriptors that the child keeps open.
+        files: File descriptors that it keeps open.
         program: The file to execute, where the first argument does not name it.
 
     Raises:
@@ -41,22 +56,19 @@ class Child:
         self,
         arguments: Sequence[bytes],
         environment: Mapping[str, str],
+        files: ChildFiles,
         *,
-        stdin: int,
-        stdout: int,
-        stderr: int,
-        descriptors: Sequence[int] = (),
         program: str | None = None,
     ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - no shell
             arguments,
             executable=program,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
+            stdin=files.stdin,
+            stdout=files.stdout,
+            stderr=files.stderr,
             env={**environment, **MARKS},
             start_new_session=True,
-            pass_fds=descriptors,
+            pass_fds=files.others,
         )
         self._ended: int | None = None
         with suppress(OSError):  # an old kernel, too many open files

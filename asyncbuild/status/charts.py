@@ -34,37 +34,35 @@ def plots_of(series: Series) -> tuple[Plot, Plot, Plot]:
     failed = sum(each.failed for each in buckets)
     sent = sum(each.sent_bytes for each in buckets)
     slowest = max((each.slowest_seconds or 0.0 for each in buckets), default=0.0)
+    builds = _Words(
+        title="Builds started",
+        says=[f"{each.built} built, {_tries(each.failed)}" for each in buckets],
+        most=lambda value: f"{value:g}",
+        sums=f"{built} built" + (f", {_tries(failed)}" if failed else ""),
+    )
+    durations = _Words(
+        title="Push to build",
+        says=[
+            f"median {seconds(each.median_seconds)}, slowest {seconds(each.slowest_seconds)}"
+            for each in buckets
+        ],
+        most=seconds,
+        sums=f"median dark, slowest light: {seconds(slowest)}" if slowest else "no build yet",
+    )
+    sizes = _Words(
+        title="Sent to S3",
+        says=[size(each.sent_bytes) for each in buckets],
+        most=lambda value: size(int(value)),
+        sums=size(sent),
+    )
+    layers = [
+        ("b", [each.slowest_seconds or 0.0 for each in buckets]),
+        ("a", [each.median_seconds or 0.0 for each in buckets]),
+    ]
     return (
-        _plot(
-            "Builds started",
-            buckets,
-            [("a", [float(each.built) for each in buckets])],
-            says=[f"{each.built} built, {_tries(each.failed)}" for each in buckets],
-            most=lambda value: f"{value:g}",
-            sums=f"{built} built" + (f", {_tries(failed)}" if failed else ""),
-        ),
-        _plot(
-            "Push to build",
-            buckets,
-            [
-                ("b", [each.slowest_seconds or 0.0 for each in buckets]),
-                ("a", [each.median_seconds or 0.0 for each in buckets]),
-            ],
-            says=[
-                f"median {seconds(each.median_seconds)}, slowest {seconds(each.slowest_seconds)}"
-                for each in buckets
-            ],
-            most=seconds,
-            sums=f"median dark, slowest light: {seconds(slowest)}" if slowest else "no build yet",
-        ),
-        _plot(
-            "Sent to S3",
-            buckets,
-            [("a", [float(each.sent_bytes) for each in buckets])],
-            says=[size(each.sent_bytes) for each in buckets],
-            most=lambda value: size(int(value)),
-            sums=size(sent),
-        ),
+        _plot(builds, buckets, [("a", [float(each.built) for each in buckets])]),
+        _plot(durations, buckets, layers),
+        _plot(sizes, buckets, [("a", [float(each.sent_bytes) for each in buckets])]),
     )
 
 
@@ -97,14 +95,25 @@ def meter_of(part: float, whole: float) -> Markup:
     return _svg("meter", 100.0, 6.0, f"{share:.0%} used", bar)
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Words of a plot.
+
+    Attributes:
+        title: Its title.
+        says: What is told of each bucket.
+        most: The largest value as text.
+        sums: All buckets together.
+    """
+
+    title: str
+    says: Sequence[str]
+    most: Callable[[float], str]
+    sums: str
+
+
 def _plot(
-    title: str,
-    buckets: Sequence[SeriesPoint],
-    layers: Sequence[tuple[str, Sequence[float]]],
-    *,
-    says: Sequence[str],
-    most: Callable[[float], str],
-    sums: str,
+    words: _Words, buckets: Sequence[SeriesPoint], layers: Sequence[tuple[str, Sequence[float]]]
 ) -> Plot:
     top = _round_up(max((value for _, values in layers for value in values), default=0.0))
     bars = [
@@ -116,14 +125,14 @@ def _plot(
         if value > 0
     ]
     hovers = [
-        f"<g><title>{clock(bucket.begin)} UTC: {says[number]}</title>"
+        f"<g><title>{clock(bucket.begin)} UTC: {words.says[number]}</title>"
         f"{_rect('hover', number * _STEP, 0.0, _STEP, _HEIGHT)}</g>"
         for number, bucket in enumerate(buckets)
         if any(values[number] > 0 for _, values in layers)
     ]
-    words = f"{title}: {sums}"
-    svg = _svg("plot", len(buckets) * _STEP, _HEIGHT, words, "".join(bars + hovers))
-    return Plot(title, svg, most(top) if top else "", sums)
+    label = f"{words.title}: {words.sums}"
+    svg = _svg("plot", len(buckets) * _STEP, _HEIGHT, label, "".join(bars + hovers))
+    return Plot(words.title, svg, words.most(top) if top else "", words.sums)
 
 
 def _svg(name: str, width: float, height: float, words: str, inside: str) -> Markup:

@@ -67,13 +67,7 @@ class Survey:
         return Status(
             version=VERSION,
             time=now,
-            service=Service(
-                version=__version__,
-                started=chronicle.started,
-                queue=self.settings.queue.url,
-                bucket=self.settings.storage.bucket,
-                stopping=state.stopping,
-            ),
+            service=self._service(state),
             ready=ready,
             checks=checks,
             queue=self.sampled.depth,
@@ -95,6 +89,15 @@ class Survey:
             state=_state_of(outages, ready=ready, stopping=state.stopping),
             outages=outages,
             past_outages=chronicle.outages.past,
+        )
+
+    def _service(self, state: ConsumerState) -> Service:
+        return Service(
+            version=__version__,
+            started=self.chronicle.started,
+            queue=self.settings.queue.url,
+            bucket=self.settings.storage.bucket,
+            stopping=state.stopping,
         )
 
     def outages(self, state: ConsumerState) -> tuple[OutageStatus, ...]:

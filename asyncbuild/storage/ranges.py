@@ -84,6 +84,12 @@ class Ranges:
         """Copy an archive whole on S3's side; above 5 GiB in parts.
 
         Args:
+            new: The copy.
+            source: The archive.
+            size_bytes: Length of the archive.
+            account: Account that covers two parts.
+
+        Args:
             key: Key of the new archive; may be the source's own.
             source: Object that is copied.
             size_bytes: Its size.

@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncbuild.domain.errors import Busy, Retry, StageError
-from asyncbuild.runtime.child import Child
+from asyncbuild.runtime.child import Child, ChildFiles
 from asyncbuild.runtime.tasks import open_background
 from asyncbuild.zip.format.central_directory import CentralHeaders
 from asyncbuild.zip.format.pack import PackedBlock, PackedRun
@@ -257,10 +257,12 @@ def _start(slots: Slots, most: int, level: int) -> _Worker:
             [os.fsencode(part) for part in (sys.executable, "-P", "-m", _MODULE)]
             + [b"%d" % number for number in numbers],
             _environment(),
-            stdin=null.fileno(),
-            stdout=null.fileno(),
-            stderr=sys.__stderr__.fileno() if sys.__stderr__ else null.fileno(),
-            descriptors=(theirs.fileno(), slots.descriptor),
+            ChildFiles(
+                stdin=null.fileno(),
+                stdout=null.fileno(),
+                stderr=sys.__stderr__.fileno() if sys.__stderr__ else null.fileno(),
+                others=(theirs.fileno(), slots.descriptor),
+            ),
             program=_python(),
         )
         undo.pop_all()

@@ -4,6 +4,7 @@ Each archive has its own build, because an archive that cannot be unpacked at al
 """
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -50,10 +51,8 @@ async def iter_answers(
             aws.open_codebuild(pool=2) as codebuild,
             open_made(made),
         ):
-            builds = {
-                probe: await _start(s3, codebuild, settings, project, probe, made)
-                for probe in PROBES
-            }
+            starts = _ProbeBuilds(s3, codebuild, settings, project, made)
+            builds = {probe: await starts.start(probe) for probe in PROBES}
             ended = await _wait_ended(codebuild, list(builds.values()))
     except StageError as error:
         for asked in (each for probe in PROBES for each in probe.asked):
@@ -70,32 +69,34 @@ async def iter_answers(
                 )
 
 
-async def _start(
-    s3: "S3Client",
-    codebuild: "CodeBuildClient",
-    settings: Settings,
-    project: str,
-    probe: ProbeArchive,
-    made: ProbeRun,
-) -> str:
-    """Upload an archive and start its build; return the build's id."""
-    key = f"{archive_prefix(settings)}{made.name}/{probe.name}.zip"
-    version = await _upload(s3, settings, key, probe, made)
-    request = BuildRequest(
-        project=project,
-        bucket=settings.storage.bucket,
-        key=key,
-        token=f"{made.name}-{probe.name}",
-        variables={"ASYNCBUILD_PROBE": made.name},
-        version_id=version,
-    )
-    # The service's own request, so that the result holds for pushes.
-    asked = BuildSettings(
-        buildspec=probe.buildspec(),
-        timeout_minutes=_BUILD_MINUTES,
-        queued_timeout_minutes=_QUEUED_MINUTES,
-    )
-    return await _start_build(codebuild, parameters_of(request, asked), made)
+@dataclass(frozen=True, slots=True)
+class _ProbeBuilds:
+    s3: "S3Client"
+    codebuild: "CodeBuildClient"
+    settings: Settings
+    project: str
+    made: ProbeRun
+
+    async def start(self, probe: ProbeArchive) -> str:
+        """Upload an archive and start its build; return the build's id."""
+        settings, made = self.settings, self.made
+        key = f"{archive_prefix(settings)}{made.name}/{probe.name}.zip"
+        version = await _upload(self.s3, settings, key, probe, made)
+        request = BuildRequest(
+            project=self.project,
+            bucket=settings.storage.bucket,
+            key=key,
+            token=f"{made.name}-{probe.name}",
+            variables={"ASYNCBUILD_PROBE": made.name},
+            version_id=version,
+        )
+        # The service's own request, so that the result holds for pushes.
+        asked = BuildSettings(
+            buildspec=probe.buildspec(),
+            timeout_minutes=_BUILD_MINUTES,
+            queued_timeout_minutes=_QUEUED_MINUTES,
+        )
+        return await _start_build(self.codebuild, parameters_of(request, asked), made)
 
 
 async def _start_build(

@@ -25,7 +25,7 @@ from asyncbuild.git.process.pipe import PipeReader, make_pipe
 from asyncbuild.git.process.priority import Priority
 from asyncbuild.git.process.stderr import StderrTail
 from asyncbuild.git.process.version import OLDEST_GIT_TEXT
-from asyncbuild.runtime.child import Child
+from asyncbuild.runtime.child import Child, ChildFiles
 from asyncbuild.runtime.write_all import write_all
 
 __all__ = ["Command", "Git", "ProcessKind", "Stdout"]
@@ -208,7 +208,6 @@ class Git:
                     process.close()
 
     def _start(self, command: Command, ends: tuple[int, int, int], memory_bytes: int) -> Child:
-        stdin, stdout, stderr = ends
         environment = {**self._environment, **command.environment}
         if command.git_directory is not None:
             environment["GIT_DIR"] = str(command.git_directory)
@@ -219,10 +218,7 @@ class Git:
             return Child(
                 [*_launcher(command, memory_bytes), os.fsencode(command.program), *arguments],
                 environment,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                descriptors=command.descriptors,
+                ChildFiles(*ends, others=command.descriptors),
             )
         except FileNotFoundError as error:
             raise _not_installed(command.program) from error
