@@ -32,7 +32,7 @@ _TRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class RecordStore(Protocol):
-    """Where records are kept; `storage.s3.Store` is one."""
+    """Store of records; `storage.s3.Store` is one."""
 
     async def put_record(self, key: str, body: bytes) -> bool:
         """Write unless there is one already; return whether it was written."""

@@ -1,8 +1,8 @@
-"""The always-on service: opens and closes everything, listens to signals, drains.
+"""Always-on service: opens and closes everything, listens to signals, drains.
 
 Stopping is not cancelling. The first signal, or the end of a drain, stops the receiving; what is
-in hand is settled in order or released. Shortly before the grace ends what is not on its last step
-is released; a second signal, or the end of the grace, cancels.
+in flight is settled in order or released. Shortly before the grace ends what is not on its last
+step is released; a second signal, or the end of the grace, cancels.
 """
 
 import asyncio
@@ -62,11 +62,11 @@ _SIGNALS_MOST = 10
 
 @asynccontextmanager
 async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]:
-    """Everything between the queue and CodeBuild, opened in order and closed in reverse.
+    """Open everything between the queue and CodeBuild, and close it in reverse order.
 
     Raises:
-        ConfigError: a setting without which nothing works is empty; the queue is no FIFO queue,
-            or has no dead-letter queue; a secret is not there.
+        ConfigError: A setting without which nothing works is empty; the queue is not a FIFO queue,
+            or has no dead-letter queue; a secret is missing.
     """
     _require(settings)
     async with AsyncExitStack() as stack:
@@ -119,11 +119,11 @@ async def run(
     """Serve until told to stop; with `drain`, until the queue stays empty for one long poll.
 
     Args:
-        settings: All of them.
+        settings: Settings of the service.
         drain: End when there is nothing left to do.
-        stop: Stops like a first signal, for whoever runs the service inside a process of theirs.
-        signals: What to listen to; by default `ending_signals`, none where the process has an owner
-            of its own.
+        stop: Stops like a first signal, for a process that runs the service among other things.
+        signals: Signals to listen to; by default `ending_signals`, none where the process has an
+            owner of its own.
 
     Raises:
         Fatal: the service cannot work; what was in flight is released.
@@ -220,7 +220,7 @@ async def _listen(
 
 @contextmanager
 def _receiving(signals: Sequence[signal.Signals]) -> Iterator[AsyncIterator[signal.Signals]]:
-    """What comes while inside. Afterwards the process ends, in order: one more changes nothing.
+    """Receive the signals that come inside. Later ones are ignored, since the process ends then.
 
     `anyio.open_signal_receiver` and asyncio give signals their default action back when they close,
     and if only for a moment: one that came just then would kill what is cleaning up.
@@ -251,7 +251,7 @@ async def _stop_when(stop: anyio.Event, switch: _Switch) -> None:
 
 
 def _agent_uri(settings: Settings) -> str | None:
-    """Where the agent of ECS listens for this container; it says so in the environment."""
+    """Return the URI of the ECS agent for this container; None without one."""
     return os.environ.get("ECS_AGENT_URI") if settings.scale_in_protection == "auto" else None
 
 

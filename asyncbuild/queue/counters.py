@@ -1,4 +1,4 @@
-"""What is in flight now, as values: the consumer tells it, whoever watches shows it."""
+"""Messages in flight as values: the consumer counts them, `status` shows them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from asyncbuild.pushes.work import Work
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """One message in flight: what it says, where it stands in its lane, and why it waits there.
+    """One message in flight: what it asks for, its state in its lane, and why it waits there.
 
     `state` is one of `queue.protocol.State`; `reason` is what went wrong last, if anything did.
     """
@@ -21,13 +21,13 @@ class InFlight:
 
     @property
     def sent(self) -> datetime | None:
-        """When it entered the queue."""
+        """Time when it entered the queue."""
         return self.work.message.sent
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerState:
-    """Everything in flight: the messages of each lane in order, and the consumers.
+    """Messages in flight, of each lane in order, and the consumers.
 
     `jobs_waiting` have no consumer yet; `consumers_free` have no job.
     """

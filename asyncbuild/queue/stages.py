@@ -1,4 +1,4 @@
-"""What a lane asks of a message on its way; `pushes.pipeline.Pipeline` does it."""
+"""Stages of a message, as a lane calls them; `pushes.pipeline.Pipeline` has them."""
 
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class Stages(Protocol):
         """Record that a newer push of the same ref covers this one. Raises StageError."""
 
     async def keeps(self, work: Work, error: StageError) -> bool:
-        """Tell whether a message that is given up becomes a dead letter. Raises StageError."""
+        """Return whether a message that is given up becomes a dead letter. Raises StageError."""
 
     async def dead_letter(self, work: Work, error: StageError, *, attempts: int) -> None:
         """Record why a message is in the dead-letter queue. Raises StageError."""

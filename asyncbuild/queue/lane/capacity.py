@@ -1,4 +1,4 @@
-"""How many lanes a process holds: those at work, and as many again that wait for others. Pure.
+"""Number of lanes that a process holds: those at work, and as many again that wait. Pure.
 
 A lane that waits needs neither a consumer nor the network, so it must not keep others out. But what
 it holds takes memory and leases: so where as many wait as may work, the oldest of them goes back to
@@ -18,7 +18,7 @@ MOST_HELD_SECONDS: Final = 12 * 3_600  # SQS ends a lease then, however often it
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a lane does now.
+    """Standing of a lane.
 
     Attributes:
         waits: Nothing is under way for it: its head is paused, or its forge has its share.
@@ -31,7 +31,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class LaneCapacity:
-    """Whether another lane may be opened, and which lane is to be given back first, if any."""
+    """Decision whether another lane may be opened, and which lane is released first, if any."""
 
     free: bool
     gives_way: int | None = None

@@ -48,7 +48,7 @@ class Term:
 
     @property
     def patience_seconds(self) -> float:
-        """How long one renewal may take before it is better to try again."""
+        """Seconds that one renewal may take before it is better to try again."""
         return self._visibility * _RENEW_AFTER
 
     def is_over(self, now: float) -> bool:
@@ -60,7 +60,7 @@ class Term:
         return now - self._asked_at >= _OLD_SECONDS
 
     def renewal_seconds(self, now: float) -> int:
-        """What to ask for: SQS refuses more than 12 hours in all."""
+        """Return the seconds to ask for: SQS refuses more than 12 hours in all."""
         return self.limit(self._visibility, now)
 
     def limit(self, seconds: float, now: float) -> int:
