@@ -420,7 +420,7 @@ class TestLease:
             assert rig.built(ids) == []
             assert await rig.stack.count_waiting() == 2
             tasks.cancel_scope.cancel()
-        await _give_back(rig, stolen)
+        await _release(rig, stolen)
         await rig.drain(settings)
         assert rig.built(ids) == ids
 
@@ -444,8 +444,8 @@ class TestFairness:
             await _wait_built(rig, [single])
             between = rig.built([*order, single]).index(single) - before
             consumer.stop()
-        in_hand = settings.queue.batch * 2  # this delivery, and one that may come before
-        assert between <= in_hand
+        in_flight = settings.queue.batch * 2  # this delivery, and one that may come before
+        assert between <= in_flight
         await rig.stack.sqs.purge_queue(QueueUrl=settings.queue.url)
 
     async def test_one_message_is_received_where_redrive_allows_no_more(self, rig: Rig) -> None:
@@ -523,7 +523,7 @@ async def _steal(rig: Rig, calls: Calls) -> Sequence[Any]:
     """Deliver messages in flight again, as after a lapse: the old handles are stale then."""
     url = rig.stack.settings.queue.url
     (messages,) = calls.received()
-    await _give_back(rig, messages)
+    await _release(rig, messages)
     answer = await rig.stack.sqs.receive_message(
         QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600
     )
@@ -531,7 +531,7 @@ async def _steal(rig: Rig, calls: Calls) -> Sequence[Any]:
     return answer["Messages"]
 
 
-async def _give_back(rig: Rig, messages: Sequence[Any]) -> None:
+async def _release(rig: Rig, messages: Sequence[Any]) -> None:
     for each in reversed(messages):
         await rig.stack.sqs.change_message_visibility(
             QueueUrl=rig.stack.settings.queue.url,

@@ -392,7 +392,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.tries: dict[int, int] = {}
         self.released: tuple[int, ...] = ()
         self.rejected: set[int] = set()
-        self.waited_in_vain: set[int] = set()
+        self.gave_up_waiting: set[int] = set()
         self.gave_way = False
         self.lost = self.stopped = self.expired = self.closed = False
 
@@ -447,7 +447,7 @@ class LaneMachine(RuleBasedStateMachine):
                         assert n in self.started  # I1
                     else:  # I5
                         spent = self.tries.get(n, 0) >= self.policy.max_attempts
-                        assert spent or n in self.rejected or n in self.waited_in_vain
+                        assert spent or n in self.rejected or n in self.gave_up_waiting
                     assert sorted(self.settled) == list(range(n))  # I3
                     self.under_way[n] = command
                 case p.Wait(n, seconds):
@@ -490,7 +490,7 @@ class LaneMachine(RuleBasedStateMachine):
                 self.rejected.add(n)
             waited = data.draw(st.sampled_from([0.0, 0.0, 0.0, self.policy.longest_wait_seconds]))
             if how == "busy" and waited and not self.returns:
-                self.waited_in_vain.add(n)
+                self.gave_up_waiting.add(n)
             at_end = how == "busy" and waited and sorted(self.settled) == list(range(n))
             if at_end and self.returns and not isinstance(command, p.Delete | p.SendDeadLetter):
                 self.stopped = self.gave_way = True

@@ -20,7 +20,7 @@ def test_what_was_written_last_is_kept(most: int, written: list[tuple[int, int]]
     assert all(recent[key] == dict(written)[key] for key in recent)
 
 
-async def test_a_ring_wakes_all_who_wait_and_nobody_who_comes_later() -> None:
+async def test_a_ring_wakes_present_waiters_and_no_later_one() -> None:
     """A change before the wait is not waited for: who waits has looked."""
     bell, woken = Bell(), list[int]()
     bell.ring()
