@@ -1,14 +1,14 @@
-"""`python -m asyncbuild`, and what the installed command calls."""
+"""Entry point of `python -m asyncbuild` and of the installed command."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while it is still being loaded is no traceback, either.
+    """Run the command line; Ctrl-C during its import prints no traceback.
 
     Raises:
-        SystemExit: with 69 (EX_UNAVAILABLE) on a Python that cannot read the other modules.
+        SystemExit: With 69 (EX_UNAVAILABLE) on a Python that cannot read the other modules.
     """
     _open_what_is_closed()
     if sys.version_info < _OLDEST_PYTHON:
@@ -27,14 +27,14 @@ def main() -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Give standard input, output and error a descriptor where whoever started us closed it.
+    """Open standard input, output and error on /dev/null if the parent process closed them.
 
-    The next file that is opened would get its number, and then what is meant for the terminal.
-    What is said on standard error is lost; what is written to standard output is an error.
+    The next opened file would get the number, and then output that is meant for the terminal. Text
+    for standard error is lost then; a write to standard output is an error.
     """
     for number, (name, mode, flags) in enumerate(_STANDARD):
         if getattr(sys, name) is None:
-            os.open(os.devnull, flags)  # gets the lowest number that is free, which is this one
+            os.open(os.devnull, flags)  # gets the lowest free number, which is this one
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 

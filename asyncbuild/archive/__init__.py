@@ -1,1 +1,1 @@
-"""One commit's archive in S3, the cheapest way: in full, made of an older one, or copied."""
+"""One commit's archive in S3, the cheapest way: in full, as a delta of an older one, or copied."""

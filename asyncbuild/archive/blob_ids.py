@@ -1,4 +1,4 @@
-"""Blob ids for the directory of an archive made in full, as far as it will be of use to another."""
+"""Blob ids for the central directory of a full archive, written if a later delta can use them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -19,16 +19,16 @@ from asyncbuild.zip.format.central_directory import HEADER_BYTES, NAME_LENGTH_AT
 _LENGTHS: Final = Struct("<HH")  # of name and extra, in a central header (APPNOTE 4.3.12)
 
 
-_Lines = list[bytes]  # of git ls-tree
+_Lines = list[bytes]  # lines of git ls-tree
 _AHEAD: Final = 4  # batches that are read before they are asked for
-_EARLY_MOST: Final = 20_000  # paths that wait for git
+_EARLY_MOST: Final = 20_000  # paths that may wait for git's answer
 
 
 @asynccontextmanager
 async def open_tree_ids(
     iter_lines: Callable[[], AsyncGenerator[_Lines, None]], *, at_once: bool = False
 ) -> AsyncIterator["TreeIds"]:
-    """Own the git that lists the tree; it begins when it is wanted, or at once."""
+    """Own the git process that lists the tree; it starts when it is wanted, or at once."""
     sender, receiver = anyio.create_memory_object_stream[_Lines | Exception](_AHEAD)
     ids = TreeIds(receiver)
     if at_once:
@@ -40,7 +40,7 @@ async def open_tree_ids(
             try:
                 async for lines in batches:
                     await sender.send(lines)
-            except Exception as error:  # noqa: BLE001 - raised by whoever asks for an id
+            except Exception as error:  # noqa: BLE001 - the caller of `find` raises it
                 await sender.send(error)
 
     async with receiver, open_background() as tasks:
@@ -49,19 +49,19 @@ async def open_tree_ids(
 
 
 class TreeIds:
-    """Blob ids of a tree for its archive, which names its members in the same order (`BlobIds`).
+    """Blob ids of a tree for its archive, whose members have the same order (`BlobIds`).
 
-    Nothing is made of an archive of less than 5 MiB. So git is not asked before there are as many
-    or are sure to be, and nothing waits until it answers: what had no id when it was written gets
-    it on its way out (`iter_archive`), which takes longer.
+    No delta is made from an archive of less than 5 MiB. So git is not started before the archive is
+    as long, or is sure to become so, and nothing waits for its answer. A header written without an
+    id gets it when the directory is sent (`iter_archive`), which takes longer.
     """
 
     def __init__(self, batches: MemoryObjectReceiveStream[_Lines | Exception]) -> None:
         self.wanted = anyio.Event()
         self._batches = batches
-        self._names: list[bytes] = []  # of a batch, as an archive calls them
-        self._ids: list[bytes] = []  # of the same, raw; empty for what is no blob
-        self._next = 0  # of the two
+        self._names: list[bytes] = []  # names in a batch, as an archive has them
+        self._ids: list[bytes] = []  # their raw ids, empty if the entry is no blob
+        self._next = 0  # index into both of the next entry
         self._zip_bytes: Callable[[], int] = int
         self._begun = False
         self._early: list[bytes] = []
@@ -69,14 +69,14 @@ class TreeIds:
         self.attributes: dict[bytes, tuple[int, str]] = {}
 
     def follow(self, zip_bytes: Callable[[], int]) -> None:
-        """Learn how to find out how long the archive is so far."""
+        """Set the function that returns the current length of the archive in bytes."""
         self._zip_bytes = zip_bytes
 
     async def find(self, paths: Sequence[bytes]) -> Sequence[bytes]:
-        """Raw ids, empty for what is no blob; none at all before git answers.
+        """Return raw ids, empty for entries that are no blobs; nothing before git answers.
 
         Raises:
-            Retry: The tree has no such entry, or not there.
+            Retry: The tree has no such entry, or not at this place.
         """
         if not self._begun and not self._is_answered():
             self._early += paths
@@ -93,10 +93,10 @@ class TreeIds:
         return answered or len(self._early) >= _EARLY_MOST
 
     async def find_early(self) -> Mapping[bytes, bytes]:
-        """Raw ids of those blobs that came before git answered, by path.
+        """Return the raw ids of those blobs that came before git answered, by path.
 
         Raises:
-            Retry: as `find`.
+            Retry: As `find`.
         """
         if not self._begun:
             self._begun = True
@@ -106,7 +106,7 @@ class TreeIds:
         return self._early_ids
 
     async def _find(self, paths: Sequence[bytes]) -> list[bytes]:
-        """Mostly the next so many entries, unless the archive leaves some out."""
+        """Return the ids of `paths`: the next entries, except where the archive leaves some out."""
         found: list[bytes] = []
         rest = list(paths)
         while rest:
@@ -122,7 +122,7 @@ class TreeIds:
         return found + [await self._seek(path) for path in rest]
 
     async def _seek(self, path: bytes) -> bytes:
-        """The id of the next entry of this name."""
+        """Return the id of the next entry of this name."""
         while True:
             try:
                 self._next = self._names.index(path, self._next) + 1
@@ -134,12 +134,12 @@ class TreeIds:
                 return self._ids[self._next - 1]
 
     async def finish(self) -> None:
-        """Look at what the archive left out: its attributes count all the same."""
+        """Read the rest of the listing: attributes of entries that the archive omits count, too."""
         while await self._read():
             pass
 
     async def _read(self) -> bool:
-        """The next batch: what was before it is not asked for any more."""
+        """Replace the current batch by the next one; return False at the end."""
         try:
             lines = await self._batches.receive()
         except anyio.EndOfStream:
@@ -160,7 +160,13 @@ class TreeIds:
 async def with_ids(
     pieces: AsyncIterator[bytes], ids: Mapping[bytes, bytes], account: Account
 ) -> AsyncIterator[bytes]:
-    """Headers cut anywhere, with ids for the first ones; what they grow by is taken."""
+    """Yield headers from `pieces`, which are cut anywhere, with ids added to the first ones.
+
+    Args:
+        pieces: The central directory.
+        ids: Raw ids by path.
+        account: Pays for the bytes that are added.
+    """
     left, rest = len(ids), b""
     async for piece in pieces:
         if not left:
@@ -178,10 +184,15 @@ async def with_ids(
 
 
 def add_ids(directory: bytes, ids: Mapping[bytes, bytes], most: int) -> tuple[bytes, int, bytes]:
-    """Put ids into central headers, as long as they are not more than `most`.
+    """Put ids into central headers, up to `most` of them.
+
+    Args:
+        directory: Headers; the last one may be incomplete.
+        ids: Raw ids by path.
+        most: How many headers still need one.
 
     Returns:
-        The headers looked at, how many of them got an id, and what follows.
+        The headers processed, how many of them got an id, and the bytes that follow them.
     """
     packed: list[bytes] = []
     named, begin = 0, 0

@@ -24,12 +24,12 @@ class Quota:
         self._taken: Recent[tuple[str, str], int] = Recent(_REMEMBERED)
 
     async def take(self, message: Message, host: str) -> tuple[bool, bool]:
-        """Take a place; tell whether there was one, and whether it is the first without.
+        """Take a place; return whether there was one, and whether this is the first refusal.
 
         The hour is that in which the message came to the queue, so no sender chooses it.
 
         Raises:
-            StageError: the ledger could not be written.
+            StageError: The ledger could not be written.
         """
         hour = f"{message.sent or datetime.now(UTC):%Y%m%dT%H}"
         number = self._taken.get((host, hour), 0)

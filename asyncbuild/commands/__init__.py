@@ -1,1 +1,1 @@
-"""One module for each command, and the exit codes."""
+"""Commands of the command line, one module for each, and the exit codes."""

@@ -187,11 +187,11 @@ async def _write_zip(
 
 
 async def _warn(snapshot: Snapshot) -> None:
-    """Say on standard error which placeholders `git archive` may have filled in otherwise."""
+    """Warn on standard error of placeholders that `git archive` may fill in differently."""
     try:
         found = await find_placeholders(snapshot)
     except StageError:
-        return  # the archive is there
+        return  # the archive is complete without the warning
     for path, asking in found.items():
         click.echo(
             f"asyncbuild: {path!a} has {' '.join(asking)}, which a commit does not say: nothing "

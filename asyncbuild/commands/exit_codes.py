@@ -24,17 +24,17 @@ INTERRUPTED = 130  # as shells count SIGINT; click would say 1
 _EX_SOFTWARE = 70
 _EX_IOERR = 74
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-# A closed pipe, and what Rich makes of it.
+# A closed pipe, and the exception that Rich turns it into.
 _NOBODY_READS = (BrokenPipeError, SystemExit)
 
 
 def run_to_end(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> Any:  # noqa: ANN401 - whatever the command gives
-    """Run a command to its end; Ctrl-C ends the process.
+    """Run a command to its end and return its result; Ctrl-C ends the process.
 
     Raises:
-        SystemExit: it was interrupted.
+        SystemExit: It was interrupted.
     """
-    gc.freeze()  # modules live as long as the process: no collection need look at them again
+    gc.freeze()  # modules live as long as the process, so no collection need look at them again
     try:
         return anyio.run(function, *arguments)
     except KeyboardInterrupt:
@@ -52,10 +52,10 @@ def exit_unless_zero(code: int) -> None:
 
 
 def run_taking_away(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> None:
-    """Run a command to its end; SIGINT, SIGTERM and SIGHUP take away what it began before.
+    """Run a command to its end; SIGINT, SIGTERM and SIGHUP cancel it, so that it cleans up.
 
     Raises:
-        SystemExit: it was interrupted.
+        SystemExit: It was interrupted.
     """
     if code := run_to_end(run_until_signal, function, *arguments):
         sys.exit(code)
@@ -63,16 +63,16 @@ def run_taking_away(function: Callable[..., Coroutine[Any, Any, Any]], *argument
 
 @contextmanager
 def logging_the_end() -> Iterator[Callable[[LogSettings], None]]:
-    """A JSON log's last line for an error that ends the service: `service.failed`.
+    """Write an error that ends the service as the JSON log's last line: `service.failed`.
 
-    On a terminal the error goes on, to be told as those of other commands are.
+    On a terminal the error is raised further, to be shown as those of other commands are.
 
     Yields:
-        Sets the log up as the configuration wants it. Until then it is as the environment says,
-        for the configuration itself may be what is wrong.
+        A function that sets the log up by the configuration. Until then the environment decides,
+        because the configuration itself may be at fault.
 
     Raises:
-        SystemExit: with the exit code that the line names.
+        SystemExit: With the exit code that the line names.
     """
     as_json = log_setup.configure(_format_of_environment())
 
@@ -117,7 +117,7 @@ def _format_of_environment() -> LogSettings:
 
 
 def _no_room_for_output(error: BaseException) -> str:
-    """Why standard output could not be written, if it is that: a file's error names the file."""
+    """Return why standard output cannot be written, if so; an error of a file names the file."""
     for leaf in leaves_of(error):
         if isinstance(leaf, OSError) and leaf.errno in _NO_ROOM and leaf.filename is None:
             return str(leaf.strerror)
@@ -125,10 +125,10 @@ def _no_room_for_output(error: BaseException) -> str:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Say what went wrong in one message; the exit code that says it, too.
+    """Print an error as one message and return its exit code.
 
     Raises:
-        BaseException: the error itself, if nobody foresaw it.
+        BaseException: The error itself, if it is not one that asyncbuild classifies.
     """
     found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
     if found is not None:
@@ -138,7 +138,7 @@ def exit_code_of(error: BaseException) -> int:
             click.echo(f"  remedy: {plain(found.remedy, most, lines=True)}", err=True)
         return found.exit_code
     if why := _no_room_for_output(error):
-        # What is still in the buffer would fail once more, at the interpreter's end.
+        # The rest of the buffer would fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"asyncbuild: standard output cannot be written: {why}", err=True)
         return _EX_IOERR

@@ -1,7 +1,7 @@
-"""`asyncbuild explain`: what became of a push, and why.
+"""`asyncbuild explain`: the outcome of a push, and its reason.
 
-The ledger knows what was decided; the service's own port (`status.listen`) what still waits, and
-for what. Without an answer there, the ledger alone is told.
+The ledger holds outcomes; the service's own port (`status.listen`) knows which pushes still wait,
+and for what. Without an answer there, only the ledger is shown.
 """
 
 import re
@@ -44,10 +44,10 @@ class ExplainRequest:
 
     Attributes:
         repository: Its name, or ACCOUNT/REGION/NAME; empty for all.
-        what: A branch, a full ref, a commit or the beginning of one, or an event id.
-        since: How far back to look, by the time of the push.
+        what: A branch, a full ref, a commit or the beginning of one, or an event id; None for all.
+        since: Earliest time of a push.
         most: How many to show.
-        slowest: By duration: repositories, or the pushes of one.
+        slowest: Sort by duration: repositories, or the pushes of one.
         address: Where the service shows its status; empty for `status.listen`.
         as_json: One JSON object a line instead of a text.
     """
@@ -62,10 +62,10 @@ class ExplainRequest:
 
 
 def parse_since(text: str, now: datetime) -> datetime:
-    """`90s`, `10m`, `24h`, `2d`, `1w` before `now`; or a date or time of ISO 8601, else in UTC.
+    """Return a time: `90s`, `10m`, `24h`, `2d`, `1w` before `now`, or an ISO 8601 one, else in UTC.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: The text is neither.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])[a-z]*", text.strip())
     if found:
@@ -75,10 +75,10 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 async def run(settings: Settings, question: ExplainRequest) -> int:
-    """Print what is known; 1 if that is nothing.
+    """Print what is known; return 0, or 1 if nothing is.
 
     Raises:
-        ConfigError: no bucket is set.
+        ConfigError: No bucket is set.
         StageError: S3 refused.
     """
     if not settings.storage.bucket:
@@ -86,7 +86,7 @@ async def run(settings: Settings, question: ExplainRequest) -> int:
     records = await _read_records(settings, question)
     if question.slowest:
         return _show_slowest(records, question)
-    # Events tell seconds only; what was recorded first was pushed first.
+    # Events have whole seconds only; the first one recorded was pushed first.
     records = sorted(records, key=lambda each: str(each.get("recorded_at")))[-question.most :]
     status, silence = await _ask(settings, question)
     held = list(_held(status, question)) if status else []
@@ -229,10 +229,18 @@ def question_of(
     now: datetime,
     **more: Any,  # noqa: ANN401 - the rest of a `ExplainRequest`
 ) -> ExplainRequest:
-    """The command's arguments as a question.
+    """Return the command's arguments as a question.
+
+    Args:
+        repository: Its name; None for all.
+        what: A branch, a ref, a commit or an event id; None for all.
+        days: How far back to look, if `since` is empty.
+        since: A duration or a time, as `parse_since` reads it.
+        now: The current time.
+        more: Further fields of the request.
 
     Raises:
-        Reject: `since` is no time.
+        Reject: `since` is neither a duration nor a time.
     """
     try:
         begin = parse_since(since, now) if since else now - timedelta(days=days)

@@ -21,7 +21,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line to scan, or indented below it what only a reader in search of it reads."""
+    """A line of a push's summary, or a detail below it, which is indented and has a label."""
 
     text: str
     label: str = ""
@@ -41,7 +41,7 @@ def is_record_about(record: Record, what: str) -> bool:
 
 
 def lines_of(record: Record, *, repository: str = "") -> Iterator[Line]:
-    """A record; with `repository` its name stands in it. Never fails, whatever a record holds."""
+    """Yield the lines of a record, with `repository` in the first; a malformed one never raises."""
     try:
         with reading("record"):
             yield from list(_iter_lines(record, repository))
@@ -69,7 +69,14 @@ def _iter_lines(record: Record, repository: str) -> Iterator[Line]:
 
 
 def lines_of_waiting(push: HeldPush, lane: LaneStatus, now: float, *, name: bool) -> Iterator[Line]:
-    """A push that is in flight in a service that was asked."""
+    """Yield the lines of a push that is in flight in a running service.
+
+    Args:
+        push: The push.
+        lane: Its lane.
+        now: Time of the status, in seconds since 1970.
+        name: Whether to show the repository's name.
+    """
     sent = datetime.fromtimestamp(push.sent if push.sent is not None else now, UTC)
     repository = wording.name_of(lane) if name else ""
     about = (push.commit[:_SHORT], push.ref)
@@ -85,7 +92,7 @@ def lines_of_waiting(push: HeldPush, lane: LaneStatus, now: float, *, name: bool
 
 
 def how_it_was_made(record: Record) -> str:
-    """Kind of the archive, commit of its base, what it took. The base's key is in `--json`."""
+    """Return the archive's kind, its base's commit and its costs. `--json` has the base's key."""
     archive = record.get("archive")
     if not archive:
         return ""
@@ -102,7 +109,7 @@ def how_it_was_made(record: Record) -> str:
 
 
 def how_long_it_took(record: Record) -> str:
-    """`1.57 s: waited 1.20 s, fetch 0.10 s, archive 0.02 s, start 0.25 s`."""
+    """Return a line such as `1.57 s: waited 1.20 s, fetch 0.10 s, archive 0.02 s, start 0.25 s`."""
     whole = seconds_of(record)
     if not whole:
         return ""
@@ -115,10 +122,10 @@ def how_long_it_took(record: Record) -> str:
 
 
 def seconds_of(record: Record) -> dict[str, float]:
-    """`total` from the push (its event's time, in whole seconds) to the record; of it the stages.
+    """Return `total` seconds from the push (its event's time, in whole seconds) to the record.
 
-    `waited` is what no stage took: in the queue, for a consumer, for its turn, to be tried again.
-    Empty for a record that has no times, or none that can be read.
+    Then the seconds of each stage; `waited` is the rest: in the queue, for a consumer, for its
+    turn, for another try. Empty for a record that has no times, or none that can be read.
     """
     try:
         with reading("record"):
@@ -152,7 +159,7 @@ class Slowness:
 
 
 def slowness_of(records: Sequence[Record]) -> list[Slowness]:
-    """By repository, the slowest median first; of pushes that became something."""
+    """Return durations by repository, slowest median first, of pushes built or uploaded."""
     by_name: dict[str, list[dict[str, float]]] = {}
     for record in records:
         seconds = seconds_of(record)
@@ -172,7 +179,7 @@ def slowness_of(records: Sequence[Record]) -> list[Slowness]:
 
 
 def table_of(rows: Sequence[Slowness], width: int) -> list[str]:
-    """One line a repository, for a terminal of 80 columns."""
+    """Return one line a repository, for a terminal of `width` columns."""
     titles = ("pushes", "median", "slowest", "waited", "fetch", "archive", "start")
     room = max(10, width - sum(len(_cell(title)) for title in titles))
     lines = ["repository".ljust(room) + "".join(_cell(title) for title in titles)]
@@ -185,7 +192,7 @@ def table_of(rows: Sequence[Slowness], width: int) -> list[str]:
 
 
 def name_of(record: Record) -> str:
-    """The repository's name."""
+    """Return the repository's name."""
     repository = record.get("repository") or {}
     return str(repository.get("name", "")) if isinstance(repository, Mapping) else str(repository)
 
@@ -207,7 +214,7 @@ def _moment(value: object) -> datetime:
 
 def _what_was_started(record: Record) -> str:
     build = record.get("build")
-    execution = record.get("execution")  # since there are pipelines; older records have none
+    execution = record.get("execution")  # older records have none
     if build:
         return str(build["id"])
     return f"{execution['pipeline']}:{execution['id']}" if execution else ""

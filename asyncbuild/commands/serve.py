@@ -54,7 +54,7 @@ from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import open_engine
 
-# Of the grace: what expiring, and then cancelling, may take before the process is killed.
+# Parts of the grace that releasing, and then cancelling, may take before the process is killed.
 _EXPIRE_BEFORE_END = 1 / 4
 _EXPIRE_AT_MOST_SECONDS = 20.0
 _SIGNALS_MOST = 10
@@ -175,7 +175,7 @@ def _open_status(
 
 
 class _Switch:
-    """Turns the service off: in order if it runs, at once if it has not begun or is told twice."""
+    """Switch that stops the service: in order; at once before it runs, or on a second signal."""
 
     def __init__(self, settings: Settings, scope: anyio.CancelScope) -> None:
         self._grace = settings.shutdown_grace_seconds
@@ -183,11 +183,11 @@ class _Switch:
         self.consumer: Consumer | None = None
 
     def cut(self) -> None:
-        """End at once; what is in flight is released."""
+        """Cancel everything; what is in flight is released."""
         self._scope.cancel()
 
     async def turn_off(self) -> None:
-        """Stop, expire, cancel: each when the one before has had its time."""
+        """Stop, expire, cancel: each after the time of the one before."""
         if self.consumer is None:  # nothing was received yet
             self.cut()
             return
@@ -209,7 +209,7 @@ async def _listen(
             first = True
             async for number in received:
                 if not first and number == signal.SIGHUP:
-                    continue  # of a terminal that goes, the shell and the kernel send one each
+                    continue  # when a terminal closes, shell and kernel send one each
                 emit(ServiceStopping(signal=number.name, second=not first))
                 if not first:
                     switch.cut()
@@ -232,7 +232,7 @@ def _receiving(signals: Sequence[signal.Signals]) -> Iterator[AsyncIterator[sign
         loop.call_soon_threadsafe(put, signal.Signals(number))
 
     def put(number: signal.Signals) -> None:
-        with suppress(anyio.WouldBlock, anyio.ClosedResourceError):  # the first two say it all
+        with suppress(anyio.WouldBlock, anyio.ClosedResourceError):  # further ones change nothing
             sender.send_nowait(number)
 
     with sender, receiver:

@@ -1,4 +1,4 @@
-"""`asyncbuild template`: the CloudFormation stacks that come with this version."""
+"""`asyncbuild template`: the CloudFormation stacks that belong to this version."""
 
 import json
 from importlib import resources
@@ -17,10 +17,10 @@ NAMES = {
 
 
 def read(name: str) -> str:
-    """One of `NAMES` as it was written, with comments: as it was installed or lies in the checkout.
+    """Return one of `NAMES` as it was written, with comments, from the installation or a checkout.
 
     Raises:
-        Fatal: the installation is not whole.
+        Fatal: The installation is incomplete.
     """
     installed = resources.files("asyncbuild") / "deploy" / NAMES[name]
     checkout = Path(__file__).parents[2] / "deploy" / NAMES[name]
@@ -36,12 +36,12 @@ def compact(text: str) -> str:
     CloudFormation reads a template that is not in S3 up to 51,200 bytes (AWS CloudFormation User
     Guide, "Quotas"); comments and indentation count.
     """
-    tree = yaml.load(text, _LongForms)  # noqa: S506 - a SafeLoader that knows `!Ref` and its kind
+    tree = yaml.load(text, _LongForms)  # noqa: S506 - a SafeLoader that knows `!Ref` and the like
     return json.dumps(tree, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 class _LongForms(yaml.SafeLoader):
-    """Reads intrinsic functions as JSON has them: `!Sub x` is `{"Fn::Sub": "x"}`."""
+    """Loader that reads intrinsic functions as in JSON: `!Sub x` is `{"Fn::Sub": "x"}`."""
 
 
 def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from asyncbuild.domain.model import Message
 from asyncbuild.queue.lane.lease_clock import Renewal, Term
 from asyncbuild.runtime.emit import emit
 
-_LAST_ANSWER_SECONDS = 2  # what a renewal that is under way gets when the lease is given up
+_LAST_ANSWER_SECONDS = 2  # time for a running renewal to be answered when the lease is given up
 
 
 class RenewsMessages(Protocol):
@@ -30,7 +30,7 @@ class Lease:
     """Holds messages from their receive until they are deleted or released.
 
     Args:
-        queue: Where they came from.
+        queue: The queue that they came from.
         messages: All messages of one group in one delivery.
         asked_at: `anyio.current_time()` before the receive was sent.
         visibility_seconds: The visibility timeout asked for.
@@ -55,41 +55,41 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Return whether commits are refused."""
+        """True once commits are refused."""
         return self._term.is_over(anyio.current_time())
 
     def limit_hidden(self, seconds: float) -> int:
-        """Return for how long SQS lets a message of this delivery be hidden, `seconds` at most."""
+        """Return how long SQS lets a message of this delivery be hidden, `seconds` at most."""
         return self._term.limit(seconds, anyio.current_time())
 
     def guard(self) -> None:
         """Return if a commit is safe now.
 
         Raises:
-            LeaseLost: the lease is lost, or so near its end that it may be when the commit arrives.
+            LeaseLost: The lease is lost, or may be when the commit arrives.
         """
         if self.lost:
             raise LeaseLost("the lease on this push ran out before its work was done")
 
     def forget(self, message: Message) -> None:
-        """Do not renew `message` any more: it is being deleted."""
+        """Stop renewing `message`, which is being deleted."""
         self._held.pop(message.id, None)
 
     def remember(self, message: Message) -> None:
-        """Renew `message` again: its delete failed.
+        """Renew `message` again, because its delete failed.
 
-        It may be gone all the same, with only the answer lost. So from now on a refusal to renew it
-        says nothing about the lease.
+        It may be deleted all the same, with only the answer lost. So from now on a refusal to renew
+        it says nothing about the lease.
         """
         self._held[message.id] = message
         self._doubtful.add(message.id)
 
     async def wait_fresh(self) -> None:
-        """Wait until there is time to work: a long poll may have taken most of the timeout."""
+        """Wait until there is time to work: a long poll may have used most of the timeout."""
         await self._fresh.wait()
 
     async def keep(self, *, on_lost: Callable[[], None], on_old: Callable[[], None]) -> None:
-        """Renew until `stop`. Calls `on_lost` once if the lease is lost, `on_old` before 12 h."""
+        """Renew until `stop`; call `on_lost` once if the lease is lost, `on_old` before 12 h."""
         self._keeping = True
         try:
             with self._scope:
@@ -99,7 +99,7 @@ class Lease:
             self._kept.set()
 
     async def stop(self) -> None:
-        """End the renewing and wait for it, so that no late renewal undoes a release."""
+        """End the renewing and wait for its end, so that no late renewal undoes a release."""
         self._scope.cancel()
         if self._keeping:
             await self._kept.wait()
@@ -162,7 +162,7 @@ class Lease:
             return
         for gone in answer.lost & self._doubtful:
             self._held.pop(gone, None)
-        # What was deleted while the call was under way is not lost.
+        # A message that was deleted during the call is not lost.
         if answer.lost & self._held.keys():
             self._term.lose()
         elif answer.failed:

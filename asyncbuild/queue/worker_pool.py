@@ -1,8 +1,8 @@
-"""The N consumers: long-lived workers on asyncio-pool that prepare one push at a time each.
+"""Consumers: N long-lived workers on asyncio-pool that prepare one push at a time each.
 
-The only place that touches asyncio-pool. Its `spawn()` on a full pool swallows cancellation and its
-failures are parked in futures, so: exactly N workers are spawned at once into a pool of N, each
-ends when told to, and what one of them raises ends the owner's task group.
+Only this module uses asyncio-pool. Its `spawn()` on a full pool swallows cancellation, and failures
+stay in its futures. So exactly N workers are spawned at once into a pool of N, each ends when it is
+told to, and an exception of one ends the owner's task group.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,16 +15,16 @@ from asyncio_pool import AioPool
 from asyncbuild.queue.lane.round_robin import Turns
 from asyncbuild.runtime.bell import Bell
 
-_SPARE_OF = 4  # one of so many consumers is left to lanes with nothing in hand
+_SPARE_OF = 4  # one of this many consumers is left to lanes with nothing in flight
 
 
 class Job:
     """One preparation: a cancellable call that a consumer runs.
 
     Args:
-        lane: Jobs of one lane keep their order.
+        lane: Name of its lane; jobs of one lane keep their order.
         run: The call.
-        forge: Whose server it needs; empty for none.
+        forge: Forge whose server it needs; empty for none.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Job:
         self._run = run
 
     async def run(self) -> None:
-        """Run it; a cancelled scope is its own affair."""
+        """Run the call; cancelling the job's scope ends the call and raises nothing here."""
         self.began = True
         try:
             with self.scope:
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatistics:
-    """`waiting` jobs have no consumer yet; `free` consumers have no job."""
+    """Use of the consumers: `waiting` jobs have no consumer yet; `free` consumers have no job."""
 
     consumers: int
     free: int
@@ -57,7 +57,7 @@ class ConsumerStatistics:
 
 
 class WorkerPool:
-    """Hands jobs to N workers, lane by lane in turns (`queue/lane/round_robin.py`)."""
+    """Gives jobs to N workers, lane by lane in turns (`queue/lane/round_robin.py`)."""
 
     def __init__(self, count: int, *, forges: int = 1, reserve: int = 0) -> None:
         self._count = count
@@ -75,7 +75,7 @@ class WorkerPool:
         self._changed.ring()
 
     def cancel(self, job: Job) -> bool:
-        """Cancel a job. True if it had not begun and never will."""
+        """Cancel a job; return True if it had not begun and never will."""
         if self._turns.remove(job.lane, job):
             job.ended.set()
             self._changed.ring()
@@ -84,11 +84,11 @@ class WorkerPool:
         return False
 
     def statistics(self) -> ConsumerStatistics:
-        """How busy they are now."""
+        """Return how busy the consumers are now."""
         return ConsumerStatistics(self._count, self._free, len(self._turns))
 
     def is_held_back(self, job: Job) -> bool:
-        """Tell whether a job waits because what is free is kept for other forges."""
+        """Return whether a job waits because the free consumers are reserved for other forges."""
         return not job.began and self._turns.is_full(job.forge)
 
     async def wait_free(self) -> None:
@@ -114,7 +114,7 @@ class WorkerPool:
     async def _work_or_tell(self) -> None:
         try:
             await self._work()
-        except Exception as error:  # noqa: BLE001 - re-raised by the owner; the pool would park it
+        except Exception as error:  # noqa: BLE001 - the owner raises it; the pool would keep it
             self._failure = error
             self._changed.ring()
 
@@ -133,19 +133,19 @@ class WorkerPool:
 async def open_consumers(
     count: int, *, forges: int = 1, reserve: int = 0
 ) -> AsyncIterator[WorkerPool]:
-    """Spawn `count` consumers; they end with the block, after the job in flight.
+    """Spawn `count` consumers, which end with the block, each after the job in flight.
 
     Args:
-        count: How many.
-        forges: How many forges there are.
-        reserve: How many consumers each of them has for itself, as far as there are as many.
+        count: Number of consumers.
+        forges: Number of forges.
+        reserve: Consumers that each forge has for itself, as far as there are enough.
     """
     consumers = WorkerPool(count, forges=forges, reserve=reserve)
     pool = AioPool(size=count)
     try:
         async with anyio.create_task_group() as tasks:
             for _ in range(count):
-                await pool.spawn(consumers._work_or_tell())  # noqa: SLF001 - one thought, two names
+                await pool.spawn(consumers._work_or_tell())  # noqa: SLF001 - private to this module
             tasks.start_soon(consumers._watch)  # noqa: SLF001 - the same
             yield consumers
             consumers._close()  # noqa: SLF001 - the same

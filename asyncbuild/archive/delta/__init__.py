@@ -1,1 +1,1 @@
-"""Archives made of an older archive by range copies."""
+"""Archives made from an older archive by range copies."""

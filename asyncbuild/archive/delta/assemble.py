@@ -1,4 +1,4 @@
-"""A delta archive from its beginning to its end: ranges to be copied, and bytes to be sent."""
+"""Pieces of a delta archive in order: ranges to copy, and bytes to send."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final
@@ -22,7 +22,11 @@ class KnownIds:
         self._fresh = fresh
 
     async def find(self, paths: Iterable[bytes]) -> list[bytes]:
-        """Raw ids, empty for what is no blob."""
+        """Return raw ids, empty for directories.
+
+        Raises:
+            FallBack: A path is not among the fresh entries.
+        """
         return [b"" if path.endswith(b"/") else self._find(path) for path in paths]
 
     def _find(self, path: bytes) -> bytes:
@@ -33,7 +37,7 @@ class KnownIds:
 
 
 class Headers:
-    """The directory after its copied beginning, with the records that end it."""
+    """Central directory behind its copied prefix, with the records that end it."""
 
     def __init__(self, plan: DeltaPlan, stream: ZipOutput, account: Account) -> None:
         self._plan = plan
@@ -42,7 +46,7 @@ class Headers:
         self.offset = 0
 
     async def iter(self, keep: Callable[[bytes], Any]) -> AsyncIterator[bytes]:
-        """All of it, taken from the account; headers are handed to `keep` as they pass."""
+        """Yield all of it, paid from the account; pass headers to `keep` on the way."""
         self.offset = self._stream.statistics().zip_bytes
         nbytes = self._plan.prefix_bytes
         for headers in self._plan.iter_headers():
@@ -69,7 +73,15 @@ async def put_together(
     headers: Headers,
     writer: TableWriter,
 ) -> list[Piece]:
-    """The archive from its beginning to its end."""
+    """Return the pieces of the archive, from its beginning to its end.
+
+    Args:
+        plan: What is copied and what is sent.
+        resent: Bytes of the base that are sent again.
+        stream: The fresh members.
+        headers: The directory behind its copied prefix.
+        writer: Keeps the whole directory for the next delta.
+    """
     pieces: list[Piece] = [*copy_ranges(plan.copied_ranges()), resent, stream.iter_members()]
     if prefix := plan.prefix_range():
         await writer.append(plan.table.directory[: plan.prefix_bytes])
@@ -78,5 +90,5 @@ async def put_together(
 
 
 def copy_ranges(ranges: Iterable[Any]) -> list[CopyRange]:
-    """The planner's ranges in the words of the storage."""
+    """Return the planner's ranges as ranges of the storage."""
     return [CopyRange(each.begin, each.end) for each in ranges]

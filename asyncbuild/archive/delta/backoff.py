@@ -1,4 +1,4 @@
-"""Which refs are not looked into for a while, because it did not pay of late."""
+"""Pauses for refs whose last deltas did not pay: their next pushes are archived in full."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -17,17 +17,17 @@ class _Pause:
 
 
 class Pauses:
-    """After the second push in a row that did not pay 1 is left out, then 3, then 7 at a time.
+    """Pauses by ref: after the second push in a row that did not pay 1 is skipped, then 3, then 7.
 
-    Whoever changes files all over at every push pays for looking once in eight; a single large
-    change, a merge say, costs none of the pushes behind it anything.
+    A ref whose pushes all change many files costs one comparison in eight pushes; a single large
+    change, such as a merge, costs the pushes after it nothing.
     """
 
     def __init__(self) -> None:
         self._pauses: Recent[ArchiveLineage, _Pause] = Recent(_REFS_MOST)
 
     def take(self, origin: ArchiveLineage) -> int:
-        """How long the pause is that this push is to be left out for; 0: it is not."""
+        """Count this push; return the length of the pause that skips it, 0 if it is not skipped."""
         pause = self._pauses.get(origin)
         if pause is None or not pause.left:
             return 0
@@ -35,16 +35,16 @@ class Pauses:
         return pause.length
 
     def lasts(self, origin: ArchiveLineage) -> bool:
-        """Will the next push be left out, too? Then nobody asks for what is kept of this one."""
+        """Return whether the next push will be skipped, too, and so needs nothing of this one."""
         pause = self._pauses.get(origin)
         return pause is not None and pause.left > 0
 
     def lengthen(self, origin: ArchiveLineage) -> None:
-        """It did not pay."""
+        """Record that a delta did not pay."""
         before = self._pauses.get(origin)
         length = min(2 * before.length + 1, _LONGEST) if before else 0
         self._pauses[origin] = _Pause(length, length)
 
     def end(self, origin: ArchiveLineage) -> None:
-        """It paid."""
+        """Record that a delta paid."""
         self._pauses.pop(origin, None)

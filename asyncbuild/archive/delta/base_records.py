@@ -1,9 +1,9 @@
-"""Which archive to begin from: one record for each ref, in the bucket, for all tasks alike.
+"""Records of the newest archive of each ref, in the bucket, shared by all tasks.
 
     base/ACCOUNT/REGION/REPOSITORY/REF.json     the newest archive of a ref
 
-A record is a hint, never believed: whatever it says is checked against the archive's ETag, its
-directory and the trees. So it is written without any order among writers.
+A record is a hint and never trusted: everything in it is checked against the archive's ETag, its
+directory and the trees. So writers need no order among each other.
 """
 
 import hashlib
@@ -13,20 +13,20 @@ from typing import Any, Final, Protocol
 from asyncbuild.archive.delta.planning.base import Base, pack_base, parse_base
 from asyncbuild.domain.repository import Repository
 
-_OTHERS: Final = 4  # refs that are looked at when a ref has no archive yet
+_OTHERS: Final = 4  # other refs whose archives are considered when a ref has none yet
 
 
 class BaseRecordStore(Protocol):
-    """Where records are kept; `storage.s3.Store` is one."""
+    """Store of the records; `storage.s3.Store` is one."""
 
     async def replace_record(self, key: str, body: bytes) -> Any:  # noqa: ANN401 - not looked at
-        """Write, whatever was there."""
+        """Write a record, replacing what was there."""
 
     async def get_record(self, key: str) -> bytes | None:
-        """Read, or None if there is none."""
+        """Return the body of a record, or None if there is none."""
 
     def iter_records(self, prefix: str) -> AsyncIterator[Any]:
-        """The records below `prefix`, each with a `key` and `last_modified`."""
+        """Yield the records below `prefix`, each with a `key` and `last_modified`."""
 
 
 class Bases:
@@ -37,11 +37,11 @@ class Bases:
         self._prefix = prefix
 
     async def find(self, repository: Repository, ref: str) -> Base | None:
-        """The newest archive of this ref."""
+        """Return the newest archive of this ref."""
         return await self._get(self._key(repository, ref))
 
     async def find_others(self, repository: Repository) -> list[Base]:
-        """The newest archives of other refs, newest first."""
+        """Return the newest archives of other refs, newest first."""
         prefix = f"{self._prefix}base/{repository.path}/"
         found = [
             (each.last_modified, each.key) async for each in self._records.iter_records(prefix)
@@ -51,7 +51,13 @@ class Bases:
         return [base for base in bases if base is not None]
 
     async def set(self, repository: Repository, ref: str, base: Base) -> None:
-        """Say that `base` is the newest archive of this ref."""
+        """Record that `base` is the newest archive of this ref.
+
+        Args:
+            repository: The repository.
+            ref: The ref.
+            base: The archive.
+        """
         await self._records.replace_record(self._key(repository, ref), pack_base(base))
 
     async def _get(self, key: str) -> Base | None:

@@ -1,4 +1,4 @@
-"""Which older archive a new one is made of."""
+"""Choice of the older archive that a new one is made from."""
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
@@ -18,13 +18,14 @@ from asyncbuild.runtime.recent import Recent
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _SMALL_MOST: Final = 10_000
-_MUCH_NEARER: Final = 2  # times fewer changes
+_MUCH_NEARER: Final = 2  # less than one change for so many
 
 
 class Choice:
-    """Chooses among the newest archives of all refs, those of the same format alone.
+    """Chooses among the newest archives of all refs, only those of the same format.
 
-    Of a ref whose last archive was too small to copy from nothing is written down or asked for.
+    If the last archive of a ref was too small to copy from, nothing is recorded or looked up for
+    it.
     """
 
     def __init__(self, bases: Bases, format_of: Callable[[ArchiveOptions], str]) -> None:
@@ -33,7 +34,7 @@ class Choice:
         self._small: Recent[ArchiveLineage, None] = Recent(_SMALL_MOST)
 
     async def find(self, snapshot: Snapshot, origin: ArchiveLineage) -> Base:
-        """The newest archive of the ref; of another ref if this one has none, the nearest.
+        """Return the newest archive of the ref; if it has none, the nearest one of another ref.
 
         Raises:
             FallBack: There is none, or it was made with other settings.
@@ -52,10 +53,16 @@ class Choice:
     async def find_nearer(
         self, snapshot: Snapshot, origin: ArchiveLineage, *, than: Base, changes: int
     ) -> Base | None:
-        """The nearest archive of another ref, if there is any.
+        """Return the nearest archive of another ref, if there is any.
 
-        If the number of changes is known, not 0, then only one with half as many or fewer: one
-        that is as far away would not pay either.
+        If the number of changes is known, not 0, only an archive with at most half as many is
+        returned: one that is as far away would not pay either.
+
+        Args:
+            snapshot: The commit to archive.
+            origin: Its ref, which is left out.
+            than: The archive that was chosen first.
+            changes: How many paths differ from that one; 0 if that is not known.
         """
         found = await self._others(snapshot.options, origin)
         others = [base for base in found if base.key != than.key]
@@ -66,7 +73,13 @@ class Choice:
         return await _nearest(snapshot, others, most=changes // _MUCH_NEARER)
 
     async def remember(self, options: ArchiveOptions, origin: ArchiveLineage, base: Base) -> None:
-        """Let the next archive of the ref begin from this one. It is not a loss if that fails."""
+        """Record that the next archive of the ref may start from this one; only log a failure.
+
+        Args:
+            options: Options that the archive was made with.
+            origin: Its repository and ref.
+            base: The archive.
+        """
         origin = with_options(origin, options)
         self._small.pop(origin, None)
         if base.directory_offset < LEAST_PART_BYTES:
@@ -78,7 +91,7 @@ class Choice:
             emit(ArchiveNotRemembered(reason=str(error)))
 
     async def _others(self, options: ArchiveOptions, origin: ArchiveLineage) -> list[Base]:
-        """The newest archives of other refs, newest first."""
+        """Return the newest archives of other refs in the same format, newest first."""
         found = await self._bases.find_others(origin.repository)
         return [base for base in found if base.format == self._format_of(options)]
 
@@ -86,10 +99,10 @@ class Choice:
 async def _nearest(
     snapshot: Snapshot, bases: Sequence[Base], *, most: int | None = None
 ) -> Base | None:
-    """The one with the same tree, or else with the fewest changes, and no more than `most`.
+    """Return the base with the same tree, or else with the fewest changes, less than `most`.
 
-    That is the archive of the ref that a new one came from, if there is one: nothing has fewer
-    changes than the merge base. None if no tree is here, or all have more.
+    That is the archive of the ref that a new one branched from, if there is one: nothing has fewer
+    changes than the merge base. None if no tree is here, or all have more changes.
     """
     nearest: Base | None = None
     for base in bases:
@@ -103,7 +116,7 @@ async def _nearest(
 
 
 async def _count_changes(snapshot: Snapshot, base: Base, most: int | None) -> int:
-    """How many, or a number beyond `most`: further is not counted."""
+    """Return the number of changes; counting stops at the first number beyond `most`."""
     count = 0
     async with aclosing(snapshot.iter_changes(base.tree)) as batches:
         async for batch in batches:

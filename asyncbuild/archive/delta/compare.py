@@ -1,7 +1,7 @@
-"""What of an older archive is not in a new tree as it is there, and what is to be read for it.
+"""Comparison of an older archive with a new tree: what to remove, and what to read again.
 
-An entry is named as the archive names it: a directory, and a submodule, which is an empty directory
-in an archive, by its path with a slash.
+An entry is named as the archive names it: a directory by its path with a slash, and so is a
+submodule, which is an empty directory in an archive.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,24 +18,25 @@ _OWNER_X: Final = 0o100
 
 
 def name_of(entry: TreeEntry) -> bytes:
-    """What an archive calls it."""
+    """Return the name of an entry in an archive."""
     return entry.path if entry.kind == "blob" else entry.path + b"/"
 
 
 @dataclass(slots=True)
 class Difference:
-    """`removed` are names in the older archive; `fresh` is in the order of the new tree.
+    """Difference of archive and tree: `removed` archive names, `fresh` entries in tree order.
 
-    `git archive` writes a directory when it comes to something in it that is no directory; what
-    `export-ignore` marks counts, what is below a directory that it marks does not. So trees alone
-    do not say which directories an archive has: `settle` does, with its table.
+    `git archive` writes a directory once it reaches something in it that is not a directory. An
+    entry that `export-ignore` marks counts; entries below a directory that it marks do not. So
+    trees alone do not tell which directories an archive has: `settle` finds out from the archive's
+    table.
     """
 
     removed: set[bytes] = field(default_factory=set)
     fresh: dict[bytes, TreeEntry] = field(default_factory=dict)
     _new: dict[bytes, TreeEntry] = field(default_factory=dict)  # fresh and kept, in order
-    _kept: set[bytes] = field(default_factory=set)  # directories, before and now
-    _doubtful: set[bytes] = field(default_factory=set)  # of those, the archive may lose
+    _kept: set[bytes] = field(default_factory=set)  # directories of both archive and tree
+    _doubtful: set[bytes] = field(default_factory=set)  # of those, the archive may lose these
     _gone: set[bytes] = field(default_factory=set)  # directories that are removed
 
     def __bool__(self) -> bool:
@@ -43,16 +44,16 @@ class Difference:
 
     @property
     def changes(self) -> int:
-        """How many paths differ."""
+        """Number of paths that differ."""
         return len(self.removed | self.fresh.keys())
 
     def add_changes(self, changes: Iterable[TreeChange]) -> None:
-        """Take in what git says of two trees, whose attributes are the same."""
+        """Add git's differences of two trees, whose attributes are the same."""
         for old, new in changes:
             if old and new and old.kind == new.kind != "blob":
                 if new.kind == "tree":
                     self.add_kept(name_of(new), new)
-                continue  # a directory stays one, whatever is in it
+                continue  # a directory in both, whatever its contents
             if old:
                 self.removed.add(name_of(old))
                 if old.kind == "tree":
@@ -61,27 +62,33 @@ class Difference:
                 self.add_fresh(name_of(new), new)
 
     def add_fresh(self, name: bytes, entry: TreeEntry) -> None:
-        """Take in an entry that is not in the older archive as it is in the new tree."""
+        """Add an entry that the older archive does not have as it is in the new tree."""
         self.fresh[name] = self._new[name] = entry
 
     def add_kept(self, name: bytes, entry: TreeEntry, *, doubtful: bool = False) -> None:
-        """Take in a directory of both trees; `doubtful` if it may have been a submodule."""
+        """Add a directory of both trees.
+
+        Args:
+            name: Its name in the archive.
+            entry: Its entry in the new tree.
+            doubtful: Whether it may have been a submodule.
+        """
         self._new[name] = entry
         self._kept.add(name)
         if doubtful:
             self._doubtful.add(name)
 
     def add_all(self, entries: Iterable[tuple[bytes, TreeEntry]]) -> None:
-        """Take in entries that have to be read again although nothing changed."""
+        """Add entries that have to be read again although nothing changed."""
         for name, entry in entries:
             self.removed.add(name)
             self.fresh.setdefault(name, entry)
 
     def settle(self, table: Table, effect: Effect) -> None:
-        """Decide which directories come and go, given what the older archive has.
+        """Decide which directories are added and removed, given the older archive's entries.
 
-        With attributes git alone knows what makes it write a directory of which nothing is left to
-        copy, so that is read again, with all that is in it.
+        With attributes only git knows why it writes a directory of which nothing is left to copy,
+        so such a directory is read again, with everything in it.
         """
         filled = parents_of(name for name, each in self.fresh.items() if each.kind != "tree")
         emptied = parents_of(self.removed - self._gone)
@@ -105,7 +112,7 @@ class Difference:
 
 
 class Comparison:
-    """A table against a whole tree: for an archive whose own tree is not here.
+    """Comparison of a table with a whole tree, for an archive whose own tree is not here.
 
     Attributes:
         attributes: Modes and object ids of all `.gitattributes` so far, by path.
@@ -116,10 +123,10 @@ class Comparison:
         self._left = {name: (mode, blob_id) for name, mode, blob_id in table.iter_entries()}
         self.attributes: dict[bytes, tuple[int, str]] = {}
         self._difference = Difference()
-        self._above: list[TreeEntry] = []  # directories in which nothing was met yet
+        self._above: list[TreeEntry] = []  # directories in which no entry was met yet
 
     def add(self, entries: Iterable[TreeEntry]) -> None:
-        """The next entries of the tree."""
+        """Compare the next entries of the tree."""
         for entry in entries:
             if is_attributes(entry.path):
                 self.attributes[entry.path] = (entry.mode, entry.object_id)
@@ -141,7 +148,7 @@ class Comparison:
             self._difference.add_fresh(name, entry)
 
     def finish(self, effect: Effect) -> Difference:
-        """The difference, given the effect of the attributes, which did not change."""
+        """Return the difference, given the effect of the attributes, which did not change."""
         self._difference.removed.update(self._left)
         self._difference.settle(self._table, effect)
         return self._difference
@@ -149,13 +156,13 @@ class Comparison:
 
 def _is_same(entry: TreeEntry, mode: int, blob_id: bytes) -> bool:
     if entry.kind != "blob":
-        return False  # a submodule, which may have been a directory: the name is the same
+        return False  # a submodule may have been a directory, which has the same name
     if entry.object_id != blob_id.hex() or S_ISLNK(entry.mode) != S_ISLNK(mode):
         return False
     return S_ISLNK(mode) or bool(entry.mode & _OWNER_X) == bool(mode & _OWNER_X)
 
 
 def paths_of(fresh: Mapping[bytes, TreeEntry]) -> list[bytes]:
-    """What to ask `git archive` for: not what is below a directory that is fresh itself."""
+    """Return the paths to ask `git archive` for, without those below a directory that is fresh."""
     trees = {name for name, entry in fresh.items() if entry.kind == "tree"}
     return [entry.path for name, entry in fresh.items() if trees.isdisjoint(parents_of([name]))]

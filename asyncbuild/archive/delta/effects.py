@@ -12,16 +12,16 @@ _EFFECTS_MOST: Final = 10_000
 
 
 class BlobSource(Protocol):
-    """Where contents are read; `git.snapshot.Snapshot` is one."""
+    """Source of blob contents; `git.snapshot.Snapshot` is one."""
 
     async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> Sequence[bytes] | None:
-        """Return the contents of blobs; None if they are longer together."""
+        """Return the contents of blobs; None if together they are longer than `most_bytes`."""
 
 
 async def read_effect(
     snapshot: BlobSource, files: Mapping[bytes, tuple[int, str]]
 ) -> tuple[str, Effect]:
-    """Digest and effect of the `.gitattributes` of a snapshot.
+    """Return digest and effect of the `.gitattributes` of a snapshot.
 
     Raises:
         GitFailed: They cannot be read.
@@ -36,7 +36,7 @@ async def read_effect(
 
 
 class Effects:
-    """What attributes do; asked of git once for equal ones, which a digest names."""
+    """Cache of the effects of attributes, by digest: git is asked once for equal ones."""
 
     def __init__(self) -> None:
         self._known: Recent[str, Effect] = Recent(_EFFECTS_MOST)
@@ -44,7 +44,7 @@ class Effects:
     async def read(
         self, snapshot: BlobSource, files: Mapping[bytes, tuple[int, str]]
     ) -> tuple[str, Effect]:
-        """As `read_effect`."""
+        """Return digest and effect, as `read_effect`."""
         digest = digest_of(files)
         if digest not in self._known:
             _, self._known[digest] = await read_effect(snapshot, files)

@@ -1,4 +1,4 @@
-"""An archive that somebody names as the base: nothing is known of it but what it says itself."""
+"""Base that the caller names: nothing is known of it but what the archive itself tells."""
 
 from typing import Final
 
@@ -13,19 +13,25 @@ from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.compose import CopyRange, CopySource
 from asyncbuild.storage.s3 import Store
 
-COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: what an archive was made of
+COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: the commit that an archive was made from
 FORMAT_KEY: Final = "asyncbuild-format"  # metadata: see `Archiver.format_of`
 
 
 async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str) -> Base:
-    """What the archive at `key` says of itself.
+    """Return the base that the archive at `key` describes.
 
     Its commit must be in the snapshot's repository: then the two trees can be compared, so that
     their attributes are known to be equal.
 
+    Args:
+        store: Store that holds the archive.
+        snapshot: The commit to archive.
+        key: Key of the archive.
+        format_: Format that it must have (`Archiver.format_of`).
+
     Raises:
-        Reject: There is no such object.
-        FallBack: It is none of ours, or of another format, or its commit is not here.
+        Reject: The object does not exist.
+        FallBack: It was not made by asyncbuild, has another format, or its commit is not here.
         StageError: S3 refused.
     """
     found = await store.describe(key)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-# Every `reason`, of `FallBack` or of the archiver itself: each is a series of a metric.
+# Every `reason`, of `FallBack` or of the archiver itself; each is a series of a metric.
 REASONS: Final = (
     "attributes-changed",
     "attributes-unknown",
@@ -24,9 +24,12 @@ REASONS: Final = (
 
 
 class FallBack(Exception):
-    """Make it in full. `reason` is one of a few words, to be counted; `detail` is for people.
+    """A delta is not possible or does not pay, so the archive is made in full.
 
-    `changes` is how many paths differ from the base, if they were counted.
+    Args:
+        reason: One of `REASONS`, to be counted.
+        detail: An explanation, for people.
+        changes: How many paths differ from the base, if they were counted.
     """
 
     def __init__(self, reason: str, detail: str = "", *, changes: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Lineages of archives: each newer archive of a lineage may be made of the one before. Pure."""
+"""Lineages of archives: each newer archive of a lineage may be made from the one before. Pure."""
 
 from dataclasses import dataclass, replace
 
@@ -15,5 +15,5 @@ class ArchiveLineage:
 
 
 def with_options(origin: ArchiveLineage, options: ArchiveOptions) -> ArchiveLineage:
-    """Return the lineage of other options of the ref: its bases are apart. No ref has a colon."""
+    """Return the lineage for other options of the ref, with its own bases; refs have no colon."""
     return replace(origin, ref=f"{origin.ref}:{options.digest}") if options.digest else origin

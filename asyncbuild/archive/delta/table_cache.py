@@ -1,7 +1,7 @@
-"""Tables of archives, kept beside the mirror so that they need not be read from S3 again.
+"""Cache of archives' tables beside the mirror, so that they need not be read from S3 again.
 
-A file appears whole, by a rename, under a name that the archive's ETag is part of; its head has a
-checksum. There are never more than a few, and they go when the mirror goes.
+A file appears whole, by a rename, under a name that contains the archive's ETag; its head has a
+checksum. There are never more than a few, and they are deleted with the mirror.
 """
 
 import hashlib
@@ -33,17 +33,17 @@ _UNFINISHED_NS: Final = 24 * 3600 * 10**9  # no archive takes as long
 
 
 class Tables:
-    """The tables in one directory.
+    """Tables in one directory.
 
     Args:
-        directory: Made when first needed; None keeps nothing.
+        directory: Created at its first use; None keeps nothing.
     """
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
 
     async def load(self, name: str) -> CentralDirectory | None:
-        """The directory of an archive, if it is here and whole."""
+        """Return the directory of an archive, if it is here and whole."""
         if self._directory is None:
             return None
         path = self._directory / name
@@ -53,7 +53,7 @@ class Tables:
             return None
 
     async def alias(self, name: str, other: str) -> None:
-        """Let the table `name`, if it is here, be found as `other`, too: of a copied archive."""
+        """Link the table `name`, if it is here, to `other`, too, which names a copied archive."""
         if self._directory is not None:
             with suppress(OSError):
                 await to_thread.run_sync(os.link, self._directory / name, self._directory / other)
@@ -69,12 +69,12 @@ class Tables:
 
 
 def table_name(key: str, etag: str) -> str:
-    """The file name for an archive: another ETag, another name."""
+    """Return the file name for an archive, which differs for each ETag."""
     return hashlib.sha256(f"{key}\n{etag}".encode()).hexdigest()[:40] + _SUFFIX
 
 
 class TableWriter:
-    """Takes a directory piece by piece. What goes wrong with the file only costs the file."""
+    """Writer of a directory, piece by piece; a file error only costs the file."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -84,20 +84,20 @@ class TableWriter:
         self.nbytes = 0
 
     async def append(self, piece: bytes) -> None:
-        """The next headers."""
+        """Append the next headers."""
         self.nbytes += len(piece)
         if self._path is not None:
             self._crc = crc32(piece, self._crc)
             await to_thread.run_sync(self._write, piece)
 
     async def finish(self, name: str, *, offset: int) -> None:
-        """Keep it under `name`; the directory begins at `offset` of its archive."""
+        """Keep the file under `name`; the directory begins at `offset` of its archive."""
         if self._path is not None:
             with anyio.CancelScope(shield=True):  # a rename takes no time
                 await to_thread.run_sync(self._publish, name, offset)
 
     def close(self) -> None:
-        """Leave nothing half made behind."""
+        """Close and delete an unfinished file."""
         with suppress(OSError):
             if self._file is not None:
                 os.close(self._file)
@@ -132,7 +132,7 @@ class TableWriter:
 
 
 def _prune(directory: Path) -> None:
-    """Keep the newest few, and of unfinished ones those that somebody may still be at.
+    """Keep the newest few tables, and unfinished ones that another task may still be writing.
 
     Another task may do the same at this moment.
     """

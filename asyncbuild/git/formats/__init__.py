@@ -1,1 +1,1 @@
-"""Parsers of what git and LFS servers write, and the classes of their errors. Pure."""
+"""Parsers of output of git and LFS servers, and the classes of their errors. Pure."""

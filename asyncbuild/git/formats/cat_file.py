@@ -1,4 +1,4 @@
-"""Answers of `git cat-file --batch`: objects with their heads, and the fields of a commit. Pure.
+"""Parser of `git cat-file --batch`: objects with their heads, and the fields of a commit. Pure.
 
 git-cat-file(1), BATCH OUTPUT: `<id> <type> <size>`, a line feed, the content, a line feed; or
 `<name> missing`.
@@ -11,15 +11,15 @@ from typing import Final, NamedTuple
 
 HEAD_BYTES_MOST: Final = 128  # `<id> blob <size>` and two line feeds
 _HEAD_WORDS: Final = 3
-# As parse_commit_date() of git's commit.c reads it: the number after the line's last `>`, whatever
-# follows. Zones of five digits, of three and none at all are in the history of public projects.
+# As parse_commit_date() of git's commit.c reads it: the number after the line's last `>`, ignoring
+# the rest. Zones of five digits, of three and none at all are in the history of public projects.
 _COMMITTED: Final = re.compile(rb"^committer .*>[ \t\r\f\v]*(-?)(\d+)", re.MULTILINE)
 _TIME_MOST: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Fields of a commit object. `time` in seconds since 1970, below 2**64 as in git."""
+    """Fields of a commit object; `time` in seconds since 1970, below 2**64 as in git."""
 
     id: str
     tree: str
@@ -35,7 +35,7 @@ class ObjectHead(NamedTuple):
 
 
 def parse_head(line: bytes) -> ObjectHead | None:
-    """Read the line before a content; None if it says that there is no such object."""
+    """Parse the line before a content; return None if it reports a missing object."""
     words = line.split()
     if len(words) != _HEAD_WORDS:
         return None
@@ -43,7 +43,7 @@ def parse_head(line: bytes) -> ObjectHead | None:
 
 
 def split_batch(answer: bytes) -> Iterator[tuple[ObjectHead | None, bytes]]:
-    """Cut a whole answer into heads and contents, one pair for each object that was asked for."""
+    """Yield head and content of each object in a whole answer, in the order of the questions."""
     at = 0
     while begin := answer.find(b"\n", at) + 1:
         head = parse_head(answer[at:begin])
@@ -57,21 +57,21 @@ def split_blobs(answer: bytes) -> list[bytes]:
 
 
 def parse_commits(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Commit]]:
-    """Return the commits in a whole answer, by the names that were asked for."""
+    """Yield the commits in a whole answer, with the names that were asked for."""
     for name, (head, content) in zip(asked, split_batch(answer), strict=False):
         if head is not None and head.kind == "commit":
             yield name, _parse_commit(head.id, content)
 
 
 def _parse_commit(commit: str, content: bytes) -> Commit:
-    """Read the headers of a commit object: `tree <id>` comes first, always."""
+    """Parse the headers of a commit object, of which `tree <id>` is always the first."""
     headers = content.split(b"\n\n", 1)[0]
     tree = headers.split(b"\n", 1)[0].removeprefix(b"tree ").decode()
     return Commit(commit, tree, _parse_time(headers))
 
 
 def _parse_time(headers: bytes) -> int:
-    """Read the committer's time. git has no negative ones: strtoumax(3) wraps them."""
+    """Parse the committer's time. git has no negative ones: strtoumax(3) wraps them."""
     committed = _COMMITTED.search(headers)
     if committed is None:
         return 0

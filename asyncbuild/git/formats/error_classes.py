@@ -1,17 +1,17 @@
-"""Kinds of failure, read from git's standard error once, here; callers switch on the kind. Pure.
+"""Classification of git's failures by its standard error, done once, here. Pure.
 
-git has no error codes: it exits with 128 or 1 and a sentence, in English because LC_ALL=C. A kind
-that is not known is `OTHER`, which is tried again.
+Callers switch on the kind. git has no error codes: it exits with 128 or 1 and a sentence, in
+English because LC_ALL=C. An unknown kind is `OTHER`, which is tried again.
 
-Who says a line decides what it may mean. A git that talks to a server passes on the server's words:
-with `remote:` before them, but by SSH and from a path also without. What is quoted in a sentence,
-URLs and names of refs are cut out before it is read: a pusher chooses them. `CORRUPT` is a
+The meaning of a line depends on its author. A git that talks to a server passes on the server's
+words: with `remote:` before them, but by SSH and from a path also without. Quoted text, URLs and
+names of refs are cut out before a line is matched, because a pusher chooses them. `CORRUPT` is a
 suspicion, which the mirror itself confirms or not (`git/mirrors/integrity.py`).
 
-Reading takes time proportional to the text, whatever that is: it is read in the loop, and a server
-that writes 16 KiB of one letter must not hold up every other push. So no pattern here or in
-`error_texts.py` meets a line of more than `_READ_MOST` characters, and those that meet whole lines
-begin with a fixed word, or are bounded.
+Matching takes time proportional to the text, whatever that is: it runs in the loop, and a server
+that writes 16 KiB of one letter must not delay every other push. So no pattern here or in
+`error_texts.py` is applied to a line of more than `_READ_MOST` characters, and those that match
+whole lines begin with a fixed word, or are bounded.
 """
 
 import errno
@@ -25,8 +25,8 @@ from asyncbuild.git.formats.error_texts import SIGNS, GitFault
 __all__ = ["GitFailed", "GitFault", "find_fault", "machine_error", "quote", "stage_error"]
 
 _LINE_MOST = 300
-_READ_MOST = 1_000  # characters of a line that are compared with sentences, without names
-_LINES_MOST = 200  # the first and the last of what git and its server write
+_READ_MOST = 1_000  # characters of a line that are matched, without names
+_LINES_MOST = 200  # the first and the last lines of git and its server
 _EXHAUSTED = frozenset(
     {
         errno.EAGAIN,
@@ -46,18 +46,18 @@ _REMEDIES: Mapping[GitFault, str] = {
     GitFault.MOVED: "the repository was renamed or moved at its server: name it by its new URL",
 }
 _AWAY = "if it lasts, check git.remote and the way to the server"
-# git shows no Retry-After: a limit is known by 429 or by what the server says, and by no 503.
+# git shows no Retry-After: a limit is known by 429 or by the server's words, and not by a 503.
 _FAILING = "the server fails by itself and speaks of no limit: if it lasts, look there"
 _SERVER_ERROR = re.compile(r"returned error: 5\d\d")
 _LOUD = re.compile(r"(fatal|error|remote|warning): ?", re.IGNORECASE)
 _OF_SERVER = re.compile(r"remote:|fatal: remote error", re.IGNORECASE)
-_LISTING = re.compile(r"\s|From ")  # what was fetched, line by line: names of refs
+_LISTING = re.compile(r"\s|From ")  # list of fetched refs, one a line
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s']*", re.IGNORECASE)
 _REF = re.compile(r"\brefs/[^\s':]+")
 _ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40})\b")
 _OPENING = re.compile(r"(?<!\w)'")
 _CLOSING = re.compile(r"'(?!\w)")
-# Lines between others, and progress (git-upload-pack(1), JGit).
+# Blank lines and progress (git-upload-pack(1), JGit).
 _ORNAMENT = re.compile(
     r"remote:\s*([=*-]*|(enumerating|counting|compressing|finding|getting|total|resolving)\b.*)$",
     re.IGNORECASE,
@@ -67,7 +67,7 @@ _USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
 
 
 class GitFailed(Retry):
-    """A git process failed in a way that another try may mend; `fault` says how."""
+    """A git process failed in a way that another try may mend; `fault` is the kind."""
 
     def __init__(
         self,
@@ -88,17 +88,17 @@ class _Saying(NamedTuple):
 
 
 def find_fault(stderr: str, *, remote: bool = True) -> GitFault:
-    """The kind of failure that these lines tell of.
+    """Return the kind of failure that these lines report.
 
     Args:
-        stderr: What git wrote.
+        stderr: Standard error of git.
         remote: Whether this git talked to a server.
     """
     return _decide(stderr, remote=remote)[0]
 
 
 def quote(stderr: str) -> str:
-    """The line that says most, fit for a log: one line, printable, without user names in URLs."""
+    """Return the most telling line, fit for a log: one line, printable, no user names in URLs."""
     lines = [line.strip() for line in _split(stderr)]
     loud = [line for line in lines if _LOUD.match(line)]
     fatal = [line for line in loud if line.lower().startswith("fatal")]
@@ -106,27 +106,27 @@ def quote(stderr: str) -> str:
 
 
 def machine_error(error: OSError, doing: str) -> StageError:
-    """What the machine refuses: a limit that was reached is nobody's fault (I5)."""
+    """Return the error for a refusal by the machine; reaching a limit counts no attempt (I5)."""
     reason = f"{doing}: {error.strerror or error}"
     code = errno.errorcode.get(error.errno or 0)
     return Busy(reason, code=code) if error.errno in _EXHAUSTED else Retry(reason, code=code)
 
 
 def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> StageError:
-    """Name what a failed git process means for the push.
+    """Return the error that a failed git process means for the push.
 
-    A refused login is `Retry`, not the end of the service: it concerns one repository or one
+    A refused login is `Retry` and does not end the service: it concerns one repository or one
     account, may come from a role not yet known everywhere in IAM, and after the last attempt the
-    push waits in the dead-letter queue until somebody has mended it.
+    push waits in the dead-letter queue until an operator has mended it.
 
     Args:
-        stderr: What git wrote.
-        doing: What it was to do, for people.
+        stderr: Standard error of git.
+        doing: What git was to do, for people.
         ended: How it ended, for people.
         remote: Whether this git talked to a server.
     """
     fault, line = _decide(stderr, remote=remote)
-    if not remote:  # names stay what they are: no line of their own
+    if not remote:  # names are cleaned here, so that a line feed in one begins no line
         stderr = _replace_quoted(stderr, _clean)
     reason = f"{doing}: git {ended}: {_tell(stderr, line, remote=remote)}"
     code = _http_status(stderr) if remote else None
@@ -152,7 +152,7 @@ def stage_error(stderr: str, *, doing: str, ended: str, remote: bool = True) -> 
 
 
 def _http_status(stderr: str) -> str | None:
-    """The HTTP status that this git tells of; what a server says of one is not its own."""
+    """Return the HTTP status that this git reports; one that a server quotes is not its own."""
     for said in _iter_sayings(stderr, remote=True):
         if not said.of_server and (found := _STATUS.search(said.text)):
             return found[1]
@@ -168,7 +168,7 @@ def _tell(stderr: str, line: str, *, remote: bool) -> str:
 
 
 def _decide(stderr: str, *, remote: bool) -> tuple[GitFault, str]:
-    """The fault, and the server's line that tells it; empty if this git itself tells it."""
+    """Return the fault, and the server's line that reports it; empty if git's own line does."""
     sayings = list(_iter_sayings(stderr, remote=remote))
     for sign in SIGNS:
         if sign.of_server and not remote:
@@ -191,7 +191,7 @@ def _iter_sayings(stderr: str, *, remote: bool) -> Iterator[_Saying]:
 
 
 def _split(stderr: str) -> list[str]:
-    """Return the lines that are not blank; of very many, those at both ends."""
+    """Return the lines that are not blank; if there are very many, those at both ends."""
     lines = [line for line in re.split(r"[\r\n]+", stderr) if line.strip()]
     if len(lines) <= _LINES_MOST:
         return lines
@@ -199,9 +199,9 @@ def _split(stderr: str) -> list[str]:
 
 
 def _replace_quoted(text: str, by: Callable[[str], str]) -> str:
-    """Replace what stands between the first quote that opens and the last that closes.
+    """Replace the text between the first opening quote and the last closing one.
 
-    A pattern for it would look for the end again from every quote.
+    A regular expression would search for the end again from every quote.
     """
     opening = _OPENING.search(text)
     if opening is None:
@@ -216,14 +216,14 @@ def _without(_quoted: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    """Return a line's beginning and end: git says what is wrong in either."""
+    """Return a line's beginning and end: git reports the error in either."""
     if len(text) <= _READ_MOST:
         return text
     return f"{text[: _READ_MOST // 2]} {text[-_READ_MOST // 2 :]}"
 
 
 def _server_line(stderr: str) -> str:
-    """The first thing that a server says for people."""
+    """Return the first line of a server that is meant for people."""
     for line in _split(stderr):
         if line.lower().startswith("remote:") and not _ORNAMENT.match(line):
             return _clean(line.strip())
@@ -231,6 +231,6 @@ def _server_line(stderr: str) -> str:
 
 
 def _clean(line: str) -> str:
-    """One printable line of bounded length, without user names in URLs."""
+    """Return one printable line of bounded length, without user names in URLs."""
     shown = "".join(each if each.isprintable() else " " for each in _USERINFO.sub("***@", line))
     return shown[:_LINE_MOST]

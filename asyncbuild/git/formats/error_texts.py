@@ -1,7 +1,7 @@
-"""Table: which words of git and of servers tell which fault. Pure.
+"""Table of the words of git and of servers that report each fault. Pure.
 
-They are searched in what `git/formats/error_classes.py` leaves of a line: `''` means what was
-quoted, `URL`, `REF` and `ID` for those.
+They are searched in lines that `git/formats/error_classes.py` has prepared: `''` replaces quoted
+text, `URL`, `REF` and `ID` replace those.
 """
 
 import re
@@ -33,11 +33,11 @@ class GitFault(StrEnum):
 
 
 class Sign(NamedTuple):
-    """Words that tell of a fault."""
+    """Words that report a fault."""
 
     fault: GitFault
     pattern: re.Pattern[str]
-    of_server: bool = False  # it may be the server's word; otherwise it is this git's own
+    of_server: bool = False  # True if the server may say it; otherwise only this git
 
 
 def _own(fault: GitFault, *sentences: str) -> Sign:
@@ -49,29 +49,29 @@ def _server(fault: GitFault, *words: str) -> Sign:
     return Sign(fault, re.compile("|".join(words), re.IGNORECASE), of_server=True)
 
 
-# The first that matches decides: causes come before their consequences. Sources: git's strings of
-# 2.39 and 2.47, and what servers were seen to say; `tests/unit/git/test_error_classes.py` has them.
+# The first match decides, so causes come before their consequences. Sources: git's strings of 2.39
+# and 2.47, and observed words of servers; `tests/unit/git/test_error_classes.py` has them.
 SIGNS: Final = (
-    # It may be one file that will never fit: so it counts. But nothing is corrupt because of it.
+    # One file may never fit into memory, so the attempt counts. But it proves no corruption.
     _own(
         GitFault.MEMORY,
         r"out of memory",
         r"(mmap failed|cannot be mapped).*cannot allocate memory",
-        r"died of signal 9",  # as whoever is chosen when memory ends
+        r"died of signal 9",  # the kernel's choice when memory ends
     ),
     _own(
         GitFault.NO_REF,
         r"could(n't| not) find remote (ref|branch)",
         r"no such remote ref",
         r"remote branch .* not found in upstream",
-        r"expected commit type, but",  # a name, but of something else
+        r"expected commit type, but",  # a name, but of another kind of object
     ),
     _own(GitFault.NO_PATH, r"pathspec '' did not match any file"),
     _own(
         GitFault.BUSY,
         r"cannot allocate memory",
         r"too many open files",
-        r"resource temporarily unavailable",  # no process or thread more
+        r"resource temporarily unavailable",  # no further process or thread
     ),
     _own(
         GitFault.DISK_FULL,
@@ -102,7 +102,7 @@ SIGNS: Final = (
         GitFault.NO_OBJECT,
         r"not our ref",
         r"want (ID) not valid",  # JGit
-        r"missing unknown ID",  # the same, of what it has not got
+        r"missing unknown ID",  # the same, for an object that it lacks
         r"unable to find ID under|cannot obtain needed .*object",  # static files
     ),
     _server(
@@ -148,12 +148,12 @@ SIGNS: Final = (
         r"returned error: (400|405|406|411|413|414|415|422)",
     ),
     _server(GitFault.MOVED, r"returned error: 30[12378]"),
-    _server(  # it fails by itself, in words that could be ours
+    _server(  # a failure of the server, in words that could be ours
         GitFault.NETWORK,
         r"on the remote side",
         r"bad pack header",
         r"^remote: (fatal|error|aborting)",
-        r"pack (has bad object|is corrupted)",  # as it came
+        r"pack (has bad object|is corrupted)",  # as it was received
         r"internal (server error|api)",
         r"(is|currently) (offline|unavailable|down)",
     ),
@@ -208,7 +208,7 @@ SIGNS: Final = (
         r"remote did not send all",
         r"write_reuse_object",
     ),
-    _server(  # consequences of whatever it was
+    _server(  # consequences of any fault
         GitFault.NETWORK,
         r"could not read from remote",
         r"early eof",

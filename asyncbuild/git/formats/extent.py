@@ -1,4 +1,4 @@
-"""Size of the work that a tree gives `git archive`: its entries and its `.gitattributes`.
+"""Extent of the work that a tree is for `git archive`: its entries and its `.gitattributes`. Pure.
 
 git holds all of them in memory before its first byte, so they are counted before it is started.
 """
@@ -16,19 +16,19 @@ _REMEDY: Final = "archive less of it, or raise the setting"
 
 
 class Most(Protocol):
-    """The settings: the most of each that an archive may have."""
+    """Settings that limit an archive's tree."""
 
     @property
     def entries_most(self) -> int:
-        """Files and directories."""
+        """Most files and directories."""
 
     @property
     def attribute_bytes_most(self) -> int:
-        """Length of all `.gitattributes`."""
+        """Greatest length of all `.gitattributes` in bytes."""
 
     @property
     def attribute_patterns_most(self) -> int:
-        """Lines in them that are no comments."""
+        """Most lines in them that are not comments."""
 
 
 class Sum(NamedTuple):
@@ -45,15 +45,15 @@ def sum_up(contents: Iterable[bytes]) -> Sum:
 
 
 def check_attributes(files: Mapping[bytes, str], by_id: Mapping[str, bytes], most: Most) -> None:
-    """Refuse attributes that are more than the settings allow.
+    """Raise if attributes exceed the settings.
 
     Args:
         files: Object ids of all `.gitattributes`, by path; git reads one for each path.
-        by_id: Their contents.
+        by_id: Their contents, by object id.
         most: The settings.
 
     Raises:
-        Reject: they are more; names the setting and its value.
+        Reject: They exceed a setting; names the setting and its value.
     """
     nbytes, patterns = sum_up(by_id[each] for each in files.values())
     if nbytes > most.attribute_bytes_most:
@@ -67,7 +67,7 @@ def check_attributes(files: Mapping[bytes, str], by_id: Mapping[str, bytes], mos
 
 
 def too_long(most: Most) -> Reject:
-    """Return what is raised for `.gitattributes` that are too long."""
+    """Return the error for `.gitattributes` that are too long."""
     return Reject(
         "its .gitattributes are longer than git.attribute_bytes_most = "
         f"{most.attribute_bytes_most} bytes",
@@ -79,7 +79,7 @@ class Counted:
     """Counts entries as they are listed.
 
     Raises:
-        Reject: from `add`: there are more than `entries_most`.
+        Reject: From `add`: there are more than `entries_most`.
     """
 
     def __init__(self, most: Most) -> None:
@@ -87,7 +87,7 @@ class Counted:
         self.entries = 0
 
     def add(self, entries: int) -> None:
-        """Count so many more."""
+        """Count `entries` more."""
         self.entries += entries
         if self.entries > self._most:
             raise Reject(
@@ -105,7 +105,7 @@ class TreeExtent:
 
     Args:
         most: The settings.
-        least_bytes: With `ls-tree -l`; None without, where no size is told.
+        least_bytes: With `ls-tree -l`; None without, because then no sizes are listed.
     """
 
     def __init__(self, most: Most, least_bytes: int | None = None) -> None:
@@ -124,7 +124,7 @@ class TreeExtent:
         """Count the next piece.
 
         Raises:
-            Reject: the tree has too many entries.
+            Reject: The tree has too many entries.
         """
         lines, end, self._rest = (self._rest + piece).rpartition(b"\0")
         self._counted.add((lines + end).count(b"\0"))

@@ -1,7 +1,7 @@
-"""Parsers of what an LFS server sends: batch answers, URLs, headers, waits. Pure.
+"""Parsers of LFS servers' answers: batch answers, URLs, headers, waits. Pure.
 
-All of it is read as something that anybody may have written: each function returns a value that is
-fit to be used, or raises `ValueError` (git-lfs, docs/api/batch.md).
+All input is treated as untrusted: each function returns a usable value, or raises `ValueError`
+(git-lfs, docs/api/batch.md).
 """
 
 import math
@@ -19,10 +19,10 @@ _PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _URL_MOST: Final = 16_384
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))  # stays as it is: it may be signed
+_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))  # kept as it is: it may be signed
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
-_OWN_HEADERS: Final = frozenset(  # say how a request is sent, and to whom: not for others to set
+_OWN_HEADERS: Final = frozenset(  # control how a request is sent: not for servers to set
     (
         *("host", "connection", "content-length", "transfer-encoding", "te", "trailer"),
         *("upgrade", "expect", "range", "accept-encoding", "keep-alive"),
@@ -32,7 +32,7 @@ _DAY_SECONDS: Final = 86_400.0
 
 
 class ServerOrigin(NamedTuple):
-    """One server: logins are sent to it alone, and words are quoted from it alone."""
+    """One server: logins are sent to it alone, and only its words are quoted."""
 
     scheme: str
     host: str
@@ -40,10 +40,10 @@ class ServerOrigin(NamedTuple):
 
 
 def origin_of(url: str) -> ServerOrigin:
-    """The origin of a URL (RFC 6454).
+    """Return the origin of a URL (RFC 6454).
 
     Raises:
-        ValueError: it is not a URL of HTTP.
+        ValueError: The URL is not one of HTTP.
     """
     parts = urlsplit(url)
     scheme, host = parts.scheme, parts.hostname or ""
@@ -54,14 +54,14 @@ def origin_of(url: str) -> ServerOrigin:
 
 
 def usable_url(text: object, base: str = "") -> str:
-    """A URL that can be requested, byte for byte what was given where that is possible.
+    """Return a URL that can be requested, byte for byte as given if that is possible.
 
     Args:
-        text: What somebody said.
-        base: What a relative one is relative to.
+        text: The URL of an untrusted source.
+        base: URL to which a relative one is relative.
 
     Raises:
-        ValueError: it leads nowhere, or cannot be sent as it is.
+        ValueError: It has no usable host, or cannot be sent.
     """
     if not isinstance(text, str) or not text or len(text) > _URL_MOST or _CONTROL.search(text):
         msg = "it is no URL"
@@ -84,12 +84,12 @@ def usable_url(text: object, base: str = "") -> str:
 
 
 def _host(host: str) -> str:
-    """A name as DNS has it, or the digits of an address.
+    """Return a host name as DNS has it, or the digits of an address.
 
     Raises:
-        ValueError: it is neither (`UnicodeError` is one).
+        ValueError: It is neither (`UnicodeError` is one).
     """
-    if ":" in host:  # an address of IPv6, which urlsplit has checked for brackets
+    if ":" in host:  # an IPv6 address, whose brackets urlsplit has checked
         if not re.fullmatch(r"[0-9A-Fa-f:.]+", host):
             msg = "it is no address"
             raise ValueError(msg)
@@ -103,7 +103,7 @@ def _host(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LfsAction:
-    """Address of a content, headers, and how long both are valid: None if that was not said."""
+    """Address and headers of a content, and how long they are valid; None if that is unknown."""
 
     href: str = field(repr=False)  # its query may be a login
     headers: Mapping[str, str] = field(repr=False)
@@ -114,7 +114,7 @@ def parse_batch(text: bytes) -> dict[str, Mapping[str, Any]]:
     """Return the server's answer for each object, by its id.
 
     Raises:
-        ValueError: it is not an answer of the batch API.
+        ValueError: It is not an answer of the batch API.
     """
     said = orjson.loads(text)
     objects = said.get("objects") if isinstance(said, dict) else None
@@ -125,15 +125,15 @@ def parse_batch(text: bytes) -> dict[str, Mapping[str, Any]]:
 
 
 def parse_action(said: Mapping[str, Any], base: str, now: datetime) -> LfsAction:
-    """The download of one object.
+    """Return the download of one object.
 
     Args:
-        said: One of `parse_batch`.
-        base: What a relative URL is relative to.
-        now: When it was said.
+        said: Its answer, as `parse_batch` returns it.
+        base: URL to which a relative one is relative.
+        now: Time of the answer.
 
     Raises:
-        ValueError: it does not say where the content is, or not in a way that can be used.
+        ValueError: The answer names no usable address.
     """
     action = said.get("actions")
     action = action.get("download") if isinstance(action, dict) else None
@@ -145,10 +145,10 @@ def parse_action(said: Mapping[str, Any], base: str, now: datetime) -> LfsAction
 
 
 def usable_headers(said: object) -> dict[str, str]:
-    """The headers that a server wants to be sent, without those that are not its business.
+    """Return the headers that a server wants to be sent, without those that it must not set.
 
     Raises:
-        ValueError: one cannot be sent.
+        ValueError: A header cannot be sent.
     """
     if said is None:
         return {}
@@ -163,21 +163,21 @@ def usable_headers(said: object) -> dict[str, str]:
 
 
 def _within(action: Mapping[str, Any], now: datetime) -> float | None:
-    """Seconds until the URL expires. Both ways to say so are optional; 0 is the same as neither."""
+    """Return the seconds until the URL expires; None if the answer does not tell, or tells 0."""
     within = action.get("expires_in")
     if isinstance(within, int | float) and within and math.isfinite(within):
         return float(within)
     try:
         left = (datetime.fromisoformat(str(action.get("expires_at"))) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # TypeError: without a zone
+    except (ValueError, TypeError, OverflowError):  # TypeError: a time without a zone
         return None
-    return left if left > -_DAY_SECONDS else None  # year 1 is Go's way to say nothing
+    return left if left > -_DAY_SECONDS else None  # Go writes year 1 for an unset time
 
 
 def parse_retry_after(text: str, now: datetime) -> float | None:
-    """Seconds to wait, from a `Retry-After` header (RFC 9110, 10.2.3); None if it says nothing.
+    """Return the seconds in a `Retry-After` header (RFC 9110, 10.2.3); None if it has none.
 
-    They may be any number: whoever waits has a limit.
+    The number is not bounded by a setting: the caller limits its wait.
     """
     text = text.strip()
     if re.fullmatch(r"[0-9]+", text):

@@ -1,7 +1,8 @@
-"""What stands in a tree for a large file: a pointer (git-lfs, docs/spec.md). Pure.
+"""LFS pointers: files in a tree that name a large content (git-lfs, docs/spec.md). Pure.
 
-The specification says how one is written; what is *read* as one is what git-lfs reads (DecodeFrom
-in its lfs/pointer.go), which takes more: names of earlier years, blank lines, white space around.
+The specification defines how a pointer is written. The parser accepts what git-lfs reads
+(DecodeFrom in its lfs/pointer.go), which is more: names of earlier years, blank lines, white space
+around.
 """
 
 import re
@@ -10,7 +11,7 @@ from typing import Final
 
 from asyncbuild.domain.errors import Reject
 
-POINTER_BYTES_MOST: Final = 1024  # no longer file is one, says the specification
+POINTER_BYTES_MOST: Final = 1024  # the specification's limit
 _VERSIONS: Final = frozenset(
     {
         b"http://git-media.io/v/2",
@@ -23,7 +24,7 @@ _EXTENSION: Final = re.compile(rb"ext-\d-\w")
 _OID: Final = re.compile(rb"sha256:([0-9a-f]{64})")
 _SIZE: Final = re.compile(rb"\+?\d+|-0+")  # as strconv.ParseInt of Go reads it
 _SIZE_MOST: Final = 2**63 - 1
-# What unicode.IsSpace of Go is true of: not what str.strip() takes.
+# Characters that unicode.IsSpace of Go accepts; str.strip() has others.
 _SPACE: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -32,22 +33,22 @@ _SPACE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """The SHA-256 of a file's content, in hex, and its length in bytes."""
+    """SHA-256 of a file's content, in hex, and its length in bytes."""
 
     oid: str
     size: int
 
     @property
     def path(self) -> str:
-        """Where git-lfs keeps the content, below `lfs/objects`."""
+        """Path at which git-lfs keeps the content, below `lfs/objects`."""
         return f"{self.oid[:2]}/{self.oid[2:4]}/{self.oid}"
 
 
 def parse_pointer(content: bytes) -> Pointer | None:
-    """What a file points at; None if it is not a pointer, as a file that was committed as it is.
+    """Return the pointer in a file; None if it holds none, as a file committed directly.
 
     Raises:
-        Reject: the content went through an extension of git-lfs, which is not known here.
+        Reject: The content went through an extension of git-lfs, which is not known here.
     """
     if len(content) > POINTER_BYTES_MOST:
         return None

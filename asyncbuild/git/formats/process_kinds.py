@@ -4,10 +4,10 @@ from enum import StrEnum
 
 
 class ProcessKind(StrEnum):
-    """What a git process is for. Each kind has its own limit of `git.processes`.
+    """Purpose of a git process; each kind has its own limit of `git.processes`.
 
     A stream stays open as long as its reader takes. If look-ups and fetches shared its limit, as
-    many open streams as there are processes could wait for each other forever. A tree is listed
+    many open streams as there are processes could wait for each other without end. A tree is listed
     while its archive is read, so that has a limit of its own, too.
     """
 

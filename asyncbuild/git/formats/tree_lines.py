@@ -4,7 +4,7 @@ from binascii import unhexlify
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-REGULAR_MODES: Final = frozenset({0o100644, 0o100755})  # of files that are no links
+REGULAR_MODES: Final = frozenset({0o100644, 0o100755})  # of files that are not links
 
 _KIND_AT: Final = len("100644 ")
 _BLOB: Final = ord("b")  # blob, tree, commit
@@ -12,7 +12,7 @@ _ID_BEGINS: Final = len("100644 blob ")
 
 
 # Mode, type, object id, size and path as git writes them. The size is empty without `-l`, and `-`
-# for what is no blob. A plain tuple, for speed.
+# if the entry is not a blob. A plain tuple, for speed.
 TreeLine = tuple[bytes, bytes, bytes, bytes, bytes]
 
 
@@ -33,17 +33,17 @@ def split_line(line: bytes) -> TreeLine:
 
 
 def parse_entry(line: bytes) -> TreeEntry:
-    """Read the entry that a line without a size names; by itself, for speed."""
+    """Parse a line without a size; separate from `split_line`, for speed."""
     facts, _, path = line.partition(b"\t")
     mode, kind, object_id = facts.decode().split()
     return TreeEntry(int(mode, 8), kind, object_id, path)
 
 
 def parse_lines(lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """Read names as an archive has them, and raw ids of blobs, from lines without a size.
+    """Return names as an archive has them, and raw ids of blobs, from lines without a size.
 
-    The archive waits for up to a hundred thousand lines at a time: so each step is done to all of
-    them at once. A directory's name ends in a slash; the id of what is no blob is empty.
+    The archive waits for up to a hundred thousand lines at a time, so each step handles all of them
+    at once. A directory's name ends in a slash; the id is empty if the entry is not a blob.
     """
     facts, _, _ = lines[0].partition(b"\t")
     digits = len(facts.rsplit(b" ", 1)[1])

@@ -1,1 +1,1 @@
-"""Running git: the command, its pipes, limits, memory and versions."""
+"""Execution of git: the command, its pipes, limits, memory and versions."""

@@ -1,7 +1,7 @@
-"""Bytes of one total, granted in turn; a forge that holds some leaves room for others.
+"""Admission to a total of bytes, in order; a forge that holds some leaves room for others.
 
-A fetch holds its share for as long as its server keeps it waiting, and an archive for as long as
-its tree keeps git computing. Granted in turn alone, a few of one forge would hold up all others.
+A fetch holds its share as long as its server keeps it waiting, and an archive as long as its tree
+keeps git computing. With order alone, a few of one forge would delay all others.
 """
 
 from collections import Counter, deque
@@ -23,17 +23,17 @@ class Admission:
     """Grants parts of `total_bytes`. Belongs to one event loop.
 
     Requests of one forge are granted in order. A forge that holds nothing gets what it asks for as
-    soon as that is free. One that holds some gets more if no request that came earlier lacks free
-    bytes, and if `kept_bytes` stay free for each of `others` other forges that hold nothing.
+    soon as that is free. One that holds some gets more if no earlier request lacks free bytes, and
+    if `kept_bytes` stay free for each of `others` other forges that hold nothing.
 
     So every request is granted in the end, if each grant is returned: one that is passed over
-    because of its size is the first of its forge, and once that holds nothing, only the first
+    because of its size is the first of its forge, and once that forge holds nothing, only the first
     grants of other forges go before it.
 
     Args:
-        total_bytes: All there are; no request may be for more.
+        total_bytes: All bytes; no request may be for more.
         kept_bytes: Room that is left for one other forge.
-        others: For how many of them; 0: forges do not matter.
+        others: Number of other forges that get room; 0: forges do not matter.
     """
 
     def __init__(self, total_bytes: int, *, kept_bytes: int = 0, others: int = 0) -> None:
@@ -45,12 +45,12 @@ class Admission:
 
     @property
     def free_bytes(self) -> int:
-        """Return how many bytes are not granted."""
+        """Number of bytes that are not granted."""
         return self._total_bytes - self._held.total()
 
     @asynccontextmanager
     async def open(self, forge: str, nbytes: int) -> AsyncIterator[None]:
-        """Wait until so many bytes are granted to a forge; they are returned at the end."""
+        """Wait until `nbytes` are granted to a forge; they are returned at the end of the block."""
         request = _Request(forge, nbytes)
         self._waiting.append(request)
         self._serve()
@@ -62,7 +62,7 @@ class Admission:
                 self._held[forge] -= nbytes
             else:
                 self._waiting.remove(request)
-            self._held += Counter()  # without those that hold nothing
+            self._held += Counter()  # drop forges that hold nothing
             self._serve()
 
     def _serve(self) -> None:

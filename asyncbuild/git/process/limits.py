@@ -1,6 +1,6 @@
-"""Limits of one git process, set on its pid by prlimit(2), and what it means when one is hit.
+"""Limits of one git process, set on its pid by prlimit(2), and the errors for reaching one.
 
-The kernel keeps them, also while this process is busy or stopped.
+The kernel enforces them, also while this process is busy or stopped.
 """
 
 import resource
@@ -10,12 +10,12 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, find_fault
 from asyncbuild.runtime.child import Child
 
-_NO_STACK = "unable to create thread"  # git index-pack, where a stack finds no room
-_WRITTEN_BYTES_A_SECOND = 4 * 1024 * 1024  # what even a slow `git archive` does of small files
+_NO_STACK = "unable to create thread"  # git index-pack, if a thread's stack does not fit
+_WRITTEN_BYTES_A_SECOND = 4 * 1024 * 1024  # even a slow `git archive` of small files writes this
 
 
 class OutOfMemory(GitFailed):
-    """A git reached the memory that it was given; it may work with more."""
+    """A git reached its limit of memory; it may succeed with more."""
 
     def __init__(self, doing: str, most_bytes: int) -> None:
         super().__init__(
@@ -27,18 +27,18 @@ class OutOfMemory(GitFailed):
 
 
 class ProcessLimits:
-    """The limits of a process that was just started.
+    """Limits of a process that was just started.
 
-    No core file: a crash would write memory with secrets in it to a disk. Processor time that
-    grows with what git writes: a long archive may take long, while attributes that match names for
-    hours write nothing.
+    No core file: a crash would write memory with secrets in it to a disk. Processor time that grows
+    with what git writes: a long archive may take long, while attributes that match names for hours
+    write nothing.
 
-    Memory by RLIMIT_DATA, not RLIMIT_AS: that would count the packs that git maps.
+    Memory is limited by RLIMIT_DATA, since RLIMIT_AS would count the packs that git maps.
 
     Args:
         child: The process.
-        cpu_seconds: Processor time before it writes anything; 0: as much as it takes.
-        memory_bytes: Memory of its own, and of each of its children; 0: as much as it takes.
+        cpu_seconds: Processor time before it writes anything; 0: no limit.
+        memory_bytes: Memory of its own, and of each of its children; 0: no limit.
     """
 
     def __init__(self, child: Child, cpu_seconds: int, memory_bytes: int = 0) -> None:
@@ -55,11 +55,11 @@ class ProcessLimits:
 
     @property
     def earned_seconds(self) -> float:
-        """Return the processor time that the output so far is worth."""
+        """Processor time in seconds that the output so far is worth."""
         return self._written_bytes / _WRITTEN_BYTES_A_SECOND
 
     def note_output(self, nbytes: int) -> None:
-        """Allow more processor time for so many bytes more of output."""
+        """Allow more processor time for `nbytes` more of output."""
         self._written_bytes += nbytes
         allowed = self._cpu_seconds + self._written_bytes // _WRITTEN_BYTES_A_SECOND
         if self._cpu_seconds and allowed > self._allowed_seconds:
@@ -67,10 +67,10 @@ class ProcessLimits:
             self._child.limit(resource.RLIMIT_CPU, allowed)
 
     def check(self, code: int, doing: str) -> None:
-        """Look whether an exit code says that the process reached one of these limits.
+        """Raise if an exit code shows that the process reached its processor time.
 
         Raises:
-            Reject: it did; the same commit would again.
+            Reject: It did; the same commit would again.
         """
         if self._cpu_seconds and code == -signal.SIGXCPU:
             raise Reject(
@@ -80,10 +80,10 @@ class ProcessLimits:
             )
 
     def check_memory(self, said: str, doing: str) -> None:
-        """Look whether what git says means that it reached its limit of memory.
+        """Raise if standard error shows that git reached its limit of memory.
 
         Raises:
-            OutOfMemory: it does.
+            OutOfMemory: It did.
         """
         if self._memory_bytes and (
             find_fault(said, remote=False) is GitFault.MEMORY or _NO_STACK in said

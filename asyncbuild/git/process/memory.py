@@ -1,10 +1,10 @@
-"""Memory of git's processes: how much each may take, and how much all of them together (I6).
+"""Memory of git's processes: shares of each, and the total of all of them (I6).
 
-A git that reads streams or fetches gets a share before it is started, in turn, as far as its forge
-leaves room for others (`admission.py`). The kernel keeps it there (RLIMIT_DATA: heap and other
-memory of its own; packs that it maps do not count, they are the page cache's). Look-ups and
-listings are small and wait for nothing, since some of them are part of a stream that already has
-its share: the kernel keeps each within one share.
+A git that reads streams or fetches gets a share before it is started, in order, as far as its forge
+leaves room for others (`admission.py`). The kernel enforces it (RLIMIT_DATA: heap and other memory
+of its own; mapped packs do not count, they belong to the page cache). Look-ups and listings are
+small and wait for nothing, since some of them are part of a stream that already has its share: the
+kernel keeps each within one share.
 """
 
 from collections.abc import AsyncIterator
@@ -17,25 +17,26 @@ from asyncbuild.git.process.admission import Admission
 from asyncbuild.runtime.cgroup import memory_limit_bytes
 
 _SHARES: Final = 6
-_LARGE_SHARES: Final = 5  # the most of one git: a share is left for the others
+_LARGE_SHARES: Final = 5  # the most of one git: one share is left for the others
 _FETCH_SHARES: Final = 2.0
 _FETCH_SHARES_OF_MANY: Final = 1.5  # of three forges or more: of four fetches one is for each
-_OTHERS_MOST: Final = 2  # forges for which room is left
+_OTHERS_MOST: Final = 2  # forges that room is left for
 _OF_THE_TASK: Final = 1 / 2
-_TASK_BYTES: Final = memory_limit_bytes()  # once, while no loop runs that files would hold up
+_TASK_BYTES: Final = memory_limit_bytes()  # read once, before a loop runs: reading files blocks
 # With these arguments git handles a larger blob that is stored whole in pieces of some kilobytes:
-# archive, cat-file, and index-pack of a fetch. By default it holds one of up to 512 MiB in memory.
+# archive, cat-file, and index-pack of a fetch. By default it holds a blob of up to 512 MiB in
+# memory.
 STREAMED_BYTES: Final = 1024 * 1024
 STREAMED: Final = ("-c", f"core.bigFileThreshold={STREAMED_BYTES}")
-UNLIMITED: Final = -1  # in place of the setting: of a command that a user runs on a machine
+UNLIMITED: Final = -1  # in place of the setting, for a command that a user runs on a machine
 
 
 class GitMemory:
-    """Shares of `git.memory_budget_bytes`; without a limit there are none.
+    """Shares of `git.memory_budget_bytes`; with `UNLIMITED` nothing is limited.
 
     Args:
         budget_bytes: The setting; 0: half of the task's memory.
-        forges: How many forges there are.
+        forges: Number of forges.
     """
 
     def __init__(self, budget_bytes: int, forges: int = 1) -> None:
@@ -55,12 +56,12 @@ class GitMemory:
 
     @asynccontextmanager
     async def reserve(self, work: ProcessKind, nbytes: int, forge: str = "") -> AsyncIterator[None]:
-        """Wait in turn until a git of a kind may take so many bytes, at most `most_bytes`.
+        """Wait in turn until a git of a kind may take `nbytes`, at most `most_bytes`.
 
         Args:
-            work: What it is for.
-            nbytes: How many.
-            forge: Which has the repository; empty where that does not matter.
+            work: What the git is for.
+            nbytes: Bytes of memory.
+            forge: Forge of the repository; empty if that does not matter.
         """
         if not self.limited or work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
             yield
@@ -69,7 +70,13 @@ class GitMemory:
             yield
 
     def reject(self, doing: str, nbytes: int, what: str = "") -> Reject:
-        """Return what is raised for a git that needs more memory than it can have."""
+        """Return the error for a git that needs more memory than it can have.
+
+        Args:
+            doing: What the git was to do, for people.
+            nbytes: Memory that it needs, at least.
+            what: Reason for the need, with a comma before it; empty for none.
+        """
         return Reject(
             f"{doing}: git needs more than {nbytes} bytes of memory{what}; "
             f"git.memory_budget_bytes is {self.total_bytes}, of which one git gets at most "

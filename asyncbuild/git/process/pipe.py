@@ -1,4 +1,4 @@
-"""Reads a child's pipe at the speed of the child, and only when asked."""
+"""Reader of a child's pipe, at the speed of the child, and only on request."""
 
 import contextlib
 import fcntl
@@ -14,17 +14,18 @@ _PAUSE_SECONDS = 0.001
 
 
 def make_pipe() -> tuple[int, int]:
-    """A pipe of 1 MiB where the kernel allows it: its read end never blocks, its write end does."""
+    """Return a pipe of 1 MiB if the kernel allows it; reading never blocks, writing does."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    # Refused once the user's pipes hold 64 MiB (pipe-user-pages-soft); a small pipe works as well.
+    # The kernel refuses once the user's pipes hold 64 MiB (pipe-user-pages-soft); a small pipe
+    # works, too.
     with contextlib.suppress(OSError):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return reading, writing
 
 
 class PipeReader:
-    """The read end of a pipe. Not reading is back-pressure: the child waits in its write."""
+    """Read end of a pipe; while it is not read, the child blocks in its write (back-pressure)."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -1,12 +1,12 @@
-"""Lowers the processor priority of a git that computes for long and shows little for it.
+"""Lower processor priority for a git that computes for long and writes little.
 
 Some trees and packs keep a git computing until a limit ends it (`limits.py`), and a few of them
-would take every core from the short gits of other pushes. What a git will cost cannot be told
-before. One that has computed for a second without writing anything is no short one: from then on
-it gets a tenth of what each other gets, or all that they leave. Its limits stay what they are.
+would take every core from the short gits of other pushes. The cost of a git cannot be known before.
+One that has computed for a second without writing anything is not short: from then on it gets a
+tenth of what each other gets, or all that they leave. Its limits stay as they are.
 
 A long fetch or listing of an honest repository is treated the same, and other programs of the
-machine count as others do: so the priority is not the lowest, with which it might never end.
+machine compete with it: so the priority is not the lowest, with which it might never end.
 """
 
 import os
@@ -26,7 +26,7 @@ _PGRP, _UTIME, _STIME = 2, 11, 12  # proc(5) /proc/pid/stat, counted from `state
 
 
 class Priority:
-    """Looks at one process group, ever more rarely, until its priority is lowered.
+    """Watches one process group, ever more rarely, until its priority is lowered.
 
     Args:
         group: Number of the group, which is that of its first process and of its session.
@@ -38,7 +38,7 @@ class Priority:
         self._look_at = anyio.current_time() + self._pause_seconds
 
     def seconds_left(self) -> float:
-        """Return how long it is until the next look; infinite after the last one."""
+        """Return the seconds until the next look; infinite after the last one."""
         return max(0.0, self._look_at - anyio.current_time())
 
     async def look(self, earned_seconds: float) -> int:
@@ -82,19 +82,19 @@ def _ticks_of(group: int) -> int:
 
 
 def _lower(group: int) -> bool:
-    """Lower the priority of a group; False if the kernel wants to be asked again a moment later.
+    """Lower the priority of a group; return False if the kernel wants the request repeated later.
 
-    Where processes are in no control group, Linux shares processors between sessions first
-    (sched(7), "The autogroup feature"): a process's own priority counts in its session alone, and
-    each of these groups is one.
+    If processes are in no control group, Linux shares processors between sessions first (sched(7),
+    "The autogroup feature"): a process's own priority counts in its session alone, and each of
+    these groups is a session.
     """
     asked_again = False
     try:
         Path(f"/proc/{group}/autogroup").write_text(f"{_LOWERED}")
     except BlockingIOError:
-        asked_again = True  # of users without privileges it takes one such request in 0.1 s
+        asked_again = True  # without privileges one such request in 0.1 s is accepted
     except OSError:
-        pass  # it has ended, or the kernel has no such groups
-    with suppress(OSError):  # it has ended
+        pass  # the group has ended, or the kernel has no autogroups
+    with suppress(OSError):  # the group has ended
         os.setpriority(os.PRIO_PGRP, group, _LOWERED)
     return not asked_again

@@ -1,4 +1,4 @@
-"""Keeps the end of what a child says on standard error, and notes that it says something."""
+"""Reader of a child's standard error that keeps its beginning and end."""
 
 import asyncio
 import os
@@ -8,10 +8,10 @@ _READ_BYTES = 64 * 1024
 
 
 class StderrTail:
-    """Reads as it comes, in a callback of the loop: no child ever waits to complain.
+    """Reads in a callback of the loop, as text arrives, so that no child blocks on standard error.
 
-    Keeps the first and the last 16 KiB: git says what is wrong at the end, a server sometimes long
-    before it.
+    Keeps the first and the last 16 KiB: git reports its error at the end, a server sometimes long
+    before.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -25,11 +25,11 @@ class StderrTail:
 
     @property
     def text(self) -> str:
-        """What is kept."""
+        """Beginning and end of the text."""
         return (self._head + self._tail).decode("utf-8", "replace")
 
     def drain(self) -> None:
-        """Take what is there now."""
+        """Read what is there now."""
         while not self._ended:
             try:
                 chunk = os.read(self._descriptor, _READ_BYTES)
@@ -38,12 +38,12 @@ class StderrTail:
             self._note(chunk)
 
     def at_end(self) -> bool:
-        """Has every process that could write here closed it?"""
+        """Return whether every process that could write here has closed its end."""
         self.drain()
         return self._ended
 
     def close(self) -> None:
-        """Stop reading. The descriptor stays its owner's."""
+        """Stop reading; the descriptor stays open, since the caller owns it."""
         self._loop.remove_reader(self._descriptor)
 
     def _note(self, chunk: bytes) -> None:

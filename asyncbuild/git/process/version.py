@@ -1,8 +1,7 @@
-"""Versions of git: those that are supported, and the one that is here.
+"""Supported versions of git, and the version that is installed.
 
-Older ones are refused when a command begins: a mirror or an archive that is made otherwise than it
-was proved to be would say so nowhere. Newer ones are taken; those that the tests run with are in
-the README.
+Older ones are refused when a command begins: a mirror or an archive made in an unproved way would
+show no sign of it. Newer ones are accepted; those that the tests run with are in the README.
 """
 
 import re
@@ -14,27 +13,27 @@ from anyio import to_thread
 from asyncbuild.domain.errors import Retry, Unsupported
 from asyncbuild.git.formats.error_classes import machine_error
 
-# The oldest that the tests of mirrors and archives pass with. It has what is asked of it: settings
+# The oldest that the tests of mirrors and archives pass with. Features that are needed: settings
 # from the environment (GIT_CONFIG_COUNT 2.31, GIT_CONFIG_GLOBAL 2.32) and `repack --geometric`
-# (2.32); but 2.32 leaves what is broken in a damaged mirror beside what it fetches again.
+# (2.32). But 2.32 leaves the broken objects of a damaged mirror beside those that it fetches again.
 OLDEST_GIT: Final = (2, 34)
 OLDEST_GIT_TEXT: Final = ".".join(map(str, OLDEST_GIT))
 _VERSION: Final = re.compile(r"git version (\d+)\.(\d+)\S*")
-_TIMEOUT_SECONDS: Final = 60  # a busy machine, not a wrong git, makes it slow
+_TIMEOUT_SECONDS: Final = 60  # only a busy machine makes it slow
 
 
 def parse_version(text: str) -> tuple[int, int] | None:
-    """Major and minor number of what `git version` prints; None if it is something else."""
+    """Return major and minor number from the output of `git version`; None for other output."""
     found = _VERSION.match(text)
     return (int(found[1]), int(found[2])) if found else None
 
 
 async def require_git() -> str:
-    """The version of git on PATH, as it calls itself.
+    """Return the version of git on PATH, as git prints it.
 
     Raises:
-        Unsupported: There is none, it does not run, or it is older than `OLDEST_GIT`.
-        StageError: The machine lacks what it takes to start a process, or git does not end.
+        Unsupported: It is missing, does not run, or is older than `OLDEST_GIT`.
+        StageError: The machine cannot start a process, or git does not end.
     """
     return await to_thread.run_sync(_require)
 

@@ -1,1 +1,1 @@
-"""The tree of one commit: entries, attributes, blobs, and how much work its archive is."""
+"""Tree of one commit: entries, attributes, blobs, and how much work its archive is."""

@@ -1,4 +1,4 @@
-"""`git cat-file --batch` in, a tar stream out: as `git archive` writes where no attribute acts."""
+"""Tar stream from `git cat-file --batch`, as `git archive` writes it if no attribute applies."""
 
 import os
 import tarfile
@@ -10,7 +10,7 @@ from asyncbuild.git.formats.cat_file import parse_head
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.tree_lines import TreeEntry
 
-# tar.umask is 0002 by default (git-archive(1)), and only the owner's x is kept in a tree
+# tar.umask is 0002 by default (git-archive(1)), and a tree keeps only the owner's x
 _FILE_MODE: Final = 0o664
 _PROGRAM_MODE: Final = 0o775
 _LINK_MODE: Final = 0o777
@@ -19,7 +19,7 @@ _LINK_BYTES_MOST: Final = 64 * 1024
 
 
 async def no_blobs() -> AsyncIterator[bytes]:
-    """Return the standard output of a git that was asked for nothing."""
+    """Yield nothing, in place of the output of a git that has nothing to do."""
     return
     yield b""
 
@@ -27,13 +27,13 @@ async def no_blobs() -> AsyncIterator[bytes]:
 async def write_tar(
     entries: Iterable[TreeEntry], stdout: AsyncIterator[bytes], *, time: int, above: bytes = b""
 ) -> AsyncIterator[bytes]:
-    """Write members for `entries`, with the contents that `git cat-file --batch` gives for blobs.
+    """Write members for `entries`, with the contents that `git cat-file --batch` prints for blobs.
 
     Args:
         entries: Blobs in the order in which git was asked for them.
-        stdout: Read to its end, so that it can say whether git finished well.
-        time: Of every member, in seconds since 1970.
-        above: What every name begins with, before the path of the entry.
+        stdout: Output of git, read to its end, so that git's own errors are raised.
+        time: Time of every member, in seconds since 1970.
+        above: Prefix of every name, before the path of the entry.
 
     Raises:
         GitFailed: A blob is missing.
@@ -76,12 +76,12 @@ async def _iter_members(
 
 
 def _pack(member: tarfile.TarInfo) -> bytes:
-    """Write a header in GNU's form: names and sizes of any length, names of any bytes."""
+    """Return a header in GNU's form: names and sizes of any length, names of any bytes."""
     return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
 class _BlobReader:
-    """Cuts `<id> <type> <size> LF <content> LF` out of chunks (git-cat-file(1), BATCH OUTPUT)."""
+    """Parser of `<id> <type> <size> LF <content> LF` in chunks (git-cat-file(1), BATCH OUTPUT)."""
 
     def __init__(self, stdout: AsyncIterator[bytes]) -> None:
         self._stdout = stdout
@@ -89,7 +89,11 @@ class _BlobReader:
         self._position = 0
 
     async def begin(self, object_id: str) -> int:
-        """Return the size of the next blob in bytes; it must be this one."""
+        """Return the size of the next blob in bytes.
+
+        Raises:
+            GitFailed: The next object is missing or another one.
+        """
         while (end := self._held.find(b"\n", self._position)) < 0:
             self._held = self._held[self._position :] + await self._read()
             self._position = 0
@@ -104,7 +108,7 @@ class _BlobReader:
         return head.size
 
     async def content(self, size: int) -> AsyncIterator[bytes]:
-        """Return the content in pieces, and skip the line feed after it."""
+        """Yield the content in pieces, and skip the line feed after it."""
         while size:
             piece = await self._take(size)
             size -= len(piece)
@@ -122,7 +126,7 @@ class _BlobReader:
         """Read to the end.
 
         Raises:
-            GitFailed: something follows, or git failed.
+            GitFailed: Something follows, or git failed.
         """
         follows = self._position < len(self._held)
         async for _ in self._stdout:

@@ -1,4 +1,4 @@
-"""Lines of `git diff-tree`, parsed: what each path was, and what it is."""
+"""Parser of `git diff-tree` lines: each path's old and new entry."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import lru_cache
@@ -9,18 +9,18 @@ from asyncbuild.domain.errors import Retry
 from asyncbuild.git.formats.tree_lines import TreeEntry
 
 _GITLINK: Final = 0o160000  # gitrepository-layout: a submodule's commit
-_FILES: Final = (b":100", b":120")  # how a line begins whose path was a file or a link
+_FILES: Final = (b":100", b":120")  # beginning of a line whose path was a file or a link
 
 
 class NoSuchTree(Retry):
     """A tree that is asked for is not here."""
 
 
-Lines = list[bytes]  # of `git diff-tree`: facts of a change, its path, facts of the next, its path
+Lines = list[bytes]  # output of `git diff-tree`: facts and path of each change in turn
 
 
 class TreeChange(NamedTuple):
-    """One line of `git diff-tree`: what a path was and what it is; None where it was or is not."""
+    """One line of `git diff-tree`: old and new entry of a path; None if there was or is none."""
 
     old: TreeEntry | None
     new: TreeEntry | None
@@ -32,12 +32,12 @@ async def read_lines(
     """Cut the output of `git diff-tree --stdin -z --raw` into batches of whole changes.
 
     Args:
-        stdout: What it writes.
-        asked: The line that it was asked. It comes first, if both trees can be read.
-        doing: What this is, for people.
+        stdout: The output.
+        asked: The line of input, which git repeats first if it can read both trees.
+        doing: What the git was to do, for people.
 
     Raises:
-        NoSuchTree: before the first batch: one of the trees is not here.
+        NoSuchTree: Before the first batch: one of the trees is not here.
     """
     head = b""
     async for chunk in stdout:
@@ -82,6 +82,6 @@ def _entry(mode: str, object_id: str, path: bytes) -> TreeEntry | None:
 
 @lru_cache(64)
 def _mode_and_kind(mode: str) -> tuple[int, str]:
-    """Parse a mode. Cached: a few modes, thousands of entries."""
+    """Parse a mode. Cached, because thousands of entries have a few modes."""
     number = int(mode, 8)
     return number, {S_IFDIR: "tree", _GITLINK: "commit"}.get(S_IFMT(number), "blob")

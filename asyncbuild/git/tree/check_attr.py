@@ -1,4 +1,4 @@
-"""Asks git for attributes: which files of a commit say something of them, and what they say."""
+"""Questions to git about attributes: files of a commit that set them, and their values."""
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -7,20 +7,25 @@ from tempfile import TemporaryDirectory
 from asyncbuild.git.formats.tree_lines import parse_entry
 
 Attributes = Mapping[bytes, tuple[int, str]]  # modes and ids of `.gitattributes`, by path
-Run = Callable[..., Awaitable[bytes]]  # of git in one repository: arguments, more of `Command`
+Run = Callable[..., Awaitable[bytes]]  # runs git in a repository: arguments, fields of `Command`
 
 
 def directories_above(path: str) -> list[str]:
-    """Every directory above a path of a tree, the uppermost first."""
+    """Return every directory above a path of a tree, the uppermost first."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 async def read_above(run: Run, commit: str, subtree: str) -> Attributes:
-    """The `.gitattributes` of the directories above a subtree.
+    """Return the `.gitattributes` of the directories above a subtree.
+
+    Args:
+        run: Runs git.
+        commit: Id of the commit.
+        subtree: Path of the subtree.
 
     Raises:
-        GitFailed: the repository cannot be read.
+        GitFailed: The repository cannot be read.
     """
     files = [".gitattributes", *(f"{each}/.gitattributes" for each in directories_above(subtree))]
     answer = await run(
@@ -33,13 +38,13 @@ async def read_above(run: Run, commit: str, subtree: str) -> Attributes:
 async def look_up(
     run: Run, name: str, files: Mapping[bytes, str], paths: Iterable[bytes]
 ) -> dict[bytes, bytes]:
-    """Return the value that `git check-attr` gives for one attribute, by path.
+    """Return the value that `git check-attr` prints for one attribute, by path.
 
     Args:
         run: Runs git.
-        name: Of the attribute.
+        name: Name of the attribute.
         files: Object ids of all `.gitattributes` that count, by path.
-        paths: To be looked at; of directories with a slash at the end.
+        paths: Paths to look up; those of directories end in a slash.
 
     Raises:
         GitFailed: git failed.
@@ -58,6 +63,11 @@ async def look_up(
 
 async def is_left_out(run: Run, above: Attributes, subtree: str) -> bool:
     """Return whether `export-ignore` leaves out a subtree, given the `.gitattributes` above it.
+
+    Args:
+        run: Runs git.
+        above: The `.gitattributes` above the subtree.
+        subtree: Path of the subtree.
 
     Raises:
         GitFailed: git failed.

@@ -1,9 +1,9 @@
-"""Placeholders of `export-subst` that ask for more than a commit: those come out otherwise here.
+"""Placeholders of `export-subst` that depend on more than a commit: they come out differently here.
 
-git fills `$Format:…$` in (git-archive(1), git-log(1) PRETTY FORMATS). An archive is made of one
-commit alone, so that it is the same from every mirror, at any time; names of refs, tags near a
-commit, notes and verdicts on signatures are not in it. In a repository that has them, `git archive`
-would write them.
+git fills `$Format:…$` in (git-archive(1), git-log(1) PRETTY FORMATS). An archive is made from one
+commit alone, so that it is the same from every mirror, at any time; it has no names of refs, no
+tags near a commit, no notes and no verdicts on signatures. In a repository that has them, `git
+archive` would write them.
 """
 
 import os
@@ -38,7 +38,7 @@ _TOLD_MOST: Final = 1_000
 
 
 def find_asking(content: bytes) -> list[str]:
-    """Placeholders in the contents of a file that ask for more than the commit, each once."""
+    """Return the placeholders in a file that depend on more than the commit, once each."""
     found = (
         match["asks"]
         for format_ in _FORMAT.findall(content)
@@ -49,10 +49,10 @@ def find_asking(content: bytes) -> list[str]:
 
 
 async def find_placeholders(snapshot: Snapshot) -> dict[str, list[str]]:
-    """Paths in the snapshot's archive that have such placeholders, with these.
+    """Return the paths in the snapshot's archive that have such placeholders, with these.
 
     Raises:
-        StageError: the repository cannot be read.
+        StageError: The repository cannot be read.
     """
     if snapshot.options.export_attributes is ExportAttributes.IGNORE:
         return {}
@@ -78,17 +78,17 @@ async def _read(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, bytes]:
 
 
 class Placeholders:
-    """Warns of placeholders that ask for more than a commit; of each repository's once."""
+    """Warns of placeholders that depend on more than a commit, once per repository and path."""
 
     def __init__(self) -> None:
         self._told: Recent[tuple[str, str], None] = Recent(_TOLD_MOST)
 
     async def tell(self, snapshot: Snapshot) -> None:
-        """Look at a snapshot whose archive was made. It is not a loss if that fails."""
+        """Examine a snapshot whose archive was made; a failure is ignored."""
         try:
             found = await find_placeholders(snapshot)
         except StageError:
-            return  # the archive is there
+            return  # the archive is complete without the warning
         for path, asking in found.items():
             about = (snapshot.name, f"{path} {asking}")
             if about not in self._told:

@@ -1,8 +1,8 @@
-"""Weighs a tree before `git archive` is started: entries, attributes, and memory that git takes.
+"""Weight of a tree before `git archive` is started: entries, attributes, and memory of git.
 
-`git archive` streams a blob above `core.bigFileThreshold`, if it is stored whole; one that is
-stored as a delta it holds in memory, with what it is a delta of. Streamed blobs are not converted:
-so they are streamed only where no attribute converts any.
+`git archive` streams a blob above `core.bigFileThreshold`, if it is stored whole; a blob that is
+stored as a delta it holds in memory, with its delta base. Streamed blobs are not converted: so
+blobs are streamed only if no attribute converts any.
 """
 
 import re
@@ -22,10 +22,10 @@ from asyncbuild.git.reader import Reader
 
 @dataclass(frozen=True, slots=True)
 class TreeWeight:
-    """What a tree holds.
+    """Counts of a tree.
 
     Attributes:
-        entries: How many files and directories.
+        entries: Number of files and directories.
         large: Sizes in bytes of its large blobs, by object id, if they were asked for.
         attributes: Contents of its `.gitattributes`, each once.
     """
@@ -38,18 +38,18 @@ class TreeWeight:
 async def weigh(
     reader: Reader, repository: Path, tree: str, name: str, *, large_bytes: int | None = None
 ) -> TreeWeight:
-    """Compare a whole tree with the settings.
+    """Weigh a whole tree, and reject one that exceeds the settings.
 
     Args:
         reader: Reads the repository.
-        repository: Where the tree is.
-        tree: Its id.
-        name: What it is, for people.
-        large_bytes: Tell the blobs that are longer; git then has to look at the size of each.
+        repository: Directory of the repository.
+        tree: Id of the tree.
+        name: Name of the tree, for people.
+        large_bytes: Report blobs that are longer; git then has to look at the size of each.
 
     Raises:
-        Reject: it has too many entries, or too much in its `.gitattributes`.
-        GitFailed: it cannot be read.
+        Reject: The tree has too many entries, or too much in its `.gitattributes`.
+        GitFailed: The tree cannot be read.
     """
     most = reader.most
     listing = TreeExtent(most, large_bytes)
@@ -81,10 +81,15 @@ async def weigh(
 async def count_lines(
     batches: AsyncIterator[list[bytes]], reader: Reader, name: str
 ) -> AsyncGenerator[list[bytes], None]:
-    """Pass on batches of entries of a tree, as long as they are not too many.
+    """Pass on batches of a tree's entries, as long as there are not too many.
+
+    Args:
+        batches: Lines of the tree.
+        reader: Holds the limits.
+        name: Name of the tree, for people.
 
     Raises:
-        Reject: they are.
+        Reject: There are too many entries.
     """
     counted = Counted(reader.most)
     async for batch in batches:
@@ -102,8 +107,8 @@ def _about(name: str) -> Iterator[None]:
         raise
 
 
-# A delta is resolved with its base, itself and its result in memory; measured: 176 MiB for a file
-# of 60 MB. What is converted is there before and after, and once more in between.
+# git resolves a delta with base, delta and result in memory; measured: 176 MiB for a file of 60 MB.
+# A converted blob is there before and after, and once more in between.
 _COPIES: Final = 3
 _ENTRY_BYTES: Final = 400  # of git's index
 _CHAIN_MOST: Final = 4_096
@@ -112,10 +117,10 @@ _ZEROS: Final = re.compile(rb"0+")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a `git archive` takes.
+    """Memory that a `git archive` takes.
 
     Attributes:
-        memory_bytes: At most so much memory.
+        memory_bytes: Upper bound of its memory.
         streamed: Whether large blobs can be streamed.
     """
 
@@ -126,19 +131,19 @@ class Need:
 async def measure(
     reader: Reader, repository: Path, tree: str, name: str, memory: GitMemory
 ) -> Need:
-    """Look at the sizes of all files of a tree, and at how the large ones are stored.
+    """Return the memory that a tree's archive takes, by the sizes and storage of its files.
 
     Args:
         reader: Reads the repository.
-        repository: Where the tree is.
-        tree: Its id.
-        name: What it is, for people.
-        memory: What git may have.
+        repository: Directory of the repository.
+        tree: Id of the tree.
+        name: Name of the tree, for people.
+        memory: Limits of git's memory.
 
     Raises:
-        Reject: it takes more than one git may have, and names the largest file's size; or it is
-            beyond the limits of `weigh`.
-        GitFailed: it cannot be read.
+        Reject: It takes more than one git may have; names the largest file's size. Or it exceeds
+            the limits of `weigh`.
+        GitFailed: The tree cannot be read.
     """
     found = await weigh(reader, repository, tree, name, large_bytes=STREAMED_BYTES)
     sizes = found.large
@@ -155,9 +160,9 @@ async def measure(
 async def _find_deltas(
     reader: Reader, repository: Path, sizes: Mapping[bytes, int], name: str
 ) -> dict[bytes, int]:
-    """Which of these blobs are stored as deltas: the largest of each chain, by the blob's id."""
+    """Return those of the blobs that are stored as deltas, with the largest size in each chain."""
     largest: dict[bytes, int] = {}
-    asked = {each: each for each in sizes}  # a link of the chain, by the blob that it leads from
+    asked = {each: each for each in sizes}  # the current link of each chain, by its first blob
     for _ in range(_CHAIN_MOST):
         ids = list(dict.fromkeys(asked.values()))
         if not ids:

@@ -1,1 +1,1 @@
-"""The order inside one message group: a state machine and its neighbours. Pure."""
+"""Order inside one message group: a pure state machine and its helpers. Pure."""

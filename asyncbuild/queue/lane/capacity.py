@@ -41,8 +41,8 @@ def find_room(standings: Sequence[Standing], *, most: int) -> LaneCapacity:
     """Decide whether to receive more.
 
     Args:
-        standings: Of all lanes held, oldest first.
-        most: So many may work, and so many wait (`lanes.most`).
+        standings: States of all lanes held, oldest first.
+        most: How many lanes may work, and how many may wait (`lanes.most`).
     """
     waiting = sum(each.waits for each in standings)
     if len(standings) - waiting >= most:
@@ -96,14 +96,14 @@ def find_standing(
 ) -> Standing:
     """Return the standing of a lane that is neither closed nor ending.
 
-    A head that is paused has had its try, and gives way at once. One that has not, because its
-    forge has its share of the consumers, has a moment to get one.
+    A paused head has had its try, so its lane gives way at once. A head that waits because its
+    forge uses its whole share of the consumers gets some time to obtain one.
 
     Args:
-        states: Of all its messages, in the order of the queue.
-        held_back: Which of them wait for a consumer that their forge may not have now.
-        blocked_seconds: For how long the head has been asking for a consumer.
-        may_give_way: Whether no counted attempt would be forgotten.
+        states: States of all its messages, in the order of the queue.
+        held_back: Those that wait for a consumer that their forge may not have now.
+        blocked_seconds: How long the head has been asking for a consumer.
+        may_give_way: Whether a release would forget no counted attempt.
         policy: The settings of `[lanes]`.
     """
     open_ = {n: state for n, state in states.items() if state is not State.SETTLED}

@@ -1,8 +1,8 @@
-"""The message attributes of a dead letter: why it is one, and what it takes to read it again. Pure.
+"""Message attributes of a dead letter: the reason, and what is needed to read it again. Pure.
 
 A queue takes messages up to its MaximumMessageSize, and counts the body together with names, types
 and values of the attributes (SQS Developer Guide, "Message quotas"; API reference,
-SetQueueAttributes). A queue made before August 2025 takes 262,144 bytes where it was not changed.
+SetQueueAttributes). A queue made before August 2025 takes 262,144 bytes unless that was changed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_ATTRIBUTES: Final = 10  # of one message (SQS Developer Guide, message metadata)
 _MOST_REASON: Final = 2_000
-_LEAST_REASON: Final = 20  # what is shorter tells nothing
+_LEAST_REASON: Final = 20  # a shorter reason tells nothing
 _REASON: Final = "Reason"
 
 Attributes = Mapping[str, "MessageAttributeValueTypeDef"]
@@ -33,15 +33,15 @@ class Fitted:
 
 
 def fit(message: Message, *, kind: Kind, reason: str, attempts: int, limit_bytes: int) -> Fitted:
-    """Attributes for the dead letter of `message`, as many as `limit_bytes` leave room for.
+    """Return attributes for the dead letter of `message`, as many as fit into `limit_bytes`.
 
     First come those without which the message cannot be read again, such as a webhook's signature;
-    then what is short; the reason is last, and cut to the room that is left.
+    then short ones; the reason is last, and cut to the remaining room.
 
     Args:
-        message: What is dead-lettered; its body goes along unchanged.
-        kind: What was to be done about the error.
-        reason: What went wrong, for people.
+        message: The message to dead-letter; its body goes along unchanged.
+        kind: Kind of the error.
+        reason: The error's text, for people.
         attempts: How often it was tried.
         limit_bytes: MaximumMessageSize of the dead-letter queue.
     """
@@ -61,7 +61,7 @@ def fit(message: Message, *, kind: Kind, reason: str, attempts: int, limit_bytes
 
 
 def size_of_body(message: Message) -> int:
-    """Bytes of a message's body, as SQS counts them."""
+    """Return the length of a message's body in bytes, as SQS counts them."""
     return len(message.body.encode("utf-8", "surrogatepass"))
 
 
@@ -77,7 +77,7 @@ def _by_importance(
     }
     known = {**first_sent(message), **message.attributes}
     kept = kept_attributes(known, _MOST_ATTRIBUTES - len(why))
-    # What the message had comes before what is added to it.
+    # The message's own attributes come before added ones.
     own = sorted(kept, key=lambda name: name not in message.attributes)
     return [*((name, _text(kept[name])) for name in own), *why.items()]
 
@@ -85,7 +85,7 @@ def _by_importance(
 def _cut(
     name: str, value: "MessageAttributeValueTypeDef", room: int
 ) -> "MessageAttributeValueTypeDef | None":
-    """The value with as much of its text as there is room for; None if that tells nothing."""
+    """Return the value with its text cut to `room` bytes; None if too little would remain."""
     if _size(name, value) <= room:
         return value
     most = room - len(name) - len(value["DataType"])
@@ -100,7 +100,7 @@ def _size(name: str, value: "MessageAttributeValueTypeDef") -> int:
 
 
 def _text(value: str) -> "MessageAttributeValueTypeDef":
-    # SQS takes tab, line feeds and what XML 1.0 calls characters, and no empty value.
+    # SQS takes tab, line feeds and the characters of XML 1.0, and no empty value.
     legal = "".join(c if c in "\t\n\r" or c >= " " else "?" for c in value[:_MOST_REASON])
     legal = legal.encode("utf-8", "replace").decode().replace("\ufffe", "?").replace("\uffff", "?")
     return {"DataType": "String", "StringValue": legal or "-"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 _RENEW_AFTER = 1 / 3  # of the visibility timeout: two more tries fit before it runs out
 _TRY_AGAIN_AFTER = 1 / 12
-_MARGIN = 1 / 10  # what a commit may take on its way to the server
+_MARGIN = 1 / 10  # time for a commit to reach the server
 _MOST_SECONDS = 12 * 3_600 - 60  # SQS ends every lease 12 hours after the receive
 _OLD_SECONDS = 11.5 * 3_600
 
@@ -22,7 +22,7 @@ class Renewal:
 
 
 class Term:
-    """The time for which the messages of one delivery are ours.
+    """The time for which this process may work on the messages of one delivery.
 
     Args:
         asked_at: Before the receive was sent: the earliest time the visibility can have begun.
@@ -38,12 +38,12 @@ class Term:
 
     @property
     def ends_at(self) -> float:
-        """From here on nothing is committed: what is sent now could arrive too late."""
+        """Time from which nothing is committed: a later commit could arrive after the end."""
         return self._until - self._visibility * _MARGIN
 
     @property
     def wakes_at(self) -> float:
-        """When there is something to do again: renew, or notice the end."""
+        """Time of the next action: a renewal, or noticing the end."""
         return min(self._renew_at, self.ends_at)
 
     @property
@@ -68,14 +68,14 @@ class Term:
         return max(1, int(min(seconds, self._asked_at + _MOST_SECONDS - now)))
 
     def renewed(self, *, sent_at: float, seconds: int) -> None:
-        """A renewal over `seconds` went through; it began no earlier than it was sent."""
+        """Extend the lease by a renewal over `seconds`, which began no earlier than it was sent."""
         self._until = max(self._until, sent_at + seconds)
         self._renew_at = sent_at + self._visibility * _RENEW_AFTER
 
     def not_renewed(self, now: float) -> None:
-        """A renewal failed, or was not needed."""
+        """Schedule the next try after a renewal that failed or was not needed."""
         self._renew_at = now + self._visibility * _TRY_AGAIN_AFTER
 
     def lose(self) -> None:
-        """The queue says that the messages are not ours any more."""
+        """End the lease: the queue reports that the messages are not ours any more."""
         self._lost = True

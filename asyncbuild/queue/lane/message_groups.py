@@ -1,7 +1,8 @@
-"""Whether the message groups are what order is kept by: one for each repository. Pure.
+"""Check that message groups keep the order of pushes: one group per repository. Pure.
 
-A rule that does not know paths in its message group sends the path itself, `$.detail.repositoryId`,
-and then all repositories wait for each other. It works, so nobody would notice but by the waiting.
+An event rule whose target does not support paths as message group sends the path itself,
+`$.detail.repositoryId`, and then all repositories wait for each other. Everything still works, so
+only the waiting would show it.
 """
 
 from collections.abc import Iterable
@@ -11,14 +12,14 @@ REMEDY = "give each repository a message group of its own: docs/accounts.md show
 
 
 class Grouping:
-    """Looks at each delivery; tells once of each group that is none."""
+    """Detector of faulty message groups; reports each group once."""
 
     def __init__(self) -> None:
         self._repositories: dict[str, str] = {}
         self._told: set[str] = set()
 
     def find_fault(self, group: str, repositories: Iterable[str]) -> str:
-        """What is wrong with `group`, in which pushes of `repositories` came; empty if nothing."""
+        """Return the fault of `group` that holds pushes of `repositories`; empty if it has none."""
         if group in self._told:
             return ""
         fault = self._literal(group) or self._shared(group, repositories)

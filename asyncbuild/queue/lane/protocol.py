@@ -1,4 +1,4 @@
-"""What goes into a lane and what comes out of it: states, events, commands. Values only."""
+"""Input and output of a lane's state machine: states, events, commands. Values only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,17 +7,17 @@ from asyncbuild.domain.errors import Kind
 
 
 class State(StrEnum):
-    """What has become of one message."""
+    """State of one message."""
 
     WAITING = "waiting"  # nothing was done for it yet
     PREPARING = "preparing"  # fetch, archive, upload
     PREPARED = "prepared"  # its archive is whole; waits to be the head
     STARTING = "starting"  # its build is being started, its outcome recorded
     SETTLING = "settling"  # its message is being deleted
-    FAILED = "failed"  # cannot be done; waits to be the head
-    BURYING = "burying"  # on its way to the dead-letter queue
-    PAUSED = "paused"  # waits for a time, then goes on where it was
-    DROPPED = "dropped"  # given up here; to be released
+    FAILED = "failed"  # failed for good; waits to be the head
+    BURYING = "burying"  # is being sent to the dead-letter queue
+    PAUSED = "paused"  # waits for a time, then continues
+    DROPPED = "dropped"  # given up by this lane; to be released
     SETTLED = "settled"  # gone from the queue
 
 
@@ -28,9 +28,9 @@ class LaneMessage:
     Attributes:
         sequence: Its sequence number in the queue.
         receive_count: Times that it was received, this one included.
-        ref: What a newer push may supersede; None for a message that stands alone.
-        returns: Whether the queue would still deliver it if it were given back now.
-        yields: Whether it may be given back for the sake of others.
+        ref: Repository and ref whose newer push may supersede it; None if none may.
+        returns: Whether the queue would still deliver it if it were released now.
+        yields: Whether it may be released for the sake of others.
     """
 
     sequence: int
@@ -42,7 +42,7 @@ class LaneMessage:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings of `[lanes]`."""
+    """Settings of `[lanes]`."""
 
     lookahead: int = 4
     max_attempts: int = 2
@@ -59,35 +59,35 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything up to the whole archive is done."""
+    """Event: the archives of the message are whole."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Its outcome is recorded: build started, nothing to do, superseded."""
+    """Event: the outcome is recorded: build started, nothing to do, or superseded."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Its message is gone from the queue."""
+    """Event: the message is gone from the queue."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A try failed.
+    """Event: a try failed.
 
     Attributes:
-        sequence: Of which message.
-        kind: How it failed.
+        sequence: Number of the message.
+        kind: Kind of the error.
         jitter: A random number from 0 to 1.
-        after_seconds: The least wait that was asked for.
-        waited_seconds: Since tries that count no attempt began to fail.
+        after_seconds: The least wait that the peer asked for.
+        waited_seconds: Time since the tries that count no attempt began to fail.
     """
 
     sequence: int
@@ -99,36 +99,36 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The wait is over."""
+    """Event: the wait is over."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A cancelled try has ended."""
+    """Event: a cancelled try has ended."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Finish what can be finished in order."""
+    """Event: the process stops; finish what can be finished in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Time is up: drop all that is not being started or settled."""
+    """Event: the grace is over; drop all that is not being started or settled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The lease is lost: the messages may be in other hands."""
+    """Event: the lease is lost; another consumer may have the messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class GiveWay:
-    """Others need the room: give the messages back, to be delivered again later."""
+    """Event: others need the room; release the messages, to be delivered again later."""
 
 
 OfOne = Prepared | Started | Settled | Failed | Due | Dropped
@@ -139,7 +139,10 @@ Event = OfOne | Stop | Expire | Lost | GiveWay
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Fetch, archive and upload. `suspect`: mark the try first; its process may have died of it."""
+    """Command: fetch, archive and upload.
+
+    `suspect`: mark the try first, because the message may have killed its process before.
+    """
 
     sequence: int
     suspect: bool = False
@@ -147,7 +150,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start the builds and record them. `covers`: the older pushes for which this one stands."""
+    """Command: start the builds and record them; `covers` are older pushes that this one covers."""
 
     sequence: int
     covers: tuple[int, ...] = ()
@@ -155,7 +158,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Supersede:
-    """Record that the push was superseded by the push `by`; nothing is built for it."""
+    """Command: record that the push `by` superseded this one; nothing is built for it."""
 
     sequence: int
     by: int
@@ -163,14 +166,14 @@ class Supersede:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the message: its outcome is recorded (I1)."""
+    """Command: delete the message; its outcome is recorded (I1)."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class SendDeadLetter:
-    """Send the message to the dead-letter queue with its reason, then delete it."""
+    """Command: send the message to the dead-letter queue with its reason, then delete it."""
 
     sequence: int
     attempts: int
@@ -178,7 +181,7 @@ class SendDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Say `Due` after so long."""
+    """Command: send `Due` after `seconds`."""
 
     sequence: int
     seconds: float
@@ -186,14 +189,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """End the try that is under way, then say `Dropped` (or whatever it came to before that)."""
+    """Command: end the running try; then send `Dropped`, or the event that came before it."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Make the messages visible again, in this order: tail first, head last.
+    """Command: make the messages visible again, in this order: tail first, head last.
 
     The head stays hidden for `hidden_seconds`, and with it the whole group.
     """
@@ -204,7 +207,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Nothing is held any more."""
+    """Command: end the lane, which holds no message any more."""
 
 
 Command = Prepare | Start | Supersede | Delete | SendDeadLetter | Wait | Cancel | Release | Close

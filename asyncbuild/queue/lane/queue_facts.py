@@ -1,4 +1,4 @@
-"""The attributes of an SQS queue, read: its kind, its timeouts, its dead-letter queue. Pure."""
+"""Attributes of an SQS queue, parsed: its kind, its timeouts, its dead-letter queue. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import orjson
 
 from asyncbuild.domain.errors import Retry, reading
 
-MOST_BYTES: Final = 1024 * 1024  # what any queue may take, and new ones do (SQS quotas)
+MOST_BYTES: Final = 1024 * 1024  # the most any queue may take; new queues do (SQS quotas)
 OLD_MOST_BYTES: Final = 256 * 1024  # what a queue made before August 2025 takes
 
 

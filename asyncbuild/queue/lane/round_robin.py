@@ -1,10 +1,10 @@
-"""Which preparation comes next: lanes take turns, and those with less in flight go first. Pure.
+"""Choice of the next preparation: lanes take turns, those with less in flight first. Pure.
 
 A repository with five hundred pushes in its lane gets one turn among the others, not five hundred.
 A lane with something in flight leaves some consumers free for lanes with nothing: a few
-repositories whose preparations last for long, or until a limit ends them, hold up themselves.
-And a forge leaves some consumers free for each of the others: what hangs there, and at several of
-them at once, holds up its own pushes.
+repositories with long preparations, or with ones that only a limit ends, delay only themselves.
+Likewise a forge leaves some consumers free for each of the others: preparations that hang at one
+forge, or at several, delay only pushes of those forges.
 """
 
 import math
@@ -16,13 +16,13 @@ Job = TypeVar("Job")
 
 
 class Turns(Generic[Job]):
-    """Jobs that wait, by lane. A lane is any hashable name; jobs of one lane keep their order.
+    """Waiting jobs, by lane. A lane is any hashable name; jobs of one lane keep their order.
 
     Args:
-        count: How many jobs may be in hand at the same time; None for any number.
-        forges: How many forges there are.
-        reserve: Places that each of them has for itself, at most.
-        spare: Places that are left to lanes with nothing in hand.
+        count: How many jobs may be in flight at the same time; None for any number.
+        forges: Number of forges.
+        reserve: Places that each forge has for itself, at most.
+        spare: Places that are left to lanes with nothing in flight.
     """
 
     def __init__(
@@ -40,18 +40,24 @@ class Turns(Generic[Job]):
         self._waiting: dict[object, deque[tuple[str, Job]]] = {}
         self._in_hand: dict[object, int] = {}
         self._last_turn: dict[object, int] = {}
-        self._forges: Counter[str] = Counter()  # jobs in hand
+        self._forges: Counter[str] = Counter()  # jobs in flight
         self._turn = 0
 
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._waiting.values())
 
     def add(self, lane: object, job: Job, forge: str = "") -> None:
-        """Let `job` wait for its turn; without a forge it is counted for none."""
+        """Append `job` to its lane's waiting jobs.
+
+        Args:
+            lane: Name of the lane.
+            job: The job.
+            forge: Forge whose share it uses; empty for none.
+        """
         self._waiting.setdefault(lane, deque()).append((forge, job))
 
     def remove(self, lane: object, job: Job) -> bool:
-        """Take a waiting job out; False if it does not wait (any more)."""
+        """Remove a waiting job; return False if it does not wait (any more)."""
         jobs = self._waiting.get(lane, deque())
         found = next((each for each in jobs if each[1] == job), None)
         if found is None:
@@ -62,18 +68,19 @@ class Turns(Generic[Job]):
         return True
 
     def is_full(self, forge: str) -> bool:
-        """Tell whether all places that are free now are kept for other forges."""
+        """Return whether all places that are free now are reserved for other forges."""
         return bool(forge) and self._left_for(forge) <= 0
 
     def _left_for(self, forge: str) -> float:
-        """Return how many more jobs of the forge may be in hand."""
+        """Return how many more jobs of the forge may be in flight."""
         if self._count is None:
             return math.inf
         others = [used for name, used in self._forges.items() if name not in {forge, ""}]
         unused = max(0, self._forges_most - 1 - len(others))
         kept = unused * self._reserve + sum(max(0, self._reserve - used) for used in others)
         free = self._count - sum(self._forges.values())
-        # With fewer places than forges not all can be kept; what is left goes to who has none.
+        # With fewer places than forges not all can be reserved; the rest goes to forges that have
+        # none.
         own = max(0, self._reserve - self._forges[forge])
         return max(min(own, free), free - min(kept, self._count - 1))
 
@@ -99,13 +106,13 @@ class Turns(Generic[Job]):
         return max(0, self._left_for(forge)) if forge else math.inf
 
     def _left_for_more(self) -> float:
-        """Return how many more jobs lanes may have that have some in hand."""
+        """Return how many more jobs may be in flight for lanes that have some already."""
         if self._count is None or not self._spare:
             return math.inf
         return max(0, self._count - sum(self._forges.values()) - self._spare)
 
     def take(self) -> tuple[object, Job, str] | None:
-        """Give out lane, job and forge of what comes next, or None; say `done` at its end."""
+        """Take the next job; return it with its lane and forge, or None. Call `done` at its end."""
         more = self._left_for_more() > 0
         able = [
             lane
@@ -127,7 +134,7 @@ class Turns(Generic[Job]):
         return lane, job, forge
 
     def done(self, lane: object, forge: str = "") -> None:
-        """A job of `lane` has ended."""
+        """Record that a job of `lane` has ended."""
         self._forges[forge] -= 1
         if not self._forges[forge]:
             del self._forges[forge]

@@ -19,7 +19,7 @@ from asyncbuild.queue.lane.protocol import (
 _S = State
 _AFTER_FAILURE = frozenset({_S.PAUSED, _S.FAILED, _S.DROPPED})
 
-#: Which states an event may lead to; what is not here is a bug. `None` is the lane's own move.
+# States that an event may lead to; any other transition is a bug. `None` is the lane's own move.
 TABLE: dict[tuple[State, type[OfOne] | None], frozenset[State]] = {
     (_S.WAITING, None): frozenset({_S.PREPARING, _S.STARTING, _S.DROPPED}),
     (_S.PREPARING, Prepared): frozenset({_S.PREPARED, _S.DROPPED}),
@@ -38,13 +38,13 @@ TABLE: dict[tuple[State, type[OfOne] | None], frozenset[State]] = {
     (_S.BURYING, Dropped): frozenset({_S.DROPPED}),
     (_S.PAUSED, Due): frozenset({_S.WAITING, _S.PREPARED, _S.SETTLING, _S.FAILED}),
     (_S.PAUSED, None): frozenset({_S.DROPPED}),
-    # A timer that rings late changes nothing.
+    # A timer that fires late changes nothing.
     (_S.DROPPED, Due): frozenset({_S.DROPPED}),
 }
 
 UNDER_WAY: Final = frozenset({_S.PREPARING, _S.STARTING, _S.SETTLING, _S.BURYING})
 ON_THE_LAST_STEP: Final = frozenset({_S.STARTING, _S.SETTLING, _S.BURYING})
-# Where a paused message goes on, by the state in which its try failed.
+# State in which a paused message continues, by the state in which its try failed.
 RESUME: Final = {
     _S.PREPARING: _S.WAITING,
     _S.STARTING: _S.PREPARED,

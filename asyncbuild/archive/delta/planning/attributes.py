@@ -1,12 +1,13 @@
-"""What `.gitattributes` does to an archive (gitattributes(5)): may entries be copied, and how read?
+"""Effects of `.gitattributes` on an archive: may entries be copied, and how are they read? Pure.
 
-An entry may be copied from an older archive only if it depends on its blob and path alone. Given
-that no `.gitattributes` differs between the two trees, line ends, `ident`, encodings and
-`export-ignore` are such functions: the same blob at the same path becomes the same entry.
-`export-subst` is not: it writes the commit's id into the entry. Filters are none, because no driver
-is configured where archives are made; and the content of a file of Git LFS follows from its blob.
+See gitattributes(5). An entry may be copied from an older archive only if it depends on its blob
+and path alone. If no `.gitattributes` differs between the two trees, that holds for line ends,
+`ident`, encodings and `export-ignore`: the same blob at the same path becomes the same entry. It
+does not hold for `export-subst`, which writes the commit's id into the entry. Filters have no
+effect, because no driver is configured where archives are made; the content of a file of Git LFS
+follows from its blob.
 
-What is read here errs on one side only: a word counts wherever it stands.
+The parser errs on one side only: a word counts wherever it stands.
 """
 
 import hashlib
@@ -23,21 +24,25 @@ _LINE_ENDS: Final = b"eol"
 
 
 class Effect(StrEnum):
-    """The most that a tree's attributes do to its archive."""
+    """Strongest effect of a tree's attributes on its archive."""
 
     NONE = "none"  # an entry's bytes are its blob's bytes
     CONVERT = "convert"  # git must make the entries, but from blob and path alone
     SUBSTITUTE = "substitute"  # some entries depend on the commit
-    UNKNOWN = "unknown"  # a `.gitattributes` that is no file
+    UNKNOWN = "unknown"  # a `.gitattributes` is not a regular file
 
 
 def is_attributes(path: bytes) -> bool:
-    """Is this the path of a `.gitattributes`, or of something below one?"""
+    """Return whether this is the path of a `.gitattributes`, or of something below one."""
     return FILE_NAME in path and FILE_NAME in path.split(b"/")
 
 
 def digest_of(files: Mapping[bytes, tuple[int, str]]) -> str:
-    """Equal for equal modes and object ids of all `.gitattributes` by path."""
+    """Return a digest that is equal if modes, object ids and paths of all files are equal.
+
+    Args:
+        files: Modes and object ids of all `.gitattributes`, by path.
+    """
     lines = sorted(
         b"%o %s %s" % (mode, name.encode(), path) for path, (mode, name) in files.items()
     )
@@ -45,7 +50,7 @@ def digest_of(files: Mapping[bytes, tuple[int, str]]) -> str:
 
 
 def effect_of(modes: Iterable[int], contents: Iterable[bytes]) -> Effect:
-    """What the `.gitattributes` of a tree, of these modes and contents, do to its archive."""
+    """Return the effect of `.gitattributes` with these modes and contents on an archive."""
     if not all(S_ISREG(mode) for mode in modes):
         return Effect.UNKNOWN
     effect = Effect.NONE
@@ -59,7 +64,10 @@ def effect_of(modes: Iterable[int], contents: Iterable[bytes]) -> Effect:
 
 
 def _changes(word: bytes) -> bool:
-    """Line ends: without `eol=crlf` nothing is converted on the way out, as `core.eol` is lf."""
+    """Return whether a word of a `.gitattributes` may change contents.
+
+    Line ends are not converted without `eol=crlf`, because `core.eol` is lf.
+    """
     name, _, value = word.lstrip(b"!-").partition(b"=")
     if name == _LINE_ENDS:
         return value != b"lf"

@@ -1,4 +1,4 @@
-"""The archive that a new one may be made of, as a small record in the bucket tells of it."""
+"""Archive that a new one may be made from, as described by a small record in the bucket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ class Base:
     """An archive of a tree, pinned by its ETag.
 
     Attributes:
-        key: In the bucket.
-        etag: Of the object when it was made.
-        size_bytes: Of the object.
-        format: Of its bytes: version and settings that they depend on.
-        commit: What it was made of.
+        key: Its key in the bucket.
+        etag: ETag of the object when it was made.
+        size_bytes: Length of the object.
+        format: Version and settings that its bytes depend on.
+        commit: The commit that it was made from.
         tree: That commit's tree.
         directory_offset: Where its central directory begins.
         directory_bytes: The directory's length, without the records that end it.
         attributes: Digest of all `.gitattributes` in the tree, see `attributes.py`.
-        effect: What those do.
+        effect: Their effect on the archive.
         files: Their object ids by path.
     """
 
@@ -43,7 +43,7 @@ class Base:
 
 
 def pack_base(base: Base) -> bytes:
-    """As JSON; paths, which may be any bytes, as Latin-1."""
+    """Return the record as JSON; paths, which may be any bytes, are decoded as Latin-1."""
     files = {path.decode("latin-1"): name for path, name in base.files.items()}
     return orjson.dumps(
         {
@@ -64,7 +64,7 @@ def pack_base(base: Base) -> bytes:
 
 
 def parse_base(body: bytes) -> Base | None:
-    """Read what `pack_base` wrote; None for anything else, another version among it."""
+    """Return the base in a record of `pack_base`; None for anything else, also other versions."""
     try:
         document = orjson.loads(body)
         if document.pop("version") != VERSION:

@@ -1,4 +1,4 @@
-"""Full or delta: what both would cost, by measured rates."""
+"""Cost model that chooses between a full archive and a delta, by measured rates."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from asyncbuild.archive.delta.planning.plan import DeltaPlan
 
 
 class Way(StrEnum):
-    """How an archive is made."""
+    """Way in which an archive is made."""
 
     FULL = "full"
     DELTA = "delta"
@@ -15,23 +15,23 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What the work costs, in seconds; measured by `make bench-delta`, rounded.
+    """Costs of the work in seconds; measured by `make bench-delta`, rounded.
 
     They need not be right, only their proportions: they decide between two ways.
     """
 
-    make_byte: float = 1 / 60e6  # a byte of an archive made from git: read, compressed
+    make_byte: float = 1 / 60e6  # per byte made from git: read, compressed
     make_entry: float = 15e-6
     send_byte: float = 1 / 100e6
     fetch_byte: float = 1 / 200e6
-    request: float = 0.010  # of those that go side by side
+    request: float = 0.010  # per request, with several in parallel
     begin: float = 0.150  # base, comparison, the requests that begin and end an upload
-    index_entry: float = 1.5e-6  # a line of the table: read, found, moved
+    index_entry: float = 1.5e-6  # per entry of the table: read, found, moved
 
 
 @dataclass(frozen=True, slots=True)
 class WayChoice:
-    """Which way is cheaper, and what the model says of both, in seconds."""
+    """The cheaper way, and the estimates for both in seconds."""
 
     kind: Way
     full_seconds: float
@@ -39,7 +39,7 @@ class WayChoice:
 
 
 def decide(plan: DeltaPlan, rates: Rates | None = None) -> WayChoice:
-    """Full or delta. What both have to do is left out: the fresh members."""
+    """Return the cheaper way. Costs that both share, those of fresh members, are left out."""
     rates = rates or Rates()
     table = plan.table
     full = plan.kept_bytes * (rates.make_byte + rates.send_byte)

@@ -1,11 +1,12 @@
-"""What an archive holds and where: its central directory, with an index (APPNOTE.TXT 6.3.10).
+"""Entries and offsets of an archive: its central directory, with an index (APPNOTE.TXT 6.3.10).
 
-The directory says all that a delta needs: path, mode, blob id, offset, sizes, CRC. So it is kept as
-it is in the archive, byte for byte; whoever has the archive has the table. In a file of its own it
-gets a head with version and checksum, since a table that is wrong would make a wrong archive.
+The directory holds all that a delta needs: path, mode, blob id, offset, sizes, CRC. So it is kept
+as it is in the archive, byte for byte; every archive contains its own table. In a file of its own
+it gets a head with version and checksum, since a wrong table would make a wrong archive.
 
-An archive of ours has no bytes between its members and none between the last one and the directory.
-So a member ends where the next one begins, and the order of the directory is that of the members.
+Archives made by asyncbuild have no gaps between members, nor between the last one and the
+directory. So a member ends where the next one begins, and the order of the directory is that of the
+members.
 """
 
 from array import array
@@ -30,12 +31,12 @@ from asyncbuild.zip.format.central_directory import (
     wide_offset,
 )
 
-END_BYTES: Final = 98  # at most, of what follows a directory: 56 + 20 + 22 (4.3.14 to 4.3.16)
+END_BYTES: Final = 98  # most bytes behind a directory: 56 + 20 + 22 (4.3.14 to 4.3.16)
 
 _SIGNATURE: Final = b"PK\x01\x02"
-_FEW: Final = 8  # names, each of them looked for on its own,
-_HITS: Final = 1_000  # in so many places at least
-_TRIES: Final = 8  # places where a name may mean another one
+_FEW: Final = 8  # names that are searched for one by one,
+_HITS: Final = 1_000  # while they occur in fewer places than this, or an eighth of the entries
+_TRIES: Final = 8  # occurrences of a name that may belong to another name
 _INDEXED: Final = Struct("<4s24xHHH8xL")  # signature, lengths of name, extra and comment, offset
 _MODE: Final = Struct("<40xH")
 _LIMIT_16: Final = 0xFFFF
@@ -50,7 +51,7 @@ HEAD_BYTES: Final = _HEAD.size
 
 
 class BrokenTable(Retry):
-    """These bytes are no directory of an archive that asyncbuild made."""
+    """The bytes are no central directory of an archive that asyncbuild made."""
 
 
 class CentralDirectory(NamedTuple):
@@ -60,11 +61,11 @@ class CentralDirectory(NamedTuple):
     offset: int
 
     def find(self, name: bytes, begin: int) -> tuple[int, int] | None:
-        """The next entry of this name from a byte of the directory on.
+        """Return the next entry of this name, searching from byte `begin` of the directory.
 
         Returns:
             Where its name ends in the directory, and its offset in the archive. None if there is
-            none, or if it is not to be found quickly: its name may be in many others.
+            none, or if it is not found quickly, because its name occurs in many others.
         """
         at = begin - 1
         for _ in range(_TRIES):
@@ -80,7 +81,7 @@ class CentralDirectory(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What the table says of one entry; no blob id of a directory."""
+    """One entry of a table; `blob_id` is empty for a directory."""
 
     name: bytes
     mode: int
@@ -89,12 +90,12 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The entries of one archive, in order of their offsets.
+    """Entries of one archive, in order of their offsets.
 
     Attributes:
         directory: Central headers, without the records that end them.
-        positions: Where each header begins in `directory`; at last, its length.
-        offsets: Where each member begins in the archive; at last, where the directory does.
+        positions: Where each header begins in `directory`; then its length.
+        offsets: Where each member begins in the archive; then where the directory does.
     """
 
     directory: bytes
@@ -106,11 +107,11 @@ class Table:
 
     @property
     def members_bytes(self) -> int:
-        """Length of all members; the directory begins there."""
+        """Length of all members, which is where the directory begins."""
         return self.offsets[-1]
 
     def find(self, names: Collection[bytes]) -> list[int]:
-        """Numbers of the entries that have one of these names, in order."""
+        """Return the numbers of the entries that have one of these names, in order."""
         if len(names) <= _FEW and (few := self._search(names)) is not None:
             return few
         directory, length = self.directory, SHORT.unpack_from
@@ -123,13 +124,13 @@ class Table:
         return found
 
     def name_of(self, number: int) -> bytes:
-        """The name of one entry."""
+        """Return the name of one entry."""
         return name_at(self.directory, self.positions[number])
 
     def _search(self, names: Iterable[bytes]) -> list[int] | None:
-        """As `find`: to look for bytes is quicker than to look at every header.
+        """Return what `find` does by a search for bytes, which is faster than reading every header.
 
-        None if they are everywhere: a name as short as `a`, say.
+        None if the names occur too often, as a name as short as `a` may.
         """
         directory, positions = self.directory, self.positions
         found = []
@@ -151,23 +152,23 @@ class Table:
     ) -> set[bytes]:
         """Return those of the directories that hold more than directories and `without`.
 
+        A directory with no name below it counts as holding something: it is a submodule, or has
+        only entries that `export-ignore` leaves out.
+
         Args:
             directories: Names, each ending in a slash.
             without: Names of entries that do not count.
-
-        A directory below which no name is, counts as something: it is a submodule, or has only
-        what `export-ignore` leaves out.
         """
         if len(directories) > _FEW:
             return _filled(map(self.name_of, range(len(self))), without) & directories
         found: set[bytes] = set()
-        for each in sorted(directories, key=len, reverse=True):  # the innermost, with least in it
+        for each in sorted(directories, key=len, reverse=True):  # innermost first: they hold least
             if each not in found and (filled := _filled(self._iter_below(each), without)):
                 found |= filled
         return found & directories
 
     def _iter_below(self, directory: bytes) -> Iterator[bytes]:
-        """Names that begin with this, its own left out."""
+        """Yield the names below a directory, without its own."""
         at = self.directory.find(directory)
         while at >= 0:
             number = bisect_left(self.positions, at - HEADER_BYTES)
@@ -178,21 +179,21 @@ class Table:
             at = self.directory.find(directory, at + 1)
 
     def iter_entries(self) -> Iterator[Listed]:
-        """Names, modes and blob ids, in order."""
+        """Yield names, modes and blob ids, in order."""
         directory = self.directory
         for position in self.positions[:-1]:
             (mode,) = _MODE.unpack_from(directory, position)
             yield Listed(name_at(directory, position), mode, blob_id_of(directory, position))
 
     def pack(self) -> bytes:
-        """As a file: a head, then the directory."""
+        """Return the table as a file: a head, then the directory."""
         return pack_head(self.members_bytes, len(self.directory), crc32(self.directory)) + (
             self.directory
         )
 
 
 def parents_of(names: Iterable[bytes]) -> set[bytes]:
-    """Every directory above these names, as an archive calls it."""
+    """Return all directories above these names, named as in an archive."""
     parents: set[bytes] = set()
     for name in names:
         end = name.rfind(b"/", 0, len(name) - 1)
@@ -203,24 +204,27 @@ def parents_of(names: Iterable[bytes]) -> set[bytes]:
 
 
 def _filled(names: Iterable[bytes], without: AbstractSet[bytes]) -> set[bytes]:
-    """Directories above the names that no name is below, those of `without` left out."""
+    """Return the parents of all names that have no name below them and are not in `without`."""
     known = set(names)
     return parents_of(known - parents_of(known) - without)
 
 
 def pack_head(offset: int, nbytes: int, crc: int) -> bytes:
-    """The head of a table's file: where the directory begins in its archive, its length and CRC-32.
+    """Return the head of a table's file; its checksum covers the directory and the two numbers.
 
-    The checksum that is kept goes on over the two numbers.
+    Args:
+        offset: Where the directory begins in its archive, in bytes.
+        nbytes: Length of the directory.
+        crc: CRC-32 of the directory.
     """
     return _HEAD.pack(_MAGIC, offset, nbytes, crc32(_PLACE.pack(offset, nbytes), crc))
 
 
 def parse_file(packed: bytes) -> CentralDirectory:
-    """The directory in what `pack` wrote.
+    """Return the directory in a file that `pack` wrote.
 
     Raises:
-        BrokenTable: Another version, or damaged.
+        BrokenTable: The file is of another version, or damaged.
     """
     if len(packed) < HEAD_BYTES:
         raise BrokenTable("a table ends within its head")
@@ -234,7 +238,7 @@ def parse_file(packed: bytes) -> CentralDirectory:
 
 
 class End(NamedTuple):
-    """What the last records of an archive say of its directory."""
+    """Facts about a directory in the records that end an archive."""
 
     entries: int
     offset: int
@@ -242,10 +246,10 @@ class End(NamedTuple):
 
 
 def parse_end(tail: bytes) -> End:
-    """Read the records that end an archive; `tail` are its last bytes, `END_BYTES` if it has them.
+    """Return the facts in an archive's last bytes, `END_BYTES` of them if there are as many.
 
     Raises:
-        BrokenTable: They are not there, or a comment follows.
+        BrokenTable: The records are not there, or a comment follows.
     """
     begin = len(tail) - _END.size
     if begin < 0:
