@@ -1,68 +1,42 @@
-"""One commit, there to be read: its archive and its tree as streams.
+"""A commit that is present, and the archive of its tree as a stream of tar.
 
-Whatever a snapshot says of paths and trees, it says of its *subtree*, if it has one: that is the
-root then, and nothing above it counts.
+All paths and trees of a snapshot are those of its *subtree*, if it has one: that is the root then,
+and nothing above it counts.
 """
 
-import os
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from asyncbuild.domain.archive_options import (
-    WHOLE,
-    ArchiveOptions,
-    ExportAttributes,
-    place_pathspecs,
-)
+from asyncbuild.domain.archive_options import ArchiveOptions, ExportAttributes, place_pathspecs
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents, Objects
 from asyncbuild.git.content.tar_concat import iter_joined
-from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.gitattributes import converts
-from asyncbuild.git.formats.tree_lines import TreeEntry, parse_entry
-from asyncbuild.git.process.command import ProcessKind
+from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.process.memory import STREAMED
-from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.attribute_worktrees import AttributeFiles, CommitTree, Worktrees
 from asyncbuild.git.tree.blobs import no_blobs, write_tar
-from asyncbuild.git.tree.changes import (
-    Lines,
-    NoSuchTree,
-    TreeChange,
-    parse_changes,
-    read_lines,
-)
-from asyncbuild.git.tree.check_attr import Attributes, Run, is_left_out, look_up, read_above
-from asyncbuild.git.tree.weight import Need, count_lines, measure, weigh
+from asyncbuild.git.tree.check_attr import is_left_out
+from asyncbuild.git.tree.stored_tree import StoredTree
+from asyncbuild.git.tree.weight import Need, measure, weigh
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
-_HEX = re.compile("[0-9a-f]+")
 
 
 class SubmodulePart(NamedTuple):
-    """A submodule: what of it is in an archive stands below `prefix`, which ends in a slash."""
+    """A submodule, whose files are below `prefix` in an archive; it ends in a slash."""
 
     prefix: bytes
     snapshot: "Snapshot"
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(StoredTree):
     """A commit that is present and stays so as long as its owner's `async with` lasts.
 
     Attributes:
-        path: The bare repository; `commit` is there, its history may not be.
-        commit: Id of the commit; annotated tags are peeled.
-        commit_time: Seconds since 1970, by the committer's clock.
-        tree: Id of the commit's tree, or of the subtree.
-        root: Id of the commit's tree, if `tree` is that of a subtree.
-        attributes_above: The `.gitattributes` above the subtree: modes and ids by path.
-        options: What of it is wanted in an archive.
         parts: Submodules whose trees are in the archive, too.
         ref: Where it was pushed to, if that is known.
         worktrees: What lets an archive begin at once; None where nothing is kept for others.
@@ -71,24 +45,15 @@ class Snapshot:
         need: What an archive takes in git, if it was measured.
     """
 
-    path: Path
-    commit: str
-    commit_time: int
-    tree: str
-    name: str
-    reader: Reader
-    options: ArchiveOptions = WHOLE
     parts: tuple[SubmodulePart, ...] = ()
     ref: str = ""
     worktrees: Worktrees | None = None
     objects: Objects | None = None
     contents: Contents | None = None
-    root: str = ""
-    attributes_above: Attributes = field(default_factory=dict)
     need: Need | None = None
 
     async def measured(self) -> "Snapshot":
-        """The same, for archives with large files, its parts' too: each gets the memory it takes.
+        """Return it with the memory that its archive and those of its parts take, measured.
 
         Raises:
             Reject: one takes more than git may have.
@@ -104,13 +69,8 @@ class Snapshot:
     def _memory_bytes(self) -> int:
         return self.need.memory_bytes if self.need else 0
 
-    @property
-    def above(self) -> bytes:
-        """Prefix of all names in its tars: the subtree with a slash, or nothing."""
-        return os.fsencode(f"{self.options.subtree}/") if self.options.subtree else b""
-
     async def select(self, options: ArchiveOptions) -> "Snapshot":
-        """The same commit, for archives with these options.
+        """Return the same commit, for archives with these options.
 
         Raises:
             Reject: it has no such subtree, or `export-ignore` leaves that out.
@@ -134,7 +94,7 @@ class Snapshot:
         above = await found.read_attributes_above(self.commit)
         found = replace(found, root=self.root or self.tree, attributes_above=above)
         if options.export_attributes is ExportAttributes.HONOUR and await is_left_out(
-            self._asking("export-ignore"), above, options.subtree
+            self.asking("export-ignore"), above, options.subtree
         ):
             raise Reject(
                 f"export-ignore in {self.name} {self.commit} leaves out {options.subtree!a}",
@@ -142,32 +102,13 @@ class Snapshot:
             )
         return found
 
-    async def read_attributes_above(self, commit: str) -> Attributes:
-        """The `.gitattributes` of the directories above the subtree, of any commit.
-
-        Raises:
-            GitFailed: the repository cannot be read.
-        """
-        return await read_above(self._asking("attributes"), commit, self.options.subtree)
-
-    def _asking(self, what: str) -> Run:
-        doing = f"look for {what} in {self.name} {self.commit}"
-        return partial(self.reader.run, self.path, commit=self.commit, doing=doing)
-
-    def rooted(self, attributes: Attributes) -> Attributes:
-        """Return all attributes that count in an archive, by paths in the whole tree."""
-        return {
-            **self.attributes_above,
-            **{self.above + path: each for path, each in attributes.items()},
-        }
-
     @asynccontextmanager
     async def open_archive(
         self, *, paths: Sequence[bytes] = ()
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """`git archive --format=tar` in chunks of at most 1 MiB, read only as asked for.
+        """Run `git archive --format=tar` and lend its output in chunks of at most 1 MiB.
 
-        With `parts` one tar follows another, each made when its turn has come.
+        Nothing is read ahead. With `parts` one tar follows another, each made in its turn.
 
         Args:
             paths: Only these, taken literally; at most `PATHS_BYTES_MOST` bytes in all. Every path
@@ -269,7 +210,7 @@ class Snapshot:
 
     @asynccontextmanager
     async def _open_worktree(self) -> AsyncIterator[AttributeFiles | None]:
-        """A working tree with the attributes of the commit, if there is one."""
+        """Lend a working tree with the attributes of the commit, if there is one."""
         if self.worktrees is None:
             yield None
         else:
@@ -277,112 +218,9 @@ class Snapshot:
             async with self.worktrees.open(tree) as worktree:
                 yield worktree
 
-    async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
-        """Lines of `git ls-tree -r -t`, in git's order, in batches as they come.
-
-        Raises:
-            GitFailed: git did not finish well; the batches so far are not the whole tree.
-            Reject: they are more entries than an archive may have.
-        """
-        arguments = ("ls-tree", "-r", "-t", "-z", "--full-tree", self.tree)
-        doing = f"list the tree of {self.name} {self.commit}"
-        async with (
-            self.reader.open_stream(
-                self.path, arguments, commit=self.commit, doing=doing, work=ProcessKind.TREE
-            ) as stdout,
-            aclosing(count_lines(_split(stdout), self.reader, doing)) as batches,
-        ):
-            async for lines in batches:
-                yield lines
-
-    async def iter_tree(self) -> AsyncGenerator[list[TreeEntry], None]:
-        """Every entry of the tree, as `iter_lines`."""
-        async with aclosing(self.iter_lines()) as batches:
-            async for lines in batches:
-                yield [parse_entry(line) for line in lines]
-
-    async def find_commit(self, commit: str) -> Commit | None:
-        """Another commit of this repository, if it and the subtree in it are here.
-
-        Raises:
-            GitFailed: the repository cannot be read.
-        """
-        if len(commit) != len(self.commit):
-            return None
-        doing = f"look into {self.name}"
-        found = (await self.reader.find(self.path, [commit], doing)).get(commit)
-        if found is None or not self.options.subtree:
-            return found
-        tree = await self.reader.find_tree(self.path, commit, self.options.subtree, doing)
-        return replace(found, tree=tree) if tree else None
-
-    async def find_unchanged(
-        self, since: str, asked: Iterable[tuple[str, ...]]
-    ) -> list[tuple[str, ...]]:
-        """Those lists of pathspecs that match nothing that changed since another commit.
-
-        None of them if that commit is not here: then nobody knows.
-
-        Raises:
-            GitFailed: the repository cannot be read.
-        """
-        old = await self.find_commit(since)
-        if old is None:
-            return []
-        doing = f"compare {self.name} {self.commit} with {since}"
-        trees = (old.tree, self.tree)
-        return [
-            each
-            for each in asked
-            if not await self.reader.is_changed(self.path, trees, each, doing)
-        ]
-
-    async def iter_changes(
-        self, tree: str, paths: Sequence[str] = ()
-    ) -> AsyncGenerator[list[TreeChange], None]:
-        """What differs from `tree`, as `iter_changed_lines`."""
-        async with aclosing(self.iter_changed_lines(tree, paths)) as batches:
-            async for lines in batches:
-                yield parse_changes(lines)
-
-    async def iter_changed_lines(
-        self, tree: str, paths: Sequence[str] = ()
-    ) -> AsyncGenerator[Lines, None]:
-        """`git diff-tree -r -t`: what differs from `tree`, in git's order, unparsed, in batches.
-
-        One git says whether that tree is here, too: of `--stdin` it answers with the line that it
-        was asked, if both trees can be read, and with nothing if not. It returns whatever is no
-        object id as well; so nothing else is asked.
-
-        Args:
-            tree: Its id.
-            paths: Pathspecs; without, everything.
-
-        Raises:
-            NoSuchTree: before the first batch: `tree` is not here. If it is, all that is in it is.
-            GitFailed: git did not finish well; the batches so far are not all.
-        """
-        doing = f"compare {self.name} {self.commit} with tree {tree}"
-        if len(tree) != len(self.tree) or not _HEX.fullmatch(tree):  # another object format
-            raise NoSuchTree(doing)
-        asked = f"{tree} {self.tree}\n".encode()
-        async with (
-            self.reader.open_stream(
-                self.path,
-                ("diff-tree", "--stdin", "-r", "-t", "-z", "--raw", "--no-renames", "--", *paths),
-                commit=self.commit,
-                doing=doing,
-                work=ProcessKind.TREE,
-                stdin=asked,
-            ) as stdout,
-            aclosing(read_lines(stdout, asked=asked, doing=doing)) as batches,
-        ):
-            async for lines in batches:
-                yield lines
-
     @asynccontextmanager
     async def open_blobs(self, entries: Sequence[TreeEntry]) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The tar stream that `git archive` makes of a tree without attributes, of `entries` alone.
+        """Lend the tar that `git archive` makes of a tree without attributes, of `entries` alone.
 
         It costs what the entries cost; `git archive` with paths reads the whole tree first.
 
@@ -410,49 +248,3 @@ class Snapshot:
                 return
             async with self.contents.open_filled(tar, self.above) as filled:
                 yield filled
-
-    async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> list[bytes] | None:
-        """Return the contents of small blobs, or None if they are more than `most_bytes`.
-
-        Raises:
-            GitFailed: the repository cannot be read, or a blob is not in it.
-        """
-        doing = f"read {len(ids)} blobs of {self.name}"
-        return await self.reader.read_blobs(self.path, ids, most_bytes=most_bytes, doing=doing)
-
-    async def find_attribute(
-        self, name: str, files: Mapping[bytes, str], paths: Iterable[bytes]
-    ) -> set[bytes]:
-        """The paths for which `.gitattributes` set an attribute.
-
-        Args:
-            name: Of the attribute.
-            files: Object ids of all `.gitattributes` that count, by path in the whole tree.
-            paths: To be looked at.
-
-        Raises:
-            GitFailed: git failed.
-        """
-        asked = (self.above + path for path in paths)
-        values = await look_up(self._asking(name), name, files, asked)
-        return {
-            path[len(self.above) :]
-            for path, value in values.items()
-            if value not in {b"unspecified", b"unset"}
-        }
-
-    async def is_ancestor(self, ancestor: str, descendant: str) -> bool | None:
-        """Is `ancestor` in the history of `descendant`? None where the history here ends too soon.
-
-        Raises:
-            GitFailed: git failed for a reason other than missing history.
-        """
-        return await self.reader.is_ancestor(self.path, ancestor, descendant)
-
-
-async def _split(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes], None]:
-    rest = b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\0")
-        if lines:
-            yield lines

@@ -4,7 +4,8 @@ git holds all of them in memory before its first byte, so they are counted befor
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol
 
 from asyncbuild.domain.errors import Reject
@@ -73,6 +74,16 @@ def too_long(most: Most) -> Reject:
         f"{most.attribute_bytes_most} bytes",
         remedy=_REMEDY,
     )
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put the name of a tree before the reason of a refusal."""
+    try:
+        yield
+    except Reject as error:
+        error.reason = f"{name}: {error.reason}"
+        raise
 
 
 class Counted:

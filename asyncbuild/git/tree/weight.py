@@ -6,14 +6,12 @@ blobs are streamed only if no attribute converts any.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from asyncbuild.domain.errors import Reject
-from asyncbuild.git.formats.extent import Counted, TreeExtent, check_attributes, too_long
+from asyncbuild.git.formats.extent import TreeExtent, check_attributes, naming, too_long
 from asyncbuild.git.formats.gitattributes import converts
 from asyncbuild.git.formats.process_kinds import ProcessKind
 from asyncbuild.git.process.memory import STREAMED_BYTES, GitMemory
@@ -54,7 +52,7 @@ async def weigh(
     most = reader.most
     listing = TreeExtent(most, large_bytes)
     sizes = () if large_bytes is None else ("-l",)
-    with _about(name):
+    with naming(name):
         async with reader.open_stream(
             repository,
             ("ls-tree", "-r", "-t", "-z", *sizes, "--full-tree", tree),
@@ -78,37 +76,8 @@ async def weigh(
     return TreeWeight(listing.entries, listing.large, contents)
 
 
-async def count_lines(
-    batches: AsyncIterator[list[bytes]], reader: Reader, name: str
-) -> AsyncGenerator[list[bytes], None]:
-    """Pass on batches of a tree's entries, as long as there are not too many.
-
-    Args:
-        batches: Lines of the tree.
-        reader: Holds the limits.
-        name: Name of the tree, for people.
-
-    Raises:
-        Reject: There are too many entries.
-    """
-    counted = Counted(reader.most)
-    async for batch in batches:
-        with _about(name):
-            counted.add(len(batch))
-        yield batch
-
-
-@contextmanager
-def _about(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Reject as error:
-        error.reason = f"{name}: {error.reason}"
-        raise
-
-
-# git resolves a delta with base, delta and result in memory; measured: 176 MiB for a file of 60 MB.
-# A converted blob is there before and after, and once more in between.
+# A delta is resolved with its base, itself and its result in memory; measured: 176 MiB for a file
+# of 60 MB. What is converted is there before and after, and once more in between.
 _COPIES: Final = 3
 _ENTRY_BYTES: Final = 400  # of git's index
 _CHAIN_MOST: Final = 4_096
