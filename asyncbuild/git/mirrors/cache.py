@@ -1,20 +1,16 @@
 """The cache of bare mirrors: a commit is fetched once, by one fetch for all who wait for it."""
 
 import errno
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from asyncbuild.config.sections import DISK_FREE_LEAST_BYTES, MIB, GitSettings
-from asyncbuild.domain.errors import Busy, ConfigError
-from asyncbuild.domain.events.git_events import FetchFinished, MirrorRenewed
+from asyncbuild.config.sections import GitSettings
+from asyncbuild.domain.errors import ConfigError
 from asyncbuild.domain.git_names import check_commit, check_repository, object_format
 from asyncbuild.domain.refs import check_ref
 from asyncbuild.domain.repository import Repository
@@ -25,22 +21,21 @@ from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error
-from asyncbuild.git.mirrors.directory import MirrorDirectory, Sight
+from asyncbuild.git.mirrors.directory import MirrorDirectory
 from asyncbuild.git.mirrors.early_lookup import Lookout
 from asyncbuild.git.mirrors.fetch import Fetcher
-from asyncbuild.git.mirrors.integrity import find_damage
+from asyncbuild.git.mirrors.locked_fetch import LockedFetch
 from asyncbuild.git.mirrors.maintenance import Upkeep
+from asyncbuild.git.mirrors.mirror_locks import open_for_use
+from asyncbuild.git.mirrors.renewal import Renewal, mark_suspect
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, SharedFetch, Wish
 from asyncbuild.git.mirrors.transport import Transfers
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.attribute_worktrees import Worktrees, open_directory
-from asyncbuild.runtime.emit import emit
-from asyncbuild.runtime.locks import open_lock
 from asyncbuild.runtime.tasks import open_background
 
-_USE_WAIT_SECONDS = 10.0
 # Of a fetch into a mirror that is there. Unknown words, too: git has more of them than are listed.
 _SUSPICIOUS = frozenset({GitFault.CORRUPT, GitFault.OTHER})
 
@@ -65,7 +60,7 @@ async def open_mirrors(
         ConfigError: the cache directory cannot be written to.
     """
     git = Git(settings, forges=forges)
-    reader = Reader(git, settings.cache_directory / "reader", _mark_suspect)
+    reader = Reader(git, settings.cache_directory / "reader", mark_suspect)
     async with AsyncExitStack() as stack:
         try:
             await reader.prepare()
@@ -79,17 +74,20 @@ async def open_mirrors(
             ) from error
         tasks = await stack.enter_async_context(open_background())
         worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
-        mirrors = MirrorCache(
-            settings,
-            remotes,
-            git=git,
-            reader=reader,
-            worktrees=worktrees,
-            tasks=tasks,
-            pauses_seconds=pauses_seconds,
-        )
+        resources = CacheResources(git, reader, worktrees, tasks)
+        mirrors = MirrorCache(settings, remotes, resources, pauses_seconds=pauses_seconds)
         tasks.start_soon(mirrors.keep_to_budget)
         yield mirrors
+
+
+@dataclass(frozen=True, slots=True)
+class CacheResources:
+    """Resources of a cache, opened and closed by `open_mirrors`; `tasks` run in the background."""
+
+    git: Git
+    reader: Reader
+    worktrees: Worktrees
+    tasks: TaskGroup
 
 
 class MirrorCache:
@@ -99,42 +97,38 @@ class MirrorCache:
         self,
         settings: GitSettings,
         remotes: Places,
+        resources: CacheResources,
         *,
-        git: Git,
-        reader: Reader,
-        worktrees: Worktrees,
-        tasks: TaskGroup,
         pauses_seconds: Sequence[float] = (),
     ) -> None:
         self._settings = settings
         self._pauses_seconds = pauses_seconds
         self.remotes = remotes
-        self._git = git
-        self._reader = reader
-        self._worktrees = worktrees
-        self._tasks = tasks
+        self._git = git = resources.git
+        self._reader = reader = resources.reader
+        self._worktrees = resources.worktrees
+        self._tasks = resources.tasks
         self._upkeep = Upkeep(settings, git)
-        self._fetcher = Fetcher(
+        self._transfers = Transfers(git)
+        fetcher = Fetcher(
             settings,
-            Transfers(git),
+            self._transfers,
             reader,
             open_way=self._upkeep.open_way,
-            look_ahead=Lookout(reader, worktrees).look,
+            look_ahead=Lookout(reader, resources.worktrees).look,
         )
-        self._transfers = Transfers(git)
+        self._locked_fetch = LockedFetch(settings, fetcher, self._upkeep)
+        self._renewal = Renewal(settings, git, self._upkeep)
         self._shared: dict[str, SharedFetch] = {}
         self._verified = Verified()
         self._statistics = MirrorStatistics()
-        self._renewed: Counter[Path] = Counter()
-        self._whole: dict[Path, Sight] = {}  # as they were when they were suspected wrongly
 
     def statistics(self) -> MirrorStatistics:
-        """What was done since the start, and what there is now."""
-        return MirrorStatistics(
-            present=self._statistics.present,
-            fetched=self._statistics.fetched,
-            fetches=self._statistics.fetches,
-            renewals=self._statistics.renewals,
+        """Return counts since the start, and the mirrors that there are now."""
+        return replace(
+            self._statistics,
+            fetches=self._locked_fetch.fetches,
+            renewals=self._renewal.renewals,
             evictions=self._upkeep.evictions,
             mirrors=self._upkeep.mirrors,
             size_bytes=self._upkeep.size_bytes,
@@ -160,7 +154,7 @@ class MirrorCache:
 
         Raises:
             Unreachable: neither the ref nor its history has it; `tip` says where the ref is.
-            Reject: a name is no name, the repository does not exist, the object is no commit.
+            Reject: a name is not valid, the repository does not exist, the object is not a commit.
             Busy: the server throttles, or the disk is full even after eviction.
             Retry: anything that may be better the next time.
         """
@@ -181,7 +175,7 @@ class MirrorCache:
 
     @asynccontextmanager
     async def open_commit(self, repository: Repository, commit: str) -> AsyncIterator[Snapshot]:
-        """As `open`, of a commit that may be on any branch or tag, such as a submodule's.
+        """Open a commit that may be on any branch or tag, such as a submodule's, as `open` does.
 
         Raises:
             Unreachable: none of them has it.
@@ -232,17 +226,17 @@ class MirrorCache:
     ) -> Commit:
         """Hold the mirror with the commit in it; a damaged one is replaced, once."""
         try:
-            renewals = self._renewed[place.root]
+            renewals = self._renewal.times(place)
             try:
                 return await self._enter(stack, place, repository, wish)
             except GitFailed as error:
                 if error.fault not in _SUSPICIOUS or not await to_thread.run_sync(place.is_whole):
                     raise
-                # Marked while still held: nobody can have put a new mirror in its place yet.
-                await _mark_suspect(place.repository)
+                # Marked while still held: no other task can have put a new mirror in its place yet.
+                await mark_suspect(place.repository)
                 await stack.aclose()
-                await self._renew(place)
-                if self._renewed[place.root] == renewals:
+                await self._renewal.renew(place)
+                if self._renewal.times(place) == renewals:
                     raise  # the mirror is not to blame
                 again = Wish(wish.ref, wish.commit, wish.behind)
                 return await self._enter(stack, place, repository, again)
@@ -260,10 +254,10 @@ class MirrorCache:
         with share.open_look():  # before all that takes time: a burst of pushes is one fetch
             suspect = await to_thread.run_sync(place.arrive)
             if not suspect:
-                await stack.enter_async_context(self._hold(place, repository))
+                await stack.enter_async_context(open_for_use(place, repository.path))
                 present = await self._look(share, place, wish)
         if suspect:  # not within the look: those who wait for a fetch would have to go first
-            await self._renew(place)
+            await self._renewal.renew(place)
             return await self._enter(stack, place, repository, wish)
         if present is not None:
             self._statistics.present += 1
@@ -273,7 +267,7 @@ class MirrorCache:
         return fetched
 
     async def _look(self, share: SharedFetch, place: MirrorDirectory, wish: Wish) -> Commit | None:
-        """The commit, if it is in the mirror already."""
+        """Return the commit, if it is in the mirror already."""
         wish.seen = await to_thread.run_sync(place.touch)
         if wish.seen is not None and not wish.seen.object_format:
             raise GitFailed(f"{place.repository} is damaged", fault=GitFault.CORRUPT)
@@ -283,14 +277,6 @@ class MirrorCache:
 
     def _remote(self, repository: Repository) -> Remote:
         return replace(self.remotes.remote(repository), forge=repository.forge)
-
-    def _hold(
-        self, place: MirrorDirectory, repository: Repository
-    ) -> AbstractAsyncContextManager[int]:
-        """Keep the mirror from being taken away."""
-        return open_lock(
-            place.use_lock, shared=True, wait_seconds=_USE_WAIT_SECONDS, doing=repository.path
-        )
 
     def _share(self, place: MirrorDirectory, repository: Repository) -> SharedFetch:
         for path in [path for path, each in self._shared.items() if each.idle]:
@@ -305,99 +291,6 @@ class MirrorCache:
     async def _fetch(
         self, place: MirrorDirectory, repository: Repository, wishes: Sequence[Wish]
     ) -> None:
-        """One fetch for all these wishes, alone in this mirror among all processes."""
-        remote = self._remote(repository)
-        started = anyio.current_time()
-        self._statistics.fetches += 1
-        async with (
-            self._hold(place, repository),
-            open_lock(
-                place.fetch_lock,
-                shared=False,
-                wait_seconds=self._settings.timeout_seconds,
-                doing=f"fetch {repository.path}",
-            ) as lock,
-        ):
-            await to_thread.run_sync(place.reclaim)
-            try:
-                await self._fetcher.fetch(place, remote, wishes, lock)
-            except GitFailed as error:
-                if error.fault is not GitFault.DISK_FULL:
-                    raise
-                await self._fetch_on_full_disk(place, repository, wishes, lock)
-            seconds = round(anyio.current_time() - started, 4)
-            emit(
-                FetchFinished(mirror=repository.path, pushes=len(wishes), duration_seconds=seconds)
-            )
-            await self._upkeep.tidy(place, lock)
+        """Fetch once for all these wishes."""
+        await self._locked_fetch.fetch(place, self._remote(repository), wishes, repository.path)
         self._tasks.start_soon(self._upkeep.settle, place)
-
-    async def _fetch_on_full_disk(
-        self, place: MirrorDirectory, repository: Repository, wishes: Sequence[Wish], lock: int
-    ) -> None:
-        await self._upkeep.make_room()
-        await to_thread.run_sync(place.reclaim)  # clears what the failed fetch left
-        try:
-            await self._fetcher.fetch(place, self._remote(repository), wishes, lock)
-        except GitFailed as error:
-            if error.fault is not GitFault.DISK_FULL:
-                raise
-            raise Busy(
-                f"the disk of {self._settings.cache_directory} is full, though every mirror that "
-                f"nobody uses was deleted: {error.reason}",
-                remedy=f"give it more space, or lower git.cache_budget_bytes: "
-                f"{DISK_FREE_LEAST_BYTES // MIB} MiB must be free, and room for the fetch",
-            ) from error
-
-    async def _renew(self, place: MirrorDirectory) -> None:
-        """Look whether a suspected mirror is damaged; if so, delete it: the next fetch makes one.
-
-        A mirror that was found whole is not looked at again before its packs change: a server, or
-        a name that a pusher chose, may go on to say what makes it suspected.
-        """
-        doing = f"look for damage in {place.repository}"
-        async with (
-            open_lock(place.use_lock, shared=True, wait_seconds=_USE_WAIT_SECONDS, doing=doing),
-            open_lock(
-                place.fetch_lock,
-                shared=False,
-                wait_seconds=self._settings.timeout_seconds,
-                doing=doing,
-            ) as lock,
-        ):
-            damage = await self._judge(place, lock)
-        if damage:
-            await self._remove(place, damage)
-
-    async def _judge(self, place: MirrorDirectory, lock: int) -> str:
-        """Describe the damage of a suspect mirror; if there is none, the suspicion ends."""
-        if not await to_thread.run_sync(place.is_suspect):
-            return ""  # another one looked meanwhile
-        sight = await to_thread.run_sync(place.look)
-        if sight is None or self._whole.get(place.root) != sight:
-            ids = await to_thread.run_sync(place.suspects)
-            damage = await find_damage(self._git, place, ids, lock)
-            if damage:
-                return damage
-            if sight is not None:
-                self._whole[place.root] = sight
-        await to_thread.run_sync(place.trust)
-        return ""
-
-    async def _remove(self, place: MirrorDirectory, damage: str) -> None:
-        async with open_lock(
-            place.use_lock,
-            shared=False,
-            wait_seconds=_USE_WAIT_SECONDS,
-            doing=f"delete the corrupt mirror {place.repository}",
-        ):
-            if await to_thread.run_sync(place.is_suspect):
-                self._statistics.renewals += 1
-                self._renewed[place.root] += 1
-                self._whole.pop(place.root, None)
-                emit(MirrorRenewed(mirror=str(place.repository), damage=damage))
-                await self._upkeep.remove(place)
-
-
-async def _mark_suspect(repository: Path, object_id: str = "") -> None:
-    await to_thread.run_sync(MirrorDirectory(repository.parent).mark_suspect, object_id)

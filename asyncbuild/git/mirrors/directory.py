@@ -1,10 +1,10 @@
-"""One mirror's directory, and what is done with its files. All of it blocks: call in a thread.
+"""Directory of one mirror: its files, marks and locks. All of it blocks: call in a thread.
 
     <cache>/mirrors/<account>/<region>/<name>/
         repository.git   the bare mirror; appears by a rename, whole
-        fetch.lock       held exclusively by whoever changes the mirror
-        lfs.lock         held exclusively by whoever fetches LFS objects
-        use.lock         held shared by whoever reads it, exclusively by whoever takes it away
+        fetch.lock       held exclusively while the mirror changes
+        lfs.lock         held exclusively while LFS objects are fetched
+        use.lock         held shared while it is read, exclusively while it is taken away
         stamp            its size; the time of the last use is the file's own
         suspect          the mirror may be corrupt: ids of what was being read
         staging-*        a first fetch at work, or killed
@@ -16,7 +16,6 @@ a caller waits for it locks nothing.
 
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import orjson
 
+from asyncbuild.git.mirrors.disk_space import delete, measure
 from asyncbuild.runtime.locks import hold_nowait
 
 _GONE_NAMES = ("staging-", "evicted-")
@@ -44,7 +44,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a mirror takes on the disk now, and took when it was last free of waste."""
+    """Space of a mirror on the disk now, and when it was last free of waste."""
 
     bytes: int = 0
     compact_bytes: int = 0
@@ -52,7 +52,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class MirrorDirectory:
-    """Where one mirror lives. Two of one path are one mirror."""
+    """Directory of one mirror; equal for equal paths."""
 
     root: Path
 
@@ -92,11 +92,11 @@ class MirrorDirectory:
         return self.is_suspect()
 
     def is_whole(self) -> bool:
-        """Is there a mirror?"""
+        """Return whether there is a mirror."""
         return self.repository.is_dir()
 
     def is_shallow(self) -> bool:
-        """Does its history end somewhere?"""
+        """Return whether its history is cut somewhere."""
         return (self.repository / "shallow").exists()
 
     def touch(self) -> Sight | None:
@@ -105,7 +105,7 @@ class MirrorDirectory:
         return self.look()
 
     def look(self) -> Sight | None:
-        """What the mirror is now. Take it before looking for a commit, never after."""
+        """Return what the mirror is now. Call it before looking for a commit, never after."""
         try:
             object_format = read_object_format(self.repository)
             changed = (self._objects / "pack").stat().st_mtime_ns
@@ -118,13 +118,13 @@ class MirrorDirectory:
         return measure(self.repository)
 
     def remembered(self) -> Size:
-        """The sizes at the last fetch; zeros if there was none."""
+        """Return the sizes at the last fetch; zeros if there was none."""
         with suppress(OSError, orjson.JSONDecodeError, TypeError):
             return Size(**orjson.loads(self.stamp.read_bytes()))
         return Size()
 
     def packs(self) -> int:
-        """How many packs there are: each one slows every look-up a little."""
+        """Count the packs: each one slows every look-up a little."""
         with suppress(FileNotFoundError):
             return sum(name.endswith(".pack") for name in os.listdir(self._objects / "pack"))  # noqa: PTH208 - names alone
         return 0
@@ -132,7 +132,7 @@ class MirrorDirectory:
     # Marks
 
     def mark_suspect(self, object_id: str = "") -> None:
-        """Remember that the mirror may be corrupt, for whoever opens it next.
+        """Mark the mirror as possibly corrupt, for the next one that opens it.
 
         Args:
             object_id: Of what was being read.
@@ -141,11 +141,11 @@ class MirrorDirectory:
             mark.write(f"{object_id}\n")
 
     def is_suspect(self) -> bool:
-        """Did a reader find that the mirror may be corrupt?"""
+        """Return whether a reader found that the mirror may be corrupt."""
         return (self.root / "suspect").exists()
 
     def suspects(self) -> list[str]:
-        """Ids of what was being read when the mirror was suspected."""
+        """Return ids of what was being read when the mirror was suspected."""
         with suppress(FileNotFoundError):
             return sorted(set((self.root / "suspect").read_text().split()))
         return []
@@ -157,7 +157,7 @@ class MirrorDirectory:
     # Coming and going
 
     def stage(self) -> Path:
-        """A directory to build a new mirror in."""
+        """Make a directory to build a new mirror in."""
         staging = self.root / f"staging-{uuid.uuid4().hex}"
         staging.mkdir()
         return staging
@@ -167,7 +167,7 @@ class MirrorDirectory:
         staging.rename(self.repository)
 
     def delete_if_unused(self) -> bool:
-        """Delete the mirror unless somebody reads it, in this process or another."""
+        """Delete the mirror unless it is being read, in this process or another."""
         with hold_nowait(self.use_lock) as alone:
             gone = self.take_away() if alone else None
         if gone is not None:
@@ -175,7 +175,7 @@ class MirrorDirectory:
         return alone
 
     def reclaim_if_free(self) -> None:
-        """Reclaim, unless somebody fetches."""
+        """Reclaim, unless a fetch is running."""
         with hold_nowait(self.fetch_lock) as alone:
             if alone:
                 self.reclaim()
@@ -214,7 +214,7 @@ class MirrorDirectory:
             gone = [entry.path for entry in entries if entry.name.startswith(_GONE_NAMES)]
         for path in gone:
             delete(Path(path))
-        with suppress(FileNotFoundError):  # somebody took the mirror away meanwhile, with all that
+        with suppress(FileNotFoundError):  # the mirror was taken away meanwhile, with all that
             for leftover in _leftovers(self.repository):
                 leftover.unlink(missing_ok=True)
 
@@ -233,7 +233,7 @@ def read_object_format(repository: Path) -> str:
 
 
 def keep_branch(repository: Path, ref: str, kept: str) -> bool:
-    """The branch that `git clone --bare --single-branch` made becomes a ref of ours.
+    """Make the branch of `git clone --bare --single-branch` a ref of this service.
 
     Returns:
         Whether it was made. Where there is no such branch, git takes a tag of its name.
@@ -250,19 +250,14 @@ def keep_branch(repository: Path, ref: str, kept: str) -> bool:
 
 
 def has_pack(repository: Path) -> bool:
-    """Is there a pack, and whole? Its index comes last."""
+    """Return whether there is a whole pack: its index comes last."""
     with suppress(FileNotFoundError):  # not yet; or git clone failed, and clears up
         return any(name.endswith(".idx") for name in os.listdir(repository / "objects" / "pack"))  # noqa: PTH208 - names alone
     return False
 
 
-def measure(directory: Path) -> int:
-    """What a directory takes on the disk, in bytes."""
-    return sum(_allocated(directory))
-
-
 def find_places(mirrors: Path) -> Iterator[tuple[MirrorDirectory, float]]:
-    """Every mirror below a cache's `mirrors` directory, and when it was last used."""
+    """Find every mirror below a cache's `mirrors` directory, and when it was last used."""
     for stamp in mirrors.glob("*/*/*/stamp"):
         place = MirrorDirectory(stamp.parent)
         with suppress(FileNotFoundError):  # evicted by another process just now
@@ -272,7 +267,7 @@ def find_places(mirrors: Path) -> Iterator[tuple[MirrorDirectory, float]]:
 
 
 def find_leavings(mirrors: Path) -> set[MirrorDirectory]:
-    """Where killed processes left something half made or half deleted."""
+    """Return the mirrors where killed processes left something half made or half deleted."""
     return {
         MirrorDirectory(path.parent)
         for name in _GONE_NAMES
@@ -280,20 +275,8 @@ def find_leavings(mirrors: Path) -> set[MirrorDirectory]:
     }
 
 
-def delete(directory: Path) -> None:
-    """Delete a directory tree, whatever is left of it."""
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 def _lines(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n") if path.exists() else []
-
-
-def _allocated(directory: Path) -> Iterator[int]:
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            with suppress(FileNotFoundError):
-                yield os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118 - hot
 
 
 def _leftovers(repository: Path) -> Iterator[Path]:

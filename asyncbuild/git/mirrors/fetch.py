@@ -21,7 +21,8 @@ from asyncbuild.domain.git_names import kept_commit, kept_ref, object_format
 from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
-from asyncbuild.git.mirrors.directory import MirrorDirectory, delete, has_pack, read_object_format
+from asyncbuild.git.mirrors.directory import MirrorDirectory, has_pack, read_object_format
+from asyncbuild.git.mirrors.disk_space import delete
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, Wish
 from asyncbuild.git.mirrors.transport import BRANCHES, FetchTarget, Transfers
 from asyncbuild.git.reader import Reader

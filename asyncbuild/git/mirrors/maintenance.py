@@ -16,14 +16,8 @@ from asyncbuild.domain.errors import Busy
 from asyncbuild.domain.events.git_events import MirrorRepackFailed, MirrorsEvicted
 from asyncbuild.domain.eviction import Occupant, plan_eviction
 from asyncbuild.git.formats.error_classes import GitFailed
-from asyncbuild.git.mirrors.directory import (
-    MirrorDirectory,
-    Size,
-    delete,
-    find_leavings,
-    find_places,
-    measure,
-)
+from asyncbuild.git.mirrors.directory import MirrorDirectory, Size, find_leavings, find_places
+from asyncbuild.git.mirrors.disk_space import delete, measure
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.locks import open_lock

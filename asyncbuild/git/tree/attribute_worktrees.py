@@ -32,10 +32,12 @@ from asyncbuild.git.formats.gitattributes import (
     parse_alike,
 )
 from asyncbuild.git.mirrors.batching import Together
-from asyncbuild.git.mirrors.directory import MirrorDirectory, delete
+from asyncbuild.git.mirrors.directory import MirrorDirectory
+from asyncbuild.git.mirrors.disk_space import delete
+from asyncbuild.git.mirrors.mirror_locks import open_for_use
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
-from asyncbuild.runtime.locks import hold_nowait, open_lock, take_nowait
+from asyncbuild.runtime.locks import hold_nowait, take_nowait
 from asyncbuild.runtime.recent import Recent
 
 _TREES_MOST: Final = 10_000  # remembered
@@ -44,7 +46,6 @@ _WORTH_PATHS: Final = 4_000
 _FILES_MOST: Final = 1_000
 _FILES_BYTES_MOST: Final = 1024 * 1024
 _COMPARISON_BYTES_MOST: Final = 1024 * 1024
-_HOLD_SECONDS: Final = 10.0
 _TRUSTED_SECONDS: Final = 1.0
 _DIRECTORY: Final = "worktrees-"
 _LOCK: Final = "lock"
@@ -254,12 +255,7 @@ class Worktrees:
         try:
             async with (
                 self._one_at_a_time,
-                open_lock(
-                    MirrorDirectory(tree.repository.parent).use_lock,
-                    shared=True,
-                    wait_seconds=_HOLD_SECONDS,
-                    doing=f"read {tree.repository}",
-                ),
+                open_for_use(MirrorDirectory(tree.repository.parent), f"read {tree.repository}"),
             ):
                 await self._look_through(tree, tree.repository, ProcessKind.UPKEEP)
         except StageError:
