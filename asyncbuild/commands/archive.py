@@ -30,7 +30,7 @@ from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions, Submodules,
 from asyncbuild.domain.errors import Reject, StageError
 from asyncbuild.forges.registry import open_origins
 from asyncbuild.forges.remotes import Remotes, signing
-from asyncbuild.git.mirrors.temporary_clone import open_commit
+from asyncbuild.git.mirrors.temporary_clone import CommitPlace, open_commit
 from asyncbuild.git.process.version import require_git
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.export_subst import find_placeholders
@@ -127,8 +127,7 @@ async def _open_snapshot(
         credentials = signing(AccountCredentials(aws, settings))
         remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
         async with open_commit(
-            request.repository,
-            request.commit,
+            CommitPlace(request.repository, request.commit),
             settings=settings.git,
             remotes=remotes,
             options=request.options,

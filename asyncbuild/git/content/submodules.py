@@ -7,7 +7,7 @@ service: it is fetched by the URL, with the credentials and within the limits th
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from asyncbuild.domain.archive_options import Lfs, Submodules
@@ -42,6 +42,16 @@ class _Link(NamedTuple):
     commit: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """A repository with submodules, and its place in the archive: `above` ends in a slash."""
+
+    repository: Repository
+    snapshot: Snapshot
+    above: bytes = b""
+    depth: int = 0
+
+
 @asynccontextmanager
 async def open_whole(
     mirrors: MirrorCache, repository: Repository, snapshot: Snapshot
@@ -53,7 +63,7 @@ async def open_whole(
     Without any of these the archive is that of the options without them, and is told so.
 
     Raises:
-        Reject: a submodule is not named in `.gitmodules`, or is no repository of this service.
+        Reject: a submodule is not named in `.gitmodules`, or is not a repository of this service.
         Retry: its commit is not there (yet).
         StageError: as `MirrorCache.open`.
     """
@@ -61,7 +71,7 @@ async def open_whole(
     async with AsyncExitStack() as stack:
         opening = _Opening(mirrors, stack)
         if options.submodules is Submodules.INCLUDE:
-            await opening.add(repository, snapshot, above=b"", depth=0)
+            await opening.add(_Parent(repository, snapshot))
         whole = replace(await with_large_files(snapshot), parts=tuple(opening.parts))
         if not whole.parts:
             options = replace(options, submodules=Submodules.EMPTY)
@@ -78,30 +88,21 @@ class _Opening:
         self._stack = stack
         self.parts: list[SubmodulePart] = []
 
-    async def add(
-        self, repository: Repository, snapshot: Snapshot, *, above: bytes, depth: int
-    ) -> None:
-        """All submodules below a snapshot, which stands at `above` in the archive."""
+    async def add(self, parent: _Parent) -> None:
+        """Open all submodules below a repository."""
+        snapshot = parent.snapshot
         links = await _find_links(snapshot)
         if not links:
             return
-        if depth == _DEPTH_MOST:
+        if parent.depth == _DEPTH_MOST:
             raise _too_many(snapshot)
         known = await _read_gitmodules(snapshot)
         for link in links:
-            with _about(above + link.path, snapshot):
-                await self._add(repository, snapshot, link, known=known, above=above, depth=depth)
+            with _about(parent.above + link.path, snapshot):
+                await self._add(parent, link, known)
 
-    async def _add(
-        self,
-        parent: Repository,
-        snapshot: Snapshot,
-        link: _Link,
-        *,
-        known: Mapping[bytes, Submodule],
-        above: bytes,
-        depth: int,
-    ) -> None:
+    async def _add(self, parent: _Parent, link: _Link, known: Mapping[bytes, Submodule]) -> None:
+        snapshot = parent.snapshot
         full = os.fsencode(snapshot.options.subtree) + b"/" + link.path
         named = known.get(full.lstrip(b"/"))
         if named is None or not named.url:
@@ -113,14 +114,14 @@ class _Opening:
             return
         if len(self.parts) == _MOST:
             raise _too_many(snapshot)
-        repository = self._locate(parent, named.url)
+        repository = self._locate(parent.repository, named.url)
         opened = self._mirrors.open_commit(repository, link.commit)
         whole = await self._stack.enter_async_context(opened)
         wanted = replace(snapshot.options, subtree="", paths=(), submodules=Submodules.EMPTY)
         whole = await with_large_files(await whole.select(wanted))
-        prefix = above + link.path + b"/"
+        prefix = parent.above + link.path + b"/"
         self.parts.append(SubmodulePart(prefix, whole))
-        await self.add(repository, whole, above=prefix, depth=depth + 1)
+        await self.add(_Parent(repository, whole, prefix, parent.depth + 1))
 
     def _locate(self, parent: Repository, url: str) -> Repository:
         try:
@@ -134,7 +135,7 @@ class _Opening:
 
 @contextmanager
 def _about(path: bytes, snapshot: Snapshot) -> Iterator[None]:
-    """Errors name the submodule, once; a commit that is not there may be pushed yet."""
+    """Name the submodule in errors, once; a commit that is not there may be pushed yet."""
     try:
         yield
     except StageError as error:
@@ -157,14 +158,14 @@ def _too_many(snapshot: Snapshot) -> Reject:
 
 
 def _check_path(path: bytes) -> None:
-    """A tree that nobody checked may name anything (git-fsck(1), hasDotdot and others)."""
+    """Refuse a path that leads out of the tree: an unchecked tree may have one (git-fsck(1))."""
     parts = path.lower().split(b"/")
     if len(path) > _PATH_BYTES_MOST or {b"", b".", b"..", b".git"} & set(parts):
         raise Reject("its path leads out of the tree, or is too long", remedy=_LEAVE_OUT)
 
 
 async def _find_links(snapshot: Snapshot) -> list[_Link]:
-    """The submodules in a snapshot's archive, in its order: `export-ignore` leaves some out."""
+    """Return the submodules in a snapshot's archive, in its order: `export-ignore` counts."""
     links = await _list_links(snapshot)
     if not links:
         return []
@@ -180,7 +181,7 @@ async def _find_links(snapshot: Snapshot) -> list[_Link]:
 
 
 async def _list_links(snapshot: Snapshot) -> list[_Link]:
-    """Those in the tree, or those that the pathspecs match."""
+    """Return the submodules in the tree, or those that the pathspecs match."""
     paths = snapshot.options.paths
     if not paths:
         async with aclosing(snapshot.iter_lines()) as batches:
@@ -204,7 +205,7 @@ def _links(lines: Sequence[bytes]) -> Iterator[bytes]:
 
 
 async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
-    """What the commit's `.gitmodules` says; that of the root, whatever the subtree."""
+    """Read `.gitmodules` of the commit's root, also if a subtree is asked for."""
     doing = f"read .gitmodules of {snapshot.name} {snapshot.commit}"
     arguments = ("ls-tree", "-z", "--full-tree", snapshot.commit, "--", ".gitmodules")
     answer = await snapshot.reader.run(

@@ -4,16 +4,13 @@ A directory is read where it is, bare or not; nothing is fetched, nothing in it 
 URL one commit is fetched into a temporary repository.
 """
 
-import hashlib
 import os
-import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from anyio import to_thread
 
@@ -21,18 +18,16 @@ from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions, Submodules
 from asyncbuild.domain.errors import Reject, Unreachable
 from asyncbuild.domain.git_names import check_revision, is_commit
-from asyncbuild.domain.repository import Repository
-from asyncbuild.forges.addresses import Address, parse_address, split_scp
-from asyncbuild.forges.git_remote import Remote, places_of
+from asyncbuild.forges.addresses import parse_address
+from asyncbuild.forges.git_remote import Remote
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.content.lfs.contents import Objects
 from asyncbuild.git.content.lfs.store import Fetched, Present
 from asyncbuild.git.content.submodules import open_whole
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
-from asyncbuild.git.formats.lfs_answers import origin_of
 from asyncbuild.git.mirrors.cache import open_mirrors
-from asyncbuild.git.mirrors.pinned_address import pin
 from asyncbuild.git.mirrors.renamed_repository import follow
+from asyncbuild.git.mirrors.submodule_remotes import ROOT, SubmoduleRemotes
 from asyncbuild.git.mirrors.transport import FETCH, init_arguments
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import UNLIMITED
@@ -41,18 +36,15 @@ from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.scratch import open_scratch
 
 _KEPT: Final = "refs/asyncbuild/asked"
-_ROOT: Final = Repository.of_host("submodules", "of", "root")
-_ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
-_NAME_MOST: Final = 100
 _MISSING: Final = frozenset(
     {GitFault.NO_OBJECT, GitFault.CORRUPT, GitFault.OTHER}
 )  # how git tells of it
-# Nobody tries a command again, so contents of LFS files are asked for as often as git-lfs does.
+# A command is not tried again, so contents of LFS files are asked for as often as git-lfs does.
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 
 
 class _CloneSource(NamedTuple):
-    """A repository: for people and for submodules; what its commit is called there."""
+    """A repository that can be read here, and what its commit is called in it."""
 
     path: Path
     name: str  # without a login
@@ -61,46 +53,55 @@ class _CloneSource(NamedTuple):
     objects: Objects
 
 
+@dataclass(frozen=True, slots=True)
+class CommitPlace:
+    """A commit of any repository, as a user names it.
+
+    Attributes:
+        where: Path of a repository or of its working tree, or a URL.
+        revision: For a directory anything that git-rev-parse(1) takes, such as `HEAD~1`; for a URL
+            the name of a branch or tag, full or short, or the id of a commit that the server
+            serves.
+        region: Of a CodeCommit URL whose host does not name it.
+    """
+
+    where: str
+    revision: str
+    region: str | None = None
+
+
 @asynccontextmanager
 async def open_commit(
-    where: str,
-    revision: str,
+    place: CommitPlace,
     *,
     settings: GitSettings,
     remotes: Remotes,
     options: ArchiveOptions = WHOLE,
-    region: str | None = None,
 ) -> AsyncIterator[Snapshot]:
     """Open one commit.
 
     Args:
-        where: Path of a repository or of its working tree, or a URL.
-        revision: For a directory whatever git-rev-parse(1) takes, such as `HEAD~1`; for a URL the
-            name of a branch or tag, full or short, or the id of a commit that the server serves.
+        place: Which one.
         settings: `[git]`; the cache is not touched.
         remotes: Credentials for URLs.
         options: What of it is wanted in an archive.
-        region: Of a CodeCommit URL whose host does not name it.
 
     Raises:
         Reject: there is no repository, or no such commit or subtree in it.
         Retry, Busy: see `Git.run`.
     """
     with open_scratch("asyncbuild-archive-") as scratch:
-        changes: dict[str, object] = {"cache_directory": scratch / "cache"}
-        if not settings.memory_budget_bytes:  # it is the user's machine, and one archive
-            changes["memory_budget_bytes"] = UNLIMITED
-        settings = settings.model_copy(update=changes)
+        settings = _for_one_call(settings, scratch)
         git = Git(settings)
         reader = Reader(git, scratch / "reader")
         await reader.prepare()
-        if _is_url(where):
-            remote = remotes.remote_at(where, region=region)
-            source = await _fetch(git, remote, revision, scratch, settings)
+        if _is_url(place.where):
+            remote = remotes.remote_at(place.where, region=place.region)
+            source = await _fetch(git, remote, place.revision, scratch)
         else:
             own = options.submodules is Submodules.INCLUDE
-            source = await _find_repository(git, where, revision, remotes if own else None)
-        commit = await _resolve(git, source, revision)
+            source = await _find_repository(git, place, remotes if own else None)
+        commit = await _resolve(git, source, place.revision)
         found = (await reader.find(source.path, [commit], f"read {source.name}"))[commit]
         snapshot = Snapshot(
             path=source.path,
@@ -111,13 +112,21 @@ async def open_commit(
             reader=reader,
             objects=source.objects,
         )
-        neighbours = _Neighbours(remotes, source.remote)
+        neighbours = SubmoduleRemotes(remotes, source.remote)
         async with (
             _about_missing(git, source),
             open_mirrors(settings, neighbours, pauses_seconds=_PAUSES_SECONDS) as mirrors,
-            open_whole(mirrors, _ROOT, await snapshot.select(options)) as whole,
+            open_whole(mirrors, ROOT, await snapshot.select(options)) as whole,
         ):
             yield whole
+
+
+def _for_one_call(settings: GitSettings, scratch: Path) -> GitSettings:
+    """Return settings with a cache of their own, and all the memory of a user's machine."""
+    changes: dict[str, object] = {"cache_directory": scratch / "cache"}
+    if not settings.memory_budget_bytes:
+        changes["memory_budget_bytes"] = UNLIMITED
+    return settings.model_copy(update=changes)
 
 
 @asynccontextmanager
@@ -142,65 +151,12 @@ async def _about_missing(git: Git, source: _CloneSource) -> AsyncIterator[None]:
 
 
 def _is_url(where: str) -> bool:
-    """A path may have a colon in it, too: what is there is no URL."""
+    """Return whether it is a URL. A path may have a colon in it, too, but then it exists."""
     if "://" in where:
         return True
     address = parse_address(where)
     by_ssh = address is not None and address.scheme == "ssh"
     return by_ssh and not Path(where).exists()
-
-
-class _Neighbours:
-    """The repositories that submodules name, each fetched once, into a cache of this call alone.
-
-    They may be anywhere, as for `git clone --recurse-submodules`, which the caller asked for:
-    but a login goes only to the server that it is for, and nothing of this machine is read for a
-    repository that came from another one.
-    """
-
-    def __init__(self, remotes: Remotes, root: Remote) -> None:
-        self._remotes = remotes
-        self._known = {_ROOT: root}
-
-    def remote(self, repository: Repository) -> Remote:
-        """See `Remotes`."""
-        return self._known.get(repository) or self._remotes.remote(repository)
-
-    def find(self, url: str, beside: Repository) -> Repository:
-        """See `Remotes`."""
-        parent = self.remote(beside)
-        address = parse_address(url)
-        if address is None or (address.scheme == "file" and not _is_local(parent.url)):
-            return self._remotes.find(url, beside)  # of CodeCommit, or nothing at all
-        remote = self._guarded(self._remotes.remote_at(url), address)
-        if remote.login is None and _same_server(url, parent.url):
-            remote = replace(remote, login=parent.login)
-        name = _ODD.sub("-", address.path.rpartition("/")[2])[:_NAME_MOST]
-        found = Repository.of_host(
-            "submodules", hashlib.sha256(url.encode()).hexdigest()[:12], name
-        )
-        self._known[found] = remote
-        return found
-
-    def _guarded(self, remote: Remote, address: Address) -> Remote:
-        """The remote, kept from private addresses unless the configuration or the root has it."""
-        if address.scheme == "file" or self._remotes.knows(address):
-            return remote
-        reach = self._known[_ROOT].reach
-        if reach.trusts(address.host, places_of(remote.url)[0][1] if "://" in remote.url else 443):
-            return replace(remote, reach=reach)
-        return replace(remote, reach=reach, pin=partial(pin, remote.url, reach))
-
-
-def _is_local(url: str) -> bool:
-    return split_scp(url) is None and urlsplit(url).scheme in {"", "file"}
-
-
-def _same_server(url: str, other: str) -> bool:
-    try:
-        return origin_of(url) == origin_of(other)
-    except ValueError:  # one is of SSH, or a path
-        return False
 
 
 async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote | None:
@@ -216,10 +172,9 @@ async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote |
     return remotes.remote_at(url) if url else None
 
 
-async def _find_repository(
-    git: Git, where: str, revision: str, remotes: Remotes | None
-) -> _CloneSource:
-    """The common git directory: the objects of a linked working tree are in the main one."""
+async def _find_repository(git: Git, place: CommitPlace, remotes: Remotes | None) -> _CloneSource:
+    """Find the common git directory: objects of a linked working tree are in the main one."""
+    where = place.where
     path = await to_thread.run_sync(lambda: Path(where).expanduser().resolve())
     arguments = ("-C", str(path), "rev-parse", "--path-format=absolute", "--git-common-dir")
     try:
@@ -228,7 +183,7 @@ async def _find_repository(
         if error.fault not in {
             GitFault.CORRUPT,
             GitFault.OTHER,
-        }:  # as what is no repository is called
+        }:  # git's word for what is not a repository
             raise
         raise Reject(
             f"{where} is no git repository", remedy="name a repository, a working tree, or a URL"
@@ -237,11 +192,13 @@ async def _find_repository(
     remote = await _find_origin(git, repository, remotes) if remotes is not None else None
     if remote is None:
         remote = Remote(str(await _top(git, path) or repository), where)
-    return _CloneSource(repository, where, revision, remote, Present(repository / "lfs", where))
+    return _CloneSource(
+        repository, where, place.revision, remote, Present(repository / "lfs", where)
+    )
 
 
 async def _top(git: Git, path: Path) -> Path | None:
-    """The working tree that a directory is in; None if it is in none."""
+    """Return the working tree that a directory is in; None if it is in none."""
     command = Command(
         ("-C", str(path), "rev-parse", "--show-toplevel"),
         f"open {path}",
@@ -266,9 +223,7 @@ async def _resolve(git: Git, source: _CloneSource, asked: str) -> str:
         ) from error
 
 
-async def _fetch(
-    git: Git, remote: Remote, revision: str, scratch: Path, settings: GitSettings
-) -> _CloneSource:
+async def _fetch(git: Git, remote: Remote, revision: str, scratch: Path) -> _CloneSource:
     """Fetch by id or by name; a short name is looked for where git-fetch looks for it."""
     check_revision(revision)
     repository = scratch / "repository.git"
@@ -287,13 +242,29 @@ async def _fetch(
         )
         await git.run(command)
 
-    try:
+    with _refusals_of(remote, revision):
         try:
             await follow(remote, partial(fetch, ["--depth=1"]))
         except GitFailed as error:
             if error.fault is not GitFault.NOT_SHALLOW:
                 raise
             await follow(remote, partial(fetch, []))
+    objects = Fetched(
+        directory=repository / "lfs",
+        lock=scratch / "lfs.lock",
+        remote=lambda: remote,
+        settings=git.settings,
+        git=git,
+        pauses_seconds=_PAUSES_SECONDS,
+    )
+    return _CloneSource(repository, remote.name, _KEPT, remote, objects)
+
+
+@contextmanager
+def _refusals_of(remote: Remote, revision: str) -> Iterator[None]:
+    """Raise `Unreachable` or `Reject` where the server does not serve a revision."""
+    try:
+        yield
     except GitFailed as error:
         if error.fault in {GitFault.NO_REF, GitFault.NO_OBJECT}:
             raise Unreachable(f"{remote.name} has no {revision!a}") from error
@@ -303,12 +274,3 @@ async def _fetch(
                 remedy="name the branch, or clone it and name the directory",
             ) from error
         raise
-    objects = Fetched(
-        directory=repository / "lfs",
-        lock=scratch / "lfs.lock",
-        remote=lambda: remote,
-        settings=settings,
-        git=git,
-        pauses_seconds=_PAUSES_SECONDS,
-    )
-    return _CloneSource(repository, remote.name, _KEPT, remote, objects)

@@ -19,7 +19,7 @@ from asyncbuild.domain.reachable import Reach
 from asyncbuild.forges.git_remote import Remote
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.pinned_address import pin
-from asyncbuild.git.mirrors.temporary_clone import open_commit
+from asyncbuild.git.mirrors.temporary_clone import CommitPlace, open_commit
 from asyncbuild.git.mirrors.transport import Transfers
 from asyncbuild.git.process.command import Git
 from asyncbuild.runtime.memory_budget import MemoryBudget
@@ -33,7 +33,10 @@ async def _archive(where: str, revision: str = "main", internal: tuple[str, ...]
     most = WORKING_BYTES + 64 * 1024 * 1024
     async with (
         open_commit(
-            where, revision, settings=settings, remotes=Remotes(settings), options=options
+            CommitPlace(where, revision),
+            settings=settings,
+            remotes=Remotes(settings),
+            options=options,
         ) as whole,
         open_engine(ArchiveSettings()) as engine,
         MemoryBudget(most).open_account(most) as account,

@@ -9,7 +9,7 @@ from support.mirrors import KEY, REGION, SECRET, TOKEN, Site, fixed, read_archiv
 from asyncbuild.domain.errors import Reject, StageError, Unreachable
 from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import Remotes
-from asyncbuild.git.mirrors.temporary_clone import open_commit
+from asyncbuild.git.mirrors.temporary_clone import CommitPlace, open_commit
 
 
 async def archive(site: Site, where: str, revision: str) -> tuple[str, bytes]:
@@ -17,7 +17,7 @@ async def archive(site: Site, where: str, revision: str) -> tuple[str, bytes]:
     settings = site.settings()
     remotes = Remotes(settings, fixed(AwsCredentials(KEY, SECRET, TOKEN)))
     async with open_commit(
-        where, revision, settings=settings, remotes=remotes, region=REGION
+        CommitPlace(where, revision, REGION), settings=settings, remotes=remotes
     ) as snapshot:
         return snapshot.commit, await read_archive(snapshot)
 
