@@ -7,36 +7,31 @@ group is gone and reaped when the `async with` is left.
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 import anyio
 
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Unsupported
-from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error, stage_error
+from asyncbuild.git.formats.error_classes import machine_error, stage_error
 from asyncbuild.git.formats.process_kinds import ProcessKind
-from asyncbuild.git.process.limits import OutOfMemory, ProcessLimits
+from asyncbuild.git.process.environment import scrub
+from asyncbuild.git.process.limits import OutOfMemory, ProcessLimits, launcher
 from asyncbuild.git.process.memory import UNLIMITED, GitMemory
-from asyncbuild.git.process.pipe import PipeReader, make_pipe
+from asyncbuild.git.process.pipe import PipeReader, open_file, open_pipe
 from asyncbuild.git.process.priority import Priority
 from asyncbuild.git.process.stderr import StderrTail
 from asyncbuild.git.process.version import OLDEST_GIT_TEXT
+from asyncbuild.git.process.watchdog import Watchdog, too_slow
 from asyncbuild.runtime.child import Child, ChildFiles
-from asyncbuild.runtime.write_all import write_all
 
 __all__ = ["Command", "Git", "ProcessKind", "Stdout"]
 
-_CONFIG = Path(__file__).with_name("gitconfig")
 _TERM_SECONDS = 2.0
-_KEPT = (  # what a host may rightly say about the way to the network
-    *("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"),
-    *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +53,7 @@ class Command:
         patient: It reads, and may still compute for long with nothing to write, as one that walks
             a history: `git.cpu_seconds` is not for it.
         memory_bytes: What it may take, if that is known; 0: the share of its kind
-        (`git/process/memory.py`);
-            `UNLIMITED`: as much as it takes.
+            (`git/process/memory.py`); `UNLIMITED`: as much as it takes.
         forge: Which has the repository; empty where that does not matter.
     """
 
@@ -92,19 +86,19 @@ class Git:
         forges: int = 1,
     ) -> None:
         self._settings = settings
-        self._environment = _scrubbed(environment)
+        self._environment = scrub(environment)
         self.memory = GitMemory(settings.memory_budget_bytes, forges)
         self._limits = {work: anyio.Semaphore(settings.processes) for work in ProcessKind}
         self._running = dict.fromkeys(ProcessKind, 0)
 
     @property
     def settings(self) -> GitSettings:
-        """Settings that it was made with."""
+        """Return the settings that it was made with."""
         return self._settings
 
     @property
     def running(self) -> Mapping[str, int]:
-        """How many processes of each kind there are now."""
+        """Return how many processes of each kind there are now."""
         return {work.value: count for work, count in self._running.items()}
 
     async def run(self, command: Command) -> bytes:
@@ -164,7 +158,7 @@ class Git:
         reserved_bytes = share_bytes if unlimited else memory_bytes
         async with (
             self.memory.reserve(command.work, reserved_bytes, command.forge),
-            self._limits[command.work],  # not before: who waits for memory needs no process
+            self._limits[command.work],  # not before: what waits for memory needs no process
         ):
             self._running[command.work] += 1
             try:
@@ -182,32 +176,32 @@ class Git:
     @asynccontextmanager
     async def _open(self, command: Command, memory_bytes: int) -> AsyncIterator["Stdout"]:
         doing = command.doing
-        with _pipe(doing) as (stdout, stdout_end), _pipe(doing) as (stderr, stderr_end):
-            with stdout_end, stderr_end, _as_file(command.stdin, doing) as stdin:
-                ends = (stdin, stdout_end.fileno(), stderr_end.fileno())
-                process = self._start(command, ends, memory_bytes)
+        with open_pipe(doing) as (stdout, stdout_end), open_pipe(doing) as (stderr, stderr_end):
+            with stdout_end, stderr_end, open_file(command.stdin, doing) as stdin:
+                files = ChildFiles(
+                    stdin, stdout_end.fileno(), stderr_end.fileno(), others=command.descriptors
+                )
+                process = self._start(command, files, memory_bytes)
             tail = StderrTail(stderr.fileno())
             try:
                 reads = command.work not in _WRITES and not command.patient
                 cpu_seconds = self._settings.cpu_seconds if reads else 0
                 limits = ProcessLimits(process, cpu_seconds, memory_bytes)
-                yield Stdout(
-                    process,
-                    PipeReader(stdout.fileno()),
-                    tail,
-                    command,
-                    limits,
+                watchdog = Watchdog(
+                    doing,
+                    self._settings.silence_timeout_seconds,
+                    self._settings.timeout_seconds,
                     Priority(process.pid),
-                    silence_seconds=self._settings.silence_timeout_seconds,
-                    most_seconds=self._settings.timeout_seconds,
                 )
+                pipe = PipeReader(stdout.fileno())
+                yield Stdout(process, pipe, tail, command, limits, watchdog)
             finally:
                 with anyio.CancelScope(shield=True):
                     await _end(process, tail)
                     tail.close()
                     process.close()
 
-    def _start(self, command: Command, ends: tuple[int, int, int], memory_bytes: int) -> Child:
+    def _start(self, command: Command, files: ChildFiles, memory_bytes: int) -> Child:
         environment = {**self._environment, **command.environment}
         if command.git_directory is not None:
             environment["GIT_DIR"] = str(command.git_directory)
@@ -216,38 +210,14 @@ class Git:
         ]
         try:
             return Child(
-                [*_launcher(command, memory_bytes), os.fsencode(command.program), *arguments],
+                [*launcher(command.work, memory_bytes), os.fsencode(command.program), *arguments],
                 environment,
-                ChildFiles(*ends, others=command.descriptors),
+                files,
             )
         except FileNotFoundError as error:
             raise _not_installed(command.program) from error
         except OSError as error:
             raise machine_error(error, f"{command.doing}: git cannot be started") from error
-
-
-def _launcher(command: Command, memory_bytes: int) -> list[bytes]:
-    """Set the limit of memory before git begins, for those that may take much at once.
-
-    Set on the pid it comes too late on a busy machine: git archive had read 48 MiB before.
-    """
-    if not memory_bytes or command.work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
-        return []
-    return [
-        b"/bin/sh",
-        b"-c",
-        b'ulimit -S -d "$0" && exec "$@"',
-        b"%d" % (memory_bytes // 1024),
-    ]
-
-
-def too_slow(doing: str, seconds: float) -> GitFailed:
-    """Return what is raised when git takes longer than `git.timeout_seconds`."""
-    return GitFailed(
-        f"{doing}: not done after {seconds:g} s",
-        fault=GitFault.SILENT,
-        remedy="raise git.timeout_seconds if the repository needs it",
-    )
 
 
 def _not_installed(program: str) -> Unsupported:
@@ -257,61 +227,32 @@ def _not_installed(program: str) -> Unsupported:
 
 @dataclass(slots=True)
 class Stdout:
-    """The standard output of a started git, chunk by chunk; after the last one, its verdict."""
+    """Standard output of a started git, chunk by chunk; after the last one, its exit code."""
 
     process: Child
     pipe: PipeReader
     tail: StderrTail
     command: Command
     limits: ProcessLimits
-    priority: Priority
-    silence_seconds: float
-    most_seconds: float
-    waited_seconds: float = 0.0
+    watchdog: Watchdog
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        started = anyio.current_time()
-        chunk = await self._receive(started)
-        self.waited_seconds += anyio.current_time() - started
+        chunk = await self.watchdog.wait(
+            self.pipe.receive,
+            earned_seconds=self.limits.earned_seconds,
+            received_bytes=lambda: self.tail.received_bytes,
+        )
         if chunk:
             self.limits.note_output(len(chunk))
             return chunk
         await self.wait()
         raise StopAsyncIteration
 
-    async def _receive(self, started: float) -> bytes:
-        """Read once, unless git shows no sign of life for too long, or was waited for too long.
-
-        Signs of life are output, progress on standard error, and time spent on a processor: git
-        may compute in silence for minutes (connectivity of a large fetch, repack). The reader's
-        own pauses are not counted, because the clock runs only in here.
-        """
-        seen, since = (0, 0), started
-        end = started + self.most_seconds - self.waited_seconds
-        while True:
-            left = end - anyio.current_time()
-            pause = min(self.silence_seconds / 2, self.priority.seconds_left())
-            with anyio.move_on_after(min(pause, left)):
-                return await self.pipe.receive()
-            now = anyio.current_time()
-            if now >= end:
-                raise too_slow(self.command.doing, self.most_seconds)
-            ticks = await self.priority.look(self.limits.earned_seconds)
-            signs = self.tail.received_bytes, ticks
-            if signs != seen:
-                seen, since = signs, now
-            elif now - since >= self.silence_seconds:
-                raise GitFailed(
-                    f"{self.command.doing}: git was silent for {self.silence_seconds:g} s, ended",
-                    fault=GitFault.SILENT,
-                    remedy="raise git.silence_timeout_seconds if the server is that slow",
-                )
-
     async def wait(self) -> int:
-        """The exit code, once standard output is at its end; raises for a failure."""
+        """Return the exit code, once standard output is at its end; raise for a failure."""
         code = await self.process.wait()
         if code in self.command.good:
             return code
@@ -343,49 +284,3 @@ async def _end(process: Child, tail: StderrTail) -> None:
 def _signal_group(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-@contextmanager
-def _pipe(doing: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Both ends of a pipe; the read end is closed at the end, the write end by its holder."""
-    try:
-        reading, writing = make_pipe()
-    except OSError as error:
-        raise machine_error(error, f"{doing}: no pipe for git") from error
-    with (
-        os.fdopen(reading, "rb", buffering=0) as source,
-        os.fdopen(writing, "wb", buffering=0) as end,
-    ):
-        yield source, end
-
-
-@contextmanager
-def _as_file(stdin: bytes, doing: str) -> Iterator[int]:
-    """Memory as a file: git reads at its own pace, and nobody has to feed it."""
-    try:
-        file = os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0)
-    except OSError as error:
-        raise machine_error(error, f"{doing}: no file for git's input") from error
-    with file:
-        write_all(file.write, stdin)
-        file.seek(0)
-        yield file.fileno()
-
-
-def _scrubbed(host: Mapping[str, str]) -> dict[str, str]:
-    """Nothing of the host but the way to programs and to the network."""
-    return {
-        **{name: host[name] for name in _KEPT if name in host},
-        "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": str(_CONFIG),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_DEFAULT_REF_FORMAT": "files",  # `git/mirrors/directory.py` knows refs as files
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
-        "GIT_TERMINAL_PROMPT": "0",
-        "HOME": "/nonexistent",
-        "LC_ALL": "C",
-        "TZ": "UTC",  # dates that export-subst writes
-    }

@@ -8,10 +8,26 @@ import signal
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, find_fault
+from asyncbuild.git.formats.process_kinds import ProcessKind
 from asyncbuild.runtime.child import Child
 
 _NO_STACK = "unable to create thread"  # git index-pack, if a thread's stack does not fit
 _WRITTEN_BYTES_A_SECOND = 4 * 1024 * 1024  # even a slow `git archive` of small files writes this
+
+
+def launcher(work: ProcessKind, memory_bytes: int) -> list[bytes]:
+    """Return what sets the limit of memory before git begins, for kinds that may take much at once.
+
+    Set on the pid it comes too late on a busy machine: git archive had read 48 MiB before.
+    """
+    if not memory_bytes or work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
+        return []
+    return [
+        b"/bin/sh",
+        b"-c",
+        b'ulimit -S -d "$0" && exec "$@"',
+        b"%d" % (memory_bytes // 1024),
+    ]
 
 
 class OutOfMemory(GitFailed):

@@ -1,12 +1,17 @@
 """Reader of a child's pipe, at the speed of the child, and only on request."""
 
-import contextlib
 import fcntl
 import os
 import termios
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
 
 import anyio
+
+from asyncbuild.git.formats.error_classes import machine_error
+from asyncbuild.runtime.write_all import write_all
 
 PIPE_BYTES = 1024 * 1024  # /proc/sys/fs/pipe-max-size by default: more needs privileges
 _WORTH_BYTES = 64 * 1024
@@ -14,12 +19,11 @@ _PAUSE_SECONDS = 0.001
 
 
 def make_pipe() -> tuple[int, int]:
-    """Return a pipe of 1 MiB if the kernel allows it; reading never blocks, writing does."""
+    """Make a pipe of 1 MiB, if the kernel allows it; its read end never blocks."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    # The kernel refuses once the user's pipes hold 64 MiB (pipe-user-pages-soft); a small pipe
-    # works, too.
-    with contextlib.suppress(OSError):
+    # Refused once the user's pipes hold 64 MiB (pipe-user-pages-soft); a small pipe works as well.
+    with suppress(OSError):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return reading, writing
 
@@ -49,3 +53,41 @@ class PipeReader:
         count = array("i", [0])
         fcntl.ioctl(self._descriptor, termios.FIONREAD, count)
         return count[0]
+
+
+@contextmanager
+def open_pipe(doing: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Open a pipe for a child: read end, then write end.
+
+    Args:
+        doing: What the child does, for people.
+
+    Raises:
+        StageError: the machine has no room for one.
+    """
+    try:
+        reading, writing = make_pipe()
+    except OSError as error:
+        raise machine_error(error, f"{doing}: no pipe for git") from error
+    with (
+        os.fdopen(reading, "rb", buffering=0) as source,
+        os.fdopen(writing, "wb", buffering=0) as end,
+    ):
+        yield source, end
+
+
+@contextmanager
+def open_file(stdin: bytes, doing: str) -> Iterator[int]:
+    """Open memory as a file: git reads it at its own pace, and no task has to feed it.
+
+    Raises:
+        StageError: the machine has no room for one.
+    """
+    try:
+        file = os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0)
+    except OSError as error:
+        raise machine_error(error, f"{doing}: no file for git's input") from error
+    with file:
+        write_all(file.write, stdin)
+        file.seek(0)
+        yield file.fileno()
