@@ -17,7 +17,7 @@ from asyncbuild.storage.parts import LEAST_PART_BYTES
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import WORKING_BYTES
 from asyncbuild.zip.format.records import pack_end
-from asyncbuild.zip.stream import ZipEngine, ZipOutput
+from asyncbuild.zip.stream import ZipEngine, ZipOptions, ZipOutput
 
 
 @dataclass(slots=True)
@@ -93,11 +93,11 @@ class FullWay:
         self, order: Order, ids: TreeIds | None, directory: DirectoryRange, writer: TableWriter
     ) -> tuple[StoredArchive, int]:
         """Make the object, and return it with the number of its entries."""
-        cut = len(order.snapshot.above)
+        options = ZipOptions(blob_ids=ids, cut=len(order.snapshot.above))
         async with (
             self._budget.open_account(self._reserved) as account,
             order.snapshot.open_archive() as tar,
-            self._engine.open_zip(tar, account=account, blob_ids=ids, cut=cut) as stream,
+            self._engine.open_zip(tar, account=account, options=options) as stream,
             aclosing(
                 iter_archive(stream, ids, directory=directory, writer=writer, account=account)
             ) as chunks,

@@ -39,6 +39,7 @@ from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.runtime.tasks import open_background
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import WORKING_BYTES, Engine, open_engine
+from asyncbuild.zip.stream import ZipOptions
 
 _S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)")
 
@@ -179,7 +180,7 @@ async def _write_zip(
     async with (
         budget.open_account(WORKING_BYTES + settings.storage.part_bytes) as account,
         snapshot.open_archive() as tar,
-        engine.open_zip(tar, account=account, cut=cut) as zipped,
+        engine.open_zip(tar, account=account, options=ZipOptions(cut=cut)) as zipped,
     ):
         await write_out(place, watched(zipped, show), account)
         await _warn(snapshot)

@@ -1,12 +1,12 @@
 """The engine: a tar stream becomes a zip stream, compressed on every core, written in order (I8).
 
-One task reads the tar stream and hands its pieces to the workers (`zip/feeder.py`); whoever
-iterates over the `ZipStream` gets what became of them, in the order of the stream. Between the two
-is a queue of pieces in work, bounded by its length and by the account's bytes (I6).
+One task reads the tar stream and hands its pieces to the workers (`zip/feeder.py`); the iteration
+over the `ZipStream` yields what became of them, in the order of the stream. Between the two is a
+queue of pieces in work, bounded by its length and by the account's bytes (I6).
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, Self
 
@@ -24,7 +24,7 @@ from asyncbuild.zip.format.large_member import LargeEntry
 from asyncbuild.zip.format.records import pack_end
 from asyncbuild.zip.shared_memory import LONGEST_CHUNK_BYTES, LONGEST_RUN_BYTES
 from asyncbuild.zip.spool import READ_BYTES, DirectorySpool
-from asyncbuild.zip.stream import BlobIds
+from asyncbuild.zip.stream import PLAIN, ZipOptions
 from asyncbuild.zip.workers import Workers, open_workers
 
 _DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must follow its contents
@@ -37,7 +37,7 @@ WORKING_BYTES: Final = 2 * (LONGEST_RUN_BYTES + LONGEST_CHUNK_BYTES) + 2 * READ_
 
 @asynccontextmanager
 async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
-    """Own the processes that compress, one engine for all archives of this one.
+    """Open the processes that compress, and one engine for all archives of this process.
 
     Raises:
         Busy: None can be started.
@@ -57,7 +57,7 @@ class Engine:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that compress."""
+        """Return process ids of the compression workers."""
         return self._workers.pids
 
     @asynccontextmanager
@@ -66,33 +66,27 @@ class Engine:
         tar: AsyncIterator[bytes],
         *,
         account: Account,
-        blob_ids: BlobIds | None = None,
-        offset: int = 0,
-        without: Collection[bytes] = (),
-        cut: int = 0,
+        options: ZipOptions = PLAIN,
     ) -> AsyncIterator["ZipStream"]:
         """Read `tar`, in chunks of any size, for as long as the stream is open.
 
         Args:
             tar: What `git archive --format=tar` writes.
             account: Has `WORKING_BYTES` reserved, and what its consumer collects beside.
-            blob_ids: Asked for raw object ids by path, to be kept in the directory.
-            offset: Length of an archive's beginning that the stream goes on from.
-            without: Paths of directories that are in it already.
-            cut: So many bytes are taken off each path of the tar; directories above are left out.
+            options: What the stream holds of it.
 
-        On exit nothing of it is held any more: what was not yielded is returned.
+        On exit nothing of the stream is held any more: what was not yielded is returned.
         """
         self._streams += 1
         charges = Charges(account)
-        intake = Intake(charges, self._workers, cut)
+        intake = Intake(charges, self._workers, options.cut)
         # Together they keep the workers busy; pieces beyond that would only wait in memory.
         ahead = max(1, self._workers.slots // self._streams)
         sender, receiver = anyio.create_memory_object_stream[Job | Exception](ahead)
         try:
             async with DirectorySpool() as directory, receiver, open_background() as tasks:
                 tasks.start_soon(intake.run, tar, sender)
-                stream = ZipStream(intake, receiver, charges, directory, blob_ids, offset, without)
+                stream = ZipStream(intake, receiver, charges, directory, options)
                 async with aclosing(stream):
                     yield stream
         finally:
@@ -118,18 +112,16 @@ class ZipStream:
         jobs: MemoryObjectReceiveStream[Job | Exception],
         charges: Charges,
         directory: DirectorySpool,
-        blob_ids: BlobIds | None,
-        offset: int,
-        without: Collection[bytes],
+        options: ZipOptions,
     ) -> None:
         self._intake = intake
-        self._without = without
+        self._without = options.without
         self._jobs = jobs
         self._charges = charges
         self._directory = directory
-        self._blob_ids = blob_ids
+        self._blob_ids = options.blob_ids
         self._entries = 0
-        self._zip_bytes = offset
+        self._zip_bytes = options.offset
         self._directory_bytes = 0
         self._large: LargeEntry | None = None
         self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor returned
@@ -146,7 +138,7 @@ class ZipStream:
         await self._chunks.aclose()
 
     def statistics(self) -> ZipStatistics:
-        """What went in and came out so far."""
+        """Return what went in and came out so far."""
         return ZipStatistics(
             entries=self._entries,
             tar_bytes=self._intake.tar_bytes,
@@ -156,7 +148,7 @@ class ZipStream:
         )
 
     async def iter_members(self) -> AsyncIterator[bytes]:
-        """The beginning alone: members, without the directory."""
+        """Return the beginning of the archive: the members, without the directory."""
         async for job in self._jobs:
             if isinstance(job, Exception):
                 raise job
@@ -166,7 +158,7 @@ class ZipStream:
                 yield data
 
     async def iter_headers(self) -> AsyncIterator[bytes]:
-        """Then the directory, without what ends it."""
+        """Return the directory, without the records that end it; after the members."""
         async for packed in self._directory.read():
             await self._charges.take(len(packed))
             self._settle(len(packed), len(packed))
@@ -194,7 +186,7 @@ class ZipStream:
         self._unspent_bytes = kept_bytes
 
     async def _finish(self, job: Job) -> bytes:
-        """The bytes that a job becomes, once it is done."""
+        """Wait for a job and return the bytes that it becomes."""
         if isinstance(job, RunJob):
             run = await self._intake.result(job.packed)
             run = run.leave_out(self._without)

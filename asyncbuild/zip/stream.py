@@ -1,8 +1,9 @@
-"""Protocols of the zip engine, for modules that put its streams into archives."""
+"""Options and protocols of zip streams, for code that puts them into archives."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from asyncbuild.domain.model import Account
 from asyncbuild.domain.statistics import ZipStatistics
@@ -16,6 +17,26 @@ class BlobIds(Protocol):
 
         The result is empty if the ids are not known.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class ZipOptions:
+    """Relation of a zip stream to its tar, and to an archive that it goes on from.
+
+    Attributes:
+        blob_ids: Asked for raw object ids by path, to be kept in the directory.
+        offset: Length in bytes of an archive's beginning that the stream goes on from.
+        without: Paths of directories that are in it already.
+        cut: So many bytes are taken off each path of the tar; directories above are left out.
+    """
+
+    blob_ids: BlobIds | None = None
+    offset: int = 0
+    without: Collection[bytes] = ()
+    cut: int = 0
+
+
+PLAIN: Final = ZipOptions()
 
 
 class ZipOutput(Protocol):
@@ -39,18 +60,12 @@ class ZipEngine(Protocol):
         tar: AsyncIterator[bytes],
         *,
         account: Account,
-        blob_ids: BlobIds | None = None,
-        offset: int = 0,
-        without: Collection[bytes] = (),
-        cut: int = 0,
+        options: ZipOptions = PLAIN,
     ) -> AbstractAsyncContextManager[ZipOutput]:
         """Return a context that reads `tar` as long as it is open.
 
         Args:
             tar: The tar stream.
             account: Pays for the memory.
-            blob_ids: Finds the ids that go into the central directory; None writes none.
-            offset: Length of the archive before the stream, in bytes.
-            without: Raw paths of members to leave out.
-            cut: Bytes to remove from the beginning of each name.
+            options: What the stream holds of it.
         """

@@ -20,6 +20,7 @@ from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.zip.engine import WORKING_BYTES, open_engine
+from asyncbuild.zip.stream import ZipOptions
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -125,6 +126,8 @@ async def zip_of(mirrors: MirrorCache, commit: str, options: ArchiveOptions) -> 
             open_engine(ArchiveSettings()) as engine,
             MemoryBudget(most).open_account(most) as account,
             whole.open_archive() as tar,
-            engine.open_zip(tar, account=account, cut=len(whole.above)) as zipped,
+            engine.open_zip(
+                tar, account=account, options=ZipOptions(cut=len(whole.above))
+            ) as zipped,
         ):
             return b"".join([chunk async for chunk in zipped])

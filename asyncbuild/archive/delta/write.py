@@ -30,7 +30,7 @@ from asyncbuild.git.tree.changes import Lines, NoSuchTree, files_before, parse_c
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.compose import CopyRange, CopySource, NewObject
 from asyncbuild.storage.s3 import Store
-from asyncbuild.zip.stream import ZipEngine, ZipOutput
+from asyncbuild.zip.stream import ZipEngine, ZipOptions, ZipOutput
 
 _SUBSTITUTE: Final = "export-subst"
 
@@ -193,10 +193,12 @@ class DeltaWay:
             self._engine.open_zip(
                 tar,
                 account=job.delta.account,
-                blob_ids=KnownIds(difference.fresh),
-                offset=plan.kept_bytes,
-                without=without,
-                cut=len(snapshot.above),
+                options=ZipOptions(
+                    blob_ids=KnownIds(difference.fresh),
+                    offset=plan.kept_bytes,
+                    without=without,
+                    cut=len(snapshot.above),
+                ),
             ) as stream,
         ):
             with job.delta.order.watch(stream):

@@ -15,7 +15,6 @@ from asyncbuild.zip.format.records import (
     STORED,
     StreamedEntry,
     dos_time,
-    name_flags,
     pack_end,
     pack_local,
 )
@@ -85,7 +84,7 @@ def _pack_member(member: Member, offset: int) -> tuple[bytes, bytes]:
     crc = zlib.crc32(member.body)
     if not member.streamed:
         size = len(member.body)
-        local = pack_local(name, name_flags(name), STORED, _TIME, crc, size, size)
+        local = pack_local(name, STORED, _TIME, (crc, size, size))
         central = pack_central(local, pack_attributes(member.mode), offset, name)
         return central, local + member.body
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)

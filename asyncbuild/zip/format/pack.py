@@ -25,7 +25,6 @@ from asyncbuild.zip.format.records import (
     DEFLATED,
     STORED,
     dos_time,
-    name_flags,
     pack_local,
 )
 from asyncbuild.zip.format.tar_members import Run, iter_members
@@ -105,7 +104,7 @@ def pack_run(run: Run, level: int) -> PackedRun:
                     method = DEFLATED
                 else:
                     packed, compressed_size = content, size
-        local = pack_local(name, name_flags(name), method, times[mtime], crc, compressed_size, size)
+        local = pack_local(name, method, times[mtime], (crc, compressed_size, size))
         pieces += (local, packed)
         headers.append(pack_central(local, attributes[mode], offset, name))
         offset += len(local) + compressed_size

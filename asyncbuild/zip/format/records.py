@@ -52,7 +52,7 @@ _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 def dos_time(timestamp: int) -> int:
-    """Seconds since the epoch as date (upper half) and time of MS-DOS, in UTC.
+    """Return a time in seconds since the epoch as date (upper half) and time of MS-DOS, in UTC.
 
     It has steps of two seconds from 1980 to 2107; anything outside becomes the nearest in it.
     """
@@ -62,7 +62,7 @@ def dos_time(timestamp: int) -> int:
 
 
 def name_flags(name: bytes) -> int:
-    """The UTF-8 flag if `name` needs and deserves it.
+    """Return the UTF-8 flag if `name` is UTF-8 and not ASCII, otherwise 0.
 
     Raises:
         Reject: A zip file cannot hold a name that long.
@@ -80,12 +80,24 @@ def name_flags(name: bytes) -> int:
     return _UTF8_FLAG
 
 
-def pack_local(
-    name: bytes, flags: int, method: int, time: int, crc: int, compressed_size: int, size: int
-) -> bytes:
-    """The local header of an entry whose sizes are known and fit into 32 bits."""
-    sizes = (crc, compressed_size, size)
-    return _LOCAL.pack(_LOCAL_SIGNATURE, VERSION, flags, method, time, *sizes, len(name), 0) + name
+# CRC-32, compressed size and size of an entry, in bytes. A plain tuple, for speed.
+Sizes = tuple[int, int, int]
+
+
+def pack_local(name: bytes, method: int, time: int, sizes: Sizes) -> bytes:
+    """Return the local header of an entry whose sizes are known and fit into 32 bits.
+
+    Args:
+        name: Raw path.
+        method: `STORED` or `DEFLATED`.
+        time: As `dos_time` has it.
+        sizes: CRC-32 and sizes.
+
+    Raises:
+        Reject: A zip file cannot hold a name that long.
+    """
+    about = (VERSION, name_flags(name), method, time)
+    return _LOCAL.pack(_LOCAL_SIGNATURE, *about, *sizes, len(name), 0) + name
 
 
 class StreamedEntry:
@@ -105,7 +117,7 @@ class StreamedEntry:
         self.is_zip64 = is_zip64
 
     def pack_local(self) -> bytes:
-        """The local header. CRC and sizes are zero, in a zip64 extra if they will be there."""
+        """Return the local header, with zeros for CRC and sizes, in a zip64 extra if need be."""
         extra = pack_wide(0, 0) if self.is_zip64 else b""
         size = LIMIT_32 if self.is_zip64 else 0
         local = self._pack(
@@ -118,7 +130,7 @@ class StreamedEntry:
         return local + extra
 
     def finish(self, *, crc: int, compressed_size: int, offset: int) -> tuple[bytes, bytes]:
-        """The central header of the entry as it turned out, and its data descriptor."""
+        """Return the central header of the entry as it turned out, and its data descriptor."""
         descriptor = (_DESCRIPTOR_64 if self.is_zip64 else _DESCRIPTOR).pack(
             _DESCRIPTOR_SIGNATURE, crc, compressed_size, self._size
         )
@@ -146,7 +158,7 @@ class StreamedEntry:
 
 
 def pack_end(*, entries: int, offset: int, nbytes: int) -> bytes:
-    """What follows a directory of `entries` headers and `nbytes` that begins at `offset`."""
+    """Return the records after a directory of `entries` headers and `nbytes` at `offset`."""
     end = b""
     if entries >= _LIMIT_16 or max(offset, nbytes) >= LIMIT_32:
         end = _END_64.pack(

@@ -13,7 +13,6 @@ from asyncbuild.zip.format.central_directory import CentralHeaders, pack_attribu
 from asyncbuild.zip.format.records import (
     STORED,
     dos_time,
-    name_flags,
     pack_local,
 )
 
@@ -23,7 +22,7 @@ _bases = st.sampled_from([0, 0xFFFFFFFF - 60])  # with zip64 extras from the sec
 
 
 def _header(name: bytes, offset: int) -> bytes:
-    local = pack_local(name, name_flags(name), STORED, _TIME, 1, 5, 5)
+    local = pack_local(name, STORED, _TIME, (1, 5, 5))
     return pack_central(local, pack_attributes(0o100644), offset, name)
 
 

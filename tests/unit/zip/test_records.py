@@ -59,7 +59,7 @@ def _infos(packed: bytes, begins: int) -> list[zipfile.ZipInfo]:
 
 
 def _stored(name: bytes, offset: int, mode: int = 0o100644) -> bytes:
-    local = pack_local(name, name_flags(name), STORED, _TIME, 0x1234, 5, 5)
+    local = pack_local(name, STORED, _TIME, (0x1234, 5, 5))
     return pack_central(local, pack_attributes(mode), offset, name)
 
 
