@@ -16,6 +16,7 @@ A stream that is malformed, or that ends before its last byte, raises `BrokenTar
 the fault; it never yields a shorter archive.
 """
 
+from bisect import bisect_left
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
@@ -208,21 +209,15 @@ class _Scan:
     commit: str | None = None
 
 
-def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
-    data: bytes, begin: int, *, origin: int, whole_bytes: int
-) -> _Scan:
-    """Walk over the headers of `data`, which begins at `origin` of the stream, from `begin` on."""
+def _scan(data: bytes, position: int, *, origin: int, whole_bytes: int) -> _Scan:
+    """Walk over the headers of `data`, which lies at `origin` of the stream, from `position` on.
+
+    One loop over every header, in one place for speed.
+    """
     scan = _Scan()
-    headers, sizes = scan.headers, scan.sizes
-    end = len(data)
-    position = unit = begin
-    whole = 0
+    headers, sizes, end, unit = scan.headers, scan.sizes, len(data), position
     extended: dict[bytes, bytes] = {}
-    while True:
-        content = position + BLOCK_BYTES
-        if content > end:
-            scan.needed_bytes = content - unit
-            break
+    while (content := position + BLOCK_BYTES) <= end:
         kind = data[position + KIND]
         try:
             size = int(data[position + 124 : position + 135], 8)
@@ -253,8 +248,8 @@ def _scan(  # noqa: PLR0915 - one loop over every header, in one place for speed
             continue
         if kind == PAX_GLOBAL:
             scan.commit = parse_commit(data[content : content + size], origin + content)
-        unit = after
-        whole = len(headers)
-        extended = {}
-    scan.unit, scan.whole = unit, whole
+        unit, extended = after, {}
+    else:
+        scan.needed_bytes = content - unit
+    scan.unit, scan.whole = unit, bisect_left(headers, unit)
     return scan
