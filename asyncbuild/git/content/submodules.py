@@ -16,12 +16,12 @@ from asyncbuild.domain.git_names import object_format
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.addresses import Submodule, parse_gitmodules, resolve, show_url
 from asyncbuild.git.content.lfs.files import with_large_files
-from asyncbuild.git.content.lfs.tar_filter import directories_of
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.tree_lines import REGULAR_MODES, parse_entry
 from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.snapshot import Snapshot, SubmodulePart
+from asyncbuild.zip.format.tar_units import directories_of
 
 _MOST: Final = 200  # in one archive, nested ones included
 _DEPTH_MOST: Final = 10

@@ -2,21 +2,17 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
-from tarfile import BLOCKSIZE
-from typing import Final
 
 from asyncbuild.git.formats.error_classes import GitFailed
-
-_DIRECTORY: Final = ord("5")  # POSIX.1-2017, pax(1), ustar: typeflag
-_KIND: Final = 156
-_SIZE: Final = slice(124, 136)
+from asyncbuild.zip.format.tar_headers import BLOCK_BYTES, DIRECTORY
+from asyncbuild.zip.format.tar_units import find_unit
 
 
 async def iter_joined(
     first: AbstractAsyncContextManager[AsyncIterator[bytes]],
     below: Iterable[AbstractAsyncContextManager[AsyncIterator[bytes]]],
 ) -> AsyncGenerator[bytes, None]:
-    """One tar after the other, each opened when its turn has come.
+    """Read one tar after the other, each opened when its turn has come.
 
     Args:
         first: Of a tree that has a directory for each of the others.
@@ -35,7 +31,7 @@ async def iter_joined(
 
 
 async def without_root(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """What `git archive --prefix` writes, without the prefix's own directory, its first entry.
+    """Leave out the prefix's own directory, the first entry of `git archive --prefix`.
 
     Zeros at the end make up for it, as a tar's length is a multiple of 10 KiB.
 
@@ -58,12 +54,10 @@ async def without_root(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
 
 
 def find_root_end(tar: bytes) -> int:
-    """Where the first directory's header ends, with all headers before it; 0: more is needed."""
-    begin = 0
-    while begin + BLOCKSIZE <= len(tar):
-        header = tar[begin : begin + BLOCKSIZE]
-        if header[_KIND] == _DIRECTORY:
-            return begin + BLOCKSIZE
-        size = int(header[_SIZE].rstrip(b"\0 ") or b"0", 8)
-        begin += BLOCKSIZE + size + -size % BLOCKSIZE
+    """Return where the first directory's header ends, with all before it; 0: more is needed."""
+    position = 0
+    while (unit := find_unit(tar, position, held_bytes=len(tar))) is not None:
+        if unit.kind == DIRECTORY:
+            return unit.header + BLOCK_BYTES
+        position = unit.end
     return 0

@@ -14,13 +14,10 @@ from asyncbuild.zip.format.tar_headers import (
     GNU_NAME,
     KIND,
     LARGEST_EXTENSION_BYTES,
-    MAGIC,
-    NAME,
     PAX,
-    PREFIX,
-    USTAR,
     check_header,
     measure_extension,
+    name_of,
 )
 
 _KEPT_BYTES: Final = 16 * 1024  # of skipped contents: short records, and the start of the long one
@@ -95,9 +92,7 @@ class TooLong:
             begin = begin[length:]
 
     def _refusal(self, header: bytes) -> Reject:
-        short = header[NAME].partition(b"\0")[0]
-        if header[MAGIC] == USTAR and (prefix := header[PREFIX].partition(b"\0")[0]):
-            short = prefix + b"/" + short
+        short = name_of(header)
         path, path_bytes = self._told.get("path", (short, len(short)))
         _, target_bytes = self._told.get("linkpath", (b"", 0))
         shown = repr(path[:_SHOWN].decode(errors="backslashreplace"))

@@ -231,6 +231,14 @@ NUMBERS: Final = Numbers()
 SUMS: Final = Sums()
 
 
+def name_of(header: bytes) -> bytes:
+    """Return the name in a header: with the prefix that ustar splits off a long one."""
+    name = header[NAME].partition(b"\0")[0]
+    if header[MAGIC] == USTAR and (prefix := header[PREFIX].partition(b"\0")[0]):
+        return prefix + b"/" + name
+    return name
+
+
 def parse_number(field: bytes) -> int:
     """Return the value of a numeric field. Raises ValueError."""
     if field[0] == 0x80:  # noqa: PLR2004 - base-256 and not negative

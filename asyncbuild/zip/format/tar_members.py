@@ -18,15 +18,13 @@ from asyncbuild.zip.format.tar_headers import (
     FILE,
     KIND,
     LINK,
-    MAGIC,
     NUMBERS,
     PAX_GLOBAL,
-    PREFIX,
     PREFIX_BEGIN,
     SUMS,
     SYMLINK,
-    USTAR,
     BrokenTar,
+    name_of,
     parse_extension,
     parse_seconds,
 )
@@ -76,7 +74,7 @@ def iter_members(run: Run) -> Iterator[Member]:
                 raise ValueError("the checksum of a header is wrong")  # noqa: TRY301 - for speed
             name = name.partition(b"\0")[0]
             if data[position + PREFIX_BEGIN]:
-                name = _prefix(data[position:content]) + name
+                name = name_of(data[position:content])
             if kind == FILE and not extended:
                 mode = NUMBERS[mode] & _PERMISSIONS | S_IFREG
                 name = name[cut:]
@@ -111,11 +109,6 @@ def _is_below(name: bytes, mode: int, cut: int) -> bool:
     if cut and S_ISDIR(mode):
         return False
     raise ValueError("a member without a name")
-
-
-def _prefix(header: bytes) -> bytes:
-    """Return the part of a name that precedes the one in the name field."""
-    return header[PREFIX].partition(b"\0")[0] + b"/" if header[MAGIC] == USTAR else b""
 
 
 def _adapt(member: Member, header: bytes, extended: Mapping[bytes, bytes]) -> Member:

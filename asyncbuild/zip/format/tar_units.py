@@ -1,0 +1,72 @@
+"""Units of a tar stream: members with their extended headers, found but not checked. Pure.
+
+For code that changes a stream which `TarReader` reads, and checks, afterwards.
+"""
+
+from dataclasses import dataclass
+
+from asyncbuild.zip.format.tar_headers import (
+    BELONGS_TO_NEXT,
+    BLOCK_BYTES,
+    DIRECTORY,
+    KIND,
+    SIZE,
+    name_of,
+    parse_extension,
+    parse_number,
+)
+
+
+@dataclass(slots=True)
+class TarUnit:
+    """A member: where its own header is, where it ends, and its path by extended headers."""
+
+    header: int
+    end: int
+    kind: int
+    size: int
+    path: bytes
+
+    def name(self, data: bytes) -> bytes:
+        """Return its path, given the part of the stream in which it was found."""
+        return self.path or name_of(data[self.header : self.header + BLOCK_BYTES])
+
+
+def find_unit(data: bytes, position: int, *, held_bytes: int, origin: int = 0) -> TarUnit | None:
+    """Find the unit that begins at `position`; None if more is needed to tell.
+
+    Args:
+        data: A part of the stream.
+        position: In it.
+        held_bytes: Length of contents up to which a unit must be there whole.
+        origin: Of `data` in the stream.
+
+    Raises:
+        BrokenTar: An extended header is damaged.
+    """
+    extended: dict[bytes, bytes] = {}
+    while position + BLOCK_BYTES <= len(data):
+        kind = data[position + KIND]
+        content = position + BLOCK_BYTES
+        size = parse_number(data[position:content][SIZE])
+        if kind not in BELONGS_TO_NEXT:
+            size = max(size, int(extended.get(b"size", -1)))
+            end = content + size + -size % BLOCK_BYTES
+            whole = end <= len(data) or size > held_bytes
+            path = extended.get(b"path", b"")
+            return TarUnit(position, end, kind, size, path) if whole else None
+        position = content + size + -size % BLOCK_BYTES
+        if position <= len(data):
+            extended |= parse_extension(kind, data[content : content + size], origin + content)
+    return None
+
+
+def directories_of(tar: bytes) -> set[bytes]:
+    """Return the paths of the directories in a whole tar, also one of a global header alone."""
+    found: set[bytes] = set()
+    position = 0
+    while (unit := find_unit(tar, position, held_bytes=len(tar))) is not None:
+        if unit.kind == DIRECTORY:
+            found.add(unit.name(tar).rstrip(b"/"))
+        position = unit.end
+    return found
