@@ -129,7 +129,7 @@ class MemoryAccount:
             raise ValueError(
                 f"take of {nbytes} bytes beyond a reservation of {self.reserved_bytes}"
             )
-        await self._budget._acquire(_TakeRequest(self, nbytes))  # noqa: SLF001 - two halves of one thing
+        await self._budget._acquire(_Take(self, nbytes))  # noqa: SLF001 - two halves of one thing
 
     def give_back(self, nbytes: int) -> None:
         """Return `nbytes` to the budget. Has no effect after the account was closed."""
@@ -178,7 +178,7 @@ class _AccountOpening:
 
 
 @dataclass(slots=True, eq=False)
-class _TakeRequest:
+class _Take:
     account: MemoryAccount
     nbytes: int
     granted: anyio.Event = field(default_factory=anyio.Event)

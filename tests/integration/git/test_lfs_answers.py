@@ -30,9 +30,10 @@ from asyncbuild.domain.archive_options import ArchiveOptions, Lfs
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
 from asyncbuild.domain.reachable import Reach
 from asyncbuild.forges.remotes import Remotes
-from asyncbuild.git.content.lfs.batch_api import LfsServer, find_server
+from asyncbuild.git.content.lfs.batch_api import find_server
 from asyncbuild.git.content.lfs.download import Download
 from asyncbuild.git.content.lfs.http import open_web
+from asyncbuild.git.content.lfs.lfs_server import LfsServer
 from asyncbuild.git.content.lfs.partial_file import MissingContent
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_pointers import Pointer, parse_pointer

@@ -15,7 +15,7 @@ from support.lfs import pointer_of
 
 from asyncbuild.domain.errors import Kind, Reject, Retry, Scope
 from asyncbuild.git.content.lfs.batch_api import choose_url, derive_url
-from asyncbuild.git.content.lfs.download import _by_status
+from asyncbuild.git.content.lfs.http_answers import by_status
 from asyncbuild.git.content.lfs.tar_filter import Found, PointerScan, with_contents
 from asyncbuild.git.formats.lfs_pointers import Pointer, parse_pointer
 
@@ -261,7 +261,7 @@ def test_each_status_has_a_kind_and_a_code(
     status: int, after_seconds: float | None, kind: Kind
 ) -> None:
     """None concerns other pushes; a body without a status has no code."""
-    error = _by_status(status, "fetch", after_seconds)
+    error = by_status(status, "fetch", after_seconds)
     code = str(status) if status else None
     assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)
     assert error.after_seconds == (after_seconds if kind.is_waited_out else None)

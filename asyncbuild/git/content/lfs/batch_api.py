@@ -1,14 +1,12 @@
-"""Which server has the contents of a repository's large files, and how it lets us in.
+"""Find the server that has the contents of a repository's large files, and log in there.
 
 By default the one that git-lfs would find (git-lfs, docs/api/server-discovery.md): beside the
-repository, with the repository's own login. What a commit's `.lfsconfig` says is the word of
-whoever may push; it can only name another place of the same server.
+repository, with the repository's own login. Anybody who may push can write a commit's `.lfsconfig`:
+it can only name another place of the same server.
 """
 
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -16,9 +14,9 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import orjson
 
 from asyncbuild.domain.errors import Reject, Retry
-from asyncbuild.domain.reachable import Reach
 from asyncbuild.forges.addresses import show_url, split_scp
 from asyncbuild.forges.git_remote import Remote
+from asyncbuild.git.content.lfs.lfs_server import LfsServer
 from asyncbuild.git.formats.lfs_answers import origin_of, usable_headers, usable_url
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 
@@ -26,31 +24,14 @@ _ODD: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _DEFAULT_SSH: Final = "ssh -o BatchMode=yes"
 
 
-@dataclass(frozen=True, slots=True)
-class LfsServer:
-    """Where contents come from.
-
-    Attributes:
-        url: Of the batch API, without `/objects/batch`; it holds no secret.
-        headers: Let us in there, and are sent nowhere else.
-        reach: What its answers may lead to.
-        directory: In place of a server: a repository of this machine.
-    """
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    reach: Reach = field(default_factory=Reach)
-    directory: Path | None = None
-
-
 def derive_url(remote: str) -> str:
-    """The URL of the LFS server beside a repository."""
+    """Return the URL of the LFS server beside a repository."""
     path = remote.rstrip("/")
     return f"{path}/info/lfs" if path.endswith(".git") else f"{path}.git/info/lfs"
 
 
 def choose_url(remote: str, named: str) -> str:
-    """The URL of the LFS server, given the one that the commit names, if any.
+    """Return the URL of the LFS server, given the one that the commit names, if any.
 
     Raises:
         Reject: that is another server.
@@ -75,7 +56,7 @@ def choose_url(remote: str, named: str) -> str:
 
 
 async def find_server(remote: Remote, named: str, git: Git) -> LfsServer:
-    """The server for a repository, with a fresh login.
+    """Find the server for a repository, with a fresh login.
 
     Raises:
         Reject: the commit names another one, or the repository's URL leads to none.
@@ -121,7 +102,7 @@ def _ssh_place(url: str) -> _SshPlace | None:
 
 
 async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) -> LfsServer:
-    """`git-lfs-authenticate`, which answers with a URL and headers for it."""
+    """Run `git-lfs-authenticate`, which answers with a URL and headers for it."""
     usual = urlunsplit(("https", place.host, quote(place.path), "", ""))
     chosen = choose_url(usual, named)
     ssh = shlex.split(remote.ssh() if remote.ssh is not None else _DEFAULT_SSH)

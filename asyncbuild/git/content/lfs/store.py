@@ -21,8 +21,9 @@ from anyio import to_thread
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Busy, Reject, Retry
 from asyncbuild.forges.git_remote import Remote
-from asyncbuild.git.content.lfs.batch_api import LfsServer, find_server
+from asyncbuild.git.content.lfs.batch_api import find_server
 from asyncbuild.git.content.lfs.download import Download
+from asyncbuild.git.content.lfs.lfs_server import LfsServer
 from asyncbuild.git.content.lfs.partial_file import MissingContent
 from asyncbuild.git.content.lfs.stored_file import Verified, chunks_of, open_private
 from asyncbuild.git.formats.error_classes import machine_error
