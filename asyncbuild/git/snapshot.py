@@ -16,11 +16,12 @@ from asyncbuild.git.content.tar_concat import iter_joined
 from asyncbuild.git.formats.gitattributes import converts
 from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.process.memory import STREAMED
-from asyncbuild.git.tree.attribute_worktrees import AttributeFiles, CommitTree, Worktrees
+from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 from asyncbuild.git.tree.blobs import no_blobs, write_tar
 from asyncbuild.git.tree.check_attr import is_left_out
 from asyncbuild.git.tree.stored_tree import StoredTree
 from asyncbuild.git.tree.weight import Need, measure, weigh
+from asyncbuild.git.tree.worktree import AttributeFiles
 
 PATHS_BYTES_MOST = 1024 * 1024  # Linux gives arguments and environment 2 MiB together
 

@@ -27,13 +27,14 @@ from asyncbuild.git.mirrors.fetch import Fetcher
 from asyncbuild.git.mirrors.locked_fetch import LockedFetch
 from asyncbuild.git.mirrors.maintenance import Upkeep
 from asyncbuild.git.mirrors.mirror_locks import open_for_use
-from asyncbuild.git.mirrors.renewal import Renewal, mark_suspect
+from asyncbuild.git.mirrors.renewal import MirrorRenewal, mark_suspect
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, SharedFetch, Wish
 from asyncbuild.git.mirrors.transport import Transfers
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.git.tree.attribute_worktrees import Worktrees, open_directory
+from asyncbuild.git.tree.attribute_worktrees import Worktrees
+from asyncbuild.git.tree.worktree import open_directory
 from asyncbuild.runtime.tasks import open_background
 
 # Of a fetch into a mirror that is there. Unknown words, too: git has more of them than are listed.
@@ -118,7 +119,7 @@ class MirrorCache:
             look_ahead=Lookout(reader, resources.worktrees).look,
         )
         self._locked_fetch = LockedFetch(settings, fetcher, self._upkeep)
-        self._renewal = Renewal(settings, git, self._upkeep)
+        self._renewal = MirrorRenewal(settings, git, self._upkeep)
         self._shared: dict[str, SharedFetch] = {}
         self._verified = Verified()
         self._statistics = MirrorStatistics()

@@ -19,7 +19,7 @@ from asyncbuild.git.process.command import Git
 from asyncbuild.runtime.emit import emit
 
 
-class Renewal:
+class MirrorRenewal:
     """Deletes damaged mirrors of one cache, so that the next fetch makes new ones."""
 
     def __init__(self, settings: GitSettings, git: Git, upkeep: Upkeep) -> None:

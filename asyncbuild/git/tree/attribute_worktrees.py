@@ -6,16 +6,12 @@ looked through, in the background. Later trees are compared with the last known 
 all that are asked for at a time: it reads only what differs.
 """
 
-import errno
-import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Final, NamedTuple
 
 import anyio
@@ -27,17 +23,16 @@ from asyncbuild.git.formats.extent import sum_up
 from asyncbuild.git.formats.gitattributes import (
     TreeListing,
     are_readable,
-    converts,
     digest_of,
     parse_alike,
 )
+from asyncbuild.git.formats.process_kinds import ProcessKind
 from asyncbuild.git.mirrors.batching import Together
 from asyncbuild.git.mirrors.directory import MirrorDirectory
 from asyncbuild.git.mirrors.disk_space import delete
 from asyncbuild.git.mirrors.mirror_locks import open_for_use
-from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
-from asyncbuild.runtime.locks import hold_nowait, take_nowait
+from asyncbuild.git.tree.worktree import AttributeFiles, Worktree, write_worktree
 from asyncbuild.runtime.recent import Recent
 
 _TREES_MOST: Final = 10_000  # remembered
@@ -47,9 +42,6 @@ _FILES_MOST: Final = 1_000
 _FILES_BYTES_MOST: Final = 1024 * 1024
 _COMPARISON_BYTES_MOST: Final = 1024 * 1024
 _TRUSTED_SECONDS: Final = 1.0
-_DIRECTORY: Final = "worktrees-"
-_LOCK: Final = "lock"
-_TRIES: Final = 10
 _NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no use
 
 
@@ -61,76 +53,7 @@ class CommitTree(NamedTuple):
     ref: str
 
 
-class AttributeFiles(NamedTuple):
-    """A working tree that is lent, and whether its attributes may convert files of an archive."""
-
-    path: Path
-    converts: bool
-
-
 _Pair = tuple[str, str]  # ids of a known tree and of another
-
-
-@dataclass(slots=True)
-class _Worktree:
-    digest: str
-    path: Path
-    sizes: Mapping[Path, int]  # of its files
-    converts: bool
-    users: int = 0
-    looked_at: float = float("-inf")
-    looking: anyio.Lock = field(default_factory=anyio.Lock)
-
-    async def is_whole(self, trusted_seconds: float) -> bool:
-        """Is everything still there, or was so short a time ago?"""
-        async with self.looking:
-            now = anyio.current_time()
-            if now >= self.looked_at + trusted_seconds:
-                if not await to_thread.run_sync(self._look):
-                    return False
-                self.looked_at = now
-        return True
-
-    def _look(self) -> bool:
-        try:
-            sizes = {path: path.stat().st_size for path in self.sizes}
-        except OSError:
-            return False
-        return sizes == self.sizes and self.path.is_dir()
-
-
-@asynccontextmanager
-async def open_directory(above: Path) -> AsyncIterator[Path]:
-    """A directory for one process, gone when this is left; what killed ones left goes first.
-
-    It is locked as long as its process lives.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    directory, lock = await to_thread.run_sync(_make_directory, above)
-    try:
-        yield directory
-    finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(delete, directory)
-        os.close(lock)
-
-
-def _make_directory(above: Path) -> tuple[Path, int]:
-    for left in above.glob(f"{_DIRECTORY}*"):
-        with suppress(OSError), hold_nowait(left / _LOCK) as alone:
-            if alone:
-                delete(left)
-    for _ in range(_TRIES):
-        directory = Path(mkdtemp(dir=above, prefix=_DIRECTORY)).resolve()
-        # Before it is locked, another process that starts may take it for left.
-        with suppress(FileNotFoundError):
-            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-            if take_nowait(lock, shared=False) and (directory / _LOCK).exists():
-                return directory, lock
-            os.close(lock)
-    raise OSError(errno.EBUSY, "other processes delete it again and again")
 
 
 class Worktrees:
@@ -160,7 +83,7 @@ class Worktrees:
         self._trusted_seconds = trusted_seconds
         self._digests: Recent[str, str] = Recent(_TREES_MOST)  # by id of the tree
         self._near: Recent[tuple[Path, str], str] = Recent(_TREES_MOST)
-        self._worktrees: OrderedDict[str, _Worktree] = OrderedDict()
+        self._worktrees: OrderedDict[str, Worktree] = OrderedDict()
         self._comparing: dict[Path, Together[_Pair, bool]] = {}
         self._not_again: dict[Path, int] = {}
         self._learning: set[Path] = set()
@@ -169,7 +92,7 @@ class Worktrees:
 
     @property
     def is_learning(self) -> bool:
-        """Is a tree being looked through?"""
+        """Return whether a tree is being looked through."""
         return bool(self._learning)
 
     @asynccontextmanager
@@ -188,7 +111,7 @@ class Worktrees:
         yield None
         self._learn_soon(tree)  # not before: it would take the processor from this archive
 
-    async def _find(self, tree: CommitTree) -> _Worktree | None:
+    async def _find(self, tree: CommitTree) -> Worktree | None:
         if tree.id not in self._digests:
             near = self._near.get((tree.repository, tree.ref)) or self._near.get(
                 (tree.repository, "")
@@ -264,9 +187,11 @@ class Worktrees:
             self._learning.discard(tree.repository)
 
     async def _look_through(self, tree: CommitTree, there: Path, work: ProcessKind) -> None:
-        """Failing is no matter: archives are made without."""
+        """Look a tree through; a failure does not matter, since archives are made without."""
         try:
-            files = await self._read(tree.id, there, work)
+            files = await _read_files(
+                self._reader, tree.id, there, work=work, least_paths=self._least_paths
+            )
             if files is None:
                 self._not_again[tree.repository] = _NOT_AGAIN
             else:
@@ -276,44 +201,14 @@ class Worktrees:
         except OSError:
             self._not_again[tree.repository] = _NOT_AGAIN
 
-    async def _read(self, tree: str, there: Path, work: ProcessKind) -> dict[bytes, bytes] | None:
-        """Contents of all `.gitattributes` by path; None if they are not to be used as files."""
-        listing = TreeListing()
-        async with self._reader.open_stream(
-            there,
-            ("ls-tree", "-r", "-z", "--full-tree", tree),
-            commit=tree,
-            doing=f"look for attributes in {there}",
-            work=work,
-        ) as stdout:
-            async for chunk in stdout:
-                listing.feed(chunk)
-                if not listing.usable or len(listing.files) > _FILES_MOST:
-                    return None
-        most = self._reader.most
-        if not self._least_paths <= listing.paths <= most.entries_most:
-            return None
-        blobs = list(dict.fromkeys(listing.files.values()))
-        contents = await self._reader.read_blobs(
-            there,
-            blobs,
-            most_bytes=_FILES_BYTES_MOST,
-            doing=f"read attributes of {there}",
-        )
-        if contents is None or not are_readable(contents):
-            return None
-        if sum_up(contents).patterns > most.attribute_patterns_most:
-            return None
-        by_blob = dict(zip(blobs, contents, strict=True))
-        files = {path: by_blob[blob] for path, blob in listing.files.items()}
-        return files if sum(map(len, files.values())) <= _FILES_BYTES_MOST else None
-
     async def _make(self, files: Mapping[bytes, bytes]) -> str:
-        """Write the files, unless they are there; their digest."""
+        """Write the files, unless they are there; return their digest."""
         digest = digest_of(files)
         if digest not in self._worktrees:
             path = self._directory / str(next(self._numbers))
-            self._worktrees[digest] = await to_thread.run_sync(partial(_write, digest, path, files))
+            self._worktrees[digest] = await to_thread.run_sync(
+                partial(write_worktree, digest, path, files)
+            )
             await self._make_room()
         return digest
 
@@ -326,7 +221,7 @@ class Worktrees:
     # --- remembered ------------------------------------------------------------------------------
 
     def _note(self, tree: CommitTree, digest: str) -> None:
-        """The next trees of this ref, and of refs not seen so far, will be most like this one."""
+        """Remember a tree as the one that the next trees of its ref, and of new refs, are like."""
         self._digests[tree.id] = digest
         if digest in self._worktrees:
             self._worktrees.move_to_end(digest)
@@ -335,12 +230,47 @@ class Worktrees:
             self._near[near] = tree.id
 
 
-def _write(digest: str, worktree: Path, files: Mapping[bytes, bytes]) -> _Worktree:
-    worktree.mkdir(parents=True)
-    sizes = {}
-    for name, content in files.items():
-        path = worktree / os.fsdecode(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        sizes[path] = len(content)
-    return _Worktree(digest, worktree, sizes, converts(files.values()))
+async def _read_files(
+    reader: Reader, tree: str, there: Path, *, work: ProcessKind, least_paths: int
+) -> dict[bytes, bytes] | None:
+    """Read all `.gitattributes` of a tree by path; None if they cannot be used as files.
+
+    Args:
+        reader: Reads the repository.
+        tree: Id of the tree.
+        there: The repository.
+        work: What git is started for.
+        least_paths: Smaller trees are not worth it.
+
+    Raises:
+        StageError: the repository cannot be read.
+    """
+    listing = TreeListing()
+    async with reader.open_stream(
+        there,
+        ("ls-tree", "-r", "-z", "--full-tree", tree),
+        commit=tree,
+        doing=f"look for attributes in {there}",
+        work=work,
+    ) as stdout:
+        async for chunk in stdout:
+            listing.feed(chunk)
+            if not listing.usable or len(listing.files) > _FILES_MOST:
+                return None
+    most = reader.most
+    if not least_paths <= listing.paths <= most.entries_most:
+        return None
+    blobs = list(dict.fromkeys(listing.files.values()))
+    contents = await reader.read_blobs(
+        there,
+        blobs,
+        most_bytes=_FILES_BYTES_MOST,
+        doing=f"read attributes of {there}",
+    )
+    if contents is None or not are_readable(contents):
+        return None
+    if sum_up(contents).patterns > most.attribute_patterns_most:
+        return None
+    by_blob = dict(zip(blobs, contents, strict=True))
+    files = {path: by_blob[blob] for path, blob in listing.files.items()}
+    return files if sum(map(len, files.values())) <= _FILES_BYTES_MOST else None

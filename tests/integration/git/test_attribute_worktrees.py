@@ -20,7 +20,8 @@ from asyncbuild.git.formats.gitattributes import TreeListing
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
-from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees, open_directory
+from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
+from asyncbuild.git.tree.worktree import open_directory
 
 _FILES: dict[str, bytes | str | None] = {
     ".gitattributes": b"[attr]dos text eol=crlf\n*.secret export-ignore\nstamp export-subst\n"
