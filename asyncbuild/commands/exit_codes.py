@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 import click
 
+from asyncbuild.commands import log_setup
 from asyncbuild.config.sections import LogSettings
 from asyncbuild.domain.errors import Kind, StageError
 from asyncbuild.domain.events.service_events import ServiceFailed
 from asyncbuild.domain.foreign_text import plain
-from asyncbuild.runtime import log_setup
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.signals import run_until_signal
 from asyncbuild.runtime.tasks import leaves_of

@@ -1,6 +1,6 @@
 """Structured logs on standard error: JSON in a container, coloured lines on a terminal.
 
-`write` makes a line of an event; `runtime/emit.py` calls it for each one. `runtime/log_setup.py`
+`write` makes a line of an event; `runtime/emit.py` calls it for each one. `commands/log_setup.py`
 brings log records of libraries and of Python into the same form.
 """
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from support.readers import CORPUS, READERS, check_shown
 from support.webhooks import SECRET, hosts, message
 
+from asyncbuild.commands import log_setup
 from asyncbuild.config import LogSettings
 from asyncbuild.domain.errors import LeaseLost, Reject, Retry, StageError, reading
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.forges.webhooks.senders import Host, Hosts
 from asyncbuild.pushes.pipeline import read_message
-from asyncbuild.runtime import log_setup
 
 _ERRORS = (
     *(RecursionError, OverflowError, ValueError, TypeError, KeyError, IndexError),

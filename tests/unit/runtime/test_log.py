@@ -10,7 +10,7 @@ import pytest
 
 _BEGIN = """
 import asyncio, logging, sys, threading, warnings
-from asyncbuild.runtime import log_setup
+from asyncbuild.commands import log_setup
 from asyncbuild.config import LogSettings
 from asyncbuild.domain.events.service_events import ServiceStopped
 from asyncbuild.runtime.emit import emit
@@ -109,7 +109,7 @@ from asyncbuild.config import LogSettings
 from asyncbuild.domain.errors import Busy
 from asyncbuild.domain.events.stage_events import PushFetchStarted
 from asyncbuild.domain.events.service_events import SecretNotRenewed
-from asyncbuild.runtime import log_setup
+from asyncbuild.commands import log_setup
 from asyncbuild.runtime.emit import emit, stage
 
 log_setup.configure(LogSettings(format={shape!r}))
