@@ -53,7 +53,7 @@ async def open_workers(count: int, level: int) -> AsyncIterator["Workers"]:
     """Open up to `count` processes that compress; the first one starts at once.
 
     Raises:
-        Busy: No process can be started, or there is no memory to share with it.
+        Busy: A process cannot be started, or memory to share with it cannot be had.
     """
     with starting():
         slots = Slots.make(_slots_of(count))

@@ -17,12 +17,12 @@ class _Round(Generic[Question, Answer]):
 
 
 class Together(Generic[Question, Answer]):
-    """Asks for all who wait, one call at a time: whoever comes while it runs is of the next.
+    """Asks for all callers that wait, one call at a time; those that come meanwhile share the next.
 
     A call begins after each of its questions was put, so an answer is never older than that.
 
     Args:
-        ask: Answers questions; leaves out those to which there is no answer.
+        ask: Answers questions; leaves out those without an answer.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Together(Generic[Question, Answer]):
 
     @property
     def idle(self) -> bool:
-        """No caller waits for an answer."""
+        """Return whether no caller waits for an answer."""
         return self._users == 0
 
     async def get(self, question: Question) -> Answer | None:
-        """The answer, or None. Whoever asks for a round that failed, or was cancelled, asks again.
+        """Return the answer, or None. After a round that failed or was cancelled, ask again.
 
         Raises:
             StageError: whatever the call raises.

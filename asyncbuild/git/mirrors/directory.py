@@ -236,7 +236,7 @@ def keep_branch(repository: Path, ref: str, kept: str) -> bool:
     """Make the branch of `git clone --bare --single-branch` a ref of this service.
 
     Returns:
-        Whether it was made. Where there is no such branch, git takes a tag of its name.
+        Whether it was made: without such a branch git takes a tag of its name.
     """
     packed = repository / "packed-refs"  # git clone writes refs there
     tips = {name: tip for tip, _, name in (line.partition(b" ") for line in _lines(packed))}

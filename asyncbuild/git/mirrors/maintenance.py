@@ -26,7 +26,7 @@ _PACKS_MOST = 32
 _REFS_MOST = 1_000
 _WASTE_BYTES = 256 * MIB
 _SURVEY_SECONDS = 60.0
-_PATIENCE_SECONDS = 10.0  # whoever the fetch was for reads right after it
+_PATIENCE_SECONDS = 10.0  # the pushes that the fetch was for read right after it
 # Old deltas are kept, new ones not looked for: a mirror is a cache, and the cores have other work.
 _REPACK = ("repack", "-d", "-q", "--window=0", "--threads=1")
 
@@ -51,12 +51,12 @@ class Upkeep:
 
     @property
     def mirrors(self) -> int:
-        """How many mirrors there were when last looked at."""
+        """Return the number of mirrors at the last look."""
         return len(self._occupants)
 
     @property
     def size_bytes(self) -> int:
-        """What they took on the disk."""
+        """Return what they took on the disk, in bytes."""
         return sum(each.size_bytes for each in self._occupants.values())
 
     async def tidy(self, place: MirrorDirectory, lock: int) -> None:
@@ -96,7 +96,7 @@ class Upkeep:
 
     @asynccontextmanager
     async def open_way(self, place: MirrorDirectory, staging: Path) -> AsyncIterator[None]:
-        """For a new mirror, which appears while this is open: what is in its way goes before.
+        """Make space for a new mirror, which appears while this is open.
 
         One after the other, so that several first fetches at once do not exceed the budget
         together. What is in use stays, and may be more than the budget.
@@ -108,7 +108,7 @@ class Upkeep:
             yield
 
     async def make_way(self, size_bytes: int) -> None:
-        """For so many bytes that a mirror will grow by."""
+        """Make space for so many bytes that a mirror will grow by."""
         async with self._evicting:
             await self._make_way(size_bytes)
 
@@ -118,7 +118,7 @@ class Upkeep:
         await self._evict_to(budget_bytes)
 
     async def make_room(self) -> None:
-        """The disk is full: delete every mirror that nobody uses."""
+        """Delete every mirror that is not in use, since the disk is full."""
         async with self._evicting:
             self._surveyed_at = float("-inf")
             await self._survey(0)
@@ -182,7 +182,7 @@ class Upkeep:
                     open_lock(place.fetch_lock, shared=False, wait_seconds=0, doing=doing)
                 )
                 if not await self._is_wasteful(place):
-                    return  # somebody who waited beside us for the readers' lock did it
+                    return  # another process that waited for the readers' lock did it
                 await self._forget_old_refs(place, lock)
                 await self._run(place, (*_REPACK, "-a"), lock)
                 await self._forget_old_boundaries(place, lock)

@@ -31,7 +31,7 @@ async def pin(url: str, reach: Reach) -> Mapping[str, str]:
     scp = split_scp(url)
     if scp is not None or urlsplit(url).scheme == "ssh":
         host = scp[0].rpartition("@")[2] if scp else urlsplit(url).hostname or ""
-        # A name that nobody knows may be one of this user's ssh_config(5).
+        # A name without an address may be one of this user's ssh_config(5).
         _permitted(host, _HTTPS, await _look_up(host, 22), reach)
         return {}
     try:
@@ -58,7 +58,7 @@ def _permitted(host: str, port: int, found: list[str], reach: Reach) -> list[str
 
 
 async def _look_up(host: str, port: int) -> list[str]:
-    """The addresses of a host; none if nobody knows it."""
+    """Return the addresses of a host; none if its name is not known."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,9 +1,9 @@
 """One fetch serves every push that waits for it.
 
-Whoever asks while no fetch runs starts one. Whoever asks while one runs waits for the next, which
-all of them share: the running one may have looked at the remote before they came. Pushes come in
-bursts and each first looks whether its commit is there, so a fetch waits for those who are looking
-when it could begin: begun for the first alone, it would leave the rest to a second one.
+A caller that asks while no fetch runs starts one. Callers that ask while one runs share the next:
+the running one may have looked at the remote before they came. Pushes come in bursts, and each
+first looks whether its commit is there. So a fetch waits for callers that are looking when it could
+begin: begun for the first alone, it would leave the rest to a second one.
 """
 
 import copy
@@ -27,9 +27,9 @@ DEFAULT_BRANCH: Final = "HEAD"
 class Wish:
     """A caller waits for `commit`, which a push says is on `ref`.
 
-    Who does not know says `DEFAULT_BRANCH`; `ref` becomes empty if there is none.
+    `ref` is `DEFAULT_BRANCH` if it is not known; it becomes empty if there is none.
 
-    `seen` is the mirror in which it was looked for in vain. `behind` is the commit that the ref
+    `seen` is the mirror in which it was not found. `behind` is the commit that the ref
     was at before the push: a server that still shows it there has not got the push yet, so there
     is nothing to search for. Empty: search the whole history all the same.
     """
@@ -44,7 +44,7 @@ class Wish:
 
     @property
     def open(self) -> bool:
-        """Somebody still waits for an answer."""
+        """Return whether a caller still waits for the answer."""
         return self.outcome is None and not self.given_up
 
     def settle(self, outcome: Commit | Exception) -> None:
@@ -90,12 +90,12 @@ class SharedFetch:
 
     @property
     def idle(self) -> bool:
-        """No caller waits or may soon, and nothing runs."""
+        """Return whether no caller waits or may soon, and nothing runs."""
         return self._users == 0 and not self._serving and not self._looking
 
     @contextmanager
     def open_look(self) -> Iterator[None]:
-        """Whoever is inside may ask as soon as it is outside."""
+        """Mark a look-up in progress: the next fetch waits for it, since it may add a wish."""
         ended = anyio.Event()
         self._looking.add(ended)
         try:

@@ -199,7 +199,7 @@ class Transfers:
 
 
 def _memory(remote: Remote) -> int:
-    """Of a repository on this machine the server is git's child, too, and would get its limit."""
+    """Return no limit for a repository on this machine: its server is git's child, too."""
     return UNLIMITED if urlsplit(remote.url).scheme in {"", "file"} else 0
 
 

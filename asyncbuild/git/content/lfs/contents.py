@@ -11,7 +11,7 @@ from asyncbuild.git.formats.lfs_pointers import Pointer
 
 
 class Objects(Protocol):
-    """Where the contents of one repository's large files are kept."""
+    """Store of the contents of one repository's large files."""
 
     async def bring(self, pointers: Mapping[bytes, Pointer], *, url: str) -> None:
         """Make sure that all of these are here.
@@ -21,12 +21,12 @@ class Objects(Protocol):
             url: Of the LFS server, if the commit names one.
 
         Raises:
-            Reject: The server has not got one of them, or nobody knows the server.
+            Reject: The server has not got one of them, or the server is not known.
             StageError: The server cannot be asked, or refuses.
         """
 
     def path(self, pointer: Pointer) -> Path:
-        """The file with a content."""
+        """Return the file with a content."""
 
     async def doubt(self, pointer: Pointer) -> None:
         """Take note that the file with a content turned out to hold something else.
@@ -38,7 +38,7 @@ class Objects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an archive has in place of pointers.
+    """Contents that an archive has in place of pointers.
 
     Attributes:
         files: All pointers of the snapshot, by path: its stream is looked through for any of them.
@@ -70,7 +70,7 @@ class Contents:
     def open_filled(
         self, tar: AsyncIterator[bytes], prefix: bytes = b""
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """A tar of the snapshot, or of a part of it, with contents in place of pointers."""
+        """Fill a tar of the snapshot, or of a part of it, with contents in place of pointers."""
         return aclosing(self._fill(tar, prefix))
 
     async def _fill(self, tar: AsyncIterator[bytes], prefix: bytes) -> AsyncGenerator[bytes, None]:
@@ -84,7 +84,7 @@ class Contents:
             raise
 
     async def _open(self, found: Found) -> Path:
-        """Whatever git writes into the stream is filled in, whether it was foreseen or not."""
+        """Return the file with a content; one that was not foreseen is fetched now."""
         if found.path not in self.wanted:
             await self.objects.bring({found.path: found.pointer}, url=self.url)
         return self.objects.path(found.pointer)

@@ -56,7 +56,7 @@ class Web:
         Raises:
             Outage: the server cannot be reached, or does not answer.
             Reject: its address is none that may be reached.
-            Retry: its answer is not HTTP, or is compressed though nobody asked for that.
+            Retry: its answer is not HTTP, or is compressed though that was not asked for.
         """
         proxy = proxy_of(url)
         session = self.direct if proxy is None else self.by_proxy

@@ -1,4 +1,4 @@
-"""The contents of one repository's large files, beside its mirror: measured and evicted with it.
+"""Contents of one repository's large files, beside its mirror: measured and evicted with it.
 
 They lie as git-lfs has them, `lfs/objects/12/34/1234…`; what is being fetched is in
 `lfs/incomplete`, where the next try goes on. The time of a file is that of its last use.
@@ -38,11 +38,11 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 async def _nothing() -> None:
-    """For a store that nobody keeps account of."""
+    """Do nothing: for stores whose space is not accounted."""
 
 
 async def _for_nothing(_size_bytes: int) -> None:
-    """The same."""
+    """Admit any size: for stores whose space is not accounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Fetched:
 
     Attributes:
         directory: `lfs` of a bare repository.
-        lock: Held by whoever fetches: two pushes at once fetch each object once.
+        lock: Held during a fetch: two pushes at once fetch each object once.
         remote: Where the repository is fetched from.
         settings: `[git]`.
         git: Runs programs.
@@ -166,7 +166,7 @@ class Fetched:
         return list(missing.values())
 
     def _forget_unused(self) -> None:
-        """What no archive has had for a week, and what nobody goes on to fetch."""
+        """Delete contents that no archive used for a week, and parts left for as long."""
         oldest = time.time() - _UNUSED_SECONDS
         for pattern in ("objects/*/*/*", "incomplete/*"):
             for path in self.directory.glob(pattern):
@@ -177,7 +177,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Objects of somebody's own repository: only looked at (`contents.Objects`)."""
+    """Objects of a user's own repository: only read (`contents.Objects`)."""
 
     directory: Path
     name: str
