@@ -424,7 +424,7 @@ async def test_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
     """Files that another process still uses are not."""
     script = (
         "import sys, anyio; from pathlib import Path\n"
-        "from asyncbuild.git.tree.attribute_worktrees import open_directory\n"
+        "from asyncbuild.git.tree.worktree import open_directory\n"
         "async def main():\n"
         "    async with open_directory(Path(sys.argv[1])) as place:\n"
         "        (place / 'x').mkdir(); print(flush=True); await anyio.sleep(600)\n"
