@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from asyncbuild import __version__, config
+from asyncbuild.commands import log_setup
 from asyncbuild.commands.config_option import CONFIG
 from asyncbuild.commands.dead_letter_commands import dead_letters
 from asyncbuild.commands.exit_codes import (
@@ -24,7 +25,6 @@ from asyncbuild.commands.exit_codes import (
 from asyncbuild.commands.inspection_commands import check, explain, health, top
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.events.service_events import ConfigDoubt
-from asyncbuild.runtime import log_setup
 from asyncbuild.runtime.emit import emit
 
 # Modules of the commands are imported late: `--help` and a fault in the configuration need no AWS
