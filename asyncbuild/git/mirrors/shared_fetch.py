@@ -17,8 +17,8 @@ from anyio.abc import TaskGroup
 
 from asyncbuild.domain.errors import Retry
 from asyncbuild.git.formats.cat_file import Commit
-from asyncbuild.git.mirrors.batching import Together
 from asyncbuild.git.mirrors.directory import Sight
+from asyncbuild.runtime.batching import Together
 
 DEFAULT_BRANCH: Final = "HEAD"
 

@@ -27,12 +27,12 @@ from asyncbuild.git.formats.gitattributes import (
     parse_alike,
 )
 from asyncbuild.git.formats.process_kinds import ProcessKind
-from asyncbuild.git.mirrors.batching import Together
 from asyncbuild.git.mirrors.directory import MirrorDirectory
 from asyncbuild.git.mirrors.disk_space import delete
 from asyncbuild.git.mirrors.mirror_locks import open_for_use
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.worktree import AttributeFiles, Worktree, write_worktree
+from asyncbuild.runtime.batching import Together
 from asyncbuild.runtime.recent import Recent
 
 _TREES_MOST: Final = 10_000  # remembered

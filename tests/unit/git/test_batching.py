@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import anyio
 
 from asyncbuild.domain.errors import Retry
-from asyncbuild.git.mirrors.batching import Together
+from asyncbuild.runtime.batching import Together
 
 
 class Oracle:
