@@ -18,7 +18,7 @@ from asyncbuild.domain.errors import ConfigError, Reject, reading
 from asyncbuild.domain.model import Message, Push
 from asyncbuild.forges.registry import unchecked_reader
 from asyncbuild.forges.webhooks.delivery import KEPT, kept_attributes, showable
-from asyncbuild.forges.webhooks.senders import Hosts
+from asyncbuild.forges.webhooks.senders import MessageReader
 from asyncbuild.queue.received_message import read_moment
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.storage.s3 import Store
@@ -72,7 +72,7 @@ class DeadLetters:
     """The dead-letter queue, the queue it belongs to, and the ledger."""
 
     def __init__(
-        self, sqs: "SQSClient", url: str, dead_url: str, ledger: Ledger, hosts: Hosts
+        self, sqs: "SQSClient", url: str, dead_url: str, ledger: Ledger, hosts: MessageReader
     ) -> None:
         self._hosts = hosts
         self._sqs = sqs
@@ -180,7 +180,7 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
         yield DeadLetters(sqs, settings.queue.url, dead_url, ledger, unchecked_reader(settings))
 
 
-def letter_of(item: Mapping[str, Any], hosts: Hosts) -> DeadLetter:
+def letter_of(item: Mapping[str, Any], hosts: MessageReader) -> DeadLetter:
     """Return a received message of the dead-letter queue as a letter, even if it cannot be read."""
     told = {
         name: str(value.get("StringValue", ""))

@@ -12,7 +12,7 @@ from asyncbuild.domain.repository import ForgeKind, Repository
 from asyncbuild.forges.addresses import Address, parse_address
 from asyncbuild.forges.keyring import Keyring, open_keyring
 from asyncbuild.forges.origins import Origin, origin_of, repository_at
-from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
+from asyncbuild.forges.webhooks.senders import Host, MessageReader, Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class OpenHosts:
     keyring: Keyring
 
     @property
-    def reader(self) -> Hosts:
+    def reader(self) -> MessageReader:
         """Reader of messages, which checks signatures."""
-        return Hosts([host for host, _ in self.entries])
+        return MessageReader([host for host, _ in self.entries])
 
     def origin(self, repository: Repository) -> Origin | None:
         """Return the access to a repository; None if it is on none of these hosts."""
@@ -94,9 +94,9 @@ def references(settings: Settings) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def unchecked_reader(settings: Settings) -> Hosts:
+def unchecked_reader(settings: Settings) -> MessageReader:
     """Return a reader that shows the contents of messages, without secrets and without trust."""
-    return Hosts([_host(each, None) for each in settings.hosts])
+    return MessageReader([_host(each, None) for each in settings.hosts])
 
 
 def _host(settings: HostSettings, secrets: Callable[[str], Sequence[str]] | None) -> Host:

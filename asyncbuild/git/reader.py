@@ -20,7 +20,7 @@ from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.empty_repositories import WITHOUT_EXPORTS, write_empties
 from asyncbuild.git.formats.cat_file import HEAD_BYTES_MOST, Commit, parse_commits, split_blobs
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
-from asyncbuild.git.formats.extent import Most
+from asyncbuild.git.formats.extent import ExtentLimits
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import GitMemory
 from asyncbuild.runtime.emit import emit
@@ -58,7 +58,7 @@ class Reader:
         self._forge = forge
 
     @property
-    def most(self) -> Most:
+    def most(self) -> ExtentLimits:
         """Limits of what an archive may ask of git."""
         return self._git.settings
 

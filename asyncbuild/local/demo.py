@@ -36,7 +36,7 @@ from asyncbuild.local.servers.journal import AcceptedStart
 from asyncbuild.local.servers.packages import MINISTACK, to_install
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
-from asyncbuild.local.workload import STORIES, Story
+from asyncbuild.local.workload import STORIES, SampleRepository
 from asyncbuild.runtime import log as logs
 from asyncbuild.runtime.emit import subscribed
 from asyncbuild.runtime.signals import open_until_signal
@@ -99,13 +99,15 @@ async def run(options: DemoOptions, serve: Serve) -> int:
 
 async def _make_sources(
     directory: Path, options: DemoOptions, names: Sequence[str]
-) -> list[Story | Replay]:
-    sources: list[Story | Replay] = []
+) -> list[SampleRepository | Replay]:
+    sources: list[SampleRepository | Replay] = []
     for source, name in zip(options.repositories, names, strict=False):
         sources.append(await Replay.create(directory, source, pushes=options.pushes, name=name))
     if not options.repositories:
         for name, story in STORIES.items():
-            sources.append(await Story.create(directory, name, story.split(), seed=options.seed))
+            sources.append(
+                await SampleRepository.create(directory, name, story.split(), seed=options.seed)
+            )
     return sources
 
 
@@ -115,7 +117,7 @@ class _Performance:
     def __init__(
         self,
         cloud: Stack,
-        sources: Sequence[Story | Replay],
+        sources: Sequence[SampleRepository | Replay],
         console: Console,
         options: DemoOptions,
     ) -> None:
@@ -168,7 +170,7 @@ class _Performance:
             for source in self._sources:
                 pushers.start_soon(self._push_one_by_one, source)
 
-    async def _push_one_by_one(self, source: Story | Replay) -> None:
+    async def _push_one_by_one(self, source: SampleRepository | Replay) -> None:
         random = Random(f"{self._options.seed}/{source.remote.name}/pauses")  # noqa: S311 - repeatable, not secret
         async for push in source.iter_pushes(self._wait_built):
             self._board.add(push)

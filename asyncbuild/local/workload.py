@@ -116,7 +116,7 @@ def event_of(push: Pushed) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Story:
+class SampleRepository:
     """A made-up repository: a clone that commits and pushes, word by word."""
 
     remote: PushedRepository
@@ -132,7 +132,7 @@ class Story:
     @classmethod
     async def create(
         cls, directory: Path, name: str, words: Sequence[str], *, seed: int
-    ) -> "Story":
+    ) -> "SampleRepository":
         """Make the bare repository and its clone, both empty.
 
         Args:

@@ -18,7 +18,7 @@ from asyncbuild.domain.events.queue_events import WebhookUnverified
 from asyncbuild.domain.model import Guard, Message, Outcome, Push, Verdict
 from asyncbuild.domain.statistics import PipelineStatistics
 from asyncbuild.domain.tally import Tally, blame
-from asyncbuild.forges.webhooks.senders import Hosts, Unverified
+from asyncbuild.forges.webhooks.senders import MessageReader, Unverified
 from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.archives import Archives
@@ -44,10 +44,10 @@ class Services:
     store: Store
     starters: Starters
     ledger: Ledger
-    hosts: Hosts
+    hosts: MessageReader
 
 
-def read_message(hosts: Hosts, message: Message) -> Work:
+def read_message(hosts: MessageReader, message: Message) -> Work:
     """Return what a message asks for; or why it cannot be understood, without raising an error."""
     try:
         with reading("message"):

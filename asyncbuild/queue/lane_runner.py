@@ -18,7 +18,7 @@ from asyncbuild.domain.events.queue_events import LeaseLostToAnother
 from asyncbuild.domain.model import Message
 from asyncbuild.queue.counters import InFlight
 from asyncbuild.queue.lane import protocol as p
-from asyncbuild.queue.lane.capacity import Standing, find_standing
+from asyncbuild.queue.lane.capacity import LaneActivity, find_standing
 from asyncbuild.queue.lane.state_machine import Lane
 from asyncbuild.queue.lane_steps import LaneServices, LaneSteps
 from asyncbuild.queue.lease import Lease
@@ -83,10 +83,10 @@ class LaneRunner:
             for sequence, state in sorted(self._lane.states().items())
         )
 
-    def standing(self) -> Standing:
+    def standing(self) -> LaneActivity:
         """Return whether the lane waits for others, and whether it may be released for them."""
         if not self._running or self._lane.ending or self._lane.closed:
-            return Standing()
+            return LaneActivity()
         states, now = self._lane.states(), anyio.current_time()
         preparing = [n for n, state in states.items() if state is p.State.PREPARING]
         asked_at = self._submitted.get(self._lane.head, now)

@@ -16,7 +16,7 @@ class _Round(Generic[Question, Answer]):
     answers: Mapping[Question, Answer] | None = None
 
 
-class Together(Generic[Question, Answer]):
+class Batcher(Generic[Question, Answer]):
     """Asks for all callers that wait, one call at a time; those that come meanwhile share the next.
 
     A call begins after each of its questions was put, so an answer is never older than that.

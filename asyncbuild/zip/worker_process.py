@@ -37,7 +37,7 @@ class Worker:
 
     child: Child
     channel: socket.socket
-    in_hand: dict[int, tuple[SlotMessage, AnyPending]] = field(default_factory=dict)
+    in_flight: dict[int, tuple[SlotMessage, AnyPending]] = field(default_factory=dict)
 
     def take(self, message: SlotMessage, pending: AnyPending) -> bool:
         """Send it one more piece of work; return False if it has ended.
@@ -51,10 +51,11 @@ class Worker:
             return False
         except BlockingIOError as error:
             raise Busy(
-                f"A process that compresses has {len(self.in_hand)} pieces of work in hand already",
+                f"A process that compresses has {len(self.in_flight)} pieces of work in hand "
+                "already",
                 remedy="allow as many processes as archive.threads says",
             ) from error
-        self.in_hand[message.slot] = message, pending
+        self.in_flight[message.slot] = message, pending
         return True
 
     async def end(self) -> int:

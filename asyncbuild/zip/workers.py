@@ -32,8 +32,8 @@ from asyncbuild.zip.worker_process import AnyPending, Worker, start_worker, star
 
 # Pieces that a worker has in flight; with one, it would wait for the loop after each. The first has
 # more of them before another is woken: as long as it keeps up, git has a core for itself.
-_IN_FIRST_HAND: Final = 6
-_IN_HAND: Final = 2
+_FIRST_IN_FLIGHT: Final = 6
+_IN_FLIGHT: Final = 2
 _MOST_LOSSES: Final = 3  # of workers before they began; then it is not a chance
 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
@@ -125,7 +125,7 @@ class Workers:
     def _choose(self) -> Worker:
         """Choose the first worker that is not busy: caches stay warm, and few are started."""
         for number, worker in enumerate(self._workers):
-            if len(worker.in_hand) < (_IN_HAND if number else _IN_FIRST_HAND):
+            if len(worker.in_flight) < (_IN_FLIGHT if number else _FIRST_IN_FLIGHT):
                 return worker
         if len(self._workers) < self._most:
             try:
@@ -133,7 +133,7 @@ class Workers:
             except Busy:  # as many as this machine allows, then
                 if not self._workers:
                     raise
-        return min(self._workers, key=lambda worker: len(worker.in_hand))
+        return min(self._workers, key=lambda worker: len(worker.in_flight))
 
     def start(self) -> Worker:
         """Start one more process."""
@@ -152,7 +152,7 @@ class Workers:
             with suppress(ValueError):  # `_give` may have seen its end first
                 self._workers.remove(worker)
             code = await worker.end()
-        for message, pending in worker.in_hand.values():
+        for message, pending in worker.in_flight.values():
             self._give_on(message, pending, code)
 
     def _give_on(self, message: SlotMessage, pending: AnyPending, code: int) -> None:
@@ -174,7 +174,7 @@ class Workers:
             return True  # a reset is said once, and before what it had sent: that is still there
         if packed:
             message = SlotMessage.unpack(packed)
-            _, pending = worker.in_hand.pop(message.slot)
+            _, pending = worker.in_flight.pop(message.slot)
             pending.finish(message, self._memory)
             self._release(message.slot)
         return bool(packed)
@@ -186,7 +186,7 @@ class Workers:
 
 def _slots_of(count: int) -> int:
     """Return the slots for `count` workers, and one to be filled meanwhile."""
-    return _IN_FIRST_HAND + _IN_HAND * (count - 1) + 1
+    return _FIRST_IN_FLIGHT + _IN_FLIGHT * (count - 1) + 1
 
 
 def _lost(code: int) -> Retry:

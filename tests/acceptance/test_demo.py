@@ -23,7 +23,7 @@ from asyncbuild.local import demo
 from asyncbuild.local.demo import DemoOptions
 from asyncbuild.local.expected_tree import run_git
 from asyncbuild.local.servers.served import open_site
-from asyncbuild.local.workload import Story
+from asyncbuild.local.workload import SampleRepository
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -84,7 +84,7 @@ async def repository(tmp_path: Path) -> Path:
 
     async def at_once(_: object) -> None: ...
 
-    story = await Story.create(tmp_path / "mine", "shop", ["main"] * 6, seed=5)
+    story = await SampleRepository.create(tmp_path / "mine", "shop", ["main"] * 6, seed=5)
     async for _ in story.iter_pushes(at_once):
         pass
     return story.remote.directory
@@ -468,7 +468,9 @@ async def test_a_terminal_without_unicode_is_supported(temporary: Path) -> None:
 
     async def at_once(_: object) -> None: ...
 
-    story = await Story.create(temporary.parent / "mine", "shop", ["main", "übung"], seed=5)
+    story = await SampleRepository.create(
+        temporary.parent / "mine", "shop", ["main", "übung"], seed=5
+    )
     async for _ in story.iter_pushes(at_once):
         pass
     mine = story.remote.directory

@@ -12,7 +12,7 @@ from support.service import Service, environment, open_service, send, wait_settl
 
 from asyncbuild.local.stack import QUEUE, Stack, open_stack
 from asyncbuild.local.verify import Pushed
-from asyncbuild.local.workload import Story
+from asyncbuild.local.workload import SampleRepository
 
 pytestmark = [
     pytest.mark.timeout(400),
@@ -42,7 +42,9 @@ async def stack() -> AsyncIterator[Stack]:
 async def _make_pushes(stack: Stack) -> Sequence[Pushed]:
     async def at_once(_: object) -> None: ...
 
-    story = await Story.create(stack.directory, "shop", ["main", _HOSTILE_REF, "main"], seed=3)
+    story = await SampleRepository.create(
+        stack.directory, "shop", ["main", _HOSTILE_REF, "main"], seed=3
+    )
     return [push async for push in story.iter_pushes(at_once)]
 
 

@@ -23,7 +23,7 @@ from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.replication_lag import is_young, may_appear
 from asyncbuild.domain.repository import Repository
 from asyncbuild.queue.lane import protocol as p
-from asyncbuild.queue.lane.capacity import Standing, find_room, find_standing, held
+from asyncbuild.queue.lane.capacity import LaneActivity, find_room, find_standing, held
 from asyncbuild.queue.lane.lease_clock import Term
 from asyncbuild.queue.lane.queue_facts import QueueFacts
 from asyncbuild.queue.lane.state_machine import Lane
@@ -160,10 +160,10 @@ class LaneSim:
         """Return the message group."""
         return next(iter(self.messages.values())).group
 
-    def standing(self) -> Standing:
+    def standing(self) -> LaneActivity:
         """Return the standing like `LaneRunner.standing`; consumers are never short here."""
         if self.ops or self.lane.ending:
-            return Standing()
+            return LaneActivity()
         return find_standing(
             self.lane.states(),
             held_back=(),

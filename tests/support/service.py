@@ -20,7 +20,7 @@ from support.signals import send_signal
 
 from asyncbuild.local.stack import DEAD_LETTERS, Stack
 from asyncbuild.local.verify import Pushed
-from asyncbuild.local.workload import Story
+from asyncbuild.local.workload import SampleRepository
 
 _SECTIONS = ("aws", "queue", "git", "storage", "builds", "lanes", "archive", "status")
 
@@ -134,7 +134,7 @@ async def make_pushes(
     for number in range(repositories):
         name = f"repository-{number:03d}"
         words = [random.choice(branches) for _ in range(pushes)]
-        story = await Story.create(stack.directory, name, words, seed=seed + number)
+        story = await SampleRepository.create(stack.directory, name, words, seed=seed + number)
         made.append([push async for push in story.iter_pushes(_never_wait)])
     return made
 

@@ -17,7 +17,7 @@ import orjson
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.forges.webhooks.body_signature import sign_body
-from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
+from asyncbuild.forges.webhooks.senders import Host, MessageReader, Signature
 
 SENT = datetime(2026, 11, 1, 10, 23, 50, tzinfo=UTC)
 SIGNING_TOKEN = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -56,9 +56,9 @@ def payload(kind: ForgeKind) -> dict[str, Any]:
 
 def hosts(
     *, secrets: tuple[str, ...] = (SECRET,), signature: Signature = Signature.REQUIRED
-) -> Hosts:
+) -> MessageReader:
     """Return one host of each kind."""
-    return Hosts(
+    return MessageReader(
         [
             Host(name, kind, signature=signature, secrets=lambda: secrets)
             for kind, name in _NAMES.items()

@@ -81,7 +81,7 @@ class Unverified(Reject):
     host = "unknown"
 
 
-class Hosts:
+class MessageReader:
     """Reader of messages: events of CodeCommit, and push payloads of the hosts it is given."""
 
     def __init__(self, hosts: Sequence[Host] = ()) -> None:

@@ -16,7 +16,7 @@ _PATTERN: Final = re.compile(rb"^[ \t\r]*[^# \t\r\n]", re.MULTILINE)  # gitattri
 _REMEDY: Final = "archive less of it, or raise the setting"
 
 
-class Most(Protocol):
+class ExtentLimits(Protocol):
     """Settings that limit an archive's tree."""
 
     @property
@@ -32,20 +32,22 @@ class Most(Protocol):
         """Most lines in them that are not comments."""
 
 
-class Sum(NamedTuple):
+class AttributeCounts(NamedTuple):
     """Counts of some `.gitattributes`."""
 
     nbytes: int
     patterns: int
 
 
-def sum_up(contents: Iterable[bytes]) -> Sum:
+def sum_up(contents: Iterable[bytes]) -> AttributeCounts:
     """Return length and number of patterns of all of these `.gitattributes`."""
     lengths = [(len(each), sum(1 for _ in _PATTERN.finditer(each))) for each in contents]
-    return Sum(sum(each for each, _ in lengths), sum(each for _, each in lengths))
+    return AttributeCounts(sum(each for each, _ in lengths), sum(each for _, each in lengths))
 
 
-def check_attributes(files: Mapping[bytes, str], by_id: Mapping[str, bytes], most: Most) -> None:
+def check_attributes(
+    files: Mapping[bytes, str], by_id: Mapping[str, bytes], most: ExtentLimits
+) -> None:
     """Raise if attributes exceed the settings.
 
     Args:
@@ -67,7 +69,7 @@ def check_attributes(files: Mapping[bytes, str], by_id: Mapping[str, bytes], mos
         )
 
 
-def too_long(most: Most) -> Reject:
+def too_long(most: ExtentLimits) -> Reject:
     """Return the error for `.gitattributes` that are too long."""
     return Reject(
         "its .gitattributes are longer than git.attribute_bytes_most = "
@@ -93,7 +95,7 @@ class Counted:
         Reject: From `add`: there are more than `entries_most`.
     """
 
-    def __init__(self, most: Most) -> None:
+    def __init__(self, most: ExtentLimits) -> None:
         self._most = most.entries_most
         self.entries = 0
 
@@ -119,7 +121,7 @@ class TreeExtent:
         least_bytes: With `ls-tree -l`; None without, because then no sizes are listed.
     """
 
-    def __init__(self, most: Most, least_bytes: int | None = None) -> None:
+    def __init__(self, most: ExtentLimits, least_bytes: int | None = None) -> None:
         self.attributes: dict[bytes, str] = {}
         self.large: dict[bytes, int] = {}
         self._counted = Counted(most)

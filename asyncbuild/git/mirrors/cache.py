@@ -22,13 +22,13 @@ from asyncbuild.git.content.lfs.stored_file import Verified
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_error
 from asyncbuild.git.mirrors.directory import MirrorDirectory
-from asyncbuild.git.mirrors.early_lookup import Lookout
+from asyncbuild.git.mirrors.early_lookup import EarlyLookup
 from asyncbuild.git.mirrors.fetch import Fetcher
 from asyncbuild.git.mirrors.locked_fetch import LockedFetch
 from asyncbuild.git.mirrors.maintenance import Upkeep
 from asyncbuild.git.mirrors.mirror_locks import open_for_use
 from asyncbuild.git.mirrors.renewal import MirrorRenewal, mark_suspect
-from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, SharedFetch, Wish
+from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest, SharedFetch
 from asyncbuild.git.mirrors.transport import Transfers
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.reader import Reader
@@ -116,7 +116,7 @@ class MirrorCache:
             self._transfers,
             reader,
             open_way=self._upkeep.open_way,
-            look_ahead=Lookout(reader, resources.worktrees).look,
+            look_ahead=EarlyLookup(reader, resources.worktrees).look,
         )
         self._locked_fetch = LockedFetch(settings, fetcher, self._upkeep)
         self._renewal = MirrorRenewal(settings, git, self._upkeep)
@@ -160,7 +160,7 @@ class MirrorCache:
             Retry: anything that may be better the next time.
         """
         check_ref(ref)
-        async with self._open(repository, Wish(ref, commit, behind)) as snapshot:
+        async with self._open(repository, CommitRequest(ref, commit, behind)) as snapshot:
             yield snapshot
 
     async def find_tip(self, repository: Repository, ref: str) -> frozenset[str]:
@@ -182,11 +182,11 @@ class MirrorCache:
             Unreachable: none of them has it.
             StageError: as `open`.
         """
-        async with self._open(repository, Wish(DEFAULT_BRANCH, commit)) as snapshot:
+        async with self._open(repository, CommitRequest(DEFAULT_BRANCH, commit)) as snapshot:
             yield snapshot
 
     @asynccontextmanager
-    async def _open(self, repository: Repository, wish: Wish) -> AsyncIterator[Snapshot]:
+    async def _open(self, repository: Repository, wish: CommitRequest) -> AsyncIterator[Snapshot]:
         check_repository(repository)
         check_commit(wish.commit)
         place = MirrorDirectory(self._settings.cache_directory / "mirrors" / repository.path)
@@ -223,7 +223,11 @@ class MirrorCache:
         )
 
     async def _find(
-        self, stack: AsyncExitStack, place: MirrorDirectory, repository: Repository, wish: Wish
+        self,
+        stack: AsyncExitStack,
+        place: MirrorDirectory,
+        repository: Repository,
+        wish: CommitRequest,
     ) -> Commit:
         """Hold the mirror with the commit in it; a damaged one is replaced, once."""
         try:
@@ -239,7 +243,7 @@ class MirrorCache:
                 await self._renewal.renew(place)
                 if self._renewal.times(place) == renewals:
                     raise  # the mirror is not to blame
-                again = Wish(wish.ref, wish.commit, wish.behind)
+                again = CommitRequest(wish.ref, wish.commit, wish.behind)
                 return await self._enter(stack, place, repository, again)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -247,7 +251,11 @@ class MirrorCache:
             raise machine_error(error, f"use {place.root}") from error
 
     async def _enter(
-        self, stack: AsyncExitStack, place: MirrorDirectory, repository: Repository, wish: Wish
+        self,
+        stack: AsyncExitStack,
+        place: MirrorDirectory,
+        repository: Repository,
+        wish: CommitRequest,
     ) -> Commit:
         """Hold the mirror and find the commit in it, or have it fetched."""
         share = self._share(place, repository)
@@ -267,7 +275,9 @@ class MirrorCache:
         self._statistics.fetched += 1
         return fetched
 
-    async def _look(self, share: SharedFetch, place: MirrorDirectory, wish: Wish) -> Commit | None:
+    async def _look(
+        self, share: SharedFetch, place: MirrorDirectory, wish: CommitRequest
+    ) -> Commit | None:
         """Return the commit, if it is in the mirror already."""
         wish.seen = await to_thread.run_sync(place.touch)
         if wish.seen is not None and not wish.seen.object_format:
@@ -290,7 +300,7 @@ class MirrorCache:
         return self._shared[repository.path]
 
     async def _fetch(
-        self, place: MirrorDirectory, repository: Repository, wishes: Sequence[Wish]
+        self, place: MirrorDirectory, repository: Repository, wishes: Sequence[CommitRequest]
     ) -> None:
         """Fetch once for all these wishes."""
         await self._locked_fetch.fetch(place, self._remote(repository), wishes, repository.path)

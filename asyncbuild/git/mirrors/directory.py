@@ -32,7 +32,7 @@ _PACK_OF_SHA256 = re.compile(r"pack-[0-9a-f]{64}\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class MirrorState:
     """A mirror as it was at a moment; equal if no pack came or went in between.
 
     Without an object format it is damaged.
@@ -99,19 +99,19 @@ class MirrorDirectory:
         """Return whether its history is cut somewhere."""
         return (self.repository / "shallow").exists()
 
-    def touch(self) -> Sight | None:
+    def touch(self) -> MirrorState | None:
         """Note that the mirror is used now; tell what it is, None if there is none."""
         self.stamp.touch()
         return self.look()
 
-    def look(self) -> Sight | None:
+    def look(self) -> MirrorState | None:
         """Return what the mirror is now. Call it before looking for a commit, never after."""
         try:
             object_format = read_object_format(self.repository)
             changed = (self._objects / "pack").stat().st_mtime_ns
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return Sight("", 0) if self.is_whole() else None
-        return Sight(object_format, changed)
+            return MirrorState("", 0) if self.is_whole() else None
+        return MirrorState(object_format, changed)
 
     def size_bytes(self) -> int:
         """Measure what the mirror takes on the disk."""

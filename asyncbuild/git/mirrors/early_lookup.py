@@ -17,7 +17,7 @@ from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.mirrors.directory import MirrorDirectory, has_pack, read_object_format
 from asyncbuild.git.mirrors.inotify import open_watch
-from asyncbuild.git.mirrors.shared_fetch import Wish
+from asyncbuild.git.mirrors.shared_fetch import CommitRequest
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 
@@ -25,7 +25,7 @@ _PAUSE_SECONDS: Final = 0.02
 _LOOK_AGAIN_SECONDS: Final = 1.0  # a directory that is deleted and made again is another one
 
 
-class Lookout:
+class EarlyLookup:
     """Finds what pushes wait for in mirrors that are being made.
 
     Args:
@@ -38,7 +38,7 @@ class Lookout:
         self._worktrees = worktrees
 
     async def look(
-        self, place: MirrorDirectory, staging: Path, wishes: Sequence[Wish]
+        self, place: MirrorDirectory, staging: Path, wishes: Sequence[CommitRequest]
     ) -> Mapping[str, Commit]:
         """The commits that are wished and there, by id; waits for a pack until it is cancelled.
 

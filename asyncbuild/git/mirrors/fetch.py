@@ -23,7 +23,7 @@ from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.directory import MirrorDirectory, has_pack, read_object_format
 from asyncbuild.git.mirrors.disk_space import delete
-from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, Wish
+from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest
 from asyncbuild.git.mirrors.transport import BRANCHES, FetchTarget, Transfers
 from asyncbuild.git.reader import Reader
 from asyncbuild.runtime.tasks import open_tasks
@@ -51,7 +51,7 @@ class Fetcher:
         *,
         open_way: Callable[[MirrorDirectory, Path], AbstractAsyncContextManager[None]],
         look_ahead: Callable[
-            [MirrorDirectory, Path, Sequence[Wish]], Awaitable[Mapping[str, Commit]]
+            [MirrorDirectory, Path, Sequence[CommitRequest]], Awaitable[Mapping[str, Commit]]
         ],
     ) -> None:
         self._open_way = open_way
@@ -62,7 +62,7 @@ class Fetcher:
         self._only_by_ref: set[str] = set()  # URLs of servers that refused an id
 
     async def fetch(
-        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[Wish], lock: int
+        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
         """Settle every wish. Call with the fetch lock held and `place.reclaim()` done.
 
@@ -88,7 +88,7 @@ class Fetcher:
             wish.settle(await self._why_not(target, wish))
 
     async def _clone(
-        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[Wish], lock: int
+        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
         """The first fetch, into a staging directory that becomes the mirror when it is done."""
         staging = await to_thread.run_sync(place.stage)
@@ -108,7 +108,7 @@ class Fetcher:
                 await to_thread.run_sync(delete, staging)
 
     async def _make(
-        self, place: MirrorDirectory, target: FetchTarget, wishes: Sequence[Wish]
+        self, place: MirrorDirectory, target: FetchTarget, wishes: Sequence[CommitRequest]
     ) -> Mapping[str, Commit] | None:
         """Fetch all that is wished into a new repository; None if nothing of it is there.
 
@@ -127,7 +127,7 @@ class Fetcher:
                 tasks.cancel_scope.cancel()
         return found if made else None
 
-    async def _begin(self, target: FetchTarget, wishes: Sequence[Wish]) -> bool:
+    async def _begin(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> bool:
         """Fetch the refs of all wishes into an empty directory; False if all are gone."""
         refs, depth = _refs(wishes), self._settings.depth
         try:
@@ -144,11 +144,13 @@ class Fetcher:
         _settle_misfits(wishes, await to_thread.run_sync(read_object_format, target.directory))
         return True
 
-    async def _init(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
+    async def _init(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         await self._transfers.init(target, wishes[0].commit)
         _settle_misfits(wishes, object_format(wishes[0].commit))
 
-    async def _by_ref(self, target: FetchTarget, wishes: Sequence[Wish], depth: int) -> None:
+    async def _by_ref(
+        self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
+    ) -> None:
         """Fetch the refs of all open wishes; those whose ref is gone are unreachable."""
         try:
             await self._fetch_refs(target, wishes, depth)
@@ -159,7 +161,7 @@ class Fetcher:
         await self._settle_present(target.directory, target.remote, wishes)
 
     async def _leave_out_gone(
-        self, error: GitFailed, remote: Remote, wishes: Sequence[Wish]
+        self, error: GitFailed, remote: Remote, wishes: Sequence[CommitRequest]
     ) -> bool:
         """One missing ref fails the whole fetch: settle those of gone ones; ask for others again?
 
@@ -171,11 +173,13 @@ class Fetcher:
         await self._settle_gone(remote, wishes)
         return bool(_open(wishes))
 
-    async def _fetch_refs(self, target: FetchTarget, wishes: Sequence[Wish], depth: int) -> None:
+    async def _fetch_refs(
+        self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
+    ) -> None:
         if refs := _refs(wishes):
             await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
 
-    async def _by_all_refs(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
+    async def _by_all_refs(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """Fetch the history of all branches and tags, for commits that may be on any of them."""
         there = await self._transfers.list_refs(target.remote)
         refs = sorted(ref for ref in there if ref.startswith(("refs/heads/", "refs/tags/")))
@@ -183,7 +187,7 @@ class Fetcher:
             await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], 0)
             await self._settle_present(target.directory, target.remote, wishes)
 
-    async def _search(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
+    async def _search(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """The refs were fetched and have moved on: look for the commits behind their tips."""
         await self._by_id(target, wishes)
         await self._settle_behind(target, wishes)
@@ -194,7 +198,7 @@ class Fetcher:
                 return
             await self._by_ref(target, wishes, depth)
 
-    async def _settle_behind(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
+    async def _settle_behind(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """Search no history of a ref that the server shows where it was before the push."""
         for wish in _open(wishes):
             if wish.behind and await self._tip(target, wish) == wish.behind:
@@ -206,10 +210,10 @@ class Fetcher:
                     )
                 )
 
-    async def _tip(self, target: FetchTarget, wish: Wish) -> str:
+    async def _tip(self, target: FetchTarget, wish: CommitRequest) -> str:
         return await self._transfers.read_ref(target, kept_ref(wish.ref))
 
-    async def _by_id(self, target: FetchTarget, wishes: Sequence[Wish]) -> None:
+    async def _by_id(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """One call for each: a single id that the server lacks fails the whole call."""
         for commit in sorted({wish.commit for wish in _open(wishes)}):
             if target.remote.url in self._only_by_ref:
@@ -226,7 +230,7 @@ class Fetcher:
         await self._settle_present(target.directory, target.remote, wishes)
 
     async def _settle_present(
-        self, repository: Path, remote: Remote, wishes: Sequence[Wish]
+        self, repository: Path, remote: Remote, wishes: Sequence[CommitRequest]
     ) -> None:
         if not await anyio.Path(repository).exists():
             return
@@ -237,7 +241,7 @@ class Fetcher:
             if wish.commit in found:
                 wish.settle(found[wish.commit])
 
-    async def _settle_gone(self, remote: Remote, wishes: Sequence[Wish]) -> None:
+    async def _settle_gone(self, remote: Remote, wishes: Sequence[CommitRequest]) -> None:
         there = await self._transfers.list_refs(remote)
         for wish in _open(wishes):
             if wish.ref == DEFAULT_BRANCH and wish.ref not in there:
@@ -245,7 +249,7 @@ class Fetcher:
             elif wish.ref and wish.ref not in there:
                 wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist"))
 
-    async def _why_not(self, target: FetchTarget, wish: Wish) -> Reject | Unreachable:
+    async def _why_not(self, target: FetchTarget, wish: CommitRequest) -> Reject | Unreachable:
         kind = await self._reader.kind(
             target.directory, wish.commit, f"look into {target.remote.name}"
         )
@@ -265,15 +269,15 @@ def _unreachable(reason: str, *, tip: str) -> Unreachable:
     return error
 
 
-def _settle_misfits(wishes: Sequence[Wish], format_: str) -> None:
+def _settle_misfits(wishes: Sequence[CommitRequest], format_: str) -> None:
     for wish in _open(wishes):
         if format_ not in {"", object_format(wish.commit)}:
             wish.settle(Reject(f"{wish.commit} is no id of a repository of {format_} objects"))
 
 
-def _refs(wishes: Iterable[Wish]) -> list[str]:
+def _refs(wishes: Iterable[CommitRequest]) -> list[str]:
     return sorted({wish.ref for wish in _open(wishes) if wish.ref})
 
 
-def _open(wishes: Iterable[Wish]) -> list[Wish]:
+def _open(wishes: Iterable[CommitRequest]) -> list[CommitRequest]:
     return [wish for wish in wishes if wish.open]

@@ -14,7 +14,7 @@ from asyncbuild.git.mirrors.directory import MirrorDirectory
 from asyncbuild.git.mirrors.fetch import Fetcher
 from asyncbuild.git.mirrors.maintenance import Upkeep
 from asyncbuild.git.mirrors.mirror_locks import open_for_change, open_for_use
-from asyncbuild.git.mirrors.shared_fetch import Wish
+from asyncbuild.git.mirrors.shared_fetch import CommitRequest
 from asyncbuild.runtime.emit import emit
 
 
@@ -32,7 +32,7 @@ class LockedFetch:
         self.fetches = 0
 
     async def fetch(
-        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[Wish], name: str
+        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], name: str
     ) -> None:
         """Fetch once for all these wishes, alone in this mirror among all processes.
 
@@ -61,7 +61,7 @@ class LockedFetch:
             await self._upkeep.tidy(place, lock)
 
     async def _fetch_on_full_disk(
-        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[Wish], lock: int
+        self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
         await self._upkeep.make_room()
         await to_thread.run_sync(place.reclaim)  # clears what the failed fetch left

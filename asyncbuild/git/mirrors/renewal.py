@@ -7,7 +7,7 @@ from anyio import to_thread
 
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.events.git_events import MirrorRenewed
-from asyncbuild.git.mirrors.directory import MirrorDirectory, Sight
+from asyncbuild.git.mirrors.directory import MirrorDirectory, MirrorState
 from asyncbuild.git.mirrors.integrity import find_damage
 from asyncbuild.git.mirrors.maintenance import Upkeep
 from asyncbuild.git.mirrors.mirror_locks import (
@@ -27,7 +27,7 @@ class MirrorRenewal:
         self._git = git
         self._upkeep = upkeep
         self._times: Counter[Path] = Counter()
-        self._whole: dict[Path, Sight] = {}  # as they were when they were suspected wrongly
+        self._whole: dict[Path, MirrorState] = {}  # as they were when they were suspected wrongly
 
     @property
     def renewals(self) -> int:

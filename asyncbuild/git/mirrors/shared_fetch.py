@@ -17,14 +17,14 @@ from anyio.abc import TaskGroup
 
 from asyncbuild.domain.errors import Retry
 from asyncbuild.git.formats.cat_file import Commit
-from asyncbuild.git.mirrors.directory import Sight
-from asyncbuild.runtime.batching import Together
+from asyncbuild.git.mirrors.directory import MirrorState
+from asyncbuild.runtime.batching import Batcher
 
 DEFAULT_BRANCH: Final = "HEAD"
 
 
 @dataclass(eq=False, slots=True)
-class Wish:
+class CommitRequest:
     """A caller waits for `commit`, which a push says is on `ref`.
 
     `ref` is `DEFAULT_BRANCH` if it is not known; it becomes empty if there is none.
@@ -37,7 +37,7 @@ class Wish:
     ref: str
     commit: str
     behind: str = ""
-    seen: Sight | None = None
+    seen: MirrorState | None = None
     outcome: Commit | Exception | None = None
     given_up: bool = False
     _settled: anyio.Event = field(default_factory=anyio.Event)
@@ -75,14 +75,14 @@ class SharedFetch:
     def __init__(
         self,
         tasks: TaskGroup,
-        fetch: Callable[[Sequence[Wish]], Awaitable[None]],
+        fetch: Callable[[Sequence[CommitRequest]], Awaitable[None]],
         find: Callable[[Sequence[str]], Awaitable[Mapping[str, Commit]]],
     ) -> None:
-        self.present = Together(find)
+        self.present = Batcher(find)
         self._tasks = tasks
         self._fetch = fetch
-        self._waiting: list[Wish] = []
-        self._served: Sequence[Wish] = ()
+        self._waiting: list[CommitRequest] = []
+        self._served: Sequence[CommitRequest] = ()
         self._scope = anyio.CancelScope()
         self._serving = False
         self._users = 0
@@ -104,7 +104,7 @@ class SharedFetch:
             self._looking.discard(ended)
             ended.set()
 
-    async def get(self, wish: Wish) -> Commit:
+    async def get(self, wish: CommitRequest) -> Commit:
         """Wait for the commit. A cancelled wait takes its wish back; the last one ends the fetch.
 
         Raises:
@@ -141,7 +141,7 @@ class SharedFetch:
         finally:
             self._serving = False
 
-    async def _serve_once(self, asked: Sequence[Wish]) -> None:
+    async def _serve_once(self, asked: Sequence[CommitRequest]) -> None:
         self._served = asked
         try:
             await self._fetch(asked)

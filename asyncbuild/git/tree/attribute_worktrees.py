@@ -32,7 +32,7 @@ from asyncbuild.git.mirrors.disk_space import delete
 from asyncbuild.git.mirrors.mirror_locks import open_for_use
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.worktree import AttributeFiles, Worktree, write_worktree
-from asyncbuild.runtime.batching import Together
+from asyncbuild.runtime.batching import Batcher
 from asyncbuild.runtime.recent import Recent
 
 _TREES_MOST: Final = 10_000  # remembered
@@ -84,7 +84,7 @@ class Worktrees:
         self._digests: Recent[str, str] = Recent(_TREES_MOST)  # by id of the tree
         self._near: Recent[tuple[Path, str], str] = Recent(_TREES_MOST)
         self._worktrees: OrderedDict[str, Worktree] = OrderedDict()
-        self._comparing: dict[Path, Together[_Pair, bool]] = {}
+        self._comparing: dict[Path, Batcher[_Pair, bool]] = {}
         self._not_again: dict[Path, int] = {}
         self._learning: set[Path] = set()
         self._one_at_a_time = anyio.Lock()
@@ -130,7 +130,7 @@ class Worktrees:
         for repository in [each for each, asking in self._comparing.items() if asking.idle]:
             del self._comparing[repository]
         if tree.repository not in self._comparing:
-            self._comparing[tree.repository] = Together(partial(self._ask, tree.repository))
+            self._comparing[tree.repository] = Batcher(partial(self._ask, tree.repository))
         try:
             alike = await self._comparing[tree.repository].get((near, tree.id))
         except StageError:

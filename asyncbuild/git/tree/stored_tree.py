@@ -11,7 +11,7 @@ from typing import Final
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.git.formats.cat_file import Commit
-from asyncbuild.git.formats.extent import Counted, Most, naming
+from asyncbuild.git.formats.extent import Counted, ExtentLimits, naming
 from asyncbuild.git.formats.tree_lines import TreeEntry, parse_entry
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.reader import Reader
@@ -225,7 +225,7 @@ async def _split(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes], No
 
 
 async def _counted(
-    batches: AsyncIterator[list[bytes]], most: Most, name: str
+    batches: AsyncIterator[list[bytes]], most: ExtentLimits, name: str
 ) -> AsyncGenerator[list[bytes], None]:
     """Pass on batches of entries of a tree, as long as they are not too many.
 

@@ -17,7 +17,7 @@ MOST_HELD_SECONDS: Final = 12 * 3_600  # SQS ends a lease then, however often it
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LaneActivity:
     """Standing of a lane.
 
     Attributes:
@@ -37,7 +37,7 @@ class LaneCapacity:
     gives_way: int | None = None
 
 
-def find_room(standings: Sequence[Standing], *, most: int) -> LaneCapacity:
+def find_room(standings: Sequence[LaneActivity], *, most: int) -> LaneCapacity:
     """Decide whether to receive more.
 
     Args:
@@ -93,7 +93,7 @@ def find_standing(
     blocked_seconds: float,
     may_give_way: bool,
     policy: Policy,
-) -> Standing:
+) -> LaneActivity:
     """Return the standing of a lane that is neither closed nor ending.
 
     A paused head has had its try, so its lane gives way at once. A head that waits because its
@@ -109,7 +109,7 @@ def find_standing(
     open_ = {n: state for n, state in states.items() if state is not State.SETTLED}
     under_way = any(state in UNDER_WAY and n not in held_back for n, state in open_.items())
     if under_way or not open_:
-        return Standing()
+        return LaneActivity()
     paused = next(iter(open_.values())) is State.PAUSED
     tried = paused or blocked_seconds >= policy.busy_most_seconds
-    return Standing(waits=True, yields=tried and may_give_way)
+    return LaneActivity(waits=True, yields=tried and may_give_way)

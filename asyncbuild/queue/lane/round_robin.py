@@ -38,7 +38,7 @@ class Turns(Generic[Job]):
         self._forges_most = forges
         self._reserve = reserve
         self._waiting: dict[object, deque[tuple[str, Job]]] = {}
-        self._in_hand: dict[object, int] = {}
+        self._in_flight: dict[object, int] = {}
         self._last_turn: dict[object, int] = {}
         self._forges: Counter[str] = Counter()  # jobs in flight
         self._turn = 0
@@ -94,7 +94,7 @@ class Turns(Generic[Job]):
                 takewhile(lambda forge: not self.is_full(forge), (each[0] for each in jobs))
             )
             if able:
-                (more if lane in self._in_hand else first)[able[0]] += 1
+                (more if lane in self._in_flight else first)[able[0]] += 1
                 more.update(able[1:])
         left = self._left_for_more()
         return sum(
@@ -117,19 +117,19 @@ class Turns(Generic[Job]):
         able = [
             lane
             for lane, jobs in self._waiting.items()
-            if not self.is_full(jobs[0][0]) and (more or lane not in self._in_hand)
+            if not self.is_full(jobs[0][0]) and (more or lane not in self._in_flight)
         ]
         if not able:
             return None
         lane = min(
-            able, key=lambda each: (self._in_hand.get(each, 0), self._last_turn.get(each, 0))
+            able, key=lambda each: (self._in_flight.get(each, 0), self._last_turn.get(each, 0))
         )
         forge, job = self._waiting[lane].popleft()
         if not self._waiting[lane]:
             del self._waiting[lane]
         self._turn += 1
         self._last_turn[lane] = self._turn
-        self._in_hand[lane] = self._in_hand.get(lane, 0) + 1
+        self._in_flight[lane] = self._in_flight.get(lane, 0) + 1
         self._forges[forge] += 1
         return lane, job, forge
 
@@ -138,8 +138,8 @@ class Turns(Generic[Job]):
         self._forges[forge] -= 1
         if not self._forges[forge]:
             del self._forges[forge]
-        self._in_hand[lane] -= 1
-        if not self._in_hand[lane]:
-            del self._in_hand[lane]
+        self._in_flight[lane] -= 1
+        if not self._in_flight[lane]:
+            del self._in_flight[lane]
             if lane not in self._waiting:
                 self._last_turn.pop(lane, None)

@@ -12,7 +12,7 @@ from asyncbuild.local.expected_tree import run_git
 from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.local.servers.journal import AcceptedStart
 from asyncbuild.local.verify import Expects, Findings, Pushed, verify
-from asyncbuild.local.workload import Story
+from asyncbuild.local.workload import SampleRepository
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -35,7 +35,7 @@ async def pushes(tmp_path: Path) -> list[Pushed]:
 
     async def at_once(_: object) -> None: ...
 
-    story = await Story.create(
+    story = await SampleRepository.create(
         tmp_path, f"shop-{tmp_path.name}", ["main", "develop", "#v1"], seed=2
     )
     return [push async for push in story.iter_pushes(at_once)]

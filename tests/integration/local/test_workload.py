@@ -13,7 +13,7 @@ from asyncbuild.forges.codecommit import parse
 from asyncbuild.local.expected_tree import read_tree, run_git
 from asyncbuild.local.replay import Replay, names_of
 from asyncbuild.local.verify import Expects, Pushed, iter_differences
-from asyncbuild.local.workload import STORIES, Story, event_of
+from asyncbuild.local.workload import STORIES, SampleRepository, event_of
 
 
 async def at_once(_: Pushed) -> None:
@@ -24,7 +24,7 @@ async def at_once(_: Pushed) -> None:
 async def pushes(tmp_path: Path) -> list[Pushed]:
     """Return all pushes of one made-up repository."""
     words = "main develop feature/x main #v1 -feature/x".split()  # noqa: SIM905 - written like a story
-    story = await Story.create(tmp_path, "shop", words, seed=7)
+    story = await SampleRepository.create(tmp_path, "shop", words, seed=7)
     return [push async for push in story.iter_pushes(at_once)]
 
 
@@ -72,7 +72,9 @@ async def test_equal_seeds_give_equal_commits(tmp_path: Path) -> None:
     """The demo shows the same commits every time."""
     commits = []
     for directory in ("one", "two"):
-        story = await Story.create(tmp_path / directory, "shop", ["main", "main"], seed=3)
+        story = await SampleRepository.create(
+            tmp_path / directory, "shop", ["main", "main"], seed=3
+        )
         commits.append([push.commit async for push in story.iter_pushes(at_once)])
     assert commits[0] == commits[1]
 

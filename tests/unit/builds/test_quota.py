@@ -12,7 +12,7 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.quota import MOST, Quota
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.repository import ForgeKind
-from asyncbuild.forges.webhooks.senders import Hosts, Unverified
+from asyncbuild.forges.webhooks.senders import MessageReader, Unverified
 
 
 async def test_the_first_of_each_host_and_hour_are_kept() -> None:
@@ -76,5 +76,5 @@ def test_signed_webhooks_with_a_fault_are_all_dead_lettered() -> None:
 def test_without_hosts_every_message_is_dead_lettered(body: bytes) -> None:
     """Without webhooks only trusted senders reach the queue, so each message is kept."""
     with pytest.raises(Reject) as raised:
-        Hosts().read(message(body))
+        MessageReader().read(message(body))
     assert not isinstance(raised.value, Unverified)

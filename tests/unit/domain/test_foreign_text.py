@@ -20,7 +20,7 @@ from asyncbuild.config import LogSettings
 from asyncbuild.domain.errors import LeaseLost, Reject, Retry, StageError, reading
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.repository import ForgeKind
-from asyncbuild.forges.webhooks.senders import Host, Hosts
+from asyncbuild.forges.webhooks.senders import Host, MessageReader
 from asyncbuild.pushes.pipeline import read_message
 
 _ERRORS = (
@@ -101,7 +101,7 @@ def test_an_error_of_reading_rejects_the_message(kind: type[Exception]) -> None:
     def fail() -> list[str]:
         raise kind(SECRET)
 
-    fails = Hosts([Host("github.com", ForgeKind.GITHUB, secrets=fail)])
+    fails = MessageReader([Host("github.com", ForgeKind.GITHUB, secrets=fail)])
     body = (CORPUS / "messages" / "github").read_text().partition("\n\n")[2]
     work = read_message(fails, message(body, {"X-Hub-Signature-256": "sha256=00"}))
     assert isinstance(work.event, Reject)

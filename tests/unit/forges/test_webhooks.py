@@ -32,7 +32,7 @@ from asyncbuild.domain.repository import ForgeKind, Repository, encode_segment
 from asyncbuild.forges.webhooks.delivery import KEPT, kept_attributes, showable
 from asyncbuild.forges.webhooks.dialect import Delivery
 from asyncbuild.forges.webhooks.dialects import DIALECTS
-from asyncbuild.forges.webhooks.senders import Host, Hosts, Signature
+from asyncbuild.forges.webhooks.senders import Host, MessageReader, Signature
 
 PUSHED = datetime(2026, 11, 1, 10, 23, 43, tzinfo=UTC)
 _EXPECTED = {
@@ -96,7 +96,7 @@ def _of_load_balancer(made: Message) -> Message:
     return message(orjson.dumps(event))
 
 
-def _one(message: Message, reader: Hosts | None = None) -> Push:
+def _one(message: Message, reader: MessageReader | None = None) -> Push:
     (event,) = (reader or hosts()).read(message)
     assert isinstance(event, Push)
     return event
@@ -210,13 +210,13 @@ def test_an_ignored_event_says_whether_it_was_signed() -> None:
     """Anyone who knows the address can send a ping; a forge with the secret signs it, too."""
     content = b'{"zen": "Design for failure."}'
     for kind in ForgeKind:
-        known = Hosts([Host("git.example:8443", kind, secrets=lambda: (SECRET,))])
+        known = MessageReader([Host("git.example:8443", kind, secrets=lambda: (SECRET,))])
         for secret in (SECRET, "another", None):
             told = {**headers(kind, content, secret=secret), _HEADERS_OF[kind]: "ping"}
             (nothing,) = known.read(message(content, told))
             assert isinstance(nothing, Nothing)
             assert nothing.unverified == ("" if secret == SECRET else "git.example..8443")
-    (nothing,) = Hosts().read(message(content, {"X-GitHub-Event": "ping"}))
+    (nothing,) = MessageReader().read(message(content, {"X-GitHub-Event": "ping"}))
     assert isinstance(nothing, Nothing)
     assert nothing.unverified == ""
 
@@ -545,7 +545,7 @@ def test_a_payload_of_another_kind_is_rejected() -> None:
 
 def test_the_first_entry_for_a_repository_counts() -> None:
     """Two owners on one host, each with its own secret; other owners are rejected."""
-    reader = Hosts(
+    reader = MessageReader(
         [
             Host("github.com", ForgeKind.GITHUB, ("acme/*",), secrets=lambda: ("one",)),
             Host("github.com", ForgeKind.GITHUB, ("other/*", "!other/x"), secrets=lambda: ("two",)),
@@ -567,7 +567,7 @@ def test_the_first_entry_for_a_repository_counts() -> None:
 
 def test_the_gateways_header_decides_the_host() -> None:
     """Data Center does not name itself; with several, the gateway's constant tells them apart."""
-    reader = Hosts(
+    reader = MessageReader(
         [
             Host("one.example", ForgeKind.BITBUCKET_SERVER, secrets=lambda: (SECRET,)),
             Host("two.example:8443", ForgeKind.BITBUCKET_SERVER, secrets=lambda: (SECRET,)),
@@ -840,7 +840,7 @@ def test_an_unreadable_ref_leaves_the_others_alone(
 @pytest.mark.parametrize("owner", ["acme", "ACME", "Acme"])
 def test_capitals_do_not_lead_to_another_entrys_secret(owner: str) -> None:
     """The forge ignores case, so the first entry that names the repository counts."""
-    read = Hosts(
+    read = MessageReader(
         [
             Host("github.com", ForgeKind.GITHUB, ("acme/*",), secrets=lambda: ("theirs",)),
             Host("github.com", ForgeKind.GITHUB, secrets=lambda: (SECRET,)),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import anyio
 
 from asyncbuild.domain.errors import Retry
-from asyncbuild.runtime.batching import Together
+from asyncbuild.runtime.batching import Batcher
 
 
 class Oracle:
@@ -30,7 +30,7 @@ class Oracle:
 async def test_questions_during_a_call_share_the_next_call() -> None:
     """One call for the first question, one for all others; each gets only its own answer."""
     oracle = Oracle()
-    together = Together(oracle.ask)
+    together = Batcher(oracle.ask)
     answers: dict[int, str | None] = {}
 
     async def get(number: int) -> None:
@@ -53,7 +53,7 @@ async def test_questions_of_one_moment_share_a_call() -> None:
     """The first one does not wait, but the others of that moment go with it."""
     oracle = Oracle()
     oracle.may_answer.set()
-    together = Together(oracle.ask)
+    together = Batcher(oracle.ask)
     async with anyio.create_task_group() as tasks:
         for number in (2, 4, 2):
             tasks.start_soon(together.get, number)
@@ -64,7 +64,7 @@ async def test_a_failure_reaches_only_the_caller_that_asked() -> None:
     """The others ask again."""
     oracle = Oracle(refusals=1)
     oracle.may_answer.set()
-    together = Together(oracle.ask)
+    together = Batcher(oracle.ask)
     outcomes: list[str | None] = []
 
     async def get(number: int) -> None:
@@ -82,7 +82,7 @@ async def test_a_failure_reaches_only_the_caller_that_asked() -> None:
 async def test_a_cancelled_caller_leaves_the_others_their_answer() -> None:
     """Calls go on even if the caller that started them is cancelled."""
     oracle = Oracle()
-    together = Together(oracle.ask)
+    together = Batcher(oracle.ask)
     first = anyio.CancelScope()
     answers: list[str | None] = []
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from asyncbuild.queue.lane.capacity import (
     MOST_HELD_SECONDS,
-    Standing,
+    LaneActivity,
     find_room,
     find_standing,
     held,
@@ -13,12 +13,12 @@ from asyncbuild.queue.lane.capacity import (
 from asyncbuild.queue.lane.protocol import Policy, State
 from asyncbuild.queue.lane.queue_facts import QueueFacts
 
-_STANDINGS = st.builds(Standing, st.booleans(), st.booleans())
+_STANDINGS = st.builds(LaneActivity, st.booleans(), st.booleans())
 
 
 @given(st.lists(_STANDINGS, max_size=12), st.integers(1, 4))
 def test_there_is_room_while_a_waiting_lane_may_give_way(
-    standings: list[Standing], most: int
+    standings: list[LaneActivity], most: int
 ) -> None:
     """The numbers of working and waiting lanes are bounded; the oldest that may gives way."""
     room = find_room(standings, most=most)

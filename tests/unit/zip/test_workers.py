@@ -160,7 +160,7 @@ async def test_a_killed_worker_fails_the_work_it_had_begun() -> None:
 
 
 def _slots_in_flight(workers: Workers) -> list[int]:
-    return [slot for worker in workers._workers for slot in worker.in_hand]
+    return [slot for worker in workers._workers for slot in worker.in_flight]
 
 
 async def _result(work: PendingPiece[PackedRun]) -> bytes | Retry:

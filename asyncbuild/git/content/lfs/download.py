@@ -26,7 +26,12 @@ from asyncbuild.git.content.lfs.http_answers import (
     refusal_of,
 )
 from asyncbuild.git.content.lfs.lfs_server import LfsServer
-from asyncbuild.git.content.lfs.partial_file import Broken, MissingContent, PartialContent, Wrong
+from asyncbuild.git.content.lfs.partial_file import (
+    AnswerCutOff,
+    ContentMismatch,
+    MissingContent,
+    PartialContent,
+)
 from asyncbuild.git.formats.lfs_answers import origin_of
 from asyncbuild.runtime.tasks import leaves_of
 
@@ -101,10 +106,10 @@ class Download:
             for left in reversed(range(_TRIES_OF_ONE)):
                 try:
                     refused = await self._fetch(web, doing, missing, given)
-                except Broken as error:
+                except AnswerCutOff as error:
                     if not left or not error.useful:
                         raise Retry(error.reason) from None
-                except Wrong as error:
+                except ContentMismatch as error:
                     if not left or not error.resumed:
                         raise Retry(
                             error.reason,

@@ -30,7 +30,7 @@ class MissingContent:
     part: Path
 
 
-class Broken(Exception):
+class AnswerCutOff(Exception):
     """An answer ended before the content did. `useful` tells whether to go on at once."""
 
     def __init__(self, reason: str, *, useful: bool) -> None:
@@ -39,7 +39,7 @@ class Broken(Exception):
         self.useful = useful
 
 
-class Wrong(Exception):
+class ContentMismatch(Exception):
     """The bytes received are not the content. `resumed`: an earlier try is part of them."""
 
     def __init__(self, reason: str, *, resumed: bool) -> None:
@@ -87,12 +87,14 @@ class PartialContent:
         said = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if answer.status == _PARTIAL and said is not None and int(said[1]) != begin:
             await self.discard()
-            raise Wrong(f"{doing}: it is another part than was asked for", resumed=resumed)
+            raise ContentMismatch(
+                f"{doing}: it is another part than was asked for", resumed=resumed
+            )
         promised = answer.content_length
         if promised is not None and begin + promised != wanted.size:
             await self.discard()
             told = f"{doing}: it has {begin + promised} bytes, and its pointer says {wanted.size}"
-            raise Wrong(told, resumed=resumed)
+            raise ContentMismatch(told, resumed=resumed)
         size, digest, why = await self._write(answer, begin)
         if why is not None and size < wanted.size:
             if promised is None:
@@ -100,10 +102,10 @@ class PartialContent:
             reason = f"{doing}: {why} after {size} of {wanted.size} bytes"
             self.size = size
             useful = size > begin and promised is not None and why != _SILENCE
-            raise Broken(reason, useful=useful)
+            raise AnswerCutOff(reason, useful=useful)
         if size != wanted.size or digest.hexdigest() != wanted.oid:
             await self.discard()
-            raise Wrong(f"{doing}: what came is not object {wanted.oid}", resumed=resumed)
+            raise ContentMismatch(f"{doing}: what came is not object {wanted.oid}", resumed=resumed)
         await to_thread.run_sync(_publish, self.missing)
 
     async def _write(
