@@ -1,4 +1,4 @@
-"""Order for an archive, and the archive that was made."""
+"""Values of making an archive: the order for one, and the archive that was made."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -26,10 +26,10 @@ class Order:
     Attributes:
         snapshot: The commit.
         key: Key of the archive in `storage.bucket`.
-        guard: Called right before the archive is made to appear (I4).
-        origin: Ref whose archives it may be made of, and be kept for; None for neither.
-        base_key: Key of the archive that it is made of, whatever the records say; empty to choose.
-        metadata: ASCII; kept beside the archive.
+        guard: Called right before the archive appears (I4).
+        origin: Ref whose archives may be its base, and that may use it as base; None for neither.
+        base_key: Key of the base, in place of the recorded one; empty to choose.
+        metadata: ASCII; stored with the archive.
         watch: Entered with the zip while it is made.
     """
 
@@ -44,10 +44,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class DeltaArchive:
-    """An archive that was made, and what is known of it for the next one; `files_read` from git.
+    """An archive that was made, and its facts as a base; `files_read` were read from git.
 
-    Of what was sent for a delta, `resent_bytes` are members of the older archive in stretches too
-    short to copy, and `headers_bytes` the directory without its copied beginning.
+    Of the bytes sent for a delta, `resent_bytes` are members of the base in stretches too short to
+    copy, and `headers_bytes` the directory without its copied beginning.
     """
 
     archive: StoredArchive

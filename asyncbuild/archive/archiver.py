@@ -43,10 +43,10 @@ from asyncbuild.zip.stream import ZipEngine
 
 FORMAT_VERSION: Final = 1  # of the zip's bytes: part of an archive's fingerprint
 
-_SUBTREE_FORMAT: Final = "2"  # of what is in an archive of a subtree
+_SUBTREE_FORMAT: Final = "2"  # format of the entries in an archive of a subtree
 
 _TABLES: Final = "archive-tables"  # in a mirror: measured and deleted with it
-_TABLE_COPIES: Final = 3  # a directory as it was read, as it is kept, and its lines with an index
+_TABLE_COPIES: Final = 3  # a directory as read, as kept, and its lines with an index
 _MOST_OF_BUDGET: Final = 3 / 4
 _LOOK_FURTHER_BYTES: Final = 64 * 1024 * 1024  # takes seconds to make in full
 _LARGE_MOST: Final = 10_000
@@ -64,7 +64,16 @@ class Result:
 
 
 class Archiver:
-    """Makes archives in `storage.bucket`."""
+    """Makes archives in `storage.bucket`.
+
+    Args:
+        engine: Makes zips.
+        budget: Memory of all archives.
+        store: Bucket of the archives.
+        settings: All settings.
+        look_further_bytes: Length of a base from which on a nearer one is searched, if it does not
+            pay.
+    """
 
     def __init__(
         self,
@@ -93,19 +102,19 @@ class Archiver:
         self._choice = Choice(bases, self.format_of)
 
     def format_of(self, options: ArchiveOptions) -> str:
-        """Return what an archive's bytes depend on beside its tree; bases must have the same.
+        """Return the facts besides its tree that an archive's bytes depend on; equal for its bases.
 
         With other options, or another level, the same commit is another archive.
         """
-        # Before, attributes above a subtree did not count.
+        # In earlier versions attributes above a subtree did not count.
         more = (options.digest, _SUBTREE_FORMAT) if options.subtree else (options.digest,)
         return ".".join((self._format, *filter(None, more)))
 
     async def put(self, order: Order) -> Result:
-        """Make the archive, and remember it for the next one.
+        """Make the archive, and record it as a base of the next one.
 
         Raises:
-            StageError: Of the stage that failed.
+            StageError: The stage that failed raised it.
         """
         order = replace(order, metadata=self._metadata(order))
         if order.snapshot.path not in self._large:
@@ -113,7 +122,7 @@ class Archiver:
                 return await self._put(order)
             except OutOfMemory as error:
                 emit(ArchiveLarge(reason=error.reason))
-        # One at a time, with the memory that it takes: as soon as the first one is found large.
+        # One at a time, with the memory that it takes, once the first archive is found to be large.
         order = replace(order, snapshot=await order.snapshot.measured())
         self._large[order.snapshot.path] = None
         return await self._put(order)
@@ -148,7 +157,7 @@ class Archiver:
         return Result(made, base_key=base_key, fallback=fallback)
 
     def _remembered(self, order: Order, fallback: str) -> ArchiveLineage | None:
-        """Return the ref whose next archive may be made of this one; None if it may not be."""
+        """Return the ref whose next archive may be made from this one; None if it may not be."""
         origin, snapshot = order.origin, order.snapshot
         alone = not snapshot.parts and not _depends_on_more(snapshot)
         if not self._enabled or origin is None or not alone:
@@ -159,9 +168,9 @@ class Archiver:
     async def _put_cheaply(self, order: Order) -> tuple[DeltaArchive, str]:
         """Make a copy or a delta, and return it with its base's key.
 
-        It is made of the archive that is chosen, or of a nearer one if too little of that is left.
-        A branch that was reset, or that another one was merged into, may have more in common with
-        that one than with itself. Looking takes a few requests, so what it may save must be large.
+        The base is the chosen one, or a nearer one if too little of it is left. A branch that was
+        reset, or that another one was merged into, may have more in common with that other one than
+        with its own past. The search takes a few requests, so only a large archive is worth it.
         """
         snapshot, origin = order.snapshot, order.origin
         if snapshot.parts:
@@ -195,7 +204,7 @@ class Archiver:
         return made, base.key
 
     def _tables(self, order: Order, *, kept: bool = True) -> Tables:
-        """Return the tables beside a mirror; nothing is written into a repository of others."""
+        """Return the tables beside a mirror; a user's own repository is never written to."""
         return Tables(Path(order.snapshot.path, _TABLES) if order.origin and kept else None)
 
     # --- ways -------------------------------------------------------------------------------------
@@ -208,7 +217,7 @@ class Archiver:
         if same and same_stamps and base.effect is not Effect.UNKNOWN:
             return await self._copy(order, base)
         if order.snapshot.options.paths:
-            raise FallBack("paths")  # what changed may be outside of them: git alone can tell
+            raise FallBack("paths")  # changes may be outside of them: only git can tell
         if base.directory_offset < LEAST_PART_BYTES:
             raise FallBack("small")
         table_bytes = _TABLE_COPIES * base.directory_bytes
@@ -237,11 +246,17 @@ class Archiver:
         return DeltaArchive(archive, new, entries=0, files_read=0)
 
     async def _put_full(self, order: Order, *, tables: Tables, large: bool) -> DeltaArchive:
-        """Make it in full; `large` if others can be made of it for sure."""
+        """Make it in full.
+
+        Args:
+            order: The archive.
+            tables: Keeps its directory.
+            large: Whether it is certain to be large enough as a base.
+        """
         put = partial(
             self._full.put, order, tables=tables, format_=self.format_of(order.snapshot.options)
         )
-        if not self._enabled or order.snapshot.parts:  # no one tree has all that is in it
+        if not self._enabled or order.snapshot.parts:  # no single tree has all its contents
             return await put(None)
         async with open_tree_ids(order.snapshot.iter_lines, at_once=large) as ids:
             return await put(ids)
@@ -252,7 +267,7 @@ class Archiver:
 
 
 def _may_substitute(base: Base) -> bool:
-    """Return whether `export-subst` may act; True for small archives, of which it is not known."""
+    """Return whether `export-subst` may apply; True for small archives, where that is unknown."""
     return base.effect is Effect.SUBSTITUTE or base.directory_offset < LEAST_PART_BYTES
 
 
@@ -266,5 +281,5 @@ def _has_same_above(snapshot: Snapshot, base: Base) -> bool:
 
 
 def _depends_on_more(snapshot: Snapshot) -> bool:
-    """Return whether attributes above the tree may change what a pointer becomes."""
+    """Return whether attributes above the tree may change what replaces a pointer."""
     return snapshot.contents is not None and bool(snapshot.options.subtree)

@@ -1,4 +1,4 @@
-"""Archives made in full, and what is kept of each for the next one to be made of it."""
+"""Full archives, and the directory kept of each for the next delta."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -22,7 +22,7 @@ from asyncbuild.zip.stream import ZipEngine, ZipOptions, ZipOutput
 
 @dataclass(slots=True)
 class DirectoryRange:
-    """Begin and length of an archive's directory; known when all of it has passed."""
+    """Offset and length of an archive's directory, known once all of it has passed."""
 
     offset: int = 0
     nbytes: int = 0
@@ -36,7 +36,7 @@ class _AttributesRead:
 
 
 class FullWay:
-    """Makes archives of all that is in a commit.
+    """Makes full archives of commits.
 
     Args:
         engine: Zip engine.
@@ -61,12 +61,12 @@ class FullWay:
 
         Args:
             order: The archive.
-            ids: Blob ids of the tree, which an archive needs that others are made of; or None.
-            tables: Keeps the archive's directory if others can be made of it.
-            format_: What its bytes depend on beside the tree.
+            ids: Blob ids of the tree, which a base needs; None if it will not be one.
+            tables: Keeps the archive's directory if it may be a base.
+            format_: Facts that its bytes depend on besides the tree.
 
         Raises:
-            StageError: Of the stage that failed.
+            StageError: The stage that failed raised it.
         """
         snapshot, directory, read = order.snapshot, DirectoryRange(), _AttributesRead()
         with tables.open_writer() as writer:
@@ -131,7 +131,15 @@ async def iter_archive(
     writer: TableWriter,
     account: Account,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the whole zip. If others can be made of it, `writer` keeps the directory."""
+    """Yield the whole zip; `writer` keeps its directory if a delta can be made from it.
+
+    Args:
+        stream: The members and their headers.
+        ids: Blob ids for the directory; None writes none.
+        directory: Set to the place of the directory.
+        writer: Keeps the directory of an archive of at least 5 MiB.
+        account: Pays for the bytes that are added.
+    """
     async for chunk in stream.iter_members():
         yield chunk
     directory.offset = stream.statistics().zip_bytes

@@ -1,8 +1,8 @@
 """Records of what was decided and started for each push: objects in the bucket, one a target.
 
-A record is written once, after the start (`If-None-Match: *`), and read before: a message that
-comes again finds what was done for it (I12). It also answers "why did this push (not) build?", so
-every push has one, also those that were ignored, stale, superseded or rejected. `ledger_keys.py`
+A record is written once, after the start (`If-None-Match: *`), and read before: for a message that
+is delivered again it shows what was done (I12). It also answers "why did this push (not) build?",
+so every push has one, also those that were ignored, stale, superseded or rejected. `ledger_keys.py`
 has the keys, `ledger_records.py` the bodies.
 """
 
@@ -35,22 +35,22 @@ class RecordStore(Protocol):
     """Store of records; `storage.s3.Store` is one."""
 
     async def put_record(self, key: str, body: bytes) -> bool:
-        """Write unless there is one already; return whether it was written."""
+        """Write a record unless there is one; return whether it was written."""
 
     async def replace_record(self, key: str, body: bytes) -> None:
-        """Write, whatever was there."""
+        """Write a record, replacing what was there."""
 
     async def get_record(self, key: str) -> bytes | None:
-        """Read, or None if there is none."""
+        """Return the body of a record, or None if there is none."""
 
     async def delete_record(self, key: str) -> None:
-        """Remove; no error if there is none."""
+        """Delete a record, if it is there."""
 
     def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
-        """The records below `prefix` behind `after`, in order of their keys, each with a `key`."""
+        """Yield the records below `prefix` behind `after`, in order of keys, each with a `key`."""
 
     async def list_folders(self, prefix: str) -> list[str]:
-        """The names that follow `prefix` up to the next slash."""
+        """Return the names that follow `prefix` up to the next slash."""
 
 
 class Ledger:
@@ -61,7 +61,7 @@ class Ledger:
         self._keys = LedgerKeys(prefix)
 
     async def find_undone(self, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:
-        """Return the targets of a push for which there is no record yet (I12)."""
+        """Return the targets of a push that have no record yet (I12)."""
         return tuple([target for target in targets if await self.find(push, target) is None])
 
     async def find(self, push: Push, target: Target) -> Mapping[str, Any] | None:
@@ -70,7 +70,7 @@ class Ledger:
         key = self._keys.record(push, slot)
         body = await self._records.get_record(key)
         if body is not None and not push.timed:
-            await self._mark_once(push, slot, key)  # its process may have died before it did
+            await self._mark_once(push, slot, key)  # the process may have died before it did this
         if body is not None or push.timed:
             return _read_if_any(key, body)
         return await self._find_delivered(push, slot)
@@ -78,7 +78,14 @@ class Ledger:
     async def record(
         self, push: Push, outcome: Outcome, *, attempts: int = 1, **more: object
     ) -> bool:
-        """Write down what was done; False if that was recorded before (then nothing changes)."""
+        """Record what was done; return False, and change nothing, if that was recorded before.
+
+        Args:
+            push: The push.
+            outcome: What was done for one target.
+            attempts: Number of counted attempts.
+            more: Further fields of the record.
+        """
         slot = slot_of(outcome.target)
         key = self._keys.record(push, slot)
         body = outcome_record(
@@ -90,7 +97,7 @@ class Ledger:
         return written
 
     async def record_nothing(self, message: Message, event: Nothing) -> None:
-        """Write down an event that asked for no build."""
+        """Record an event that asked for no build."""
         now = datetime.now(UTC)
         key = self._keys.nothing(event, message_id=message.id, when=message.sent or now)
         await self._records.put_record(key, nothing_record(event, recorded_at=now))
@@ -98,7 +105,14 @@ class Ledger:
     async def record_rejected(
         self, message: Message, push: Push | None, error: StageError, *, attempts: int
     ) -> None:
-        """Write down why a message went to the dead-letter queue. Later tries replace it."""
+        """Record why a message went to the dead-letter queue. Later tries replace the record.
+
+        Args:
+            message: The message.
+            push: Its push that is to blame; None if it has none.
+            error: Why it was given up.
+            attempts: Number of counted attempts.
+        """
         now = datetime.now(UTC)
         if push is None:
             key = self._keys.rejected(message.id, when=message.sent or now)
@@ -142,7 +156,7 @@ class Ledger:
         if newest is None:
             try:
                 newest = await self.head(push)
-            except Reject:  # what cannot be read is written again
+            except Reject:  # an unreadable record is replaced
                 newest = None
         if newest and newest.event_id == push.id:
             return newest
@@ -166,12 +180,12 @@ class Ledger:
         body = await self._records.get_record(key)
         if body is None:
             return False
-        # Versions before this one wrote no repository; an event id may appear in several.
+        # Earlier versions wrote no repository; an event id may occur in several repositories.
         path = push.repository.path
         return bool(read_record(key, body).get("repository", path) == path)
 
     async def find_repeated(self, push: Push) -> str:
-        """Return the event that a push with an equal signed body was settled as; empty if none was.
+        """Return the event under which a push with an equal signed body was settled; empty if none.
 
         A forge gives each delivery an id, which its signature does not cover: a client that has
         seen a delivery can send it again under another id.
@@ -184,22 +198,29 @@ class Ledger:
         return "" if told == push.id else told
 
     async def remember_body(self, push: Push) -> None:
-        """Write down that a push was settled, by its body. A rejected push may come again."""
+        """Record the body of a settled push; not of a rejected one, which may come again."""
         if push.body_id:
             told = dump_record({"event_id": push.id, "commit": push.commit, "ref": push.ref})
             await self._records.put_record(self._keys.body(push), told)
 
     async def take_place(self, host: str, hour: str, number: int, message: Message) -> bool:
-        """Take one of the places for requests that are not signed; False if it is taken."""
+        """Take one of the places for requests without a good signature; False if it is taken.
+
+        Args:
+            host: Name of the webhook's host.
+            hour: The hour, as `%Y%m%dT%H`.
+            number: Number of the place.
+            message: The message that takes it.
+        """
         key = self._keys.unverified(host, hour, number)
         return await self._records.put_record(key, dump_record({"message_id": message.id}))
 
     async def mark_try(self, message: Message, number: int) -> None:
-        """Write down, before it is made, that a try may kill its process."""
+        """Record a try, before it is made, because it may kill its process."""
         await self._records.replace_record(f"{self._keys.tries(message.id)}{number}", b"{}")
 
     async def find_tries(self, message: Message) -> set[int]:
-        """Return the tries that were marked and never unmarked: those their processes died of."""
+        """Return the tries that were marked and never unmarked: their processes died."""
         prefix = self._keys.tries(message.id)
         keys = [record.key async for record in self._records.iter_records(prefix)]
         numbers = (key.removeprefix(prefix) for key in keys)
@@ -245,7 +266,7 @@ class Ledger:
                 yield read_or_explain(each.key, body)
 
     async def _mark_once(self, push: Push, slot: str, key: str) -> None:
-        """Write down where the record is of an event that does not tell its time."""
+        """Record the key of a record whose event has no time."""
         await self._records.put_record(self._keys.once(push, slot), dump_record({"record": key}))
 
     async def _find_delivered(self, push: Push, slot: str) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""`asyncbuild archive`: the engine alone, from any repository to a file, a pipe or S3."""
+"""`asyncbuild archive`: the archive of any repository's commit, to a file, a pipe or S3."""
 
 import re
 from collections.abc import AsyncIterator
@@ -52,10 +52,10 @@ class ArchiveRequest:
         repository: A path or URL.
         commit: The commit, or a ref or tag that names one.
         output: A file, `-`, or `s3://BUCKET/KEY`.
-        base: `s3://BUCKET/KEY` of an archive in the bucket of `output`, of which only what differs
-            is made and sent; empty without one.
-        progress: Whether a terminal is shown how far it is.
-        options: Content of the archive.
+        base: `s3://BUCKET/KEY` of an archive in the bucket of `output`, from which a delta is made;
+            empty for none.
+        progress: Whether to show progress on a terminal.
+        options: Contents of the archive.
     """
 
     repository: str
@@ -67,7 +67,7 @@ class ArchiveRequest:
 
     @property
     def to_s3(self) -> bool:
-        """Return whether the archive becomes an object."""
+        """True if the archive becomes an object."""
         return self.output.startswith("s3://")
 
 
@@ -82,8 +82,16 @@ def request_of(
 ) -> ArchiveRequest:
     """Return the request of a command line.
 
+    Args:
+        repository: A path or URL.
+        commit: The commit, or a ref or tag that names one.
+        output: A file, `-`, or `s3://BUCKET/KEY`.
+        base: URL of the older archive; empty for none.
+        quiet: Whether to show no progress.
+        chosen: Options of the contents, as `parse_options` takes them.
+
     Raises:
-        ValueError: An option of the content is not valid.
+        ValueError: An option of the contents is not valid.
     """
     options = parse_options(**chosen)
     return ArchiveRequest(repository, commit, output, base, not quiet, options)
@@ -93,8 +101,8 @@ async def run(settings: Settings, request: ArchiveRequest) -> None:
     """Write the tree of a commit as a zip.
 
     Raises:
-        Reject: There is no such repository, commit or subtree, or the output or the base names no
-            place.
+        Reject: The repository, the commit or the subtree does not exist, or the output or the base
+            cannot be used.
         Retry: It could not be read or written this time.
     """
     await require_git()

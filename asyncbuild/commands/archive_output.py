@@ -35,7 +35,7 @@ class Destination:
 
 
 def find_destination(output: str) -> Destination:
-    """Return where an archive goes: a rename onto a device would replace the device by a file.
+    """Return the destination; a device is recognised, because a rename would replace it by a file.
 
     Raises:
         Reject: `output` names no place that can be written to.
@@ -46,7 +46,7 @@ def find_destination(output: str) -> Destination:
     try:
         wrong = not output or path.is_dir()
         special = path.exists() and not path.is_file()
-        where = path if special or wrong else path.resolve()  # a link stays, its file is replaced
+        where = path if special or wrong else path.resolve()  # a link stays, its target is replaced
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise Reject(f"{output} cannot be written: {error}", remedy=_ANOTHER) from error
     if wrong and not output.startswith("s3://"):
@@ -57,8 +57,13 @@ def find_destination(output: str) -> Destination:
 async def write_out(place: Destination, chunks: AsyncIterator[bytes], account: Account) -> None:
     """Write chunks, and return their bytes to `account`.
 
+    Args:
+        place: The destination.
+        chunks: The archive.
+        account: Memory that the chunks are charged to.
+
     Raises:
-        BrokenPipeError: The reader of a pipe has enough; click ends quietly.
+        BrokenPipeError: The reader has closed its end; click ends quietly.
         Retry: The place cannot be written.
     """
     try:
@@ -95,7 +100,7 @@ async def _write(where: Path | int, chunks: AsyncIterator[bytes], account: Accou
 
 @contextmanager
 def open_progress(name: str, *, wanted: bool) -> Iterator[Progress | None]:
-    """Show a progress bar on standard error; None where it is no terminal, or none is wanted."""
+    """Show a progress bar on standard error; yield None without a terminal, or if unwanted."""
     console = Console(stderr=True)
     if not wanted or not console.is_terminal:
         yield None
@@ -114,7 +119,13 @@ def open_progress(name: str, *, wanted: bool) -> Iterator[Progress | None]:
 
 @contextmanager
 def watching(show: Progress | None, tasks: TaskGroup, stream: ZipStream) -> Iterator[None]:
-    """Show how far a stream is that another task reads."""
+    """Show the progress of a stream that another task reads.
+
+    Args:
+        show: The progress bar; None shows nothing.
+        tasks: Task group that owns the update.
+        stream: The stream.
+    """
 
     async def update() -> None:
         while show is not None:
@@ -128,7 +139,7 @@ def watching(show: Progress | None, tasks: TaskGroup, stream: ZipStream) -> Iter
 
 
 async def watched(zipped: ZipStream, show: Progress | None) -> AsyncIterator[bytes]:
-    """Yield the chunks of a stream while `show` tells how far it is."""
+    """Yield the chunks of a stream, and show its progress."""
     async for chunk in zipped:
         if show is not None:
             entries = zipped.statistics().entries

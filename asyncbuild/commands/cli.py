@@ -1,7 +1,7 @@
 """Command line of asyncbuild: reads options, calls one function, and ends with an exit code.
 
-Exit codes are sysexits(3)'s where an error has a kind (`domain/errors.py`); 1 says that a command
-did its work and found something wrong.
+Exit codes are those of sysexits(3) if an error has a kind (`domain/errors.py`); 1 means that a
+command did its work and found something wrong.
 """
 
 import sys
@@ -138,7 +138,7 @@ for _command in (check, dead_letters, explain, health, top):
 
 
 def main() -> None:
-    """Run the command line: one message for an error that was foreseen, a traceback for a bug."""
+    """Run the command line; an error of a known kind prints one message, a bug a traceback."""
     try:
         code = cli.main(prog_name="asyncbuild", standalone_mode=False)
     except click.ClickException as error:

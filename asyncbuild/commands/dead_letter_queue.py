@@ -1,6 +1,6 @@
 """Dead-letter queue of `asyncbuild dead-letters`: letters are read, sent back and deleted.
 
-SQS has no way to look without taking: messages are received, and those that stay are released.
+SQS can show a message only by delivering it: all are received, and those that stay are released.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -32,7 +32,7 @@ _LOOK_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One message of the dead-letter queue. `pushes` is empty if its body is no push."""
+    """One message of the dead-letter queue; `pushes` is empty if its body holds no push."""
 
     id: str
     body: str
@@ -47,7 +47,7 @@ class DeadLetter:
 
     @property
     def push(self) -> Push | None:
-        """First push of the message; None if its body is no push."""
+        """First push of the message; None if its body holds no push."""
         return self.pushes[0] if self.pushes else None
 
     def document(self) -> dict[str, Any]:
@@ -69,7 +69,15 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead-letter queue, the queue it belongs to, and the ledger."""
+    """Dead-letter queue, the queue it belongs to, and the ledger.
+
+    Args:
+        sqs: Client of SQS.
+        url: URL of the queue.
+        dead_url: URL of its dead-letter queue.
+        ledger: Records of pushes.
+        hosts: Readers of events and webhooks.
+    """
 
     def __init__(
         self, sqs: "SQSClient", url: str, dead_url: str, ledger: Ledger, hosts: MessageReader
@@ -82,7 +90,7 @@ class DeadLetters:
 
     @asynccontextmanager
     async def open_all(self) -> AsyncIterator[list[DeadLetter]]:
-        """Take every message, in order within its group; at the end release what is left."""
+        """Receive every message, in order within its group; at the end release the others."""
         taken: list[DeadLetter] = []
         try:
             while batch := await self._receive():
@@ -93,16 +101,17 @@ class DeadLetters:
                 await self._release(letter)
 
     async def send_back(self, letter: DeadLetter, *, force: bool) -> str:
-        """Put a message back on its queue, in its group; the text says what was done.
+        """Put a message back on its queue, in its group; return what was done, for people.
 
-        Safe to repeat: the deduplication id is this letter's own, and a push that was built
-        meanwhile is found in the ledger by the service.
+        Safe to repeat: the deduplication id is this letter's own, and the service finds a push that
+        was built meanwhile in the ledger.
 
         Raises:
-            Reject: a newer push of its ref was built meanwhile, and `force` is off.
+            Reject: A newer push of its ref was built meanwhile, and `force` is off.
+            StageError: SQS or the ledger refused, or cannot be reached.
         """
         failed = [push for push in letter.pushes if await self._ledger.is_rejected(push)]
-        for push in failed or letter.pushes:  # the others of the message were built
+        for push in failed or letter.pushes:  # the message's other pushes were built
             head = await self._ledger.head(push)
             if _is_overtaken(push, head) and not force:
                 raise Reject(
@@ -127,7 +136,7 @@ class DeadLetters:
         return f"{letter.id} sent back"
 
     async def drop(self, letter: DeadLetter) -> str:
-        """Delete a message for good."""
+        """Delete a message for good; return what was done, for people."""
         with errors_of(f"delete {letter.id}"):
             await self._sqs.delete_message(
                 QueueUrl=self._dead_url, ReceiptHandle=letter.receipt_handle
@@ -148,7 +157,7 @@ class DeadLetters:
 
     async def _release(self, letter: DeadLetter) -> None:
         with errors_of(f"give {letter.id} back"):
-            # Deleted ones are refused in the answer, which is how it should be.
+            # Handles of deleted messages are refused in the answer, as expected.
             await self._sqs.change_message_visibility_batch(
                 QueueUrl=self._dead_url,
                 Entries=[
@@ -159,11 +168,10 @@ class DeadLetters:
 
 @asynccontextmanager
 async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
-    """Find the queue's dead-letter queue and open everything.
+    """Open the dead-letter queue of the configured queue.
 
     Raises:
-        ConfigError: queue or bucket are not set.
-        ConfigError: the queue has no dead-letter queue.
+        ConfigError: Queue or bucket are not set, or the queue has no dead-letter queue.
     """
     if not settings.queue.url or not settings.storage.bucket:
         raise ConfigError("queue.url or storage.bucket is empty", remedy="set both")

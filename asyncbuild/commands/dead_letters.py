@@ -12,11 +12,20 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.status.phrases import gist
 
-_WHOLE = 1_000_000  # into a pipe or a file nothing is cut off
+_WHOLE = 1_000_000  # nothing is cut off in a pipe or a file
 
 
 async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  # noqa: FBT001 - called by position
-    """List all, or show those whose id begins with one of `ids`, whole."""
+    """List all letters, or print those whose id begins with one of `ids`, whole; return 0.
+
+    Args:
+        settings: All settings.
+        ids: Beginnings of ids; empty for all.
+        as_json: Whether the list is JSON.
+
+    Raises:
+        Reject: No letter, or more than one, has such an id.
+    """
     async with open_dead_letters(settings) as dead, dead.open_all() as letters:
         chosen = _choose(letters, ids) if ids else letters
     if as_json or ids:
@@ -30,7 +39,16 @@ async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  #
 
 
 async def send_back(settings: Settings, ids: Sequence[str], force: bool) -> int:  # noqa: FBT001 - called by position
-    """Send messages back, oldest of a group first; no `ids` means all. 1 if one was refused."""
+    """Send messages back, oldest of a group first; return 1 if one was refused.
+
+    Args:
+        settings: All settings.
+        ids: Beginnings of ids; empty for all.
+        force: Whether to build a push although a newer one was built.
+
+    Raises:
+        Reject: No letter, or more than one, has such an id.
+    """
     refused = 0
     async with open_dead_letters(settings) as dead, dead.open_all() as letters:
         for letter in _choose(letters, ids) if ids else letters:
@@ -43,7 +61,11 @@ async def send_back(settings: Settings, ids: Sequence[str], force: bool) -> int:
 
 
 async def drop(settings: Settings, ids: Sequence[str]) -> int:
-    """Delete the messages whose id begins with one of `ids`."""
+    """Delete the messages whose id begins with one of `ids`; return 0.
+
+    Raises:
+        Reject: No letter, or more than one, has such an id.
+    """
     async with open_dead_letters(settings) as dead, dead.open_all() as letters:
         for letter in _choose(letters, ids):
             sys.stdout.write(await dead.drop(letter) + "\n")
@@ -64,7 +86,7 @@ def _choose(letters: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLette
 
 
 def lines_of(letters: Sequence[DeadLetter], width: int) -> list[str]:
-    """Return two lines a letter, none wider than `width`: which push it is, and why it is here."""
+    """Return two lines a letter, none wider than `width`: its push, and the reason."""
     if not letters:
         return ["The dead-letter queue is empty."]
     lines = []
@@ -81,12 +103,12 @@ def lines_of(letters: Sequence[DeadLetter], width: int) -> list[str]:
 
 
 def _why(begin: str, reason: str, width: int) -> str:
-    """Return the whole reason, or where it does not fit the part of it that says why."""
+    """Return the whole reason, or the part that tells why if the whole is too wide."""
     whole = begin + reason
     return whole if cell_len(whole) <= width else begin + gist(reason)
 
 
 def _cut(text: str, width: int) -> str:
-    """Return one line of a terminal, without characters that a terminal would obey."""
+    """Return one line for a terminal, without control characters."""
     shown = plain(text)
     return shown if cell_len(shown) <= width else set_cell_size(shown, width - 1).rstrip() + "…"

@@ -1,4 +1,4 @@
-"""Command lines that look and change nothing: `check`, `explain`, `health` and `top`."""
+"""Command lines that change nothing: `check`, `explain`, `health` and `top`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from asyncbuild.commands.exit_codes import exit_unless_zero, run_to_end
 
 @dataclass(frozen=True, slots=True)
 class _CheckRequest:
-    """Options of `asyncbuild check`, but for the configuration."""
+    """Options of `asyncbuild check`, without that of the configuration."""
 
     as_json: bool
     probe: bool
@@ -27,7 +27,7 @@ class _CheckRequest:
     changed: tuple[str, ...]
 
     def require_whole(self) -> None:
-        """Refuse options that have no effect together.
+        """Raise if options have no effect together.
 
         Raises:
             click.UsageError: An option lacks the one that it belongs to, or contradicts another.

@@ -1,8 +1,8 @@
-"""Always-on service: opens and closes everything, listens to signals, drains.
+"""The service: opens and closes all resources, handles signals, stops in order.
 
-Stopping is not cancelling. The first signal, or the end of a drain, stops the receiving; what is
-in flight is settled in order or released. Shortly before the grace ends what is not on its last
-step is released; a second signal, or the end of the grace, cancels.
+Stopping is not cancelling. The first signal, or the end of a drain, stops the receiving; messages
+in flight are settled in order or released. Shortly before the grace ends, those that are not on
+their last step are released; a second signal, or the end of the grace, cancels.
 """
 
 import asyncio
@@ -62,11 +62,11 @@ _SIGNALS_MOST = 10
 
 @asynccontextmanager
 async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]:
-    """Open everything between the queue and CodeBuild, and close it in reverse order.
+    """Open everything between the queue and CodeBuild, in order; close it in reverse.
 
     Raises:
-        ConfigError: A setting without which nothing works is empty; the queue is not a FIFO queue,
-            or has no dead-letter queue; a secret is missing.
+        ConfigError: A required setting is empty; the queue is not a FIFO queue, or has no
+            dead-letter queue; a secret is missing.
     """
     _require(settings)
     async with AsyncExitStack() as stack:
@@ -119,15 +119,15 @@ async def run(
     """Serve until told to stop; with `drain`, until the queue stays empty for one long poll.
 
     Args:
-        settings: Settings of the service.
+        settings: All settings.
         drain: End when there is nothing left to do.
-        stop: Stops like a first signal, for a process that runs the service among other things.
-        signals: Signals to listen to; by default `ending_signals`, none where the process has an
-            owner of its own.
+        stop: Stops the service like a first signal, if it runs inside another program.
+        signals: Signals to listen to; by default `ending_signals`; none if the process has another
+            owner.
 
     Raises:
-        Fatal: the service cannot work; what was in flight is released.
-        Unsupported: git is missing, or an older one than the service is proved with.
+        Fatal: The service cannot work; what was in flight is released.
+        Unsupported: git is missing, or older than the oldest version that the tests run with.
     """
     await require_git()
     if told := excess(settings):
@@ -220,10 +220,10 @@ async def _listen(
 
 @contextmanager
 def _receiving(signals: Sequence[signal.Signals]) -> Iterator[AsyncIterator[signal.Signals]]:
-    """Receive the signals that come inside. Later ones are ignored, since the process ends then.
+    """Yield the signals that arrive in the block; ignore them afterwards, when the process ends.
 
-    `anyio.open_signal_receiver` and asyncio give signals their default action back when they close,
-    and if only for a moment: one that came just then would kill what is cleaning up.
+    `anyio.open_signal_receiver` and asyncio restore the default action of signals when they close,
+    even if only for a moment: a signal at that moment would kill the clean-up.
     """
     loop = asyncio.get_running_loop()
     sender, receiver = anyio.create_memory_object_stream[signal.Signals](_SIGNALS_MOST)

@@ -1,1 +1,1 @@
-"""From (repository, ref, commit) to an archive stream, through a cache of bare mirrors."""
+"""Snapshots of commits and their archive streams, through a cache of bare mirrors."""

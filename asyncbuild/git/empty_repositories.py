@@ -1,7 +1,7 @@
 """Empty repositories in which git runs when it reads the objects of others.
 
-They are a few small files, the same for every version of this service that shares the cache: give
-other contents another name.
+They are a few small files, the same for every version of this service that shares the cache: other
+contents need another name.
 """
 
 import uuid
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 WITHOUT_EXPORTS: Final = "-without-exports"
-# gitattributes(5): what $GIT_DIR/info/attributes says comes before every .gitattributes.
+# gitattributes(5): $GIT_DIR/info/attributes takes precedence over every .gitattributes.
 _NO_EXPORTS: Final = "* -export-ignore -export-subst\n"
 _FORMATS: Final = (("sha1", 0, ""), ("sha256", 1, "[extensions]\n\tobjectFormat = sha256\n"))
 

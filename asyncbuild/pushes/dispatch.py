@@ -26,7 +26,7 @@ class Dispatcher:
     Args:
         ledger: Records what was done.
         pushes: Prepares a push again whose preparation failed.
-        staleness: Tells why a push is not to be built.
+        staleness: Finds why a push is not to be built.
         targets: Starts the builds.
     """
 
@@ -47,15 +47,15 @@ class Dispatcher:
     async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
         """Start the builds of a prepared message, in its turn, and record what was done.
 
-        Each target of each push is settled on its own: one that fails stops no other.
+        Each target of each push is settled on its own: a failure of one stops no other.
 
         Args:
-            order: What is to be started, and what is known of earlier tries.
+            order: The prepared message, and facts about earlier tries.
             guard: Asked before anything is committed (I4).
-            tally: What of the message failed before; keeps what fails now.
+            tally: Failures of the message's parts so far; takes the new ones.
 
         Raises:
-            StageError: something is still to be tried, or was given up. What was recorded before
+            StageError: Something is still to be tried, or was given up. What was recorded before
                 stays recorded.
         """
         work = order.prepared.work
@@ -68,7 +68,7 @@ class Dispatcher:
         waiting: set[str] = set()
         for each in order.prepared.pushes:
             push = each.push
-            # Of two pushes of one ref the later one waits for the earlier one (I3).
+            # The later of two pushes of one ref waits for the earlier one (I3).
             if push.ref in waiting:
                 continue
             with about(push):
@@ -104,7 +104,7 @@ class Dispatcher:
     async def _settle_targets(self, case: PushCase) -> None:
         push, targets, stale = case.push, case.prepared.targets, case.prepared.stale
         head: Head | None = None
-        if not case.order.is_first:  # the try before this one may have done some of them
+        if not case.order.is_first:  # an earlier try may have done some of them
             targets = await self._ledger.find_undone(push, targets)
         if not stale and any(target.action is not Action.IGNORE for target in targets):
             head, stale = await self._staleness.look_back(case.work, push)
@@ -131,7 +131,7 @@ class Dispatcher:
         case.guard()
         head = case.head
         if outcome.archive is not None:
-            # First: what is recorded is done, and no later try would see to its head.
+            # The head first: a recorded target is done, so no later try would set its head.
             head = await self._ledger.set_head(case.push, head)
         outcome = replace(outcome, timings=timings)
         await self._ledger.record(case.push, outcome)
@@ -142,7 +142,7 @@ class Dispatcher:
 
 @contextmanager
 def _settling(part: PushPart, case: PushCase) -> Iterator[None]:
-    """Keep a failure inside for the tally; what concerns the whole lane passes."""
+    """Record a failure of the body in the tally; errors of the whole lane pass."""
     try:
         yield
     except StageError as error:

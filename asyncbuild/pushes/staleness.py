@@ -1,4 +1,4 @@
-"""Staleness of a push: whether a newer one, or the same delivery, was built before, and which."""
+"""Staleness of a push: whether a newer push or the same delivery was built before."""
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_records import Head
@@ -9,7 +9,7 @@ from asyncbuild.pushes.work import Work
 
 
 class Staleness:
-    """Finds out why a push is not to be built.
+    """Decides whether a push is stale.
 
     Args:
         ledger: Records of what was built.
@@ -44,12 +44,12 @@ class Staleness:
         """Return why a signed body that was settled as event `before` asks for nothing now.
 
         A ref that is pushed back and forth gives equal bodies, and each is a push: then the ref is
-        at the commit, and another one was built last.
+        at the commit, and another commit was built last.
         """
         if await self._ledger.is_forced(push):
             return ""
         if head and head.event_id == push.id:
-            return ""  # an earlier try came as far as that
+            return ""  # an earlier try set the head
         if head and head.commit == push.commit:
             return f"the same delivery was settled before, as event {before}"
         if not await self._history.is_at_tip(push):
@@ -57,11 +57,11 @@ class Staleness:
         return ""
 
     async def _why_stale(self, work: Work, push: Push, head: Head | None) -> str:
-        """Return why the push is overtaken, or nothing: ancestry decides, not arrival.
+        """Return why the push is overtaken, or an empty text: ancestry decides, not arrival.
 
         Only a push that is older than the newest one built of its ref can be. A force push back, or
         a branch that was deleted and made again, is newer by its own time, or names the built
-        commit as its old one. If the event does not tell its time, the repository is asked.
+        commit as its old one. If the event has no time, the repository is asked.
         """
         if head is None or head.event_id == push.id:
             return ""

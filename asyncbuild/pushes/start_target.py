@@ -1,4 +1,4 @@
-"""One target of a push that is dispatched: its archive is found, and its build is started (I12)."""
+"""Start of one target of a dispatched push: finds its archive, starts its build (I12)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from asyncbuild.pushes.work import Dispatch, EnsuresArchives, PreparedPush, Work
 
 @dataclass(frozen=True, slots=True)
 class PushCase:
-    """One push that is dispatched, and what is known of it by now.
+    """A push that is being dispatched, with the facts that are known.
 
     Attributes:
         push: The push.
@@ -55,7 +55,7 @@ class PushCase:
 
     @property
     def look_since(self) -> datetime | None:
-        """Time from which on to search for what this push has started; None if it has not."""
+        """Time from which to search for what this push has started; None if it started nothing."""
         message = self.work.message
         started = may_have_started(
             self.push,
@@ -114,7 +114,7 @@ class TargetStarter:
         failure = case.prepared.failures.get(target.key)
         if failure is not None and not case.tally.knows(PushPart(push, target)):
             raise failure
-        # An object that other pushes write too is written in order, hence only now (I2).
+        # An object that other pushes write, too, is written in order, hence only now (I2).
         archive = await self._archives.ensure(case.work, push, target, case.guard)
         # A build reads the version. Without versions the object may be another push's by then.
         if archive.version_id or is_own(push.commit, target.key):

@@ -165,16 +165,16 @@ class Consumer:
         )
 
     async def _wait_room(self, consumers: WorkerPool) -> None:
-        """Wait until a lane may be opened: other tasks may have consumers to spare."""
+        """Wait until a lane may be opened; until then other tasks may receive the messages."""
         await consumers.wait_free()
         while not self._make_room():
-            # What waits for its forge's share yields after a time, without an event.
+            # A lane that waits for its forge's share yields after a time, without an event.
             with anyio.move_on_after(self._lane_settings.busy_most_seconds):
                 await self._room.wait()
             await consumers.wait_free()
 
     def _make_room(self) -> bool:
-        """Return whether another lane may be opened; a lane that waits may have to give way."""
+        """Return whether another lane may be opened; make a waiting lane give way if needed."""
         lanes = list(self._lanes.values())
         room = find_room([lane.standing() for lane in lanes], most=self._lane_settings.most)
         if room.gives_way is not None:
@@ -204,7 +204,14 @@ class Consumer:
         lanes: TaskGroup,
         asked_at: float,
     ) -> None:
-        """Open a lane for every group of a delivery. Nothing is awaited: none can be forgotten."""
+        """Open a lane for every group of a delivery. Nothing is awaited, so none can be forgotten.
+
+        Args:
+            messages: The delivery.
+            services: Services of the lanes.
+            lanes: Task group that owns the lanes.
+            asked_at: Time before the receive was sent.
+        """
         groups: dict[str, list[Message]] = defaultdict(list)
         for message in sorted(messages, key=lambda each: each.sequence):
             groups[message.group].append(message)
@@ -226,9 +233,9 @@ class Consumer:
             lanes.start_soon(self._run_lane, lane, older)
 
     def _end_older_lane(self, group: str, messages: Sequence[Message]) -> anyio.Event | None:
-        """End the group's older lane, and return what tells when it has ended; None without one.
+        """End the group's older lane; return the event of its end, or None without an older lane.
 
-        A message that is delivered while we hold it tells that its lease was lost (I4). Without it
+        A message that is delivered while we hold it shows that its lease was lost (I4). Otherwise
         the older lane has nothing left: its last delete was just answered.
         """
         older = self._lanes.get(group)
@@ -255,10 +262,10 @@ class Consumer:
 def messages_per_receive(queue: QueueSettings, lanes: LaneSettings, facts: QueueFacts) -> int:
     """Return how many messages to take in one receive: whole rounds of the lookahead, or one.
 
-    A group gives nothing more until all of a delivery is settled, so a last round that is not full
-    leaves consumers without work. And every message spends a receive, tried or not: where
-    the queue's redrive policy allows too few, one neighbour's failures would dead-letter pushes
-    that were never tried.
+    SQS delivers nothing more of a group until all of a delivery is settled, so a last round that is
+    not full leaves consumers without work. And every message spends a receive, tried or not: if the
+    queue's redrive policy allows too few, failures of one message would dead-letter others that
+    were never tried.
     """
     batch = lanes.lookahead * (queue.batch // lanes.lookahead) or queue.batch
     limit = facts.max_receive_count

@@ -10,9 +10,10 @@ from asyncbuild.pushes.work import Work
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """One message in flight: what it asks for, its state in its lane, and why it waits there.
+    """One message in flight: its work, its state in the lane, and the reason of a wait.
 
-    `state` is one of `queue.protocol.State`; `reason` is what went wrong last, if anything did.
+    `state` is one of `queue.lane.protocol.State`; `reason` is the last error, empty if there was
+    none.
     """
 
     work: Work

@@ -1,8 +1,8 @@
-"""Runner of one lane: carries out the machine's commands and tells it how they went.
+"""Runner of one lane: carries out the machine's commands and reports the results to it.
 
-Everything a lane does happens inside `run`: when that returns, nothing of the lane is under way, no
-message of it is held, and the renewer has ended. Preparations run on the consumers; all else runs
-in the lane's own task group. `lane_steps.py` has the steps themselves.
+Everything a lane does happens inside `run`: when that returns, nothing of the lane is under way,
+none of its messages is held, and the renewing has ended. Preparations run on the consumers; all
+else runs in the lane's own task group. `lane_steps.py` has the steps themselves.
 """
 
 import random
@@ -103,12 +103,12 @@ class LaneRunner:
         self._tell(p.GiveWay())
 
     def stop(self) -> None:
-        """Settle what can be settled in order, release the rest; begin nothing if not yet begun."""
+        """Settle what can be settled in order, release the rest; before `run`, begin nothing."""
         self._stop_first = not self._running
         self._tell(p.Stop())
 
     def expire(self) -> None:
-        """Release all that is not on its last step."""
+        """Release all messages that are not on their last step."""
         self._tell(p.Expire())
 
     def lose(self) -> None:
@@ -116,10 +116,10 @@ class LaneRunner:
         self._tell(p.Lost())
 
     async def run(self, *, after: anyio.Event | None = None) -> None:
-        """Run to the end. If cancelled, end what is under way, release, and be cancelled.
+        """Run to the end. If cancelled, end what is under way, release the messages, and re-raise.
 
         Args:
-            after: Wait for this before anything is begun: an older lane of the group ends first.
+            after: End of the group's older lane, awaited before anything is begun.
         """
         try:
             async with anyio.create_task_group() as tasks:
@@ -148,7 +148,7 @@ class LaneRunner:
         await self._lease.keep(on_lost=self.lose, on_old=self.stop)
 
     async def _give_up(self) -> None:
-        """Release the messages as they are, since the lane was cancelled from outside."""
+        """Release the messages as they are, because the lane was cancelled from outside."""
         for job in self._jobs.values():
             self._consumers.cancel(job)
         for job in self._jobs.values():
@@ -161,7 +161,7 @@ class LaneRunner:
             )
 
     def _tell(self, event: p.Event) -> None:
-        # The buffer holds more than a lane of ten messages can ever have to say at once.
+        # The buffer holds more events than a lane of ten messages can ever produce at once.
         if not self._lane.closed:
             self._events_in.send_nowait(event)
 
@@ -224,7 +224,13 @@ class LaneRunner:
     async def _report(
         self, sequence: int, call: Callable[[], Awaitable[None]], done: p.Event
     ) -> None:
-        """Make the call and tell the machine how it went."""
+        """Make the call and report its result to the machine.
+
+        Args:
+            sequence: Number of the message.
+            call: The step.
+            done: Event of its success.
+        """
         try:
             await call()
         except LeaseLost as error:
@@ -233,7 +239,7 @@ class LaneRunner:
             self._tell(p.Lost())
         except StageError as error:
             self._fail(sequence, error)
-        except Exception as error:  # noqa: BLE001 - the one place: a bug is one push's failure
+        except Exception as error:  # noqa: BLE001 - the only place: a bug is one push's failure
             emit(PushBug(message_id=self._steps.id_of(sequence)), error=error)
             self._fail(sequence, Retry(f"internal error: {type(error).__name__}: {error}"))
         else:
@@ -244,7 +250,7 @@ class LaneRunner:
         if error.scope is Scope.SERVICE:
             self.fatal = error
         state = self._lane.states()[sequence]
-        # A dead letter that could not be sent says why its push failed, not why it was not sent.
+        # If a dead letter cannot be sent, keep the reason of its push, not that of the sending.
         if state is not p.State.BURYING:
             self._steps.keep_failure(sequence, error)
         if state in _LAST_STEPS:

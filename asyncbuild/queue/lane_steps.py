@@ -1,6 +1,6 @@
 """Steps of a lane's messages, from the preparation to the last delete or release.
 
-The lane decides when each is made; its runner makes them and reports how they went.
+The lane decides when each step is made; its runner makes them and reports the results.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +46,7 @@ class LaneServices:
 
 
 class LaneSteps:
-    """Steps of the messages of one lane, by their sequence numbers, and what is known of each.
+    """Steps of the messages of one lane, by their sequence numbers, and the facts about each.
 
     Args:
         messages: The messages that were delivered, oldest first.
@@ -75,7 +75,7 @@ class LaneSteps:
             )
             for sequence in self.works
         }
-        self._failing_since: dict[int, float] = {}  # with what counts no attempt
+        self._failing_since: dict[int, float] = {}  # with errors that count no attempt
         self._first_starts: dict[int, float] = {}
 
     @property
@@ -106,11 +106,11 @@ class LaneSteps:
         return str(self._failures.get(sequence, ""))
 
     def keep_failure(self, sequence: int, error: StageError) -> None:
-        """Keep why a message failed, for its dead letter."""
+        """Record why a message failed, for its dead letter."""
         self._failures[sequence] = error
 
     def waited_seconds(self, sequence: int, error: StageError) -> float:
-        """Return for how long a message has been failing with what counts no attempt."""
+        """Return the seconds that a message has been failing with errors that count no attempt."""
         if not error.kind.is_waited_out or isinstance(error, PendingTries):
             return 0.0
         now = anyio.current_time()
@@ -127,7 +127,7 @@ class LaneSteps:
         )
 
     async def start(self, sequence: int, covers: Sequence[int]) -> None:
-        """Start the builds of a prepared message; see `Pipeline.dispatch`."""
+        """Start the builds of a prepared message; see `Stages.dispatch`. Raises StageError."""
         now = anyio.current_time()
         first = self._first_starts.get(sequence)
         self._first_starts.setdefault(sequence, now)
@@ -148,7 +148,7 @@ class LaneSteps:
         )
 
     async def supersede(self, sequence: int, by: int) -> None:
-        """Record that the newer message `by` covers a message."""
+        """Record that the newer message `by` covers a message. Raises StageError."""
         await self._pipeline.supersede(
             self.works[sequence], by=self.works[by], guard=self._lease.guard
         )
@@ -171,7 +171,7 @@ class LaneSteps:
             failure = self._failures[sequence] = self._after_waiting(sequence, failure)
         if isinstance(failure, Incomplete):
             attempts = failure.attempts
-        if sequence not in self._dead_lettered:  # a copy is recognised as one for five minutes only
+        if sequence not in self._dead_lettered:  # SQS recognises a repetition for five minutes only
             self._lease.guard()
             if not await self._pipeline.keeps(self.works[sequence], failure):
                 await self.delete(sequence)
@@ -185,13 +185,13 @@ class LaneSteps:
         await self.delete(sequence)
 
     def _after_waiting(self, sequence: int, failure: StageError) -> StageError:
-        """Return the failure with the time that was waited; parts that were done stay done."""
+        """Return the failure with the time waited; parts that were done stay done."""
         since = self._failing_since.get(sequence, anyio.current_time())
         waited = f"waited for {anyio.current_time() - since:.0f} s"
         return self._tallies[sequence].abandon(waited) or after_waiting(failure, waited)
 
     async def release(self, sequences: Sequence[int], hidden_seconds: float = 0.0) -> None:
-        """Release messages, tail first. One whose release fails becomes visible later by itself."""
+        """Release messages, tail first; one whose release fails becomes visible later by itself."""
         messages = [self._messages[sequence] for sequence in sequences]
         hidden = self._lease.limit_hidden(hidden_seconds) if hidden_seconds else 0
         try:
@@ -211,7 +211,7 @@ class LaneSteps:
 
 
 def _works_of(messages: Sequence[Message], pipeline: Stages) -> dict[int, Work]:
-    """Return what the messages ask for; each work knows the events after it."""
+    """Return the work of each message, with the events that came after it."""
     works: dict[int, Work] = {}
     later: tuple[Push | Nothing, ...] = ()
     for message in reversed(messages):

@@ -1,4 +1,4 @@
-"""A message as ReceiveMessage answers it → a `Message` (SQS API reference, Message)."""
+"""Conversion of an answer of ReceiveMessage to a `Message` (SQS API reference, Message)."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ def received_message(item: "MessageTypeDef") -> Message:
     """Return one received message.
 
     Raises:
-        KeyError, ValueError: A field is missing, or is no number.
+        KeyError, ValueError: A field is missing, or is not a number.
     """
     attributes = item.get("Attributes", {})
     return Message(
@@ -29,7 +29,7 @@ def received_message(item: "MessageTypeDef") -> Message:
 
 
 def read_moment(milliseconds: str) -> datetime | None:
-    """Return the time of a SentTimestamp, in UTC; None if it names none."""
+    """Return the time of a SentTimestamp, in UTC; None if it is not one."""
     try:
         return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
     except (ValueError, OverflowError, OSError):

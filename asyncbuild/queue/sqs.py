@@ -1,4 +1,4 @@
-"""SQS calls of the service. Facts: SQS Developer Guide, "FIFO queue delivery logic"; its API."""
+"""SQS calls of the service, by the Developer Guide, "FIFO queue delivery logic", and the API."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -49,6 +49,12 @@ class Queue:
 
     `polls` and `control` are two clients, or one whose pool is large enough for both: a renewal
     must never wait behind a long poll.
+
+    Args:
+        polls: Client for long polls.
+        control: Client for all other calls.
+        url: URL of the queue.
+        dead_letter_url: URL of its dead-letter queue; None to take the redrive policy's.
     """
 
     def __init__(
@@ -63,10 +69,10 @@ class Queue:
         self._control = control
         self._url = url
         self._dead_letter_url = dead_letter_url
-        self._dead_letter_bytes: int | None = None  # what that queue takes, once it was asked
+        self._dead_letter_bytes: int | None = None  # its MaximumMessageSize, once it was asked
 
     async def attributes(self) -> Mapping[str, str]:
-        """Ask the queue for all its attributes, named as in GetQueueAttributes."""
+        """Return all attributes of the queue, named as in GetQueueAttributes."""
         with errors_of(f"read the attributes of queue {self._url}"):
             answer = await self._control.get_queue_attributes(
                 QueueUrl=self._url, AttributeNames=["All"]
@@ -74,7 +80,7 @@ class Queue:
         return {str(name): value for name, value in answer["Attributes"].items()}
 
     async def facts(self) -> QueueFacts:
-        """Ask the queue for what the service itself needs to know of it."""
+        """Return the attributes of the queue that the service uses."""
         return facts_of(await self.attributes())
 
     async def depth(self) -> tuple[int, int, int]:
@@ -109,7 +115,7 @@ class Queue:
         """Return the dead-letter queue's URL: the configured one, or the redrive policy's.
 
         Raises:
-            ConfigError: there is neither.
+            ConfigError: There is neither.
         """
         if self._dead_letter_url is None:
             if facts.dead_letter_arn is None:
@@ -128,15 +134,20 @@ class Queue:
     async def receive(
         self, *, most: int, wait_seconds: int, visibility_seconds: int
     ) -> list[Message]:
-        """Long-poll once.
+        """Return the messages of one long poll.
 
-        A fresh attempt id goes with every call: when botocore repeats a call whose answer was lost,
-        it then gets the same messages again instead of a locked group.
+        Each call has a new attempt id: when botocore repeats a call whose answer was lost, it then
+        gets the same messages again instead of a locked group.
 
-        A poll that is cancelled, which only the hard end of a shutdown does, may take messages
-        along: they come back when their visibility timeout is over. It is not asked for them
-        once more by the same id: a server that goes on with the cut poll may find messages after
-        it has answered, and one that does not know the id hands out others.
+        A poll that is cancelled, which only the hard end of a shutdown does, may have received
+        messages: they come back when their visibility timeout is over. They are not asked for again
+        by the same id: a server that continues the cancelled poll may find messages after it has
+        answered, and one that does not know the id returns others.
+
+        Args:
+            most: Most messages.
+            wait_seconds: Length of the poll.
+            visibility_seconds: Visibility timeout of the messages.
         """
         with errors_of(f"receive from queue {self._url}"):
             answer = await self._polls.receive_message(
@@ -160,7 +171,7 @@ class Queue:
         """Set the visibility timeout of up to ten messages; 0 makes them visible.
 
         Raises:
-            StageError: the whole call failed.
+            StageError: The whole call failed.
         """
         entries = [
             {"Id": str(n), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": seconds}
@@ -169,7 +180,7 @@ class Queue:
         with errors_of(f"change the visibility of {len(messages)} messages"):
             answer = await self._control.change_message_visibility_batch(
                 QueueUrl=self._url,
-                Entries=entries,  # type: ignore[arg-type] # a plain dict is what the call takes
+                Entries=entries,  # the call takes plain dicts
             )
         with reading("the answer to ChangeMessageVisibilityBatch", raises=Retry, peer="sqs"):
             refusals = answer.get("Failed", [])
@@ -182,17 +193,17 @@ class Queue:
     async def release(self, messages: Sequence[Message], *, hidden_seconds: int = 0) -> None:
         """Make messages visible one after the other, in the order given: tail first, head last.
 
-        One call each: within one batch SQS promises no order, and a group whose head is visible
-        first is opened with its tail still locked. For the same reason the first failure ends it.
-        Messages that are not ours any more are passed over.
+        One call each: within one batch SQS promises no order, and if the head were visible first,
+        the group would be opened with its tail still locked. For the same reason the first failure
+        ends it. Messages that are not ours any more are skipped.
 
         Args:
-            messages: Of one group.
-            hidden_seconds: So long the last of them stays hidden: a group is delivered up to its
-                first hidden message, so that its head hides all of it.
+            messages: Messages of one group.
+            hidden_seconds: How long the last of them stays hidden: a group is delivered up to its
+                first hidden message, so its head hides all of it.
 
         Raises:
-            StageError: a message could not be released, nor were those after it.
+            StageError: A message could not be released, nor were those after it.
         """
         for message in messages:
             seconds = hidden_seconds if message is messages[-1] else 0
@@ -204,10 +215,11 @@ class Queue:
         """Delete a message whose outcome is recorded.
 
         Raises:
-            LeaseLost: the queue refuses the receipt handle.
+            LeaseLost: The queue refuses the receipt handle.
+            StageError: SQS cannot be reached.
         """
         try:
-            # A refused delete is about the handle or about the way there, never about the push.
+            # A refused delete concerns the handle or the connection, never the push.
             with errors_of(f"delete message {message.id}", instead={Reject: Retry}):
                 await self._control.delete_message(
                     QueueUrl=self._url, ReceiptHandle=message.receipt_handle
@@ -222,14 +234,20 @@ class Queue:
     async def dead_letter(
         self, message: Message, *, kind: Kind, reason: str, attempts: int
     ) -> None:
-        """Send a message to the dead-letter queue: same group, same body, and why.
+        """Send a message to the dead-letter queue: same group, same body, and the reason.
 
-        The deduplication id is the original message's id, so that a repetition within five minutes
-        is absorbed. Where the body leaves little room, the reason is cut, or other attributes are
+        The deduplication id is the original message's id, so that SQS drops a repetition within
+        five minutes. If the body leaves little room, the reason is cut, or other attributes are
         left out, with a warning.
 
+        Args:
+            message: The message.
+            kind: Kind of the error.
+            reason: The error's text, for people.
+            attempts: Number of counted attempts.
+
         Raises:
-            Retry: that queue takes no message as long as this body; the remedy says what it needs.
+            Retry: That queue accepts no message as long as this body; the remedy names the setting.
             StageError: SQS refused, or cannot be reached.
         """
         limit_bytes, body_bytes = await self._dead_letter_limit(message), size_of_body(message)
@@ -241,7 +259,7 @@ class Queue:
                 remedy=f"set MaximumMessageSize of the dead-letter queue to {MOST_BYTES}",
                 peer="sqs",
             )
-        # Where more is refused than the queue says of itself, less is sent, down to the bare body.
+        # If the queue refuses less than its own limit, send less, down to the body alone.
         lower = {limit_bytes, min(limit_bytes, OLD_MOST_BYTES), body_bytes}
         for limit in sorted((each for each in lower if each >= body_bytes), reverse=True):
             fitted = fit(message, kind=kind, reason=reason, attempts=attempts, limit_bytes=limit)
@@ -268,7 +286,7 @@ class Queue:
         )
 
     async def _dead_letter_limit(self, message: Message) -> int:
-        """Return MaximumMessageSize of the dead-letter queue; a guess where it may not be asked."""
+        """Return MaximumMessageSize of the dead-letter queue; a guess if the role may not ask."""
         if self._dead_letter_bytes is None:
             url = str(self._dead_letter_url)
             try:

@@ -1,4 +1,4 @@
-"""Questions of the same moment, asked as one."""
+"""Batching of questions that are asked at the same time."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,11 @@ class _Round(Generic[Question, Answer]):
 class Batcher(Generic[Question, Answer]):
     """Asks for all callers that wait, one call at a time; those that come meanwhile share the next.
 
-    A call begins after each of its questions was put, so an answer is never older than that.
+    A call begins after each of its questions was put, so an answer is never older than its
+    question.
 
     Args:
-        ask: Answers questions; leaves out those without an answer.
+        ask: Answers questions; omits those without an answer.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class Batcher(Generic[Question, Answer]):
 
     @property
     def idle(self) -> bool:
-        """Return whether no caller waits for an answer."""
+        """True if no caller waits for an answer."""
         return self._users == 0
 
     async def get(self, question: Question) -> Answer | None:
-        """Return the answer, or None. After a round that failed or was cancelled, ask again.
+        """Return the answer, or None; the next waiter repeats a call that failed or was cancelled.
 
         Raises:
-            StageError: whatever the call raises.
+            StageError: As the call.
         """
         mine = self._next
         mine.questions[question] = None

@@ -1,4 +1,4 @@
-"""An archive made of an older one: what changed is read, S3 copies the rest on its side."""
+"""Deltas: archives made from an older one; changes are read from git, S3 copies the rest."""
 
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -37,13 +37,13 @@ _SUBSTITUTE: Final = "export-subst"
 
 @dataclass(frozen=True, slots=True)
 class DeltaOrder:
-    """An archive to be made of an older one.
+    """Order for a delta.
 
     Attributes:
         order: The archive.
         base: The older archive.
         tables: Directories of archives, kept beside the mirror.
-        account: Memory for the engine, the parts and the directory of the older archive.
+        account: Memory for the engine, the parts and the base's directory.
     """
 
     order: Order
@@ -58,7 +58,7 @@ class DeltaOrder:
 
 
 class DeltaWay:
-    """Makes archives of older ones."""
+    """Makes deltas: archives from older ones."""
 
     def __init__(self, engine: ZipEngine, store: Store) -> None:
         self._engine = engine
@@ -68,7 +68,7 @@ class DeltaWay:
         """Make the archive.
 
         Raises:
-            FallBack: It cannot be made of the base, or that is not cheaper than in full.
+            FallBack: It cannot be made from the base, or that is not cheaper than in full.
             StageError: Something else failed; see the stages.
         """
         base = delta.base
@@ -80,14 +80,18 @@ class DeltaWay:
         table = parse_directory(*directory)
         difference = await self._difference(delta, table, lines)
         if is_doubtful((entry.mode, entry.path) for entry in difference.fresh.values()):
-            raise FallBack("odd-path", changes=difference.changes)  # it is read past git's refusal
+            raise FallBack("odd-path", changes=difference.changes)  # git's check is bypassed
         plan = self._plan(base, table, difference)
         return await self._make(_DeltaJob(delta, plan, difference))
 
     # --- plan -------------------------------------------------------------------------------------
 
     def _plan(self, base: Base, table: Table, difference: Difference) -> DeltaPlan:
-        """Return what is copied, and what is not, if that is cheaper than to make it in full."""
+        """Return what is copied and what is sent.
+
+        Raises:
+            FallBack: Nothing can be copied, or an archive in full is cheaper.
+        """
         plan = plan_delta(table, self._numbers(table, difference, base.effect))
         if not plan.copies:
             raise _nothing_left(base, changes=difference.changes)
@@ -101,11 +105,9 @@ class DeltaWay:
         return plan
 
     async def _look(self, delta: DeltaOrder) -> tuple[CentralDirectory, Lines | None]:
-        """Return the directory, and what git says changed, read at the same time.
+        """Return the base's directory, and git's list of changes, read at the same time.
 
-        The latter is None if git cannot say.
-
-        What git says is not parsed before it is sure to be needed.
+        The list is None if git does not have the base's tree. It is not parsed before it is needed.
         """
         directory: CentralDirectory | None = None
 
@@ -141,7 +143,7 @@ class DeltaWay:
         return directory
 
     async def _difference(self, delta: DeltaOrder, table: Table, lines: Lines | None) -> Difference:
-        """Return all that has to be read again, whatever the reason."""
+        """Return everything that has to be read again."""
         snapshot, base = delta.snapshot, delta.base
         if lines is None:
             comparison = Comparison(table)
@@ -165,7 +167,11 @@ class DeltaWay:
         return difference
 
     def _numbers(self, table: Table, difference: Difference, effect: Effect) -> list[int]:
-        """Return the numbers of removed entries; other fresh names must be new to the table."""
+        """Return the numbers of removed entries in the table.
+
+        Raises:
+            FallBack: The table disagrees with the base's tree: fresh names must be new to it.
+        """
         removed = difference.removed
         found = table.find(removed | difference.fresh.keys())
         names = {table.name_of(number) for number in found}
@@ -253,10 +259,10 @@ def _nothing_left(base: Base, *, changes: int) -> FallBack:
 
 
 async def _read_lines(snapshot: Snapshot, base: Base) -> Lines | None:
-    """Return what differs from the base's tree; None if that is not here.
+    """Return what differs from the base's tree; None if that tree is not here.
 
     Raises:
-        FallBack: Attributes changed: any entry may be another.
+        FallBack: Attributes changed, so that any entry may differ.
     """
     lines: Lines = []
     try:

@@ -1,1 +1,1 @@
-"""Contents that a commit only points at: submodules and Git LFS."""
+"""Contents that a commit only refers to: submodules and Git LFS."""

@@ -1,7 +1,7 @@
-"""A snapshot with its submodules: each is a repository of its own, fetched and held like any other.
+"""Submodules of a snapshot: each is a repository of its own, fetched and held like any other.
 
-What `.gitmodules` says decides only which repository is meant, and that one must be known to this
-service: it is fetched by the URL, with the credentials and within the limits that it always has.
+`.gitmodules` decides only which repository is meant, and that one must be known to this service: it
+is fetched by its configured URL, with its usual credentials and limits.
 """
 
 import os
@@ -36,7 +36,7 @@ _LEAVE_OUT: Final = 'exclude it with `paths`, or set submodules = "empty"'
 
 
 class _Link(NamedTuple):
-    """An entry of a tree that is a submodule's commit; `path` is relative to the archive's root."""
+    """A submodule's entry in a tree; `path` is relative to the archive's root."""
 
     path: bytes
     commit: str
@@ -56,16 +56,20 @@ class _Parent:
 async def open_whole(
     mirrors: MirrorCache, repository: Repository, snapshot: Snapshot
 ) -> AsyncIterator[Snapshot]:
-    """A snapshot with all that its options want of other places; it stays while this is open.
+    """Open a snapshot with everything that its options include from elsewhere.
 
-    That is the contents of LFS files, and submodules, those with theirs.
+    That is the contents of LFS files, and submodules, with their LFS files. If there are none of
+    these, the yielded snapshot has options without them, because the archive is the same.
 
-    Without any of these the archive is that of the options without them, and is told so.
+    Args:
+        mirrors: The mirrors.
+        repository: Repository of the snapshot.
+        snapshot: The commit.
 
     Raises:
-        Reject: a submodule is not named in `.gitmodules`, or is not a repository of this service.
-        Retry: its commit is not there (yet).
-        StageError: as `MirrorCache.open`.
+        Reject: A submodule is not named in `.gitmodules`, or is not a repository of this service.
+        Retry: Its commit is not there (yet).
+        StageError: As `MirrorCache.open`.
     """
     options = snapshot.options
     async with AsyncExitStack() as stack:
@@ -81,7 +85,7 @@ async def open_whole(
 
 
 class _Opening:
-    """Opens the submodules of one snapshot, each before its own."""
+    """Opens the submodules of one snapshot, each before its own submodules."""
 
     def __init__(self, mirrors: MirrorCache, stack: AsyncExitStack) -> None:
         self._mirrors = mirrors
@@ -110,7 +114,7 @@ class _Opening:
                 "no usable section of .gitmodules has this path and a url",
                 remedy=f"name it there, {_LEAVE_OUT}",
             )
-        if named.update == "none":  # git-submodule(1): it is left empty
+        if named.update == "none":  # git-submodule(1): it stays empty
             return
         if len(self.parts) == _MOST:
             raise _too_many(snapshot)
@@ -135,7 +139,7 @@ class _Opening:
 
 @contextmanager
 def _about(path: bytes, snapshot: Snapshot) -> Iterator[None]:
-    """Name the submodule in errors, once; a commit that is not there may be pushed yet."""
+    """Name the submodule in errors, once; retry a missing commit, which may be pushed later."""
     try:
         yield
     except StageError as error:
@@ -158,14 +162,20 @@ def _too_many(snapshot: Snapshot) -> Reject:
 
 
 def _check_path(path: bytes) -> None:
-    """Refuse a path that leads out of the tree: an unchecked tree may have one (git-fsck(1))."""
+    """Reject a path that leaves the tree; unchecked trees may name anything.
+
+    See git-fsck(1), hasDotdot and others.
+    """
     parts = path.lower().split(b"/")
     if len(path) > _PATH_BYTES_MOST or {b"", b".", b"..", b".git"} & set(parts):
         raise Reject("its path leads out of the tree, or is too long", remedy=_LEAVE_OUT)
 
 
 async def _find_links(snapshot: Snapshot) -> list[_Link]:
-    """Return the submodules in a snapshot's archive, in its order: `export-ignore` counts."""
+    """Return the submodules in a snapshot's archive, in order.
+
+    `export-ignore` may leave out some.
+    """
     links = await _list_links(snapshot)
     if not links:
         return []
@@ -205,7 +215,11 @@ def _links(lines: Sequence[bytes]) -> Iterator[bytes]:
 
 
 async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
-    """Read `.gitmodules` of the commit's root, also if a subtree is asked for."""
+    """Return the submodules in `.gitmodules` at the commit's root, also for a subtree.
+
+    Raises:
+        Reject: It is malformed, too long, or not a file.
+    """
     doing = f"read .gitmodules of {snapshot.name} {snapshot.commit}"
     arguments = ("ls-tree", "-z", "--full-tree", snapshot.commit, "--", ".gitmodules")
     answer = await snapshot.reader.run(
@@ -215,7 +229,7 @@ async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
         return {}
     entry = parse_entry(answer.rstrip(b"\0"))
     contents = None
-    if entry.mode in REGULAR_MODES:  # git reads no other, either: not a link to somewhere
+    if entry.mode in REGULAR_MODES:  # as for git: a link could lead anywhere
         contents = await snapshot.read_blobs([entry.object_id], most_bytes=_GITMODULES_BYTES_MOST)
     if contents is None:
         raise Reject(
@@ -223,7 +237,7 @@ async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
             f"{_GITMODULES_BYTES_MOST} bytes",
             remedy="correct it",
         )
-    # Without --no-includes `include.path` would have git read files of this machine.
+    # Without --no-includes `include.path` would make git read files of this machine.
     arguments = ("config", "--no-includes", "--file", "-", "--list", "-z")
     try:
         listing = await snapshot.reader.run(

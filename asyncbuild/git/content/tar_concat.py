@@ -1,4 +1,4 @@
-"""Tar streams of several trees as one: each below a directory that the first has already."""
+"""Concatenation of tar streams: each tree below a directory that the first already has."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -12,14 +12,14 @@ async def iter_joined(
     first: AbstractAsyncContextManager[AsyncIterator[bytes]],
     below: Iterable[AbstractAsyncContextManager[AsyncIterator[bytes]]],
 ) -> AsyncGenerator[bytes, None]:
-    """Read one tar after the other, each opened when its turn has come.
+    """Yield one tar after the other, each opened when its turn has come.
 
     Args:
-        first: Of a tree that has a directory for each of the others.
-        below: What `git archive --prefix` writes of those.
+        first: Tar of a tree that has a directory for each of the others.
+        below: Tars of those, as `git archive --prefix` writes them.
 
     Raises:
-        StageError: one of them failed; nothing of what was read may be used then.
+        StageError: One of them failed; nothing of what was read may be used then.
     """
     async with first as tar:
         async for chunk in tar:
@@ -31,12 +31,12 @@ async def iter_joined(
 
 
 async def without_root(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Leave out the prefix's own directory, the first entry of `git archive --prefix`.
+    """Yield the output of `git archive --prefix` without its first entry, the prefix's directory.
 
-    Zeros at the end make up for it, as a tar's length is a multiple of 10 KiB.
+    Zeros at the end replace it, as a tar's length is a multiple of 10 KiB.
 
     Raises:
-        GitFailed: the entry is missing.
+        GitFailed: There is no such entry.
     """
     head = b""
     root_bytes = 0

@@ -1,1 +1,1 @@
-"""The cache of bare mirrors: fetching, sharing a fetch, maintenance, eviction."""
+"""Cache of bare mirrors: fetching, sharing a fetch, maintenance, eviction."""

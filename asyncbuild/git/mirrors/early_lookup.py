@@ -1,8 +1,9 @@
-"""Looks at a new mirror before it is one.
+"""Look-up of commits in a clone while git still checks its connectivity.
 
-A first fetch is one pack, whole as soon as its index is there. git then looks whether all in it is
-connected, which takes about as long as to find the commit, and the attributes that let its first
-archive begin at once. So both are done at the same time. Nothing comes of it if git finds fault.
+A first fetch is one pack, complete as soon as its index is there. git then checks whether
+everything in it is connected, which takes about as long as finding the commit, and the attributes
+that let its first archive begin at once. So both are done at the same time. The result is discarded
+if git rejects the clone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from asyncbuild.git.reader import Reader
 from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
 
 _PAUSE_SECONDS: Final = 0.02
-_LOOK_AGAIN_SECONDS: Final = 1.0  # a directory that is deleted and made again is another one
+_LOOK_AGAIN_SECONDS: Final = 1.0  # a directory that was deleted and made again needs a new watch
 
 
 class EarlyLookup:
@@ -40,12 +41,14 @@ class EarlyLookup:
     async def look(
         self, place: MirrorDirectory, staging: Path, wishes: Sequence[CommitRequest]
     ) -> Mapping[str, Commit]:
-        """The commits that are wished and there, by id; waits for a pack until it is cancelled.
+        """Return those commits of the wishes that are there, by id.
+
+        Waits for a pack until it is cancelled.
 
         Args:
             place: Where the mirror will be.
             staging: Where it is made.
-            wishes: What to look for.
+            wishes: Commits to look for.
         """
         await _wait_pack(staging)
         try:
@@ -60,15 +63,15 @@ class EarlyLookup:
                     await self._worktrees.learn_early(tree, staging)
                     break
         except (StageError, OSError):
-            return {}  # who reads the mirror will meet the same, and say so
+            return {}  # readers of the mirror will meet and report the same error
         return found
 
 
 async def _wait_pack(staging: Path) -> None:
-    """Looking every 10 ms took 5 % of a core from git."""
+    """Wait until a pack is there. Polling every 10 ms took 5 % of a core from git."""
     while True:
         with open_watch(staging / "objects" / "pack") as watch:
-            if await to_thread.run_sync(has_pack, staging):  # not before: it could be missed
+            if await to_thread.run_sync(has_pack, staging):  # after the watch: misses none
                 return
             if watch is None:
                 await anyio.sleep(_PAUSE_SECONDS)

@@ -1,11 +1,11 @@
-"""Brings commits into a mirror, asking the remote for as little as will do.
+"""Fetches of commits into a mirror, with the smallest request that finds them.
 
-The order: the ref that the push named, at `git.depth`; the commit by its id, where the server lets;
-the ref deeper and deeper; its whole history. What is not found then was overtaken by a force push.
-CodeCommit speaks protocol v0 and serves ids of tips alone, so ids come after refs.
+The order: the ref that the push named, at `git.depth`; the commit by its id, if the server permits;
+the ref deeper and deeper; its whole history. A commit that is not found then was overtaken by a
+force push. CodeCommit speaks protocol v0 and serves only ids of tips, so ids come after refs.
 
-A commit whose ref is not known, a submodule's, is looked for in the same way on the default branch,
-and then on all branches and tags.
+A commit without a known ref, a submodule's, is searched in the same way on the default branch, and
+then on all branches and tags.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -33,14 +33,15 @@ _ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
 
 
 class Fetcher:
-    """Fetches into mirrors; knows nothing of who shares a fetch.
+    """Fetches into mirrors; the sharing of fetches is not its concern.
 
     Args:
         settings: `[git]`.
         transfers: Talks to remotes.
         reader: Looks commits up.
-        open_way: Lets a new mirror appear while it is open, given its place and where it is made.
-        look_ahead: Finds commits in a new mirror while it is made, given the same and the wishes.
+        open_way: Makes room for a new mirror; called with its place and its staging directory.
+        look_ahead: Finds commits in a new mirror while it is made; called with the same and the
+            wishes.
     """
 
     def __init__(
@@ -66,8 +67,14 @@ class Fetcher:
     ) -> None:
         """Settle every wish. Call with the fetch lock held and `place.reclaim()` done.
 
+        Args:
+            place: The mirror.
+            remote: Its remote.
+            wishes: Commits that callers wait for.
+            lock: Descriptor of the fetch lock, which git inherits.
+
         Raises:
-            StageError: the remote could not be asked; it holds for all wishes still open.
+            StageError: The remote could not be asked; it holds for all wishes still open.
         """
         sight = await to_thread.run_sync(place.look)
         target = FetchTarget(place.repository, remote, lock)
@@ -75,7 +82,7 @@ class Fetcher:
             await self._clone(place, remote, wishes, lock)
         else:
             _settle_misfits(wishes, sight.object_format)
-            # Another process, or the fetch before this one, may have brought it meanwhile.
+            # Another process, or an earlier fetch, may have brought it meanwhile.
             late = [wish for wish in wishes if wish.seen != sight]
             await self._settle_present(place.repository, remote, late)
             if _open(wishes):
@@ -90,7 +97,7 @@ class Fetcher:
     async def _clone(
         self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
-        """The first fetch, into a staging directory that becomes the mirror when it is done."""
+        """Fetch for the first time, into a staging directory that then becomes the mirror."""
         staging = await to_thread.run_sync(place.stage)
         try:
             target = FetchTarget(staging, remote, lock)
@@ -110,7 +117,7 @@ class Fetcher:
     async def _make(
         self, place: MirrorDirectory, target: FetchTarget, wishes: Sequence[CommitRequest]
     ) -> Mapping[str, Commit] | None:
-        """Fetch all that is wished into a new repository; None if nothing of it is there.
+        """Fetch all wishes into a new repository; return None if none of their refs exists.
 
         Returns:
             Commits that were found on the way; maybe not all.
@@ -163,10 +170,12 @@ class Fetcher:
     async def _leave_out_gone(
         self, error: GitFailed, remote: Remote, wishes: Sequence[CommitRequest]
     ) -> bool:
-        """One missing ref fails the whole fetch: settle those of gone ones; ask for others again?
+        """Settle wishes whose refs are gone; return whether others are open.
+
+        One missing ref fails the whole fetch.
 
         Raises:
-            GitFailed: `error`, if it was not that.
+            GitFailed: `error`, if it has another cause.
         """
         if error.fault is not GitFault.NO_REF:
             raise error
@@ -245,7 +254,7 @@ class Fetcher:
         there = await self._transfers.list_refs(remote)
         for wish in _open(wishes):
             if wish.ref == DEFAULT_BRANCH and wish.ref not in there:
-                wish.ref = ""  # another may have it
+                wish.ref = ""  # another branch or tag may have it
             elif wish.ref and wish.ref not in there:
                 wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist"))
 

@@ -1,4 +1,4 @@
-"""Wait for a file to appear in a directory, without polling: inotify(7)."""
+"""Wait for a new file in a directory, without polling: inotify(7)."""
 
 import ctypes
 import os

@@ -1,8 +1,8 @@
-"""Tells whether a mirror is damaged, by looking at the mirror itself.
+"""Detection of damage in a mirror, by examining the mirror itself.
 
-Words of git only suspect one: they may be a server's, or hold a name that a pusher chose. What is
-thrown away was found damaged here: a file whose checksum is not its own, or what git says of a
-repository that it is asked about alone.
+git's words only raise the suspicion: they may be a server's, or contain a name that a pusher chose.
+A mirror is thrown away only for damage that is found here: a file with a wrong checksum, or an
+answer of git about that repository alone.
 """
 
 import hashlib
@@ -19,30 +19,31 @@ from asyncbuild.git.process.command import Command, Git, ProcessKind
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _OF_THE_MACHINE: Final = frozenset({GitFault.MEMORY, GitFault.DISK_FULL})
-# git ends each of these files with the hash of all before (gitformat-pack(5), -commit-graph(5)).
+# git ends each of these files with the hash of all bytes before (gitformat-pack(5),
+# -commit-graph(5)).
 _SUMMED: Final = (
     *("objects/pack/*.*", "objects/pack/multi-pack-index"),
     *("objects/info/commit-graph", "objects/info/commit-graphs/*.graph"),
 )
 _UNSUMMED: Final = frozenset({".keep", ".promisor", ".mtimes", ".lock"})
-# Not what commits say, which may be odd as its authors made it; but whether all of it is here.
+# Not the contents of commits, which may be odd as their authors made them, but their completeness.
 _FSCK: Final = ("fsck", "--connectivity-only", "--no-dangling", "--no-reflogs", "--no-progress")
 
 
 async def find_damage(git: Git, place: MirrorDirectory, ids: Collection[str], lock: int) -> str:
-    """Describe the damage of a mirror for people; empty if there is none.
+    """Return a description of a mirror's damage for people; empty if there is none.
 
     Reads every byte of it: call for a mirror that is suspected, with its fetch lock held.
 
     Args:
         git: Runs git.
-        place: The mirror's.
-        ids: Of objects in it that were being read; no ref may lead to them any more.
+        place: The mirror.
+        ids: Objects in it that were being read; no ref may lead to them any more.
         lock: Descriptor of the fetch lock.
 
     Raises:
-        GitFailed: memory or disk do not suffice to tell.
-        Busy: the machine is at a limit.
+        GitFailed: Memory or disk do not suffice to tell.
+        Busy: The machine is at a limit.
     """
     damage = await to_thread.run_sync(_find_in_files, place.repository)
     if damage:

@@ -1,4 +1,4 @@
-"""Housekeeping of the mirrors: packs, refs, shallow boundaries, sizes, the disk budget."""
+"""Maintenance of mirrors: packs, refs, shallow boundaries, sizes, the disk budget."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -26,13 +26,14 @@ _PACKS_MOST = 32
 _REFS_MOST = 1_000
 _WASTE_BYTES = 256 * MIB
 _SURVEY_SECONDS = 60.0
-_PATIENCE_SECONDS = 10.0  # the pushes that the fetch was for read right after it
-# Old deltas are kept, new ones not looked for: a mirror is a cache, and the cores have other work.
+_PATIENCE_SECONDS = 10.0  # the fetch's caller reads the mirror right after it
+# Existing deltas are kept, new ones not searched: a mirror is a cache, and the cores have other
+# work.
 _REPACK = ("repack", "-d", "-q", "--window=0", "--threads=1")
 
 
 class Upkeep:
-    """Keeps mirrors quick and the cache within its budget.
+    """Keeps mirrors fast and the cache within its budget.
 
     Args:
         settings: `[git]`.
@@ -43,7 +44,7 @@ class Upkeep:
         self._settings = settings
         self._git = git
         self._occupants: dict[str, Occupant] = {}
-        self._noted: dict[str, Occupant] = {}  # since the survey that runs began
+        self._noted: dict[str, Occupant] = {}  # since the running survey began
         self._surveyed_at = float("-inf")
         self._evicting = anyio.Lock()
         self._evict_again = False
@@ -51,18 +52,18 @@ class Upkeep:
 
     @property
     def mirrors(self) -> int:
-        """Return the number of mirrors at the last look."""
+        """Number of mirrors at the last survey."""
         return len(self._occupants)
 
     @property
     def size_bytes(self) -> int:
-        """Return what they took on the disk, in bytes."""
+        """Bytes that they take on the disk."""
         return sum(each.size_bytes for each in self._occupants.values())
 
     async def tidy(self, place: MirrorDirectory, lock: int) -> None:
-        """After a fetch, with the fetch lock held: join packs when they are many, note the size.
+        """Join packs if there are many, and record the size; after a fetch, with its lock held.
 
-        Failure is logged and left at that: the commit is there, and the next fetch tidies again.
+        A failure is only logged: the commit is there, and the next fetch tidies again.
         """
         try:
             if await to_thread.run_sync(place.packs) > _PACKS_MOST:
@@ -73,18 +74,18 @@ class Upkeep:
             await self._note_size(place, compact=False)
 
     async def note_growth(self, place: MirrorDirectory) -> None:
-        """After LFS objects were fetched: they count, but no repack would make them less."""
+        """Record the size after LFS objects were fetched, which no repack could shrink."""
         if await to_thread.run_sync(place.is_whole):
             await self._note_size(place, compact=False, waste=False)
 
     async def settle(self, place: MirrorDirectory) -> None:
-        """Some time after a fetch, with no lock held: remove waste, keep to the budget."""
+        """Remove waste and keep to the budget; some time after a fetch, with no lock held."""
         if await self._is_wasteful(place):
             await self._compact(place)
         await self.evict()
 
     async def evict(self) -> None:
-        """Bring the cache back into its budget. Calls while one runs are served by one more run."""
+        """Bring the cache back into its budget. Calls during a run share one further run."""
         self._evict_again = True
         if self._evicting.locked():
             return
@@ -96,10 +97,10 @@ class Upkeep:
 
     @asynccontextmanager
     async def open_way(self, place: MirrorDirectory, staging: Path) -> AsyncIterator[None]:
-        """Make space for a new mirror, which appears while this is open.
+        """Make room for a new mirror, which is published while the block is open.
 
-        One after the other, so that several first fetches at once do not exceed the budget
-        together. What is in use stays, and may be more than the budget.
+        One at a time, so that several first fetches at once do not exceed the budget together.
+        Mirrors in use stay, and may exceed the budget.
         """
         size_bytes = await to_thread.run_sync(measure, staging)
         async with self._evicting:
@@ -108,7 +109,7 @@ class Upkeep:
             yield
 
     async def make_way(self, size_bytes: int) -> None:
-        """Make space for so many bytes that a mirror will grow by."""
+        """Make room for `size_bytes` that a mirror will grow by."""
         async with self._evicting:
             await self._make_way(size_bytes)
 
@@ -118,7 +119,7 @@ class Upkeep:
         await self._evict_to(budget_bytes)
 
     async def make_room(self) -> None:
-        """Delete every mirror that is not in use, since the disk is full."""
+        """Delete every unused mirror, because the disk is full."""
         async with self._evicting:
             self._surveyed_at = float("-inf")
             await self._survey(0)
@@ -133,9 +134,9 @@ class Upkeep:
                 await to_thread.run_sync(delete, gone)
 
     async def _join_packs(self, place: MirrorDirectory, lock: int) -> None:
-        """Join the small packs, geometrically: each object is copied a logarithmic number of times.
+        """Join small packs geometrically: each object is copied a logarithmic number of times.
 
-        Nothing is lost, so readers may go on: git looks again for an object whose pack is gone.
+        Nothing is lost, so readers may continue: git looks again for an object whose pack is gone.
         """
         await self._forget_old_refs(place, lock)
         await self._run(place, ("pack-refs", "--all"), lock)
@@ -143,7 +144,7 @@ class Upkeep:
         await self._forget_old_boundaries(place, lock)
 
     async def _forget_old_refs(self, place: MirrorDirectory, lock: int) -> None:
-        """Refs of branches long gone only make each fetch slower."""
+        """Delete refs of branches long gone, which make each fetch slower."""
         order = ("for-each-ref", "--sort=-committerdate", "--format=delete %(refname)")
         lines = (await self._run(place, order, lock)).splitlines(keepends=True)
         if len(lines) > _REFS_MOST:
@@ -151,10 +152,10 @@ class Upkeep:
             await self._run(place, ("update-ref", "--stdin"), lock, stdin=deletions)
 
     async def _forget_old_boundaries(self, place: MirrorDirectory, lock: int) -> None:
-        """Each fetch at a depth adds a line to `shallow`, and each fetch sends the whole file.
+        """Remove lines of `shallow` whose commits no ref leads to any more.
 
-        Lines of commits that no ref leads to any more can go, as `git prune` lets them go. It
-        would walk all trees for that; the commits are enough.
+        Each fetch at a depth adds a line, and each fetch sends the whole file. `git prune` removes
+        such lines, too, but walks all trees for that; walking the commits is enough.
         """
         if await to_thread.run_sync(place.is_shallow):
             reachable = await self._run(place, ("rev-list", "--all"), lock)
@@ -165,11 +166,11 @@ class Upkeep:
         return size.bytes > 2 * size.compact_bytes + _WASTE_BYTES
 
     async def _compact(self, place: MirrorDirectory) -> None:
-        """Drop what no ref leads to any more. Alone in the mirror, or not at all."""
+        """Drop objects that no ref leads to; only if nothing else uses the mirror."""
         doing = f"compact {place.repository}"
         try:
             async with AsyncExitStack() as stack:
-                # Patient for the readers' lock alone: no caller waits while we hold it.
+                # Wait for the readers' lock only: no caller waits while we hold it.
                 await stack.enter_async_context(
                     open_lock(
                         place.use_lock,
@@ -182,13 +183,13 @@ class Upkeep:
                     open_lock(place.fetch_lock, shared=False, wait_seconds=0, doing=doing)
                 )
                 if not await self._is_wasteful(place):
-                    return  # another process that waited for the readers' lock did it
+                    return  # another waiter for the readers' lock did it
                 await self._forget_old_refs(place, lock)
                 await self._run(place, (*_REPACK, "-a"), lock)
                 await self._forget_old_boundaries(place, lock)
                 await self._note_size(place, compact=True)
         except Busy:
-            return  # in use: the next fetch brings us here again
+            return  # in use: a later fetch comes back here
         except GitFailed as error:
             emit(MirrorRepackFailed(reason=error.reason))
 
@@ -216,19 +217,19 @@ class Upkeep:
         await self._write_size(place, size)
 
     async def _write_size(self, place: MirrorDirectory, size: Size) -> None:
-        """Whole or not at all: who reads a part of it takes the mirror for one of no size."""
+        """Write the size atomically; readers of a partial file would take the size for 0."""
         beside = place.stamp.with_suffix(".new")
-        # Shielded: a cancellation while the file is being opened in a thread would leave it open.
+        # Shielded, because a cancellation while a thread opens the file would leave it open.
         with anyio.CancelScope(shield=True):
             async with aiofiles.open(beside, "wb") as stamp:
                 await stamp.write(orjson.dumps(size))
-            with suppress(FileNotFoundError):  # another one just did
+            with suppress(FileNotFoundError):  # another process just did
                 await anyio.Path(beside).replace(place.stamp)
         path = str(place.root)
         self._occupants[path] = self._noted[path] = Occupant(path, size.bytes, time.time())
 
     async def _survey(self, budget_bytes: int) -> None:
-        """Look at the whole cache, for what other processes did, but not after each fetch."""
+        """Survey the whole cache for changes by other processes, but not after each fetch."""
         if anyio.current_time() < self._surveyed_at + _SURVEY_SECONDS:
             if self.size_bytes <= budget_bytes:
                 return
@@ -248,7 +249,7 @@ class Upkeep:
         return self._settings.cache_directory / "mirrors"
 
     async def _evict_to(self, budget_bytes: int) -> None:
-        """A mirror shows that it is in use when it is tried: then others go in its place."""
+        """Delete mirrors until the budget holds; if one is in use, others go instead."""
         freed = count = 0
         while going := plan_eviction(self._occupants.values(), budget_bytes):
             for each in going:

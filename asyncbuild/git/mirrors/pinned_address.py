@@ -1,9 +1,9 @@
-"""Keeps git to addresses that may be reached, for a server that others named.
+"""Addresses that git may connect to, pinned for servers that an untrusted source named.
 
 git looks a name up by itself, and a name may lead to another address each time: so it is looked up
-here, and git is told which addresses to use (http.curloptResolve, git 2.37). An older git does not
-listen, and ssh has no such setting: there the answer may have changed by the time it is used. ssh
-connects only to servers whose key it knows, so little is gained by that.
+here, and git is told which addresses to use (http.curloptResolve, git 2.37). An older git ignores
+that, and ssh has no such setting: there the answer may have changed by the time it is used. ssh
+connects only to servers whose key it knows, so that gains an attacker little.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ _HTTPS: Final = 443
 
 
 async def pin(url: str, reach: Reach) -> Mapping[str, str]:
-    """Settings for one git call that talks to the server of this URL.
+    """Return settings for one git call to the server of this URL.
 
     Raises:
-        Reject: its address may not be reached, or it is not a URL.
-        Outage: its name cannot be looked up.
+        Reject: Its address is not permitted, or the URL is invalid.
+        Outage: Its name cannot be looked up.
     """
     scp = split_scp(url)
     if scp is not None or urlsplit(url).scheme == "ssh":
         host = scp[0].rpartition("@")[2] if scp else urlsplit(url).hostname or ""
-        # A name without an address may be one of this user's ssh_config(5).
+        # An unknown name may be defined in this user's ssh_config(5).
         _permitted(host, _HTTPS, await _look_up(host, 22), reach)
         return {}
     try:
@@ -58,7 +58,7 @@ def _permitted(host: str, port: int, found: list[str], reach: Reach) -> list[str
 
 
 async def _look_up(host: str, port: int) -> list[str]:
-    """Return the addresses of a host; none if its name is not known."""
+    """Return the addresses of a host; none if it is unknown."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,7 +1,8 @@
-"""Follows a repository that its server has renamed, within the server's own origin.
+"""Renamed repositories: followed within the server's own origin.
 
-git itself follows no redirect here (`forges/remotes.py`): it would carry the login anywhere. So the
-server is asked where the repository is now, and git is sent there if that is the same origin.
+git itself follows no redirect here (`forges/remotes.py`), because it would carry the login
+anywhere. So the server is asked where the repository is now, and git is sent there if that is the
+same origin.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,10 +22,10 @@ _SERVICE: Final = "?service=git-upload-pack"  # gitprotocol-http(5)
 
 
 async def follow(remote: Remote, run: Callable[[Remote], Awaitable[_T]]) -> _T:
-    """Run with a remote, and with where its server has moved it if it says so.
+    """Run with a remote; if its server has moved it, run again with the new URL.
 
     Raises:
-        GitFailed: as `run`; also, with `GitFault.MOVED`, if it was moved to another origin.
+        GitFailed: As `run`; also, with `GitFault.MOVED`, if it was moved to another origin.
     """
     try:
         return await run(remote)
@@ -38,11 +39,13 @@ async def follow(remote: Remote, run: Callable[[Remote], Awaitable[_T]]) -> _T:
 
 
 async def _find_url(remote: Remote) -> str:
-    """The URL that a remote was moved to; its own if that is on another origin, or unknown.
+    """Return the URL that a remote was moved to; its own if the new one has another origin.
+
+    It also returns the remote's own URL if the new one is unknown.
 
     Raises:
-        Outage: the server cannot be reached, or does not answer.
-        Retry: it does not answer in HTTP, or there are no credentials.
+        Outage: The server cannot be reached, or does not answer.
+        Retry: It does not answer in HTTP, or there are no credentials.
     """
     reach = remote.reach.trusting(*places_of(remote.url))
     url = remote.url
@@ -65,7 +68,7 @@ async def _find_url(remote: Remote) -> str:
 
 
 def _base(location: str, asked: str) -> str | None:
-    """The repository that a redirect leads to; None if it leads to another origin, or to none."""
+    """Return the repository that a redirect leads to; None for another origin or none."""
     try:
         url = usable_url(location, asked)
         here = origin_of(url) == origin_of(asked)

@@ -1,9 +1,9 @@
-"""One fetch serves every push that waits for it.
+"""Sharing of fetches: one fetch serves every push that waits for it.
 
-A caller that asks while no fetch runs starts one. Callers that ask while one runs share the next:
-the running one may have looked at the remote before they came. Pushes come in bursts, and each
-first looks whether its commit is there. So a fetch waits for callers that are looking when it could
-begin: begun for the first alone, it would leave the rest to a second one.
+A caller starts a fetch if none runs. Callers during a fetch wait for the next one, which they
+share: the running one may have looked at the remote before they came. Pushes come in bursts and
+each first looks up its commit in the mirror, so a fetch that could begin waits for those look-ups:
+a fetch for the first caller alone would leave the rest to a second fetch.
 """
 
 import copy
@@ -29,9 +29,9 @@ class CommitRequest:
 
     `ref` is `DEFAULT_BRANCH` if it is not known; it becomes empty if there is none.
 
-    `seen` is the mirror in which it was not found. `behind` is the commit that the ref
-    was at before the push: a server that still shows it there has not got the push yet, so there
-    is nothing to search for. Empty: search the whole history all the same.
+    `seen` is the mirror in which the commit was not found. `behind` is the commit that the ref was
+    at before the push: a server that still shows it there does not have the push yet, so there is
+    nothing to search for. If empty, the whole history is searched.
     """
 
     ref: str
@@ -44,7 +44,7 @@ class CommitRequest:
 
     @property
     def open(self) -> bool:
-        """Return whether a caller still waits for the answer."""
+        """True while a caller still waits for an answer."""
         return self.outcome is None and not self.given_up
 
     def settle(self, outcome: Commit | Exception) -> None:
@@ -63,12 +63,12 @@ class CommitRequest:
 
 
 class SharedFetch:
-    """The fetches of one mirror, one after the other; `present` has what is there already.
+    """Fetches of one mirror, one after the other; `present` looks up what is there already.
 
     Args:
-        tasks: Owns the running fetch, so that it outlives the caller who happened to start it.
-        fetch: Settles the wishes it is given; a wish it leaves open or fails to settle is answered
-            with its error.
+        tasks: Owns the running fetch, so that it outlives the caller that started it.
+        fetch: Settles the wishes that it is given; wishes that it leaves open, or its failure, end
+            in an error.
         find: Finds those of some commits that are there already.
     """
 
@@ -90,12 +90,12 @@ class SharedFetch:
 
     @property
     def idle(self) -> bool:
-        """Return whether no caller waits or may soon, and nothing runs."""
+        """True if no caller waits or may soon, and nothing runs."""
         return self._users == 0 and not self._serving and not self._looking
 
     @contextmanager
     def open_look(self) -> Iterator[None]:
-        """Mark a look-up in progress: the next fetch waits for it, since it may add a wish."""
+        """Mark a look-up in progress; the next fetch waits for it, because it may add a wish."""
         ended = anyio.Event()
         self._looking.add(ended)
         try:
@@ -108,7 +108,7 @@ class SharedFetch:
         """Wait for the commit. A cancelled wait takes its wish back; the last one ends the fetch.
 
         Raises:
-            StageError: what the fetch says about this wish.
+            StageError: The result of the fetch for this wish.
         """
         self._waiting.append(wish)
         self._users += 1
@@ -131,7 +131,7 @@ class SharedFetch:
     async def _serve(self) -> None:
         try:
             while self._waiting:
-                for look in tuple(self._looking):  # those who come later do not hold it up
+                for look in tuple(self._looking):  # later look-ups do not delay it
                     await look.wait()
                 asked = [wish for wish in self._waiting if wish.open]
                 self._waiting.clear()
@@ -145,7 +145,7 @@ class SharedFetch:
         self._served = asked
         try:
             await self._fetch(asked)
-        except Exception as error:  # noqa: BLE001 - it belongs to those who asked, not to the service
+        except Exception as error:  # noqa: BLE001 - an error of the callers, not of the service
             for wish in asked:
                 wish.settle(error)
         finally:

@@ -1,4 +1,4 @@
-"""The gits that talk to a remote: clone, fetch, ls-remote. What to ask for is not theirs."""
+"""Git calls that talk to a remote: clone, fetch, ls-remote. Callers decide what to ask for."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import STREAMED, UNLIMITED
 
 BRANCHES: Final = "refs/heads/"
-# A mirror is a cache: what a failure of power leaves torn is found corrupt, and fetched again.
+# A mirror is a cache: files that a power failure tears are found corrupt, and fetched again.
 _UNSYNCED: Final = ("-c", "core.fsync=none")
 FETCH: Final = (
     *_UNSYNCED,
@@ -41,7 +41,7 @@ _CLONE: Final = (
     "--progress",
     "--bare",
     "--template=",
-    "--no-local",  # of a path, too, it is to give no more than asked for
+    "--no-local",  # for a path, too: git copies no more than was asked for
     "--no-tags",
     "--single-branch",
 )
@@ -49,7 +49,7 @@ _CLONE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FetchTarget:
-    """A repository that is written to, its remote, and the lock that git keeps with us."""
+    """A repository that is written to, its remote, and the lock that git inherits."""
 
     directory: Path
     remote: Remote
@@ -57,7 +57,7 @@ class FetchTarget:
 
 
 class Transfers:
-    """Runs them. All raise `StageError`s of `git/formats/error_classes.py`.
+    """Runs git calls to remotes. All raise `StageError`s of `git/formats/error_classes.py`.
 
     Args:
         git: Runs git.
@@ -65,17 +65,17 @@ class Transfers:
 
     def __init__(self, git: Git) -> None:
         self._git = git
-        self._only_whole: set[str] = set()  # URLs of servers that serve nothing at a depth
+        self._only_whole: set[str] = set()  # URLs of servers that do not serve a depth
 
     async def init(self, target: FetchTarget, commit: str) -> None:
-        """Make a repository for commits with ids such as this one."""
+        """Make a repository for commits with ids of this one's format."""
         arguments = init_arguments(target.directory, commit)
         await self._git.run(Command(arguments, f"make a mirror of {target.remote.name}"))
 
     async def _at_depth(
         self, target: FetchTarget, depth: int, run: Callable[[FetchTarget, int], Awaitable[None]]
     ) -> None:
-        """Run where the remote is, at a depth; without one where the server has none.
+        """Run with the remote's current URL at a depth; without one if the server supports none.
 
         Static files over HTTP have none.
         """
@@ -96,10 +96,15 @@ class Transfers:
         await follow(target.remote, run_at)
 
     async def clone(self, target: FetchTarget, ref: str, depth: int) -> None:
-        """Make a repository of a single branch in an empty directory. Depth 0 is all of it.
+        """Make a repository of a single branch in an empty directory; depth 0 is the whole history.
 
-        Of a first fetch at a depth over HTTP, `git fetch` looks twice whether all that came is
-        connected: in its fetch-pack, which is another process, and again. `git clone` looks once.
+        At a first fetch at a depth over HTTP, `git fetch` checks connectivity twice: in its
+        fetch-pack, which is another process, and again. `git clone` checks once.
+
+        Args:
+            target: The directory and its remote.
+            ref: Full name of the branch.
+            depth: Number of commits of history; 0 for all.
         """
         await self._at_depth(target, depth, partial(self._clone, ref))
 
@@ -124,7 +129,13 @@ class Transfers:
             raise GitFailed(f"{doing}: git clone made no {ref}", fault=GitFault.NO_REF)
 
     async def fetch(self, target: FetchTarget, refspecs: Sequence[str], depth: int) -> None:
-        """Depth 0 is all of it. Refspecs go through stdin: no limit, no argv."""
+        """Fetch refspecs into a repository; they go through stdin, which has no limit of length.
+
+        Args:
+            target: The repository and its remote.
+            refspecs: What to fetch, and under which names.
+            depth: Number of commits of history; 0 for all.
+        """
         await self._at_depth(target, depth, partial(self._fetch, refspecs))
 
     async def _fetch(self, refspecs: Sequence[str], target: FetchTarget, depth: int) -> None:
@@ -173,9 +184,9 @@ class Transfers:
         return frozenset(id_.decode() for id_, name in lines if name in wanted)
 
     async def list_refs(self, remote: Remote) -> set[str]:
-        """Full names, and `HEAD` where it leads to a commit.
+        """Return full names, and `HEAD` if it leads to a commit.
 
-        They are bytes, of any encoding: as `surrogateescape` has them. Those that git itself would
+        Names are bytes of any encoding, decoded with `surrogateescape`. Names that git itself would
         refuse are left out.
         """
         answer = await follow(remote, self._ls_remote)
@@ -199,12 +210,15 @@ class Transfers:
 
 
 def _memory(remote: Remote) -> int:
-    """Return no limit for a repository on this machine: its server is git's child, too."""
+    """Return the memory limit of a git call; none for a repository on this machine.
+
+    There the server is git's child, too, and would get its limit.
+    """
     return UNLIMITED if urlsplit(remote.url).scheme in {"", "file"} else 0
 
 
 def init_arguments(repository: Path, commit: str) -> tuple[str, ...]:
-    """Make a bare repository for commits with ids such as this one."""
+    """Return the arguments of `git init` for a bare repository for ids of this one's format."""
     return (
         *("init", "--quiet", "--bare", "--template="),
         *(f"--object-format={object_format(commit)}", str(repository)),

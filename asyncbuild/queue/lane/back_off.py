@@ -4,12 +4,12 @@ from typing import Final
 
 from asyncbuild.queue.lane.protocol import Failed, Policy
 
-_HIDDEN_MOST_SECONDS: Final = 900.0  # how late a repository is looked at again when others are well
+_HIDDEN_MOST_SECONDS: Final = 900.0  # longest pause of a repository whose peers may be well again
 _DOUBLINGS_MOST: Final = 30
 
 
 def pause_seconds(policy: Policy, event: Failed, *, waits: int) -> float:
-    """Return the exponential back-off with jitter over its upper half, or what the peer asks for.
+    """Return the exponential back-off with jitter over its upper half; a peer's longer wait wins.
 
     A peer may ask for any time, and a lane that waits builds nothing: hence a limit.
 

@@ -1,8 +1,8 @@
 """Number of lanes that a process holds: those at work, and as many again that wait. Pure.
 
-A lane that waits needs neither a consumer nor the network, so it must not keep others out. But what
-it holds takes memory and leases: so where as many wait as may work, the oldest of them goes back to
-the queue, which keeps its order.
+A lane that waits needs neither a consumer nor the network, so it must not keep others out. But its
+messages take memory and leases: so when as many lanes wait as may work, the oldest waiting one is
+released to the queue, which keeps its order.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,8 +21,8 @@ class LaneActivity:
     """Standing of a lane.
 
     Attributes:
-        waits: Nothing is under way for it: its head is paused, or its forge has its share.
-        yields: It may be given back to the queue now.
+        waits: Nothing is under way for it: its head is paused, or its forge uses its whole share.
+        yields: It may be released to the queue now.
     """
 
     waits: bool = False
@@ -63,14 +63,14 @@ def held(
 ) -> LaneMessage:
     """Return the message as its lane sees it, with whether it may be released.
 
-    SQS dead-letters by itself, without a reason, what was received `max_receive_count` times, and
-    deletes what is older than the retention. For the sake of others a message spends no more than
-    half of its receives: the other half is for restarts.
+    SQS itself dead-letters a message that was received `max_receive_count` times, without a reason,
+    and deletes one that is older than the retention. For the sake of others a message spends no
+    more than half of its receives: the other half is for restarts.
 
     Args:
         sequence: Its sequence number.
         receive_count: Times that it was received, this one included.
-        ref: The ref by which a newer push may supersede it.
+        ref: Repository and ref whose newer push may supersede it; None if none may.
         age_seconds: Time since it was sent.
         facts: Attributes of the queue.
     """

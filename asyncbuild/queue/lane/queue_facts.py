@@ -24,13 +24,21 @@ class QueueFacts:
 
 
 def largest_message(attributes: Mapping[str, str]) -> int:
-    """Return the bytes of the longest message that a queue with these attributes takes."""
+    """Return the size in bytes of the longest message that a queue with these attributes takes.
+
+    Raises:
+        Retry: The attribute is not a number.
+    """
     with reading("MaximumMessageSize of a queue", raises=Retry, peer="sqs"):
         return int(attributes.get("MaximumMessageSize", MOST_BYTES))
 
 
 def facts_of(attributes: Mapping[str, str]) -> QueueFacts:
-    """Return the facts in a queue's attributes (SQS API reference, GetQueueAttributes)."""
+    """Return the facts in a queue's attributes (SQS API reference, GetQueueAttributes).
+
+    Raises:
+        Retry: An attribute cannot be parsed.
+    """
     with reading("the attributes of the queue", raises=Retry, peer="sqs"):
         policy = orjson.loads(attributes.get("RedrivePolicy") or "{}")
         limit = policy.get("maxReceiveCount")

@@ -9,19 +9,19 @@ A lane is one delivery of one group: the messages held, oldest first. Its rules:
 3.  A try that fails with `retry` is tried again in place after a growing, jittered wait; with
     `busy` or `outage` the same, but nothing is counted (I5); with `reject`, or when its attempts
     are spent, the message is dead-lettered and the next one becomes the head.
-4.  Followers keep what was prepared for them, whatever becomes of the head.
-5.  A delivery whose head was received before works one message at a time: a process that dies
-    with it cannot report it, so only the message in flight may be blamed.
+4.  Followers keep what was prepared for them, whatever the outcome of the head.
+5.  A delivery whose head was received before works on one message at a time: a process that dies
+    cannot report which message killed it, so only the message in flight may be blamed.
 6.  A head that has waited for others for longer than `longest_wait_seconds` is not held any more:
     the whole lane is released, to be delivered again after a while, or the head is dead-lettered
     if the queue would not deliver it again. `GiveWay` releases a lane in the same way.
 7.  `Stop` lets what can still be settled in order be settled, and drops the rest; `Expire` drops
     all that is not being started or settled; `Lost` drops everything and releases nothing (I4).
-8.  What was dropped is released when nothing is under way any more: tail first, head last, so that
-    the group opens in order.
+8.  Dropped messages are released once nothing is under way any more: tail first, head last, so
+    that the group opens in order.
 
 Events come in by `feed`, commands come out; the runner carries them out. A pair of state and event
-that the table does not know is a bug of the runner and raises.
+that the table does not have is a bug of the runner and raises.
 """
 
 from collections.abc import Iterable, Sequence
@@ -60,7 +60,7 @@ from asyncbuild.queue.lane.transitions import ON_THE_LAST_STEP, RESUME, TABLE, U
 
 
 class LaneBug(RuntimeError):
-    """An event that the message's state does not know."""
+    """An event has no transition from the message's state."""
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class _Item:
 
 
 class Lane:
-    """The machine. Feed it one event at a time; begin with `open`."""
+    """State machine of one lane. Call `open` first, then `feed` with one event at a time."""
 
     def __init__(self, messages: Sequence[LaneMessage], policy: Policy) -> None:
         self._items = {held.sequence: _Item(held) for held in messages}
@@ -89,7 +89,7 @@ class Lane:
             raise LaneBug(msg)
         self._policy = policy
         self._stopping = False  # begin nothing new
-        self._giving_up = False  # do not even go on with what was prepared
+        self._giving_up = False  # do not continue prepared messages either
         self._lost = False
         self._closed = False
         self._hidden_seconds = 0.0
@@ -98,12 +98,12 @@ class Lane:
 
     @property
     def closed(self) -> bool:
-        """Return whether nothing is held any more."""
+        """True once no message is held any more."""
         return self._closed
 
     @property
     def ending(self) -> bool:
-        """Return whether nothing new is begun."""
+        """True once nothing new is begun."""
         return self._stopping
 
     @property
@@ -114,7 +114,7 @@ class Lane:
 
     @property
     def may_give_way(self) -> bool:
-        """Return whether the lane may be released now without a counted attempt being forgotten."""
+        """True if a release now would forget no counted attempt."""
         head = self._head()
         return head is not None and head.held.yields and not head.attempts and not self._stopping
 
@@ -127,10 +127,10 @@ class Lane:
         return self._advance()
 
     def feed(self, event: Event) -> list[Command]:
-        """Take one event, and return what is to be done now.
+        """Process one event; return the commands that follow.
 
         Raises:
-            LaneBug: The message's state does not know this event.
+            LaneBug: The message's state has no transition for this event.
         """
         match event:
             case Stop():
@@ -196,7 +196,7 @@ class Lane:
         return event.kind.is_waited_out and long and item is self._head()
 
     def _give_way(self) -> list[Command]:
-        """Drop what is not on its last step, to be hidden for twice as long each time."""
+        """Drop messages that are not on their last step; hide them for twice as long each time."""
         self._stopping = self._giving_up = True
         head = self._head()
         if head is not None:
@@ -242,7 +242,7 @@ class Lane:
         return []
 
     def _supersede(self, head: _Item) -> Command | None:
-        """A superseded head that failed to be recorded comes back as prepared."""
+        """Return the command for a superseded head, prepared since recording it failed before."""
         return None if head.by is None else Supersede(head.sequence, head.by)
 
     def _fill_window(self, unsettled: Sequence[_Item]) -> list[Command]:

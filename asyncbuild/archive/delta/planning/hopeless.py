@@ -1,4 +1,4 @@
-"""Short look at an older archive: can anything in it be long enough to be copied? Pure."""
+"""Quick test of an older archive: can any stretch of it be long enough to be copied? Pure."""
 
 from collections.abc import Collection
 from typing import Final

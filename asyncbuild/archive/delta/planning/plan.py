@@ -30,17 +30,17 @@ _HEADERS: Final = 4096  # moved at once
 
 @dataclass(frozen=True, slots=True)
 class CopyLimits:
-    """Limits of S3. `most_copies` leaves numbers for the parts that are sent."""
+    """Limits of S3; `most_copies` leaves part numbers for the parts that are sent."""
 
     least_part_bytes: int = 5 * _MIB
     most_part_bytes: int = 5 * 1024 * _MIB
     most_copies: int = 5_000
-    near_bytes: int = 512 * 1024  # reading so many for nothing costs less than another request
+    near_bytes: int = 512 * 1024  # reading this much needlessly is cheaper than another request
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbours in the old archive: entries from `first` up to, not including, `last`."""
+    """Consecutive entries of the old archive, from `first` up to, not including, `last`."""
 
     first: int
     last: int
@@ -59,14 +59,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class DeltaPlan:
-    """Plan for an archive made of an old one, but for its fresh members.
+    """Plan for a delta, without its fresh members.
 
     Attributes:
         table: Table of the old archive.
-        copies: Copied by S3, in order, at the front.
-        resends: Fetched and sent again, behind the copies.
-        prefix_bytes: So much of the directory's beginning is copied by S3, too.
-        limits: Kept by every copied range.
+        copies: Stretches that S3 copies, in order, at the front.
+        resends: Stretches that are fetched and sent again, behind the copies.
+        prefix_bytes: Length of the directory's beginning that S3 copies, too.
+        limits: Limits that every copied range keeps.
     """
 
     table: Table
@@ -97,7 +97,7 @@ class DeltaPlan:
 
     @property
     def kept_directory_bytes(self) -> int:
-        """About the length of the directory of what stays; of that, `prefix_bytes` are copied."""
+        """Approximate length of the directory of kept members; `prefix_bytes` of it are copied."""
         positions = self.table.positions
         return sum(
             positions[each.last] - positions[each.first]
@@ -109,11 +109,11 @@ class DeltaPlan:
         return self.table.offsets[stretch.last] - self.table.offsets[stretch.first]
 
     def copied_ranges(self) -> list[Range]:
-        """Return the copies as parts."""
+        """Return the ranges of the copies, cut into parts."""
         return [part for each in self.copies for part in self._cut(self._range(each))]
 
     def resent_ranges(self) -> list[Range]:
-        """Return the resends."""
+        """Return the ranges of the resends."""
         return [self._range(each) for each in self.resends]
 
     def resent_spans(self) -> list[list[Range]]:
@@ -132,12 +132,12 @@ class DeltaPlan:
         return Range(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
 
     def iter_headers(self) -> Iterator[bytes]:
-        """Yield the directory of what stays, without the copied beginning, in pieces."""
+        """Yield the directory of kept members, without its copied beginning, in pieces."""
         table, at = self.table, 0
         for each in chain(self.copies, self.resends):
             by = at - table.offsets[each.first]
             at += self.length(each)
-            first = max(each.first, bisect_left(table.positions, self.prefix_bytes))  # none moved
+            first = max(each.first, bisect_left(table.positions, self.prefix_bytes))  # not moved
             for number in range(first, each.last, _HEADERS):
                 positions = table.positions[number : min(number + _HEADERS, each.last) + 1]
                 yield move_headers(table.directory, positions, by)
@@ -161,13 +161,13 @@ def plan_delta(
     limits: CopyLimits | None = None,
     worth_bytes: int = _MIB,
 ) -> DeltaPlan:
-    """Plan what is done with the members of the old archive.
+    """Plan which members of the old archive are copied and which are sent again.
 
     Args:
-        table: Of the old archive.
-        removed: Numbers of the entries that are not in the new tree as they are here.
-        limits: S3's, by default.
-        worth_bytes: The directory's beginning is copied if that saves at least so many.
+        table: Table of the old archive.
+        removed: Numbers of the entries that the new tree does not have in the same form.
+        limits: Limits; those of S3 by default.
+        worth_bytes: The directory's beginning is copied if that saves at least this much.
     """
     limits = limits or CopyLimits()
     copies, resends = _sort_out(table, _kept_stretches(len(table), removed), limits)
@@ -208,12 +208,12 @@ def _sort_out(
 
 
 def _fill(plain: DeltaPlan) -> DeltaPlan | None:
-    """Return the shortest plan that copies the directory's beginning, too; None if there is none.
+    """Return the shortest plan that also copies the directory's beginning; None if there is none.
 
-    What is sent between the copied members and the copied headers must be a part of the least
-    length, without anything dead in it. So some of the copied members are sent again: what copies
-    have beyond the least part, or else a whole one. No other plan sends less, but for the length of
-    a member (`tests/unit/archive/test_delta_plan.py` tries them all).
+    The bytes sent between the copied members and the copied headers must fill a part of the least
+    length, without removed members in it. So some of the copied members are sent again: what copies
+    have beyond the least part, or else a whole one. No other plan sends less, except by the length
+    of one member (`tests/unit/archive/test_delta_plan.py` tries them all).
     """
     missing_bytes = plain.limits.least_part_bytes - plain.resent_bytes
     if missing_bytes <= 0:
@@ -225,9 +225,9 @@ def _fill(plain: DeltaPlan) -> DeltaPlan | None:
 
 
 def _lend_ends(plain: DeltaPlan, missing_bytes: int) -> DeltaPlan:
-    """Cut ends off the copies, from the one on that can spare most; from the first one last.
+    """Cut ends off the copies, starting with the one that can spare most; off the first one last.
 
-    That one's headers are the directory's beginning.
+    The headers of the first one are the directory's beginning.
     """
     offsets, least = plain.table.offsets, plain.limits.least_part_bytes
     spare = {
@@ -261,7 +261,7 @@ def _resend(plain: DeltaPlan, copies: Iterable[Stretch], more: Iterable[Stretch]
 
 
 def _with_prefix(plain: DeltaPlan) -> DeltaPlan | None:
-    """Copy as much of the directory's beginning as stays the same, if what is sent allows it."""
+    """Copy as much of the directory's beginning as stays the same, if the rest is long enough."""
     limits, table = plain.limits, plain.table
     same = 0
     for each in chain(plain.copies, plain.resends):

@@ -1,1 +1,1 @@
-"""Git LFS: the contents of large files, which a commit only points at."""
+"""Git LFS: contents of large files, which a commit only refers to."""

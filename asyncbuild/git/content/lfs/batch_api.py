@@ -1,8 +1,8 @@
-"""Find the server that has the contents of a repository's large files, and log in there.
+"""LFS server of a repository: which one has the contents, and the login for it.
 
-By default the one that git-lfs would find (git-lfs, docs/api/server-discovery.md): beside the
-repository, with the repository's own login. Anybody who may push can write a commit's `.lfsconfig`:
-it can only name another place of the same server.
+By default it is the one that git-lfs would find (git-lfs, docs/api/server-discovery.md): beside the
+repository, with the repository's own login. A commit's `.lfsconfig` is untrusted, because anybody
+who may push writes it; it can only name another path on the same server.
 """
 
 import re
@@ -34,7 +34,7 @@ def choose_url(remote: str, named: str) -> str:
     """Return the URL of the LFS server, given the one that the commit names, if any.
 
     Raises:
-        Reject: that is another server.
+        Reject: The commit names another server.
     """
     if not named:
         return derive_url(remote)
@@ -56,11 +56,16 @@ def choose_url(remote: str, named: str) -> str:
 
 
 async def find_server(remote: Remote, named: str, git: Git) -> LfsServer:
-    """Find the server for a repository, with a fresh login.
+    """Return the server for a repository, with a fresh login.
+
+    Args:
+        remote: The repository.
+        named: URL that the commit names; empty for none.
+        git: Runs ssh.
 
     Raises:
-        Reject: the commit names another one, or the repository's URL leads to none.
-        Retry: it does not let us in.
+        Reject: The commit names another server, or the repository's URL leads to none.
+        Retry: The server refuses the login.
     """
     ssh = _ssh_place(remote.url)
     if ssh is not None:
@@ -86,7 +91,7 @@ class _SshPlace(NamedTuple):
     user: str  # empty, or with its @
     host: str
     port: int | None
-    path: str  # as the server is asked for it
+    path: str  # as it is sent to the server
 
 
 def _ssh_place(url: str) -> _SshPlace | None:
@@ -102,7 +107,7 @@ def _ssh_place(url: str) -> _SshPlace | None:
 
 
 async def _ask_by_ssh(remote: Remote, place: _SshPlace, named: str, git: Git) -> LfsServer:
-    """Run `git-lfs-authenticate`, which answers with a URL and headers for it."""
+    """Return the server that `git-lfs-authenticate` answers with: a URL, and headers for it."""
     usual = urlunsplit(("https", place.host, quote(place.path), "", ""))
     chosen = choose_url(usual, named)
     ssh = shlex.split(remote.ssh() if remote.ssh is not None else _DEFAULT_SSH)

@@ -1,4 +1,4 @@
-"""The contents of a snapshot's large files, and how they come into its archive."""
+"""Contents of a snapshot's large files, and their way into its archive."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -17,34 +17,34 @@ class Objects(Protocol):
         """Make sure that all of these are here.
 
         Args:
-            pointers: By the paths of their files, for people.
-            url: Of the LFS server, if the commit names one.
+            pointers: Pointers by the paths of their files, which errors name.
+            url: URL of the LFS server, if the commit names one.
 
         Raises:
-            Reject: The server has not got one of them, or the server is not known.
+            Reject: The server lacks one of them, or no server is known.
             StageError: The server cannot be asked, or refuses.
         """
 
     def path(self, pointer: Pointer) -> Path:
-        """Return the file with a content."""
+        """Return the path of the file with a content."""
 
     async def doubt(self, pointer: Pointer) -> None:
-        """Take note that the file with a content turned out to hold something else.
+        """Record that the file with a content holds something else.
 
         Raises:
-            Reject: the content cannot be had from anywhere else.
+            Reject: There is no other source of the content.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Contents that an archive has in place of pointers.
+    """Contents that replace pointers in an archive.
 
     Attributes:
-        files: All pointers of the snapshot, by path: its stream is looked through for any of them.
+        files: All pointers of the snapshot, by path: its stream is searched for any of them.
         wanted: The paths that are certain to be in its archive, and so are fetched before it.
-        objects: Where the contents are.
-        url: Of the LFS server, if the commit names one.
+        objects: Store of the contents.
+        url: URL of the LFS server, if the commit names one.
     """
 
     files: Mapping[bytes, Pointer]
@@ -53,10 +53,10 @@ class Contents:
     url: str = ""
 
     async def bring(self, paths: Collection[bytes] = ()) -> None:
-        """Make the contents present; of what is at or below `paths`, if there are any.
+        """Make the contents present; if `paths` are given, only those at or below them.
 
         Raises:
-            StageError: see `Objects.bring`.
+            StageError: See `Objects.bring`.
         """
         among = frozenset(paths)
         asked = {
@@ -70,7 +70,7 @@ class Contents:
     def open_filled(
         self, tar: AsyncIterator[bytes], prefix: bytes = b""
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Fill a tar of the snapshot, or of a part of it, with contents in place of pointers."""
+        """Return a context with a tar of the snapshot, or of a part, with pointers replaced."""
         return aclosing(self._fill(tar, prefix))
 
     async def _fill(self, tar: AsyncIterator[bytes], prefix: bytes) -> AsyncGenerator[bytes, None]:
@@ -84,7 +84,7 @@ class Contents:
             raise
 
     async def _open(self, found: Found) -> Path:
-        """Return the file with a content; one that was not foreseen is fetched now."""
+        """Return the file for a pointer; fetch it if the pointer was not expected there."""
         if found.path not in self.wanted:
             await self.objects.bring({found.path: found.pointer}, url=self.url)
         return self.objects.path(found.pointer)

@@ -1,4 +1,4 @@
-"""Files of a commit that are pointers of Git LFS: those with `filter=lfs`, as git says."""
+"""Finder of a commit's files that are LFS pointers: those with `filter=lfs`, as git decides."""
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -26,12 +26,12 @@ _CONFIG_BYTES_MOST: Final = 64 * 1024
 async def with_large_files(snapshot: Snapshot) -> Snapshot:
     """Return a snapshot whose archive has contents in place of pointers, if its options say so.
 
-    Attributes count as in a checkout, those above a subtree, too: whether a file is large does not
-    depend on what of the tree is asked for.
+    Attributes count as in a checkout, also those above a subtree: whether a file is large does not
+    depend on which part of the tree is archived.
 
     Raises:
-        Reject: a pointer, or `.lfsconfig`, cannot be read here.
-        GitFailed: the repository cannot be read.
+        Reject: A pointer, or `.lfsconfig`, cannot be read here.
+        GitFailed: The repository cannot be read.
     """
     options = snapshot.options
     if options.lfs is not Lfs.CONTENT or snapshot.objects is None:
@@ -54,12 +54,12 @@ async def with_large_files(snapshot: Snapshot) -> Snapshot:
 
 
 class _Index:
-    """An index of a tree: git matches attributes and pathspecs against one."""
+    """An index of a tree, against which git matches attributes and pathspecs."""
 
     def __init__(self, snapshot: Snapshot, directory: Path, subtree: str) -> None:
         self._snapshot = snapshot
         self._subtree = subtree
-        directory = directory.resolve()  # as git sees where it is
+        directory = directory.resolve()  # the path as git resolves it
         self._top = directory / "tree"
         self._environment = {
             "GIT_INDEX_FILE": str(directory / "index"),
@@ -67,13 +67,13 @@ class _Index:
         }
 
     async def read(self, tree: str) -> None:
-        """Fill it."""
+        """Fill the index."""
         await anyio.Path(self._top / self._subtree).mkdir(parents=True)
         await self._run(self._top, "read-tree", tree)
 
     async def find_large(self) -> dict[bytes, str]:
         """Return object ids of all files with `filter=lfs`, by path in the subtree."""
-        # Asked from the top: below it git finds nothing by an attribute alone.
+        # Run at the top: in a directory below it git finds nothing by an attribute alone.
         answer = await self._run(self._top, "ls-files", "-z", "--stage", "--", ":(attr:filter=lfs)")
         above = os.fsencode(f"{self._subtree}/") if self._subtree else b""
         found = {}
@@ -92,7 +92,7 @@ class _Index:
         return set(answer.split(b"\0")[:-1])
 
     async def find_ignored(self, paths: Iterable[bytes]) -> set[bytes]:
-        """Return paths that `export-ignore` leaves out, themselves or a directory above them."""
+        """Return the paths that `export-ignore` leaves out, themselves or a directory above."""
         root = os.fsencode(f"{self._subtree}/") if self._subtree else b""
         above = {path: [root + path, *_parents(root + path)] for path in paths}
         asked = sorted({each for every in above.values() for each in every})
@@ -130,13 +130,13 @@ async def _open_index(snapshot: Snapshot, tree: str) -> AsyncIterator[_Index]:
 
 
 def _parents(path: bytes) -> list[bytes]:
-    """Return every directory above; the slash at its end has git take it for one."""
+    """Return every directory above; the slash at the end marks it as one for git."""
     parts = path.split(b"/")
     return [b"/".join(parts[:count]) + b"/" for count in range(1, len(parts))]
 
 
 async def _read_pointers(snapshot: Snapshot, ids: Mapping[bytes, str]) -> dict[bytes, Pointer]:
-    """Return the pointers that the files hold, without files that were committed as they are."""
+    """Return the pointers in the files, without files that were committed directly."""
     names = list(dict.fromkeys(ids.values()))
     small = await _small(snapshot, names)
     contents = await snapshot.read_blobs(small, most_bytes=len(small) * POINTER_BYTES_MOST)
@@ -174,8 +174,8 @@ async def _small(snapshot: Snapshot, names: Sequence[str]) -> list[str]:
 async def _read_url(snapshot: Snapshot) -> str:
     """Return the server that the commit's `.lfsconfig` names; empty if it names none.
 
-    It may do so by either of two names; the first comes first for git-lfs, too. Nothing else of it
-    counts: anybody who may push can write it.
+    Two settings may name it; the first one comes first for git-lfs, too. Nothing else in the file
+    counts, since anybody who may push can write it.
     """
     doing = f"read {_CONFIG} of {snapshot.name} {snapshot.commit}"
     more: dict[str, Any] = {"commit": snapshot.commit, "doing": doing}

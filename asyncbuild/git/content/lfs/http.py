@@ -1,7 +1,7 @@
-"""HTTP to LFS servers and to where they keep contents: one request at a time, nothing implied.
+"""HTTP client for LFS servers and their storage: each request is explicit, nothing implied.
 
 No redirect is followed, nothing is decompressed, no cookie is kept, and a connection is made only
-to an address that may be reached: that is checked of the address that is then used.
+to a permitted address: the check is of the address that is then used.
 """
 
 import socket
@@ -28,7 +28,7 @@ _SHOWN_MOST: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Sends requests, at most 8 at a time."""
+    """Sends requests, over at most `PARALLEL` connections."""
 
     direct: aiohttp.ClientSession
     by_proxy: aiohttp.ClientSession
@@ -44,19 +44,19 @@ class Web:
         doing: str,
         body: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and lend its answer, whatever its status.
+        """Send a request and yield its answer, for any status.
 
         Args:
-            method: Of HTTP.
-            url: One of `answers.usable_url`: it is sent byte for byte.
-            headers: As `answers.usable_headers` has them.
-            doing: What this is, for people.
-            body: What is sent.
+            method: Method of HTTP.
+            url: A result of `lfs_answers.usable_url`: it is sent byte for byte.
+            headers: A result of `lfs_answers.usable_headers`.
+            doing: What the request is for, for people.
+            body: Body of the request.
 
         Raises:
-            Outage: the server cannot be reached, or does not answer.
-            Reject: its address is none that may be reached.
-            Retry: its answer is not HTTP, or is compressed though that was not asked for.
+            Outage: The server cannot be reached, or does not answer.
+            Reject: Its address is not permitted.
+            Retry: Its answer is not HTTP, or is compressed against the request.
         """
         proxy = proxy_of(url)
         session = self.direct if proxy is None else self.by_proxy
@@ -81,7 +81,12 @@ class Web:
 
 @asynccontextmanager
 async def open_web(reach: Reach, *, silence_seconds: float) -> AsyncIterator[Web]:
-    """Open connections to what `reach` permits; a server may be silent for so long."""
+    """Open connections to addresses that `reach` permits.
+
+    Args:
+        reach: Permitted addresses.
+        silence_seconds: Longest silence of a server.
+    """
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds
     )
@@ -102,7 +107,7 @@ async def open_web(reach: Reach, *, silence_seconds: float) -> AsyncIterator[Web
 
 
 class _Resolver(ThreadedResolver):
-    """Gives the addresses of a host that may be reached, and no others."""
+    """Resolver that returns only permitted addresses of a host."""
 
     def __init__(self, reach: Reach) -> None:
         super().__init__()
@@ -130,10 +135,10 @@ class PrivateAddress(Reject):
 
 
 def check_literal(reach: Reach, url: str) -> None:
-    """Refuse a URL whose host is an address that may not be reached: it is not looked up.
+    """Reject a URL whose host is an address that is not permitted; such a host is not looked up.
 
     Raises:
-        PrivateAddress: it is one.
+        PrivateAddress: The address is not permitted.
     """
     origin = origin_of(url)
     if is_address(origin.host) and not reach.permits(origin.host, origin.port, origin.host):
@@ -142,7 +147,7 @@ def check_literal(reach: Reach, url: str) -> None:
 
 @contextmanager
 def _errors(doing: str) -> Iterator[None]:
-    """Errors of aiohttp know the request's URL and headers: they are neither quoted nor chained."""
+    """Classify errors of aiohttp; they hold URL and headers, so are neither quoted nor chained."""
     try:
         yield
     except PrivateAddress as error:
@@ -160,7 +165,7 @@ def _outage(doing: str, why: str) -> Outage:
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy for a URL, as git has it: `https_proxy`, `no_proxy` and their like."""
+    """Return the proxy for a URL, as git has it: `https_proxy`, `no_proxy` and the like."""
     origin = origin_of(url)
     if urllib.request.proxy_bypass(origin.host):
         return None

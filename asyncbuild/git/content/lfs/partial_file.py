@@ -1,4 +1,4 @@
-"""A content that is being fetched: a private file until it is proven to be that content."""
+"""A content that is being fetched: a private file until its hash proves the content."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ _RANGE: Final = re.compile(r"bytes (\d{1,20})-\d{1,20}/(?:\*|\d{1,20})")
 
 @dataclass(frozen=True, slots=True)
 class MissingContent:
-    """A content that is not here: what is asked for, of which file, and where it is to be."""
+    """A content that is not here: its pointer, its file in the tree, and its places on disk."""
 
     pointer: Pointer
     file: str
@@ -52,12 +52,12 @@ class ContentMismatch(Exception):
 class PartialContent:
     """The bytes of a content that are here so far.
 
-    A part is kept for the next try only where the server said how long all of it is, and that is as
-    long as the content; everything else that a server may send leaves nothing behind.
+    They are kept for the next try only if the server named a total length, and that is the
+    content's; everything else that a server may send is deleted.
 
     Attributes:
         missing: The content.
-        size: Bytes that are here.
+        size: Number of bytes that are here.
     """
 
     missing: MissingContent
@@ -65,22 +65,26 @@ class PartialContent:
 
     @classmethod
     async def open(cls, missing: MissingContent) -> Self:
-        """Look what an earlier try left."""
+        """Return what an earlier try left."""
         size = await to_thread.run_sync(_length, missing.part)
         return cls(missing, size if size < missing.pointer.size else 0)
 
     async def discard(self) -> None:
-        """Begin again."""
+        """Delete the bytes, to begin again."""
         await to_thread.run_sync(lambda: self.missing.part.unlink(missing_ok=True))
         self.size = 0
 
     async def keep(self, answer: aiohttp.ClientResponse, doing: str) -> None:
-        """Write what comes, and hash it; publish it when it is the content.
+        """Write and hash the answer; publish the file once it is the content.
+
+        Args:
+            answer: Answer of the server.
+            doing: What the request is for, for people.
 
         Raises:
-            Broken: not all of it came.
-            Wrong: something else came.
-            OSError: it cannot be written.
+            Broken: The answer ended before the content did.
+            Wrong: The answer is something else.
+            OSError: The file cannot be written.
         """
         resumed, wanted = self.size > 0, self.missing.pointer
         begin = self.size if answer.status == _PARTIAL else 0
@@ -111,8 +115,8 @@ class PartialContent:
     async def _write(
         self, answer: aiohttp.ClientResponse, begin: int
     ) -> tuple[int, Any, str | None]:
-        """Bytes there are now, their digest, and why no more came, if the answer broke off."""
-        # Shielded where a file is opened: a cancelled thread would leave it open.
+        """Return number and digest of the bytes here, and why the answer ended early, if it did."""
+        # Shielded, because a thread that is cancelled while it opens a file would leave it open.
         with anyio.CancelScope(shield=True):
             file, digest = await to_thread.run_sync(_open_part, self.missing.part, begin)
         size = begin
@@ -138,7 +142,7 @@ def _length(path: Path) -> int:
 
 
 def _open_part(path: Path, begin: int) -> tuple[IO[bytes], Any]:
-    """The file that a content grows in, and the digest of what is there already."""
+    """Return the file that a content grows in, and the digest of what is there already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     file = open_private(path, keep=begin > 0)
@@ -154,4 +158,4 @@ def _append(file: IO[bytes], digest: Any, chunk: bytes) -> None:  # noqa: ANN401
 
 def _publish(missing: MissingContent) -> None:
     missing.target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(missing.part, missing.target)  # noqa: PTH105 - whatever is there
+    os.replace(missing.part, missing.target)  # noqa: PTH105 - replaces what is there

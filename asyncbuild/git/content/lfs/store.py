@@ -1,7 +1,7 @@
-"""Contents of one repository's large files, beside its mirror: measured and evicted with it.
+"""Store of the contents of a repository's large files beside its mirror, evicted with it.
 
-They lie as git-lfs has them, `lfs/objects/12/34/1234…`; what is being fetched is in
-`lfs/incomplete`, where the next try goes on. The time of a file is that of its last use.
+Files are named as git-lfs names them, `lfs/objects/12/34/1234…`; partial contents are in
+`lfs/incomplete`, where the next try continues. The time of a file is that of its last use.
 """
 
 import errno
@@ -32,35 +32,35 @@ from asyncbuild.git.process.command import Git
 from asyncbuild.runtime.locks import open_lock
 from asyncbuild.runtime.write_all import write_all
 
-_ASKED_MOST_SECONDS: Final = 60.0  # that a command waits; then it says so
+_ASKED_MOST_SECONDS: Final = 60.0  # longest wait of a command; beyond that it reports the limit
 _UNUSED_SECONDS: Final = 7 * 24 * 3600.0
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 async def _nothing() -> None:
-    """Do nothing: for stores whose space is not accounted."""
+    """Do nothing: a store without a budget."""
 
 
 async def _for_nothing(_size_bytes: int) -> None:
-    """Admit any size: for stores whose space is not accounted."""
+    """Do nothing: a store without a budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Objects that are fetched when they are wanted (`contents.Objects`).
+    """Objects that are fetched when they are needed (`contents.Objects`).
 
     Attributes:
         directory: `lfs` of a bare repository.
-        lock: Held during a fetch: two pushes at once fetch each object once.
-        remote: Where the repository is fetched from.
+        lock: Held during a fetch, so that two pushes at once fetch each object once.
+        remote: Returns the repository's remote.
         settings: `[git]`.
         git: Runs programs.
-        before: Called with what will be fetched, in bytes, so that there is room in the budget.
-        pauses_seconds: Before each further try when the server is at a limit or away; none where
-            another tries again.
+        before: Called with the bytes that will be fetched, to make room in the budget.
         grown: Called after something was fetched.
         full: Called when the disk is full, to make room.
-        verified: The contents that need not be hashed again before they are used.
+        verified: Contents that need not be hashed again before they are used.
+        pauses_seconds: Pauses before further tries if the server is busy or away; empty if the
+            caller tries again.
     """
 
     directory: Path
@@ -75,11 +75,11 @@ class Fetched:
     pauses_seconds: Sequence[float] = ()
 
     def path(self, pointer: Pointer) -> Path:
-        """The file with a content."""
+        """Return the path of the file with a content."""
         return self.directory / "objects" / pointer.path
 
     async def bring(self, pointers: Mapping[bytes, Pointer], *, url: str) -> None:
-        """See `contents.Objects`."""
+        """Make sure that all of these are here, as `contents.Objects.bring`."""
         if not await to_thread.run_sync(self._missing, pointers):
             return
         remote = self.remote()
@@ -98,7 +98,7 @@ class Fetched:
         await self.grown()
 
     async def doubt(self, pointer: Pointer) -> None:
-        """See `contents.Objects`: it is fetched again by the next try."""
+        """Forget that the file was verified: the next try fetches it again if it is wrong."""
         self.verified.forget(self.path(pointer))
 
     async def _fetch(
@@ -121,7 +121,7 @@ class Fetched:
     async def _download(
         self, server: LfsServer, name: str, missing: Sequence[MissingContent]
     ) -> None:
-        """Fetch from a server; what a torn file was in the place of goes first."""
+        """Fetch from a server, after deleting damaged files."""
         silence_seconds = self.settings.silence_timeout_seconds
         await to_thread.run_sync(_take_away, missing)
         for pause_seconds in (*self.pauses_seconds, None):
@@ -138,10 +138,12 @@ class Fetched:
                 return
 
     async def _admit(self, size_bytes: int) -> None:
-        """Have room made for what comes: a server that only says so evicts nothing else.
+        """Make room in the budget for a fetch; a size beyond the budget evicts nothing.
+
+        A server may claim any size.
 
         Raises:
-            Reject: it will never fit.
+            Reject: The contents exceed the whole disk.
         """
         whole_bytes = shutil.disk_usage(self.directory).total
         if size_bytes > whole_bytes:
@@ -166,7 +168,7 @@ class Fetched:
         return list(missing.values())
 
     def _forget_unused(self) -> None:
-        """Delete contents that no archive used for a week, and parts left for as long."""
+        """Delete contents that no archive has used for a week, and abandoned partial ones."""
         oldest = time.time() - _UNUSED_SECONDS
         for pattern in ("objects/*/*/*", "incomplete/*"):
             for path in self.directory.glob(pattern):
@@ -177,17 +179,21 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Objects of a user's own repository: only read (`contents.Objects`)."""
+    """Objects in a user's own repository: read, never changed (`contents.Objects`)."""
 
     directory: Path
     name: str
 
     def path(self, pointer: Pointer) -> Path:
-        """The file with a content."""
+        """Return the path of the file with a content."""
         return self.directory / "objects" / pointer.path
 
     async def bring(self, pointers: Mapping[bytes, Pointer], *, url: str) -> None:  # noqa: ARG002 - nothing is fetched
-        """See `contents.Objects`."""
+        """Check that all of these are here.
+
+        Raises:
+            Reject: One is missing.
+        """
         for path, pointer in pointers.items():
             if pointer.size and not await to_thread.run_sync(
                 _is_there, self.path(pointer), pointer
@@ -195,7 +201,11 @@ class Present:
                 raise _not_here(self.name, ascii(os.fsdecode(path)), pointer)
 
     async def doubt(self, pointer: Pointer) -> None:
-        """See `contents.Objects`: what is here is all there is."""
+        """Raise, because there is no other source.
+
+        Raises:
+            Reject: Always.
+        """
         raise _not_it(self.name, pointer)
 
 
@@ -204,7 +214,7 @@ def _is_there(path: Path, pointer: Pointer) -> bool:
 
 
 def _copy(repository: Path, missing: list[MissingContent], name: str) -> None:
-    """From a repository of this machine, as git-lfs does for file:// remotes."""
+    """Copy from a repository of this machine, as git-lfs does for file:// remotes."""
     stores = (
         repository / "lfs",
         repository / ".git" / "lfs",

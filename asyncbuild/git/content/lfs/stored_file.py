@@ -1,9 +1,9 @@
-"""Files with the contents of LFS objects: what a file holds is hashed before it is trusted.
+"""Files with contents of LFS objects, hashed before they are trusted.
 
-A failure of power can leave a file with its length and zeros in place of its content, so neither
-name nor length says that a content is the one asked for. Hashing each content for each archive
-would read it twice; so what this process has found right, and has not changed since, is not hashed
-again before it is used. It is hashed as it is read in any case (`tar.py`).
+A power failure can leave a file with its length and zeros in place of its content, so neither name
+nor length proves a content. Hashing each content for each archive would read it twice; so a file
+that this process has verified, and that has not changed since, is not hashed again before it is
+used. It is hashed while it is read in any case (`tar_filter.py`).
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _REMEMBERED_MOST = 100_000
 
 
 class _Seen(NamedTuple):
-    """A file as it was when its content was right. Whatever is written to it changes its time."""
+    """A file as it was when it was verified; every write to it changes its time."""
 
     inode: int
     size: int
@@ -29,16 +29,16 @@ class _Seen(NamedTuple):
 
 
 class Verified:
-    """The files whose contents this process has found right."""
+    """Files that this process has verified."""
 
     def __init__(self) -> None:
         self._seen: Recent[str, _Seen] = Recent(_REMEMBERED_MOST)
 
     def use(self, path: Path, pointer: Pointer) -> bool:
-        """Mark a content as used now. Returns False if it is not there, or not that content.
+        """Mark a content as used now; return False if it is missing or another content.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: The file cannot be read.
         """
         try:
             seen = _look(path)
@@ -54,7 +54,7 @@ class Verified:
         return True
 
     def forget(self, path: Path) -> None:
-        """Hash the file before it is used again."""
+        """Make `use` hash the file before it is used again."""
         self._seen.pop(str(path), None)
 
 
@@ -64,10 +64,10 @@ def _look(path: Path) -> _Seen:
 
 
 def hash_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex.
+    """Return the SHA-256 of a file's content, in hex.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
@@ -77,19 +77,19 @@ def hash_of(path: Path) -> str:
 
 
 def chunks_of(file: IO[bytes]) -> Iterator[bytes]:
-    """The rest of a file, in pieces of up to 256 KiB."""
+    """Yield the rest of a file, in pieces of up to 256 KiB."""
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
 
 
 def open_private(path: Path, *, keep: bool) -> IO[bytes]:
-    """Open a file to read and write that only this user can read, emptied unless `keep`.
+    """Open a file that only this user can read, for reading and writing, emptied unless `keep`.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: It cannot be opened.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if keep else os.O_TRUNC)
     descriptor = os.open(path, flags, 0o600)
     file = os.fdopen(descriptor, "r+b", buffering=0)
-    os.fchmod(descriptor, 0o600)  # an earlier version made it as the umask has it
+    os.fchmod(descriptor, 0o600)  # earlier versions used the umask's mode
     return file

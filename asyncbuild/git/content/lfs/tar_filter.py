@@ -1,4 +1,4 @@
-"""A tar stream with pointers in, one with the contents out.
+"""Filter of a tar stream that replaces LFS pointers by their contents.
 
 `git archive` could do this by git-lfs's filter. It would hold each content in memory, whole, and
 fetch one after the other while the archive waits; so the contents are fetched before, and read
@@ -25,7 +25,7 @@ _CHUNK_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A pointer's place in the stream: `header` goes before the content, in place of its own."""
+    """Place of a pointer in the stream: `header` replaces its own, with the content's size."""
 
     path: bytes
     header: bytes
@@ -33,7 +33,7 @@ class Found:
 
 
 class WrongContent(Retry):
-    """The file with a content does not hold what its pointer says."""
+    """The file with a content does not match its pointer."""
 
     def __init__(self, reason: str, pointer: Pointer) -> None:
         super().__init__(reason)
@@ -41,11 +41,11 @@ class WrongContent(Retry):
 
 
 class PointerScan:
-    """Cuts a tar stream where a pointer stands; everything else is passed on as it is.
+    """Cuts a tar stream at pointers; everything else is passed on unchanged.
 
     Args:
-        pointers: By their paths in the tree.
-        prefix: What the stream has before each path.
+        pointers: Pointers by their paths in the tree.
+        prefix: Prefix of each path in the stream.
     """
 
     def __init__(self, pointers: Mapping[bytes, Pointer], prefix: bytes = b"") -> None:
@@ -56,7 +56,7 @@ class PointerScan:
         self._passing = 0  # bytes of a large member that have not come yet
 
     def feed(self, data: bytes) -> Iterator[bytes | Found]:
-        """Take the next bytes; give what is decided."""
+        """Take the next bytes; yield those that are complete, and pointers."""
         data = self._held + data
         begin = position = min(self._passing, len(data))
         self._passing -= position
@@ -75,7 +75,7 @@ class PointerScan:
         self._offset += position
 
     def finish(self) -> bytes:
-        """Return what is left: a beginning that nothing followed. The reader refuses it."""
+        """Return the rest, an incomplete member; the reader of the stream reports it."""
         return self._held
 
     def _find(self, data: bytes, begin: int, unit: TarUnit) -> Found | None:
@@ -106,16 +106,16 @@ def _resized(header: bytes, size: int) -> bytes:
 async def with_contents(
     tar: AsyncIterator[bytes], scan: PointerScan, open_content: Callable[[Found], Awaitable[Path]]
 ) -> AsyncGenerator[bytes, None]:
-    """Put contents into a stream in place of their pointers.
+    """Yield the stream with contents in place of pointers.
 
     Args:
-        tar: What git wrote.
-        scan: Which of its members are pointers.
-        open_content: Gives the file with a content.
+        tar: Output of git.
+        scan: Finds the pointers.
+        open_content: Returns the path of the file with a content.
 
     Raises:
-        Retry: a content is not what it should be.
-        StageError: it cannot be had.
+        Retry: A content does not match its pointer.
+        StageError: A content cannot be fetched.
     """
     total = 0
     async for data in tar:
