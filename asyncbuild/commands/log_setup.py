@@ -67,7 +67,7 @@ def _adopt_uncaught() -> None:
 
 
 def _as_event(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Turn a library's record into one common event: its text varies and cannot name the event."""
+    """Return a library's record as one common event: its text varies and cannot name the event."""
     record: logging.LogRecord = line["_record"]
     level = "error" if record.levelno >= logging.ERROR else "warning"
     says = str(line.pop("event")).strip()

@@ -1,4 +1,4 @@
-"""Reads objects of a repository with one git each: commits, archives, trees, ancestry."""
+"""Reader of a repository's objects, with one git each: commits, archives, trees, ancestry."""
 
 from collections.abc import (
     AsyncIterator,
@@ -27,19 +27,19 @@ from asyncbuild.runtime.emit import emit
 
 
 class Reader:
-    """Reads the objects of repositories, and nothing else of them.
+    """Reads the objects of repositories, and nothing else in them.
 
-    git sees an empty repository whose object directory is the one to read. So an archive does not
-    depend on any configuration, attribute, ref, replacement or shallow file of a mirror, or of a
-    user's own repository: the same commit gives the same bytes (I8).
+    git runs in an empty repository whose object directory is the one to read. So an archive does
+    not depend on any configuration, attribute, ref, replacement or shallow file of a mirror, or of
+    a user's own repository: the same commit gives the same bytes (I8).
 
     Args:
         git: Runs git.
-        directory: Where the empty repositories are kept: for each object format one, and one in
-            which no attribute of a tree begins with `export-`.
-        suspect: Called when a repository may be corrupt, with the id of what was read.
-        exports: Whether `export-ignore` and `export-subst` count.
-        forge: Which has the repositories that it reads; empty where that does not matter.
+        directory: Directory of the empty repositories: for each object format one, and one in which
+            no attribute that begins with `export-` has an effect.
+        suspect: Called when a repository may be corrupt, with the id of the object that was read.
+        exports: Whether `export-ignore` and `export-subst` have an effect.
+        forge: Forge of the repositories; empty if that does not matter.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Reader:
         return self._git.memory
 
     def without_exports(self) -> "Reader":
-        """Return a reader of archives in which `export-ignore` and `export-subst` do not count."""
+        """Return a reader of archives where `export-ignore` and `export-subst` have no effect."""
         return self._like(exports=False)
 
     def unsuspecting(self) -> "Reader":
@@ -84,16 +84,16 @@ class Reader:
         return Reader(self._git, self._directory, **{**own, **changes})
 
     async def prepare(self) -> None:
-        """Write the empty repositories, and mend what of them is damaged.
+        """Write the empty repositories, and mend damaged ones.
 
         Raises:
-            OSError: the directory cannot be written to.
+            OSError: The directory cannot be written to.
         """
         await to_thread.run_sync(write_empties, self._directory)
 
     @asynccontextmanager
     async def _own_faults(self) -> AsyncIterator[None]:
-        """Mend damage of the empty repositories instead of blaming the one that is read."""
+        """Mend damage of the empty repositories, instead of blaming the repository that is read."""
         try:
             yield
         except GitFailed as error:
@@ -116,7 +116,19 @@ class Reader:
         work: ProcessKind = ProcessKind.STREAM,
         **more: Any,  # noqa: ANN401 - Command's own
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Start a git command and lend its standard output; `more` are attributes of `Command`."""
+        """Start a git command and yield its standard output.
+
+        Args:
+            repository: Directory of the repository.
+            arguments: Arguments of git.
+            commit: Id that tells the object format, and that is suspected on failure.
+            doing: What it is for, for people.
+            work: Purpose of the process.
+            more: Further attributes of `Command`.
+
+        Raises:
+            GitFailed: git failed.
+        """
         command = self._command(
             repository, arguments, commit=commit, doing=doing, work=work, **more
         )
@@ -131,11 +143,16 @@ class Reader:
     async def find(self, repository: Path, ids: Iterable[str], doing: str) -> dict[str, Commit]:
         """Return the commits that object ids name, tags peeled, without those that are not here.
 
-        One git answers all: is it there, what is it peeled, what is in it. All ids are of one
-        object format.
+        One git answers for all: presence, peeled id and contents. All ids must have one object
+        format.
+
+        Args:
+            repository: Directory of the repository.
+            ids: Ids of commits or annotated tags.
+            doing: What it is for, for people.
 
         Raises:
-            GitFailed: the repository cannot be read.
+            GitFailed: The repository cannot be read.
         """
         asked = list(dict.fromkeys(ids))
         if not asked:
@@ -150,7 +167,16 @@ class Reader:
         return dict(parse_commits(await self._run(command), asked))
 
     async def kind(self, repository: Path, object_id: str, doing: str) -> str | None:
-        """Return the type of an object: `blob`, `tree`, `commit`, `tag`; None if it is not here."""
+        """Return the type of an object: `blob`, `tree`, `commit`, `tag`; None if it is not here.
+
+        Args:
+            repository: Directory of the repository.
+            object_id: Id of the object.
+            doing: What it is for, for people.
+
+        Raises:
+            GitFailed: The repository cannot be read.
+        """
         command = self._command(
             repository,
             ("cat-file", "--batch-check=%(objecttype)"),
@@ -169,10 +195,16 @@ class Reader:
         most_bytes: int,
         doing: str,
     ) -> list[bytes] | None:
-        """Return the contents of small blobs, or None if they are more than `most_bytes`.
+        """Return the contents of small blobs, or None if they exceed `most_bytes` together.
+
+        Args:
+            repository: Directory of the repository.
+            ids: Ids of the blobs.
+            most_bytes: Greatest length of all contents.
+            doing: What it is for, for people.
 
         Raises:
-            GitFailed: the repository cannot be read, or a blob is not in it.
+            GitFailed: The repository cannot be read, or a blob is not in it.
         """
         if not ids:
             return []
@@ -198,7 +230,17 @@ class Reader:
     async def is_changed(
         self, repository: Path, trees: tuple[str, str], pathspecs: Sequence[str], doing: str
     ) -> bool:
-        """Return whether anything that the pathspecs match differs between two trees."""
+        """Return whether anything that the pathspecs match differs between two trees.
+
+        Args:
+            repository: Directory of the repository.
+            trees: Ids of the trees.
+            pathspecs: Pathspecs of git.
+            doing: What it is for, for people.
+
+        Raises:
+            GitFailed: The repository cannot be read.
+        """
         command = self._command(
             repository,
             ("diff-tree", "-r", "--quiet", "--no-renames", *trees, "--", *pathspecs),
@@ -212,7 +254,17 @@ class Reader:
     async def find_tree(
         self, repository: Path, commit: str, directory: str, doing: str
     ) -> str | None:
-        """Return the id of a directory's tree; None if it is not here, or is not a directory."""
+        """Return the id of a directory's tree; None if it is not here, or is not a directory.
+
+        Args:
+            repository: Directory of the repository.
+            commit: Id of the commit.
+            directory: Path in its tree.
+            doing: What it is for, for people.
+
+        Raises:
+            GitFailed: The repository cannot be read.
+        """
         command = self._command(
             repository,
             ("cat-file", "--batch-check=%(objectname) %(objecttype)"),
@@ -226,10 +278,18 @@ class Reader:
     async def is_ancestor(self, repository: Path, ancestor: str, descendant: str) -> bool | None:
         """Return whether one commit is in the history of another; None if that history is cut.
 
-        A shallow mirror knows more than its shallow file says: commits of several fetches connect.
-        That file is not seen here. So a yes is certain; a no only says that no way was found
-        (before git 2.45 even a commit missing in between reads as a plain no), unless the history
-        is whole or the opposite is true.
+        A shallow mirror may hold more history than its shallow file tells, because commits of
+        several fetches connect. That file is not used here. So True is certain; False only means
+        that no connection was found (before git 2.45 even a missing commit in between reads as a
+        plain no), unless the history is whole or the opposite is true.
+
+        Args:
+            repository: Directory of the repository.
+            ancestor: Id of the older commit.
+            descendant: Id of the newer commit.
+
+        Raises:
+            GitFailed: git failed for a reason other than missing history.
         """
         if await self._connects(repository, ancestor, descendant):
             return True
@@ -259,7 +319,18 @@ class Reader:
         doing: str,
         **more: Any,  # noqa: ANN401 - Command's own
     ) -> bytes:
-        """Run one git command and return its output; `more` are attributes of `Command`."""
+        """Run one git command and return its output.
+
+        Args:
+            repository: Directory of the repository.
+            arguments: Arguments of git.
+            commit: Id that tells the object format.
+            doing: What it is for, for people.
+            more: Further attributes of `Command`.
+
+        Raises:
+            GitFailed: git failed.
+        """
         command = self._command(repository, arguments, commit=commit, doing=doing, **more)
         return await self._run(command)
 

@@ -1,7 +1,7 @@
-"""A commit that is present, and the archive of its tree as a stream of tar.
+"""Commit that is present, and the archive of its tree as a stream of tar.
 
-All paths and trees of a snapshot are those of its *subtree*, if it has one: that is the root then,
-and nothing above it counts.
+All paths and trees of a snapshot are those of its *subtree*, if it has one: the subtree is the root
+then, and nothing above it counts.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -39,11 +39,11 @@ class Snapshot(StoredTree):
 
     Attributes:
         parts: Submodules whose trees are in the archive, too.
-        ref: Where it was pushed to, if that is known.
-        worktrees: What lets an archive begin at once; None where nothing is kept for others.
-        objects: Where the contents of its LFS files are kept, if anywhere.
-        contents: Those that are in the archive, in place of pointers.
-        need: What an archive takes in git, if it was measured.
+        ref: Ref that was pushed, if that is known.
+        worktrees: Working trees that let an archive begin at once; None for a temporary repository.
+        objects: Store of the contents of its LFS files, if there is one.
+        contents: LFS contents that replace pointers in the archive.
+        need: Memory that its archive takes in git, if it was measured.
     """
 
     parts: tuple[SubmodulePart, ...] = ()
@@ -54,11 +54,11 @@ class Snapshot(StoredTree):
     need: Need | None = None
 
     async def measured(self) -> "Snapshot":
-        """Return it with the memory that its archive and those of its parts take, measured.
+        """Return a copy with the memory that its archive and those of its parts take, measured.
 
         Raises:
-            Reject: one takes more than git may have.
-            GitFailed: the repository cannot be read.
+            Reject: One takes more than git may have.
+            GitFailed: The repository cannot be read.
         """
         name = f"archive {self.name} {self.commit}"
         tree = self.root or self.tree
@@ -71,11 +71,11 @@ class Snapshot(StoredTree):
         return self.need.memory_bytes if self.need else 0
 
     async def select(self, options: ArchiveOptions) -> "Snapshot":
-        """Return the same commit, for archives with these options.
+        """Return a copy for archives with these options.
 
         Raises:
-            Reject: it has no such subtree, or `export-ignore` leaves that out.
-            GitFailed: the repository cannot be read.
+            Reject: It has no such subtree, or `export-ignore` leaves that out.
+            GitFailed: The repository cannot be read.
         """
         reader = self.reader
         if options.export_attributes is ExportAttributes.IGNORE:
@@ -107,20 +107,20 @@ class Snapshot(StoredTree):
     async def open_archive(
         self, *, paths: Sequence[bytes] = ()
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Run `git archive --format=tar` and lend its output in chunks of at most 1 MiB.
+        """Run `git archive --format=tar` and yield its output in chunks of at most 1 MiB.
 
         Nothing is read ahead. With `parts` one tar follows another, each made in its turn.
 
         Args:
             paths: Only these, taken literally; at most `PATHS_BYTES_MOST` bytes in all. Every path
-                must be in the tree; a directory means all that is in it. Without, those of
-                the options.
+                must be in the tree; a directory includes all entries in it. Empty: the paths of the
+                options.
 
         Raises:
-            GitFailed: from the iterator, after the last chunk, if git did not finish well: nothing
-                of what was read may be used then.
-            Reject: from the iterator: a pathspec of the options matches nothing.
-            ValueError: too many paths.
+            GitFailed: From the iterator, after the last chunk, if git failed: nothing of what was
+                read may be used then.
+            Reject: From the iterator: a pathspec of the options matches nothing.
+            ValueError: There are too many paths.
         """
         if self.parts and not paths:
             below = (
@@ -149,7 +149,7 @@ class Snapshot(StoredTree):
             arguments: list[str | bytes] = ["-C", there] if there else []
             arguments += STREAMED if await self._can_stream(worktree, paths) else ()
             arguments += ["--literal-pathspecs"] if literal else []
-            # Which names %aN of export-subst means: as in a checkout of this commit.
+            # The mailmap that %aN of export-subst uses: as in a checkout of this commit.
             arguments += ["-c", f"mailmap.blob={self.commit}:.mailmap"]
             arguments += ["archive", "--format=tar"]
             arguments += ["--worktree-attributes"] if there else []
@@ -173,12 +173,12 @@ class Snapshot(StoredTree):
     async def _can_stream(self, worktree: AttributeFiles | None, paths: Sequence[bytes]) -> bool:
         """Return whether no attribute converts a file of the archive; False if it is not known.
 
-        Trees with a working tree were looked through, and so were measured ones. Another one is
-        looked through now, and refused if it is beyond the limits.
+        A tree with a working tree was examined before, and so was a measured one. Any other is
+        examined now, and rejected if it exceeds the limits.
 
         Raises:
-            Reject: it is.
-            GitFailed: the repository cannot be read.
+            Reject: It exceeds the limits.
+            GitFailed: The repository cannot be read.
         """
         if self.need is not None:
             return self.need.streamed
@@ -197,10 +197,10 @@ class Snapshot(StoredTree):
     def _place(self, paths: Sequence[bytes]) -> tuple[bool, Sequence[str | bytes]]:
         """Return the pathspecs for `git archive`, and whether they are to be taken literally.
 
-        `git archive <commit>:<directory>` would forget the commit: its time, its id for
-        `export-subst`. Called in the directory, git before 2.41 takes the attributes above it for
-        none and reads those in it as if they were at the top. So it is asked for the directory's
-        path, and the path is taken off again (`above`).
+        `git archive <commit>:<directory>` would lose the commit: its time, its id for
+        `export-subst`. When git before 2.41 runs in the directory, it ignores the attributes above
+        it and reads those in it as if they were at the top. So git is asked for the directory's
+        path, and the path is removed again (`above`).
         """
         subtree = self.options.subtree
         if paths:
@@ -211,7 +211,7 @@ class Snapshot(StoredTree):
 
     @asynccontextmanager
     async def _open_worktree(self) -> AsyncIterator[AttributeFiles | None]:
-        """Lend a working tree with the attributes of the commit, if there is one."""
+        """Yield a working tree with the attributes of the commit, if there is one."""
         if self.worktrees is None:
             yield None
         else:
@@ -221,12 +221,12 @@ class Snapshot(StoredTree):
 
     @asynccontextmanager
     async def open_blobs(self, entries: Sequence[TreeEntry]) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Lend the tar that `git archive` makes of a tree without attributes, of `entries` alone.
+        """Yield the tar that `git archive` makes of a tree without attributes, of `entries` alone.
 
-        It costs what the entries cost; `git archive` with paths reads the whole tree first.
+        The cost is that of the entries; `git archive` with paths reads the whole tree first.
 
         Raises:
-            GitFailed: from the iterator, as `open_archive`.
+            GitFailed: From the iterator, as `open_archive`.
         """
         blobs = [entry.object_id for entry in entries if entry.kind == "blob"]
         doing = f"read {len(blobs)} blobs of {self.name} {self.commit}"

@@ -180,7 +180,7 @@ class Queue:
         with errors_of(f"change the visibility of {len(messages)} messages"):
             answer = await self._control.change_message_visibility_batch(
                 QueueUrl=self._url,
-                Entries=entries,  # the call takes plain dicts
+                Entries=entries,  # type: ignore[arg-type] # the call takes plain dicts
             )
         with reading("the answer to ChangeMessageVisibilityBatch", raises=Retry, peer="sqs"):
             refusals = answer.get("Failed", [])

@@ -1,8 +1,8 @@
-"""The engine: a tar stream becomes a zip stream, compressed on every core, written in order (I8).
+"""Zip engine: turns a tar stream into a zip stream, compressed on every core, in order (I8).
 
-One task reads the tar stream and hands its pieces to the workers (`zip/feeder.py`); the iteration
-over the `ZipStream` yields what became of them, in the order of the stream. Between the two is a
-queue of pieces in work, bounded by its length and by the account's bytes (I6).
+One task reads the tar stream and hands its pieces to the workers (`zip/feeder.py`); iterating over
+the `ZipStream` yields their results, in the order of the stream. Between the two is a queue of
+pieces in work, bounded by its length and by the account's bytes (I6).
 """
 
 import os
@@ -27,11 +27,11 @@ from asyncbuild.zip.spool import READ_BYTES, DirectorySpool
 from asyncbuild.zip.stream import PLAIN, ZipOptions
 from asyncbuild.zip.workers import Workers, open_workers
 
-_DESCRIPTOR_BYTES: Final = 128  # of a large member's charge: for what must follow its contents
+_DESCRIPTOR_BYTES: Final = 128  # part of a large member's charge, for the data descriptor
 
-# What an account must have reserved for the engine, beyond what the consumer collects before it
-# gives anything back: a file that is not whole yet and a chunk to go on with, each charged twice,
-# and a piece of the directory.
+# What an account must have reserved for the engine, beyond what the consumer holds before it
+# returns any: an incomplete file and a chunk to continue with, each charged twice, and a piece of
+# the directory.
 WORKING_BYTES: Final = 2 * (LONGEST_RUN_BYTES + LONGEST_CHUNK_BYTES) + 2 * READ_BYTES
 
 
@@ -49,7 +49,7 @@ async def open_engine(settings: ArchiveSettings) -> AsyncIterator["Engine"]:
 
 
 class Engine:
-    """Makes zip streams of tar streams; `open_engine` makes it."""
+    """Makes zip streams from tar streams; `open_engine` makes it."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -68,14 +68,14 @@ class Engine:
         account: Account,
         options: ZipOptions = PLAIN,
     ) -> AsyncIterator["ZipStream"]:
-        """Read `tar`, in chunks of any size, for as long as the stream is open.
+        """Read `tar`, in chunks of any size, as long as the stream is open.
+
+        On exit nothing of the stream is held any more: bytes that were not yielded are returned.
 
         Args:
-            tar: What `git archive --format=tar` writes.
-            account: Has `WORKING_BYTES` reserved, and what its consumer collects beside.
-            options: What the stream holds of it.
-
-        On exit nothing of the stream is held any more: what was not yielded is returned.
+            tar: Output of `git archive --format=tar`.
+            account: Has `WORKING_BYTES` reserved, plus the bytes that its consumer holds.
+            options: Contents and form of the zip stream.
         """
         self._streams += 1
         charges = Charges(account)
@@ -98,12 +98,12 @@ class Engine:
 class ZipStream:
     """Chunks of a zip file, to be iterated over once.
 
-    The bytes of each chunk have been taken from the account; the consumer gives them back.
+    The bytes of each chunk were taken from the account; the consumer returns them.
 
     Raises, while iterated over:
         BrokenTar: The tar stream is damaged or cut.
         Reject: It holds something that a zip file cannot.
-        Retry: No room for a temporary file.
+        Retry: There is no room for a temporary file.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ZipStream:
         self._zip_bytes = options.offset
         self._directory_bytes = 0
         self._large: LargeEntry | None = None
-        self._unspent_bytes = 0  # charged for jobs that are done, neither passed on nor returned
+        self._unspent_bytes = 0  # charged for finished jobs, neither passed on nor returned
         self._chunks = self._write()
 
     def __aiter__(self) -> Self:
@@ -138,7 +138,7 @@ class ZipStream:
         await self._chunks.aclose()
 
     def statistics(self) -> ZipStatistics:
-        """Return what went in and came out so far."""
+        """Return the counts of the stream so far."""
         return ZipStatistics(
             entries=self._entries,
             tar_bytes=self._intake.tar_bytes,
@@ -148,7 +148,7 @@ class ZipStream:
         )
 
     async def iter_members(self) -> AsyncIterator[bytes]:
-        """Return the beginning of the archive: the members, without the directory."""
+        """Yield the beginning of the archive: the members, without the directory."""
         async for job in self._jobs:
             if isinstance(job, Exception):
                 raise job
@@ -158,7 +158,7 @@ class ZipStream:
                 yield data
 
     async def iter_headers(self) -> AsyncIterator[bytes]:
-        """Return the directory, without the records that end it; after the members."""
+        """Yield the directory, without the records that end it; after the members."""
         async for packed in self._directory.read():
             await self._charges.take(len(packed))
             self._settle(len(packed), len(packed))
@@ -177,7 +177,7 @@ class ZipStream:
         yield end
 
     def _settle(self, charged_bytes: int, yielded_bytes: int) -> None:
-        """Pass on what is about to be yielded, and return what is left of the charge."""
+        """Pass on the bytes that are yielded next, and return the rest of the charge."""
         self._zip_bytes += yielded_bytes
         self._charges.pass_on(yielded_bytes)
         kept_bytes = _DESCRIPTOR_BYTES if self._large else 0
@@ -186,7 +186,7 @@ class ZipStream:
         self._unspent_bytes = kept_bytes
 
     async def _finish(self, job: Job) -> bytes:
-        """Wait for a job and return the bytes that it becomes."""
+        """Wait for a job and return its bytes."""
         if isinstance(job, RunJob):
             run = await self._intake.result(job.packed)
             run = run.leave_out(self._without)

@@ -1,4 +1,4 @@
-"""A process that compresses, its socket and its environment."""
+"""Compression process as its parent sees it: the child, its socket and its environment."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from asyncbuild.zip.shared_memory import SlotMessage, Slots
 
 _MODULE: Final = "asyncbuild.zip.worker"
 _END_SECONDS: Final = 5.0  # for the piece in flight, before it is killed
-_ENVIRONMENT: Final = (  # what a Python needs to start as this one did, and no secret (I10)
+_ENVIRONMENT: Final = (  # needed to start a Python like this one; no secret (I10)
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
     "PYTHONDONTWRITEBYTECODE",
@@ -59,7 +59,7 @@ class Worker:
         return True
 
     async def end(self) -> int:
-        """End it, and return its exit code."""
+        """Close the socket, kill a process that does not end in time, and return its exit code."""
         self.channel.close()
         with anyio.CancelScope(shield=True), closing(self.child):
             with anyio.move_on_after(_END_SECONDS):
@@ -75,9 +75,9 @@ def start_worker(slots: Slots, count: int, level: int) -> Worker:
     """Start one process.
 
     Args:
-        slots: The memory that is shared with it.
-        count: How many slots there are.
-        level: Of compression.
+        slots: Memory that is shared with it.
+        count: Number of slots.
+        level: Level of compression.
 
     Raises:
         OSError: It cannot be started.
@@ -105,7 +105,7 @@ def start_worker(slots: Slots, count: int, level: int) -> Worker:
 
 
 def _python() -> str:
-    """Return the interpreter that runs this, also where its name leads nowhere any more.
+    """Return the path of this interpreter, also if its name does not lead to it any more.
 
     It may have been replaced meanwhile, or lie where this user may not go.
     """
@@ -120,7 +120,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Raise `Busy` where this machine refuses a process or its memory."""
+    """Raise `Busy` if this machine refuses a process or its memory."""
     try:
         yield
     except OSError as error:

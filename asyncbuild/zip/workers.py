@@ -1,9 +1,10 @@
-"""Pool of processes that compress: started when they are needed, ended with the engine.
+"""Pool of compression processes: started when they are needed, ended with the engine.
 
-Not threads. A member of some kilobytes takes a thread a few microseconds in Python before deflate
-and a few behind it, and two threads, or one and the loop, then take the interpreter's lock from
-each other: measured, two took half as long again as one. Processes share nothing but slots of
-memory (`zip/shared_memory.py`), so each of them has a core for itself, and the loop has its own.
+Processes, because threads would share the interpreter's lock. A member of some kilobytes takes a
+thread a few microseconds in Python before deflate and a few after it, and two threads, or one and
+the loop, then wait for the lock: measured, two took half as long again as one. Processes share
+nothing but slots of memory (`zip/shared_memory.py`), so each of them has a core for itself, and the
+loop has its own.
 """
 
 from collections.abc import AsyncIterator
@@ -65,7 +66,14 @@ async def open_workers(count: int, level: int) -> AsyncIterator["Workers"]:
 
 
 class Workers:
-    """Pool of compression workers for all streams; `open_workers` makes it."""
+    """Pool of compression workers for all streams; `open_workers` makes it.
+
+    Args:
+        tasks: Task group that owns the processes.
+        slots: Memory that is shared with them.
+        count: Number of processes, at most.
+        level: Level of compression.
+    """
 
     def __init__(self, tasks: TaskGroup, slots: Slots, count: int, level: int) -> None:
         self._tasks = tasks
@@ -79,11 +87,11 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        """Return process ids of the workers that there are now."""
+        """Return the process ids of the running workers."""
         return [worker.child.pid for worker in self._workers]
 
     async def pack_run(self, run: Run) -> PendingPiece[PackedRun]:
-        """Have a run of members compressed; wait until it is in a slot, and its bytes can go.
+        """Start compressing a run of members; return once it is in a slot, and its bytes may go.
 
         Raises:
             Busy: No process can be started.
@@ -96,7 +104,7 @@ class Workers:
         return await self._hand_out(PendingPiece(_unpack_run), about, contents, more)
 
     async def pack_block(self, block: Block) -> PendingPiece[PackedBlock]:
-        """Have a block of a large member compressed, as `pack_run`."""
+        """Start compressing a block of a large member, as `pack_run`."""
         about = (SlotMessageKind.LAST_BLOCK if block.last else SlotMessageKind.BLOCK, 0, 0)
         return await self._hand_out(PendingPiece(_unpack_block), about, block.data)
 
@@ -120,17 +128,17 @@ class Workers:
 
     def _give(self, message: SlotMessage, pending: AnyPending) -> None:
         while not (worker := self._choose()).take(message, pending):
-            self._workers.remove(worker)  # before `_attend` has seen that it ended
+            self._workers.remove(worker)  # before `_attend` has noticed its end
 
     def _choose(self) -> Worker:
-        """Choose the first worker that is not busy: caches stay warm, and few are started."""
+        """Return the first worker that is not busy: caches stay warm, and few are started."""
         for number, worker in enumerate(self._workers):
             if len(worker.in_flight) < (_IN_FLIGHT if number else _FIRST_IN_FLIGHT):
                 return worker
         if len(self._workers) < self._most:
             try:
                 return self.start()
-            except Busy:  # as many as this machine allows, then
+            except Busy:  # as many as this machine allows
                 if not self._workers:
                     raise
         return min(self._workers, key=lambda worker: len(worker.in_flight))
@@ -149,14 +157,14 @@ class Workers:
             while await self._hear(worker):
                 pass
         finally:
-            with suppress(ValueError):  # `_give` may have seen its end first
+            with suppress(ValueError):  # `_give` may have noticed its end first
                 self._workers.remove(worker)
             code = await worker.end()
         for message, pending in worker.in_flight.values():
             self._give_on(message, pending, code)
 
     def _give_on(self, message: SlotMessage, pending: AnyPending, code: int) -> None:
-        """Give a piece to another worker, unless it may be what ended the one that had it (I5)."""
+        """Give a piece to another worker, unless it may have killed the one that had it (I5)."""
         pending.losses += 1
         try:
             if self._memory.has_begun(message.slot) or pending.losses >= _MOST_LOSSES:
@@ -171,7 +179,7 @@ class Workers:
         try:
             packed = worker.channel.recv(MESSAGE_BYTES)
         except (BlockingIOError, ConnectionResetError):
-            return True  # a reset is said once, and before what it had sent: that is still there
+            return True  # a reset is reported once, before earlier messages, still readable
         if packed:
             message = SlotMessage.unpack(packed)
             _, pending = worker.in_flight.pop(message.slot)
@@ -190,7 +198,7 @@ def _slots_of(count: int) -> int:
 
 
 def _lost(code: int) -> Retry:
-    """Return what is raised for the work of a process that ended by itself."""
+    """Return the error for the work of a process that ended by itself."""
     if code < 0:
         ended, remedy = f"was killed by signal {-code}", "give the task more memory if that goes on"
     else:

@@ -93,7 +93,11 @@ class _Opening:
         self.parts: list[SubmodulePart] = []
 
     async def add(self, parent: _Parent) -> None:
-        """Open all submodules below a repository."""
+        """Open all submodules below a repository.
+
+        Raises:
+            Reject: There are too many, or one cannot be included.
+        """
         snapshot = parent.snapshot
         links = await _find_links(snapshot)
         if not links:

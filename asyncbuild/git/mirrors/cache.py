@@ -1,4 +1,4 @@
-"""The cache of bare mirrors: a commit is fetched once, by one fetch for all who wait for it."""
+"""Cache of bare mirrors: a commit is fetched once, by one fetch for all waiting pushes."""
 
 import errno
 from collections.abc import AsyncIterator, Sequence
@@ -37,7 +37,7 @@ from asyncbuild.git.tree.attribute_worktrees import Worktrees
 from asyncbuild.git.tree.worktree import open_directory
 from asyncbuild.runtime.tasks import open_background
 
-# Of a fetch into a mirror that is there. Unknown words, too: git has more of them than are listed.
+# Faults of a fetch into an existing mirror. Also unknown words: git has more than are listed.
 _SUSPICIOUS = frozenset({GitFault.CORRUPT, GitFault.OTHER})
 
 
@@ -49,16 +49,16 @@ async def open_mirrors(
     pauses_seconds: Sequence[float] = (),
     forges: int = 1,
 ) -> AsyncIterator["MirrorCache"]:
-    """Open the cache. Leaving ends what still fetches.
+    """Open the cache; at the end, running fetches are cancelled.
 
     Args:
         settings: `[git]`.
-        remotes: Where repositories are fetched from.
+        remotes: Remotes of repositories.
         pauses_seconds: See `lfs.store.Fetched`.
-        forges: How many forges have the repositories.
+        forges: Number of forges.
 
     Raises:
-        ConfigError: the cache directory cannot be written to.
+        ConfigError: The cache directory cannot be written to.
     """
     git = Git(settings, forges=forges)
     reader = Reader(git, settings.cache_directory / "reader", mark_suspect)
@@ -125,7 +125,7 @@ class MirrorCache:
         self._statistics = MirrorStatistics()
 
     def statistics(self) -> MirrorStatistics:
-        """Return counts since the start, and the mirrors that there are now."""
+        """Return counts since the start, and the present mirrors."""
         return replace(
             self._statistics,
             fetches=self._locked_fetch.fetches,
@@ -137,39 +137,39 @@ class MirrorCache:
         )
 
     async def keep_to_budget(self) -> None:
-        """Clear up after killed processes and evict what is beyond the budget."""
+        """Delete leftovers of killed processes, and evict mirrors beyond the budget."""
         await self._upkeep.evict()
 
     @asynccontextmanager
     async def open(
         self, repository: Repository, *, ref: str, commit: str, behind: str = ""
     ) -> AsyncIterator[Snapshot]:
-        """Make the commit present, fetching it if need be; it stays while this is open.
+        """Make the commit present, by a fetch if needed; it stays while the block is open.
 
         Args:
-            repository: Where it was pushed.
-            ref: The full name of the ref it was pushed to.
-            commit: Its id, or the id of an annotated tag that leads to it.
-            behind: Where the ref was before. If the server shows it there still, its history is
-                not fetched to look for the commit.
+            repository: Repository of the push.
+            ref: Full name of the ref that was pushed.
+            commit: Id of the commit, or of an annotated tag that leads to it.
+            behind: Commit of the ref before the push. If the server still shows it there, its
+                history is not fetched to look for the commit.
 
         Raises:
-            Unreachable: neither the ref nor its history has it; `tip` says where the ref is.
-            Reject: a name is not valid, the repository does not exist, the object is not a commit.
-            Busy: the server throttles, or the disk is full even after eviction.
-            Retry: anything that may be better the next time.
+            Unreachable: Neither the ref nor its history has it; `tip` is the ref's commit now.
+            Reject: A name is not valid, the repository does not exist, the object is not a commit.
+            Busy: The server throttles, or the disk is full even after eviction.
+            Retry: Something else failed that may succeed next time.
         """
         check_ref(ref)
         async with self._open(repository, CommitRequest(ref, commit, behind)) as snapshot:
             yield snapshot
 
     async def find_tip(self, repository: Repository, ref: str) -> frozenset[str]:
-        """Return where the server shows a ref now; nothing if it shows no such ref.
+        """Return the ids that the server shows for a ref now; empty if it shows no such ref.
 
-        Of an annotated tag there are two ids: its own, and that of what it points at.
+        For an annotated tag there are two: its own id, and that of the object it points at.
 
         Raises:
-            StageError: the server could not be asked.
+            StageError: The server could not be asked.
         """
         check_repository(repository)
         return await self._transfers.find_ids(self._remote(repository), check_ref(ref))
@@ -179,8 +179,8 @@ class MirrorCache:
         """Open a commit that may be on any branch or tag, such as a submodule's, as `open` does.
 
         Raises:
-            Unreachable: none of them has it.
-            StageError: as `open`.
+            Unreachable: None of them has it.
+            StageError: As `open`.
         """
         async with self._open(repository, CommitRequest(DEFAULT_BRANCH, commit)) as snapshot:
             yield snapshot
@@ -260,12 +260,12 @@ class MirrorCache:
         """Hold the mirror and find the commit in it, or have it fetched."""
         share = self._share(place, repository)
         present = None
-        with share.open_look():  # before all that takes time: a burst of pushes is one fetch
+        with share.open_look():  # before all slow steps: a burst of pushes is one fetch
             suspect = await to_thread.run_sync(place.arrive)
             if not suspect:
                 await stack.enter_async_context(open_for_use(place, repository.path))
                 present = await self._look(share, place, wish)
-        if suspect:  # not within the look: those who wait for a fetch would have to go first
+        if suspect:  # outside the look-up, which fetches wait for
             await self._renewal.renew(place)
             return await self._enter(stack, place, repository, wish)
         if present is not None:

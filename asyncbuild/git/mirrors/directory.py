@@ -35,7 +35,7 @@ _PACK_OF_SHA256 = re.compile(r"pack-[0-9a-f]{64}\.")
 class MirrorState:
     """A mirror as it was at a moment; equal if no pack came or went in between.
 
-    Without an object format it is damaged.
+    An empty object format means that it is damaged.
     """
 
     object_format: str
@@ -44,7 +44,7 @@ class MirrorState:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Space of a mirror on the disk now, and when it was last free of waste."""
+    """Space of a mirror on the disk, in bytes: now, and when it was last compacted."""
 
     bytes: int = 0
     compact_bytes: int = 0
@@ -63,31 +63,31 @@ class MirrorDirectory:
 
     @property
     def fetch_lock(self) -> Path:
-        """Held while the mirror changes."""
+        """Lock that is held while the mirror changes."""
         return self.root / "fetch.lock"
 
     @property
     def lfs_lock(self) -> Path:
-        """Held while LFS objects are fetched; the mirror may be read and fetched meanwhile."""
+        """Lock that is held while LFS objects are fetched; the mirror may be used meanwhile."""
         return self.root / "lfs.lock"
 
     @property
     def lfs(self) -> Path:
-        """LFS objects: measured and taken away with the mirror."""
+        """Directory of LFS objects, measured and deleted with the mirror."""
         return self.repository / "lfs"
 
     @property
     def use_lock(self) -> Path:
-        """Held while the mirror is read."""
+        """Lock that is held while the mirror is read."""
         return self.root / "use.lock"
 
     @property
     def stamp(self) -> Path:
-        """Size in bytes, and the time of the last use."""
+        """File with the size in bytes; its own time is that of the last use."""
         return self.root / "stamp"
 
     def arrive(self) -> bool:
-        """Make the directory, for the locks; tell whether a reader found the mirror corrupt."""
+        """Make the directory, for the locks; return whether the mirror is suspected."""
         self.root.mkdir(parents=True, exist_ok=True)
         return self.is_suspect()
 
@@ -114,7 +114,7 @@ class MirrorDirectory:
         return MirrorState(object_format, changed)
 
     def size_bytes(self) -> int:
-        """Measure what the mirror takes on the disk."""
+        """Return the space of the mirror on the disk, in bytes."""
         return measure(self.repository)
 
     def remembered(self) -> Size:
@@ -124,7 +124,7 @@ class MirrorDirectory:
         return Size()
 
     def packs(self) -> int:
-        """Count the packs: each one slows every look-up a little."""
+        """Return the number of packs: each one slows every look-up a little."""
         with suppress(FileNotFoundError):
             return sum(name.endswith(".pack") for name in os.listdir(self._objects / "pack"))  # noqa: PTH208 - names alone
         return 0
@@ -132,10 +132,10 @@ class MirrorDirectory:
     # Marks
 
     def mark_suspect(self, object_id: str = "") -> None:
-        """Mark the mirror as possibly corrupt, for the next one that opens it.
+        """Mark the mirror as possibly corrupt, for the next task that opens it.
 
         Args:
-            object_id: Of what was being read.
+            object_id: Id of the object that was being read.
         """
         with suppress(FileNotFoundError), (self.root / "suspect").open("a") as mark:
             mark.write(f"{object_id}\n")
@@ -145,13 +145,13 @@ class MirrorDirectory:
         return (self.root / "suspect").exists()
 
     def suspects(self) -> list[str]:
-        """Return ids of what was being read when the mirror was suspected."""
+        """Return the ids of the objects that were being read when the mirror was suspected."""
         with suppress(FileNotFoundError):
             return sorted(set((self.root / "suspect").read_text().split()))
         return []
 
     def trust(self) -> None:
-        """Take back a suspicion."""
+        """Remove the mark of a suspicion."""
         (self.root / "suspect").unlink(missing_ok=True)
 
     # Coming and going
@@ -163,7 +163,7 @@ class MirrorDirectory:
         return staging
 
     def publish(self, staging: Path) -> None:
-        """Make a whole new mirror the mirror."""
+        """Rename a complete new mirror to its place."""
         staging.rename(self.repository)
 
     def delete_if_unused(self) -> bool:
@@ -175,13 +175,13 @@ class MirrorDirectory:
         return alone
 
     def reclaim_if_free(self) -> None:
-        """Reclaim, unless a fetch is running."""
+        """Reclaim space, unless a fetch is running."""
         with hold_nowait(self.fetch_lock) as alone:
             if alone:
                 self.reclaim()
 
     def trim_shallow(self, reachable: frozenset[bytes]) -> None:
-        """Keep only those lines of `shallow` whose commits are reachable; fetch lock held."""
+        """Keep only lines of `shallow` whose commits are reachable; the fetch lock must be held."""
         shallow = self.repository / "shallow"
         lines = shallow.read_bytes().split()
         kept = [line for line in lines if line in reachable]
@@ -191,7 +191,7 @@ class MirrorDirectory:
             new.rename(shallow)
 
     def take_away(self) -> Path | None:
-        """Make the mirror disappear at once; the caller deletes what is returned at leisure.
+        """Rename the mirror away at once, and return its new path, which the caller deletes.
 
         Call with the use lock held exclusively.
         """
@@ -206,15 +206,15 @@ class MirrorDirectory:
         return gone
 
     def reclaim(self) -> None:
-        """Delete what killed processes left behind: half-made mirrors, lock files, half packs.
+        """Delete leftovers of killed processes: incomplete mirrors, lock files, partial packs.
 
-        Call with the fetch lock held: no git can be at work here then.
+        Call with the fetch lock held: then no git is at work here.
         """
         with os.scandir(self.root) as entries:
             gone = [entry.path for entry in entries if entry.name.startswith(_GONE_NAMES)]
         for path in gone:
             delete(Path(path))
-        with suppress(FileNotFoundError):  # the mirror was taken away meanwhile, with all that
+        with suppress(FileNotFoundError):  # the mirror was renamed away meanwhile
             for leftover in _leftovers(self.repository):
                 leftover.unlink(missing_ok=True)
 
@@ -233,10 +233,15 @@ def read_object_format(repository: Path) -> str:
 
 
 def keep_branch(repository: Path, ref: str, kept: str) -> bool:
-    """Make the branch of `git clone --bare --single-branch` a ref of this service.
+    """Store the branch of `git clone --bare --single-branch` under a ref of this service.
+
+    Args:
+        repository: The clone.
+        ref: Full name of the branch.
+        kept: Name of the new ref.
 
     Returns:
-        Whether it was made: without such a branch git takes a tag of its name.
+        False if there is no such branch: then git has taken a tag of that name.
     """
     packed = repository / "packed-refs"  # git clone writes refs there
     tips = {name: tip for tip, _, name in (line.partition(b" ") for line in _lines(packed))}
@@ -257,7 +262,7 @@ def has_pack(repository: Path) -> bool:
 
 
 def find_places(mirrors: Path) -> Iterator[tuple[MirrorDirectory, float]]:
-    """Find every mirror below a cache's `mirrors` directory, and when it was last used."""
+    """Yield every mirror below a cache's `mirrors` directory, and when it was last used."""
     for stamp in mirrors.glob("*/*/*/stamp"):
         place = MirrorDirectory(stamp.parent)
         with suppress(FileNotFoundError):  # evicted by another process just now
@@ -267,7 +272,7 @@ def find_places(mirrors: Path) -> Iterator[tuple[MirrorDirectory, float]]:
 
 
 def find_leavings(mirrors: Path) -> set[MirrorDirectory]:
-    """Return the mirrors where killed processes left something half made or half deleted."""
+    """Return the mirrors with incomplete or half-deleted leftovers of killed processes."""
     return {
         MirrorDirectory(path.parent)
         for name in _GONE_NAMES
@@ -280,7 +285,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _leftovers(repository: Path) -> Iterator[Path]:
-    """Lock files, temporary packs, and marks that keep a pack from being joined with others."""
+    """Yield lock files, temporary packs, and marks that keep a pack from being joined."""
     yield from repository.glob("*.lock")
     yield from (repository / "refs").rglob("*.lock")
     for pattern in ("tmp_*", "*.lock", "*.keep"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def measure(directory: Path) -> int:
-    """Return what a directory takes on the disk, in bytes."""
+    """Return the space of a directory on the disk, in bytes."""
     return sum(_allocated(directory))
 
 

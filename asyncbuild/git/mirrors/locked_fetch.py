@@ -1,4 +1,4 @@
-"""A fetch into a mirror under its lock, tried again after eviction where the disk is full."""
+"""Fetch into a mirror under its lock, repeated after eviction if the disk is full."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,12 @@ class LockedFetch:
     """Fetches into mirrors that other processes may fetch into, too.
 
     Attributes:
-        fetches: How many were begun.
+        fetches: Number of fetches begun.
+
+    Args:
+        settings: `[git]`.
+        fetcher: Fetches commits.
+        upkeep: Makes room, and tidies after fetches.
     """
 
     def __init__(self, settings: GitSettings, fetcher: Fetcher, upkeep: Upkeep) -> None:
@@ -34,13 +39,16 @@ class LockedFetch:
     async def fetch(
         self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], name: str
     ) -> None:
-        """Fetch once for all these wishes, alone in this mirror among all processes.
+        """Fetch once for all these wishes; no other process fetches into this mirror meanwhile.
 
         Args:
             place: The mirror.
-            remote: Where to fetch from.
-            wishes: Refs and commits.
-            name: Of the repository, for people.
+            remote: Its remote.
+            wishes: Refs and commits that callers wait for.
+            name: Name of the repository, for people.
+
+        Raises:
+            StageError: The fetch failed.
         """
         started = anyio.current_time()
         self.fetches += 1
@@ -64,7 +72,7 @@ class LockedFetch:
         self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
         await self._upkeep.make_room()
-        await to_thread.run_sync(place.reclaim)  # clears what the failed fetch left
+        await to_thread.run_sync(place.reclaim)  # removes leftovers of the failed fetch
         try:
             await self._fetcher.fetch(place, remote, wishes, lock)
         except GitFailed as error:

@@ -10,7 +10,7 @@ _USE_WAIT_SECONDS: Final = 10.0
 
 
 def open_for_use(place: MirrorDirectory, doing: str) -> AbstractAsyncContextManager[int]:
-    """Keep a mirror from being deleted; as many as want to may use it at a time."""
+    """Keep a mirror from being deleted; any number of tasks may use it at a time."""
     return open_lock(place.use_lock, shared=True, wait_seconds=_USE_WAIT_SECONDS, doing=doing)
 
 
@@ -22,5 +22,11 @@ def open_for_deletion(place: MirrorDirectory, doing: str) -> AbstractAsyncContex
 def open_for_change(
     place: MirrorDirectory, doing: str, *, wait_seconds: float
 ) -> AbstractAsyncContextManager[int]:
-    """Keep a mirror from being changed by others; it may be used meanwhile."""
+    """Keep others from changing a mirror; it may be used meanwhile.
+
+    Args:
+        place: The mirror.
+        doing: What the caller does, for people.
+        wait_seconds: Longest wait for the lock.
+    """
     return open_lock(place.fetch_lock, shared=False, wait_seconds=wait_seconds, doing=doing)

@@ -1,4 +1,4 @@
-"""Renewal of mirrors: a suspected one is looked at, and deleted if it is damaged."""
+"""Renewal of mirrors: a suspected one is examined, and deleted if it is damaged."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,7 +20,13 @@ from asyncbuild.runtime.emit import emit
 
 
 class MirrorRenewal:
-    """Deletes damaged mirrors of one cache, so that the next fetch makes new ones."""
+    """Deletes damaged mirrors of one cache, so that the next fetch makes new ones.
+
+    Args:
+        settings: `[git]`.
+        git: Runs git.
+        upkeep: Deletes mirrors.
+    """
 
     def __init__(self, settings: GitSettings, git: Git, upkeep: Upkeep) -> None:
         self._settings = settings
@@ -39,10 +45,10 @@ class MirrorRenewal:
         return self._times[place.root]
 
     async def renew(self, place: MirrorDirectory) -> None:
-        """Look whether a suspected mirror is damaged; if so, delete it: the next fetch makes one.
+        """Examine a suspected mirror; delete it if it is damaged, so that the next fetch makes one.
 
-        A mirror that was found whole is not looked at again before its packs change: a server, or
-        a name that a pusher chose, may go on to say what makes it suspected.
+        A mirror that was found whole is not examined again before its packs change: a server, or a
+        name that a pusher chose, may repeat the words that raise the suspicion.
         """
         doing = f"look for damage in {place.repository}"
         wait_seconds = self._settings.timeout_seconds
@@ -55,9 +61,9 @@ class MirrorRenewal:
             await self._remove(place, damage)
 
     async def _judge(self, place: MirrorDirectory, lock: int) -> str:
-        """Describe the damage of a suspect mirror; if there is none, the suspicion ends."""
+        """Return the damage of a suspected mirror; if there is none, end the suspicion."""
         if not await to_thread.run_sync(place.is_suspect):
-            return ""  # another one looked meanwhile
+            return ""  # another task examined it meanwhile
         sight = await to_thread.run_sync(place.look)
         if sight is None or self._whole.get(place.root) != sight:
             ids = await to_thread.run_sync(place.suspects)
@@ -79,5 +85,5 @@ class MirrorRenewal:
 
 
 async def mark_suspect(repository: Path, object_id: str = "") -> None:
-    """Mark the mirror of a repository as suspect; the next one that opens it looks at it."""
+    """Mark the mirror of a repository as suspected; the next task that opens it examines it."""
     await to_thread.run_sync(MirrorDirectory(repository.parent).mark_suspect, object_id)

@@ -22,13 +22,13 @@ _NAME_MOST: Final = 100
 class SubmoduleRemotes:
     """Remotes of one root repository and of the submodules below it (`Places`).
 
-    Submodules may be anywhere, as for `git clone --recurse-submodules`, which the caller asked for:
-    but a login goes only to the server that it is for, and nothing of this machine is read for a
+    Submodules may be anywhere, as for `git clone --recurse-submodules`, since the caller asked for
+    them. But a login goes only to its own server, and nothing of this machine is read for a
     repository that came from another one.
 
     Args:
         remotes: Credentials, and the servers of the configuration.
-        root: Where the root repository, `ROOT`, comes from.
+        root: Remote of the root repository, `ROOT`.
     """
 
     def __init__(self, remotes: Remotes, root: Remote) -> None:
@@ -36,15 +36,15 @@ class SubmoduleRemotes:
         self._known = {ROOT: root}
 
     def remote(self, repository: Repository) -> Remote:
-        """See `Remotes`."""
+        """Return the remote of a repository, as `Remotes.remote`."""
         return self._known.get(repository) or self._remotes.remote(repository)
 
     def find(self, url: str, beside: Repository) -> Repository:
-        """See `Remotes`."""
+        """Return the repository of a submodule's URL, as `Remotes.find`."""
         parent = self.remote(beside)
         address = parse_address(url)
         if address is None or (address.scheme == "file" and not _is_local(parent.url)):
-            return self._remotes.find(url, beside)  # of CodeCommit, or nothing at all
+            return self._remotes.find(url, beside)  # of CodeCommit, or unknown
         remote = self._guarded(self._remotes.remote_at(url), address)
         if remote.login is None and _same_server(url, parent.url):
             remote = replace(remote, login=parent.login)
@@ -56,7 +56,7 @@ class SubmoduleRemotes:
         return found
 
     def _guarded(self, remote: Remote, address: Address) -> Remote:
-        """Keep a remote from private addresses unless the configuration or the root names it."""
+        """Return the remote, kept from private addresses that the configuration does not name."""
         if address.scheme == "file" or self._remotes.knows(address):
             return remote
         reach = self._known[ROOT].reach
@@ -72,5 +72,5 @@ def _is_local(url: str) -> bool:
 def _same_server(url: str, other: str) -> bool:
     try:
         return origin_of(url) == origin_of(other)
-    except ValueError:  # one is of SSH, or a path
+    except ValueError:  # one is a URL of SSH, or a path
         return False

@@ -1,7 +1,7 @@
-"""One commit of any repository, without the cache: what `asyncbuild archive` reads.
+"""Temporary access to one commit of any repository, without the cache, for `asyncbuild archive`.
 
-A directory is read where it is, bare or not; nothing is fetched, nothing in it is changed. From a
-URL one commit is fetched into a temporary repository.
+A directory is read in place, bare or not; nothing is fetched, nothing in it is changed. From a URL
+one commit is fetched into a temporary repository.
 """
 
 import os
@@ -38,8 +38,8 @@ from asyncbuild.runtime.scratch import open_scratch
 _KEPT: Final = "refs/asyncbuild/asked"
 _MISSING: Final = frozenset(
     {GitFault.NO_OBJECT, GitFault.CORRUPT, GitFault.OTHER}
-)  # how git tells of it
-# A command is not tried again, so contents of LFS files are asked for as often as git-lfs does.
+)  # how git reports a missing object
+# A command is not repeated, so contents of LFS files are requested as often as by git-lfs.
 _PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -62,7 +62,7 @@ class CommitPlace:
         revision: For a directory anything that git-rev-parse(1) takes, such as `HEAD~1`; for a URL
             the name of a branch or tag, full or short, or the id of a commit that the server
             serves.
-        region: Of a CodeCommit URL whose host does not name it.
+        region: Region of a CodeCommit URL whose host does not name it.
     """
 
     where: str
@@ -81,14 +81,14 @@ async def open_commit(
     """Open one commit.
 
     Args:
-        place: Which one.
+        place: The commit.
         settings: `[git]`; the cache is not touched.
         remotes: Credentials for URLs.
-        options: What of it is wanted in an archive.
+        options: Contents of the archive.
 
     Raises:
-        Reject: there is no repository, or no such commit or subtree in it.
-        Retry, Busy: see `Git.run`.
+        Reject: The repository, the commit or the subtree does not exist.
+        Retry, Busy: As `Git.run`.
     """
     with open_scratch("asyncbuild-archive-") as scratch:
         settings = _for_one_call(settings, scratch)
@@ -131,7 +131,7 @@ def _for_one_call(settings: GitSettings, scratch: Path) -> GitSettings:
 
 @asynccontextmanager
 async def _about_missing(git: Git, source: _CloneSource) -> AsyncIterator[None]:
-    """Say of a partial clone that it is one: `git archive` would fetch what it lacks."""
+    """Name a partial clone as the cause of a missing object, which `git archive` would fetch."""
     try:
         yield
     except GitFailed as error:
@@ -151,7 +151,7 @@ async def _about_missing(git: Git, source: _CloneSource) -> AsyncIterator[None]:
 
 
 def _is_url(where: str) -> bool:
-    """Return whether it is a URL. A path may have a colon in it, too, but then it exists."""
+    """Return whether `where` is a URL. A path may have a colon, too, but then it exists."""
     if "://" in where:
         return True
     address = parse_address(where)
@@ -160,9 +160,9 @@ def _is_url(where: str) -> bool:
 
 
 async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote | None:
-    """Return the remote that relative submodule URLs begin at (git-submodule(1)), if there is one.
+    """Return the base of relative submodule URLs (git-submodule(1)): the remote, if there is one.
 
-    Otherwise that is the working tree itself.
+    Without one the base is the working tree itself.
     """
     arguments = ("config", "--get", "remote.origin.url")
     command = Command(
@@ -183,7 +183,7 @@ async def _find_repository(git: Git, place: CommitPlace, remotes: Remotes | None
         if error.fault not in {
             GitFault.CORRUPT,
             GitFault.OTHER,
-        }:  # git's word for what is not a repository
+        }:  # as git reports a directory that is not a repository
             raise
         raise Reject(
             f"{where} is no git repository", remedy="name a repository, a working tree, or a URL"
@@ -224,7 +224,7 @@ async def _resolve(git: Git, source: _CloneSource, asked: str) -> str:
 
 
 async def _fetch(git: Git, remote: Remote, revision: str, scratch: Path) -> _CloneSource:
-    """Fetch by id or by name; a short name is looked for where git-fetch looks for it."""
+    """Fetch by id or by name; a short name is looked up where git-fetch looks for it."""
     check_revision(revision)
     repository = scratch / "repository.git"
     init = init_arguments(repository, revision if is_commit(revision) else "")
@@ -262,7 +262,7 @@ async def _fetch(git: Git, remote: Remote, revision: str, scratch: Path) -> _Clo
 
 @contextmanager
 def _refusals_of(remote: Remote, revision: str) -> Iterator[None]:
-    """Raise `Unreachable` or `Reject` where the server does not serve a revision."""
+    """Raise `Unreachable` or `Reject` if the server does not serve a revision."""
     try:
         yield
     except GitFailed as error:

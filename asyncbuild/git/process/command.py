@@ -1,7 +1,7 @@
-"""Runs git: arguments, environment, deadline, process group, error.
+"""Execution of git: arguments, environment, deadline, process group, error.
 
 Every git of the service starts here. It gets an environment made from nothing, a session of its
-own, pipes that do not block the loop, and an end: whatever happens to the caller, the whole process
+own, pipes that do not block the loop, and a certain end: however the caller ends, the whole process
 group is gone and reaped when the `async with` is left.
 """
 
@@ -39,22 +39,22 @@ class Command:
     """One call of git.
 
     Attributes:
-        arguments: What follows `git`. Values from events go after `--end-of-options` or, better,
+        arguments: Arguments of `git`. Values from events go after `--end-of-options` or, better,
             into `stdin` (I11); secrets go nowhere here (I10).
-        doing: What this is, for people: `fetch 123456789012/eu-west-1/web`.
-        git_directory: The repository, or None where the command needs none.
-        environment: More variables; the place of secrets.
-        stdin: What git reads.
-        descriptors: File descriptors that git and its children keep open: locks that are to last
-            as long as they do, even if this process is killed.
-        good: Exit codes that are no failure.
-        work: What it is for.
-        program: Another one than git: ssh, which git uses, too.
-        patient: It reads, and may still compute for long with nothing to write, as one that walks
-            a history: `git.cpu_seconds` is not for it.
-        memory_bytes: What it may take, if that is known; 0: the share of its kind
-            (`git/process/memory.py`); `UNLIMITED`: as much as it takes.
-        forge: Which has the repository; empty where that does not matter.
+        doing: What the call is for, for people: `fetch 123456789012/eu-west-1/web`.
+        git_directory: The repository, or None if the command needs none.
+        environment: Further variables; the place of secrets.
+        stdin: Standard input of git.
+        descriptors: File descriptors that git and its children keep open: locks that are to last as
+            long as they do, even if this process is killed.
+        good: Exit codes that are not failures.
+        work: Purpose of the process.
+        program: Program in place of git: ssh, which git uses, too.
+        patient: True if it reads, and may still compute for long without output, as when it walks a
+            history: `git.cpu_seconds` does not apply.
+        memory_bytes: Its memory, if that is known; 0: the share of its kind
+            (`git/process/memory.py`); `UNLIMITED`: no limit.
+        forge: Forge of the repository; empty if that does not matter.
     """
 
     arguments: Sequence[str | bytes]
@@ -71,12 +71,19 @@ class Command:
     forge: str = ""
 
 
-# A repository is written to within `timeout_seconds` alone: that is not proportional to anything.
+# Writing processes are limited by `timeout_seconds` alone: their output is no measure of their
+# work.
 _WRITES = frozenset({ProcessKind.FETCH, ProcessKind.UPKEEP})
 
 
 class Git:
-    """The one place that starts git processes, at most `git.processes` of each kind at a time."""
+    """Starter of all git processes, at most `git.processes` of each kind at a time.
+
+    Args:
+        settings: `[git]`.
+        environment: Environment of this process.
+        forges: Number of forges.
+    """
 
     def __init__(
         self,
@@ -98,11 +105,11 @@ class Git:
 
     @property
     def running(self) -> Mapping[str, int]:
-        """Return how many processes of each kind there are now."""
+        """Return the number of running processes of each kind."""
         return {work.value: count for work, count in self._running.items()}
 
     async def run(self, command: Command) -> bytes:
-        """Run to the end and return what git wrote to standard output; see `ask` for errors."""
+        """Run to the end and return git's standard output; see `ask` for errors."""
         return (await self._finish(command))[1]
 
     async def ask(self, command: Command) -> int:
@@ -110,14 +117,14 @@ class Git:
 
         Raises:
             GitFailed, Busy, Reject: git exited with an error, see `git/formats/error_classes.py`.
-            GitFailed: it was silent or took longer than the settings allow, and was killed.
+            GitFailed: git was silent or took longer than the settings allow, and was killed.
         """
         return (await self._finish(command))[0]
 
     async def _finish(self, command: Command) -> tuple[int, bytes]:
-        """Run to the end; what writes a mirror gets all the memory there is, if a share is not it.
+        """Run to the end; repeat a writing command with the most memory if a share was too little.
 
-        A mirror is the same after a fetch that failed, so it can be tried again at once.
+        A failed fetch leaves a mirror unchanged, so it can be repeated at once.
         """
         try:
             return await self._finish_within(command)
@@ -145,12 +152,12 @@ class Git:
 
     @asynccontextmanager
     async def open_stdout(self, command: Command) -> AsyncIterator["Stdout"]:
-        """Start git and lend its standard output as chunks of at most 1 MiB.
+        """Start git and yield its standard output as chunks of at most 1 MiB.
 
         The iterator raises after the last chunk if git failed. Leaving early ends git.
 
         Raises:
-            Busy: no process could be started.
+            Busy: No process could be started.
         """
         share_bytes = self.memory.shares(command.work)
         memory_bytes = command.memory_bytes or share_bytes
@@ -158,7 +165,7 @@ class Git:
         reserved_bytes = share_bytes if unlimited else memory_bytes
         async with (
             self.memory.reserve(command.work, reserved_bytes, command.forge),
-            self._limits[command.work],  # not before: what waits for memory needs no process
+            self._limits[command.work],  # not before: waiting for memory needs no process
         ):
             self._running[command.work] += 1
             try:
@@ -168,7 +175,7 @@ class Git:
                 if command.work in _WRITES or (
                     command.work is ProcessKind.STREAM and not command.memory_bytes
                 ):
-                    raise  # it can have more
+                    raise  # the caller can give it more
                 raise self.memory.reject(command.doing, memory_bytes) from error
             finally:
                 self._running[command.work] -= 1
@@ -267,10 +274,10 @@ class Stdout:
 
 
 async def _end(process: Child, tail: StderrTail) -> None:
-    """End the whole group and reap the child. git removes its lock files on SIGTERM, so that first.
+    """End the whole group and reap the child; SIGTERM first, on which git removes its lock files.
 
-    Children of a git that is gone already (a transport helper) are in the group still; that the
-    group exists, and its number is not another's, shows in its end of the stderr pipe being open.
+    Children of a git that is gone already (a transport helper) are still in the group. If their end
+    of the stderr pipe is open, the group exists, and its number is not another's.
     """
     if process.returncode is None:
         _signal_group(process.pid, signal.SIGTERM)

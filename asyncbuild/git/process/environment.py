@@ -1,11 +1,11 @@
-"""Environment of every git: the way to programs and to the network, nothing else of the host."""
+"""Environment of every git: the variables for programs and network, nothing else of the host."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 _CONFIG: Final = Path(__file__).with_name("gitconfig")
-_KEPT: Final = (  # the way to programs and to the network
+_KEPT: Final = (  # needed to find programs and reach the network
     *("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK"),
     *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
@@ -20,7 +20,7 @@ def scrub(host: Mapping[str, str]) -> dict[str, str]:
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(_CONFIG),
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_DEFAULT_REF_FORMAT": "files",  # `git/mirrors/directory.py` knows refs as files
+        "GIT_DEFAULT_REF_FORMAT": "files",  # `git/mirrors/directory.py` reads refs as files
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",

@@ -1,4 +1,4 @@
-"""Time limits of a git: how long it may show no sign of life, and how long it may take."""
+"""Time limits of a git: for its silence, and for all its output."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from asyncbuild.git.process.priority import Priority
 
 
 def too_slow(doing: str, seconds: float) -> GitFailed:
-    """Return what is raised when git takes longer than `git.timeout_seconds`."""
+    """Return the error for a git that takes longer than `git.timeout_seconds`."""
     return GitFailed(
         f"{doing}: not done after {seconds:g} s",
         fault=GitFault.SILENT,
@@ -24,10 +24,10 @@ class Watchdog:
 
     Attributes:
         doing: What git does, for people.
-        silence_seconds: How long it may show no sign of life.
-        most_seconds: How long it may be waited for, all in all.
-        priority: Lowered while it computes.
-        waited_seconds: How long it was waited for so far.
+        silence_seconds: Longest time without a sign of life.
+        most_seconds: Longest wait in all.
+        priority: Lowered while git computes.
+        waited_seconds: Wait so far.
     """
 
     doing: str
@@ -45,16 +45,16 @@ class Watchdog:
     ) -> bytes:
         """Read once, unless git shows no sign of life for too long, or was waited for too long.
 
-        Signs of life are output, progress on standard error, and time spent on a processor: git
-        may compute in silence for minutes (connectivity of a large fetch, repack).
+        Signs of life are output, progress on standard error, and time spent on a processor: git may
+        compute in silence for minutes (connectivity of a large fetch, repack).
 
         Args:
             receive: Waits for output.
             earned_seconds: Processor time that the output so far is worth.
-            received_bytes: Length of standard error so far.
+            received_bytes: Returns the length of standard error so far.
 
         Raises:
-            GitFailed: a limit is reached.
+            GitFailed: A limit is reached.
         """
         started = anyio.current_time()
         seen, since = (0, 0), started

@@ -1,9 +1,9 @@
 """Working trees that hold nothing but `.gitattributes`, for archives that begin at once.
 
 Given one, `git archive` need not read the whole tree before its first byte
-(`git/formats/gitattributes.py`). The first archive of a repository goes without; then its tree is
-looked through, in the background. Later trees are compared with the last known one, by one git for
-all that are asked for at a time: it reads only what differs.
+(`git/formats/gitattributes.py`). The first archive of a repository is made without; then its tree
+is examined, in the background. Later trees are compared with the last known one, by one git for all
+that are asked for at a time: it reads only the differences.
 """
 
 from collections import OrderedDict
@@ -36,17 +36,17 @@ from asyncbuild.runtime.batching import Batcher
 from asyncbuild.runtime.recent import Recent
 
 _TREES_MOST: Final = 10_000  # remembered
-_WORKTREES_MOST: Final = 1_000  # on the disk; of all repositories without attributes there is one
+_WORKTREES_MOST: Final = 1_000  # on the disk; repositories without attributes share one
 _WORTH_PATHS: Final = 4_000
 _FILES_MOST: Final = 1_000
 _FILES_BYTES_MOST: Final = 1024 * 1024
 _COMPARISON_BYTES_MOST: Final = 1024 * 1024
 _TRUSTED_SECONDS: Final = 1.0
-_NOT_AGAIN: Final = 100  # pushes to a repository in which one tree was of no use
+_NOT_AGAIN: Final = 100  # pushes to skip in a repository in which one tree was of no use
 
 
 class CommitTree(NamedTuple):
-    """The whole tree of a commit, and the ref whose trees are most like it."""
+    """Whole tree of a commit, and the ref whose trees are most similar to it."""
 
     repository: Path
     id: str
@@ -61,10 +61,10 @@ class Worktrees:
 
     Args:
         reader: Reads mirrors.
-        directory: Where the working trees are made; no other process uses it.
-        tasks: Owns what is done in the background.
-        least_paths: Smaller trees are read sooner than compared.
-        trusted_seconds: How long files that were there are taken to be there.
+        directory: Directory of the working trees, used by no other process.
+        tasks: Owns the background work.
+        least_paths: Trees with fewer paths are faster read than compared.
+        trusted_seconds: How long files are assumed to be there after they were seen.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Worktrees:
 
     @property
     def is_learning(self) -> bool:
-        """Return whether a tree is being looked through."""
+        """Return whether a tree is being examined."""
         return bool(self._learning)
 
     @asynccontextmanager
@@ -134,7 +134,7 @@ class Worktrees:
         try:
             alike = await self._comparing[tree.repository].get((near, tree.id))
         except StageError:
-            return  # the archive will meet the same, and say so
+            return  # the archive will meet and report the same error
         digest = self._digests.get(near)
         if alike and digest:
             self._digests[tree.id] = digest
@@ -166,7 +166,7 @@ class Worktrees:
             self._tasks.start_soon(self._learn, tree)
 
     async def learn_early(self, tree: CommitTree, there: Path) -> None:
-        """Look a tree through where it can be read already, before it is asked for."""
+        """Examine a tree where it can be read already, before it is asked for."""
         if tree.repository not in self._learning:
             self._learning.add(tree.repository)
             try:
@@ -187,7 +187,7 @@ class Worktrees:
             self._learning.discard(tree.repository)
 
     async def _look_through(self, tree: CommitTree, there: Path, work: ProcessKind) -> None:
-        """Look a tree through; a failure does not matter, since archives are made without."""
+        """Examine a tree; a failure does not matter, since archives can be made without."""
         try:
             files = await _read_files(
                 self._reader, tree.id, there, work=work, least_paths=self._least_paths
@@ -221,7 +221,7 @@ class Worktrees:
     # --- remembered ------------------------------------------------------------------------------
 
     def _note(self, tree: CommitTree, digest: str) -> None:
-        """Remember a tree as the one that the next trees of its ref, and of new refs, are like."""
+        """Record a tree as the one that the next trees of its ref, and of new refs, resemble."""
         self._digests[tree.id] = digest
         if digest in self._worktrees:
             self._worktrees.move_to_end(digest)
@@ -233,17 +233,17 @@ class Worktrees:
 async def _read_files(
     reader: Reader, tree: str, there: Path, *, work: ProcessKind, least_paths: int
 ) -> dict[bytes, bytes] | None:
-    """Read all `.gitattributes` of a tree by path; None if they cannot be used as files.
+    """Return all `.gitattributes` of a tree by path; None if they cannot be used as files.
 
     Args:
         reader: Reads the repository.
         tree: Id of the tree.
-        there: The repository.
-        work: What git is started for.
-        least_paths: Smaller trees are not worth it.
+        there: Directory of the repository.
+        work: Purpose of the process.
+        least_paths: Trees with fewer paths are not worth it.
 
     Raises:
-        StageError: the repository cannot be read.
+        StageError: The repository cannot be read.
     """
     listing = TreeListing()
     async with reader.open_stream(

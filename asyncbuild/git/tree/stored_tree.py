@@ -1,4 +1,4 @@
-"""The tree of one commit, listed, compared with others, and read by object ids."""
+"""Tree of one commit: listed, compared with others, and read by object ids."""
 
 import os
 import re
@@ -23,7 +23,7 @@ _HEX: Final = re.compile("[0-9a-f]+")
 
 @dataclass(frozen=True, slots=True)
 class StoredTree:
-    """The tree of a commit in a repository, or a subtree of it: its entries, changes and contents.
+    """Tree of a commit in a repository, or a subtree of it: its entries, changes and contents.
 
     Paths are relative to the subtree, if there is one.
 
@@ -32,9 +32,9 @@ class StoredTree:
         commit: Id of the commit; annotated tags are peeled.
         commit_time: Seconds since 1970, by the committer's clock.
         tree: Id of the commit's tree, or of the subtree.
-        name: Of the repository, for people.
+        name: Name of the repository, for people.
         reader: Reads the repository.
-        options: What of it is wanted in an archive.
+        options: Contents of the archive.
         root: Id of the commit's tree, if `tree` is that of a subtree.
         attributes_above: The `.gitattributes` above the subtree: modes and ids by path.
     """
@@ -55,15 +55,15 @@ class StoredTree:
         return os.fsencode(f"{self.options.subtree}/") if self.options.subtree else b""
 
     async def read_attributes_above(self, commit: str) -> Attributes:
-        """Return the `.gitattributes` of the directories above the subtree, of any commit.
+        """Return the `.gitattributes` of the directories above the subtree, in any commit.
 
         Raises:
-            GitFailed: the repository cannot be read.
+            GitFailed: The repository cannot be read.
         """
         return await read_above(self.asking("attributes"), commit, self.options.subtree)
 
     def asking(self, what: str) -> Run:
-        """Return what runs git in the repository to look for something."""
+        """Return a function that runs git in the repository to look for something."""
         doing = f"look for {what} in {self.name} {self.commit}"
         return partial(self.reader.run, self.path, commit=self.commit, doing=doing)
 
@@ -75,11 +75,11 @@ class StoredTree:
         }
 
     async def iter_lines(self) -> AsyncGenerator[list[bytes], None]:
-        """List the tree: lines of `git ls-tree -r -t`, in git's order, in batches as they come.
+        """Yield lines of `git ls-tree -r -t`, in git's order, in batches as they come.
 
         Raises:
-            GitFailed: git did not finish well; the batches so far are not the whole tree.
-            Reject: they are more entries than an archive may have.
+            GitFailed: git failed; the batches so far are not the whole tree.
+            Reject: The tree has more entries than an archive may have.
         """
         arguments = ("ls-tree", "-r", "-t", "-z", "--full-tree", self.tree)
         doing = f"list the tree of {self.name} {self.commit}"
@@ -93,7 +93,7 @@ class StoredTree:
                 yield lines
 
     async def iter_tree(self) -> AsyncGenerator[list[TreeEntry], None]:
-        """List every entry of the tree, as `iter_lines`."""
+        """Yield every entry of the tree, as `iter_lines`."""
         async with aclosing(self.iter_lines()) as batches:
             async for lines in batches:
                 yield [parse_entry(line) for line in lines]
@@ -102,7 +102,7 @@ class StoredTree:
         """Return another commit of this repository, if it and the subtree in it are here.
 
         Raises:
-            GitFailed: the repository cannot be read.
+            GitFailed: The repository cannot be read.
         """
         if len(commit) != len(self.commit):
             return None
@@ -118,10 +118,10 @@ class StoredTree:
     ) -> list[tuple[str, ...]]:
         """Return the lists of pathspecs that match nothing that changed since another commit.
 
-        Return none of them if that commit is not here.
+        The result is empty if that commit is not here.
 
         Raises:
-            GitFailed: the repository cannot be read.
+            GitFailed: The repository cannot be read.
         """
         old = await self.find_commit(since)
         if old is None:
@@ -137,7 +137,7 @@ class StoredTree:
     async def iter_changes(
         self, tree: str, paths: Sequence[str] = ()
     ) -> AsyncGenerator[list[TreeChange], None]:
-        """List the changes since `tree`, as `iter_changed_lines`."""
+        """Yield the changes since `tree`, as `iter_changed_lines`."""
         async with aclosing(self.iter_changed_lines(tree, paths)) as batches:
             async for lines in batches:
                 yield parse_changes(lines)
@@ -145,19 +145,19 @@ class StoredTree:
     async def iter_changed_lines(
         self, tree: str, paths: Sequence[str] = ()
     ) -> AsyncGenerator[Lines, None]:
-        """List the changes since `tree`: lines of `git diff-tree -r -t` in git's order, in batches.
+        """Yield changes since `tree`: lines of `git diff-tree -r -t`, in git's order, in batches.
 
-        One git says whether that tree is here, too: of `--stdin` it answers with the line that it
-        was asked, if both trees can be read, and with nothing if not. It returns whatever is no
-        object id as well; so nothing else is asked.
+        The same git tells whether that tree is here, too: with `--stdin` it repeats its input line
+        if both trees can be read, and prints nothing if not. It also repeats any line that is not
+        an object id, so nothing else is sent.
 
         Args:
-            tree: Its id.
-            paths: Pathspecs; without, everything.
+            tree: Id of the tree.
+            paths: Pathspecs; empty for all.
 
         Raises:
-            NoSuchTree: before the first batch: `tree` is not here. If it is, all that is in it is.
-            GitFailed: git did not finish well; the batches so far are not all.
+            NoSuchTree: Before the first batch: `tree` is not here. If it is, everything in it is.
+            GitFailed: git failed; the batches so far are not all.
         """
         doing = f"compare {self.name} {self.commit} with tree {tree}"
         if len(tree) != len(self.tree) or not _HEX.fullmatch(tree):  # another object format
@@ -178,10 +178,10 @@ class StoredTree:
                 yield lines
 
     async def read_blobs(self, ids: Sequence[str], *, most_bytes: int) -> list[bytes] | None:
-        """Return the contents of small blobs, or None if they are more than `most_bytes`.
+        """Return the contents of small blobs, or None if they exceed `most_bytes` together.
 
         Raises:
-            GitFailed: the repository cannot be read, or a blob is not in it.
+            GitFailed: The repository cannot be read, or a blob is not in it.
         """
         doing = f"read {len(ids)} blobs of {self.name}"
         return await self.reader.read_blobs(self.path, ids, most_bytes=most_bytes, doing=doing)
@@ -192,9 +192,9 @@ class StoredTree:
         """Return the paths for which `.gitattributes` set an attribute.
 
         Args:
-            name: Of the attribute.
+            name: Name of the attribute.
             files: Object ids of all `.gitattributes` that count, by path in the whole tree.
-            paths: To be looked at.
+            paths: Paths to look up.
 
         Raises:
             GitFailed: git failed.
@@ -227,10 +227,10 @@ async def _split(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes], No
 async def _counted(
     batches: AsyncIterator[list[bytes]], most: ExtentLimits, name: str
 ) -> AsyncGenerator[list[bytes], None]:
-    """Pass on batches of entries of a tree, as long as they are not too many.
+    """Pass on batches of a tree's entries, as long as there are not too many.
 
     Raises:
-        Reject: they are.
+        Reject: There are too many entries.
     """
     counted = Counted(most)
     async for batch in batches:

@@ -1,4 +1,4 @@
-"""Working trees of `.gitattributes` alone: written to the disk, and looked after there."""
+"""Working trees of `.gitattributes` alone: written to the disk, and checked there."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ class AttributeFiles(NamedTuple):
 
 @dataclass(slots=True)
 class Worktree:
-    """A working tree, and what is known of its files."""
+    """A working tree and the facts about its files."""
 
     digest: str
     path: Path
@@ -41,7 +41,7 @@ class Worktree:
     looking: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def is_whole(self, trusted_seconds: float) -> bool:
-        """Return whether everything is still there, or was so short a time ago."""
+        """Return whether everything is still there, or was seen less than `trusted_seconds` ago."""
         async with self.looking:
             now = anyio.current_time()
             if now >= self.looked_at + trusted_seconds:
@@ -60,12 +60,12 @@ class Worktree:
 
 @asynccontextmanager
 async def open_directory(above: Path) -> AsyncIterator[Path]:
-    """Make a directory for one process, and delete it in the end; those of killed ones go first.
+    """Make a directory for one process, and delete it at the end; first delete leftover ones.
 
     It is locked as long as its process lives.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: It cannot be made.
     """
     directory, lock = await to_thread.run_sync(_make_directory, above)
     try:
@@ -83,7 +83,7 @@ def _make_directory(above: Path) -> tuple[Path, int]:
                 delete(left)
     for _ in range(_TRIES):
         directory = Path(mkdtemp(dir=above, prefix=_DIRECTORY)).resolve()
-        # Before it is locked, another process that starts may take it for left.
+        # Before it is locked, another process that starts may take it for a leftover.
         with suppress(FileNotFoundError):
             lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
             if take_nowait(lock, shared=False) and (directory / _LOCK).exists():
@@ -96,8 +96,8 @@ def write_worktree(digest: str, worktree: Path, files: Mapping[bytes, bytes]) ->
     """Write files into a new working tree. It blocks.
 
     Args:
-        digest: Of the files.
-        worktree: Where to make it.
+        digest: Digest of the files.
+        worktree: Path of the new working tree.
         files: Contents by path.
     """
     worktree.mkdir(parents=True)

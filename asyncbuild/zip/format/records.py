@@ -1,8 +1,9 @@
-"""The records of a zip file as bytes: PKWARE's APPNOTE.TXT 6.3.10, with zip64 where it is needed.
+"""Records of a zip file as bytes: PKWARE's APPNOTE.TXT 6.3.10, with zip64 if it is needed.
 
 A field that cannot hold its value has all bits set, and a zip64 extra field holds the value
 (section 4.5.3). Names are flagged as UTF-8 when they are UTF-8 and not plain ASCII (4.4.4, bit 11);
-any other bytes go as they are. Modes are Unix modes, as Info-ZIP's tools write and read them.
+any other bytes are written unchanged. Modes are Unix modes, as Info-ZIP's tools write and read
+them.
 """
 
 from datetime import UTC, datetime
@@ -54,7 +55,7 @@ _LATEST: Final = int(datetime(2107, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 def dos_time(timestamp: int) -> int:
     """Return a time in seconds since the epoch as date (upper half) and time of MS-DOS, in UTC.
 
-    It has steps of two seconds from 1980 to 2107; anything outside becomes the nearest in it.
+    Its resolution is two seconds, from 1980 to 2107; a time outside becomes the nearest one inside.
     """
     moment = datetime.fromtimestamp(min(max(timestamp, _EARLIEST), _LATEST), UTC)
     date = (moment.year - 1980) << 9 | moment.month << 5 | moment.day
@@ -90,7 +91,7 @@ def pack_local(name: bytes, method: int, time: int, sizes: Sizes) -> bytes:
     Args:
         name: Raw path.
         method: `STORED` or `DEFLATED`.
-        time: As `dos_time` has it.
+        time: A result of `dos_time`.
         sizes: CRC-32 and sizes.
 
     Raises:
@@ -104,8 +105,15 @@ class StreamedEntry:
     """An entry whose CRC and compressed size are known only when its contents have been written.
 
     They follow in a data descriptor (4.3.9). Its sizes have 64 bits if, and only if, the local
-    header has a zip64 extra field; `is_zip64` decides that beforehand
+    header has a zip64 extra field, which `is_zip64` decides beforehand
     (`zip/format/large_member.py`).
+
+    Args:
+        name: Raw path.
+        mode: An `st_mode`.
+        time: A result of `dos_time`.
+        size: Length of the contents in bytes.
+        is_zip64: Whether the local header has a zip64 extra field.
     """
 
     def __init__(self, name: bytes, *, mode: int, time: int, size: int, is_zip64: bool) -> None:
@@ -117,7 +125,7 @@ class StreamedEntry:
         self.is_zip64 = is_zip64
 
     def pack_local(self) -> bytes:
-        """Return the local header, with zeros for CRC and sizes, in a zip64 extra if need be."""
+        """Return the local header; CRC and sizes are 0, in a zip64 extra field if there is one."""
         extra = pack_wide(0, 0) if self.is_zip64 else b""
         size = LIMIT_32 if self.is_zip64 else 0
         local = self._pack(
@@ -130,7 +138,13 @@ class StreamedEntry:
         return local + extra
 
     def finish(self, *, crc: int, compressed_size: int, offset: int) -> tuple[bytes, bytes]:
-        """Return the central header of the entry as it turned out, and its data descriptor."""
+        """Return the entry's central header and its data descriptor.
+
+        Args:
+            crc: CRC-32 of the contents.
+            compressed_size: Length of the deflated contents in bytes.
+            offset: Where the local header is in the archive, in bytes.
+        """
         descriptor = (_DESCRIPTOR_64 if self.is_zip64 else _DESCRIPTOR).pack(
             _DESCRIPTOR_SIGNATURE, crc, compressed_size, self._size
         )
@@ -158,7 +172,13 @@ class StreamedEntry:
 
 
 def pack_end(*, entries: int, offset: int, nbytes: int) -> bytes:
-    """Return the records after a directory of `entries` headers and `nbytes` at `offset`."""
+    """Return the records after a directory of `entries` headers and `nbytes` at `offset`.
+
+    Args:
+        entries: Number of headers.
+        offset: Where the directory begins in the archive, in bytes.
+        nbytes: Length of the directory.
+    """
     end = b""
     if entries >= _LIMIT_16 or max(offset, nbytes) >= LIMIT_32:
         end = _END_64.pack(

@@ -19,7 +19,7 @@ from asyncbuild.zip.format.tar_headers import (
 
 @dataclass(slots=True)
 class TarUnit:
-    """A member: where its own header is, where it ends, and its path by extended headers."""
+    """A member: position of its own header, its end, and its path by extended headers."""
 
     header: int
     end: int
@@ -33,13 +33,13 @@ class TarUnit:
 
 
 def find_unit(data: bytes, position: int, *, held_bytes: int, origin: int = 0) -> TarUnit | None:
-    """Find the unit that begins at `position`; None if more is needed to tell.
+    """Return the unit that begins at `position`; None if more bytes are needed.
 
     Args:
         data: A part of the stream.
-        position: In it.
-        held_bytes: Length of contents up to which a unit must be there whole.
-        origin: Of `data` in the stream.
+        position: Where the unit begins in it.
+        held_bytes: Contents up to this length must be in `data` whole.
+        origin: Position of `data` in the stream.
 
     Raises:
         BrokenTar: An extended header is damaged.
@@ -62,7 +62,7 @@ def find_unit(data: bytes, position: int, *, held_bytes: int, origin: int = 0) -
 
 
 def directories_of(tar: bytes) -> set[bytes]:
-    """Return the paths of the directories in a whole tar, also one of a global header alone."""
+    """Return the paths of the directories in a whole tar, also in one with only a global header."""
     found: set[bytes] = set()
     position = 0
     while (unit := find_unit(tar, position, held_bytes=len(tar))) is not None:

@@ -1,4 +1,4 @@
-"""Requests to the batch API of Git LFS: the addresses of contents (git-lfs, docs/api/batch.md)."""
+"""Requests to the batch API of Git LFS: addresses of contents (git-lfs, docs/api/batch.md)."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ from asyncbuild.git.formats.lfs_answers import (
 )
 
 _JSON: Final = "application/vnd.git-lfs+json"
-_SPARE_SECONDS: Final = 5.0  # before a URL expires, as git-lfs has it
+_SPARE_SECONDS: Final = 5.0  # margin before a URL expires, as in git-lfs
 _NOT_TOLD: Final = "what the LFS server says of it cannot be used"
 
 
 @dataclass(frozen=True, slots=True)
 class GivenAction:
-    """The server's answer about one object.
+    """Answer of the server about one object.
 
     Attributes:
-        action: Where it is.
+        action: Address of the content.
         until: When the URL expires, on anyio's clock; None if it never does.
         own: Whether the login of the LFS server is among the headers.
     """
@@ -50,16 +50,16 @@ class GivenAction:
 
 
 async def admit_all(_size_bytes: int) -> None:
-    """Admit any size: for stores whose space is not accounted."""
+    """Admit any size: for stores without a budget."""
 
 
 class BatchRequests:
     """Asks one server for the addresses of contents.
 
     Args:
-        server: The one to ask.
-        name: Of the repository, for people.
-        admit: Called with the bytes that the server has and that will be kept, all in all.
+        server: The server.
+        name: Name of the repository, for people.
+        admit: Called with the total of bytes that the server has and that will be kept.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class BatchRequests:
         self._admitted: dict[str, int] = {}
 
     async def ask(self, web: Web, missing: Sequence[MissingContent]) -> dict[str, GivenAction]:
-        """Ask for the address of each content; return the answers by id."""
+        """Return the server's answer about each content, by id."""
         doing = f"ask {self._server.url} for {len(missing)} LFS objects of {self._name}"
         body = {
             "operation": "download",
@@ -93,7 +93,7 @@ class BatchRequests:
         return given
 
     async def _post(self, web: Web, doing: str, body: bytes) -> bytes:
-        """Return the answer of the batch API, also from another place of the same server."""
+        """Return the answer of the batch API, following redirects within the server."""
         headers = {**self._server.headers, "Accept": _JSON, "Content-Type": _JSON}
         url = usable_url(f"{self._server.url}/objects/batch")
         for _ in range(HOPS_MOST):
@@ -124,7 +124,7 @@ class BatchRequests:
         try:
             action = parse_action(said, f"{self._server.url}/", datetime.now(UTC))
         except ValueError:
-            raise Retry(f"{doing}: {_NOT_TOLD}") from None  # it may know the URL
+            raise Retry(f"{doing}: {_NOT_TOLD}") from None  # the error may contain the URL
         until = None
         if action.within_seconds is not None and action.within_seconds > 0:
             spare = min(_SPARE_SECONDS, action.within_seconds / 2)

@@ -1,8 +1,8 @@
 """Download of the contents of large files, by the batch API of Git LFS.
 
-Not by git-lfs itself: it says what went wrong in the server's words alone, so that a limit could
-not be told from a refusal; a login that is refused it sends again without end; and at some errors
-it writes its whole environment, where the login is, into a file beside the contents (I10).
+git-lfs itself is not used: it reports errors only in the server's words, so that a limit could not
+be told from a refusal; it repeats a refused login without end; and at some errors it writes its
+whole environment, with the login, into a file beside the contents (I10).
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -35,18 +35,18 @@ from asyncbuild.git.content.lfs.partial_file import (
 from asyncbuild.git.formats.lfs_answers import origin_of
 from asyncbuild.runtime.tasks import leaves_of
 
-_BATCH: Final = 100  # as git-lfs asks
+_BATCH: Final = 100  # as many as git-lfs asks for
 _TRIES_OF_ONE: Final = 3
 
 
 class Download:
-    """One visit to a server.
+    """Download from one server.
 
     Args:
-        server: The one to ask.
-        name: Of the repository, for people.
-        silence_seconds: How long the server may be silent.
-        admit: Called with the bytes that the server has and that will be kept, all in all.
+        server: The server.
+        name: Name of the repository, for people.
+        silence_seconds: Longest silence of the server.
+        admit: Called with the total of bytes that the server has and that will be kept.
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class Download:
         """Fetch all of them; each appears whole, or not at all.
 
         Raises:
-            Reject: the server has not got one, or no contents of this repository at all.
-            Busy, Outage: it is at a limit, or cannot be reached.
-            Retry: it refuses the login, or a content is not what was asked for.
+            Reject: The server lacks one, or has no contents of this repository at all.
+            Busy, Outage: It is at a limit, or cannot be reached.
+            Retry: It refuses the login, or sends something else.
         """
         async with open_web(self._server.reach, silence_seconds=self._silence_seconds) as web:
             for begin in range(0, len(missing), _BATCH):
                 await self._get_batch(web, missing[begin : begin + _BATCH])
 
     async def _get_batch(self, web: Web, missing: Sequence[MissingContent]) -> None:
-        """Fetch them, and ask again for those whose URLs expired before they were used."""
+        """Fetch contents; ask again for those whose URLs expired before they were used."""
         left, useless = list(missing), 0
         while left:
             given = await self._requests.ask(web, left)
@@ -97,7 +97,7 @@ class Download:
         given: GivenAction,
         again: dict[MissingContent, StageError],
     ) -> None:
-        """Fetch one content, or note that its URL has to be asked for again, and why."""
+        """Fetch one content, or record why its URL has to be asked for again."""
         doing = f"fetch LFS file {missing.file} of {self._name}"
         async with self._limit:
             if given.until is not None and anyio.current_time() >= given.until:
@@ -131,10 +131,11 @@ class Download:
     async def _fetch(
         self, web: Web, doing: str, missing: MissingContent, given: GivenAction
     ) -> StageError | None:
-        """Follow to other hosts without the headers that are for the first one alone.
+        """Fetch a content, following redirects; other hosts get no headers of the first one.
 
         Returns:
-            If the URL is refused, and may have expired: what it is if a new one is refused, too.
+            None if the content is here; else the URL was refused and may have expired: the error to
+            raise if a new URL is refused, too.
         """
         action = given.action
         url, part = action.href, await PartialContent.open(missing)
@@ -166,7 +167,7 @@ class Download:
 
 @contextmanager
 def _one_error() -> Iterator[None]:
-    """Raise one of several errors: if there is one, that which no new try would mend."""
+    """Raise one of several errors: if possible, one that no further try would mend."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,4 +1,4 @@
-"""HTTP answers of LFS servers and of stores: errors by status, short bodies, redirects."""
+"""HTTP answers of LFS servers and stores: errors by status, short bodies, redirects."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -28,14 +28,28 @@ _ANSWER_BYTES_MOST: Final = 2 * 1024 * 1024
 def refusal_of(
     server: LfsServer, doing: str, url: str, answer: aiohttp.ClientResponse, text: bytes
 ) -> StageError:
-    """Classify a status that is not a success. Quote only words of the LFS server itself."""
+    """Return the error for a status that is not a success; it quotes only the LFS server's words.
+
+    Args:
+        server: The LFS server.
+        doing: What the request was for, for people.
+        url: URL of the request.
+        answer: The answer.
+        text: Its body.
+    """
     said = server.quote(message_of(text)) if origin_of(url) == origin_of(server.url) else ""
     after = parse_retry_after(answer.headers.get("Retry-After", ""), datetime.now(UTC))
     return by_status(answer.status, f"{doing}: {answer.status} {said}".rstrip(), after)
 
 
 def by_status(status: int, reason: str, after_seconds: float | None) -> StageError:
-    """Return what an HTTP status, or 0 for none, means for the push."""
+    """Return the error that an HTTP status means for the push.
+
+    Args:
+        status: The status; 0 for none.
+        reason: What happened, for people.
+        after_seconds: The server's Retry-After; None without one.
+    """
     code = str(status) if status else None
     if status in _REFUSED:
         return GitFailed(
@@ -51,7 +65,7 @@ def by_status(status: int, reason: str, after_seconds: float | None) -> StageErr
             code=code,
         )
     # 429, 507, 509: too many requests; no space, bandwidth (docs/api/batch.md). The others are an
-    # outage unless the server says when it can again (RFC 9110, 15.6.4).
+    # outage unless the server names a time for the next try (RFC 9110, 15.6.4).
     asked = status in {502, 503, 504} and after_seconds is not None
     if status in {429, 507, 509} or asked:
         return Busy(reason, after_seconds=after_seconds, code=code)
@@ -61,16 +75,16 @@ def by_status(status: int, reason: str, after_seconds: float | None) -> StageErr
 
 
 def may_have_expired(status: int, until: float | None) -> bool:
-    """Return whether this may be a store's answer to an expired URL: mostly, not always, 403."""
+    """Return whether this may be a store's answer to an expired URL: usually, not always, 403."""
     late = until is not None and anyio.current_time() >= until
     return status in _REFUSED or (late and 400 <= status < 500)  # noqa: PLR2004 - Client Error
 
 
 async def read_short(answer: aiohttp.ClientResponse, doing: str) -> bytes:
-    """Read a short answer, whole.
+    """Return the body of a short answer.
 
     Raises:
-        Retry: it broke off, or is too long.
+        Retry: It broke off, or is too long.
     """
     text = bytearray()
     try:
@@ -86,8 +100,13 @@ async def read_short(answer: aiohttp.ClientResponse, doing: str) -> bytes:
 def next_url(url: str, answer: aiohttp.ClientResponse, doing: str) -> str:
     """Return the URL that a redirect leads to.
 
+    Args:
+        url: URL of the request.
+        answer: The redirect.
+        doing: What the request was for, for people.
+
     Raises:
-        Retry: nowhere, or away from HTTPS.
+        Retry: It leads nowhere, or away from HTTPS.
     """
     try:
         following = usable_url(answer.headers.get("Location"), url)

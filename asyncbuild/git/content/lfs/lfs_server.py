@@ -1,4 +1,4 @@
-"""A server of Git LFS: its address, its login, and quotes of its words without the login."""
+"""Server of Git LFS: its address, its login, and quotes of its words without the login."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from asyncbuild.git.formats.error_classes import quote
 
 @dataclass(frozen=True, slots=True)
 class LfsServer:
-    """A server that contents come from.
+    """Source of contents.
 
     Attributes:
-        url: Of the batch API, without `/objects/batch`; it holds no secret.
-        headers: The login there; they are sent nowhere else.
-        reach: What its answers may lead to.
-        directory: In place of a server: a repository of this machine.
+        url: URL of the batch API, without `/objects/batch`; it holds no secret.
+        headers: Login for that server, sent nowhere else.
+        reach: Addresses that its answers may lead to.
+        directory: A repository of this machine, in place of a server.
     """
 
     url: str

@@ -19,7 +19,7 @@ from asyncbuild.git.formats.lfs_pointers import POINTER_BYTES_MOST, Pointer
 from asyncbuild.zip.format.tar_headers import BLOCK_BYTES, FILE, RECORD_BYTES, SIZE, SUM
 from asyncbuild.zip.format.tar_units import TarUnit, find_unit
 
-_OCTAL_MOST: Final = 8**11  # longer ones are written in base 256, as GNU tar does
+_OCTAL_MOST: Final = 8**11  # greater sizes are written in base 256, as GNU tar does
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -52,8 +52,8 @@ class PointerScan:
         self._pointers = pointers
         self._prefix = prefix
         self._held = b""  # the beginning of a member
-        self._offset = 0  # of it in the stream
-        self._passing = 0  # bytes of a large member that have not come yet
+        self._offset = 0  # position of `_held` in the stream
+        self._passing = 0  # bytes of a large member that are still to come
 
     def feed(self, data: bytes) -> Iterator[bytes | Found]:
         """Take the next bytes; yield those that are complete, and pointers."""
@@ -130,12 +130,16 @@ async def with_contents(
                 total += len(chunk)
                 yield chunk
     rest = scan.finish()
-    # A tar is so many whole records, also where another one is to follow.
+    # A tar ends at a whole record, also if another one follows.
     yield rest + bytes(-(total + len(rest)) % RECORD_BYTES)
 
 
 async def _iter_content(path: Path, found: Found) -> AsyncIterator[bytes]:
-    """Read a content and hash it: an archive that got anything else is never finished."""
+    """Yield the content, hashed on its way: the archive fails if the hash differs.
+
+    Raises:
+        WrongContent: The file cannot be read, is too short, or has another hash.
+    """
     size = found.pointer.size
     if not size:
         return
