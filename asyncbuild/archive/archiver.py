@@ -102,7 +102,7 @@ class Archiver:
         self._choice = Choice(bases, self.format_of)
 
     def format_of(self, options: ArchiveOptions) -> str:
-        """Return the facts besides its tree that an archive's bytes depend on; equal for its bases.
+        """Return the facts that an archive's bytes depend on, without its tree; equal for its base.
 
         With other options, or another level, the same commit is another archive.
         """

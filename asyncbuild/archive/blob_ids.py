@@ -60,7 +60,7 @@ class TreeIds:
         self.wanted = anyio.Event()
         self._batches = batches
         self._names: list[bytes] = []  # names in a batch, as an archive has them
-        self._ids: list[bytes] = []  # their raw ids, empty if the entry is no blob
+        self._ids: list[bytes] = []  # their raw ids, empty if not a blob
         self._next = 0  # index into both of the next entry
         self._zip_bytes: Callable[[], int] = int
         self._begun = False

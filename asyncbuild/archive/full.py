@@ -63,7 +63,7 @@ class FullWay:
             order: The archive.
             ids: Blob ids of the tree, which a base needs; None if it will not be one.
             tables: Keeps the archive's directory if it may be a base.
-            format_: Facts that its bytes depend on besides the tree.
+            format_: Facts that its bytes depend on, without the tree.
 
         Raises:
             StageError: The stage that failed raised it.

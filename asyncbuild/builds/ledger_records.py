@@ -39,7 +39,14 @@ class Head:
 def outcome_record(
     push: Push, outcome: Outcome, *, recorded_at: datetime, more: Mapping[str, object]
 ) -> bytes:
-    """Return the record of what was done for one target of a push."""
+    """Return the record of what was done for one target of a push.
+
+    Args:
+        push: The push.
+        outcome: What was done.
+        recorded_at: Time of the record.
+        more: Further fields.
+    """
     return dump_record({**_push_fields(push, recorded_at), **_outcome_fields(outcome), **more})
 
 

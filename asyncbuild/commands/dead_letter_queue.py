@@ -189,7 +189,7 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
 
 
 def letter_of(item: Mapping[str, Any], hosts: MessageReader) -> DeadLetter:
-    """Return a received message of the dead-letter queue as a letter, even if it cannot be read."""
+    """Return a received message of the dead-letter queue as a letter, also an unreadable one."""
     told = {
         name: str(value.get("StringValue", ""))
         for name, value in (item.get("MessageAttributes") or {}).items()

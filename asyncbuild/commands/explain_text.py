@@ -29,7 +29,14 @@ class Line:
 
 
 def is_about(what: str, *, ref: str, commit: str, event_id: str) -> bool:
-    """Return whether `what` names this push: branch, full ref, event, or prefix of the commit."""
+    """Return whether `what` names this push: branch, full ref, event, or prefix of the commit.
+
+    Args:
+        what: Word of the command line.
+        ref: Full name of the push's ref.
+        commit: Id of its commit.
+        event_id: Id of its event.
+    """
     short = ref.partition("/")[2].partition("/")[2]
     return what in {ref, short, event_id} or commit.startswith(what.lower())
 

@@ -59,7 +59,7 @@ class Reader:
 
     @property
     def most(self) -> ExtentLimits:
-        """Limits of what an archive may ask of git."""
+        """Limits of an archive's tree."""
         return self._git.settings
 
     @property

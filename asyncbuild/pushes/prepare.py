@@ -35,11 +35,17 @@ class StoresArchives(Protocol):
     async def upload(
         self, push: Push, target: Target, snapshot: Snapshot, guard: Guard
     ) -> StoredArchive:
-        """Make the archive of a target, and return it. Raises StageError."""
+        """Make the archive of a target, and return it; as `Archives.upload`. Raises StageError."""
 
 
 class PushPreparer:
-    """Finds the targets of a push by the rules, and makes the archives that they need."""
+    """Finds the targets of a push by the rules, and makes the archives that they need.
+
+    Args:
+        archives: Makes and finds archives.
+        ledger: Records of what was done.
+        settings: All settings.
+    """
 
     def __init__(self, archives: StoresArchives, ledger: Ledger, settings: Settings) -> None:
         self._archives = archives

@@ -114,4 +114,4 @@ class EnsuresArchives(Protocol):
     """Uploads the archive of one target; `pushes.archives.Archives` does."""
 
     async def ensure(self, work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
-        """Return the target's archive, made now if it is not in S3. Raises StageError."""
+        """Return the target's archive, made now; as `Archives.ensure`. Raises StageError."""

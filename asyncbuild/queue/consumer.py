@@ -266,6 +266,11 @@ def messages_per_receive(queue: QueueSettings, lanes: LaneSettings, facts: Queue
     not full leaves consumers without work. And every message spends a receive, tried or not: if the
     queue's redrive policy allows too few, failures of one message would dead-letter others that
     were never tried.
+
+    Args:
+        queue: Settings `[queue]`.
+        lanes: Settings `[lanes]`.
+        facts: Attributes of the queue.
     """
     batch = lanes.lookahead * (queue.batch // lanes.lookahead) or queue.batch
     limit = facts.max_receive_count

@@ -57,7 +57,13 @@ class ConsumerStatistics:
 
 
 class WorkerPool:
-    """Gives jobs to N workers, lane by lane in turns (`queue/lane/round_robin.py`)."""
+    """Gives jobs to N workers, lane by lane in turns (`queue/lane/round_robin.py`).
+
+    Args:
+        count: Number of workers.
+        forges: Number of forges.
+        reserve: Workers that each forge has for itself, as far as there are enough.
+    """
 
     def __init__(self, count: int, *, forges: int = 1, reserve: int = 0) -> None:
         self._count = count

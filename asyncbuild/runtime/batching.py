@@ -17,7 +17,7 @@ class _Round(Generic[Question, Answer]):
 
 
 class Batcher(Generic[Question, Answer]):
-    """Asks for all callers that wait, one call at a time; those that come meanwhile share the next.
+    """Asks waiting callers' questions in one call at a time; later callers join the next call.
 
     A call begins after each of its questions was put, so an answer is never older than its
     question.

@@ -100,10 +100,17 @@ class ZipStream:
 
     The bytes of each chunk were taken from the account; the consumer returns them.
 
+    Args:
+        intake: Reads the tar stream.
+        jobs: Pieces in work, in order.
+        charges: Account of the stream.
+        directory: Holds the central directory.
+        options: Contents and form of the stream.
+
     Raises, while iterated over:
         BrokenTar: The tar stream is damaged or cut.
         Reject: It holds something that a zip file cannot.
-        Retry: There is no room for a temporary file.
+        Retry: A temporary file has no room.
     """
 
     def __init__(

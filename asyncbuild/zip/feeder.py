@@ -81,6 +81,11 @@ class Intake:
 
     The output can exceed that only for members that are little more than a long name: they take at
     most twice as much.
+
+    Args:
+        charges: Account of the stream.
+        workers: Compression processes.
+        cut: Bytes to remove from the beginning of each name.
     """
 
     def __init__(self, charges: Charges, workers: Workers, cut: int) -> None:

@@ -30,7 +30,13 @@ from asyncbuild.zip.shared_memory import (
 
 
 def work(slots: Slots, message: SlotMessage, level: int) -> SlotMessage:
-    """Do one piece of work; errors are reported in the answer, never raised."""
+    """Do one piece of work; errors are reported in the answer, never raised.
+
+    Args:
+        slots: Shared memory.
+        message: Names the piece.
+        level: Level of compression.
+    """
     slots.begin(message.slot)
     try:
         if message.kind is SlotMessageKind.RUN:

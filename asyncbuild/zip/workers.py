@@ -31,11 +31,11 @@ from asyncbuild.zip.shared_memory import (
 )
 from asyncbuild.zip.worker_process import AnyPending, Worker, start_worker, starting
 
-# Pieces that a worker has in flight; with one, it would wait for the loop after each. The first has
-# more of them before another is woken: as long as it keeps up, git has a core for itself.
+# Pieces that a worker has in flight; with one, it would wait for the loop after each. The first
+# worker gets more before another is woken: as long as it keeps up, git has a core for itself.
 _FIRST_IN_FLIGHT: Final = 6
 _IN_FLIGHT: Final = 2
-_MOST_LOSSES: Final = 3  # of workers before they began; then it is not a chance
+_MOST_LOSSES: Final = 3  # of workers before they began; more cannot be chance
 
 _Packed = TypeVar("_Packed", PackedRun, PackedBlock)
 
@@ -193,7 +193,7 @@ class Workers:
 
 
 def _slots_of(count: int) -> int:
-    """Return the slots for `count` workers, and one to be filled meanwhile."""
+    """Return the number of slots for `count` workers, and one to be filled meanwhile."""
     return _FIRST_IN_FLIGHT + _IN_FLIGHT * (count - 1) + 1
 
 

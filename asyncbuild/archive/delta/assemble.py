@@ -37,7 +37,13 @@ class KnownIds:
 
 
 class Headers:
-    """Central directory behind its copied prefix, with the records that end it."""
+    """Central directory behind its copied prefix, with the records that end it.
+
+    Args:
+        plan: What is copied.
+        stream: The fresh members.
+        account: Pays for the headers.
+    """
 
     def __init__(self, plan: DeltaPlan, stream: ZipOutput, account: Account) -> None:
         self._plan = plan

@@ -36,7 +36,7 @@ async def without_root(tar: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
     Zeros at the end replace it, as a tar's length is a multiple of 10 KiB.
 
     Raises:
-        GitFailed: There is no such entry.
+        GitFailed: The entry is missing.
     """
     head = b""
     root_bytes = 0

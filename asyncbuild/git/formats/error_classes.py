@@ -67,7 +67,14 @@ _USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
 
 
 class GitFailed(Retry):
-    """A git process failed in a way that another try may mend; `fault` is the kind."""
+    """A git process failed in a way that another try may mend.
+
+    Args:
+        reason: What happened, for people.
+        fault: Kind of the failure.
+        remedy: What to do about it, for people.
+        code: HTTP status of the server; None without one.
+    """
 
     def __init__(
         self,

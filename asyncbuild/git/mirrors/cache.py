@@ -92,7 +92,14 @@ class CacheResources:
 
 
 class MirrorCache:
-    """One bare mirror for each repository, as many as the budget holds."""
+    """One bare mirror for each repository, as many as the budget holds.
+
+    Args:
+        settings: `[git]`.
+        remotes: Remotes of repositories.
+        resources: Resources that `open_mirrors` owns.
+        pauses_seconds: See `lfs.store.Fetched`.
+    """
 
     def __init__(
         self,
@@ -302,6 +309,6 @@ class MirrorCache:
     async def _fetch(
         self, place: MirrorDirectory, repository: Repository, wishes: Sequence[CommitRequest]
     ) -> None:
-        """Fetch once for all these wishes."""
+        """Fetch once for all these requests."""
         await self._locked_fetch.fetch(place, self._remote(repository), wishes, repository.path)
         self._tasks.start_soon(self._upkeep.settle, place)

@@ -33,7 +33,7 @@ _PACK_OF_SHA256 = re.compile(r"pack-[0-9a-f]{64}\.")
 
 @dataclass(frozen=True, slots=True)
 class MirrorState:
-    """A mirror as it was at a moment; equal if no pack came or went in between.
+    """State of a mirror at a moment; equal if no pack came or went in between.
 
     An empty object format means that it is damaged.
     """
@@ -100,12 +100,12 @@ class MirrorDirectory:
         return (self.repository / "shallow").exists()
 
     def touch(self) -> MirrorState | None:
-        """Note that the mirror is used now; tell what it is, None if there is none."""
+        """Record that the mirror is used now; return its state, None if there is none."""
         self.stamp.touch()
         return self.look()
 
     def look(self) -> MirrorState | None:
-        """Return what the mirror is now. Call it before looking for a commit, never after."""
+        """Return the state of the mirror. Call it before looking for a commit, never after."""
         try:
             object_format = read_object_format(self.repository)
             changed = (self._objects / "pack").stat().st_mtime_ns
@@ -241,7 +241,7 @@ def keep_branch(repository: Path, ref: str, kept: str) -> bool:
         kept: Name of the new ref.
 
     Returns:
-        False if there is no such branch: then git has taken a tag of that name.
+        False if the branch does not exist: then git has taken a tag of that name.
     """
     packed = repository / "packed-refs"  # git clone writes refs there
     tips = {name: tip for tip, _, name in (line.partition(b" ") for line in _lines(packed))}

@@ -27,7 +27,7 @@ _LOOK_AGAIN_SECONDS: Final = 1.0  # a directory that was deleted and made again 
 
 
 class EarlyLookup:
-    """Finds what pushes wait for in mirrors that are being made.
+    """Finds commits that pushes wait for in mirrors that are being made.
 
     Args:
         reader: Looks commits up.
@@ -41,7 +41,7 @@ class EarlyLookup:
     async def look(
         self, place: MirrorDirectory, staging: Path, wishes: Sequence[CommitRequest]
     ) -> Mapping[str, Commit]:
-        """Return those commits of the wishes that are there, by id.
+        """Return those commits of the requests that are there, by id.
 
         Waits for a pack until it is cancelled.
 

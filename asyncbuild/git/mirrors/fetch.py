@@ -65,7 +65,7 @@ class Fetcher:
     async def fetch(
         self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
-        """Settle every wish. Call with the fetch lock held and `place.reclaim()` done.
+        """Settle every request. Call with the fetch lock held and `place.reclaim()` done.
 
         Args:
             place: The mirror.
@@ -74,7 +74,7 @@ class Fetcher:
             lock: Descriptor of the fetch lock, which git inherits.
 
         Raises:
-            StageError: The remote could not be asked; it holds for all wishes still open.
+            StageError: The remote could not be asked; it holds for all requests still open.
         """
         sight = await to_thread.run_sync(place.look)
         target = FetchTarget(place.repository, remote, lock)
@@ -117,7 +117,7 @@ class Fetcher:
     async def _make(
         self, place: MirrorDirectory, target: FetchTarget, wishes: Sequence[CommitRequest]
     ) -> Mapping[str, Commit] | None:
-        """Fetch all wishes into a new repository; return None if none of their refs exists.
+        """Fetch all requests into a new repository; return None if none of their refs exists.
 
         Returns:
             Commits that were found on the way; maybe not all.
@@ -135,7 +135,7 @@ class Fetcher:
         return found if made else None
 
     async def _begin(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> bool:
-        """Fetch the refs of all wishes into an empty directory; False if all are gone."""
+        """Fetch the refs of all requests into an empty directory; False if all refs are gone."""
         refs, depth = _refs(wishes), self._settings.depth
         try:
             if len(refs) == 1 and refs[0].startswith(BRANCHES):
@@ -158,7 +158,7 @@ class Fetcher:
     async def _by_ref(
         self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
     ) -> None:
-        """Fetch the refs of all open wishes; those whose ref is gone are unreachable."""
+        """Fetch the refs of all open requests; those whose ref is gone are unreachable."""
         try:
             await self._fetch_refs(target, wishes, depth)
         except GitFailed as error:
@@ -170,7 +170,7 @@ class Fetcher:
     async def _leave_out_gone(
         self, error: GitFailed, remote: Remote, wishes: Sequence[CommitRequest]
     ) -> bool:
-        """Settle wishes whose refs are gone; return whether others are open.
+        """Settle requests whose refs are gone; return whether others are open.
 
         One missing ref fails the whole fetch.
 
@@ -197,7 +197,7 @@ class Fetcher:
             await self._settle_present(target.directory, target.remote, wishes)
 
     async def _search(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
-        """The refs were fetched and have moved on: look for the commits behind their tips."""
+        """Search the history of refs, which have moved on since, for the commits."""
         await self._by_id(target, wishes)
         await self._settle_behind(target, wishes)
         if self._settings.depth == 0:
@@ -208,7 +208,7 @@ class Fetcher:
             await self._by_ref(target, wishes, depth)
 
     async def _settle_behind(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
-        """Search no history of a ref that the server shows where it was before the push."""
+        """Settle requests whose ref is where it was before the push; search no history."""
         for wish in _open(wishes):
             if wish.behind and await self._tip(target, wish) == wish.behind:
                 wish.settle(
@@ -223,7 +223,7 @@ class Fetcher:
         return await self._transfers.read_ref(target, kept_ref(wish.ref))
 
     async def _by_id(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
-        """One call for each: a single id that the server lacks fails the whole call."""
+        """Fetch open commits by id, one call for each: one missing id fails a whole call."""
         for commit in sorted({wish.commit for wish in _open(wishes)}):
             if target.remote.url in self._only_by_ref:
                 return

@@ -39,7 +39,7 @@ class LockedFetch:
     async def fetch(
         self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], name: str
     ) -> None:
-        """Fetch once for all these wishes; no other process fetches into this mirror meanwhile.
+        """Fetch once for all these requests; no other process fetches into this mirror meanwhile.
 
         Args:
             place: The mirror.

@@ -33,7 +33,7 @@ class MirrorRenewal:
         self._git = git
         self._upkeep = upkeep
         self._times: Counter[Path] = Counter()
-        self._whole: dict[Path, MirrorState] = {}  # as they were when they were suspected wrongly
+        self._whole: dict[Path, MirrorState] = {}  # states of mirrors that were suspected wrongly
 
     @property
     def renewals(self) -> int:

@@ -25,7 +25,7 @@ DEFAULT_BRANCH: Final = "HEAD"
 
 @dataclass(eq=False, slots=True)
 class CommitRequest:
-    """A caller waits for `commit`, which a push says is on `ref`.
+    """A caller's wait for `commit`, which a push says is on `ref`.
 
     `ref` is `DEFAULT_BRANCH` if it is not known; it becomes empty if there is none.
 
@@ -95,7 +95,7 @@ class SharedFetch:
 
     @contextmanager
     def open_look(self) -> Iterator[None]:
-        """Mark a look-up in progress; the next fetch waits for it, because it may add a wish."""
+        """Mark a look-up in progress; the next fetch waits for it, because it may add a request."""
         ended = anyio.Event()
         self._looking.add(ended)
         try:
@@ -105,10 +105,10 @@ class SharedFetch:
             ended.set()
 
     async def get(self, wish: CommitRequest) -> Commit:
-        """Wait for the commit. A cancelled wait takes its wish back; the last one ends the fetch.
+        """Wait for the commit. A cancelled wait is withdrawn; the last one cancels the fetch.
 
         Raises:
-            StageError: The result of the fetch for this wish.
+            StageError: The result of the fetch for this request.
         """
         self._waiting.append(wish)
         self._users += 1

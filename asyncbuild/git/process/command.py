@@ -71,8 +71,7 @@ class Command:
     forge: str = ""
 
 
-# Writing processes are limited by `timeout_seconds` alone: their output is no measure of their
-# work.
+# Writing processes are limited by `timeout_seconds` alone: output does not measure their work.
 _WRITES = frozenset({ProcessKind.FETCH, ProcessKind.UPKEEP})
 
 

@@ -63,7 +63,7 @@ def open_pipe(doing: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         doing: What the child does, for people.
 
     Raises:
-        StageError: the machine has no room for one.
+        StageError: The machine refuses one.
     """
     try:
         reading, writing = make_pipe()
@@ -78,10 +78,10 @@ def open_pipe(doing: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 @contextmanager
 def open_file(stdin: bytes, doing: str) -> Iterator[int]:
-    """Open memory as a file: git reads it at its own pace, and no task has to feed it.
+    """Open memory as a file, which git reads at its own pace without a task to feed it.
 
     Raises:
-        StageError: the machine has no room for one.
+        StageError: The machine refuses one.
     """
     try:
         file = os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0)

@@ -18,7 +18,7 @@ MOST_HELD_SECONDS: Final = 12 * 3_600  # SQS ends a lease then, however often it
 
 @dataclass(frozen=True, slots=True)
 class LaneActivity:
-    """Standing of a lane.
+    """Activity of a lane, as far as other lanes are concerned.
 
     Attributes:
         waits: Nothing is under way for it: its head is paused, or its forge uses its whole share.

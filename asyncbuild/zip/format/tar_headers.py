@@ -259,6 +259,12 @@ def check_header(header: bytes, offset: int) -> None:
 
 
 def check(condition: bool, fault: str, offset: int) -> None:  # noqa: FBT001 - reads as a sentence
-    """Raise `BrokenTar` with `fault` unless `condition` is true."""
+    """Raise `BrokenTar` unless `condition` is true.
+
+    Args:
+        condition: What has to hold.
+        fault: What is wrong otherwise, for people.
+        offset: Position in the stream.
+    """
     if not condition:
         raise BrokenTar(fault, offset)

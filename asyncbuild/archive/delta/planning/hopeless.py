@@ -12,12 +12,17 @@ _MISSED_MOST: Final = 8  # names that a short look does not find
 def is_hopeless(
     directory: CentralDirectory, removed: Collection[bytes], *, limits: CopyLimits | None = None
 ) -> bool:
-    """Return whether nothing can be long enough to be copied, by a look at few headers.
+    """Return whether nothing can be long enough to be copied, from a few headers.
 
-    The archive is cut into halves of the least part here, and any stretch of that part's length
-    contains one of them. So nothing can be copied if in each half a member begins that is removed.
-    They are looked for in the order of trees, which is the archive's; if it is not, the answer is
+    The archive is divided into pieces of half a part's least length, so any stretch of a part's
+    length contains a whole piece. Nothing can be copied if in each piece a removed member begins.
+    Members are searched in the order of trees, which is the archive's; if it is not, the answer is
     False.
+
+    Args:
+        directory: Central directory of the archive.
+        removed: Names of entries that the new tree does not have in the same form.
+        limits: Limits; those of S3 by default.
     """
     half = (limits or CopyLimits()).least_part_bytes // 2
     halves = directory.offset // half

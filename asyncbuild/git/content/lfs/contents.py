@@ -32,7 +32,7 @@ class Objects(Protocol):
         """Record that the file with a content holds something else.
 
         Raises:
-            Reject: There is no other source of the content.
+            Reject: The content has only this source.
         """
 
 

@@ -31,7 +31,7 @@ class MissingContent:
 
 
 class AnswerCutOff(Exception):
-    """An answer ended before the content did. `useful` tells whether to go on at once."""
+    """An answer ended before the content did; `useful` if it is worth going on at once."""
 
     def __init__(self, reason: str, *, useful: bool) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class AnswerCutOff(Exception):
 
 
 class ContentMismatch(Exception):
-    """The bytes received are not the content. `resumed`: an earlier try is part of them."""
+    """The bytes received are not the content; `resumed` if an earlier try contributed to them."""
 
     def __init__(self, reason: str, *, resumed: bool) -> None:
         super().__init__(reason)

@@ -201,7 +201,7 @@ class Present:
                 raise _not_here(self.name, ascii(os.fsdecode(path)), pointer)
 
     async def doubt(self, pointer: Pointer) -> None:
-        """Raise, because there is no other source.
+        """Raise, because this is the only source.
 
         Raises:
             Reject: Always.
