@@ -61,7 +61,7 @@ class TreeIds:
         self._batches = batches
         self._names: list[bytes] = []  # names in a batch, as an archive has them
         self._ids: list[bytes] = []  # their raw ids, empty if not a blob
-        self._next = 0  # index into both of the next entry
+        self._next = 0  # index of the next entry in both
         self._zip_bytes: Callable[[], int] = int
         self._begun = False
         self._early: list[bytes] = []

@@ -21,13 +21,13 @@ class BlobIds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ZipOptions:
-    """Relation of a zip stream to its tar, and to an archive that it goes on from.
+    """Relation of a zip stream to its tar, and to an archive that it continues.
 
     Attributes:
         blob_ids: Asked for raw object ids by path, to be kept in the directory.
-        offset: Length in bytes of an archive's beginning that the stream goes on from.
-        without: Paths of directories that are in it already.
-        cut: So many bytes are taken off each path of the tar; directories above are left out.
+        offset: Length in bytes of the archive before the stream.
+        without: Paths of directories that the archive has already.
+        cut: Bytes to remove from the beginning of each path; directories above are left out.
     """
 
     blob_ids: BlobIds | None = None

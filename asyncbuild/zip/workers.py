@@ -54,7 +54,7 @@ async def open_workers(count: int, level: int) -> AsyncIterator["Workers"]:
     """Open up to `count` processes that compress; the first one starts at once.
 
     Raises:
-        Busy: A process cannot be started, or memory to share with it cannot be had.
+        Busy: A process cannot be started, or no memory can be shared with it.
     """
     with starting():
         slots = Slots.make(_slots_of(count))

@@ -18,7 +18,7 @@ from asyncbuild.runtime.recent import Recent
 from asyncbuild.storage.parts import LEAST_PART_BYTES
 
 _SMALL_MOST: Final = 10_000
-_MUCH_NEARER: Final = 2  # less than one change for so many
+_MUCH_NEARER: Final = 2  # times fewer changes
 
 
 class Choice:

@@ -87,7 +87,7 @@ class Difference:
     def settle(self, table: Table, effect: Effect) -> None:
         """Decide which directories are added and removed, given the older archive's entries.
 
-        With attributes only git knows why it writes a directory of which nothing is left to copy,
+        With attributes only git knows why it writes a directory without entries left to copy,
         so such a directory is read again, with everything in it.
         """
         filled = parents_of(name for name, each in self.fresh.items() if each.kind != "tree")

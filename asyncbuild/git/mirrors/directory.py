@@ -8,7 +8,7 @@
         stamp            its size; the time of the last use is the file's own
         suspect          the mirror may be corrupt: ids of what was being read
         staging-*        a first fetch at work, or killed
-        evicted-*        a mirror on its way out
+        evicted-*        a mirror that is being deleted
 
 The directory and its locks stay when the mirror goes: a lock file that is deleted while
 a caller waits for it locks nothing.

@@ -42,7 +42,7 @@ _FILES_MOST: Final = 1_000
 _FILES_BYTES_MOST: Final = 1024 * 1024
 _COMPARISON_BYTES_MOST: Final = 1024 * 1024
 _TRUSTED_SECONDS: Final = 1.0
-_NOT_AGAIN: Final = 100  # pushes to skip in a repository in which one tree was of no use
+_NOT_AGAIN: Final = 100  # pushes to skip in a repository in which one tree was unusable
 
 
 class CommitTree(NamedTuple):
@@ -124,7 +124,7 @@ class Worktrees:
             self._note(tree, digest)
         return worktree
 
-    # --- known by another ------------------------------------------------------------------------
+    # --- known by a similar tree -----------------------------------------------------------------
 
     async def _compare(self, tree: CommitTree, near: str) -> None:
         for repository in [each for each, asking in self._comparing.items() if asking.idle]:
@@ -155,7 +155,7 @@ class Worktrees:
                     return {}
         return dict.fromkeys(parse_alike(answer, pairs), True)
 
-    # --- looked through --------------------------------------------------------------------------
+    # --- examined --------------------------------------------------------------------------------
 
     def _learn_soon(self, tree: CommitTree) -> None:
         left = self._not_again.get(tree.repository, 0)

@@ -118,7 +118,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Event: the grace is over; drop all that is not being started or settled."""
+    """Event: the grace is over; drop messages that are not being started or settled."""
 
 
 @dataclass(frozen=True, slots=True)
