@@ -144,8 +144,8 @@ class Ledger:
     async def set_head(self, push: Push, newest: Head | None = None) -> Head:
         """Record that `push` was built, and return the newest push built of its ref.
 
-        It never goes back: an old push that was forced must not make those between it and the
-        newest look new. A push that names the newest as its old commit follows it, whatever its
+        The record never goes back: an old push that was forced must not make those between it and
+        the newest look new. A push that names the newest as its old commit follows it, whatever its
         clock said.
 
         Args:

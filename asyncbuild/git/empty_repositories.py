@@ -26,7 +26,7 @@ def write_empties(directory: Path) -> list[Path]:
             for sha256.
 
     Raises:
-        OSError: one cannot be read or written.
+        OSError: One cannot be read or written.
     """
     written = []
     for name, version, extension in _FORMATS:

@@ -79,7 +79,7 @@ class Dispatch:
     Attributes:
         prepared: What is to be started.
         covers: Older messages of the same ref that this one covers.
-        tried_seconds_ago: When a start was first tried in this delivery; None if it was not.
+        tried_seconds_ago: Time since a start was first tried in this delivery; None if it was not.
         is_duplicate: Whether an older message of the same delivery is about the same event.
     """
 

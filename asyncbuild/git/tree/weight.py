@@ -76,8 +76,8 @@ async def weigh(
     return TreeWeight(listing.entries, listing.large, contents)
 
 
-# A delta is resolved with its base, itself and its result in memory; measured: 176 MiB for a file
-# of 60 MB. What is converted is there before and after, and once more in between.
+# git resolves a delta with base, delta and result in memory; measured: 176 MiB for a file of 60 MB.
+# A converted blob is there before and after, and once more in between.
 _COPIES: Final = 3
 _ENTRY_BYTES: Final = 400  # of git's index
 _CHAIN_MOST: Final = 4_096
