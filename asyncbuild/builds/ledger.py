@@ -1,9 +1,9 @@
 """Records of what was decided and started for each push: objects in the bucket, one a target.
 
-A record is written once, after the start (`If-None-Match: *`), and read before: for a message that
-is delivered again it shows what was done (I12). It also answers "why did this push (not) build?",
-so every push has one, also those that were ignored, stale, superseded or rejected. `ledger_keys.py`
-has the keys, `ledger_records.py` the bodies.
+A record is looked for before a start and written after it, once (`If-None-Match: *`): when a
+message is delivered again, it shows what was done already (I12). It also answers "why did this push
+(not) build?", so every push has one, also those that were ignored, stale, superseded or rejected.
+`ledger_keys.py` has the keys, `ledger_records.py` the bodies.
 """
 
 import re
@@ -132,9 +132,10 @@ class Ledger:
         return None if body is None else read_head(key, body)
 
     async def find_built_before(self, push: Push) -> str:
-        """Return the commit of the newest other push built of its ref; empty if none is known.
+        """Return the commit of the newest push of the same ref that was built, other than `push`.
 
-        A part of the push may have been built already, so that it is the newest itself.
+        If a part of `push` was built already, `push` is on record as the newest itself; then the
+        commit is that of the one before it. Empty if none is known.
         """
         head = await self.head(push)
         if head is None:

@@ -116,8 +116,8 @@ def explain(
 ) -> None:
     """Tell what became of the pushes of REPOSITORY, and why; what still waits, and for what.
 
-    With --since or --slowest REPOSITORY may be left out: then it tells of all. Exit code 1 if
-    nothing is found.
+    REPOSITORY may be left out with --since or --slowest, to be told of all repositories. Exit code
+    1 if nothing is found.
     """
     from asyncbuild.commands.explain import question_of, run  # noqa: PLC0415 - see above
 

@@ -171,13 +171,13 @@ class Snapshot(StoredTree):
             yield tar
 
     async def _can_stream(self, worktree: AttributeFiles | None, paths: Sequence[bytes]) -> bool:
-        """Return whether no attribute converts a file of the archive; False if it is not known.
+        """Return whether it is known that no attribute converts a file of the archive.
 
-        A tree with a working tree was examined before, and so was a measured one. Any other is
-        examined now, and rejected if it exceeds the limits.
+        The tree was examined already if it was measured, or if there is a working tree with its
+        attributes. Otherwise it is examined now; but not for single `paths`: False then.
 
         Raises:
-            Reject: It exceeds the limits.
+            Reject: The tree exceeds the limits.
             GitFailed: The repository cannot be read.
         """
         if self.need is not None:

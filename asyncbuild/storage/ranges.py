@@ -166,10 +166,11 @@ class Ranges:
                 raise unreached(doing, error, "s3") from error
 
     async def _head(self, key: str, doing: str) -> "HeadObjectOutputTypeDef":
-        """Return the answer of HeadObject; if S3 refuses it, raise the reason that GetObject names.
+        """Return the answer of HeadObject; if S3 refuses it without a reason, ask for that by GET.
 
-        An answer to HEAD has no body, so an expired token is a bare 400, and a wrong clock the same
-        403 as a right that is missing. GET, which needs the same right, has one.
+        An answer to HEAD has no body, which would name the reason: an expired token is a bare 400,
+        and a wrong clock is the same 403 as a missing right. An answer to GET has a body, and GET
+        needs the same right as HEAD.
         """
         try:
             with errors_of(doing):

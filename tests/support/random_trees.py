@@ -12,7 +12,8 @@ from random import Random
 from typing import Final
 
 Tree = dict[bytes, "Node"]
-# Small, and traps for orders: git sorts a directory as if its name ended in a slash.
+# Few names, chosen so that a wrong sort order shows: git sorts a directory as if its name ended in
+# a slash.
 _NAMES: Final = (
     b"a",
     b"a.b",

@@ -43,8 +43,8 @@ async def open_seaweedfs() -> AsyncIterator[LocalServer]:
 def _plan_seaweedfs(weed: str, directory: Path) -> ServerCommand:
     """Return the command for four components on eight chosen ports, HTTP and gRPC of each.
 
-    SIGTERM makes it wait for half a minute, which its data here is not worth, hence SIGKILL. Its
-    sockets in /tmp stay behind then, under names that follow from the ports.
+    After SIGTERM SeaweedFS waits for half a minute; its data here is not worth the wait, so it gets
+    SIGKILL. That leaves its sockets in /tmp; their names follow from the ports.
     """
     components = ("master", "volume", "filer", "s3")
     ports = free_ports(2 * len(components))

@@ -45,7 +45,7 @@ class Pointer:
 
 
 def parse_pointer(content: bytes) -> Pointer | None:
-    """Return the pointer in a file; None if it holds none, as a file committed directly.
+    """Return the pointer in a file; None if it is none, such as a file committed without LFS.
 
     Raises:
         Reject: The content went through an extension of git-lfs, which is not known here.

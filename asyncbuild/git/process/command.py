@@ -121,8 +121,9 @@ class Git:
         return (await self._finish(command))[0]
 
     async def _finish(self, command: Command) -> tuple[int, bytes]:
-        """Run to the end; repeat a writing command with the most memory if a share was too little.
+        """Run a command to its end; if it writes and runs out of memory, run it again with more.
 
+        The second run gets the most memory that one git may have, instead of a share.
         A failed fetch leaves a mirror unchanged, so it can be repeated at once.
         """
         try:

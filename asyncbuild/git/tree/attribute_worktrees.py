@@ -109,7 +109,7 @@ class Worktrees:
                 worktree.users -= 1
             self._worktrees.pop(worktree.digest, None)
         yield None
-        self._learn_soon(tree)  # not before: it would take the processor from this archive
+        self._learn_soon(tree)  # only now: earlier it would slow down this archive
 
     async def _find(self, tree: CommitTree) -> Worktree | None:
         if tree.id not in self._digests:

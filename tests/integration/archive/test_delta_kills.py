@@ -134,7 +134,8 @@ async def test_a_kill_at_each_request_leaves_a_correct_archive_or_none(scene: Sc
             uploads = await scene.uploads(key)
             assert len(uploads) <= 1 - made[-1]
             left += len(uploads)
-            if uploads and left <= 3:  # harmless to the next attempt; the bucket's rule ends it
+            # The upload left behind does not harm the next attempt; the bucket's rule aborts it.
+            if uploads and left <= 3:
                 again = start(scene.errand(key))
                 scene.proxy.aim(0, acted=False)
                 assert await wait(again) == 0

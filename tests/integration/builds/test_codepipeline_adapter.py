@@ -33,7 +33,7 @@ def _free() -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Clock of the stand-in; ages of executions are real, too."""
+    """Clock of the stand-in. It begins now: the adapter compares start times with the real time."""
     return Clock(datetime.now(UTC).timestamp())
 
 

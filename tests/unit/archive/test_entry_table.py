@@ -207,7 +207,7 @@ def test_few_and_many_names_are_found_alike(
 
 
 def test_a_name_that_occurs_in_all_others_is_found() -> None:
-    """Two thousand names contain it; one entry is named by it."""
+    """Two thousand longer names contain the name; only the entry that has exactly it is found."""
     directory = b"".join(_header(b"a" * (n % 9 + 1) + b"%d" % n, n) for n in range(2_000))
     table = parse_directory(directory + _header(b"a", 2_000), 2_001)
     assert table.find({b"a"}) == [2_000]

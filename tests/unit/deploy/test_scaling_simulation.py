@@ -62,7 +62,7 @@ def test_same_seed_has_same_result(bench: dict[str, Any]) -> None:
 
 
 def test_hot_repository_uses_no_more_than_its_lookahead(bench: dict[str, Any]) -> None:
-    """All pushes to one repository: more tasks do not shorten one wait."""
+    """If all pushes go to one repository, more tasks do not shorten the waits."""
     load = scenario(bench, repositories=1)
     busy, depth = simulated(bench, load), simulated(bench, load, kind="depth")
     assert busy.peak_tasks == pytest.approx(1)

@@ -537,7 +537,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_more_than_the_window(self) -> None:
-        """Check that preparations are bounded, and single after a redelivery."""
+        """Check that at most `lookahead` messages are prepared at once; one after a redelivery."""
         if not hasattr(self, "lane"):
             return
         preparing = [c for c in self.under_way.values() if isinstance(c, p.Prepare)]

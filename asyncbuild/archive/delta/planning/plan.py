@@ -127,7 +127,10 @@ class DeltaPlan:
         return spans
 
     def prefix_range(self) -> Range | None:
-        """Return the copied beginning of the directory, in the old archive; None if none is."""
+        """Return where the old archive has the part of its directory that is copied; None if none.
+
+        That part is always the beginning of the directory.
+        """
         begin = self.table.members_bytes
         return Range(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
 
