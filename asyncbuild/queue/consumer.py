@@ -168,7 +168,8 @@ class Consumer:
         """Wait until a lane may be opened; until then other tasks may receive the messages."""
         await consumers.wait_free()
         while not self._make_room():
-            # A lane that waits for its forge's share yields after a time, without an event.
+            # Look again after a time: nothing rings when a lane has waited so long for its forge's
+            # share that it may give way.
             with anyio.move_on_after(self._lane_settings.busy_most_seconds):
                 await self._room.wait()
             await consumers.wait_free()

@@ -185,7 +185,7 @@ class LaneSteps:
         await self.delete(sequence)
 
     def _after_waiting(self, sequence: int, failure: StageError) -> StageError:
-        """Return the failure with the time waited; parts that were done stay done."""
+        """Return the failure, with the time waited in its reason; parts already done stay done."""
         since = self._failing_since.get(sequence, anyio.current_time())
         waited = f"waited for {anyio.current_time() - since:.0f} s"
         return self._tallies[sequence].abandon(waited) or after_waiting(failure, waited)

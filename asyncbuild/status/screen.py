@@ -114,7 +114,7 @@ def _figures(status: Status, held: int) -> list[Text]:
 
 
 def _spark(buckets: tuple[SeriesPoint, ...]) -> str:
-    """Return a sign for each of so many spans of time, the highest for the most builds."""
+    """Return a sparkline: one bar for each span of time, the tallest for the most builds."""
     size = max(1, len(buckets) // _SPARK)
     spans = [buckets[first : first + size] for first in range(0, len(buckets), size)]
     counts = [sum(each.built for each in span) for span in spans][-_SPARK:]

@@ -53,7 +53,7 @@ class Port:
         )
 
     async def receive(self, most: int = 10, seconds: int = _LONG) -> list[Message]:
-        """Receive through the port."""
+        """Receive messages as a consumer does, through the `Queue` under test."""
         return await self.queue.receive(most=most, wait_seconds=0, visibility_seconds=seconds)
 
     async def expired(self) -> None:

@@ -112,10 +112,12 @@ class Difference:
 
 
 class Comparison:
-    """Comparison of a table with a whole tree, for an archive whose own tree is not here.
+    """Comparison of an older archive's table with a whole new tree.
+
+    It is for an archive whose own tree the mirror does not have.
 
     Attributes:
-        attributes: Modes and object ids of all `.gitattributes` so far, by path.
+        attributes: Modes and object ids of all `.gitattributes` added so far, by path.
     """
 
     def __init__(self, table: Table) -> None:

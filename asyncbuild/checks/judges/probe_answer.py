@@ -48,5 +48,5 @@ class Question:
         return Answer(self.name, self.text, ProbeVerdict.NO, seen, self.effect)
 
     def unknown(self, why: str) -> Answer:
-        """Return the answer that it cannot be told here, and why."""
+        """Return the answer unknown, with why the question cannot be answered here."""
         return Answer(self.name, self.text, ProbeVerdict.UNKNOWN, why, self.effect)

@@ -285,7 +285,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _leftovers(repository: Path) -> Iterator[Path]:
-    """Yield lock files, temporary packs, and marks that keep a pack from being joined."""
+    """Yield lock files, temporary packs, and `.keep` files: git repacks no pack that has one."""
     yield from repository.glob("*.lock")
     yield from (repository / "refs").rglob("*.lock")
     for pattern in ("tmp_*", "*.lock", "*.keep"):

@@ -63,7 +63,11 @@ class StoredTree:
         return await read_above(self.asking("attributes"), commit, self.options.subtree)
 
     def asking(self, what: str) -> Run:
-        """Return a function that runs git in the repository to look for something."""
+        """Return a function that runs git in the repository.
+
+        Args:
+            what: What git is to look for, for people.
+        """
         doing = f"look for {what} in {self.name} {self.commit}"
         return partial(self.reader.run, self.path, commit=self.commit, doing=doing)
 

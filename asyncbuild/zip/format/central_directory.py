@@ -45,7 +45,12 @@ _ID_HEADS: Final = {size: _EXTRA.pack(BLOB_ID_EXTRA, size) for size in (20, 32)}
 
 
 def pack_attributes(mode: int, extra_length: int = 0) -> bytes:
-    """Return the fields between the name's length and the offset, for an `st_mode`."""
+    """Return the fields of a central header that lie between the name's length and the offset.
+
+    Args:
+        mode: An `st_mode`, for the external attributes.
+        extra_length: Length of the extra field, in bytes.
+    """
     attributes = mode << 16 | (_DOS_DIRECTORY if S_ISDIR(mode) else 0)
     return _ATTRIBUTES.pack(extra_length, 0, 0, 0, attributes)
 

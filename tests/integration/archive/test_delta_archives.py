@@ -386,7 +386,7 @@ async def test_changed_attributes_make_a_full_archive(
 
 
 async def test_entries_with_the_commits_id_are_always_read_again(bench: Bench) -> None:
-    """`export-subst` writes the commit into unchanged entries, by a macro, too."""
+    """`export-subst` writes the commit into unchanged entries, also where a macro sets it."""
     rules = b"[attr]stamp export-subst\n*.v stamp\nno.v -export-subst\n"
     files = {"a.v": b"$Format:%H$", "no.v": b"$Format:%H$", "sub/b.v": b"$Format:%T %ct$"}
     first, _ = await bench.put(bench.begin({".gitattributes": rules, **files}))

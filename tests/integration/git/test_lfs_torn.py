@@ -1,4 +1,4 @@
-"""Contents of LFS files that a power failure, or a disk error, damaged beside the mirror."""
+"""Contents of LFS files, stored beside the mirror, that a power failure or disk error damaged."""
 
 import os
 import random

@@ -260,7 +260,7 @@ def test_a_commit_cannot_name_another_server(named: str) -> None:
 def test_each_status_has_a_kind_and_a_code(
     status: int, after_seconds: float | None, kind: Kind
 ) -> None:
-    """None concerns other pushes; a body without a status has no code."""
+    """No status concerns other pushes; the error of a body without a status (0) has no code."""
     error = by_status(status, "fetch", after_seconds)
     code = str(status) if status else None
     assert (error.kind, error.scope, error.code) == (kind, Scope.PUSH, code)

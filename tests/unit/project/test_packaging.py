@@ -90,7 +90,7 @@ def test_mutated_modules_and_their_tests_exist() -> None:
     "TESTED_WHEEL" not in os.environ, reason="`make test-wheel` alone tests a wheel"
 )
 def test_the_tested_wheel_is_what_runs() -> None:
-    """Each module is the wheel's, also in a child that runs in the checkout."""
+    """Modules have the wheel's bytes; a child that runs in the checkout imports the same ones."""
     show = "import asyncbuild; print(asyncbuild.__file__)"
     command = [sys.executable, "-c", show]
     child = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)

@@ -48,7 +48,7 @@ def test_the_pythons_are_those_of_the_classifiers_and_of_the_readme() -> None:
 
 
 def test_the_gits_are_those_of_the_readme() -> None:
-    """Each is had from the image of a distribution, and its version is looked at."""
+    """Each git comes with a distribution's image of its own, and the job checks its version."""
     include = _JOBS["git"]["strategy"]["matrix"]["include"]
     *versions, newest = [each["git"] for each in include]
     assert newest == "newest"

@@ -102,7 +102,10 @@ def test_a_wait_is_limited_by_the_setting(
 
 @pytest.mark.parametrize("kind", [Kind.BUSY, Kind.OUTAGE])
 def test_a_head_that_waited_long_is_released_with_its_followers(kind: Kind) -> None:
-    """Tail first, and its head hidden for twice as long after each receive, up to 15 minutes."""
+    """The tail is released first; the head, last, stays hidden.
+
+    With each receive it stays hidden for twice as long, up to 15 minutes.
+    """
     for received, hidden in [(1, 30), (2, 60), (4, 240), (9, 900), (1_000, 900)]:
         lane = _lane(2, received=received, policy=p.Policy(lookahead=1))
         lane.open()

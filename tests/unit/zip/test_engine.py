@@ -67,7 +67,7 @@ async def test_a_mixed_tree() -> None:
 
 
 async def test_threads_and_chunks_do_not_change_the_bytes() -> None:
-    """Archives compressed before do not change them either (I8)."""
+    """Nor does it matter what a worker process compressed before (I8)."""
     tar = make_tar(_mixed_tree())
     expected, _ = await make_zip([tar], threads=1)
     for threads, size in ((1, 10_240), (2, 100_000), (4, 1_300_001), (3, 333_333)):

@@ -204,7 +204,10 @@ def parents_of(names: Iterable[bytes]) -> set[bytes]:
 
 
 def _filled(names: Iterable[bytes], without: AbstractSet[bytes]) -> set[bytes]:
-    """Return the parents of all names that have no name below them and are not in `without`."""
+    """Return all directories above the leaves that are not in `without`.
+
+    A leaf is a name with no other name below it.
+    """
     known = set(names)
     return parents_of(known - parents_of(known) - without)
 
@@ -246,7 +249,10 @@ class End(NamedTuple):
 
 
 def parse_end(tail: bytes) -> End:
-    """Return the facts in an archive's last bytes, `END_BYTES` of them if there are as many.
+    """Return the facts in an archive's end records.
+
+    Args:
+        tail: The last `END_BYTES` bytes of the archive; all of it if it is shorter.
 
     Raises:
         BrokenTable: The records are not there, or a comment follows.
