@@ -224,7 +224,7 @@ class _Look:
                     Level.NOTE,
                     "host.signature",
                     f"pushes of {host.host} need no signature",
-                    "whoever can send to the queue, or to a gateway in front of it, can have any "
+                    "anyone who can send to the queue, or to a gateway in front of it, can get any "
                     "commit of its repositories built",
                     'set webhook_secret and signature = "required"',
                 )

@@ -214,7 +214,7 @@ def _base_key(base: str, output: str, storage: StorageSettings) -> str:
     named = _S3.fullmatch(base)
     if named is None or not output.startswith("s3://") or named["bucket"] != storage.bucket:
         raise Reject(
-            f"{base} is no archive in the bucket that the new one goes to",
+            f"{base} is not an archive in the bucket that the new one goes to",
             remedy="give s3://BUCKET/KEY, and the same bucket to --output",
         )
     return named["key"]

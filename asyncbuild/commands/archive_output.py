@@ -50,7 +50,7 @@ def find_destination(output: str) -> Destination:
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise Reject(f"{output} cannot be written: {error}", remedy=_ANOTHER) from error
     if wrong and not output.startswith("s3://"):
-        raise Reject(f"{output or 'nothing'} is no place for a file", remedy=_ANOTHER)
+        raise Reject(f"{output or 'nothing'} cannot be written as a file", remedy=_ANOTHER)
     return Destination(output, where, replaced=not special)
 
 

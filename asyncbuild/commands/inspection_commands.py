@@ -65,7 +65,7 @@ def check(
     """Say whether the service could do its work, and if not, what to do about it.
 
     With --probe it makes a queue, a rule, objects and builds in the account, and takes them away
-    again, with the rights of whoever calls it (docs/probes.md). With --push it ends with 1 if
+    again, with the rights of its caller (docs/probes.md). With --push it ends with 1 if
     nothing would be done for such a push (docs/rules.md).
     """
     from asyncbuild.checks.probes.run import Subjects  # noqa: PLC0415 - see above

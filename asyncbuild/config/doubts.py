@@ -61,7 +61,7 @@ def _numbers(settings: Settings) -> Iterator[Doubt]:
         yield Doubt(
             "config.lookahead",
             f"lanes.lookahead = {lanes.lookahead} is more than queue.batch = {queue.batch}",
-            "a repository has at most one batch of pushes in hand, so no more are prepared at once",
+            "a repository has at most one batch of pushes in flight: no more are prepared at once",
             f"set lanes.lookahead to at most {queue.batch}, or queue.batch higher (10 is SQS's "
             "most)",
             (("lanes", "lookahead"), ("queue", "batch")),

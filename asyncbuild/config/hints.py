@@ -34,17 +34,17 @@ _Foreign = tuple[tuple[re.Pattern[str], str, str], ...]
 _FOREIGN: Final[_Foreign] = (
     (
         re.compile(r"\{"),
-        "braces are no alternatives here, they stand for themselves",
+        "braces are literal here, not alternatives",
         "write one glob for each alternative",
     ),
     (
         re.compile(r"[\])]\+|\.\+"),
-        "`+` repeats nothing here, it stands for itself",
+        "`+` is literal here and repeats nothing",
         "write `*`, or one glob for each length",
     ),
     (
         re.compile(r"^/.*/i?$|^\^|\$$|\||\\"),
-        "it is no regular expression",
+        "it is not a regular expression",
         "write a glob: `*` is anything, `?` one character, `[ab]` one of a set",
     ),
 )

@@ -62,7 +62,7 @@ class HostSettings(Section):
     def _can_be_checked(cls, signature: str, given: ValidationInfo) -> str:
         if signature != "off" and given.data.get("webhook_secret", "") is None:
             msg = (
-                'needs webhook_secret; "off" trusts whoever can send to the queue, '
+                'needs webhook_secret; "off" trusts anyone who can send to the queue, '
                 "and the gateway that lets webhooks in is one of those"
             )
             raise ValueError(msg)
@@ -98,9 +98,9 @@ def _remote_fault(host: HostSettings) -> str:
         parts = urlsplit(url)
         place = parts.hostname
     except (ValueError, KeyError, IndexError):
-        return "remote is no URL with {host}, {owner} and {repository}"
+        return "remote is not a URL with {host}, {owner} and {repository}"
     if not fields <= _FIELDS or "{" in parts.netloc or parts.query or parts.fragment or not place:
-        return "remote is no URL with {host}, {owner} and {repository}"
+        return "remote is not a URL with {host}, {owner} and {repository}"
     if not {"owner", "repository"} <= fields and "*" in "".join(host.repository):
         return "remote lacks {owner} or {repository}: all repositories would be fetched from one"
     if parts.password is not None or (parts.username and parts.scheme != "ssh"):

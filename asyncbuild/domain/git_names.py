@@ -20,8 +20,8 @@ def check_repository(repository: Repository) -> Repository:
     for part in repository.segments:
         if not _SEGMENT.fullmatch(part) or part in {".", ".."}:
             raise Reject(
-                f"repository {_shown(repository.path)}: {_shown(part)} is no name of 1 to 100 of "
-                "A-Z a-z 0-9 _ . -"
+                f"repository {_shown(repository.path)}: {_shown(part)} is not a name of 1 to 100 "
+                "of A-Z a-z 0-9 _ . -"
             )
     return repository
 
@@ -32,14 +32,16 @@ def check_revision(revision: str) -> str:
     The name may be full or short.
     """
     if not revision or revision.startswith(("-", "+")) or not is_ref_name(f"refs/{revision}"):
-        raise Reject(f"revision {_shown(revision)} is no name of a branch or tag, and no commit")
+        raise Reject(
+            f"revision {_shown(revision)} is not the name of a branch or tag, nor a commit"
+        )
     return revision
 
 
 def check_commit(commit: str) -> str:
     """Return a whole object id: SHA-1 or SHA-256, lower case."""
     if not _COMMIT.fullmatch(commit):
-        raise Reject(f"commit {_shown(commit)} is no object id of 40 or 64 hex digits")
+        raise Reject(f"commit {_shown(commit)} is not an object id of 40 or 64 hex digits")
     return commit
 
 

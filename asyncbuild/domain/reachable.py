@@ -27,7 +27,7 @@ def check_entry(entry: str) -> str:
     """
     if _network(entry) is None and not _NAME.fullmatch(entry.lower()):
         msg = (
-            f'{entry!r} is no host and no network; write "lfs.example.com", "*.example.com", '
+            f'{entry!r} is neither a host nor a network; write "lfs.example.com", "*.example.com", '
             '"lfs.example.com:8443", "10.0.0.0/8" or "fd00::/8"'
         )
         raise ValueError(msg)

@@ -50,7 +50,7 @@ def check_ref(ref: object, *, below: tuple[str, ...] = ("refs/",)) -> str:
     if not isinstance(ref, str) or not ref.startswith(below):
         raise Reject(f"ref {show(ref)} is not below {' or '.join(below)}")
     if ref.count("/") < _PARTS_LEAST - 1:
-        raise Reject(f"ref {show(ref)} is no full ref name such as refs/heads/main")
+        raise Reject(f"ref {show(ref)} is not a full ref name such as refs/heads/main")
     if not is_ref_name(ref):
         raise Reject(f"ref {show(ref)} is not a name that git allows (git-check-ref-format)")
     try:

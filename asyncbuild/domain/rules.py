@@ -197,7 +197,7 @@ def variable_fault(name: str) -> str | None:
     Source: CodeBuild User Guide, "Environment variables in build environments".
     """
     if not _VARIABLE.fullmatch(name):
-        return f"{name!r} is no name for a variable; use letters, digits and _"
+        return f"{name!r} is not a name for a variable; use letters, digits and _"
     if name.upper().startswith("CODEBUILD_"):
         return f"{name}: CodeBuild keeps names that begin with CODEBUILD_; choose another"
     if name in OWN_VARIABLES:

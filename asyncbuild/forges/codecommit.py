@@ -64,7 +64,7 @@ def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields
     if change == "referenceDeleted":
         return Nothing(identity, f"{ref} was deleted", repository, ref)
     if not isinstance(change, str) or change not in _CHANGES:
-        raise Reject(f"detail.event is {show(change)}, which is no known change of a reference")
+        raise Reject(f"detail.event is {show(change)}, which is not a known change of a reference")
     return Push(
         id=identity,
         repository=repository,

@@ -140,7 +140,7 @@ class Remotes:
             found = self._by_template(address, beside)
         if found is None:
             raise Reject(
-                f"{show_url(url)} is no repository that this service is set up to fetch",
+                f"{show_url(url)} is not a repository that this service is set up to fetch",
                 remedy="name a repository of the same account or of a host with a [[hosts]] entry, "
                 "or add such an entry",
             )

@@ -145,7 +145,7 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
 def ways_of(rows: Sequence[Row]) -> RenderableType:
     """Return the number of archives made in each way, with the table's signs."""
     counts = Counter(row.way for row in rows)
-    told = [f"{counts['full']} archives made anew"]
+    told = [f"{counts['full']} archives made again"]
     told += [f"{counts['delta']} of an older one ({_SIGNS['delta'].strip()})"]
     told += [f"{counts['copy']} copied whole ({_SIGNS['copy'].strip()})"]
     return Padding(Text(", ".join(told) + ".", style="bright_black"), (0, 2, 1, 2), expand=False)

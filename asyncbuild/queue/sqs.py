@@ -47,12 +47,9 @@ LOST = frozenset(
 class Queue:
     """One FIFO queue and its dead-letter queue.
 
-    `polls` and `control` are two clients, or one whose pool is large enough for both: a renewal
-    must never wait behind a long poll.
-
     Args:
-        polls: Client for long polls.
-        control: Client for all other calls.
+        polls, control: Clients for long polls, and for all other calls; or one client, if its pool
+            is large enough for both: a renewal must never wait behind a long poll.
         url: URL of the queue.
         dead_letter_url: URL of its dead-letter queue; None to take the redrive policy's.
     """

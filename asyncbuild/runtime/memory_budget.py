@@ -136,7 +136,7 @@ class MemoryAccount:
         if self._closed:
             return
         if nbytes > self.held_bytes:
-            raise ValueError(f"{nbytes} bytes given back, {self.held_bytes} held")
+            raise ValueError(f"{nbytes} bytes returned, {self.held_bytes} held")
         self.held_bytes -= nbytes
         self._budget._serve()  # noqa: SLF001 - two halves of one thing
 

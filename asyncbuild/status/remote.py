@@ -34,7 +34,7 @@ def document_url(address: str, settings: StatusSettings | None) -> str:
         raise Reject("status.listen is off", remedy="name an address, or set status.listen")
     url = address if "://" in address else f"http://{address}"
     if urlsplit(url).scheme not in {"http", "https"}:
-        raise Reject(f"{address} is no address", remedy="write http://HOST:PORT/ or HOST:PORT")
+        raise Reject(f"{address} is not an address", remedy="write http://HOST:PORT/ or HOST:PORT")
     return url.removesuffix("/").removesuffix("/status.json") + "/status.json"
 
 
@@ -75,6 +75,6 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
             return parse(await answer.read())
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Retry(
-            f"nobody answers at {url}: {str(error) or 'no answer in time'}",
+            f"there is no answer from {url}: {str(error) or 'no answer in time'}",
             remedy="name the address that the service logged as status.listening",
         ) from error

@@ -276,7 +276,7 @@ def parse(document: bytes) -> Status:
         return _adapter().validate_json(document)
     except ValidationError as error:
         raise Reject(
-            f"this is no status document of version {VERSION}: {error.error_count()} faults",
+            f"this is not a status document of version {VERSION}: {error.error_count()} faults",
             remedy="name the address that the service logged as status.listening",
         ) from error
 

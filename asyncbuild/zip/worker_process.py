@@ -51,7 +51,7 @@ class Worker:
             return False
         except BlockingIOError as error:
             raise Busy(
-                f"A process that compresses has {len(self.in_flight)} pieces of work in hand "
+                f"A process that compresses has {len(self.in_flight)} pieces of work in flight "
                 "already",
                 remedy="allow as many processes as archive.threads says",
             ) from error

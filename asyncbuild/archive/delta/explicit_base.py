@@ -36,7 +36,7 @@ async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str)
     """
     found = await store.describe(key)
     if found is None:
-        raise Reject(f"there is no object {key}", remedy="name an archive that exists")
+        raise Reject(f"object {key} does not exist", remedy="name an archive that exists")
     commit = found.metadata.get(COMMIT_KEY, "")
     if not commit or found.metadata.get(FORMAT_KEY) != format_:
         raise FallBack("other-format", f"{key} was not made by asyncbuild with these settings")

@@ -107,7 +107,7 @@ def _archives(
             Level.NOTE,
             name,
             f"no lifecycle rule of bucket {facts.name} expires archives under {shown}",
-            "every push leaves an archive, and all are paid for until somebody deletes them",
+            "every push leaves an archive, and all are paid for until they are deleted",
             "add a rule that expires them, such as after 30 days; they can be made again",
         )
     else:
@@ -118,7 +118,7 @@ def _archives(
         yield Finding(
             Level.NOTE,
             "bucket.lifecycle.versions",
-            f"bucket {facts.name} keeps replaced versions under {shown} for ever",
+            f"bucket {facts.name} keeps replaced versions under {shown} without limit",
             "an expired object of a bucket with versions is only hidden, and still paid for",
             "add NoncurrentVersionExpiration to the rule that expires archives",
         )

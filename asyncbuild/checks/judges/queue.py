@@ -175,7 +175,7 @@ def _retention(name: str, url: str, attributes: Mapping[str, str]) -> Finding:
         Level.WARNING,
         name,
         f"queue {url} keeps a message for {hours} hours",
-        "SQS deletes what waits longer, and nobody is told: such a push is never built",
+        "SQS silently deletes what waits longer: such a push is never built",
         "set its MessageRetentionPeriod to 1209600, which is 14 days and the most",
     )
 

@@ -107,7 +107,7 @@ def _past(seconds: float) -> datetime:
 
 def _judge_version(protocol: Protocol | None) -> Answer:
     if protocol is None:
-        return VERSION.unknown("git's trace holds no advertisement; this remote is no server")
+        return VERSION.unknown("git's trace holds no advertisement; this remote is not a server")
     listed = ", ".join(sorted(protocol.capabilities)) or "nothing"
     seen = f"version {protocol.version}; it names {listed}"
     return VERSION.yes(seen) if protocol.version == _V2 else VERSION.no(seen)
@@ -150,7 +150,9 @@ class _ProbedServer:
             if behind and behind not in tips:
                 break
         else:
-            return BY_ID.unknown("no branch looked at has a commit that is no tip; push two to one")
+            return BY_ID.unknown(
+                "no branch looked at has a commit that is not a tip; push two to one"
+            )
         directory = await self._init("by-id")
         try:
             await self._fetch(directory, behind, "--depth=1")
@@ -238,7 +240,7 @@ async def _ask_lifetime(git: Git, remote: Callable[[float], Remote]) -> Answer:
 
 def _says(protocol: Protocol | None, *, says: bool) -> str:
     if protocol is None:
-        return "this remote is no server"
+        return "this remote is not a server"
     return "the server says that it does" if says else "the server does not say that it does"
 
 

@@ -43,7 +43,7 @@ class BitbucketServerWebhook(SignedBody):
             return _read_push(document)
         if document.get("test") is True:
             return "the host tried out its webhook"
-        return f"event {show(event)} is no push" if isinstance(event, str) else None
+        return f"event {show(event)} is not a push" if isinstance(event, str) else None
 
 
 def _read_push(document: Mapping[str, Any]) -> Payload:

@@ -87,7 +87,7 @@ class GitLabWebhook:
             if isinstance(kind := document.get(name), str):
                 if kind in _PUSHES:
                     return _read_push(document)
-                return f"event {show(kind)} is no push"
+                return f"event {show(kind)} is not a push"
         return None
 
 

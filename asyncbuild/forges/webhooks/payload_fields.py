@@ -96,7 +96,7 @@ def read_commit(fields: Fields, name: str) -> str | None:
     """Return a commit's id; None for zeros, with which forges express a missing commit."""
     value = fields.get(name)
     if not isinstance(value, str) or not _COMMIT.fullmatch(value):
-        raise Reject(f"{name} is {show(value)}, which is no commit id of 40 or 64 hex digits")
+        raise Reject(f"{name} is {show(value)}, which is not a commit id of 40 or 64 hex digits")
     return None if _ZEROS.fullmatch(value) else value
 
 
@@ -110,7 +110,7 @@ def check_owner(owner: str) -> str:
     """Return `acme`, or `group/subgroup`; encoded, it must fit in 100 characters."""
     parts = owner.split("/")
     if not all(_OWNER_PART.fullmatch(part) for part in parts):
-        raise Reject(f"owner {show(owner)} is no owner of a repository that is safe to use")
+        raise Reject(f"owner {show(owner)} is not an owner that is safe to use")
     if len(encode_segment(owner)) > _OWNER_MOST:
         raise Reject(f"owner {show(owner)} is longer than {_OWNER_MOST} characters")
     return owner
@@ -119,7 +119,7 @@ def check_owner(owner: str) -> str:
 def check_name(name: str) -> str:
     """Return a repository's name."""
     if not _NAME.fullmatch(name) or name in {".", ".."}:
-        raise Reject(f"{show(name)} is no repository name that is safe to use")
+        raise Reject(f"{show(name)} is not a repository name that is safe to use")
     return name
 
 

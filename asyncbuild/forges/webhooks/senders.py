@@ -181,7 +181,7 @@ def _other_event(delivery: Delivery) -> str:
     for header, pushes in PUSH_EVENTS.items():
         event = delivery.headers.get(header)
         if event is not None and event not in pushes:
-            return f"event {show(event)} is no push"
+            return f"event {show(event)} is not a push"
     return ""
 
 
@@ -201,7 +201,7 @@ def _check_signature(host: Host, delivery: Delivery) -> None:
         raise Reject(
             f"a push of {host.host} whose {header} does not fit webhook_secret",
             remedy="give the webhook and the [[hosts]] entry the same secret; if they have it, "
-            "somebody else sends to the gateway, or the gateway changes bodies",
+            "another sender uses the gateway, or the gateway changes bodies",
         )
     if not dialect.is_fresh(delivery):
         raise Reject(

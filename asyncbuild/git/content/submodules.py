@@ -237,7 +237,7 @@ async def _read_gitmodules(snapshot: Snapshot) -> dict[bytes, Submodule]:
         contents = await snapshot.read_blobs([entry.object_id], most_bytes=_GITMODULES_BYTES_MOST)
     if contents is None:
         raise Reject(
-            f".gitmodules of {snapshot.name} {snapshot.commit} is no file, or longer than "
+            f".gitmodules of {snapshot.name} {snapshot.commit} is not a file, or longer than "
             f"{_GITMODULES_BYTES_MOST} bytes",
             remedy="correct it",
         )

@@ -48,7 +48,7 @@ def origin_of(url: str) -> ServerOrigin:
     parts = urlsplit(url)
     scheme, host = parts.scheme, parts.hostname or ""
     if scheme not in _PORTS or not host:
-        msg = "it is no URL of http or https"
+        msg = "it is not a URL of http or https"
         raise ValueError(msg)
     return ServerOrigin(scheme, host, parts.port if parts.port is not None else _PORTS[scheme])
 
@@ -64,14 +64,14 @@ def usable_url(text: object, base: str = "") -> str:
         ValueError: It has no usable host, or cannot be sent.
     """
     if not isinstance(text, str) or not text or len(text) > _URL_MOST or _CONTROL.search(text):
-        msg = "it is no URL"
+        msg = "it is not a URL"
         raise ValueError(msg)
     url = urljoin(base, text) if base and "://" not in text.partition("?")[0] else text
     parts = urlsplit(url)
     origin = origin_of(url)
     host = _host(origin.host)
     if "@" in parts.netloc or not 0 < origin.port < 2**16:
-        msg = "its host is no host"
+        msg = "its host is not a host"
         raise ValueError(msg)
     place = f"[{host}]" if ":" in host else host
     if origin.port != _PORTS[origin.scheme]:
@@ -91,12 +91,12 @@ def _host(host: str) -> str:
     """
     if ":" in host:  # an IPv6 address, whose brackets urlsplit has checked
         if not re.fullmatch(r"[0-9A-Fa-f:.]+", host):
-            msg = "it is no address"
+            msg = "it is not an address"
             raise ValueError(msg)
         return host
     name = host if host.isascii() else host.encode("idna").decode()
     if len(name) > 253 or not all(map(_LABEL.fullmatch, name.removesuffix(".").split("."))):  # noqa: PLR2004 - RFC 1035, 2.3.4
-        msg = "its host is no name"
+        msg = "its host is not a name"
         raise ValueError(msg)
     return name
 
@@ -153,7 +153,7 @@ def usable_headers(said: object) -> dict[str, str]:
     if said is None:
         return {}
     if not isinstance(said, dict):
-        msg = "its header is no object"
+        msg = "its header is not an object"
         raise ValueError(msg)  # noqa: TRY004 - all are one kind of error
     for name, value in said.items():
         if not (isinstance(value, str) and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):

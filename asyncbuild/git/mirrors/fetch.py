@@ -281,7 +281,7 @@ def _unreachable(reason: str, *, tip: str) -> Unreachable:
 def _settle_misfits(wishes: Sequence[CommitRequest], format_: str) -> None:
     for wish in _open(wishes):
         if format_ not in {"", object_format(wish.commit)}:
-            wish.settle(Reject(f"{wish.commit} is no id of a repository of {format_} objects"))
+            wish.settle(Reject(f"{wish.commit} is not an id of a repository of {format_} objects"))
 
 
 def _refs(wishes: Iterable[CommitRequest]) -> list[str]:

@@ -37,7 +37,7 @@ async def pin(url: str, reach: Reach) -> Mapping[str, str]:
     try:
         origin = origin_of(url)
     except ValueError as error:
-        raise Reject(f"{show_url(url)} is no URL: {error}") from None
+        raise Reject(f"{show_url(url)} is not a URL: {error}") from None
     if proxy_of(url) is not None and not is_address(origin.host):
         return {}  # the proxy looks it up
     found = await _look_up(origin.host, origin.port)

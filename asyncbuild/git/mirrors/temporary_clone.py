@@ -186,7 +186,7 @@ async def _find_repository(git: Git, place: CommitPlace, remotes: Remotes | None
         }:  # as git reports a directory that is not a repository
             raise
         raise Reject(
-            f"{where} is no git repository", remedy="name a repository, a working tree, or a URL"
+            f"{where} is not a git repository", remedy="name a repository, a working tree, or a URL"
         ) from error
     repository = Path(os.fsdecode(answer).removesuffix("\n"))
     remote = await _find_origin(git, repository, remotes) if remotes is not None else None

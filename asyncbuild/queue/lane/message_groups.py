@@ -30,7 +30,9 @@ class Grouping:
     def _literal(self, group: str) -> str:
         if not group.startswith(("$.", "<$.")):
             return ""
-        return f"message group {group} is a path that nobody filled in: all pushes wait in one line"
+        return (
+            f"message group {group} is a path that was never filled in: all pushes wait in one line"
+        )
 
     def _shared(self, group: str, repositories: Iterable[str]) -> str:
         for repository in repositories:

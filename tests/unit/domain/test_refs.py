@@ -106,7 +106,7 @@ def test_only_branches_and_tags_are_accepted() -> None:
     ("ref", "fault"),
     [
         ("main", "ref 'main' is not below refs/"),
-        ("refs/heads", "ref 'refs/heads' is no full ref name such as refs/heads/main"),
+        ("refs/heads", "ref 'refs/heads' is not a full ref name such as refs/heads/main"),
         ("refs/heads/a b", "ref 'refs/heads/a b' is not a name that git allows"),
         ("refs/heads/\ud800", r"ref 'refs/heads/\ud800' is not Unicode text"),
         ("refs/heads/" + "x" * 1_014, "ref 'refs/heads/xxx"),

@@ -203,7 +203,7 @@ def test_events_that_are_not_pushes_are_ignored(kind: ForgeKind, document: dict[
 def test_an_event_that_only_the_header_names() -> None:
     """GitHub's and Bitbucket's other events are known by their headers alone."""
     made = message(b'{"action": "opened"}', {"X-GitHub-Event": "issues"})
-    assert "'issues' is no push" in _nothing(made).reason
+    assert "'issues' is not a push" in _nothing(made).reason
 
 
 def test_an_ignored_event_says_whether_it_was_signed() -> None:
@@ -241,7 +241,7 @@ def test_the_header_decides_whether_a_push_payload_is_a_push(kind: ForgeKind, ev
     told = {**made.attributes, _HEADERS_OF[kind]: event}
     nothing = _nothing(message(made.body, told))
     assert nothing.reason.startswith("event ")
-    assert nothing.reason.endswith(" is no push")
+    assert nothing.reason.endswith(" is not a push")
 
 
 @pytest.mark.parametrize("kind", ForgeKind)
@@ -694,8 +694,8 @@ _WRONG = {
     "owner 'a.'": _wrong(_GITLAB, "project", "path_with_namespace", value="a./c"),
     "owner '-a'": _wrong(_GITLAB, "project", "path_with_namespace", value="-a/c"),
     "longer than 100": _wrong(_GITLAB, "project", "path_with_namespace", value="a/" * 60 + "c"),
-    "'-rf' is no repository name": _wrong(_GITHUB, "repository", "full_name", value="a/-rf"),
-    "'..' is no repository": _wrong(_GITHUB, "repository", "full_name", value="a/.."),
+    "'-rf' is not a repository name": _wrong(_GITHUB, "repository", "full_name", value="a/-rf"),
+    "'..' is not a repository": _wrong(_GITHUB, "repository", "full_name", value="a/.."),
     "full_name is 1": _wrong(_GITHUB, "repository", "full_name", value=1),
     "repository is 'x'": _wrong(_GITHUB, "repository", value="x"),
     "names no host": _wrong(_GITHUB, "repository", "html_url", value="ext::sh -c x"),

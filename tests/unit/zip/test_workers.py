@@ -239,7 +239,7 @@ async def test_a_worker_gets_no_more_than_its_socket_holds(
             while True:
                 work.append(await workers.pack_run(run))
 
-        with pytest.raises(Busy, match=r"has \d+ pieces of work in hand already"):
+        with pytest.raises(Busy, match=r"has \d+ pieces of work in flight already"):
             await overfill()
         _stop(workers, signal.SIGCONT)
         for each in work:
