@@ -45,8 +45,8 @@ def test_each_kind_has_its_usual_remote(more: dict[str, Any], url: str) -> None:
         ({"remote": "http://git.example.org/{owner}/{repository}"}, "in the clear"),
         ({"remote": "https://bot:hunter2@h/{owner}/{repository}"}, "holds a login"),
         ({"remote": "https://h/{owner}"}, "lacks {owner} or {repository}"),
-        ({"remote": "https://{owner}.h/{nothing}/{repository}"}, "is no URL with"),
-        ({"remote": "ext::sh -c {owner}/{repository}"}, "is no URL with"),
+        ({"remote": "https://{owner}.h/{nothing}/{repository}"}, "is not a URL with"),
+        ({"remote": "ext::sh -c {owner}/{repository}"}, "is not a URL with"),
         ({"remote": "ftp://h/{owner}/{repository}"}, "begins with no https://"),
     ],
 )
