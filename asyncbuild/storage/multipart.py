@@ -4,21 +4,27 @@ Bytes arrive by `feed` and are cut into parts by `send_parts`, which runs beside
 limits how much waits to be sent: the archive's account does, as its producer takes from it.
 """
 
-import base64
 import uuid
 from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
-from isal.isal_zlib import crc32
 
 from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Reject, Retry, StageError
 from asyncbuild.domain.model import Account, Guard, StoredArchive
 from asyncbuild.runtime.bell import Bell
-from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PARTS, Body, Buffer, Piece, part_bytes
+from asyncbuild.storage.parts import (
+    LEAST_PART_BYTES,
+    MOST_PARTS,
+    Body,
+    Buffer,
+    Piece,
+    checksum_of,
+    part_bytes,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -198,7 +204,7 @@ class Upload:
 
     def _checksum(self, body: Body) -> dict[str, Any]:
         """Return a checksum, as botocore's own joins the part first and takes ten times as long."""
-        return {} if self._settings.checksum == "none" else {"ChecksumCRC32": _crc32(body)}
+        return {} if self._settings.checksum == "none" else {"ChecksumCRC32": checksum_of(body)}
 
     # --- the object -------------------------------------------------------------------------------
 
@@ -277,8 +283,7 @@ def etag_of(answer: Mapping[str, Any], doing: str) -> str:
     """Return the ETag in an answer.
 
     Raises:
-        Retry: The answer has none. S3 always names it, but not every server that speaks its
-            protocol.
+        Retry: The answer has none: S3 always names it, but some servers of its protocol do not.
     """
     etag = answer.get("ETag")
     if not etag:
@@ -293,11 +298,3 @@ def encryption(settings: StorageSettings) -> dict[str, str]:
     if settings.encryption == "aws:kms" and settings.kms_key_id:
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key_id}
     return {"ServerSideEncryption": settings.encryption}
-
-
-def _crc32(body: Body) -> str:
-    """Return the checksum in S3's form: the four bytes, big-endian, in base64."""
-    value = 0
-    for piece in body.pieces:
-        value = crc32(piece, value)
-    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")

@@ -4,11 +4,14 @@ Limits (S3 user guide, "Amazon S3 multipart upload limits"): at most 10,000 part
 5 GiB; the last one may be smaller.
 """
 
+import base64
 import io
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from mmap import MAP_ANONYMOUS, MAP_POPULATE, MAP_PRIVATE, mmap
 from typing import Final
+
+from isal.isal_zlib import crc32
 
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
@@ -122,3 +125,11 @@ class Body:
             offset += len(piece)
         self._position = end
         return b"".join(found)
+
+
+def checksum_of(body: Body) -> str:
+    """Return the CRC-32 of a part in the form of S3: four bytes, big-endian, in base64."""
+    value = 0
+    for piece in body.pieces:
+        value = crc32(piece, value)
+    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
