@@ -258,7 +258,7 @@ async def test_an_id_of_the_other_format_is_rejected(site: Site, *, warm: bool) 
     async with site.open_mirrors() as mirrors:
         if warm:
             await archive_of(mirrors, commit)
-        with pytest.raises(Reject, match="no id of a repository of sha1 objects"):
+        with pytest.raises(Reject, match="not an id of a repository of sha1 objects"):
             await archive_of(mirrors, "1" * 64)
         assert await archive_of(mirrors, commit)
         assert mirrors.statistics().renewals == 0
