@@ -101,7 +101,7 @@ class AccountCredentials:
         return AioDeferredRefreshableCredentials(refresh, "assume-role")
 
     async def _find_own_account(self, region: str) -> str:
-        """Return the service's own account, asked once and without a right (GetCallerIdentity)."""
+        """Return the service's own account, asked once; GetCallerIdentity needs no permission."""
         async with self._looking:
             if self._own_account is None:
                 with _errors_of("ask STS for this service's account"):

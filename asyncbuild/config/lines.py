@@ -1,8 +1,8 @@
 """Line numbers of the settings in a TOML file. Pure.
 
 TOML libraries for Python return values without positions (`tomllib`, `tomlkit` and `rtoml`), but
-TOML is a sequence of statements, each of whole lines, and a statement that is cut at the end of a
-line is not TOML. So `tomllib` itself finds where each ends, and what it sets.
+TOML is a sequence of statements, each of whole lines, and the beginning of a statement is not TOML.
+So lines are added, one by one, until `tomllib` can parse them: there the statement ends.
 """
 
 import tomllib

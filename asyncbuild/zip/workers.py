@@ -2,9 +2,9 @@
 
 Processes, because threads would share the interpreter's lock. A member of some kilobytes takes a
 thread a few microseconds in Python before deflate and a few after it, and two threads, or one and
-the loop, then wait for the lock: measured, two took half as long again as one. Processes share
-nothing but slots of memory (`zip/shared_memory.py`), so each of them has a core for itself, and the
-loop has its own.
+the loop, then wait for the lock: measured, two threads took 1.5 times as long as one. Processes
+share nothing but slots of memory (`zip/shared_memory.py`), so each of them has a core for itself,
+and the loop has its own.
 """
 
 from collections.abc import AsyncIterator

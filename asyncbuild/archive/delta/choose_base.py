@@ -101,8 +101,8 @@ async def _nearest(
 ) -> Base | None:
     """Return the base with the same tree, or else with the fewest changes, less than `most`.
 
-    That is the archive of the ref that a new one branched from, if there is one: nothing has fewer
-    changes than the merge base. None if no tree is here, or all have more changes.
+    For a new ref that is the archive of the ref it branched from, if there is one: nothing has
+    fewer changes than the merge base. None if no tree is here, or all have more changes.
     """
     nearest: Base | None = None
     for base in bases:

@@ -223,7 +223,7 @@ class Fetcher:
         return await self._transfers.read_ref(target, kept_ref(wish.ref))
 
     async def _by_id(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
-        """Fetch open commits by id, one call for each: one missing id fails a whole call."""
+        """Fetch the missing commits by id, one call for each: an unknown id fails a whole call."""
         for commit in sorted({wish.commit for wish in _open(wishes)}):
             if target.remote.url in self._only_by_ref:
                 return

@@ -1,4 +1,4 @@
-"""Remotes of the submodules of a repository that is outside the configuration."""
+"""Remotes of submodules, for a repository that no setting names."""
 
 import hashlib
 import re

@@ -365,6 +365,6 @@ def test_every_call_of_the_probes_is_in_the_documented_policy() -> None:
 
 
 def test_every_question_is_documented() -> None:
-    """Each probe has a line on what a stand-in can answer."""
+    """For each probe the docs say what a stand-in for AWS can answer."""
     text = (ROOT / "docs" / "probes.md").read_text()
     assert [name for name in TOLD if name not in text and not name.startswith("source.")] == []

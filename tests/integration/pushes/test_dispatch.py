@@ -272,7 +272,7 @@ def _ready(clock: Clock, *, version: str = "v1") -> PreparedMessage:
 async def test_a_dead_letter_sent_back_finds_its_execution(
     pipelines: CodePipelineStandin, clock: Clock
 ) -> None:
-    """Pipelines forget tokens, too (I12)."""
+    """Its token is forgotten by then; the execution is found, and none is started (I12)."""
     records = _Records()
     async with _open_turn(pipelines, records) as turn:
         with pytest.raises(Outage):

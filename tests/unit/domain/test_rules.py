@@ -350,7 +350,7 @@ def test_every_field_of_a_template_is_filled() -> None:
 
 
 def test_a_target_has_its_rules_name_and_options() -> None:
-    """Any action; only a pipeline has a source action."""
+    """Targets of every action have both; only a target of a pipeline has a source action."""
     rule = Rule(
         "deploy",
         ("*",),

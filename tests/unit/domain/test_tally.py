@@ -222,7 +222,7 @@ def test_an_unreadable_part_is_reported_once_and_is_one_attempt() -> None:
 
 @pytest.mark.parametrize("kind", [Retry, Denied, Busy, Outage])
 def test_an_abandoned_part_is_not_tried_again(kind: type[StageError]) -> None:
-    """The error has the time waited and a remedy; parts rejected before stay as they are."""
+    """Its error tells the time waited, and a remedy. Parts rejected before keep their errors."""
     tally = _tally()
     tally.fail(WEB, kind("away", remedy="look there", peer="git"), 0)
     tally.fail(API, Reject("no such project"), 0)
