@@ -65,7 +65,8 @@ test: install lint types servers
 	PYTHONPATH=tests $(BIN)/python -m support.rights .recorded
 
 # What another git could change; `.ci/other-debian` runs it with the git of another Debian.
-GIT_TESTS := tests/unit/git tests/integration/git tests/integration/archive tests/integration/commands
+GIT_TESTS := tests/unit/git tests/integration/git tests/integration/archive \
+	$(wildcard tests/integration/commands/test_archive_*.py)
 test-git: install servers
 	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(GIT_TESTS)
 
