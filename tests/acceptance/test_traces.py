@@ -1,15 +1,7 @@
 """Exported traces: OTLP over HTTP, to a collector of our own."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from support.collector import open_collector
 from support.service import environment, make_pushes, open_service
 
 from asyncbuild.domain.model import root_span_id, trace_id
@@ -19,31 +11,9 @@ from asyncbuild.local.stack import QUEUE, open_stack
 pytestmark = pytest.mark.timeout(400)
 
 
-@asynccontextmanager
-async def _open_collector() -> AsyncIterator[tuple[str, list[Any]]]:
-    """Yield its address, and the resources with spans sent to it (opentelemetry-proto)."""
-    received: list[Any] = []
-
-    async def take(request: web.Request) -> web.Response:
-        assert request.content_type == "application/x-protobuf"
-        received.extend(ExportTraceServiceRequest.FromString(await request.read()).resource_spans)
-        body = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=body, content_type="application/x-protobuf")
-
-    app = web.Application()
-    app.router.add_post("/v1/traces", take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", received
-    finally:
-        await runner.cleanup()
-
-
 async def test_a_push_is_one_trace_at_the_collector() -> None:
     """Each stage is below its parent; the same trace is in the log and in the build."""
-    async with open_stack(["repository-000"]) as stack, _open_collector() as (address, received):
+    async with open_stack(["repository-000"]) as stack, open_collector() as (address, received):
         ((push,),) = await make_pushes(stack, repositories=1, pushes=1)
         await stack.send(push)
         variables = environment(stack, status={"traces": True, "listen": "off"})

@@ -4,8 +4,7 @@ Repositories, event ids and times of events are fixed. What changes from run to 
 times of the run, ids that servers make, addresses.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -14,16 +13,12 @@ from typing import Any, Final
 import aiohttp
 import anyio
 import orjson
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 from support.codepipeline_server import (
     CodePipelineStandin,
     open_codepipeline_standin,
     pipeline_of,
 )
+from support.collector import open_collector
 from support.git_http import open_git_server
 from support.interface import Ended, run_all
 from support.repositories import SourceRepository
@@ -209,27 +204,6 @@ async def _send_webhook(stack: Stack, number: int, document: object, secret: str
     )
 
 
-@asynccontextmanager
-async def _open_collector() -> AsyncIterator[tuple[str, list[Any]]]:
-    """Yield the address of an OpenTelemetry collector, and the resources that it received."""
-    received: list[Any] = []
-
-    async def take(request: web.Request) -> web.Response:
-        received.extend(ExportTraceServiceRequest.FromString(await request.read()).resource_spans)
-        body = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=body, content_type="application/x-protobuf")
-
-    app = web.Application()
-    app.router.add_post("/v1/traces", take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", received
-    finally:
-        await runner.cleanup()
-
-
 async def run_once() -> Run:
     """Run everything, from the first message to the last look at the bucket."""
     run = Run()
@@ -237,7 +211,7 @@ async def run_once() -> Run:
         open_stack(["web", "lint", "assets", "api"]) as stack,
         open_codepipeline_standin() as pipelines,
         open_git_server(stack.directory / "host", prefix="/") as server,
-        _open_collector() as (collector, run.traces),
+        open_collector() as (collector, run.traces),
     ):
         variables = ("EVENT_ID", "COMMIT_ID", "BRANCH_NAME", "STAGE")
         pipelines.put_pipeline(pipeline_of("deploy", bucket=BUCKET, variables=variables))
