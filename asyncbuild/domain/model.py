@@ -242,6 +242,17 @@ class Message:
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes of an object from `begin` up to, not including, `end`."""
+
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+
 class Account(Protocol):
     """A share of the process's memory budget (I6), in bytes.
 

@@ -5,7 +5,6 @@ It ends with whole archives in S3. What must happen in order is in `pushes/dispa
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from copy import copy
 from functools import partial
 from typing import Protocol
@@ -19,18 +18,16 @@ from asyncbuild.domain.key_template import is_own
 from asyncbuild.domain.model import Guard, Nothing, Push, StoredArchive, Target
 from asyncbuild.domain.rules import asked_changes, route
 from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.pushes.ancestry import OpensSnapshots
 from asyncbuild.pushes.work import PreparedMessage, PreparedPush, Work
 from asyncbuild.runtime.emit import about, stage
 
 
-class StoresArchives(Protocol):
+class StoresArchives(OpensSnapshots, Protocol):
     """Finds archives in S3 and makes them; `pushes.archives.Archives` does."""
 
     async def find(self, push: Push, targets: Mapping[str, Target]) -> dict[str, StoredArchive]:
         """Return the archives of `targets`, by key, that are in S3. Raises StageError."""
-
-    def open_snapshot(self, work: Work, push: Push) -> AbstractAsyncContextManager[Snapshot]:
-        """Hold the commit of a push. Raises StageError."""
 
     async def upload(
         self, push: Push, target: Target, snapshot: Snapshot, guard: Guard

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import NoPermission, Retry
-from asyncbuild.domain.model import Account, Guard
+from asyncbuild.domain.model import Account, ByteRange, Guard
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, etag_of
 from asyncbuild.storage.parts import LEAST_PART_BYTES, MOST_PART_BYTES, Body, part_bytes
@@ -50,17 +50,6 @@ class CopySource:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyRange:
-    """Bytes of the source from `begin` up to, not including, `end`: one part."""
-
-    begin: int
-    end: int
-
-    def __len__(self) -> int:
-        return self.end - self.begin
-
-
-@dataclass(frozen=True, slots=True)
 class NewObject:
     """An object that is to appear in the bucket.
 
@@ -75,7 +64,7 @@ class NewObject:
     metadata: Mapping[str, str]
 
 
-Piece = CopyRange | AsyncIterator[bytes]
+Piece = ByteRange | AsyncIterator[bytes]
 
 
 class _Stream(Protocol):
@@ -96,7 +85,7 @@ class Composition(Upload):
         async with open_tasks() as tasks:
             await self._create()
             for piece in pieces:
-                if isinstance(piece, CopyRange):
+                if isinstance(piece, ByteRange):
                     await self._flush(tasks)
                     await self._slots.acquire()
                     tasks.start_soon(self._copy_part, self._next_number(), piece, source)
@@ -134,7 +123,7 @@ class Composition(Upload):
         body: Body = self._buffer.cut(nbytes)
         tasks.start_soon(self._send_part, self._next_number(), body)
 
-    async def _copy_part(self, number: int, part: CopyRange, source: CopySource) -> None:
+    async def _copy_part(self, number: int, part: ByteRange, source: CopySource) -> None:
         with source_errors(f"copy part {number} of {self._name} from {source.key}"):
             answer = await self._client.upload_part_copy(
                 **self._where,
@@ -171,15 +160,15 @@ def etag_of_copy(result: Mapping[str, Any], doing: str) -> str:
         raise SourceChanged(error.reason, peer=error.peer) from error
 
 
-def cut_whole(size_bytes: int) -> Iterator[CopyRange]:
+def cut_whole(size_bytes: int) -> Iterator[ByteRange]:
     """Yield an object of any size as ranges of equal length, none of them too long for a part."""
     pieces = -(-size_bytes // MOST_PART_BYTES)
     for number in range(pieces):
-        yield CopyRange(size_bytes * number // pieces, size_bytes * (number + 1) // pieces)
+        yield ByteRange(size_bytes * number // pieces, size_bytes * (number + 1) // pieces)
 
 
 async def cut_out(
-    stream: _Stream, span: Sequence[CopyRange], account: Account
+    stream: _Stream, span: Sequence[ByteRange], account: Account
 ) -> AsyncIterator[bytes]:
     """Yield the ranges of a span, out of a stream that begins with the first of them.
 

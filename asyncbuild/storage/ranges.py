@@ -10,10 +10,9 @@ from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.aws.classify import unreached
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.domain.errors import Retry, StageError
-from asyncbuild.domain.model import Account, StoredArchive
+from asyncbuild.domain.model import Account, ByteRange, StoredArchive
 from asyncbuild.storage.compose import (
     Composition,
-    CopyRange,
     CopySource,
     NewObject,
     Piece,
@@ -133,7 +132,7 @@ class Ranges:
             )
 
     async def iter_ranges(
-        self, source: CopySource, spans: Iterable[Sequence[CopyRange]], *, account: Account
+        self, source: CopySource, spans: Iterable[Sequence[ByteRange]], *, account: Account
     ) -> AsyncGenerator[bytes, None]:
         """Read ranges of an archive, in order, one after the other.
 

@@ -18,9 +18,9 @@ from support.wire import Call, Tapped, refused
 from asyncbuild.aws.session import Aws
 from asyncbuild.config import AwsSettings, Settings, StorageSettings
 from asyncbuild.domain.errors import LeaseLost, Retry, StageError
-from asyncbuild.domain.model import StoredArchive
+from asyncbuild.domain.model import ByteRange, StoredArchive
 from asyncbuild.runtime.memory_budget import MemoryAccount, MemoryBudget
-from asyncbuild.storage.compose import CopyRange, CopySource, NewObject, Piece, SourceChanged
+from asyncbuild.storage.compose import CopySource, NewObject, Piece, SourceChanged
 from asyncbuild.storage.parts import MIB
 from asyncbuild.storage.s3 import Store
 
@@ -34,7 +34,7 @@ PART = 5 * MIB
 OLD = random.Random(1).randbytes(3 * PART + 12_345)  # noqa: S311 - the same in every run
 NEW = random.Random(2).randbytes(PART + 77)  # noqa: S311 - as above
 
-_Shape = CopyRange | bytes
+_Shape = ByteRange | bytes
 
 both = pytest.mark.parametrize("server_name", ["seaweedfs", "ministack"])
 
@@ -130,10 +130,10 @@ async def _nothing_left(client: "S3Client", key: str) -> None:
 
 
 _SHAPES: list[list[_Shape]] = [
-    [CopyRange(0, PART), b"tail"],
-    [CopyRange(7, PART + 7), CopyRange(PART + 9, 2 * PART + 9), NEW],
-    [CopyRange(PART, 3 * PART), NEW + NEW + NEW, CopyRange(0, PART), b"end"],
-    [CopyRange(0, PART), NEW[:PART], CopyRange(len(OLD) - PART, len(OLD)), NEW + b"x"],
+    [ByteRange(0, PART), b"tail"],
+    [ByteRange(7, PART + 7), ByteRange(PART + 9, 2 * PART + 9), NEW],
+    [ByteRange(PART, 3 * PART), NEW + NEW + NEW, ByteRange(0, PART), b"end"],
+    [ByteRange(0, PART), NEW[:PART], ByteRange(len(OLD) - PART, len(OLD)), NEW + b"x"],
 ]
 
 
@@ -158,7 +158,7 @@ async def test_a_composed_object_has_exactly_the_bytes(
 @both
 async def test_an_object_may_be_composed_of_itself(client: "S3Client", source: CopySource) -> None:
     """With one key for all pushes of a branch, the delta overwrites its base."""
-    await _compose(_store(client), source.key, source, [CopyRange(0, 2 * PART), b"end"])
+    await _compose(_store(client), source.key, source, [ByteRange(0, 2 * PART), b"end"])
     assert OLD[: 2 * PART] + b"end" == await _body(client, source.key)
 
 
@@ -167,7 +167,7 @@ async def test_a_short_part_between_copies_is_refused(
     client: "S3Client", key: str, source: CopySource
 ) -> None:
     """An invalid plan fails the upload, and leaves nothing."""
-    pieces: list[_Shape] = [CopyRange(0, PART), b"short", CopyRange(PART, 2 * PART), b"end"]
+    pieces: list[_Shape] = [ByteRange(0, PART), b"short", ByteRange(PART, 2 * PART), b"end"]
     with pytest.raises(StageError, match="EntityTooSmall"):
         await _compose(_store(client), key, source, pieces)
     await _nothing_left(client, key)
@@ -184,11 +184,11 @@ async def test_a_changed_source_ends_the_upload(
     else:
         await client.put_object(Bucket=BUCKET, Key=source.key, Body=OLD[::-1])
     with pytest.raises(SourceChanged):
-        await _compose(_store(client), key, source, [CopyRange(0, PART), b"end"])
+        await _compose(_store(client), key, source, [ByteRange(0, PART), b"end"])
     await _nothing_left(client, key)
     async with MemoryBudget(8 * MIB).open_account(MIB) as account:
         with pytest.raises(SourceChanged):
-            async for _ in _store(client).iter_ranges(source, [[CopyRange(0, 9)]], account=account):
+            async for _ in _store(client).iter_ranges(source, [[ByteRange(0, 9)]], account=account):
                 pass
 
 
@@ -206,7 +206,7 @@ async def test_a_source_that_changes_between_two_copies_ends_the_upload(
         return await call(**parameters)
 
     tapped = Tapped(client, upload_part_copy=overwritten_after_first)
-    pieces: list[_Shape] = [CopyRange(0, PART), CopyRange(PART, 2 * PART), b"end"]
+    pieces: list[_Shape] = [ByteRange(0, PART), ByteRange(PART, 2 * PART), b"end"]
     with pytest.raises(SourceChanged):
         await _compose(_store(tapped, parts_in_flight=1), key, source, pieces)
     assert numbers == [1, 2]
@@ -277,7 +277,7 @@ async def test_a_failing_producer_leaves_nothing(
         with pytest.raises(Retry, match="broken tar"):
             await _store(client).compose(
                 NewObject(key, _allow, {}),
-                [CopyRange(0, PART), broken()],
+                [ByteRange(0, PART), broken()],
                 source=source,
                 account=account,
             )
@@ -311,7 +311,7 @@ async def test_the_last_bytes_are_sent_while_they_are_made(
     async with MemoryBudget(64 * MIB).open_account(3 * PART) as account:
         await _store(tapped, part_bytes=2 * PART).compose(
             NewObject(key, _allow, {}),
-            [CopyRange(0, PART), made(account)],
+            [ByteRange(0, PART), made(account)],
             source=source,
             account=account,
         )
@@ -321,8 +321,8 @@ async def test_the_last_bytes_are_sent_while_they_are_made(
 @both
 async def test_only_requested_ranges_are_read(client: "S3Client", source: CopySource) -> None:
     """Near ones with one request, far ones with their own; bytes between them are dropped."""
-    near = [CopyRange(3, 10), CopyRange(10, 20), CopyRange(60_000, 60_001)]
-    far = [CopyRange(PART, 2 * PART)]
+    near = [ByteRange(3, 10), ByteRange(10, 20), ByteRange(60_000, 60_001)]
+    far = [ByteRange(PART, 2 * PART)]
     tapped = Tapped(client)
     async with MemoryBudget(64 * MIB).open_account(2 * PART) as account:
         found = []

@@ -8,7 +8,7 @@ from asyncbuild.archive.delta.planning.plan import DeltaPlan
 from asyncbuild.archive.delta.table_cache import TableWriter
 from asyncbuild.domain.model import Account
 from asyncbuild.git.formats.tree_lines import TreeEntry
-from asyncbuild.storage.compose import CopyRange, Piece
+from asyncbuild.storage.compose import Piece
 from asyncbuild.zip.format.records import pack_end
 from asyncbuild.zip.stream import ZipOutput
 
@@ -88,13 +88,8 @@ async def put_together(
         headers: The directory behind its copied prefix.
         writer: Keeps the whole directory for the next delta.
     """
-    pieces: list[Piece] = [*copy_ranges(plan.copied_ranges()), resent, stream.iter_members()]
+    pieces: list[Piece] = [*plan.copied_ranges(), resent, stream.iter_members()]
     if prefix := plan.prefix_range():
         await writer.append(plan.table.directory[: plan.prefix_bytes])
-        pieces += copy_ranges([prefix])
+        pieces.append(prefix)
     return [*pieces, headers.iter(writer.append)]
-
-
-def copy_ranges(ranges: Iterable[Any]) -> list[CopyRange]:
-    """Return the planner's ranges as ranges of the storage."""
-    return [CopyRange(each.begin, each.end) for each in ranges]

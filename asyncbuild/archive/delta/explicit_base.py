@@ -8,9 +8,10 @@ from asyncbuild.archive.delta.planning.attributes import is_attributes
 from asyncbuild.archive.delta.planning.base import Base
 from asyncbuild.archive.delta.planning.entry_table import END_BYTES, parse_end
 from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.model import ByteRange
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.memory_budget import MemoryBudget
-from asyncbuild.storage.compose import CopyRange, CopySource
+from asyncbuild.storage.compose import CopySource
 from asyncbuild.storage.s3 import Store
 
 COMMIT_KEY: Final = "asyncbuild-commit"  # metadata: the commit that an archive was made from
@@ -43,7 +44,7 @@ async def read_base(store: Store, snapshot: Snapshot, key: str, *, format_: str)
     here = await snapshot.find_commit(commit)
     if here is None:
         raise FallBack("no-base", f"commit {commit} of {key} is not in {snapshot.name}")
-    tail = CopyRange(max(0, found.size_bytes - END_BYTES), found.size_bytes)
+    tail = ByteRange(max(0, found.size_bytes - END_BYTES), found.size_bytes)
     source = CopySource(key, found.etag)
     async with MemoryBudget(2 * 1024 * 1024).open_account(1024 * 1024) as account:
         end = parse_end(

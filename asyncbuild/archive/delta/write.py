@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from asyncbuild.archive.archive_order import DeltaArchive, Order
-from asyncbuild.archive.delta.assemble import Headers, KnownIds, copy_ranges, put_together
+from asyncbuild.archive.delta.assemble import Headers, KnownIds, put_together
 from asyncbuild.archive.delta.compare import Comparison, Difference, paths_of
 from asyncbuild.archive.delta.fallback import FallBack
 from asyncbuild.archive.delta.planning.attributes import Effect, digest_of, is_attributes
@@ -22,13 +22,13 @@ from asyncbuild.archive.delta.planning.entry_table import (
 from asyncbuild.archive.delta.planning.hopeless import is_hopeless
 from asyncbuild.archive.delta.planning.plan import DeltaPlan, plan_delta
 from asyncbuild.archive.delta.table_cache import Tables, table_name
-from asyncbuild.domain.model import Account
+from asyncbuild.domain.model import Account, ByteRange
 from asyncbuild.git.formats.gitattributes import is_doubtful
 from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.snapshot import PATHS_BYTES_MOST, Snapshot
 from asyncbuild.git.tree.changes import Lines, NoSuchTree, files_before, parse_changes
 from asyncbuild.runtime.tasks import open_tasks
-from asyncbuild.storage.compose import CopyRange, CopySource, NewObject
+from asyncbuild.storage.compose import CopySource, NewObject
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.stream import ZipEngine, ZipOptions, ZipOutput
 
@@ -127,7 +127,7 @@ class DeltaWay:
         directory = await delta.tables.load(table_name(base.key, base.etag))
         if directory is None:
             source = CopySource(base.key, base.etag)
-            tail = CopyRange(base.directory_offset, base.size_bytes)
+            tail = ByteRange(base.directory_offset, base.size_bytes)
             read: list[bytes] = []
             async for chunk in self._store.iter_ranges(source, [[tail]], account=account):
                 read.append(chunk)
@@ -213,7 +213,7 @@ class DeltaWay:
     async def _send(self, job: "_DeltaJob", stream: ZipOutput) -> DeltaArchive:
         base, order, account = job.delta.base, job.delta.order, job.delta.account
         headers = Headers(job.plan, stream, account)
-        spans = map(copy_ranges, job.plan.resent_spans())
+        spans = job.plan.resent_spans()
         source = CopySource(base.key, base.etag)
         with job.delta.tables.open_writer() as writer:
             async with aclosing(self._store.iter_ranges(source, spans, account=account)) as resent:

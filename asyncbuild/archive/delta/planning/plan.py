@@ -22,6 +22,7 @@ from itertools import chain
 from typing import Final
 
 from asyncbuild.archive.delta.planning.entry_table import Table
+from asyncbuild.domain.model import ByteRange
 from asyncbuild.zip.format.central_directory import move_headers
 
 _MIB: Final = 1024 * 1024
@@ -44,17 +45,6 @@ class Stretch:
 
     first: int
     last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Bytes of the old archive from `begin` up to, not including, `end`."""
-
-    begin: int
-    end: int
-
-    def __len__(self) -> int:
-        return self.end - self.begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +98,17 @@ class DeltaPlan:
         """Return the length of a stretch in bytes."""
         return self.table.offsets[stretch.last] - self.table.offsets[stretch.first]
 
-    def copied_ranges(self) -> list[Range]:
+    def copied_ranges(self) -> list[ByteRange]:
         """Return the ranges of the copies, cut into parts."""
         return [part for each in self.copies for part in self._cut(self._range(each))]
 
-    def resent_ranges(self) -> list[Range]:
+    def resent_ranges(self) -> list[ByteRange]:
         """Return the ranges of the resends."""
         return [self._range(each) for each in self.resends]
 
-    def resent_spans(self) -> list[list[Range]]:
+    def resent_spans(self) -> list[list[ByteRange]]:
         """Return the resends, grouped by the requests that read them."""
-        spans: list[list[Range]] = []
+        spans: list[list[ByteRange]] = []
         for each in self.resent_ranges():
             if spans and 0 <= each.begin - spans[-1][-1].end <= self.limits.near_bytes:
                 spans[-1].append(each)
@@ -126,13 +116,13 @@ class DeltaPlan:
                 spans.append([each])
         return spans
 
-    def prefix_range(self) -> Range | None:
+    def prefix_range(self) -> ByteRange | None:
         """Return where the old archive has the part of its directory that is copied; None if none.
 
         That part is always the beginning of the directory.
         """
         begin = self.table.members_bytes
-        return Range(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
+        return ByteRange(begin, begin + self.prefix_bytes) if self.prefix_bytes else None
 
     def iter_headers(self) -> Iterator[bytes]:
         """Yield the directory of kept members, without its copied beginning, in pieces."""
@@ -145,16 +135,16 @@ class DeltaPlan:
                 positions = table.positions[number : min(number + _HEADERS, each.last) + 1]
                 yield move_headers(table.directory, positions, by)
 
-    def _range(self, stretch: Stretch) -> Range:
+    def _range(self, stretch: Stretch) -> ByteRange:
         offsets = self.table.offsets
-        return Range(offsets[stretch.first], offsets[stretch.last])
+        return ByteRange(offsets[stretch.first], offsets[stretch.last])
 
-    def _cut(self, whole: Range) -> Iterator[Range]:
+    def _cut(self, whole: ByteRange) -> Iterator[ByteRange]:
         """Yield equal pieces, so that none is too short."""
         pieces = -(-len(whole) // self.limits.most_part_bytes)
         for number in range(pieces):
             begin = whole.begin + len(whole) * number // pieces
-            yield Range(begin, whole.begin + len(whole) * (number + 1) // pieces)
+            yield ByteRange(begin, whole.begin + len(whole) * (number + 1) // pieces)
 
 
 def plan_delta(
