@@ -3,15 +3,18 @@
 Layout below the prefix:
 
     push/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json   a record
-    once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        the record's key, if TIME is a
-    delivery's head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a
-    ref force/ACCOUNT/REGION/REPOSITORY/EVENT.json              build it although a newer one was
-    built force/EVENT.json                                        the same, as older versions wrote
-    it body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook body that was settled
+    once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        its key, if TIME is a delivery's
+    head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
+    force/ACCOUNT/REGION/REPOSITORY/EVENT.json              lets it be built after a newer one
+    force/EVENT.json                                        the same, as older versions wrote it
+    body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook body that was settled
     unverified/HOST/HOUR/N.json                             a request without a good signature
     unverified/HOST/nothing/HOUR/N.json                     such a request that asks for no build
     try/MESSAGE/N                                           a try that may have killed its process
     rejected/TIME-MESSAGE.json                              a message that was no push
+    result/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json how the build of that record ended
+    started/KIND/NAME/ID.json                               which record a build belongs to
+    unfinished/KIND/NAME/ID                                 a build that was not seen to end yet
 """
 
 import hashlib
@@ -20,6 +23,7 @@ from datetime import datetime, timedelta
 
 from asyncbuild.domain.model import Action, Nothing, Push, Target
 from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.results.build_result import StartedId, StartedKind
 
 _TIME = "%Y%m%dT%H%M%SZ"
 _TIME_LENGTH = len("20261101T102343Z")
@@ -105,6 +109,39 @@ class LedgerKeys:
     def tries(self, message_id: str) -> str:
         """Return the prefix of the keys of a message's tries."""
         return f"{self.prefix}try/{message_id}/"
+
+    def result(self, record: str) -> str:
+        """Return the key of the result of the build of a record, whose key is `record`.
+
+        It is not below `push/`, where older versions would list it as a record.
+        """
+        return f"{self.prefix}result/{record.removeprefix(self.pushes)}"
+
+    def results_of(self, repository: Repository) -> str:
+        """Return the prefix of the keys of the results of a repository's builds."""
+        return f"{self.prefix}result/{repository.path}/"
+
+    def started(self, of: StartedId) -> str:
+        """Return the key under which a started build's record is found."""
+        return f"{self.prefix}started/{of.kind}/{of.name}/{of.number}.json"
+
+    @property
+    def all_unfinished(self) -> str:
+        """Prefix of the keys of builds that were not seen to end."""
+        return f"{self.prefix}unfinished/"
+
+    def unfinished(self, of: StartedId) -> str:
+        """Return the key that exists until the build was seen to end."""
+        return f"{self.all_unfinished}{of.kind}/{of.name}/{of.number}"
+
+    def read_unfinished(self, key: str) -> StartedId | None:
+        """Return the build whose key `unfinished` returned; None for any other key."""
+        kind, _, rest = key.removeprefix(self.all_unfinished).partition("/")
+        name, _, number = rest.partition("/")
+        kinds = {each.value: each for each in StartedKind}
+        if kind not in kinds or not name or not number or "/" in number:
+            return None
+        return StartedId(kinds[kind], name, number)
 
     @property
     def pushes(self) -> str:

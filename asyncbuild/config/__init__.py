@@ -22,6 +22,7 @@ from asyncbuild.config.sections import (
     LogSettings,
     PipelineSettings,
     QueueSettings,
+    ResultSettings,
     StatusSettings,
     StorageSettings,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "LogSettings",
     "PipelineSettings",
     "QueueSettings",
+    "ResultSettings",
     "RuleSettings",
     "SecretReference",
     "Settings",

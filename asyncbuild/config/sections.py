@@ -99,6 +99,14 @@ class QueueSettings(Section):
     polls: int = Field(default=2, ge=1, le=100)
 
 
+class ResultSettings(Section):
+    """Table `[results]`: the SQS standard queue with events of builds that ended."""
+
+    url: QueueUrl = ""
+    dead_letter_url: QueueUrl | None = None
+    consumers: int = Field(default=2, ge=1, le=100)
+
+
 class LaneSettings(Section):
     """Table `[lanes]`: order, attempts and waiting inside one message group."""
 

@@ -22,6 +22,7 @@ from asyncbuild.config.sections import (
     LogSettings,
     PipelineSettings,
     QueueSettings,
+    ResultSettings,
     Seconds,
     StatusSettings,
     StorageSettings,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     scale_in_protection: Literal["auto", "off"] = "auto"
     aws: AwsSettings = AwsSettings()
     queue: QueueSettings = QueueSettings()
+    results: ResultSettings = ResultSettings()
     lanes: LaneSettings = LaneSettings()
     git: GitSettings = GitSettings()
     archive: ArchiveSettings = ArchiveSettings()

@@ -11,6 +11,7 @@ from asyncbuild.domain.events import (
     git_events,
     push_events,
     queue_events,
+    result_events,
     service_events,
     stage_events,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "git_events",
     "push_events",
     "queue_events",
+    "result_events",
     "service_events",
     "stage_events",
 ]

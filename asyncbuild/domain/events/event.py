@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast, dataclass_transform
 
 from asyncbuild.domain.model import Push, trace_id
+from asyncbuild.domain.repository import Repository
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -81,13 +82,25 @@ class PushIdentity:
     @classmethod
     def of(cls, push: Push) -> Self:
         """Return the identity of `push`."""
+        return cls.of_parts(push.id, push.repository, push.ref, push.commit)
+
+    @classmethod
+    def of_parts(cls, event_id: str, repository: Repository, ref: str, commit: str) -> Self:
+        """Return the identity of a push that is known by its record.
+
+        Args:
+            event_id: Id of the push.
+            repository: Its repository.
+            ref: Full name of its ref.
+            commit: Its commit.
+        """
         return cls(
-            event_id=push.id,
-            account=push.repository.segments.account,
-            repository=push.repository.name,
-            ref=push.ref,
-            commit=push.commit,
-            trace_id=trace_id(push.id),
+            event_id=event_id,
+            account=repository.segments.account,
+            repository=repository.name,
+            ref=ref,
+            commit=commit,
+            trace_id=trace_id(event_id),
         )
 
     def fields(self) -> dict[str, str]:

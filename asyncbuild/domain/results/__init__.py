@@ -1,0 +1,1 @@
+"""Build results: how the builds and executions that the service started have ended. Pure."""

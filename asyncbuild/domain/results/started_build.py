@@ -1,0 +1,45 @@
+"""Entry of the index of started builds: which push and target a build belongs to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from asyncbuild.domain.events.event import PushIdentity
+from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.results.build_result import StartedId
+
+
+@dataclass(frozen=True, slots=True)
+class StartedBuild:
+    """A build, batch or execution that this service started.
+
+    A result counts only for one of these: variables prove nothing, because anyone who may start a
+    build can set them.
+
+    Attributes:
+        of: The build.
+        record: Key of the push's record in the ledger, below its prefix.
+        event_id: Id of the push.
+        repository: Repository of the push.
+        ref: Full name of the ref.
+        commit: The commit that is built: of an annotated tag what it points at.
+        rule: Name of the rule that asked for it.
+        pushed_at: When it was pushed.
+        started_at: When it was started, by the clock of the service.
+        arn: ARN of the build, or of the pipeline.
+    """
+
+    of: StartedId
+    record: str
+    event_id: str
+    repository: Repository
+    ref: str
+    commit: str
+    rule: str
+    pushed_at: datetime
+    started_at: datetime
+    arn: str = ""
+
+    @property
+    def identity(self) -> PushIdentity:
+        """Identity of the push in the log."""
+        return PushIdentity.of_parts(self.event_id, self.repository, self.ref, self.commit)

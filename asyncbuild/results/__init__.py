@@ -1,0 +1,1 @@
+"""Consumers of the queue of build results: they find out how builds ended, and record it."""
