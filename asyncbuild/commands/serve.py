@@ -28,6 +28,7 @@ from asyncbuild.aws.task_protection import open_protection
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.checks.memory_footprint import excess
 from asyncbuild.config.settings import Settings
@@ -91,6 +92,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
             hosts=hosts.reader,
+            results=_result_ledger(store, settings),
         )
         pipeline = Pipeline(services, settings)
         queue = Queue(
@@ -253,6 +255,12 @@ async def _stop_when(stop: anyio.Event, switch: _Switch) -> None:
 def _agent_uri(settings: Settings) -> str | None:
     """Return the URI of the ECS agent for this container; None without one."""
     return os.environ.get("ECS_AGENT_URI") if settings.scale_in_protection == "auto" else None
+
+
+def _result_ledger(store: Store, settings: Settings) -> ResultLedger | None:
+    """Return the ledger of results; None without a queue of results: then none is asked for."""
+    prefix = settings.storage.ledger_prefix
+    return ResultLedger(store, prefix=prefix) if settings.results.url else None
 
 
 def _require(settings: Settings) -> None:

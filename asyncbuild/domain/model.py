@@ -212,7 +212,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Decision about one push and target, and its result; the ledger keeps it."""
+    """Decision about one push and target, and its result; the ledger keeps it.
+
+    `commit` is what was built, of an annotated tag what it points at; empty if nothing was started.
+    """
 
     verdict: Verdict
     reason: str
@@ -221,6 +224,7 @@ class Outcome:
     build: Build | None = None
     execution: Execution | None = None
     timings: Mapping[str, float] = field(default_factory=dict)  # stage → seconds
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_records import Head
 from asyncbuild.builds.quota import Quota
+from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.domain.errors import Retry, Scope, StageError
 from asyncbuild.domain.events.push_events import PushBug, PushNothingToDo, outcome_event
 from asyncbuild.domain.events.stage_events import PushStartStarted
-from asyncbuild.domain.model import Action, Guard, Message, Nothing, Target
+from asyncbuild.domain.model import Action, Guard, Message, Nothing, Outcome, Target
 from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import PushCase, TargetStarter
 from asyncbuild.pushes.work import Dispatch, PreparesPushes
 from asyncbuild.runtime.emit import about, emit, stage
+from asyncbuild.runtime.tasks import open_tasks
 
 
 class Dispatcher:
@@ -28,6 +30,7 @@ class Dispatcher:
         pushes: Prepares a push again whose preparation failed.
         staleness: Finds why a push is not to be built.
         targets: Starts the builds.
+        results: Index of what was started; None if no results are asked for.
     """
 
     def __init__(
@@ -37,12 +40,14 @@ class Dispatcher:
         pushes: PreparesPushes,
         staleness: Staleness,
         targets: TargetStarter,
+        results: ResultLedger | None = None,
     ) -> None:
         self._ledger = ledger
         self._quota = Quota(ledger)
         self._pushes = pushes
         self._staleness = staleness
         self._targets = targets
+        self._results = results
 
     async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
         """Start the builds of a prepared message, in its turn, and record what was done.
@@ -131,13 +136,22 @@ class Dispatcher:
         case.guard()
         head = case.head
         if outcome.archive is not None:
-            # The head first: a recorded target is done, so no later try would set its head.
-            head = await self._ledger.set_head(case.push, head)
+            head = await self._record_start(outcome, case)
         outcome = replace(outcome, timings=timings)
         await self._ledger.record(case.push, outcome)
         since = max(0.0, (datetime.now(UTC) - case.push.time).total_seconds())
         emit(outcome_event(outcome, since_push_seconds=round(since, 3)))
         return head
+
+    async def _record_start(self, outcome: Outcome, case: PushCase) -> Head:
+        """Record the head and the index of starts side by side; return the ref's newest push.
+
+        Before the record: a recorded target is done, so no later try would write these.
+        """
+        async with open_tasks() as tasks:
+            if self._results is not None:
+                tasks.start_soon(self._results.record_start, case.push, outcome)
+            return await self._ledger.set_head(case.push, case.head)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from asyncbuild.archive.archiver import Archiver
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
 from asyncbuild.builds.quota import Quota
+from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject, StageError, reading
@@ -36,7 +37,7 @@ from asyncbuild.zip.engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Services that the stages use."""
+    """Services that the stages use; `results` only if results of builds are asked for."""
 
     mirrors: MirrorCache
     engine: Engine
@@ -45,6 +46,7 @@ class Services:
     starters: Starters
     ledger: Ledger
     hosts: MessageReader
+    results: ResultLedger | None = None
 
 
 def read_message(hosts: MessageReader, message: Message) -> Work:
@@ -88,6 +90,7 @@ class Pipeline:
                 history=history,
                 traced=settings.status.traces,
             ),
+            results=services.results,
         )
 
     def statistics(self) -> PipelineStatistics:

@@ -128,9 +128,11 @@ class TargetStarter:
         start = StartContext(case.push, variables, case.look_since, case.guard)
         if target.action is Action.PIPELINE:
             execution = await self._starters.hand_over(target, archive, start)
-            return Outcome(Verdict.HANDED_OVER, reason, target, archive, execution=execution)
+            return Outcome(
+                Verdict.HANDED_OVER, reason, target, archive, execution=execution, commit=commit
+            )
         build = await self._starters.build(target, archive, start)
-        return Outcome(Verdict.BUILT, reason, target, archive, build)
+        return Outcome(Verdict.BUILT, reason, target, archive, build, commit=commit)
 
     def _variables(self, target: Target, case: PushCase, commit: str) -> dict[str, str]:
         push = case.push

@@ -17,7 +17,7 @@ class StartedBuild:
 
     Attributes:
         of: The build.
-        record: Key of the push's record in the ledger, below its prefix.
+        record: Key of the push's record in the bucket.
         event_id: Id of the push.
         repository: Repository of the push.
         ref: Full name of the ref.

@@ -20,10 +20,12 @@ from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.quota import MOST
+from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config import BuildSettings, Settings
 from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry
 from asyncbuild.domain.model import Action, Guard, Message, Nothing, Push, StoredArchive, Target
+from asyncbuild.domain.results.build_result import StartedId, StartedKind
 from asyncbuild.domain.tally import Tally
 from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
@@ -42,7 +44,7 @@ KEY = "shop/main/1.zip"
 class _Records:
     """A bucket that accepts no record at first.
 
-    `refused` is a part of keys that it never accepts.
+    `refused` is a part of keys that it never accepts; `written` has the keys in order.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class _Records:
         self.full = True
         self.refused = ""
         self.read: list[str] = []
+        self.written: list[str] = []
 
     async def put_record(self, key: str, body: bytes) -> bool:
         """Write once, or fail."""
@@ -61,6 +64,7 @@ class _Records:
         if self.full or (self.refused and self.refused in key):
             raise Outage(key)
         self.kept[key] = body
+        self.written.append(key)
 
     async def get_record(self, key: str) -> bytes | None:
         """Read."""
@@ -157,6 +161,7 @@ async def _open_turn(
     records: _Records,
     prepare: Prepare = _no_prepare,
     upload: Upload = _no_upload,
+    results: ResultLedger | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """Open the dispatcher; only one service can be called."""
     async with (
@@ -174,6 +179,7 @@ async def _open_turn(
                 history=history,
                 traced=settings.status.traces,
             ),
+            results=results,
         )
 
 
@@ -498,3 +504,62 @@ async def test_pushes_of_one_message_that_failed_to_prepare_wait_for_no_other(
                 )
         await turn.dispatch(Dispatch(ready, tried_seconds_ago=2), guard=lambda: None, tally=tally)
     assert [each.variables["EVENT_ID"] for each in standin.started] == ["e1", "e2"]
+
+
+@pytest.mark.parametrize("refused", ["", "/started/", "/unfinished/", "/head/", "/push/"])
+async def test_a_start_is_in_the_index_before_its_push_is_recorded(
+    standin: CodeBuildStandin, clock: Clock, refused: str
+) -> None:
+    """The process ends at any write; the next delivery finds the build, and writes the rest."""
+    push, records = make_push(), _Records()
+    records.full, records.refused = False, refused
+    results, ready = ResultLedger(records, prefix="l/"), _build_ready(clock, push, "shop")
+    async with _open_turn(standin, records, results=results) as turn:
+        if refused:
+            with pytest.raises(Outage):
+                await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
+            assert not [key for key in records.kept if "/push/" in key]
+            records.refused = ""
+            clock.advance(3600)  # the token has expired
+            message = replace(ready.work.message, receive_count=2)
+            ready = replace(ready, work=replace(ready.work, message=message))
+        await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
+    (build,) = standin.started
+    kinds = [key.split("/")[1] for key in records.written]
+    assert kinds[-1] == "push"
+    assert set(kinds[:-1]) == {"started", "unfinished", "head"}
+    started = await results.find_started(
+        StartedId(StartedKind.BUILD, "shop", build.build.partition(":")[2])
+    )
+    assert started is not None
+    assert started.record in records.kept
+    assert (started.event_id, started.commit, started.ref) == (push.id, push.commit, push.ref)
+    assert (started.repository, started.pushed_at) == (push.repository, push.time)
+
+
+async def test_an_execution_of_a_pipeline_is_in_the_index(
+    pipelines: CodePipelineStandin, clock: Clock
+) -> None:
+    """Its key has the pipeline's name and the id of the execution."""
+    records = _Records()
+    records.full = False
+    results = ResultLedger(records, prefix="l/")
+    async with _open_turn(pipelines, records, results=results) as turn:
+        await turn.dispatch(Dispatch(_ready(clock)), guard=lambda: None, tally=_tally())
+    (run,) = pipelines.started
+    started = await results.find_started(StartedId(StartedKind.EXECUTION, "deploy", run.id))
+    assert started is not None
+    assert started.rule == "deploy"
+    assert f"l/unfinished/execution/deploy/{run.id}" in records.kept
+
+
+async def test_without_a_queue_of_results_nothing_more_is_written(
+    standin: CodeBuildStandin, clock: Clock
+) -> None:
+    """Exactly the two requests that a push has always cost: its head and its record."""
+    records = _Records()
+    records.full = False
+    async with _open_turn(standin, records) as turn:
+        ready = _build_ready(clock, make_push(), "shop")
+        await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
+    assert [key.split("/")[1] for key in records.written] == ["head", "push"]
