@@ -11,27 +11,26 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from asyncbuild.builds.ledger_heads import Heads, HeadStore
 from asyncbuild.builds.ledger_keys import LedgerKeys, slot_of
 from asyncbuild.builds.ledger_records import (
-    Head,
     dump_record,
-    head_record,
     nothing_record,
     outcome_record,
-    read_head,
     read_or_explain,
     read_record,
     read_reference,
     rejected_record,
 )
-from asyncbuild.domain.errors import Reject, StageError
+from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.model import Message, Nothing, Outcome, Push, Target
 from asyncbuild.domain.repository import Repository, decode_repository
+from asyncbuild.runtime.tasks import both, for_each
 
 _TRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-class RecordStore(Protocol):
+class RecordStore(HeadStore, Protocol):
     """Store of records; `storage.s3.Store` is one."""
 
     async def put_record(self, key: str, body: bytes) -> bool:
@@ -53,27 +52,34 @@ class RecordStore(Protocol):
         """Return the names that follow `prefix` up to the next slash."""
 
 
-class Ledger:
+class Ledger(Heads):
     """Reads and writes records below one prefix."""
 
     def __init__(self, records: RecordStore, *, prefix: str) -> None:
+        super().__init__(records, LedgerKeys(prefix))
         self._records = records
-        self._keys = LedgerKeys(prefix)
 
     async def find_undone(self, push: Push, targets: Sequence[Target]) -> tuple[Target, ...]:
         """Return the targets of a push that have no record yet (I12)."""
-        return tuple([target for target in targets if await self.find(push, target) is None])
+        found = await for_each(lambda target: self.find(push, target), targets)
+        pairs = zip(targets, found, strict=True)
+        return tuple(target for target, record in pairs if record is None)
 
     async def find(self, push: Push, target: Target) -> Mapping[str, Any] | None:
         """Return the record of what was done for this push and target, if anything was."""
         slot = slot_of(target)
         key = self._keys.record(push, slot)
-        body = await self._records.get_record(key)
-        if body is not None and not push.timed:
+        if push.timed:
+            return _read_if_any(key, await self._records.get_record(key))
+        once = self._keys.once(push, slot)
+        body, marked = await both(
+            lambda: self._records.get_record(key), lambda: self._records.get_record(once)
+        )
+        if body is None:
+            return await self._find_delivered(push, slot, marked)
+        if marked is None:
             await self._mark_once(push, slot, key)  # the process may have died before it did this
-        if body is not None or push.timed:
-            return _read_if_any(key, body)
-        return await self._find_delivered(push, slot)
+        return _read_if_any(key, body)
 
     async def record(
         self, push: Push, outcome: Outcome, *, attempts: int = 1, **more: object
@@ -125,48 +131,6 @@ class Ledger:
         """Return whether the push, or a target of it, was given up."""
         return await self._records.get_record(self._keys.record(push, "rejected")) is not None
 
-    async def head(self, push: Push) -> Head | None:
-        """Return the newest push built of this push's ref; None if none was."""
-        key = self._keys.head(push)
-        body = await self._records.get_record(key)
-        return None if body is None else read_head(key, body)
-
-    async def find_built_before(self, push: Push) -> str:
-        """Return the commit of the newest push of the same ref that was built, other than `push`.
-
-        If a part of `push` was built already, `push` is on record as the newest itself; then the
-        commit is that of the one before it. Empty if none is known.
-        """
-        head = await self.head(push)
-        if head is None:
-            return ""
-        return head.before if head.event_id == push.id else head.commit
-
-    async def set_head(self, push: Push, newest: Head | None = None) -> Head:
-        """Record that `push` was built, and return the newest push built of its ref.
-
-        The record never goes back: an old push that was forced must not make those between it and
-        the newest look new. A push that names the newest as its old commit follows it, whatever its
-        clock said.
-
-        Args:
-            push: The push that was built.
-            newest: The ref's newest push as it was read in the same turn; None if it was not read,
-                or there was no record: then it is read.
-        """
-        if newest is None:
-            try:
-                newest = await self.head(push)
-            except Reject:  # an unreadable record is replaced
-                newest = None
-        if newest and newest.event_id == push.id:
-            return newest
-        if newest and push.time < newest.time and push.old_commit != newest.commit:
-            return newest
-        head = Head(push.commit, push.time, push.id, newest.commit if newest else "")
-        await self._records.replace_record(self._keys.head(push), head_record(head, ref=push.ref))
-        return head
-
     async def force(self, push: Push) -> None:
         """Let a push be built although a newer one of its ref was."""
         said = dump_record({"repository": push.repository.path})
@@ -175,10 +139,10 @@ class Ledger:
 
     async def is_forced(self, push: Push) -> bool:
         """Return whether the push is to be built however old it is: its dead letter was forced."""
-        if await self._records.get_record(self._keys.force(push)) is not None:
-            return True
         key = self._keys.old_force(push)
-        body = await self._records.get_record(key)
+        marked, body = await for_each(self._records.get_record, (self._keys.force(push), key))
+        if marked is not None:
+            return True
         if body is None:
             return False
         # Earlier versions wrote no repository; an event id may occur in several repositories.
@@ -270,10 +234,11 @@ class Ledger:
         """Record the key of a record whose event has no time."""
         await self._records.put_record(self._keys.once(push, slot), dump_record({"record": key}))
 
-    async def _find_delivered(self, push: Push, slot: str) -> Mapping[str, Any] | None:
+    async def _find_delivered(
+        self, push: Push, slot: str, marked: bytes | None
+    ) -> Mapping[str, Any] | None:
         """Return the record of an event that was delivered before, at another time."""
         once, pushes = self._keys.once(push, slot), self._keys.pushes_of(push.repository)
-        marked = await self._records.get_record(once)
         if marked is not None:
             key = read_reference(once, marked, below=pushes)
             body = await self._records.get_record(key)

@@ -36,6 +36,40 @@ class Head:
     before: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """Head of a ref as it was read or written.
+
+    Attributes:
+        newest: The newest push that was built; None if there is no record, or none that can be
+            read.
+        etag: ETag of the record, quoted; empty if there is no record.
+    """
+
+    newest: Head | None = None
+    etag: str = ""
+
+
+def next_head(push: Push, newest: Head | None) -> Head | None:
+    """Return the head of a ref after `push` was built; None if it stays `newest`.
+
+    The head never goes back: an old push that was forced must not make those between it and the
+    newest look new. A push that names the newest as its old commit follows it, whatever its clock
+    said.
+
+    Args:
+        push: The push that was built.
+        newest: The newest push of the ref that is on record.
+    """
+    if newest is None:
+        return Head(push.commit, push.time, push.id)
+    if newest.event_id == push.id:
+        return None
+    if push.time < newest.time and push.old_commit != newest.commit:
+        return None
+    return Head(push.commit, push.time, push.id, newest.commit)
+
+
 def outcome_record(
     push: Push, outcome: Outcome, *, recorded_at: datetime, more: Mapping[str, object]
 ) -> bytes:

@@ -152,6 +152,14 @@ class StoredArchive:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A small object as it was read: its body, and the ETag that it had, quoted."""
+
+    body: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRequest:
     """Input of StartBuild. `token` is the idempotency token: equal for equal requests."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from asyncbuild.builds.ledger import Ledger
-from asyncbuild.builds.ledger_records import Head
+from asyncbuild.builds.ledger_records import KnownHead
 from asyncbuild.builds.quota import Quota
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.domain.errors import Retry, Scope, StageError
@@ -108,7 +108,7 @@ class Dispatcher:
 
     async def _settle_targets(self, case: PushCase) -> None:
         push, targets, stale = case.push, case.prepared.targets, case.prepared.stale
-        head: Head | None = None
+        head: KnownHead | None = None
         if not case.order.is_first:  # an earlier try may have done some of them
             targets = await self._ledger.find_undone(push, targets)
         if not stale and any(target.action is not Action.IGNORE for target in targets):
@@ -123,8 +123,8 @@ class Dispatcher:
         if len(done) == len(case.prepared.targets):
             await self._ledger.remember_body(push)
 
-    async def _settle_target(self, target: Target, case: PushCase) -> Head | None:
-        """Do and record what a target asks for; return the ref's newest push, if it is known."""
+    async def _settle_target(self, target: Target, case: PushCase) -> KnownHead | None:
+        """Do and record what a target asks for; return the ref's head, if it is known."""
         begun = time.monotonic()
         started = PushStartStarted(
             rule=target.rule, project=target.project, pipeline=target.pipeline

@@ -1,11 +1,12 @@
 """Staleness of a push: whether a newer push or the same delivery was built before."""
 
 from asyncbuild.builds.ledger import Ledger
-from asyncbuild.builds.ledger_records import Head
+from asyncbuild.builds.ledger_records import Head, KnownHead
 from asyncbuild.domain.errors import Unreachable
 from asyncbuild.domain.model import Push
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.work import Work
+from asyncbuild.runtime.tasks import both
 
 
 class Staleness:
@@ -23,22 +24,32 @@ class Staleness:
         self._history = history
         self._skip_stale = skip_stale
 
-    async def look_back(self, work: Work, push: Push) -> tuple[Head | None, str]:
-        """Return the newest push built of the ref, if it was read, and why this one is not built.
+    async def look_back(self, work: Work, push: Push) -> tuple[KnownHead | None, str]:
+        """Return the head of the ref, if it was read, and why this push is not built.
 
-        The reason is empty if it is to be built.
+        The reason is empty if it is to be built. Both records are read in the push's own turn, not
+        while it is prepared: pushes ahead of it write them in theirs.
 
         Raises:
             StageError: Ledger or repository could not be read.
         """
-        before = await self._ledger.find_repeated(push)
-        if not before and not self._skip_stale:
+        before, known = await self._read(push)
+        if known is None:
             return None, ""
-        head = await self._ledger.head(push)
-        why = await self._why_repeated(push, head, before) if before else ""
+        why = await self._why_repeated(push, known.newest, before) if before else ""
         if not why and self._skip_stale:
-            why = await self._why_stale(work, push, head)
-        return head, why
+            why = await self._why_stale(work, push, known.newest)
+        return known, why
+
+    async def _read(self, push: Push) -> tuple[str, KnownHead | None]:
+        """Return the event that settled an equal body, if any, and the head, if it is needed."""
+        ledger = self._ledger
+        if self._skip_stale and push.body_id:
+            return await both(lambda: ledger.find_repeated(push), lambda: ledger.read_head(push))
+        before = await ledger.find_repeated(push)
+        if not before and not self._skip_stale:
+            return "", None
+        return before, await ledger.read_head(push)
 
     async def _why_repeated(self, push: Push, head: Head | None, before: str) -> str:
         """Return why a signed body that was settled as event `before` asks for nothing now.
@@ -46,15 +57,15 @@ class Staleness:
         A ref that is pushed back and forth gives equal bodies, and each is a push: then the ref is
         at the commit, and another commit was built last.
         """
-        if await self._ledger.is_forced(push):
-            return ""
         if head and head.event_id == push.id:
             return ""  # an earlier try set the head
+        why = f"the same delivery was settled before, as event {before}"
+        # Only a push that is about to be left out is asked for in two places whether it is forced.
+        if await self._ledger.is_forced(push):
+            return ""
         if head and head.commit == push.commit:
-            return f"the same delivery was settled before, as event {before}"
-        if not await self._history.is_at_tip(push):
-            return f"the same delivery was settled before, as event {before}; the ref has moved on"
-        return ""
+            return why
+        return "" if await self._history.is_at_tip(push) else f"{why}; the ref has moved on"
 
     async def _why_stale(self, work: Work, push: Push, head: Head | None) -> str:
         """Return why the push is overtaken, or an empty text: ancestry decides, not arrival.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
-from asyncbuild.builds.ledger_records import Head
+from asyncbuild.builds.ledger_records import KnownHead
 from asyncbuild.builds.requests.start_build import variables_of
 from asyncbuild.builds.starters import StartContext, Starters
 from asyncbuild.domain.errors import Reject, Unreachable
@@ -36,7 +36,7 @@ class PushCase:
         order: The message that it is part of.
         guard: Called before anything is committed (I4).
         tally: Failures of the message's parts.
-        head: The newest push built of the ref, if it was read.
+        head: Head of the ref, if it was read.
         stale: Why nothing is to be built; empty if something is.
     """
 
@@ -45,7 +45,7 @@ class PushCase:
     order: Dispatch
     guard: Guard
     tally: Tally
-    head: Head | None = None
+    head: KnownHead | None = None
     stale: str = ""
 
     @property

@@ -3,11 +3,16 @@
 A plain task group wraps each failure, the body's own error too, and a wrapped error has no kind.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
+_AT_ONCE: Final = 8
 
 
 @asynccontextmanager
@@ -27,6 +32,48 @@ async def open_background() -> AsyncIterator[TaskGroup]:
     async with open_tasks() as tasks:
         yield tasks
         tasks.cancel_scope.cancel()
+
+
+async def both(
+    first: Callable[[], Awaitable[_First]], second: Callable[[], Awaitable[_Second]]
+) -> tuple[_First, _Second]:
+    """Make two calls side by side, and return both results.
+
+    Raises:
+        Exception: The first failure, as it is; the other call is cancelled.
+    """
+    results: list[_First] = []
+
+    async def run() -> None:
+        results.append(await first())
+
+    async with open_tasks() as tasks:
+        tasks.start_soon(run)
+        other = await second()
+    return results[0], other
+
+
+async def for_each(
+    call: Callable[[_First], Awaitable[_Second]], arguments: Sequence[_First]
+) -> list[_Second]:
+    """Call with each argument, eight at a time, and return the results in their order.
+
+    Raises:
+        Exception: The first failure, as it is; calls in progress are cancelled.
+    """
+    if len(arguments) == 1:  # needs no task
+        return [await call(arguments[0])]
+    results: dict[int, _Second] = {}
+    waiting = iter(enumerate(arguments))
+
+    async def run() -> None:
+        for place, argument in waiting:
+            results[place] = await call(argument)
+
+    async with open_tasks() as tasks:
+        for _ in range(min(len(arguments), _AT_ONCE)):
+            tasks.start_soon(run)
+    return [results[place] for place in range(len(arguments))]
 
 
 @contextmanager

@@ -4,18 +4,23 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import anyio
 
 from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.aws.classify import unreached
-from asyncbuild.domain.errors import NoPermission, Retry
-from asyncbuild.domain.model import Account, Guard, StoredArchive
+from asyncbuild.config.sections import StorageSettings
+from asyncbuild.domain.errors import NoPermission, Reject, Retry
+from asyncbuild.domain.model import Account, Guard, StoredArchive, StoredRecord
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, encryption
 from asyncbuild.storage.ranges import MISSING, Ranges
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import PutObjectOutputTypeDef
 
 FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
 WRITER_KEY: Final = "asyncbuild-writer"  # metadata: which call a record came from
@@ -23,6 +28,10 @@ _LISTING: Final = (
     "allow s3:GetObject on it and s3:ListBucket on the bucket: without the latter S3 says 403 of "
     "whatever does not exist"
 )
+# Not as the condition wants it; S3 says NoSuchKey if there is no object that could match.
+_UNMET: Final = frozenset({"PreconditionFailed", "412", *MISSING})
+_CONFLICT: Final = frozenset({"ConditionalRequestConflict", "409"})
+_UNKNOWN: Final = frozenset({"NotImplemented", "501"})  # the server does not know the condition
 _CONFLICT_TRIES = 5
 _CONFLICT_SECONDS = 0.1
 
@@ -38,6 +47,10 @@ class RecordKey:
 
 class Store(Ranges):
     """Reader and writer of objects in `storage.bucket`."""
+
+    def __init__(self, client: "S3Client", settings: StorageSettings) -> None:
+        super().__init__(client, settings)
+        self._lacks_if_match = False
 
     # --- archives ---------------------------------------------------------------------------------
 
@@ -105,30 +118,45 @@ class Store(Ranges):
     async def put_record(self, key: str, body: bytes) -> bool:
         """Write a small object unless it exists; return whether it was written.
 
-        Two writers at the same moment may both get a conflict (409, user guide "Conditional
-        writes"); then each asks again, and all but one find it written. A request whose answer was
-        lost is repeated (by botocore, for a PUT even by aiohttp, which does not report it) and then
-        refused because of itself: the record's metadata names its writer.
+        A request whose answer was lost is repeated (by botocore, for a PUT even by aiohttp, which
+        does not report it) and then refused because of itself: the record's metadata names its
+        writer.
 
         Raises:
             StageError: S3 refused.
         """
-        doing = f"write {self._name(key)}"
         writer = uuid.uuid4().hex
-        for _ in range(_CONFLICT_TRIES):
-            try:
-                with errors_of(doing):
-                    await self._put(key, body, IfNoneMatch="*", Metadata={WRITER_KEY: writer})
-            except Retry as error:
-                code = error.code
-                if code == "PreconditionFailed":
-                    return await self._writer(key) == writer
-                if code != "ConditionalRequestConflict":
-                    raise
-                await anyio.sleep(_CONFLICT_SECONDS)
-            else:
-                return True
-        raise Retry(f"{doing}: {_CONFLICT_TRIES} times another writer was at it, too")
+        metadata = {WRITER_KEY: writer}
+        if await self._put_if(key, body, IfNoneMatch="*", Metadata=metadata) is not None:
+            return True
+        return await self._writer(key) == writer
+
+    async def replace_stored(self, key: str, body: bytes, *, etag: str) -> str | None:
+        """Write a small object if it is still as it was read; return its new ETag, quoted.
+
+        None if it was not written: another writer was first, or this one itself, whose answer was
+        lost; the caller reads it again. A server that does not know the condition (501) writes
+        without it from then on, and one that ignores it does so by itself: `check --probe` tells.
+
+        Args:
+            key: Key of the object.
+            body: Its new contents.
+            etag: ETag that it had; empty if it did not exist.
+
+        Raises:
+            StageError: S3 refused.
+        """
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        if "IfMatch" in condition and self._lacks_if_match:
+            condition = {}
+        try:
+            answer = await self._put_if(key, body, **condition)
+        except Reject as error:
+            if "IfMatch" not in condition or error.code not in _UNKNOWN:
+                raise
+            self._lacks_if_match = True
+            answer = await self._put_if(key, body)
+        return None if answer is None else answer.get("ETag", "")
 
     async def replace_record(self, key: str, body: bytes) -> None:
         """Write a small object, replacing one that exists.
@@ -145,12 +173,21 @@ class Store(Ranges):
         Raises:
             StageError: S3 refused.
         """
+        stored = await self.read_stored(key)
+        return None if stored is None else stored.body
+
+    async def read_stored(self, key: str) -> StoredRecord | None:
+        """Return a small object with its ETag; None if it does not exist.
+
+        Raises:
+            StageError: S3 refused.
+        """
         doing = f"read {self._name(key)}"
         try:
             with errors_of(doing):
                 answer = await self._client.get_object(**self._where(key))
                 async with answer["Body"] as stream:
-                    return await stream.read()
+                    return StoredRecord(await stream.read(), answer["ETag"])
         except aiohttp.ClientError as error:  # aiobotocore does not translate errors of bodies
             raise unreached(doing, error, "s3") from error
         except Retry as error:
@@ -214,9 +251,38 @@ class Store(Ranges):
         answer = await self._head(key, f"look for {self._name(key)}")
         return answer["Metadata"].get(WRITER_KEY)
 
-    async def _put(self, key: str, body: bytes, **more: Any) -> None:  # noqa: ANN401 - the client's own
+    async def _put_if(
+        self,
+        key: str,
+        body: bytes,
+        **condition: Any,  # noqa: ANN401 - the client's own
+    ) -> "PutObjectOutputTypeDef | None":
+        """Write an object under a condition; None if that is not met.
+
+        Two writers at the same moment may both get a conflict (409, user guide "Conditional
+        writes"); then each asks again, and all but one find the condition unmet.
+        """
+        doing = f"write {self._name(key)}"
+        for _ in range(_CONFLICT_TRIES):
+            try:
+                with errors_of(doing):
+                    return await self._put(key, body, **condition)
+            except Retry as error:
+                if error.code in _UNMET:
+                    return None
+                if error.code not in _CONFLICT:
+                    raise
+                await anyio.sleep(_CONFLICT_SECONDS)
+        raise Retry(f"{doing}: {_CONFLICT_TRIES} times another writer was at it, too")
+
+    async def _put(
+        self,
+        key: str,
+        body: bytes,
+        **more: Any,  # noqa: ANN401 - the client's own
+    ) -> "PutObjectOutputTypeDef":
         attributes: dict[str, Any] = {**encryption(self._settings), **more}
-        await self._client.put_object(
+        return await self._client.put_object(
             **self._where(key), **attributes, Body=body, ContentType="application/json"
         )
 

@@ -2,9 +2,16 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from hashlib import md5
 from typing import Any
 
 from asyncbuild.domain.errors import Outage
+from asyncbuild.domain.model import StoredRecord
+
+
+def etag_of(body: bytes) -> str:
+    """Return the ETag of an object as S3 has it without KMS."""
+    return f'"{md5(body, usedforsecurity=False).hexdigest()}"'
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,19 @@ class Records:
     async def get_record(self, key: str) -> bytes | None:
         """Read."""
         return self.kept.get(key)
+
+    async def read_stored(self, key: str) -> StoredRecord | None:
+        """Read with its ETag, which follows from the body as S3's does."""
+        body = self.kept.get(key)
+        return None if body is None else StoredRecord(body, etag_of(body))
+
+    async def replace_stored(self, key: str, body: bytes, *, etag: str) -> str | None:
+        """Write if the ETag is still that one."""
+        found = self.kept.get(key)
+        if (etag_of(found) if found is not None else "") != etag:
+            return None
+        self.kept[key] = body
+        return etag_of(body)
 
     async def delete_record(self, key: str) -> None:
         """Remove, or fail."""

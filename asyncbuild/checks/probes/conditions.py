@@ -1,6 +1,6 @@
 """Probe whether the bucket's server honours the conditions that records and deltas depend on.
 
-S3 documents both (user guide, "Conditional requests"; API reference, UploadPartCopy); some servers
+S3 documents all (user guide, "Conditional requests"; API reference, UploadPartCopy); some servers
 that speak its protocol accept the headers and ignore them. One object of its own is enough to see.
 """
 
@@ -31,9 +31,17 @@ COPY_MATCH: Final = Question(
     "Delta archives rest on it. With a no set archive.delta to off: a base that is overwritten "
     'at that moment would get into an archive. With "cannot tell" archives are made in full.',
 )
-QUESTIONS: Final = (WRITE_ONCE, COPY_MATCH)
+WRITE_MATCH: Final = Question(
+    "storage.write-if-match",
+    "Does the bucket refuse to write an object that has another ETag than was named (If-Match)?",
+    "The newest push built of a ref is recorded that way. With a no it is written without the "
+    "condition: of two tasks that hold one push, which happens after a lost lease, the later one's "
+    "record stays.",
+)
+QUESTIONS: Final = (WRITE_ONCE, WRITE_MATCH, COPY_MATCH)
 _OTHER_ETAG: Final = '"00000000000000000000000000000000"'
 _REFUSED: Final = frozenset({"PreconditionFailed", "412"})
+_NOT_KNOWN: Final = frozenset({"NotImplemented", "501"})
 
 
 async def iter_answers(aws: Aws, settings: Settings, made: ProbeRun) -> AsyncIterator[Answer]:
@@ -48,10 +56,9 @@ async def iter_answers(aws: Aws, settings: Settings, made: ProbeRun) -> AsyncIte
     try:
         async with aws.open_s3(pool=2) as s3, open_made(made):
             probe = _ConditionProbe(s3, settings, made)
-            yield await probe.write_twice()
-            told = 1
-            yield await probe.copy_a_part()
-            told = 2
+            for ask in (probe.write_twice, probe.write_over, probe.copy_a_part):
+                yield await ask()
+                told += 1
     except StageError as error:
         for question in QUESTIONS[told:]:
             yield question.unknown(str(error))
@@ -79,6 +86,24 @@ class _ConditionProbe:
                 raise
             return WRITE_ONCE.yes("the second write was refused")
         return WRITE_ONCE.no("the second write replaced the first")
+
+    async def write_over(self) -> Answer:
+        """Write under a wrong and the right ETag: a server may refuse the condition itself."""
+        doing = f"write s3://{self._bucket}/{self._key}"
+        try:
+            with s3_errors(doing):
+                await self._write(IfMatch=_OTHER_ETAG)
+        except StageError as error:
+            if error.code in _NOT_KNOWN:
+                return WRITE_MATCH.no(f"it does not know the condition: {error.code}")
+            if error.code not in _REFUSED:
+                raise
+        else:
+            return WRITE_MATCH.no("the write under another ETag replaced the object")
+        with s3_errors(doing):
+            head = await self._s3.head_object(Bucket=self._bucket, Key=self._key)
+            await self._write(IfMatch=head["ETag"])
+        return WRITE_MATCH.yes("the write under another ETag was refused")
 
     async def copy_a_part(self) -> Answer:
         """Copy under the right and a wrong ETag: a server that copies nothing refuses both."""

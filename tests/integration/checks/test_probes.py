@@ -57,6 +57,7 @@ TOLD: Mapping[str, ProbeVerdict] = {
     "events.message-group": NO,  # ministack takes the path literally
     "events.encrypted-queue": YES,
     "storage.write-once": YES,
+    "storage.write-if-match": YES,
     "storage.copy-if-match": YES,
     "source.link": UNKNOWN,  # nothing runs a build
     "source.link-to-folder": UNKNOWN,
@@ -85,22 +86,29 @@ async def stack() -> AsyncIterator[Stack]:
 @pytest.mark.parametrize(
     ("ignored", "expected"),
     [
-        ("If-None-Match", (NO, YES)),
-        ("x-amz-copy-source-if-match", (YES, NO)),
-        ("copies", (YES, UNKNOWN)),
-        ("ETag of copies", (YES, UNKNOWN)),
-        ("writes", (UNKNOWN, UNKNOWN)),
+        ("If-None-Match", (NO, YES, YES)),
+        ("If-Match", (YES, NO, YES)),
+        ("writes under If-Match", (YES, NO, YES)),
+        ("x-amz-copy-source-if-match", (YES, YES, NO)),
+        ("copies", (YES, YES, UNKNOWN)),
+        ("ETag of copies", (YES, YES, UNKNOWN)),
+        ("writes", (UNKNOWN, UNKNOWN, UNKNOWN)),
     ],
 )
 async def test_a_server_that_ignores_a_condition_is_detected(
-    stack: Stack, ignored: str, expected: tuple[ProbeVerdict, ProbeVerdict]
+    stack: Stack, ignored: str, expected: tuple[ProbeVerdict, ...]
 ) -> None:
     """Some servers accept the header without effect, or copy nothing at all."""
     server = stack.settings.storage.endpoint_url or stack.settings.aws.endpoint_url or ""
 
     async def handle(client: aiohttp.ClientSession, request: web.Request) -> web.StreamResponse:
         copies = "x-amz-copy-source" in request.headers
-        if (ignored == "copies" and copies) or (ignored == "writes" and request.method == "PUT"):
+        refused = {
+            "copies": copies,
+            "writes": request.method == "PUT",
+            "writes under If-Match": "If-Match" in request.headers,
+        }
+        if refused.get(ignored):
             text = "<Error><Code>NotImplemented</Code><Message>no</Message></Error>"
             return web.Response(status=501, text=text, content_type="application/xml")
         if ignored == "ETag of copies" and copies:

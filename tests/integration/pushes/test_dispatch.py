@@ -15,6 +15,7 @@ from support.codepipeline_server import (
     open_codepipeline_standin,
     pipeline_of,
 )
+from support.records import etag_of
 
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
@@ -24,7 +25,16 @@ from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config import BuildSettings, Settings
 from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry
-from asyncbuild.domain.model import Action, Guard, Message, Nothing, Push, StoredArchive, Target
+from asyncbuild.domain.model import (
+    Action,
+    Guard,
+    Message,
+    Nothing,
+    Push,
+    StoredArchive,
+    StoredRecord,
+    Target,
+)
 from asyncbuild.domain.results.build_result import StartedId, StartedKind
 from asyncbuild.domain.tally import Tally
 from asyncbuild.local.servers.aws_json import AwsError
@@ -70,6 +80,18 @@ class _Records:
         """Read."""
         self.read.append(key)
         return self.kept.get(key)
+
+    async def read_stored(self, key: str) -> StoredRecord | None:
+        """Read with its ETag."""
+        body = await self.get_record(key)
+        return None if body is None else StoredRecord(body, etag_of(body))
+
+    async def replace_stored(self, key: str, body: bytes, *, etag: str) -> str | None:
+        """Write if the ETag is still that one, or fail."""
+        found = self.kept.get(key)
+        assert (etag_of(found) if found is not None else "") == etag, "no one else writes here"
+        await self.replace_record(key, body)
+        return etag_of(body)
 
     async def delete_record(self, key: str) -> None:
         """Do nothing; unused here."""

@@ -10,7 +10,8 @@ from anyio.abc import TaskGroup
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.domain.errors import Reject, Retry
-from asyncbuild.runtime.tasks import open_background, open_tasks
+from asyncbuild.runtime import tasks as module
+from asyncbuild.runtime.tasks import for_each, open_background, open_tasks
 
 Opener = Callable[[], AbstractAsyncContextManager[TaskGroup]]
 both = pytest.mark.parametrize("open_group", [open_tasks, open_background])
@@ -150,3 +151,69 @@ async def test_background_tasks_end_with_the_body() -> None:
 
     await _run(open_background, body)
     assert ended
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 8, 9, 30])
+async def test_calls_side_by_side_are_answered_in_order(count: int) -> None:
+    """At most eight run at once, whatever order they end in."""
+    now = most = 0
+
+    async def call(number: int) -> int:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        for _ in range(count - number):
+            await anyio.lowlevel.checkpoint()
+        now -= 1
+        return -number
+
+    with anyio.fail_after(PATIENCE_SECONDS):
+        assert await for_each(call, range(count)) == [-number for number in range(count)]
+    assert most == min(count, 8)
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+async def test_a_failed_call_is_raised_itself_and_ends_the_others(count: int) -> None:
+    """The lane classifies the error; a group of errors has no kind."""
+    ended: list[int] = []
+
+    async def call(number: int) -> int:
+        if number == count - 1:
+            raise Retry("one")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(number)
+        return number
+
+    with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(Retry, match="one"):
+        await for_each(call, [count - 1, *range(count - 1)])
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_one_of_two_calls_fails(failing: int) -> None:
+    """It is raised itself, and the other one is cancelled."""
+
+    async def fail() -> int:
+        raise Reject("one")
+
+    async def hang() -> int:
+        await anyio.sleep_forever()
+        return 0
+
+    calls = (fail, hang) if failing == 0 else (hang, fail)
+    with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(Reject, match="one"):
+        await module.both(*calls)
+
+
+async def test_both_results_are_returned() -> None:
+    """In their order."""
+
+    async def one() -> int:
+        return 1
+
+    async def two() -> str:
+        return "2"
+
+    with anyio.fail_after(PATIENCE_SECONDS):
+        assert await module.both(one, two) == (1, "2")
