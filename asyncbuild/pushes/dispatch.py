@@ -143,14 +143,15 @@ class Dispatcher:
         emit(outcome_event(outcome, since_push_seconds=round(since, 3)))
         return head
 
-    async def _record_start(self, outcome: Outcome, case: PushCase) -> Head:
-        """Record the head and the index of starts side by side; return the ref's newest push.
+    async def _record_start(self, outcome: Outcome, case: PushCase) -> KnownHead:
+        """Record the head and the index of starts side by side; return the ref's head.
 
         Before the record: a recorded target is done, so no later try would write these.
         """
+        if self._results is None:
+            return await self._ledger.set_head(case.push, case.head)
         async with open_tasks() as tasks:
-            if self._results is not None:
-                tasks.start_soon(self._results.record_start, case.push, outcome)
+            tasks.start_soon(self._results.record_start, case.push, outcome)
             return await self._ledger.set_head(case.push, case.head)
 
 
