@@ -72,6 +72,17 @@ def root_span_id(event_id: str) -> str:
     return sha256(event_id.encode()).hexdigest()[32:48]
 
 
+def run_span_id(event_id: str, build_id: str, attempt: int) -> str:
+    """Return the id of the span of one attempt of a build in the trace of its push.
+
+    Args:
+        event_id: Id of the push.
+        build_id: Id of the build or execution that the push started.
+        attempt: Number of the attempt.
+    """
+    return sha256(f"{event_id} {build_id} {attempt}".encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """A well-formed event that asks for no build: a deletion, a merge commit without a ref.

@@ -28,6 +28,7 @@ from asyncbuild.domain.events.stage_events import (
 )
 from asyncbuild.runtime.recent import Recent
 from asyncbuild.status.outages import Outages
+from asyncbuild.status.results.rounds import Rounds
 from asyncbuild.status.schema import STARTED, DeadLetterStatus, SettledPush, Totals, Trouble
 from asyncbuild.status.time_series import Recorder
 
@@ -50,6 +51,7 @@ class Chronicle:
         self.settled: deque[SettledPush] = deque(maxlen=_SETTLED_MOST)
         self.dead_letters: deque[DeadLetterStatus] = deque(maxlen=_DEAD_LETTERS_MOST)
         self.outages = Outages(clock)
+        self.rounds = Rounds(clock)
         self._troubles: Recent[tuple[str, ...], Trouble] = Recent(_TROUBLES_MOST)
         self.recorder = Recorder()
         self._stages: dict[str, dict[str, float]] = {}
@@ -60,6 +62,7 @@ class Chronicle:
     def hear(self, told: Emitted) -> None:
         """Add one event to the history."""
         self.outages.hear(told)
+        self.rounds.hear(told)
         if told.level in {"warning", "error"} and not _is_shown_as_dead_letter(told.event):
             self._keep_trouble(told)
         match told.event:

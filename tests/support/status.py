@@ -10,6 +10,7 @@ from asyncbuild.domain.events import EVENTS
 from asyncbuild.domain.events.event import Emitted, LogLevel, PushIdentity
 from asyncbuild.domain.model import Change, Message, Push, trace_id
 from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.domain.statistics import BudgetStatistics, MirrorStatistics, PipelineStatistics
 from asyncbuild.pushes.work import Work
 from asyncbuild.queue.counters import ConsumerState, InFlight
@@ -80,6 +81,29 @@ def handed_over(**fields: object) -> Emitted:
         "execution_id": "11111111-2222-3333-4444-555555555555",
     }
     return built("push.handed-over", **{**usual, **fields})
+
+
+def ended(status: BuildStatus = BuildStatus.SUCCEEDED, **fields: object) -> Emitted:
+    """Return the event of a recorded result, by default of the build that `built` starts."""
+    usual = {
+        "status": status,
+        "project": "web",
+        "build_id": "web:1",
+        "attempt": 1,
+        "build_number": 17,
+        "phase": "BUILD" if status.is_failed else "",
+        "exit_code": 2 if status is BuildStatus.FAILED else None,
+        "queued_seconds": 4.0,
+        "provisioning_seconds": 20.0,
+        "building_seconds": 168.0,
+        "total_seconds": 192.0,
+        "since_end_seconds": 1.5,
+        "since_push_seconds": 194.0,
+        "started_at": datetime.fromtimestamp(NOW, UTC),
+        "ended_at": datetime.fromtimestamp(NOW + 192, UTC),
+        "log_link": "https://console.aws.amazon.com/cloudwatch/home#logEvent:group=g;stream=s",
+    }
+    return line("result.recorded", None, **{**usual, **fields})
 
 
 def work(*, group: str = "group-1") -> Work:

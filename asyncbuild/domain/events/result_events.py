@@ -32,6 +32,8 @@ class ResultRecorded(Event):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     log_link: str | None = None
+    build_arn: str | None = None
+    pipeline_arn: str | None = None
     by_sweep: bool | None = None
 
 

@@ -8,8 +8,9 @@ more for each kind of failure. `deploy/cloudformation.yaml` draws them by these 
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -18,9 +19,11 @@ import orjson
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.events.push_events import PushBuilt, PushHandedOver
 from asyncbuild.domain.events.queue_events import WebhookUnverified
+from asyncbuild.domain.events.result_events import ResultRecorded, ResultsSwept
 from asyncbuild.domain.events.stage_events import StageFailed
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.status.collect import WORKING, oldest_waiting_seconds
+from asyncbuild.status.exporters.result_metrics import phases_of
 
 NAMESPACE: Final = "asyncbuild"
 EVERY_SECONDS: Final = 60.0
@@ -33,7 +36,45 @@ _UNITS: Final = {
     "SecondsFromPushToBuild": "Seconds",
     "Failures": "Count",
     "UnverifiedWebhooks": "Count",
+    "Results": "Count",
+    "SecondsFromPushToResult": "Seconds",
+    "SecondsFromEndToRecord": "Seconds",
+    "BuildSeconds": "Seconds",
+    "UnfinishedBuilds": "Count",
+    "OldestUnfinishedSeconds": "Seconds",
+    "ResultsFoundByRound": "Count",
 }
+
+
+@dataclass(slots=True)
+class _Results:
+    """Ends of builds that were recorded in a minute, and the newest round of it."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    phases: dict[str, list[float]] = field(default_factory=dict)
+    since_push: list[float] = field(default_factory=list)
+    since_end: list[float] = field(default_factory=list)
+    round: ResultsSwept | None = None
+
+    def add(self, event: ResultRecorded) -> None:
+        """Count one end; durations that are unknown are left out."""
+        self.statuses[event.status] += 1
+        for phase, seconds in phases_of(event).items():
+            self.phases.setdefault(phase, []).append(seconds)
+        if event.since_push_seconds is not None:
+            self.since_push.append(event.since_push_seconds)
+        if event.since_end_seconds is not None:
+            self.since_end.append(event.since_end_seconds)
+
+    def gauges(self) -> dict[str, object]:
+        """Return what the round has found; nothing if there was none."""
+        if self.round is None:
+            return {}
+        return {
+            "UnfinishedBuilds": self.round.unfinished,
+            "OldestUnfinishedSeconds": round(self.round.oldest_seconds, 3),
+            "ResultsFoundByRound": self.round.found,
+        }
 
 
 class EmbeddedMetrics:
@@ -57,6 +98,7 @@ class EmbeddedMetrics:
         self._to_build: list[float] = []
         self._failures: Counter[str] = Counter()
         self._unverified = 0
+        self._results = _Results()
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -68,6 +110,10 @@ class EmbeddedMetrics:
             # A failure at level debug is inside another stage, which fails with it.
             case StageFailed(kind=kind) if told.level != "debug":
                 self._failures[kind] += 1
+            case ResultRecorded() as event if event.status.is_end:
+                self._results.add(event)
+            case ResultsSwept() as event:
+                self._results.round = event
             case _:
                 pass
 
@@ -85,13 +131,27 @@ class EmbeddedMetrics:
         failures, self._failures = self._failures, Counter()
         if self._unverified:
             gauges["UnverifiedWebhooks"], self._unverified = self._unverified, 0
-        lines = [self._line(now, gauges)]
-        for first in range(0, len(to_build), _VALUES_MOST):
-            values = to_build[first : first + _VALUES_MOST]
-            lines.append(self._line(now, {"SecondsFromPushToBuild": values}))
+        results, self._results = self._results, _Results()
+        lines = [self._line(now, gauges | results.gauges())]
+        lines += self._lines(now, "SecondsFromPushToBuild", to_build)
+        lines += self._lines(now, "SecondsFromPushToResult", results.since_push)
+        lines += self._lines(now, "SecondsFromEndToRecord", results.since_end)
+        for phase, values in results.phases.items():
+            lines += self._lines(now, "BuildSeconds", values, phase=phase)
+        for status, count in sorted(results.statuses.items()):
+            lines.append(self._line(now, {"Results": count}, status=status))
         for kind, count in sorted(failures.items()):
             lines.append(self._line(now, {"Failures": count}, kind=kind))
         return lines
+
+    def _lines(
+        self, now: float, name: str, values: Sequence[float], **dimensions: str
+    ) -> list[bytes]:
+        """Return lines with all values of one metric, so that percentiles are right."""
+        return [
+            self._line(now, {name: values[first : first + _VALUES_MOST]}, **dimensions)
+            for first in range(0, len(values), _VALUES_MOST)
+        ]
 
     def _line(self, now: float, values: Mapping[str, object], **dimensions: str) -> bytes:
         dimensions = {"queue": self._queue_name, **dimensions}

@@ -38,7 +38,23 @@ class InFlightGauges(Collector):
         yield from _of_lanes(state, now)
         yield from _of_mirrors(state)
         yield from _of_memory(state)
+        yield from self._of_round()
         yield from self._of_samples()
+
+    def _of_round(self) -> Iterable[Metric]:
+        newest = self._survey.chronicle.rounds.newest
+        found = newest[1] if newest else None
+        yield _gauge(
+            "unfinished_builds",
+            "Started builds without an end, after the newest round that this task made; 0 if it "
+            "made none in the last half hour.",
+            found.unfinished if found else 0,
+        )
+        yield _gauge(
+            "oldest_unfinished_seconds",
+            "Age in seconds of the oldest of the unfinished builds; 0 without one.",
+            found.oldest_seconds if found else 0,
+        )
 
     def _of_others(self, state: ConsumerState, now: float) -> Iterable[Metric]:
         longest: dict[tuple[str, str], float] = {}

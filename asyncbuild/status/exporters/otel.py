@@ -1,7 +1,8 @@
-"""OpenTelemetry spans from events: one for each stage, below one for the whole push.
+"""OpenTelemetry spans from events: one for each stage and build, below one for the whole push.
 
 The span of the push processes a message of the queue (kind CONSUMER); stages that call another side
-are CLIENT, `push.prepare`, which contains two of them, INTERNAL.
+are CLIENT, `push.prepare`, which contains two of them, INTERNAL. A build is a run of a pipeline
+(SERVER); the task that records its end makes its span.
 `status/exporters/semantic_conventions.py` has the names.
 
 An optional extra (`asyncbuild[otel]`). OpenTelemetry's own variables say where spans go
@@ -21,8 +22,9 @@ from asyncbuild import __version__
 from asyncbuild.domain.errors import ConfigError
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.events.push_events import PushDeadLettered, PushOutcome
+from asyncbuild.domain.events.result_events import ResultRecorded
 from asyncbuild.domain.events.stage_events import StageEnded, StageFailed, StageStarted
-from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.domain.model import root_span_id, run_span_id, trace_id
 from asyncbuild.runtime.emit import Subscriber
 from asyncbuild.status.exporters import semantic_conventions as conventions
 
@@ -114,6 +116,8 @@ class Traces:
             case PushDeadLettered(event_id=str(event_id), reason=reason) if event_id:
                 begun = self._begun.get(event_id, time.time())
                 self._tell_push(told, begun, verdict="rejected", failure=reason)
+            case ResultRecorded() as result if result.status.is_end and told.event_id:
+                self._tell_run(told, result)
             case _:
                 pass
 
@@ -174,6 +178,26 @@ class Traces:
         if failure is not None:
             _mark_failed(span, failure)
         span.end(int(now * _NANOSECONDS))
+
+    def _tell_run(self, told: Emitted, result: ResultRecorded) -> None:
+        """Make the span of an ended build. If two tasks tell it, both spans have one id."""
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415 - an optional extra
+
+        ended = result.ended_at.timestamp() if result.ended_at else time.time()
+        begun = result.started_at.timestamp() if result.started_at else ended
+        event_id = told.event_id
+        self._use_ids("0", run_span_id(event_id, result.build_id, result.attempt))
+        span = self._tracer.start_span(
+            conventions.name_of_run(result),
+            _root_of(event_id),
+            kind=SpanKind.SERVER,
+            attributes={**conventions.of_event(told), **conventions.of_run(result)},
+            start_time=int(begun * _NANOSECONDS),
+        )
+        if result.status.is_failed:
+            where = f" in {result.phase}" if result.phase else ""
+            _mark_failed(span, f"{result.status}{where}")
+        span.end(int(ended * _NANOSECONDS))
 
 
 def _mark_failed(span: "Span", reason: str) -> None:

@@ -5,11 +5,9 @@ start, with the value 0: a rate over a counter that appears with its first count
 `docs/observability.md` describes every metric; a test compares.
 """
 
-from collections.abc import Sequence
-from itertools import product
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from asyncbuild import __version__
@@ -44,6 +42,8 @@ from asyncbuild.domain.events.stage_events import (
 from asyncbuild.domain.model import Verdict
 from asyncbuild.status.collect import Survey
 from asyncbuild.status.exporters.gauges import InFlightGauges
+from asyncbuild.status.exporters.prometheus_series import SeriesMaker
+from asyncbuild.status.exporters.result_metrics import ResultMetrics
 
 # From a small archive to a monorepository: 25 ms to 10 minutes.
 _STAGE_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
@@ -63,9 +63,11 @@ class Metrics:
         Info(
             "asyncbuild", "Running version, as a label of the constant 1.", registry=self._registry
         ).info({"version": __version__})
+        self._make = SeriesMaker(self._registry)
         self._make_of_pushes()
         self._make_of_archives()
         self._make_of_queue()
+        self._results = ResultMetrics(self._make)
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -84,6 +86,7 @@ class Metrics:
                 self._count_push(event)
             case event:
                 self._count_queue(event)
+                self._results.hear(event)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition for an `Accept` header: body and content type."""
@@ -91,25 +94,25 @@ class Metrics:
         return encode(self._registry), content_type
 
     def _make_of_pushes(self) -> None:
-        self._pushes = self._counter(
+        self._pushes = self._make.counter(
             "pushes",
             "Pushes settled, one for each target, by verdict.",
             verdict=_VERDICTS,
         )
-        self._to_build = self._histogram(
+        self._to_build = self._make.histogram(
             "push_to_build_seconds",
             "Seconds from the push (time of its event, whole seconds) to the started build or "
             "pipeline.",
             _TO_BUILD_BUCKETS,
         )
-        self._stages = self._histogram(
+        self._stages = self._make.histogram(
             "stage_seconds",
             "Seconds that a stage of a push took, by how it ended.",
             _STAGE_BUCKETS,
             stage=_STAGE_NAMES,
             end=_ENDS,
         )
-        self._failures = self._counter(
+        self._failures = self._make.counter(
             "stage_failures",
             "Failed tries of a stage, by kind of error. The stage around it fails with it: sum "
             "over prepare and start alone.",
@@ -117,7 +120,7 @@ class Metrics:
             kind=tuple(Kind),
         )
 
-        self._unverified = self._counter(
+        self._unverified = self._make.counter(
             "unverified_webhooks",
             "Requests without a good signature: dead-lettered, or deleted beyond 20 of a host and "
             "hour.",
@@ -125,64 +128,52 @@ class Metrics:
         )
 
     def _make_of_archives(self) -> None:
-        self._archives = self._counter(
+        self._archives = self._make.counter(
             "archives",
             "Archives finished, by the way they were made.",
             kind=("full", "delta", "copy"),
         )
-        self._fallbacks = self._counter(
+        self._fallbacks = self._make.counter(
             "archive_fallbacks",
             "Archives made in full because no older one could be used, by reason (field reason of "
             "the log's archive.full).",
             reason=REASONS,
         )
-        self._entries = self._counter("archive_entries", "Files and links in finished archives.")
-        self._files_read = self._counter(
+        self._entries = self._make.counter(
+            "archive_entries", "Files and links in finished archives."
+        )
+        self._files_read = self._make.counter(
             "archive_files_read", "Files of finished archives whose content was read from git."
         )
-        self._bytes = self._counter("archive_bytes", "Bytes of finished archives.")
-        self._sent = self._counter("sent_bytes", "Bytes of archives that were sent to S3.")
-        self._copied = self._counter(
+        self._bytes = self._make.counter("archive_bytes", "Bytes of finished archives.")
+        self._sent = self._make.counter("sent_bytes", "Bytes of archives that were sent to S3.")
+        self._copied = self._make.counter(
             "copied_bytes", "Bytes of archives that were copied inside S3 and not sent."
         )
 
     def _make_of_queue(self) -> None:
-        self._polls = self._counter(
+        self._polls = self._make.counter(
             "polls", "Receive calls to SQS, by result.", result=("messages", "empty", "failed")
         )
-        self._received = self._counter("messages_received", "Messages received from the queue.")
-        self._released = self._counter(
+        self._received = self._make.counter(
+            "messages_received", "Messages received from the queue."
+        )
+        self._released = self._make.counter(
             "messages_released", "Messages given back to the queue unsettled."
         )
-        self._leases = self._counter(
+        self._leases = self._make.counter(
             "leases",
             "Leases of messages renewed, not renewed, or lost to another task.",
             event=("renewed", "renewal-failed", "lost"),
         )
-        self._fetches = self._histogram(
+        self._fetches = self._make.histogram(
             "git_fetch_seconds",
             "Seconds that one git fetch took; it may serve several pushes.",
             _STAGE_BUCKETS,
         )
-        self._lines = self._counter(
+        self._lines = self._make.counter(
             "log_lines", "Warnings and errors logged, by level.", level=("warning", "error")
         )
-
-    def _counter(self, name: str, says: str, **labels: Sequence[str]) -> Counter:
-        made = Counter(f"asyncbuild_{name}", says, list(labels), registry=self._registry)
-        for values in product(*labels.values()) if labels else ():
-            made.labels(*values)
-        return made
-
-    def _histogram(
-        self, name: str, says: str, buckets: Sequence[float], **labels: Sequence[str]
-    ) -> Histogram:
-        made = Histogram(
-            f"asyncbuild_{name}", says, list(labels), buckets=buckets, registry=self._registry
-        )
-        for values in product(*labels.values()) if labels else ():
-            made.labels(*values)
-        return made
 
     def _count_stage(self, event: StageEnded) -> None:
         name = event.stage_name.removeprefix("push.")

@@ -1,8 +1,8 @@
 """OpenTelemetry's names for the fields of events: attributes, names and kinds of spans. Pure.
 
-They follow https://opentelemetry.io/docs/specs/semconv/ : messaging/messaging-spans and
-messaging/sqs, and of registry/attributes/ error and vcs. A field without a convention is
-`asyncbuild.` and its name.
+They follow https://opentelemetry.io/docs/specs/semconv/ : messaging/messaging-spans,
+messaging/sqs and cicd/cicd-spans, and of registry/attributes/ error and vcs. A field without a
+convention is `asyncbuild.` and its name.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from asyncbuild.domain.events.event import PUSH_FIELDS, Emitted
+from asyncbuild.domain.events.result_events import ResultRecorded
 from asyncbuild.domain.events.stage_events import PushStartStarted, StageStarted
+from asyncbuild.domain.results.build_result import BuildStatus
 
 Attributes = dict[str, str | int | float]
 
@@ -30,6 +32,14 @@ _CONVENTIONS: Final[Mapping[str, str]] = {
     "message_id": "messaging.message.id",
     "kind": "error.type",
     "peer": "peer.service",
+}
+# Values of cicd.pipeline.result: a failure is the build's own, an error that of its system.
+_RESULTS: Final[Mapping[BuildStatus, str]] = {
+    BuildStatus.SUCCEEDED: "success",
+    BuildStatus.FAILED: "failure",
+    BuildStatus.FAULT: "error",
+    BuildStatus.TIMED_OUT: "timeout",
+    BuildStatus.STOPPED: "cancellation",
 }
 
 
@@ -72,3 +82,28 @@ def peer_of(started: StageStarted) -> str:
 def name_of_process(queue_url: str) -> str:
     """Return the name of the span of a whole push: `{operation} {destination}`."""
     return f"process {queue_url.rpartition('/')[2]}".rstrip()
+
+
+def name_of_run(result: ResultRecorded) -> str:
+    """Return the name of the span of a build or execution: `{action} {pipeline}`."""
+    return f"{_action_of(result)} {result.project or result.pipeline or ''}".rstrip()
+
+
+def of_run(result: ResultRecorded) -> Attributes:
+    """Return the attributes of a pipeline run, which a build or execution is."""
+    attributes: Attributes = {
+        "cicd.pipeline.action.name": _action_of(result),
+        "cicd.pipeline.name": result.project or result.pipeline or "",
+        "cicd.pipeline.run.id": result.build_id,
+    }
+    if result.status in _RESULTS:
+        attributes["cicd.pipeline.result"] = _RESULTS[result.status]
+    if result.log_link:
+        attributes["cicd.pipeline.run.url.full"] = result.log_link
+    if result.status.is_failed:
+        attributes["error.type"] = result.status.value
+    return attributes
+
+
+def _action_of(result: ResultRecorded) -> str:
+    return "RUN" if result.pipeline else "BUILD"

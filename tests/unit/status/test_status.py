@@ -28,6 +28,7 @@ from asyncbuild.domain.errors import Kind, Reject
 from asyncbuild.domain.events import EVENTS
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.queue.counters import InFlight
 from asyncbuild.status import links
 from asyncbuild.status import phrases as wording
@@ -300,6 +301,8 @@ def _every_line() -> Iterator[Emitted]:
                 "messages": 0,
             }
             more |= {"archive_kind": "delta", "peer": "git", "mirror": "a/b/c"}
+            if event == "result.recorded":
+                more |= {"status": BuildStatus.FAILED, "project": reason, "by_sweep": level}
             yield line(event, level, **more)
 
 

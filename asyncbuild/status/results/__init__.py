@@ -1,0 +1,1 @@
+"""Results of builds as the status shows them."""
