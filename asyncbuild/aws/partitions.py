@@ -1,12 +1,15 @@
-"""Partitions of AWS: the domain names of their regions, as botocore knows them."""
+"""Partitions of AWS: the domain names of their regions, as botocore knows them.
+
+botocore is imported when the first region is looked up: repositories of other hosts have none.
+"""
 
 from functools import lru_cache
-
-from botocore import exceptions as boto
-from botocore.loaders import create_loader
-from botocore.regions import EndpointResolver
+from typing import TYPE_CHECKING
 
 from asyncbuild.domain.errors import Reject
+
+if TYPE_CHECKING:
+    from botocore.regions import EndpointResolver
 
 
 @lru_cache(maxsize=64)
@@ -16,6 +19,8 @@ def dns_suffix(region: str) -> str:
     Raises:
         Reject: The region does not belong to a partition that botocore knows.
     """
+    from botocore import exceptions as boto  # noqa: PLC0415 - see above
+
     resolver = _endpoints()
     try:
         partition = resolver.get_partition_for_region(region)
@@ -25,5 +30,8 @@ def dns_suffix(region: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _endpoints() -> EndpointResolver:
+def _endpoints() -> "EndpointResolver":
+    from botocore.loaders import create_loader  # noqa: PLC0415 - see above
+    from botocore.regions import EndpointResolver  # noqa: PLC0415 - see above
+
     return EndpointResolver(create_loader().load_data("endpoints"))

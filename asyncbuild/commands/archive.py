@@ -1,45 +1,41 @@
-"""`asyncbuild archive`: the archive of any repository's commit, to a file, a pipe or S3."""
+"""`asyncbuild archive`: the archive of any repository's commit, to a file, a pipe or S3.
+
+An archive of a directory on this machine in a file needs no AWS: `archive_aws.py`, with everything
+that calls it, is imported for URLs, submodules and objects alone.
+"""
 
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from anyio import to_thread
-from rich.console import Console
-from rich.progress import Progress
 
-from asyncbuild.archive.archive_order import Order
-from asyncbuild.archive.archiver import Archiver, Result
-from asyncbuild.aws.accounts import AccountCredentials
-from asyncbuild.aws.session import Aws
 from asyncbuild.commands.archive_output import (
     Destination,
     find_destination,
     open_progress,
     watched,
-    watching,
     write_out,
 )
 from asyncbuild.config.sections import StorageSettings
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions, Submodules, parse_options
 from asyncbuild.domain.errors import Reject, StageError
-from asyncbuild.forges.registry import open_origins
-from asyncbuild.forges.remotes import Remotes, signing
-from asyncbuild.git.mirrors.temporary_clone import CommitPlace, open_commit
+from asyncbuild.forges.remotes import Remotes
+from asyncbuild.git.mirrors.temporary_clone import CommitPlace, is_url, open_commit
 from asyncbuild.git.process.version import require_git
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.export_subst import find_placeholders
 from asyncbuild.runtime.child_guard import open_guard
 from asyncbuild.runtime.memory_budget import MemoryBudget
-from asyncbuild.runtime.tasks import open_background
-from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import WORKING_BYTES, Engine, open_engine
 from asyncbuild.zip.stream import ZipOptions
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)")
 
@@ -112,67 +108,43 @@ async def run(settings: Settings, request: ArchiveRequest) -> None:
     place = await to_thread.run_sync(find_destination, request.output)
     async with AsyncExitStack() as stack:
         stack.enter_context(open_guard())
-        aws = Aws(settings)
-        snapshot = await stack.enter_async_context(_open_snapshot(settings, aws, request))
+        snapshot = await stack.enter_async_context(_open_snapshot(settings, request))
         engine = await stack.enter_async_context(open_engine(settings.archive))
         name = f"{snapshot.name} {snapshot.commit[:12]}"
         show = stack.enter_context(open_progress(name, wanted=request.progress))
         if request.to_s3:
-            result = await _put(
-                settings, aws, engine, _OpenedRequest(snapshot, request, base_key, show)
-            )
-            _say(result, request.base, quiet=not request.progress)
+            from asyncbuild.commands.archive_aws import Upload, put, tell  # noqa: PLC0415 - see above
+
+            upload = Upload(snapshot, request.output, base_key, show)
+            result = await put(settings, engine, upload)
+            if request.progress and request.base:
+                tell(result, request.base)
         else:
             await _write_zip(settings, engine, snapshot, place, show)
 
 
 @asynccontextmanager
-async def _open_snapshot(
-    settings: Settings, aws: Aws, request: ArchiveRequest
-) -> AsyncIterator[Snapshot]:
-    everywhere = request.options.submodules is Submodules.INCLUDE
-    only = None if everywhere else request.repository
-    async with open_origins(settings, aws, only) as hosts:
-        credentials = signing(AccountCredentials(aws, settings))
-        remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
+async def _open_snapshot(settings: Settings, request: ArchiveRequest) -> AsyncIterator[Snapshot]:
+    async with _open_remotes(settings, request) as remotes:
+        place = CommitPlace(request.repository, request.commit)
+        options = request.options
         async with open_commit(
-            CommitPlace(request.repository, request.commit),
-            settings=settings.git,
-            remotes=remotes,
-            options=request.options,
+            place, settings=settings.git, remotes=remotes, options=options
         ) as snapshot:
             yield snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenedRequest:
-    snapshot: Snapshot
-    request: ArchiveRequest
-    base_key: str
-    show: Progress | None
+@asynccontextmanager
+async def _open_remotes(settings: Settings, request: ArchiveRequest) -> AsyncIterator[Remotes]:
+    """Yield the remotes that may be fetched from; a directory is read in place, with no login."""
+    everywhere = request.options.submodules is Submodules.INCLUDE
+    if not everywhere and not is_url(request.repository):
+        yield Remotes(settings.git)
+        return
+    from asyncbuild.commands.archive_aws import open_remotes  # noqa: PLC0415 - see above
 
-
-async def _put(settings: Settings, aws: Aws, engine: Engine, upload: _OpenedRequest) -> Result:
-    """Make the archive in S3."""
-    storage = settings.storage
-    async with (
-        aws.open_s3(pool=storage.parts_in_flight + 2) as client,
-        open_background() as tasks,
-    ):
-        archiver = Archiver(
-            engine=engine,
-            budget=MemoryBudget(settings.archive.memory_budget_bytes),
-            store=Store(client, storage),
-            settings=settings,
-        )
-        order = Order(
-            upload.snapshot,
-            upload.request.output.removeprefix(f"s3://{storage.bucket}/"),
-            lambda: None,
-            base_key=upload.base_key,
-            watch=partial(watching, upload.show, tasks),
-        )
-        return await archiver.put(order)
+    async with open_remotes(settings, None if everywhere else request.repository) as remotes:
+        yield remotes
 
 
 async def _write_zip(
@@ -180,7 +152,7 @@ async def _write_zip(
     engine: Engine,
     snapshot: Snapshot,
     place: Destination,
-    show: Progress | None,
+    show: "Progress | None",
 ) -> None:
     """Make the archive in a file or a pipe."""
     budget = MemoryBudget(settings.archive.memory_budget_bytes)
@@ -218,20 +190,6 @@ def _base_key(base: str, output: str, storage: StorageSettings) -> str:
             remedy="give s3://BUCKET/KEY, and the same bucket to --output",
         )
     return named["key"]
-
-
-def _say(result: Result, base: str, *, quiet: bool) -> None:
-    if quiet or not base:
-        return
-    archive = result.made.archive
-    how = f"a {archive.kind} of {base}" if result.base_key else f"full, not of {base}"
-    why = f" ({result.fallback})" if result.fallback else ""
-    Console(stderr=True, highlight=False).print(
-        f"{how}{why}: {archive.sent_bytes:,} bytes sent, {archive.copied_bytes:,} copied in S3, "
-        f"{result.made.files_read:,} files read",
-        markup=False,
-        soft_wrap=True,
-    )
 
 
 def _storage(settings: Settings, output: str) -> StorageSettings:

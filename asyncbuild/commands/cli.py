@@ -2,6 +2,10 @@
 
 Exit codes are those of sysexits(3) if an error has a kind (`domain/errors.py`); 1 means that a
 command did its work and found something wrong.
+
+A command imports what it uses when it runs. This module, and those that declare commands, import
+click and nothing else that is large: `--help` and `--version` need no more.
+`tests/unit/commands/test_imports.py` holds that.
 """
 
 import sys
@@ -11,24 +15,17 @@ from typing import Any
 import click
 
 from asyncbuild import __version__, config
-from asyncbuild.commands import log_setup
 from asyncbuild.commands.config_option import CONFIG
 from asyncbuild.commands.dead_letter_commands import dead_letters
 from asyncbuild.commands.exit_codes import (
     INTERRUPTED,
     exit_code_of,
     exit_unless_zero,
-    logging_the_end,
     run_taking_away,
     run_to_end,
 )
 from asyncbuild.commands.inspection_commands import check, explain, health, top
 from asyncbuild.domain.errors import StageError
-from asyncbuild.domain.events.service_events import ConfigDoubt
-from asyncbuild.runtime.emit import emit
-
-# Modules of the commands are imported late: `--help` and a fault in the configuration need no AWS
-# library, which takes half a second to load.
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,7 +69,8 @@ def archive(
     **asked: Any,  # noqa: ANN401 - see `request_of`
 ) -> None:
     """Write the tree of COMMIT in REPOSITORY (a path or URL) as a zip."""
-    from asyncbuild.commands.archive import request_of, run  # noqa: PLC0415 - see above
+    from asyncbuild.commands import log_setup
+    from asyncbuild.commands.archive import request_of, run
 
     try:
         request = request_of(**asked)
@@ -96,8 +94,8 @@ def archive(
 @click.option("--keep", is_flag=True, help="Stay up afterwards, until Ctrl-C.")
 def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: bool) -> None:
     """Show pushes turn into builds, with servers of its own on this machine."""
-    from asyncbuild.commands import serve as service  # noqa: PLC0415 - see above
-    from asyncbuild.local.demo import DemoOptions, run  # noqa: PLC0415 - see above
+    from asyncbuild.commands import serve as service
+    from asyncbuild.local.demo import DemoOptions, run
 
     options = DemoOptions(repositories=repositories, pushes=pushes, as_json=as_json, keep=keep)
     exit_unless_zero(run_to_end(run, options, service.run))
@@ -111,14 +109,17 @@ def template(name: str, *, readable: bool) -> None:
 
     As one line of JSON, which CloudFormation takes without a bucket for templates.
     """
-    from asyncbuild.commands.template import compact, read  # noqa: PLC0415 - see above
+    from asyncbuild.commands.template import compact, read
 
     text = read(name)
     click.echo(text if readable else compact(text), nl=False)
 
 
 def _serve(path: Path | None, *, drain: bool) -> None:
-    from asyncbuild.commands.serve import run  # noqa: PLC0415 - see above
+    from asyncbuild.commands.last_line import logging_the_end
+    from asyncbuild.commands.serve import run
+    from asyncbuild.domain.events.service_events import ConfigDoubt
+    from asyncbuild.runtime.emit import emit
 
     with logging_the_end() as configure:
         settings = config.load(path)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from asyncbuild import config
+from asyncbuild.config.variables import FILE_VARIABLE
 
 CONFIG = click.option(
     "--config",
     "-c",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    envvar=config.FILE_VARIABLE,
+    envvar=FILE_VARIABLE,
     show_envvar=True,
     help="TOML file with the settings; without one, defaults and ASYNCBUILD_* variables.",
 )

@@ -8,9 +8,6 @@ from asyncbuild import config
 from asyncbuild.commands.config_option import CONFIG
 from asyncbuild.commands.exit_codes import exit_unless_zero, run_to_end
 
-# Modules of the commands are imported late: `--help` and a fault in the configuration need no AWS
-# library, which takes half a second to load.
-
 
 @click.group(name="dead-letters")
 def dead_letters() -> None:
@@ -25,7 +22,7 @@ def dead_letters() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_(path: Path | None, *, as_json: bool) -> None:
     """List all, with the reason of each."""
-    from asyncbuild.commands.dead_letters import show  # noqa: PLC0415 - see above
+    from asyncbuild.commands.dead_letters import show
 
     exit_unless_zero(run_to_end(show, config.load(path), (), as_json))
 
@@ -35,7 +32,7 @@ def list_(path: Path | None, *, as_json: bool) -> None:
 @CONFIG
 def show(ids: tuple[str, ...], path: Path | None) -> None:
     """Show dead letters whole, with their bodies."""
-    from asyncbuild.commands.dead_letters import show  # noqa: PLC0415 - see above
+    from asyncbuild.commands.dead_letters import show
 
     exit_unless_zero(run_to_end(show, config.load(path), ids, False))  # noqa: FBT003 - called by position
 
@@ -47,7 +44,7 @@ def show(ids: tuple[str, ...], path: Path | None) -> None:
 @click.option("--force", is_flag=True, help="Also those of which a newer push was built.")
 def send_back(ids: tuple[str, ...], path: Path | None, *, every: bool, force: bool) -> None:
     """Put dead letters back on their queue, in their group. Safe to repeat."""
-    from asyncbuild.commands.dead_letters import send_back  # noqa: PLC0415 - see above
+    from asyncbuild.commands.dead_letters import send_back
 
     if bool(ids) == every:
         raise click.UsageError("name dead letters, or say --all")
@@ -59,6 +56,6 @@ def send_back(ids: tuple[str, ...], path: Path | None, *, every: bool, force: bo
 @CONFIG
 def drop(ids: tuple[str, ...], path: Path | None) -> None:
     """Delete dead letters for good."""
-    from asyncbuild.commands.dead_letters import drop  # noqa: PLC0415 - see above
+    from asyncbuild.commands.dead_letters import drop
 
     exit_unless_zero(run_to_end(drop, config.load(path), ids))

@@ -1,27 +1,21 @@
-"""Ends of a command: by itself, by a signal, or by an error that was foreseen."""
+"""Ends of a command: by itself, by a signal, or by an error that was foreseen.
+
+The event loop is imported when a command runs: `--help` and `--version` end without one.
+"""
 
 import errno
 import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-import anyio
 import click
 
-from asyncbuild.commands import log_setup
-from asyncbuild.config.sections import LogSettings
-from asyncbuild.domain.errors import Kind, StageError
-from asyncbuild.domain.events.service_events import ServiceFailed
+from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.foreign_text import plain
-from asyncbuild.runtime.emit import emit
-from asyncbuild.runtime.signals import run_until_signal
-from asyncbuild.runtime.tasks import leaves_of
 
 INTERRUPTED = 130  # as shells count SIGINT; click would say 1
-_EX_SOFTWARE = 70
 _EX_IOERR = 74
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 # A closed pipe, and the exception that Rich turns it into.
@@ -34,7 +28,10 @@ def run_to_end(function: Callable[..., Coroutine[Any, Any, Any]], *arguments: ob
     Raises:
         SystemExit: It was interrupted.
     """
+    import anyio
+
     gc.freeze()  # modules live as long as the process, so no collection need look at them again
+    gc.enable()  # `__main__` disables it
     try:
         return anyio.run(function, *arguments)
     except KeyboardInterrupt:
@@ -57,67 +54,16 @@ def run_taking_away(function: Callable[..., Coroutine[Any, Any, Any]], *argument
     Raises:
         SystemExit: It was interrupted.
     """
+    from asyncbuild.runtime.signals import run_until_signal
+
     if code := run_to_end(run_until_signal, function, *arguments):
         sys.exit(code)
 
 
-@contextmanager
-def logging_the_end() -> Iterator[Callable[[LogSettings], None]]:
-    """Write an error that ends the service as the JSON log's last line: `service.failed`.
-
-    On a terminal the error is raised further, to be shown as those of other commands are.
-
-    Yields:
-        A function that sets the log up by the configuration. Until then the environment decides,
-        because the configuration itself may be at fault.
-
-    Raises:
-        SystemExit: With the exit code that the line names.
-    """
-    as_json = log_setup.configure(_format_of_environment())
-
-    def configure(settings: LogSettings) -> None:
-        nonlocal as_json
-        as_json = log_setup.configure(settings)
-
-    try:
-        yield configure
-    except Exception as error:
-        if not as_json:
-            raise
-        sys.exit(_log_end(error))
-
-
-def _log_end(error: Exception) -> int:
-    found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
-    if found is None:
-        bug = ServiceFailed(
-            kind=Kind.BUG,
-            reason=f"internal error: {error!r}",
-            remedy="report it, with this line; what was in flight comes back to the queue",
-            exit_code=_EX_SOFTWARE,
-        )
-        emit(bug, error=error)
-        return _EX_SOFTWARE
-    emit(
-        ServiceFailed(
-            kind=found.kind,
-            reason=found.reason,
-            remedy=found.remedy,
-            exit_code=found.exit_code,
-        )
-    )
-    return found.exit_code
-
-
-def _format_of_environment() -> LogSettings:
-    """Return the log format of the environment, for errors before the configuration was read."""
-    wanted = os.environ.get("ASYNCBUILD_LOG__FORMAT", "auto")
-    return LogSettings(format="json" if wanted == "json" else "auto")
-
-
 def _no_room_for_output(error: BaseException) -> str:
     """Return why standard output cannot be written, if so; an error of a file names the file."""
+    from asyncbuild.runtime.tasks import leaves_of
+
     for leaf in leaves_of(error):
         if isinstance(leaf, OSError) and leaf.errno in _NO_ROOM and leaf.filename is None:
             return str(leaf.strerror)
@@ -130,6 +76,8 @@ def exit_code_of(error: BaseException) -> int:
     Raises:
         BaseException: The error itself, if it is not one that asyncbuild classifies.
     """
+    from asyncbuild.runtime.tasks import leaves_of
+
     found = next((leaf for leaf in leaves_of(error) if isinstance(leaf, StageError)), None)
     if found is not None:
         most = len(found.reason) + len(found.remedy)

@@ -11,9 +11,6 @@ from asyncbuild import config
 from asyncbuild.commands.config_option import CONFIG
 from asyncbuild.commands.exit_codes import exit_unless_zero, run_to_end
 
-# Modules of the commands are imported late: `--help` and a fault in the configuration need no AWS
-# library, which takes half a second to load.
-
 
 @dataclass(frozen=True, slots=True)
 class _CheckRequest:
@@ -68,14 +65,14 @@ def check(
     again, with the rights of its caller (docs/probes.md). With --push it ends with 1 if
     nothing would be done for such a push (docs/rules.md).
     """
-    from asyncbuild.checks.probes.run import Subjects  # noqa: PLC0415 - see above
-    from asyncbuild.checks.report import run  # noqa: PLC0415 - see above
+    from asyncbuild.checks.probes.run import Subjects
+    from asyncbuild.checks.report import run
 
     request = _CheckRequest(**asked)
     request.require_whole()
     settings = config.load(path)
     if request.pushed:
-        from asyncbuild.checks.pushes import run as run_push  # noqa: PLC0415 - see above
+        from asyncbuild.checks.pushes import run as run_push
 
         chosen = (request.pushed, request.changed, request.as_json)
         exit_unless_zero(run_to_end(run_push, settings, *chosen))
@@ -119,7 +116,7 @@ def explain(
     REPOSITORY may be left out with --since or --slowest, to be told of all repositories. Exit code
     1 if nothing is found.
     """
-    from asyncbuild.commands.explain import question_of, run  # noqa: PLC0415 - see above
+    from asyncbuild.commands.explain import question_of, run
 
     if not (repository or asked["since"] or asked["slowest"]):
         raise click.UsageError("name a REPOSITORY, or say --since or --slowest")
@@ -141,7 +138,7 @@ def explain(
 @click.option("--once", is_flag=True, help="Print it and end.")
 def top(address: str | None, path: Path | None, *, every_seconds: float, once: bool) -> None:
     """Show what the service at ADDRESS does; by default the one of status.listen."""
-    from asyncbuild.status.top import run  # noqa: PLC0415 - see above
+    from asyncbuild.status.top import run
 
     settings = config.load(path) if path or not address else None
 
@@ -156,6 +153,6 @@ def top(address: str | None, path: Path | None, *, every_seconds: float, once: b
 @click.option("--ready", is_flag=True, help="Not only alive, but able to do its work.")
 def health(path: Path | None, *, ready: bool) -> None:
     """Ask the service at status.listen whether it is alive: exit code 0, or not. For probes."""
-    from asyncbuild.status.health import ask  # noqa: PLC0415 - see above
+    from asyncbuild.status.health import ask
 
     click.echo(ask(config.load(path).status, ready=ready), nl=False)

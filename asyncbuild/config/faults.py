@@ -19,13 +19,8 @@ from asyncbuild.config.lines import Place, line_of
 from asyncbuild.config.places import region_fault
 from asyncbuild.config.routing import fill_rules
 from asyncbuild.config.sections import MIB
-from asyncbuild.config.settings import (
-    ENV_PREFIX,
-    FILE_VARIABLE,
-    Settings,
-    names_below,
-    setting_names,
-)
+from asyncbuild.config.settings import Settings, names_below, setting_names
+from asyncbuild.config.variables import ENV_PREFIX, FILE_VARIABLE
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.rules import may_share_key
 

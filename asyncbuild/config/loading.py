@@ -6,12 +6,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from asyncbuild.config.doubts import Doubt, doubts
 from asyncbuild.config.faults import (
     TOML_REMEDY,
     SettingFault,
@@ -26,6 +25,9 @@ from asyncbuild.config.faults import (
 from asyncbuild.config.lines import lines_of
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asyncbuild.config.doubts import Doubt
 
 
 def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -56,8 +58,11 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
     return settings
 
 
-def warnings(path: Path | None, settings: Settings) -> list[Doubt]:
+def warnings(path: Path | None, settings: Settings) -> "list[Doubt]":
     """Return the doubts about `settings` of the file at `path`, each with the lines concerned."""
+    # Only `check` and the service ask for doubts.
+    from asyncbuild.config.doubts import doubts  # noqa: PLC0415
+
     lines = lines_of(_read(path) if path else "")
     found = ((each, " and ".join(origins_of(each.places, lines))) for each in doubts(settings))
     return [

@@ -27,10 +27,8 @@ from asyncbuild.config.sections import (
     StatusSettings,
     StorageSettings,
 )
+from asyncbuild.config.variables import ENV_PREFIX
 from asyncbuild.domain.rules import Rule
-
-ENV_PREFIX = "ASYNCBUILD_"
-FILE_VARIABLE = ENV_PREFIX + "CONFIG"  # path of the TOML file
 
 
 class _RegionSource(EnvSettingsSource):

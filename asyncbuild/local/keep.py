@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from asyncbuild.config.settings import ENV_PREFIX
+from asyncbuild.config.variables import ENV_PREFIX
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY
 from asyncbuild.local.stack import Stack
 

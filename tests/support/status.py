@@ -6,7 +6,7 @@ from typing import Any
 
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.events import EVENTS
+from asyncbuild.domain.events.catalogue import EVENTS
 from asyncbuild.domain.events.event import Emitted, LogLevel, PushIdentity
 from asyncbuild.domain.model import Change, Message, Push, trace_id
 from asyncbuild.domain.repository import Repository

@@ -6,24 +6,3 @@ A class is named as its event is: `push.built` is `PushBuilt`. Names, levels and
 interface: `docs/observability.md` lists them, and a test compares. There are no other lines in the
 log, not even for debugging.
 """
-
-from asyncbuild.domain.events import (
-    git_events,
-    push_events,
-    queue_events,
-    result_events,
-    service_events,
-    stage_events,
-)
-from asyncbuild.domain.events.event import EVENTS, PUSH_FIELDS
-
-__all__ = [
-    "EVENTS",
-    "PUSH_FIELDS",
-    "git_events",
-    "push_events",
-    "queue_events",
-    "result_events",
-    "service_events",
-    "stage_events",
-]

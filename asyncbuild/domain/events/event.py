@@ -41,7 +41,7 @@ class Event:
 _Made = TypeVar("_Made", bound=Event)
 
 EVENTS: Final[dict[str, type[Event]]] = {}
-"""Every event by its name; complete after `asyncbuild.domain.events` was imported."""
+"""Every event by its name; complete after `domain/events/catalogue.py` was imported."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from asyncbuild.domain.errors import Outage, Reject
 from asyncbuild.domain.reachable import Reach, is_address
 from asyncbuild.forges.addresses import show_url, split_scp
-from asyncbuild.git.content.lfs.http import PrivateAddress, proxy_of
 from asyncbuild.git.formats.lfs_answers import origin_of
+from asyncbuild.git.outbound import PrivateAddress, proxy_of
 
 _HTTPS: Final = 443
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from asyncbuild.forges.git_remote import Remote, places_of
-from asyncbuild.git.content.lfs.http import open_web
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_answers import origin_of, usable_url
 
@@ -47,6 +46,9 @@ async def _find_url(remote: Remote) -> str:
         Outage: The server cannot be reached, or does not answer.
         Retry: It does not answer in HTTP, or there are no credentials.
     """
+    # An HTTP client that few fetches need.
+    from asyncbuild.git.content.lfs.http import open_web  # noqa: PLC0415
+
     reach = remote.reach.trusting(*places_of(remote.url))
     url = remote.url
     async with open_web(reach, silence_seconds=remote.patience_seconds) as web:

@@ -95,7 +95,7 @@ async def open_commit(
         git = Git(settings)
         reader = Reader(git, scratch / "reader")
         await reader.prepare()
-        if _is_url(place.where):
+        if is_url(place.where):
             remote = remotes.remote_at(place.where, region=place.region)
             source = await _fetch(git, remote, place.revision, scratch)
         else:
@@ -150,7 +150,7 @@ async def _about_missing(git: Git, source: _CloneSource) -> AsyncIterator[None]:
         ) from error
 
 
-def _is_url(where: str) -> bool:
+def is_url(where: str) -> bool:
     """Return whether `where` is a URL. A path may have a colon, too, but then it exists."""
     if "://" in where:
         return True

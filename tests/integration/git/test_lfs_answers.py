@@ -34,7 +34,7 @@ from asyncbuild.git.content.lfs.batch_api import find_server
 from asyncbuild.git.content.lfs.download import Download
 from asyncbuild.git.content.lfs.http import open_web
 from asyncbuild.git.content.lfs.lfs_server import LfsServer
-from asyncbuild.git.content.lfs.partial_file import MissingContent
+from asyncbuild.git.content.lfs.stored_file import MissingContent
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_pointers import Pointer, parse_pointer
 from asyncbuild.git.process.command import Git

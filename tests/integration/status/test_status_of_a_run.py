@@ -20,7 +20,7 @@ from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.commands import serve as service
 from asyncbuild.config import Settings
-from asyncbuild.domain.events import EVENTS, PUSH_FIELDS
+from asyncbuild.domain.events.catalogue import EVENTS, PUSH_FIELDS
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.events.stage_events import STAGES
 from asyncbuild.local.stack import Stack, open_stack

@@ -10,7 +10,7 @@ from asyncbuild.domain import errors
 from asyncbuild.domain.errors import StageError
 
 _SCRIPT = """
-from asyncbuild.commands.exit_codes import logging_the_end
+from asyncbuild.commands.last_line import logging_the_end
 from asyncbuild.domain.errors import *
 from asyncbuild.domain.errors import StageError
 

@@ -9,7 +9,7 @@ import pytest
 
 from asyncbuild.domain import errors
 from asyncbuild.domain.errors import StageError
-from asyncbuild.domain.events import EVENTS, PUSH_FIELDS
+from asyncbuild.domain.events.catalogue import EVENTS, PUSH_FIELDS
 
 _ROOT = Path(__file__).parents[3]
 _TEXT = (_ROOT / "docs" / "operations.md").read_text("utf-8")

@@ -25,7 +25,7 @@ from support.status import HOSTILE, NOW, Clock, built, handed_over, held, line, 
 from asyncbuild.archive.delta.fallback import REASONS
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Kind, Reject
-from asyncbuild.domain.events import EVENTS
+from asyncbuild.domain.events.catalogue import EVENTS
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.model import root_span_id, trace_id
 from asyncbuild.domain.results.build_result import BuildStatus

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.listening import hearing
 
-from asyncbuild.domain.events import EVENTS
+from asyncbuild.domain.events.catalogue import EVENTS
 from asyncbuild.domain.events.push_events import PushOutcome, outcome_event
 from asyncbuild.domain.events.stage_events import ENDS, STAGES
 from asyncbuild.domain.model import Outcome, Verdict

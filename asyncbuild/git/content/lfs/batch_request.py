@@ -20,7 +20,7 @@ from asyncbuild.git.content.lfs.http_answers import (
     refusal_of,
 )
 from asyncbuild.git.content.lfs.lfs_server import LfsServer
-from asyncbuild.git.content.lfs.partial_file import MissingContent
+from asyncbuild.git.content.lfs.stored_file import MissingContent
 from asyncbuild.git.formats.lfs_answers import (
     LfsAction,
     origin_of,

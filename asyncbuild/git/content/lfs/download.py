@@ -29,9 +29,9 @@ from asyncbuild.git.content.lfs.lfs_server import LfsServer
 from asyncbuild.git.content.lfs.partial_file import (
     AnswerCutOff,
     ContentMismatch,
-    MissingContent,
     PartialContent,
 )
+from asyncbuild.git.content.lfs.stored_file import MissingContent
 from asyncbuild.git.formats.lfs_answers import origin_of
 from asyncbuild.runtime.tasks import leaves_of
 

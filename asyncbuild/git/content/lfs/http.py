@@ -5,7 +5,6 @@ to a permitted address: the check is of the address that is then used.
 """
 
 import socket
-import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from asyncbuild.domain.errors import Outage, Reject, Retry
-from asyncbuild.domain.reachable import Reach, is_address
+from asyncbuild.domain.reachable import Reach
 from asyncbuild.git.formats.error_classes import quote
-from asyncbuild.git.formats.lfs_answers import origin_of
+from asyncbuild.git.outbound import PrivateAddress, check_literal, proxy_of
 
 PARALLEL: Final = 8
 _CONNECT_SECONDS: Final = 30.0
-_SHOWN_MOST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,28 +121,6 @@ class _Resolver(ThreadedResolver):
         return permitted
 
 
-class PrivateAddress(Reject):
-    """A host is not connected to, because of its address."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(
-            f"{host[:_SHOWN_MOST]!a} has a private address, and the configuration does not name it",
-            remedy="if contents or submodules may come from there, add the host or its network to "
-            "git.internal",
-        )
-
-
-def check_literal(reach: Reach, url: str) -> None:
-    """Reject a URL whose host is an address that is not permitted; such a host is not looked up.
-
-    Raises:
-        PrivateAddress: The address is not permitted.
-    """
-    origin = origin_of(url)
-    if is_address(origin.host) and not reach.permits(origin.host, origin.port, origin.host):
-        raise PrivateAddress(origin.host)
-
-
 @contextmanager
 def _errors(doing: str) -> Iterator[None]:
     """Classify errors of aiohttp; they hold URL and headers, so are neither quoted nor chained."""
@@ -162,12 +138,3 @@ def _errors(doing: str) -> Iterator[None]:
 
 def _outage(doing: str, why: str) -> Outage:
     return Outage(f"{doing}: {why}", remedy="if it lasts, check the way to the LFS server")
-
-
-def proxy_of(url: str) -> str | None:
-    """Return the proxy for a URL, as git has it: `https_proxy`, `no_proxy` and the like."""
-    origin = origin_of(url)
-    if urllib.request.proxy_bypass(origin.host):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(origin.scheme) or proxies.get("all")

@@ -11,23 +11,17 @@ import aiohttp
 import anyio
 from anyio import to_thread
 
-from asyncbuild.git.content.lfs.stored_file import CHUNK_BYTES, chunks_of, open_private
-from asyncbuild.git.formats.lfs_pointers import Pointer
+from asyncbuild.git.content.lfs.stored_file import (
+    CHUNK_BYTES,
+    MissingContent,
+    chunks_of,
+    open_private,
+)
 from asyncbuild.runtime.write_all import write_all
 
 _PARTIAL: Final = 206
 _SILENCE: Final = "silence"
 _RANGE: Final = re.compile(r"bytes (\d{1,20})-\d{1,20}/(?:\*|\d{1,20})")
-
-
-@dataclass(frozen=True, slots=True)
-class MissingContent:
-    """A content that is not here: its pointer, its file in the tree, and its places on disk."""
-
-    pointer: Pointer
-    file: str
-    target: Path
-    part: Path
 
 
 class AnswerCutOff(Exception):

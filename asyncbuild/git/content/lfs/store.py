@@ -22,10 +22,13 @@ from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Busy, Reject, Retry
 from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.content.lfs.batch_api import find_server
-from asyncbuild.git.content.lfs.download import Download
 from asyncbuild.git.content.lfs.lfs_server import LfsServer
-from asyncbuild.git.content.lfs.partial_file import MissingContent
-from asyncbuild.git.content.lfs.stored_file import Verified, chunks_of, open_private
+from asyncbuild.git.content.lfs.stored_file import (
+    MissingContent,
+    Verified,
+    chunks_of,
+    open_private,
+)
 from asyncbuild.git.formats.error_classes import machine_error
 from asyncbuild.git.formats.lfs_pointers import Pointer
 from asyncbuild.git.process.command import Git
@@ -122,6 +125,9 @@ class Fetched:
         self, server: LfsServer, name: str, missing: Sequence[MissingContent]
     ) -> None:
         """Fetch from a server, after deleting damaged files."""
+        # An HTTP client that a repository without LFS files never needs.
+        from asyncbuild.git.content.lfs.download import Download  # noqa: PLC0415
+
         silence_seconds = self.settings.silence_timeout_seconds
         await to_thread.run_sync(_take_away, missing)
         for pause_seconds in (*self.pauses_seconds, None):

@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -18,6 +19,16 @@ from asyncbuild.runtime.recent import Recent
 
 CHUNK_BYTES = 256 * 1024
 _REMEMBERED_MOST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class MissingContent:
+    """A content that is not here: its pointer, its file in the tree, and its places on disk."""
+
+    pointer: Pointer
+    file: str
+    target: Path
+    part: Path
 
 
 class _Seen(NamedTuple):

@@ -1,0 +1,22 @@
+"""Catalogue of all events: importing it completes `EVENTS`. A stage imports what it emits alone."""
+
+from asyncbuild.domain.events import (
+    git_events,
+    push_events,
+    queue_events,
+    result_events,
+    service_events,
+    stage_events,
+)
+from asyncbuild.domain.events.event import EVENTS, PUSH_FIELDS
+
+__all__ = [
+    "EVENTS",
+    "PUSH_FIELDS",
+    "git_events",
+    "push_events",
+    "queue_events",
+    "result_events",
+    "service_events",
+    "stage_events",
+]
