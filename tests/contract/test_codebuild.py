@@ -3,7 +3,8 @@
 Runs on the stand-in and on ministack; where ministack differs from AWS's documentation, the test is
 a named expected failure. Sources: API = AWS CodeBuild API Reference; model = botocore's service
 model. Rules that need a clock or a limit are in
-`tests/integration/local/test_codebuild_standin.py`.
+`tests/integration/local/test_codebuild_standin.py`; phases, ends and retries in
+`test_build_courses.py` beside it.
 """
 
 import uuid
@@ -15,8 +16,8 @@ import pytest
 from botocore.exceptions import ClientError
 from support.codebuild import open_codebuild_client, refusal
 
+from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
-from asyncbuild.local.servers.codebuild_state import Script
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient

@@ -18,75 +18,60 @@ rules, each with its source (API = AWS CodeBuild API Reference, model = botocore
   in build environments") forbids it; whether AWS refuses the call is not documented.
 - Builds are listed newest first, a hundred a page; naming a sort order is an error once a project
   has more than a hundred builds (API, ListBuildsForProject, sortOrder).
-- A build is SUBMITTED, QUEUED, in progress, COMPLETED (API, Build, currentPhase); how long each
-  takes, and its end, is scripted. Nothing runs: the phase follows from the clock.
+- A build goes through its phases, and ends (API, Build, phases): `build_script.py` says how.
+- A build that FAILED is started again as often as `autoRetryLimitOverride` says, else the project's
+  `autoRetryLimit`: a build of its own with the same request, the two linked by their ARNs (API,
+  AutoRetryConfig). Whether a FAILED build is seen without its `nextAutoRetry` for a moment is not
+  documented; `retry_seconds` makes it so. That other ends are not tried again is a guess.
+- Others start builds, too: by hand in the console, with a copy of the variables (`foreign`).
 """
 
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from random import Random
 
 import anyio
 
 from asyncbuild.local.servers.aws_json import AwsError, Document
+from asyncbuild.local.servers.build_script import Script, SeededScripts
 from asyncbuild.local.servers.journal import AcceptedStart, Journal
-from asyncbuild.local.servers.served import ACCOUNT, REGION, Standin
+from asyncbuild.local.servers.served import ACCOUNT, Standin
+from asyncbuild.local.servers.stored_build import ARN, StoredBuild, document_of
 
 TOKEN_SECONDS = 300.0
 _PAGE = 100
-_ARN = f"arn:aws:codebuild:{REGION}:{ACCOUNT}"
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """Course of a build: its time in the queue, its time in work, and its end."""
-
-    queued_seconds: float = 0.5
-    build_seconds: float = 2.0
-    status: str = "SUCCEEDED"
-
-
-@dataclass(slots=True)
-class _StoredBuild:
-    started: AcceptedStart
-    document: Document
-    script: Script
-    stopped_at: float | None = None
-
-    @property
-    def ends_at(self) -> float:
-        if self.stopped_at is not None:
-            return self.stopped_at
-        return self.started.time + self.script.queued_seconds + self.script.build_seconds
-
-    def seen_at(self, now: float) -> Document:
-        """Return the build's document as it is at `now`."""
-        elapsed = now - self.started.time
-        if now >= self.ends_at:
-            status = self.script.status if self.stopped_at is None else "STOPPED"
-            progress = {"buildStatus": status, "currentPhase": "COMPLETED", "endTime": self.ends_at}
-        elif elapsed >= self.script.queued_seconds:
-            progress = {"buildStatus": "IN_PROGRESS", "currentPhase": "BUILD"}
-        else:
-            phase = "SUBMITTED" if elapsed < self.script.queued_seconds / 2 else "QUEUED"
-            progress = {"buildStatus": "IN_PROGRESS", "currentPhase": phase}
-        return {**self.document, **progress, "buildComplete": now >= self.ends_at}
+_RETRIES = uuid.UUID("5a5f9f0e-3c0c-4f0e-9a55-1f6d0c1f4b5e")
+_BY_HAND = "MyCodeBuildDemoUser"  # initiator of foreign builds
+_OF_RETRIES = "codebuild-role/AWSCodeBuild"
 
 
 @dataclass(slots=True)
 class CodeBuildStandin(Standin[AcceptedStart]):
     """State of the stand-in, with the switches for tests.
 
-    `running_limit` and `script` may be changed at any time; `started` holds every accepted
-    StartBuild, its request verbatim.
+    `running_limit`, `script` and the others may be changed at any time; `started` holds every
+    accepted StartBuild, its request verbatim.
+
+    Attributes:
+        script: Course of coming builds; of `SeededScripts` each has its own.
+        retry_seconds: Time from the end of a failed build to the start of its next attempt.
+        foreign_share: Share of accepted builds of which another user starts a copy at once.
+        foreign: Builds that others have started.
+        watchers: Functions called with every new build, and again when it was stopped.
     """
 
-    script: Script = field(default_factory=Script)
+    script: Script | SeededScripts = field(default_factory=Script)
+    retry_seconds: float = 0.0
+    foreign_share: float = 0.0
     journal: Journal | None = None
+    foreign: list[StoredBuild] = field(default_factory=list)
+    watchers: list[Callable[[StoredBuild], None]] = field(default_factory=list)
     _projects: dict[str, Document] = field(default_factory=dict)
-    _builds: dict[str, _StoredBuild] = field(default_factory=dict)
+    _builds: dict[str, StoredBuild] = field(default_factory=dict)
     _of_project: dict[str, list[str]] = field(default_factory=dict)
-    _tokens: dict[str, _StoredBuild] = field(default_factory=dict)
+    _tokens: dict[str, StoredBuild] = field(default_factory=dict)
+    _retriable: list[StoredBuild] = field(default_factory=list)
     _starting: anyio.Lock = field(default_factory=anyio.Lock)
 
     def add_project(self, name: str) -> None:
@@ -113,6 +98,7 @@ class CodeBuildStandin(Standin[AcceptedStart]):
             AwsError: The request is refused.
         """
         self.note_call(operation)
+        self.settle()
         match operation:
             case "StartBuild":
                 async with self._starting:  # the journal's order is the order of acceptance
@@ -135,25 +121,84 @@ class CodeBuildStandin(Standin[AcceptedStart]):
             case _:
                 raise AwsError("UnknownOperationException", f"{operation} has no stand-in")
 
-    def remember(self, started: AcceptedStart) -> Document:
-        """Add an accepted build, a new one or one of the journal; return its document."""
-        request = started.request
-        name = request["projectName"]
-        self.add_project(name)
-        document = _document(started, self._projects[name])
-        build = _StoredBuild(started, document, self.script)
+    def remember(self, started: AcceptedStart) -> StoredBuild:
+        """Add an accepted build, a new one or one of the journal, and return it."""
+        build = self._add(started)
         self.started.append(started)
-        self._builds[started.build] = build
-        self._of_project.setdefault(name, []).append(started.build)
-        if token := request.get("idempotencyToken"):
+        if token := started.request.get("idempotencyToken"):
             self._tokens[token] = build
-        return document
+        return build
+
+    def start_foreign(self, id_: str) -> StoredBuild:
+        """Start a build of the same project, source and variables, as a user of the console does.
+
+        Args:
+            id_: Id of the build that is copied.
+        """
+        copied = self._builds[id_].started.request
+        request = {name: each for name, each in copied.items() if name != "idempotencyToken"}
+        project = request["projectName"]
+        number = self._next_number(project)
+        started = AcceptedStart(self.clock(), f"{project}:{uuid.uuid4()}", number, request)
+        build = self._add(started, initiator=_BY_HAND)
+        self.foreign.append(build)
+        return build
+
+    def build(self, id_: str) -> StoredBuild:
+        """Return a build that was started by anybody."""
+        return self._builds[id_]
+
+    def settle(self) -> None:
+        """Start the next attempt of each build that has failed by now and is tried again."""
+        now = self.clock()
+        while due := [b for b in self._retriable if now >= b.ends_at + self.retry_seconds]:
+            for build in due:
+                self._retriable.remove(build)
+                if build.is_retried:  # it was not stopped in time
+                    self._retry(build)
+
+    def _retry(self, build: StoredBuild) -> None:
+        # An id that follows from the one before: a journal that is opened again finds the same.
+        id_ = f"{build.started.project}:{uuid.uuid5(_RETRIES, build.id)}"
+        begun, number = build.ends_at + self.retry_seconds, self._next_number(build.started.project)
+        started = replace(build.started, time=begun, build=id_, number=number)
+        build.next = self._add(started, initiator=_OF_RETRIES, previous=build)
+
+    def _add(
+        self,
+        started: AcceptedStart,
+        *,
+        previous: StoredBuild | None = None,
+        **initiator: str,
+    ) -> StoredBuild:
+        name = started.project
+        self.add_project(name)
+        project = self._projects[name]
+        retries = "autoRetryLimitOverride"
+        limit = int(started.request.get(retries) or project.get("autoRetryLimit", 0))
+        document = document_of(started, project, **initiator)
+        script = self.script
+        if isinstance(script, SeededScripts):
+            number = 0 if previous is None else previous.retry_number + 1
+            key = started.location or f"{name}/{started.number}"
+            script = script.draw(f"{key}/{number}/{initiator.get('initiator', '')}")
+        build = StoredBuild(started, document, script, limit, previous)
+        self._builds[build.id] = build
+        self._of_project.setdefault(name, []).append(build.id)
+        if build.is_retried:
+            self._retriable.append(build)
+        for watch in self.watchers:
+            watch(build)
+        return build
+
+    def _next_number(self, project: str) -> int:
+        return len(self._of_project.get(project, [])) + 1
 
     async def _start_build(self, request: Document) -> Document:
         now = self.clock()
         name = request["projectName"]
         if name not in self._projects:
-            raise AwsError("ResourceNotFoundException", f"Project cannot be found: {_ARN}:{name}")
+            raise AwsError("ResourceNotFoundException", f"Project cannot be found: {ARN}:{name}")
         _check_start(request)
         known = self._tokens.get(request.get("idempotencyToken", ""))
         if known is not None and now - known.started.time < TOKEN_SECONDS:
@@ -161,17 +206,20 @@ class CodeBuildStandin(Standin[AcceptedStart]):
                 message = "Parameter mismatch: this idempotencyToken came with other parameters"
                 raise AwsError("InvalidInputException", message)
             return known.seen_at(now)
-        running = sum(1 for build in self._builds.values() if now < build.ends_at)
-        if self.running_limit is not None and running >= self.running_limit:
+        if self.running_limit is not None and self._count_running(now) >= self.running_limit:
             message = f"Cannot have more than {self.running_limit} builds in queue for the account"
             raise AwsError("AccountLimitExceededException", message)
-        number = len(self._of_project.get(name, [])) + 1
-        started = AcceptedStart(now, f"{name}:{uuid.uuid4()}", number, request)
+        started = AcceptedStart(now, f"{name}:{uuid.uuid4()}", self._next_number(name), request)
         if self.journal is not None:
             await self.journal.write(started)
-        self.remember(started)
+        build = self.remember(started)
         self.tell_started()
-        return self._builds[started.build].seen_at(now)
+        if Random(f"foreign/{started.location}").random() < self.foreign_share:  # noqa: S311 - repeatable, not secret
+            self.start_foreign(build.id)
+        return build.seen_at(now)
+
+    def _count_running(self, now: float) -> int:
+        return sum(1 for build in self._builds.values() if now < build.ends_at)
 
     def _stop_build(self, id_: str) -> Document:
         build = self._builds.get(id_)
@@ -180,12 +228,14 @@ class CodeBuildStandin(Standin[AcceptedStart]):
         now = self.clock()
         if now < build.ends_at:
             build.stopped_at = now
+            for watch in self.watchers:
+                watch(build)
         return build.seen_at(now)
 
     def _list_builds(self, members: Document) -> Document:
         name = members["projectName"]
         if name not in self._projects:
-            raise AwsError("ResourceNotFoundException", f"Project cannot be found: {_ARN}:{name}")
+            raise AwsError("ResourceNotFoundException", f"Project cannot be found: {ARN}:{name}")
         ids = self._of_project.get(name, [])
         order = members.get("sortOrder")
         if order and len(ids) > _PAGE:
@@ -203,10 +253,10 @@ class CodeBuildStandin(Standin[AcceptedStart]):
     def _create_project(self, members: Document) -> Document:
         name = members["name"]
         if name in self._projects:
-            message = f"Project already exists: {_ARN}:project/{name}"
+            message = f"Project already exists: {ARN}:project/{name}"
             raise AwsError("ResourceAlreadyExistsException", message)
         now = self.clock()
-        made = {"arn": f"{_ARN}:project/{name}", "created": now, "lastModified": now}
+        made = {"arn": f"{ARN}:project/{name}", "created": now, "lastModified": now}
         self._projects[name] = {**members, **made}
         return self._projects[name]
 
@@ -233,31 +283,3 @@ def _check_start(request: Document) -> None:
         if variable["name"].startswith("CODEBUILD_"):
             message = f"Environment variable {variable['name']}: CODEBUILD_ is reserved"
             raise AwsError("InvalidInputException", message)
-
-
-def _document(started: AcceptedStart, project: Document) -> Document:
-    request = started.request
-    environment: Document = dict(project["environment"])
-    variables = {each["name"]: each for each in environment.get("environmentVariables", [])}
-    for each in request.get("environmentVariablesOverride", []):
-        variables[each["name"]] = {"type": "PLAINTEXT", **each}
-    source = dict(project["source"])
-    if "sourceTypeOverride" in request:
-        source = {"type": request["sourceTypeOverride"]}
-    if "sourceLocationOverride" in request:
-        source["location"] = request["sourceLocationOverride"]
-    version = request.get("sourceVersion")
-    return {
-        "id": started.build,
-        "arn": f"{_ARN}:build/{started.build}",
-        "buildNumber": started.number,
-        "projectName": request["projectName"],
-        "startTime": started.time,
-        "source": source,
-        "environment": {**environment, "environmentVariables": list(variables.values())},
-        "serviceRole": project["serviceRole"],
-        "timeoutInMinutes": request.get("timeoutInMinutesOverride", 60),
-        "queuedTimeoutInMinutes": request.get("queuedTimeoutInMinutesOverride", 480),
-        "initiator": "asyncbuild",
-        **({"sourceVersion": version, "resolvedSourceVersion": version} if version else {}),
-    }

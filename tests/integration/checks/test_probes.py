@@ -35,7 +35,7 @@ from asyncbuild.checks.probes import git_server as codecommit
 from asyncbuild.checks.probes.made import TAG, ProbeRun, make_name
 from asyncbuild.config import Settings
 from asyncbuild.domain.repository import Repository
-from asyncbuild.local.servers.codebuild_state import Script
+from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.served import REGION
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 

@@ -15,8 +15,9 @@ from support.codebuild import Clock, open_codebuild_client, refusal
 
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.aws_json import AwsError
+from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
-from asyncbuild.local.servers.codebuild_state import CodeBuildStandin, Script
+from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
@@ -97,7 +98,7 @@ async def test_a_build_goes_from_queue_to_end(client: "CodeBuildClient", clock: 
     """SUBMITTED, QUEUED, at work, COMPLETED; IN_PROGRESS until then (API, Build)."""
     id_ = (await client.start_build(projectName="shop"))["build"]["id"]
     seen = []
-    for seconds in (0, 0.3, 0.3, 3):
+    for seconds in (0, 0.3, 0.7, 3):
         clock.advance(seconds)
         build = (await client.batch_get_builds(ids=[id_]))["builds"][0]
         seen.append((build["currentPhase"], build["buildStatus"], build["buildComplete"]))
