@@ -102,10 +102,14 @@ def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: boo
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["service", "account", "webhook"]), default="service")
+@click.argument(
+    "name",
+    type=click.Choice(["service", "account", "webhook", "dashboard"]),
+    default="service",
+)
 @click.option("--readable", is_flag=True, help="As YAML with comments; may be too long to deploy.")
 def template(name: str, *, readable: bool) -> None:
-    """Print the stack of the service, of an account with repositories, or of a host's webhooks.
+    """Print the stack of the service, an account with repositories, a host's webhooks, a dashboard.
 
     As one line of JSON, which CloudFormation takes without a bucket for templates.
     """

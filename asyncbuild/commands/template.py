@@ -13,6 +13,7 @@ NAMES = {
     "service": "cloudformation.yaml",
     "account": "account.yaml",
     "webhook": "webhook.yaml",
+    "dashboard": "dashboard.yaml",
 }
 
 

@@ -9,6 +9,7 @@ from math import ceil
 
 SATURATED_PERCENT = 90.0
 MOST_BACKLOG = 1.0
+MOST_RESULTS = 1_000.0  # waiting results that one task reads in about a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Seen:
     inflight: float  # messages received and not yet deleted
     free: float  # consumers without work, of an average task
     tasks: float  # tasks that run
+    results: float = 0.0  # results of builds that wait in their own queue
 
 
 def busy_percent(seen: Seen, *, consumers: int) -> float:
@@ -27,9 +29,10 @@ def busy_percent(seen: Seen, *, consumers: int) -> float:
     While a consumer is free, every waiting message belongs to a group in flight, since the consumer
     would have taken any other. However deep the queue, more tasks would change nothing. Only when
     nearly all consumers work may free groups wait; then the backlog counts, at most as much as the
-    messages in flight.
+    messages in flight. More results than a task reads in a minute count as a task without a free
+    consumer.
     """
-    busy = 100.0 * (1.0 - seen.free / consumers)
+    busy = 100.0 if seen.results > MOST_RESULTS else 100.0 * (1.0 - seen.free / consumers)
     if busy < SATURATED_PERCENT:
         return busy
     return busy * (1.0 + min(seen.visible / max(seen.inflight, 1.0), MOST_BACKLOG))

@@ -19,7 +19,6 @@ UNKNOWN: Final = {
     "ScaleFromZero",
     "WaitingAtZero",
     "NoTaskAlarm",
-    "Dashboard",  # shows NoTaskAlarm
 }
 
 

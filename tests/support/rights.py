@@ -21,6 +21,12 @@ GRANTS = {
     ("sqs:DeleteMessage", "Queue"): "settle them",
     ("sqs:ChangeMessageVisibility", "Queue"): "renew leases, hand back",
     ("sqs:GetQueueAttributes", "Queue"): "see at the start whether the queue is fit",
+    ("sqs:ReceiveMessage", "ResultQueue"): "take ends of builds, and rounds",
+    ("sqs:DeleteMessage", "ResultQueue"): "settle them",
+    ("sqs:ChangeMessageVisibility", "ResultQueue"): "hide what is tried again later, release",
+    ("sqs:GetQueueAttributes", "ResultQueue"): "see at the start whether the queue is fit",
+    ("sqs:SendMessage", "ResultDeadLetters"): "dead-letter with a reason",
+    ("sqs:GetQueueAttributes", "ResultDeadLetters"): "check that it is a standard queue",
     ("sqs:SendMessage", "DeadLetters"): "dead-letter with a reason",
     ("sqs:GetQueueAttributes", "DeadLetters"): "check that it is FIFO",
     ("s3:PutObject", "archives"): "send them",
@@ -28,16 +34,17 @@ GRANTS = {
     ("s3:GetObject", "archives"): "archives as a source of copies",
     ("s3:GetObject", "ledger"): "read records",
     ("s3:AbortMultipartUpload", "archives"): "leave no parts behind (I7)",
-    ("s3:DeleteObject", "ledger"): "forget notes about tries",
+    ("s3:DeleteObject", "ledger"): "forget notes about tries, and that a build is unfinished",
     ("s3:ListBucket", "Bucket"): "read the ledger; be told 404, not 403, of what is missing",
     ("codecommit:GitPull", "codecommit"): "fetch",
     ("codebuild:StartBuild", "codebuild"): "build",
-    ("codebuild:BatchGetBuilds", "codebuild"): "find a build that was started before (I12)",
-    ("codebuild:ListBuildsForProject", "codebuild"): "the same",
+    ("codebuild:BatchGetBuilds", "codebuild"): "find out how builds ended; find one (I12)",
+    ("codebuild:BatchGetBuildBatches", "codebuild"): "find out how a batch ended",
+    ("codebuild:ListBuildsForProject", "codebuild"): "find a build that was started before (I12)",
     ("codepipeline:GetPipeline", "codepipeline"): "see how a pipeline takes its source",
     ("codepipeline:StartPipelineExecution", "codepipeline"): "hand over",
     ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
-    ("codepipeline:GetPipelineExecution", "codepipeline"): "the same",
+    ("codepipeline:GetPipelineExecution", "codepipeline"): "the same; find out how it ended",
     ("ecs:UpdateTaskProtection", "ecs"): "not be stopped with work in hand",
     ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
     ("s3:GetBucketVersioning", "Bucket"): "the same",
@@ -74,6 +81,7 @@ NEEDED: dict[str, set[str]] = {
     "s3.abort_multipart_upload": {"s3:AbortMultipartUpload"},
     "codebuild.start_build": {"codebuild:StartBuild"},
     "codebuild.batch_get_builds": {"codebuild:BatchGetBuilds"},
+    "codebuild.batch_get_build_batches": {"codebuild:BatchGetBuildBatches"},
     "codebuild.batch_get_projects": {"codebuild:BatchGetProjects"},
     "codebuild.list_builds_for_project": {"codebuild:ListBuildsForProject"},
     "codepipeline.get_pipeline": {"codepipeline:GetPipeline"},
@@ -153,6 +161,8 @@ class Call:
     def _resource(self, action: str) -> str:
         service = action.partition(":")[0]
         if service == "sqs":
+            if "results" in self.queue:
+                return "ResultDeadLetters" if "dead" in self.queue else "ResultQueue"
             return "DeadLetters" if "dead" in self.queue else "Queue"
         if action == "s3:ListBucket":
             return "Bucket"

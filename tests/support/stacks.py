@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "deploy" / "cloudformation.yaml"
 ACCOUNT = ROOT / "deploy" / "account.yaml"
 WEBHOOK = ROOT / "deploy" / "webhook.yaml"
+DASHBOARD = ROOT / "deploy" / "dashboard.yaml"
 
 
 @cache

@@ -2,7 +2,7 @@
 
 CloudWatch Logs reads them out of the log stream (CloudWatch User Guide, "Specification: Embedded
 metric format"). One line a minute with the current values, and the events since the last; one
-more for each kind of failure. `deploy/cloudformation.yaml` draws them by these names.
+more for each kind of failure. `deploy/dashboard.yaml` draws them by these names.
 """
 
 import sys

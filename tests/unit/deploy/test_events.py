@@ -59,9 +59,16 @@ def all_rules(*stacks: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [rule for stack in stacks for rule in of_type(stack, "AWS::Events::Rule").values()]
 
 
+def push_rules(*stacks: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The event rules of the stacks that select pushes."""
+    return [
+        rule for rule in all_rules(*stacks) if rule["EventPattern"]["source"] == ["aws.codecommit"]
+    ]
+
+
 def test_rules_match_pushes_only(service: Mapping[str, Any], account: Mapping[str, Any]) -> None:
     """All three rules select branches (tags if asked for) that now point at a commit."""
-    rules = all_rules(service, account)
+    rules = push_rules(service, account)
     assert len(rules) == 3
     tag = {"referenceType": "tag", "referenceName": "v1", "referenceFullName": "refs/tags/v1"}
     for rule in rules:
@@ -96,12 +103,15 @@ def test_each_repository_is_a_message_group(
 
 
 def test_no_event_is_lost_silently(service: Mapping[str, Any], account: Mapping[str, Any]) -> None:
-    """Undelivered events go to a standard queue, which an alarm watches."""
+    """Undelivered events and rounds go to a standard queue, which an alarm watches."""
+    rounds = of_type(service, "AWS::Scheduler::Schedule").values()
+    sent = [(service, round_["Target"]) for round_ in rounds]
     for stack in (service, account):
-        for rule in all_rules(stack):
-            (target,) = rule["Targets"]
-            name, _ = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
-            assert "FifoQueue" not in properties(stack, name)
+        sent += [(stack, *rule["Targets"]) for rule in all_rules(stack)]
+    assert len(sent) == 6
+    for stack, target in sent:
+        name, _ = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
+        assert "FifoQueue" not in properties(stack, name)
     dimension = properties(service, "UndeliveredAlarm")["Dimensions"][0]["Value"]
     assert dimension == {"Fn::GetAtt": ["Undelivered", "QueueName"]}
 

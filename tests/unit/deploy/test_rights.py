@@ -150,6 +150,7 @@ DELETE = Call(
     command="serve",
     modules=("asyncbuild.commands.serve", "asyncbuild.queue.sqs"),
 )
+RESULT = replace(DELETE, queue="results")
 FORGET = replace(DELETE, operation="s3.delete_object", queue="", folder="ledger")
 
 
@@ -176,6 +177,16 @@ def test_the_comparison_can_fail(calls: list[Call], may: set[tuple[str, str]], f
     """A right too few, one too many, one elsewhere, an unknown call, a caller with other rights."""
     (found,) = compare(calls, may)
     assert fault in found
+
+
+def test_rights_on_the_queue_of_results_are_apart() -> None:
+    """A right on one queue is not taken for one on another, of which the name tells."""
+    assert compare([RESULT], {("sqs:DeleteMessage", "ResultQueue")}) == []
+    lacking, unused = compare([RESULT], {("sqs:DeleteMessage", "Queue")})
+    assert "on ResultQueue, which the role lacks" in lacking
+    assert "on Queue, which nothing uses" in unused
+    dead = replace(RESULT, queue="results-dead-letters", operation="sqs.send_message")
+    assert dead.needs() == {("sqs:SendMessage", "ResultDeadLetters")}
 
 
 def test_an_unused_excuse_is_a_fault() -> None:

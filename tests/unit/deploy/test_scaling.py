@@ -11,7 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.stacks import ROOT, SERVICE, properties, template
+from support.stacks import DASHBOARD, ROOT, SERVICE, properties, template
 
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.status.exporters.emf import _UNITS, NAMESPACE, EmbeddedMetrics
@@ -38,7 +38,7 @@ def tracking() -> dict[str, Any]:
     return dict(policy["TargetTrackingScalingPolicyConfiguration"])
 
 
-def metric_math(metrics: list[Mapping[str, Any]], values: Mapping[str, float]) -> float:
+def metric_math(metrics: list[Mapping[str, Any]], values: Mapping[str, float | None]) -> float:
     """Compute the expressions of a scaling policy, for one point in time."""
     known: dict[str, Any] = dict(values)
     returned = [metric["Id"] for metric in metrics if metric["ReturnData"]]
@@ -46,9 +46,13 @@ def metric_math(metrics: list[Mapping[str, Any]], values: Mapping[str, float]) -
         if "Expression" in metric:
             expression = metric["Expression"]
             text = expression["Fn::Sub"] if isinstance(expression, Mapping) else expression
-            text = text.replace("${Consumers}", "consumers_of_a_task")
+            text = text.replace("${Consumers}", "consumers_of_a_task").replace(" AND ", " and ")
             text = re.sub(r"\bIF\(", "_if(", text)
-            scope = {"_if": lambda test, yes, no: yes if test else no, **known}
+            scope = {
+                "_if": lambda test, yes, no: yes if test else no,
+                "FILL": lambda value, missing: missing if value is None else value,
+                **known,
+            }
             known[metric["Id"]] = eval(text, {"__builtins__": {}}, scope)  # noqa: S307 - our own file
     (only,) = returned
     return float(known[only])
@@ -75,7 +79,7 @@ def test_stack_reads_metrics_that_the_service_writes() -> None:
     assert [each["Name"] for each in tracked[0]["Dimensions"]] == ["queue"]
     assert written["ConsumersFree"] == 5
     assert written["queue"] == "asyncbuild.fifo"
-    text = properties(template(SERVICE), "Dashboard")["DashboardBody"]["Fn::Sub"][0]
+    text = properties(template(DASHBOARD), "Dashboard")["DashboardBody"]["Fn::Sub"][0]
     shown = set(re.findall(r'"asyncbuild", "(\w+)"', text))
     assert len(shown) > 3
     assert shown <= set(_UNITS)
@@ -84,9 +88,15 @@ def test_stack_reads_metrics_that_the_service_writes() -> None:
 count = st.integers(0, 5_000)
 
 
-@given(visible=count, inflight=count, share=st.integers(0, 100), consumers=st.integers(1, 64))
+@given(
+    visible=count,
+    inflight=count,
+    share=st.integers(0, 100),
+    consumers=st.integers(1, 64),
+    results=st.none() | count,
+)
 def test_template_scales_as_simulated(
-    visible: int, inflight: int, share: int, consumers: int
+    visible: int, inflight: int, share: int, consumers: int, results: int | None
 ) -> None:
     """The metric math of the stack is the policy that bench/scaling compares."""
     free = consumers * (1 - share / 100)
@@ -95,8 +105,9 @@ def test_template_scales_as_simulated(
         "inflight": inflight,
         "free": free,
         "consumers_of_a_task": consumers,
+        "results": results,  # None: a queue that nobody uses has no metric
     }
-    seen = POLICY.Seen(visible=visible, inflight=inflight, free=free, tasks=1)
+    seen = POLICY.Seen(visible=visible, inflight=inflight, free=free, tasks=1, results=results or 0)
     expected = POLICY.busy_percent(seen, consumers=consumers)
     metrics = tracking()["CustomizedMetricSpecification"]["Metrics"]
     assert expected == pytest.approx(metric_math(metrics, values))
@@ -117,6 +128,36 @@ def test_many_waiting_repositories_start_tasks_fast() -> None:
     percent = POLICY.busy_percent(seen, consumers=8)
     assert percent == pytest.approx(200)
     assert POLICY.wanted_tasks(1, percent, 70, least=1, most=10) == 3
+
+
+def test_results_alone_start_a_task_only_when_one_does_not_keep_up() -> None:
+    """A stream of results that one task reads changes nothing; a heap of them starts a second."""
+    for results, wanted in ((1_000, 1), (1_001, 2)):
+        seen = POLICY.Seen(visible=0, inflight=0, free=8, tasks=1, results=results)
+        percent = POLICY.busy_percent(seen, consumers=8)
+        assert POLICY.wanted_tasks(1, percent, 70, least=1, most=10) == wanted
+
+
+@pytest.mark.parametrize("name", ["WaitingAtZero", "NoTaskAlarm"])
+@pytest.mark.parametrize(
+    ("visible", "results", "cpu", "alarms"),
+    [
+        (1, 0, None, True),
+        (0, 1, None, True),
+        (None, 1, None, True),  # a queue without use for six hours has no metric
+        (1, None, None, True),
+        (1, 1, 1, False),  # a task runs
+        (0, 0, None, False),
+        (None, None, None, False),
+    ],
+)
+def test_results_wake_a_service_that_sleeps(
+    name: str, visible: int | None, results: int | None, cpu: int | None, *, alarms: bool
+) -> None:
+    """A push or a result that waits while no task runs counts; a task that runs settles both."""
+    alarm = properties(template(SERVICE), name)
+    found = metric_math(alarm["Metrics"], {"visible": visible, "results": results, "cpu": cpu})
+    assert (found >= alarm["Threshold"]) is alarms
 
 
 def test_an_idle_service_ends_tasks() -> None:

@@ -11,6 +11,7 @@ import pytest
 from cfnlint.api import lint
 from support.stacks import (
     ACCOUNT,
+    DASHBOARD,
     ROOT,
     SERVICE,
     WEBHOOK,
@@ -24,6 +25,7 @@ from support.stacks import (
 )
 
 from asyncbuild import config
+from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.commands.template import NAMES, compact, read
 
 # A template may be this long where it is not read from S3 (CloudFormation quotas).
@@ -48,7 +50,7 @@ def account() -> dict[str, Any]:
 # --- the templates as such ---
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK, DASHBOARD], ids=lambda path: path.stem)
 def test_cfn_lint_finds_no_fault(path: Path) -> None:
     """All stacks are valid in the standard and the China partition."""
     regions = ["us-east-1", "eu-west-1", "cn-north-1"]
@@ -98,7 +100,7 @@ def test_only_the_task_and_operators_write_to_the_bucket(service: Mapping[str, A
     assert {"Fn::GetAtt": ["TaskRole", "Arn"]} in iter_values(admitted[1])
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK, DASHBOARD], ids=lambda path: path.stem)
 def test_no_partition_region_or_account_is_hard_coded(path: Path) -> None:
     """ARNs are made with AWS::Partition, and no Region or account is named outside of texts."""
     stack = template(path)
@@ -119,6 +121,8 @@ def test_every_variable_is_a_setting(
     resolved = {
         "Queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/asyncbuild.fifo",
         "DeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead.fifo",
+        "ResultQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/results",
+        "ResultDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/results-dead",
         "Bucket": "archives",
         "AWS::Region": "eu-west-1",
         "RulesJson": '[{"action": "build"}]',
@@ -135,6 +139,8 @@ def test_every_variable_is_a_setting(
     settings = config.load(None)
     assert settings.queue.url == resolved["Queue"]
     assert settings.queue.dead_letter_url == resolved["DeadLetters"]
+    assert settings.results.url == resolved["ResultQueue"]
+    assert settings.results.dead_letter_url == resolved["ResultDeadLetters"]
     assert settings.storage.bucket == "archives"
     assert settings.git.cache_budget_bytes * 4 == 3 * 50 * config.GIB
     assert [each.account for each in settings.accounts] == ["123456789012"]
@@ -176,6 +182,27 @@ def test_redrive_is_only_the_last_resort(service: Mapping[str, Any]) -> None:
     settings = config.Settings()
     limit = properties(service, "Queue")["RedrivePolicy"]["maxReceiveCount"]
     assert limit > 2 * (settings.lanes.max_attempts + settings.queue.batch)
+
+
+def test_a_result_waits_for_the_record_of_its_start(service: Mapping[str, Any]) -> None:
+    """Ten minutes of tries every few seconds use up less than half of the receives."""
+    limit = properties(service, "ResultQueue")["RedrivePolicy"]["maxReceiveCount"]
+    pauses = [5 * 2**attempt for attempt in range(4)]  # from 5 s to a minute, doubled
+    tries = len(pauses) + (600 - sum(pauses)) // 60
+    assert limit > 2 * tries
+    alarm = properties(service, "OldestResultAlarm")
+    assert alarm["Threshold"] > 600  # such a wait is no reason for an alarm
+    assert properties(service, "ResultQueue")["MessageRetentionPeriod"] > 86_400
+
+
+def test_marks_of_unfinished_builds_end(service: Mapping[str, Any]) -> None:
+    """A mark outlives the longest build, and not the ledger: each round asks for all of them."""
+    keys = LedgerKeys(config.Settings().storage.ledger_prefix)
+    rules = properties(service, "Bucket")["LifecycleConfiguration"]["Rules"]
+    (rule,) = [each for each in rules if each.get("Prefix") == keys.all_unfinished]
+    hours = 24 * rule["ExpirationInDays"]
+    assert hours > 8 + 36  # queued and built at most (CodeBuild API reference, StartBuild)
+    assert rule["ExpirationInDays"] < service["Parameters"]["LedgerDays"]["Default"]
 
 
 def test_ledger_outlives_archives_and_waiting_messages(service: Mapping[str, Any]) -> None:
@@ -230,7 +257,7 @@ def test_every_alarm_is_explained(service: Mapping[str, Any]) -> None:
     for name, alarm in alarms.items():
         if name == "WaitingAtZero":  # starts the first task; notifies no person
             continue
-        assert alarm["AlarmActions"][0]["Fn::If"][0] == "WithEmail"
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
         found = re.search(r'docs/operations\.md, "(.+)"', alarm["AlarmDescription"])
         assert found, name
         named.add(found[1])
@@ -238,11 +265,29 @@ def test_every_alarm_is_explained(service: Mapping[str, Any]) -> None:
     assert named <= headings
 
 
-def test_dashboard_is_json_and_shows_resources_of_the_stack(service: Mapping[str, Any]) -> None:
-    """The body parses once names are filled in, and fills in nothing that is not there."""
-    text, given_names = properties(service, "Dashboard")["DashboardBody"]["Fn::Sub"]
-    known = {*service["Resources"], *service["Parameters"], *given_names}
+def test_dashboard_is_json_and_shows_what_the_service_has(service: Mapping[str, Any]) -> None:
+    """The body parses, and each name in it is one that the service's stack gives."""
+    text, given_names = properties(template(DASHBOARD), "Dashboard")["DashboardBody"]["Fn::Sub"]
+    known = {*template(DASHBOARD)["Parameters"], *given_names}
     for name in re.findall(r"\$\{([\w:.]+)\}", text):
-        assert name.startswith("AWS::") or name.split(".")[0] in known
-    document = json.loads(re.sub(r"\$\{[\w:.]+\}", "1", text))
+        assert name.startswith("AWS::") or name in known
+    text = re.sub(r"\$\{(ServiceStack|Alarm)\}", "${AWS::StackName}", text)
+    document = json.loads(re.sub(r"\$\{(?!AWS::StackName)[\w:.]+\}", "1", text))
     assert len(document["widgets"]) >= 6
+    given = {
+        each["Fn::Sub"]
+        for name in ("QueueName", "AlarmName", "ClusterName", "LogGroupName", "MetricName")
+        for each in _named(service["Resources"], name)
+        if "Fn::Sub" in each
+    }
+    shown = set(re.findall(r"/?[\w/]*\$\{AWS::StackName\}[\w.-]*", text))
+    assert shown - {"${AWS::StackName}"} <= given
+    alarms = {each for each in given if f'"{each}"' in text}
+    named = {each["Fn::Sub"] for each in _named(service["Resources"], "AlarmName")}
+    optional = {"inbox", "unfinished-build"}  # not every stack has these
+    assert named - alarms == {f"${{AWS::StackName}}-{each}" for each in optional}
+
+
+def _named(tree: object, name: str) -> list[Any]:
+    """Every value of properties of this name in a template."""
+    return [each[name] for each in iter_values(tree) if isinstance(each, Mapping) and name in each]
