@@ -45,6 +45,7 @@ GRANTS = {
     ("codepipeline:StartPipelineExecution", "codepipeline"): "hand over",
     ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
     ("codepipeline:GetPipelineExecution", "codepipeline"): "the same; find out how it ended",
+    ("codepipeline:ListActionExecutions", "codepipeline"): "find out which action failed",
     ("ecs:UpdateTaskProtection", "ecs"): "not be stopped with work in hand",
     ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
     ("s3:GetBucketVersioning", "Bucket"): "the same",
@@ -60,6 +61,7 @@ GRANTS = {
 NEEDED: dict[str, set[str]] = {
     "sqs.receive_message": {"sqs:ReceiveMessage"},
     "sqs.delete_message": {"sqs:DeleteMessage"},
+    "sqs.delete_message_batch": {"sqs:DeleteMessage"},
     "sqs.change_message_visibility": {"sqs:ChangeMessageVisibility"},
     "sqs.change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
     "sqs.get_queue_attributes": {"sqs:GetQueueAttributes"},
@@ -88,6 +90,7 @@ NEEDED: dict[str, set[str]] = {
     "codepipeline.start_pipeline_execution": {"codepipeline:StartPipelineExecution"},
     "codepipeline.list_pipeline_executions": {"codepipeline:ListPipelineExecutions"},
     "codepipeline.get_pipeline_execution": {"codepipeline:GetPipelineExecution"},
+    "codepipeline.list_action_executions": {"codepipeline:ListActionExecutions"},
     "secretsmanager.get_secret_value": {"secretsmanager:GetSecretValue"},
     "sts.assume_role": {"sts:AssumeRole"},
     "sts.get_caller_identity": set(),
