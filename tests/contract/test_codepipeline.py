@@ -18,6 +18,7 @@ from support.codepipeline_server import (
     open_codepipeline_standin,
     pipeline_of,
 )
+from support.pipeline_course import PipelineEnd
 
 from asyncbuild.local.servers.aws_json import AwsError, iter_faults, service_model
 
@@ -187,6 +188,38 @@ async def test_an_execution_has_its_version_once_its_source_has_run(
     ]
 
 
+@pytest.mark.parametrize("status", ["Succeeded", "Failed", "Stopped", "Superseded", "Cancelled"])
+async def test_an_execution_ends(
+    standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock, status: str
+) -> None:
+    """Until then it is InProgress and its actions are not listed as done (API)."""
+    standin.end = PipelineEnd(status)
+    id_ = (await client.start_pipeline_execution(**start()))["pipelineExecutionId"]
+    seen = []
+    for seconds in (0, standin.run_seconds):
+        clock.advance(seconds)
+        told = await client.get_pipeline_execution(pipelineName="deploy", pipelineExecutionId=id_)
+        seen.append(told["pipelineExecution"].get("status"))
+    assert seen == ["InProgress", status]
+
+
+async def test_a_failed_action_is_the_newest(
+    standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
+) -> None:
+    """With its stage, name and message, before those that succeeded (API, ListActionExecutions)."""
+    standin.end = PipelineEnd("Failed", message="Phase: BUILD")
+    id_ = (await client.start_pipeline_execution(**start()))["pipelineExecutionId"]
+    clock.advance(standin.run_seconds)
+    listed = await client.list_action_executions(
+        pipelineName="deploy", filter={"pipelineExecutionId": id_}
+    )
+    failed, *others = listed["actionExecutionDetails"]
+    assert [failed.get("actionName"), failed.get("status")] == ["Deploy", "Failed"]
+    result = failed.get("output", {}).get("executionResult", {})
+    assert result.get("errorDetails", {}).get("message") == "Phase: BUILD"
+    assert {each.get("status") for each in others} == {"Succeeded"}
+
+
 async def test_at_its_limit_a_pipeline_starts_nothing(
     standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
 ) -> None:
@@ -204,6 +237,7 @@ async def test_every_answer_fits_the_model(standin: CodePipelineStandin, clock: 
     """Answers of the stand-in have the shapes of botocore's model."""
     model = service_model("codepipeline")
     await standin.answer("CreatePipeline", {"pipeline": pipeline_of("deploy", variables=("A",))})
+    standin.end = PipelineEnd("Failed")
     started = await standin.answer("StartPipelineExecution", {"name": "deploy"})
     clock.advance(60)
     for operation, members in (
@@ -212,6 +246,7 @@ async def test_every_answer_fits_the_model(standin: CodePipelineStandin, clock: 
         ("StartPipelineExecution", {**start(variables=[{"name": "A", "value": "b"}])}),
         ("ListPipelineExecutions", {"pipelineName": "deploy"}),
         ("GetPipelineExecution", {"pipelineName": "deploy", **started}),
+        ("ListActionExecutions", {"pipelineName": "deploy", "filter": started}),
     ):
         shape = model.operation_model(operation).output_shape
         assert shape is not None

@@ -15,6 +15,7 @@ its source (API = AWS CodePipeline API Reference, model = botocore's service mod
   That the call is what fails is not documented; ValidationException is the only error that fits.
 - An execution tells its variables at once and its source's version when the source action has
   run (API, PipelineExecutionSummary, sourceRevisions); it does not tell its token.
+- How an execution ends, and which action failed, is scripted: `pipeline_course.py`.
 - Executions are listed newest first, a hundred a page at most (API, ListPipelineExecutions).
 """
 
@@ -24,13 +25,23 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+from support.pipeline_course import (
+    PipelineEnd,
+    SeededPipelineEnds,
+    actions_of,
+    execution_event,
+)
 
 from asyncbuild.local.servers.aws_json import AwsError, Document, application, service_model
+from asyncbuild.local.servers.event_sender import EventFaults, EventSender
 from asyncbuild.local.servers.served import ACCOUNT, REGION, Standin, open_site
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
 
 _ARN = f"arn:aws:codepipeline:{REGION}:{ACCOUNT}"
 _PAGE = 100
@@ -63,13 +74,18 @@ class CodePipelineStandin(Standin[Run]):
     """State of the stand-in, and settings that a test may change.
 
     `started` holds every accepted StartPipelineExecution. An execution's source action takes
-    `source_seconds`, the whole of it `run_seconds`.
+    `source_seconds`, the whole of it `run_seconds`. `end` is that of executions started from now
+    on; `watchers` are functions called with every new one.
     """
+
+    end: PipelineEnd | SeededPipelineEnds = field(default_factory=PipelineEnd)
+    watchers: list[Callable[[Run], None]] = field(default_factory=list)
 
     source_seconds: float = 1.0
     run_seconds: float = 10.0
     token_seconds: float = 300.0
     _pipelines: dict[str, Document] = field(default_factory=dict)
+    _ends: dict[str, PipelineEnd] = field(default_factory=dict)
 
     def put_pipeline(self, pipeline: Document) -> None:
         """Create a pipeline, or replace its declaration."""
@@ -95,6 +111,8 @@ class CodePipelineStandin(Standin[Run]):
                 return self._list(members)
             case "GetPipelineExecution":
                 return {"pipelineExecution": self._get(members)}
+            case "ListActionExecutions":
+                return {"actionExecutionDetails": self._list_actions(members)}
             case _:
                 raise AwsError("UnknownOperationException", f"{operation} has no stand-in")
 
@@ -125,8 +143,13 @@ class CodePipelineStandin(Standin[Run]):
             message = "The pipeline has reached the limit for concurrent pipeline executions."
             raise AwsError("ConcurrentPipelineExecutionsLimitExceededException", message)
         run = Run(now, str(uuid.uuid4()), request)
+        end = self.end
+        key = f"{request['name']}/{len(self.started)}"
+        self._ends[run.id] = end.draw(key) if isinstance(end, SeededPipelineEnds) else end
         self.started.append(run)
         self.tell_started()
+        for watch in self.watchers:
+            watch(run)
         return run
 
     def _of(self, pipeline: str) -> list[Run]:
@@ -149,7 +172,7 @@ class CodePipelineStandin(Standin[Run]):
         ]
         return {
             "pipelineExecutionId": run.id,
-            "status": self._status(run),
+            "status": self.status_of(run),
             "startTime": run.time,
             "lastUpdateTime": self.clock(),
             "sourceRevisions": revisions if known else [],
@@ -163,24 +186,68 @@ class CodePipelineStandin(Standin[Run]):
     def _get(self, members: Document) -> Document:
         name = members["pipelineName"]
         declared = self._pipeline(name).get("variables", [])
-        for run in self._of(name):
-            if run.id == members["pipelineExecutionId"]:
-                own = {each["name"]: each.get("defaultValue", "") for each in declared}
-                values = {**own, **run.variables}
-                return {
-                    "pipelineName": name,
-                    "pipelineVersion": 1,
-                    "pipelineExecutionId": run.id,
-                    "status": self._status(run),
-                    "variables": [
-                        {"name": key, "resolvedValue": value} for key, value in values.items()
-                    ],
-                }
-        message = f"No execution {members['pipelineExecutionId']} of pipeline {name}"
+        run = self._run(name, members["pipelineExecutionId"])
+        own = {each["name"]: each.get("defaultValue", "") for each in declared}
+        values = {**own, **run.variables}
+        return {
+            "pipelineName": name,
+            "pipelineVersion": 1,
+            "pipelineExecutionId": run.id,
+            "status": self.status_of(run),
+            "variables": [{"name": key, "resolvedValue": value} for key, value in values.items()],
+        }
+
+    def _list_actions(self, members: Document) -> list[Document]:
+        name = members["pipelineName"]
+        pipeline = self._pipeline(name)
+        run = self._run(name, members["filter"]["pipelineExecutionId"])
+        if self.status_of(run) == "InProgress":
+            return []
+        until = run.time + self.run_seconds
+        return actions_of(run.id, pipeline, self._ends[run.id], begun=run.time, until=until)
+
+    def _run(self, pipeline: str, id_: str) -> Run:
+        for run in self._of(pipeline):
+            if run.id == id_:
+                return run
+        message = f"No execution {id_} of pipeline {pipeline}"
         raise AwsError("PipelineExecutionNotFoundException", message)
 
-    def _status(self, run: Run) -> str:
-        return "Succeeded" if self.clock() >= run.time + self.run_seconds else "InProgress"
+    def status_of(self, run: Run) -> str:
+        """Return the status of an execution now."""
+        if self.clock() < run.time + self.run_seconds:
+            return "InProgress"
+        return self._ends[run.id].status
+
+
+@asynccontextmanager
+async def open_execution_events(
+    standin: CodePipelineStandin,
+    client: "SQSClient",
+    queue_url: str,
+    *,
+    faults: EventFaults | None = None,
+) -> AsyncIterator[EventSender]:
+    """Send the ends of all executions of a stand-in while inside; keys are their ids.
+
+    Args:
+        standin: The stand-in.
+        client: Client of the queue's service.
+        queue_url: The queue that a rule of EventBridge would send to.
+        faults: Faults of the delivery; none by default.
+    """
+    sender = EventSender(client, queue_url, standin.clock, faults or EventFaults())
+
+    def schedule(run: Run) -> None:
+        at, name = run.time + standin.run_seconds, run.request["name"]
+        sender.schedule(
+            at, run.id, lambda: execution_event(name, run.id, standin.status_of(run), time=at)
+        )
+
+    standin.watchers.append(schedule)
+    async with sender.sending():
+        yield sender
+    standin.watchers.remove(schedule)
 
 
 def _check_start(request: Document, pipeline: Mapping[str, Any]) -> None:

@@ -114,8 +114,15 @@ class EventSender:
         """
         self._push(at, _Letter(key, make))
 
-    async def run(self) -> None:
-        """Send until cancelled."""
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Send while inside."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._run)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _run(self) -> None:
         while True:
             if not self._waiting:
                 await self._news.wait()
@@ -203,9 +210,7 @@ async def open_event_sender(
 
     standin.watchers.append(schedule)
     try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(sender.run)
+        async with sender.sending():
             yield sender
-            tasks.cancel_scope.cancel()
     finally:
         standin.watchers.remove(schedule)

@@ -11,6 +11,12 @@ import anyio
 import orjson
 import pytest
 from support.codebuild import open_codebuild_client
+from support.codepipeline_server import (
+    open_codepipeline_standin,
+    open_execution_events,
+    pipeline_of,
+)
+from support.pipeline_course import PipelineEnd
 from support.wait import PATIENCE_SECONDS, wait_until
 
 from asyncbuild import config
@@ -211,3 +217,25 @@ async def test_a_process_of_its_own_sends_events(
         process.terminate()
         assert await process.wait() == 0
     assert [status_of(orjson.loads(each["Body"])) for each in answer["Messages"]] == ["FAILED"]
+
+
+async def test_executions_are_told_too(sqs: "SQSClient", queue: str) -> None:
+    """With the documented members (user guide, "Monitoring CodePipeline events")."""
+    async with (
+        open_codepipeline_standin() as standin,
+        open_execution_events(standin, sqs, queue) as sender,
+    ):
+        standin.put_pipeline(pipeline_of("deploy"))
+        standin.run_seconds, standin.end = 0.1, PipelineEnd("Superseded")
+        started = await standin.answer("StartPipelineExecution", {"name": "deploy"})
+        await wait_until(lambda: sender.is_idle)
+        (event,) = await received(sqs, queue)
+    assert event["detail-type"] == "CodePipeline Pipeline Execution State Change"
+    assert event["resources"] == ["arn:aws:codepipeline:eu-west-1:123456789012:deploy"]
+    detail = event["detail"]
+    assert detail["execution-id"] == started["pipelineExecutionId"]
+    assert (detail["pipeline"], detail["state"]) == ("deploy", "SUPERSEDED")
+    assert set(detail) == {
+        "pipeline", "execution-id", "start-time", "execution-trigger",
+        "pipeline-execution-attempt", "state", "version",
+    }  # fmt: skip
