@@ -58,6 +58,7 @@ class CodeBuildStandin(Standin[AcceptedStart]):
         retry_seconds: Time from the end of a failed build to the start of its next attempt.
         foreign_share: Share of accepted builds of which another user starts a copy at once.
         foreign: Builds that others have started.
+        batches: Documents of batches by id; a test puts them there (`stored_build.batch_document`).
         watchers: Functions called with every new build, and again when it was stopped.
     """
 
@@ -66,6 +67,7 @@ class CodeBuildStandin(Standin[AcceptedStart]):
     foreign_share: float = 0.0
     journal: Journal | None = None
     foreign: list[StoredBuild] = field(default_factory=list)
+    batches: dict[str, Document] = field(default_factory=dict)
     watchers: list[Callable[[StoredBuild], None]] = field(default_factory=list)
     _projects: dict[str, Document] = field(default_factory=dict)
     _builds: dict[str, StoredBuild] = field(default_factory=dict)
@@ -105,11 +107,8 @@ class CodeBuildStandin(Standin[AcceptedStart]):
                     return {"build": await self._start_build(members)}
             case "StopBuild":
                 return {"build": self._stop_build(members["id"])}
-            case "BatchGetBuilds":
-                found, missing = _split(members["ids"], self._builds)
-                now = self.clock()
-                builds = [self._builds[id_].seen_at(now) for id_ in found]
-                return {"builds": builds, "buildsNotFound": missing}
+            case "BatchGetBuilds" | "BatchGetBuildBatches":
+                return self._get_builds(operation, members["ids"])
             case "ListBuildsForProject":
                 return self._list_builds(members)
             case "CreateProject":
@@ -231,6 +230,16 @@ class CodeBuildStandin(Standin[AcceptedStart]):
             for watch in self.watchers:
                 watch(build)
         return build.seen_at(now)
+
+    def _get_builds(self, operation: str, ids: list[str]) -> Document:
+        if operation == "BatchGetBuildBatches":
+            found, missing = _split(ids, self.batches)
+            batches = [self.batches[id_] for id_ in found]
+            return {"buildBatches": batches, "buildBatchesNotFound": missing}
+        found, missing = _split(ids, self._builds)
+        now = self.clock()
+        builds = [self._builds[id_].seen_at(now) for id_ in found]
+        return {"builds": builds, "buildsNotFound": missing}
 
     def _list_builds(self, members: Document) -> Document:
         name = members["projectName"]

@@ -157,3 +157,28 @@ def document_of(started: AcceptedStart, project: Document, *, initiator: str = O
         "initiator": initiator,
         **({"sourceVersion": version, "resolvedSourceVersion": version} if version else {}),
     }
+
+
+def batch_document(id_: str, status: str, *, begun: float, until: float) -> Document:
+    """Return a batch as BatchGetBuildBatches tells it; its builds name it in `buildBatchArn`.
+
+    Args:
+        id_: Id, `project:uuid`.
+        status: IN_PROGRESS, or its end.
+        begun: When it began, in epoch seconds.
+        until: When it ended.
+    """
+    ended = status != "IN_PROGRESS"
+    return {
+        "id": id_,
+        "arn": f"{ARN}:build-batch/{id_}",
+        "projectName": id_.partition(":")[0],
+        "buildBatchNumber": 1,
+        "buildBatchStatus": status,
+        "currentPhase": status,
+        "startTime": begun,
+        "complete": ended,
+        "initiator": OURS,
+        "phases": [{"phaseType": "IN_PROGRESS", "phaseStatus": status, "startTime": begun}],
+        **({"endTime": until} if ended else {}),
+    }

@@ -16,6 +16,7 @@ from asyncbuild.local.servers.build_events import build_event
 from asyncbuild.local.servers.build_script import Script, SeededScripts
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
+from asyncbuild.local.servers.stored_build import batch_document
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
@@ -189,6 +190,20 @@ async def test_answers_fit_the_service_model(
         statuses.append(build["buildStatus"])
         clock.advance(0.2)
     assert [statuses[0], statuses[-1]] == ["IN_PROGRESS", script.status]
+
+
+async def test_batches_are_those_that_were_put(
+    client: "CodeBuildClient", standin: CodeBuildStandin
+) -> None:
+    """Each fits the model; an unknown one is named (API, BatchGetBuildBatches)."""
+    shape = service_model("codebuild").shape_for("BuildBatch")
+    for status in ("IN_PROGRESS", "FAILED"):
+        batch = batch_document(f"shop:{status}", status, begun=1, until=2)
+        assert list(iter_faults(shape, batch, "")) == []
+        standin.batches[batch["id"]] = batch
+    answer = await client.batch_get_build_batches(ids=["shop:FAILED", "shop:none"])
+    assert [each["buildBatchStatus"] for each in answer["buildBatches"]] == ["FAILED"]
+    assert answer["buildBatchesNotFound"] == ["shop:none"]
 
 
 class TestRetries:
