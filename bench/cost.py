@@ -8,13 +8,18 @@ from dataclasses import dataclass
 
 # US dollars, us-east-1
 VCPU_HOUR, GB_HOUR, DISK_GB_HOUR = 0.04048, 0.004445, 0.000111  # Fargate; disk beyond 20 GB
-S3_GB_MONTH, S3_WRITE = 0.023, 0.005 / 1_000
+S3_GB_MONTH, S3_WRITE, S3_READ = 0.023, 0.005 / 1_000, 0.0004 / 1_000
 SQS_REQUEST, PIPE_REQUEST = 0.5 / 1e6, 0.4 / 1e6
 WATCHING = 5.0  # alarms, metrics, dashboard
+WATCHING_RESULTS = 2.0  # their metrics and alarms
 BUILD_MINUTE = 0.005
 PIPELINE_V1, PIPELINE_V2_MINUTE = 1.0, 0.002
 LAMBDA_GB_SECOND, LAMBDA_REQUEST = 0.0000166667, 0.2 / 1e6
 HOURS = 730
+POLLS = 2 * 3 * 60 * HOURS  # of the queue of results by a task: two, of twenty seconds
+ROUNDS = 6 * HOURS  # every ten minutes
+# Until a task is there, and the quarter of an hour that target tracking takes to end an idle one.
+AWAKE_HOURS = 17 / 60
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,14 @@ class Organisation:
     lambda_gb: float
     lambda_seconds: float
 
+    def task_hour(self) -> float:
+        """Return dollars for an hour of a task."""
+        hour = self.vcpu * VCPU_HOUR + self.memory_gb * GB_HOUR
+        return hour + (self.disk_gb - 20) * DISK_GB_HOUR
+
     def fargate(self) -> float:
         """Return dollars for task hours."""
-        hour = self.vcpu * VCPU_HOUR + self.memory_gb * GB_HOUR
-        return (hour + (self.disk_gb - 20) * DISK_GB_HOUR) * HOURS * self.tasks
+        return self.task_hour() * HOURS * self.tasks
 
     def storage(self) -> float:
         """Return dollars for archives, for as long as they are kept."""
@@ -51,9 +60,16 @@ class Organisation:
         """Return dollars for requests to S3, SQS and EventBridge Pipes."""
         return self.pushes * (self.writes * S3_WRITE + 6 * SQS_REQUEST + PIPE_REQUEST)
 
+    def results(self) -> float:
+        """Return dollars for finding out how each build ended; every push is one build."""
+        ends = self.pushes * sum(dollars for _, _, dollars in RESULT)
+        rounds = ROUNDS * (S3_WRITE + 3 * SQS_REQUEST)
+        return ends + rounds + self.tasks * POLLS * SQS_REQUEST + WATCHING_RESULTS
+
     def asyncbuild(self) -> float:
         """Return dollars for all of the service."""
-        return self.fargate() + self.storage() + self.requests() + WATCHING
+        used = self.fargate() + self.storage() + self.requests() + self.results()
+        return used + WATCHING
 
     def waiting(self, seconds: float) -> float:
         """Return dollars for billed minutes of builds that wait for their source."""
@@ -68,6 +84,16 @@ class Organisation:
         """Return dollars for minutes of source and build actions."""
         return self.pushes * (1 + self.build_minutes) * PIPELINE_V2_MINUTE
 
+
+# What one result takes: name, requests, dollars.
+RESULT = (
+    ("event of CodeBuild through the rule", 1, 0.0),
+    ("SQS: send, receive, delete", 3, 3 * SQS_REQUEST),
+    ("S3 writes: entry of the index and mark at the start, result at the end", 3, 3 * S3_WRITE),
+    ("S3 read: entry of the index", 1, S3_READ),
+    ("S3 delete: the mark", 1, 0.0),
+    ("BatchGetBuilds: of up to 100 builds that end at a time, at most", 1, 0.0),
+)
 
 ORGANISATIONS = (
     Organisation(
@@ -90,8 +116,12 @@ def dollars(value: float) -> str:
     return f"{value:,.2f}" if value < 1 else f"{value:,.0f}"
 
 
-def tables() -> tuple[str, str]:
-    """Return two tables: each organisation with the service's cost, and the costs of other ways."""
+def tables() -> tuple[str, ...]:
+    """Return the tables of the page, in their order.
+
+    Each organisation with the service's cost, the costs of other ways, the cost of results, and of
+    rounds that wake a service.
+    """
     first: list[tuple[str, list[str]]] = [
         ("repositories", [f"{each.repositories:,}" for each in ORGANISATIONS]),
         ("pushes a month", [f"{each.pushes:,}" for each in ORGANISATIONS]),
@@ -107,6 +137,7 @@ def tables() -> tuple[str, str]:
         ("Fargate", [dollars(each.fargate()) for each in ORGANISATIONS]),
         ("S3 storage", [dollars(each.storage()) for each in ORGANISATIONS]),
         ("S3, SQS and pipe requests", [dollars(each.requests()) for each in ORGANISATIONS]),
+        ("results of builds, with metrics", [dollars(each.results()) for each in ORGANISATIONS]),
         ("alarms, metrics, dashboard", [dollars(WATCHING) for _ in ORGANISATIONS]),
         (
             "**asyncbuild, a month**",
@@ -146,15 +177,32 @@ def tables() -> tuple[str, str]:
             [_both(each.in_lambda(), each.waiting(each.zip_seconds)) for each in ORGANISATIONS],
         ),
     ]
-    return _table(first), _table(second)
+    names = ["", *(each.name for each in ORGANISATIONS)]
+    return _table(names, first), _table(names, second), _results(), _rounds()
+
+
+def _results() -> str:
+    rows = [(name, [f"{1_000 * count:,}", f"{1_000 * each:.4f}"]) for name, count, each in RESULT]
+    whole = 1_000 * sum(each for _, _, each in RESULT)
+    rows.append(("**1,000 results**", ["", f"**{whole:.4f}**"]))
+    return _table(["", "requests", "dollars"], rows)
+
+
+def _rounds() -> str:
+    every = (("10 minutes", HOURS), ("1 hour", HOURS * AWAKE_HOURS))
+    seldom = tuple((f"{n} hours", HOURS / n * AWAKE_HOURS) for n in (6, 24))
+    rows = [
+        (name, [f"{hours:,.0f}", *(dollars(hours * each.task_hour()) for each in ORGANISATIONS)])
+        for name, hours in (*every, *seldom)
+    ]
+    return _table(["a round every", "task hours", *(each.name for each in ORGANISATIONS)], rows)
 
 
 def _both(way: float, waiting: float) -> str:
     return f"{dollars(way)} + {dollars(waiting)} = {dollars(way + waiting)}"
 
 
-def _table(rows: list[tuple[str, list[str]]]) -> str:
-    head = ["", *(each.name for each in ORGANISATIONS)]
+def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
     lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -81,8 +81,12 @@ def test_stack_reads_metrics_that_the_service_writes() -> None:
     assert written["queue"] == "asyncbuild.fifo"
     text = properties(template(DASHBOARD), "Dashboard")["DashboardBody"]["Fn::Sub"][0]
     shown = set(re.findall(r'"asyncbuild", "(\w+)"', text))
-    assert len(shown) > 3
+    shown |= set(re.findall(r'SEARCH\(\'\{asyncbuild,[^}]*\} MetricName=\\"(\w+)\\"', text))
+    assert {"ConsumersFree", "Failures", "Results", "UnfinishedBuilds"} <= shown
     assert shown <= set(_UNITS)
+    watched = properties(template(SERVICE), "UnfinishedBuildAlarm")
+    assert watched["MetricName"] in _UNITS
+    assert watched["Dimensions"] == tracked[0]["Dimensions"]
 
 
 count = st.integers(0, 5_000)
@@ -105,7 +109,7 @@ def test_template_scales_as_simulated(
         "inflight": inflight,
         "free": free,
         "consumers_of_a_task": consumers,
-        "results": results,  # None: a queue that nobody uses has no metric
+        "results": results,  # None: an unused queue has no metric
     }
     seen = POLICY.Seen(visible=visible, inflight=inflight, free=free, tasks=1, results=results or 0)
     expected = POLICY.busy_percent(seen, consumers=consumers)

@@ -24,7 +24,7 @@ _DASHBOARD = _ROOT / "deploy" / "grafana-dashboard.json"
 _WORDS = frozenset(
     re.findall(
         r"\w+",
-        "absent by count histogram_quantile increase label_values max min min_over_time "
+        "absent and by count histogram_quantile increase label_values max min min_over_time "
         "or rate sum",
     )
 )
