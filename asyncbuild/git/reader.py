@@ -1,4 +1,4 @@
-"""Reader of a repository's objects, with one git each: commits, archives, trees, ancestry."""
+"""Reader of a repository's objects: commits, archives, trees, ancestry."""
 
 from collections.abc import (
     AsyncIterator,
@@ -8,7 +8,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.empty_repositories import WITHOUT_EXPORTS, write_empties
 from asyncbuild.git.formats.cat_file import HEAD_BYTES_MOST, Commit, parse_commits, split_blobs
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
-from asyncbuild.git.formats.extent import ExtentLimits
+from asyncbuild.git.formats.extent import AttributeFacts, ExtentLimits
+from asyncbuild.git.formats.raw_tree import TreeSummary
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import GitMemory
+from asyncbuild.git.quick_answers import NoQuickAnswerError, QuickAnswers
 from asyncbuild.runtime.emit import emit
 
 
@@ -56,6 +58,7 @@ class Reader:
         self._suspect = suspect
         self._exports = exports
         self._forge = forge
+        self._quick = QuickAnswers()
 
     @property
     def most(self) -> ExtentLimits:
@@ -79,9 +82,21 @@ class Reader:
         """Return a reader for the repositories of a forge."""
         return self._like(forge=forge)
 
+    def asking(self, quick: QuickAnswers) -> "Reader":
+        """Return a reader of mirrors that has short questions answered without a git of its own."""
+        reader = self._like()
+        reader._quick = quick  # noqa: SLF001 - another of us
+        return reader
+
+    def alone(self) -> "Reader":
+        """Return a reader that starts a git for each question."""
+        return self.asking(QuickAnswers())
+
     def _like(self, **changes: Any) -> "Reader":  # noqa: ANN401 - our own arguments
         own = {"suspect": self._suspect, "exports": self._exports, "forge": self._forge}
-        return Reader(self._git, self._directory, **{**own, **changes})
+        reader = Reader(self._git, self._directory, **{**own, **changes})
+        reader._quick = self._quick
+        return reader
 
     async def prepare(self) -> None:
         """Write the empty repositories, and mend damaged ones.
@@ -157,6 +172,8 @@ class Reader:
         asked = list(dict.fromkeys(ids))
         if not asked:
             return {}
+        with suppress(NoQuickAnswerError):
+            return await self._quick.find(repository, asked)
         command = self._command(
             repository,
             ("cat-file", "--batch"),
@@ -177,6 +194,8 @@ class Reader:
         Raises:
             GitFailed: The repository cannot be read.
         """
+        with suppress(NoQuickAnswerError):
+            return await self._quick.kind(repository, object_id)
         command = self._command(
             repository,
             ("cat-file", "--batch-check=%(objecttype)"),
@@ -208,6 +227,8 @@ class Reader:
         """
         if not ids:
             return []
+        with suppress(NoQuickAnswerError):
+            return await self._quick.read_blobs(repository, ids, most_bytes=most_bytes)
         stream = self.open_stream(
             repository,
             ("cat-file", "--batch"),
@@ -226,6 +247,44 @@ class Reader:
             if len(contents) < len(ids):  # raised here, so that the repository is suspected
                 raise GitFailed(f"{doing}: an object is missing", fault=GitFault.CORRUPT)
         return None if sum(map(len, contents)) > most_bytes else contents
+
+    async def read_attributes(
+        self, repository: Path, ids: Iterable[str], *, most_bytes: int, doing: str
+    ) -> dict[str, AttributeFacts] | None:
+        """Return facts about `.gitattributes` by id, or None if new ones exceed `most_bytes`.
+
+        Args:
+            repository: Directory of the repository.
+            ids: Ids of their blobs.
+            most_bytes: Greatest length of all that were not read before.
+            doing: What it is for, for people.
+
+        Raises:
+            GitFailed: As `read_blobs`.
+        """
+        names = list(dict.fromkeys(ids))
+        known = {each: self._quick.known_attributes(each) for each in names}
+        new = [each for each, facts in known.items() if facts is None]
+        contents = await self.read_blobs(repository, new, most_bytes=most_bytes, doing=doing)
+        if contents is None:
+            return None
+        learned = {
+            each: self._quick.learn_attributes(each, content)
+            for each, content in zip(new, contents, strict=True)
+        }
+        return {each: facts for each, facts in known.items() if facts is not None} | learned
+
+    async def summarise(self, repository: Path, tree: str) -> TreeSummary | None:
+        """Return the summary of a small tree of a mirror; None if it has to be listed.
+
+        Args:
+            repository: Directory of the repository.
+            tree: Id of the tree.
+
+        Raises:
+            GitFailed: git was silent.
+        """
+        return await self._quick.summarise(repository, tree)
 
     async def is_changed(
         self, repository: Path, trees: tuple[str, str], pathspecs: Sequence[str], doing: str
@@ -265,6 +324,8 @@ class Reader:
         Raises:
             GitFailed: The repository cannot be read.
         """
+        with suppress(NoQuickAnswerError):
+            return await self._quick.find_tree(repository, commit, directory)
         command = self._command(
             repository,
             ("cat-file", "--batch-check=%(objectname) %(objecttype)"),

@@ -13,7 +13,6 @@ from asyncbuild.domain.archive_options import ArchiveOptions, ExportAttributes, 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.content.lfs.contents import Contents, Objects
 from asyncbuild.git.content.tar_concat import iter_joined
-from asyncbuild.git.formats.gitattributes import converts
 from asyncbuild.git.formats.tree_lines import TreeEntry
 from asyncbuild.git.process.memory import STREAMED
 from asyncbuild.git.tree.attribute_worktrees import CommitTree, Worktrees
@@ -188,7 +187,7 @@ class Snapshot(StoredTree):
             return False
         name = f"archive {self.name} {self.commit}"
         found = await weigh(self.reader, self.path, self.root or self.tree, name)
-        return not converts(found.attributes)
+        return not found.converts
 
     def measure(self, paths: Sequence[bytes]) -> int:
         """Return the part of `PATHS_BYTES_MOST` that these paths take, in bytes."""

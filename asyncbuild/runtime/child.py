@@ -20,6 +20,10 @@ MARKS: Final[dict[str, str]] = {}
 """Environment variables that every child gets: `runtime/child_guard.py` finds children by them."""
 
 
+_UTIME, _STIME = 11, 12  # proc(5) /proc/pid/stat, counted from `state`
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True, slots=True)
 class ChildFiles:
     """File descriptors that a child keeps open.
@@ -90,6 +94,16 @@ class Child:
             _, hard = resource.prlimit(self.pid, kind)
             soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.prlimit(self.pid, kind, (soft, hard))
+
+    def spent_seconds(self) -> float:
+        """Return the processor time of the process so far; 0 if it has ended."""
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - a short read
+                # The name in parentheses may contain anything, a parenthesis too.
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_A_SECOND
 
     @property
     def returncode(self) -> int | None:

@@ -17,6 +17,7 @@ from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import CredentialSource, Remotes
 from asyncbuild.git.content.submodules import open_whole
 from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
+from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.zip.engine import WORKING_BYTES, open_engine
@@ -96,8 +97,9 @@ async def open_site(directory: Path) -> AsyncIterator[Site]:
 
 
 def is_quiet(mirrors: MirrorCache) -> bool:
-    """Return whether no fetch, no git and no look through a tree for the next archives runs."""
-    running = mirrors.statistics().processes.values()
+    """Return whether no fetch, no git at work and no look through a tree for archives runs."""
+    processes = mirrors.statistics().processes
+    running = [count for kind, count in processes.items() if kind != ProcessKind.READER]
     fetching = [each for each in mirrors._shared.values() if not each.idle]
     return not (fetching or any(running) or mirrors._worktrees.is_learning)
 

@@ -60,10 +60,10 @@ def parse_commits(answer: bytes, asked: Iterable[str]) -> Iterator[tuple[str, Co
     """Yield the commits in a whole answer, with the names that were asked for."""
     for name, (head, content) in zip(asked, split_batch(answer), strict=False):
         if head is not None and head.kind == "commit":
-            yield name, _parse_commit(head.id, content)
+            yield name, parse_commit(head.id, content)
 
 
-def _parse_commit(commit: str, content: bytes) -> Commit:
+def parse_commit(commit: str, content: bytes) -> Commit:
     """Parse the headers of a commit object, of which `tree <id>` is always the first."""
     headers = content.split(b"\n\n", 1)[0]
     tree = headers.split(b"\n", 1)[0].removeprefix(b"tree ").decode()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.git.formats.gitattributes import NAME
+from asyncbuild.git.formats.gitattributes import NAME, converts
 from asyncbuild.git.formats.tree_lines import split_line
 
 _PATTERN: Final = re.compile(rb"^[ \t\r]*[^# \t\r\n]", re.MULTILINE)  # gitattributes(5)
@@ -45,20 +45,40 @@ def sum_up(contents: Iterable[bytes]) -> AttributeCounts:
     return AttributeCounts(sum(each for each, _ in lengths), sum(each for _, each in lengths))
 
 
+class AttributeFacts(NamedTuple):
+    """Facts about one `.gitattributes`.
+
+    Attributes:
+        counts: Its length and its patterns.
+        converts: Whether it may convert a file on the way out.
+        substitutes: Whether `export-subst` occurs in it.
+    """
+
+    counts: AttributeCounts
+    converts: bool
+    substitutes: bool
+
+
+def facts_of(content: bytes) -> AttributeFacts:
+    """Return the facts about a `.gitattributes` of this content."""
+    return AttributeFacts(sum_up([content]), converts([content]), b"export-subst" in content)
+
+
 def check_attributes(
-    files: Mapping[bytes, str], by_id: Mapping[str, bytes], most: ExtentLimits
+    files: Mapping[bytes, str], by_id: Mapping[str, AttributeFacts], most: ExtentLimits
 ) -> None:
     """Raise if attributes exceed the settings.
 
     Args:
         files: Object ids of all `.gitattributes`, by path; git reads one for each path.
-        by_id: Their contents, by object id.
+        by_id: Facts about them, by object id.
         most: The settings.
 
     Raises:
         Reject: They exceed a setting; names the setting and its value.
     """
-    nbytes, patterns = sum_up(by_id[each] for each in files.values())
+    counts = [by_id[each].counts for each in files.values()]
+    nbytes, patterns = sum(each.nbytes for each in counts), sum(each.patterns for each in counts)
     if nbytes > most.attribute_bytes_most:
         raise too_long(most)
     if patterns > most.attribute_patterns_most:
@@ -144,6 +164,15 @@ class TreeExtent:
         if lines and (self._least_bytes is not None or NAME in lines):
             for line in lines.split(b"\0"):
                 self._look(line)
+
+    def take(self, entries: int, attributes: Mapping[bytes, str]) -> None:
+        """Take the counts of a whole tree, instead of a listing of it.
+
+        Raises:
+            Reject: The tree has too many entries.
+        """
+        self._counted.add(entries)
+        self.attributes.update(attributes)
 
     def _look(self, line: bytes) -> None:
         _, kind, object_id, size, path = split_line(line)

@@ -8,7 +8,8 @@ class ProcessKind(StrEnum):
 
     A stream stays open as long as its reader takes. If look-ups and fetches shared its limit, as
     many open streams as there are processes could wait for each other without end. A tree is listed
-    while its archive is read, so that has a limit of its own, too.
+    while its archive is read, so that has a limit of its own, too, and so have the gits that stay
+    and wait for questions.
     """
 
     LOOK_UP = "look-up"
@@ -16,3 +17,8 @@ class ProcessKind(StrEnum):
     STREAM = "stream"
     TREE = "tree"
     UPKEEP = "upkeep"
+    READER = "reader"
+
+
+SMALL = frozenset({ProcessKind.LOOK_UP, ProcessKind.TREE, ProcessKind.READER})
+"""Kinds that wait for no memory: they are small, and some are part of a stream that has its own."""

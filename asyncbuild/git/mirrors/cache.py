@@ -17,6 +17,7 @@ from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.statistics import MirrorStatistics
 from asyncbuild.forges.git_remote import Remote
 from asyncbuild.forges.remotes import Places
+from asyncbuild.git.batch_readers import BatchReaders, open_batch_readers
 from asyncbuild.git.content.lfs.store import Fetched
 from asyncbuild.git.content.lfs.stored_file import Verified
 from asyncbuild.git.formats.cat_file import Commit
@@ -31,6 +32,7 @@ from asyncbuild.git.mirrors.renewal import MirrorRenewal, mark_suspect
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest, SharedFetch
 from asyncbuild.git.mirrors.transport import Transfers
 from asyncbuild.git.process.command import Git
+from asyncbuild.git.quick_answers import QuickAnswers
 from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.attribute_worktrees import Worktrees
@@ -61,13 +63,13 @@ async def open_mirrors(
         ConfigError: The cache directory cannot be written to.
     """
     git = Git(settings, forges=forges)
-    reader = Reader(git, settings.cache_directory / "reader", mark_suspect)
+    empties = settings.cache_directory / "reader"
     async with AsyncExitStack() as stack:
+        readers = await stack.enter_async_context(open_batch_readers(git, empties))
+        reader = Reader(git, empties, mark_suspect).asking(QuickAnswers(readers))
         try:
             await reader.prepare()
-            directory = await stack.enter_async_context(
-                open_directory(settings.cache_directory / "reader")
-            )
+            directory = await stack.enter_async_context(open_directory(empties))
         except OSError as error:
             raise ConfigError(
                 f"git.cache_directory {settings.cache_directory} cannot be used: {error.strerror}",
@@ -75,7 +77,7 @@ async def open_mirrors(
             ) from error
         tasks = await stack.enter_async_context(open_background())
         worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
-        resources = CacheResources(git, reader, worktrees, tasks)
+        resources = CacheResources(git, reader, readers, worktrees, tasks)
         mirrors = MirrorCache(settings, remotes, resources, pauses_seconds=pauses_seconds)
         tasks.start_soon(mirrors.keep_to_budget)
         yield mirrors
@@ -87,6 +89,7 @@ class CacheResources:
 
     git: Git
     reader: Reader
+    readers: BatchReaders
     worktrees: Worktrees
     tasks: TaskGroup
 
@@ -116,7 +119,7 @@ class MirrorCache:
         self._reader = reader = resources.reader
         self._worktrees = resources.worktrees
         self._tasks = resources.tasks
-        self._upkeep = Upkeep(settings, git)
+        self._upkeep = Upkeep(settings, git, leave=resources.readers.drop)
         self._transfers = Transfers(git)
         fetcher = Fetcher(
             settings,

@@ -35,7 +35,7 @@ class EarlyLookup:
     """
 
     def __init__(self, reader: Reader, worktrees: Worktrees) -> None:
-        self._reader = reader
+        self._reader = reader.alone()  # the clone is moved, and may be deleted: no git stays for it
         self._worktrees = worktrees
 
     async def look(

@@ -1,7 +1,7 @@
 """Maintenance of mirrors: packs, refs, shallow boundaries, sizes, the disk budget."""
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,11 +38,19 @@ class Upkeep:
     Args:
         settings: `[git]`.
         git: Runs git.
+        leave: Ends what keeps files of a repository open, before they are deleted.
     """
 
-    def __init__(self, settings: GitSettings, git: Git) -> None:
+    def __init__(
+        self,
+        settings: GitSettings,
+        git: Git,
+        *,
+        leave: Callable[[Path], Awaitable[None]],
+    ) -> None:
         self._settings = settings
         self._git = git
+        self._leave = leave
         self._occupants: dict[str, Occupant] = {}
         self._noted: dict[str, Occupant] = {}  # since the running survey began
         self._surveyed_at = float("-inf")
@@ -128,6 +136,7 @@ class Upkeep:
     async def remove(self, place: MirrorDirectory) -> None:
         """Delete a mirror whose use lock is held exclusively."""
         self._occupants.pop(str(place.root), None)
+        await self._leave(place.repository)
         gone = await to_thread.run_sync(place.take_away)
         if gone is not None:
             with anyio.CancelScope(shield=True):
@@ -141,6 +150,7 @@ class Upkeep:
         await self._forget_old_refs(place, lock)
         await self._run(place, ("pack-refs", "--all"), lock)
         await self._run(place, (*_REPACK, "--geometric=2"), lock)
+        await self._leave(place.repository)  # it keeps the old packs open, and their space
         await self._forget_old_boundaries(place, lock)
 
     async def _forget_old_refs(self, place: MirrorDirectory, lock: int) -> None:
@@ -186,6 +196,7 @@ class Upkeep:
                     return  # another waiter for the readers' lock did it
                 await self._forget_old_refs(place, lock)
                 await self._run(place, (*_REPACK, "-a"), lock)
+                await self._leave(place.repository)
                 await self._forget_old_boundaries(place, lock)
                 await self._note_size(place, compact=True)
         except Busy:
@@ -253,6 +264,7 @@ class Upkeep:
         freed = count = 0
         while going := plan_eviction(self._occupants.values(), budget_bytes):
             for each in going:
+                await self._leave(MirrorDirectory(Path(each.path)).repository)
                 if await to_thread.run_sync(MirrorDirectory(Path(each.path)).delete_if_unused):
                     freed += each.size_bytes
                     count += 1

@@ -6,32 +6,31 @@ group is gone and reaped when the `async with` is left.
 """
 
 import os
-import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import IO
 
 import anyio
 
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Unsupported
-from asyncbuild.git.formats.error_classes import machine_error, stage_error
+from asyncbuild.git.formats.error_classes import machine_error
 from asyncbuild.git.formats.process_kinds import ProcessKind
+from asyncbuild.git.process.conversation import Conversation, open_questions
 from asyncbuild.git.process.environment import scrub
 from asyncbuild.git.process.limits import OutOfMemory, ProcessLimits, launcher
 from asyncbuild.git.process.memory import UNLIMITED, GitMemory
 from asyncbuild.git.process.pipe import PipeReader, open_file, open_pipe
 from asyncbuild.git.process.priority import Priority
+from asyncbuild.git.process.started import Stdout, end
 from asyncbuild.git.process.stderr import StderrTail
 from asyncbuild.git.process.version import OLDEST_GIT_TEXT
 from asyncbuild.git.process.watchdog import Watchdog, too_slow
 from asyncbuild.runtime.child import Child, ChildFiles
 
 __all__ = ["Command", "Git", "ProcessKind", "Stdout"]
-
-_TERM_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class Git:
         return code, b"".join(chunks)
 
     @asynccontextmanager
-    async def open_stdout(self, command: Command) -> AsyncIterator["Stdout"]:
+    async def open_stdout(self, command: Command) -> AsyncIterator[Stdout]:
         """Start git and yield its standard output as chunks of at most 1 MiB.
 
         The iterator raises after the last chunk if git failed. Leaving early ends git.
@@ -181,12 +180,40 @@ class Git:
                 self._running[command.work] -= 1
 
     @asynccontextmanager
-    async def _open(self, command: Command, memory_bytes: int) -> AsyncIterator["Stdout"]:
+    async def open_conversation(self, command: Command) -> AsyncIterator[Conversation]:
+        """Start a git that answers one question after the other, of the kind `READER`.
+
+        It waits for questions without a share of memory or a place that other kinds wait for.
+
+        Raises:
+            Busy: No process could be started.
+        """
+        memory_bytes = self.memory.shares(command.work)
+        with open_questions(command.doing) as (stdin, questions):
+            async with self._limits[command.work]:
+                self._running[command.work] += 1
+                try:
+                    async with self._open(command, memory_bytes, stdin) as stdout:
+                        yield Conversation(stdout, questions, self._settings)
+                finally:
+                    self._running[command.work] -= 1
+
+    @asynccontextmanager
+    async def _open(
+        self, command: Command, memory_bytes: int, stdin: IO[bytes] | None = None
+    ) -> AsyncIterator[Stdout]:
         doing = command.doing
-        with open_pipe(doing) as (stdout, stdout_end), open_pipe(doing) as (stderr, stderr_end):
-            with stdout_end, stderr_end, open_file(command.stdin, doing) as stdin:
+        wide = stdin is None  # a git that stays writes little, and all pipes have a limit together
+        with (
+            open_pipe(doing, wide=wide) as (stdout, stdout_end),
+            open_pipe(doing, wide=wide) as (stderr, stderr_end),
+        ):
+            with stdout_end, stderr_end, stdin or open_file(command.stdin, doing) as source:
                 files = ChildFiles(
-                    stdin, stdout_end.fileno(), stderr_end.fileno(), others=command.descriptors
+                    source.fileno(),
+                    stdout_end.fileno(),
+                    stderr_end.fileno(),
+                    others=command.descriptors,
                 )
                 process = self._start(command, files, memory_bytes)
             tail = StderrTail(stderr.fileno())
@@ -201,10 +228,12 @@ class Git:
                     Priority(process.pid),
                 )
                 pipe = PipeReader(stdout.fileno())
-                yield Stdout(process, pipe, tail, command, limits, watchdog)
+                yield Stdout(
+                    process, pipe, tail, doing, command.work, command.good, limits, watchdog
+                )
             finally:
                 with anyio.CancelScope(shield=True):
-                    await _end(process, tail)
+                    await end(process, tail)
                     tail.close()
                     process.close()
 
@@ -230,64 +259,3 @@ class Git:
 def _not_installed(program: str) -> Unsupported:
     wanted = f"git {OLDEST_GIT_TEXT} or newer" if program == "git" else program
     return Unsupported(f"{program} is not installed", remedy=f"install {wanted}")
-
-
-@dataclass(slots=True)
-class Stdout:
-    """Standard output of a started git, chunk by chunk; after the last one, its exit code."""
-
-    process: Child
-    pipe: PipeReader
-    tail: StderrTail
-    command: Command
-    limits: ProcessLimits
-    watchdog: Watchdog
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await self.watchdog.wait(
-            self.pipe.receive,
-            earned_seconds=self.limits.earned_seconds,
-            received_bytes=lambda: self.tail.received_bytes,
-        )
-        if chunk:
-            self.limits.note_output(len(chunk))
-            return chunk
-        await self.wait()
-        raise StopAsyncIteration
-
-    async def wait(self) -> int:
-        """Return the exit code, once standard output is at its end; raise for a failure."""
-        code = await self.process.wait()
-        if code in self.command.good:
-            return code
-        self.limits.check(code, self.command.doing)
-        self.tail.drain()
-        ended = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
-        remote = self.command.work is ProcessKind.FETCH
-        self.limits.check_memory(self.tail.text, self.command.doing)
-        error = stage_error(self.tail.text, doing=self.command.doing, ended=ended, remote=remote)
-        error.peer = "git" if remote else ""
-        raise error
-
-
-async def _end(process: Child, tail: StderrTail) -> None:
-    """End the whole group and reap the child; SIGTERM first, on which git removes its lock files.
-
-    Children of a git that is gone already (a transport helper) are still in the group. If their end
-    of the stderr pipe is open, the group exists, and its number is not another's.
-    """
-    if process.returncode is None:
-        _signal_group(process.pid, signal.SIGTERM)
-        with anyio.move_on_after(_TERM_SECONDS):
-            await process.wait()
-    if process.returncode is None or not tail.at_end():
-        _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)

@@ -8,7 +8,7 @@ import signal
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault, find_fault
-from asyncbuild.git.formats.process_kinds import ProcessKind
+from asyncbuild.git.formats.process_kinds import SMALL, ProcessKind
 from asyncbuild.runtime.child import Child
 
 _NO_STACK = "unable to create thread"  # git index-pack, if a thread's stack does not fit
@@ -20,7 +20,7 @@ def launcher(work: ProcessKind, memory_bytes: int) -> list[bytes]:
 
     Set on the pid it comes too late on a busy machine: git archive had read 48 MiB before.
     """
-    if not memory_bytes or work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
+    if not memory_bytes or work in SMALL:
         return []
     return [
         b"/bin/sh",

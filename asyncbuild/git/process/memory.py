@@ -2,9 +2,9 @@
 
 A git that reads streams or fetches gets a share before it is started, in order, as far as its forge
 leaves room for others (`admission.py`). The kernel enforces it (RLIMIT_DATA: heap and other memory
-of its own; mapped packs do not count, they belong to the page cache). Look-ups and listings are
-small and wait for nothing, since some of them are part of a stream that already has its share: the
-kernel keeps each within one share.
+of its own; mapped packs do not count, they belong to the page cache). Look-ups, listings and gits
+that stay for questions are small and wait for nothing, since some of them are part of a stream that
+already has its share: the kernel keeps each within one share.
 """
 
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from asyncbuild.domain.errors import Reject
-from asyncbuild.git.formats.process_kinds import ProcessKind
+from asyncbuild.git.formats.process_kinds import SMALL, ProcessKind
 from asyncbuild.git.process.admission import Admission
 from asyncbuild.runtime.cgroup import memory_limit_bytes
 
@@ -63,7 +63,7 @@ class GitMemory:
             nbytes: Bytes of memory.
             forge: Forge of the repository; empty if that does not matter.
         """
-        if not self.limited or work in {ProcessKind.LOOK_UP, ProcessKind.TREE}:
+        if not self.limited or work in SMALL:
             yield
             return
         async with self._admission.open(forge, nbytes):

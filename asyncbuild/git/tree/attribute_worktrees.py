@@ -189,8 +189,10 @@ class Worktrees:
     async def _look_through(self, tree: CommitTree, there: Path, work: ProcessKind) -> None:
         """Examine a tree; a failure does not matter, since archives can be made without."""
         try:
+            # A mirror that is being made is moved, and may be deleted: no git stays for it.
+            reader = self._reader if there == tree.repository else self._reader.alone()
             files = await _read_files(
-                self._reader, tree.id, there, work=work, least_paths=self._least_paths
+                reader, tree.id, there, work=work, least_paths=self._least_paths
             )
             if files is None:
                 self._not_again[tree.repository] = _NOT_AGAIN
@@ -245,6 +247,9 @@ async def _read_files(
     Raises:
         StageError: The repository cannot be read.
     """
+    summary = await reader.summarise(there, tree)
+    if summary is not None and summary.files < least_paths:
+        return None
     listing = TreeListing()
     async with reader.open_stream(
         there,

@@ -56,8 +56,10 @@ async def find_placeholders(snapshot: Snapshot) -> dict[str, list[str]]:
     """
     if snapshot.options.export_attributes is ExportAttributes.IGNORE:
         return {}
-    ids: dict[bytes, str] = {}
     files = {path: object_id for path, (_, object_id) in snapshot.attributes_above.items()}
+    if not await _may_substitute(snapshot, files.values()):
+        return {}
+    ids: dict[bytes, str] = {}
     async with aclosing(snapshot.iter_tree()) as batches:
         async for entries in batches:
             ids |= {each.path: each.object_id for each in entries if each.kind == "blob"}
@@ -69,6 +71,20 @@ async def find_placeholders(snapshot: Snapshot) -> dict[str, list[str]]:
     contents = await _read(snapshot, (ids[path] for path in marked))
     asking = {os.fsdecode(path): find_asking(contents.get(ids[path], b"")) for path in marked}
     return {path: found for path, found in asking.items() if found}
+
+
+async def _may_substitute(snapshot: Snapshot, above: Iterable[str]) -> bool:
+    """Return False if it is known without a listing that no attribute substitutes anything."""
+    summary = await snapshot.reader.summarise(snapshot.path, snapshot.tree)
+    if summary is None:
+        return True
+    facts = await snapshot.reader.read_attributes(
+        snapshot.path,
+        [*above, *(each.object_id for each in summary.attributes)],
+        most_bytes=_BYTES_MOST,
+        doing=f"look for {_SUBSTITUTE} in {snapshot.name} {snapshot.commit}",
+    )
+    return facts is None or any(each.substitutes for each in facts.values())
 
 
 async def _read(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, bytes]:

@@ -6,13 +6,12 @@ blobs are streamed only if no attribute converts any.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from asyncbuild.git.formats.extent import TreeExtent, check_attributes, naming, too_long
-from asyncbuild.git.formats.gitattributes import converts
 from asyncbuild.git.formats.process_kinds import ProcessKind
 from asyncbuild.git.process.memory import STREAMED_BYTES, GitMemory
 from asyncbuild.git.reader import Reader
@@ -25,12 +24,12 @@ class TreeWeight:
     Attributes:
         entries: Number of files and directories.
         large: Sizes in bytes of its large blobs, by object id, if they were asked for.
-        attributes: Contents of its `.gitattributes`, each once.
+        converts: Whether one of its `.gitattributes` may convert a file on the way out.
     """
 
     entries: int
     large: dict[bytes, int]
-    attributes: Sequence[bytes]
+    converts: bool
 
 
 async def weigh(
@@ -49,31 +48,43 @@ async def weigh(
         Reject: The tree has too many entries, or too much in its `.gitattributes`.
         GitFailed: The tree cannot be read.
     """
-    most = reader.most
-    listing = TreeExtent(most, large_bytes)
-    sizes = () if large_bytes is None else ("-l",)
     with naming(name):
-        async with reader.open_stream(
-            repository,
-            ("ls-tree", "-r", "-t", "-z", *sizes, "--full-tree", tree),
-            commit=tree,
-            doing=f"count the entries of {name}",
-            work=ProcessKind.TREE,
-        ) as stdout:
-            async for chunk in stdout:
-                listing.add(chunk)
+        listing = await _list(reader, repository, tree, name, large_bytes)
         files = listing.attributes
-        blobs = list(dict.fromkeys(files.values()))
-        contents = await reader.read_blobs(
+        facts = await reader.read_attributes(
             repository,
-            blobs,
-            most_bytes=most.attribute_bytes_most,
+            files.values(),
+            most_bytes=reader.most.attribute_bytes_most,
             doing=f"read the attributes of {name}",
         )
-        if contents is None:
-            raise too_long(most)
-        check_attributes(files, dict(zip(blobs, contents, strict=True)), most)
-    return TreeWeight(listing.entries, listing.large, contents)
+        if facts is None:
+            raise too_long(reader.most)
+        check_attributes(files, facts, reader.most)
+    converts = any(each.converts for each in facts.values())
+    return TreeWeight(listing.entries, listing.large, converts)
+
+
+async def _list(
+    reader: Reader, repository: Path, tree: str, name: str, large_bytes: int | None
+) -> TreeExtent:
+    """Return the extent of a tree: from what is known of its parts, or listed by git."""
+    listing = TreeExtent(reader.most, large_bytes)
+    if large_bytes is None:
+        summary = await reader.summarise(repository, tree)
+        if summary is not None:
+            listing.take(summary.entries, dict(summary.attributes))
+            return listing
+    sizes = () if large_bytes is None else ("-l",)
+    async with reader.open_stream(
+        repository,
+        ("ls-tree", "-r", "-t", "-z", *sizes, "--full-tree", tree),
+        commit=tree,
+        doing=f"count the entries of {name}",
+        work=ProcessKind.TREE,
+    ) as stdout:
+        async for chunk in stdout:
+            listing.add(chunk)
+    return listing
 
 
 # git resolves a delta with base, delta and result in memory; measured: 176 MiB for a file of 60 MB.
@@ -116,7 +127,7 @@ async def measure(
     """
     found = await weigh(reader, repository, tree, name, large_bytes=STREAMED_BYTES)
     sizes = found.large
-    streamed = not converts(found.attributes)
+    streamed = not found.converts
     deltas = await _find_deltas(reader, repository, sizes, name)
     held = deltas if streamed else {**sizes, **deltas}
     largest_bytes = max(held.values(), default=0)
