@@ -193,7 +193,7 @@ def table_of(rows: Sequence[Slowness], width: int) -> list[str]:
     for row in rows:
         name = row.repository if len(row.repository) <= room else row.repository[: room - 1] + "…"
         values = (row.median, row.slowest, *row.stages.values())
-        cells = (str(row.pushes), *(_brief(value) for value in values))
+        cells = (str(row.pushes), *(wording.brief(value) for value in values))
         lines.append(name.ljust(room) + "".join(_cell(cell) for cell in cells))
     return lines
 
@@ -206,12 +206,6 @@ def name_of(record: Record) -> str:
 
 def _cell(text: str) -> str:
     return text.rjust(9)
-
-
-def _brief(value: float) -> str:
-    if value < 60:  # noqa: PLR2004 - a minute
-        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004 - two digits are enough
-    return wording.short(value)
 
 
 def _moment(value: object) -> datetime:

@@ -27,8 +27,13 @@ class Plot:
     sums: str
 
 
-def plots_of(series: Series) -> tuple[Plot, Plot, Plot]:
-    """Return the charts: builds, seconds from push to build, bytes sent."""
+def plots_of(series: Series, *, results: bool = False) -> tuple[Plot, ...]:
+    """Return the charts: builds, how they ended, seconds from push to build, bytes sent.
+
+    Args:
+        series: Counts to draw.
+        results: Whether it is known how builds end.
+    """
     buckets = series.buckets
     built = sum(each.built for each in buckets)
     failed = sum(each.failed for each in buckets)
@@ -36,9 +41,9 @@ def plots_of(series: Series) -> tuple[Plot, Plot, Plot]:
     slowest = max((each.slowest_seconds or 0.0 for each in buckets), default=0.0)
     builds = _Words(
         title="Builds started",
-        says=[f"{each.built} built, {_tries(each.failed)}" for each in buckets],
+        says=[f"{each.built} started, {_tries(each.failed)}" for each in buckets],
         most=lambda value: f"{value:g}",
-        sums=f"{built} built" + (f", {_tries(failed)}" if failed else ""),
+        sums=f"{built} started" + (f", {_tries(failed)}" if failed else ""),
     )
     durations = _Words(
         title="Push to build",
@@ -61,9 +66,41 @@ def plots_of(series: Series) -> tuple[Plot, Plot, Plot]:
     ]
     return (
         _plot(builds, buckets, [("a", [float(each.built) for each in buckets])]),
+        *([_plot_of_ends(buckets)] if results else []),
         _plot(durations, buckets, layers),
         _plot(sizes, buckets, [("a", [float(each.sent_bytes) for each in buckets])]),
     )
+
+
+def _plot_of_ends(buckets: Sequence[SeriesPoint]) -> Plot:
+    """Return the chart of ends: passed ones upwards, failed ones downwards from one line."""
+    ends = [(each.builds_passed, each.builds_failed) for each in buckets]
+    up = _round_up(max((passed for passed, _ in ends), default=0))
+    down = _round_up(max((failed for _, failed in ends), default=0))
+    unit = _HEIGHT / (up + down) if up + down else 0.0
+    base = up * unit
+    bars, hovers = list[str](), list[str]()
+    for number, (passed, failed) in enumerate(ends):
+        x = number * _STEP
+        if passed:
+            height = max(_LEAST, passed * unit)
+            bars.append(_rect("good", x, base - height, _BAR, height))
+        if failed:
+            bars.append(_rect("bad", x, base, _BAR, max(_LEAST, failed * unit)))
+        if passed or failed:
+            hovers.append(_hover(buckets[number], x, f"{passed} passed, {failed} failed"))
+    line = _rect("base", 0.0, base, len(buckets) * _STEP, 0.6) if down else ""
+    passed, failed = (sum(each) for each in zip(*ends, strict=True)) if ends else (0, 0)
+    sums = f"up: {passed} passed, down: {failed} failed"
+    title = "Builds ended"
+    inside = "".join([line, *bars, *hovers])
+    svg = _svg("plot", len(buckets) * _STEP, _HEIGHT, f"{title}: {sums}", inside)
+    return Plot(title, svg, f"{up:g}" if up else "", sums)
+
+
+def _hover(bucket: SeriesPoint, x: float, says: str) -> str:
+    title = f"<title>{clock(bucket.begin)} UTC: {says}</title>"
+    return f"<g>{title}{_rect('hover', x, 0.0, _STEP, _HEIGHT)}</g>"
 
 
 def _tries(failed: int) -> str:
@@ -125,8 +162,7 @@ def _plot(
         if value > 0
     ]
     hovers = [
-        f"<g><title>{clock(bucket.begin)} UTC: {words.says[number]}</title>"
-        f"{_rect('hover', number * _STEP, 0.0, _STEP, _HEIGHT)}</g>"
+        _hover(bucket, number * _STEP, words.says[number])
         for number, bucket in enumerate(buckets)
         if any(values[number] > 0 for _, values in layers)
     ]

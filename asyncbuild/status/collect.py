@@ -25,6 +25,7 @@ from asyncbuild.status.schema import (
     MirrorStatus,
     OutageStatus,
     Progress,
+    ResultsStatus,
     Service,
     Status,
 )
@@ -36,12 +37,17 @@ _POLL_LATE_SECONDS: Final = 60.0  # beyond the long poll itself
 
 @dataclass(slots=True)
 class Sampled:
-    """Values that cost a call, hence are sampled now and then; often while a reader asks."""
+    """Values that cost a call, hence are sampled now and then; often while a reader asks.
+
+    `asked_at` is when anyone asked last, scrapes and probes too; `shown_at` when a reader did.
+    """
 
     depth: Depth | None = None
     disk: Disk | None = None
+    results_depth: Depth | None = None
     credentials_fault: str = ""
     asked_at: float = 0.0
+    shown_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,11 @@ class Survey:
     chronicle: Chronicle
     sampled: Sampled
     clock: Callable[[], float]
+
+    def show(self, *, window_seconds: int = 0) -> Status:
+        """Return the status now for a reader; as `take`, which probes call."""
+        self.sampled.shown_at = self.clock()
+        return self.take(window_seconds=window_seconds)
 
     def take(self, *, window_seconds: int = 0) -> Status:
         """Return the status now; `window_seconds` is one of `time_series.WINDOWS`, 0 chooses."""
@@ -89,6 +100,19 @@ class Survey:
             state=_state_of(outages, ready=ready, stopping=state.stopping),
             outages=outages,
             past_outages=chronicle.outages.past,
+            results=self._results() if self.settings.results.url else None,
+        )
+
+    def _results(self) -> ResultsStatus:
+        newest = self.chronicle.rounds.newest
+        if newest is None:
+            return ResultsStatus(queue=self.sampled.results_depth)
+        round_at, found = newest
+        return ResultsStatus(
+            queue=self.sampled.results_depth,
+            round_at=round_at,
+            unfinished=found.unfinished,
+            oldest_unfinished_seconds=found.oldest_seconds,
         )
 
     def _service(self, state: ConsumerState) -> Service:

@@ -19,6 +19,7 @@ from asyncbuild.domain.events.push_events import (
     PushSuperseded,
 )
 from asyncbuild.domain.events.queue_events import QueuePolled, QueueReceiveFailed
+from asyncbuild.domain.events.result_events import ResultRecorded
 from asyncbuild.domain.events.service_events import ServiceStarted
 from asyncbuild.domain.events.stage_events import (
     PushUploadFinished,
@@ -29,7 +30,15 @@ from asyncbuild.domain.events.stage_events import (
 from asyncbuild.runtime.recent import Recent
 from asyncbuild.status.outages import Outages
 from asyncbuild.status.results.rounds import Rounds
-from asyncbuild.status.schema import STARTED, DeadLetterStatus, SettledPush, Totals, Trouble
+from asyncbuild.status.results.shown import lone_row, replaces, shown_event, started_id
+from asyncbuild.status.schema import (
+    STARTED,
+    DeadLetterStatus,
+    ResultStatus,
+    SettledPush,
+    Totals,
+    Trouble,
+)
 from asyncbuild.status.time_series import Recorder
 
 _SETTLED_MOST: Final = 100
@@ -58,6 +67,7 @@ class Chronicle:
         self._verdicts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._archives: Counter[str] = Counter()
+        self._ends: Counter[str] = Counter()
 
     def hear(self, told: Emitted) -> None:
         """Add one event to the history."""
@@ -76,6 +86,8 @@ class Chronicle:
                 self.poll_failure = reason
             case PushOutcome() | PushSuperseded() as event if told.push is not None:
                 self._keep_outcome(told.push, event)
+            case ResultRecorded() as event if told.push is not None:
+                self._keep_result(told.push, event)
             case PushNothingToDo():
                 self._count_settled("nothing-to-do")
             case PushDeadLettered() as event:
@@ -106,7 +118,22 @@ class Chronicle:
             sent_bytes=self._archives["sent_bytes"],
             copied_bytes=self._archives["copied_bytes"],
             entries=self._archives["entries"],
+            results=dict(self._ends),
         )
+
+    def show_result(self, build_id: str, seen: ResultStatus) -> bool:
+        """Show a result in the row of its build, unless a newer one is; return if there is a row.
+
+        Args:
+            build_id: Id of the build or execution that the push started.
+            seen: Its state.
+        """
+        for index, row in enumerate(self.settled):
+            if build_id in {row.build_id, row.execution_id}:
+                if replaces(seen, row.result):
+                    self.settled[index] = replace(row, result=seen)
+                return True
+        return False
 
     def _begin_stage(self, event_id: str, event: StageStarted) -> None:
         self._stages.setdefault(event_id, {})[_short(event.stage_name)] = self._clock()
@@ -144,7 +171,22 @@ class Chronicle:
     def _keep_outcome(self, push: PushIdentity, event: PushOutcome | PushSuperseded) -> None:
         settled = _settled(self._clock(), push, event)
         self._count_settled(settled.verdict, since_push_seconds=settled.since_push_seconds)
+        # The build of a fast machine may have ended before its start was told.
+        lone = next(
+            (row for row in self.settled if row.result_alone and _are_one(row, settled)), None
+        )
+        if lone is not None:
+            self.settled.remove(lone)
+            settled = replace(settled, result=lone.result)
         self.settled.appendleft(settled)
+
+    def _keep_result(self, push: PushIdentity, event: ResultRecorded) -> None:
+        now = self._clock()
+        if event.status.is_end:
+            self._ends[event.status.value] += 1
+            self.recorder.count_end(now, event.status)
+        if not self.show_result(event.build_id, shown_event(event, now=now)):
+            self.settled.appendleft(lone_row(push, event, now=now))
 
     def _keep_dead_letter(self, event: PushDeadLettered) -> None:
         self._count_settled("rejected")
@@ -177,6 +219,11 @@ class Chronicle:
             count=before.count + 1 if before else 1,
             first=before.first if before else now,
         )
+
+
+def _are_one(row: SettledPush, other: SettledPush) -> bool:
+    of = started_id(row)
+    return of is not None and of == started_id(other)
 
 
 def _short(stage_name: str) -> str:

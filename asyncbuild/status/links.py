@@ -1,6 +1,6 @@
 """Links to builds, executions of pipelines and archives in the AWS consoles."""
 
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from asyncbuild.status.schema import SettledPush
 
@@ -50,6 +50,18 @@ def archive_link(settled: SettledPush, region: str | None) -> str:
         f"https://{_host(partition, region)}/s3/object/{quote(settled.bucket, '')}"
         f"?region={quote(region, '')}&prefix={quote(settled.key, '')}"
     )
+
+
+def log_link(row: SettledPush) -> str:
+    """Return the link to a build's log, as its service gave it; empty if it leads elsewhere."""
+    link = row.result.log_link if row.result else None
+    try:
+        parts = urlsplit(link or "")
+    except ValueError:
+        return ""
+    host = f".{parts.hostname}"
+    named = any(host.endswith(f".{console}") for console in _CONSOLES.values())
+    return link if link and named and parts.scheme == "https" else ""
 
 
 def _host(partition: str, region: str) -> str:

@@ -24,6 +24,7 @@ from asyncbuild.status import charts as plots
 from asyncbuild.status import links
 from asyncbuild.status import phrases as wording
 from asyncbuild.status.collect import Survey
+from asyncbuild.status.results import words as ending
 from asyncbuild.status.schema import SettledPush, Status
 from asyncbuild.status.time_series import WINDOWS
 
@@ -31,12 +32,13 @@ from asyncbuild.status.time_series import WINDOWS
 _PARTS: Final[Mapping[str, Callable[[Status], object]]] = {
     "top": lambda s: s.time,
     "figures": lambda s: s.time,
-    "plots": lambda s: s.series,
+    "plots": lambda s: (s.series, s.results is None),
     "lanes": lambda s: s.time if s.lanes else None,
     "dead_letters": lambda s: s.dead_letters,
-    "recent": lambda s: s.recent,
+    # What runs shows for how many minutes it has.
+    "recent": lambda s: (s.recent, s.results is None, s.results and s.time // 60),
     "troubles": lambda s: (s.troubles, s.past_outages),
-    "stores": lambda s: (s.mirrors, s.memory, s.disk, s.totals),
+    "stores": lambda s: (s.mirrors, s.memory, s.disk, s.totals, s.results),
 }
 _RECENT_MOST: Final = 50
 _FILES: Final = {
@@ -73,13 +75,14 @@ class Page:
         self._environment = _environment(self.survey.settings)
         self.draw(0)  # the first time takes fifty times as long: templates are compiled
         self._drawn.clear()
+        self.survey.sampled.shown_at = 0.0  # to no reader
 
     def draw(self, window_seconds: int) -> _Drawn:
         """Return the parts, not older than a second."""
         begun = time.perf_counter()
         drawn = self._drawn.get(window_seconds)
         if drawn is None or begun - drawn.at >= _FRESH_SECONDS:
-            status = self.survey.take(window_seconds=window_seconds)
+            status = self.survey.show(window_seconds=window_seconds)
             parts = self._draw(status, drawn)
             drawn = _Drawn(status, parts, begun, time.perf_counter() - begun)
             self._drawn[window_seconds] = drawn
@@ -137,7 +140,7 @@ class Page:
             "recent": recent,
             "held": held,
             "dead": dead,
-            "plots": plots.plots_of(status.series),
+            "plots": plots.plots_of(status.series, results=status.results is not None),
             "windows": WINDOWS,
             "strip": partial(plots.strip_of, longest_seconds=longest),
         }
@@ -186,13 +189,16 @@ def _environment(settings: Settings) -> Environment:
     words = (wording.age, wording.branch, wording.clock, wording.doing, wording.iso)
     more = (wording.name_of, wording.seconds, wording.size, wording.tone, wording.window)
     others = (wording.gist, wording.peer, wording.state, wording.waits, wording.was)
-    environment.filters.update({word.__name__: word for word in (*words, *more, *others)})
+    ends = (ending.result_length, ending.result_place, ending.result_sign, ending.result_tone)
+    texts = (*words, *more, *others, *ends, wording.outcome, ending.result_word)
+    environment.filters.update({word.__name__: word for word in texts})
     environment.globals["meter"] = plots.meter_of
     # Consoles show builds and objects of AWS, not those of a stand-in.
     ours = not (settings.aws.endpoint_url or settings.builds.endpoint_url)
     stored = not (settings.aws.endpoint_url or settings.storage.endpoint_url)
     region = settings.aws.region
     environment.globals["build_link"] = links.build_link if ours else _no_link
+    environment.globals["log_link"] = links.log_link if ours else _no_link
     environment.globals["archive_link"] = (
         partial(links.archive_link, region=region) if stored else _no_link
     )

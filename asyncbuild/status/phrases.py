@@ -66,6 +66,11 @@ def short(value: float) -> str:
     return f"{whole} s"
 
 
+def brief(value: float | None) -> str:
+    """Return a duration in at most six signs: `0.48 s`, `12.3 s`, `12 min`."""
+    return seconds(value) if value is None or value < _MINUTE else short(value)
+
+
 def window(value: int) -> str:
     """Return the length of a window: `5 min`, `12 h`."""
     return f"{value // _HOUR} h" if value >= _HOUR else f"{value // _MINUTE} min"
@@ -146,6 +151,11 @@ def was(outage: OutageStatus) -> str:
     waited = waits(outage).removesuffix("s").removesuffix(" wait")
     said = f"{peer(outage)} {what} for {age(until - outage.since)}"
     return f"{said}; {waited} waited" if waited else said
+
+
+def outcome(verdict: str) -> str:
+    """Return a verdict for people: a build that is `built` in records was started, no more."""
+    return {"built": "started", "handed-over": "handed over"}.get(verdict, verdict)
 
 
 def gist(reason: str) -> str:

@@ -12,7 +12,8 @@ from asyncbuild.config.sections import StatusSettings
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.forges.keyring import read_secret
-from asyncbuild.status.schema import Status, parse
+from asyncbuild.status.document import parse
+from asyncbuild.status.schema import Status
 
 TIMEOUT_SECONDS: Final = 5.0
 

@@ -5,11 +5,6 @@ changes its meaning or goes, `version` grows. `docs/observability.md` describes 
 """
 
 from dataclasses import dataclass, field
-from functools import cache
-
-from pydantic import TypeAdapter, ValidationError
-
-from asyncbuild.domain.errors import Reject
 
 VERSION = 1
 STARTED = frozenset({"built", "handed-over"})  # verdicts with something that now runs
@@ -92,8 +87,31 @@ class LaneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultStatus:
+    """Newest known state of a started build or execution; unknown values are None."""
+
+    time: float
+    status: str
+    attempt: int = 1
+    build_number: int | None = None
+    phase: str = ""
+    exit_code: int | None = None
+    queued_seconds: float | None = None
+    provisioning_seconds: float | None = None
+    building_seconds: float | None = None
+    total_seconds: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    log_link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SettledPush:
-    """A push, or one target of it, that was settled. `stages` are seconds by stage."""
+    """A push, or one target of it, that was settled. `stages` are seconds by stage.
+
+    `result_alone` is true if this task knows the result of a build but not its start: another task
+    started it, or so many pushes were settled since that it is not among those kept.
+    """
 
     time: float
     event_id: str
@@ -116,6 +134,8 @@ class SettledPush:
     pipeline: str | None = None
     pipeline_arn: str | None = None
     execution_id: str | None = None
+    result: ResultStatus | None = None
+    result_alone: bool = False
 
     @property
     def started(self) -> bool:
@@ -205,7 +225,10 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Totals since the start: pushes by verdict, failed tries by kind, archives and their bytes."""
+    """Totals since the start: pushes by verdict, failed tries by kind, archives and their bytes.
+
+    `results` counts the ends of builds that this task recorded, by status.
+    """
 
     pushes: dict[str, int]
     failures: dict[str, int]
@@ -214,6 +237,7 @@ class Totals:
     sent_bytes: int
     copied_bytes: int
     entries: int
+    results: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +251,21 @@ class SeriesPoint:
     sent_bytes: int
     median_seconds: float | None = None
     slowest_seconds: float | None = None
+    builds_passed: int = 0
+    builds_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsStatus:
+    """Way of the results: their queue, and the newest round over unfinished builds.
+
+    The last three are None unless this task made a round in the last half hour.
+    """
+
+    queue: Depth | None = None
+    round_at: float | None = None
+    unfinished: int | None = None
+    oldest_unfinished_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,28 +303,4 @@ class Status:
     state: str = ""
     outages: tuple[OutageStatus, ...] = ()
     past_outages: tuple[OutageStatus, ...] = ()
-
-
-def parse(document: bytes) -> Status:
-    """Return the status that a document of `/status.json` contains.
-
-    Raises:
-        Reject: The document is something else.
-    """
-    try:
-        return _adapter().validate_json(document)
-    except ValidationError as error:
-        raise Reject(
-            f"this is not a status document of version {VERSION}: {error.error_count()} faults",
-            remedy="name the address that the service logged as status.listening",
-        ) from error
-
-
-def json_schema() -> dict[str, object]:
-    """Return the document's JSON Schema."""
-    return _adapter().json_schema()
-
-
-@cache
-def _adapter() -> TypeAdapter[Status]:
-    return TypeAdapter(Status)
+    results: ResultsStatus | None = None

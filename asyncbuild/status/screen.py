@@ -13,12 +13,26 @@ from rich.padding import Padding
 from rich.text import Text
 
 from asyncbuild.domain.foreign_text import plain
+from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.status import phrases as wording
-from asyncbuild.status.schema import DeadLetterStatus, HeldPush, SeriesPoint, SettledPush, Status
+from asyncbuild.status.results import words as ending
+from asyncbuild.status.schema import (
+    STARTED,
+    DeadLetterStatus,
+    HeldPush,
+    SettledPush,
+    Status,
+)
 
 _TONES: Final = {"idle": "bright_black", "busy": "yellow", "ready": "cyan", "bad": "bold red"}
 _STATES: Final = {"ready": "green", "not-ready": "bold red"}
 _VERDICTS: Final = {"built": "green", "handed-over": "green", "uploaded": "blue"}
+_RESULTS: Final = {
+    "passed": "green",
+    "failed": "bold red",
+    "stopped": "bright_black",
+    "unended": "yellow",
+}
 _STEPS: Final = " ▁▂▃▄▅▆▇█"
 _GAP: Final = 2
 _SPARK: Final = 20
@@ -48,11 +62,11 @@ def draw(status: Status, *, lines: int, width: int = 80, fault: str = "") -> Ren
     width -= 2  # a blank at each side
     held = sum(len(lane.pushes) for lane in status.lanes)
     bottom = _bottom(status)
-    head = [*_head(status, width, fault), Text(), *_figures(status, held), Text()]
+    head = [*_head(status, width, fault), Text(), *_figures(status, held, width), Text()]
     room = max(_LEAST_LINES, lines) - len(head) - len(bottom) - 3 - bool(bottom)
     lanes = min(held, max(2, room * 2 // 3))
     parts = [*head, *_lanes(status, lanes, width), Text()]
-    parts += _recent(status.recent[: max(1, room - lanes)], width)
+    parts += _recent(status, max(1, room - lanes), width)
     if bottom:
         parts += [Text(), *bottom]
     for line in parts:
@@ -91,35 +105,67 @@ def _others(status: Status) -> list[Text]:
     ]
 
 
-def _figures(status: Status, held: int) -> list[Text]:
+def _figures(status: Status, held: int, width: int) -> list[Text]:
     depth, consumers = status.queue, status.consumers
+    busy = f"{consumers.total - consumers.free}/{consumers.total}"
+    dead = str(depth.dead_letters if depth else len(status.dead_letters))
+    started = sum(status.totals.pushes.get(verdict, 0) for verdict in STARTED)
     figures = {
         "waiting": str(depth.waiting) if depth else "-",
         "in hand": str(held),
-        "consumers": f"{consumers.total - consumers.free}/{consumers.total}",
+        **({"busy": busy} if status.results else {"consumers": busy}),
         "oldest": wording.short(status.oldest_waiting_seconds) if held else "-",
-        "built": str(status.totals.pushes.get("built", 0)),
-        "dead letters": str(depth.dead_letters if depth else len(status.dead_letters)),
+        "started": str(started),
+        **_ends(status),
+        **({"dead": dead} if status.results else {"dead letters": dead}),
     }
-    spark = _spark(status.series.buckets)
-    window = wording.window(status.series.window_seconds)
     numbers, names = Text(), Text(style="bright_black")
     for name, value in figures.items():
         size = max(len(name), len(value)) + _GAP
-        numbers.append(value.ljust(size), style="bold")
+        bad = name == "failed" and value != "0"
+        numbers.append(value.ljust(size), style="bold red" if bad else "bold")
         names.append(name.ljust(size))
-    numbers.append(spark, style="cyan")
-    names.append(f"builds in {window}")
-    return [numbers, names]
+    window = wording.window(status.series.window_seconds)
+    bars = min(_SPARK, width - numbers.cell_len)
+    numbers.append(_spark([each.built for each in status.series.buckets], bars), style="cyan")
+    names.append(f"starts, {window}" if status.results else f"builds in {window}")
+    return [numbers, names, *_ends_in_time(status)]
 
 
-def _spark(buckets: tuple[SeriesPoint, ...]) -> str:
-    """Return a sparkline: one bar for each span of time, the tallest for the most builds."""
-    size = max(1, len(buckets) // _SPARK)
-    spans = [buckets[first : first + size] for first in range(0, len(buckets), size)]
-    counts = [sum(each.built for each in span) for span in spans][-_SPARK:]
-    most, top = max(counts, default=0), len(_STEPS) - 1
-    return "".join(_STEPS[-(-count * top // most)] if most else " " for count in counts)
+def _ends_in_time(status: Status) -> list[Text]:
+    """Return a line with the builds that passed and failed in each span of time."""
+    if status.results is None:
+        return []
+    buckets = status.series.buckets
+    line = Text()
+    for name, counts, style in (
+        ("passed", [each.builds_passed for each in buckets], "green"),
+        ("failed", [each.builds_failed for each in buckets], "red"),
+    ):
+        line.append(f"{name} ", style="bright_black")
+        line.append(_spark(counts, _SPARK), style=style)
+        line.append("  ")
+    return [line]
+
+
+def _ends(status: Status) -> dict[str, str]:
+    """Return how many builds passed and failed; nothing if the service asks for no results."""
+    if status.results is None:
+        return {}
+    known = status.totals.results
+    ends = {each: known.get(each.value, 0) for each in BuildStatus}
+    return {
+        "passed": str(sum(count for each, count in ends.items() if each.is_passed)),
+        "failed": str(sum(count for each, count in ends.items() if each.is_failed)),
+    }
+
+
+def _spark(counts: Sequence[int], bars: int) -> str:
+    """Return a sparkline: one bar for each span of time, the tallest for the largest sum."""
+    size = max(1, -(-len(counts) // max(1, bars)))
+    sums = [sum(counts[first : first + size]) for first in range(0, len(counts), size)]
+    most, top = max(sums, default=0), len(_STEPS) - 1
+    return "".join(_STEPS[-(-each * top // most)] if most else " " for each in sums)
 
 
 def _lanes(status: Status, rows: int, width: int) -> list[Text]:
@@ -159,27 +205,41 @@ def _doing(push: HeldPush) -> str:
     return wording.doing(push)
 
 
-def _recent(recent: Sequence[SettledPush], width: int) -> list[Text]:
-    repository = min(max([len(each.repository) for each in recent], default=0), width // 4)
-    branch = width // 4
-    columns = (
-        _Column("settled", max(repository, 10)),
-        _Column("branch", branch),
-        _Column("outcome", 11),
-        _Column("archive", 8, right=True),
-        _Column("to build", 11, right=True),
-    )
-    lines = [_row(columns, [each.title for each in columns], ["bright_black"] * 5)]
+def _recent(status: Status, rows: int, width: int) -> list[Text]:
+    """Return the settled pushes: what was started, and how it ended where that is known."""
+    recent = status.recent[:rows]
+    ends = status.results is not None
+    most = width // 5 if ends else width // 4
+    repository = max(min(max([len(each.repository) for each in recent], default=0), most), 10)
+    columns = [_Column("settled", repository), _Column("branch", most), _Column("outcome", 11)]
+    columns += [_Column("archive", 8, right=True), _Column("to build", 11, right=True)]
+    if ends:
+        rest = width - repository - most - 8 - 3 * _GAP
+        columns[2:] = [_Column("result", rest), _Column("to build", 8, right=True)]
+    lines = [_row(columns, [each.title for each in columns], ["bright_black"] * len(columns))]
     for each in recent:
+        result = _result(each, status.time) if ends and each.started else ""
+        seconds = wording.brief if ends else wording.seconds
         cells = [
             each.repository,
-            _ref(each, branch),
-            each.verdict,
-            wording.size(each.size_bytes),
-            wording.seconds(each.since_push_seconds) if each.started else "",
+            _ref(each, most),
+            result or wording.outcome(each.verdict),
+            *([] if ends else [wording.size(each.size_bytes)]),
+            seconds(each.since_push_seconds) if each.started else "",
         ]
-        lines.append(_row(columns, cells, ["", "", _VERDICTS.get(each.verdict, "bright_black")]))
+        tone = _RESULTS[ending.result_tone(each)] if result else _VERDICTS.get(each.verdict)
+        lines.append(_row(columns, cells, ["", "", tone or "bright_black"]))
     return lines
+
+
+def _result(row: SettledPush, now: float) -> str:
+    """Return `✗ failed BUILD, exit code 2  3 min 12 s`; the place is cut first."""
+    head = f"{ending.result_sign(row)} {ending.result_word(row)}"
+    attempt = row.result.attempt if row.result else 1
+    tries = f"try {attempt}" if attempt > 1 else ""
+    took = ending.result_length(row, now)
+    place = ending.result_place(row.result).replace("exit code", "exit")
+    return " ".join(filter(None, (head, took, tries, place)))
 
 
 def _bottom(status: Status) -> list[Text]:

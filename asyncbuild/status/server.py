@@ -33,10 +33,12 @@ from asyncbuild.status.exporters.prometheus import Metrics
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.outages import AWAY
 from asyncbuild.status.page import add_page
+from asyncbuild.status.results.lookup import FindResult, ResultLookup
 from asyncbuild.status.schema import Depth, Disk, Status
 
 _SAMPLE_SECONDS = 5.0  # while a reader watches
 _IDLE_SAMPLE_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
 _WATCHED_SECONDS = 30.0  # since a reader asked
 _SHUTDOWN_SECONDS = 2.0
 _HEADERS = {
@@ -52,16 +54,23 @@ _HEADERS = {
 }
 
 
+AskDepth = Callable[[], Awaitable[tuple[int, int, int]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Sources of the status.
 
-    `state` is cheap and may be called at any time; `depth` and `credentials` make a call.
+    `state` is cheap and may be called at any time; the others make a call. `depth` and
+    `results_depth` return waiting, held and dead-lettered messages of the two queues. The last two
+    are None if the service asks for no results.
     """
 
     state: Callable[[], ConsumerState]
-    depth: Callable[[], Awaitable[tuple[int, int, int]]]
+    depth: AskDepth
     credentials: Callable[[], Awaitable[object]]
+    results_depth: AskDepth | None = None
+    find_result: FindResult | None = None
 
 
 @asynccontextmanager
@@ -101,6 +110,9 @@ async def _open_page(settings: Settings, sources: Sources) -> AsyncIterator[None
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(_contain, partial(_keep_sampling, settings, sources, sampled))
+        if sources.find_result is not None:
+            lookup = ResultLookup(chronicle, sources.find_result)
+            tasks.start_soon(_contain, partial(_keep_looking_up, lookup, sampled))
         app = _app(survey, metrics)
         app.middlewares.extend(await _access(settings))
         await stack.enter_async_context(_open_site(settings, app))
@@ -155,7 +167,7 @@ def _app(survey: Survey, metrics: Metrics) -> web.Application:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def document(_: web.Request) -> web.Response:
-        body = to_json(survey.take(), indent=True)
+        body = to_json(survey.show(), indent=True)
         return web.Response(body=body, content_type="application/json")
 
     app = web.Application()
@@ -204,12 +216,26 @@ async def _keep_sampling(settings: Settings, sources: Sources, sampled: Sampled)
         sampled_at = now
         sampled.disk = await to_thread.run_sync(_look_at_disk, settings)
         sampled.credentials_fault = await _fault_of(sources.credentials)
-        try:
-            waiting, held, dead_letters = await sources.depth()
-            sampled.depth = Depth(waiting, held, dead_letters, time.time())
-        except StageError:
-            sampled.depth = None  # not every role has the right, and nothing depends on it
+        sampled.depth = await _depth_of(sources.depth)
+        if sources.results_depth is not None:
+            sampled.results_depth = await _depth_of(sources.results_depth)
         await anyio.sleep(_SAMPLE_SECONDS)
+
+
+async def _keep_looking_up(lookup: ResultLookup, sampled: Sampled) -> None:
+    """Look up results while a reader is there."""
+    while True:
+        if time.time() - sampled.shown_at < _WATCHED_SECONDS:
+            await lookup.refresh()
+        await anyio.sleep(_LOOK_SECONDS)
+
+
+async def _depth_of(call: AskDepth) -> Depth | None:
+    try:
+        waiting, held, dead_letters = await call()
+    except StageError:
+        return None  # not every role has the right, and nothing depends on it
+    return Depth(waiting, held, dead_letters, time.time())
 
 
 async def _fault_of(call: Callable[[], Awaitable[object]]) -> str:

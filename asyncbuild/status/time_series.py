@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
+from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.status.schema import Series, SeriesPoint
 
 WINDOWS: Final = (300, 1_800, 10_800, 43_200)  # 5 minutes, 30 minutes, 3 hours, 12 hours
@@ -19,6 +20,8 @@ class _Bucket:
     settled: int = 0
     failed: int = 0
     sent_bytes: int = 0
+    builds_passed: int = 0
+    builds_failed: int = 0
     slowest_seconds: float = 0.0
     samples: list[float] = field(default_factory=list)
 
@@ -55,6 +58,8 @@ class _Window:
             sent_bytes=bucket.sent_bytes,
             median_seconds=round(median(samples), 3) if samples else None,
             slowest_seconds=bucket.slowest_seconds if samples else None,
+            builds_passed=bucket.builds_passed,
+            builds_failed=bucket.builds_failed,
         )
 
 
@@ -80,6 +85,13 @@ class Recorder:
                 bucket.slowest_seconds = max(bucket.slowest_seconds, since_push_seconds)
                 if len(bucket.samples) < _SAMPLES_MOST:
                     bucket.samples.append(since_push_seconds)
+
+    def count_end(self, now: float, status: BuildStatus) -> None:
+        """Count the end of a build that passed or failed; a stopped one is neither."""
+        for window in self._windows:
+            bucket = window.at(now)
+            bucket.builds_passed += status.is_passed
+            bucket.builds_failed += status.is_failed
 
     def count_failed(self, now: float) -> None:
         """Count a failed try."""

@@ -46,7 +46,7 @@ from asyncbuild.git.formats.lfs_pointers import parse_pointer
 from asyncbuild.queue.lane.dead_letter import fit
 from asyncbuild.queue.lane.queue_facts import facts_of
 from asyncbuild.queue.received_message import read_moment
-from asyncbuild.status.schema import parse as parse_status
+from asyncbuild.status.document import parse as parse_status
 from asyncbuild.zip.format.long_header import TooLong
 from asyncbuild.zip.format.tar_members import Run, iter_members
 from asyncbuild.zip.format.tar_reader import LargeMember, TarReader

@@ -26,7 +26,8 @@ from asyncbuild.domain.events.stage_events import STAGES
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.runtime import log as logs
 from asyncbuild.runtime.emit import subscribed
-from asyncbuild.status.schema import Status, parse
+from asyncbuild.status.document import parse
+from asyncbuild.status.schema import Status
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -124,7 +125,7 @@ async def _check_endpoints(watched: Watched) -> None:
     assert samples["asyncbuild_lanes", "working"] == 0
     code, page = await watched.get("")
     assert code == 200
-    assert len(re.findall(rb"</span>built", page)) == 6
+    assert len(re.findall(rb"</span>started", page)) == 6
     code, _ = await watched.get("healthz", Host="rebound.example")
     assert code == 403
 
@@ -210,7 +211,7 @@ async def test_events_are_streamed_as_they_happen(stack: Stack) -> None:
             while True:
                 parts = await _next_event(answer)
                 seen.append(set(parts))
-                if "</span>built" in parts.get("recent", ""):
+                if "</span>started" in parts.get("recent", ""):
                     break
     assert seen[0] == {
         "title",

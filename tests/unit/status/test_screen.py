@@ -107,10 +107,10 @@ def test_captions_and_columns_at_80_by_24() -> None:
     assert "● outage: git, 0 s" in lines[0]
     assert lines[0].rstrip().endswith("q quits")
     assert "1 push of 1 repository waits: Failed to connect to git.example.com" in text
-    assert "waiting  in hand  consumers  oldest  built  dead letters  builds in 5 min" in text
+    assert "waiting  in hand  consumers  oldest  started  dead letters  builds in 5 min" in text
     assert "paused: Failed to connect" in text
     assert {"0 s", "3 h", "6 h"} <= {each[-7:].strip() for each in lines}
-    assert sum("built " in each for each in lines) >= 3  # settled ones have room, too
+    assert sum("started " in each for each in lines) >= 3  # settled ones have room, too
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,13 @@ from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.queue.counters import InFlight
 from asyncbuild.status import links
 from asyncbuild.status import phrases as wording
+from asyncbuild.status.document import json_schema, parse
 from asyncbuild.status.exporters.emf import EmbeddedMetrics
 from asyncbuild.status.exporters.otel import open_traces
 from asyncbuild.status.exporters.prometheus import Metrics
 from asyncbuild.status.history import Chronicle
 from asyncbuild.status.page import Page
-from asyncbuild.status.schema import Depth, Disk, Status, json_schema, parse
+from asyncbuild.status.schema import Depth, Disk, Status
 from asyncbuild.status.screen import draw
 from asyncbuild.status.time_series import WINDOWS, Recorder
 

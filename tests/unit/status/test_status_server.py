@@ -7,6 +7,7 @@ import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,21 @@ from typing import Any
 import aiohttp
 import anyio
 import anyio.to_thread
+import orjson
 import pytest
 from support.listening import hearing
 from support.proxy import closed_port
-from support.status import state
+from support.status import built, held, state
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.config import GitSettings, Settings, StatusSettings
 from asyncbuild.domain.errors import Busy, NoPermission, Outage, Reject, Retry
 from asyncbuild.domain.events.queue_events import ConsumerStoppedReceiving
+from asyncbuild.domain.results.build_result import BuildResult, BuildStatus, StartedId
 from asyncbuild.runtime import log as logs
-from asyncbuild.runtime.emit import emit, subscribed
+from asyncbuild.runtime.emit import about, emit, subscribed
 from asyncbuild.status import health, remote, top
+from asyncbuild.status.results.lookup import FindResult
 from asyncbuild.status.server import Sources, open_status
 
 
@@ -45,14 +49,16 @@ async def _serving(
     listen: str = "127.0.0.1:0",
     hosts: tuple[str, ...] = (),
     token: str | None = None,
+    find_result: FindResult | None = None,
 ) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the address, and the lines that are logged."""
     settings = Settings(
         git=GitSettings(cache_directory=directory),
         status=StatusSettings(listen=listen, hosts=hosts, token=token),
+        results={"url": "https://sqs.eu-west-1.amazonaws.com/123456789012/results"},
     )
     logs.mute()
-    sources = Sources(state, _depth, credentials)
+    sources = Sources(state, _depth, credentials, _depth, find_result)
     with hearing() as lines:
         async with open_status(settings, sources):
             address = next((str(each["address"]) for each in lines if "address" in each), "")
@@ -293,6 +299,29 @@ async def test_the_number_of_readers_is_limited(tmp_path: Path) -> None:
         assert answers[-1].headers["Retry-After"] == "30"
         for answer in answers:
             answer.close()
+
+
+async def test_a_reader_sees_results_that_another_task_recorded(tmp_path: Path) -> None:
+    """While somebody reads the document, the ledger is asked about builds without an end."""
+
+    async def find(of: StartedId) -> BuildResult:
+        return BuildResult(of, BuildStatus.FAILED, datetime.now(UTC), phase="BUILD")
+
+    async with _serving(tmp_path, find_result=find) as (address, _):
+        push = held("event-1").work.push
+        assert push
+        with about(push):
+            emit(built().event)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while True:
+                _, text, _ = await _get(f"{address}status.json")
+                (row,) = orjson.loads(text)["recent"]
+                if row["result"] is not None:
+                    break
+                await anyio.sleep(0.1)
+        assert (row["result"]["status"], row["result"]["phase"]) == ("failed", "BUILD")
+        depth = orjson.loads(text)["results"]["queue"]
+        assert (depth["waiting"], depth["dead_letters"]) == (1, 3)
 
 
 async def test_top_shows_the_status_document(
