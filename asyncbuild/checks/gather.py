@@ -9,6 +9,7 @@ from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.error_codes import lacks_right
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.codepipeline import CodePipeline
+from asyncbuild.checks.build_results import look_at_results
 from asyncbuild.checks.judges.bucket import BucketFacts, judge_bucket
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
 from asyncbuild.checks.judges.pipelines import judge_missing, judge_pipeline, pipelines_of
@@ -59,6 +60,7 @@ async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
         ("machine.memory", look_at_memory(settings)),
         ("machine.traces", look_at_traces(settings)),
         ("queue", look.queue()),
+        ("results", look_at_results(aws, settings)),
         ("bucket", look.bucket()),
         ("project", look.projects()),
         ("pipeline", look.pipelines()),

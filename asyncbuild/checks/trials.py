@@ -63,24 +63,35 @@ async def try_rights(aws: Aws, settings: Settings) -> list[Trial]:
 
 
 def _queue_calls(sqs: "SQSClient", settings: Settings) -> Iterator[_Call]:
-    url = settings.queue.url
-    if not url:
-        return
     # SQS makes a receipt handle for one delivery: one that it did not make moves no message.
-    yield (
-        "sqs:DeleteMessage",
-        url,
-        sqs.delete_message(QueueUrl=url, ReceiptHandle=_HANDLE),
-        _NO_HANDLE,
-        "pushes that are done are deleted",
-    )
-    yield (
-        "sqs:ChangeMessageVisibility",
-        url,
-        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=_HANDLE, VisibilityTimeout=0),
-        _NO_HANDLE,
-        "leases are renewed and handed back with it",
-    )
+    for url, deletes, changes in (
+        (
+            settings.queue.url,
+            "pushes that are done are deleted",
+            "leases are renewed and handed back with it",
+        ),
+        (
+            settings.results.url,
+            "messages whose results are recorded are deleted",
+            "what is tried again later is hidden until then",
+        ),
+    ):
+        if not url:
+            continue
+        yield (
+            "sqs:DeleteMessage",
+            url,
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=_HANDLE),
+            _NO_HANDLE,
+            deletes,
+        )
+        yield (
+            "sqs:ChangeMessageVisibility",
+            url,
+            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=_HANDLE, VisibilityTimeout=0),
+            _NO_HANDLE,
+            changes,
+        )
 
 
 def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
@@ -132,7 +143,7 @@ def _project_calls(codebuild: "CodeBuildClient", settings: Settings) -> Iterator
             name,
             codebuild.batch_get_builds(ids=[f"{name}:{_BUILD}"]),
             _READS,
-            "a build that was started before is looked up",
+            "a build that was started before is looked up, and how builds ended",
         )
         yield (
             "codebuild:ListBuildsForProject",

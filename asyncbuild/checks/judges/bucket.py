@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.checks.judges.finding import Finding, Level
 from asyncbuild.config.settings import Settings
 
+_LONGEST_BUILD_DAYS: Final = 3  # 44 hours, and S3 counts from the next midnight
 # Storage classes from which objects must be restored before builds or archives can read them.
 _FROZEN: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
@@ -33,6 +35,11 @@ def archive_prefix(settings: Settings) -> str:
     return settings.storage.key.partition("{")[0]
 
 
+def unfinished_prefix(settings: Settings) -> str:
+    """Return the beginning of the keys that mark builds without an end."""
+    return LedgerKeys(settings.storage.ledger_prefix).all_unfinished
+
+
 def judge_bucket(
     facts: BucketFacts, settings: Settings, *, region: str | None, retention_days: int | None
 ) -> list[Finding]:
@@ -49,7 +56,11 @@ def judge_bucket(
         rules = [rule for rule in facts.rules if rule.get("Status") == "Enabled"]
         findings.append(_uploads(facts.name, rules))
         findings += _archives(facts, rules, archive_prefix(settings))
-        findings += _ledger(facts.name, rules, settings.storage.ledger_prefix, retention_days)
+        records, marks = settings.storage.ledger_prefix, unfinished_prefix(settings)
+        of_marks = [rule for rule in rules if _prefix_of(rule).startswith(marks)]
+        of_records = [rule for rule in rules if rule not in of_marks]
+        findings += _ledger(facts.name, of_records, records, retention_days)
+        findings += _marks(facts.name, rules, marks)
     return findings
 
 
@@ -157,6 +168,18 @@ def _ledger(
         )
     else:
         yield Finding(Level.OK, name, f"records under {prefix} expire after {soonest} days")
+
+
+def _marks(bucket: str, rules: Sequence[Mapping[str, Any]], prefix: str) -> Iterator[Finding]:
+    days = _expires(rules, prefix)
+    if days is not None and days < _LONGEST_BUILD_DAYS:
+        yield Finding(
+            Level.WARNING,
+            "bucket.lifecycle.unfinished",
+            f"marks under {prefix} of bucket {bucket} expire after {days} days",
+            "a build may last for 44 hours, and without its mark no round asks for it",
+            f"keep what is under {prefix} for {_LONGEST_BUILD_DAYS} days or longer, such as 30",
+        )
 
 
 def _expires(rules: Iterable[Mapping[str, Any]], prefix: str) -> int | None:

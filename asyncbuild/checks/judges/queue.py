@@ -42,7 +42,7 @@ def judge_queue(url: str, attributes: Mapping[str, str], settings: Settings) -> 
         *_redrive(url, facts, settings),
         _retention("queue.retention", url, attributes),
         *_fifo_attributes(url, facts, attributes),
-        *_encryption(url, attributes),
+        *judge_encryption("queue.encryption", url, attributes),
     ]
 
 
@@ -212,12 +212,13 @@ def _fifo_attributes(
         )
 
 
-def _encryption(url: str, attributes: Mapping[str, str]) -> Iterator[Finding]:
+def judge_encryption(name: str, url: str, attributes: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield a finding called `name` if EventBridge cannot use the key of a queue."""
     key = attributes.get("KmsMasterKeyId", "")
     if key == _AWS_MANAGED_KEY:
         yield Finding(
             Level.PROBLEM,
-            "queue.encryption",
+            name,
             f"queue {url} is encrypted with {key}",
             "EventBridge cannot use the key that AWS manages for SQS, so no event arrives",
             "use SqsManagedSseEnabled, or a key of your own whose policy admits "

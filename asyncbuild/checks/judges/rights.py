@@ -40,7 +40,8 @@ class Trial:
 NOT_TRIED: Final = {
     "sqs:ReceiveMessage": "a receive would take messages; the service tells at its start",
     "s3:DeleteObject": "a delete leaves a marker in a bucket with versions; only notes about tries "
-    "are ever deleted, and the service works without",
+    "and marks of unfinished builds are ever deleted, and the service works without: each round "
+    "asks for builds that have ended long since",
     "codebuild:StartBuild": "a start that is refused for its parameters may be refused before the "
     "right is looked at; `check --probe --project NAME` starts builds",
     "codecommit:GitPull": "a pull needs a repository; `check --probe --repository NAME` pulls",

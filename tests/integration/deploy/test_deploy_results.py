@@ -10,8 +10,11 @@ from support.ended import build_ended, execution_ended
 from support.events import ACCOUNT, REGION, envelope
 from support.stacks import SERVICE, template
 
+from asyncbuild.aws.session import Aws
+from asyncbuild.checks.build_results import look_at_results
+from asyncbuild.checks.judges.finding import Level
 from asyncbuild.config import Settings
-from asyncbuild.local.servers.children import LocalServer
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 
 _PIPELINE: Final = f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:deploy"
 _NEEDED: Final = {
@@ -96,6 +99,28 @@ async def test_results_come_to_a_queue_that_the_task_reads(ministack: LocalServe
         told = await _variables(ecs, name)
         assert told["ASYNCBUILD_RESULTS__URL"] == url
         assert told["ASYNCBUILD_RESULTS__DEAD_LETTER_URL"].endswith(dead.rpartition(":")[2])
+
+
+async def test_check_passes_the_deployed_queue_of_results(
+    ministack: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`asyncbuild check` finds no fault with it, and tells of a configuration without one."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    async with open_stack(ministack, template(SERVICE), **_NEEDED) as (_, outputs):
+        settings = Settings(
+            aws={"endpoint_url": ministack.endpoint_url, "region": REGION},
+            results={"url": outputs["ResultQueueUrl"]},
+        )
+        findings = [each async for each in look_at_results(Aws(settings), settings)]
+    assert {each.name for each in findings} == {
+        "results.queue",
+        "results.max-receive-count",
+        "results.dead-letters",
+    }
+    assert {each.level for each in findings} == {Level.OK}
+    (noted,) = [each async for each in look_at_results(Aws(Settings()), Settings())]
+    assert (noted.name, noted.level) == ("results.url", Level.NOTE)
 
 
 @pytest.mark.parametrize(

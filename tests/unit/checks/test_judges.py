@@ -9,6 +9,10 @@ from asyncbuild.checks.judges.bucket import BucketFacts, archive_prefix, judge_b
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level, exit_code_of
 from asyncbuild.checks.judges.projects import judge_projects
 from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue, judge_room
+from asyncbuild.checks.judges.results_queue import (
+    judge_results_dead_letters,
+    judge_results_queue,
+)
 from asyncbuild.checks.judges.rights import NOT_TRIED, Trial, judge_trials
 from asyncbuild.config import Settings
 
@@ -99,6 +103,45 @@ def test_dead_letters_need_a_fifo_queue() -> None:
     assert said(judge_dead_letters(URL, {})) == {"dead-letters.fifo": Level.PROBLEM}
 
 
+RESULTS: Final = {
+    "MessageRetentionPeriod": "345600",
+    "RedrivePolicy": '{"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead",'
+    ' "maxReceiveCount": 100}',
+}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "expected"),
+    [
+        ("MessageRetentionPeriod", "345600", {}),
+        ("FifoQueue", "true", {"results.queue": Level.PROBLEM}),
+        ("MessageRetentionPeriod", "3600", {"results.retention": Level.WARNING}),
+        ("RedrivePolicy", "", {"results.redrive-policy": Level.PROBLEM}),
+        (
+            "RedrivePolicy",
+            '{"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead", "maxReceiveCount": 5}',
+            {"results.max-receive-count": Level.WARNING},
+        ),
+        ("KmsMasterKeyId", "alias/aws/sqs", {"results.encryption": Level.PROBLEM}),
+    ],
+)
+def test_each_attribute_of_the_queue_of_results_is_judged(
+    attribute: str, value: str, expected: Mapping[str, Level]
+) -> None:
+    """A queue as the stack makes it has no fault, and one wrong attribute is one finding."""
+    findings = judge_results_queue("results", {**RESULTS, attribute: value}, Settings())
+    assert said(findings) == expected
+    assert all(each.why and each.remedy for each in findings if each.level is not Level.OK)
+
+
+def test_dead_letters_of_results_need_a_standard_queue() -> None:
+    """A FIFO queue as dead-letter queue of a standard one is refused by SQS."""
+    assert judge_results_dead_letters("dead", {}).level is Level.OK
+    assert judge_results_dead_letters("dead", {"FifoQueue": "true"}).level is Level.PROBLEM
+    own = Settings(results={"dead_letter_url": URL.replace(".fifo", "")})
+    assert said(judge_results_queue("results", {}, own)) == {}
+
+
 @pytest.mark.parametrize(
     ("queue", "dead", "level"),
     [
@@ -162,6 +205,14 @@ def test_a_bucket_as_the_stack_makes_it_has_no_fault() -> None:
             },
         ),
         ([ABORT, _rule("", 3)], {"bucket.lifecycle.ledger": Level.WARNING}),
+        (
+            [ABORT, _rule("archives/", 30), _rule(".asyncbuild/ledger/unfinished/", 3)],
+            {},
+        ),
+        (
+            [ABORT, _rule("archives/", 30), _rule(".asyncbuild/ledger/unfinished/", 2)],
+            {"bucket.lifecycle.unfinished": Level.WARNING},
+        ),
         (
             [ABORT, _rule("archives/", 30), _rule(".asyncbuild/ledger/try/", 1)],
             {"bucket.lifecycle.ledger": Level.WARNING},
