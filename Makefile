@@ -13,7 +13,7 @@ CANNOT_INSTALL = \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-delta prove-delta bench-git pin \
+.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make test-huge    zip64 for real: 4 GiB"
 	@echo "make test-newer-aws  what rests on AWS, with the newest aiobotocore: may fail"
 	@echo "make bench        the archive engine against git archive, zip and others"
+	@echo "make bench-push   the cost of a push beside the same steps by hand: CPU, wall, processes, requests   [PUSHES=500]"
 	@echo "make bench-delta  delta archives against full ones   [REPOSITORY=path]"
 	@echo "make prove-delta  200 delta archives of a chain, read by every reader   REPOSITORY=path"
 	@echo "make lock         the versions and hashes in deploy/locks, from constraints.txt"
@@ -137,6 +138,10 @@ soak: install servers
 bench: install servers
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	PYTHONPATH=tests $(BIN)/python bench/engine.py $(foreach each,$(REPOSITORIES),--repository $(each))
+
+# Two processes work on the same pushes in turns; the last line is one JSON object.
+bench-push: install servers
+	PYTHONPATH=tests $(BIN)/python bench/push --pushes $(or $(PUSHES),500)
 
 bench-delta: install
 	$(BIN)/python bench/delta.py $(if $(REPOSITORY),--repository $(REPOSITORY))

@@ -1,0 +1,153 @@
+"""Report: a message of ours that a commit status is to be brought up to date."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from asyncbuild.domain.errors import reading
+from asyncbuild.domain.foreign_text import to_json
+from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
+from asyncbuild.domain.repository import Repository, decode_repository
+from asyncbuild.domain.times import read_time
+
+KIND: Final = "report"
+VERSION: Final = 1
+
+
+class ReportOrder(NamedTuple):
+    """Position of a report among those of its context: the greater one replaces the others.
+
+    A commit may be built more than once under one context: as the tip of two branches, again by
+    hand, and by CodeBuild's own retries. The start that came last owns the context, and of its
+    attempts the last.
+
+    Attributes:
+        started_at: When the build was started, or its project skipped.
+        event_id: Id of the push, which decides between starts of the same time.
+        attempt: Number of the attempt, from 1.
+    """
+
+    started_at: datetime
+    event_id: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Commit status of one build that is to be posted, unless a later one was posted before.
+
+    Attributes:
+        repository: Repository of the commit.
+        ref: Full name of the ref that was pushed.
+        commit: The commit, never an annotated tag's object.
+        status: The status.
+        order: Position among the reports of the same context.
+    """
+
+    repository: Repository
+    ref: str
+    commit: str
+    status: CommitStatus
+    order: ReportOrder
+
+    @property
+    def group(self) -> str:
+        """Message group: equal for all reports about one repository, commit and context."""
+        return _digest(self.repository.path, self.commit, self.status.context)
+
+    @property
+    def deduplication_id(self) -> str:
+        """Deduplication id of the message: equal for the same state of the same attempt."""
+        started_at, event_id, attempt = self.order
+        parts = (started_at.isoformat(), event_id, str(attempt), self.status.state)
+        return _digest(self.group, *parts)
+
+
+@dataclass(frozen=True, slots=True)
+class PostedStatus:
+    """State that was posted last for a context."""
+
+    state: StatusState
+    order: ReportOrder
+
+
+def is_due(report: Report, posted: PostedStatus | None) -> bool:
+    """Return whether a report is to be posted, given what was posted last for its context.
+
+    The latest start owns a context, so an older build changes nothing any more. Of one attempt an
+    end is never replaced, and no state is posted twice.
+    """
+    if posted is None or report.order > posted.order:
+        return True
+    if report.order < posted.order:
+        return False
+    return report.status.state is not posted.state and not posted.state.is_end
+
+
+def dump_report(report: Report) -> bytes:
+    """Return the body of a report's message, as `read_report` reads it."""
+    status, order = report.status, report.order
+    return to_json(
+        {
+            "asyncbuild": KIND,
+            "version": VERSION,
+            "repository": report.repository.segments._asdict(),
+            "ref": report.ref,
+            "commit": report.commit,
+            "state": status.state,
+            "context": status.context,
+            "description": status.description,
+            "target_url": status.target_url,
+            "started_at": order.started_at,
+            "event_id": order.event_id,
+            "attempt": order.attempt,
+        },
+        utc_z=True,
+    )
+
+
+def read_report(document: Mapping[str, Any]) -> Report:
+    """Return the report in a message's JSON object.
+
+    Fields that are not known are passed over: a later version may send them.
+
+    Raises:
+        Reject: The document is not a report of a version that can be read.
+    """
+    with reading("report"):
+        if document["asyncbuild"] != KIND or document["version"] != VERSION:
+            raise ValueError
+        started_at = read_time(document["started_at"])
+        if started_at is None:
+            raise ValueError
+        segments = {name: _text(document["repository"][name]) for name in _SEGMENTS}
+        attempt = document["attempt"]
+        if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 1:
+            raise ValueError
+        return Report(
+            repository=decode_repository(**segments),
+            ref=_text(document["ref"]),
+            commit=_text(document["commit"]),
+            status=CommitStatus(
+                state=StatusState(document["state"]),
+                context=_text(document["context"]),
+                description=_text(document["description"]),
+                target_url=_text(document["target_url"]),
+            ),
+            order=ReportOrder(started_at, _text(document["event_id"]), attempt),
+        )
+
+
+_SEGMENTS: Final = ("account", "region", "name")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
