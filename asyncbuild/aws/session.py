@@ -4,13 +4,17 @@ Two levels retry, and no third: botocore's standard mode repeats a single call (
 connection) up to `aws.max_tries` times; the lane repeats a whole push.
 """
 
+import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import aioboto3
+import aiobotocore
+import botocore
 from aiobotocore.config import AioConfig
 
+from asyncbuild import __version__
 from asyncbuild.aws.classify import errors_of
 from asyncbuild.config.places import region_fault
 from asyncbuild.config.sections import AwsSettings
@@ -26,6 +30,13 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_secretsmanager import SecretsManagerClient
     from types_aiobotocore_sqs import SQSClient
+
+# botocore puts its own together twice for each request, and uses a given one as it is.
+# Source: API reference of botocore.config.Config, user_agent.
+_USER_AGENT = (
+    f"aiobotocore/{aiobotocore.__version__} botocore/{botocore.__version__} "
+    f"{platform.python_implementation()}/{platform.python_version()} asyncbuild/{__version__}"
+)
 
 CODEBUILD_MOST_SECONDS = 120
 """Longest duration of one call with its repetitions and the pauses between them.
@@ -52,7 +63,7 @@ def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # 
     return AioConfig(
         max_pool_connections=pool,
         retries={"mode": "standard", "total_max_attempts": aws.max_tries},
-        user_agent_extra="asyncbuild",
+        user_agent=_USER_AGENT,
         **timeouts | more,
     )
 
