@@ -20,6 +20,7 @@ _TELL = (
 _IN_A_CHILD = (
     f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_COMPUTE + _TELL!r}])"
 )
+_IN_AN_ORPHAN = f"import os\nif os.fork(): os._exit(0)\n{_COMPUTE}print(os.getpriority(0, 0))"
 _WRITE = (
     "import os, time\n"
     "for n in range(1, 12):\n"
@@ -46,6 +47,11 @@ async def _run(script: str, work: ProcessKind) -> bytes:
 async def test_a_git_that_only_computes_gets_a_low_priority(work: ProcessKind, script: str) -> None:
     """Children of that git are included; its session's share is lowered with it."""
     assert await _run(script, work) == b"10 nice 10\n"
+
+
+async def test_a_child_that_computes_after_its_git_gets_a_low_priority() -> None:
+    """It is found in the group, though its parent has ended."""
+    assert await _run(_IN_AN_ORPHAN, ProcessKind.LOOK_UP) == b"10\n"
 
 
 async def test_a_git_that_writes_as_it_computes_keeps_its_priority() -> None:
