@@ -123,6 +123,29 @@ class MirrorDirectory:
             return Size(**orjson.loads(self.stamp.read_bytes()))
         return Size()
 
+    def remember(self, size: Size) -> None:
+        """Write the sizes atomically; readers of a partial file would take them for zeros."""
+        beside = self.stamp.with_suffix(".new")
+        beside.write_bytes(orjson.dumps(size))
+        with suppress(FileNotFoundError):  # another process just did
+            beside.replace(self.stamp)
+
+    def measure(self, *, compact: bool, waste: bool = True) -> Size | None:
+        """Measure the mirror and remember its sizes; return them, None if there is no mirror.
+
+        Args:
+            compact: Whether nothing of it is waste.
+            waste: Whether a repack may shrink what it has grown by.
+        """
+        if not self.is_whole():
+            return None
+        now_bytes, before = self.size_bytes(), self.remembered()
+        grown_bytes = 0 if waste else now_bytes - before.bytes
+        compact_bytes = (before.compact_bytes or now_bytes) + grown_bytes
+        size = Size(now_bytes, now_bytes if compact else compact_bytes)
+        self.remember(size)
+        return size
+
     def packs(self) -> int:
         """Return the number of packs: each one slows every look-up a little."""
         with suppress(FileNotFoundError):

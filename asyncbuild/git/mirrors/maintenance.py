@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import aiofiles
 import anyio
-import orjson
 from anyio import to_thread
 
 from asyncbuild.config.sections import MIB, GitSettings
@@ -78,13 +77,11 @@ class Upkeep:
                 await self._join_packs(place, lock)
         except GitFailed as error:
             emit(MirrorRepackFailed(reason=error.reason))
-        if await to_thread.run_sync(place.is_whole):
-            await self._note_size(place, compact=False)
+        await self._note_size(place, compact=False)
 
     async def note_growth(self, place: MirrorDirectory) -> None:
         """Record the size after LFS objects were fetched, which no repack could shrink."""
-        if await to_thread.run_sync(place.is_whole):
-            await self._note_size(place, compact=False, waste=False)
+        await self._note_size(place, compact=False, waste=False)
 
     async def settle(self, place: MirrorDirectory) -> None:
         """Remove waste and keep to the budget; some time after a fetch, with no lock held."""
@@ -113,7 +110,9 @@ class Upkeep:
         size_bytes = await to_thread.run_sync(measure, staging)
         async with self._evicting:
             await self._make_way(size_bytes)
-            await self._write_size(place, Size(size_bytes, size_bytes))
+            size = Size(size_bytes, size_bytes)
+            await to_thread.run_sync(place.remember, size)
+            self._note(place, size)
             yield
 
     async def make_way(self, size_bytes: int) -> None:
@@ -220,22 +219,11 @@ class Upkeep:
     async def _note_size(
         self, place: MirrorDirectory, *, compact: bool, waste: bool = True
     ) -> None:
-        now_bytes = await to_thread.run_sync(place.size_bytes)
-        before = await to_thread.run_sync(place.remembered)
-        grown_bytes = 0 if waste else now_bytes - before.bytes
-        compact_bytes = (before.compact_bytes or now_bytes) + grown_bytes
-        size = Size(now_bytes, now_bytes if compact else compact_bytes)
-        await self._write_size(place, size)
+        measured = partial(place.measure, compact=compact, waste=waste)
+        if size := await to_thread.run_sync(measured):
+            self._note(place, size)
 
-    async def _write_size(self, place: MirrorDirectory, size: Size) -> None:
-        """Write the size atomically; readers of a partial file would take the size for 0."""
-        beside = place.stamp.with_suffix(".new")
-        # Shielded, because a cancellation while a thread opens the file would leave it open.
-        with anyio.CancelScope(shield=True):
-            async with aiofiles.open(beside, "wb") as stamp:
-                await stamp.write(orjson.dumps(size))
-            with suppress(FileNotFoundError):  # another process just did
-                await anyio.Path(beside).replace(place.stamp)
+    def _note(self, place: MirrorDirectory, size: Size) -> None:
         path = str(place.root)
         self._occupants[path] = self._noted[path] = Occupant(path, size.bytes, time.time())
 
