@@ -108,14 +108,15 @@ async def run(settings: Settings, request: ArchiveRequest) -> None:
     place = await to_thread.run_sync(find_destination, request.output)
     async with AsyncExitStack() as stack:
         stack.enter_context(open_guard())
-        snapshot = await stack.enter_async_context(_open_snapshot(settings, request))
+        # First: its process starts while git looks for the commit.
         engine = await stack.enter_async_context(open_engine(settings.archive))
+        snapshot = await stack.enter_async_context(_open_snapshot(settings, request))
         name = f"{snapshot.name} {snapshot.commit[:12]}"
         show = stack.enter_context(open_progress(name, wanted=request.progress))
         if request.to_s3:
-            from asyncbuild.commands.archive_aws import Upload, put, tell  # noqa: PLC0415 - see above
+            from asyncbuild.commands.archive_aws import ArchiveUpload, put, tell  # noqa: PLC0415 - see above
 
-            upload = Upload(snapshot, request.output, base_key, show)
+            upload = ArchiveUpload(snapshot, request.output, base_key, show)
             result = await put(settings, engine, upload)
             if request.progress and request.base:
                 tell(result, request.base)

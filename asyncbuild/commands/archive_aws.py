@@ -42,7 +42,7 @@ async def open_remotes(settings: Settings, url: str | None) -> AsyncIterator[Rem
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class ArchiveUpload:
     """An archive that becomes an object.
 
     Attributes:
@@ -58,7 +58,7 @@ class Upload:
     show: Progress | None
 
 
-async def put(settings: Settings, engine: Engine, upload: Upload) -> Result:
+async def put(settings: Settings, engine: Engine, upload: ArchiveUpload) -> Result:
     """Make the archive in S3.
 
     Args:

@@ -9,19 +9,23 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import aiofiles
 import aiofiles.os
 import anyio
 from anyio.abc import TaskGroup
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.domain.model import Account
 from asyncbuild.zip.engine import ZipStream
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _UPDATE_SECONDS = 0.1
+# With these rich takes for a terminal what is none, or the reverse (rich, Console.is_terminal).
+_TERMINAL_VARIABLES: Final = ("FORCE_COLOR", "TTY_COMPATIBLE")
 _ANOTHER = "name a file in a directory that exists, - or s3://BUCKET/KEY"
 
 
@@ -99,10 +103,24 @@ async def _write(where: Path | int, chunks: AsyncIterator[bytes], account: Accou
 
 
 @contextmanager
-def open_progress(name: str, *, wanted: bool) -> Iterator[Progress | None]:
+def open_progress(name: str, *, wanted: bool) -> "Iterator[Progress | None]":
     """Show a progress bar on standard error; yield None without a terminal, or if unwanted."""
+    forced = any(name in os.environ for name in _TERMINAL_VARIABLES)
+    if not wanted or not (forced or sys.stderr.isatty()):
+        yield None
+        return
+    # Only a terminal needs it, and it takes longer to load than a small archive to make.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
     console = Console(stderr=True)
-    if not wanted or not console.is_terminal:
+    if not console.is_terminal:
         yield None
         return
     columns = (
@@ -118,7 +136,7 @@ def open_progress(name: str, *, wanted: bool) -> Iterator[Progress | None]:
 
 
 @contextmanager
-def watching(show: Progress | None, tasks: TaskGroup, stream: ZipStream) -> Iterator[None]:
+def watching(show: "Progress | None", tasks: TaskGroup, stream: ZipStream) -> Iterator[None]:
     """Show the progress of a stream that another task reads.
 
     Args:
@@ -138,7 +156,7 @@ def watching(show: Progress | None, tasks: TaskGroup, stream: ZipStream) -> Iter
     yield
 
 
-async def watched(zipped: ZipStream, show: Progress | None) -> AsyncIterator[bytes]:
+async def watched(zipped: ZipStream, show: "Progress | None") -> AsyncIterator[bytes]:
     """Yield the chunks of a stream, and show its progress."""
     async for chunk in zipped:
         if show is not None:

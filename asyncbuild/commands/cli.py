@@ -69,15 +69,15 @@ def archive(
     **asked: Any,  # noqa: ANN401 - see `request_of`
 ) -> None:
     """Write the tree of COMMIT in REPOSITORY (a path or URL) as a zip."""
-    from asyncbuild.commands import log_setup
     from asyncbuild.commands.archive import request_of, run
+    from asyncbuild.commands.late_log import configure_late
 
     try:
         request = request_of(**asked)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     settings = config.load(path)
-    log_setup.configure(settings.log)
+    configure_late(settings.log)
     run_taking_away(run, settings, request)
 
 

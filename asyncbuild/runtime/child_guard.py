@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from asyncbuild.domain.events.service_events import GuardNone
 from asyncbuild.runtime import reaper
 from asyncbuild.runtime.child import MARKS
 from asyncbuild.runtime.emit import emit
@@ -49,6 +48,8 @@ def _started(mark: str) -> Iterator[None]:
             with os.fdopen(reading, "rb", buffering=0) as owner:
                 guard = _start(mark, owner)
         except OSError as error:
+            from asyncbuild.domain.events.service_events import GuardNone  # noqa: PLC0415 - rare
+
             emit(GuardNone(reason=str(error)))
         else:
             stack.callback(guard.wait)

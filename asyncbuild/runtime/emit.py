@@ -2,6 +2,8 @@
 
 An event of a push is emitted inside `about`, so that subscribers know the push. A stage of a push
 runs inside `stage`, which emits its start and its end. `domain/events/` has all events.
+
+structlog is imported with the first line of the log: a small archive is made before it is loaded.
 """
 
 import logging
@@ -11,21 +13,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
-
-import structlog
+from typing import TYPE_CHECKING, Final
 
 from asyncbuild.domain.errors import Kind, StageError
 from asyncbuild.domain.events.event import Emitted, Event, LogLevel, PushIdentity
-from asyncbuild.domain.events.stage_events import (
-    ENDS,
-    StageCancelled,
-    StageFailed,
-    StageFinished,
-    StageStarted,
-)
 from asyncbuild.domain.model import Push
-from asyncbuild.runtime import log as logs
+
+if TYPE_CHECKING:
+    from asyncbuild.domain.events.stage_events import (
+        StageCancelled,
+        StageFailed,
+        StageFinished,
+        StageStarted,
+    )
 
 # Nothing is wrong with the push: a limit, a lost lease, a commit that is gone.
 _HARMLESS: Final = frozenset({Kind.BUSY, Kind.LEASE_LOST, Kind.UNREACHABLE})
@@ -33,6 +33,8 @@ _HARMLESS: Final = frozenset({Kind.BUSY, Kind.LEASE_LOST, Kind.UNREACHABLE})
 Subscriber = Callable[[Emitted], None]
 """Function that takes one event. It must be quick."""
 
+# Set-ups of the log that wait for its first line.
+_before_first_line: Final[list[Callable[[], None]]] = []
 # Context variables: subscribers hear the tasks that are started inside `subscribed`, no others.
 _subscribers: ContextVar[tuple[Subscriber, ...]] = ContextVar("subscribers", default=())
 _push: ContextVar[PushIdentity | None] = ContextVar("push", default=None)
@@ -50,18 +52,34 @@ def emit(
         level: One of its levels; by default its first.
         error: Exception whose traceback the log line gets.
     """
+    from asyncbuild.runtime import log as logs  # noqa: PLC0415 - see above
+
     emitted = Emitted(event, level or event.levels[0], _push.get())
     for hear in _subscribers.get():
         try:
             hear(emitted)
         except Exception:  # a bug of a subscriber must not fail a push
             logging.getLogger(__name__).exception("a listener failed at %s", event.name)
+    _set_up_log()
     logs.write(emitted, error)
+
+
+def set_up_at_first_line(set_up: Callable[[], None]) -> None:
+    """Call a function before the first event is written; it sets the log up."""
+    _before_first_line.append(set_up)
+
+
+def _set_up_log() -> None:
+    while _before_first_line:
+        _before_first_line.pop()()
 
 
 @contextmanager
 def subscribed(*subscribers: Subscriber) -> Iterator[None]:
     """Subscribe to every event of the tasks that are started inside the context."""
+    from asyncbuild.runtime import log as logs  # noqa: PLC0415 - see above
+
+    _set_up_log()
     logs.require_configured()
     token = _subscribers.set((*_subscribers.get(), *subscribers))
     try:
@@ -73,6 +91,8 @@ def subscribed(*subscribers: Subscriber) -> Iterator[None]:
 @contextmanager
 def about(push: Push) -> Iterator[None]:
     """Make `push` the subject of every event and every log line inside, libraries' lines too."""
+    import structlog  # noqa: PLC0415 - see above
+
     identity = PushIdentity.of(push)
     token = _push.set(identity)
     try:
@@ -86,11 +106,11 @@ def about(push: Push) -> Iterator[None]:
 class Ending:
     """Event for the successful end of a stage: a stage with results binds them to `finished`."""
 
-    finished: Callable[..., StageFinished]
+    finished: "Callable[..., StageFinished]"
 
 
 @contextmanager
-def stage(started: StageStarted) -> Iterator[Ending]:
+def stage(started: "StageStarted") -> Iterator[Ending]:
     """Emit `started`, then that the stage finished, failed or was cancelled, with the duration.
 
     A failure passes through the stages around it. The outermost of them reports it at level info or
@@ -99,6 +119,8 @@ def stage(started: StageStarted) -> Iterator[Ending]:
     Yields:
         The event at its end; `duration_seconds` is added when it is known.
     """
+    from asyncbuild.domain.events.stage_events import ENDS  # noqa: PLC0415 - its caller did
+
     ends, own, begun = ENDS[type(started)], started.fields(), time.monotonic()
     ending = Ending(partial(ends.finished, **own))
     emit(started)
@@ -121,8 +143,8 @@ def stage(started: StageStarted) -> Iterator[Ending]:
 
 
 def _failed(
-    event: Callable[..., StageFailed], error: Exception, stage_name: str, seconds: float
-) -> StageFailed:
+    event: "Callable[..., StageFailed]", error: Exception, stage_name: str, seconds: float
+) -> "StageFailed":
     """Return the failure with kind, reason, the other side, and the innermost stage that failed."""
     kind, peer, innermost = Kind.BUG, "", stage_name
     if isinstance(error, StageError):

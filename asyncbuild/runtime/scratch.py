@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from asyncbuild.domain.errors import ConfigError, Retry
-from asyncbuild.domain.events.service_events import ScratchLeft
 from asyncbuild.runtime.emit import emit
 
 _LOCK = ".owner"
@@ -48,6 +47,8 @@ def open_scratch(prefix: str) -> Iterator[Path]:
         _sweep(directory.parent, prefix)
         yield directory
     if directory.exists():
+        from asyncbuild.domain.events.service_events import ScratchLeft  # noqa: PLC0415 - rare
+
         emit(ScratchLeft(directory=str(directory)))
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asyncbuild.domain.archive_options import Lfs, Submodules
 from asyncbuild.domain.errors import Reject, Retry, StageError, Unreachable
@@ -18,10 +18,12 @@ from asyncbuild.forges.addresses import Submodule, parse_gitmodules, resolve, sh
 from asyncbuild.git.content.lfs.files import with_large_files
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.tree_lines import REGULAR_MODES, parse_entry
-from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.git.process.command import ProcessKind
 from asyncbuild.git.snapshot import Snapshot, SubmodulePart
 from asyncbuild.zip.format.tar_units import directories_of
+
+if TYPE_CHECKING:
+    from asyncbuild.git.mirrors.cache import MirrorCache
 
 _MOST: Final = 200  # in one archive, nested ones included
 _DEPTH_MOST: Final = 10
@@ -54,7 +56,7 @@ class _Parent:
 
 @asynccontextmanager
 async def open_whole(
-    mirrors: MirrorCache, repository: Repository, snapshot: Snapshot
+    mirrors: "MirrorCache | None", repository: Repository, snapshot: Snapshot
 ) -> AsyncIterator[Snapshot]:
     """Open a snapshot with everything that its options include from elsewhere.
 
@@ -62,7 +64,7 @@ async def open_whole(
     these, the yielded snapshot has options without them, because the archive is the same.
 
     Args:
-        mirrors: The mirrors.
+        mirrors: The mirrors; None if the options include no submodules.
         repository: Repository of the snapshot.
         snapshot: The commit.
 
@@ -73,10 +75,12 @@ async def open_whole(
     """
     options = snapshot.options
     async with AsyncExitStack() as stack:
-        opening = _Opening(mirrors, stack)
-        if options.submodules is Submodules.INCLUDE:
+        parts: list[SubmodulePart] = []
+        if mirrors is not None and options.submodules is Submodules.INCLUDE:
+            opening = _Opening(mirrors, stack)
             await opening.add(_Parent(repository, snapshot))
-        whole = replace(await with_large_files(snapshot), parts=tuple(opening.parts))
+            parts = opening.parts
+        whole = replace(await with_large_files(snapshot), parts=tuple(parts))
         if not whole.parts:
             options = replace(options, submodules=Submodules.EMPTY)
         if not any(each.contents for each in (whole, *(part.snapshot for part in whole.parts))):
@@ -87,7 +91,7 @@ async def open_whole(
 class _Opening:
     """Opens the submodules of one snapshot, each before its own submodules."""
 
-    def __init__(self, mirrors: MirrorCache, stack: AsyncExitStack) -> None:
+    def __init__(self, mirrors: "MirrorCache", stack: AsyncExitStack) -> None:
         self._mirrors = mirrors
         self._stack = stack
         self.parts: list[SubmodulePart] = []

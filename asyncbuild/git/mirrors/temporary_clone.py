@@ -25,10 +25,7 @@ from asyncbuild.git.content.lfs.contents import Objects
 from asyncbuild.git.content.lfs.store import Fetched, Present
 from asyncbuild.git.content.submodules import open_whole
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
-from asyncbuild.git.mirrors.cache import open_mirrors
-from asyncbuild.git.mirrors.renamed_repository import follow
 from asyncbuild.git.mirrors.submodule_remotes import ROOT, SubmoduleRemotes
-from asyncbuild.git.mirrors.transport import FETCH, init_arguments
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.memory import UNLIMITED
 from asyncbuild.git.reader import Reader
@@ -112,13 +109,29 @@ async def open_commit(
             reader=reader,
             objects=source.objects,
         )
-        neighbours = SubmoduleRemotes(remotes, source.remote)
-        async with (
-            _about_missing(git, source),
-            open_mirrors(settings, neighbours, pauses_seconds=_PAUSES_SECONDS) as mirrors,
-            open_whole(mirrors, ROOT, await snapshot.select(options)) as whole,
-        ):
-            yield whole
+        async with _about_missing(git, source):
+            selected = await snapshot.select(options)
+            if options.submodules is Submodules.INCLUDE:
+                opened = _open_with_submodules(settings, remotes, source, selected)
+            else:
+                opened = open_whole(None, ROOT, selected)
+            async with opened as whole:
+                yield whole
+
+
+@asynccontextmanager
+async def _open_with_submodules(
+    settings: GitSettings, remotes: Remotes, source: _CloneSource, snapshot: Snapshot
+) -> AsyncIterator[Snapshot]:
+    # The cache of mirrors, which nothing else of such an archive needs.
+    from asyncbuild.git.mirrors.cache import open_mirrors  # noqa: PLC0415
+
+    neighbours = SubmoduleRemotes(remotes, source.remote)
+    async with (
+        open_mirrors(settings, neighbours, pauses_seconds=_PAUSES_SECONDS) as mirrors,
+        open_whole(mirrors, ROOT, snapshot) as whole,
+    ):
+        yield whole
 
 
 def _for_one_call(settings: GitSettings, scratch: Path) -> GitSettings:
@@ -173,7 +186,10 @@ async def _find_origin(git: Git, repository: Path, remotes: Remotes) -> Remote |
 
 
 async def _find_repository(git: Git, place: CommitPlace, remotes: Remotes | None) -> _CloneSource:
-    """Find the common git directory: objects of a linked working tree are in the main one."""
+    """Find the common git directory: objects of a linked working tree are in the main one.
+
+    With `remotes` also the base of relative submodule URLs, which nothing else needs.
+    """
     where = place.where
     path = await to_thread.run_sync(lambda: Path(where).expanduser().resolve())
     arguments = ("-C", str(path), "rev-parse", "--path-format=absolute", "--git-common-dir")
@@ -189,9 +205,10 @@ async def _find_repository(git: Git, place: CommitPlace, remotes: Remotes | None
             f"{where} is not a git repository", remedy="name a repository, a working tree, or a URL"
         ) from error
     repository = Path(os.fsdecode(answer).removesuffix("\n"))
-    remote = await _find_origin(git, repository, remotes) if remotes is not None else None
-    if remote is None:
-        remote = Remote(str(await _top(git, path) or repository), where)
+    remote = Remote(str(repository), where)
+    if remotes is not None:
+        origin = await _find_origin(git, repository, remotes)
+        remote = origin or Remote(str(await _top(git, path) or repository), where)
     return _CloneSource(
         repository, where, place.revision, remote, Present(repository / "lfs", where)
     )
@@ -225,6 +242,10 @@ async def _resolve(git: Git, source: _CloneSource, asked: str) -> str:
 
 async def _fetch(git: Git, remote: Remote, revision: str, scratch: Path) -> _CloneSource:
     """Fetch by id or by name; a short name is looked up where git-fetch looks for it."""
+    # Transport, which a directory that is read in place does not need.
+    from asyncbuild.git.mirrors.renamed_repository import follow  # noqa: PLC0415
+    from asyncbuild.git.mirrors.transport import FETCH, init_arguments  # noqa: PLC0415
+
     check_revision(revision)
     repository = scratch / "repository.git"
     init = init_arguments(repository, revision if is_commit(revision) else "")

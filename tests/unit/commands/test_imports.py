@@ -21,7 +21,7 @@ _ARCHIVING: Final = (
     _DECLARING
     | _CONFIGURING
     | {
-        *("aiofiles", "anyio", "attr", "idna", "isal", "pygments", "rich", "structlog", "zlib_ng"),
+        *("aiofiles", "anyio", "idna", "isal", "zlib_ng"),
     }
 )
 _INDENTATION: Final = "  "
@@ -77,7 +77,7 @@ def test_an_archive_of_a_directory_calls_no_aws(tmp_path: Path) -> None:
     output = tmp_path / "archive.zip"
     found = _imports("archive", str(source.path), commit, "--output", str(output))
     assert output.exists()
-    _check(found, _ARCHIVING, most=400)
+    _check(found, _ARCHIVING, most=280)
 
 
 def test_a_probe_of_health_loads_the_configuration_alone(monkeypatch: pytest.MonkeyPatch) -> None:

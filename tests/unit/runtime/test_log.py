@@ -10,18 +10,20 @@ import pytest
 
 _BEGIN = """
 import asyncio, logging, sys, threading, warnings
-from asyncbuild.commands import log_setup
+from asyncbuild.commands.{set_up} as set_up
 from asyncbuild.config import LogSettings
 from asyncbuild.domain.events.service_events import ServiceStopped
 from asyncbuild.runtime.emit import emit
 
-log_setup.configure(LogSettings(format="json", level={level!r}))
+set_up(LogSettings(format="json", level={level!r}))
 """
+_AT_ONCE = "log_setup import configure"
+_LATE = "late_log import configure_late"
 
 
-def _said(script: str, *, level: str = "info") -> list[dict[str, Any]]:
+def _said(script: str, *, level: str = "info", set_up: str = _AT_ONCE) -> list[dict[str, Any]]:
     """Return the log lines of a process that runs `script`."""
-    code = _BEGIN.format(level=level) + script
+    code = _BEGIN.format(level=level, set_up=set_up) + script
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.stdout == b""
     return [orjson.loads(line) for line in done.stderr.splitlines()]
@@ -48,9 +50,12 @@ def _said(script: str, *, level: str = "info") -> list[dict[str, Any]]:
     ],
     ids=["library", "warning", "loop", "thread", "unraisable", "uncaught"],
 )
-def test_library_messages_are_lines_like_ours(script: str, logger: str, reason: str) -> None:
+@pytest.mark.parametrize("set_up", [_AT_ONCE, _LATE], ids=["at-once", "late"])
+def test_library_messages_are_lines_like_ours(
+    script: str, logger: str, reason: str, set_up: str
+) -> None:
     """Level, time and the logger's name are there; a traceback is a field of the same line."""
-    (line,) = _said(script)
+    (line,) = _said(script, set_up=set_up)
     assert (line["event"], line["logger"]) == ("library.logged", logger)
     assert line["level"] in {"warning", "error"}
     assert reason in line["reason"]
@@ -74,9 +79,22 @@ def test_library_messages_name_their_push() -> None:
     assert (line["event_id"], line["level"], line["reason"]) == ("e", "error", "cut")
 
 
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_a_late_log_writes_from_the_level_of_the_settings_on(level: str) -> None:
+    """The first line sets it up, whether it is an event's or a library's, and is not lost."""
+    lines = _said(
+        "emit(ServiceStopped()); logging.getLogger('aiohttp').warning('odd')\n"
+        "logging.getLogger('aiohttp').error('cut')",
+        level=level,
+        set_up=_LATE,
+    )
+    said = [line.get("reason", line["event"]) for line in lines]
+    assert said == (["service.stopped", "odd", "cut"] if level == "info" else ["cut"])
+
+
 def test_an_unwritable_log_stops_nothing() -> None:
     """Its lines are lost; the caller that logs them goes on."""
-    code = _BEGIN.format(level="info") + "emit(ServiceStopped()); print('went on')"
+    code = _BEGIN.format(level="info", set_up=_AT_ONCE) + "emit(ServiceStopped()); print('went on')"
     with Path("/dev/full").open("ab") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=False
