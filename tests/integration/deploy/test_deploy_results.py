@@ -3,20 +3,35 @@
 import json
 from collections.abc import Mapping
 from typing import Any, Final
+from uuid import uuid4
 
 import pytest
-from support.deployed import open_client, open_stack
-from support.ended import build_ended, execution_ended
-from support.events import ACCOUNT, REGION, envelope
+from support.deployed import REGION, open_client, open_stack
+from support.events import envelope
+from support.pipeline_course import execution_event
 from support.stacks import SERVICE, template
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.build_results import look_at_results
 from asyncbuild.checks.judges.finding import Level
 from asyncbuild.config import Settings
+from asyncbuild.local.servers.build_events import build_event
+from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
+from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
+from asyncbuild.local.servers.served import ACCOUNT
 
 _PIPELINE: Final = f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:deploy"
+# States of an execution, as the API names them, and whether they are ends.
+_EXECUTION_STATES: Final = {
+    "InProgress": False,
+    "Stopping": False,
+    "Succeeded": True,
+    "Failed": True,
+    "Cancelled": True,
+    "Stopped": True,
+    "Superseded": True,
+}
 _NEEDED: Final = {
     "ImageUri": "asyncbuild:1",
     "ProjectArns": "*",
@@ -24,6 +39,26 @@ _NEEDED: Final = {
     "SubnetIds": "subnet-1,subnet-2",
     "PipelineArns": _PIPELINE,
 }
+
+
+async def _builds(location: str) -> dict[str, dict[str, Any]]:
+    """Return an event of a build of this source for each state, by the state's word."""
+    events: dict[str, dict[str, Any]] = {}
+    async with open_codebuild_standin(["web"]) as standin:
+        for status in ("SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT"):
+            standin.script = Script(status=status)
+            request = {"projectName": "web", "sourceLocationOverride": location}
+            await standin.answer("StartBuild", {**request, "sourceTypeOverride": "S3"})
+            build = standin.build(standin.started[-1].build)
+            begun = build.document["startTime"]
+            for when in (begun, build.ends_at):
+                event = build_event(build.seen_at(when))
+                events[event["detail"]["build-status"]] = event
+    return events
+
+
+def _execution(pipeline: str, status: str = "Succeeded") -> dict[str, Any]:
+    return execution_event(pipeline, str(uuid4()), status, time=1_800_000_000.0)
 
 
 async def _matches(events: Any, rule: str, event: Mapping[str, Any]) -> bool:  # noqa: ANN401 - a client
@@ -43,28 +78,18 @@ async def test_rules_select_ends_of_what_the_service_starts(
         open_client(ministack, "events") as events,
     ):
         bucket = outputs["BucketName"]
-        archive = f"{bucket}/archives/web/main/{'a' * 40}.zip"
         builds, executions = f"{name}-builds", f"{name}-executions"
-        for status in ("SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT"):
-            assert await _matches(events, builds, build_ended(archive, status=status)), status
-        foreign = [
-            build_ended(archive, status="IN_PROGRESS"),
-            build_ended(f"{bucket}-of-others/web.zip"),  # with our variables
-            build_ended("https://github.com/acme/web.git", source_type="GITHUB"),
-            build_ended("", source_type="CODEPIPELINE"),  # inside an execution
-            execution_ended("deploy"),
-            envelope(),
-        ]
-        for event in foreign:
+        ours = await _builds(f"{bucket}/archives/web/main/{'a' * 40}.zip")
+        theirs = await _builds(f"{bucket}-of-others/web.zip")
+        assert len(ours) == len(theirs) == 6
+        for status, event in ours.items():
+            assert await _matches(events, builds, event) is (status != "IN_PROGRESS"), status
+        for event in (*theirs.values(), _execution("deploy"), envelope()):
             assert not await _matches(events, builds, event), event
-        for state in ("SUCCEEDED", "FAILED", "CANCELED", "STOPPED", "SUPERSEDED"):
-            assert await _matches(events, executions, execution_ended("deploy", state=state)), state
-        foreign = [
-            *(execution_ended("deploy", state=each) for each in ("STARTED", "RESUMED", "STOPPING")),
-            execution_ended("deploy-others"),
-            build_ended(archive),
-        ]
-        for event in foreign:
+        for status, ends in _EXECUTION_STATES.items():
+            event = _execution("deploy", status)
+            assert await _matches(events, executions, event) is ends, status
+        for event in (_execution("deploy-others"), ours["SUCCEEDED"], envelope()):
             assert not await _matches(events, executions, event), event
 
 
