@@ -95,8 +95,9 @@ class Aws:
         Raises:
             ConfigError: A queue's URL names another Region than calls go to.
         """
-        queue = self._settings.queue
-        for url in filter(None, (queue.url, queue.dead_letter_url)):
+        queue, results = self._settings.queue, self._settings.results
+        urls = (queue.url, queue.dead_letter_url, results.url, results.dead_letter_url)
+        for url in filter(None, urls):
             if fault := region_fault(url, self.region):
                 raise ConfigError(fault)
         async with self._open("sqs", self._settings.queue.endpoint_url, pool=pool) as client:

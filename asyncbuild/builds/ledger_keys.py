@@ -117,6 +117,10 @@ class LedgerKeys:
         """
         return f"{self.prefix}result/{record.removeprefix(self.pushes)}"
 
+    def record_of_result(self, key: str) -> str:
+        """Return the key of the record whose result has this key, as `result` made it."""
+        return f"{self.pushes}{key.removeprefix(f'{self.prefix}result/')}"
+
     def results_of(self, repository: Repository) -> str:
         """Return the prefix of the keys of the results of a repository's builds."""
         return f"{self.prefix}result/{repository.path}/"

@@ -5,22 +5,17 @@ in flight are settled in order or released. Shortly before the grace ends, those
 their last step are released; a second signal, or the end of the grace, cancels.
 """
 
-import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
-    suppress,
 )
 from functools import partial
-from types import FrameType
 
 import anyio
-from anyio.abc import TaskStatus
 
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
@@ -31,14 +26,13 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.checks.memory_footprint import excess
+from asyncbuild.commands.service_switch import ServiceSwitch, listen, stop_when
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError
 from asyncbuild.domain.events.service_events import (
-    ServiceGraceEnds,
     ServiceMemory,
     ServiceStarted,
     ServiceStopped,
-    ServiceStopping,
 )
 from asyncbuild.forges.registry import open_hosts
 from asyncbuild.forges.remotes import Remotes, signing
@@ -47,18 +41,16 @@ from asyncbuild.git.process.version import require_git
 from asyncbuild.pushes.pipeline import Pipeline, Services
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.results.open_results import open_results
+from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.runtime.child_guard import open_guard
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.runtime.signals import ending_signals
+from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import open_engine
-
-# Parts of the grace that releasing, and then cancelling, may take before the process is killed.
-_EXPIRE_BEFORE_END = 1 / 4
-_EXPIRE_AT_MOST_SECONDS = 20.0
-_SIGNALS_MOST = 10
 
 
 @asynccontextmanager
@@ -103,12 +95,8 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
         )
         await _check(queue, settings)
         protection = await enter(open_protection(_agent_uri(settings)))
-        yield Consumer(
-            queue=queue,
-            pipeline=pipeline,
-            settings=settings,
-            hold=protection.hold,
-        )
+        hold = protection.hold
+        yield Consumer(queue=queue, pipeline=pipeline, settings=settings, hold=hold)
 
 
 async def run(
@@ -147,14 +135,18 @@ async def _run(
 ) -> None:
     aws = Aws(settings)
     async with anyio.create_task_group() as tasks:
-        switch = _Switch(settings, tasks.cancel_scope)
+        switch = ServiceSwitch(settings, tasks.cancel_scope)
         heard = ending_signals() if signals is None else signals
         if heard:
-            await tasks.start(_listen, heard, switch)
-        async with open_consumer(settings, aws) as consumer, _open_status(settings, aws, consumer):
-            switch.consumer = consumer
+            await tasks.start(listen, heard, switch)
+        async with (
+            open_consumer(settings, aws) as consumer,
+            open_results(settings, aws) as results,
+            _open_status(settings, aws, consumer),
+        ):
+            switch.consumers = [each for each in (consumer, results) if each is not None]
             if stop is not None:
-                tasks.start_soon(_stop_when, stop, switch)
+                tasks.start_soon(stop_when, stop, switch)
             emit(
                 ServiceStarted(
                     queue=settings.queue.url,
@@ -163,9 +155,19 @@ async def _run(
                     drain=drain,
                 )
             )
-            await consumer.run(drain=drain)
+            await _consume(consumer, results, drain=drain)
         emit(ServiceStopped())
         tasks.cancel_scope.cancel()
+
+
+async def _consume(consumer: Consumer, results: ResultConsumers | None, *, drain: bool) -> None:
+    """Consume pushes, and results beside them; a drain ends when both queues are empty."""
+    async with open_tasks() as tasks:
+        if results is not None:
+            tasks.start_soon(results.run)
+        await consumer.run(drain=drain)
+        if results is not None:
+            (results.drain if drain else results.stop)()
 
 
 def _open_status(
@@ -174,82 +176,6 @@ def _open_status(
     credentials = AccountCredentials(aws, settings)
     own = partial(credentials.get, "", "")
     return open_status(settings, Sources(consumer.statistics, consumer.depth, own))
-
-
-class _Switch:
-    """Switch that stops the service: in order; at once before it runs, or on a second signal."""
-
-    def __init__(self, settings: Settings, scope: anyio.CancelScope) -> None:
-        self._grace = settings.shutdown_grace_seconds
-        self._scope = scope
-        self.consumer: Consumer | None = None
-
-    def cut(self) -> None:
-        """Cancel everything; what is in flight is released."""
-        self._scope.cancel()
-
-    async def turn_off(self) -> None:
-        """Stop, expire, cancel: each after the time of the one before."""
-        if self.consumer is None:  # nothing was received yet
-            self.cut()
-            return
-        reserve = min(_EXPIRE_AT_MOST_SECONDS, self._grace * _EXPIRE_BEFORE_END)
-        self.consumer.stop()
-        await anyio.sleep(self._grace - reserve)
-        emit(ServiceGraceEnds(remaining_seconds=reserve))
-        self.consumer.expire()
-        await anyio.sleep(reserve / 2)
-        self.cut()
-
-
-async def _listen(
-    signals: Sequence[signal.Signals], switch: _Switch, *, task_status: TaskStatus[None]
-) -> None:
-    with _receiving(signals) as received:
-        task_status.started()
-        async with anyio.create_task_group() as tasks:
-            first = True
-            async for number in received:
-                if not first and number == signal.SIGHUP:
-                    continue  # when a terminal closes, shell and kernel send one each
-                emit(ServiceStopping(signal=number.name, second=not first))
-                if not first:
-                    switch.cut()
-                    return
-                first = False
-                tasks.start_soon(switch.turn_off)
-
-
-@contextmanager
-def _receiving(signals: Sequence[signal.Signals]) -> Iterator[AsyncIterator[signal.Signals]]:
-    """Yield the signals that arrive in the block; ignore them afterwards, when the process ends.
-
-    `anyio.open_signal_receiver` and asyncio restore the default action of signals when they close,
-    even if only for a moment: a signal at that moment would kill the clean-up.
-    """
-    loop = asyncio.get_running_loop()
-    sender, receiver = anyio.create_memory_object_stream[signal.Signals](_SIGNALS_MOST)
-
-    def hear(number: int, _: FrameType | None) -> None:
-        loop.call_soon_threadsafe(put, signal.Signals(number))
-
-    def put(number: signal.Signals) -> None:
-        with suppress(anyio.WouldBlock, anyio.ClosedResourceError):  # further ones change nothing
-            sender.send_nowait(number)
-
-    with sender, receiver:
-        for number in signals:
-            signal.signal(number, hear)
-        try:
-            yield receiver
-        finally:
-            for number in signals:
-                signal.signal(number, signal.SIG_IGN)
-
-
-async def _stop_when(stop: anyio.Event, switch: _Switch) -> None:
-    await stop.wait()
-    await switch.turn_off()
 
 
 def _agent_uri(settings: Settings) -> str | None:

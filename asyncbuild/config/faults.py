@@ -64,16 +64,29 @@ def conflicts(settings: Settings) -> list[SettingFault]:
         faults.append(
             SettingFault(text, (("storage", "part_bytes"), ("archive", "memory_budget_bytes")))
         )
-    for name, url in (
-        ("url", settings.queue.url),
-        ("dead_letter_url", settings.queue.dead_letter_url or ""),
-    ):
-        if fault := region_fault(url, settings.aws.region):
-            faults.append(
-                SettingFault(f"queue.{name}: {fault}", (("queue", name), ("aws", "region")))
-            )
+    for table, queue in (("queue", settings.queue), ("results", settings.results)):
+        for name, url in (("url", queue.url), ("dead_letter_url", queue.dead_letter_url or "")):
+            if fault := region_fault(url, settings.aws.region):
+                places = ((table, name), ("aws", "region"))
+                faults.append(SettingFault(f"{table}.{name}: {fault}", places))
+    faults += _results(settings)
     of_keys = (SettingFault(text, (place,)) for text, place in key_faults(settings))
     return [*faults, *_shared_keys(settings), *of_keys]
+
+
+def _results(settings: Settings) -> Iterator[SettingFault]:
+    """Yield faults of the queue of results: it is a standard queue, and no other one."""
+    for name, url in (
+        ("url", settings.results.url),
+        ("dead_letter_url", settings.results.dead_letter_url or ""),
+    ):
+        place: Place = ("results", name)
+        if url and url == settings.queue.url:
+            text = "is the queue of pushes; results need a queue of their own, a standard queue"
+            yield SettingFault(f"results.{name} = {url!r}: {text}", (place, ("queue", "url")))
+        elif url.endswith(".fifo"):
+            text = "is a FIFO queue; name a standard queue: results need no order"
+            yield SettingFault(f"results.{name} = {url!r}: {text}", (place,))
 
 
 def _shared_keys(settings: Settings) -> Iterator[SettingFault]:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncbuild.aws.classify import sqs_errors as errors_of
 from asyncbuild.domain.errors import (
@@ -274,12 +274,12 @@ class Queue:
         if fitted.lacking:
             lacking = list(fitted.lacking)
             emit(PushDeadLetterShortened(message_id=message.id, lacking=lacking))
+        order: Any = {"MessageGroupId": message.group, "MessageDeduplicationId": message.id}
         await self._control.send_message(
             QueueUrl=str(self._dead_letter_url),
             MessageBody=message.body,
-            MessageGroupId=message.group,
-            MessageDeduplicationId=message.id,
             MessageAttributes=fitted.attributes,
+            **(order if message.group else {}),  # a standard queue has neither
         )
 
     async def _dead_letter_limit(self, message: Message) -> int:

@@ -89,11 +89,11 @@ def subscribed(*subscribers: Subscriber) -> Iterator[None]:
 
 
 @contextmanager
-def about(push: Push) -> Iterator[None]:
+def about(push: Push | PushIdentity) -> Iterator[None]:
     """Make `push` the subject of every event and every log line inside, libraries' lines too."""
     import structlog  # noqa: PLC0415 - see above
 
-    identity = PushIdentity.of(push)
+    identity = PushIdentity.of(push) if isinstance(push, Push) else push
     token = _push.set(identity)
     try:
         with structlog.contextvars.bound_contextvars(**identity.fields()):

@@ -30,17 +30,17 @@ class BuildStatus(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        """Whether a build stays in this state."""
+        """True if a build stays in this state."""
         return self is not BuildStatus.IN_PROGRESS
 
     @property
     def is_passed(self) -> bool:
-        """Whether the build ended well."""
+        """True if the build ended well."""
         return self is BuildStatus.SUCCEEDED
 
     @property
     def is_failed(self) -> bool:
-        """Whether the build ended otherwise, except by being stopped."""
+        """True if the build ended otherwise, except by being stopped."""
         return self in {BuildStatus.FAILED, BuildStatus.FAULT, BuildStatus.TIMED_OUT}
 
 
@@ -112,16 +112,26 @@ class BuildResult:
 
 
 def newest(known: BuildResult | None, seen: BuildResult) -> BuildResult:
-    """Return which of two observations of one build counts.
+    """Return which of two observations of a push's build counts.
 
     A later attempt counts more than an earlier one. In one attempt an end counts more than a
-    beginning, and of two ends the known one stays: a build ends once. Of two beginnings the later
-    observation counts.
+    beginning, and of two ends the known one stays: a build ends once. Only an execution may end
+    again, after its failed stage was tried again (CodePipeline user guide, "Retry a failed stage"):
+    then the end that was observed later counts. Of two beginnings the later observation counts, and
+    of two builds of one push the one that was started later.
     """
-    if known is None or seen.attempt > known.attempt:
+    if known is None:
         return seen
-    if seen.attempt < known.attempt or known.status.is_end:
-        return known
-    if seen.status.is_end or seen.observed_at > known.observed_at:
-        return seen
-    return known
+    if known.of != seen.of:
+        return seen if _begin(seen) > _begin(known) else known
+    if seen.attempt != known.attempt:
+        return seen if seen.attempt > known.attempt else known
+    later = seen.observed_at > known.observed_at
+    if known.status.is_end:
+        again = seen.of.kind is StartedKind.EXECUTION and seen.status.is_end
+        return seen if again and later and seen.status is not known.status else known
+    return seen if seen.status.is_end or later else known
+
+
+def _begin(result: BuildResult) -> datetime:
+    return result.started_at or result.observed_at

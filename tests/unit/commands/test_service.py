@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asyncbuild.commands import serve as service
+from asyncbuild.commands import service_switch as service
 
 HEARD = signal.SIGUSR1
 

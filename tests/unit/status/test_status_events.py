@@ -19,7 +19,6 @@ _ROOT = Path(__file__).parents[3]
 # Created elsewhere than where they are emitted: by verdict, by `stage`, and from other loggers.
 _MADE = {
     "library.logged",
-    *(name for name in EVENTS if name.startswith(("result.", "results."))),  # not emitted yet
     *(name for name, class_ in EVENTS.items() if issubclass(class_, PushOutcome)),
     *(f"{name}.{end}" for name in STAGES for end in ("finished", "failed", "cancelled")),
 }

@@ -1,0 +1,1 @@
+"""Messages about builds, and answers about them: parsed and compared. Pure."""

@@ -1,0 +1,62 @@
+"""Opening of all that is between the queue of results and the ledger, closed in reverse."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from asyncbuild.aws.session import Aws
+from asyncbuild.builds.result_ledger import ResultLedger
+from asyncbuild.config.settings import Settings
+from asyncbuild.results.build_questions import BuildQuestions
+from asyncbuild.results.finder import ResultFinder
+from asyncbuild.results.recorder import ResultRecorder
+from asyncbuild.results.result_consumers import ResultConsumers
+from asyncbuild.results.result_queue import ResultQueue
+from asyncbuild.results.result_worker import ResultWorker
+from asyncbuild.results.sweeper import Sweeper
+from asyncbuild.storage.s3 import Store
+
+_AT_ONCE: Final = 8  # messages of one receive that are worked on at the same time
+
+
+@asynccontextmanager
+async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[ResultConsumers | None]:
+    """Open the consumers of the queue of results; None without such a queue.
+
+    Nothing is asked of AWS yet: a fault of the results must not keep pushes from being built.
+
+    Args:
+        settings: Settings of the service.
+        aws: Session of the service.
+
+    Raises:
+        ConfigError: The queue is in another Region than calls go to.
+    """
+    if not settings.results.url:
+        yield None
+        return
+    count = settings.results.consumers
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        polls = await enter(aws.open_sqs(pool=count))
+        control = await enter(aws.open_sqs(pool=2 * count))
+        s3 = await enter(aws.open_s3(pool=2 * _AT_ONCE * count))
+        codebuild = await enter(aws.open_codebuild(pool=4))
+        codepipeline = await enter(aws.open_codepipeline(pool=_AT_ONCE * count))
+        store = Store(s3, settings.storage)
+        ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
+        questions = BuildQuestions(codebuild, codepipeline)
+        finder, recorder = ResultFinder(ledger, questions), ResultRecorder(ledger)
+        sweeper = Sweeper(ledger=ledger, questions=questions, finder=finder, recorder=recorder)
+        queue = ResultQueue(
+            polls=polls,
+            control=control,
+            url=settings.results.url,
+            dead_letter_url=settings.results.dead_letter_url,
+        )
+        yield ResultConsumers(
+            queue=queue,
+            worker=ResultWorker(finder, recorder),
+            sweeper=sweeper,
+            settings=settings,
+        )

@@ -1,0 +1,98 @@
+"""Recorder of results: writes what was seen of a build, and reports it."""
+
+from datetime import datetime
+
+from asyncbuild.builds.result_ledger import ResultLedger
+from asyncbuild.domain.events.result_events import ResultRecorded
+from asyncbuild.domain.results.build_result import BuildResult, StartedKind
+from asyncbuild.domain.results.started_build import StartedBuild
+from asyncbuild.results.facts.attempt_facts import AttemptFacts, result_of_gone
+from asyncbuild.runtime.clock import Clock, utc_now
+from asyncbuild.runtime.emit import about, emit
+
+
+class ResultRecorder:
+    """Records results, and removes the marks of builds that have ended."""
+
+    def __init__(self, ledger: ResultLedger, *, clock: Clock = utc_now) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    async def record(
+        self, started: StartedBuild, facts: AttemptFacts, *, by_sweep: bool = False
+    ) -> bool:
+        """Record the state of a build; return whether it was written, being newer than the known.
+
+        The mark goes after the record, so that a process that dies in between leaves a mark too
+        many, never one too few. It stays while CodeBuild may make another attempt, too.
+
+        Args:
+            started: The build.
+            facts: Its newest attempt.
+            by_sweep: Whether a round found it, not an event.
+
+        Raises:
+            StageError: The store refused.
+        """
+        result = facts.result_of(started.of)
+        written = await self._write(started, result, by_sweep=by_sweep)
+        if result.status.is_end and not facts.may_be_retried(self._clock()):
+            await self._ledger.finish(started.of)
+        return written
+
+    async def record_gone(self, started: StartedBuild) -> bool:
+        """Record that nothing is known any more of a build; return whether it was written.
+
+        Args:
+            started: The build.
+
+        Raises:
+            StageError: The store refused.
+        """
+        now = self._clock()
+        result = result_of_gone(started.of, started_at=started.started_at, now=now)
+        written = await self._write(started, result, by_sweep=True)
+        await self._ledger.finish(started.of)
+        return written
+
+    async def _write(self, started: StartedBuild, result: BuildResult, *, by_sweep: bool) -> bool:
+        if not await self._ledger.record_result(started, result):
+            return False
+        with about(started.identity):
+            emit(_recorded(started, result, now=self._clock(), by_sweep=by_sweep))
+        return True
+
+
+def _recorded(
+    started: StartedBuild, result: BuildResult, *, now: datetime, by_sweep: bool
+) -> ResultRecorded:
+    of, ended = started.of, result.ended_at
+    is_execution = of.kind is StartedKind.EXECUTION
+    since_end = (now - ended).total_seconds() if ended else None
+    since_push = (ended - started.pushed_at).total_seconds() if ended else None
+    return ResultRecorded(
+        status=result.status,
+        project=None if is_execution else of.name,
+        pipeline=of.name if is_execution else None,
+        build_id=of.id,
+        attempt=result.attempt,
+        build_number=result.number,
+        phase=result.phase,
+        exit_code=result.exit_code,
+        queued_seconds=result.queued_seconds,
+        provisioning_seconds=result.provisioning_seconds,
+        building_seconds=result.building_seconds,
+        total_seconds=_seconds(result.total_seconds),
+        since_end_seconds=_seconds(since_end),
+        since_push_seconds=_seconds(since_push),
+        started_at=result.started_at,
+        ended_at=ended,
+        log_link=result.log_link or None,
+        build_arn=None if is_execution else started.arn or None,
+        pipeline_arn=started.arn or None if is_execution else None,
+        by_sweep=by_sweep or None,
+    )
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(max(0.0, value), 3)

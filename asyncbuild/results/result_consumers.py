@@ -1,0 +1,283 @@
+"""Consumers of the queue of results.
+
+They share nothing with the consumer of pushes but the process: their clients, pools and failures
+are their own, so no fault of theirs stops or delays a push. Each takes up to ten messages, works on
+them side by side, and deletes those whose results are recorded. A failure that is not of one
+message, such as an outage or a missing right, is told once, and tried again with pauses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import anyio
+
+from asyncbuild.config.settings import Settings
+from asyncbuild.domain.errors import Kind, Reject, StageError
+from asyncbuild.domain.events.result_events import (
+    ResultDeadLettered,
+    ResultDelayed,
+    ResultReceiveFailed,
+)
+from asyncbuild.domain.model import Message
+from asyncbuild.results.facts.result_messages import StateChange, SweepRequest, read_result_message
+from asyncbuild.results.facts.settling import Done, GiveUp, Hide, hidden_seconds
+from asyncbuild.results.result_queue import ResultQueue
+from asyncbuild.results.result_worker import ResultFailure, ResultWorker, SettledMessage
+from asyncbuild.results.sweeper import Sweeper
+from asyncbuild.runtime.clock import Clock, utc_now
+from asyncbuild.runtime.emit import emit
+from asyncbuild.runtime.tasks import for_each, open_background
+
+VISIBILITY_SECONDS: Final = 60
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+_DRAIN_FAILURES_MOST: Final = 3
+_TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
+# Failures that the next messages would meet, too.
+_COMMON: Final = frozenset({Kind.BUSY, Kind.OUTAGE, Kind.FATAL, Kind.BUG})
+
+
+@dataclass(frozen=True, slots=True)
+class ResultConsumerState:
+    """State of the consumers: messages in flight, whether a round is made, and what fails now.
+
+    `failing` is empty if nothing does.
+    """
+
+    consumers: int
+    in_flight: int
+    sweeping: bool
+    stopping: bool
+    draining: bool
+    failing: str
+
+
+class ResultConsumers:
+    """Consume the queue of results until told to stop.
+
+    Args:
+        queue: The queue.
+        worker: Settles messages about builds.
+        sweeper: Makes rounds.
+        settings: Settings of the service: `[results]`, and the length of a long poll.
+        clock: Clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: ResultQueue,
+        worker: ResultWorker,
+        sweeper: Sweeper,
+        settings: Settings,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._queue = queue
+        self._worker = worker
+        self._sweeper = sweeper
+        self._count = settings.results.consumers
+        self._wait_seconds = settings.queue.wait_seconds
+        self._stopping = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._draining = False
+        self._in_flight = 0
+        self._sweeps = 0
+        self._swept_at: datetime | None = None
+        self._clock = clock
+        self._failing = ""
+        self._told: dict[tuple[Kind, str], datetime] = {}
+
+    def statistics(self) -> ResultConsumerState:
+        """Return what is in work now."""
+        return ResultConsumerState(
+            consumers=self._count,
+            in_flight=self._in_flight,
+            sweeping=self._sweeps > 0,
+            stopping=self._stopping.is_set(),
+            draining=self._draining,
+            failing=self._failing,
+        )
+
+    async def depth(self) -> tuple[int, int, int]:
+        """Return messages waiting, messages in flight, and dead letters, as SQS estimates them.
+
+        Raises:
+            StageError: SQS refused, or cannot be reached.
+        """
+        return await self._queue.depth()
+
+    def stop(self) -> None:
+        """Receive no more; what was received is settled."""
+        self._stopping.set()
+
+    def drain(self) -> None:
+        """End when the queue stays empty for one long poll."""
+        self._draining = True
+
+    def expire(self) -> None:
+        """Drop what is in work: it comes again when its visibility timeout is over."""
+        self.stop()
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Consume until `stop`, or until the queue is empty after `drain`. Raises no failure."""
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(self._count):
+                    tasks.start_soon(self._consume)
+
+    async def _consume(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                messages = await self._queue.receive_some(
+                    wait_seconds=self._wait_seconds, visibility_seconds=VISIBILITY_SECONDS
+                )
+                if not messages and self._draining:
+                    return
+                failed = await self._work(messages)
+            except StageError as error:
+                failed = True
+                self._tell_receive_failed(error.kind, str(error), _pause(failures))
+            except Exception as error:  # noqa: BLE001 - a bug must not end the service
+                failed = True
+                told = f"internal error: {type(error).__name__}: {error}"
+                self._tell_receive_failed(Kind.BUG, told, _pause(failures))
+            if not failed:
+                failures = 0
+                continue
+            failures += 1
+            if self._draining and failures == _DRAIN_FAILURES_MOST:
+                return  # what cannot be done now waits in the queue
+            await self._or_stop(_pause(failures - 1))
+
+    async def _work(self, messages: Sequence[Message]) -> bool:
+        """Settle the messages of one receive; return whether the next ones would fail, too."""
+        self._in_flight += len(messages)
+        try:
+            changes, sweeps, others = _sort(messages)
+            settled = [*await for_each(self._settle, changes), *others]
+            await self._put_away(settled)
+            failures = [each for each in settled if each.failure is not None]
+            for each in failures:
+                self._tell_delayed(each)
+            swept = await self._sweep(sweeps) if sweeps else True
+            if messages and swept and not failures:
+                self._failing = ""
+            return not swept or any(
+                each.failure.kind in _COMMON for each in failures if each.failure
+            )
+        finally:
+            self._in_flight -= len(messages)
+
+    async def _settle(self, each: tuple[Message, StateChange]) -> SettledMessage:
+        return await self._worker.settle(*each)
+
+    async def _put_away(self, settled: Sequence[SettledMessage]) -> None:
+        """Done, hide or dead-letter each message; the deletes first: their results are there."""
+        done = [each.message for each in settled if isinstance(each.settling, Done)]
+        await self._queue.delete_all(done)
+        pairs = ((each.message, each.settling) for each in settled)
+        hidden = [(message, how.seconds) for message, how in pairs if isinstance(how, Hide)]
+        await self._queue.hide_all(hidden)
+        for each in settled:
+            if isinstance(each.settling, GiveUp):
+                await self._dead_letter(each.message, each.settling.reason)
+
+    async def _dead_letter(self, message: Message, reason: str) -> None:
+        await self._queue.find_dead_letter_queue(await self._queue.facts())
+        await self._queue.dead_letter(
+            message, kind=Kind.REJECT, reason=reason, attempts=message.receive_count
+        )
+        await self._queue.delete_all([message])
+        emit(ResultDeadLettered(message_id=message.id, reason=reason))
+
+    async def _sweep(self, requests: Sequence[Message]) -> bool:
+        """Make one round for all requests; return whether it succeeded.
+
+        A request that was sent before a round of this process began is answered by that one.
+        """
+        begun, last = self._clock(), self._swept_at
+        due = [each for each in requests if not (last and each.sent and each.sent < last)]
+        self._sweeps += 1
+        try:
+            if due:
+                async with open_background() as tasks:
+                    tasks.start_soon(self._keep, requests)
+                    await self._sweeper.sweep()
+                self._swept_at = begun
+            await self._queue.delete_all(requests)
+        except StageError as error:
+            seconds = hidden_seconds(max(each.receive_count for each in requests))
+            self._tell_receive_failed(error.kind, f"round: {error}", seconds)
+            await self._queue.hide_all([(each, seconds) for each in requests])
+            return False
+        finally:
+            self._sweeps -= 1
+        return True
+
+    async def _keep(self, messages: Sequence[Message]) -> None:
+        """Keep messages invisible while a round takes its time."""
+        while True:
+            await anyio.sleep(VISIBILITY_SECONDS / 3)
+            try:
+                await self._queue.hide_all([(each, VISIBILITY_SECONDS) for each in messages])
+            except StageError as error:  # then another consumer makes a round, too
+                self._tell_receive_failed(error.kind, str(error), VISIBILITY_SECONDS / 3)
+
+    async def _or_stop(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._stopping.wait()
+
+    def _tell_receive_failed(self, kind: Kind, reason: str, seconds: float) -> None:
+        if self._is_new(ResultFailure(kind, reason, "queue")):
+            emit(ResultReceiveFailed(kind=kind, reason=reason, retry_in_seconds=seconds))
+
+    def _tell_delayed(self, settled: SettledMessage) -> None:
+        failure, how = settled.failure, settled.settling
+        if failure is None or not isinstance(how, Hide) or not self._is_new(failure):
+            return
+        delayed = ResultDelayed(
+            message_id=settled.message.id,
+            build_id=settled.change.of.id if settled.change else "",
+            kind=failure.kind,
+            reason=failure.reason,
+            retry_in_seconds=how.seconds,
+        )
+        emit(delayed)
+
+    def _is_new(self, failure: ResultFailure) -> bool:
+        """Return whether a failure is to be told: the first of its kind and side for a while."""
+        key, now = (failure.kind, failure.peer), self._clock()
+        self._failing = failure.reason
+        last = self._told.get(key)
+        if last is not None and now - last < _TOLD_AGAIN_AFTER:
+            return False
+        self._told[key] = now
+        return True
+
+
+def _sort(
+    messages: Sequence[Message],
+) -> tuple[list[tuple[Message, StateChange]], list[Message], list[SettledMessage]]:
+    """Return messages about builds, requests for rounds, and those that are settled unread."""
+    changes, sweeps, others = [], [], []
+    for message in messages:
+        try:
+            told = read_result_message(message.body)
+        except Reject as error:
+            others.append(SettledMessage(message, None, GiveUp(str(error))))
+            continue
+        match told:
+            case StateChange():
+                changes.append((message, told))
+            case SweepRequest():
+                sweeps.append(message)
+            case _:
+                others.append(SettledMessage(message, None, Done()))
+    return changes, sweeps, others
+
+
+def _pause(failures: int) -> float:
+    return min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))

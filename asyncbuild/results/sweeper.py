@@ -1,0 +1,129 @@
+"""Round over all builds that were not seen to end: whatever event was lost, their end is found."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from asyncbuild.builds.result_ledger import ResultLedger, UnfinishedMark
+from asyncbuild.domain.errors import Reject, StageError
+from asyncbuild.domain.events.result_events import ResultDelayed, ResultsSwept
+from asyncbuild.domain.results.build_result import StartedId
+from asyncbuild.results.build_questions import Answer, Answers
+from asyncbuild.results.facts.attempt_facts import GONE_AFTER, AttemptFacts
+from asyncbuild.results.facts.settling import PATIENCE
+from asyncbuild.results.finder import ResultFinder
+from asyncbuild.results.recorder import ResultRecorder
+from asyncbuild.runtime.clock import Clock, utc_now
+from asyncbuild.runtime.emit import emit
+from asyncbuild.runtime.tasks import for_each
+
+
+class AsksAll(Protocol):
+    """Asks how many builds are; `results.build_questions.BuildQuestions` does."""
+
+    async def ask_all(self, ofs: Sequence[StartedId]) -> Answers:
+        """Return how all of them are now, or in place of an answer its error."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """One marked build after the round: whether its end was found, and what failed."""
+
+    mark: UnfinishedMark
+    ended: bool = False
+    written: bool = False
+    error: StageError | None = None
+
+
+class Sweeper:
+    """Asks for all builds that are marked as unfinished.
+
+    Args:
+        ledger: Has the marks, and the index of starts.
+        questions: Asks how builds are.
+        finder: Finds their newest attempts.
+        recorder: Records how they are.
+        clock: Clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: ResultLedger,
+        questions: AsksAll,
+        finder: ResultFinder,
+        recorder: ResultRecorder,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._ledger = ledger
+        self._questions = questions
+        self._finder = finder
+        self._recorder = recorder
+        self._clock = clock
+
+    async def sweep(self) -> ResultsSwept:
+        """Record the ends of builds that no event has told; return what the round found.
+
+        Builds that were started less than ten minutes ago are left to their events.
+
+        Raises:
+            StageError: Some could not be asked for or recorded, all others were: the first error.
+        """
+        begun, now = time.monotonic(), self._clock()
+        marks = await self._ledger.find_unfinished()
+        due = [each for each in marks if now - each.since >= PATIENCE]
+        answers = await self._questions.ask_all([each.of for each in due])
+        looked = await for_each(lambda mark: self._look(mark, answers.get(mark.of), now), due)
+        ended = {each.mark.of for each in looked if each.ended}
+        left = [each.since for each in marks if each.of not in ended]
+        swept = ResultsSwept(
+            unfinished=len(left),
+            asked=len(due),
+            found=sum(each.written for each in looked),
+            oldest_seconds=round(max(0.0, (now - min(left, default=now)).total_seconds()), 1),
+            seconds=round(time.monotonic() - begun, 3),
+        )
+        emit(swept)
+        for error in (each.error for each in looked):
+            if error is not None and not isinstance(error, Reject):
+                raise error
+        return swept
+
+    async def _look(self, mark: UnfinishedMark, answer: Answer | None, now: datetime) -> _Looked:
+        """Record one build if it has ended. An error is returned, so that it stops no other."""
+        try:
+            if isinstance(answer, StageError):
+                raise answer
+            return await self._settle(mark, answer, now)
+        except Reject as error:  # would fail in each round; it is told, and stops none
+            delayed = ResultDelayed(
+                message_id="",
+                build_id=mark.of.id,
+                kind=error.kind,
+                reason=str(error),
+                retry_in_seconds=0,
+            )
+            emit(delayed)
+            return _Looked(mark, error=error)
+        except StageError as error:
+            return _Looked(mark, error=error)
+
+    async def _settle(
+        self, mark: UnfinishedMark, facts: AttemptFacts | None, now: datetime
+    ) -> _Looked:
+        gone = facts is None and now - mark.since >= GONE_AFTER
+        if facts is not None:
+            facts = await self._finder.follow(facts)
+        if not gone and (facts is None or not facts.result.status.is_end):
+            return _Looked(mark)
+        started = await self._ledger.find_started(mark.of)
+        if started is None:  # its process died between two writes, and its push was given up
+            if now - mark.since >= GONE_AFTER:
+                await self._ledger.finish(mark.of)
+            return _Looked(mark)
+        if facts is None:
+            return _Looked(mark, ended=True, written=await self._recorder.record_gone(started))
+        written = await self._recorder.record(started, facts, by_sweep=True)
+        return _Looked(mark, ended=not facts.may_be_retried(now), written=written)
