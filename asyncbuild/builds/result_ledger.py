@@ -142,6 +142,16 @@ class ResultLedger:
         body = await self._records.get_record(key)
         return None if body is None else read_result(key, body)
 
+    async def find_result_of(self, of: StartedId) -> BuildResult | None:
+        """Return the recorded result of a build of the index; None if there is none.
+
+        Raises:
+            Reject: A record cannot be read.
+            StageError: The store refused.
+        """
+        started = await self.find_started(of)
+        return None if started is None else await self.find_result(started)
+
     async def finish(self, of: StartedId) -> None:
         """Remove the mark that a build is unfinished, after its end was recorded.
 

@@ -13,6 +13,7 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -41,7 +42,7 @@ from asyncbuild.git.process.version import require_git
 from asyncbuild.pushes.pipeline import Pipeline, Services
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.sqs import Queue
-from asyncbuild.results.open_results import open_results
+from asyncbuild.results.open_results import OpenedResults, open_results
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.runtime.child_guard import open_guard
 from asyncbuild.runtime.emit import emit
@@ -142,9 +143,9 @@ async def _run(
         async with (
             open_consumer(settings, aws) as consumer,
             open_results(settings, aws) as results,
-            _open_status(settings, aws, consumer),
+            _open_status(settings, aws, consumer, results),
         ):
-            switch.consumers = [each for each in (consumer, results) if each is not None]
+            switch.consumers = (consumer, *((results.consumers,) if results else ()))
             if stop is not None:
                 tasks.start_soon(stop_when, stop, switch)
             emit(
@@ -155,7 +156,7 @@ async def _run(
                     drain=drain,
                 )
             )
-            await _consume(consumer, results, drain=drain)
+            await _consume(consumer, results.consumers if results else None, drain=drain)
         emit(ServiceStopped())
         tasks.cancel_scope.cancel()
 
@@ -171,11 +172,15 @@ async def _consume(consumer: Consumer, results: ResultConsumers | None, *, drain
 
 
 def _open_status(
-    settings: Settings, aws: Aws, consumer: Consumer
+    settings: Settings, aws: Aws, consumer: Consumer, results: OpenedResults | None
 ) -> AbstractAsyncContextManager[None]:
     credentials = AccountCredentials(aws, settings)
     own = partial(credentials.get, "", "")
-    return open_status(settings, Sources(consumer.statistics, consumer.depth, own))
+    sources = Sources(consumer.statistics, consumer.depth, own)
+    if results is not None:
+        depth, find = results.consumers.depth, results.ledger.find_result_of
+        sources = replace(sources, results_depth=depth, find_result=find)
+    return open_status(settings, sources)
 
 
 def _agent_uri(settings: Settings) -> str | None:

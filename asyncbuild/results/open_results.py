@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from asyncbuild.aws.session import Aws
@@ -19,8 +20,16 @@ from asyncbuild.storage.s3 import Store
 _AT_ONCE: Final = 8  # messages of one receive that are worked on at the same time
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedResults:
+    """Consumers of the queue of results, and the ledger that they write."""
+
+    consumers: ResultConsumers
+    ledger: ResultLedger
+
+
 @asynccontextmanager
-async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[ResultConsumers | None]:
+async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[OpenedResults | None]:
     """Open the consumers of the queue of results; None without such a queue.
 
     Nothing is asked of AWS yet: a fault of the results must not keep pushes from being built.
@@ -54,9 +63,10 @@ async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[ResultCons
             url=settings.results.url,
             dead_letter_url=settings.results.dead_letter_url,
         )
-        yield ResultConsumers(
+        consumers = ResultConsumers(
             queue=queue,
             worker=ResultWorker(finder, recorder),
             sweeper=sweeper,
             settings=settings,
         )
+        yield OpenedResults(consumers, ledger)

@@ -147,8 +147,9 @@ class ResultSite:
     async def open_consumers(self, **more: object) -> AsyncIterator[ResultConsumers]:
         """Open consumers as the service does, and run them while inside."""
         settings = self.settings.model_copy(update=more)
-        async with open_results(settings, Aws(settings)) as consumers:
-            assert consumers is not None
+        async with open_results(settings, Aws(settings)) as opened:
+            assert opened is not None
+            consumers = opened.consumers
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(consumers.run)
                 yield consumers
