@@ -31,6 +31,7 @@ class Order:
         base_key: Key of the base, in place of the recorded one; empty to choose.
         metadata: ASCII; stored with the archive.
         watch: Entered with the zip while it is made.
+        reuse: Keep an archive that is there with the same fingerprint, as `Upload.commit`.
     """
 
     snapshot: Snapshot
@@ -40,6 +41,7 @@ class Order:
     base_key: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     watch: Watch = _unwatched
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class Archiver:
             made = await self._put_full(order, tables=tables, large=large)
         if made.archive.kind != "copy" and _may_substitute(made.base):
             await self._placeholders.tell(order.snapshot)
-        if origin is not None:
+        if origin is not None and not made.archive.reused:  # its own maker has recorded it
             await self._choice.remember(order.snapshot.options, origin, made.base)
         return Result(made, base_key=base_key, fallback=fallback)
 

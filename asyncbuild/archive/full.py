@@ -71,7 +71,9 @@ class FullWay:
         snapshot, directory, read = order.snapshot, DirectoryRange(), _AttributesRead()
         with tables.open_writer() as writer:
             archive, entries = await self._send(order, ids, directory, writer)
-            if ids is not None and directory.offset >= LEAST_PART_BYTES:
+            # The directory of an archive that was there may be another one: a delta's.
+            kept = not archive.reused and directory.offset >= LEAST_PART_BYTES
+            if ids is not None and kept:
                 read = await self._read_attributes(snapshot, ids)
                 await writer.finish(table_name(archive.key, archive.etag), offset=directory.offset)
         base = Base(
@@ -111,6 +113,7 @@ class FullWay:
                     account=account,
                     guard=order.guard,
                     metadata=order.metadata,
+                    reuse=order.reuse,
                 )
         return archive, stream.statistics().entries
 

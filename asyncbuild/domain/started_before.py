@@ -31,10 +31,14 @@ def may_have_started(
         token_trusted_seconds: Seconds for which the idempotency token of a start is surely
             remembered.
     """
-    sent_back = message.sent is not None and message.sent - push.time > _DELIVERED
-    if sent_back or is_duplicate or message.receive_count > 1:
+    if was_sent_back(push, message) or is_duplicate or message.receive_count > 1:
         return True
     return tried_seconds_ago is not None and tried_seconds_ago > token_trusted_seconds
+
+
+def was_sent_back(push: Push, message: Message) -> bool:
+    """Return whether a message was sent so long after its push that it was a dead letter before."""
+    return message.sent is not None and message.sent - push.time > _DELIVERED
 
 
 def search_from(push: Push, message: Message) -> datetime | None:

@@ -15,6 +15,7 @@ from asyncbuild.domain.events.stage_events import (
     PushUploadFinished,
     PushUploadStarted,
 )
+from asyncbuild.domain.key_template import is_own
 from asyncbuild.domain.model import Guard, Push, StoredArchive, Target
 from asyncbuild.domain.statistics import ZipStatistics
 from asyncbuild.git.content.submodules import open_whole
@@ -23,7 +24,9 @@ from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.work import Work
 from asyncbuild.runtime.emit import stage
-from asyncbuild.storage.s3 import FINGERPRINT_KEY, Store
+from asyncbuild.runtime.tasks import for_each
+from asyncbuild.storage.s3 import Store
+from asyncbuild.storage.single_part import FINGERPRINT_KEY
 from asyncbuild.zip.stream import ZipOutput
 
 
@@ -56,11 +59,12 @@ class Archives:
         Raises:
             StageError: S3 could not be asked.
         """
-        found = {
-            key: await self._store.find(key, fingerprint=self._fingerprint(push, target))
-            for key, target in targets.items()
-        }
-        return {key: archive for key, archive in found.items() if archive is not None}
+
+        async def find(key: str) -> StoredArchive | None:
+            return await self._store.find(key, fingerprint=self._fingerprint(push, targets[key]))
+
+        found = zip(targets, await for_each(find, tuple(targets)), strict=True)
+        return {key: archive for key, archive in found if archive is not None}
 
     async def ensure(self, work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
         """Make the target's archive now, and return it.
@@ -128,6 +132,8 @@ class Archives:
                     origin=ArchiveLineage(push.repository, push.ref),
                     metadata={FINGERPRINT_KEY: self._fingerprint(push, target)},
                     watch=partial(self._on_its_way, push),
+                    # Others write an object that does not name the commit: it is replaced.
+                    reuse=is_own(push.commit, target.key),
                 )
             )
             archive = replace(

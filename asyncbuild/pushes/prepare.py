@@ -6,8 +6,11 @@ It ends with whole archives in S3. What must happen in order is in `pushes/dispa
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
+
+import anyio
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
@@ -15,12 +18,17 @@ from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.errors import Reject, Scope, StageError, Unreachable
 from asyncbuild.domain.events.stage_events import PushPrepareFinished, PushPrepareStarted
 from asyncbuild.domain.key_template import is_own
+from asyncbuild.domain.made_before import is_new, may_be_stored
 from asyncbuild.domain.model import Guard, Nothing, Push, StoredArchive, Target
 from asyncbuild.domain.rules import asked_changes, route
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.ancestry import OpensSnapshots
 from asyncbuild.pushes.work import PreparedMessage, PreparedPush, Work
 from asyncbuild.runtime.emit import about, stage
+from asyncbuild.runtime.recent import Recent
+from asyncbuild.runtime.tasks import both, open_tasks
+
+_FAILED_MOST: Final = 10_000
 
 
 class StoresArchives(OpensSnapshots, Protocol):
@@ -33,6 +41,49 @@ class StoresArchives(OpensSnapshots, Protocol):
         self, push: Push, target: Target, snapshot: Snapshot, guard: Guard
     ) -> StoredArchive:
         """Make the archive of a target, and return it; as `Archives.upload`. Raises StageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What ledger and bucket know of a push: targets still to be done, and archives by key."""
+
+    push: Push
+    targets: tuple[Target, ...]
+    archives: Mapping[str, StoredArchive]
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether every archive that is needed is there; also if none is needed."""
+        return len(self.archives) == len({each.key for each in self.targets if each.key})
+
+    @property
+    def prepared(self) -> PreparedPush:
+        """The push, with nothing left to be made."""
+        return PreparedPush(self.push, self.targets, self.archives)
+
+
+class _Answer:
+    """Result of a lookup, which may still be on its way."""
+
+    def __init__(self, known: _Known | None = None) -> None:
+        self._known = known
+        self._given = anyio.Event()
+
+    def give(self, known: _Known) -> None:
+        self._known = known
+        self._given.set()
+
+    async def get(self) -> _Known:
+        """Return it, once it is there; a lookup that fails cancels this."""
+        if self._known is None:
+            await self._given.wait()
+        assert self._known is not None  # noqa: S101 - set before the event
+        return self._known
+
+
+def _own(push: Push, targets: Sequence[Target]) -> dict[str, Target]:
+    """Return by key the targets whose archives may be written ahead of the push's turn."""
+    return {each.key: each for each in targets if each.key and is_own(push.commit, each.key)}
 
 
 class PushPreparer:
@@ -49,6 +100,8 @@ class PushPreparer:
         self._ledger = ledger
         self._rules = rules_of(settings)
         self._supersedes = settings.lanes.superseded == "skip"
+        # Pushes whose preparation failed here: something of them may be done.
+        self._failed: Recent[tuple[str, str], None] = Recent(_FAILED_MOST)
 
     async def prepare(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
         """Fetch, archive and upload what the targets of a push need, unless it is in S3 already.
@@ -62,34 +115,99 @@ class PushPreparer:
             StageError: The stage that failed raised it; with several targets their failures are
                 kept.
         """
-        routed = route(push, self._rules, await self._find_unchanged(work, push))
+        told = (push.repository.path, push.id)
+        try:
+            routed = route(push, self._rules, await self._find_unchanged(work, push))
+            new = is_new(push, work.message) and told not in self._failed
+            if new and any(target.key for target in routed):
+                return await self._prepare_new(work, push, routed, guard)
+            known = await self._look_up(push, routed)
+            if known.is_done:
+                return known.prepared
+            return await self._make(work, push, _Answer(known), guard)
+        except StageError:
+            self._failed[told] = None
+            raise
+
+    async def _prepare_new(
+        self, work: Work, push: Push, routed: Sequence[Target], guard: Guard
+    ) -> PreparedPush:
+        """Look for what was done while the commit is fetched.
+
+        Hardly anything was done of a new push, so the fetch is hardly ever made for nothing; then
+        it is cancelled, and its own failure does not matter.
+        """
+        answer, fetching = _Answer(), anyio.CancelScope()
+
+        async def look_up() -> None:
+            known = await self._look_up_new(push, routed)
+            answer.give(known)
+            if known.is_done:
+                fetching.cancel()
+
+        async with open_tasks() as tasks:
+            tasks.start_soon(look_up)
+            with fetching:
+                return await self._make(work, push, answer, guard)
+        return (await answer.get()).prepared
+
+    async def _look_up(self, push: Push, routed: Sequence[Target]) -> "_Known":
+        """Ask the ledger, and then S3 for the archives of what is left to do."""
         targets = await self._ledger.find_undone(push, routed)
-        wanted = [target for target in targets if target.key]
-        own = {target.key: target for target in wanted if is_own(push.commit, target.key)}
-        archives = await self._archives.find(push, own)
-        if len(archives) == len({target.key for target in wanted}):
-            return PreparedPush(push, targets, archives)
-        failures: dict[str, StageError] = {}
+        return _Known(push, targets, await self._archives.find(push, _own(push, targets)))
+
+    async def _look_up_new(self, push: Push, routed: Sequence[Target]) -> "_Known":
+        """Ask the ledger, and beside that S3 for archives that other pushes may have made.
+
+        The ledger is asked of every push: its event may have been delivered before, in another
+        message. An archive that was made of that delivery is found when it is written (`reuse`).
+        """
+        shared = {key: each for key, each in _own(push, routed).items() if may_be_stored(push, key)}
+        if not shared:
+            return _Known(push, await self._ledger.find_undone(push, routed), {})
+        targets, found = await both(
+            lambda: self._ledger.find_undone(push, routed),
+            lambda: self._archives.find(push, shared),
+        )
+        wanted = {target.key for target in targets}
+        return _Known(push, targets, {key: found[key] for key in found if key in wanted})
+
+    async def _make(self, work: Work, push: Push, answer: "_Answer", guard: Guard) -> PreparedPush:
+        """Fetch the commit, and make the archives that are not in S3 once that is known."""
         timings: dict[str, float] = {}
         begun = time.monotonic()
         try:
             async with self._archives.open_snapshot(work, push) as snapshot:
                 timings["fetch"] = time.monotonic() - begun
-                for key, target in own.items():
-                    if key in archives:
-                        continue
-                    try:
-                        archives[key] = await self._archives.upload(push, target, snapshot, guard)
-                    except StageError as error:
-                        if error.scope is not Scope.PUSH:
-                            raise
-                        failures[key] = error
-        except Unreachable as error:
-            return PreparedPush(push, targets, stale=error.reason)
+                known = await answer.get()
+                archives, failures = await self._upload(known, snapshot, guard)
+        except StageError as error:
+            known = await answer.get()
+            if known.is_done:
+                return known.prepared
+            if not isinstance(error, Unreachable):
+                raise
+            return PreparedPush(push, known.targets, stale=error.reason)
         timings["archive"] = time.monotonic() - begun - timings["fetch"]
-        if all(target.key in failures for target in targets) and len(failures) == 1:
+        if all(target.key in failures for target in known.targets) and len(failures) == 1:
             raise failures.popitem()[1]  # nothing else is in the push: the lane tries it again
-        return PreparedPush(push, targets, archives, timings=timings, failures=failures)
+        return PreparedPush(push, known.targets, archives, timings=timings, failures=failures)
+
+    async def _upload(
+        self, known: "_Known", snapshot: Snapshot, guard: Guard
+    ) -> tuple[dict[str, StoredArchive], dict[str, StageError]]:
+        """Return the archives by key, those made now too, and the failures of those that failed."""
+        archives, failures = dict(known.archives), dict[str, StageError]()
+        for key, target in _own(known.push, known.targets).items():
+            if key in archives:
+                continue
+            try:
+                archives[key] = await self._archives.upload(known.push, target, snapshot, guard)
+            except StageError as error:
+                if error.scope is not Scope.PUSH:
+                    raise
+                failures[key] = error
+        return archives, failures
 
     async def _find_unchanged(self, work: Work, push: Push) -> Sequence[tuple[str, ...]]:
         """Return the `changes` of rules in which the push changed nothing.

@@ -25,6 +25,7 @@ from asyncbuild.storage.parts import (
     checksum_of,
     part_bytes,
 )
+from asyncbuild.storage.single_part import look_at, put_single, put_unless_there
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -97,23 +98,33 @@ class Upload:
                 tasks.start_soon(self._send_part, self._next_number(), part)
                 del part  # otherwise the part would be held until the next one, sent or not
 
-    async def commit(self, guard: Guard) -> StoredArchive:
+    async def commit(self, guard: Guard, *, reuse: bool = False) -> StoredArchive:
         """Make the object appear, whole.
 
+        Args:
+            guard: Called right before (I4).
+            reuse: Keep an object that is there with the same fingerprint, and return that. Only of
+                an archive of one part, where that takes no request more.
+
         Raises:
-            LeaseLost: From `guard`, right before.
+            LeaseLost: From `guard`.
             StageError: S3 refused.
         """
         if self._upload_id is None:
-            answer = await self._put(guard)
+            answer = await self._put(guard, reuse=reuse)
         else:
             answer = await self._complete(guard)
+        reused = (
+            answer.get("Metadata", self._metadata).get(UPLOAD_KEY) != self._metadata[UPLOAD_KEY]
+        )
+        size_bytes = self._sent_bytes + self._copied_bytes
         return StoredArchive(
             bucket=self._where["Bucket"],
             key=self._where["Key"],
-            size_bytes=self._sent_bytes + self._copied_bytes,
+            size_bytes=answer["ContentLength"] if reused else size_bytes,
             etag=etag_of(answer, f"write {self._name}"),
             version_id=answer.get("VersionId"),
+            reused=reused,
             sent_bytes=self._sent_bytes,
             copied_bytes=self._copied_bytes,
         )
@@ -239,17 +250,13 @@ class Upload:
             finally:
                 shelter.deadline = anyio.current_time() + _CLEAN_UP_SECONDS
 
-    async def _put(self, guard: Guard) -> Mapping[str, Any]:
+    async def _put(self, guard: Guard, *, reuse: bool) -> Mapping[str, Any]:
         body = self._buffer.cut(self._buffer.size_bytes)
-        checksum = self._checksum(body)
-        guard()
-        with errors_of(f"put {self._name}"):
-            answer = await self._client.put_object(
-                **self._where,
-                **self._attributes(),
-                **checksum,
-                Body=cast("Any", body),  # botocore takes any object with `read` and `seek`
-            )
+        parameters = {**self._where, **self._attributes(), **self._checksum(body)}
+        if reuse:
+            answer = await put_unless_there(self._client, parameters, body, guard=guard)
+        else:
+            answer = await put_single(self._client, parameters, body, guard=guard)
         self._sent(len(body))
         return answer
 
@@ -266,17 +273,10 @@ class Upload:
         except StageError:
             # The answer may have been lost on its way, and a repeated call gets NoSuchUpload. The
             # object's metadata names the upload that it came from.
-            found = await self._head()
+            found = await look_at(self._client, self._where)
             if found.get("Metadata", {}).get(UPLOAD_KEY) != self._metadata[UPLOAD_KEY]:
                 raise
             return found
-
-    async def _head(self) -> Mapping[str, Any]:
-        try:
-            with errors_of(f"look for {self._name}"):
-                return await self._client.head_object(**self._where)
-        except StageError:
-            return {}
 
 
 def etag_of(answer: Mapping[str, Any], doing: str) -> str:

@@ -17,12 +17,12 @@ from asyncbuild.domain.model import Account, Guard, StoredArchive, StoredRecord
 from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.storage.multipart import Upload, encryption
 from asyncbuild.storage.ranges import MISSING, Ranges
+from asyncbuild.storage.single_part import FINGERPRINT_KEY
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_s3.type_defs import PutObjectOutputTypeDef
 
-FINGERPRINT_KEY: Final = "asyncbuild-fingerprint"  # metadata: what an archive was made from
 WRITER_KEY: Final = "asyncbuild-writer"  # metadata: which call a record came from
 _LISTING: Final = (
     "allow s3:GetObject on it and s3:ListBucket on the bucket: without the latter S3 says 403 of "
@@ -89,6 +89,7 @@ class Store(Ranges):
         account: Account,
         guard: Guard,
         metadata: Mapping[str, str],
+        reuse: bool = False,
     ) -> StoredArchive:
         """Send an archive as it is made; the object appears whole at the end, or not at all (I7).
 
@@ -99,6 +100,7 @@ class Store(Ranges):
             account: Account to which bytes are returned when they were sent or dropped (I6).
             guard: Called right before the object is made to appear (I4).
             metadata: ASCII; stored with the object.
+            reuse: As of `Upload.commit`.
 
         Raises:
             LeaseLost: From `guard`.
@@ -107,7 +109,7 @@ class Store(Ranges):
         upload = Upload(self._client, self._settings, key, account=account, metadata=metadata)
         try:
             await _send(upload, chunks)
-            return await upload.commit(guard)
+            return await upload.commit(guard, reuse=reuse)
         except BaseException as error:
             if fault := await upload.abort():
                 error.add_note(str(fault))

@@ -29,6 +29,7 @@ class Calls:
     counted: frozenset[str] | None = None
     fails: Callable[[str], None] = lambda _: None
     names: list[str] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # all, with parameters
     answers: list[tuple[str, Any]] = field(default_factory=list)
     hung: anyio.Event = field(default_factory=anyio.Event)
     _polls: int = 0
@@ -88,7 +89,9 @@ class Client:
             return found
 
         async def operation(**parameters: Any) -> Any:  # noqa: ANN401 - botocore's own
-            return await self._aws.calls.make(name, lambda: found(**parameters))
+            calls = self._aws.calls
+            calls.asked.append((name, parameters))
+            return await calls.make(name, lambda: found(**parameters))
 
         return operation
 

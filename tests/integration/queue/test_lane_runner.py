@@ -119,7 +119,7 @@ def _tasks() -> set[asyncio.Task[Any]]:
 # Calls of one push in order, between the receive and the end. Renewals and the
 # next long poll run beside it and have tests of their own.
 _WAY = [
-    "get_object", "head_object", "get_object", "put_object",
+    "head_object", "get_object", "get_object", "put_object",
     "get_object", "start_build", "put_object", "put_object", "delete_message",
 ]  # fmt: skip
 _COUNTED = frozenset(_WAY)

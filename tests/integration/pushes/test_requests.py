@@ -1,0 +1,313 @@
+"""Requests of a push: each kind of push makes these and no others, in this order.
+
+The clients count, with one try for each call, so a call is a request.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, Final
+
+import anyio
+import orjson
+import pytest
+from support.events import envelope
+from support.git_http import open_git_server
+from support.hanging import Calls, WatchedAws
+from support.repositories import SourceRepository
+from support.wait import PATIENCE_SECONDS
+from support.webhooks import SECRET, ZEROS, headers, payload
+
+from asyncbuild import config
+from asyncbuild.builds.ledger import Ledger
+from asyncbuild.commands.serve import open_consumer
+from asyncbuild.config import Settings
+from asyncbuild.domain.model import Change, Push
+from asyncbuild.domain.repository import ForgeKind, Repository
+from asyncbuild.local.servers import journal
+from asyncbuild.local.stack import Stack, open_stack
+from asyncbuild.storage.s3 import Store
+
+pytestmark = pytest.mark.timeout(300)
+
+MAIN: Final = "refs/heads/main"
+_BESIDE: Final = frozenset({"receive_message", "get_queue_attributes"})
+_LEDGER: Final = ".asyncbuild/ledger/"
+_numbers = count()
+
+# The first archive of a ref in a process looks for an older one to start from.
+_NO_BASE: Final = ["get base", "list base"]
+_START: Final = ["get head", "start_build", "put head", "put push"]
+_PLAIN: Final = ["get push", "put archive", *_START, "delete_message"]
+
+
+@dataclass(slots=True)
+class Place:
+    """A stack, a repository and settings for one test."""
+
+    stack: Stack
+    settings: Settings
+    source: SourceRepository
+
+    @property
+    def name(self) -> str:
+        """Name of the repository, which is its message group."""
+        return self.source.path.name
+
+    def configure(self, **sections: Any) -> None:  # noqa: ANN401 - sections of settings
+        """Change settings."""
+        own = self.settings.model_dump(mode="json", exclude_defaults=True)
+        for name, section in sections.items():
+            own[name] = {**own.get(name, {}), **section} if isinstance(section, dict) else section
+        self.settings = config.load(None, own)
+
+    async def push(self, commit: str, old: str | None = None, *, age_seconds: int = 0) -> Push:
+        """Send the event of a push of main, so old; return the push."""
+        time = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=age_seconds)
+        event = envelope(
+            commitId=commit,
+            oldCommitId=old,
+            event="referenceUpdated" if old else "referenceCreated",
+            repositoryName=self.name,
+        )
+        event["time"] = f"{time:%Y-%m-%dT%H:%M:%SZ}"
+        await self.put(orjson.dumps(event))
+        repository = Repository.of_codecommit(event["account"], event["region"], self.name)
+        return Push(event["id"], repository, MAIN, commit, Change.UPDATED, time, old)
+
+    async def put(self, body: bytes, attributes: Mapping[str, str] | None = None) -> None:
+        """Send a message."""
+        await self.stack.sqs.send_message(
+            QueueUrl=self.settings.queue.url,
+            MessageBody=body.decode(),
+            MessageGroupId=self.name,
+            MessageDeduplicationId=str(next(_numbers)),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in (attributes or {}).items()
+            },
+        )
+
+    async def drain(self) -> list[str]:
+        """Settle what is in the queue, and return the requests for it."""
+        aws = WatchedAws(self.settings)
+        async with open_consumer(self.settings, aws) as consumer:
+            aws.calls = calls = Calls()
+            with anyio.fail_after(PATIENCE_SECONDS):
+                await consumer.run(drain=True)
+        return [_name(*each) for each in calls.asked if each[0] not in _BESIDE]
+
+    async def end_at(self, call: str, *, after: bool) -> None:
+        """Work until this call, made or not, and end there."""
+        aws = WatchedAws(self.settings)
+        async with open_consumer(self.settings, aws) as consumer:
+            aws.calls = calls = Calls(hangs_at=0, after=after, counted=frozenset({call}))
+            with anyio.fail_after(PATIENCE_SECONDS):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(consumer.run)
+                    await calls.hung.wait()
+                    await calls.end_polls()
+                    aws.calls = Calls()
+                    tasks.cancel_scope.cancel()
+
+    def built(self) -> list[str]:
+        """Return the commits that were built of the repository, in the order of their builds."""
+        started = [each.variables for each in journal.read(self.stack.journal)]
+        return [each["COMMIT_ID"] for each in started if each["REPOSITORY_NAME"] == self.name]
+
+
+def _name(call: str, parameters: Mapping[str, Any]) -> str:
+    """Return the name of a call, of one about an object with the kind of its key."""
+    key = parameters.get("Key", parameters.get("Prefix"))
+    if key is None:
+        return call
+    kind = key.removeprefix(_LEDGER).partition("/")[0] if key.startswith(_LEDGER) else "archive"
+    return f"{call.partition('_')[0]} {kind}"
+
+
+@pytest.fixture(scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    """Open one stack for the module."""
+    async with open_stack(["web", "lint"]) as stack:
+        yield stack
+
+
+@pytest.fixture
+def place(stack: Stack) -> Place:
+    """Return a place with a repository of its own, whose pushes build `web`."""
+    source = SourceRepository(stack.directory / "remotes" / f"web-{next(_numbers)}")
+    made = Place(stack, stack.settings, source)
+    made.configure(
+        aws={"max_tries": 1},
+        queue={"visibility_timeout_seconds": 30, "wait_seconds": 0, "polls": 1},
+        rules=[{"action": "build", "project": "web"}],
+    )
+    return made
+
+
+async def test_a_push_makes_five_requests_to_s3(place: Place) -> None:
+    """One of them is between its turn and its build. The first push of a ref looks for a base."""
+    a, b = place.source.commits(2)
+    await place.push(a)
+    assert await place.drain() == ["get push", *_NO_BASE, *_PLAIN[1:]]
+    await place.push(b, a)
+    # A process asks once for the base of a ref whose archives are small.
+    assert await place.drain() == ["get push", *_NO_BASE, *_PLAIN[1:]]
+    assert place.built() == [a, b]
+
+
+async def test_pushes_of_one_process_make_five_requests_each(place: Place) -> None:
+    """The base of a ref whose archives are small is not asked for again."""
+    commits = place.source.commits(4)
+    place.configure(lanes={"lookahead": 1})
+    for old, new in zip([None, *commits], commits, strict=False):
+        await place.push(new, old)
+    assert await place.drain() == ["get push", *_NO_BASE, *_PLAIN[1:], *(3 * _PLAIN)]
+    assert place.built() == commits
+
+
+async def test_a_push_that_was_recorded_asks_for_its_record_alone(place: Place) -> None:
+    """Its message was received again: nothing is fetched, and no archive is looked for."""
+    await place.push(place.source.commit({"a": b"1"}))
+    await place.end_at("delete_message", after=False)
+    assert await place.drain() == [
+        *("list try", "put try", "get push", "delete try", "delete_message")
+    ]
+    assert len(place.built()) == 1
+
+
+async def test_a_push_received_again_finds_its_archive_and_its_build(place: Place) -> None:
+    """Its process ended when the build was started: the project's builds are looked through."""
+    await place.push(place.source.commit({"a": b"1"}))
+    await place.end_at("start_build", after=True)
+    assert await place.drain() == [
+        *("list try", "put try", "get push", "head archive", "delete try"),
+        *("get head", "list_builds_for_project", "batch_get_builds", "put head", "put push"),
+        "delete_message",
+    ]
+    assert len(place.built()) == 1
+
+
+async def test_an_event_that_came_twice_asks_for_its_record_alone(place: Place) -> None:
+    """A second message looks new: the fetch is begun beside the lookup, and nothing is made."""
+    commit = place.source.commit({"a": b"1"})
+    event = envelope(commitId=commit, oldCommitId=None, repositoryName=place.name)
+    event["time"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    await place.put(orjson.dumps(event))
+    await place.drain()
+    await place.put(orjson.dumps(event))
+    assert await place.drain() == ["get push", "delete_message"]
+    assert len(place.built()) == 1
+
+
+async def test_a_commit_pushed_back_to_reuses_its_archive(place: Place) -> None:
+    """The write of the archive tells that there is one; it is built, and not sent again."""
+    a, b = place.source.commits(2)
+    for old, new in ((None, a), (a, b)):
+        await place.push(new, old)
+        await place.drain()
+    place.source.git("update-ref", MAIN, a)
+    await place.push(a, b)
+    asked = ["get push", *_NO_BASE, "put archive", "head archive", *_START, "delete_message"]
+    assert await place.drain() == asked
+    listed = await place.stack.s3.list_object_versions(
+        Bucket=place.settings.storage.bucket, Prefix=f"{place.name}/"
+    )
+    assert len(listed["Versions"]) == 2
+    assert place.built() == [a, b, a]
+
+
+async def test_a_key_without_the_ref_is_looked_for_beside_the_ledger(place: Place) -> None:
+    """Another branch at the same commit needs no archive, and no fetch."""
+    place.configure(storage={"key": "{repository}/{commit}.zip"})
+    commit = place.source.commit({"a": b"1"})
+    await place.push(commit)
+    looked = ["head archive", "get push"]
+    assert await place.drain() == [*looked, *_NO_BASE, "put archive", *_START, "delete_message"]
+    other = envelope(
+        commitId=commit,
+        oldCommitId=None,
+        repositoryName=place.name,
+        referenceName="other",
+        referenceFullName="refs/heads/other",
+    )
+    other["time"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    await place.put(orjson.dumps(other))
+    assert await place.drain() == [*looked, *_START, "delete_message"]
+    assert place.built() == [commit, commit]
+
+
+async def test_two_targets_share_archive_and_head(place: Place) -> None:
+    """Each has a record and a build of its own."""
+    place.configure(rules=[{"action": "build", "project": ["web", "lint"]}])
+    await place.push(place.source.commit({"a": b"1"}))
+    assert await place.drain() == [
+        *("get push", "get push", *_NO_BASE, "put archive"),
+        *(*_START, "start_build", "put push", "delete_message"),
+    ]
+
+
+async def test_only_a_stale_push_is_looked_up_among_the_forced_ones(place: Place) -> None:
+    """Two keys are read, the second as versions before wrote it. A forced one is built."""
+    a, b = place.source.commits(2)
+    await place.push(b, a)
+    await place.drain()
+    asked = ["get push", *_NO_BASE, "put archive", "get head", "get force", "get force"]
+    await place.push(a, age_seconds=30)
+    assert await place.drain() == [*asked, "put push", "delete_message"]
+    assert place.built() == [b]
+    forced = await place.push(a, age_seconds=29)
+    await Ledger(Store(place.stack.s3, place.settings.storage), prefix=_LEDGER).force(forced)
+    asked.insert(-3, "head archive")
+    # The head stays: it is read, and not written.
+    assert await place.drain() == [*asked, "start_build", "put push", "delete_message"]
+    assert place.built() == [b, a]
+
+
+async def test_a_superseded_push_is_recorded_alone(place: Place) -> None:
+    """Nothing is asked about it."""
+    place.configure(lanes={"superseded": "skip"})
+    a, b, c = place.source.commits(3)
+    for old, new in ((None, a), (a, b), (b, c)):
+        await place.push(new, old)
+    asked = await place.drain()
+    assert place.built() == [c]
+    assert asked.count("start_build") == 1
+    assert asked.count("put push") == 3
+    assert asked.count("get head") == asked.count("put head") == 1
+
+
+async def test_a_webhooks_body_and_the_head_are_asked_for_side_by_side(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an event with a time: one request more before the build, one more after it."""
+    monkeypatch.setenv("WEBHOOK", SECRET)
+    monkeypatch.setenv("GIT_TOKEN", "token")
+    root = place.stack.directory / "host" / place.name
+    commit = SourceRepository(root / "acme" / "web.git").commit({"a": b"1"})
+    async with open_git_server(root, tokens={"x-access-token": "token"}, prefix="/") as server:
+        host = {
+            "host": f"127.0.0.1:{server.port}",
+            "kind": "github",
+            "remote": f"{server.url}/{{owner}}/{{repository}}.git",
+            "token": "env:GIT_TOKEN",
+            "webhook_secret": "env:WEBHOOK",
+        }
+        place.configure(hosts=[host])
+        told = payload(ForgeKind.GITHUB) | {"before": ZEROS, "after": commit}
+        told["repository"] |= {
+            "full_name": "acme/web",
+            "pushed_at": int(datetime.now(UTC).timestamp()),
+        }
+        body = orjson.dumps(told)
+        where = {"Webhook-Host": str(host["host"]), **headers(ForgeKind.GITHUB, body)}
+        await place.put(body, where)
+        assert await place.drain() == [
+            *("get push", *_NO_BASE, "put archive"),
+            *("get head", "get body", "start_build", "put head", "put push", "put body"),
+            "delete_message",
+        ]
+        await place.put(body, where)
+        # The process may have died before it wrote the body.
+        assert await place.drain() == ["get push", "put body", "head body", "delete_message"]
