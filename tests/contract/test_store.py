@@ -132,7 +132,7 @@ async def iter_chunks(
 
 async def put(store: Store, key: str, content: bytes, **more: Any) -> StoredArchive:  # noqa: ANN401 - of iter_chunks and the guard
     """Store `content`; check that the account ends with nothing taken, even after an error."""
-    guard = more.pop("guard", allow)
+    guard, reuse = more.pop("guard", allow), more.pop("reuse", False)
     budget = MemoryBudget(more.pop("budget_bytes", 64 * MIB))
     reserved = more.pop("reserved_bytes", 2 * PART + MIB)
     async with budget.open_account(reserved) as account:
@@ -143,6 +143,7 @@ async def put(store: Store, key: str, content: bytes, **more: Any) -> StoredArch
                 account=account,
                 guard=guard,
                 metadata={"asyncbuild-fingerprint": "print"},
+                reuse=reuse,
             )
         finally:
             assert account.held_bytes == 0, "bytes were not given back"
@@ -763,3 +764,75 @@ async def test_a_record_written_by_its_own_first_try_counts_as_written(
     ):
         assert await store_of(cut).put_record(key, b"mine")
         assert not await store_of(cut).put_record(key, b"mine"), "the same bytes of another writer"
+
+
+# --- archives of one part whose key may be taken --------------------------------------------------
+
+
+async def _put_reusing(store: Store, key: str, content: bytes) -> tuple[StoredArchive, int]:
+    """Store `content` unless there is an archive with its fingerprint; count the guard's calls."""
+    asked: list[None] = []
+    archive = await put(store, key, content, guard=lambda: asked.append(None), reuse=True)
+    return archive, len(asked)
+
+
+@both
+async def test_an_archive_whose_key_is_free_is_one_request(client: "S3Client", key: str) -> None:
+    """Nothing is asked before the write or after it."""
+    tapped = Tapped(client)
+    archive, asked = await _put_reusing(store_of(tapped), key, b"bytes")
+    assert (tapped.calls, asked, archive.reused) == (["put_object"], 1, False)
+    assert await body_of(client, key) == b"bytes"
+
+
+@both
+@pytest.mark.parametrize("fingerprint", ["print", "other", None])
+async def test_only_an_archive_with_the_fingerprint_is_kept(
+    client: "S3Client", key: str, fingerprint: str | None
+) -> None:
+    """An archive of another format, or a foreign object, is replaced."""
+    metadata = {"asyncbuild-fingerprint": fingerprint} if fingerprint else {}
+    there = await client.put_object(Bucket=BUCKET, Key=key, Body=b"old", Metadata=metadata)
+    tapped = Tapped(client)
+    archive, asked = await _put_reusing(store_of(tapped), key, b"the new bytes")
+    kept = fingerprint == "print"
+    assert archive.reused is kept
+    assert (archive.etag == there["ETag"]) is kept
+    assert await body_of(client, key) == (b"old" if kept else b"the new bytes")
+    assert archive.size_bytes == len(b"old" if kept else b"the new bytes")
+    writes = 1 if kept else 2
+    assert tapped.calls == ["put_object", "head_object", "put_object"][: writes + 1]
+    assert asked == writes  # I4: before each
+
+
+@both
+async def test_an_archive_written_by_its_own_first_try_is_not_reused(
+    server: LocalServer, client: "S3Client", key: str
+) -> None:
+    """The answer is lost and the call is repeated: the object that is there is this one."""
+    lose = f"PUT /{BUCKET}/".encode()
+    async with (
+        open_cutting_proxy(server.endpoint_url, lose_answer=lose) as url,
+        open_client(url) as cut,
+    ):
+        archive, _ = await _put_reusing(store_of(cut), key, b"mine")
+    head = await client.head_object(Bucket=BUCKET, Key=key)
+    assert (archive.etag, archive.size_bytes, archive.reused) == (head["ETag"], 4, False)
+
+
+@both
+@pytest.mark.parametrize("code", ["NotImplemented", "ConditionalRequestConflict"])
+async def test_an_archive_is_written_without_the_condition_where_that_fails(
+    client: "S3Client", key: str, code: str
+) -> None:
+    """A server may not know it, or another writer be at it: then it is written as ever."""
+
+    async def lack(call: Call, parameters: dict[str, Any]) -> object:
+        if "IfNoneMatch" in parameters:
+            assert parameters["Body"].read()
+            raise refused(code, status=501)
+        return await call(**parameters)
+
+    archive, _ = await _put_reusing(store_of(Tapped(client, put_object=lack)), key, b"bytes")
+    assert not archive.reused
+    assert await body_of(client, key) == b"bytes"

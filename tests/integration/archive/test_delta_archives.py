@@ -46,6 +46,7 @@ from asyncbuild.git.reader import Reader
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
+from asyncbuild.storage.single_part import FINGERPRINT_KEY
 from asyncbuild.zip.engine import open_engine
 
 if TYPE_CHECKING:
@@ -823,3 +824,28 @@ async def test_pointers_are_never_the_base_of_contents(bench: Bench) -> None:
     for _ in range(2):
         result, _ = await bench.put(commit, options=below)
         assert _how(result) == ("full", "lfs")
+
+
+async def test_an_archive_that_was_there_is_no_base(bench: Bench) -> None:
+    """It may have its members in another order: a delta of it by our directory would be broken."""
+    commit = bench.commit({f"f{n}": _noise(n, 1_000_000) for n in range(6)})
+    there = {FINGERPRINT_KEY: "same"}
+    await bench.client.put_object(Bucket=BUCKET, Key="there", Body=b"other bytes", Metadata=there)
+    found = (await bench.reader.find(bench.source.path, [commit], "test"))[commit]
+    snapshot = Snapshot(
+        path=bench.source.path,
+        commit=commit,
+        commit_time=found.time,
+        tree=found.tree,
+        name="test",
+        reader=bench.reader,
+    )
+    snapshot = await snapshot.select(WHOLE)
+    order = Order(snapshot, "there", lambda: None, origin=bench.origin, metadata=there, reuse=True)
+    result = await bench.archiver.put(order)
+    assert result.made.archive.reused
+    assert await bench.body("there") == b"other bytes"
+    assert result.made.archive.size_bytes == len(b"other bytes")
+    assert not list(bench.source.path.glob("archive-tables/*"))
+    after, _ = await bench.put(bench.commit({"f0": b"new"}))
+    assert (after.made.archive.kind, after.fallback) == ("full", "no-base")
