@@ -21,6 +21,8 @@ ROUNDS = 6 * HOURS  # every ten minutes
 # Until a task is there, and the quarter of an hour that target tracking takes to end an idle one.
 AWAKE_HOURS = 17 / 60
 
+READS = 3  # of S3 for each push
+
 
 @dataclass(frozen=True)
 class Organisation:
@@ -58,7 +60,8 @@ class Organisation:
 
     def requests(self) -> float:
         """Return dollars for requests to S3, SQS and EventBridge Pipes."""
-        return self.pushes * (self.writes * S3_WRITE + 6 * SQS_REQUEST + PIPE_REQUEST)
+        s3 = self.writes * S3_WRITE + READS * S3_READ
+        return self.pushes * (s3 + 6 * SQS_REQUEST + PIPE_REQUEST)
 
     def results(self) -> float:
         """Return dollars for finding out how each build ended; every push is one build."""
@@ -97,15 +100,15 @@ RESULT = (
 
 ORGANISATIONS = (
     Organisation(
-        *("small", 20, 2_000, 0.02, 8, 30, 0.5, 1, 21, 1.0),
+        *("small", 20, 2_000, 0.02, 3, 30, 0.5, 1, 21, 1.0),
         *(120, 5, 3, 10, 2, 10),
     ),
     Organisation(
-        *("200 repositories", 200, 40_000, 0.02, 8, 30, 1, 2, 50, 1.2),
+        *("200 repositories", 200, 40_000, 0.02, 3, 30, 1, 2, 50, 1.2),
         *(1_200, 5, 3, 10, 2, 10),
     ),
     Organisation(
-        *("monorepo", 1, 44_000, 0.3, 46, 3, 2, 4, 100, 1.0),
+        *("monorepo", 1, 44_000, 0.3, 42, 3, 2, 4, 100, 1.0),
         *(150, 10, 20, 90, 4, 120),
     ),
 )
