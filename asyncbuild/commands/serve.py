@@ -46,6 +46,7 @@ from asyncbuild.results.open_results import OpenedResults, open_results
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.runtime.child_guard import open_guard
 from asyncbuild.runtime.emit import emit
+from asyncbuild.runtime.garbage import rare_collections
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.runtime.signals import ending_signals
 from asyncbuild.runtime.tasks import open_tasks
@@ -156,7 +157,8 @@ async def _run(
                     drain=drain,
                 )
             )
-            await _consume(consumer, results.consumers if results else None, drain=drain)
+            with rare_collections():
+                await _consume(consumer, results.consumers if results else None, drain=drain)
         emit(ServiceStopped())
         tasks.cancel_scope.cancel()
 
