@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,6 +21,11 @@ from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.served import ACCOUNT
+from asyncbuild.results.facts.result_messages import (
+    StateChange,
+    SweepRequest,
+    read_result_message,
+)
 
 _PIPELINE: Final = f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:deploy"
 # States of an execution, as the API names them, and whether they are ends.
@@ -84,11 +90,15 @@ async def test_rules_select_ends_of_what_the_service_starts(
         assert len(ours) == len(theirs) == 6
         for status, event in ours.items():
             assert await _matches(events, builds, event) is (status != "IN_PROGRESS"), status
+            assert isinstance(read_result_message(json.dumps(event)), StateChange)
         for event in (*theirs.values(), _execution("deploy"), envelope()):
             assert not await _matches(events, builds, event), event
         for status, ends in _EXECUTION_STATES.items():
             event = _execution("deploy", status)
             assert await _matches(events, executions, event) is ends, status
+            change = read_result_message(json.dumps(event))
+            assert isinstance(change, StateChange)
+            assert change.status.is_end is ends
         for event in (_execution("deploy-others"), ours["SUCCEEDED"], envelope()):
             assert not await _matches(events, executions, event), event
 
@@ -116,11 +126,12 @@ async def test_results_come_to_a_queue_that_the_task_reads(ministack: LocalServe
         round_ = await scheduler.get_schedule(Name=f"{name}-round")
         assert round_["Target"]["Arn"] == queue["QueueArn"]
         assert (round_["State"], round_["ScheduleExpression"]) == ("ENABLED", "rate(10 minutes)")
-        assert json.loads(round_["Target"]["Input"]) == {
-            "asyncbuild": "sweep",
-            "version": 1,
-            "scheduled_time": "<aws.scheduler.scheduled-time>",
-        }
+        # The Scheduler fills in its time (its user guide, "Adding context attributes").
+        sent = round_["Target"]["Input"].replace(
+            "<aws.scheduler.scheduled-time>", "2022-03-22T18:59:43Z"
+        )
+        due = datetime(2022, 3, 22, 18, 59, 43, tzinfo=UTC)
+        assert read_result_message(sent) == SweepRequest(due)
         told = await _variables(ecs, name)
         assert told["ASYNCBUILD_RESULTS__URL"] == url
         assert told["ASYNCBUILD_RESULTS__DEAD_LETTER_URL"].endswith(dead.rpartition(":")[2])
