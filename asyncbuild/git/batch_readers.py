@@ -9,7 +9,7 @@ returns None: its caller starts a git of its own, which answers or fails as if t
 
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from asyncbuild.git.formats.batch_command import (
     BatchAnswers,
     NotUnderstoodError,
     Question,
+    TooLongError,
     is_askable,
     pack_rounds,
 )
@@ -40,6 +41,12 @@ ANSWER_BYTES_MOST: Final = 1024 * 1024
 _UNKNOWN_OPTION: Final = 129  # git before 2.36 has no --batch-command
 # Without --buffer git writes each answer in three pieces, and each wakes its reader.
 _ARGUMENTS: Final = ("cat-file", "--batch-command", "--buffer")
+
+Follow = Callable[[list[Answer]], Sequence[Question]]
+
+
+def _nothing_more(_: list[Answer]) -> Sequence[Question]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class BatchReaders:
         self._directory = directory
         self._tasks = tasks
         self._idle_seconds = idle_seconds
-        self._most = git.settings.processes
+        self._most = git.most(ProcessKind.READER)
         self._spent_seconds = min(_SPENT_SECONDS, git.settings.cpu_seconds / 2)
         self._places: OrderedDict[Path, _Place] = OrderedDict()
         self._unsupported = False
@@ -114,7 +121,7 @@ class BatchReaders:
         questions: Sequence[Question],
         *,
         format_: str,
-        most_bytes: int = ANSWER_BYTES_MOST,
+        follow: Follow = _nothing_more,
     ) -> list[Answer] | None:
         """Return the answers to questions in their order; None if a git of one's own is to be used.
 
@@ -122,9 +129,11 @@ class BatchReaders:
             repository: A bare repository.
             questions: About objects in it.
             format_: Its object format.
-            most_bytes: Greatest length of all contents.
+            follow: Takes the answers and returns the next questions; the last answers are returned.
 
         Raises:
+            TooLongError: The contents that a round of questions asks for are longer than
+                `ANSWER_BYTES_MOST` together. The git is ended: ask for sizes before.
             GitFailed: git was silent or slow for as long as the settings allow.
         """
         if self._unsupported or not questions or not all(map(is_askable, questions)):
@@ -135,7 +144,8 @@ class BatchReaders:
         place.users += 1
         try:
             async with _open_turn(place.lock) as turn:
-                return await self._ask(place, questions, format_, most_bytes) if turn else None
+                process = await self._find_process(place, format_) if turn else None
+                return await self._ask(place, process, questions, follow) if process else None
         finally:
             place.users -= 1
             place.used_at = anyio.current_time()
@@ -177,28 +187,25 @@ class BatchReaders:
             del self._places[place.repository]
 
     async def _ask(
-        self, place: _Place, questions: Sequence[Question], format_: str, most_bytes: int
+        self, place: _Place, process: _Process, questions: Sequence[Question], follow: Follow
     ) -> list[Answer] | None:
-        process = await self._find_process(place, format_)
-        if process is None:
-            return None
-        talk, well = process.conversation, False
+        well = False
         answers: list[Answer] = []
-        left_bytes = most_bytes
         try:
-            for packed, asked in pack_rounds(questions):
-                parser = BatchAnswers(asked, left_bytes)
-                await talk.ask(packed, parser.feed)
-                answers += parser.answers
-                left_bytes = parser.left_bytes
-            well = not talk.has_complained
+            while questions:
+                well = False
+                answers = await _converse(process.conversation, questions)
+                well = not process.conversation.has_complained
+                questions = follow(answers)
+        except TooLongError:
+            raise
         except NotUnderstoodError:
             return None
         except ConversationEndedError as error:
             self._unsupported |= error.code == _UNKNOWN_OPTION
             return None
         finally:
-            if not well and place.process is process:
+            if not well:
                 self._part(place)
         return answers
 
@@ -266,6 +273,17 @@ class BatchReaders:
         if place.process is process:
             place.process = None
             self._tidy(place)
+
+
+async def _converse(talk: Conversation, questions: Sequence[Question]) -> list[Answer]:
+    answers: list[Answer] = []
+    left_bytes = ANSWER_BYTES_MOST
+    for packed, asked in pack_rounds(questions):
+        parser = BatchAnswers(asked, left_bytes)
+        await talk.ask(packed, parser.feed)
+        answers += parser.answers
+        left_bytes = parser.left_bytes
+    return answers
 
 
 def _survey(repository: Path, process: _Process | None) -> tuple[_Packs, float]:

@@ -5,12 +5,13 @@ hashes of their contents, so what was learned of an object holds in every reposi
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.batch_readers import ANSWER_BYTES_MOST, BatchReaders
-from asyncbuild.git.formats.batch_command import Answer, Asks, Question
+from asyncbuild.git.formats.batch_command import Answer, Asks, Question, TooLongError
 from asyncbuild.git.formats.cat_file import Commit, parse_commit
 from asyncbuild.git.formats.extent import AttributeFacts, facts_of
 from asyncbuild.git.formats.raw_tree import TreeSummary
@@ -92,11 +93,10 @@ class QuickAnswers:
     async def _ask(
         self, repository: Path, id_: str, asks: Asks, names: Iterable[bytes]
     ) -> list[Answer]:
-        questions = [Question(asks, name) for name in names]
-        answers = None
         if self._readers is not None:
-            format_ = object_format(id_)
-            answers = await self._readers.ask(repository, questions, format_=format_)
-        if answers is None:
-            raise NoQuickAnswerError
-        return answers
+            questions = [Question(asks, name) for name in names]
+            with suppress(TooLongError):
+                found = await self._readers.ask(repository, questions, format_=object_format(id_))
+                if found is not None:
+                    return found
+        raise NoQuickAnswerError

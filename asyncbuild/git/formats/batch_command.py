@@ -23,7 +23,11 @@ _HEAD_MOST: Final = 128  # longer than every head; a line `<name> missing` is as
 
 
 class NotUnderstoodError(ValueError):
-    """An answer is none to the question, or is longer than its caller takes."""
+    """An answer is none to the question."""
+
+
+class TooLongError(NotUnderstoodError):
+    """A content is longer than its caller takes."""
 
 
 class Asks(StrEnum):
@@ -101,7 +105,8 @@ class BatchAnswers:
         """Parse the next piece of git's output; return whether every question is answered.
 
         Raises:
-            NotUnderstoodError: It answers no question, or contents are too long.
+            NotUnderstoodError: It answers no question.
+            TooLongError: Contents are too long.
         """
         self._rest += piece
         while not self._is_complete() and self._take():
@@ -134,7 +139,7 @@ class BatchAnswers:
             return True
         self.left_bytes -= head.size
         if self.left_bytes < 0:
-            raise NotUnderstoodError(f"{head.id} has {head.size} bytes, more than are wanted")
+            raise TooLongError(f"{head.id} has {head.size} bytes, more than are wanted")
         self._head = head
         return True
 

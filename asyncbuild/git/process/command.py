@@ -75,7 +75,7 @@ _WRITES = frozenset({ProcessKind.FETCH, ProcessKind.UPKEEP})
 
 
 class Git:
-    """Starter of all git processes, at most `git.processes` of each kind at a time.
+    """Starter of all git processes, at most `git.processes` of each kind at a time, or twice that.
 
     Args:
         settings: `[git]`.
@@ -93,13 +93,18 @@ class Git:
         self._settings = settings
         self._environment = scrub(environment)
         self.memory = GitMemory(settings.memory_budget_bytes, forges)
-        self._limits = {work: anyio.Semaphore(settings.processes) for work in ProcessKind}
+        self._limits = {work: anyio.Semaphore(self.most(work)) for work in ProcessKind}
         self._running = dict.fromkeys(ProcessKind, 0)
 
     @property
     def settings(self) -> GitSettings:
         """Return the settings that it was made with."""
         return self._settings
+
+    def most(self, work: ProcessKind) -> int:
+        """Return how many processes of a kind may run at a time."""
+        # Those that stay wait most of the time: more repositories than are read at once have one.
+        return self._settings.processes * (2 if work is ProcessKind.READER else 1)
 
     @property
     def running(self) -> Mapping[str, int]:

@@ -95,6 +95,15 @@ class Worktrees:
         """Return whether a tree is being examined."""
         return bool(self._learning)
 
+    def converts_nothing(self, tree: str) -> bool:
+        """Return whether it is known that no attribute of a tree converts or substitutes anything.
+
+        Args:
+            tree: Id of the whole tree of a commit.
+        """
+        worktree = self._worktrees.get(self._digests.get(tree, ""))
+        return worktree is not None and not worktree.converts
+
     @asynccontextmanager
     async def open(self, tree: CommitTree) -> AsyncIterator[AttributeFiles | None]:
         """Lend a working tree with a tree's attributes, or None if there is none (yet)."""

@@ -75,6 +75,9 @@ async def find_placeholders(snapshot: Snapshot) -> dict[str, list[str]]:
 
 async def _may_substitute(snapshot: Snapshot, above: Iterable[str]) -> bool:
     """Return False if it is known without a listing that no attribute substitutes anything."""
+    worktrees = snapshot.worktrees
+    if worktrees is not None and worktrees.converts_nothing(snapshot.root or snapshot.tree):
+        return False
     summary = await snapshot.reader.summarise(snapshot.path, snapshot.tree)
     if summary is None:
         return True

@@ -10,7 +10,7 @@ from typing import Final
 
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.batch_readers import BatchReaders
-from asyncbuild.git.formats.batch_command import Asks, Question
+from asyncbuild.git.formats.batch_command import Answer, Asks, Question, TooLongError
 from asyncbuild.git.formats.raw_tree import TreeSummary, TreeWalk, UnsuitableError
 from asyncbuild.runtime.recent import Recent
 
@@ -48,22 +48,29 @@ class TreeSummaries:
             self._skipping[repository] = left - 1
             return None
         walk = TreeWalk(tree, self._known, entries_most=_ENTRIES_MOST)
+
+        def follow(answers: list[Answer]) -> list[Question]:
+            walk.feed([_content(each) for each in answers])
+            return _ask_for(walk.wanted)
+
         try:
-            while walk.wanted:
-                contents = await self._read(repository, walk.wanted)
-                if contents is None:
-                    return None
-                walk.feed(contents)
-            return walk.finish()
-        except UnsuitableError:
+            answers = await self._readers.ask(
+                repository,
+                _ask_for(walk.wanted),
+                format_=object_format(tree),
+                follow=follow,
+            )
+            return None if answers is None else walk.finish()
+        except (UnsuitableError, TooLongError):
             self._skipping[repository] = _NOT_AGAIN
             return None
 
-    async def _read(self, repository: Path, trees: Sequence[str]) -> list[bytes] | None:
-        questions = [Question(Asks.CONTENTS, tree.encode()) for tree in trees]
-        format_ = object_format(trees[0])
-        answers = await self._readers.ask(repository, questions, format_=format_)
-        if answers is None:
-            return None
-        contents = [each.content for each in answers if each.head and each.head.kind == "tree"]
-        return contents if len(contents) == len(trees) else None
+
+def _ask_for(trees: Sequence[str]) -> list[Question]:
+    return [Question(Asks.CONTENTS, tree.encode()) for tree in trees]
+
+
+def _content(answer: Answer) -> bytes:
+    if answer.head is None or answer.head.kind != "tree":
+        raise UnsuitableError
+    return answer.content

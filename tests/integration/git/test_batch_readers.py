@@ -21,7 +21,7 @@ from support.wait import wait_until
 
 from asyncbuild.config import GitSettings
 from asyncbuild.git.batch_readers import BatchReaders, open_batch_readers
-from asyncbuild.git.formats.batch_command import Asks, Question
+from asyncbuild.git.formats.batch_command import Asks, Question, TooLongError
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.process.command import Git
@@ -134,7 +134,8 @@ async def test_a_large_blob_does_not_go_through_a_git_that_stays(tmp_path: Path)
         assert content == bytes(2 * 1024 * 1024)
         before = _staying()
         asked = [Question(Asks.CONTENTS, blob.encode())]
-        assert await both.readers.ask(source.path, asked, format_="sha1") is None
+        with pytest.raises(TooLongError):
+            await both.readers.ask(source.path, asked, format_="sha1")
         await wait_until(lambda: not alive(before))  # it is still writing that blob
 
 
@@ -203,6 +204,20 @@ class _Story:
         self.gone.add(lost)
 
 
+async def test_a_directory_that_is_too_long_is_not_tried_again_at_once(tmp_path: Path) -> None:
+    """Each try ends the git that stays."""
+    source = SourceRepository(tmp_path / "source")
+    blob = source.git("hash-object", "-w", "--stdin")
+    lines = b"".join(b"100644 blob %s\t%06d\n" % (blob.encode(), at) for at in range(40_000))
+    wide = source.git("mktree", stdin=lines)
+    trees = [source.git("mktree", stdin=f"040000 tree {wide}\twide\n".encode()), wide]
+    async with _open(tmp_path / "cache") as both:
+        assert await both.staying.summarise(source.path, trees[0]) is None
+        await wait_until(lambda: not _staying())
+        assert await both.staying.summarise(source.path, trees[1]) is None
+        assert not _staying()
+
+
 @given(
     steps=st.lists(
         st.sampled_from(["push", "repack", "prune", "kill", "cancel", "hang", "drop", "move"]),
@@ -265,7 +280,7 @@ async def test_gits_that_stay_are_few_and_end_when_idle(tmp_path: Path) -> None:
     """The one that was used least recently makes room; no look-up waits for them (I6)."""
     sources = [SourceRepository(tmp_path / f"source{number}") for number in range(3)]
     commits = [source.commit({"a": b"%d" % at}) for at, source in enumerate(sources)]
-    async with _open(tmp_path / "cache", processes=2) as both:
+    async with _open(tmp_path / "cache", processes=1) as both:
         for source, commit in (*zip(sources, commits, strict=True), (sources[0], commits[0])):
             assert commit in await _find(both.staying, source, commit)
             assert commit in await _find(both.alone, source, commit)
@@ -280,19 +295,21 @@ async def test_gits_that_stay_are_few_and_end_when_idle(tmp_path: Path) -> None:
 
 async def test_all_busy_gits_leave_the_question_to_another(tmp_path: Path) -> None:
     """A git that hangs delays its own question, and no other for long."""
-    sources = [SourceRepository(tmp_path / f"source{number}") for number in range(2)]
+    sources = [SourceRepository(tmp_path / f"source{number}") for number in range(3)]
     commits = [source.commit({"a": b"%d" % at}) for at, source in enumerate(sources)]
     async with _open(tmp_path / "cache", processes=1) as both, anyio.create_task_group() as tasks:
-        await _find(both.staying, sources[0], commits[0])
-        (process,) = _staying()
-        os.kill(process.pid, signal.SIGSTOP)
-        tasks.start_soon(_find, both.staying, sources[0], _MISSING)
+        for source, commit in list(zip(sources, commits, strict=True))[:2]:
+            await _find(both.staying, source, commit)
+        hanging = _staying()
+        _signal(signal.SIGSTOP)
+        for source in sources[:2]:
+            tasks.start_soon(_find, both.staying, source, _MISSING)
         await anyio.wait_all_tasks_blocked()
         for source, commit in zip(sources, commits, strict=True):
             assert commit in await _find(both.staying, source, commit)
-        assert _staying() == [process]
+        assert sorted(_staying()) == sorted(hanging)
         tasks.cancel_scope.cancel()
-    assert not alive([process])
+    assert not alive(hanging)
 
 
 async def test_a_git_that_has_computed_for_long_is_replaced(tmp_path: Path) -> None:
@@ -305,7 +322,7 @@ async def test_a_git_that_has_computed_for_long_is_replaced(tmp_path: Path) -> N
         (first,) = _staying()
         with anyio.fail_after(60):
             while alive([first]):
-                await both.readers.ask(source.path, asked, format_="sha1", most_bytes=2**30)
+                await both.readers.ask(source.path, asked, format_="sha1")
         assert commit in await _find(both.staying, source, commit)
 
 

@@ -64,7 +64,9 @@ async def test_a_push_to_a_warm_mirror_takes_a_fetch_and_an_archive(
             commit = site.source.commit({f"d{number % 7}/new": b"%d" % number})
             await _push(mirrors, site, commit, behind)
             behind = commit
-        assert counted() == {"fetch": 10, "archive": 10}
+    gits = counted()
+    assert gits.pop("--batch-command", 0) <= 10  # one, if no pause between pushes is too long
+    assert gits == {"fetch": 10, "archive": 10}
 
 
 async def test_the_first_push_of_a_repository(site: Site, counted: Count) -> None:
@@ -83,10 +85,13 @@ async def test_a_large_tree_is_not_read_in_vain_each_time(site: Site, counted: C
     """Beyond some thousand entries git lists it once, and compares it from then on."""
     behind = site.source.commit({f"{at % 50}/{at}": b"" for at in range(6_000)})
     async with site.open_mirrors() as mirrors:
-        await archive_of(mirrors, behind)
+        await _push(mirrors, site, behind, "")
         await wait_until(lambda: not mirrors._worktrees.is_learning)
         counted()
         for number in range(3):
-            behind = site.source.commit({"1/1": b"%d" % number})
-            await archive_of(mirrors, behind)
-        assert counted() == {"fetch": 3, "archive": 3, "diff-tree": 3, "--batch-command": 1}
+            commit = site.source.commit({"1/1": b"%d" % number})
+            await _push(mirrors, site, commit, behind)
+            behind = commit
+    gits = counted()
+    assert gits.pop("--batch-command", 0) <= 3
+    assert gits == {"fetch": 3, "archive": 3, "diff-tree": 3}
