@@ -17,7 +17,9 @@ from rich.text import Text
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.ledger import Ledger
+from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.commands import explain_text as explained
+from asyncbuild.commands.explain_results import dumped, has_failed, with_result
 from asyncbuild.commands.explain_text import Line, Record
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, StageError
@@ -28,10 +30,14 @@ from asyncbuild.status.schema import HeldPush, LaneStatus, Status
 from asyncbuild.storage.s3 import Store
 
 _COLOURS: Final = {
-    "built": "green",
-    "handed-over": "green",
+    "started": "green",
+    "handed over": "green",
     "uploaded": "green",
     "rejected": "red",
+    "passed": "green",
+    "failed": "red",
+    "timed": "red",
+    "ended": "red",  # by a fault
 }
 _AT_ONCE: Final = 16
 _ASK_SECONDS: Final = 2.0
@@ -48,6 +54,7 @@ class ExplainRequest:
         since: Earliest time of a push.
         most: How many to show.
         slowest: Sort by duration: repositories, or the pushes of one.
+        failed: Only pushes whose builds or executions have failed.
         address: Where the service shows its status; empty for `status.listen`.
         as_json: One JSON object a line instead of a text.
     """
@@ -57,6 +64,7 @@ class ExplainRequest:
     since: datetime
     most: int
     slowest: bool = False
+    failed: bool = False
     address: str = ""
     as_json: bool = False
 
@@ -89,12 +97,11 @@ async def run(settings: Settings, question: ExplainRequest) -> int:
     # Events have whole seconds only; the first one recorded was pushed first.
     records = sorted(records, key=lambda each: str(each.get("recorded_at")))[-question.most :]
     status, silence = await _ask(settings, question)
-    held = list(_held(status, question)) if status else []
+    held = list(_held(status, question)) if status and not question.failed else []
     if question.as_json:
-        for record in (*records, *(_waiting(*each) for each in held)):
-            sys.stdout.write(to_json(record, newline=True).decode())
+        _dump([*records, *(_waiting(*each) for each in held)])
     else:
-        _show(records, held, status, question)
+        _show(records, held, status, question, now=_now(settings))
         if not records and not held:
             sys.stdout.write(_nothing(question, status, silence))
     return 0 if records or held else 1
@@ -102,20 +109,33 @@ async def run(settings: Settings, question: ExplainRequest) -> int:
 
 async def _read_records(settings: Settings, question: ExplainRequest) -> list[Record]:
     async with Aws(settings).open_s3(pool=_AT_ONCE) as s3:
-        ledger = Ledger(Store(s3, settings.storage), prefix=settings.storage.ledger_prefix)
+        store, prefix = Store(s3, settings.storage), settings.storage.ledger_prefix
+        ledger, ends = Ledger(store, prefix=prefix), ResultLedger(store, prefix=prefix)
         found: list[Record] = []
         room = anyio.CapacityLimiter(_AT_ONCE)
 
         async def read(repository: Repository) -> None:
             async with room:
+                listed = await ends.find_results(repository, since=question.since)
+                results = {each.result.of.id: each.result for each in listed}
                 async for record in ledger.iter_pushes(repository, since=question.since):
                     if question.what is None or explained.is_record_about(record, question.what):
-                        found.append(record)  # noqa: PERF401 - of many tasks
+                        found.append(with_result(record, results))  # noqa: PERF401 - of many tasks
 
         async with anyio.create_task_group() as tasks:
             for each in await ledger.find_repositories(question.repository):
                 tasks.start_soon(read, each)
-        return found
+        return [each for each in found if has_failed(each)] if question.failed else found
+
+
+def _now(settings: Settings) -> datetime | None:
+    """Return the current time if the service asks for results, else None."""
+    return datetime.now(UTC) if settings.results.url else None
+
+
+def _dump(records: Sequence[Record]) -> None:
+    for record in records:
+        sys.stdout.write(to_json(dumped(record), newline=True).decode())
 
 
 async def _ask(settings: Settings, question: ExplainRequest) -> tuple[Status | None, str]:
@@ -152,15 +172,17 @@ def _show(
     held: Sequence[tuple[HeldPush, LaneStatus]],
     status: Status | None,
     question: ExplainRequest,
+    *,
+    now: datetime | None = None,
 ) -> None:
     console = Console(highlight=False)
     every = not question.repository
     for record in records:
         name = explained.name_of(record) if every else ""
-        _print(console, explained.lines_of(record, repository=name))
+        _print(console, explained.lines_of(record, repository=name, now=now))
     for push, lane in held if status else ():
-        now = status.time if status else 0.0
-        _print(console, explained.lines_of_waiting(push, lane, now, name=every))
+        moment = status.time if status else 0.0
+        _print(console, explained.lines_of_waiting(push, lane, moment, name=every))
 
 
 def _print(console: Console, lines: Iterator[Line]) -> None:
@@ -170,6 +192,7 @@ def _print(console: Console, lines: Iterator[Line]) -> None:
             text = Text.assemble("    ", (f"{line.label:<7}", "dim"), "  ", shown)
         else:
             text = Text(shown)
+        if line.verdict:
             text.highlight_words([line.verdict], _COLOURS.get(line.verdict, "yellow"))
         console.print(text, soft_wrap=True)
 
@@ -193,15 +216,16 @@ def _show_slowest(records: Sequence[Record], question: ExplainRequest) -> int:
 
 def _show_or_dump(records: Sequence[Record], question: ExplainRequest) -> None:
     if question.as_json:
-        for record in records:
-            sys.stdout.write(to_json(record, newline=True).decode())
+        _dump(records)
     else:
         _show(records, (), None, question)
 
 
 def _nothing(question: ExplainRequest, status: Status | None, silence: str) -> str:
     about = " ".join(filter(None, (question.repository or "any repository", question.what)))
-    lines = [f"No record of {about} since {question.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
+    if question.failed:
+        return f"No failed build of {about} since {_told(question.since)}.\n"
+    lines = [f"No record of {about} since {_told(question.since)}."]
     if status is None:
         lines += [
             "Either no event came (see the queue and the rule that fills it), or it still waits.",
@@ -218,6 +242,10 @@ def _nothing(question: ExplainRequest, status: Status | None, silence: str) -> s
             "If none is this push, no event came: see the rule that fills the queue.",
         ]
     return "\n".join([*lines, ""])
+
+
+def _told(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def question_of(

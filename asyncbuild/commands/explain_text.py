@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rich.filesize import decimal
 
+from asyncbuild.commands.explain_results import result_lines
 from asyncbuild.domain.errors import Reject, reading
 from asyncbuild.status import phrases as wording
 from asyncbuild.status.schema import HeldPush, LaneStatus
@@ -21,7 +22,10 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a push's summary, or a detail below it, which is indented and has a label."""
+    """A line of a push's summary, or a detail below it, which is indented and has a label.
+
+    `verdict` is a word of the text that is shown in a colour.
+    """
 
     text: str
     label: str = ""
@@ -47,18 +51,26 @@ def is_record_about(record: Record, what: str) -> bool:
     return is_about(what, ref=ref, commit=commit, event_id=str(record.get("event_id")))
 
 
-def lines_of(record: Record, *, repository: str = "") -> Iterator[Line]:
-    """Yield the lines of a record, with `repository` in the first; a malformed one never raises."""
+def lines_of(
+    record: Record, *, repository: str = "", now: datetime | None = None
+) -> Iterator[Line]:
+    """Yield the lines of a record; a malformed one never raises.
+
+    Args:
+        record: The record.
+        repository: Name that the first line has, if any.
+        now: The current time, if results are asked for: then a missing one is told.
+    """
     try:
         with reading("record"):
-            yield from list(_iter_lines(record, repository))
+            yield from list(_iter_lines(record, repository, now))
     except Reject as error:
         yield Line(f"{'unreadable':<11}  {repository}".rstrip(), verdict="unreadable")
         yield Line(error.reason, "why")
 
 
-def _iter_lines(record: Record, repository: str) -> Iterator[Line]:
-    verdict = str(record.get("verdict"))
+def _iter_lines(record: Record, repository: str, now: datetime | None) -> Iterator[Line]:
+    verdict = wording.outcome(str(record.get("verdict")))
     pushed = record.get("pushed_at") or record.get("recorded_at")
     when = f"{_moment(pushed):%Y-%m-%d %H:%M:%S} UTC" if pushed else ""
     about = (str(record.get("commit") or "")[:_SHORT], str(record.get("ref") or ""))
@@ -67,12 +79,14 @@ def _iter_lines(record: Record, repository: str) -> Iterator[Line]:
     for label, value in (
         ("why", record.get("reason")),
         ("started", _what_was_started(record)),
+        *result_lines(record, now=now),
         ("archive", _where_it_lies(record)),
         ("made", how_it_was_made(record)),
         ("took", how_long_it_took(record)),
     ):
         if value:
-            yield Line(str(value), label)
+            text = str(value)
+            yield Line(text, label, verdict=text.split(maxsplit=1)[0] if label == "result" else "")
 
 
 def lines_of_waiting(push: HeldPush, lane: LaneStatus, now: float, *, name: bool) -> Iterator[Line]:

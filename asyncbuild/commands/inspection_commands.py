@@ -95,6 +95,7 @@ def check(
 )
 @click.option("--since", default="", help="The same: 10m, 24h, 2d, or a time, in UTC.")
 @click.option("--slowest", is_flag=True, help="Slowest first: repositories, or pushes of one.")
+@click.option("--failed", is_flag=True, help="Only pushes whose builds or pipelines failed.")
 @click.option(
     "--most",
     "-n",
@@ -113,13 +114,13 @@ def explain(
 ) -> None:
     """Tell what became of the pushes of REPOSITORY, and why; what still waits, and for what.
 
-    REPOSITORY may be left out with --since or --slowest, to be told of all repositories. Exit code
-    1 if nothing is found.
+    Of a started build or pipeline it tells how that ended. REPOSITORY may be left out with --since,
+    --slowest or --failed, to be told of all repositories. Exit code 1 if nothing is found.
     """
     from asyncbuild.commands.explain import question_of, run
 
-    if not (repository or asked["since"] or asked["slowest"]):
-        raise click.UsageError("name a REPOSITORY, or say --since or --slowest")
+    if not (repository or asked["since"] or asked["slowest"] or asked["failed"]):
+        raise click.UsageError("name a REPOSITORY, or say --since, --slowest or --failed")
     question = question_of(repository, what, now=datetime.now(UTC), **asked)
     exit_unless_zero(run_to_end(run, config.load(path), question))
 

@@ -185,7 +185,9 @@ class Chronicle:
         if event.status.is_end:
             self._ends[event.status.value] += 1
             self.recorder.count_end(now, event.status)
-        if not self.show_result(event.build_id, shown_event(event, now=now)):
+        shown = self.show_result(event.build_id, shown_event(event, now=now))
+        # A round tells of every build that runs; those of other tasks would push out all others.
+        if not shown and event.status.is_end:
             self.settled.appendleft(lone_row(push, event, now=now))
 
     def _keep_dead_letter(self, event: PushDeadLettered) -> None:

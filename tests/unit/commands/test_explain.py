@@ -15,7 +15,14 @@ from support.status import NOW, Clock, held, state, survey
 from asyncbuild.commands import explain
 from asyncbuild.commands import explain_text as explained
 from asyncbuild.commands.explain import ExplainRequest
+from asyncbuild.commands.explain_results import dumped, has_failed, with_result
 from asyncbuild.domain.errors import Reject
+from asyncbuild.domain.results.build_result import (
+    BuildResult,
+    BuildStatus,
+    StartedId,
+    StartedKind,
+)
 from asyncbuild.status.history import Chronicle
 
 _DELTA = {
@@ -80,7 +87,7 @@ def test_a_record_is_printed_in_lines(capsys: pytest.CaptureFixture[str]) -> Non
     other = {"recorded_at": "2026-11-23T10:00:06", "verdict": "nothing-to-do"}
     explain._show([record, other], [], None, ExplainRequest("web", None, _BEGIN, 20))
     assert capsys.readouterr().out.splitlines() == [
-        "2026-11-23 10:00:05 UTC  built        0123456789  refs/heads/[bold]" + "x" * 100,
+        "2026-11-23 10:00:05 UTC  started      0123456789  refs/heads/[bold]" + "x" * 100,
         "    why      rule: default",
         "    started  web:1",
         "    archive  s3://b/web/main.zip",
@@ -201,3 +208,80 @@ def test_since_that_is_neither_duration_nor_time_is_refused(text: str) -> None:
     """The message shows examples of both."""
     with pytest.raises(Reject, match="write 10m"):
         explain.question_of("web", None, days=30, since=text, now=_BEGIN, most=20)
+
+
+_STARTED = StartedId(StartedKind.BUILD, "web", "1")
+_FAILED = BuildResult(
+    _STARTED,
+    BuildStatus.FAILED,
+    _BEGIN,
+    attempt=2,
+    phase="BUILD",
+    exit_code=2,
+    reason="Error while executing command: make\x1b[2J",
+    queued_seconds=4,
+    provisioning_seconds=20,
+    started_at=_BEGIN,
+    ended_at=_BEGIN + timedelta(seconds=192),
+    log_link="https://console.aws.amazon.com/cloudwatch/home#logsV2",
+)
+
+
+def _shown(record: Mapping[str, Any], capsys: pytest.CaptureFixture[str], now: datetime) -> str:
+    question = ExplainRequest("web", None, _BEGIN, 20)
+    explain._show([record], [], None, question, now=now)
+    return capsys.readouterr().out
+
+
+def test_a_result_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """Under what was started: how it ended, why, and where its log is."""
+    record = with_result(_record(1.57, build={"id": "web:1"}), {"web:1": _FAILED})
+    after = "after 3 min 12 s (queued 4 s, provisioning 20 s), attempt 2"
+    assert _shown(record, capsys, _BEGIN).splitlines()[1:5] == [
+        "    started  web:1",
+        f"    result   failed in BUILD, exit code 2, {after}",
+        "    message  Error while executing command: make\N{REPLACEMENT CHARACTER}[2J",
+        "    log      https://console.aws.amazon.com/cloudwatch/home#logsV2",
+    ]
+    assert has_failed(record)
+
+
+@pytest.mark.parametrize(("days", "says"), [(1, "none yet"), (2, "none was recorded")])
+def test_a_missing_result_is_explained(
+    capsys: pytest.CaptureFixture[str], days: int, says: str
+) -> None:
+    """A build may run for two days; then its result was lost. Nothing if none was asked for."""
+    record = with_result(_record(1.57, build={"id": "web:1"}), {})
+    assert f"result   {says}" in _shown(record, capsys, _BEGIN + timedelta(days=days))
+    explain._show([record], [], None, ExplainRequest("web", None, _BEGIN, 20))
+    assert "result" not in capsys.readouterr().out
+    assert not has_failed(record)
+
+
+@pytest.mark.parametrize(
+    ("started", "result"),
+    [
+        ({"build": {"id": "web:1"}}, _FAILED),
+        ({"execution": {"pipeline": "web", "id": "web:1"}}, _FAILED),
+        ({"build": {"id": "web:2"}}, None),
+        ({"build": None, "execution": None}, "no field"),
+        ({"build": {"id": 7}}, "no field"),
+        ({"build": "nonsense"}, "no field"),
+    ],
+)
+def test_a_record_has_the_result_of_what_it_started(
+    started: Mapping[str, Any], result: object
+) -> None:
+    """Of a build and of an execution; null without one; no field if nothing was started."""
+    record = with_result(_record(1.0, **started), {"web:1": _FAILED})
+    assert record.get("result", "no field") == result
+    told = dumped(record).get("result", "no field")
+    if result is not _FAILED:
+        assert told == result
+        return
+    assert isinstance(told, Mapping)
+    assert (told["status"], told["phase"], told["exit_code"], told["attempt"]) == (
+        *("failed", "BUILD"),
+        *(2, 2),
+    )
+    assert "of" not in told

@@ -94,9 +94,10 @@ def test_a_build_may_end_before_its_start_is_told(chronicle: Chronicle) -> None:
 
 
 def test_what_runs_is_no_end(chronicle: Chronicle) -> None:
-    """A beginning is shown, and counted nowhere."""
+    """A beginning is shown in the row of its start, and counted nowhere."""
     chronicle.hear(built())
     chronicle.hear(ended(BuildStatus.IN_PROGRESS))
+    chronicle.hear(ended(BuildStatus.IN_PROGRESS, build_id="web:of another task"))
     assert _only(chronicle).result
     assert chronicle.totals().results == {}
 

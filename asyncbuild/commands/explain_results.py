@@ -1,0 +1,73 @@
+"""Sentences of `asyncbuild explain` about how what a push started has ended. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from asyncbuild.domain.results.build_result import BuildResult
+from asyncbuild.domain.times import read_time
+from asyncbuild.status.results.shown import shown_record
+from asyncbuild.status.results.words import result_sentence
+
+# A build may wait for eight hours and run for 36 (CodeBuild User Guide, quotas).
+_LONGEST: Final = timedelta(hours=45)
+_NOT_SHOWN: Final = frozenset({"of"})
+
+Record = Mapping[str, Any]
+
+
+def started_id_of(record: Record) -> str:
+    """Return the id of the build or execution that a record names; empty if it names none."""
+    for name in ("build", "execution"):
+        started = record.get(name)
+        if isinstance(started, Mapping) and isinstance(started.get("id"), str):
+            return str(started["id"])
+    return ""
+
+
+def with_result(record: Record, results: Mapping[str, BuildResult]) -> Record:
+    """Return a record with the field `result`, if it started something; None if that has none.
+
+    Args:
+        record: A record of the ledger.
+        results: Results by the ids of what was started.
+    """
+    started = started_id_of(record)
+    return {**record, "result": results.get(started)} if started else record
+
+
+def has_failed(record: Record) -> bool:
+    """Return whether what a record started has failed, timed out or ended by a fault."""
+    result = record.get("result")
+    return isinstance(result, BuildResult) and result.status.is_failed
+
+
+def dumped(record: Record) -> Record:
+    """Return a record for `--json`: its result has the fields of the ledger's."""
+    result = record.get("result")
+    if not isinstance(result, BuildResult):
+        return record
+    names = [each.name for each in fields(result) if each.name not in _NOT_SHOWN]
+    return {**record, "result": {name: getattr(result, name) for name in names}}
+
+
+def result_lines(record: Record, *, now: datetime | None) -> Iterator[tuple[str, str]]:
+    """Yield label and text of each line about the result of a record.
+
+    Args:
+        record: The record, as `with_result` returned it.
+        now: The current time, if the service asks for results; else None: then a missing result
+            says nothing.
+    """
+    if "result" not in record:
+        return
+    result = record["result"]
+    if isinstance(result, BuildResult):
+        yield "result", result_sentence(shown_record(result))
+        yield "message", result.reason
+        yield "log", result.log_link
+    elif now is not None:
+        started = read_time(record.get("recorded_at"))
+        young = started is not None and now - started < _LONGEST
+        yield "result", "none yet" if young else "none was recorded"
