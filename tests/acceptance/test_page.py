@@ -57,7 +57,8 @@ async def test_the_page_updates_itself(stack: Stack, tmp_path: Path) -> None:
     pushes = await _make_pushes(stack)
     event = orjson.loads(body())
     event["detail"]["referenceFullName"] = f"refs/heads/{_HOSTILE}"
-    variables = environment(stack, status={"embedded_metrics": True})
+    results = (await stack.sqs.create_queue(QueueName="results"))["QueueUrl"]
+    variables = environment(stack, status={"embedded_metrics": True}, results={"url": results})
     async with open_tab(tmp_path) as tab, open_service(variables) as service:
         await tab.open(await _address_of(service))
         assert await tab.evaluate("document.querySelector('#recent .none').textContent")
@@ -67,6 +68,7 @@ async def test_the_page_updates_itself(stack: Stack, tmp_path: Path) -> None:
         await wait_settled(stack)
         await tab.wait("document.querySelectorAll('#recent tbody tr').length === 3")
         await tab.wait("document.querySelectorAll('#dead_letters tbody tr').length === 1")
+        assert await tab.evaluate("document.querySelectorAll('#recent .result .sign').length") == 3
         text = await tab.evaluate("document.body.innerText")
         assert _HOSTILE_REF in text
         assert "<img src=x" in text
