@@ -4,7 +4,7 @@ It makes a queue and a rule, sends an event, and looks at the message that arriv
 """
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import orjson
@@ -12,8 +12,9 @@ import orjson
 from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.probe_answer import Answer, Question
-from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
-from asyncbuild.domain.errors import Fatal, StageError
+from asyncbuild.checks.probes.made import ProbeRun, open_made
+from asyncbuild.checks.probes.rule_to_queue import admit_events, make_queue, make_rule
+from asyncbuild.domain.errors import StageError
 
 if TYPE_CHECKING:
     from types_aiobotocore_events import EventBridgeClient
@@ -46,8 +47,9 @@ async def iter_answers(aws: Aws, made: ProbeRun) -> AsyncIterator[Answer]:
             aws.open_events(pool=1) as events,
             open_made(made),
         ):
-            url = await _make_queue(sqs, made)
-            await _make_rule(events, made, await _arn(sqs, url))
+            fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+            url = await make_queue(sqs, made, f"{made.name}.fifo", fifo)
+            await _make_rule(events, made, await admit_events(sqs, url))
             group = await _send_until_one_arrives(sqs, events, made, url)
     except StageError as error:
         yield GROUP.unknown(str(error))
@@ -67,79 +69,10 @@ def _judge(group: str | None, name: str) -> Answer:
     return GROUP.no(f"the event arrived in the group {group}")
 
 
-async def _make_queue(sqs: "SQSClient", made: ProbeRun) -> str:
-    name = f"{made.name}.fifo"
-
-    async def undo() -> None:
-        with errors_of(f"delete queue {name}"):
-            try:
-                found = await sqs.get_queue_url(QueueName=name)
-            except sqs.exceptions.QueueDoesNotExist:
-                return
-            await sqs.delete_queue(QueueUrl=found["QueueUrl"])
-
-    made.will_make(f"queue {name}", undo)
-    with errors_of(f"make queue {name}"):
-        answer = await sqs.create_queue(
-            QueueName=name,
-            Attributes={
-                "FifoQueue": "true",
-                "ContentBasedDeduplication": "true",
-                "SqsManagedSseEnabled": "true",
-                "MessageRetentionPeriod": "3600",
-            },
-            tags={TAG: made.name},
-        )
-    return answer["QueueUrl"]
-
-
-async def _arn(sqs: "SQSClient", url: str) -> str:
-    with errors_of(f"read the attributes of queue {url}"):
-        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        arn = answer["Attributes"]["QueueArn"]
-    with errors_of(f"let EventBridge send to queue {url}"):
-        policy = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"Service": "events.amazonaws.com"},
-                    "Action": "sqs:SendMessage",
-                    "Resource": arn,
-                }
-            ],
-        }
-        await sqs.set_queue_attributes(
-            QueueUrl=url, Attributes={"Policy": orjson.dumps(policy).decode()}
-        )
-    return arn
-
-
 async def _make_rule(events: "EventBridgeClient", made: ProbeRun, queue_arn: str) -> None:
-    name = made.name
-
-    async def undo() -> None:
-        with errors_of(f"delete rule {name}"):
-            try:
-                await events.remove_targets(Rule=name, Ids=["queue"])
-                await events.delete_rule(Name=name)
-            except events.exceptions.ResourceNotFoundException:
-                return
-
-    made.will_make(f"rule {name}", undo)
-    pattern = {"source": [_SOURCE], "detail": {"repositoryId": [name]}}
-    target: Any = {"Id": "queue", "Arn": queue_arn, "SqsParameters": {"MessageGroupId": _PATH}}
-    with errors_of(f"make rule {name}"):
-        await events.put_rule(
-            Name=name,
-            EventPattern=orjson.dumps(pattern).decode(),
-            Description="A probe of asyncbuild; gone when it ends",
-            Tags=[{"Key": TAG, "Value": name}],
-        )
-        answer = await events.put_targets(Rule=name, Targets=[target])
-    for entry in answer.get("FailedEntries", []):
-        reason = f"{entry.get('ErrorCode')}: {entry.get('ErrorMessage')}"
-        raise Fatal(f"EventBridge refuses a FIFO queue with group {_PATH} as a target: {reason}")
+    pattern = {"source": [_SOURCE], "detail": {"repositoryId": [made.name]}}
+    target = {"Arn": queue_arn, "SqsParameters": {"MessageGroupId": _PATH}}
+    await make_rule(events, made, made.name, pattern=pattern, target=target)
 
 
 async def _send_until_one_arrives(

@@ -17,7 +17,7 @@ from asyncbuild.checks.judges.bucket import archive_prefix
 from asyncbuild.checks.judges.probe_answer import Answer
 from asyncbuild.checks.judges.probe_zips import pack
 from asyncbuild.checks.judges.zip_listing import PROBES, ProbeArchive
-from asyncbuild.checks.probes.made import TAG, ProbeRun, open_made
+from asyncbuild.checks.probes.made import TAG, VARIABLE, ProbeRun, open_made
 from asyncbuild.config.sections import BuildSettings
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
@@ -87,7 +87,7 @@ class _ProbeBuilds:
             bucket=settings.storage.bucket,
             key=key,
             token=f"{made.name}-{probe.name}",
-            variables={"ASYNCBUILD_PROBE": made.name},
+            variables={VARIABLE: made.name},
             version_id=version,
         )
         # The service's own request, so that the result holds for pushes.

@@ -15,6 +15,7 @@ import anyio
 from asyncbuild.domain.errors import StageError
 
 TAG = "asyncbuild-probe"
+VARIABLE = "ASYNCBUILD_PROBE"  # of the builds of a run: its name
 _CLEAN_UP_SECONDS = 60.0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.probe_answer import Answer
 from asyncbuild.checks.judges.zip_listing import PROBES
-from asyncbuild.checks.probes import conditions, extractor
+from asyncbuild.checks.probes import conditions, end_events, extractor
 from asyncbuild.checks.probes import event_rule as events
 from asyncbuild.checks.probes import git_server as codecommit
 from asyncbuild.checks.probes.made import ProbeRun, make_name
@@ -65,12 +65,14 @@ async def _ask_project(
     aws: Aws, settings: Settings, project: str, made: ProbeRun
 ) -> AsyncIterator[Answer]:
     if project and settings.storage.bucket:
-        async for answer in extractor.iter_answers(aws, settings, project, made):
+        builds = extractor.iter_answers(aws, settings, project, made)
+        async for answer in end_events.iter_answers(aws, settings, project, made, builds):
             yield answer
         return
     why = "name a project with --project, and the bucket in the configuration"
     for asked in (each for probe in PROBES for each in probe.asked):
         yield asked.question.unknown(why)
+    yield end_events.SOURCE.unknown(why)
 
 
 async def _ask_repository(aws: Aws, settings: Settings, named: str) -> AsyncIterator[Answer]:

@@ -68,6 +68,7 @@ TOLD: Mapping[str, ProbeVerdict] = {
     "source.zip64-member": UNKNOWN,
     "source.zip64-directory": UNKNOWN,
     "source.names": UNKNOWN,
+    "events.build-source": UNKNOWN,  # the stand-in's builds send no event to EventBridge
     "git.protocol-v2": UNKNOWN,  # no server is given
     "git.fetch-by-id": UNKNOWN,
     "git.filter": UNKNOWN,
