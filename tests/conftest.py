@@ -1,12 +1,20 @@
 """Fixtures and settings shared by all tests."""
 
+import gc
 import os
 import signal
+import ssl
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 import structlog
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.httpsession import create_urllib3_context, where
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
@@ -43,6 +51,12 @@ settings.register_profile(
 settings.load_profile("same")
 
 _FOREIGN = ("AWS_", "ASYNCBUILD_", "GIT_")
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of each collection of garbage what lives as long as the process: 5,000 tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +96,49 @@ def same_examples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if settings.get_current_profile_name() in {"same", "mutants"}:
             patch.setattr(providers, "_get_local_constants", Constants)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_read_once() -> Iterator[None]:
+    """Read each file of botocore's models once, not again for each session of each test.
+
+    The clients of one session share them, too. Reading takes more than the rest of making a client.
+    """
+    read = JSONFileLoader.load_file
+
+    @cache
+    def load(path: str) -> Any:  # noqa: ANN401 - as botocore has it
+        return read(JSONFileLoader(), path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _self, path: load(path))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once() -> Iterator[None]:
+    """Read the certificates of all authorities once, not again for each client of each test.
+
+    A client with other certificates, a certificate of its own or a proxy reads them as ever.
+    """
+    session_class: Any = AIOHTTPSession
+    make = session_class._create_connector
+
+    @cache
+    def context() -> ssl.SSLContext:
+        made: ssl.SSLContext = create_urllib3_context()
+        made.load_verify_locations(where())
+        return made
+
+    def create(session: Any, proxy_url: str | None) -> Any:  # noqa: ANN401 - as aiobotocore has it
+        if session._verify is not True or session._cert_file or proxy_url:
+            return make(session, proxy_url)
+        limit = session._max_pool_connections
+        return aiohttp.TCPConnector(limit=limit, ssl=context(), **session._connector_args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_class, "_create_connector", create)
         yield
 
 
