@@ -12,6 +12,9 @@ CANNOT_INSTALL = \
 	echo "  remedy: give this machine access to a Python package index; pip's settings apply" \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
+# Processes that tests start would compile all of asyncbuild again, each of them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
@@ -164,7 +167,7 @@ prove-memory: install servers
 	PYTHONPATH=tests $(BIN)/python bench/memory_limit.py
 
 # aioboto3 pins botocore of a year ago. What rests on SQS and S3 is tested with the newest pair, too,
-# against that pin; it may fail without failing anything else (ARCHITECTURE.md, "Libraries").
+# against that pin, once a week; it may fail without failing anything else (ARCHITECTURE.md, "Libraries").
 NEWER := .venv-newer-aws
 test-newer-aws: servers
 	$(PYTHON) -m venv $(NEWER)

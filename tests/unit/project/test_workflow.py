@@ -12,6 +12,7 @@ import yaml
 
 _ROOT = Path(__file__).parents[3]
 _TEXT = (_ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+_NEWER = (_ROOT / ".github" / "workflows" / "newer-aws.yml").read_text("utf-8")
 _WORKFLOW: dict[Any, Any] = yaml.safe_load(_TEXT)
 _JOBS: dict[str, Any] = _WORKFLOW["jobs"]
 _TESTING = [name for name, job in _JOBS.items() if "strategy" in job]
@@ -150,6 +151,19 @@ def test_rights_time_and_actions_are_bounded() -> None:
     for name, step in _steps():
         if "actions/checkout@" in step.get("uses", ""):
             assert step["with"] == {"persist-credentials": False}, name
+
+
+def test_the_newest_aws_libraries_are_tested_apart_from_changes() -> None:
+    """What may fail holds up nothing: it has its own times, and neither `.ci/run` nor a push."""
+    workflow = yaml.safe_load(_NEWER)
+    assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert 0 < job["timeout-minutes"] <= 90
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test-newer-aws"]
+    uses = re.compile(r"uses: (.*)$", re.MULTILINE)
+    assert set(uses.findall(_NEWER)) <= set(uses.findall(_TEXT))
+    assert "newer-aws" not in (_ROOT / ".ci" / "run").read_text()
 
 
 def test_scripts_are_shell_and_call_targets_that_exist() -> None:
