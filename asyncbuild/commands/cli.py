@@ -121,7 +121,6 @@ def template(name: str, *, readable: bool) -> None:
 
 def _serve(path: Path | None, *, drain: bool) -> None:
     from asyncbuild.commands.last_line import logging_the_end
-    from asyncbuild.commands.serve import run
     from asyncbuild.domain.events.service_events import ConfigDoubt
     from asyncbuild.runtime.emit import emit
 
@@ -131,6 +130,8 @@ def _serve(path: Path | None, *, drain: bool) -> None:
         for doubt in config.warnings(path, settings):
             reason = f"{doubt.what}: {doubt.why}"
             emit(ConfigDoubt(doubt=doubt.name, reason=reason, remedy=doubt.remedy))
+        # Now, so that a fault of the configuration is told before AWS libraries are loaded.
+        from asyncbuild.commands.serve import run
 
         async def call() -> None:
             await run(settings, drain=drain)

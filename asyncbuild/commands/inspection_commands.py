@@ -65,9 +65,6 @@ def check(
     again, with the rights of its caller (docs/probes.md). With --push it ends with 1 if
     nothing would be done for such a push (docs/rules.md).
     """
-    from asyncbuild.checks.probes.run import Subjects
-    from asyncbuild.checks.report import run
-
     request = _CheckRequest(**asked)
     request.require_whole()
     settings = config.load(path)
@@ -77,6 +74,9 @@ def check(
         chosen = (request.pushed, request.changed, request.as_json)
         exit_unless_zero(run_to_end(run_push, settings, *chosen))
         return
+    from asyncbuild.checks.probes.run import Subjects
+    from asyncbuild.checks.report import run
+
     subjects = Subjects(request.project, request.repository) if request.probe else None
     doubts = config.warnings(path, settings)
     exit_unless_zero(run_to_end(run, settings, doubts, request.as_json, subjects))

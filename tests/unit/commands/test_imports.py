@@ -24,16 +24,24 @@ _ARCHIVING: Final = (
         *("aiofiles", "anyio", "idna", "isal", "zlib_ng"),
     }
 )
+_SHOWING: Final = (
+    _DECLARING | _CONFIGURING | {"anyio", "idna", "markdown_it", "mdurl", "pygments", "rich"}
+)
 _INDENTATION: Final = "  "
 _TOP: Final = "asyncbuild.commands.cli"
 
 
-def _imports(*arguments: str) -> dict[str, str]:
-    """Return the chain of first imports that led to each module, but those of Python itself."""
+def _imports(*arguments: str, code: int = 0) -> dict[str, str]:
+    """Return the chain of first imports that led to each module, but those of Python itself.
+
+    Args:
+        arguments: A command, which is run.
+        code: The exit code that it ends with.
+    """
     command = [sys.executable, "-X", "importtime", "-m", "asyncbuild", *arguments]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     chain: list[str] = []
     found: dict[str, str] = {}
     for line in reversed(lines[1:]):  # a module's line comes after those of what it imports
@@ -78,6 +86,18 @@ def test_an_archive_of_a_directory_calls_no_aws(tmp_path: Path) -> None:
     found = _imports("archive", str(source.path), commit, "--output", str(output))
     assert output.exists()
     _check(found, _ARCHIVING, most=280)
+
+
+def test_rules_are_tried_without_aws() -> None:
+    """`check --push` reads the configuration alone."""
+    _check(_imports("check", "--push", "shop", "main"), _SHOWING, most=200)
+
+
+@pytest.mark.parametrize("command", ["serve", "drain", "check"])
+def test_a_fault_of_the_configuration_is_told_before_aws_is_loaded(command: str) -> None:
+    """A configuration is corrected and tried again and again."""
+    found = _imports(command, "--config", "/nonexistent", code=78)
+    _check(found, _SHOWING | {"attr", "structlog"}, most=250)
 
 
 def test_a_probe_of_health_loads_the_configuration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
