@@ -11,23 +11,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import anyio
 from rich.console import Console
 from rich.text import Text
 
-from asyncbuild.aws.session import Aws
-from asyncbuild.builds.ledger import Ledger
-from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.commands import explain_text as explained
-from asyncbuild.commands.explain_results import dumped, has_failed, with_result
+from asyncbuild.commands.explain_ledger import open_ledger
+from asyncbuild.commands.explain_results import dumped
 from asyncbuild.commands.explain_text import Line, Record
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, StageError
 from asyncbuild.domain.foreign_text import plain, to_json
-from asyncbuild.domain.repository import Repository
 from asyncbuild.status import remote
 from asyncbuild.status.schema import HeldPush, LaneStatus, Status
-from asyncbuild.storage.s3 import Store
 
 _COLOURS: Final = {
     "started": "green",
@@ -39,7 +34,6 @@ _COLOURS: Final = {
     "timed": "red",
     "ended": "red",  # by a fault
 }
-_AT_ONCE: Final = 16
 _ASK_SECONDS: Final = 2.0
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -91,11 +85,15 @@ async def run(settings: Settings, question: ExplainRequest) -> int:
     """
     if not settings.storage.bucket:
         raise ConfigError("storage.bucket is empty", remedy="the ledger is kept there; set it")
-    records = await _read_records(settings, question)
+    async with open_ledger(settings) as ledger:
+        records = await ledger.find_records(
+            question.repository, question.what, since=question.since, failed=question.failed
+        )
+        if question.slowest and not question.repository:
+            return _show_slowest(records, question)
+        records = await ledger.with_results(_chosen(records, question))
     if question.slowest:
-        return _show_slowest(records, question)
-    # Events have whole seconds only; the first one recorded was pushed first.
-    records = sorted(records, key=lambda each: str(each.get("recorded_at")))[-question.most :]
+        return _show_slow_pushes(records, question)
     status, silence = await _ask(settings, question)
     held = list(_held(status, question)) if status and not question.failed else []
     if question.as_json:
@@ -107,25 +105,14 @@ async def run(settings: Settings, question: ExplainRequest) -> int:
     return 0 if records or held else 1
 
 
-async def _read_records(settings: Settings, question: ExplainRequest) -> list[Record]:
-    async with Aws(settings).open_s3(pool=_AT_ONCE) as s3:
-        store, prefix = Store(s3, settings.storage), settings.storage.ledger_prefix
-        ledger, ends = Ledger(store, prefix=prefix), ResultLedger(store, prefix=prefix)
-        found: list[Record] = []
-        room = anyio.CapacityLimiter(_AT_ONCE)
-
-        async def read(repository: Repository) -> None:
-            async with room:
-                listed = await ends.find_results(repository, since=question.since)
-                results = {each.result.of.id: each.result for each in listed}
-                async for record in ledger.iter_pushes(repository, since=question.since):
-                    if question.what is None or explained.is_record_about(record, question.what):
-                        found.append(with_result(record, results))  # noqa: PERF401 - of many tasks
-
-        async with anyio.create_task_group() as tasks:
-            for each in await ledger.find_repositories(question.repository):
-                tasks.start_soon(read, each)
-        return [each for each in found if has_failed(each)] if question.failed else found
+def _chosen(records: Sequence[Record], question: ExplainRequest) -> Sequence[Record]:
+    """Return the records to show: the slowest ones, slowest first, or the last ones, in order."""
+    if question.slowest:
+        slow = [each for each in records if explained.seconds_of(each)]
+        slow.sort(key=lambda each: explained.seconds_of(each)["total"], reverse=True)
+        return slow[: question.most]
+    # Events have whole seconds only; the first one recorded was pushed first.
+    return sorted(records, key=lambda each: str(each.get("recorded_at")))[-question.most :]
 
 
 def _now(settings: Settings) -> datetime | None:
@@ -198,11 +185,7 @@ def _print(console: Console, lines: Iterator[Line]) -> None:
 
 
 def _show_slowest(records: Sequence[Record], question: ExplainRequest) -> int:
-    if question.repository:
-        slow = [each for each in records if explained.seconds_of(each)]
-        slow.sort(key=lambda each: explained.seconds_of(each)["total"], reverse=True)
-        _show_or_dump(slow[: question.most], question)
-        return 0 if slow else 1
+    """Print the slowest repositories."""
     rows = explained.slowness_of(records)[: question.most]
     if question.as_json:
         for row in rows:
@@ -214,11 +197,13 @@ def _show_slowest(records: Sequence[Record], question: ExplainRequest) -> int:
     return 0 if rows else 1
 
 
-def _show_or_dump(records: Sequence[Record], question: ExplainRequest) -> None:
+def _show_slow_pushes(records: Sequence[Record], question: ExplainRequest) -> int:
+    """Print the slowest pushes of one repository."""
     if question.as_json:
         _dump(records)
     else:
         _show(records, (), None, question)
+    return 0 if records else 1
 
 
 def _nothing(question: ExplainRequest, status: Status | None, silence: str) -> str:

@@ -5,9 +5,10 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from asyncbuild.domain.results.build_result import BuildResult
+from asyncbuild.domain.errors import Reject, reading
+from asyncbuild.domain.results.build_result import BuildResult, StartedId, StartedKind
 from asyncbuild.domain.times import read_time
-from asyncbuild.status.results.shown import shown_record
+from asyncbuild.status.results.shown import build_id_of, shown_record
 from asyncbuild.status.results.words import result_sentence
 
 # A build may wait for eight hours and run for 36 (CodeBuild User Guide, quotas).
@@ -17,24 +18,30 @@ _NOT_SHOWN: Final = frozenset({"of"})
 Record = Mapping[str, Any]
 
 
-def started_id_of(record: Record) -> str:
-    """Return the id of the build or execution that a record names; empty if it names none."""
-    for name in ("build", "execution"):
-        started = record.get(name)
-        if isinstance(started, Mapping) and isinstance(started.get("id"), str):
-            return str(started["id"])
-    return ""
+def started_id_of(record: Record) -> StartedId | None:
+    """Return the build, batch or execution that a record names; None if it names none."""
+    build, execution = record.get("build"), record.get("execution")
+    try:
+        with reading("record"):
+            if build:
+                return build_id_of(str(build["id"]), str(build.get("arn", "")))
+            if execution:
+                name, number = str(execution["pipeline"]), str(execution["id"])
+                return StartedId(StartedKind.EXECUTION, name, number)
+    except Reject:
+        pass  # another version's, or damaged
+    return None
 
 
-def with_result(record: Record, results: Mapping[str, BuildResult]) -> Record:
+def with_result(record: Record, results: Mapping[StartedId, BuildResult]) -> Record:
     """Return a record with the field `result`, if it started something; None if that has none.
 
     Args:
         record: A record of the ledger.
-        results: Results by the ids of what was started.
+        results: Results by what was started.
     """
     started = started_id_of(record)
-    return {**record, "result": results.get(started)} if started else record
+    return record if started is None else {**record, "result": results.get(started)}
 
 
 def has_failed(record: Record) -> bool:

@@ -98,9 +98,13 @@ def started_id(row: SettledPush) -> StartedId | None:
         return StartedId(StartedKind.EXECUTION, row.pipeline or "", row.execution_id)
     if not row.build_id:
         return None
-    name, _, number = row.build_id.rpartition(":")
-    batch = _BATCH in (row.build_arn or "")
-    return StartedId(StartedKind.BATCH if batch else StartedKind.BUILD, name, number)
+    return build_id_of(row.build_id, row.build_arn or "")
+
+
+def build_id_of(build_id: str, arn: str) -> StartedId:
+    """Return the identity of the build or batch `project:uuid`; its ARN tells which it is."""
+    name, _, number = build_id.rpartition(":")
+    return StartedId(StartedKind.BATCH if _BATCH in arn else StartedKind.BUILD, name, number)
 
 
 def _epoch(moment: datetime | None) -> float | None:

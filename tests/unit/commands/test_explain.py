@@ -235,7 +235,7 @@ def _shown(record: Mapping[str, Any], capsys: pytest.CaptureFixture[str], now: d
 
 def test_a_result_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     """Under what was started: how it ended, why, and where its log is."""
-    record = with_result(_record(1.57, build={"id": "web:1"}), {"web:1": _FAILED})
+    record = with_result(_record(1.57, build={"id": "web:1"}), {_STARTED: _FAILED})
     after = "after 3 min 12 s (queued 4 s, provisioning 20 s), attempt 2"
     assert _shown(record, capsys, _BEGIN).splitlines()[1:5] == [
         "    started  web:1",
@@ -262,18 +262,19 @@ def test_a_missing_result_is_explained(
     ("started", "result"),
     [
         ({"build": {"id": "web:1"}}, _FAILED),
-        ({"execution": {"pipeline": "web", "id": "web:1"}}, _FAILED),
+        ({"build": {"id": "web:1", "arn": "arn:aws:codebuild:x:1:build-batch/web:1"}}, None),
+        ({"execution": {"pipeline": "web", "id": "1"}}, None),
         ({"build": {"id": "web:2"}}, None),
         ({"build": None, "execution": None}, "no field"),
-        ({"build": {"id": 7}}, "no field"),
         ({"build": "nonsense"}, "no field"),
+        ({"execution": {"id": "1"}}, "no field"),
     ],
 )
 def test_a_record_has_the_result_of_what_it_started(
     started: Mapping[str, Any], result: object
 ) -> None:
-    """Of a build and of an execution; null without one; no field if nothing was started."""
-    record = with_result(_record(1.0, **started), {"web:1": _FAILED})
+    """Of that and of nothing else; null without one; no field if nothing was started."""
+    record = with_result(_record(1.0, **started), {_STARTED: _FAILED})
     assert record.get("result", "no field") == result
     told = dumped(record).get("result", "no field")
     if result is not _FAILED:
