@@ -37,6 +37,10 @@ _USER_AGENT = (
     f"aiobotocore/{aiobotocore.__version__} botocore/{botocore.__version__} "
     f"{platform.python_implementation()}/{platform.python_version()} asyncbuild/{__version__}"
 )
+_OPERATIONS_ON_KEYS = (
+    *("CompleteMultipartUpload", "CreateMultipartUpload", "DeleteObject", "GetObject"),
+    *("HeadObject", "PutObject", "UploadPart", "UploadPartCopy"),
+)
 
 CODEBUILD_MOST_SECONDS = 120
 """Longest duration of one call with its repetitions and the pauses between them.
@@ -66,6 +70,18 @@ def client_config(aws: AwsSettings, *, pool: int, **more: Any) -> AioConfig:  # 
         user_agent=_USER_AGENT,
         **timeouts | more,
     )
+
+
+def forget_keys(client: "S3Client") -> None:
+    """Let a client look up the endpoint of a bucket once, and not once for each key.
+
+    An operation tells its key to the rules that choose an endpoint, none of which reads it; but
+    botocore remembers the choice for each key apart.
+    """
+    model = client.meta.service_model
+    for name in _OPERATIONS_ON_KEYS:
+        told = model.operation_model(name).context_parameters
+        told[:] = [each for each in told if each.name != "Key"]
 
 
 class Aws:
@@ -117,6 +133,7 @@ class Aws:
             "response_checksum_validation": "when_required",
         }
         async with self._open("s3", storage.endpoint_url, pool=pool, **more) as client:
+            forget_keys(client)
             yield client
 
     @asynccontextmanager
