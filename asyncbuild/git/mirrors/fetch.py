@@ -21,7 +21,12 @@ from asyncbuild.domain.git_names import kept_commit, kept_ref, object_format
 from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
-from asyncbuild.git.mirrors.directory import MirrorDirectory, has_pack, read_object_format
+from asyncbuild.git.mirrors.directory import (
+    MirrorDirectory,
+    MirrorState,
+    has_pack,
+    read_object_format,
+)
 from asyncbuild.git.mirrors.disk_space import delete
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest
 from asyncbuild.git.mirrors.transport import BRANCHES, FetchTarget, Transfers
@@ -65,7 +70,7 @@ class Fetcher:
     async def fetch(
         self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
-        """Settle every request. Call with the fetch lock held and `place.reclaim()` done.
+        """Settle every request, after leftovers are deleted. Call with the fetch lock held.
 
         Args:
             place: The mirror.
@@ -76,7 +81,7 @@ class Fetcher:
         Raises:
             StageError: The remote could not be asked; it holds for all requests still open.
         """
-        sight = await to_thread.run_sync(place.look)
+        sight = await to_thread.run_sync(_reclaim_and_look, place)
         target = FetchTarget(place.repository, remote, lock)
         if sight is None:
             await self._clone(place, remote, wishes, lock)
@@ -241,7 +246,7 @@ class Fetcher:
     async def _settle_present(
         self, repository: Path, remote: Remote, wishes: Sequence[CommitRequest]
     ) -> None:
-        if not await anyio.Path(repository).exists():
+        if not _open(wishes) or not await anyio.Path(repository).exists():
             return
         found = await self._reader.find(
             repository, (wish.commit for wish in _open(wishes)), f"look into {remote.name}"
@@ -270,6 +275,11 @@ class Fetcher:
             f"{wish.commit} is not in the history of {wish.ref} of {target.remote.name}",
             tip=await self._tip(target, wish),
         )
+
+
+def _reclaim_and_look(place: MirrorDirectory) -> MirrorState | None:
+    place.reclaim()
+    return place.look()
 
 
 def _unreachable(reason: str, *, tip: str) -> Unreachable:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import anyio
-from anyio import to_thread
 
 from asyncbuild.config.sections import DISK_FREE_LEAST_BYTES, MIB, GitSettings
 from asyncbuild.domain.errors import Busy
@@ -57,7 +56,6 @@ class LockedFetch:
             open_for_use(place, name),
             open_for_change(place, f"fetch {name}", wait_seconds=wait_seconds) as lock,
         ):
-            await to_thread.run_sync(place.reclaim)
             try:
                 await self._fetcher.fetch(place, remote, wishes, lock)
             except GitFailed as error:
@@ -72,7 +70,6 @@ class LockedFetch:
         self, place: MirrorDirectory, remote: Remote, wishes: Sequence[CommitRequest], lock: int
     ) -> None:
         await self._upkeep.make_room()
-        await to_thread.run_sync(place.reclaim)  # removes leftovers of the failed fetch
         try:
             await self._fetcher.fetch(place, remote, wishes, lock)
         except GitFailed as error:

@@ -72,9 +72,13 @@ class Upkeep:
 
         A failure is only logged: the commit is there, and the next fetch tidies again.
         """
+        packs, size = await to_thread.run_sync(_look_over, place)
+        if packs <= _PACKS_MOST:
+            if size:
+                self._note(place, size)
+            return
         try:
-            if await to_thread.run_sync(place.packs) > _PACKS_MOST:
-                await self._join_packs(place, lock)
+            await self._join_packs(place, lock)
         except GitFailed as error:
             emit(MirrorRepackFailed(reason=error.reason))
         await self._note_size(place, compact=False)
@@ -265,6 +269,10 @@ class Upkeep:
         self.evictions += count
         if count:
             emit(MirrorsEvicted(mirrors=count, freed_bytes=freed))
+
+
+def _look_over(place: MirrorDirectory) -> tuple[int, Size | None]:
+    return place.packs(), place.measure(compact=False)
 
 
 def _occupants_of(mirrors: Path) -> Iterable[Occupant]:
