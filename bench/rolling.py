@@ -8,13 +8,19 @@ them is killed twice and started again: while archives in S3 wait for builds, wh
 and at the moment when a build was started and nothing is written down. So the other version meets
 what it left: archives, builds, records, leases, mirrors.
 
+The new version has a queue of results, which the old one may not know: it is not told of it. Builds
+that the new one has written down as started must have a result in the end; others must have none.
+
 Prints one line of JSON, judged by the servers. Exit code 1 if a push is missing, built twice, out
-of order or wrong, or if an archive or mirror that was there was made a second time.
+of order or wrong, if an archive or mirror that was there was made a second time, or if the results
+are not those of the starts that were written down.
 
     crossed             pushes whose archive is of one version and whose build is of the other
     deltas_of_other     archives made of an older one that the other version made
     archives_made_anew  archives that were written again at a key that had one
     repairs             mirrors fetched again, and files mended in the shared cache
+    results             builds that were written down as started, and that have a result
+    without_result      builds that were written down as started, and that have none
 """
 
 import argparse
@@ -40,6 +46,7 @@ from support.repositories import SourceRepository
 from support.service import Service, environment, open_service, read_dead_letters, wait_settled
 
 from asyncbuild.local.servers import journal
+from asyncbuild.local.servers.event_sender import open_event_sender
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
 from asyncbuild.local.workload import PushedRepository
@@ -50,6 +57,9 @@ _BRANCHES = ("main", "main", "feature/a", "main", "fix/b")
 _HELD = 12  # archives that wait in S3 for their build when the task that made them is killed
 _HELD_SECONDS = 40  # at most, if fewer come: the other version has the rest
 _SETTLE_SECONDS = 900
+_RESULT_SECONDS = (
+    240  # a message whose build is not written down yet is hidden for a minute at most
+)
 
 
 @dataclass(slots=True)
@@ -164,28 +174,54 @@ async def _rolled(
 
     Inside everything is settled, and a task of each version still runs.
     """
-    variables = environment(
-        stack,
-        queue={"visibility_timeout_seconds": 20},
-        lanes={"busy_most_seconds": 1},
-        status={"listen": "off"},
-    )
+    url = (await stack.sqs.create_queue(QueueName="rolling-results"))["QueueUrl"]
+    dead = (await stack.sqs.create_queue(QueueName="rolling-results-dead-letters"))["QueueUrl"]
+    told = {"old": {}, "new": {"results": {"url": url, "dead_letter_url": dead}}}
+    variables = {
+        name: environment(
+            stack,
+            queue={"visibility_timeout_seconds": 20},
+            lanes={"busy_most_seconds": 1},
+            status={"listen": "off"},
+            **more,
+        )
+        for name, more in told.items()
+    }
     async with AsyncExitStack() as tasks:
+        await tasks.enter_async_context(open_event_sender(stack.standin, stack.sqs, url))
         for version in (old, new):
-            await version.start(tasks, variables)
+            await version.start(tasks, variables[version.name])
         pushes = list(chain.from_iterable(zip(*lanes, strict=True)))
         half = len(pushes) // 2
         for version, part in ((old, pushes[:half]), (new, pushes[half:])):
             async with _holding(stack, version, min(_HELD, len(part) // 4)):
                 for push in part:
                     await stack.send(push)
-            await version.start(tasks, variables)
+            await version.start(tasks, variables[version.name])
             await _wait_built(stack, len(journal.read(stack.journal)) + len(part) // 4)
             await _kill_at_a_start(stack, version)
-            await version.start(tasks, variables)
+            await version.start(tasks, variables[version.name])
         await wait_settled(stack, _SETTLE_SECONDS)
         _say("all pushes are settled")
+        with anyio.move_on_after(_RESULT_SECONDS):
+            while await _list(stack, "unfinished/"):  # noqa: ASYNC110 - seen from outside
+                await anyio.sleep(0.5)
+        _say("all results are there")
         yield
+
+
+async def _list(stack: Stack, folder: str) -> list[str]:
+    """Return the keys of the ledger's objects in a folder."""
+    prefix = stack.settings.storage.ledger_prefix + folder
+    pages = stack.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    return [each["Key"] async for page in pages for each in page.get("Contents", [])]
+
+
+async def _count_results(stack: Stack) -> dict[str, int]:
+    """Return how many of the builds that were written down as started have a result."""
+    results = len(await _list(stack, "result/"))
+    started = len(await _list(stack, "started/"))
+    return {"results": results, "without_result": started - results}
 
 
 async def _count_rewritten(stack: Stack) -> int:
@@ -266,17 +302,19 @@ async def main(commit: str, repositories: int, count: int) -> int:
             pushes, started = list(chain(*lanes)), journal.read(stack.journal)
             found = await verify(pushes, started, s3=stack.s3, bucket=BUCKET)
             rewritten = await _count_rewritten(stack)
+            results = await _count_results(stack)
             dead = await read_dead_letters(stack)
     document = {
         "old": commit,
         **_report(old, new, found),
         "archives_made_anew": rewritten,
+        **results,
         "dead_letters": len(dead),
         "exit_codes": codes,
         "seconds": round(time.monotonic() - begun),
     }
     sys.stdout.write(orjson.dumps(document).decode() + "\n")
-    ill = [*found.faults, *dead, *filter(None, codes)]
+    ill = [*found.faults, *dead, *filter(None, codes), *filter(None, [results["without_result"]])]
     return 1 if ill or rewritten or document["repairs"] else 0
 
 
