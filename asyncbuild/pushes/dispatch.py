@@ -109,7 +109,9 @@ class Dispatcher:
     async def _settle_targets(self, case: PushCase) -> None:
         push, targets, stale = case.push, case.prepared.targets, case.prepared.stale
         head: KnownHead | None = None
-        if not case.order.is_first:  # an earlier try may have done some of them
+        # Asked while it was prepared, and still true in its turn: no one but this message writes
+        # these records, except an earlier try and an older message about the same event.
+        if not case.order.is_first:
             targets = await self._ledger.find_undone(push, targets)
         if not stale and any(target.action is not Action.IGNORE for target in targets):
             head, stale = await self._staleness.look_back(case.work, push)

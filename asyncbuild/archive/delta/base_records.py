@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from asyncbuild.archive.delta.planning.base import Base, pack_base, parse_base
 from asyncbuild.domain.repository import Repository
+from asyncbuild.runtime.tasks import for_each
 
 _OTHERS: Final = 4  # other refs whose archives are considered when a ref has none yet
 
@@ -47,7 +48,7 @@ class Bases:
             (each.last_modified, each.key) async for each in self._records.iter_records(prefix)
         ]
         newest = sorted(found, reverse=True)[:_OTHERS]
-        bases = [await self._get(key) for _, key in newest]
+        bases = await for_each(self._get, [key for _, key in newest])
         return [base for base in bases if base is not None]
 
     async def set(self, repository: Repository, ref: str, base: Base) -> None:
