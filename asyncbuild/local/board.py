@@ -18,6 +18,7 @@ from asyncbuild.domain.events.push_events import (
     PushSuperseded,
     PushUploaded,
 )
+from asyncbuild.domain.events.result_events import ResultRecorded
 from asyncbuild.domain.events.service_events import StatusListening
 from asyncbuild.domain.events.stage_events import (
     PushPrepareFinished,
@@ -35,10 +36,12 @@ class PushProgress(Enum):
     FETCHING = ("░", "yellow", "fetching")
     ARCHIVING = ("▒", "dark_orange", "archiving")
     ARCHIVED = ("▓", "cyan", "archived")
-    BUILT = ("█", "green", "built")
+    STARTED = ("█", "bright_cyan", "started")
+    PASSED = ("✓", "green", "passed")
+    FAILED = ("✗", "red", "failed")
     UPLOADED = ("■", "blue", "uploaded only")
     NOTHING = ("○", "bright_black", "nothing to build")
-    FAILED = ("✗", "red", "failed")
+    DEAD_LETTERED = ("!", "bold red", "dead-lettered")
 
     @property
     def sign(self) -> str:
@@ -57,13 +60,17 @@ class PushProgress(Enum):
 
     @property
     def is_end(self) -> bool:
-        """Return whether the push stays in this state."""
+        """Return whether the push is settled; its build may still run."""
         return self in _ENDS
 
 
-_ENDS = frozenset(
-    {PushProgress.BUILT, PushProgress.UPLOADED, PushProgress.NOTHING, PushProgress.FAILED}
-)
+_RESULTS = frozenset({PushProgress.PASSED, PushProgress.FAILED})
+_ENDS = _RESULTS | {
+    PushProgress.STARTED,
+    PushProgress.UPLOADED,
+    PushProgress.NOTHING,
+    PushProgress.DEAD_LETTERED,
+}
 _MOST_WARNINGS = 20
 
 
@@ -107,7 +114,10 @@ class Board:
 
     def _move(self, event_id: str, place: PushProgress | None) -> None:
         push = self._known.get(event_id)
-        if place is None or push is None or self._places[push.id].is_end:
+        if place is None or push is None:
+            return
+        before = self._places[push.id]
+        if before is place or (before.is_end and place not in _RESULTS):
             return
         self._places[push.id] = place
         if place.is_end:
@@ -122,7 +132,7 @@ class Board:
         return Counter(self._places.values())
 
     def take_reached(self) -> list[tuple[Pushed, PushProgress]]:
-        """Return the pushes that have ended since the last call."""
+        """Return the pushes that were settled since the last call, and those whose build ended."""
         reached, self._reached = self._reached, []
         return reached
 
@@ -138,13 +148,15 @@ def _place_after(event: Event) -> PushProgress | None:
         case PushPrepareFinished():
             place = PushProgress.ARCHIVED
         case PushBuilt():
-            place = PushProgress.BUILT
+            place = PushProgress.STARTED
+        case ResultRecorded(status=status) if status.is_end:
+            place = PushProgress.PASSED if status.is_passed else PushProgress.FAILED
         case PushUploaded():
             place = PushProgress.UPLOADED
         case PushIgnored() | PushStale() | PushSuperseded() | PushNothingToDo():
             place = PushProgress.NOTHING
         case PushDeadLettered():
-            place = PushProgress.FAILED
+            place = PushProgress.DEAD_LETTERED
         case _:
             pass
     return place

@@ -1,4 +1,4 @@
-"""Demo of the whole service on this machine alone: pushes become builds in ten or twenty seconds.
+"""Demo of the whole service on this machine alone: pushes become builds, which pass or fail.
 
 Real `git push`, a real queue and bucket (ministack), a stand-in for CodeBuild, and the service as
 it runs in production. The display while it runs shows the service's events; the verdict at the end
@@ -7,13 +7,13 @@ comes from the servers.
 
 import signal
 import sys
-from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
@@ -29,13 +29,15 @@ from asyncbuild.git.process.version import require_git
 from asyncbuild.local import display as show
 from asyncbuild.local import keep as keeping
 from asyncbuild.local.board import Board
-from asyncbuild.local.display import Row
+from asyncbuild.local.build_ends import compare_results, count_results, read_results
+from asyncbuild.local.demo_rows import document_of, rows_of
 from asyncbuild.local.replay import Replay, names_of
 from asyncbuild.local.servers import journal
-from asyncbuild.local.servers.journal import AcceptedStart
+from asyncbuild.local.servers.build_script import SeededScripts
+from asyncbuild.local.servers.event_sender import EventFaults, open_event_sender
 from asyncbuild.local.servers.packages import MINISTACK, to_install
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
-from asyncbuild.local.verify import Findings, Pushed, verify
+from asyncbuild.local.verify import Pushed, verify
 from asyncbuild.local.workload import STORIES, SampleRepository
 from asyncbuild.runtime import log as logs
 from asyncbuild.runtime.emit import subscribed
@@ -45,6 +47,7 @@ _POLL_SECONDS = 0.1
 _OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not delay the pushes for longer
 _BUILT_DEADLINE_SECONDS = 30.0  # before a branch is deleted: its last push should be built first
 _SILENCE_SECONDS = 60.0  # no push settled for so long: the others count as missing
+_RESULT_SILENCE_SECONDS = 20.0  # no build's result was recorded for so long: the others are missing
 _PAUSES_SECONDS = (0.0, 0.0, 0.3, 0.9)  # between two pushes of one repository, one at random
 
 
@@ -91,10 +94,26 @@ async def run(options: DemoOptions, serve: Serve) -> int:
                 console.print(f"  {what}", soft_wrap=True)
             with console.status("Starting SQS, S3 and CodeBuild on 127.0.0.1 …"):
                 cloud = await stack.enter_async_context(open_stack(names))
+                await stack.enter_async_context(_open_builds(cloud, options.seed))
                 sources = await _make_sources(cloud.directory, options, names)
             performance = _Performance(cloud, sources, console, options)
             await performance.play(serve, codes)
     return codes[0]
+
+
+@asynccontextmanager
+async def _open_builds(cloud: Stack, seed: int) -> AsyncIterator[None]:
+    """Let builds run for a moment, some fail, and tell of their ends not always in order.
+
+    Some builds are copied by another user, as a retry in the console does: they must not count.
+    """
+    cloud.standin.script = SeededScripts(seed, failed=0.15, fault=0.02, timed_out=0.02)
+    cloud.standin.foreign_share = 0.05
+    faults = EventFaults(seed, doubled=0.1, disordered=0.1, late=0.1, late_seconds=0.5)
+    async with open_event_sender(
+        cloud.standin, cloud.sqs, cloud.settings.results.url, faults=faults
+    ):
+        yield
 
 
 async def _make_sources(
@@ -150,11 +169,11 @@ class _Performance:
             async with show.open_progress(self._console, self._board):
                 await self._push_all()
                 await self._wait_settled()
+                await self._wait_results()
                 if not self._options.keep:
                     stop.set()
                     await served.wait()
-            findings = await self._verify()
-            codes.append(1 if findings.faults else 0)
+            codes.append(1 if await self._verify() else 0)
             if self._options.keep:
                 self._say_where()
                 await anyio.sleep_forever()
@@ -195,30 +214,42 @@ class _Performance:
             if silence.cancelled_caught:
                 return
 
-    async def _verify(self) -> Findings:
-        with self._console.status("Reading every archive back …"):
-            started = await anyio.to_thread.run_sync(journal.read, self._cloud.journal)
-            findings = await verify(self._pushes, started, s3=self._cloud.s3, bucket=BUCKET)
-        rows = self._rows(started, findings)
+    async def _wait_results(self) -> None:
+        """Wait until each build has a result, or no result has come for long."""
+        settings = self._cloud.settings.storage
+        place = (self._cloud.s3, settings.bucket, settings.ledger_prefix)
+        there = await count_results(*place)
+        while there < len(self._cloud.standin.started):
+            with anyio.move_on_after(_RESULT_SILENCE_SECONDS) as silence:
+                while (now := await count_results(*place)) == there:  # noqa: ASYNC110 - S3 has to be polled
+                    await anyio.sleep(_POLL_SECONDS)
+                there = now
+            if silence.cancelled_caught:
+                return
+
+    async def _verify(self) -> bool:
+        """Print what the servers tell; return whether there was a fault."""
+        cloud, settings = self._cloud, self._cloud.settings.storage
+        with self._console.status("Reading every archive and result back …"):
+            started = await anyio.to_thread.run_sync(journal.read, cloud.journal)
+            findings = await verify(self._pushes, started, s3=cloud.s3, bucket=BUCKET)
+            records = await read_results(cloud.s3, settings.bucket, settings.ledger_prefix)
+            builds = [each.build for each in started]
+            results = compare_results(cloud.standin, builds, records)
+        in_lanes = chain.from_iterable(self._board.pushes.values())
+        ways = self._board.ways
+        rows = rows_of(in_lanes, started, findings=findings, results=results, ways=ways)
         if self._options.as_json:
-            sys.stdout.write(orjson.dumps(_document(rows, findings)).decode() + "\n")
+            document = document_of(rows, findings, results)
+            sys.stdout.write(orjson.dumps(document).decode() + "\n")
             sys.stdout.flush()
         else:
             self._console.print(show.table_of(rows))
             self._console.print(show.ways_of(rows))
-            self._console.print(show.verdict_of(findings, self._board.warnings))
-        return findings
-
-    def _rows(self, started: Sequence[AcceptedStart], findings: Findings) -> list[Row]:
-        builds: dict[str, AcceptedStart] = {}
-        for build in started:
-            builds.setdefault(build.variables.get(EVENT_ID, ""), build)
-        in_lanes = chain.from_iterable(self._board.pushes.values())
-        ways = self._board.ways
-        return [
-            _row(push, builds.get(push.id), findings.sizes.get(push.id), ways.get(push.id, ""))
-            for push in in_lanes
-        ]
+            faults = [*findings.faults, *results.faults]
+            self._console.print(show.verdict_of(findings, faults, self._board.warnings))
+            self._console.print(show.results_of(rows))
+        return bool(findings.faults or results.faults)
 
     def _say_where(self) -> None:
         text = keeping.text_of(self._cloud, page=self._board.page, repository=self._first_name())
@@ -226,37 +257,3 @@ class _Performance:
 
     def _first_name(self) -> str:
         return self._sources[0].remote.name
-
-
-def _row(push: Pushed, build: AcceptedStart | None, size_bytes: int | None, way: str) -> Row:
-    if build is None:
-        return Row(push, size_bytes, way=way)
-    return Row(push, size_bytes, build.time - push.time, build.build, way)
-
-
-def _document(rows: Sequence[Row], findings: Findings) -> dict[str, Any]:
-    return {
-        "pushes": findings.pushes,
-        "built": findings.built,
-        "uploaded": findings.uploaded,
-        "missing": len(findings.missing),
-        "duplicated": len(findings.duplicated),
-        "out_of_order": len(findings.out_of_order),
-        "unexpected": len(findings.unexpected),
-        "wrong_content": len(findings.wrong_content),
-        "faults": findings.faults,
-        "builds": [
-            {
-                "repository": row.push.repository,
-                "ref": row.push.ref,
-                "commit": row.push.commit,
-                "event_id": row.push.id,
-                "build": row.build,
-                "size_bytes": row.size_bytes,
-                "archive_kind": row.way,
-                "seconds": round(row.seconds, 3) if row.seconds is not None else None,
-            }
-            for row in rows
-            if row.build is not None
-        ],
-    }

@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.local.board import Board, PushProgress
 from asyncbuild.local.verify import Expects, Findings, Pushed
 
@@ -24,7 +25,7 @@ _FRESH_SECONDS = 0.1
 _PLAIN_WIDTH = 160
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _SIGNS = {"delta": "Δ ", "copy": "= "}
-_COUNTED = (PushProgress.BUILT, PushProgress.UPLOADED, PushProgress.NOTHING, PushProgress.FAILED)
+_COUNTED = tuple(place for place in PushProgress if place.is_end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Row:
     seconds: float | None = None
     build: str | None = None
     way: str = ""  # how its archive was made: full, delta or copy
+    result: str | None = None  # how its build ended, in the words of the ledger
 
 
 def open_console(*, as_json: bool) -> Console:
@@ -90,8 +92,8 @@ def title_of(repositories: int, pushes: int) -> RenderableType:
     """Return the title: what is about to happen, and with which parts."""
     first = f"{pushes} pushes to {repositories} repositories become builds.\n"
     parts = (
-        "git: real. SQS and S3: ministack. CodeBuild: a stand-in that keeps every request. "
-        "All on 127.0.0.1; nothing is kept."
+        "git: real. SQS and S3: ministack. CodeBuild: a stand-in that keeps every request, and "
+        "whose builds pass or fail. All on 127.0.0.1; nothing is kept."
     )
     text = Text.assemble((first, "bold"), (parts, "bright_black"))
     return Padding(text, (1, 2, 0, 2), expand=False)
@@ -119,7 +121,10 @@ def draw(board: Board, *, seconds: float) -> RenderableType:
 
 
 def table_of(rows: Sequence[Row]) -> RenderableType:
-    """Return a table of every push, by repository, in the order pushed."""
+    """Return a table of every push, by repository, in the order pushed.
+
+    A build has the sign of its result before its id, or `?`.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black")
     table.add_column("repository", style="bold", no_wrap=True)
     table.add_column("ref", no_wrap=True)
@@ -136,7 +141,7 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
             (push.commit or "deleted")[:10],
             _SIGNS.get(row.way, "") + decimal(row.size_bytes) if row.size_bytes is not None else "",
             f"{row.seconds:.2f} s" if row.seconds is not None else "",
-            row.build or _without_build(row),
+            _build_of(row),
         )
         last = push.repository
     return Padding(table, (1, 2), expand=False)
@@ -151,6 +156,17 @@ def ways_of(rows: Sequence[Row]) -> RenderableType:
     return Padding(Text(", ".join(told) + ".", style="bright_black"), (0, 2, 1, 2), expand=False)
 
 
+def _build_of(row: Row) -> Text:
+    if row.build is None:
+        return _without_build(row)
+    if row.result is None:
+        sign, style = "?", "bold red"
+    else:
+        place = PushProgress.PASSED if row.result == BuildStatus.SUCCEEDED else PushProgress.FAILED
+        sign, style = place.sign, place.colour
+    return Text.assemble((f"{sign} ", style), row.build, no_wrap=True, overflow="ellipsis")
+
+
 def _without_build(row: Row) -> Text:
     if row.push.expects is Expects.NOTHING:
         return Text(_unbroken(PushProgress.NOTHING.word), style="bright_black")
@@ -163,16 +179,37 @@ def _unbroken(words: str) -> str:
     return words.replace(" ", _NO_BREAK)
 
 
-def verdict_of(findings: Findings, warnings: Sequence[str]) -> RenderableType:
+def results_of(rows: Sequence[Row]) -> RenderableType:
+    """Return how many builds passed and failed, and of which repositories those are."""
+    results = [row for row in rows if row.result is not None]
+    passed = sum(row.result == BuildStatus.SUCCEEDED for row in results)
+    failed = Counter(row.push.repository for row in results if row.result != BuildStatus.SUCCEEDED)
+    where = ", ".join(f"{count} of {name}" for name, count in failed.most_common())
+    text = Text.assemble(
+        (f"{PushProgress.PASSED.sign} ", PushProgress.PASSED.colour),
+        (f"{passed} builds passed", "bold"),
+    )
+    if failed:
+        text.append(f"   {PushProgress.FAILED.sign} ", style=PushProgress.FAILED.colour)
+        text.append(f"{failed.total()} failed", style="bold").append(f": {where}")
+    text.append(
+        ".\n  Each end is in the ledger, beside the record of its push, as CodeBuild tells it."
+    )
+    return Padding(text, (0, 2, 1, 2), expand=False)
+
+
+def verdict_of(
+    findings: Findings, faults: Sequence[str], warnings: Sequence[str]
+) -> RenderableType:
     """Return the servers' verdict: all is well, or every fault; then the service's warnings."""
     rest = findings.pushes - findings.built - findings.uploaded - len(findings.missing)
     sums = (
-        f"{findings.pushes} pushes: {findings.built} built, "
+        f"{findings.pushes} pushes: {findings.built} started, "
         f"{findings.uploaded} uploaded only, {rest} with nothing to build."
     )
-    if findings.faults:
+    if faults:
         text = Text.assemble(("✗ ", "bold red"), (sums, "bold"))
-        text.append("".join(f"\n  {fault}" for fault in findings.faults), style="red")
+        text.append("".join(f"\n  {fault}" for fault in faults), style="red")
     else:
         proof = "Each once and in order, and every archive holds exactly what its commit does."
         source = "Read back from CodeBuild's and S3's side; compared with git, by zipfile."

@@ -26,6 +26,7 @@ def text_of(cloud: Stack, *, page: str, repository: str) -> str:
     lines = [
         f"page      {page}",
         f"queue     {settings.queue.url}",
+        f"results   {settings.results.url}",
         f"bucket    s3://{settings.storage.bucket} at {settings.aws.endpoint_url}",
         f"builds    {settings.builds.endpoint_url}",
         f"remotes   {cloud.directory}/remotes",
@@ -49,6 +50,7 @@ def _variables(cloud: Stack, page: str) -> Mapping[str, str]:
         "aws__region": settings.aws.region,
         "aws__endpoint_url": settings.aws.endpoint_url,
         "queue__url": settings.queue.url,
+        "results__url": settings.results.url,
         "storage__bucket": settings.storage.bucket,
         "storage__addressing_style": settings.storage.addressing_style,
         "status__listen": urlsplit(page).netloc or settings.status.listen,

@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 BUCKET = "asyncbuild-archives"
 QUEUE = "asyncbuild-pushes.fifo"
 DEAD_LETTERS = "asyncbuild-dead-letters.fifo"
+RESULTS = "asyncbuild-results"
+RESULT_DEAD_LETTERS = "asyncbuild-results-dead-letters"
 
 _DEMO_BYTES = 128 * MIB  # the built-in repositories took 72 MiB, with their mirrors and archives
 # A receive of ten messages counts for each of them, tried or not; leave room for that.
 _MAX_RECEIVE_COUNT = 20
+# A result is tried for ten minutes, hidden for up to one in between; then there is room for faults.
+_MAX_RESULT_RECEIVE_COUNT = 100
 _LEFT: tuple["QueueAttributeNameType", ...] = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -97,6 +101,7 @@ async def open_stack(projects: Iterable[str]) -> AsyncIterator[Stack]:
         sqs = await enter(aws.open_sqs(pool=10))
         s3 = await enter(aws.open_s3(pool=10))
         overrides["queue"]["url"] = await _create_queues(sqs)
+        overrides["results"] = await _create_result_queues(sqs)
         with errors_of(f"create bucket {BUCKET}"):
             where: Any = {"LocationConstraint": REGION}
             await s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
@@ -125,16 +130,24 @@ async def _create_queues(sqs: "SQSClient") -> str:
     }
     with errors_of(f"create queue {QUEUE}"):
         made = await sqs.create_queue(QueueName=DEAD_LETTERS, Attributes=fifo)
-        dead_letters = await sqs.get_queue_attributes(
-            QueueUrl=made["QueueUrl"], AttributeNames=["QueueArn"]
-        )
-        redrive = {
-            "deadLetterTargetArn": dead_letters["Attributes"]["QueueArn"],
-            "maxReceiveCount": _MAX_RECEIVE_COUNT,
-        }
-        fifo["RedrivePolicy"] = orjson.dumps(redrive).decode()
+        fifo["RedrivePolicy"] = await _redrive_policy(sqs, made["QueueUrl"], _MAX_RECEIVE_COUNT)
         queue = await sqs.create_queue(QueueName=QUEUE, Attributes=fifo)
     return queue["QueueUrl"]
+
+
+async def _create_result_queues(sqs: "SQSClient") -> dict[str, Any]:
+    """Create the queues of results, and return the settings that name them."""
+    with errors_of(f"create queue {RESULTS}"):
+        dead_letters = (await sqs.create_queue(QueueName=RESULT_DEAD_LETTERS))["QueueUrl"]
+        policy = await _redrive_policy(sqs, dead_letters, _MAX_RESULT_RECEIVE_COUNT)
+        made = await sqs.create_queue(QueueName=RESULTS, Attributes={"RedrivePolicy": policy})
+    return {"url": made["QueueUrl"], "dead_letter_url": dead_letters}
+
+
+async def _redrive_policy(sqs: "SQSClient", dead_letter_url: str, receives: int) -> str:
+    answer = await sqs.get_queue_attributes(QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
+    arn = answer["Attributes"]["QueueArn"]
+    return orjson.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": receives}).decode()
 
 
 @contextmanager

@@ -104,20 +104,26 @@ async def test_every_push_is_built_once_in_order(temporary: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     document = orjson.loads(done.stdout)
     builds = document.pop("builds")
+    results = [build["result"] for build in builds]
     assert document == {
         "pushes": 55,
         "built": 44,
         "uploaded": 7,
+        "passed": results.count("succeeded"),
+        "failed": 44 - results.count("succeeded"),
         "missing": 0,
         "duplicated": 0,
         "out_of_order": 0,
         "unexpected": 0,
         "wrong_content": 0,
+        "without_result": 0,
+        "wrong_result": 0,
         "faults": [],
     }
     assert len(builds) == 44
     assert len({build["repository"] for build in builds}) == 5
     assert all(build["size_bytes"] > 100_000 and build["seconds"] > 0 for build in builds)
+    assert {"succeeded", "failed"} <= set(results) <= {"succeeded", "failed", "fault", "timed-out"}
     assert left_in(temporary) == []
     await wait_childless(temporary)
 
@@ -165,7 +171,7 @@ async def test_leaves_nothing_behind_when_stopped(
     async with await anyio.open_process(
         demo_command(*mine), env=environment(temporary), stderr=subprocess.STDOUT
     ) as process:
-        await wait_said(process, b"Ctrl-C ends everything" if keep else b"built")
+        await wait_said(process, b"Ctrl-C ends everything" if keep else b"started")
         assert list(iter_children_of(temporary)) != []
         send_signal(process, number)
         with anyio.fail_after(PATIENCE_SECONDS):
@@ -424,7 +430,7 @@ async def test_a_second_signal_does_not_stop_the_clean_up(temporary: Path) -> No
     async with await anyio.open_process(
         demo_command(), env=environment(temporary), stderr=subprocess.STDOUT
     ) as process:
-        await wait_said(process, b"built")
+        await wait_said(process, b"started")
         with anyio.fail_after(PATIENCE_SECONDS):
             while process.returncode is None:
                 send_signal(process, signal.SIGINT)
@@ -500,7 +506,13 @@ async def wait_said(process: Process, words: bytes) -> str:
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [("missing", "missing"), ("doubled", "duplicated"), ("content", "wrong_content")],
+    [
+        ("missing", "missing"),
+        ("doubled", "duplicated"),
+        ("content", "wrong_content"),
+        ("unrecorded", "without_result"),
+        ("misrecorded", "wrong_result"),
+    ],
 )
 async def test_the_verdict_follows_the_servers(
     repository: Path,
@@ -511,10 +523,11 @@ async def test_the_verdict_follows_the_servers(
 ) -> None:
     """A service with one wrong push has exit code 1 and the right count."""
     monkeypatch.setattr(demo, "_PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr(demo, "_RESULT_SILENCE_SECONDS", 6.0)
     options = DemoOptions(repositories=(str(repository),), as_json=True)
     code = await demo.run(options, Naive(fault))
     document: dict[str, Any] = orjson.loads(capsys.readouterr().out)
     assert code == 1
-    wrong = {name for name in ("missing", "duplicated", "wrong_content") if document[name]}
-    assert wrong == {kind}
+    kinds = ("missing", "duplicated", "wrong_content", "without_result", "wrong_result")
+    assert {name for name in kinds if document[name]} == {kind}
     assert len(document["faults"]) == 1

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from support.codebuild import open_codebuild_client
@@ -18,6 +18,9 @@ from asyncbuild.domain.events.service_events import ServiceStarted
 from asyncbuild.local.expected_tree import run_git
 from asyncbuild.runtime.emit import emit
 
+if TYPE_CHECKING:
+    from types_aiobotocore_codebuild.type_defs import BuildTypeDef
+
 NOT_BUILT = ("develop", "test", "staging")
 
 
@@ -25,7 +28,8 @@ class Naive:
     """A service that archives with git, uploads in one call, starts a build, deletes the message.
 
     `fault` names what to do wrong with the build number `at` (from 0): `missing`, `doubled`,
-    `late`, `content`, `upload` (an upload without build left out) or nothing.
+    `late`, `content`, `upload` (an upload without build left out), `unrecorded` and `misrecorded`
+    (the build's result is left out, or wrong), or nothing.
     """
 
     def __init__(self, fault: str = "", *, at: int = 3) -> None:
@@ -33,6 +37,7 @@ class Naive:
         self._at = at
         self._builds = 0
         self._held: list[Callable[[], Awaitable[None]]] = []
+        self._running: dict[str, str] = {}  # build → what to do wrong with its result
 
     async def __call__(
         self, settings: Settings, *, stop: anyio.Event, signals: Sequence[signal.Signals] = ()
@@ -56,6 +61,7 @@ class Naive:
                     await sqs.delete_message(
                         QueueUrl=settings.queue.url, ReceiptHandle=message["ReceiptHandle"]
                     )
+                await self._record_results()
 
     async def _settle(self, event: dict[str, Any]) -> None:
         detail = event["detail"]
@@ -74,18 +80,33 @@ class Naive:
         if not builds:
             return
         self._builds += 1
-        start = partial(self._start, event, key)
+        start: Callable[..., Awaitable[None]] = partial(self._start, event, key)
         if wrong == "late":
             self._held.append(start)
             return
         if wrong != "missing":
-            await start()
+            await start(wrong=wrong)
         if wrong == "doubled":
             await start()
         if self._held and self._builds > self._at + 12:
             await self._held.pop()()
 
-    async def _start(self, event: dict[str, Any], key: str) -> None:
+    async def _record_results(self) -> None:
+        """Ask for all builds, and record those that have ended."""
+        ids = list(self._running)[:100]
+        builds = (await self._codebuild.batch_get_builds(ids=ids))["builds"] if ids else []
+        for build in builds:
+            if not build["buildComplete"]:
+                continue
+            wrong, (name, _, number) = self._running.pop(build["id"]), build["id"].partition(":")
+            if wrong == "unrecorded":
+                continue
+            body = json.dumps({"name": name, "id": number, **result_of(build, wrong)})
+            key = f"{self._settings.storage.ledger_prefix}result/{name}/{number}.json"
+            bucket = self._settings.storage.bucket
+            await self._s3.put_object(Bucket=bucket, Key=key, Body=body.encode())
+
+    async def _start(self, event: dict[str, Any], key: str, *, wrong: str = "") -> None:
         detail = event["detail"]
         variables = {
             "COMMIT_ID": detail["commitId"],
@@ -93,7 +114,7 @@ class Naive:
             "REPOSITORY_NAME": detail["repositoryName"],
             "EVENT_ID": event["id"],
         }
-        await self._codebuild.start_build(
+        answer = await self._codebuild.start_build(
             projectName=detail["repositoryName"],
             sourceTypeOverride="S3",
             sourceLocationOverride=f"{self._settings.storage.bucket}/{key}",
@@ -101,6 +122,27 @@ class Naive:
                 {"name": name, "value": value} for name, value in variables.items()
             ],
         )
+        self._running[answer["build"]["id"]] = wrong
+
+
+def result_of(build: "BuildTypeDef", wrong: str) -> dict[str, Any]:
+    """Return the record of how a build ended; with `misrecorded` of another status."""
+    status = build["buildStatus"].lower().replace("_", "-")
+    failed: Any = next(
+        (each for each in build["phases"] if each.get("phaseStatus") == build["buildStatus"]), {}
+    )
+    reason = failed["contexts"][0]["message"] if status == "failed" else ""
+    exit_code = reason.rpartition("exit status ")[2]
+    return {
+        "status": "stopped" if wrong == "misrecorded" else status,
+        "attempt": 1,
+        "attempt_id": build["id"],
+        "number": build["buildNumber"],
+        "phase": "" if status == "succeeded" else failed["phaseType"],
+        "exit_code": int(exit_code) if exit_code.isdigit() else None,
+        "log_link": build["logs"]["deepLink"],
+        "initiator": build["initiator"],
+    }
 
 
 def without_execution(archive: bytes) -> bytes:
