@@ -16,7 +16,7 @@ CANNOT_INSTALL = \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-delta prove-delta bench-git pin \
+.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos chaos-results hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make hostile      500 honest pushes beside ten minutes of attacks   [SECONDS=600 SEED=1]"
 	@echo "make rolling      200 pushes through an older version and this one at once     OLD=commit"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
+	@echo "make chaos-results  1,000 pushes whose builds end while tasks are killed and events get lost   [KILLS=30 SEED=1]"
 	@echo "make test-huge    zip64 for real: 4 GiB"
 	@echo "make test-newer-aws  what rests on AWS, with the newest aiobotocore: may fail"
 	@echo "make bench        the archive engine against git archive, zip and others"
@@ -128,6 +129,11 @@ chaos: install servers
 	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/queue/test_queue_world.py -o timeout=0 \
 		--hypothesis-profile=search
 	PYTHONPATH=tests $(BIN)/python -m support.chaos
+
+# Builds pass and fail; their events are lost, doubled, disordered; other users' builds carry our variables. A
+# quarter of an hour, most of which is the time that a build is left to its event.
+chaos-results: install servers
+	PYTHONPATH=tests $(BIN)/python -m support.chaos_results --kills $(or $(KILLS),30) --seed $(or $(SEED),1)
 
 hostile: install servers
 	PYTHONPATH=tests $(BIN)/python bench/hostile.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)

@@ -294,7 +294,7 @@ async def run(plan: Plan) -> Report:
     names = [f"repository-{number:03d}" for number in range(plan.repositories)]
     random = Random(f"{plan.seed}/kills")  # noqa: S311 - repeatable, not secret
     async with open_stack(names) as stack:
-        await _never_redrive(stack)
+        await never_redrive(stack)
         lanes = await make_pushes(stack.directory, plan)
         begun = time.monotonic()
         sent = await send_all(stack, lanes, random)
@@ -305,7 +305,7 @@ async def run(plan: Plan) -> Report:
     return report
 
 
-async def _never_redrive(stack: Stack) -> None:
+async def never_redrive(stack: Stack) -> None:
     """Keep the queue from redriving.
 
     Each kill uses a receive, and here are more kills than in years.

@@ -157,9 +157,9 @@ async def wait_settled(stack: Stack, seconds: float = 120) -> None:
             await anyio.sleep(0.05)
 
 
-async def read_dead_letters(stack: Stack) -> Sequence[Mapping[str, Any]]:
-    """Return everything in the dead-letter queue, with attributes; it is empty afterwards."""
-    url = (await stack.sqs.get_queue_url(QueueName=DEAD_LETTERS))["QueueUrl"]
+async def read_dead_letters(stack: Stack, name: str = DEAD_LETTERS) -> Sequence[Mapping[str, Any]]:
+    """Return everything in a dead-letter queue, with attributes; it is empty afterwards."""
+    url = (await stack.sqs.get_queue_url(QueueName=name))["QueueUrl"]
     found: list[Mapping[str, Any]] = []
     while True:
         answer = await stack.sqs.receive_message(

@@ -76,8 +76,13 @@ class CodeBuildStandin(Standin[AcceptedStart]):
     _retriable: list[StoredBuild] = field(default_factory=list)
     _starting: anyio.Lock = field(default_factory=anyio.Lock)
 
-    def add_project(self, name: str) -> None:
-        """Make a project as CreateProject would, unless it exists."""
+    def add_project(self, name: str, *, retries: int = 0) -> None:
+        """Make a project as CreateProject would, unless it exists.
+
+        Args:
+            name: Name of the project.
+            retries: How often CodeBuild tries a failed build of it again.
+        """
         if name not in self._projects:
             self._create_project(
                 {
@@ -90,6 +95,7 @@ class CodeBuildStandin(Standin[AcceptedStart]):
                         "computeType": "BUILD_GENERAL1_SMALL",
                     },
                     "serviceRole": f"arn:aws:iam::{ACCOUNT}:role/codebuild",
+                    "autoRetryLimit": retries,
                 }
             )
 
@@ -146,6 +152,12 @@ class CodeBuildStandin(Standin[AcceptedStart]):
     def build(self, id_: str) -> StoredBuild:
         """Return a build that was started by anybody."""
         return self._builds[id_]
+
+    def is_at_rest(self) -> bool:
+        """Return whether all builds have ended, and none will be tried again."""
+        self.settle()
+        now = self.clock()
+        return not self._retriable and all(now >= each.ends_at for each in self._builds.values())
 
     def settle(self) -> None:
         """Start the next attempt of each build that has failed by now and is tried again."""

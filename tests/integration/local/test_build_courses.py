@@ -247,11 +247,12 @@ class TestRetries:
         standin.script, standin.retry_seconds = Script(status="FAILED", queued_seconds=0), 5
         id_ = (await client.start_build(**S3_BUILD, autoRetryLimitOverride=1))["build"]["id"]
         seen = []
-        for seconds in (2, 5):
+        for seconds in (2, 5, 2):
             clock.advance(seconds)
             build = (await client.batch_get_builds(ids=[id_]))["builds"][0]
-            seen.append((build["buildStatus"], "nextAutoRetry" in build["autoRetryConfig"]))
-        assert seen == [("FAILED", False), ("FAILED", True)]
+            named = "nextAutoRetry" in build["autoRetryConfig"]
+            seen.append((build["buildStatus"], named, standin.is_at_rest()))
+        assert seen == [("FAILED", False, False), ("FAILED", True, False), ("FAILED", True, True)]
 
     async def test_are_found_again_by_a_journal(
         self, standin: CodeBuildStandin, clock: Clock
