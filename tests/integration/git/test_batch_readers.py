@@ -1,9 +1,9 @@
 """Gits that stay: the same answers as a git for each question, whatever happens to them."""
 
 import os
+import shutil
 import signal
 import stat
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -334,6 +334,17 @@ esac
 """
 
 
+async def _fake_git(directory: Path, monkeypatch: pytest.MonkeyPatch, acts: str) -> Path:
+    """Put a git on PATH that acts in place of one that stays; return the log of its starts."""
+    log, fake = directory / "log", directory / "bin" / "git"
+    git = await to_thread.run_sync(shutil.which, "git")
+    fake.parent.mkdir()
+    fake.write_text(_FAKE.format(log=log, git=git, acts=acts.format(git=git)))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    return log
+
+
 @pytest.mark.parametrize(
     ("acts", "times"),
     [
@@ -343,6 +354,7 @@ esac
         ("read line; echo nonsense; sleep 100", 3),
         ("read line; read line; echo ${{line#* }}; sleep 100", 3),
         ("exec 1>&-; sleep 100", 3),
+        ("echo 'error: a pack is damaged' >&2; exec {git} \"$@\"", 3),
     ],
 )
 async def test_nonsense_is_not_believed(
@@ -351,12 +363,7 @@ async def test_nonsense_is_not_believed(
     """A git of one's own answers then; an old one is not tried again."""
     source = SourceRepository(tmp_path / "source")
     commit = source.commit({"a": b"1"})
-    log, fake = tmp_path / "log", tmp_path / "bin" / "git"
-    git = await to_thread.run_sync(_which_git)
-    fake.parent.mkdir()
-    fake.write_text(_FAKE.format(log=log, git=git, acts=acts.format()))
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    log = await _fake_git(tmp_path, monkeypatch, acts)
     async with _open(tmp_path / "cache") as both:
         for _ in range(3):
             assert set(await _find(both.staying, source, commit, _MISSING)) == {commit}
@@ -364,7 +371,19 @@ async def test_nonsense_is_not_believed(
     assert not _staying()
 
 
-def _which_git() -> str:
-    return subprocess.run(
-        ["which", "git"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+async def test_a_late_answer_is_none_to_the_next_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same commit may be asked for again, once it is here."""
+    source = SourceRepository(tmp_path / "source")
+    commit = source.commit({"a": b"1"})
+    late = tmp_path / "late"
+    name = f"{commit}^{{{{commit}}}}"
+    says = f"echo '{name} missing'"
+    await _fake_git(
+        tmp_path, monkeypatch, f"read q; read q; {says}; sleep 0.1; {says}; touch {late}; sleep 100"
+    )
+    async with _open(tmp_path / "cache") as both:
+        assert not await _find(both.staying, source, commit)
+        await wait_until(late.exists)
+        assert commit in await _find(both.staying, source, commit)

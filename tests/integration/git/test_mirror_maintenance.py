@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from support.mirrors import MAIN, Site, archive_of, read_archive, repository
+from support.mirrors import MAIN, Site, archive_of, is_quiet, read_archive, repository
+from support.processes import family
 from support.wait import wait_until
 
 from asyncbuild.git.mirrors import maintenance as upkeep
@@ -14,6 +15,32 @@ from asyncbuild.git.mirrors import maintenance as upkeep
 def packs(mirror: Path) -> int:
     """Return how many packs a mirror has."""
     return len(list(mirror.glob("objects/pack/*.pack")))
+
+
+def kept_open() -> list[str]:
+    """Return the deleted packs that gits of this process keep, with their space."""
+    lines: list[str] = []
+    for process in family(os.getpid()):
+        with contextlib.suppress(OSError):  # it ended
+            lines += Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    return [line for line in lines if ".pack" in line and line.endswith("(deleted)")]
+
+
+async def test_no_git_keeps_the_files_of_a_mirror_that_is_gone(site: Site) -> None:
+    """Their space would not be free, and the budget of the disk does not count it."""
+    commit = site.source.commit({"a": b"first"})
+    async with site.open_mirrors() as mirrors:
+        await archive_of(mirrors, commit)
+        await wait_until(lambda: mirrors.statistics().processes["reader"] == 1)
+        await mirrors._upkeep.make_room()
+        assert not site.mirror.exists()
+        assert mirrors.statistics().processes["reader"] == 0
+        for number in range(36):
+            commit = site.source.commit({"a": b"%d" % number})
+            await archive_of(mirrors, commit)
+            await wait_until(lambda: is_quiet(mirrors))
+            assert not kept_open()
+        assert packs(site.mirror) < 10  # they were joined
 
 
 async def test_packs_refs_and_boundaries_stay_few(site: Site) -> None:
