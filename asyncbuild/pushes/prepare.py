@@ -44,8 +44,8 @@ class StoresArchives(OpensSnapshots, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What ledger and bucket know of a push: targets still to be done, and archives by key."""
+class _DoneBefore:
+    """Targets of a push that ledger and bucket leave to be done, and archives by key."""
 
     push: Push
     targets: tuple[Target, ...]
@@ -62,18 +62,18 @@ class _Known:
         return PreparedPush(self.push, self.targets, self.archives)
 
 
-class _Answer:
+class _PendingLookup:
     """Result of a lookup, which may still be on its way."""
 
-    def __init__(self, known: _Known | None = None) -> None:
+    def __init__(self, known: _DoneBefore | None = None) -> None:
         self._known = known
         self._given = anyio.Event()
 
-    def give(self, known: _Known) -> None:
+    def give(self, known: _DoneBefore) -> None:
         self._known = known
         self._given.set()
 
-    async def get(self) -> _Known:
+    async def get(self) -> _DoneBefore:
         """Return it, once it is there; a lookup that fails cancels this."""
         if self._known is None:
             await self._given.wait()
@@ -124,7 +124,7 @@ class PushPreparer:
             known = await self._look_up(push, routed)
             if known.is_done:
                 return known.prepared
-            return await self._make(work, push, _Answer(known), guard)
+            return await self._make(work, push, _PendingLookup(known), guard)
         except StageError:
             self._failed[told] = None
             raise
@@ -137,7 +137,7 @@ class PushPreparer:
         Hardly anything was done of a new push, so the fetch is hardly ever made for nothing; then
         it is cancelled, and its own failure does not matter.
         """
-        answer, fetching = _Answer(), anyio.CancelScope()
+        answer, fetching = _PendingLookup(), anyio.CancelScope()
 
         async def look_up() -> None:
             known = await self._look_up_new(push, routed)
@@ -151,12 +151,12 @@ class PushPreparer:
                 return await self._make(work, push, answer, guard)
         return (await answer.get()).prepared
 
-    async def _look_up(self, push: Push, routed: Sequence[Target]) -> "_Known":
+    async def _look_up(self, push: Push, routed: Sequence[Target]) -> "_DoneBefore":
         """Ask the ledger, and then S3 for the archives of what is left to do."""
         targets = await self._ledger.find_undone(push, routed)
-        return _Known(push, targets, await self._archives.find(push, _own(push, targets)))
+        return _DoneBefore(push, targets, await self._archives.find(push, _own(push, targets)))
 
-    async def _look_up_new(self, push: Push, routed: Sequence[Target]) -> "_Known":
+    async def _look_up_new(self, push: Push, routed: Sequence[Target]) -> "_DoneBefore":
         """Ask the ledger, and beside that S3 for archives that other pushes may have made.
 
         The ledger is asked of every push: its event may have been delivered before, in another
@@ -164,15 +164,17 @@ class PushPreparer:
         """
         shared = {key: each for key, each in _own(push, routed).items() if may_be_stored(push, key)}
         if not shared:
-            return _Known(push, await self._ledger.find_undone(push, routed), {})
+            return _DoneBefore(push, await self._ledger.find_undone(push, routed), {})
         targets, found = await both(
             lambda: self._ledger.find_undone(push, routed),
             lambda: self._archives.find(push, shared),
         )
         wanted = {target.key for target in targets}
-        return _Known(push, targets, {key: found[key] for key in found if key in wanted})
+        return _DoneBefore(push, targets, {key: found[key] for key in found if key in wanted})
 
-    async def _make(self, work: Work, push: Push, answer: "_Answer", guard: Guard) -> PreparedPush:
+    async def _make(
+        self, work: Work, push: Push, answer: "_PendingLookup", guard: Guard
+    ) -> PreparedPush:
         """Fetch the commit, and make the archives that are not in S3 once that is known."""
         timings: dict[str, float] = {}
         begun = time.monotonic()
@@ -194,7 +196,7 @@ class PushPreparer:
         return PreparedPush(push, known.targets, archives, timings=timings, failures=failures)
 
     async def _upload(
-        self, known: "_Known", snapshot: Snapshot, guard: Guard
+        self, known: "_DoneBefore", snapshot: Snapshot, guard: Guard
     ) -> tuple[dict[str, StoredArchive], dict[str, StageError]]:
         """Return the archives by key, those made now too, and the failures of those that failed."""
         archives, failures = dict(known.archives), dict[str, StageError]()
