@@ -126,8 +126,8 @@ mutants: install
 	$(BIN)/mutmut results --all true | PYTHONPATH=tests $(BIN)/python -m support.mutants
 
 chaos: install servers
-	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/queue/test_queue_world.py -o timeout=0 \
-		--hypothesis-profile=search
+	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/queue/test_queue_world.py \
+		tests/unit/results/test_result_world.py -o timeout=0 --hypothesis-profile=search
 	PYTHONPATH=tests $(BIN)/python -m support.chaos
 
 # Builds pass and fail; their events are lost, doubled, disordered; other users' builds carry our variables. A

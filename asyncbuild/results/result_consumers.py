@@ -9,22 +9,28 @@ message, such as an outage or a missing right, is told once, and tried again wit
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Final
 
 import anyio
 
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import Kind, Reject, StageError
+from asyncbuild.domain.errors import Kind, StageError
 from asyncbuild.domain.events.result_events import (
     ResultDeadLettered,
     ResultDelayed,
     ResultReceiveFailed,
 )
 from asyncbuild.domain.model import Message
-from asyncbuild.results.facts.result_messages import StateChange, SweepRequest, read_result_message
+from asyncbuild.results.facts.result_messages import StateChange
 from asyncbuild.results.facts.settling import Done, GiveUp, Hide, hidden_seconds
-from asyncbuild.results.result_queue import ResultQueue
-from asyncbuild.results.result_worker import ResultFailure, ResultWorker, SettledMessage
+from asyncbuild.results.result_queue import RECEIVE_MOST, ResultQueue
+from asyncbuild.results.result_worker import (
+    ResultFailure,
+    ResultWorker,
+    SettledMessage,
+    sort_messages,
+)
 from asyncbuild.results.sweeper import Sweeper
 from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.runtime.emit import emit
@@ -33,9 +39,20 @@ from asyncbuild.runtime.tasks import for_each, open_background
 VISIBILITY_SECONDS: Final = 60
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DRAIN_FAILURES_MOST: Final = 3
+# A busy queue would be received from one by one: each message costs fewer requests beside others.
+_GATHER_SECONDS: Final = 0.25
 _TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
 # Failures that the next messages would meet, too.
 _COMMON: Final = frozenset({Kind.BUSY, Kind.OUTAGE, Kind.FATAL, Kind.BUG})
+
+
+class Turn(Enum):
+    """Outcome of one receive."""
+
+    EMPTY = auto()  # nothing came
+    SOME = auto()
+    FULL = auto()  # as many as one receive returns
+    FAILED = auto()  # the next one would fail, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,7 @@ class ResultConsumers:
         self._count = settings.results.consumers
         self._wait_seconds = settings.queue.wait_seconds
         self._stopping = anyio.Event()
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None  # of `run`
         self._draining = False
         self._in_flight = 0
         self._sweeps = 0
@@ -118,45 +135,60 @@ class ResultConsumers:
     def expire(self) -> None:
         """Drop what is in work: it comes again when its visibility timeout is over."""
         self.stop()
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def run(self) -> None:
         """Consume until `stop`, or until the queue is empty after `drain`. Raises no failure."""
-        with self._scope:
+        with anyio.CancelScope() as self._scope:
             async with anyio.create_task_group() as tasks:
                 for _ in range(self._count):
                     tasks.start_soon(self._consume)
 
+    async def take_turn(self, *, retry_in_seconds: float = 0) -> Turn:
+        """Receive once, and settle what came; a failure is told, not raised.
+
+        Args:
+            retry_in_seconds: Pause that the caller makes after a failure, for the log.
+        """
+        try:
+            messages = await self._queue.receive_some(
+                wait_seconds=self._wait_seconds, visibility_seconds=VISIBILITY_SECONDS
+            )
+            if not messages:
+                return Turn.EMPTY
+            if await self._work(messages):
+                return Turn.FAILED
+            return Turn.SOME if len(messages) < RECEIVE_MOST else Turn.FULL
+        except StageError as error:
+            self._tell_receive_failed(error.kind, str(error), retry_in_seconds)
+        except Exception as error:  # noqa: BLE001 - a bug must not end the service
+            told = f"internal error: {type(error).__name__}: {error}"
+            self._tell_receive_failed(Kind.BUG, told, retry_in_seconds)
+        return Turn.FAILED
+
     async def _consume(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            try:
-                messages = await self._queue.receive_some(
-                    wait_seconds=self._wait_seconds, visibility_seconds=VISIBILITY_SECONDS
-                )
-                if not messages and self._draining:
-                    return
-                failed = await self._work(messages)
-            except StageError as error:
-                failed = True
-                self._tell_receive_failed(error.kind, str(error), _pause(failures))
-            except Exception as error:  # noqa: BLE001 - a bug must not end the service
-                failed = True
-                told = f"internal error: {type(error).__name__}: {error}"
-                self._tell_receive_failed(Kind.BUG, told, _pause(failures))
-            if not failed:
+            pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))
+            turn = await self.take_turn(retry_in_seconds=pause)
+            if turn is Turn.EMPTY and self._draining:
+                return
+            if turn is not Turn.FAILED:
                 failures = 0
+                if turn is Turn.SOME:
+                    await self._or_stop(_GATHER_SECONDS)
                 continue
             failures += 1
             if self._draining and failures == _DRAIN_FAILURES_MOST:
                 return  # what cannot be done now waits in the queue
-            await self._or_stop(_pause(failures - 1))
+            await self._or_stop(pause)
 
     async def _work(self, messages: Sequence[Message]) -> bool:
         """Settle the messages of one receive; return whether the next ones would fail, too."""
         self._in_flight += len(messages)
         try:
-            changes, sweeps, others = _sort(messages)
+            changes, sweeps, others = sort_messages(messages)
             settled = [*await for_each(self._settle, changes), *others]
             await self._put_away(settled)
             failures = [each for each in settled if each.failure is not None]
@@ -256,28 +288,3 @@ class ResultConsumers:
             return False
         self._told[key] = now
         return True
-
-
-def _sort(
-    messages: Sequence[Message],
-) -> tuple[list[tuple[Message, StateChange]], list[Message], list[SettledMessage]]:
-    """Return messages about builds, requests for rounds, and those that are settled unread."""
-    changes, sweeps, others = [], [], []
-    for message in messages:
-        try:
-            told = read_result_message(message.body)
-        except Reject as error:
-            others.append(SettledMessage(message, None, GiveUp(str(error))))
-            continue
-        match told:
-            case StateChange():
-                changes.append((message, told))
-            case SweepRequest():
-                sweeps.append(message)
-            case _:
-                others.append(SettledMessage(message, None, Done()))
-    return changes, sweeps, others
-
-
-def _pause(failures: int) -> float:
-    return min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))

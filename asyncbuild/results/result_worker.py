@@ -1,5 +1,6 @@
 """Work on one message of the queue of results: find the build, ask how it is, record it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +9,7 @@ from asyncbuild.domain.events.result_events import ResultNotOurs
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.results.build_result import StartedId
 from asyncbuild.domain.results.started_build import StartedBuild
-from asyncbuild.results.facts.result_messages import StateChange
+from asyncbuild.results.facts.result_messages import StateChange, SweepRequest, read_result_message
 from asyncbuild.results.facts.settling import (
     Done,
     GiveUp,
@@ -103,6 +104,27 @@ class ResultWorker:
             if young:
                 raise
             return None  # another's build, which this service may not even look at
+
+
+def sort_messages(
+    messages: Sequence[Message],
+) -> tuple[list[tuple[Message, StateChange]], list[Message], list[SettledMessage]]:
+    """Return messages about builds, requests for rounds, and those that are settled unread."""
+    changes, sweeps, others = [], [], []
+    for message in messages:
+        try:
+            told = read_result_message(message.body)
+        except Reject as error:
+            others.append(SettledMessage(message, None, GiveUp(str(error))))
+            continue
+        match told:
+            case StateChange():
+                changes.append((message, told))
+            case SweepRequest():
+                sweeps.append(message)
+            case _:
+                others.append(SettledMessage(message, None, Done()))
+    return changes, sweeps, others
 
 
 def _hidden(message: Message) -> Hide:
