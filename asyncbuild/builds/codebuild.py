@@ -65,9 +65,11 @@ class CodeBuild:
     async def find_recent(
         self, project: str, variables: Mapping[str, str], *, since: datetime
     ) -> Build | None:
-        """Return the newest build of `project` started for a push at or after `since`, if any.
+        """Return the first build of `project` started for a push at or after `since`, if any.
 
-        Costs two calls for each hundred builds that the project has started since then.
+        Later ones with the same variables are others': a user has started a copy in the console, or
+        CodeBuild has tried a failed build again. Costs two calls for each hundred builds that the
+        project has started since then.
 
         Args:
             project: Name of the project.
@@ -77,16 +79,15 @@ class CodeBuild:
         Raises:
             Busy, Reject, Denied, Retry: As for `start`.
         """
+        found = None
         with errors_of(f"look through the recent builds of project {project}"):
             async for page in self._iter_pages(project):
                 for build in page:
-                    listed = build.get("environment", {}).get("environmentVariables", [])
-                    told = {each["name"]: each["value"] for each in listed}
-                    if is_of(told, variables) and build.get("startTime", since) >= since:
-                        return _build(build)
+                    if build.get("startTime", since) >= since and _is_start(build, variables):
+                        found = build
                 if any(build.get("startTime", since) < since for build in page):
                     break
-        return None
+        return None if found is None else _build(found)
 
     async def _started_otherwise(self, request: BuildRequest) -> Build | None:
         """Return the build that this push has started with other parameters, if any.
@@ -127,6 +128,14 @@ def _no_project(project: str) -> Reject:
         remedy="create it, or correct `project` in [builds] or in the rule that names it",
         code="ResourceNotFoundException",
     )
+
+
+def _is_start(build: "BuildTypeDef", variables: Mapping[str, str]) -> bool:
+    """Return whether a build has a push's variables, and is not CodeBuild's own retry of one."""
+    listed = build.get("environment", {}).get("environmentVariables", [])
+    told = {each["name"]: each["value"] for each in listed}
+    retried = build.get("autoRetryConfig", {}).get("previousAutoRetry")
+    return is_of(told, variables) and not retried
 
 
 def _build(build: "BuildTypeDef") -> Build:

@@ -20,6 +20,7 @@ from asyncbuild.domain.errors import (
     StageError,
 )
 from asyncbuild.local.servers.aws_json import AwsError
+from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 
@@ -178,6 +179,26 @@ class TestFindRecent:
         since = datetime.now(UTC) + timedelta(minutes=1)
         assert None is await codebuild.find_recent("shop", WANTED, since=since)
         assert standin.calls["ListBuildsForProject"] == 1
+
+    async def test_a_copy_of_another_user_is_not_taken_for_ours(
+        self, codebuild: CodeBuild, standin: CodeBuildStandin
+    ) -> None:
+        """It has all our variables; its result would be recorded as that of the push."""
+        ours = await codebuild.start(make_request(make_push()), guard=free)
+        standin.start_foreign(ours.id)
+        assert ours == await codebuild.find_recent("shop", WANTED, since=LONG_AGO)
+
+    async def test_a_later_attempt_is_not_taken_for_the_start(
+        self, codebuild: CodeBuild, standin: CodeBuildStandin
+    ) -> None:
+        """The index has the build that was started; CodeBuild's retry has the same variables."""
+        standin.script = Script(0, 0, "FAILED")
+        standin.add_project("retried", retries=1)
+        request = make_request(make_push(), project="retried")
+        ours = await codebuild.start(request, guard=free)
+        standin.settle()
+        assert standin.build(ours.id).newest().id != ours.id
+        assert ours == await codebuild.find_recent("retried", WANTED, since=LONG_AGO)
 
     async def test_only_the_event_variable_matches(
         self, codebuild: CodeBuild, standin: CodeBuildStandin
