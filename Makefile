@@ -12,6 +12,10 @@ CANNOT_INSTALL = \
 	echo "  remedy: give this machine access to a Python package index; pip's settings apply" \
 		"(PIP_INDEX_URL, PIP_PROXY, PIP_CERT). All that pip said: $(VENV)/install.log" >&2
 
+# More of them than cores: tests wait for servers, leases and children most of their time. Each takes some
+# hundred megabytes, with its servers.
+WORKERS ?= $(shell echo $$(($$(nproc) + 4)))
+
 # Processes that tests start would compile all of asyncbuild again, each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -62,18 +66,17 @@ $(VENV)/.installed: pyproject.toml deploy/locks/dev.txt
 demo: install
 	$(BIN)/asyncbuild demo
 
-# One worker more than there are cores: many tests wait for a server or a child. At the end every
-# call of AWS that any of them made is compared with the rights of the stack's role.
+# At the end every call of AWS that any test made is compared with the rights of the stack's role.
 test: install lint types servers
 	@rm -rf .recorded && mkdir .recorded
-	RECORDED_CALLS=$(CURDIR)/.recorded $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile
+	RECORDED_CALLS=$(CURDIR)/.recorded $(BIN)/pytest -n $(WORKERS) --dist loadfile
 	PYTHONPATH=tests $(BIN)/python -m support.rights .recorded
 
 # What another git could change; `.ci/other-debian` runs it with the git of another Debian.
 GIT_TESTS := tests/unit/git tests/integration/git tests/integration/archive \
 	$(wildcard tests/integration/commands/test_archive_*.py)
 test-git: install servers
-	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(GIT_TESTS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(GIT_TESTS)
 
 wheel: install
 	rm -rf dist
@@ -88,7 +91,7 @@ test-wheel:
 	$(WHEEL_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps '$(WHEEL)'
 	$(WHEEL_VENV)/bin/python -P -m asyncbuild.local.servers.children
 	TESTED_WHEEL='$(abspath $(WHEEL))' PYTHONSAFEPATH=1 \
-		$(WHEEL_VENV)/bin/pytest -n $$(($$(nproc) + 1)) --dist loadfile $(TESTS)
+		$(WHEEL_VENV)/bin/pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 # Tests compare with these files: commands, settings, log fields, keys, records, metrics, archives.
 PINNED := $(wildcard tests/unit/project/test_interface.py tests/contract/test_interface*.py)
@@ -180,7 +183,7 @@ test-newer-aws: servers
 	$(NEWER)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(NEWER)/bin/pip install --quiet --disable-pip-version-check --upgrade aiobotocore
 	$(NEWER)/bin/pip list --disable-pip-version-check 2>/dev/null | grep -E '^(aioboto3|aiobotocore|botocore) '
-	$(NEWER)/bin/pytest -n 2 --dist loadfile tests/contract tests/unit/aws/test_error_codes.py \
+	$(NEWER)/bin/pytest -n $(WORKERS) --dist loadfile tests/contract tests/unit/aws/test_error_codes.py \
 		tests/integration/archive/test_delta_archives.py tests/integration/queue/test_lane_runner.py
 
 types: install
