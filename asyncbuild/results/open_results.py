@@ -15,6 +15,7 @@ from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.results.result_queue import ResultQueue
 from asyncbuild.results.result_worker import ResultWorker
 from asyncbuild.results.sweeper import Sweeper
+from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.storage.s3 import Store
 
 _AT_ONCE: Final = 8  # messages of one receive that are worked on at the same time
@@ -29,7 +30,9 @@ class OpenedResults:
 
 
 @asynccontextmanager
-async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[OpenedResults | None]:
+async def open_results(
+    settings: Settings, aws: Aws, *, clock: Clock = utc_now
+) -> AsyncIterator[OpenedResults | None]:
     """Open the consumers of the queue of results; None without such a queue.
 
     Nothing is asked of AWS yet: a fault of the results must not keep pushes from being built.
@@ -37,6 +40,7 @@ async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[OpenedResu
     Args:
         settings: Settings of the service.
         aws: Session of the service.
+        clock: Clock, by which messages and builds are old.
 
     Raises:
         ConfigError: The queue is in another Region than calls go to.
@@ -54,9 +58,11 @@ async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[OpenedResu
         codepipeline = await enter(aws.open_codepipeline(pool=_AT_ONCE * count))
         store = Store(s3, settings.storage)
         ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
-        questions = BuildQuestions(codebuild, codepipeline)
-        finder, recorder = ResultFinder(ledger, questions), ResultRecorder(ledger)
-        sweeper = Sweeper(ledger=ledger, questions=questions, finder=finder, recorder=recorder)
+        questions = BuildQuestions(codebuild, codepipeline, clock=clock)
+        finder, recorder = ResultFinder(ledger, questions), ResultRecorder(ledger, clock=clock)
+        sweeper = Sweeper(
+            ledger=ledger, questions=questions, finder=finder, recorder=recorder, clock=clock
+        )
         queue = ResultQueue(
             polls=polls,
             control=control,
@@ -65,8 +71,9 @@ async def open_results(settings: Settings, aws: Aws) -> AsyncIterator[OpenedResu
         )
         consumers = ResultConsumers(
             queue=queue,
-            worker=ResultWorker(finder, recorder),
+            worker=ResultWorker(finder, recorder, clock=clock),
             sweeper=sweeper,
             settings=settings,
+            clock=clock,
         )
         yield OpenedResults(consumers, ledger)
