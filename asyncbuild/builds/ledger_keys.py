@@ -15,6 +15,7 @@ Layout below the prefix:
     result/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json how the build of that record ended
     started/KIND/NAME/ID.json                               which record a build belongs to
     unfinished/KIND/NAME/ID                                 a build that was not seen to end yet
+    reported/ACCOUNT/REGION/REPOSITORY/DIGEST.json          the commit status that was posted last
 """
 
 import hashlib
@@ -146,6 +147,10 @@ class LedgerKeys:
         if kind not in kinds or not name or not number or "/" in number:
             return None
         return StartedId(kinds[kind], name, number)
+
+    def reported(self, repository: Repository, group: str) -> str:
+        """Return the key of the status that was posted last, of the context that has this group."""
+        return f"{self.prefix}reported/{repository.path}/{group}.json"
 
     @property
     def pushes(self) -> str:

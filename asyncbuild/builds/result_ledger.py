@@ -73,27 +73,29 @@ class ResultLedger:
         self._records = records
         self._keys = LedgerKeys(prefix)
 
-    async def record_start(self, push: Push, outcome: Outcome) -> None:
-        """Write the index entry of what a push has started, and that it is unfinished.
+    async def record_start(self, push: Push, outcome: Outcome) -> StartedBuild | None:
+        """Write the index entry of what a push has started, and that it is unfinished; return it.
 
         A repetition is harmless: it writes the same entry, and the next round removes the mark of a
         build whose end is recorded.
 
         Args:
             push: The push.
-            outcome: What was done for one target; one that started nothing writes nothing.
+            outcome: What was done for one target; one that started nothing writes nothing, and
+                None is returned.
 
         Raises:
             StageError: The store refused.
         """
         started = started_by(push, outcome, keys=self._keys, started_at=datetime.now(UTC))
         if started is None:
-            return
+            return None
         write, body = self._records.replace_record, started_record(started)
         await both(
             lambda: write(self._keys.started(started.of), body),
             lambda: write(self._keys.unfinished(started.of), b""),
         )
+        return started
 
     async def find_started(self, of: StartedId) -> StartedBuild | None:
         """Return the entry of the index for a build; None if this service did not start it.

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 
 import anyio
+from anyio.abc import TaskStatus
 
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
@@ -41,7 +42,11 @@ from asyncbuild.git.mirrors.cache import open_mirrors
 from asyncbuild.git.process.version import require_git
 from asyncbuild.pushes.pipeline import Pipeline, Services
 from asyncbuild.queue.consumer import Consumer
+from asyncbuild.queue.polling import Polling
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.reports.open_reports import OpenedReports, open_reports
+from asyncbuild.reports.report_sender import ReportSender
+from asyncbuild.reports.reported_starts import ReportedStarts
 from asyncbuild.results.open_results import OpenedResults, open_results
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.runtime.child_guard import open_guard
@@ -56,8 +61,15 @@ from asyncbuild.zip.engine import open_engine
 
 
 @asynccontextmanager
-async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]:
+async def open_consumer(
+    settings: Settings, aws: Aws, reports: ReportSender | None = None
+) -> AsyncIterator[Consumer]:
     """Open everything between the queue and CodeBuild, in order; close it in reverse.
+
+    Args:
+        settings: All settings.
+        aws: Session of the service.
+        reports: Reports what is started; None for no reports.
 
     Raises:
         ConfigError: A required setting is empty; the queue is not a FIFO queue, or has no
@@ -86,7 +98,7 @@ async def open_consumer(settings: Settings, aws: Aws) -> AsyncIterator[Consumer]
             starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
             hosts=hosts.reader,
-            results=_result_ledger(store, settings),
+            results=_starts(store, settings, reports),
         )
         pipeline = Pipeline(services, settings)
         queue = Queue(
@@ -142,11 +154,13 @@ async def _run(
         if heard:
             await tasks.start(listen, heard, switch)
         async with (
-            open_consumer(settings, aws) as consumer,
-            open_results(settings, aws) as results,
+            open_reports(settings, aws) as reports,
+            open_consumer(settings, aws, _sender(reports)) as consumer,
+            open_results(settings, aws, _sender(reports)) as results,
             _open_status(settings, aws, consumer, results),
         ):
-            switch.consumers = (consumer, *((results.consumers,) if results else ()))
+            others = _others(results, reports)
+            switch.consumers = (consumer, *others)
             if stop is not None:
                 tasks.start_soon(stop_when, stop, switch)
             emit(
@@ -158,19 +172,49 @@ async def _run(
                 )
             )
             with rare_collections():
-                await _consume(consumer, results.consumers if results else None, drain=drain)
+                await _consume(consumer, others, drain=drain)
         emit(ServiceStopped())
         tasks.cancel_scope.cancel()
 
 
-async def _consume(consumer: Consumer, results: ResultConsumers | None, *, drain: bool) -> None:
-    """Consume pushes, and results beside them; a drain ends when both queues are empty."""
+def _sender(reports: OpenedReports | None) -> ReportSender | None:
+    return None if reports is None else reports.sender
+
+
+def _others(
+    results: OpenedResults | None, reports: OpenedReports | None
+) -> tuple[ResultConsumers | Polling, ...]:
+    """Return the consumers of the other queues, in the order in which they fill each other."""
+    opened: list[ResultConsumers | Polling] = []
+    if results is not None:
+        opened.append(results.consumers)
+    if reports is not None:
+        opened.append(reports.consumers.polling)
+    return tuple(opened)
+
+
+async def _consume(
+    consumer: Consumer, others: Sequence[ResultConsumers | Polling], *, drain: bool
+) -> None:
+    """Consume pushes, and the other queues beside them; a drain ends when all are empty."""
     async with open_tasks() as tasks:
-        if results is not None:
-            tasks.start_soon(results.run)
+        ended = [await tasks.start(_run_until_end, each) for each in others]
         await consumer.run(drain=drain)
-        if results is not None:
-            (results.drain if drain else results.stop)()
+        for each, end in zip(others, ended, strict=True):
+            if drain:  # each queue may fill the next one until it is empty
+                each.drain()
+                await end.wait()
+            else:
+                each.stop()
+
+
+async def _run_until_end(
+    consumers: ResultConsumers | Polling, *, task_status: TaskStatus[anyio.Event]
+) -> None:
+    end = anyio.Event()
+    task_status.started(end)
+    await consumers.run()
+    end.set()
 
 
 def _open_status(
@@ -190,10 +234,14 @@ def _agent_uri(settings: Settings) -> str | None:
     return os.environ.get("ECS_AGENT_URI") if settings.scale_in_protection == "auto" else None
 
 
-def _result_ledger(store: Store, settings: Settings) -> ResultLedger | None:
-    """Return the ledger of results; None without a queue of results: then none is asked for."""
-    prefix = settings.storage.ledger_prefix
-    return ResultLedger(store, prefix=prefix) if settings.results.url else None
+def _starts(
+    store: Store, settings: Settings, reports: ReportSender | None
+) -> ResultLedger | ReportedStarts | None:
+    """Return what records starts; None without a queue of results: then none is asked for."""
+    if not settings.results.url:
+        return None
+    ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
+    return ledger if reports is None else ReportedStarts(ledger, reports)
 
 
 def _require(settings: Settings) -> None:

@@ -70,6 +70,7 @@ def conflicts(settings: Settings) -> list[SettingFault]:
                 places = ((table, name), ("aws", "region"))
                 faults.append(SettingFault(f"{table}.{name}: {fault}", places))
     faults += _results(settings)
+    faults += _reports(settings)
     of_keys = (SettingFault(text, (place,)) for text, place in key_faults(settings))
     return [*faults, *_shared_keys(settings), *of_keys]
 
@@ -87,6 +88,21 @@ def _results(settings: Settings) -> Iterator[SettingFault]:
         elif url.endswith(".fifo"):
             text = "is a FIFO queue; name a standard queue: results need no order"
             yield SettingFault(f"results.{name} = {url!r}: {text}", (place,))
+
+
+def _reports(settings: Settings) -> Iterator[SettingFault]:
+    """Yield faults of the queue of reports: a FIFO queue of its own, beside one of results."""
+    url = settings.reports.url
+    place: Place = ("reports", "url")
+    if url and not url.endswith(".fifo"):
+        text = "is no FIFO queue; reports of one commit must not overtake each other"
+        yield SettingFault(f"reports.url = {url!r}: {text}", (place,))
+    if url and url == settings.queue.url:
+        text = "is the queue of pushes; reports need a queue of their own"
+        yield SettingFault(f"reports.url = {url!r}: {text}", (place, ("queue", "url")))
+    if url and not settings.results.url:
+        text = "needs results.url: without results no build is seen to end"
+        yield SettingFault(f"reports.url = {url!r} {text}", (place, ("results", "url")))
 
 
 def _shared_keys(settings: Settings) -> Iterator[SettingFault]:

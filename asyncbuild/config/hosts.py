@@ -9,11 +9,52 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from asyncbuild.config.secrets import SecretReference
 from asyncbuild.config.sections import Section, Texts
+from asyncbuild.domain.reports.status_wording import check_context
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?")
 _FIELDS = frozenset({"host", "owner", "repository"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-SECRET_FIELDS = frozenset({"token", "ssh_key", "webhook_secret"})
+SECRET_FIELDS = frozenset({"token", "ssh_key", "webhook_secret", "app_private_key"})
+
+
+class CommitStatusSettings(Section):
+    """Table `[hosts.commit_status]`: who posts commit statuses to this host, and how."""
+
+    token: SecretReference | None = None
+    user: str = ""
+    app_id: str = ""
+    app_private_key: SecretReference | None = None
+    api_url: str = ""
+    context: str = "asyncbuild/{project}"
+    skipped: Literal["success", "none"] = "success"
+    reasons: bool = False
+    requests_per_hour: int = Field(default=4_000, ge=1, le=1_000_000)
+
+    @field_validator("context")
+    @classmethod
+    def _is_context(cls, template: str) -> str:
+        check_context(template)
+        return template
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_api(cls, url: str) -> str:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https" or parts.hostname in _LOOPBACK
+        if (url and not (secure and parts.hostname)) or parts.username or parts.query:
+            msg = 'write the address of the API, such as "https://api.github.com"'
+            raise ValueError(msg)
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if bool(self.app_id) != bool(self.app_private_key):
+            msg = "app_id and app_private_key belong together: a GitHub App has both"
+            raise ValueError(msg)
+        if bool(self.token) == bool(self.app_id):
+            msg = "set either token, or app_id and app_private_key"
+            raise ValueError(msg)
+        return self
 
 
 class HostSettings(Section):
@@ -28,6 +69,7 @@ class HostSettings(Section):
     ssh_key: SecretReference | None = None
     known_hosts: Texts = ()
     webhook_secret: SecretReference | None = None
+    commit_status: CommitStatusSettings | None = None
     signature: Literal["required", "if-present", "off"] = Field(
         default="required", validate_default=True
     )
@@ -71,7 +113,8 @@ class HostSettings(Section):
     @model_validator(mode="after")
     def _way_in(self) -> Self:
         remote_fault = _remote_fault(self) if self.remote else ""
-        faults = [fault for fault in (remote_fault, self._login_fault()) if fault]
+        found = (remote_fault, self._login_fault(), self._status_fault())
+        faults = [fault for fault in found if fault]
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -87,6 +130,16 @@ class HostSettings(Section):
             return "ssh_key needs a remote with ssh://; for https:// set token"
         if self.ssh_key and not self.known_hosts:
             return "ssh_key needs known_hosts: without the host's key anybody could be the host"
+        return ""
+
+    def _status_fault(self) -> str:
+        wanted = self.commit_status
+        if wanted is None:
+            return ""
+        if wanted.app_id and self.kind != "github":
+            return f"commit_status.app_id is a GitHub App's; for {self.kind} set its token"
+        if wanted.user and self.kind != "bitbucket":
+            return f"commit_status.user is for Bitbucket Cloud; {self.kind} takes a token alone"
         return ""
 
 

@@ -107,6 +107,14 @@ class ResultSettings(Section):
     consumers: int = Field(default=2, ge=1, le=100)
 
 
+class ReportSettings(Section):
+    """Table `[reports]`: the SQS FIFO queue with the commit statuses that are to be posted."""
+
+    url: QueueUrl = ""
+    dead_letter_url: QueueUrl | None = None
+    consumers: int = Field(default=2, ge=1, le=100)
+
+
 class LaneSettings(Section):
     """Table `[lanes]`: order, attempts and waiting inside one message group."""
 

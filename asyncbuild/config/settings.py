@@ -22,6 +22,7 @@ from asyncbuild.config.sections import (
     LogSettings,
     PipelineSettings,
     QueueSettings,
+    ReportSettings,
     ResultSettings,
     Seconds,
     StatusSettings,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     aws: AwsSettings = AwsSettings()
     queue: QueueSettings = QueueSettings()
     results: ResultSettings = ResultSettings()
+    reports: ReportSettings = ReportSettings()
     lanes: LaneSettings = LaneSettings()
     git: GitSettings = GitSettings()
     archive: ArchiveSettings = ArchiveSettings()
@@ -119,11 +121,15 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
 
 def setting_names() -> list[str]:
     """Return every setting as `section.name`; for lists of tables, the names of one table."""
-    names: list[str] = []
-    for name in Settings.model_fields:
-        inner = [inner for inner in names_below((name,)) if inner]
-        names.extend(f"{name}.{each}" for each in inner) if inner else names.append(name)
-    return names
+    return [name for each in Settings.model_fields for name in _names_from((each,))]
+
+
+def _names_from(path: tuple[str, ...]) -> list[str]:
+    """Return the setting at a path, or those of its table."""
+    inner = names_below(path)
+    if not inner:
+        return [".".join(path)]
+    return [name for each in inner for name in _names_from((*path, each))]
 
 
 def names_below(parents: tuple[int | str, ...]) -> list[str]:

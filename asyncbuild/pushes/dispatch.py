@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_records import KnownHead
 from asyncbuild.builds.quota import Quota
-from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.domain.errors import Retry, Scope, StageError
 from asyncbuild.domain.events.push_events import PushBug, PushNothingToDo, outcome_event
 from asyncbuild.domain.events.stage_events import PushStartStarted
@@ -17,7 +16,7 @@ from asyncbuild.domain.model import Action, Guard, Message, Nothing, Outcome, Ta
 from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import PushCase, TargetStarter
-from asyncbuild.pushes.work import Dispatch, PreparesPushes
+from asyncbuild.pushes.work import Dispatch, PreparesPushes, RecordsStarts
 from asyncbuild.runtime.emit import about, emit, stage
 from asyncbuild.runtime.tasks import open_tasks
 
@@ -40,7 +39,7 @@ class Dispatcher:
         pushes: PreparesPushes,
         staleness: Staleness,
         targets: TargetStarter,
-        results: ResultLedger | None = None,
+        results: RecordsStarts | None = None,
     ) -> None:
         self._ledger = ledger
         self._quota = Quota(ledger)

@@ -10,7 +10,6 @@ from asyncbuild.archive.archiver import Archiver
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
 from asyncbuild.builds.quota import Quota
-from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject, StageError, reading
@@ -28,7 +27,7 @@ from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.prepare import Preparer, PushPreparer
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
-from asyncbuild.pushes.work import Dispatch, PreparedMessage, Work
+from asyncbuild.pushes.work import Dispatch, PreparedMessage, RecordsStarts, Work
 from asyncbuild.runtime.emit import about, emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
@@ -46,7 +45,7 @@ class Services:
     starters: Starters
     ledger: Ledger
     hosts: MessageReader
-    results: ResultLedger | None = None
+    results: RecordsStarts | None = None
 
 
 def read_message(hosts: MessageReader, message: Message) -> Work:

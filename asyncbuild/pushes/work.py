@@ -5,7 +5,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from asyncbuild.domain.errors import Reject, StageError
-from asyncbuild.domain.model import Guard, Message, Nothing, Push, StoredArchive, Target
+from asyncbuild.domain.model import (
+    Guard,
+    Message,
+    Nothing,
+    Outcome,
+    Push,
+    StoredArchive,
+    Target,
+)
+from asyncbuild.domain.results.started_build import StartedBuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +124,18 @@ class EnsuresArchives(Protocol):
 
     async def ensure(self, work: Work, push: Push, target: Target, guard: Guard) -> StoredArchive:
         """Return the target's archive, made now; as `Archives.ensure`. Raises StageError."""
+
+
+class RecordsStarts(Protocol):
+    """Records what pushes start; `builds.result_ledger.ResultLedger` does."""
+
+    async def record_start(self, push: Push, outcome: Outcome) -> StartedBuild | None:
+        """Record what a push has started; return it, None if it has started nothing.
+
+        Args:
+            push: The push.
+            outcome: What was done for one target.
+
+        Raises:
+            StageError: It could not be recorded.
+        """

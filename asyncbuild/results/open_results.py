@@ -10,12 +10,11 @@ from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.config.settings import Settings
 from asyncbuild.results.build_questions import BuildQuestions
 from asyncbuild.results.finder import ResultFinder
-from asyncbuild.results.recorder import ResultRecorder
+from asyncbuild.results.recorder import ReportsEnds, ResultRecorder
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.results.result_queue import ResultQueue
 from asyncbuild.results.result_worker import ResultWorker
 from asyncbuild.results.sweeper import Sweeper
-from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.storage.s3 import Store
 
 _AT_ONCE: Final = 8  # messages of one receive that are worked on at the same time
@@ -31,7 +30,7 @@ class OpenedResults:
 
 @asynccontextmanager
 async def open_results(
-    settings: Settings, aws: Aws, *, clock: Clock = utc_now
+    settings: Settings, aws: Aws, reports: ReportsEnds | None = None
 ) -> AsyncIterator[OpenedResults | None]:
     """Open the consumers of the queue of results; None without such a queue.
 
@@ -40,7 +39,7 @@ async def open_results(
     Args:
         settings: Settings of the service.
         aws: Session of the service.
-        clock: Clock, by which messages and builds are old.
+        reports: Reports the ends; None for no reports.
 
     Raises:
         ConfigError: The queue is in another Region than calls go to.
@@ -58,11 +57,9 @@ async def open_results(
         codepipeline = await enter(aws.open_codepipeline(pool=_AT_ONCE * count))
         store = Store(s3, settings.storage)
         ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
-        questions = BuildQuestions(codebuild, codepipeline, clock=clock)
-        finder, recorder = ResultFinder(ledger, questions), ResultRecorder(ledger, clock=clock)
-        sweeper = Sweeper(
-            ledger=ledger, questions=questions, finder=finder, recorder=recorder, clock=clock
-        )
+        questions = BuildQuestions(codebuild, codepipeline)
+        finder, recorder = ResultFinder(ledger, questions), ResultRecorder(ledger, reports=reports)
+        sweeper = Sweeper(ledger=ledger, questions=questions, finder=finder, recorder=recorder)
         queue = ResultQueue(
             polls=polls,
             control=control,
@@ -71,9 +68,8 @@ async def open_results(
         )
         consumers = ResultConsumers(
             queue=queue,
-            worker=ResultWorker(finder, recorder, clock=clock),
+            worker=ResultWorker(finder, recorder),
             sweeper=sweeper,
             settings=settings,
-            clock=clock,
         )
         yield OpenedResults(consumers, ledger)

@@ -1,9 +1,9 @@
 """Recorder of results: writes what was seen of a build, and reports it."""
 
 from datetime import datetime
+from typing import Protocol
 
 from asyncbuild.builds.result_ledger import ResultLedger
-from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.events.result_events import ResultRecorded
 from asyncbuild.domain.results.build_result import BuildResult, StartedKind
 from asyncbuild.domain.results.started_build import StartedBuild
@@ -12,11 +12,31 @@ from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.runtime.emit import about, emit
 
 
-class ResultRecorder:
-    """Records results, and removes the marks of builds that have ended."""
+class ReportsEnds(Protocol):
+    """Reports how builds ended; `reports.report_sender.ReportSender` does."""
 
-    def __init__(self, ledger: ResultLedger, *, clock: Clock = utc_now) -> None:
+    async def send_end(self, started: StartedBuild, result: BuildResult) -> None:
+        """Report an end. Raises StageError."""
+
+
+class ResultRecorder:
+    """Records results, and removes the marks of builds that have ended.
+
+    Args:
+        ledger: Results and marks.
+        reports: Reports the ends, after they are recorded; None for no reports.
+        clock: Clock.
+    """
+
+    def __init__(
+        self,
+        ledger: ResultLedger,
+        *,
+        reports: ReportsEnds | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
         self._ledger = ledger
+        self._reports = reports
         self._clock = clock
 
     async def record(
@@ -38,7 +58,7 @@ class ResultRecorder:
         result = facts.result_of(started.of)
         written = await self._write(started, result, by_sweep=by_sweep)
         if result.status.is_end and not facts.may_be_retried(self._clock()):
-            await self._ledger.finish(started.of)
+            await self._finish(started, result)
         return written
 
     async def record_gone(self, started: StartedBuild) -> bool:
@@ -50,15 +70,17 @@ class ResultRecorder:
         Raises:
             StageError: The store refused.
         """
-        try:
-            known = await self._ledger.find_result(started)
-        except Reject:  # a record that cannot be read is replaced
-            known = None
-        begun, now = started.started_at, self._clock()
-        result = result_of_gone(started.of, known, started_at=begun, now=now)
+        now = self._clock()
+        result = result_of_gone(started.of, started_at=started.started_at, now=now)
         written = await self._write(started, result, by_sweep=True)
-        await self._ledger.finish(started.of)
+        await self._finish(started, result)
         return written
+
+    async def _finish(self, started: StartedBuild, result: BuildResult) -> None:
+        """Report an end, then remove the mark: an end that cannot be reported is found again."""
+        if self._reports is not None:
+            await self._reports.send_end(started, result)
+        await self._ledger.finish(started.of)
 
     async def _write(self, started: StartedBuild, result: BuildResult, *, by_sweep: bool) -> bool:
         if not await self._ledger.record_result(started, result):

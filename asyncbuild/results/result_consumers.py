@@ -22,8 +22,8 @@ from asyncbuild.domain.events.result_events import (
     ResultReceiveFailed,
 )
 from asyncbuild.domain.model import Message
+from asyncbuild.domain.settling import Done, GiveUp, Hide, hidden_seconds
 from asyncbuild.results.facts.result_messages import StateChange
-from asyncbuild.results.facts.settling import Done, GiveUp, Hide, hidden_seconds
 from asyncbuild.results.result_queue import RECEIVE_MOST, ResultQueue
 from asyncbuild.results.result_worker import (
     ResultFailure,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from asyncbuild.domain.errors import reading
+from asyncbuild.domain.events.event import PushIdentity
 from asyncbuild.domain.foreign_text import to_json
 from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
 from asyncbuild.domain.repository import Repository, decode_repository
@@ -20,16 +21,16 @@ class ReportOrder(NamedTuple):
     """Position of a report among those of its context: the greater one replaces the others.
 
     A commit may be built more than once under one context: as the tip of two branches, again by
-    hand, and by CodeBuild's own retries. The start that came last owns the context, and of its
-    attempts the last.
+    hand, and by CodeBuild's own retries. The push that came last owns the context, and of its
+    attempts the last. The time is that of the push, because it is the same at each try.
 
     Attributes:
-        started_at: When the build was started, or its project skipped.
-        event_id: Id of the push, which decides between starts of the same time.
+        pushed_at: When the commit was pushed.
+        event_id: Id of the push, which decides between pushes of the same time.
         attempt: Number of the attempt, from 1.
     """
 
-    started_at: datetime
+    pushed_at: datetime
     event_id: str
     attempt: int = 1
 
@@ -58,10 +59,15 @@ class Report:
         return _digest(self.repository.path, self.commit, self.status.context)
 
     @property
+    def identity(self) -> PushIdentity:
+        """Identity of the push in the log."""
+        return PushIdentity.of_parts(self.order.event_id, self.repository, self.ref, self.commit)
+
+    @property
     def deduplication_id(self) -> str:
         """Deduplication id of the message: equal for the same state of the same attempt."""
-        started_at, event_id, attempt = self.order
-        parts = (started_at.isoformat(), event_id, str(attempt), self.status.state)
+        pushed_at, event_id, attempt = self.order
+        parts = (pushed_at.isoformat(), event_id, str(attempt), self.status.state)
         return _digest(self.group, *parts)
 
 
@@ -76,7 +82,7 @@ class PostedStatus:
 def is_due(report: Report, posted: PostedStatus | None) -> bool:
     """Return whether a report is to be posted, given what was posted last for its context.
 
-    The latest start owns a context, so an older build changes nothing any more. Of one attempt an
+    The latest push owns a context, so an older build changes nothing any more. Of one attempt an
     end is never replaced, and no state is posted twice.
     """
     if posted is None or report.order > posted.order:
@@ -100,7 +106,7 @@ def dump_report(report: Report) -> bytes:
             "context": status.context,
             "description": status.description,
             "target_url": status.target_url,
-            "started_at": order.started_at,
+            "pushed_at": order.pushed_at,
             "event_id": order.event_id,
             "attempt": order.attempt,
         },
@@ -119,8 +125,8 @@ def read_report(document: Mapping[str, Any]) -> Report:
     with reading("report"):
         if document["asyncbuild"] != KIND or document["version"] != VERSION:
             raise ValueError
-        started_at = read_time(document["started_at"])
-        if started_at is None:
+        pushed_at = read_time(document["pushed_at"])
+        if pushed_at is None:
             raise ValueError
         segments = {name: _text(document["repository"][name]) for name in _SEGMENTS}
         attempt = document["attempt"]
@@ -136,7 +142,7 @@ def read_report(document: Mapping[str, Any]) -> Report:
                 description=_text(document["description"]),
                 target_url=_text(document["target_url"]),
             ),
-            order=ReportOrder(started_at, _text(document["event_id"]), attempt),
+            order=ReportOrder(pushed_at, _text(document["event_id"]), attempt),
         )
 
 

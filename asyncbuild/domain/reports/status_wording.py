@@ -1,5 +1,6 @@
 """Descriptions and contexts of commit statuses."""
 
+from collections.abc import Mapping
 from string import Formatter
 from typing import Final
 
@@ -7,6 +8,7 @@ from asyncbuild.domain.foreign_text import plain
 from asyncbuild.domain.results.build_result import BuildResult, BuildStatus
 
 DESCRIPTION_MOST: Final = 140  # GitHub, REST API, "Create a commit status", description
+CONTEXT_MOST: Final = 255  # GitLab, "Set the pipeline status of a commit", name
 CONTEXT_FIELDS: Final = ("project", "pipeline", "rule", "branch", "repository")
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -64,6 +66,16 @@ def duration(seconds: float) -> str:
 def _two(whole: int, large: int, large_name: str, small: int, small_name: str) -> str:
     rest = whole % large // small
     return f"{whole // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
+
+
+def context_of(template: str, fields: Mapping[str, str]) -> str:
+    """Return the context for a build; characters that a forge might not keep are replaced.
+
+    Args:
+        template: A template that `check_context` accepts.
+        fields: Values of `CONTEXT_FIELDS`.
+    """
+    return plain(template.format_map(fields), CONTEXT_MOST)
 
 
 def check_context(template: str) -> None:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -172,21 +171,6 @@ def _within(action: Mapping[str, Any], now: datetime) -> float | None:
     except (ValueError, TypeError, OverflowError):  # TypeError: a time without a zone
         return None
     return left if left > -_DAY_SECONDS else None  # Go writes year 1 for an unset time
-
-
-def parse_retry_after(text: str, now: datetime) -> float | None:
-    """Return the seconds in a `Retry-After` header (RFC 9110, 10.2.3); None if it has none.
-
-    The number is not bounded by a setting: the caller limits its wait.
-    """
-    text = text.strip()
-    if re.fullmatch(r"[0-9]+", text):
-        return min(float(text[:20]) if len(text) <= 20 else math.inf, 1e9)  # noqa: PLR2004 - more than any
-    try:
-        seconds = (parsedate_to_datetime(text) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return max(0.0, min(seconds, 1e9))
 
 
 def message_of(text: bytes) -> str:

@@ -1,6 +1,5 @@
 """Decision what becomes of a message of the queue of results. Pure."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -9,36 +8,6 @@ from asyncbuild.results.facts.result_messages import StateChange
 
 PATIENCE: Final = timedelta(minutes=10)
 """Age up to which a message waits for its build to appear in the index, or for its end."""
-HIDDEN_FIRST_SECONDS: Final = 5
-HIDDEN_MOST_SECONDS: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Settled: nothing is left to do, and the message is deleted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hide:
-    """Hidden for so many seconds; then the message is tried again."""
-
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Given up: the message can never work, and becomes a dead letter with this reason."""
-
-    reason: str
-
-
-Settling = Done | Hide | GiveUp
-
-
-def hidden_seconds(receive_count: int) -> int:
-    """Return how long a message is hidden that was received so many times: 5 s, doubled to 60."""
-    doublings = min(max(receive_count, 1) - 1, 10)
-    return min(HIDDEN_MOST_SECONDS, HIDDEN_FIRST_SECONDS << doublings)
 
 
 def is_young(sent: datetime | None, now: datetime) -> bool:

@@ -28,7 +28,6 @@ _SHOWING: Final = (
     _DECLARING | _CONFIGURING | {"anyio", "idna", "markdown_it", "mdurl", "pygments", "rich"}
 )
 _INDENTATION: Final = "  "
-_SITE: Final = "site → "  # what a distribution, or a recorder of tests, loads with each Python
 _TOP: Final = "asyncbuild.commands.cli"
 
 
@@ -52,8 +51,7 @@ def _imports(*arguments: str, code: int = 0) -> dict[str, str]:
         chain = [*chain[:depth], name]
         found[name] = " → ".join(chain)
     assert _TOP in found
-    ours = {name: how for name, how in found.items() if not how.startswith(_SITE)}
-    return {name: how for name, how in ours.items() if _is_counted(name.partition(".")[0])}
+    return {name: how for name, how in found.items() if _is_counted(name.partition(".")[0])}
 
 
 def _is_counted(package: str) -> bool:

@@ -24,7 +24,7 @@ def test_the_example_names_every_setting() -> None:
     section = ""
     named = set()
     for line in _EXAMPLE.read_text().splitlines():
-        header = re.match(r"(?:# )?\[\[?(\w+)\]\]?", line)
+        header = re.match(r"(?:# )?\[\[?([\w.]+)\]\]?", line)
         setting = re.match(r"(?:# )?(\w+) = ", line)
         if header:
             section = header[1] + "."

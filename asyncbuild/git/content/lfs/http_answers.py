@@ -7,12 +7,12 @@ import aiohttp
 import anyio
 
 from asyncbuild.domain.errors import Busy, Outage, Reject, Retry, StageError
+from asyncbuild.domain.retry_after import parse_retry_after
 from asyncbuild.git.content.lfs.lfs_server import LfsServer
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.formats.lfs_answers import (
     message_of,
     origin_of,
-    parse_retry_after,
     usable_url,
 )
 

@@ -86,7 +86,7 @@ def test_a_message_is_read_as_it_was_written(report: Report) -> None:
         ("state", "green"),
         ("attempt", 0),
         ("attempt", True),
-        ("started_at", "noon"),
+        ("pushed_at", "noon"),
         ("commit", None),
         ("repository", "shop"),
         ("context", 7),

@@ -1,0 +1,45 @@
+"""Bodies of the ledger's objects about posted commit statuses, as JSON. Pure."""
+
+from datetime import datetime
+from typing import Final
+
+from asyncbuild.builds.ledger_records import dump_record, read_record
+from asyncbuild.domain.errors import reading
+from asyncbuild.domain.reports.commit_status import StatusState
+from asyncbuild.domain.reports.report import PostedStatus, Report, ReportOrder
+from asyncbuild.domain.times import read_time
+
+_VERSION: Final = 1
+
+
+def posted_record(report: Report, *, posted_at: datetime) -> bytes:
+    """Return the record of a posted status as `read_posted` reads it."""
+    return dump_record(
+        {
+            "version": _VERSION,
+            "repository": report.repository.segments._asdict(),
+            "ref": report.ref,
+            "commit": report.commit,
+            "context": report.status.context,
+            "state": report.status.state,
+            "pushed_at": report.order.pushed_at,
+            "event_id": report.order.event_id,
+            "attempt": report.order.attempt,
+            "posted_at": posted_at,
+        }
+    )
+
+
+def read_posted(key: str, body: bytes) -> PostedStatus:
+    """Return the state that was posted last, by its record.
+
+    Raises:
+        Reject: The record cannot be read; the reason names the key.
+    """
+    told = read_record(key, body)
+    with reading(f"record {key}", remedy="delete the object"):
+        pushed_at = read_time(told["pushed_at"])
+        if pushed_at is None or not isinstance(told["event_id"], str):
+            raise ValueError
+        order = ReportOrder(pushed_at, told["event_id"], int(told["attempt"]))
+        return PostedStatus(StatusState(told["state"]), order)

@@ -1,0 +1,1 @@
+"""Commit statuses on forges: one module for each forge, behind one Protocol."""

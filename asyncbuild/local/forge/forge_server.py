@@ -1,0 +1,151 @@
+"""Server of `ForgeStandin` on loopback: the paths and credentials of four forges.
+
+GitHub is below `/github`, GitLab below `/gitlab`, Bitbucket Cloud below `/bitbucket`, and Bitbucket
+Data Center below `/data-center`.
+"""
+
+import base64
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from asyncbuild.local.forge.forge_standin import CommitContext, ForgeAnswer, ForgeStandin
+from asyncbuild.local.servers.served import open_site
+
+_NO_APP: Final = ForgeAnswer(401, {"message": "A JSON web token could not be decoded"})
+Checks = Callable[[str], bool]
+"""Check of an App's JWT: whether it is one of a known App."""
+
+
+@asynccontextmanager
+async def open_forge(
+    standin: ForgeStandin, *, port: int = 0, is_app: Checks = lambda _: False
+) -> AsyncIterator[ForgeStandin]:
+    """Serve on 127.0.0.1 while inside; yield the stand-in, with its endpoint.
+
+    Args:
+        standin: State of the stand-in.
+        port: Port; 0 takes a free one.
+        is_app: Checks the JWT of a GitHub App.
+    """
+    server = _Server(standin, is_app)
+    app = web.Application()
+    app.add_routes(
+        [
+            web.post("/github/repos/{owner}/{name}/statuses/{commit}", server.github),
+            web.get("/github/repos/{owner}/{name}/installation", server.installation),
+            web.post("/github/app/installations/{id}/access_tokens", server.access_token),
+            web.post("/gitlab/projects/{project}/statuses/{commit}", server.gitlab),
+            web.post(
+                "/bitbucket/repositories/{owner}/{name}/commit/{commit}/statuses/build",
+                server.bitbucket,
+            ),
+            web.post(
+                "/data-center/projects/{owner}/repos/{name}/commits/{commit}/builds",
+                server.data_center,
+            ),
+        ]
+    )
+    async with open_site(app, port=port) as standin.endpoint_url:
+        yield standin
+
+
+class _Server:
+    """Handlers of the paths."""
+
+    def __init__(self, standin: ForgeStandin, is_app: Checks) -> None:
+        self._standin = standin
+        self._is_app = is_app
+        self._given = 0
+
+    async def github(self, request: web.Request) -> web.Response:
+        """Answer a status of GitHub."""
+        return await self._post(request, "context", self._standin.post_github)
+
+    async def gitlab(self, request: web.Request) -> web.Response:
+        """Answer a status of GitLab."""
+        return await self._post(request, "name", self._standin.post_gitlab)
+
+    async def bitbucket(self, request: web.Request) -> web.Response:
+        """Answer a status of Bitbucket Cloud."""
+        return await self._post(request, "key", self._standin.post_bitbucket)
+
+    async def data_center(self, request: web.Request) -> web.Response:
+        """Answer a status of Bitbucket Data Center."""
+        return await self._post(request, "key", self._standin.post_bitbucket_server)
+
+    async def installation(self, request: web.Request) -> web.Response:
+        """Answer which installation of the App has a repository."""
+        if self._standin.ordered:
+            return self._respond(self._standin.ordered.popleft())
+        if not self._is_app(_bearer(request)):
+            return self._respond(
+                ForgeAnswer(401, {"message": "A JSON web token could not be decoded"})
+            )
+        names = request.match_info
+        if not self._standin.knows(f"{names['owner']}/{names['name']}"):
+            return self._respond(ForgeAnswer(404, {"message": "Not Found"}))
+        return self._respond(ForgeAnswer(200, {"id": 4711}))
+
+    async def access_token(self, request: web.Request) -> web.Response:
+        """Answer a request for a token of an installation."""
+        if self._standin.ordered:
+            return self._respond(self._standin.ordered.popleft())
+        if not self._is_app(_bearer(request)) or request.match_info["id"] != "4711":
+            return self._respond(
+                ForgeAnswer(401, {"message": "A JSON web token could not be decoded"})
+            )
+        self._given += 1
+        token = f"ghs_{self._given}"
+        self._standin.tokens.add(token)
+        until = datetime.now(UTC) + timedelta(hours=1)
+        told = {"token": token, "expires_at": until.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return self._respond(ForgeAnswer(201, told))
+
+    async def _post(
+        self,
+        request: web.Request,
+        context: str,
+        answer: Callable[[CommitContext, Mapping[str, Any]], ForgeAnswer],
+    ) -> web.Response:
+        if self._standin.ordered:
+            return self._respond(self._standin.ordered.popleft())
+        if _credential(request) not in self._standin.tokens:
+            return self._respond(ForgeAnswer(401, {"message": "Bad credentials"}))
+        names = request.match_info
+        repository = names.get("project") or f"{names['owner']}/{names['name']}"
+        if not self._standin.knows(repository):
+            return self._respond(ForgeAnswer(404, {"message": "Not Found"}))
+        try:
+            body = orjson.loads(await request.read())
+        except ValueError:
+            return self._respond(ForgeAnswer(400, {"message": "Problems parsing JSON"}))
+        at = CommitContext(repository, names["commit"], str(body.get(context, "default")))
+        return self._respond(answer(at, body))
+
+    def _respond(self, answer: ForgeAnswer) -> web.Response:
+        self._standin.answer(answer)
+        body = None if answer.body is None else orjson.dumps(answer.body)
+        return web.Response(
+            status=answer.status,
+            body=body,
+            headers=dict(answer.headers),
+            content_type="application/json",
+        )
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() in {"bearer", "token"} else ""
+
+
+def _credential(request: web.Request) -> str:
+    """Return the token of a request, however the forge takes it."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    if scheme == "Basic":
+        return base64.b64decode(value).decode().partition(":")[2]
+    return request.headers.get("PRIVATE-TOKEN") or _bearer(request)

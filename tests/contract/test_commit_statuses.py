@@ -1,0 +1,274 @@
+"""One suite for the posters of commit statuses, each against the stand-in of its forge.
+
+What goes over the wire is checked by GitHub's own description (npm `@octokit/openapi` 23.0.2, MIT;
+the three operations that are used are in `tests/fixtures/foreign/openapi`), and by the rules of the
+other forges' documentation, which the stand-in names.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from openapi_schema_validator import OAS30Validator
+
+from asyncbuild.domain.errors import Busy, ConfigError, Denied, Outage, Reject, Retry, StageError
+from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
+from asyncbuild.domain.repository import Repository
+from asyncbuild.forges.statuses.bitbucket_server_status import BitbucketServerStatuses
+from asyncbuild.forges.statuses.bitbucket_status import BitbucketStatuses, key_of
+from asyncbuild.forges.statuses.github_status import GitHubCredential, GitHubStatuses
+from asyncbuild.forges.statuses.gitlab_status import GitLabStatuses
+from asyncbuild.forges.statuses.status_http import open_session
+from asyncbuild.forges.statuses.status_poster import StatusPlace, StatusPoster
+from asyncbuild.local.forge.forge_server import open_forge
+from asyncbuild.local.forge.forge_standin import CommitContext, ForgeAnswer, ForgeStandin
+
+COMMIT = "a" * 40
+TOKEN = "status-token"
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+PEM = KEY.private_bytes(
+    serialization.Encoding.PEM,
+    serialization.PrivateFormat.TraditionalOpenSSL,
+    serialization.NoEncryption(),
+).decode()
+_DESCRIBED = json.loads(
+    (Path(__file__).parents[1] / "fixtures/foreign/openapi/github-statuses.json").read_text()
+)
+KINDS = ("github", "github-app", "gitlab", "bitbucket", "data-center")
+
+
+def is_app(token: str) -> bool:
+    """Return whether a JWT is one of the App, as GitHub checks it: at most ten minutes long."""
+    try:
+        told = jwt.decode(token, KEY.public_key(), algorithms=["RS256"], issuer="77")
+    except jwt.PyJWTError:
+        return False
+    return bool(told["exp"] - told["iat"] <= 600)
+
+
+@dataclass
+class Opened:
+    """A poster, the stand-in that it posts to, and the commit."""
+
+    kind: str
+    poster: StatusPoster
+    forge: ForgeStandin
+    now: float = field(default_factory=time.time)
+    repository: Repository = field(
+        default_factory=lambda: Repository.of_host("git.example.org", "acme", "shop")
+    )
+
+    @property
+    def place(self) -> StatusPlace:
+        """Return the commit that is posted to."""
+        return StatusPlace(self.repository, "refs/heads/feature/x", COMMIT)
+
+    def at(self, context: str) -> CommitContext:
+        """Return the name of a status on the forge."""
+        key = key_of(context) if self.kind == "bitbucket" else context
+        return CommitContext(self.repository.full_name, COMMIT, key)
+
+
+@asynccontextmanager
+async def open_poster(kind: str) -> AsyncIterator[Opened]:
+    """Open a poster and its stand-in."""
+    async with AsyncExitStack() as stack:
+        forge = await stack.enter_async_context(open_forge(ForgeStandin(), is_app=is_app))
+        session = await stack.enter_async_context(open_session())
+        opened = Opened(kind, poster=None, forge=forge)  # type: ignore[arg-type]  # set below
+        opened.poster = _make(opened, session)
+        yield opened
+
+
+def _make(opened: Opened, session: Any) -> StatusPoster:  # noqa: ANN401 - aiohttp's
+    url = opened.forge.endpoint_url
+    match opened.kind:
+        case "github":
+            credential = GitHubCredential(token=lambda: TOKEN)
+            return GitHubStatuses(session, f"{url}/github", credential)
+        case "github-app":
+            credential = GitHubCredential(app_id="77", private_key=lambda: PEM)
+            clock: Callable[[], float] = lambda: opened.now  # noqa: E731 - one expression
+            return GitHubStatuses(session, f"{url}/github", credential, clock=clock)
+        case "gitlab":
+            return GitLabStatuses(session, f"{url}/gitlab", lambda: TOKEN)
+        case "bitbucket":
+            return BitbucketStatuses(session, f"{url}/bitbucket", lambda: TOKEN, user="bot")
+        case _:
+            return BitbucketServerStatuses(session, f"{url}/data-center", lambda: TOKEN)
+
+
+def status_of(state: StatusState, context: str = "asyncbuild/shop") -> CommitStatus:
+    """Return a status."""
+    return CommitStatus(state, context, f"words of {state}", "https://example.org/build/1")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", [each for each in StatusState if each.is_end])
+async def test_a_status_is_shown_as_it_was_posted(kind: str, end: StatusState) -> None:
+    """Pending, then each end; and the same once more, which changes nothing."""
+    async with open_poster(kind) as opened:
+        for state in (StatusState.PENDING, StatusState.PENDING, end, end):
+            await opened.poster.post(opened.place, status_of(state))
+            kept = opened.forge.statuses[opened.at("asyncbuild/shop")]
+            assert (kept.state, kept.target_url) == (state, "https://example.org/build/1")
+            assert kept.description == f"words of {state}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_groups_in_groups_and_long_contexts(kind: str) -> None:
+    """Owners with slashes, names with dots, a context of 200 characters, no link."""
+    owner = "group/sub" if kind == "gitlab" else "acme"
+    async with open_poster(kind) as opened:
+        opened.repository = Repository.of_host("git.example.org", owner, "web.shop")
+        long = CommitStatus(StatusState.SUCCESS, "ci/" + "x" * 197, "fine")
+        await opened.poster.post(opened.place, long)
+        assert opened.forge.statuses[opened.at(long.context)].description == "fine"
+
+
+NOW = int(time.time())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("answer", "error", "pause"),
+    [
+        (ForgeAnswer(401, {"message": "Bad credentials"}), Denied, None),
+        (ForgeAnswer(403, {"message": "Resource not accessible"}), Denied, None),
+        (ForgeAnswer(403, {"message": "secondary limit"}, {"Retry-After": "60"}), Busy, 60),
+        (ForgeAnswer(429, {"message": "slow down"}, {"Retry-After": "7"}), Busy, 7),
+        (ForgeAnswer(404, {"message": "Not Found"}), Reject, None),
+        (ForgeAnswer(422, {"message": "No commit found", "errors": ["x"]}), Reject, None),
+        (ForgeAnswer(500, {"message": "oops"}), Outage, None),
+        (ForgeAnswer(502), Outage, None),
+        (ForgeAnswer(503, None, {"Retry-After": "9"}), Busy, 9),
+        (ForgeAnswer(302, None, {"Location": "https://elsewhere.example.org/"}), Retry, None),
+    ],
+)
+async def test_each_refusal_has_its_error(
+    kind: str, answer: ForgeAnswer, error: type[StageError], pause: float | None
+) -> None:
+    """By status, with the forge's words and pause, and never with the credential."""
+    async with open_poster(kind) as opened:
+        opened.forge.ordered.extend([answer] * 4)
+        with pytest.raises(error) as raised:
+            await opened.poster.post(opened.place, status_of(StatusState.SUCCESS))
+        assert type(raised.value) is error
+        assert raised.value.code == str(answer.status)
+        assert raised.value.after_seconds == pause
+        assert TOKEN not in str(raised.value)
+        assert (answer.body or {}).get("message", "") in raised.value.reason
+
+
+async def test_the_hourly_limit_of_github_names_its_end() -> None:
+    """403 without Retry-After: the pause lasts until the limit is reset."""
+    reset = int(time.time()) + 600
+    headers = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "0"}
+    answer = ForgeAnswer(403, {"message": "API rate limit exceeded"}, headers)
+    answer = answer._replace(headers={**headers, "x-ratelimit-reset": str(reset)})
+    async with open_poster("github") as opened:
+        opened.forge.ordered.append(answer)
+        with pytest.raises(Busy) as raised:
+            await opened.poster.post(opened.place, status_of(StatusState.SUCCESS))
+        assert raised.value.after_seconds == pytest.approx(600, abs=60)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_forge_that_is_not_there_is_an_outage(kind: str) -> None:
+    """Its port is closed."""
+    async with open_poster(kind) as opened:
+        forge = opened.forge
+        poster = opened.poster
+    async with open_session() as session:
+        opened = Opened(kind, poster, forge)
+        closed = _make(opened, session)
+        with pytest.raises(Outage):
+            await closed.post(opened.place, status_of(StatusState.SUCCESS))
+
+
+async def test_an_app_asks_for_a_token_once_an_hour_and_again_if_it_is_refused() -> None:
+    """Tokens are kept by owner; one that GitHub takes back is replaced at once."""
+    async with open_poster("github-app") as opened:
+        forge = opened.forge
+        for state in (StatusState.PENDING, StatusState.SUCCESS):
+            await opened.poster.post(opened.place, status_of(state))
+        assert forge.tokens == {TOKEN, "ghs_1"}
+        forge.tokens.discard("ghs_1")
+        await opened.poster.post(opened.place, status_of(StatusState.SUCCESS))
+        opened.now += 3_400
+        await opened.poster.post(opened.place, status_of(StatusState.SUCCESS))
+        assert forge.tokens == {TOKEN, "ghs_2", "ghs_3"}
+
+
+async def test_an_app_without_a_usable_key_is_a_fault_of_the_configuration() -> None:
+    """The reason names the key, not its text."""
+    async with open_poster("github") as opened, open_session() as session:
+        credential = GitHubCredential(app_id="77", private_key=lambda: "not a key")
+        poster = GitHubStatuses(session, f"{opened.forge.endpoint_url}/github", credential)
+        with pytest.raises(ConfigError, match="private key") as raised:
+            await poster.post(opened.place, status_of(StatusState.SUCCESS))
+        assert "not a key" not in str(raised.value)
+
+
+async def test_an_end_of_gitlab_is_not_replaced() -> None:
+    """GitLab refuses what is not the same state; the refusal is told."""
+    async with open_poster("gitlab") as opened:
+        await opened.poster.post(opened.place, status_of(StatusState.SUCCESS))
+        with pytest.raises(Reject, match="Cannot transition"):
+            await opened.poster.post(opened.place, status_of(StatusState.FAILURE))
+
+
+async def test_what_is_sent_to_github_fits_its_own_description() -> None:
+    """Each request by the schema of its operation."""
+    seen: list[tuple[str, str, Mapping[str, Any]]] = []
+
+    async def record(request: web.Request) -> web.Response:
+        text = await request.text()
+        seen.append((request.method.lower(), request.path, json.loads(text) if text else {}))
+        if request.path.endswith("/installation"):
+            return web.json_response({"id": 1})
+        if request.path.endswith("/access_tokens"):
+            until = "2099-01-01T00:00:00Z"
+            return web.json_response({"token": "t", "expires_at": until}, status=201)
+        return web.json_response({}, status=201)
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", record)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        address: Any = runner.addresses[0]
+        async with open_session() as session:
+            credential = GitHubCredential(app_id="77", private_key=lambda: PEM)
+            poster = GitHubStatuses(session, f"http://127.0.0.1:{address[1]}", credential)
+            place = StatusPlace(
+                Repository.of_host("github.com", "acme", "shop"), "refs/heads/main", COMMIT
+            )
+            for state in StatusState:
+                await poster.post(place, status_of(state))
+    finally:
+        await runner.cleanup()
+    paths = {
+        f"/repos/acme/shop/statuses/{COMMIT}": "/repos/{owner}/{repo}/statuses/{sha}",
+        "/repos/acme/shop/installation": "/repos/{owner}/{repo}/installation",
+        "/app/installations/1/access_tokens": "/app/installations/{installation_id}/access_tokens",
+    }
+    assert {path for _, path, _ in seen} == set(paths)
+    for method, path, body in seen:
+        operation = _DESCRIBED["paths"][paths[path]][method]
+        wanted = operation.get("requestBody")
+        if wanted is not None and (body or wanted["required"]):
+            schema = wanted["content"]["application/json"]["schema"]
+            OAS30Validator(schema).validate(body)
+            assert set(body) <= set(schema["properties"])

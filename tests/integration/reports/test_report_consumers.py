@@ -1,0 +1,158 @@
+"""Reports through a real queue to a forge: what it shows, once, and never backwards."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from support.listening import hearing
+from support.report_site import COMMIT, ReportSite, ended, open_report_site, started_build
+from support.wait import wait_until
+
+from asyncbuild.domain.reports.commit_status import StatusState
+from asyncbuild.domain.results.build_result import BuildStatus
+from asyncbuild.local.forge.forge_standin import ForgeAnswer
+from asyncbuild.local.servers.children import LocalServer
+
+
+@pytest.fixture
+async def site(
+    ministack: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ReportSite]:
+    """Servers for reports."""
+    monkeypatch.setenv("STATUS_TOKEN", "status-token")
+    async with open_report_site(ministack) as site:
+        yield site
+
+
+async def test_a_build_is_pending_and_then_red(site: ReportSite) -> None:
+    """Both states, once each, with the words and the link."""
+    started = started_build()
+    with hearing() as lines:
+        async with site.open_consumers(), site.open_sender() as sender:
+            await sender.send_start(started)
+            await wait_until(lambda: site.posted == ["pending"])
+            await sender.send_end(started, ended(started, BuildStatus.FAILED))
+            await wait_until(lambda: site.posted == ["pending", "failure"])
+            await sender.send_start(started)  # a push that is delivered again
+            await sender.send_end(started, ended(started, BuildStatus.FAILED))
+    await site.drain()
+    shown = site.status()
+    assert shown is not None
+    assert shown.description == "failed in BUILD, after 1 min"
+    assert shown.target_url.endswith("/projects/shop/build/shop%3Auuid-1/?region=eu-west-1")
+    assert site.posted == ["pending", "failure"]
+    told = [line for line in lines if line["event"] == "report.posted"]
+    assert [(line["state"], line["commit"]) for line in told] == [
+        ("pending", COMMIT),
+        ("failure", COMMIT),
+    ]
+
+
+async def test_an_older_build_of_a_commit_changes_nothing(site: ReportSite) -> None:
+    """The second push owns the context, though the first one ends later."""
+    older, newer = started_build(1), started_build(2)
+    async with site.open_sender() as sender:
+        await sender.send_start(newer)
+        await sender.send_end(newer, ended(newer))
+        await sender.send_start(older)
+        await sender.send_end(older, ended(older, BuildStatus.FAILED))
+    await site.drain()
+    assert site.posted == ["pending", "success"]
+
+
+async def test_what_was_posted_is_not_posted_by_another_task(site: ReportSite) -> None:
+    """The record tells it, when a report comes again after a long time."""
+    started = started_build()
+    async with site.open_sender() as sender:
+        await sender.send_end(started, ended(started))
+        await site.drain()
+        retried = ended(started, attempt=2)
+        await sender.send_end(started, retried)
+        await site.drain()
+        await sender.send_end(started, ended(started, BuildStatus.FAILED))
+    await site.drain()
+    assert site.posted == ["success", "success"]  # of two attempts
+
+
+async def test_a_forge_that_is_away_holds_up_no_other(site: ReportSite) -> None:
+    """Its report is hidden and comes again; another repository's is posted at once."""
+    site.forge.ordered.append(ForgeAnswer(500))
+    first, second = started_build(), started_build(owner="other")
+    with hearing() as lines:
+        async with site.open_consumers(), site.open_sender() as sender:
+            await sender.send_end(first, ended(first))
+            await wait_until(lambda: any(each["event"] == "report.delayed" for each in lines))
+            await sender.send_end(second, ended(second))
+            await wait_until(lambda: site.status("other") is not None)
+            assert site.status() is None
+            await wait_until(lambda: site.status() is not None)
+    assert site.forge.refused == {500: 1}
+
+
+async def test_a_missing_right_is_told_once_and_its_reports_are_kept(site: ReportSite) -> None:
+    """Nothing more is posted to that repository for an hour; others go on."""
+    site.forge.ordered.append(ForgeAnswer(403, {"message": "Resource not accessible"}))
+    first, second, other = started_build(1), started_build(2), started_build(3, owner="other")
+    with hearing() as lines:
+        async with site.open_sender() as sender:
+            await sender.send_end(first, ended(first))
+            await sender.send_end(second, ended(second))
+            await sender.send_end(other, ended(other))
+        await site.drain()
+    assert [each["repository"] for each in lines if each["event"] == "reports.off"] == ["acme/shop"]
+    assert site.posted == ["success"]
+    letters = await site.dead_letters()
+    assert len(letters) == 2
+    assert all("credential" in str(each["MessageAttributes"]) for each in letters)
+
+
+async def test_a_pause_that_the_forge_asks_for_drops_pending_statuses(site: ReportSite) -> None:
+    """Ends wait for it."""
+    site.forge.ordered.append(ForgeAnswer(429, {"message": "slow"}, {"Retry-After": "1"}))
+    started = started_build()
+    async with site.open_sender() as sender:
+        await sender.send_start(started)
+    await site.drain()
+    assert site.posted == []
+    async with site.open_consumers(), site.open_sender() as sender:
+        await sender.send_end(started, ended(started))
+        await wait_until(lambda: site.posted == ["success"])
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"asyncbuild":"report","version":2}'])
+async def test_what_is_no_report_becomes_a_dead_letter(site: ReportSite, body: str) -> None:
+    """With a reason; the next message is worked on."""
+    message = body or " "
+    await site.sqs.send_message(QueueUrl=site.url, MessageBody=message, MessageGroupId="g")
+    started = started_build()
+    async with site.open_sender() as sender:
+        await sender.send_end(started, ended(started))
+    await site.drain()
+    assert site.posted == ["success"]
+    (letter,) = await site.dead_letters()
+    assert letter["Body"] == message
+
+
+async def test_a_damaged_record_is_replaced(site: ReportSite) -> None:
+    """It counts as nothing posted."""
+    started = started_build()
+    async with site.open_sender() as sender:
+        await sender.send_end(started, ended(started))
+        await site.drain()
+        for key in [each async for each in _keys(site)]:
+            await site.ledger._records.replace_stored(key, b"{", etag=await _etag(site, key))
+        await sender.send_end(started, ended(started, attempt=2))
+    await site.drain()
+    assert site.posted == ["success", "success"]
+    assert site.forge.history[-1][1].state is StatusState.SUCCESS
+
+
+async def _keys(site: ReportSite) -> AsyncIterator[str]:
+    records: object = site.ledger._records
+    async for each in records.iter_records("ledger/reported/"):  # type: ignore[attr-defined]  # the store's
+        yield each.key
+
+
+async def _etag(site: ReportSite, key: str) -> str:
+    stored = await site.ledger._records.read_stored(key)
+    assert stored is not None
+    return stored.etag
