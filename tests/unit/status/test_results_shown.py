@@ -106,6 +106,7 @@ _observations = st.builds(
     _result,
     status=st.sampled_from(BuildStatus),
     attempt=st.integers(1, 3),
+    number=st.integers(1, 9),  # tells observations of one moment apart
     observed_at=st.integers(0, 5).map(lambda seconds: _MOMENT + timedelta(seconds=seconds)),
 )
 
