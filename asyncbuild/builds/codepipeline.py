@@ -70,11 +70,12 @@ class CodePipeline:
         return Execution(answer["pipelineExecutionId"], request.pipeline, pipeline.arn)
 
     async def find_recent(self, request: HandOver, *, since: datetime) -> Execution | None:
-        """Return the execution that was started for this push at or after `since`, if any.
+        """Return the first execution started for this push at or after `since`, if any.
 
-        If the pipeline declares EVENT_ID, each execution since then is compared, with one call
-        each. If not, only the newest one is, and only if it runs this very version: an older one
-        may be another push's of the same commit.
+        A later one with its variables is a copy that another user has started. If the pipeline
+        declares EVENT_ID, each execution since then is compared, with one call each. If not, only
+        the newest one is, and only if it runs this very version: an older one may be another push's
+        of the same commit.
 
         Raises:
             Busy: The newest execution does not tell yet what it runs; or as for `start`.
@@ -102,6 +103,7 @@ class CodePipeline:
                 raise _no_pipeline(pipeline) from error
 
     async def _find_by_event(self, request: HandOver, since: datetime) -> str | None:
+        found = None
         async for summary in self._iter_started(request.pipeline, since):
             id_ = summary["pipelineExecutionId"]
             with errors_of(f"look at execution {id_} of pipeline {request.pipeline}"):
@@ -111,8 +113,8 @@ class CodePipeline:
             listed = answer["pipelineExecution"].get("variables", [])
             told = {each.get("name", ""): each.get("resolvedValue", "") for each in listed}
             if is_of(told, request.variables):
-                return id_
-        return None
+                found = id_
+        return found
 
     async def _find_by_version(self, request: HandOver, action: str, since: datetime) -> str | None:
         async for summary in self._iter_started(request.pipeline, since):

@@ -160,6 +160,16 @@ class TestFindRecent:
         assert wanted == await pipelines.find_recent(again, since=since(clock))
         assert await pipelines.find_recent(make_hand_over(make_push(4)), since=since(clock)) is None
 
+    async def test_a_copy_of_another_user_is_not_taken_for_ours(
+        self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
+    ) -> None:
+        """It has all our variables; its result would be recorded as that of the push."""
+        ours = await pipelines.start(make_hand_over(), guard=_free)
+        clock.advance(1)
+        copied = {**standin.started[0].request, "clientRequestToken": "by-hand"}
+        await standin.answer("StartPipelineExecution", copied)
+        assert ours == await pipelines.find_recent(make_hand_over(), since=since(clock))
+
     async def test_an_execution_before_the_push_is_not_read(
         self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
     ) -> None:
