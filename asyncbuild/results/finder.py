@@ -13,8 +13,8 @@ _REMEMBERED_MOST: Final = 10_000  # builds whose earlier attempts are known
 _ATTEMPTS_MOST: Final = 20  # CodeBuild makes ten (API reference, autoRetryLimit)
 
 
-class Asks(Protocol):
-    """Asks how a build is; `results.build_questions.BuildQuestions` does."""
+class AsksBuilds(Protocol):
+    """AsksBuilds how a build is; `results.build_questions.BuildQuestions` does."""
 
     async def ask(self, of: StartedId) -> AttemptFacts | None:
         """Return how it is now; None if its service does not know it. Raises StageError."""
@@ -25,10 +25,10 @@ class ResultFinder:
 
     Args:
         ledger: Index of starts.
-        questions: Asks how builds are.
+        questions: AsksBuilds how builds are.
     """
 
-    def __init__(self, ledger: ResultLedger, questions: Asks) -> None:
+    def __init__(self, ledger: ResultLedger, questions: AsksBuilds) -> None:
         self._ledger = ledger
         self._questions = questions
         self._earlier: Recent[StartedId, tuple[StartedId, ...]] = Recent(_REMEMBERED_MOST)

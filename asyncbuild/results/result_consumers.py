@@ -79,6 +79,9 @@ class ResultConsumers:
         sweeper: Makes rounds.
         settings: Settings of the service: `[results]`, and the length of a long poll.
         clock: Clock.
+
+    Attributes:
+        visibility_seconds: How long a message is hidden while it is worked on.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class ResultConsumers:
         settings: Settings,
         clock: Clock = utc_now,
     ) -> None:
+        self.visibility_seconds = VISIBILITY_SECONDS
         self._queue = queue
         self._worker = worker
         self._sweeper = sweeper
@@ -153,7 +157,7 @@ class ResultConsumers:
         """
         try:
             messages = await self._queue.receive_some(
-                wait_seconds=self._wait_seconds, visibility_seconds=VISIBILITY_SECONDS
+                wait_seconds=self._wait_seconds, visibility_seconds=self.visibility_seconds
             )
             if not messages:
                 return Turn.EMPTY
@@ -252,11 +256,11 @@ class ResultConsumers:
     async def _keep(self, messages: Sequence[Message]) -> None:
         """Keep messages invisible while a round takes its time."""
         while True:
-            await anyio.sleep(VISIBILITY_SECONDS / 3)
+            await anyio.sleep(self.visibility_seconds / 3)
             try:
-                await self._queue.hide_all([(each, VISIBILITY_SECONDS) for each in messages])
+                await self._queue.hide_all([(each, self.visibility_seconds) for each in messages])
             except StageError as error:  # then another consumer makes a round, too
-                self._tell_receive_failed(error.kind, str(error), VISIBILITY_SECONDS / 3)
+                self._tell_receive_failed(error.kind, str(error), self.visibility_seconds / 3)
 
     async def _or_stop(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):

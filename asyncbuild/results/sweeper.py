@@ -20,7 +20,7 @@ from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.tasks import for_each
 
 
-class AsksAll(Protocol):
+class AsksManyBuilds(Protocol):
     """Asks how many builds are; `results.build_questions.BuildQuestions` does."""
 
     async def ask_all(self, ofs: Sequence[StartedId]) -> Answers:
@@ -52,7 +52,7 @@ class Sweeper:
         self,
         *,
         ledger: ResultLedger,
-        questions: AsksAll,
+        questions: AsksManyBuilds,
         finder: ResultFinder,
         recorder: ResultRecorder,
         clock: Clock = utc_now,

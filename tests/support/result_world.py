@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, cast
 
+import anyio
 import anyio.lowlevel
 import orjson
 from support.codebuild import make_push
@@ -45,6 +46,7 @@ from asyncbuild.results.sweeper import Sweeper
 BEGIN = datetime(2026, 11, 1, 10, 0, tzinfo=UTC).timestamp()
 PREFIX = "l/"
 URL = "http://model/results"
+_SETTINGS = Settings(results=ResultSettings(url=URL), queue=QueueSettings(wait_seconds=0))
 _ARN = "arn:aws:codebuild:eu-west-1:123456789012:"
 _FATES = ["well"] * 5 + ["lost", "lost", "doubled", "late"]
 
@@ -130,13 +132,14 @@ class ResultWorld:
 
     `failing` is the share of calls that fail, `slow` that of calls that take seconds, `kill_after`
     the number of calls until the caller is killed, `lag` how many seconds the services that build
-    are behind.
+    are behind. While `gate` is closed these do not answer; a change of visibility opens it.
     """
 
     random: Random
     now: float = BEGIN
     failing: float = 0.0
     slow: float = 0.0
+    gate: anyio.Event | None = None
     kill_after: int = -1
     lag: float = 0.0
     courses: list[Course] = field(default_factory=list)
@@ -318,7 +321,7 @@ class WorldProcess:
                 recorder=recorder,
                 clock=clock,
             ),
-            settings=Settings(results=ResultSettings(url=URL), queue=QueueSettings(wait_seconds=0)),
+            settings=_SETTINGS,
             clock=clock,
         )
 

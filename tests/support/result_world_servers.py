@@ -96,6 +96,8 @@ class WorldServices:
         self._world = world
 
     async def _call(self, operation: str) -> None:
+        if self._world.gate is not None:
+            await self._world.gate.wait()
         try:
             await self._world.call(before=True)
         except RefusedCall:
@@ -190,6 +192,8 @@ class WorldSqs:
     async def change_message_visibility_batch(self, **call: Any) -> Any:  # noqa: ANN401 - as above
         """Answer ChangeMessageVisibilityBatch."""
         await self._call("ChangeMessageVisibilityBatch")
+        if self._world.gate is not None:
+            self._world.gate.set()
         seconds = {each["ReceiptHandle"]: each["VisibilityTimeout"] for each in call["Entries"]}
         for each in self._world.messages:
             if each.handle in seconds:

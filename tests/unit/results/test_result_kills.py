@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+import anyio
 import pytest
 from support.result_world import Attempt, Course, ResultWorld, event_of
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.domain.results.build_result import BuildStatus, StartedKind
 from asyncbuild.results.facts.attempt_facts import GONE_AFTER
@@ -208,5 +210,50 @@ def test_what_another_has_started_is_given_up_after_ten_minutes() -> None:
         assert receives == 14  # at once, after 5, 10, 20, 40, and then each 60 seconds
         assert world.kept == {}
         assert world.dead_letters == []
+
+    asyncio.run(run())
+
+
+def test_a_round_keeps_its_message_hidden() -> None:
+    """However long the services that build take to answer."""
+
+    async def run() -> None:
+        world = _world()
+        course = await _lost_end(world)
+        world.gate = anyio.Event()
+        process = world.process()
+        process.consumers.visibility_seconds = 1
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await process.turn()  # the gate opens when the message is hidden again
+        found = world.result_of(course)
+        assert found is not None
+        assert found.status is BuildStatus.FAILED
+        assert world.messages == []
+
+    asyncio.run(run())
+
+
+def test_the_end_of_the_grace_leaves_what_hangs() -> None:
+    """The message comes again; the next process records the end."""
+
+    async def run() -> None:
+        world = _world()
+        course = await _told_end(world)
+        world.gate = anyio.Event()  # is never opened
+        consumers = world.process().consumers
+        with anyio.fail_after(PATIENCE_SECONDS):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(consumers.run)
+                while not consumers.statistics().in_flight:  # noqa: ASYNC110 - raises no event
+                    await anyio.sleep(0.01)
+                consumers.stop()
+                consumers.expire()
+        assert consumers.statistics().in_flight == 0
+        assert world.result_of(course) is None
+        world.gate = None
+        world.advance(61)
+        await world.process().turn()
+        assert world.result_of(course) is not None
+        assert world.messages == []
 
     asyncio.run(run())
