@@ -22,7 +22,7 @@ from support.webhooks import SECRET, ZEROS, headers, payload
 from asyncbuild import config
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.commands.serve import open_consumer
-from asyncbuild.config import Settings
+from asyncbuild.config import ResultSettings, Settings
 from asyncbuild.domain.model import Change, Push
 from asyncbuild.domain.repository import ForgeKind, Repository
 from asyncbuild.local.servers import journal
@@ -137,7 +137,8 @@ async def stack() -> AsyncIterator[Stack]:
 def place(stack: Stack) -> Place:
     """Return a place with a repository of its own, whose pushes build `web`."""
     source = SourceRepository(stack.directory / "remotes" / f"web-{next(_numbers)}")
-    made = Place(stack, stack.settings, source)
+    own = stack.settings.model_copy(update={"results": ResultSettings()})
+    made = Place(stack, own, source)
     made.configure(
         aws={"max_tries": 1},
         queue={"visibility_timeout_seconds": 30, "wait_seconds": 0, "polls": 1},
@@ -165,6 +166,20 @@ async def test_pushes_of_one_process_make_five_requests_each(place: Place) -> No
         await place.push(new, old)
     assert await place.drain() == ["get push", *_NO_BASE, *_PLAIN[1:], *(3 * _PLAIN)]
     assert place.built() == commits
+
+
+async def test_results_add_two_requests_after_the_start(place: Place) -> None:
+    """Entry of the index and mark of an unfinished build are written beside the head."""
+    place.settings = place.settings.model_copy(update={"results": place.stack.settings.results})
+    a, b = place.source.commits(2)
+    await place.push(a)
+    await place.drain()
+    await place.push(b, a)
+    asked = [each for each in await place.drain() if each not in _NO_BASE]
+    start = asked.index("start_build")
+    assert asked[: start + 1] == [*_PLAIN[:2], "get head", "start_build"]
+    assert sorted(asked[start + 1 : -2]) == ["put head", "put started", "put unfinished"]
+    assert asked[-2:] == ["put push", "delete_message"]
 
 
 async def test_a_push_that_was_recorded_asks_for_its_record_alone(place: Place) -> None:
