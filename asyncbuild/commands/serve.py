@@ -99,6 +99,7 @@ async def open_consumer(
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
             hosts=hosts.reader,
             results=_starts(store, settings, reports),
+            skips=reports,
         )
         pipeline = Pipeline(services, settings)
         queue = Queue(

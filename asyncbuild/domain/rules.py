@@ -73,20 +73,35 @@ def route(
     """
     targets: dict[tuple[Action, str], Target] = {}
     left_out = []
-    for rule in _matching(push, rules):
-        if rule.changes and rule.changes in unchanged:
+    for rule, is_left_out in iter_applied(push, rules, unchanged):
+        if is_left_out:
             left_out.append(f"{', '.join(rule.changes)} (rule {rule.name})")
             continue
-        for target in _targets(push, rule):
+        for target in targets_of(push, rule):
             name = target.project or target.pipeline or target.key or target.rule
             targets.setdefault((target.action, name), target)
-        if rule.final:
-            break
     wanted = [each for each in targets.values() if each.action is not Action.IGNORE]
     if targets:
         return tuple(wanted or targets.values())
     why = f": nothing changed in {'; '.join(left_out)}" if left_out else ""
     return (Target(Action.IGNORE, rule=f"no rule matches{why}"),)
+
+
+def iter_applied(
+    push: Push, rules: Sequence[Rule], unchanged: Container[tuple[str, ...]]
+) -> Iterator[tuple[Rule, bool]]:
+    """Yield the rules that match a push, up to the final one; True with those left out.
+
+    Args:
+        push: The push.
+        rules: All rules, in their order.
+        unchanged: Values of `changes` in which the push is known to have changed nothing.
+    """
+    for rule in _matching(push, rules):
+        is_left_out = bool(rule.changes) and rule.changes in unchanged
+        yield rule, is_left_out
+        if rule.final and not is_left_out:
+            return
 
 
 def asked_changes(push: Push, rules: Sequence[Rule]) -> list[tuple[str, ...]]:
@@ -225,7 +240,8 @@ def full_refs(globs: Sequence[str]) -> list[str]:
     return full
 
 
-def _targets(push: Push, rule: Rule) -> tuple[Target, ...]:
+def targets_of(push: Push, rule: Rule) -> tuple[Target, ...]:
+    """Return the targets that a rule asks for, if it matches the push."""
     if rule.action is Action.IGNORE:
         return (Target(Action.IGNORE, rule=rule.name),)
     values = {**_values(push), "options": rule.options.digest or "all"}

@@ -12,11 +12,11 @@ from asyncbuild.builds.quota import Quota
 from asyncbuild.domain.errors import Retry, Scope, StageError
 from asyncbuild.domain.events.push_events import PushBug, PushNothingToDo, outcome_event
 from asyncbuild.domain.events.stage_events import PushStartStarted
-from asyncbuild.domain.model import Action, Guard, Message, Nothing, Outcome, Target
+from asyncbuild.domain.model import Action, Guard, Message, Nothing, Outcome, RefKind, Target
 from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import PushCase, TargetStarter
-from asyncbuild.pushes.work import Dispatch, PreparesPushes, RecordsStarts
+from asyncbuild.pushes.work import Dispatch, PreparesPushes, RecordsStarts, ReportsSkips
 from asyncbuild.runtime.emit import about, emit, stage
 from asyncbuild.runtime.tasks import open_tasks
 
@@ -30,6 +30,7 @@ class Dispatcher:
         staleness: Finds why a push is not to be built.
         targets: Starts the builds.
         results: Index of what was started; None if no results are asked for.
+        skips: Reports what was left out; None for no reports.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Dispatcher:
         staleness: Staleness,
         targets: TargetStarter,
         results: RecordsStarts | None = None,
+        skips: ReportsSkips | None = None,
     ) -> None:
         self._ledger = ledger
         self._quota = Quota(ledger)
@@ -47,6 +49,7 @@ class Dispatcher:
         self._staleness = staleness
         self._targets = targets
         self._results = results
+        self._skips = skips
 
     async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
         """Start the builds of a prepared message, in its turn, and record what was done.
@@ -114,6 +117,8 @@ class Dispatcher:
             targets = await self._ledger.find_undone(push, targets)
         if not stale and any(target.action is not Action.IGNORE for target in targets):
             head, stale = await self._staleness.look_back(case.work, push)
+        if case.prepared.skipped and not stale:
+            await self._report_skips(case)
         done = [target for target in case.prepared.targets if target not in targets]
         for target in targets:
             part = PushPart(push, target)
@@ -143,6 +148,15 @@ class Dispatcher:
         since = max(0.0, (datetime.now(UTC) - case.push.time).total_seconds())
         emit(outcome_event(outcome, since_push_seconds=round(since, 3)))
         return head
+
+    async def _report_skips(self, case: PushCase) -> None:
+        """Report what was left out, before the records: they end the tries of the push.
+
+        A tag's object need not be a commit, and nobody waits for the status of a tag.
+        """
+        if self._skips is not None and case.push.kind is RefKind.BRANCH:
+            case.guard()
+            await self._skips.send_skips(case.push, case.prepared.skipped)
 
     async def _record_start(self, outcome: Outcome, case: PushCase) -> KnownHead:
         """Record the head and the index of starts side by side; return the ref's head.

@@ -27,7 +27,7 @@ from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.prepare import Preparer, PushPreparer
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
-from asyncbuild.pushes.work import Dispatch, PreparedMessage, RecordsStarts, Work
+from asyncbuild.pushes.work import Dispatch, PreparedMessage, RecordsStarts, ReportsSkips, Work
 from asyncbuild.runtime.emit import about, emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
@@ -36,7 +36,7 @@ from asyncbuild.zip.engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Services that the stages use; `results` only if results of builds are asked for."""
+    """Services that the stages use; `results` and `skips` only if those are asked for."""
 
     mirrors: MirrorCache
     engine: Engine
@@ -46,6 +46,7 @@ class Services:
     ledger: Ledger
     hosts: MessageReader
     results: RecordsStarts | None = None
+    skips: ReportsSkips | None = None
 
 
 def read_message(hosts: MessageReader, message: Message) -> Work:
@@ -90,6 +91,7 @@ class Pipeline:
                 traced=settings.status.traces,
             ),
             results=services.results,
+            skips=services.skips,
         )
 
     def statistics(self) -> PipelineStatistics:

@@ -6,7 +6,7 @@ It ends with whole archives in S3. What must happen in order is in `pushes/dispa
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ from asyncbuild.domain.events.stage_events import PushPrepareFinished, PushPrepa
 from asyncbuild.domain.key_template import is_own
 from asyncbuild.domain.made_before import is_new, may_be_stored
 from asyncbuild.domain.model import Guard, Nothing, Push, StoredArchive, Target
+from asyncbuild.domain.reports.skipped_target import skipped_targets
 from asyncbuild.domain.rules import asked_changes, route
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.ancestry import OpensSnapshots
@@ -115,19 +116,26 @@ class PushPreparer:
             StageError: The stage that failed raised it; with several targets their failures are
                 kept.
         """
-        told = (push.repository.path, push.id)
         try:
-            routed = route(push, self._rules, await self._find_unchanged(work, push))
-            new = is_new(push, work.message) and told not in self._failed
-            if new and any(target.key for target in routed):
-                return await self._prepare_new(work, push, routed, guard)
-            known = await self._look_up(push, routed)
-            if known.is_done:
-                return known.prepared
-            return await self._make(work, push, _PendingLookup(known), guard)
+            unchanged = await self._find_unchanged(work, push)
+            prepared = await self._prepare(work, push, route(push, self._rules, unchanged), guard)
         except StageError:
-            self._failed[told] = None
+            self._failed[push.repository.path, push.id] = None
             raise
+        if not unchanged:
+            return prepared
+        return replace(prepared, skipped=skipped_targets(push, self._rules, unchanged))
+
+    async def _prepare(
+        self, work: Work, push: Push, routed: Sequence[Target], guard: Guard
+    ) -> PreparedPush:
+        new = is_new(push, work.message) and (push.repository.path, push.id) not in self._failed
+        if new and any(target.key for target in routed):
+            return await self._prepare_new(work, push, routed, guard)
+        known = await self._look_up(push, routed)
+        if known.is_done:
+            return known.prepared
+        return await self._make(work, push, _PendingLookup(known), guard)
 
     async def _prepare_new(
         self, work: Work, push: Push, routed: Sequence[Target], guard: Guard

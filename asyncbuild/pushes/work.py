@@ -14,6 +14,7 @@ from asyncbuild.domain.model import (
     StoredArchive,
     Target,
 )
+from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.results.started_build import StartedBuild
 
 
@@ -57,6 +58,7 @@ class PreparedPush:
         failed: Why the whole push could not be prepared; tried again when it is dispatched.
         failures: Failures of single archives, by key. All other targets are carried out all the
             same.
+        skipped: Projects and pipelines that the `changes` of their rules left out.
     """
 
     push: Push
@@ -66,6 +68,7 @@ class PreparedPush:
     timings: Mapping[str, float] = field(default_factory=dict)
     failed: StageError | None = None
     failures: Mapping[str, StageError] = field(default_factory=dict)
+    skipped: tuple[SkippedTarget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +141,16 @@ class RecordsStarts(Protocol):
 
         Raises:
             StageError: It could not be recorded.
+        """
+
+
+class ReportsSkips(Protocol):
+    """Reports what pushes left out; `reports.report_sender.ReportSender` does."""
+
+    async def send_skips(self, push: Push, skipped: Sequence[SkippedTarget]) -> None:
+        """Report what a push left out; a failure is told, and delays nothing.
+
+        Args:
+            push: The push.
+            skipped: What the `changes` of rules left out.
         """

@@ -1,5 +1,6 @@
-"""Sender of reports: what a start, and the end of a build, say to the queue of reports."""
+"""Sender of reports: what a start, a skip and the end of a build say to the queue of reports."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -7,9 +8,11 @@ from asyncbuild.aws.classify import sqs_errors as errors_of
 from asyncbuild.config.hosts import CommitStatusSettings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.events.report_events import ReportNotSent
+from asyncbuild.domain.model import Push
 from asyncbuild.domain.reports.commit_status import STATE_OF, CommitStatus, StatusState
-from asyncbuild.domain.reports.report import Report, ReportOrder, dump_report
-from asyncbuild.domain.reports.status_wording import context_of, describe_result
+from asyncbuild.domain.reports.report import SKIPPED, Report, ReportOrder, dump_report
+from asyncbuild.domain.reports.skipped_target import SkippedTarget
+from asyncbuild.domain.reports.status_wording import context_of, describe_result, describe_skip
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.results.build_result import BuildResult, StartedKind
 from asyncbuild.domain.results.console_links import console_link
@@ -55,10 +58,29 @@ class ReportSender:
         context = _context(wanted, started)
         link = console_link(started.of, started.arn)
         status = CommitStatus(StatusState.PENDING, context, _STARTED, link)
-        try:
-            await self.send(_report(started, status, attempt=1))
-        except StageError as error:
-            emit(ReportNotSent(context=context, kind=error.kind, reason=str(error)))
+        await self._try_to_send(_report(started, status, attempt=1))
+
+    async def send_skips(self, push: Push, skipped: Sequence[SkippedTarget]) -> None:
+        """Report what a push left out as passed. A failure is told, and delays nothing.
+
+        Args:
+            push: The push.
+            skipped: What the `changes` of rules left out.
+        """
+        wanted = self._statuses.wanted(push.repository)
+        if wanted is None or wanted.skipped == "none":
+            return
+        order = ReportOrder(push.time, push.id, SKIPPED)
+        for each in skipped:
+            fields = _fields(
+                push.repository, push.ref, each.rule, each.project or "", each.pipeline or ""
+            )
+            status = CommitStatus(
+                StatusState.SUCCESS,
+                context_of(wanted.context, fields),
+                describe_skip(each.changes),
+            )
+            await self._try_to_send(Report(push.repository, push.ref, push.commit, status, order))
 
     async def send_end(self, started: StartedBuild, result: BuildResult) -> None:
         """Report how a build ended; a state that is not an end reports nothing.
@@ -80,6 +102,13 @@ class ReportSender:
             console_link(started.of, started.arn) if result.attempt == 1 else result.log_link,
         )
         await self.send(_report(started, status, attempt=result.attempt))
+
+    async def _try_to_send(self, report: Report) -> None:
+        try:
+            await self.send(report)
+        except StageError as error:
+            context = report.status.context
+            emit(ReportNotSent(context=context, kind=error.kind, reason=str(error)))
 
     async def send(self, report: Report) -> None:
         """Send a report.
@@ -103,17 +132,23 @@ def _report(started: StartedBuild, status: CommitStatus, *, attempt: int) -> Rep
 
 
 def _context(wanted: CommitStatusSettings, started: StartedBuild) -> str:
-    is_execution = started.of.kind is StartedKind.EXECUTION
-    return context_of(
-        wanted.context,
-        {
-            "project": started.of.name,
-            "pipeline": started.of.name if is_execution else "",
-            "rule": started.rule,
-            "branch": started.ref.split("/", 2)[2],
-            "repository": started.repository.name,
-        },
-    )
+    name = started.of.name
+    pipeline = name if started.of.kind is StartedKind.EXECUTION else ""
+    fields = _fields(started.repository, started.ref, started.rule, name, pipeline)
+    return context_of(wanted.context, fields)
+
+
+def _fields(
+    repository: Repository, ref: str, rule: str, project: str, pipeline: str
+) -> dict[str, str]:
+    """Return the fields of a context's template; `{project}` is a pipeline's name, too."""
+    return {
+        "project": project or pipeline,
+        "pipeline": pipeline,
+        "rule": rule,
+        "branch": ref.split("/", 2)[2],
+        "repository": repository.name,
+    }
 
 
 def age_seconds(sent: datetime | None, now: datetime) -> float:

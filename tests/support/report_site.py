@@ -16,6 +16,7 @@ from asyncbuild.aws.session import Aws
 from asyncbuild.builds.report_ledger import ReportLedger
 from asyncbuild.config import AwsSettings, QueueSettings, ReportSettings, Settings, StorageSettings
 from asyncbuild.config.hosts import CommitStatusSettings, HostSettings
+from asyncbuild.domain.model import Change, Push
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.results.build_result import BuildResult, BuildStatus, StartedId, StartedKind
 from asyncbuild.domain.results.started_build import StartedBuild
@@ -52,6 +53,19 @@ def started_build(
         pushed_at=NOON + timedelta(minutes=number),
         started_at=NOON + timedelta(minutes=number),
         arn=f"arn:aws:codebuild:{REGION}:123456789012:build/{of.id}",
+    )
+
+
+def skipping_push(number: int = 1) -> Push:
+    """Return the push of the build number `number`."""
+    started = started_build(number)
+    return Push(
+        started.event_id,
+        started.repository,
+        started.ref,
+        started.commit,
+        Change.UPDATED,
+        started.pushed_at,
     )
 
 

@@ -15,6 +15,7 @@ from asyncbuild.domain.times import read_time
 
 KIND: Final = "report"
 VERSION: Final = 1
+SKIPPED: Final = 0  # attempt of a report that no build was started
 
 
 class ReportOrder(NamedTuple):
@@ -27,12 +28,17 @@ class ReportOrder(NamedTuple):
     Attributes:
         pushed_at: When the commit was pushed.
         event_id: Id of the push, which decides between pushes of the same time.
-        attempt: Number of the attempt, from 1.
+        attempt: Number of the attempt, from 1; `SKIPPED` of a push that started none.
     """
 
     pushed_at: datetime
     event_id: str
     attempt: int = 1
+
+    @property
+    def is_skip(self) -> bool:
+        """True if no build was started."""
+        return self.attempt == SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,15 @@ def is_due(report: Report, posted: PostedStatus | None) -> bool:
 
     The latest push owns a context, so an older build changes nothing any more. Of one attempt an
     end is never replaced, and no state is posted twice.
+
+    A skip tells nothing about the commit, so a build of any push replaces it, and it replaces none:
+    a commit that failed on one branch stays red when it comes to another one unchanged.
     """
-    if posted is None or report.order > posted.order:
+    if posted is None:
+        return True
+    if report.order.is_skip or posted.order.is_skip:
+        return not report.order.is_skip
+    if report.order > posted.order:
         return True
     if report.order < posted.order:
         return False
@@ -130,7 +143,7 @@ def read_report(document: Mapping[str, Any]) -> Report:
             raise ValueError
         segments = {name: _text(document["repository"][name]) for name in _SEGMENTS}
         attempt = document["attempt"]
-        if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 1:
+        if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < SKIPPED:
             raise ValueError
         return Report(
             repository=decode_repository(**segments),

@@ -1,6 +1,6 @@
 """Dispatch in queue order, against the stand-ins and their clock."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,7 @@ from asyncbuild.domain.model import (
     StoredRecord,
     Target,
 )
+from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.results.build_result import StartedId, StartedKind
 from asyncbuild.domain.tally import Tally
 from asyncbuild.local.servers.aws_json import AwsError
@@ -46,7 +47,13 @@ from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.prepare import PushPreparer
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
-from asyncbuild.pushes.work import Dispatch, PreparedMessage, PreparedPush, Work
+from asyncbuild.pushes.work import (
+    Dispatch,
+    PreparedMessage,
+    PreparedPush,
+    ReportsSkips,
+    Work,
+)
 
 KEY = "shop/main/1.zip"
 
@@ -184,6 +191,7 @@ async def _open_turn(
     prepare: Prepare = _no_prepare,
     upload: Upload = _no_upload,
     results: ResultLedger | None = None,
+    skips: ReportsSkips | None = None,
 ) -> AsyncIterator[Dispatcher]:
     """Open the dispatcher; only one service can be called."""
     async with (
@@ -202,6 +210,7 @@ async def _open_turn(
                 traced=settings.status.traces,
             ),
             results=results,
+            skips=skips,
         )
 
 
@@ -585,3 +594,44 @@ async def test_without_a_queue_of_results_nothing_more_is_written(
         ready = _build_ready(clock, make_push(), "shop")
         await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
     assert [key.split("/")[1] for key in records.written] == ["head", "push"]
+
+
+class _Skips:
+    """A queue of reports; `before` has the number of records there were at each report."""
+
+    def __init__(self, records: _Records) -> None:
+        self.told: list[tuple[str, str | None]] = []
+        self.before: list[int] = []
+        self._records = records
+
+    async def send_skips(self, push: Push, skipped: Sequence[SkippedTarget]) -> None:
+        """Keep them."""
+        self.told += [(push.id, each.project) for each in skipped]
+        self.before.append(len(self._records.written))
+
+
+@pytest.mark.parametrize(
+    ("ref", "stale", "projects"),
+    [
+        ("refs/heads/main", "", ["web"]),
+        ("refs/tags/v1", "", []),  # its object need not be a commit
+        ("refs/heads/main", "it was forced away", []),
+    ],
+)
+async def test_what_was_left_out_is_reported_before_the_record(
+    standin: CodeBuildStandin, clock: Clock, ref: str, stale: str, projects: list[str]
+) -> None:
+    """A process that dies in between reports it again: the push is not done yet."""
+    push, records = make_push(ref=ref), _Records()
+    records.full = False
+    skips, ready = _Skips(records), _build_ready(clock, push, "shop")
+    (prepared,) = ready.pushes
+    left_out = (SkippedTarget("web", ("web",), project="web"),)
+    ignored = (Target(Action.IGNORE, rule="no rule matches"),)
+    prepared = replace(prepared, targets=ignored, skipped=left_out, stale=stale)
+    ready = replace(ready, pushes=(prepared,))
+    async with _open_turn(standin, records, skips=skips) as turn:
+        await turn.dispatch(Dispatch(ready), guard=lambda: None, tally=_tally())
+    assert skips.told == [(push.id, each) for each in projects]
+    assert not any(skips.before)
+    assert records.written

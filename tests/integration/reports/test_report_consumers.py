@@ -4,10 +4,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support.listening import hearing
-from support.report_site import COMMIT, ReportSite, ended, open_report_site, started_build
+from support.report_site import (
+    COMMIT,
+    ReportSite,
+    ended,
+    open_report_site,
+    skipping_push,
+    started_build,
+)
 from support.wait import wait_until
 
+from asyncbuild.config.hosts import CommitStatusSettings
 from asyncbuild.domain.reports.commit_status import StatusState
+from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.local.forge.forge_standin import ForgeAnswer
 from asyncbuild.local.servers.children import LocalServer
@@ -130,6 +139,39 @@ async def test_what_is_no_report_becomes_a_dead_letter(site: ReportSite, body: s
     assert site.posted == ["success"]
     (letter,) = await site.dead_letters()
     assert letter["Body"] == message
+
+
+async def test_what_a_push_left_out_is_green_until_it_is_built(site: ReportSite) -> None:
+    """Another push of the commit builds it: a skip by whatever push never replaces that."""
+    started, earlier, later = started_build(2), skipping_push(1), skipping_push(3)
+    web = SkippedTarget("web", ("web",), pipeline="shop")
+    async with site.open_sender() as sender:
+        await sender.send_skips(earlier, [SkippedTarget("api", ("api", "libs"), project="shop")])
+        await site.drain()
+        shown = site.status()
+        assert shown is not None
+        assert (shown.description, shown.target_url) == (
+            "skipped: nothing changed in api, libs",
+            "",
+        )
+        await sender.send_start(started)
+        await sender.send_skips(later, [web])
+        await sender.send_end(started, ended(started, BuildStatus.FAILED))
+        await sender.send_skips(earlier, [web])
+    await site.drain()
+    assert site.posted == ["success", "pending", "failure"]
+
+
+async def test_skips_are_reported_by_setting(
+    ministack: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent if they are not wanted."""
+    monkeypatch.setenv("STATUS_TOKEN", "status-token")
+    wanted = CommitStatusSettings(token="env:STATUS_TOKEN", skipped="none")
+    async with open_report_site(ministack, status=wanted) as site:
+        async with site.open_sender() as sender:
+            await sender.send_skips(skipping_push(1), [SkippedTarget("api", ("api",), "shop")])
+        assert await site.count() == 0
 
 
 async def test_a_damaged_record_is_replaced(site: ReportSite) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
 from asyncbuild.domain.reports.report import (
+    SKIPPED,
     PostedStatus,
     Report,
     ReportOrder,
@@ -34,9 +35,13 @@ orders = st.builds(
     ReportOrder,
     st.integers(0, 2).map(lambda hours: NOON + timedelta(hours=hours)),
     st.sampled_from(["e1", "e2"]),
-    st.integers(1, 3),
+    st.integers(SKIPPED, 3),
 )
-reports = st.builds(report_of, st.sampled_from(StatusState), orders)
+reports = st.builds(
+    lambda state, order: report_of(StatusState.SUCCESS if order.is_skip else state, order),
+    st.sampled_from(StatusState),
+    orders,
+)
 
 
 def post_all(given_reports: list[Report]) -> list[PostedStatus]:
@@ -50,12 +55,30 @@ def post_all(given_reports: list[Report]) -> list[PostedStatus]:
 
 @given(st.lists(reports, max_size=8))
 def test_nothing_posted_goes_back(given_reports: list[Report]) -> None:
-    """Posted orders only grow, and no end is replaced by the same attempt."""
+    """Orders of builds only grow, no end is replaced by the same attempt, a skip comes first."""
     posted = post_all(given_reports)
-    assert [each.order for each in posted] == sorted(each.order for each in posted)
+    assert not any(each.order.is_skip for each in posted[1:])
+    orders = [each.order for each in posted if not each.order.is_skip]
+    assert orders == sorted(orders)
     assert len(set(posted)) == len(posted)
     for earlier, later in pairwise(posted):
         assert not (earlier.state.is_end and earlier.order == later.order)
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 1])
+def test_a_skip_never_replaces_a_build_of_the_commit(minutes: int) -> None:
+    """Whichever push came first, and in whatever order the reports come."""
+    skip = report_of(StatusState.SUCCESS, ReportOrder(NOON, "e1", SKIPPED))
+    order = ReportOrder(NOON + timedelta(minutes=minutes), "e1")
+    told = [
+        report_of(StatusState.PENDING, order),
+        report_of(StatusState.FAILURE, order),
+        skip,
+        skip,
+    ]
+    for each in permutations(told):
+        assert post_all(list(each))[-1] == PostedStatus(StatusState.FAILURE, order)
+    assert post_all([skip, skip]) == [PostedStatus(StatusState.SUCCESS, skip.order)]
 
 
 def test_every_order_of_delivery_ends_in_the_same_state() -> None:
@@ -84,7 +107,7 @@ def test_a_message_is_read_as_it_was_written(report: Report) -> None:
         ("asyncbuild", "push"),
         ("version", 2),
         ("state", "green"),
-        ("attempt", 0),
+        ("attempt", -1),
         ("attempt", True),
         ("pushed_at", "noon"),
         ("commit", None),
