@@ -25,6 +25,7 @@ from asyncbuild.commands.exit_codes import (
     run_to_end,
 )
 from asyncbuild.commands.inspection_commands import check, explain, health, top
+from asyncbuild.commands.report_command import report
 from asyncbuild.domain.errors import StageError
 
 
@@ -139,7 +140,7 @@ def _serve(path: Path | None, *, drain: bool) -> None:
         run_to_end(call)
 
 
-for _command in (check, dead_letters, explain, health, top):
+for _command in (check, dead_letters, explain, health, report, top):
     cli.add_command(_command)
 
 

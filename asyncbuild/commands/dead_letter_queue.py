@@ -1,33 +1,27 @@
-"""Dead-letter queue of `asyncbuild dead-letters`: letters are read, sent back and deleted.
-
-SQS can show a message only by delivering it: all are received, and those that stay are released.
-"""
+"""Dead-letter queue of `asyncbuild dead-letters`: what its letters are, and which may go back."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_records import Head
+from asyncbuild.commands.dead_queue import DeadQueue, dead_message_of
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, reading
 from asyncbuild.domain.model import Message, Push
 from asyncbuild.forges.registry import unchecked_reader
 from asyncbuild.forges.webhooks.delivery import KEPT, kept_attributes, showable
 from asyncbuild.forges.webhooks.senders import MessageReader
-from asyncbuild.queue.received_message import read_moment
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
-
-# Long enough to go through a full queue, short enough that a killed command blocks it briefly.
-_LOOK_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +44,12 @@ class DeadLetter:
         """First push of the message; None if its body holds no push."""
         return self.pushes[0] if self.pushes else None
 
+    @property
+    def about(self) -> str:
+        """Repository, branch and commit, for people."""
+        push = self.push
+        return f"{push.repository.name} {push.branch} {push.commit[:10]}" if push else "no push"
+
     def document(self) -> dict[str, Any]:
         """Return the fields that `--json` shows."""
         push = self.push
@@ -68,8 +68,8 @@ class DeadLetter:
         }
 
 
-class DeadLetters:
-    """Dead-letter queue, the queue it belongs to, and the ledger.
+class DeadLetters(DeadQueue[DeadLetter]):
+    """Dead-letter queue of pushes, the queue it belongs to, and the ledger.
 
     Args:
         sqs: Client of SQS.
@@ -82,29 +82,13 @@ class DeadLetters:
     def __init__(
         self, sqs: "SQSClient", url: str, dead_url: str, ledger: Ledger, hosts: MessageReader
     ) -> None:
-        self._hosts = hosts
-        self._sqs = sqs
-        self._url = url
-        self._dead_url = dead_url
+        super().__init__(sqs, url, dead_url, partial(letter_of, hosts=hosts))
         self._ledger = ledger
-
-    @asynccontextmanager
-    async def open_all(self) -> AsyncIterator[list[DeadLetter]]:
-        """Receive every message, in order within its group; at the end release the others."""
-        taken: list[DeadLetter] = []
-        try:
-            while batch := await self._receive():
-                taken += batch
-            yield list(taken)
-        finally:
-            for letter in reversed(taken):  # tail first, so that each group opens in order
-                await self._release(letter)
 
     async def send_back(self, letter: DeadLetter, *, force: bool) -> str:
         """Put a message back on its queue, in its group; return what was done, for people.
 
-        Safe to repeat: the deduplication id is this letter's own, and the service finds a push that
-        was built meanwhile in the ledger.
+        Safe to repeat: the service finds a push that was built meanwhile in the ledger.
 
         Raises:
             Reject: A newer push of its ref was built meanwhile, and `force` is off.
@@ -121,49 +105,7 @@ class DeadLetters:
                 )
             if force:
                 await self._ledger.force(push)
-        with errors_of(f"send {letter.id} back"):
-            await self._sqs.send_message(
-                QueueUrl=self._url,
-                MessageBody=letter.body,
-                MessageGroupId=letter.group,
-                MessageDeduplicationId=f"back-{letter.id}",
-                MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value}
-                    for name, value in kept_attributes(letter.attributes, len(KEPT)).items()
-                },
-            )
-        await self.drop(letter)
-        return f"{letter.id} sent back"
-
-    async def drop(self, letter: DeadLetter) -> str:
-        """Delete a message for good; return what was done, for people."""
-        with errors_of(f"delete {letter.id}"):
-            await self._sqs.delete_message(
-                QueueUrl=self._dead_url, ReceiptHandle=letter.receipt_handle
-            )
-        return f"{letter.id} dropped"
-
-    async def _receive(self) -> list[DeadLetter]:
-        with errors_of(f"receive from {self._dead_url}"):
-            answer = await self._sqs.receive_message(
-                QueueUrl=self._dead_url,
-                MaxNumberOfMessages=10,
-                WaitTimeSeconds=0,
-                VisibilityTimeout=_LOOK_SECONDS,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
-            )
-        return [letter_of(dict(item), self._hosts) for item in answer.get("Messages", [])]
-
-    async def _release(self, letter: DeadLetter) -> None:
-        with errors_of(f"give {letter.id} back"):
-            # Handles of deleted messages are refused in the answer, as expected.
-            await self._sqs.change_message_visibility_batch(
-                QueueUrl=self._dead_url,
-                Entries=[
-                    {"Id": "0", "ReceiptHandle": letter.receipt_handle, "VisibilityTimeout": 0}
-                ],
-            )
+        return await self.return_letter(letter, kept_attributes(letter.attributes, len(KEPT)))
 
 
 @asynccontextmanager
@@ -190,15 +132,11 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
 
 def letter_of(item: Mapping[str, Any], hosts: MessageReader) -> DeadLetter:
     """Return a received message of the dead-letter queue as a letter, also an unreadable one."""
-    told = {
-        name: str(value.get("StringValue", ""))
-        for name, value in (item.get("MessageAttributes") or {}).items()
-    }
-    attributes = item.get("Attributes", {})
-    sent = read_moment(attributes.get("SentTimestamp", "0")) or datetime.fromtimestamp(0, UTC)
-    group = attributes.get("MessageGroupId", "")
-    message = Message(item["MessageId"], item["Body"], "", group, 0, sent=sent, attributes=told)
-    fault = "received too often: the queue's own redrive policy moved it"
+    dead = dead_message_of(item)
+    message = Message(
+        dead.id, dead.body, "", dead.group, 0, sent=dead.sent, attributes=dead.attributes
+    )
+    fault = ""
     pushes: tuple[Push, ...] = ()
     try:
         with reading("message"):
@@ -206,16 +144,16 @@ def letter_of(item: Mapping[str, Any], hosts: MessageReader) -> DeadLetter:
     except Reject as error:
         fault = error.reason
     return DeadLetter(
-        id=item["MessageId"],
-        body=item["Body"],
-        group=group,
-        receipt_handle=item["ReceiptHandle"],
-        sent=sent,
-        reason=told.get("Reason", fault),
-        kind=told.get("ErrorKind", "redrive"),
-        attempts=told.get("Attempts", ""),
+        id=dead.id,
+        body=dead.body,
+        group=dead.group,
+        receipt_handle=dead.receipt_handle,
+        sent=dead.sent,
+        reason=dead.reason(fault),
+        kind=dead.kind,
+        attempts=dead.attempts,
         pushes=pushes,
-        attributes=told,
+        attributes=dead.attributes,
     )
 
 

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from asyncbuild.commands.dead_letter_queue import DeadLetter, open_dead_letters
+from asyncbuild.commands.dead_letter_queue import open_dead_letters
+from asyncbuild.commands.dead_queue import L, Letter
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.status.phrases import gist
 
 _WHOLE = 1_000_000  # nothing is cut off in a pipe or a file
+_LISTING = "asyncbuild dead-letters list"
+_SHOWS_WHOLE = "`asyncbuild dead-letters show ID` has the whole."
 
 
 async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  # noqa: FBT001 - called by position
@@ -27,14 +30,11 @@ async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  #
         Reject: No letter, or more than one, has such an id.
     """
     async with open_dead_letters(settings) as dead, dead.open_all() as letters:
-        chosen = _choose(letters, ids) if ids else letters
+        chosen = choose(letters, ids) if ids else letters
     if as_json or ids:
-        for letter in chosen:
-            shown = to_json(letter.document(), indent=not as_json, newline=True)
-            sys.stdout.write(shown.decode())
+        write_whole(chosen, indent=not as_json)
     else:
-        width = Console().width if sys.stdout.isatty() else _WHOLE
-        sys.stdout.write("\n".join([*lines_of(letters, width), ""]))
+        write_list(letters, _SHOWS_WHOLE)
     return 0
 
 
@@ -51,7 +51,7 @@ async def send_back(settings: Settings, ids: Sequence[str], force: bool) -> int:
     """
     refused = 0
     async with open_dead_letters(settings) as dead, dead.open_all() as letters:
-        for letter in _choose(letters, ids) if ids else letters:
+        for letter in choose(letters, ids) if ids else letters:
             try:
                 sys.stdout.write(await dead.send_back(letter, force=force) + "\n")
             except Reject as error:
@@ -67,38 +67,63 @@ async def drop(settings: Settings, ids: Sequence[str]) -> int:
         Reject: No letter, or more than one, has such an id.
     """
     async with open_dead_letters(settings) as dead, dead.open_all() as letters:
-        for letter in _choose(letters, ids):
+        for letter in choose(letters, ids):
             sys.stdout.write(await dead.drop(letter) + "\n")
     return 0
 
 
-def _choose(letters: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLetter]:
-    chosen: list[DeadLetter] = []
+def write_whole(letters: Sequence[Letter], *, indent: bool) -> None:
+    """Print letters as JSON objects, one a line unless `indent`."""
+    for letter in letters:
+        sys.stdout.write(to_json(letter.document(), indent=indent, newline=True).decode())
+
+
+def write_list(letters: Sequence[Letter], hint: str) -> None:
+    """Print two lines a letter, as wide as the terminal.
+
+    Args:
+        letters: The letters.
+        hint: What else can be done, for the last line.
+    """
+    width = Console().width if sys.stdout.isatty() else _WHOLE
+    sys.stdout.write("\n".join([*lines_of(letters, width, hint), ""]))
+
+
+def choose(letters: Sequence[L], ids: Sequence[str], listing: str = _LISTING) -> list[L]:
+    """Return the letters whose id begins with one of `ids`.
+
+    Args:
+        letters: All letters.
+        ids: Beginnings of ids.
+        listing: Command that shows the ids.
+
+    Raises:
+        Reject: No letter, or more than one, has such an id.
+    """
+    chosen: list[L] = []
     for wanted in ids:
         found = [letter for letter in letters if letter.id.startswith(wanted)]
         if len(found) != 1:
             raise Reject(
                 f"{len(found)} dead letters have an id that begins with {wanted}",
-                remedy="`asyncbuild dead-letters list` shows the ids",
+                remedy=f"`{listing}` shows the ids",
             )
         chosen += found
     return [letter for letter in letters if letter in chosen]
 
 
-def lines_of(letters: Sequence[DeadLetter], width: int) -> list[str]:
+def lines_of(letters: Sequence[Letter], width: int, hint: str = _SHOWS_WHOLE) -> list[str]:
     """Return two lines a letter, none wider than `width`: its push, and the reason."""
     if not letters:
         return ["The dead-letter queue is empty."]
     lines = []
     for letter in letters:
-        push = letter.push
-        about = f"{push.repository.name} {push.branch} {push.commit[:10]}" if push else "no push"
         tries = f" after {letter.attempts} tries" if letter.attempts not in {"", "1"} else ""
         lines += [
-            f"{letter.id[:13]}  {letter.sent:%Y-%m-%d %H:%M:%S} UTC  {about}",
+            f"{letter.id[:13]}  {letter.sent:%Y-%m-%d %H:%M:%S} UTC  {letter.about}",
             _why(f"    {letter.kind}{tries}: ", letter.reason, width),
         ]
-    last = f"{len(letters)} in all; `asyncbuild dead-letters show ID` has the whole."
+    last = f"{len(letters)} in all; {hint}"
     return [_cut(line, width) for line in (*lines, last)]
 
 

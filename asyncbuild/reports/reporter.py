@@ -16,7 +16,7 @@ from asyncbuild.domain.events.report_events import (
     ReportsOff,
 )
 from asyncbuild.domain.model import Message
-from asyncbuild.domain.reports.report import Report, is_due, read_report
+from asyncbuild.domain.reports.report import SENT_AGAIN, Report, is_due, read_report
 from asyncbuild.domain.reports.token_bucket import TokenBucket
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.settling import Done, GiveUp, Hide, Settling, hidden_seconds
@@ -108,7 +108,8 @@ class Reporter:
             return self._pass_over(report, "a later state was posted")
         allowance, now = self._allowance(found), self._monotonic()
         off_until = allowance.off_until.get(report.repository.path, 0.0)
-        if now < off_until:
+        # A person who sends a report again has looked at the credential.
+        if now < off_until and SENT_AGAIN not in message.attributes:
             return GiveUp("the forge refuses the credential for this repository", Denied.kind)
         if not report.status.state.is_end and self._is_late(message, allowance, now):
             return self._pass_over(report, "only ends are posted now")
@@ -122,6 +123,7 @@ class Reporter:
     ) -> Settling:
         place = StatusPlace(report.repository, report.ref, report.commit)
         await found.poster.post(place, report.status)
+        self._allowance(found).off_until.pop(report.repository.path, None)
         await self._ledger.record_posted(report, known, now=self._clock())
         posted = ReportPosted(
             context=report.status.context,

@@ -109,6 +109,8 @@ _NOT_THE_SERVICE = (
     "asyncbuild.local",
     "asyncbuild.commands.dead_letter_queue",
     "asyncbuild.commands.dead_letters",
+    "asyncbuild.commands.dead_queue",
+    "asyncbuild.commands.report_letters",
     "asyncbuild.commands.archive",
     "asyncbuild.commands.explain",
     "asyncbuild.checks.probes",

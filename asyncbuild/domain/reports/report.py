@@ -16,6 +16,7 @@ from asyncbuild.domain.times import read_time
 KIND: Final = "report"
 VERSION: Final = 1
 SKIPPED: Final = 0  # attempt of a report that no build was started
+SENT_AGAIN: Final = "SentAgain"  # message attribute of a report that a person sent again
 
 
 class ReportOrder(NamedTuple):

@@ -1,7 +1,8 @@
 """Reports through a real queue to a forge: what it shows, once, and never backwards."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+import orjson
 import pytest
 from support.listening import hearing
 from support.report_site import (
@@ -14,6 +15,7 @@ from support.report_site import (
 )
 from support.wait import wait_until
 
+from asyncbuild.commands import report_letters
 from asyncbuild.config.hosts import CommitStatusSettings
 from asyncbuild.domain.reports.commit_status import StatusState
 from asyncbuild.domain.reports.skipped_target import SkippedTarget
@@ -112,6 +114,42 @@ async def test_a_missing_right_is_told_once_and_its_reports_are_kept(site: Repor
     letters = await site.dead_letters()
     assert len(letters) == 2
     assert all("credential" in str(each["MessageAttributes"]) for each in letters)
+
+
+async def test_a_report_is_sent_again_when_the_credential_is_right(
+    site: ReportSite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is listed with its reason, posted although the hour is not over, and gone from the list.
+
+    What cannot be read is refused, and stays.
+    """
+    site.forge.ordered.append(ForgeAnswer(403, {"message": "Resource not accessible"}))
+    first, second = started_build(1), started_build(2)
+    with hearing() as lines:
+        async with site.open_consumers(), site.open_sender() as sender:
+            await site.sqs.send_message(QueueUrl=site.url, MessageBody="{", MessageGroupId="g")
+            await sender.send_end(first, ended(first))
+            await wait_until(lambda: _count_dead(lines) == 2)
+            assert await report_letters.show(site.settings, (), False) == 0  # noqa: FBT003 - as click calls
+            listed = capsys.readouterr().out
+            assert "acme/shop cccccccccc asyncbuild/shop success" in listed
+            assert "Resource not accessible" in listed
+            assert await report_letters.show(site.settings, (), True) == 0  # noqa: FBT003 - as click calls
+            documents = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+            assert {each["state"] for each in documents} == {"success", None}
+            assert await report_letters.send_again(site.settings, ()) == 1
+            told = capsys.readouterr()
+            assert told.out.endswith("sent back\n")
+            assert told.err.startswith("refused: ")
+            await wait_until(lambda: site.posted == ["success"])
+            await sender.send_end(second, ended(second))
+            await wait_until(lambda: site.posted == ["success", "success"])
+    (left,) = await site.dead_letters()
+    assert left["Body"] == "{"
+
+
+def _count_dead(lines: Sequence[Mapping[str, object]]) -> int:
+    return sum(1 for each in lines if each["event"] == "report.dead-lettered")
 
 
 async def test_a_pause_that_the_forge_asks_for_drops_pending_statuses(site: ReportSite) -> None:

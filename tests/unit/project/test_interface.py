@@ -184,6 +184,9 @@ def test_exit_codes(tmp_path: Path, refusing: str) -> None:
         explain
         explain web
         health
+        report
+        report --all
+        report --again
         serve
         template
         template no-such-template
