@@ -79,6 +79,7 @@ def ended(
         status,
         observed_at=begin + timedelta(minutes=1),
         attempt=attempt,
+        attempt_id=started.of.id if attempt == 1 else f"shop:attempt-{attempt}",
         phase="" if status is BuildStatus.SUCCEEDED else "BUILD",
         started_at=begin,
         ended_at=begin + timedelta(minutes=1),

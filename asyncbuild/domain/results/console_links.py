@@ -5,12 +5,12 @@ from urllib.parse import quote
 
 from asyncbuild.domain.results.build_result import StartedId, StartedKind
 
-_CONSOLES: Final = {
+CONSOLES: Final = {
     "aws": "console.aws.amazon.com",
     "aws-cn": "console.amazonaws.cn",
     "aws-us-gov": "console.amazonaws-us-gov.com",
 }
-_ARN_FIELDS: Final = 6
+ARN_FIELDS: Final = 6
 
 
 def console_link(of: StartedId, arn: str) -> str:
@@ -20,11 +20,11 @@ def console_link(of: StartedId, arn: str) -> str:
         of: What was started.
         arn: ARN of the build or batch; of an execution that of its pipeline.
     """
-    fields = arn.split(":", _ARN_FIELDS - 1)
-    if len(fields) < _ARN_FIELDS or fields[1] not in _CONSOLES:
+    fields = arn.split(":", ARN_FIELDS - 1)
+    if len(fields) < ARN_FIELDS or fields[1] not in CONSOLES:
         return ""
     region, account = quote(fields[3], ""), quote(fields[4], "")
-    site = f"https://{region}.{_CONSOLES[fields[1]]}/codesuite"
+    site = f"https://{console_host(fields[1], fields[3])}/codesuite"
     name, id_ = quote(of.name, ""), quote(of.id, "")
     if of.kind is StartedKind.EXECUTION:
         path = f"codepipeline/pipelines/{name}/executions/{id_}/visualization?region={region}"
@@ -32,3 +32,8 @@ def console_link(of: StartedId, arn: str) -> str:
         kind = "batch" if of.kind is StartedKind.BATCH else "build"
         path = f"codebuild/{account}/projects/{name}/{kind}/{id_}/?region={region}"
     return f"{site}/{path}"
+
+
+def console_host(partition: str, region: str) -> str:
+    """Return the host of a Region's console; of an unknown partition that of the usual one."""
+    return f"{quote(region, '')}.{CONSOLES.get(partition, CONSOLES['aws'])}"

@@ -82,6 +82,9 @@ async def test_what_was_posted_is_not_posted_by_another_task(site: ReportSite) -
         await sender.send_end(started, ended(started, BuildStatus.FAILED))
     await site.drain()
     assert site.posted == ["success", "success"]  # of two attempts
+    shown = site.status()
+    assert shown is not None
+    assert "shop%3Aattempt-2" in shown.target_url
 
 
 async def test_a_forge_that_is_away_holds_up_no_other(site: ReportSite) -> None:
