@@ -107,7 +107,9 @@ async def _open_builds(cloud: Stack, seed: int) -> AsyncIterator[None]:
 
     Some builds are copied by another user, as a retry in the console does: they must not count.
     """
-    cloud.standin.script = SeededScripts(seed, failed=0.15, fault=0.02, timed_out=0.02)
+    cloud.standin.script = SeededScripts(
+        seed, failed=0.15, fault=0.02, timed_out=0.02, build_seconds=(0.3, 1.2)
+    )
     cloud.standin.foreign_share = 0.05
     faults = EventFaults(seed, doubled=0.1, disordered=0.1, late=0.1, late_seconds=0.5)
     async with open_event_sender(

@@ -15,6 +15,7 @@ from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.results.result_queue import ResultQueue
 from asyncbuild.results.result_worker import ResultWorker
 from asyncbuild.results.sweeper import Sweeper
+from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.storage.s3 import Store
 
 _AT_ONCE: Final = 8  # messages of one receive that are worked on at the same time
@@ -30,7 +31,11 @@ class OpenedResults:
 
 @asynccontextmanager
 async def open_results(
-    settings: Settings, aws: Aws, reports: ReportsEnds | None = None
+    settings: Settings,
+    aws: Aws,
+    reports: ReportsEnds | None = None,
+    *,
+    clock: Clock = utc_now,
 ) -> AsyncIterator[OpenedResults | None]:
     """Open the consumers of the queue of results; None without such a queue.
 
@@ -40,6 +45,7 @@ async def open_results(
         settings: Settings of the service.
         aws: Session of the service.
         reports: Reports the ends; None for no reports.
+        clock: Clock, by which messages and builds are old.
 
     Raises:
         ConfigError: The queue is in another Region than calls go to.
@@ -57,9 +63,12 @@ async def open_results(
         codepipeline = await enter(aws.open_codepipeline(pool=_AT_ONCE * count))
         store = Store(s3, settings.storage)
         ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
-        questions = BuildQuestions(codebuild, codepipeline)
-        finder, recorder = ResultFinder(ledger, questions), ResultRecorder(ledger, reports=reports)
-        sweeper = Sweeper(ledger=ledger, questions=questions, finder=finder, recorder=recorder)
+        questions = BuildQuestions(codebuild, codepipeline, clock=clock)
+        finder = ResultFinder(ledger, questions)
+        recorder = ResultRecorder(ledger, reports=reports, clock=clock)
+        sweeper = Sweeper(
+            ledger=ledger, questions=questions, finder=finder, recorder=recorder, clock=clock
+        )
         queue = ResultQueue(
             polls=polls,
             control=control,
@@ -68,8 +77,9 @@ async def open_results(
         )
         consumers = ResultConsumers(
             queue=queue,
-            worker=ResultWorker(finder, recorder),
+            worker=ResultWorker(finder, recorder, clock=clock),
             sweeper=sweeper,
             settings=settings,
+            clock=clock,
         )
         yield OpenedResults(consumers, ledger)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from asyncbuild.builds.result_ledger import ResultLedger
+from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.events.result_events import ResultRecorded
 from asyncbuild.domain.results.build_result import BuildResult, StartedKind
 from asyncbuild.domain.results.started_build import StartedBuild
@@ -70,8 +71,12 @@ class ResultRecorder:
         Raises:
             StageError: The store refused.
         """
-        now = self._clock()
-        result = result_of_gone(started.of, started_at=started.started_at, now=now)
+        try:
+            known = await self._ledger.find_result(started)
+        except Reject:  # a record that cannot be read is replaced
+            known = None
+        begun, now = started.started_at, self._clock()
+        result = result_of_gone(started.of, known, started_at=begun, now=now)
         written = await self._write(started, result, by_sweep=True)
         await self._finish(started, result)
         return written

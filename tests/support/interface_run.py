@@ -4,8 +4,9 @@ Repositories, event ids and times of events are fixed. What changes from run to 
 times of the run, ids that servers make, addresses.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -22,12 +23,22 @@ from support.collector import open_collector
 from support.git_http import open_git_server
 from support.interface import Ended, run_all
 from support.repositories import SourceRepository
-from support.service import environment, open_service, read_dead_letters, send, wait_settled
+from support.result_events import build_event, execution_event, sweep_message
+from support.service import (
+    Service,
+    environment,
+    open_service,
+    read_dead_letters,
+    send,
+    wait_settled,
+)
+from support.wait import wait_until
 from support.webhooks import SECRET, ZEROS, headers, payload
 
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.aws_json import AwsError
+from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 
 _ACCOUNT, _REGION = "123456789012", "eu-west-1"
@@ -226,6 +237,7 @@ async def run_once() -> Run:
             hosts=[host],
             rules=_RULES,
             pipelines={"endpoint_url": pipelines.endpoint_url},
+            results={"url": stack.settings.results.url},
             log={"level": "debug"},
             status={"embedded_metrics": True, "traces": True, "token": "env:PAGE_TOKEN"},
             # A failing push is dead-lettered soon.
@@ -242,6 +254,9 @@ async def run_once() -> Run:
         await stack.s3.put_bucket_versioning(
             Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
         )
+        # Builds and executions end as soon as they are asked for.
+        stack.standin.script = Script(queued_seconds=0, build_seconds=0, provisioning_seconds=0)
+        pipelines.source_seconds = pipelines.run_seconds = 0
         api = SourceRepository(server.root / "acme" / "api.git")
         commit = api.commit({"a": b"1"})
         push = _github(ZEROS, commit)
@@ -254,6 +269,8 @@ async def run_once() -> Run:
                 for group, body in phase:
                     await send(stack, body, group)
                 await wait_settled(stack)
+                stack.standin.script = replace(stack.standin.script, status="FAILED")
+            await _tell_ends(stack, service)
             server.behaviour.status = 401  # fetches of it fail, and may work the next time
             await _send_webhook(stack, 43, _github(commit, api.commit({"a": b"2"})))
             await wait_settled(stack)
@@ -272,6 +289,29 @@ async def run_once() -> Run:
         run.lines += service.log
         await _look_behind(run, stack, pipelines, told)
     return run
+
+
+async def _tell_ends(stack: Stack, service: Service) -> None:
+    """Send the events of the ends of all builds and executions, and ask for a round."""
+    started = [
+        line for line in service.log if line.get("event") in {"push.built", "push.handed-over"}
+    ]
+    bodies = [
+        execution_event(line["pipeline"], line["execution_id"], "SUCCEEDED")
+        if line["pipeline"]
+        else build_event(line["build_id"], "SUCCEEDED")
+        for line in started
+    ]
+    texts = [*(orjson.dumps(each).decode() for each in bodies), sweep_message(), "malformed"]
+    for text in texts:
+        await stack.sqs.send_message(QueueUrl=stack.settings.results.url, MessageBody=text)
+    expected = {"result.recorded": len(started), "results.swept": 1, "result.dead-lettered": 1}
+
+    def all_told() -> bool:
+        told = Counter(line.get("event") for line in service.log)
+        return all(told[event] >= number for event, number in expected.items())
+
+    await wait_until(all_told)
 
 
 async def _look(address: str) -> dict[str, tuple[int, Mapping[str, str], bytes]]:

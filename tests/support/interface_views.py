@@ -12,7 +12,10 @@ from support.interface_run import Run
 
 # Events that a run may or may not have: renewals of leases, for example, on a slow machine.
 _BY_CHANCE: Final = frozenset(
-    {"lease.renewed", "lease.renewal-failed", "lane.released", "library.logged", "service.memory"}
+    {
+        *("lease.renewed", "lease.renewal-failed", "lane.released"),
+        *("library.logged", "service.memory", "result.delayed"),
+    }
 )
 _OWN_ID: Final = "00000000-0000-4000-8000-"
 _MASKS: Final = (
@@ -29,6 +32,8 @@ _VALUES: Final = frozenset(
         *("recorded_at", "etag", "version_id", "size_bytes", "sent_bytes", "copied_bytes"),
         *("directory_offset", "directory_bytes", "number", "fetch", "archive", "start"),
         *("asyncbuild-writer", "asyncbuild-upload"),
+        *("started_at", "ended_at", "observed_at"),
+        *("queued_seconds", "provisioning_seconds", "building_seconds"),
     }
 )
 
@@ -105,12 +110,12 @@ def keys_of(run: Run) -> str:
 
 
 def records_of(run: Run) -> str:
-    """Return the content of each record."""
-    told = {
-        mask(key): masked(orjson.loads(answer["Body"]))
-        for key, answer in run.objects.items()
-        if key.endswith(".json")
-    }
+    """Return the content of each record; of those named after an id of this run, the shape."""
+    found = defaultdict(list)
+    for key, answer in run.objects.items():
+        if key.endswith(".json"):
+            found[mask(key)].append(masked(orjson.loads(answer["Body"])))
+    told = {key: shape(*each) if "/started/" in key else each[-1] for key, each in found.items()}
     return as_json(told)
 
 

@@ -23,14 +23,17 @@ from asyncbuild.archive.delta.planning.entry_table import (
     parse_file,
 )
 from asyncbuild.aws.task_protection import refusal_of
+from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.builds.ledger_records import read_head, read_record
+from asyncbuild.builds.result_records import read_result, read_started
 from asyncbuild.checks.judges.packet_trace import parse_trace
 from asyncbuild.commands import dead_letter_queue, dead_letters
 from asyncbuild.commands import explain_text as explained
-from asyncbuild.domain.errors import Kind, Reject, Retry, StageError, show
+from asyncbuild.domain.errors import Kind, Reject, Retry, StageError, reading, show
 from asyncbuild.domain.foreign_json import load_json
 from asyncbuild.domain.foreign_text import plain, to_json
 from asyncbuild.domain.model import Message, Push
+from asyncbuild.domain.results.build_result import StartedId, StartedKind
 from asyncbuild.domain.retry_after import parse_retry_after
 from asyncbuild.forges.addresses import parse_address, parse_gitmodules, resolve
 from asyncbuild.forges.webhooks.delivery import showable
@@ -46,12 +49,15 @@ from asyncbuild.git.formats.lfs_pointers import parse_pointer
 from asyncbuild.queue.lane.dead_letter import fit
 from asyncbuild.queue.lane.queue_facts import facts_of
 from asyncbuild.queue.received_message import read_moment
+from asyncbuild.results.facts.build_facts import facts_of_build
+from asyncbuild.results.facts.result_messages import read_result_message
 from asyncbuild.status.document import parse as parse_status
 from asyncbuild.zip.format.long_header import TooLong
 from asyncbuild.zip.format.tar_members import Run, iter_members
 from asyncbuild.zip.format.tar_reader import LargeMember, TarReader
 
 CORPUS: Final = Path(__file__).parents[1] / "fixtures" / "foreign"
+_STARTED: Final = StartedId(StartedKind.BUILD, "web", "0a1b")
 _NOW: Final = datetime(2026, 11, 1, tzinfo=UTC)
 _OBEYED: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _UNSIGNED: Final = hosts(signature=Signature.OFF)
@@ -218,6 +224,23 @@ def show_texts(data: bytes) -> None:
         show(load_json(data))
 
 
+def read_results(data: bytes) -> None:
+    """A message of the queue of results, a record of a result, an answer about a build."""
+    with suppress(Reject, UnicodeDecodeError):
+        try:
+            read_result_message(data.decode())
+        except Reject as error:
+            check_shown(str(error))
+            raise
+    with suppress(Reject):
+        read_result("result", data)
+    with suppress(Reject):
+        read_started(LedgerKeys("l/").started(_STARTED), data, keys=LedgerKeys("l/"))
+    with suppress(Retry), reading("an answer", raises=Retry):
+        facts = facts_of_build(load_json(data), observed_at=_NOW)
+        check_shown(facts.result.reason + facts.result.phase + facts.result.log_link)
+
+
 READERS: Final[Mapping[str, Reader]] = {
     "answers": read_answers,
     "bases": read_bases,
@@ -225,6 +248,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "messages": read_messages,
     "records": read_records,
     "repositories": read_repositories,
+    "results": read_results,
     "tars": read_tars,
     "texts": show_texts,
     "words": read_words,

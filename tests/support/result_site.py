@@ -4,6 +4,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -41,6 +42,8 @@ from asyncbuild.runtime.clock import utc_now
 from asyncbuild.storage.s3 import Store
 
 if TYPE_CHECKING:
+    from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_codepipeline import CodePipelineClient
     from types_aiobotocore_sqs import SQSClient
 
 PREFIX = "ledger/"
@@ -57,6 +60,8 @@ class ResultSite:
     store: Store
     ledger: ResultLedger
     sqs: "SQSClient"
+    codebuild: "CodeBuildClient"
+    codepipeline: "CodePipelineClient"
     url: str
     dead_letter_url: str
     numbers: int = 0
@@ -66,8 +71,7 @@ class ResultSite:
     ) -> StartedBuild:
         """Start a build as the service does; without the index as an older version does."""
         self.builds.script = script
-        async with open_codebuild_client(self.builds.endpoint_url) as client:
-            answer = await client.start_build(projectName=project)
+        answer = await self.codebuild.start_build(projectName=project)
         build = answer["build"]
         target = Target(Action.BUILD, "web.zip", project, rule="all")
         made = Build(build["id"], build["arn"], build["buildNumber"])
@@ -76,8 +80,7 @@ class ResultSite:
     async def start_execution(self, pipeline: str, *, seconds: float) -> StartedBuild:
         """Start an execution as the service does, which ends after `seconds`."""
         self.pipelines.run_seconds = self.pipelines.source_seconds = seconds
-        async with open_codepipeline_client(self.pipelines.endpoint_url) as client:
-            answer = await client.start_pipeline_execution(name=pipeline)
+        answer = await self.codepipeline.start_pipeline_execution(name=pipeline)
         target = Target(Action.PIPELINE, "web.zip", pipeline=pipeline, rule="all")
         execution = Execution(answer["pipelineExecutionId"], pipeline, f"arn:{pipeline}")
         outcome = Outcome(Verdict.HANDED_OVER, "", target, execution=execution)
@@ -144,10 +147,15 @@ class ResultSite:
         return list(answer.get("Messages", []))
 
     @asynccontextmanager
-    async def open_consumers(self, **more: object) -> AsyncIterator[ResultConsumers]:
-        """Open consumers as the service does, and run them while inside."""
-        settings = self.settings.model_copy(update=more)
-        async with open_results(settings, Aws(settings)) as opened:
+    async def open_consumers(self, *, later: float = 0) -> AsyncIterator[ResultConsumers]:
+        """Open consumers as the service does, and run them while inside.
+
+        Args:
+            later: Seconds by which their clock is ahead.
+        """
+        ahead = timedelta(seconds=later)
+        aws = Aws(self.settings)
+        async with open_results(self.settings, aws, clock=lambda: utc_now() + ahead) as opened:
             assert opened is not None
             consumers = opened.consumers
             async with anyio.create_task_group() as tasks:
@@ -166,6 +174,8 @@ async def open_result_site(server: LocalServer) -> AsyncIterator[ResultSite]:
     async with (
         open_codebuild_standin(["web", "till"]) as builds,
         open_codepipeline_standin() as pipelines,
+        open_codebuild_client(builds.endpoint_url) as codebuild,
+        open_codepipeline_client(pipelines.endpoint_url) as codepipeline,
         Aws(bare).open_sqs(pool=10) as sqs,
         Aws(bare).open_s3(pool=30) as s3,
     ):
@@ -197,6 +207,8 @@ async def open_result_site(server: LocalServer) -> AsyncIterator[ResultSite]:
             store=store,
             ledger=ResultLedger(store, prefix=PREFIX),
             sqs=sqs,
+            codebuild=codebuild,
+            codepipeline=codepipeline,
             url=url,
             dead_letter_url=dead,
         )

@@ -58,22 +58,21 @@ class AttemptFacts:
         return now - ended < RETRY_SHOWS_WITHIN
 
 
-def result_of_gone(started: StartedId, *, started_at: datetime, now: datetime) -> BuildResult:
-    """Return the result of a build that nothing is known of any more: a fault.
+def result_of_gone(
+    started: StartedId, known: BuildResult | None, *, started_at: datetime, now: datetime
+) -> BuildResult:
+    """Return the result of a build that nothing is known of any more: a fault of its last attempt.
 
     Args:
         started: The build.
+        known: The last that was known of it; None if nothing was.
         started_at: When it was started.
         now: When it was not found.
     """
-    return BuildResult(
-        of=started,
-        status=BuildStatus.FAULT,
-        observed_at=now,
-        attempt_id=started.id,
-        reason=_GONE,
-        started_at=started_at,
+    last = known or BuildResult(
+        started, BuildStatus.FAULT, now, attempt_id=started.id, started_at=started_at
     )
+    return replace(last, status=BuildStatus.FAULT, observed_at=now, reason=_GONE)
 
 
 def read_build_id(text: object) -> StartedId | None:

@@ -132,7 +132,7 @@ class EmbeddedMetrics:
         if self._unverified:
             gauges["UnverifiedWebhooks"], self._unverified = self._unverified, 0
         results, self._results = self._results, _Results()
-        lines = [self._line(now, gauges | results.gauges())]
+        lines = [self._line(now, each) for each in (gauges, results.gauges()) if each]
         lines += self._lines(now, "SecondsFromPushToBuild", to_build)
         lines += self._lines(now, "SecondsFromPushToResult", results.since_push)
         lines += self._lines(now, "SecondsFromEndToRecord", results.since_end)

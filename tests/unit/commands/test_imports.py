@@ -28,6 +28,7 @@ _SHOWING: Final = (
     _DECLARING | _CONFIGURING | {"anyio", "idna", "markdown_it", "mdurl", "pygments", "rich"}
 )
 _INDENTATION: Final = "  "
+_SITE: Final = "site → "  # what a distribution, or a recorder of tests, loads with each Python
 _TOP: Final = "asyncbuild.commands.cli"
 
 
@@ -51,7 +52,8 @@ def _imports(*arguments: str, code: int = 0) -> dict[str, str]:
         chain = [*chain[:depth], name]
         found[name] = " → ".join(chain)
     assert _TOP in found
-    return {name: how for name, how in found.items() if _is_counted(name.partition(".")[0])}
+    ours = {name: how for name, how in found.items() if not how.startswith(_SITE)}
+    return {name: how for name, how in ours.items() if _is_counted(name.partition(".")[0])}
 
 
 def _is_counted(package: str) -> bool:

@@ -1,5 +1,6 @@
 """Answers about builds, batches and executions: times, failures, links, attempts."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -290,7 +291,10 @@ def test_a_failed_execution_names_the_action_that_failed_last() -> None:
 def test_a_build_that_is_gone_is_a_fault() -> None:
     """Nothing is known of it; its time to live is over."""
     of = StartedId(StartedKind.BUILD, "web", "0a1b")
-    result = result_of_gone(of, started_at=BEGUN, now=NOW)
+    result = result_of_gone(of, None, started_at=BEGUN, now=NOW)
     assert (result.status, result.started_at, result.observed_at) == (BuildStatus.FAULT, BEGUN, NOW)
     assert "does not know it" in result.reason
+    running = replace(result, status=BuildStatus.IN_PROGRESS, attempt=2, attempt_id="web:22")
+    last = result_of_gone(of, running, started_at=BEGUN, now=NOW)
+    assert (last.status, last.attempt, last.attempt_id) == (BuildStatus.FAULT, 2, "web:22")
     assert timedelta(hours=8 + 36) < GONE_AFTER  # queued and running, at most

@@ -144,8 +144,9 @@ class Results(RuleBasedStateMachine):
     def forget(self, number: int) -> None:
         """Have CodeBuild forget a build: its project was deleted."""
         course = self.world.courses[number % len(self.world.courses)]
-        if course.kind is StartedKind.BUILD and len(course.attempts) == 1:
-            course.attempts[0].gone_at = self.world.now
+        if course.kind is StartedKind.BUILD:
+            for each in course.attempts:
+                each.gone_at = self.world.now
 
     @rule(seconds=st.sampled_from([1, 5, 20, 61, 240, 601, 3_600]))
     def wait(self, seconds: float) -> None:
@@ -187,8 +188,13 @@ class Results(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let all end, make rounds, and check that each end of ours is recorded, and no other."""
-        if not hasattr(self, "world"):
-            return
+        if hasattr(self, "world"):
+            try:
+                self._end()
+            finally:
+                self.runner.close()
+
+    def _end(self) -> None:
         world = self.world
         world.lag = 0
         for course in world.courses:
@@ -199,8 +205,7 @@ class Results(RuleBasedStateMachine):
         self._settle()
         world.sweep()
         self._settle()
-        gone = [each for each in world.courses if each.attempts[0].gone_at <= world.now]
-        if any(each.is_ours and world.result_of(each) is None for each in gone):
+        if list(world.iter_marks()):  # of builds that CodeBuild has forgotten
             world.advance(GONE_AFTER.total_seconds())
             world.sweep()
             self._settle()
@@ -209,7 +214,6 @@ class Results(RuleBasedStateMachine):
         assert list(world.iter_marks()) == []
         for course in world.courses:
             self._check_end(course)
-        self.runner.close()
 
     def _settle(self) -> None:
         """Let a process work until no message is left; the hidden ones come again in a minute."""
@@ -232,6 +236,8 @@ class Results(RuleBasedStateMachine):
             return
         if course.kind is StartedKind.EXECUTION and course.last_told < newest.end:
             return  # that it was tried again was lost: nothing asks for an execution that has ended
+        if newest.gone_at < float("inf") and found.attempt_id != newest.id:
+            return  # the end of an earlier attempt; of the later ones nothing is known any more
         assert found.status is BUILD_STATUSES[newest.status], f"{course}: {found}"
         if course.kind is StartedKind.BUILD:
             assert found.attempt_id == newest.id
