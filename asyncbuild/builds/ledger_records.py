@@ -41,9 +41,9 @@ class KnownHead:
     """Head of a ref as it was read or written.
 
     Attributes:
-        newest: The newest push that was built; None if there is no record, or none that can be
+        newest: The newest push that was built; None without a record that can be
             read.
-        etag: ETag of the record, quoted; empty if there is no record.
+        etag: ETag of the record, quoted; empty without a record.
     """
 
     newest: Head | None = None

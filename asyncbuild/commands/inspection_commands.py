@@ -74,8 +74,8 @@ def check(
         chosen = (request.pushed, request.changed, request.as_json)
         exit_unless_zero(run_to_end(run_push, settings, *chosen))
         return
+    from asyncbuild.checks.findings_output import run
     from asyncbuild.checks.probes.run import Subjects
-    from asyncbuild.checks.report import run
 
     subjects = Subjects(request.project, request.repository) if request.probe else None
     doubts = config.warnings(path, settings)

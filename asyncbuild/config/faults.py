@@ -95,7 +95,7 @@ def _reports(settings: Settings) -> Iterator[SettingFault]:
     url = settings.reports.url
     place: Place = ("reports", "url")
     if url and not url.endswith(".fifo"):
-        text = "is no FIFO queue; reports of one commit must not overtake each other"
+        text = "is not a FIFO queue; reports of one commit must not overtake each other"
         yield SettingFault(f"reports.url = {url!r}: {text}", (place,))
     if url and url == settings.queue.url:
         text = "is the queue of pushes; reports need a queue of their own"

@@ -1,4 +1,4 @@
-"""What becomes of a message that a consumer without lanes has worked on. Pure."""
+"""Ways to settle a message of a queue without lanes: done, hidden, or given up. Pure."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -21,10 +21,10 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from asyncbuild.domain.errors import StageError
 from asyncbuild.git.formats.batch_command import (
-    Answer,
     BatchAnswers,
     NotUnderstoodError,
-    Question,
+    ObjectAnswer,
+    ObjectQuestion,
     TooLongError,
     is_askable,
     pack_rounds,
@@ -42,10 +42,10 @@ _UNKNOWN_OPTION: Final = 129  # git before 2.36 has no --batch-command
 # Without --buffer git writes each answer in three pieces, and each wakes its reader.
 _ARGUMENTS: Final = ("cat-file", "--batch-command", "--buffer")
 
-Follow = Callable[[list[Answer]], Sequence[Question]]
+Follow = Callable[[list[ObjectAnswer]], Sequence[ObjectQuestion]]
 
 
-def _nothing_more(_: list[Answer]) -> Sequence[Question]:
+def _nothing_more(_: list[ObjectAnswer]) -> Sequence[ObjectQuestion]:
     return ()
 
 
@@ -118,11 +118,11 @@ class BatchReaders:
     async def ask(
         self,
         repository: Path,
-        questions: Sequence[Question],
+        questions: Sequence[ObjectQuestion],
         *,
         format_: str,
         follow: Follow = _nothing_more,
-    ) -> list[Answer] | None:
+    ) -> list[ObjectAnswer] | None:
         """Return the answers to questions in their order; None if a git of one's own is to be used.
 
         Args:
@@ -187,10 +187,10 @@ class BatchReaders:
             del self._places[place.repository]
 
     async def _ask(
-        self, place: _Place, process: _Process, questions: Sequence[Question], follow: Follow
-    ) -> list[Answer] | None:
+        self, place: _Place, process: _Process, questions: Sequence[ObjectQuestion], follow: Follow
+    ) -> list[ObjectAnswer] | None:
         well = False
-        answers: list[Answer] = []
+        answers: list[ObjectAnswer] = []
         try:
             while questions:
                 well = False
@@ -275,8 +275,8 @@ class BatchReaders:
             self._tidy(place)
 
 
-async def _converse(talk: Conversation, questions: Sequence[Question]) -> list[Answer]:
-    answers: list[Answer] = []
+async def _converse(talk: Conversation, questions: Sequence[ObjectQuestion]) -> list[ObjectAnswer]:
+    answers: list[ObjectAnswer] = []
     left_bytes = ANSWER_BYTES_MOST
     for packed, asked in pack_rounds(questions):
         parser = BatchAnswers(asked, left_bytes)
@@ -290,7 +290,7 @@ def _survey(repository: Path, process: _Process | None) -> tuple[_Packs, float]:
     """Return the present packs, and the processor time that a git has spent. It blocks.
 
     Raises:
-        OSError: There is no such repository.
+        OSError: The repository does not exist.
     """
     if process is None:
         return _look(repository, None), 0.0
@@ -301,7 +301,7 @@ def _look(repository: Path, before: _Packs | None) -> _Packs:
     """Return the present packs; they are listed only if their directory has changed. It blocks.
 
     Raises:
-        OSError: There is no such repository.
+        OSError: The repository does not exist.
     """
     directory = repository / "objects" / "pack"
     status = directory.stat()

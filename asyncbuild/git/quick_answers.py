@@ -11,7 +11,7 @@ from typing import Final
 
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.batch_readers import ANSWER_BYTES_MOST, BatchReaders
-from asyncbuild.git.formats.batch_command import Answer, Asks, Question, TooLongError
+from asyncbuild.git.formats.batch_command import Asks, ObjectAnswer, ObjectQuestion, TooLongError
 from asyncbuild.git.formats.cat_file import Commit, parse_commit
 from asyncbuild.git.formats.extent import AttributeFacts, facts_of
 from asyncbuild.git.formats.raw_tree import TreeSummary
@@ -92,9 +92,9 @@ class QuickAnswers:
 
     async def _ask(
         self, repository: Path, id_: str, asks: Asks, names: Iterable[bytes]
-    ) -> list[Answer]:
+    ) -> list[ObjectAnswer]:
         if self._readers is not None:
-            questions = [Question(asks, name) for name in names]
+            questions = [ObjectQuestion(asks, name) for name in names]
             with suppress(TooLongError):
                 found = await self._readers.ask(repository, questions, format_=object_format(id_))
                 if found is not None:

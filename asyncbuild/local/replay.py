@@ -56,7 +56,7 @@ class Replay:
             log = ["rev-list", "--first-parent", f"--max-count={pushes}", "HEAD", "--"]
             commits = (await run_git(*log, directory=remote)).decode().split()
         except LocalGitFailed as error:
-            reason = f"--repository {source}: there is no commit at its HEAD"
+            reason = f"--repository {source}: its HEAD has no commit"
             raise Reject(reason, remedy="commit something, or name another repository") from error
         head = await _branch_of_head(remote)
         refs = await run_git("for-each-ref", "--format=delete %(refname)", directory=remote)

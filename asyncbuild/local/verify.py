@@ -171,7 +171,7 @@ async def _check_archive(
         except ClientError as error:
             wrong = findings.missing if push.expects is Expects.UPLOAD else findings.wrong_content
             code = error.response.get("Error", {}).get("Code")
-            wrong.append(f"{push}: there is no archive at {location} ({code})")
+            wrong.append(f"{push}: no archive at {location} ({code})")
             return
         async for chunk in body.iter_chunks(_CHUNK_BYTES):
             await anyio.to_thread.run_sync(file.write, chunk)

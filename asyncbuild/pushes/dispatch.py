@@ -152,7 +152,7 @@ class Dispatcher:
     async def _report_skips(self, case: PushCase) -> None:
         """Report what was left out, before the records: they end the tries of the push.
 
-        A tag's object need not be a commit, and nobody waits for the status of a tag.
+        A tag's object need not be a commit, and the status of a tag is not awaited.
         """
         if self._skips is not None and case.push.kind is RefKind.BRANCH:
             case.guard()

@@ -243,7 +243,7 @@ class Consumer:
         if older is None:
             return None
         if older.holds_any(messages):
-            emit(LeaseLostToAnother(reason="delivered anew", group=group))
+            emit(LeaseLostToAnother(reason="delivered again", group=group))
         older.lose()
         return older.closed
 

@@ -20,7 +20,7 @@ from asyncbuild.domain.reports.report import SENT_AGAIN, Report, is_due, read_re
 from asyncbuild.domain.reports.token_bucket import TokenBucket
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.settling import Done, GiveUp, Hide, Settling, hidden_seconds
-from asyncbuild.forges.statuses.status_poster import StatusPlace
+from asyncbuild.forges.statuses.poster_protocol import StatusPlace
 from asyncbuild.forges.statuses.status_posters import HostPoster
 from asyncbuild.reports.report_sender import age_seconds
 from asyncbuild.runtime.clock import Clock, utc_now
@@ -42,7 +42,7 @@ class FindsPosters(Protocol):
 
 @dataclass(slots=True)
 class _Allowance:
-    """What a poster may do now: its requests, and the repositories that refuse it."""
+    """Requests that a credential may make now, and the repositories that refuse it."""
 
     bucket: TokenBucket
     off_until: dict[str, float] = field(default_factory=dict)

@@ -10,8 +10,8 @@ from asyncbuild.domain.model import Message
 from asyncbuild.domain.results.build_result import StartedId
 from asyncbuild.domain.results.started_build import StartedBuild
 from asyncbuild.domain.settling import Done, GiveUp, Hide, Settling, hidden_seconds
+from asyncbuild.results.facts.patience import is_behind, is_young
 from asyncbuild.results.facts.result_messages import StateChange, SweepRequest, read_result_message
-from asyncbuild.results.facts.settling import is_behind, is_young
 from asyncbuild.results.finder import ResultFinder
 from asyncbuild.results.recorder import ResultRecorder
 from asyncbuild.runtime.clock import Clock, utc_now

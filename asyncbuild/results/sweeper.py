@@ -12,7 +12,7 @@ from asyncbuild.domain.events.result_events import ResultDelayed, ResultsSwept
 from asyncbuild.domain.results.build_result import StartedId
 from asyncbuild.results.build_questions import Answer, Answers
 from asyncbuild.results.facts.attempt_facts import GONE_AFTER, AttemptFacts
-from asyncbuild.results.facts.settling import PATIENCE
+from asyncbuild.results.facts.patience import PATIENCE
 from asyncbuild.results.finder import ResultFinder
 from asyncbuild.results.recorder import ResultRecorder
 from asyncbuild.runtime.clock import Clock, utc_now

@@ -20,7 +20,7 @@ def ask(settings: StatusSettings, *, ready: bool) -> str:
         Busy: The service is alive, but not ready.
     """
     if settings.listen == "off":
-        return "status.listen is off: there is no service to ask\n"
+        return "status.listen is off: no service can be asked\n"
     host, port = settings.local_address
     path = "/readyz" if ready else "/healthz"
     connection = HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)

@@ -76,6 +76,6 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
             return parse(await answer.read())
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Retry(
-            f"there is no answer from {url}: {str(error) or 'no answer in time'}",
+            f"no answer from {url}: {str(error) or 'it took too long'}",
             remedy="name the address that the service logged as status.listening",
         ) from error

@@ -28,7 +28,7 @@ _LISTING: Final = (
     "allow s3:GetObject on it and s3:ListBucket on the bucket: without the latter S3 says 403 of "
     "whatever does not exist"
 )
-# Not as the condition wants it; S3 says NoSuchKey if there is no object that could match.
+# Not as the condition wants it; S3 says NoSuchKey if the key has no object that could match.
 _UNMET: Final = frozenset({"PreconditionFailed", "412", *MISSING})
 _CONFLICT: Final = frozenset({"ConditionalRequestConflict", "409"})
 _UNKNOWN: Final = frozenset({"NotImplemented", "501"})  # the server does not know the condition

@@ -77,7 +77,7 @@ async def put_unless_there(
 
 
 async def look_at(client: "S3Client", where: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the answer of HeadObject; an empty one if there is no object, or S3 refused."""
+    """Return the answer of HeadObject; an empty one if the key has no object, or S3 refused."""
     try:
         with errors_of(f"look for s3://{where['Bucket']}/{where['Key']}"):
             return await client.head_object(**cast("Any", where))

@@ -27,8 +27,8 @@ from asyncbuild.forges.statuses.bitbucket_server_status import BitbucketServerSt
 from asyncbuild.forges.statuses.bitbucket_status import BitbucketStatuses, key_of
 from asyncbuild.forges.statuses.github_status import GitHubCredential, GitHubStatuses
 from asyncbuild.forges.statuses.gitlab_status import GitLabStatuses
+from asyncbuild.forges.statuses.poster_protocol import StatusPlace, StatusPoster
 from asyncbuild.forges.statuses.status_http import open_session
-from asyncbuild.forges.statuses.status_poster import StatusPlace, StatusPoster
 from asyncbuild.local.forge.forge_server import open_forge
 from asyncbuild.local.forge.forge_standin import CommitContext, ForgeAnswer, ForgeStandin
 

@@ -69,7 +69,7 @@ def _redrive(url: str, facts: QueueFacts, settings: Settings) -> Iterator[Findin
             Level.PROBLEM,
             "results.redrive-policy",
             f"queue {url} has no dead-letter queue",
-            "a message that is no result has to go somewhere with its reason",
+            "a message that is not a result has to go somewhere with its reason",
             "give it a RedrivePolicy, or set results.dead_letter_url",
         )
     elif limit is not None and limit < _LEAST_RECEIVES:

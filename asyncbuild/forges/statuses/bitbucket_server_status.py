@@ -10,8 +10,8 @@ from urllib.parse import quote
 import aiohttp
 
 from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
+from asyncbuild.forges.statuses.poster_protocol import StatusPlace
 from asyncbuild.forges.statuses.status_http import post_json
-from asyncbuild.forges.statuses.status_poster import StatusPlace
 
 _STATES: Final = {
     StatusState.PENDING: "INPROGRESS",

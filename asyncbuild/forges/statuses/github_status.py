@@ -21,8 +21,8 @@ from asyncbuild.domain.foreign_text import plain
 from asyncbuild.domain.reports.commit_status import CommitStatus
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.times import read_time
+from asyncbuild.forges.statuses.poster_protocol import StatusPlace
 from asyncbuild.forges.statuses.status_http import PEER, reaching, refusal
-from asyncbuild.forges.statuses.status_poster import StatusPlace
 
 _REQUESTER: Final = "asyncbuild"
 _EARLY_SECONDS: Final = 300.0  # before a token of an installation expires, another one is asked for

@@ -13,8 +13,8 @@ import aiohttp
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
+from asyncbuild.forges.statuses.poster_protocol import StatusPlace
 from asyncbuild.forges.statuses.status_http import post_json
-from asyncbuild.forges.statuses.status_poster import StatusPlace
 
 _STATES: Final = {
     StatusState.PENDING: "running",

@@ -16,8 +16,8 @@ from asyncbuild.forges.keyring import Keyring, open_keyring
 from asyncbuild.forges.statuses.bitbucket_server_status import BitbucketServerStatuses
 from asyncbuild.forges.statuses.bitbucket_status import BitbucketStatuses
 from asyncbuild.forges.statuses.gitlab_status import GitLabStatuses
+from asyncbuild.forges.statuses.poster_protocol import StatusPoster
 from asyncbuild.forges.statuses.status_http import open_session
-from asyncbuild.forges.statuses.status_poster import StatusPoster
 from asyncbuild.forges.webhooks.senders import Host, Signature
 
 _PUBLIC_APIS: Final = {

@@ -37,27 +37,29 @@ class Asks(StrEnum):
     CONTENTS = "contents"
 
 
-class Question(NamedTuple):
+class ObjectQuestion(NamedTuple):
     """A question about the object of a name: an id, `<id>^{commit}` or `<commit>:<path>`."""
 
     asks: Asks
     name: bytes
 
 
-class Answer(NamedTuple):
+class ObjectAnswer(NamedTuple):
     """Answer to a question; without a head the object is missing. `info` gets no content."""
 
     head: ObjectHead | None
     content: bytes
 
 
-def is_askable(question: Question) -> bool:
+def is_askable(question: ObjectQuestion) -> bool:
     """Return whether a question is one line for git, and short enough to be sent."""
     name = question.name
     return bool(name) and len(name) < QUESTION_BYTES_MOST // 2 and not _ENDS_LINE.search(name)
 
 
-def pack_rounds(questions: Sequence[Question]) -> list[tuple[bytes, Sequence[Question]]]:
+def pack_rounds(
+    questions: Sequence[ObjectQuestion],
+) -> list[tuple[bytes, Sequence[ObjectQuestion]]]:
     """Return the input for git in rounds that a pipe takes at once, each with its questions.
 
     All answers to a round are read before the next one is sent. So git never waits for its reader
@@ -66,7 +68,7 @@ def pack_rounds(questions: Sequence[Question]) -> list[tuple[bytes, Sequence[Que
     Raises:
         ValueError: A question is not one that `is_askable`.
     """
-    rounds: list[tuple[bytes, Sequence[Question]]] = []
+    rounds: list[tuple[bytes, Sequence[ObjectQuestion]]] = []
     begin, packed = 0, b""
     for at, question in enumerate(questions):
         if not is_askable(question):
@@ -94,12 +96,12 @@ class BatchAnswers:
         most_bytes: Greatest length of all contents.
     """
 
-    def __init__(self, questions: Sequence[Question], most_bytes: int) -> None:
+    def __init__(self, questions: Sequence[ObjectQuestion], most_bytes: int) -> None:
         self._questions = questions
         self.left_bytes = most_bytes
         self._rest = bytearray()
         self._head: ObjectHead | None = None  # its content is awaited
-        self.answers: list[Answer] = []
+        self.answers: list[ObjectAnswer] = []
 
     def feed(self, piece: bytes) -> bool:
         """Parse the next piece of git's output; return whether every question is answered.
@@ -131,11 +133,11 @@ class BatchAnswers:
         line = bytes(self._rest[:end])
         del self._rest[: end + 1]
         if line == question.name + b" missing":
-            self.answers.append(Answer(None, b""))
+            self.answers.append(ObjectAnswer(None, b""))
             return True
         head = _parse_head(line, question)
         if question.asks is Asks.INFO:
-            self.answers.append(Answer(head, b""))
+            self.answers.append(ObjectAnswer(head, b""))
             return True
         self.left_bytes -= head.size
         if self.left_bytes < 0:
@@ -148,13 +150,13 @@ class BatchAnswers:
             return False
         if self._rest[head.size] != ord("\n"):
             raise NotUnderstoodError(f"{head.id} is longer than its head says")
-        self.answers.append(Answer(head, bytes(self._rest[: head.size])))
+        self.answers.append(ObjectAnswer(head, bytes(self._rest[: head.size])))
         del self._rest[: head.size + 1]
         self._head = None
         return True
 
 
-def _parse_head(line: bytes, question: Question) -> ObjectHead:
+def _parse_head(line: bytes, question: ObjectQuestion) -> ObjectHead:
     found = _HEAD.fullmatch(line)
     if found is None:
         raise NotUnderstoodError(_shown("no head of an object", line))

@@ -45,7 +45,7 @@ class TreeSummary(NamedTuple):
 
     Attributes:
         entries: Number of everything in it, directories included.
-        files: Number of everything that is no directory.
+        files: Number of everything in it but directories.
         attributes: Its `.gitattributes`.
     """
 
@@ -62,7 +62,7 @@ def parse_tree(content: bytes, id_bytes: int) -> list[RawEntry]:
         id_bytes: Length of a raw id.
 
     Raises:
-        UnsuitableError: It is no tree as git writes them.
+        UnsuitableError: It is not a tree as git writes them.
     """
     entries = []
     at = 0

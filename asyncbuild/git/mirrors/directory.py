@@ -131,7 +131,7 @@ class MirrorDirectory:
             beside.replace(self.stamp)
 
     def measure(self, *, compact: bool, waste: bool = True) -> Size | None:
-        """Measure the mirror and remember its sizes; return them, None if there is no mirror.
+        """Measure the mirror and remember its sizes; return them, None without a mirror.
 
         Args:
             compact: Whether nothing of it is waste.

@@ -76,8 +76,8 @@ class LockedFetch:
             if error.fault is not GitFault.DISK_FULL:
                 raise
             raise Busy(
-                f"the disk of {self._settings.cache_directory} is full, though every mirror that "
-                f"nobody uses was deleted: {error.reason}",
+                f"the disk of {self._settings.cache_directory} is full, though every unused "
+                f"mirror was deleted: {error.reason}",
                 remedy=f"give it more space, or lower git.cache_budget_bytes: "
                 f"{DISK_FREE_LEAST_BYTES // MIB} MiB must be free, and room for the fetch",
             ) from error

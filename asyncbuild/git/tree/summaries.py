@@ -10,7 +10,7 @@ from typing import Final
 
 from asyncbuild.domain.git_names import object_format
 from asyncbuild.git.batch_readers import BatchReaders
-from asyncbuild.git.formats.batch_command import Answer, Asks, Question, TooLongError
+from asyncbuild.git.formats.batch_command import Asks, ObjectAnswer, ObjectQuestion, TooLongError
 from asyncbuild.git.formats.raw_tree import TreeSummary, TreeWalk, UnsuitableError
 from asyncbuild.runtime.recent import Recent
 
@@ -49,7 +49,7 @@ class TreeSummaries:
             return None
         walk = TreeWalk(tree, self._known, entries_most=_ENTRIES_MOST)
 
-        def follow(answers: list[Answer]) -> list[Question]:
+        def follow(answers: list[ObjectAnswer]) -> list[ObjectQuestion]:
             walk.feed([_content(each) for each in answers])
             return _ask_for(walk.wanted)
 
@@ -66,11 +66,11 @@ class TreeSummaries:
             return None
 
 
-def _ask_for(trees: Sequence[str]) -> list[Question]:
-    return [Question(Asks.CONTENTS, tree.encode()) for tree in trees]
+def _ask_for(trees: Sequence[str]) -> list[ObjectQuestion]:
+    return [ObjectQuestion(Asks.CONTENTS, tree.encode()) for tree in trees]
 
 
-def _content(answer: Answer) -> bytes:
+def _content(answer: ObjectAnswer) -> bytes:
     if answer.head is None or answer.head.kind != "tree":
         raise UnsuitableError
     return answer.content

@@ -31,7 +31,7 @@ DOCUMENTED = frozenset({"IN_PROGRESS", "SUCCEEDED", "FAILED", "STOPPED"})
 """States of which events are documented; whether FAULT and TIMED_OUT have any is not said."""
 
 
-class Delivery(StrEnum):
+class EventFate(StrEnum):
     """Fate of an event."""
 
     USUAL = "usual"
@@ -52,28 +52,28 @@ class EventFaults:
     late: float = 0.0
     late_seconds: float = 2.0
 
-    def draw(self, key: str) -> tuple[Delivery, float]:
+    def draw(self, key: str) -> tuple[EventFate, float]:
         """Return what becomes of the event that `key` names, and a delay in seconds."""
         random = Random(f"{self.seed}/{key}")  # noqa: S311 - repeatable, not secret
         left, delay = random.random(), random.uniform(0, self.late_seconds)
         shares = {
-            Delivery.LOST: self.lost,
-            Delivery.DOUBLED: self.doubled,
-            Delivery.DISORDERED: self.disordered,
-            Delivery.LATE: self.late,
+            EventFate.LOST: self.lost,
+            EventFate.DOUBLED: self.doubled,
+            EventFate.DISORDERED: self.disordered,
+            EventFate.LATE: self.late,
         }
         for delivery, share in shares.items():
             left -= share
             if left < 0:
                 return delivery, delay
-        return Delivery.USUAL, 0.0
+        return EventFate.USUAL, 0.0
 
 
 @dataclass(slots=True)
 class _Letter:
     key: str
     make: Make
-    delivery: Delivery | None = None  # None until its time has come
+    delivery: EventFate | None = None  # None until its time has come
     delay: float = 0.0
     sent: bool = False
 
@@ -92,7 +92,7 @@ class EventSender:
     clock: Callable[[], float]
     faults: EventFaults = field(default_factory=EventFaults)
     sent_at: dict[str, float] = field(default_factory=dict)
-    deliveries: Counter[Delivery] = field(default_factory=Counter)
+    deliveries: Counter[EventFate] = field(default_factory=Counter)
     _waiting: list[tuple[float, int, _Letter]] = field(default_factory=list)
     _held: list[_Letter] = field(default_factory=list)
     _delivering: bool = False
@@ -142,17 +142,17 @@ class EventSender:
             letter.delivery, letter.delay = self.faults.draw(letter.key)
             self.deliveries[letter.delivery] += 1
             match letter.delivery:
-                case Delivery.LOST:
+                case EventFate.LOST:
                     return
-                case Delivery.DISORDERED:
+                case EventFate.DISORDERED:
                     self._held.append(letter)
                     self._push(self.clock() + letter.delay, letter)  # if no other event comes
                     return
-                case Delivery.LATE:
+                case EventFate.LATE:
                     self._push(self.clock() + letter.delay, letter)
                     return
-                case Delivery.DOUBLED:
-                    again = _Letter(letter.key, letter.make, Delivery.USUAL)
+                case EventFate.DOUBLED:
+                    again = _Letter(letter.key, letter.make, EventFate.USUAL)
                     self._push(self.clock() + letter.delay, again)
                 case _:
                     pass

@@ -159,7 +159,7 @@ class Metrics:
             "messages_received", "Messages received from the queue."
         )
         self._released = self._make.counter(
-            "messages_released", "Messages given back to the queue unsettled."
+            "messages_released", "Messages released to the queue unsettled."
         )
         self._leases = self._make.counter(
             "leases",

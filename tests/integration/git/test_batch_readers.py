@@ -21,7 +21,7 @@ from support.wait import wait_until
 
 from asyncbuild.config import GitSettings
 from asyncbuild.git.batch_readers import BatchReaders, open_batch_readers
-from asyncbuild.git.formats.batch_command import Asks, Question, TooLongError
+from asyncbuild.git.formats.batch_command import Asks, ObjectQuestion, TooLongError
 from asyncbuild.git.formats.cat_file import Commit
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.process.command import Git
@@ -133,7 +133,7 @@ async def test_a_large_blob_does_not_go_through_a_git_that_stays(tmp_path: Path)
         ) or [b""]
         assert content == bytes(2 * 1024 * 1024)
         before = _staying()
-        asked = [Question(Asks.CONTENTS, blob.encode())]
+        asked = [ObjectQuestion(Asks.CONTENTS, blob.encode())]
         with pytest.raises(TooLongError):
             await both.readers.ask(source.path, asked, format_="sha1")
         await wait_until(lambda: not alive(before))  # it is still writing that blob
@@ -316,7 +316,7 @@ async def test_a_git_that_has_computed_for_long_is_replaced(tmp_path: Path) -> N
     """What it has read stays in its memory."""
     source = SourceRepository(tmp_path / "source")
     commit = source.commit({"a": b"1"})
-    asked = [Question(Asks.CONTENTS, commit.encode())] * 5_000
+    asked = [ObjectQuestion(Asks.CONTENTS, commit.encode())] * 5_000
     async with _open(tmp_path / "cache", cpu_seconds=1) as both:
         await _find(both.staying, source, commit)
         (first,) = _staying()

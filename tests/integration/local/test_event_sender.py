@@ -26,7 +26,7 @@ from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 from asyncbuild.local.servers.event_sender import (
-    Delivery,
+    EventFate,
     EventFaults,
     EventSender,
     open_event_sender,
@@ -137,15 +137,15 @@ async def test_beginnings_are_told_if_wanted(sqs: "SQSClient", queue: str) -> No
 @pytest.mark.parametrize(
     ("faults", "sent", "delivery"),
     [
-        (EventFaults(lost=1.0), 0, Delivery.LOST),
-        (EventFaults(doubled=1.0, late_seconds=0.2), 20, Delivery.DOUBLED),
-        (EventFaults(late=1.0, late_seconds=0.2), 10, Delivery.LATE),
-        (EventFaults(disordered=1.0, late_seconds=0.2), 10, Delivery.DISORDERED),
+        (EventFaults(lost=1.0), 0, EventFate.LOST),
+        (EventFaults(doubled=1.0, late_seconds=0.2), 20, EventFate.DOUBLED),
+        (EventFaults(late=1.0, late_seconds=0.2), 10, EventFate.LATE),
+        (EventFaults(disordered=1.0, late_seconds=0.2), 10, EventFate.DISORDERED),
     ],
-    ids=lambda value: str(value) if isinstance(value, Delivery) else "",
+    ids=lambda value: str(value) if isinstance(value, EventFate) else "",
 )
 async def test_faults_have_their_share(
-    sqs: "SQSClient", queue: str, faults: EventFaults, sent: int, delivery: Delivery
+    sqs: "SQSClient", queue: str, faults: EventFaults, sent: int, delivery: EventFate
 ) -> None:
     """All are lost, all come twice, all come late."""
     async with sending(sqs, queue, faults=faults) as (standin, sender):

@@ -154,7 +154,7 @@ async def test_a_replay_without_commits_is_refused(tmp_path: Path) -> None:
         await Replay.create(tmp_path, str(tmp_path / "no-such-place"), pushes=1, name="a")
     with tempfile.TemporaryDirectory() as empty:
         await run_git("init", "--quiet", empty)
-        with pytest.raises(Reject, match="there is no commit at its HEAD"):
+        with pytest.raises(Reject, match="its HEAD has no commit"):
             await Replay.create(tmp_path, empty, pushes=1, name="b")
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from asyncbuild.git.formats.batch_command import (
     QUESTION_BYTES_MOST,
-    Answer,
     Asks,
     BatchAnswers,
     NotUnderstoodError,
-    Question,
+    ObjectAnswer,
+    ObjectQuestion,
     is_askable,
     pack_rounds,
 )
@@ -28,24 +28,26 @@ _KINDS = st.sampled_from(["blob", "tree", "tag", "commit"])
 
 
 @st.composite
-def _told(draw: st.DrawFn) -> tuple[Question, Answer, bytes]:
+def _told(draw: st.DrawFn) -> tuple[ObjectQuestion, ObjectAnswer, bytes]:
     """Return a question, its answer, and that answer as git writes it."""
     asks = draw(st.sampled_from(list(Asks)))
     id_ = draw(st.sampled_from([_A, _B]))
     suffix = draw(st.sampled_from(["", "^{commit}", ":a dir/b"]))
     name = f"{id_}{suffix}".encode()
     if draw(st.booleans()):
-        return Question(asks, name), Answer(None, b""), name + b" missing\n"
+        return ObjectQuestion(asks, name), ObjectAnswer(None, b""), name + b" missing\n"
     kind = "commit" if suffix == "^{commit}" else draw(_KINDS)
     content = draw(_CONTENTS)
     head = f"{id_} {kind} {len(content)}\n".encode()
-    answer = Answer(ObjectHead(id_, kind, len(content)), content if asks is Asks.CONTENTS else b"")
-    return Question(asks, name), answer, head + (content + b"\n") * (asks is Asks.CONTENTS)
+    answer = ObjectAnswer(
+        ObjectHead(id_, kind, len(content)), content if asks is Asks.CONTENTS else b""
+    )
+    return ObjectQuestion(asks, name), answer, head + (content + b"\n") * (asks is Asks.CONTENTS)
 
 
 @given(st.lists(_told(), min_size=1), st.integers(1, 30))
 def test_answers_are_those_that_git_writes(
-    told: Sequence[tuple[Question, Answer, bytes]], piece_bytes: int
+    told: Sequence[tuple[ObjectQuestion, ObjectAnswer, bytes]], piece_bytes: int
 ) -> None:
     """Wherever the pipe cuts them, and whatever contents look like."""
     stream = b"".join(written for _, _, written in told)
@@ -60,7 +62,7 @@ def test_answers_are_those_that_git_writes(
 
 @given(st.lists(_told(), min_size=1), st.integers(0, 200), st.integers(0, 255))
 def test_a_wrong_byte_never_moves_an_answer_to_another_question(
-    told: Sequence[tuple[Question, Answer, bytes]], at: int, byte: int
+    told: Sequence[tuple[ObjectQuestion, ObjectAnswer, bytes]], at: int, byte: int
 ) -> None:
     """Each answer is the right one, one about the same object, or none; there are never more."""
     stream = bytearray(b"".join(written for _, _, written in told))
@@ -96,14 +98,14 @@ def test_a_wrong_byte_never_moves_an_answer_to_another_question(
 )
 def test_what_is_no_answer_is_refused(name: str, output: str) -> None:
     """The git is out of step, or not the one that it should be."""
-    parser = BatchAnswers([Question(Asks.INFO, name.encode())], 0)
+    parser = BatchAnswers([ObjectQuestion(Asks.INFO, name.encode())], 0)
     with pytest.raises(NotUnderstoodError):
         parser.feed(output.encode())
 
 
 def test_a_content_is_refused_before_it_comes() -> None:
     """Memory is bounded by what the caller takes (I6)."""
-    parser = BatchAnswers([Question(Asks.CONTENTS, _A.encode())] * 2, 5)
+    parser = BatchAnswers([ObjectQuestion(Asks.CONTENTS, _A.encode())] * 2, 5)
     assert not parser.feed(f"{_A} blob 3\nabc\n".encode())
     with pytest.raises(NotUnderstoodError, match="3 bytes"):
         parser.feed(f"{_A} blob 3\n".encode())
@@ -111,7 +113,7 @@ def test_a_content_is_refused_before_it_comes() -> None:
 
 def test_a_content_that_goes_on_is_refused() -> None:
     """Its head and its length contradict each other."""
-    parser = BatchAnswers([Question(Asks.CONTENTS, _A.encode())], 5)
+    parser = BatchAnswers([ObjectQuestion(Asks.CONTENTS, _A.encode())], 5)
     with pytest.raises(NotUnderstoodError, match="longer"):
         parser.feed(f"{_A} blob 3\nabcd\n".encode())
 
@@ -119,15 +121,15 @@ def test_a_content_that_goes_on_is_refused() -> None:
 @pytest.mark.parametrize("name", [b"", b"a\nb", b"a\rb", b"a\r", b"a\0b", b"a" * 3000])
 def test_a_name_that_is_no_line_is_not_asked(name: bytes) -> None:
     """One question must not become two, or another (I11)."""
-    assert not is_askable(Question(Asks.INFO, name))
+    assert not is_askable(ObjectQuestion(Asks.INFO, name))
     with pytest.raises(ValueError, match="cannot be asked"):
-        pack_rounds([Question(Asks.INFO, name)])
+        pack_rounds([ObjectQuestion(Asks.INFO, name)])
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300)))
 def test_rounds_fit_into_an_empty_pipe(names: Sequence[bytes]) -> None:
     """More would wait for git, while git waits for its reader."""
-    asked = [Question(Asks.INFO, name) for name in names]
+    asked = [ObjectQuestion(Asks.INFO, name) for name in names]
     asked = [each for each in asked if is_askable(each)]
     rounds = pack_rounds(asked)
     assert [each for _, questions in rounds for each in questions] == asked

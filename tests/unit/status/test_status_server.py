@@ -335,7 +335,7 @@ async def test_top_shows_the_status_document(
             assert "nothing in hand" in capsys.readouterr().out
         with pytest.raises(Reject, match="404"):
             await top.run(f"{address}none", every_seconds=1, once=True)
-    with closed_port() as port, pytest.raises(Retry, match="there is no answer"):
+    with closed_port() as port, pytest.raises(Retry, match="no answer from"):
         await top.run(f"http://127.0.0.1:{port}/", every_seconds=1, once=True)
     with pytest.raises(Reject, match=r"status\.listen is off"):
         await top.run("off", every_seconds=1, once=True)

@@ -1,4 +1,4 @@
-"""Decision what becomes of a message of the queue of results. Pure."""
+"""Patience with events that come before the index entry, or before CodeBuild tells an end. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +11,7 @@ PATIENCE: Final = timedelta(minutes=10)
 
 
 def is_young(sent: datetime | None, now: datetime) -> bool:
-    """Return whether a message still waits; one without a time does not."""
+    """Return whether a message may still wait; one without a time may not."""
     return sent is not None and now - sent < PATIENCE
 
 

@@ -1,4 +1,4 @@
-"""What the statuses of all forges have in common: the Protocol, and the commit that one is for."""
+"""Protocol of the posters of commit statuses, and the commit that a status is posted to."""
 
 from dataclasses import dataclass
 from typing import Protocol

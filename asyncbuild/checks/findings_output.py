@@ -1,4 +1,4 @@
-"""Report of the check: runs it, prints the findings, returns the exit code."""
+"""Output of the check: runs it, prints the findings, returns the exit code."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
