@@ -188,7 +188,8 @@ class Git:
     async def open_conversation(self, command: Command) -> AsyncIterator[Conversation]:
         """Start a git that answers one question after the other, of the kind `READER`.
 
-        It waits for questions without a share of memory or a place that other kinds wait for.
+        It waits for questions without a share of memory or a place that other kinds wait for. At
+        the end of the block a question in progress ends with the git.
 
         Raises:
             Busy: No process could be started.
@@ -199,7 +200,12 @@ class Git:
                 self._running[command.work] += 1
                 try:
                     async with self._open(command, memory_bytes, stdin) as stdout:
-                        yield Conversation(stdout, questions, self._settings)
+                        conversation = Conversation(stdout, questions, self._settings)
+                        try:
+                            yield conversation
+                        finally:
+                            with anyio.CancelScope(shield=True):
+                                await conversation.interrupt()
                 finally:
                     self._running[command.work] -= 1
 

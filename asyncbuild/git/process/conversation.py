@@ -10,7 +10,7 @@ import anyio
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.git.formats.error_classes import machine_error
 from asyncbuild.git.process.priority import Priority
-from asyncbuild.git.process.started import Stdout
+from asyncbuild.git.process.started import Stdout, kill
 from asyncbuild.git.process.watchdog import Watchdog
 
 _END_SECONDS = 0.5  # between the end of its output and its own
@@ -44,6 +44,7 @@ class Conversation:
         self._git = stdout
         self._questions = questions
         self._settings = settings
+        self._asked: anyio.Event | None = None  # set when the question in progress has ended
 
     @property
     def has_complained(self) -> bool:
@@ -67,6 +68,23 @@ class Conversation:
             ConversationEndedError: git has ended, or is out of step: there is output already, or
                 it has not read the last question.
         """
+        self._asked = anyio.Event()
+        try:
+            await self._ask(packed, feed)
+        finally:
+            self._asked.set()
+
+    async def interrupt(self) -> None:
+        """End a question in progress, and the git with it.
+
+        Its asker must be through before the pipes are closed and the end of the git is waited for:
+        another file may get their numbers, and one task at a time may wait for a process.
+        """
+        if self._asked is not None and not self._asked.is_set():
+            kill(self._git.process)
+            await self._asked.wait()
+
+    async def _ask(self, packed: bytes, feed: Callable[[bytes], bool]) -> None:
         try:
             in_step = not self._git.pipe.is_readable()
             in_step = in_step and os.write(self._questions.fileno(), packed) == len(packed)

@@ -77,6 +77,12 @@ async def end(process: Child, tail: StderrTail) -> None:
     await process.wait()
 
 
+def kill(process: Child) -> None:
+    """Kill the whole group of a process that is not reaped yet; nothing happens if it is."""
+    if process.returncode is None:
+        _signal_group(process.pid, signal.SIGKILL)
+
+
 def _signal_group(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)

@@ -387,3 +387,31 @@ async def test_a_late_answer_is_none_to_the_next_question(
         assert not await _find(both.staying, source, commit)
         await wait_until(late.exists)
         assert commit in await _find(both.staying, source, commit)
+
+
+@pytest.mark.parametrize(
+    "acts",
+    [
+        "trap 'exec 1>&-; sleep 0.2; exit' TERM; read q; touch {log}.asked; sleep 100 & wait",
+        "read q; touch {log}.asked; kill -STOP $$",
+    ],
+)
+async def test_a_git_that_is_dropped_while_it_is_asked_leaves_the_question_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acts: str
+) -> None:
+    """A mirror is repacked while it is read; the git may close its output before it ends."""
+    source = SourceRepository(tmp_path / "source")
+    commit = source.commit({"a": b"1"})
+    log = tmp_path / "log"
+    await _fake_git(tmp_path, monkeypatch, acts.replace("{log}", str(log)))
+    found = []
+
+    async def ask() -> None:
+        found.append(await _find(both.staying, source, commit))
+
+    async with _open(tmp_path / "cache") as both, anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await wait_until((tmp_path / "log.asked").exists)
+        await both.readers.drop(source.path)
+        assert not _staying()
+    assert [set(each) for each in found] == [{commit}]
