@@ -14,7 +14,7 @@ Layout below the prefix:
     rejected/TIME-MESSAGE.json                              a message that was no push
     result/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json how the build of that record ended
     started/KIND/NAME/ID.json                               which record a build belongs to
-    unfinished/KIND/NAME/ID                                 a build that was not seen to end yet
+    unfinished/KIND/NAME/ID                                 the mark of an unfinished build
     reported/ACCOUNT/REGION/REPOSITORY/DIGEST.json          the commit status that was posted last
 """
 
@@ -132,7 +132,7 @@ class LedgerKeys:
 
     @property
     def all_unfinished(self) -> str:
-        """Prefix of the keys of builds that were not seen to end."""
+        """Prefix of the keys of marks of unfinished builds."""
         return f"{self.prefix}unfinished/"
 
     def unfinished(self, of: StartedId) -> str:

@@ -58,8 +58,8 @@ class ReportLedger:
     async def record_posted(self, report: Report, known: KnownPost, *, now: datetime) -> None:
         """Record that a report was posted, unless another task has recorded one meanwhile.
 
-        Its message group keeps other reports of the context away; a task whose message became
-        visible too early must not put the record back.
+        Its message group keeps other reports of the context away. Only a task that has lost its
+        message to another one can come too late: it must not replace the newer record.
 
         Args:
             report: The report.

@@ -1,4 +1,4 @@
-"""Index of started builds, and the results of those builds, in the bucket beside the ledger.
+"""Index of starts, and the results of the builds in it, in the bucket beside the ledger.
 
 A start writes an entry of the index and a mark that the build is unfinished, before the record of
 its push: a process that dies in between leaves a push without a record, whose message is delivered
@@ -52,7 +52,7 @@ class ResultStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedMark:
-    """A build that was not seen to end, and when it was started, by the clock of the store."""
+    """Mark of an unfinished build, and when it was started, by the clock of the store."""
 
     of: StartedId
     since: datetime
@@ -67,21 +67,21 @@ class RecordedResult:
 
 
 class ResultLedger:
-    """Reads and writes what was started, and how it ended, below one prefix."""
+    """Reads and writes the index of starts, the marks and the results, below one prefix."""
 
     def __init__(self, records: ResultStore, *, prefix: str) -> None:
         self._records = records
         self._keys = LedgerKeys(prefix)
 
     async def record_start(self, push: Push, outcome: Outcome) -> StartedBuild | None:
-        """Write the index entry of what a push has started, and that it is unfinished; return it.
+        """Write the index entry and the mark of what a push has started; return the entry.
 
         A repetition is harmless: it writes the same entry, and the next round removes the mark of a
         build whose end is recorded.
 
         Args:
             push: The push.
-            outcome: What was done for one target; one that started nothing writes nothing, and
+            outcome: What was done for one target; if nothing was started, nothing is written, and
                 None is returned.
 
         Raises:
@@ -163,7 +163,7 @@ class ResultLedger:
         await self._records.delete_record(self._keys.unfinished(of))
 
     async def find_unfinished(self) -> list[UnfinishedMark]:
-        """Return the builds that were not seen to end.
+        """Return the marks of all unfinished builds.
 
         Raises:
             StageError: The store refused.

@@ -1,10 +1,10 @@
 """Gits that stay and answer questions about objects, one for each mirror in use.
 
-To start a git takes 1 to 3 ms of a processor, to ask one that runs a hundredth of that. A push asks
-several times: is the commit here, is it here now, which trees changed, what do the attributes say.
+Starting a git costs 1 to 3 ms of processor time, a question to one that runs a hundredth of that. A
+push asks several: is the commit here, is it here now, which trees changed, what do attributes say.
 
 Only short and ordinary answers come from here. For all else, and if anything goes wrong, `ask`
-returns None: its caller starts a git of its own, which answers or fails as if there were no other.
+returns None: its caller starts a git of its own, which answers or fails as it would without this.
 """
 
 import os
@@ -35,7 +35,7 @@ from asyncbuild.git.process.conversation import Conversation, ConversationEndedE
 from asyncbuild.runtime.tasks import open_background
 
 IDLE_SECONDS: Final = 5.0
-_PATIENCE_SECONDS: Final = 1.0  # as a git of one's own takes much less
+_PATIENCE_SECONDS: Final = 1.0  # longest wait for a turn: starting another git takes much less
 _SPENT_SECONDS: Final = 0.5  # of processor time: some ten thousand questions
 ANSWER_BYTES_MOST: Final = 1024 * 1024
 _UNKNOWN_OPTION: Final = 129  # git before 2.36 has no --batch-command
@@ -91,9 +91,9 @@ class _Place:
 class BatchReaders:
     """Asks the git of each repository; starts it when it is needed, and ends it soon after.
 
-    A git is ended when it was idle for some seconds, when the one that was used least recently has
-    to make room, when it has computed for half a second in all, when packs of its repository are
-    gone (it would keep their space on the disk, and answer from them), and after every question
+    A git is ended when it was idle for some seconds; when it was used least recently and another
+    repository needs its room; when it has computed for half a second in all; when packs of its
+    repository are gone, which it would keep on the disk and answer from; and after each question
     that was not answered well, or whose caller was cancelled.
 
     Args:
@@ -123,7 +123,7 @@ class BatchReaders:
         format_: str,
         follow: Follow = _nothing_more,
     ) -> list[ObjectAnswer] | None:
-        """Return the answers to questions in their order; None if a git of one's own is to be used.
+        """Return answers to questions in their order; None if the caller needs a git of its own.
 
         Args:
             repository: A bare repository.
@@ -177,7 +177,7 @@ class BatchReaders:
         return False
 
     def _part(self, place: _Place) -> None:
-        """Have the git of a place ended; the next question starts another one."""
+        """Tell the git of a place to end; the next question starts another one."""
         if place.process is not None:
             place.process.leave.set()
             place.process = None
@@ -318,7 +318,7 @@ def _is_pack(name: str) -> bool:
 
 @asynccontextmanager
 async def _open_turn(lock: anyio.Lock) -> AsyncIterator[bool]:
-    """Hold a lock, and yield True; False if a slow question before this one keeps it."""
+    """Hold a lock and yield True; yield False if a slow question before this one keeps it."""
     try:
         lock.acquire_nowait()
     except anyio.WouldBlock:

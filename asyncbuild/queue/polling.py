@@ -20,7 +20,7 @@ class TellsFailures(Protocol):
 
 
 class Polling:
-    """Receives and works until told to stop; its failures end nothing.
+    """Receives messages and has them settled until told to stop; failures do not end it.
 
     Args:
         receive: Returns the messages of one long poll.
@@ -60,7 +60,7 @@ class Polling:
         self.draining = True
 
     def expire(self) -> None:
-        """Drop what is in work: it comes again when its visibility timeout is over."""
+        """Cancel what is in flight: it comes again when its visibility timeout is over."""
         self.stop()
         self._scope.cancel()
 

@@ -69,7 +69,7 @@ class ReportConsumers:
         )
 
     def statistics(self) -> ReportConsumerState:
-        """Return what is in work now."""
+        """Return the state now."""
         polling = self.polling
         return ReportConsumerState(
             self._count, polling.in_flight, polling.stopping, polling.draining
@@ -154,7 +154,7 @@ class ReportConsumers:
         )
 
     def _tell(self, kind: Kind, reason: str, retry_in_seconds: float) -> None:
-        """Tell that the queue fails; the first time of its kind for a while."""
+        """Tell that the queue fails, once in ten minutes for each kind of failure."""
         now, last = self._clock(), self._told.get(kind)
         if last is None or now - last >= _TOLD_AGAIN_AFTER:
             self._told[kind] = now

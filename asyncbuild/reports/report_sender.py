@@ -1,4 +1,4 @@
-"""Sender of reports: what a start, a skip and the end of a build say to the queue of reports."""
+"""Sender of reports to their queue: one for each start, each skip and each end of a build."""
 
 from collections.abc import Sequence
 from datetime import datetime

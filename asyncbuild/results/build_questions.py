@@ -27,7 +27,7 @@ Answers = Mapping[StartedId, Answer]
 
 
 class BuildQuestions:
-    """Asks how builds, batches and executions are; questions put at the same time share a call.
+    """Asks for states of builds, batches and executions; simultaneous questions share a call.
 
     Args:
         codebuild: Client for CodeBuild.
@@ -49,7 +49,7 @@ class BuildQuestions:
         self._batches: Batcher[StartedId, Answer] = Batcher(self._ask_batches)
 
     async def ask(self, of: StartedId) -> AttemptFacts | None:
-        """Return how it is now; None if its service does not know it.
+        """Return the state of a build now; None if its service does not know it.
 
         Raises:
             Busy: Calls are throttled, or the service cannot be reached.
@@ -65,9 +65,9 @@ class BuildQuestions:
         return answer
 
     async def ask_all(self, ofs: Sequence[StartedId]) -> Answers:
-        """Return how all of them are now; those that their services do not know are left out.
+        """Return the states of all of them now, without those that their services do not know.
 
-        An error stands in the place of the answers that it prevented.
+        An error takes the place of each answer that it prevented.
         """
         builds = [each for each in ofs if each.kind is StartedKind.BUILD]
         batches = [each for each in ofs if each.kind is StartedKind.BATCH]
@@ -118,7 +118,7 @@ class BuildQuestions:
     async def _find_actions(self, of: StartedId) -> Sequence[Mapping[str, Any]]:
         """Return the actions of an execution, for its times and what failed.
 
-        None without the right to: the state is known all the same.
+        Empty if the role may not list them: the state is known all the same.
         """
         try:
             with codepipeline_errors(f"list the actions of execution {of.number} of {of.name}"):
@@ -135,7 +135,7 @@ class BuildQuestions:
         facts_of: Callable[..., AttemptFacts],
         ofs: Sequence[StartedId],
     ) -> Answers:
-        """Ask about any number of builds; an error is that of the builds of its call alone."""
+        """Ask about any number of builds; an error counts for the builds of its call alone."""
         answers: dict[StartedId, Answer] = {}
         waiting = [ofs[n : n + _MOST] for n in range(0, len(ofs), _MOST)]
         while waiting:
@@ -160,8 +160,8 @@ class BuildQuestions:
 def _split(part: Sequence[StartedId], error: StageError) -> list[Sequence[StartedId]]:
     """Return the builds of a failed call in smaller parts; empty if that cannot help.
 
-    One build may have the call refused for all. Rights are given by project, so a right that is
-    missing is asked for by project; another refusal for each build alone in the end.
+    One build can make the whole call fail. Rights are given by project, so after a missing right
+    each project is asked about in a call of its own, and after another refusal each build.
     """
     names = sorted({each.name for each in part})
     if not isinstance(error, Reject | Denied) or len(part) == 1:

@@ -1,4 +1,4 @@
-"""Finder of what a build belongs to, and of its newest attempt."""
+"""Finder of the entry of a build in the index of starts, and of its newest attempt."""
 
 from typing import Final, Protocol
 
@@ -9,15 +9,15 @@ from asyncbuild.domain.results.started_build import StartedBuild
 from asyncbuild.results.facts.attempt_facts import AttemptFacts
 from asyncbuild.runtime.recent import Recent
 
-_REMEMBERED_MOST: Final = 10_000  # builds whose earlier attempts are known
+_REMEMBERED_MOST: Final = 10_000  # builds whose earlier attempts are remembered
 _ATTEMPTS_MOST: Final = 20  # CodeBuild makes ten (API reference, autoRetryLimit)
 
 
 class AsksBuilds(Protocol):
-    """AsksBuilds how a build is; `results.build_questions.BuildQuestions` does."""
+    """Asks for the state of a build; `results.build_questions.BuildQuestions` does."""
 
     async def ask(self, of: StartedId) -> AttemptFacts | None:
-        """Return how it is now; None if its service does not know it. Raises StageError."""
+        """Return its state now; None if its service does not know it. Raises StageError."""
 
 
 class ResultFinder:
@@ -25,7 +25,7 @@ class ResultFinder:
 
     Args:
         ledger: Index of starts.
-        questions: AsksBuilds how builds are.
+        questions: Asks for the states of builds.
     """
 
     def __init__(self, ledger: ResultLedger, questions: AsksBuilds) -> None:
@@ -57,7 +57,7 @@ class ResultFinder:
         """Return the newest attempt of a build; None if its service does not know it.
 
         Raises:
-            Retry: An attempt was made that cannot be seen yet.
+            Retry: CodeBuild names a later attempt that it does not show yet.
             StageError: It could not be asked for.
         """
         facts = await self._questions.ask(of)
@@ -67,7 +67,7 @@ class ResultFinder:
         """Return the newest attempt of a build, beginning with any of them.
 
         Raises:
-            Retry: An attempt was made that cannot be seen yet.
+            Retry: CodeBuild names a later attempt that it does not show yet.
             StageError: It could not be asked for.
         """
         for _ in range(_ATTEMPTS_MOST):

@@ -1,4 +1,4 @@
-"""Recorder of results: writes what was seen of a build, and reports it."""
+"""Recorder of results: writes the states of builds to the ledger, and reports their ends."""
 
 from datetime import datetime
 from typing import Protocol
@@ -43,15 +43,16 @@ class ResultRecorder:
     async def record(
         self, started: StartedBuild, facts: AttemptFacts, *, by_sweep: bool = False
     ) -> bool:
-        """Record the state of a build; return whether it was written, being newer than the known.
+        """Record the state of a build; return whether it was newer than the recorded one.
 
-        The mark goes after the record, so that a process that dies in between leaves a mark too
-        many, never one too few. It stays while CodeBuild may make another attempt, too.
+        The mark is removed after the record is written, so that a process that dies in between
+        leaves a mark too many, never one too few. While CodeBuild may make another attempt, the
+        mark stays.
 
         Args:
             started: The build.
             facts: Its newest attempt.
-            by_sweep: Whether a round found it, not an event.
+            by_sweep: Whether a round found the state, and no event.
 
         Raises:
             StageError: The store refused.
@@ -63,7 +64,7 @@ class ResultRecorder:
         return written
 
     async def record_gone(self, started: StartedBuild) -> bool:
-        """Record that nothing is known any more of a build; return whether it was written.
+        """Record a build that its service does not know any more; return whether it was written.
 
         Args:
             started: The build.

@@ -2,8 +2,8 @@
 
 They share nothing with the consumer of pushes but the process: their clients, pools and failures
 are their own, so no fault of theirs stops or delays a push. Each takes up to ten messages, works on
-them side by side, and deletes those whose results are recorded. A failure that is not of one
-message, such as an outage or a missing right, is told once, and tried again with pauses.
+them side by side, and deletes those whose results are recorded. A failure that concerns more than
+one message, such as an outage or a missing right, is told once, and work goes on with pauses.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from asyncbuild.runtime.tasks import for_each, open_background
 VISIBILITY_SECONDS: Final = 60
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DRAIN_FAILURES_MOST: Final = 3
-# A busy queue would be received from one by one: each message costs fewer requests beside others.
+# Pause after a receive that was not full: messages cost fewer requests together than one by one.
 _GATHER_SECONDS: Final = 0.25
 _TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
 # Failures that the next messages would meet, too.
@@ -47,12 +47,12 @@ _COMMON: Final = frozenset({Kind.BUSY, Kind.OUTAGE, Kind.FATAL, Kind.BUG})
 
 
 class Turn(Enum):
-    """Outcome of one receive."""
+    """Amount that one receive brought, or that it failed."""
 
     EMPTY = auto()  # nothing came
     SOME = auto()
     FULL = auto()  # as many as one receive returns
-    FAILED = auto()  # the next one would fail, too
+    FAILED = auto()  # and the next one would fail, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class ResultConsumers:
         self._told: dict[tuple[Kind, str], datetime] = {}
 
     def statistics(self) -> ResultConsumerState:
-        """Return what is in work now."""
+        """Return the state now."""
         return ResultConsumerState(
             consumers=self._count,
             in_flight=self._in_flight,
@@ -137,7 +137,7 @@ class ResultConsumers:
         self._draining = True
 
     def expire(self) -> None:
-        """Drop what is in work: it comes again when its visibility timeout is over."""
+        """Cancel what is in flight: it comes again when its visibility timeout is over."""
         self.stop()
         if self._scope is not None:
             self._scope.cancel()
@@ -211,7 +211,7 @@ class ResultConsumers:
         return await self._worker.settle(*each)
 
     async def _put_away(self, settled: Sequence[SettledMessage]) -> None:
-        """Done, hide or dead-letter each message; the deletes first: their results are there."""
+        """Delete, hide or dead-letter each message; deletes first: their results are recorded."""
         done = [each.message for each in settled if isinstance(each.settling, Done)]
         await self._queue.delete_all(done)
         pairs = ((each.message, each.settling) for each in settled)
@@ -232,7 +232,7 @@ class ResultConsumers:
     async def _sweep(self, requests: Sequence[Message]) -> bool:
         """Make one round for all requests; return whether it succeeded.
 
-        A request that was sent before a round of this process began is answered by that one.
+        A request that was sent before the last round of this process began needs no other round.
         """
         begun, last = self._clock(), self._swept_at
         due = [each for each in requests if not (last and each.sent and each.sent < last)]
@@ -259,7 +259,7 @@ class ResultConsumers:
             await anyio.sleep(self.visibility_seconds / 3)
             try:
                 await self._queue.hide_all([(each, self.visibility_seconds) for each in messages])
-            except StageError as error:  # then another consumer makes a round, too
+            except StageError as error:  # at worst another consumer makes a round, too
                 self._tell_receive_failed(error.kind, str(error), self.visibility_seconds / 3)
 
     async def _or_stop(self, seconds: float) -> None:

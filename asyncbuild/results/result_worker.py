@@ -1,4 +1,4 @@
-"""Work on one message of the queue of results: find the build, ask how it is, record it."""
+"""Work on one message of the queue of results: find the build, ask for its state, record it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class ResultFailure:
 
 @dataclass(frozen=True, slots=True)
 class SettledMessage:
-    """A message, what it says of a build, what becomes of it, and why its work failed, if it did.
+    """A message with what it says about a build, how it is settled, and its failure, if any.
 
-    `change` is None if it says nothing of a build.
+    `change` is None if it says nothing about a build.
     """
 
     message: Message
@@ -45,7 +45,7 @@ class ResultWorker:
 
     Args:
         finder: Finds the builds of this service.
-        recorder: Records how they are.
+        recorder: Records their states.
         clock: Clock.
     """
 
@@ -57,7 +57,7 @@ class ResultWorker:
         self._clock = clock
 
     async def settle(self, message: Message, change: StateChange) -> SettledMessage:
-        """Record what a message is about; return what becomes of the message.
+        """Record the state of the build that a message is about; return how the message is settled.
 
         Args:
             message: The message.

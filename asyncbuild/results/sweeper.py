@@ -1,4 +1,4 @@
-"""Round over all builds that were not seen to end: whatever event was lost, their end is found."""
+"""Round over all unfinished builds, which finds the ends that no event told."""
 
 import time
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from asyncbuild.runtime.tasks import for_each
 
 
 class AsksManyBuilds(Protocol):
-    """Asks how many builds are; `results.build_questions.BuildQuestions` does."""
+    """Asks for the states of many builds; `results.build_questions.BuildQuestions` does."""
 
     async def ask_all(self, ofs: Sequence[StartedId]) -> Answers:
-        """Return how all of them are now, or in place of an answer its error."""
+        """Return the states of all of them now; an error takes the place of its answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """One marked build after the round: whether its end was found, and what failed."""
+    """One marked build after the round: whether it has ended, was recorded now, or failed."""
 
     mark: UnfinishedMark
     ended: bool = False
@@ -42,9 +42,9 @@ class Sweeper:
 
     Args:
         ledger: Has the marks, and the index of starts.
-        questions: Asks how builds are.
+        questions: Asks for their states.
         finder: Finds their newest attempts.
-        recorder: Records how they are.
+        recorder: Records their states.
         clock: Clock.
     """
 
@@ -66,10 +66,11 @@ class Sweeper:
     async def sweep(self) -> ResultsSwept:
         """Record the ends of builds that no event has told; return what the round found.
 
-        Builds that were started less than ten minutes ago are left to their events.
+        A build that was started less than ten minutes ago is not asked for: its event may come.
 
         Raises:
-            StageError: Some could not be asked for or recorded, all others were: the first error.
+            StageError: The first error of those builds that could not be asked for or recorded; all
+                others were.
         """
         begun, now = time.monotonic(), self._clock()
         marks = await self._ledger.find_unfinished()
@@ -97,7 +98,7 @@ class Sweeper:
             if isinstance(answer, StageError):
                 raise answer
             return await self._settle(mark, answer, now)
-        except Reject as error:  # would fail in each round; it is told, and stops none
+        except Reject as error:  # the same in each round; it is told, and stops no other build
             delayed = ResultDelayed(
                 message_id="",
                 build_id=mark.of.id,

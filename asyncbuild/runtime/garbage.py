@@ -10,11 +10,11 @@ _YOUNG_OBJECTS: Final = 10_000  # 700 by default, and 2,000 from Python 3.13 on
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Collect less often inside, and leave all that exists now out of it.
+    """Collect garbage less often while inside, and never look at the objects that exist now.
 
-    That is the code, and what AWS's clients know about their services: some 400,000 objects, which
-    a full collection looked at for 0.15 s each time, with all pushes waiting. Garbage in cycles is
-    rare here, so it may wait for more of it.
+    These are the code, and the service models of the AWS clients: some 400,000 objects. A full
+    collection took 0.15 s to look at them, and all pushes waited for it. Garbage in cycles is rare
+    here, so collections may be rare, too.
     """
     before = gc.get_threshold()
     gc.collect()

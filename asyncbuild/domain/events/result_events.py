@@ -48,7 +48,7 @@ class ResultNotOurs(Event):
 
 @event("results.swept", "info")
 class ResultsSwept(Event):
-    """A round asked for all builds that were not seen to end.
+    """A round asked for all unfinished builds.
 
     `unfinished` counts the builds without an end after the round, `found` the ends that no event
     had told, `oldest_seconds` is the age of the oldest build without an end.

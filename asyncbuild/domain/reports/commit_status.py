@@ -1,4 +1,4 @@
-"""Commit status: what a forge shows next to a commit, in the words that all forges have."""
+"""Commit status: the state that a forge shows next to a commit, in words for all forges."""
 
 from dataclasses import dataclass
 from enum import StrEnum

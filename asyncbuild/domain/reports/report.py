@@ -1,4 +1,4 @@
-"""Report: a message of ours that a commit status is to be brought up to date."""
+"""Report: a message that asks for a commit status to be brought up to date."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""State of a started build or execution, and which of two observations of it counts."""
+"""State of a started build or execution, and the choice between two observations of it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,7 +40,7 @@ class BuildStatus(StrEnum):
 
     @property
     def is_failed(self) -> bool:
-        """True if the build ended otherwise, except by being stopped."""
+        """True if the build failed, timed out, or ended by a fault."""
         return self in {BuildStatus.FAILED, BuildStatus.FAULT, BuildStatus.TIMED_OUT}
 
 
@@ -112,13 +112,13 @@ class BuildResult:
 
 
 def newest(known: BuildResult | None, seen: BuildResult) -> BuildResult:
-    """Return which of two observations of a push's build counts.
+    """Return the one of two observations of a push's build that counts.
 
-    A later attempt counts more than an earlier one. In one attempt an end counts more than a
-    beginning, and of two ends the known one stays: a build ends once. Only an execution may end
+    A later attempt counts more than an earlier one. Of one attempt an end counts more than
+    IN_PROGRESS, and of two ends the known one stays: a build ends once. Only an execution may end
     again, after its failed stage was tried again (CodePipeline user guide, "Retry a failed stage"):
-    then the end that was observed later counts. Of two beginnings the later observation counts, and
-    of two builds of one push the one that was started later.
+    then the end that was observed later counts. Of two observations without an end the later one
+    counts, and of two builds of one push the one that was started later.
     """
     if known is None:
         return seen

@@ -1,4 +1,4 @@
-"""Entry of the index of started builds: which push and target a build belongs to."""
+"""Entry of the index of starts: the push and the target that a build belongs to."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from asyncbuild.domain.results.build_result import StartedId
 class StartedBuild:
     """A build, batch or execution that this service started.
 
-    A result counts only for one of these: variables prove nothing, because anyone who may start a
+    Results of other builds do not count: variables prove nothing, because anyone who may start a
     build can set them.
 
     Attributes:

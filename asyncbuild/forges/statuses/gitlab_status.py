@@ -50,9 +50,8 @@ class GitLabStatuses:
             "state": _STATES[status.state],
             "name": status.context,
             "description": status.description,
-            "ref": place.ref.split("/", 2)[
-                2
-            ],  # without it GitLab looks for any pipeline of the commit
+            # Without it GitLab takes any pipeline of the commit.
+            "ref": place.ref.split("/", 2)[2],
         }
         if status.target_url:
             body["target_url"] = status.target_url

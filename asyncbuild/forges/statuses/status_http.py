@@ -1,4 +1,4 @@
-"""HTTP of the forges' APIs: the session, and the error that an answer means."""
+"""HTTP of the forges' APIs: the session, and the errors that answers mean."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager

@@ -1,4 +1,4 @@
-"""Registry of the posters of commit statuses: one for each entry of `[[hosts]]` with a table."""
+"""Registry of posters: one for each entry of `[[hosts]]` with a table `commit_status`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

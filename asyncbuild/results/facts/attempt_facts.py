@@ -17,7 +17,7 @@ RETRY_SHOWS_WITHIN: Final = timedelta(minutes=5)
 GONE_AFTER: Final = timedelta(hours=48)
 """Longer than a build may wait and run: 8 and 36 hours (CodeBuild user guide, "Quotas")."""
 
-_GONE: Final = "the service that builds does not know it any more"
+_GONE: Final = "CodeBuild or CodePipeline does not know it any more"
 _PROJECT: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}"
 _NUMBER: Final = r"[A-Za-z0-9-]{1,64}"
 _BUILD: Final = re.compile(
@@ -47,7 +47,7 @@ class AttemptFacts:
     batch: str = ""
 
     def result_of(self, started: StartedId) -> BuildResult:
-        """Return the state as that of the build that was started: this one, or its first."""
+        """Return the state as that of the build that was started, which is the first attempt."""
         return replace(self.result, of=started)
 
     def may_be_retried(self, now: datetime) -> bool:
@@ -61,11 +61,11 @@ class AttemptFacts:
 def result_of_gone(
     started: StartedId, known: BuildResult | None, *, started_at: datetime, now: datetime
 ) -> BuildResult:
-    """Return the result of a build that nothing is known of any more: a fault of its last attempt.
+    """Return the result of a build that its service has forgotten: a fault of its last attempt.
 
     Args:
         started: The build.
-        known: The last that was known of it; None if nothing was.
+        known: Its last known state; None without one.
         started_at: When it was started.
         now: When it was not found.
     """

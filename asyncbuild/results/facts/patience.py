@@ -7,7 +7,7 @@ from asyncbuild.results.facts.attempt_facts import AttemptFacts
 from asyncbuild.results.facts.result_messages import StateChange
 
 PATIENCE: Final = timedelta(minutes=10)
-"""Age up to which a message waits for its build to appear in the index, or for its end."""
+"""Age up to which a message waits for the index entry of its build, or for its end to show."""
 
 
 def is_young(sent: datetime | None, now: datetime) -> bool:
@@ -16,7 +16,7 @@ def is_young(sent: datetime | None, now: datetime) -> bool:
 
 
 def is_behind(change: StateChange, known: AttemptFacts | None) -> bool:
-    """Return whether an event told an end that its service does not show yet.
+    """Return whether an event told an end that CodeBuild or CodePipeline does not show yet.
 
     Args:
         change: What the event said.
