@@ -10,6 +10,7 @@ from asyncbuild.aws.error_codes import lacks_right
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.checks.build_results import look_at_results
+from asyncbuild.checks.commit_reports import look_at_reports, look_at_statuses
 from asyncbuild.checks.judges.bucket import BucketFacts, judge_bucket
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
 from asyncbuild.checks.judges.pipelines import judge_missing, judge_pipeline, pipelines_of
@@ -61,11 +62,13 @@ async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
         ("machine.traces", look_at_traces(settings)),
         ("queue", look.queue()),
         ("results", look_at_results(aws, settings)),
+        ("reports", look_at_reports(aws, settings)),
         ("bucket", look.bucket()),
         ("project", look.projects()),
         ("pipeline", look.pipelines()),
         ("account", look.accounts()),
         ("host", look.hosts()),
+        ("status", look_at_statuses(aws, settings)),
         ("rights", look.rights()),
     ):
         async for finding in _safely(name, findings):

@@ -75,6 +75,11 @@ def _queue_calls(sqs: "SQSClient", settings: Settings) -> Iterator[_Call]:
             "messages whose results are recorded are deleted",
             "what is tried again later is hidden until then",
         ),
+        (
+            settings.reports.url,
+            "reports whose status is posted are deleted",
+            "what is tried again later is hidden until then",
+        ),
     ):
         if not url:
             continue

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import aiohttp
 import orjson
 import yarl
 
-from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry, StageError
+from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry, StageError, reading
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.domain.retry_after import parse_retry_after
 
@@ -17,6 +18,7 @@ _PARALLEL: Final = 16
 _SECONDS: Final = 30.0  # a status is a short text: a server that needs longer is out of order
 _QUOTED_MOST: Final = 300
 _BODY_MOST: Final = 64 * 1024
+_DOCUMENT_MOST: Final = 4 * 1024 * 1024  # a hundred installations of an App have 0.5 MiB
 PEER: Final = "forge"
 
 
@@ -66,6 +68,42 @@ async def post_json(
                 return
             text = await answer.content.read(_BODY_MOST)
             raise refusal(doing, answer.status, message_of(text), answer.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgeReply:
+    """Answer to a question that changes nothing: headers by small letters, and the JSON body."""
+
+    headers: Mapping[str, str]
+    document: Any
+
+
+async def get_json(
+    session: aiohttp.ClientSession, url: str, *, headers: Mapping[str, str], doing: str
+) -> ForgeReply:
+    """Ask for a JSON document; return it with the headers of the answer.
+
+    Args:
+        session: The connections.
+        url: The whole URL, quoted.
+        headers: The credential, and what else the API asks for.
+        doing: What the request is for, for people.
+
+    Raises:
+        StageError: As `StatusPoster.post`.
+    """
+    with reaching(doing):
+        async with session.get(
+            yarl.URL(url, encoded=True),
+            headers={"Accept": "application/json", **headers},
+            allow_redirects=False,
+        ) as answer:
+            text = await answer.content.read(_DOCUMENT_MOST)
+            if not answer.ok or answer.status >= 300:  # noqa: PLR2004 - a redirect is not a success
+                raise refusal(doing, answer.status, message_of(text), answer.headers)
+            told = {name.lower(): value for name, value in answer.headers.items()}
+    with reading(doing, raises=Retry, peer=PEER):
+        return ForgeReply(told, orjson.loads(text))
 
 
 @contextmanager

@@ -39,6 +39,12 @@ async def open_forge(
             web.post("/github/repos/{owner}/{name}/statuses/{commit}", server.github),
             web.get("/github/repos/{owner}/{name}/installation", server.installation),
             web.post("/github/app/installations/{id}/access_tokens", server.access_token),
+            web.get("/github/rate_limit", server.rate_limit),
+            web.get("/github/app", server.app),
+            web.get("/github/app/installations", server.installations),
+            web.get("/gitlab/personal_access_tokens/self", server.gitlab_token),
+            web.get("/bitbucket/user", server.bitbucket_user),
+            web.get("/data-center/repos", server.data_center_repositories),
             web.post("/gitlab/projects/{project}/statuses/{commit}", server.gitlab),
             web.post(
                 "/bitbucket/repositories/{owner}/{name}/commit/{commit}/statuses/build",
@@ -83,9 +89,7 @@ class _Server:
         if self._standin.ordered:
             return self._respond(self._standin.ordered.popleft())
         if not self._is_app(_bearer(request)):
-            return self._respond(
-                ForgeAnswer(401, {"message": "A JSON web token could not be decoded"})
-            )
+            return self._respond(_NO_APP)
         names = request.match_info
         if not self._standin.knows(f"{names['owner']}/{names['name']}"):
             return self._respond(ForgeAnswer(404, {"message": "Not Found"}))
@@ -96,15 +100,72 @@ class _Server:
         if self._standin.ordered:
             return self._respond(self._standin.ordered.popleft())
         if not self._is_app(_bearer(request)) or request.match_info["id"] != "4711":
-            return self._respond(
-                ForgeAnswer(401, {"message": "A JSON web token could not be decoded"})
-            )
+            return self._respond(_NO_APP)
         self._given += 1
         token = f"ghs_{self._given}"
         self._standin.tokens.add(token)
         until = datetime.now(UTC) + timedelta(hours=1)
         told = {"token": token, "expires_at": until.strftime("%Y-%m-%dT%H:%M:%SZ")}
         return self._respond(ForgeAnswer(201, told))
+
+    async def rate_limit(self, request: web.Request) -> web.Response:
+        """Answer the limits of a token of GitHub."""
+        rate = {"limit": 5000, "remaining": 4999, "reset": 1, "used": 1}
+        body = {"resources": {"core": rate}, "rate": rate}
+        return self._tell(request, body)
+
+    async def app(self, request: web.Request) -> web.Response:
+        """Answer a question of the App about itself."""
+        if not self._is_app(_bearer(request)):
+            return self._respond(_NO_APP)
+        return self._respond(
+            ForgeAnswer(200, {"id": 77, "permissions": _permissions(self._standin.app_permission)})
+        )
+
+    async def installations(self, request: web.Request) -> web.Response:
+        """Answer which installations the App has."""
+        if not self._is_app(_bearer(request)):
+            return self._respond(_NO_APP)
+        told = [
+            {
+                "id": number,
+                "account": {"login": account},
+                "permissions": _permissions(permission),
+                "suspended_at": "2026-01-01T00:00:00Z" if permission == "suspended" else None,
+            }
+            for number, (account, permission) in enumerate(self._standin.installations.items())
+        ]
+        return web.json_response(told)
+
+    async def gitlab_token(self, request: web.Request) -> web.Response:
+        """Answer a question of a token of GitLab about itself."""
+        standin = self._standin
+        return self._tell(
+            request,
+            {
+                "id": 1,
+                "scopes": standin.scopes or (),
+                "active": True,
+                "expires_at": standin.ends_on,
+            },
+        )
+
+    async def bitbucket_user(self, request: web.Request) -> web.Response:
+        """Answer who a token of Bitbucket Cloud is."""
+        return self._tell(request, {"type": "user", "display_name": "bot"})
+
+    async def data_center_repositories(self, request: web.Request) -> web.Response:
+        """Answer a list of repositories of Bitbucket Data Center."""
+        return self._tell(request, {"values": [], "isLastPage": True})
+
+    def _tell(self, request: web.Request, body: Mapping[str, Any]) -> web.Response:
+        if self._standin.ordered:
+            return self._respond(self._standin.ordered.popleft())
+        if _credential(request) not in self._standin.tokens:
+            return self._respond(ForgeAnswer(401, {"message": "Bad credentials"}))
+        scopes = self._standin.scopes
+        headers = {} if scopes is None else {"X-OAuth-Scopes": ", ".join(scopes)}
+        return self._respond(ForgeAnswer(200, body, headers))
 
     async def _post(
         self,
@@ -136,6 +197,11 @@ class _Server:
             headers=dict(answer.headers),
             content_type="application/json",
         )
+
+
+def _permissions(statuses: str) -> dict[str, str]:
+    told = {"metadata": "read"}
+    return {**told, "statuses": statuses} if statuses in {"read", "write"} else told
 
 
 def _bearer(request: web.Request) -> str:

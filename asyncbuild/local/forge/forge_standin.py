@@ -12,6 +12,8 @@ REST API, DC = Bitbucket Data Center REST API):
   state that a status has already, and out of an end.
 - BC, "Create a build status for a commit": 201, or 200 for a known key; key (at most 40
   characters), state and url are required, else 400.
+- What a credential may do: GH, "Scopes for OAuth apps", X-OAuth-Scopes, and "Get the authenticated
+  app"; GL, "Personal access tokens API", own token; BC names scopes in the same header as GH.
 - DC, "Store a build status": 204; key, state and url are required, else 400.
 """
 
@@ -64,6 +66,10 @@ class ForgeStandin:
         history: All accepted posts, oldest first.
         refused: Number of refused posts by status of HTTP.
         ordered: Answers to give to the next requests, whatever they are.
+        scopes: Scopes of the tokens, as the forge tells them; None if it tells none.
+        ends_on: Day on which the tokens end, for GitLab; None if they do not.
+        app_permission: Permission of the GitHub App for commit statuses; empty for none.
+        installations: Its installations: permission of each by account.
         endpoint_url: Address of the server.
     """
 
@@ -74,6 +80,10 @@ class ForgeStandin:
     history: list[tuple[CommitContext, KeptStatus]] = field(default_factory=list)
     refused: Counter[int] = field(default_factory=Counter)
     ordered: deque[ForgeAnswer] = field(default_factory=deque)
+    scopes: tuple[str, ...] | None = None
+    ends_on: str | None = None
+    app_permission: str = "write"
+    installations: dict[str, str] = field(default_factory=lambda: {"acme": "write"})
     endpoint_url: str = ""
     _jobs: dict[CommitContext, str] = field(default_factory=dict)
 

@@ -15,6 +15,10 @@ from support.report_site import (
 )
 from support.wait import wait_until
 
+from asyncbuild.aws.session import Aws
+from asyncbuild.checks.commit_reports import look_at_reports
+from asyncbuild.checks.judges.finding import Level
+from asyncbuild.checks.trials import try_rights
 from asyncbuild.commands import report_letters
 from asyncbuild.config.hosts import CommitStatusSettings
 from asyncbuild.domain.reports.commit_status import StatusState
@@ -153,6 +157,22 @@ async def test_a_report_is_sent_again_when_the_credential_is_right(
 
 def _count_dead(lines: Sequence[Mapping[str, object]]) -> int:
     return sum(1 for each in lines if each["event"] == "report.dead-lettered")
+
+
+async def test_check_looks_at_the_queues_and_tries_the_rights_on_them(site: ReportSite) -> None:
+    """Both are FIFO; the receives of this one would not last for two days."""
+    aws = Aws(site.settings)
+    found = {each.name: each.level async for each in look_at_reports(aws, site.settings)}
+    assert found == {
+        "reports.queue": Level.OK,
+        "reports.max-receive-count": Level.WARNING,
+        "reports.retention": Level.OK,
+        "reports.dead-letters": Level.OK,
+    }
+    tried = {
+        each.action for each in await try_rights(aws, site.settings) if each.resource == site.url
+    }
+    assert tried == {"sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 
 
 async def test_a_pause_that_the_forge_asks_for_drops_pending_statuses(site: ReportSite) -> None:

@@ -9,6 +9,12 @@ from asyncbuild.checks.judges.bucket import BucketFacts, archive_prefix, judge_b
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level, exit_code_of
 from asyncbuild.checks.judges.projects import judge_projects
 from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue, judge_room
+from asyncbuild.checks.judges.reports_queue import (
+    judge_no_reports,
+    judge_no_statuses,
+    judge_reports_dead_letters,
+    judge_reports_queue,
+)
 from asyncbuild.checks.judges.results_queue import (
     judge_results_dead_letters,
     judge_results_queue,
@@ -159,6 +165,44 @@ def test_a_smaller_dead_letter_queue_is_a_finding(
     found = judge_room(URL, queue, f"{URL}-dead", dead)
     assert (found.name, found.level) == ("dead-letters.message-size", level)
     assert level is Level.OK or "MaximumMessageSize" in found.remedy
+
+
+REPORTS: Final = {
+    **QUEUE,
+    "RedrivePolicy": '{"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:d.fifo",'
+    ' "maxReceiveCount": "1000"}',
+}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        (REPORTS, {}),
+        (
+            {"RedrivePolicy": REPORTS["RedrivePolicy"], "MessageRetentionPeriod": "345600"},
+            {"reports.queue": Level.PROBLEM},
+        ),
+        (QUEUE, {"reports.max-receive-count": Level.WARNING}),
+        (
+            {"FifoQueue": "true", "MessageRetentionPeriod": "172800"},
+            {"reports.redrive-policy": Level.PROBLEM, "reports.retention": Level.WARNING},
+        ),
+    ],
+)
+def test_the_queue_of_reports_is_judged(
+    attributes: Mapping[str, str], expected: Mapping[str, Level]
+) -> None:
+    """FIFO, with room for two days of tries, and dead letters."""
+    assert said(judge_reports_queue(URL, attributes, Settings())) == expected
+
+
+def test_reports_without_a_half_of_their_settings_are_told() -> None:
+    """A queue without a host, a host without a queue, dead letters in no order."""
+    assert judge_no_reports(["github.com"]).level is Level.WARNING
+    assert "github.com" in judge_no_reports(["github.com"]).what
+    assert judge_no_statuses().level is Level.NOTE
+    assert judge_reports_dead_letters(URL, {}).level is Level.PROBLEM
+    assert judge_reports_dead_letters(URL, QUEUE).level is Level.OK
 
 
 def _bucket(*rules: Mapping[str, Any], versioning: str | None = "Enabled") -> dict[str, Level]:

@@ -1,0 +1,127 @@
+"""Questions to forges about the credentials that post commit statuses. They write nothing."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiohttp
+
+from asyncbuild.config.hosts import CommitStatusSettings, HostSettings
+from asyncbuild.domain.errors import ConfigError, Denied, Retry, reading
+from asyncbuild.domain.reports.credential_facts import AppInstallation, CredentialFacts
+from asyncbuild.domain.repository import ForgeKind
+from asyncbuild.domain.times import read_time
+from asyncbuild.forges.statuses.bitbucket_status import authorization
+from asyncbuild.forges.statuses.status_http import PEER, ForgeReply, get_json
+from asyncbuild.forges.statuses.status_posters import api_url_of
+
+_FORBIDDEN: Final = "403"
+_GITHUB: Final = {"Accept": "application/vnd.github+json"}
+
+
+async def ask_about(
+    session: aiohttp.ClientSession,
+    host: HostSettings,
+    wanted: CommitStatusSettings,
+    secret: str,
+) -> CredentialFacts:
+    """Ask a forge about the credential in `[hosts.commit_status]`.
+
+    Args:
+        session: The connections.
+        host: The entry.
+        wanted: That table of it.
+        secret: The token, or the private key of the App.
+
+    Raises:
+        ConfigError: The private key cannot be used.
+        StageError: The forge refuses, or cannot be reached, as `StatusPoster.post`.
+    """
+    url, doing = api_url_of(host), f"try the credential for commit statuses at {api_url_of(host)}"
+    match ForgeKind(host.kind):
+        case ForgeKind.GITHUB if wanted.app_id:
+            return await _ask_app(session, url, app_id=wanted.app_id, key=secret)
+        case ForgeKind.GITHUB:
+            headers = {**_GITHUB, "Authorization": f"Bearer {secret}"}
+            facts = _by_header(
+                await get_json(session, f"{url}/rate_limit", headers=headers, doing=doing)
+            )
+            # Of a fine-grained token GitHub names no scopes, of a classic one perhaps none.
+            return facts if facts.scopes or secret.startswith("ghp_") else CredentialFacts()
+        case ForgeKind.GITLAB:
+            path = f"{url}/personal_access_tokens/self"
+            headers = {"PRIVATE-TOKEN": secret}
+            return _of_gitlab(await get_json(session, path, headers=headers, doing=doing), doing)
+        case ForgeKind.BITBUCKET:
+            headers = {"Authorization": authorization(secret, wanted.user)}
+            try:
+                return _by_header(
+                    await get_json(session, f"{url}/user", headers=headers, doing=doing)
+                )
+            except Denied as error:
+                if error.code != _FORBIDDEN:
+                    raise
+                return CredentialFacts()  # it is valid, and may not read its own account
+        case ForgeKind.BITBUCKET_SERVER:
+            headers = {"Authorization": f"Bearer {secret}"}
+            await get_json(session, f"{url}/repos?limit=1", headers=headers, doing=doing)
+            return CredentialFacts()
+
+
+def _by_header(reply: ForgeReply) -> CredentialFacts:
+    """Return the scopes that GitHub and Bitbucket Cloud name in a header of each answer.
+
+    GitHub, "Scopes for OAuth apps": `X-OAuth-Scopes`; of a fine-grained token it is missing.
+    """
+    told = reply.headers.get("x-oauth-scopes")
+    if told is None:
+        return CredentialFacts()
+    return CredentialFacts(tuple(each.strip() for each in told.split(",") if each.strip()))
+
+
+def _of_gitlab(reply: ForgeReply, doing: str) -> CredentialFacts:
+    """Return what GitLab tells ("Personal access tokens API", own token), of any kind of token."""
+    with reading(doing, raises=Retry, peer=PEER):
+        until = reply.document["expires_at"]
+        return CredentialFacts(
+            tuple(str(each) for each in reply.document["scopes"]),
+            # A day: the token ends at its beginning, in UTC.
+            read_time(f"{until}T00:00:00Z") if until else None,
+        )
+
+
+async def _ask_app(
+    session: aiohttp.ClientSession, url: str, *, app_id: str, key: str
+) -> CredentialFacts:
+    """Ask for the App and its installations ("Apps", "Get the authenticated app")."""
+    # They bring cryptography: only those who post to GitHub load it.
+    import gidgethub.apps  # noqa: PLC0415 - see above
+    import jwt  # noqa: PLC0415 - see above
+
+    doing = f"try the GitHub App {app_id} at {url}"
+    try:
+        signed = gidgethub.apps.get_jwt(app_id=app_id, private_key=key)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        raise ConfigError(
+            f"{doing}: the private key cannot be used",
+            remedy="store the App's private key as GitHub gives it: a PEM file",
+        ) from None
+    headers = {**_GITHUB, "Authorization": f"Bearer {signed}"}
+    app = await get_json(session, f"{url}/app", headers=headers, doing=doing)
+    path = f"{url}/app/installations?per_page=100"
+    found = await get_json(session, path, headers=headers, doing=doing)
+    with reading(doing, raises=Retry, peer=PEER):
+        return CredentialFacts(
+            permission=_permission(app.document),
+            installations=tuple(
+                AppInstallation(
+                    account=str((each.get("account") or {}).get("login", "?")),
+                    statuses=_permission(each),
+                    suspended=each.get("suspended_at") is not None,
+                )
+                for each in found.document
+            ),
+        )
+
+
+def _permission(document: Mapping[str, Any]) -> str:
+    return str(document["permissions"].get("statuses", ""))
