@@ -4,6 +4,7 @@ The event loop is imported when a command runs: `--help` and `--version` end wit
 """
 
 import errno
+import fcntl
 import gc
 import os
 import sys
@@ -64,10 +65,19 @@ def _no_room_for_output(error: BaseException) -> str:
     """Return why standard output cannot be written, if so; an error of a file names the file."""
     from asyncbuild.runtime.tasks import leaves_of
 
+    causes = {*_NO_ROOM, errno.EBADF} if _is_output_closed() else _NO_ROOM
     for leaf in leaves_of(error):
-        if isinstance(leaf, OSError) and leaf.errno in _NO_ROOM and leaf.filename is None:
+        if isinstance(leaf, OSError) and leaf.errno in causes and leaf.filename is None:
             return str(leaf.strerror)
     return ""
+
+
+def _is_output_closed() -> bool:
+    """Return whether the parent process closed standard output; `__main__` made it read-only."""
+    try:
+        return fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    except (OSError, ValueError):  # it is no file
+        return False
 
 
 def exit_code_of(error: BaseException) -> int:

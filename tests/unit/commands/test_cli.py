@@ -58,6 +58,21 @@ def test_a_full_disk_under_standard_output_exits_with_74(argument: str) -> None:
     )
 
 
+@pytest.mark.parametrize("argument", ["--help", "--version", "template"])
+def test_a_closed_standard_output_exits_with_74(argument: str) -> None:
+    """Also if the command that started it gave it none (`>&-`)."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "{sys.executable}" -m asyncbuild {argument} >&-'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        74,
+        "asyncbuild: standard output cannot be written: Bad file descriptor\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"), [([], 2), (["no-such-command"], 2), (["--version"], 0)]
 )
