@@ -147,12 +147,15 @@ class ResultLedger:
     async def find_result_of(self, of: StartedId) -> BuildResult | None:
         """Return the recorded result of a build of the index; None if there is none.
 
+        A push that was built twice has one result, that of the build that was started later.
+
         Raises:
             Reject: A record cannot be read.
             StageError: The store refused.
         """
         started = await self.find_started(of)
-        return None if started is None else await self.find_result(started)
+        found = None if started is None else await self.find_result(started)
+        return found if found is not None and found.of == of else None
 
     async def finish(self, of: StartedId) -> None:
         """Remove the mark that a build is unfinished, after its end was recorded.

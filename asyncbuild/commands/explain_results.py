@@ -13,6 +13,8 @@ from asyncbuild.status.results.words import result_sentence
 
 # A build may wait for eight hours and run for 36 (CodeBuild User Guide, quotas).
 _LONGEST: Final = timedelta(hours=45)
+# An execution may wait for an approval; it is asked for as long as its mark is kept: 30 days.
+_LONGEST_EXECUTION: Final = timedelta(days=30)
 _NOT_SHOWN: Final = frozenset({"of"})
 
 Record = Mapping[str, Any]
@@ -76,5 +78,6 @@ def result_lines(record: Record, *, now: datetime | None) -> Iterator[tuple[str,
         yield "log", result.log_link
     elif now is not None:
         started = read_time(record.get("recorded_at"))
-        young = started is not None and now - started < _LONGEST
+        longest = _LONGEST_EXECUTION if record.get("execution") else _LONGEST
+        young = started is not None and now - started < longest
         yield "result", "none yet" if young else "none was recorded"

@@ -88,6 +88,11 @@ def _results(settings: Settings) -> Iterator[SettingFault]:
         elif url.endswith(".fifo"):
             text = "is a FIFO queue; name a standard queue: results need no order"
             yield SettingFault(f"results.{name} = {url!r}: {text}", (place,))
+    url = settings.results.url
+    if url and url == settings.results.dead_letter_url:
+        text = "is the queue of results: a dead letter would be received again, without end"
+        places: tuple[Place, ...] = (("results", "dead_letter_url"), ("results", "url"))
+        yield SettingFault(f"results.dead_letter_url = {url!r} {text}", places)
 
 
 def _reports(settings: Settings) -> Iterator[SettingFault]:

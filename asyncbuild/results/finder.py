@@ -90,6 +90,8 @@ class ResultFinder:
             return known or ()
         found: list[StartedId] = []
         facts = await self._questions.ask(of)
+        if facts is None:  # it may be too new to be seen yet
+            return ()
         while facts is not None and not facts.batch and facts.previous is not None:
             if facts.previous in found or len(found) == _ATTEMPTS_MOST:
                 break

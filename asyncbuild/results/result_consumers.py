@@ -39,6 +39,8 @@ from asyncbuild.runtime.tasks import for_each, open_background
 VISIBILITY_SECONDS: Final = 60
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DRAIN_FAILURES_MOST: Final = 3
+# A round that fails for one build is repeated so often, and then left to the next request.
+_ROUND_TRIES_MOST: Final = 5
 # Pause after a receive that was not full: messages cost fewer requests together than one by one.
 _GATHER_SECONDS: Final = 0.25
 _TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
@@ -245,9 +247,14 @@ class ResultConsumers:
                 self._swept_at = begun
             await self._queue.delete_all(requests)
         except StageError as error:
-            seconds = hidden_seconds(max(each.receive_count for each in requests))
+            tries = max(each.receive_count for each in requests)
+            given_up = error.kind is Kind.RETRY and tries >= _ROUND_TRIES_MOST
+            seconds = 0 if given_up else hidden_seconds(tries)
             self._tell_receive_failed(error.kind, f"round: {error}", seconds)
-            await self._queue.hide_all([(each, seconds) for each in requests])
+            if given_up:
+                await self._queue.delete_all(requests)
+            else:
+                await self._queue.hide_all([(each, seconds) for each in requests])
             return False
         finally:
             self._sweeps -= 1

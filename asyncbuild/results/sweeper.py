@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Protocol
 
 from asyncbuild.builds.result_ledger import ResultLedger, UnfinishedMark
-from asyncbuild.domain.errors import Reject, StageError
+from asyncbuild.domain.errors import Denied, Kind, Reject, StageError
 from asyncbuild.domain.events.result_events import ResultDelayed, ResultsSwept
 from asyncbuild.domain.results.build_result import StartedId
 from asyncbuild.results.build_questions import Answer, Answers
-from asyncbuild.results.facts.attempt_facts import GONE_AFTER, AttemptFacts
+from asyncbuild.results.facts.attempt_facts import GONE_AFTER
 from asyncbuild.results.facts.patience import PATIENCE
 from asyncbuild.results.finder import ResultFinder
 from asyncbuild.results.recorder import ResultRecorder
@@ -29,11 +29,17 @@ class AsksManyBuilds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """One marked build after the round: whether it has ended, was recorded now, or failed."""
+    """One marked build after the round: whether it has ended, was recorded now, or failed.
+
+    `kind` and `reason` are of a failure that stops no other build, and that each round would meet;
+    `error` is any other one.
+    """
 
     mark: UnfinishedMark
     ended: bool = False
     written: bool = False
+    kind: Kind = Kind.REJECT
+    reason: str = ""
     error: StageError | None = None
 
 
@@ -68,6 +74,9 @@ class Sweeper:
 
         A build that was started less than ten minutes ago is not asked for: its event may come.
 
+        What concerns one build or project alone is told, once for each reason, and fails no round:
+        a record that cannot be read, a right that is missing.
+
         Raises:
             StageError: The first error of those builds that could not be asked for or recorded; all
                 others were.
@@ -87,33 +96,27 @@ class Sweeper:
             seconds=round(time.monotonic() - begun, 3),
         )
         emit(swept)
+        _tell_failures(looked)
         for error in (each.error for each in looked):
-            if error is not None and not isinstance(error, Reject):
+            if error is not None:
                 raise error
         return swept
 
     async def _look(self, mark: UnfinishedMark, answer: Answer | None, now: datetime) -> _Looked:
         """Record one build if it has ended. An error is returned, so that it stops no other."""
         try:
-            if isinstance(answer, StageError):
-                raise answer
             return await self._settle(mark, answer, now)
-        except Reject as error:  # the same in each round; it is told, and stops no other build
-            delayed = ResultDelayed(
-                message_id="",
-                build_id=mark.of.id,
-                kind=error.kind,
-                reason=str(error),
-                retry_in_seconds=0,
-            )
-            emit(delayed)
-            return _Looked(mark, error=error)
+        except (Reject, Denied) as error:
+            return _Looked(mark, kind=error.kind, reason=str(error))
         except StageError as error:
             return _Looked(mark, error=error)
+        except Exception as error:  # noqa: BLE001 - a bug is one build's failure
+            told = f"internal error: {type(error).__name__}: {error}"
+            return _Looked(mark, kind=Kind.BUG, reason=told)
 
-    async def _settle(
-        self, mark: UnfinishedMark, facts: AttemptFacts | None, now: datetime
-    ) -> _Looked:
+    async def _settle(self, mark: UnfinishedMark, facts: Answer | None, now: datetime) -> _Looked:
+        if isinstance(facts, StageError):
+            raise facts
         gone = facts is None and now - mark.since >= GONE_AFTER
         if facts is not None:
             facts = await self._finder.follow(facts)
@@ -128,3 +131,17 @@ class Sweeper:
             return _Looked(mark, ended=True, written=await self._recorder.record_gone(started))
         written = await self._recorder.record(started, facts, by_sweep=True)
         return _Looked(mark, ended=not facts.may_be_retried(now), written=written)
+
+
+def _tell_failures(looked: Sequence[_Looked]) -> None:
+    """Tell what each round would meet; once for builds with one reason, as those of a project."""
+    failed = {each.reason: each for each in reversed(looked) if each.reason}
+    for reason, each in failed.items():
+        delayed = ResultDelayed(
+            message_id="",
+            build_id=each.mark.of.id,
+            kind=each.kind,
+            reason=reason,
+            retry_in_seconds=0,
+        )
+        emit(delayed)

@@ -130,7 +130,7 @@ class Chronicle:
         """
         for index, row in enumerate(self.settled):
             if build_id in {row.build_id, row.execution_id}:
-                if replaces(seen, row.result):
+                if replaces(seen, row.result, ends_again=bool(row.execution_id)):
                     self.settled[index] = replace(row, result=seen)
                 return True
         return False

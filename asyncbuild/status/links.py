@@ -1,10 +1,14 @@
 """Links to builds, executions of pipelines and archives in the AWS consoles."""
 
+import re
 from urllib.parse import quote, urlsplit
 
 from asyncbuild.domain.results.build_result import StartedId, StartedKind
 from asyncbuild.domain.results.console_links import ARN_FIELDS, CONSOLES, console_host, console_link
 from asyncbuild.status.schema import SettledPush
+
+# Browsers read a backslash as a slash (URL Standard, "Authority state"), urlsplit does not.
+_HOST = re.compile(r"[a-z0-9.-]+", re.ASCII)
 
 
 def build_link(settled: SettledPush) -> str:
@@ -40,6 +44,7 @@ def log_link(row: SettledPush) -> str:
         parts = urlsplit(link or "")
     except ValueError:
         return ""
-    host = f".{parts.hostname}"
+    host = f".{parts.netloc}"
     named = any(host.endswith(f".{console}") for console in CONSOLES.values())
-    return link if link and named and parts.scheme == "https" else ""
+    plain = parts.scheme == "https" and _HOST.fullmatch(parts.netloc) is not None
+    return link if link and named and plain else ""

@@ -53,11 +53,20 @@ def shown_record(result: BuildResult) -> ResultStatus:
     )
 
 
-def replaces(seen: ResultStatus, known: ResultStatus | None) -> bool:
-    """Return whether `seen` is shown in the place of `known`, as `build_result.newest` decides."""
+def replaces(seen: ResultStatus, known: ResultStatus | None, *, ends_again: bool = False) -> bool:
+    """Return whether `seen` is shown in the place of `known`, as `build_result.newest` decides.
+
+    Args:
+        seen: A state.
+        known: The state that is shown; None if there is none.
+        ends_again: Whether it may end again after an end, as an execution does.
+    """
     if known is None or seen.attempt != known.attempt:
         return known is None or seen.attempt > known.attempt
-    return not is_end(known) and (is_end(seen) or seen.time > known.time)
+    later = seen.time > known.time
+    if is_end(known):
+        return ends_again and is_end(seen) and later and seen.status != known.status
+    return is_end(seen) or later
 
 
 def is_end(result: ResultStatus | None) -> bool:

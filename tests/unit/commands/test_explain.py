@@ -246,12 +246,27 @@ def test_a_result_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert has_failed(record)
 
 
-@pytest.mark.parametrize(("days", "says"), [(1, "none yet"), (2, "none was recorded")])
+_BUILD = {"build": {"id": "web:1"}}
+_EXECUTION = {"execution": {"pipeline": "web", "id": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("started", "days", "says"),
+    [
+        (_BUILD, 1, "none yet"),
+        (_BUILD, 2, "none was recorded"),
+        (_EXECUTION, 7, "none yet"),
+        (_EXECUTION, 31, "none was recorded"),
+    ],
+)
 def test_a_missing_result_is_explained(
-    capsys: pytest.CaptureFixture[str], days: int, says: str
+    capsys: pytest.CaptureFixture[str], started: Mapping[str, Any], days: int, says: str
 ) -> None:
-    """A build may run for two days; then its result was lost. Nothing if none was asked for."""
-    record = with_result(_record(1.57, build={"id": "web:1"}), {})
+    """A build may run for two days; then its result was lost. Nothing if none was asked for.
+
+    An execution may wait for an approval for weeks.
+    """
+    record = with_result(_record(1.57, **started), {})
     assert f"result   {says}" in _shown(record, capsys, _BEGIN + timedelta(days=days))
     explain._show([record], [], None, ExplainRequest("web", None, _BEGIN, 20))
     assert "result" not in capsys.readouterr().out

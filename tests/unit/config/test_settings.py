@@ -116,6 +116,23 @@ def test_an_endpoint_that_is_not_a_url_is_refused(
         load(None)
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('url = "https://host/pushes.fifo"', "is the queue of pushes"),
+        ('url = "https://host/others.fifo"', "is a FIFO queue"),
+        ('url = "https://host/r"\ndead_letter_url = "https://host/d.fifo"', "is a FIFO queue"),
+        ('url = "https://host/r"\ndead_letter_url = "https://host/r"', "is the queue of results"),
+    ],
+)
+def test_results_need_queues_of_their_own(tmp_path: Path, table: str, said: str) -> None:
+    """Else pushes would be taken for results, or a dead letter be received without end."""
+    path = tmp_path / "config.toml"
+    path.write_text(f'[queue]\nurl = "https://host/pushes.fifo"\n[results]\n{table}\n')
+    with pytest.raises(ConfigError, match=said):
+        load(path)
+
+
 def test_an_unused_kms_key_is_refused(tmp_path: Path) -> None:
     """A user who names a KMS key expects it to be used."""
     path = tmp_path / "config.toml"

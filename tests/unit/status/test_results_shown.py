@@ -1,6 +1,7 @@
 """Results on the page, in the terminal view and in the status document."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -102,6 +103,18 @@ def test_what_runs_is_no_end(chronicle: Chronicle) -> None:
     assert chronicle.totals().results == {}
 
 
+def test_an_execution_may_end_again(chronicle: Chronicle, clock: Clock) -> None:
+    """After its failed stage was tried again: the page shows what `explain` tells then."""
+    chronicle.hear(handed_over())
+    row = _only(chronicle)
+    assert row.execution_id
+    told = {"build_id": row.execution_id, "project": None, "pipeline": row.pipeline}
+    for status in (BuildStatus.FAILED, BuildStatus.SUCCEEDED):
+        clock.now += 60
+        chronicle.hear(ended(status, **told))
+    assert result_word(_only(chronicle)) == "passed"
+
+
 _observations = st.builds(
     _result,
     status=st.sampled_from(BuildStatus),
@@ -111,14 +124,18 @@ _observations = st.builds(
 )
 
 
-@given(st.lists(_observations, min_size=1, max_size=8))
-def test_the_page_shows_what_the_ledger_keeps(observations: list[BuildResult]) -> None:
+@given(st.lists(_observations, min_size=1, max_size=8), st.sampled_from(StartedKind))
+def test_the_page_shows_what_the_ledger_keeps(
+    observations: list[BuildResult], kind: StartedKind
+) -> None:
     """In whatever order observations come, both decide for the same one."""
     kept: BuildResult | None = None
     shown: ResultStatus | None = None
-    for each in observations:
+    ends_again = kind is StartedKind.EXECUTION
+    of = StartedId(kind, "web", "1")
+    for each in (replace(one, of=of) for one in observations):
         kept = newest(kept, each)
-        if replaces(shown_record(each), shown):
+        if replaces(shown_record(each), shown, ends_again=ends_again):
             shown = shown_record(each)
         assert shown == shown_record(kept)
 
@@ -361,6 +378,9 @@ _LOG = "https://console.aws.amazon.com/cloudwatch/home?region=eu-west-1#logsV2:l
         ("https://notconsole.aws.amazon.com/", False),
         ("javascript:alert(1)//console.aws.amazon.com", False),
         ("https://[console.aws.amazon.com", False),
+        ("https://example.org\\@console.aws.amazon.com/", False),  # a browser goes to example.org
+        ("https://example.org\\.console.aws.amazon.com/", False),
+        ("https://example.org:443@console.aws.amazon.com/", False),
         ("", False),
         (None, False),
     ],
