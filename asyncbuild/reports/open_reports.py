@@ -26,7 +26,7 @@ class OpenedReports:
 
 @asynccontextmanager
 async def open_reports(settings: Settings, aws: Aws) -> AsyncIterator[OpenedReports | None]:
-    """Open the reports; None without a queue of reports.
+    """Open the reports; None without a queue of reports, or where no host wants statuses.
 
     Args:
         settings: Settings of the service.
@@ -36,7 +36,7 @@ async def open_reports(settings: Settings, aws: Aws) -> AsyncIterator[OpenedRepo
         ConfigError: A secret is missing, or the queue is in another Region than calls go to.
         StageError: Secrets Manager refuses, or cannot be reached.
     """
-    if not settings.reports.url:
+    if not settings.reports.url or not any(each.commit_status for each in settings.hosts):
         yield None
         return
     count = settings.reports.consumers

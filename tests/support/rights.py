@@ -27,6 +27,13 @@ GRANTS = {
     ("sqs:GetQueueAttributes", "ResultQueue"): "see at the start whether the queue is fit",
     ("sqs:SendMessage", "ResultDeadLetters"): "dead-letter with a reason",
     ("sqs:GetQueueAttributes", "ResultDeadLetters"): "check that it is a standard queue",
+    ("sqs:ReceiveMessage", "ReportQueue"): "take reports",
+    ("sqs:DeleteMessage", "ReportQueue"): "settle them",
+    ("sqs:ChangeMessageVisibility", "ReportQueue"): "hide what is tried again later",
+    ("sqs:GetQueueAttributes", "ReportQueue"): "see whether the queue is fit",
+    ("sqs:SendMessage", "ReportQueue"): "report starts and ends of builds",
+    ("sqs:SendMessage", "ReportDeadLetters"): "dead-letter with a reason",
+    ("sqs:GetQueueAttributes", "ReportDeadLetters"): "ask how long a message it takes",
     ("sqs:SendMessage", "DeadLetters"): "dead-letter with a reason",
     ("sqs:GetQueueAttributes", "DeadLetters"): "check that it is FIFO",
     ("s3:PutObject", "archives"): "send them",
@@ -166,6 +173,8 @@ class Call:
     def _resource(self, action: str) -> str:
         service = action.partition(":")[0]
         if service == "sqs":
+            if "reports" in self.queue:
+                return "ReportDeadLetters" if "dead" in self.queue else "ReportQueue"
             if "results" in self.queue:
                 return "ResultDeadLetters" if "dead" in self.queue else "ResultQueue"
             return "DeadLetters" if "dead" in self.queue else "Queue"

@@ -7,10 +7,12 @@ import pytest
 from support.deployed import REGION, open_client, open_stack
 from support.stacks import ACCOUNT, SERVICE, template
 
+from asyncbuild.aws.session import Aws
+from asyncbuild.checks.commit_reports import look_at_reports
 from asyncbuild.checks.judges.finding import Level
 from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue
 from asyncbuild.config import Settings
-from asyncbuild.local.servers.children import LocalServer
+from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 from asyncbuild.queue.sqs import Queue
 
 NEEDED: Final = {
@@ -55,6 +57,51 @@ async def test_task_has_its_queue_and_bucket(ministack: LocalServer) -> None:
         assert outputs["DeadLetterUrl"] == told["ASYNCBUILD_QUEUE__DEAD_LETTER_URL"]
         assert outputs["BucketName"] == told["ASYNCBUILD_STORAGE__BUCKET"]
         assert "ASYNCBUILD_RULES" not in told  # not requested
+
+
+async def test_reports_have_their_queues_where_there_are_other_hosts(
+    ministack: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`asyncbuild check` finds no fault with them, and the task is told their names."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    host = {"host": "github.com", "kind": "github", "signature": "off"}
+    hosts = [{**host, "commit_status": {"token": "env:STATUS_TOKEN"}}]
+    given = {**NEEDED, "HostsJson": json.dumps(hosts)}
+    async with (
+        open_stack(ministack, template(SERVICE), **given) as (name, outputs),
+        open_client(ministack, "ecs") as ecs,
+    ):
+        url = outputs["ReportQueueUrl"]
+        answer = await ecs.describe_task_definition(taskDefinition=name)
+        (container,) = answer["taskDefinition"]["containerDefinitions"]
+        told = {each["name"]: each["value"] for each in container["environment"]}
+        assert told["ASYNCBUILD_REPORTS__URL"] == url
+        dead_url = told["ASYNCBUILD_REPORTS__DEAD_LETTER_URL"]
+        assert dead_url.endswith(f"{name}-reports-dead-letters.fifo")
+        settings = Settings(
+            aws={"endpoint_url": ministack.endpoint_url, "region": REGION},
+            hosts=hosts,
+            results={"url": outputs["ResultQueueUrl"]},
+            reports={"url": url, "dead_letter_url": dead_url},
+        )
+        found = [each async for each in look_at_reports(Aws(settings), settings)]
+    assert {each.name for each in found} == {
+        "reports.queue",
+        "reports.max-receive-count",
+        "reports.retention",
+        "reports.dead-letters",
+    }
+    assert {each.level for each in found} == {Level.OK}
+
+
+@pytest.mark.parametrize("given", [{}, {"HostsJson": '[{"host": "a"}]', "Results": "DISABLED"}])
+async def test_without_hosts_or_results_there_is_no_queue_of_reports(
+    ministack: LocalServer, given: dict[str, str]
+) -> None:
+    """Nothing could be reported there."""
+    async with open_stack(ministack, template(SERVICE), **NEEDED, **given) as (_, outputs):
+        assert "ReportQueueUrl" not in outputs
 
 
 async def test_owner_account_trusts_the_service_alone(ministack: LocalServer) -> None:

@@ -187,6 +187,10 @@ def test_rights_on_the_queue_of_results_are_apart() -> None:
     assert "on Queue, which nothing uses" in unused
     dead = replace(RESULT, queue="results-dead-letters", operation="sqs.send_message")
     assert dead.needs() == {("sqs:SendMessage", "ResultDeadLetters")}
+    report = replace(dead, queue="reports.fifo")
+    assert report.needs() == {("sqs:SendMessage", "ReportQueue")}
+    dead = replace(dead, queue="reports-dead-letters.fifo")
+    assert dead.needs() == {("sqs:SendMessage", "ReportDeadLetters")}
 
 
 def test_an_unused_excuse_is_a_fault() -> None:

@@ -26,6 +26,8 @@ from support.stacks import (
 
 from asyncbuild import config
 from asyncbuild.builds.ledger_keys import LedgerKeys
+from asyncbuild.checks.judges.finding import Level
+from asyncbuild.checks.judges.reports_queue import judge_reports_queue
 from asyncbuild.commands.template import NAMES, compact, read
 
 # A template may be this long where it is not read from S3 (CloudFormation quotas).
@@ -123,6 +125,8 @@ def test_every_variable_is_a_setting(
         "DeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead.fifo",
         "ResultQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/results",
         "ResultDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/results-dead",
+        "ReportQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/reports.fifo",
+        "ReportDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/reports-dead.fifo",
         "Bucket": "archives",
         "AWS::Region": "eu-west-1",
         "RulesJson": '[{"action": "build"}]',
@@ -141,6 +145,8 @@ def test_every_variable_is_a_setting(
     assert settings.queue.dead_letter_url == resolved["DeadLetters"]
     assert settings.results.url == resolved["ResultQueue"]
     assert settings.results.dead_letter_url == resolved["ResultDeadLetters"]
+    assert settings.reports.url == resolved["ReportQueue"]
+    assert settings.reports.dead_letter_url == resolved["ReportDeadLetters"]
     assert settings.storage.bucket == "archives"
     assert settings.git.cache_budget_bytes * 4 == 3 * 50 * config.GIB
     assert [each.account for each in settings.accounts] == ["123456789012"]
@@ -193,6 +199,32 @@ def test_a_result_waits_for_the_record_of_its_start(service: Mapping[str, Any]) 
     alarm = properties(service, "OldestResultAlarm")
     assert alarm["Threshold"] > 600  # such a wait is no reason for an alarm
     assert properties(service, "ResultQueue")["MessageRetentionPeriod"] > 86_400
+
+
+def test_reports_have_a_queue_only_where_there_are_hosts_and_results(
+    service: Mapping[str, Any],
+) -> None:
+    """What is made for commit statuses is made under one condition, and fits what `check` asks."""
+    named = {name for name in service["Resources"] if "Report" in name}
+    assert len(named) == 5
+    assert {service["Resources"][name]["Condition"] for name in named} == {"WithReports"}
+    has_results, has_hosts = service["Conditions"]["WithReports"]["Fn::And"]
+    assert has_results == {"Condition": "WithResults"}
+    assert has_hosts == {"Fn::Not": [{"Fn::Equals": [{"Ref": "HostsJson"}, "[]"]}]}
+    queue = properties(service, "ReportQueue")
+    told = {
+        "FifoQueue": str(queue["FifoQueue"]).lower(),
+        "RedrivePolicy": json.dumps(
+            {
+                "deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:d.fifo",
+                "maxReceiveCount": queue["RedrivePolicy"]["maxReceiveCount"],
+            }
+        ),
+        "MessageRetentionPeriod": str(queue.get("MessageRetentionPeriod", 345_600)),
+    }
+    found = judge_reports_queue("https://x/reports.fifo", told, config.Settings())
+    assert {each.level for each in found} == {Level.OK}
+    assert properties(service, "ReportDeadLetters")["FifoQueue"] is True
 
 
 def test_marks_of_unfinished_builds_end(service: Mapping[str, Any]) -> None:
@@ -284,7 +316,7 @@ def test_dashboard_is_json_and_shows_what_the_service_has(service: Mapping[str, 
     assert shown - {"${AWS::StackName}"} <= given
     alarms = {each for each in given if f'"{each}"' in text}
     named = {each["Fn::Sub"] for each in _named(service["Resources"], "AlarmName")}
-    optional = {"inbox", "unfinished-build"}  # not every stack has these
+    optional = {"inbox", "unfinished-build", "oldest-report", "report-dead-letters"}
     assert named - alarms == {f"${{AWS::StackName}}-{each}" for each in optional}
 
 
