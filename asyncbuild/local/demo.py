@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -30,7 +31,14 @@ from asyncbuild.local import display as show
 from asyncbuild.local import keep as keeping
 from asyncbuild.local.board import Board
 from asyncbuild.local.build_ends import compare_results, count_results, read_results
-from asyncbuild.local.demo_rows import document_of, rows_of
+from asyncbuild.local.demo_rows import DemoFindings, document_of, rows_of
+from asyncbuild.local.forge.hosting import Hosting, open_hosting
+from asyncbuild.local.forge.status_ends import (
+    builds_of,
+    compare_statuses,
+    count_ended,
+    truth_of,
+)
 from asyncbuild.local.replay import Replay, names_of
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.build_script import SeededScripts
@@ -47,7 +55,8 @@ _POLL_SECONDS = 0.1
 _OPENING_DEADLINE_SECONDS = 10.0  # a slow service does not delay the pushes for longer
 _BUILT_DEADLINE_SECONDS = 30.0  # before a branch is deleted: its last push should be built first
 _SILENCE_SECONDS = 60.0  # no push settled for so long: the others count as missing
-_RESULT_SILENCE_SECONDS = 20.0  # no build's result was recorded for so long: the others are missing
+_RESULT_SILENCE_SECONDS = 20.0  # no result or status came for so long: the others are missing
+_HOSTED = ("search", "handbook")  # on the stand-in forge: small, as HTTP costs more
 _PAUSES_SECONDS = (0.0, 0.0, 0.3, 0.9)  # between two pushes of one repository, one at random
 
 
@@ -95,8 +104,10 @@ async def run(options: DemoOptions, serve: Serve) -> int:
             with console.status("Starting SQS, S3 and CodeBuild on 127.0.0.1 …"):
                 cloud = await stack.enter_async_context(open_stack(names))
                 await stack.enter_async_context(_open_builds(cloud, options.seed))
+                hosted = () if options.repositories else _HOSTED
+                hosting = await stack.enter_async_context(open_hosting(cloud, hosted))
                 sources = await _make_sources(cloud.directory, options, names)
-            performance = _Performance(cloud, sources, console, options)
+            performance = _Performance(hosting, sources, console, options)
             await performance.play(serve, codes)
     return codes[0]
 
@@ -137,12 +148,13 @@ class _Performance:
 
     def __init__(
         self,
-        cloud: Stack,
+        hosting: Hosting,
         sources: Sequence[SampleRepository | Replay],
         console: Console,
         options: DemoOptions,
     ) -> None:
-        self._cloud = cloud
+        self._cloud = hosting.cloud
+        self._hosting = hosting
         self._sources = sources
         self._console = console
         self._options = options
@@ -196,7 +208,7 @@ class _Performance:
         async for push in source.iter_pushes(self._wait_built):
             self._board.add(push)
             self._pushes.append(push)
-            await self._cloud.send(push)
+            await self._hosting.send(push)
             await anyio.sleep(random.choice(_PAUSES_SECONDS))
 
     async def _wait_built(self, push: Pushed) -> None:
@@ -217,17 +229,23 @@ class _Performance:
                 return
 
     async def _wait_results(self) -> None:
-        """Wait until each build has a result, or no result has come for long."""
-        settings = self._cloud.settings.storage
-        place = (self._cloud.s3, settings.bucket, settings.ledger_prefix)
-        there = await count_results(*place)
-        while there < len(self._cloud.standin.started):
+        """Wait until each build has a result and a status, or none has come for long."""
+        started, hosted = self._cloud.standin.started, self._hosting.names
+        wanted = len(started) + sum(each.project in hosted for each in started)
+        there = await self._count_results()
+        while there < wanted:
             with anyio.move_on_after(_RESULT_SILENCE_SECONDS) as silence:
-                while (now := await count_results(*place)) == there:  # noqa: ASYNC110 - S3 has to be polled
+                while (now := await self._count_results()) == there:  # noqa: ASYNC110 - S3 has to be polled
                     await anyio.sleep(_POLL_SECONDS)
                 there = now
             if silence.cancelled_caught:
                 return
+
+    async def _count_results(self) -> int:
+        """Return the number of results that are recorded, and of statuses that are ends."""
+        settings = self._cloud.settings.storage
+        recorded = await count_results(self._cloud.s3, settings.bucket, settings.ledger_prefix)
+        return recorded + count_ended(self._hosting.forge)
 
     async def _verify(self) -> bool:
         """Print what the servers tell; return whether there was a fault."""
@@ -238,20 +256,23 @@ class _Performance:
             records = await read_results(cloud.s3, settings.bucket, settings.ledger_prefix)
             builds = [each.build for each in started]
             results = compare_results(cloud.standin, builds, records)
+            hosted = builds_of(self._pushes, started, self._hosting.names)
+            truth = partial(truth_of, cloud.standin)
+            statuses = compare_statuses(self._hosting.forge, hosted, truth)
+        found = DemoFindings(findings, results, statuses)
         in_lanes = chain.from_iterable(self._board.pushes.values())
         ways = self._board.ways
-        rows = rows_of(in_lanes, started, findings=findings, results=results, ways=ways)
+        rows = rows_of(in_lanes, started, found, ways=ways)
         if self._options.as_json:
-            document = document_of(rows, findings, results)
+            document = document_of(rows, found)
             sys.stdout.write(orjson.dumps(document).decode() + "\n")
             sys.stdout.flush()
         else:
             self._console.print(show.table_of(rows))
             self._console.print(show.ways_of(rows))
-            faults = [*findings.faults, *results.faults]
-            self._console.print(show.verdict_of(findings, faults, self._board.warnings))
+            self._console.print(show.verdict_of(findings, found.faults, self._board.warnings))
             self._console.print(show.results_of(rows))
-        return bool(findings.faults or results.faults)
+        return bool(found.faults)
 
     def _say_where(self) -> None:
         text = keeping.text_of(self._cloud, page=self._board.page, repository=self._first_name())

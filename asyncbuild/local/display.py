@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from asyncbuild.domain.reports.commit_status import StatusState
 from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.local.board import Board, PushProgress
 from asyncbuild.local.verify import Expects, Findings, Pushed
@@ -25,6 +26,12 @@ _FRESH_SECONDS = 0.1
 _PLAIN_WIDTH = 160
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _SIGNS = {"delta": "Δ ", "copy": "= "}
+_STATUS_SIGNS = {
+    StatusState.PENDING: ("●", "yellow"),
+    StatusState.SUCCESS: ("✓", "green"),
+    StatusState.FAILURE: ("✗", "red"),
+    StatusState.ERROR: ("!", "red"),
+}
 _COUNTED = tuple(place for place in PushProgress if place.is_end)
 
 
@@ -38,6 +45,7 @@ class Row:
     build: str | None = None
     way: str = ""  # how its archive was made: full, delta or copy
     result: str | None = None  # how its build ended, in the words of the ledger
+    state: StatusState | None = None  # commit status that the forge shows; None without a forge
 
 
 def open_console(*, as_json: bool) -> Console:
@@ -123,7 +131,8 @@ def draw(board: Board, *, seconds: float) -> RenderableType:
 def table_of(rows: Sequence[Row]) -> RenderableType:
     """Return a table of every push, by repository, in the order pushed.
 
-    A build has the sign of its result before its id, or `?`.
+    A build has the sign of its result before its id, or `?`; the commit is followed by
+    the sign of the status that its forge shows.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bright_black")
     table.add_column("repository", style="bold", no_wrap=True)
@@ -138,7 +147,7 @@ def table_of(rows: Sequence[Row]) -> RenderableType:
         table.add_row(
             push.repository if push.repository != last else "",
             escape(push.ref.removeprefix("refs/heads/").removeprefix("refs/")),
-            (push.commit or "deleted")[:10],
+            _commit_of(row),
             _SIGNS.get(row.way, "") + decimal(row.size_bytes) if row.size_bytes is not None else "",
             f"{row.seconds:.2f} s" if row.seconds is not None else "",
             _build_of(row),
@@ -154,6 +163,11 @@ def ways_of(rows: Sequence[Row]) -> RenderableType:
     told += [f"{counts['delta']} of an older one ({_SIGNS['delta'].strip()})"]
     told += [f"{counts['copy']} copied whole ({_SIGNS['copy'].strip()})"]
     return Padding(Text(", ".join(told) + ".", style="bright_black"), (0, 2, 1, 2), expand=False)
+
+
+def _commit_of(row: Row) -> Text:
+    commit = Text((row.push.commit or "deleted")[:10])
+    return commit.append(" ").append(*_STATUS_SIGNS[row.state]) if row.state else commit
 
 
 def _build_of(row: Row) -> Text:
@@ -192,6 +206,10 @@ def results_of(rows: Sequence[Row]) -> RenderableType:
     if failed:
         text.append(f"   {PushProgress.FAILED.sign} ", style=PushProgress.FAILED.colour)
         text.append(f"{failed.total()} failed", style="bold").append(f": {where}")
+    states = Counter(row.state for row in rows if row.state is not None)
+    if states:
+        shown = ", ".join(f"{_STATUS_SIGNS[each][0]} {states[each]} {each}" for each in states)
+        text.append(f".\n  Behind a commit is the status that its forge shows: {shown}")
     text.append(
         ".\n  Each end is in the ledger, beside the record of its push, as CodeBuild tells it."
     )

@@ -130,7 +130,7 @@ async def _create_queues(sqs: "SQSClient") -> str:
     }
     with errors_of(f"create queue {QUEUE}"):
         made = await sqs.create_queue(QueueName=DEAD_LETTERS, Attributes=fifo)
-        fifo["RedrivePolicy"] = await _redrive_policy(sqs, made["QueueUrl"], _MAX_RECEIVE_COUNT)
+        fifo["RedrivePolicy"] = await redrive_policy(sqs, made["QueueUrl"], _MAX_RECEIVE_COUNT)
         queue = await sqs.create_queue(QueueName=QUEUE, Attributes=fifo)
     return queue["QueueUrl"]
 
@@ -139,12 +139,19 @@ async def _create_result_queues(sqs: "SQSClient") -> dict[str, Any]:
     """Create the queues of results, and return the settings that name them."""
     with errors_of(f"create queue {RESULTS}"):
         dead_letters = (await sqs.create_queue(QueueName=RESULT_DEAD_LETTERS))["QueueUrl"]
-        policy = await _redrive_policy(sqs, dead_letters, _MAX_RESULT_RECEIVE_COUNT)
+        policy = await redrive_policy(sqs, dead_letters, _MAX_RESULT_RECEIVE_COUNT)
         made = await sqs.create_queue(QueueName=RESULTS, Attributes={"RedrivePolicy": policy})
     return {"url": made["QueueUrl"], "dead_letter_url": dead_letters}
 
 
-async def _redrive_policy(sqs: "SQSClient", dead_letter_url: str, receives: int) -> str:
+async def redrive_policy(sqs: "SQSClient", dead_letter_url: str, receives: int) -> str:
+    """Return the attribute `RedrivePolicy` of a queue.
+
+    Args:
+        sqs: Client for SQS.
+        dead_letter_url: URL of the queue for dead letters.
+        receives: Number of receives before a message goes there.
+    """
     answer = await sqs.get_queue_attributes(QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
     arn = answer["Attributes"]["QueueArn"]
     return orjson.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": receives}).decode()

@@ -118,6 +118,8 @@ async def test_every_push_is_built_once_in_order(temporary: Path) -> None:
         "wrong_content": 0,
         "without_result": 0,
         "wrong_result": 0,
+        "statuses_pending": 0,
+        "statuses_wrong": 0,
         "faults": [],
     }
     assert len(builds) == 44

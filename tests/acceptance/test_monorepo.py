@@ -8,7 +8,9 @@ import pytest
 from support.archives import members_of_zip
 from support.repositories import SourceRepository
 from support.service import environment, open_service, wait_settled
+from support.wait import wait_until
 
+from asyncbuild.local.forge.hosting import open_hosting, status_of
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.workload import PushedRepository
@@ -94,6 +96,46 @@ async def test_only_touched_projects_are_built() -> None:
                 (record,) = own
                 assert "nothing changed in services/api, libs (rule api)" in record["reason"]
                 assert "(rule web)" in record["reason"]
+
+
+async def test_what_is_left_out_is_green_on_the_forge() -> None:
+    """A status that is required for a project does not stay pending: it says what was skipped."""
+    async with (
+        open_stack(["shop-api", "shop-web"]) as stack,
+        open_hosting(stack, ["shop"]) as hosting,
+    ):
+        remote = PushedRepository("shop", stack.directory / "remotes" / "shop")
+        source = SourceRepository(remote.directory)
+        first = source.commit({"services/api/a": b"1", "services/web/w": b"1", "libs/l": b"1"})
+        second = source.commit({"services/api/a": b"2"})
+        third = source.commit({"docs/d": b"1"})
+        settings = hosting.cloud.settings
+        more = {
+            name: getattr(settings, name).model_dump(mode="json", exclude_defaults=True)
+            for name in ("results", "reports")
+        }
+        hosts = [each.model_dump(mode="json", exclude_unset=True) for each in settings.hosts]
+        variables = environment(hosting.cloud, rules=_RULES, hosts=hosts, **more)
+        async with open_service(variables) as service:
+            for commit, old in zip([first, second, third], [None, first, second], strict=True):
+                await hosting.send(remote.pushed(_MAIN, commit, old))
+                await wait_settled(stack)
+            await wait_until(lambda: len(hosting.forge.statuses) == 6)
+            service.terminate()
+            assert await service.wait() == 0
+        shown = {at: each.description for at, each in hosting.forge.statuses.items()}
+        api, web = (
+            "nothing changed in services/api, libs",
+            "nothing changed in services/web, libs",
+        )
+        assert shown == {
+            status_of("shop", first, "shop-api"): "started",
+            status_of("shop", first, "shop-web"): "started",
+            status_of("shop", second, "shop-api"): "started",
+            status_of("shop", second, "shop-web"): f"skipped: {web}, :!libs/server-only",
+            status_of("shop", third, "shop-api"): f"skipped: {api}",
+            status_of("shop", third, "shop-web"): f"skipped: {web}, :!libs/server-only",
+        }
 
 
 async def test_a_branch_without_a_known_commit_is_built() -> None:
