@@ -190,7 +190,7 @@ class DeadQueue(Generic[L]):
         return [self._read(dict(item)) for item in answer.get("Messages", [])]
 
     async def _release(self, letter: L) -> None:
-        with errors_of(f"give {letter.id} back"):
+        with errors_of(f"release {letter.id}"):
             # Handles of deleted messages are refused in the answer, as expected.
             await self._sqs.change_message_visibility_batch(
                 QueueUrl=self._dead_url,

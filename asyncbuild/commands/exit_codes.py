@@ -76,7 +76,7 @@ def _is_output_closed() -> bool:
     """Return whether the parent process closed standard output; `__main__` made it read-only."""
     try:
         return fcntl.fcntl(sys.stdout, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
-    except (OSError, ValueError):  # it is no file
+    except (OSError, ValueError):  # it is not a file
         return False
 
 

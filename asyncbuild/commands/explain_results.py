@@ -1,4 +1,4 @@
-"""Sentences of `asyncbuild explain` about how what a push started has ended. Pure."""
+"""Sentences of `asyncbuild explain` about the ends of what a push started. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -36,7 +36,7 @@ def started_id_of(record: Record) -> StartedId | None:
 
 
 def with_result(record: Record, results: Mapping[StartedId, BuildResult]) -> Record:
-    """Return a record with the field `result`, if it started something; None if that has none.
+    """Return a record with the field `result` if it started something: None without a result.
 
     Args:
         record: A record of the ledger.

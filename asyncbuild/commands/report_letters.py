@@ -73,7 +73,7 @@ async def show(settings: Settings, ids: Sequence[str], as_json: bool) -> int:  #
         as_json: Whether the list is JSON.
 
     Raises:
-        ConfigError: There is no queue of reports, or it has no dead-letter queue.
+        ConfigError: reports.url is empty, or that queue has no dead-letter queue.
         Reject: No letter, or more than one, has such an id.
     """
     async with _open(settings) as dead, dead.open_all() as letters:
@@ -93,7 +93,7 @@ async def send_again(settings: Settings, ids: Sequence[str]) -> int:
         ids: Beginnings of ids; empty for all.
 
     Raises:
-        ConfigError: There is no queue of reports, or it has no dead-letter queue.
+        ConfigError: reports.url is empty, or that queue has no dead-letter queue.
         Reject: No letter, or more than one, has such an id.
         StageError: SQS refused, or cannot be reached.
     """
@@ -136,7 +136,7 @@ async def _open(settings: Settings) -> AsyncIterator[DeadQueue[ReportLetter]]:
     """Open the dead-letter queue of the queue of reports.
 
     Raises:
-        ConfigError: There is no queue of reports, or it has no dead-letter queue.
+        ConfigError: reports.url is empty, or that queue has no dead-letter queue.
     """
     if not settings.reports.url:
         raise ConfigError("reports.url is empty", remedy="set it to the queue of reports")

@@ -46,7 +46,7 @@ def judge_no_reports(hosts: Sequence[str]) -> Finding:
         Level.WARNING,
         "reports.url",
         f"reports.url is empty, and [hosts.commit_status] is set for {', '.join(hosts)}",
-        "no status is posted: there is no queue for the reports",
+        "no status is posted: reports have no queue",
         "make a FIFO queue with a dead-letter queue, and set reports.url",
     )
 

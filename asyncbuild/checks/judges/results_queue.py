@@ -45,7 +45,7 @@ def judge_no_results() -> Finding:
         Level.NOTE,
         "results.url",
         "results.url is empty",
-        "the service tells that a build has started, and not how it ended",
+        "the service tells that a build was started, and not how it ended",
         "make a standard queue with rules for ends of builds (docs/deploy.md, Results)",
     )
 

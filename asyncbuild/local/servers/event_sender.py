@@ -70,7 +70,7 @@ class EventFaults:
 
 
 @dataclass(slots=True)
-class _Letter:
+class _ScheduledEvent:
     key: str
     make: Make
     delivery: EventFate | None = None  # None until its time has come
@@ -93,8 +93,8 @@ class EventSender:
     faults: EventFaults = field(default_factory=EventFaults)
     sent_at: dict[str, float] = field(default_factory=dict)
     deliveries: Counter[EventFate] = field(default_factory=Counter)
-    _waiting: list[tuple[float, int, _Letter]] = field(default_factory=list)
-    _held: list[_Letter] = field(default_factory=list)
+    _waiting: list[tuple[float, int, _ScheduledEvent]] = field(default_factory=list)
+    _held: list[_ScheduledEvent] = field(default_factory=list)
     _delivering: bool = False
     _numbers: "count[int]" = field(default_factory=count)
     _news: Bell = field(default_factory=Bell)
@@ -112,7 +112,7 @@ class EventSender:
             key: Name of the event, on which its fault depends.
             make: Function that returns the event then; None if there is nothing to tell.
         """
-        self._push(at, _Letter(key, make))
+        self._push(at, _ScheduledEvent(key, make))
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:
@@ -137,7 +137,7 @@ class EventSender:
             await self._deliver(letter)
             self._delivering = False
 
-    async def _deliver(self, letter: _Letter) -> None:
+    async def _deliver(self, letter: _ScheduledEvent) -> None:
         if letter.delivery is None:
             letter.delivery, letter.delay = self.faults.draw(letter.key)
             self.deliveries[letter.delivery] += 1
@@ -152,7 +152,7 @@ class EventSender:
                     self._push(self.clock() + letter.delay, letter)
                     return
                 case EventFate.DOUBLED:
-                    again = _Letter(letter.key, letter.make, EventFate.USUAL)
+                    again = _ScheduledEvent(letter.key, letter.make, EventFate.USUAL)
                     self._push(self.clock() + letter.delay, again)
                 case _:
                     pass
@@ -161,7 +161,7 @@ class EventSender:
         for each in held:
             await self._send(each)
 
-    async def _send(self, letter: _Letter) -> None:
+    async def _send(self, letter: _ScheduledEvent) -> None:
         event = None if letter.sent else letter.make()
         letter.sent = True
         if event is not None:
@@ -169,7 +169,7 @@ class EventSender:
             self.sent_at.setdefault(letter.key, self.clock())
             await self.client.send_message(QueueUrl=self.queue_url, MessageBody=body)
 
-    def _push(self, at: float, letter: _Letter) -> None:
+    def _push(self, at: float, letter: _ScheduledEvent) -> None:
         heapq.heappush(self._waiting, (at, next(self._numbers), letter))
         self._news.ring()
 
