@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
+from asyncbuild.domain.results.build_result import StartedKind
 from asyncbuild.results.facts.attempt_facts import AttemptFacts
 from asyncbuild.results.facts.result_messages import StateChange
 
@@ -18,11 +19,16 @@ def is_young(sent: datetime | None, now: datetime) -> bool:
 def is_behind(change: StateChange, known: AttemptFacts | None) -> bool:
     """Return whether an event told an end that CodeBuild or CodePipeline does not show yet.
 
+    An execution may end again, after its failed stage was tried again: it shows another end then.
+
     Args:
         change: What the event said.
         known: The newest attempt, as its service said afterwards; None if it knows none.
     """
     if known is None:
         return True
-    same = known.result.attempt_id == change.of.id
-    return same and change.status.is_end and not known.result.status.is_end
+    same, shown = known.result.attempt_id == change.of.id, known.result.status
+    if not same or not change.status.is_end:
+        return False
+    ends_again = change.of.kind is StartedKind.EXECUTION and shown is not change.status
+    return ends_again or not shown.is_end

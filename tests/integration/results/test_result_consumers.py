@@ -122,11 +122,13 @@ async def test_a_round_finds_the_ends_that_no_event_told(site: ResultSite) -> No
 
 
 async def test_the_end_of_an_execution_is_recorded(site: ResultSite) -> None:
-    """The state comes from CodePipeline, and not from the event."""
+    """The state comes from CodePipeline, and not from an event, which then waits for its own."""
     run = await site.start_execution("deploy", seconds=0)
     await site.send(execution_event("deploy", run.of.number, "FAILED"))
     async with site.open_consumers():
         result = await site.wait_result(run)
+    assert await site.count(site.url) == 1
+    async with site.open_consumers(later=601):
         await site.wait_empty()
     assert result.status is BuildStatus.SUCCEEDED
 

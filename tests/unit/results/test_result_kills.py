@@ -257,3 +257,34 @@ def test_the_end_of_the_grace_leaves_what_hangs() -> None:
         assert world.messages == []
 
     asyncio.run(run())
+
+
+def test_an_execution_that_ends_again_is_asked_for_until_it_shows_it() -> None:
+    """CodePipeline is some seconds behind its event, and still shows the first end."""
+
+    async def run() -> None:
+        world = _world()
+        first = _attempt(world, name="deploy")
+        second = Attempt(first.id, first.end + 50, first.end + 51, "SUCCEEDED")
+        course = Course(StartedKind.EXECUTION, [first, second])
+        world.courses.append(world.own(course))
+        await world.index(course)
+        world.advance(31)
+        world.send(event_of(course, first, ended=True))
+        process = world.process()
+        await process.turn()
+        world.advance(51)
+        world.lag = 20
+        world.send(event_of(course, second, ended=True))
+        await process.turn()
+        found = world.result_of(course)
+        assert found is not None
+        assert found.status is BuildStatus.FAILED
+        world.advance(30)
+        await process.turn()
+        found = world.result_of(course)
+        assert found is not None
+        assert found.status is BuildStatus.SUCCEEDED
+        assert world.messages == []
+
+    asyncio.run(run())
