@@ -131,6 +131,7 @@ class Reporter:
             description=report.status.description,
             attempt=report.order.attempt,
             since_sent_seconds=age_seconds(message.sent, self._clock()),
+            forge=found.host.kind,
         )
         emit(posted)
         return Done()

@@ -3,6 +3,7 @@
 from asyncbuild.domain.errors import Kind
 from asyncbuild.domain.events.event import Event, event
 from asyncbuild.domain.reports.commit_status import StatusState
+from asyncbuild.domain.repository import ForgeKind
 
 
 @event("report.posted", "info", of_push=True)
@@ -14,6 +15,7 @@ class ReportPosted(Event):
     description: str
     attempt: int
     since_sent_seconds: float
+    forge: ForgeKind
 
 
 @event("report.passed-over", "debug", of_push=True)

@@ -19,6 +19,7 @@ import orjson
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.events.push_events import PushBuilt, PushHandedOver
 from asyncbuild.domain.events.queue_events import WebhookUnverified
+from asyncbuild.domain.events.report_events import ReportDeadLettered, ReportDelayed, ReportPosted
 from asyncbuild.domain.events.result_events import ResultRecorded, ResultsSwept
 from asyncbuild.domain.events.stage_events import StageFailed
 from asyncbuild.queue.counters import ConsumerState
@@ -43,6 +44,9 @@ _UNITS: Final = {
     "UnfinishedBuilds": "Count",
     "OldestUnfinishedSeconds": "Seconds",
     "ResultsFoundByRound": "Count",
+    "StatusesPosted": "Count",
+    "ReportsDelayed": "Count",
+    "ReportsDeadLettered": "Count",
 }
 
 
@@ -99,6 +103,8 @@ class EmbeddedMetrics:
         self._failures: Counter[str] = Counter()
         self._unverified = 0
         self._results = _Results()
+        self._statuses: Counter[tuple[str, str]] = Counter()  # by state and kind of forge
+        self._reports: Counter[str] = Counter()
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -114,6 +120,12 @@ class EmbeddedMetrics:
                 self._results.add(event)
             case ResultsSwept() as event:
                 self._results.round = event
+            case ReportPosted(state=status, forge=forge):
+                self._statuses[status, forge] += 1
+            case ReportDelayed():
+                self._reports["ReportsDelayed"] += 1
+            case ReportDeadLettered():
+                self._reports["ReportsDeadLettered"] += 1
             case _:
                 pass
 
@@ -131,6 +143,8 @@ class EmbeddedMetrics:
         failures, self._failures = self._failures, Counter()
         if self._unverified:
             gauges["UnverifiedWebhooks"], self._unverified = self._unverified, 0
+        reports, self._reports = self._reports, Counter()
+        gauges.update(reports)
         results, self._results = self._results, _Results()
         lines = [self._line(now, each) for each in (gauges, results.gauges()) if each]
         lines += self._lines(now, "SecondsFromPushToBuild", to_build)
@@ -140,6 +154,9 @@ class EmbeddedMetrics:
             lines += self._lines(now, "BuildSeconds", values, phase=phase)
         for status, count in sorted(results.statuses.items()):
             lines.append(self._line(now, {"Results": count}, status=status))
+        statuses, self._statuses = self._statuses, Counter()
+        for (status, forge), count in sorted(statuses.items()):
+            lines.append(self._line(now, {"StatusesPosted": count}, state=status, forge=forge))
         for kind, count in sorted(failures.items()):
             lines.append(self._line(now, {"Failures": count}, kind=kind))
         return lines

@@ -43,6 +43,7 @@ from asyncbuild.domain.model import Verdict
 from asyncbuild.status.collect import Survey
 from asyncbuild.status.exporters.gauges import InFlightGauges
 from asyncbuild.status.exporters.prometheus_series import SeriesMaker
+from asyncbuild.status.exporters.report_metrics import ReportMetrics
 from asyncbuild.status.exporters.result_metrics import ResultMetrics
 
 # From a small archive to a monorepository: 25 ms to 10 minutes.
@@ -68,6 +69,7 @@ class Metrics:
         self._make_of_archives()
         self._make_of_queue()
         self._results = ResultMetrics(self._make)
+        self._reports = ReportMetrics(self._make)
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -87,6 +89,7 @@ class Metrics:
             case event:
                 self._count_queue(event)
                 self._results.hear(event)
+                self._reports.hear(event)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition for an `Accept` header: body and content type."""

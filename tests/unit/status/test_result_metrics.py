@@ -11,6 +11,8 @@ from support.status import NOW, Clock, built, ended, line, state, survey
 
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.domain.reports.commit_status import StatusState
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.status.exporters.emf import EmbeddedMetrics
 from asyncbuild.status.exporters.otel import open_traces
@@ -85,6 +87,64 @@ def test_prometheus_counts_ends(clock: Clock) -> None:
 
 
 _RESULTS = "asyncbuild_results_total"
+
+
+def _reports() -> list[Emitted]:
+    posted: dict[str, Any] = {
+        "context": "c",
+        "description": "d",
+        "attempt": 1,
+        "since_sent_seconds": 0.5,
+    }
+    return [
+        line("report.posted", **posted, state=StatusState.PENDING, forge=ForgeKind.GITHUB),
+        line("report.posted", **posted, state=StatusState.FAILURE, forge=ForgeKind.GITHUB),
+        line("report.posted", **posted, state=StatusState.FAILURE, forge=ForgeKind.GITLAB),
+        line("report.not-sent", context="c", kind="retry", reason="r"),
+        line("report.passed-over", context="c", state=StatusState.PENDING, reason="r"),
+        line("report.delayed", message_id="m", kind="outage", reason="r", retry_in_seconds=5.0),
+        line("report.delayed", message_id="m", kind="outage", reason="r", retry_in_seconds=5.0),
+        line("report.dead-lettered", message_id="m", repository="a/b", kind="reject", reason="r"),
+    ]
+
+
+def test_prometheus_counts_statuses_by_state_and_forge(clock: Clock) -> None:
+    """And reports that led to none, by what became of them."""
+    scraped = _Scraped(clock)
+    scraped.hear(*_reports())
+    values = {key: value for key, value in scraped.values().items() if value}
+    assert {key[1:]: value for key, value in values.items() if key[0] == _STATUSES} == {
+        ("github", "pending"): 1,
+        ("github", "failure"): 1,
+        ("gitlab", "failure"): 1,
+    }
+    unposted = "asyncbuild_reports_unposted_total"
+    assert {key[1]: value for key, value in values.items() if key[0] == unposted} == {
+        "not-sent": 1,
+        "passed-over": 1,
+        "delayed": 2,
+        "dead-lettered": 1,
+    }
+
+
+_STATUSES = "asyncbuild_statuses_posted_total"
+
+
+def test_cloudwatch_reads_statuses_from_the_log(clock: Clock) -> None:
+    """Each in the minute of it, and none in a minute without."""
+    embedded = EmbeddedMetrics("pushes.fifo", state, clock)
+    before = _taken(embedded).keys()
+    for each in _reports():
+        embedded.hear(each)
+    taken = _taken(embedded)
+    assert {key: sum(values) for key, values in taken.items() if key not in before} == {
+        ("StatusesPosted", "pending", "github"): 1,
+        ("StatusesPosted", "failure", "github"): 1,
+        ("StatusesPosted", "failure", "gitlab"): 1,
+        ("ReportsDelayed",): 2,
+        ("ReportsDeadLettered",): 1,
+    }
+    assert _taken(embedded).keys() == before
 
 
 def test_gauges_show_the_newest_round(clock: Clock) -> None:
