@@ -5,7 +5,8 @@ limits how much waits to be sent: the archive's account does, as its producer ta
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -94,7 +95,8 @@ class Upload:
         async with anyio.create_task_group() as tasks:
             while (part := await self._next_part()) is not None:
                 if self._upload_id is None:
-                    await self._create()
+                    with _closing_on_error(part):
+                        await self._create()
                 tasks.start_soon(self._send_part, self._next_number(), part)
                 del part  # otherwise the part would be held until the next one, sent or not
 
@@ -190,7 +192,7 @@ class Upload:
 
     async def _send_part(self, number: int, body: Body) -> None:
         checksum = self._checksum(body)
-        with errors_of(f"upload part {number} of {self._name}"):
+        with closing(body), errors_of(f"upload part {number} of {self._name}"):
             answer = await self._client.upload_part(
                 **self._where,
                 **checksum,
@@ -253,10 +255,9 @@ class Upload:
     async def _put(self, guard: Guard, *, reuse: bool) -> Mapping[str, Any]:
         body = self._buffer.cut(self._buffer.size_bytes)
         parameters = {**self._where, **self._attributes(), **self._checksum(body)}
-        if reuse:
-            answer = await put_unless_there(self._client, parameters, body, guard=guard)
-        else:
-            answer = await put_single(self._client, parameters, body, guard=guard)
+        put = put_unless_there if reuse else put_single
+        with closing(body):
+            answer = await put(self._client, parameters, body, guard=guard)
         self._sent(len(body))
         return answer
 
@@ -277,6 +278,15 @@ class Upload:
             if found.get("Metadata", {}).get(UPLOAD_KEY) != self._metadata[UPLOAD_KEY]:
                 raise
             return found
+
+
+@contextmanager
+def _closing_on_error(part: Body) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        part.close()
+        raise
 
 
 def etag_of(answer: Mapping[str, Any], doing: str) -> str:

@@ -307,6 +307,24 @@ async def test_sent_parts_are_freed(client: "S3Client", key: str) -> None:
     assert held == []
 
 
+@pytest.mark.parametrize("server_name", ["seaweedfs"])
+@pytest.mark.parametrize("failing", ["put_object", "create_multipart_upload", "upload_part"])
+async def test_bytes_that_could_not_be_sent_are_freed(
+    client: "S3Client", key: str, failing: str
+) -> None:
+    """Their account has them back: the error's traceback must not keep them (I6)."""
+
+    async def fail(call: Call, parameters: dict[str, Any]) -> object:
+        raise refused("InternalError", status=500)
+
+    content = some_bytes(PART - 1 if failing == "put_object" else 2 * PART)
+    with pytest.raises(StageError) as failed:
+        await put(store_of(Tapped(client, **{failing: fail})), key, content)
+    assert failed.tb is not None
+    bodies = [each for each in gc.get_objects() if isinstance(each, Body)]
+    assert not any(each.pieces for each in bodies)
+
+
 @both
 async def test_parts_overtake_each_other_and_the_object_is_correct(
     client: "S3Client", key: str
