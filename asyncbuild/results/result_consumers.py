@@ -39,6 +39,7 @@ from asyncbuild.runtime.tasks import for_each, open_background
 VISIBILITY_SECONDS: Final = 60
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DRAIN_FAILURES_MOST: Final = 3
+_DRAIN_HIDDEN_MOST: Final = 5  # others' builds may end without a pause: no poll stays empty then
 # A round that fails for one build is repeated so often, and then left to the next request.
 _ROUND_TRIES_MOST: Final = 5
 # Pause after a receive that was not full: messages cost fewer requests together than one by one.
@@ -54,6 +55,7 @@ class Turn(Enum):
     EMPTY = auto()  # nothing came
     SOME = auto()
     FULL = auto()  # as many as one receive returns
+    HIDDEN = auto()  # all that came has to wait, such as for its entry in the index
     FAILED = auto()  # and the next one would fail, too
 
 
@@ -135,7 +137,7 @@ class ResultConsumers:
         self._stopping.set()
 
     def drain(self) -> None:
-        """End when the queue stays empty for one long poll."""
+        """End when the queue stays empty for one long poll, or all that comes has to wait."""
         self._draining = True
 
     def expire(self) -> None:
@@ -145,7 +147,7 @@ class ResultConsumers:
             self._scope.cancel()
 
     async def run(self) -> None:
-        """Consume until `stop`, or until the queue is empty after `drain`. Raises no failure."""
+        """Consume until `stop`, or after `drain` until nothing can be done. Raises no failure."""
         with anyio.CancelScope() as self._scope:
             async with anyio.create_task_group() as tasks:
                 for _ in range(self._count):
@@ -161,11 +163,7 @@ class ResultConsumers:
             messages = await self._queue.receive_some(
                 wait_seconds=self._wait_seconds, visibility_seconds=self.visibility_seconds
             )
-            if not messages:
-                return Turn.EMPTY
-            if await self._work(messages):
-                return Turn.FAILED
-            return Turn.SOME if len(messages) < RECEIVE_MOST else Turn.FULL
+            return await self._work(messages) if messages else Turn.EMPTY
         except StageError as error:
             self._tell_receive_failed(error.kind, str(error), retry_in_seconds)
         except Exception as error:  # noqa: BLE001 - a bug must not end the service
@@ -174,15 +172,17 @@ class ResultConsumers:
         return Turn.FAILED
 
     async def _consume(self) -> None:
-        failures = 0
+        failures = hidden = 0
         while not self._stopping.is_set():
             pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))
             turn = await self.take_turn(retry_in_seconds=pause)
             if turn is Turn.EMPTY and self._draining:
                 return
             if turn is not Turn.FAILED:
-                failures = 0
-                if turn is Turn.SOME:
+                failures, hidden = 0, hidden + 1 if turn is Turn.HIDDEN else 0
+                if self._draining and hidden == _DRAIN_HIDDEN_MOST:
+                    return
+                if turn is not Turn.FULL:
                     await self._or_stop(_GATHER_SECONDS)
                 continue
             failures += 1
@@ -190,8 +190,8 @@ class ResultConsumers:
                 return  # what cannot be done now waits in the queue
             await self._or_stop(pause)
 
-    async def _work(self, messages: Sequence[Message]) -> bool:
-        """Settle the messages of one receive; return whether the next ones would fail, too."""
+    async def _work(self, messages: Sequence[Message]) -> Turn:
+        """Settle the messages of one receive."""
         self._in_flight += len(messages)
         try:
             changes, sweeps, others = sort_messages(messages)
@@ -201,11 +201,13 @@ class ResultConsumers:
             for each in failures:
                 self._tell_delayed(each)
             swept = await self._sweep(sweeps) if sweeps else True
-            if messages and swept and not failures:
+            if swept and not failures:
                 self._failing = ""
-            return not swept or any(
-                each.failure.kind in _COMMON for each in failures if each.failure
-            )
+            if not swept or any(each.failure.kind in _COMMON for each in failures if each.failure):
+                return Turn.FAILED
+            if not sweeps and all(isinstance(each.settling, Hide) for each in settled):
+                return Turn.HIDDEN
+            return Turn.SOME if len(messages) < RECEIVE_MOST else Turn.FULL
         finally:
             self._in_flight -= len(messages)
 

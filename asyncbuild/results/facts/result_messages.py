@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from asyncbuild.domain.errors import Reject, show
+from asyncbuild.domain.errors import Reject, reading, show
 from asyncbuild.domain.foreign_json import read_object
 from asyncbuild.domain.results.build_result import BuildStatus, StartedId
 from asyncbuild.domain.times import read_time
@@ -76,11 +76,15 @@ def read_result_message(body: str) -> ResultMessage:
     Raises:
         Reject: It is neither an event of CodeBuild or CodePipeline nor the scheduler's message.
     """
-    told = read_object(body, "message")
+    with reading("message"):
+        return _read(read_object(body, "message"))
+
+
+def _read(told: Mapping[str, Any]) -> ResultMessage:
     if "asyncbuild" in told:
         return _read_own(told)
     source, kind, detail = (told.get(name) for name in ("source", "detail-type", "detail"))
-    if source not in {_BUILDS, _PIPELINES} or not isinstance(kind, str):
+    if source not in (_BUILDS, _PIPELINES) or not isinstance(kind, str):  # a list is in no set
         raise Reject(
             f"message is not an event of {_BUILDS} or {_PIPELINES}: source {show(source)}",
             remedy="correct the rule that sends to this queue",

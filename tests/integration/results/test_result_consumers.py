@@ -1,6 +1,7 @@
 """Consumers of results on real queues, a real bucket and the stand-ins."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from support.codebuild import make_push
@@ -13,6 +14,7 @@ from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.children import LocalServer
+from asyncbuild.results import sweeper
 
 RUNNING = Script(queued_seconds=0, build_seconds=3_600)
 
@@ -96,8 +98,26 @@ async def test_a_build_of_another_is_given_up_after_ten_minutes(site: ResultSite
     assert await site.dead_letters() == []
 
 
-async def test_a_round_finds_the_ends_that_no_event_told(site: ResultSite) -> None:
-    """Builds that are younger than ten minutes are left to their events."""
+async def test_a_round_finds_the_ends_that_no_event_told(
+    site: ResultSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What still runs stays marked, for the next round."""
+    monkeypatch.setattr(sweeper, "PATIENCE", timedelta(0))
+    lost = [await site.start_build(), await site.start_execution("deploy", seconds=0)]
+    running = await site.start_build(script=RUNNING)
+    with hearing() as lines:
+        async with site.open_consumers():
+            await site.send(sweep_message())
+            await site.wait_empty()
+    (swept,) = [line for line in lines if line["event"] == "results.swept"]
+    assert (swept["asked"], swept["found"], swept["unfinished"]) == (3, 2, 1)
+    for each in lost:
+        assert (await site.wait_result(each)).status is BuildStatus.SUCCEEDED
+    assert {each.of for each in await site.ledger.find_unfinished()} == {running.of}
+
+
+async def test_a_round_leaves_young_builds_to_their_events(site: ResultSite) -> None:
+    """Builds that are younger than ten minutes are not asked for."""
     started = await site.start_build()
     running = await site.start_build(script=RUNNING)
     run = await site.start_execution("deploy", seconds=0)

@@ -5,11 +5,13 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
+import anyio
 import pytest
 from botocore.exceptions import ClientError
 from support.listening import hearing
 from support.result_world import Attempt, Course, ResultWorld, event_of
-from support.result_world_servers import WorldRecords, WorldServices
+from support.result_world_servers import WorldRecords, WorldServices, WorldSqs
+from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.domain.results.build_result import BuildStatus, StartedKind
 from asyncbuild.results.result_consumers import Turn
@@ -204,5 +206,51 @@ def test_a_build_has_no_result_of_another_build_of_its_push() -> None:
         await process.recorder.record(started, facts)
         assert await world.starts.find_result_of(second.started.of) is not None
         assert await world.starts.find_result_of(first.started.of) is None
+
+    _run(run())
+
+
+def test_a_message_that_says_nothing_spoils_no_other() -> None:
+    """Whatever stands where a name is expected: the message alone is given up."""
+
+    async def run() -> None:
+        world = _world()
+        (ours,) = await _start(world, "web")
+        odd = '{"source": [], "detail-type": {}, "detail": []}'
+        world.send(odd)
+        world.send(event_of(ours, ours.attempts[0], ended=True))
+        with hearing():
+            assert await world.process().turn() is Turn.SOME
+        assert world.result_of(ours) is not None
+        assert world.dead_letters == [odd]
+        assert world.messages == []
+
+    _run(run())
+
+
+def test_a_drain_ends_though_builds_of_others_end_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their events wait for an entry in the index that never comes; no long poll stays empty."""
+    receive = WorldSqs.receive_message
+
+    async def receive_another(self: WorldSqs, **call: Any) -> Any:  # noqa: ANN401 - as there
+        name = f"theirs:u{world.next_number()}"
+        theirs = Course(StartedKind.BUILD, [Attempt(name, world.now, world.now, "FAILED")])
+        world.send(event_of(world.add(theirs), theirs.attempts[0], ended=True))
+        world.advance(1)
+        return await receive(self, **call)
+
+    world = _world()
+
+    async def run() -> None:
+        (ours,) = await _start(world, "web")
+        world.send(event_of(ours, ours.attempts[0], ended=True))
+        monkeypatch.setattr(WorldSqs, "receive_message", receive_another)
+        consumers = world.process().consumers
+        consumers.drain()
+        with hearing(), anyio.fail_after(PATIENCE_SECONDS):
+            await consumers.run()
+        assert world.result_of(ours) is not None
 
     _run(run())

@@ -1,10 +1,13 @@
 """Messages of the queue of results: AWS's own samples, rounds, and what is neither."""
 
+import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.result_events import build_event, execution_event, sweep_message
 
 from asyncbuild.domain.errors import Reject
@@ -172,6 +175,8 @@ def _with(**detail: object) -> Any:  # noqa: ANN401 - any JSON
         ([1], "not an object"),
         ({}, "source None"),
         ({**BUILD_SAMPLE, "source": "aws.s3"}, r"source 'aws\.s3'"),
+        ({**BUILD_SAMPLE, "source": ["aws.codebuild"]}, r"source \['aws\.codebuild'\]"),
+        ({**BUILD_SAMPLE, "source": {}}, r"source \{\}"),
         ({**BUILD_SAMPLE, "detail-type": None}, "not an event"),
         ({**BUILD_SAMPLE, "detail": None}, "has no detail"),
         (_with(**{"build-id": None}), "build-id"),
@@ -196,3 +201,26 @@ def test_a_body_that_is_not_json_is_refused() -> None:
     """The reason shows its beginning."""
     with pytest.raises(Reject, match="not JSON"):
         read_result_message("hello")
+
+
+_WORDS = ["aws.codebuild", "aws.codepipeline", "web:0a", "SUCCEEDED", "sweep"]
+_WORDS += [str(BUILD_SAMPLE["detail-type"]), str(EXECUTION_SAMPLE["detail-type"])]
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5) | st.sampled_from(_WORDS),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+_NAMES = ("build-id", "build-status", "pipeline", "execution-id", "state")
+_details = st.fixed_dictionaries({}, optional=dict.fromkeys(_NAMES, _json))
+
+
+@given(
+    st.fixed_dictionaries(
+        {"source": _json, "detail-type": _json, "detail": _details | _json},
+        optional={"asyncbuild": _json, "scheduled_time": _json},
+    )
+)
+def test_a_message_is_read_or_refused_whatever_it_says(message: Any) -> None:  # noqa: ANN401
+    """Any other error would spoil the messages that were received with it."""
+    with contextlib.suppress(Reject):
+        _read(message)
