@@ -1,5 +1,6 @@
 """Parser of CodePipeline's answers about executions (API reference, PipelineExecution). Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -53,6 +54,7 @@ def facts_of_execution(
         of=of,
         status=status,
         observed_at=observed_at,
+        attempt=_attempt(actions),
         attempt_id=of.id,
         phase=plain(f"{failed['stageName']}/{failed['actionName']}", 250) if failed else "",
         reason=plain(" ".join(str(reason).split()), REASON_MOST),
@@ -61,6 +63,24 @@ def facts_of_execution(
         log_link=plain(str(told.get("externalExecutionUrl") or ""), _LINK_MOST),
     )
     return AttemptFacts(result)
+
+
+def _attempt(actions: Sequence[Document]) -> int:
+    """Return the number of the attempt: one more than stages were tried again.
+
+    A stage that is tried again runs its actions, or those that failed, again in the same execution
+    (CodePipeline user guide, "Retry a failed stage"). Those that still run are not counted: the
+    state is from before.
+    """
+    ended = Counter(
+        (str(each.get("stageName")), each.get("actionName"))
+        for each in actions
+        if each.get("status") != "InProgress"
+    )
+    most: dict[str, int] = {}
+    for (stage, _), number in ended.items():
+        most[stage] = max(number, most.get(stage, 1))
+    return 1 + sum(number - 1 for number in most.values())
 
 
 def _last_failed(actions: Sequence[Document]) -> Document:

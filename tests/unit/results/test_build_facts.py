@@ -288,6 +288,30 @@ def test_a_failed_execution_names_the_action_that_failed_last() -> None:
     assert (result.started_at, result.ended_at) == (BEGUN, BEGUN + timedelta(seconds=70))
 
 
+@pytest.mark.parametrize(
+    ("status", "again", "attempt"),
+    [
+        ("Failed", [], 1),
+        ("Succeeded", [_action("unit", 30, 40), _action("lint", 30, 40)], 2),
+        ("Failed", [_action("unit", 30, 40, "InProgress")], 1),
+        ("Succeeded", [_action("unit", 30, 40, "Failed"), _action("unit", 50, 60)], 3),
+        (
+            "Succeeded",
+            [_action("unit", 30, 40)]
+            + [_action("go", n, n + 1) | {"stageName": "Deploy"} for n in (50, 60)],
+            3,
+        ),
+    ],
+)
+def test_each_retry_of_a_stage_is_an_attempt(
+    status: str, again: list[dict[str, Any]], attempt: int
+) -> None:
+    """So a later end replaces an earlier one, in the ledger and at the forge."""
+    actions = [*again, _action("unit", 10, 20, "Failed"), _action("lint", 10, 20, "Failed")]
+    facts = facts_of_execution(EXECUTION, {"status": status}, actions, observed_at=NOW)
+    assert facts.result.attempt == attempt
+
+
 def test_a_build_that_is_gone_is_a_fault() -> None:
     """Nothing is known of it; its time to live is over."""
     of = StartedId(StartedKind.BUILD, "web", "0a1b")
