@@ -144,7 +144,7 @@ class Page:
             "windows": WINDOWS,
             "strip": partial(plots.strip_of, longest_seconds=longest),
         }
-        title = f"{held} in hand · asyncbuild" if held else "asyncbuild"
+        title = f"{held} in flight · asyncbuild" if held else "asyncbuild"
         parts = {"title": title}
         for name, made_of in _PARTS.items():
             if last is not None and made_of(status) == made_of(last.status):

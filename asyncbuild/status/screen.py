@@ -112,7 +112,7 @@ def _figures(status: Status, held: int, width: int) -> list[Text]:
     started = sum(status.totals.pushes.get(verdict, 0) for verdict in STARTED)
     figures = {
         "waiting": str(depth.waiting) if depth else "-",
-        "in hand": str(held),
+        "in flight": str(held),
         **({"busy": busy} if status.results else {"consumers": busy}),
         "oldest": wording.short(status.oldest_waiting_seconds) if held else "-",
         "started": str(started),
@@ -170,7 +170,7 @@ def _spark(counts: Sequence[int], bars: int) -> str:
 
 def _lanes(status: Status, rows: int, width: int) -> list[Text]:
     if not status.lanes:
-        return [Text("nothing in hand", style="bright_black")]
+        return [Text("nothing in flight", style="bright_black")]
     names = max(len(wording.name_of(lane)) for lane in status.lanes)
     repository = min(max(names, 10), width // 4)
     branch = width // 4

@@ -53,7 +53,7 @@ GRANTS = {
     ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
     ("codepipeline:GetPipelineExecution", "codepipeline"): "the same; find out how it ended",
     ("codepipeline:ListActionExecutions", "codepipeline"): "find out which action failed",
-    ("ecs:UpdateTaskProtection", "ecs"): "not be stopped with work in hand",
+    ("ecs:UpdateTaskProtection", "ecs"): "not be stopped with work in flight",
     ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
     ("s3:GetBucketVersioning", "Bucket"): "the same",
     ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",

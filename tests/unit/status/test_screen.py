@@ -92,7 +92,7 @@ def test_the_view_fits_the_terminal(
     lines = _drawn(_status(names, pushes=pushes, away=others == "away", dead=dead), *size)
     assert len(lines) <= size[1]
     assert all(cell_len(each) <= size[0] for each in lines)
-    captions = [each for each in lines if "in hand" in each and "consumers" in each]
+    captions = [each for each in lines if "in flight" in each and "consumers" in each]
     assert len(captions) == 1
     if pushes:
         title = next(i for i, each in enumerate(lines) if "what happens" in each)
@@ -107,7 +107,7 @@ def test_captions_and_columns_at_80_by_24() -> None:
     assert "● outage: git, 0 s" in lines[0]
     assert lines[0].rstrip().endswith("q quits")
     assert "1 push of 1 repository waits: Failed to connect to git.example.com" in text
-    assert "waiting  in hand  consumers  oldest  started  dead letters  builds in 5 min" in text
+    assert "waiting  in flight  consumers  oldest  started  dead letters  builds in 5 min" in text
     assert "paused: Failed to connect" in text
     assert {"0 s", "3 h", "6 h"} <= {each[-7:].strip() for each in lines}
     assert sum("started " in each for each in lines) >= 3  # settled ones have room, too
@@ -196,7 +196,7 @@ def test_q_ends_the_view() -> None:
         process,
     ):
         before = termios.tcgetattr(ours)
-        _read_until(ours, process, b"nothing in hand")
+        _read_until(ours, process, b"nothing in flight")
         assert not termios.tcgetattr(ours)[3] & termios.ICANON
         os.write(ours, b"xq")
         _read_until(ours, process, b"\x1b[?1049l")  # the previous screen is restored

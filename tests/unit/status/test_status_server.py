@@ -332,7 +332,7 @@ async def test_top_shows_the_status_document(
     async with _serving(tmp_path) as (address, _):
         for where in (address, address.removeprefix("http://").removesuffix("/")):
             await top.run(where, every_seconds=1, once=True)
-            assert "nothing in hand" in capsys.readouterr().out
+            assert "nothing in flight" in capsys.readouterr().out
         with pytest.raises(Reject, match="404"):
             await top.run(f"{address}none", every_seconds=1, once=True)
     with closed_port() as port, pytest.raises(Retry, match="no answer from"):
