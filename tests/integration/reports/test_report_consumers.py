@@ -26,6 +26,7 @@ from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.local.forge.forge_standin import ForgeAnswer
 from asyncbuild.local.servers.children import LocalServer
+from asyncbuild.reports.open_reports import open_reports
 
 
 @pytest.fixture
@@ -157,6 +158,16 @@ async def test_a_report_is_sent_again_when_the_credential_is_right(
 
 def _count_dead(lines: Sequence[Mapping[str, object]]) -> int:
     return sum(1 for each in lines if each["event"] == "report.dead-lettered")
+
+
+async def test_a_queue_that_no_host_uses_is_not_read(site: ReportSite) -> None:
+    """Polls cost; the stack makes the queue wherever there are other hosts."""
+    hosts = tuple(each.model_copy(update={"commit_status": None}) for each in site.settings.hosts)
+    settings = site.settings.model_copy(update={"hosts": hosts})
+    async with open_reports(settings, Aws(settings)) as opened:
+        assert opened is None
+    noted = [each async for each in look_at_reports(Aws(settings), settings)]
+    assert (noted[0].name, noted[0].level) == ("reports.url", Level.NOTE)
 
 
 async def test_check_looks_at_the_queues_and_tries_the_rights_on_them(site: ReportSite) -> None:
