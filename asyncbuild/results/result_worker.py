@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from asyncbuild.domain.errors import Kind, Reject, StageError
+from asyncbuild.domain.errors import Denied, Kind, Reject, StageError
 from asyncbuild.domain.events.result_events import ResultNotOurs
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.results.build_result import StartedId
@@ -93,6 +93,8 @@ class ResultWorker:
             return started
         try:
             return await self._finder.find_first(of)
+        except Denied:  # not worth a warning: it would ask for a right to a project of others
+            return None
         except StageError:
             if young:
                 raise

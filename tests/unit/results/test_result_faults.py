@@ -41,10 +41,8 @@ def _world() -> ResultWorld:
     return ResultWorld(Random(1))  # noqa: S311 - the same in every run
 
 
-def test_a_project_that_may_not_be_asked_for_fails_no_round(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It is told once, however many builds it has; the round is over, and others are recorded."""
+def _keep_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse all questions about builds of the project `secret`."""
     ask = WorldServices.batch_get_builds
 
     async def refuse(self: WorldServices, *, ids: list[str]) -> Any:  # noqa: ANN401 - as there
@@ -53,6 +51,13 @@ def test_a_project_that_may_not_be_asked_for_fails_no_round(
         return await ask(self, ids=ids)
 
     monkeypatch.setattr(WorldServices, "batch_get_builds", refuse)
+
+
+def test_a_project_that_may_not_be_asked_for_fails_no_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told once, however many builds it has; the round is over, and others are recorded."""
+    _keep_secret(monkeypatch)
 
     async def run() -> None:
         world = _world()
@@ -68,6 +73,24 @@ def test_a_project_that_may_not_be_asked_for_fails_no_round(
         (told,) = [line for line in lines if line["event"] == "result.delayed"]
         assert "secret:" in told["build_id"]
         assert "AccessDenied" in told["reason"]
+
+    _run(run())
+
+
+def test_no_right_is_asked_for_to_a_project_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds that others start there with our source cause no warning that names it."""
+    _keep_secret(monkeypatch)
+
+    async def run() -> None:
+        world = _world()
+        attempt = Attempt("secret:u0", world.now, world.now, "FAILED")
+        world.send(event_of(Course(StartedKind.BUILD, [attempt]), attempt, ended=True))
+        world.advance(1)
+        process = world.process()
+        with hearing() as lines:
+            assert await process.turn() is Turn.HIDDEN
+        assert lines == []
+        assert process.consumers.statistics().failing == ""
 
     _run(run())
 
