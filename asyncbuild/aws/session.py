@@ -111,8 +111,8 @@ class Aws:
         Raises:
             ConfigError: A queue's URL names another Region than calls go to.
         """
-        queue, results = self._settings.queue, self._settings.results
-        urls = (queue.url, queue.dead_letter_url, results.url, results.dead_letter_url)
+        queues = (self._settings.queue, self._settings.results, self._settings.reports)
+        urls = [url for each in queues for url in (each.url, each.dead_letter_url)]
         for url in filter(None, urls):
             if fault := region_fault(url, self.region):
                 raise ConfigError(fault)

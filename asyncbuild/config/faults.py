@@ -64,7 +64,11 @@ def conflicts(settings: Settings) -> list[SettingFault]:
         faults.append(
             SettingFault(text, (("storage", "part_bytes"), ("archive", "memory_budget_bytes")))
         )
-    for table, queue in (("queue", settings.queue), ("results", settings.results)):
+    for table, queue in (
+        ("queue", settings.queue),
+        ("results", settings.results),
+        ("reports", settings.reports),
+    ):
         for name, url in (("url", queue.url), ("dead_letter_url", queue.dead_letter_url or "")):
             if fault := region_fault(url, settings.aws.region):
                 places = ((table, name), ("aws", "region"))
@@ -102,6 +106,14 @@ def _reports(settings: Settings) -> Iterator[SettingFault]:
     if url and not url.endswith(".fifo"):
         text = "is not a FIFO queue; reports of one commit must not overtake each other"
         yield SettingFault(f"reports.url = {url!r}: {text}", (place,))
+    dead_url = settings.reports.dead_letter_url or ""
+    dead_place: Place = ("reports", "dead_letter_url")
+    if dead_url and not dead_url.endswith(".fifo"):
+        text = "is not a FIFO queue; a report that is sent again must keep its group"
+        yield SettingFault(f"reports.dead_letter_url = {dead_url!r}: {text}", (dead_place,))
+    elif url and url == dead_url:
+        text = "is the queue of reports itself, so a dead letter would be received without end"
+        yield SettingFault(f"reports.dead_letter_url = {dead_url!r}: {text}", (place, dead_place))
     if url and url == settings.queue.url:
         text = "is the queue of pushes; reports need a queue of their own"
         yield SettingFault(f"reports.url = {url!r}: {text}", (place, ("queue", "url")))

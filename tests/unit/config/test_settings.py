@@ -133,6 +133,34 @@ def test_results_need_queues_of_their_own(tmp_path: Path, table: str, said: str)
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('url = "https://host/r"', "is not a FIFO queue"),
+        ('url = "https://host/pushes.fifo"', "is the queue of pushes"),
+        ('url = "https://host/r.fifo"\ndead_letter_url = "https://host/d"', "must keep its group"),
+        (
+            'url = "https://host/r.fifo"\ndead_letter_url = "https://host/r.fifo"',
+            "without end",
+        ),
+        (
+            (
+                'url = "https://sqs.eu-west-2.amazonaws.com/123456789012/r.fifo"\n'
+                '[aws]\nregion = "eu-west-1"'
+            ),
+            r"reports\.url: .*eu-west-2",
+        ),
+    ],
+)
+def test_reports_need_fifo_queues_of_their_own(tmp_path: Path, table: str, said: str) -> None:
+    """In the Region that calls go to; else nothing would be posted, or in no order."""
+    path = tmp_path / "config.toml"
+    queues = '[queue]\nurl = "https://host/pushes.fifo"\n[results]\nurl = "https://host/results"\n'
+    path.write_text(f"{queues}[reports]\n{table}\n")
+    with pytest.raises(ConfigError, match=said):
+        load(path)
+
+
 def test_an_unused_kms_key_is_refused(tmp_path: Path) -> None:
     """A user who names a KMS key expects it to be used."""
     path = tmp_path / "config.toml"
