@@ -4,9 +4,11 @@ They share nothing with the consumers of pushes and of results but the process, 
 away delays neither.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from asyncbuild.config.settings import Settings
@@ -24,6 +26,7 @@ from asyncbuild.runtime.tasks import for_each
 
 # A post may take 30 s, and ten messages are worked on eight at a time.
 VISIBILITY_SECONDS: Final = 120
+_RENEWED_AFTER_SECONDS: Final = VISIBILITY_SECONDS / 2  # before the next post could outlast it
 _RECEIVE_MOST: Final = 10
 _TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
 
@@ -53,16 +56,24 @@ class ReportConsumers:
         reporter: Posts the reports.
         settings: Settings of the service: `[reports]`, and the length of a long poll.
         clock: Clock.
+        monotonic: Clock of leases, in seconds.
     """
 
     def __init__(
-        self, *, queue: Queue, reporter: Reporter, settings: Settings, clock: Clock = utc_now
+        self,
+        *,
+        queue: Queue,
+        reporter: Reporter,
+        settings: Settings,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._reporter = reporter
         self._wait_seconds = settings.queue.wait_seconds
         self._count = settings.reports.consumers
         self._clock = clock
+        self._monotonic = monotonic
         self._told: dict[Kind, datetime] = {}
         self.polling = Polling(
             receive=self._receive, work=self._work, tell=self._tell, consumers=self._count
@@ -92,11 +103,11 @@ class ReportConsumers:
 
     async def _work(self, messages: Sequence[Message]) -> bool:
         """Settle the messages of one receive: groups side by side, each in its order."""
-        groups: dict[str, list[_ReportWork]] = {}
+        received, groups = self._monotonic(), dict[str, list[_ReportWork]]()
         for message in messages:
             groups.setdefault(message.group, []).append(self._read(message))
         order = sorted(groups.values(), key=_pending_last)
-        await for_each(self._settle_group, order)
+        await for_each(partial(self._settle_group, received=received), order)
         return False
 
     def _read(self, message: Message) -> _ReportWork:
@@ -105,14 +116,19 @@ class ReportConsumers:
         except Reject as error:
             return _ReportWork(message, None, str(error))
 
-    async def _settle_group(self, works: Sequence[_ReportWork]) -> None:
+    async def _settle_group(self, works: Sequence[_ReportWork], *, received: float) -> None:
         """Settle the reports of one context in order, up to the first that has to wait.
 
         The later ones stay in flight until their visibility timeout: SQS delivers nothing of a
         group while its first message is hidden.
         """
-        for work in works:
+        for number, work in enumerate(works):
             try:
+                now = self._monotonic()
+                if now - received > _RENEWED_AFTER_SECONDS:
+                    if not await self._renew(works[number:]):
+                        return
+                    received = now
                 settling = await self._settle(work)
             except StageError as error:
                 self._tell(error.kind, str(error), VISIBILITY_SECONDS)
@@ -122,9 +138,18 @@ class ReportConsumers:
                 self._tell(Kind.BUG, told, VISIBILITY_SECONDS)
                 return
             if isinstance(settling, Hide):
-                held = [each.message for each in works[works.index(work) :]]
+                held = [each.message for each in works[number:]]
                 await self._queue.renew(held, seconds=settling.seconds)
                 return
+
+    async def _renew(self, works: Sequence[_ReportWork]) -> bool:
+        """Keep messages for longer; return whether all of them still belong to this task.
+
+        Another task may post the reports of lost ones by now: a post of ours would come too late.
+        """
+        messages = [each.message for each in works]
+        renewal = await self._queue.renew(messages, seconds=VISIBILITY_SECONDS)
+        return not renewal.lost and not renewal.failed
 
     async def _settle(self, work: _ReportWork) -> Settling:
         settling: Settling = GiveUp(work.fault)

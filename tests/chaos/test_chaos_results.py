@@ -20,6 +20,7 @@ async def test_every_end_is_recorded_once_and_right() -> None:
     assert report.wrong == [], "\n".join([*report.wrong, str(told)])
     assert told["started"] == told["passed"] + told["failed"] == 36
     assert told["kills"] == 3
+    assert told["statuses"] == 36
     assert min(told["events"].values()) >= 1
     assert min(told["failed"], told["foreign_builds"], told["found_by_rounds"]) >= 1
     assert told["attempts"] > told["started"]  # CodeBuild has tried some again

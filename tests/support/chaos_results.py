@@ -8,10 +8,11 @@ version. `python -m support.chaos_results` is the long run; the suite has a shor
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from random import Random
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
@@ -25,18 +26,29 @@ from support.service import Service, environment, open_service, read_dead_letter
 from support.watched_s3 import WatchedS3, open_watched_s3
 
 from asyncbuild.local.build_ends import ResultFindings, compare_results, read_results
+from asyncbuild.local.forge.hosting import REPORT_DEAD_LETTERS, Hosting, open_hosting
+from asyncbuild.local.forge.status_ends import (
+    StatusFindings,
+    builds_of,
+    compare_statuses,
+    truth_of,
+)
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.build_script import SeededScripts
+from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 from asyncbuild.local.servers.event_sender import EventFaults, EventSender, open_event_sender
 from asyncbuild.local.servers.stored_build import StoredBuild
 from asyncbuild.local.stack import BUCKET, DEAD_LETTERS, RESULT_DEAD_LETTERS, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, compare
+from asyncbuild.reports.report_consumers import VISIBILITY_SECONDS
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.literals import QueueAttributeNameType
 
 _SILENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.2
+_REPORT_SILENCE_SECONDS = 2.5 * VISIBILITY_SECONDS
+_POSTS_WITH_KILLS = 1.2  # a process may die between a post and its record
 _PATIENCE_SECONDS = 600.0  # the service leaves younger builds to their events
 _BACK_OFF_SECONDS = 60.0  # longest pause between two looks at a message
 _LEFT: tuple["QueueAttributeNameType", ...] = (
@@ -56,6 +68,7 @@ class ResultPlan:
         older_seconds: So much older than they are the marks of unfinished builds look; with 0 the
             last round waits for ten minutes.
         retried_share: Share of projects whose failed builds CodeBuild tries once more.
+        hosted_share: Share of repositories that are on a forge, which shows commit statuses.
     """
 
     seed: int = 1
@@ -68,6 +81,7 @@ class ResultPlan:
     sweep_seconds: float = 60.0
     older_seconds: float = 0.0
     retried_share: float = 0.2
+    hosted_share: float = 1.0
     foreign: float = 0.05
     faults: EventFaults = field(
         default_factory=lambda: EventFaults(lost=0.05, doubled=0.10, disordered=0.20)
@@ -85,6 +99,7 @@ class ResultReport:
 
     pushes: Findings = field(default_factory=Findings)
     results: ResultFindings = field(default_factory=ResultFindings)
+    statuses: StatusFindings = field(default_factory=StatusFindings)
     seconds: float = 0.0
     kills: int = 0
     rounds: int = 0
@@ -105,8 +120,18 @@ class ResultReport:
     @property
     def wrong(self) -> list[str]:
         """Return everything that must not be there."""
-        faults = [*self.pushes.faults, *self.results.faults, *self.backwards]
-        return [*faults, *self.foreign_records, *self.left, *self.bugs]
+        faults = [*self.pushes.faults, *self.results.faults, *self.statuses.faults]
+        faults += [*self.backwards, *self.foreign_records, *self.left, *self.bugs]
+        most = _POSTS_WITH_KILLS if self.kills else 1.0
+        if self.posts_per_state > most:
+            faults.append(f"{self.posts_per_state:.2f} posts of each state, more than {most}")
+        return faults
+
+    @property
+    def posts_per_state(self) -> float:
+        """Return how often a state of a commit and context was posted, on average."""
+        posts = self.statuses.posts
+        return posts.total() / len(posts) if posts else 0.0
 
     def document(self) -> dict[str, Any]:
         """Return the report as one JSON object."""
@@ -122,6 +147,10 @@ class ResultReport:
             "failed": self.results.failed,
             "without_result": len(self.results.without_result),
             "wrong_result": len(self.results.wrong_result),
+            "statuses": len(self.statuses.states),
+            "statuses_pending": len(self.statuses.pending),
+            "statuses_wrong": len(self.statuses.wrong),
+            "posts_per_state": round(self.posts_per_state, 3),
             "backwards": len(self.backwards),
             "foreign_records": len(self.foreign_records),
             "kills": self.kills,
@@ -146,13 +175,18 @@ class _Run:
     """One run: its servers, and the processes, each started again when it was killed."""
 
     plan: ResultPlan
-    stack: Stack
+    hosting: Hosting
     s3: WatchedS3
     sender: EventSender
     report: ResultReport
     running: dict[int, Service] = field(default_factory=dict)
     ending: bool = False
     swept: list[float] = field(default_factory=list)
+
+    @property
+    def stack(self) -> Stack:
+        """Return the stack of all servers."""
+        return self.hosting.cloud
 
     async def keep(self, number: int) -> None:
         """Run process `number` again and again."""
@@ -207,7 +241,12 @@ class _Run:
         for line in service.log:
             if line.get("event") == "results.swept":
                 self.report.found_by_rounds += int(line["found"])
-            if line.get("event") in {"push.bug", "result.dead-lettered", "text"}:
+            if line.get("event") in {
+                "push.bug",
+                "result.dead-lettered",
+                "report.dead-lettered",
+                "text",
+            }:
                 self.report.bugs.append(orjson.dumps(line).decode())
         if code not in {0, -9}:
             self.report.bugs.append(f"exit code {code}")
@@ -218,6 +257,11 @@ class _Run:
             consumers=4,
             shutdown_grace_seconds=10,
             results=self.stack.settings.results.model_dump(mode="json"),
+            reports=self.stack.settings.reports.model_dump(mode="json"),
+            hosts=[
+                each.model_dump(mode="json", exclude_unset=True)
+                for each in self.stack.settings.hosts
+            ],
             queue={"visibility_timeout_seconds": 6, "wait_seconds": 1},
             storage={"endpoint_url": self.s3.endpoint_url},
             # A push hit by many random kills is not a poison message.
@@ -246,6 +290,8 @@ async def _open_run(plan: ResultPlan, report: ResultReport) -> AsyncIterator[_Ru
     async with AsyncExitStack() as exits:
         enter = exits.enter_async_context
         stack = await enter(open_stack([]))
+        hosted = names[: round(plan.hosted_share * len(names))]
+        hosting = await enter(open_hosting(stack, hosted))
         random = Random(f"{plan.seed}/retried")  # noqa: S311 - repeatable, not secret
         for name in names:
             stack.standin.add_project(name, retries=int(random.random() < plan.retried_share))
@@ -266,7 +312,7 @@ async def _open_run(plan: ResultPlan, report: ResultReport) -> AsyncIterator[_Ru
                 only_documented=True,
             )
         )
-        run_ = _Run(plan, stack, s3, sender, report)
+        run_ = _Run(plan, hosting, s3, sender, report)
         async with anyio.create_task_group() as tasks:
             for number in range(plan.processes):
                 tasks.start_soon(run_.keep, number)
@@ -290,6 +336,7 @@ async def run(plan: ResultPlan) -> ResultReport:
             await _wait_ended(run_)
             tasks.cancel_scope.cancel()
         await _make_last_round(run_)
+        await _wait_reported(run_)
         await _look(run_, sent)
     report.seconds = time.monotonic() - begun
     return report
@@ -308,7 +355,7 @@ async def _send_all(run_: _Run, lanes: Sequence[Sequence[Pushed]]) -> list[Pushe
     begun = time.monotonic()
     while any(waiting):
         push = random.choice([lane for lane in waiting if lane]).pop(0)
-        await run_.stack.send(push)
+        await run_.hosting.send(push)
         sent.append(push)
         due = begun + len(sent) / run_.plan.pushes_per_second
         await anyio.sleep(max(0.0, due - time.monotonic()))
@@ -350,10 +397,24 @@ async def _make_last_round(run_: _Run) -> None:
                 await anyio.sleep(_POLL_SECONDS)
 
 
+async def _wait_reported(run_: _Run) -> None:
+    """Wait until the queue of reports is empty, or nothing moves: longer than a kill hides one."""
+    left, moved, url = -1, time.monotonic(), run_.stack.settings.reports.url
+    while (now := time.monotonic()) - moved < _REPORT_SILENCE_SECONDS:
+        waiting = await _count(run_.stack, url)
+        if waiting == 0:
+            return
+        if waiting != left:
+            left, moved = waiting, now
+        await anyio.sleep(_POLL_SECONDS)
+
+
 async def _count_results(stack: Stack) -> int:
-    answer = await stack.sqs.get_queue_attributes(
-        QueueUrl=stack.settings.results.url, AttributeNames=list(_LEFT)
-    )
+    return await _count(stack, stack.settings.results.url)
+
+
+async def _count(stack: Stack, url: str) -> int:
+    answer = await stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_LEFT))
     return sum(int(answer["Attributes"][name]) for name in _LEFT)
 
 
@@ -365,6 +426,10 @@ async def _look(run_: _Run, sent: Sequence[Pushed]) -> None:
     prefix = stack.settings.storage.ledger_prefix
     records = await read_results(stack.s3, BUCKET, prefix)
     report.results = compare_results(standin, [each.build for each in started], records)
+    hosted = builds_of(sent, started, run_.hosting.names)
+    report.statuses = compare_statuses(run_.hosting.forge, hosted, partial(truth_of, standin))
+    if run_.plan.older_seconds:
+        report.statuses.pending = list(_iter_overdue(standin, report.statuses.pending))
     report.builds, report.foreign = len(started), len(standin.foreign)
     report.attempts = sum(standin.build(each.build).newest().retry_number + 1 for each in started)
     report.deliveries = {str(name): count for name, count in run_.sender.deliveries.items()}
@@ -387,6 +452,15 @@ def _waits(run_: _Run) -> Sequence[float]:
     return [max(0.0, at - sent[id_]) for id_, at in ends.items() if id_ in sent]
 
 
+def _iter_overdue(standin: CodeBuildStandin, pending: Sequence[str]) -> Iterator[str]:
+    """Yield the faults that are not about builds which CodeBuild may try again for five minutes."""
+    builds = [standin.build(each.build) for each in standin.started]
+    waiting = [build.id for build in builds if build.retry_limit]
+    for fault in pending:
+        if not any(id_ in fault for id_ in waiting):
+            yield fault
+
+
 async def _entries_of(stack: Stack, build: StoredBuild, prefix: str) -> list[str]:
     """Return the entries of the index about a build of another user, and its later attempt."""
     found = []
@@ -405,7 +479,9 @@ async def _look_for_left(run_: _Run, prefix: str) -> None:
         left.append(f"{waiting} messages about pushes are left")
     if not run_.plan.older_seconds and (waiting := await _count_results(stack)):
         left.append(f"{waiting} messages about results are left")
-    for name in (DEAD_LETTERS, RESULT_DEAD_LETTERS):
+    if waiting := await _count(stack, stack.settings.reports.url):
+        left.append(f"{waiting} reports are left")
+    for name in (DEAD_LETTERS, RESULT_DEAD_LETTERS, REPORT_DEAD_LETTERS):
         letters = await read_dead_letters(stack, name)
         left += [f"dead letter: {each['Body'][:300]}" for each in letters]
     # While CodeBuild may try a build again its mark stays: for five minutes.
@@ -424,6 +500,7 @@ async def _look_for_left(run_: _Run, prefix: str) -> None:
 @click.option("--repositories", default=50, show_default=True)
 @click.option("--processes", default=4, show_default=True)
 @click.option("--kills", default=30, show_default=True)
+@click.option("--hosted-share", default=1.0, show_default=True, help="Repositories with statuses.")
 @click.option("--rate", default=5.0, show_default=True, help="Pushes a second.")
 def main(**given: Any) -> None:  # noqa: ANN401 - of options with these types
     """Run for long; exit code 1 if anything is wrong. The last line is one JSON object."""

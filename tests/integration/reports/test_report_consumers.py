@@ -26,7 +26,9 @@ from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.local.forge.forge_standin import ForgeAnswer
 from asyncbuild.local.servers.children import LocalServer
+from asyncbuild.queue.sqs import Queue
 from asyncbuild.reports.open_reports import open_reports
+from asyncbuild.reports.report_consumers import ReportConsumers
 
 
 @pytest.fixture
@@ -270,3 +272,23 @@ async def _etag(site: ReportSite, key: str) -> str:
     stored = await site.ledger._records.read_stored(key)
     assert stored is not None
     return stored.etag
+
+
+async def test_a_report_that_is_not_this_tasks_any_more_is_not_posted(site: ReportSite) -> None:
+    """A slow forge holds a task up, until another one has settled the next of the group."""
+    started, ticks = started_build(), iter([0.0, 0.0, 61.0])
+    async with site.open() as opened:
+        await opened.sender.send_start(started)
+        await opened.sender.send_end(started, ended(started))
+        queue = Queue(polls=site.sqs, control=site.sqs, url=site.url, dead_letter_url=None)
+        slow = ReportConsumers(
+            queue=queue,
+            reporter=opened.consumers._reporter,
+            settings=site.settings,
+            monotonic=lambda: next(ticks),
+        )
+        held = await queue.receive(most=10, wait_seconds=1, visibility_seconds=60)
+        assert len(held) == 2
+        await queue.delete(held[1])
+        await slow._work(held)
+    assert site.posted == ["pending"]
