@@ -28,6 +28,8 @@ from asyncbuild.domain.errors import Kind, Reject
 from asyncbuild.domain.events.catalogue import EVENTS
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.domain.reports.commit_status import StatusState
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.queue.counters import InFlight
 from asyncbuild.status import links
@@ -304,6 +306,8 @@ def _every_line() -> Iterator[Emitted]:
             more |= {"archive_kind": "delta", "peer": "git", "mirror": "a/b/c"}
             if event == "result.recorded":
                 more |= {"status": BuildStatus.FAILED, "project": reason, "by_sweep": level}
+            if event == "report.posted":
+                more |= {"state": StatusState.PENDING, "forge": ForgeKind.GITHUB}
             yield line(event, level, **more)
 
 
