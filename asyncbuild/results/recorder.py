@@ -60,7 +60,7 @@ class ResultRecorder:
         result = facts.result_of(started.of)
         written = await self._write(started, result, by_sweep=by_sweep)
         if result.status.is_end and not facts.may_be_retried(self._clock()):
-            await self._finish(started, result)
+            await self._finish(started, result, written=written)
         return written
 
     async def record_gone(self, started: StartedBuild) -> bool:
@@ -72,21 +72,32 @@ class ResultRecorder:
         Raises:
             StageError: The store refused.
         """
-        try:
-            known = await self._ledger.find_result(started)
-        except Reject:  # a record that cannot be read is replaced
-            known = None
+        known = await self._find_result(started)
         begun, now = started.started_at, self._clock()
         result = result_of_gone(started.of, known, started_at=begun, now=now)
         written = await self._write(started, result, by_sweep=True)
-        await self._finish(started, result)
+        await self._finish(started, result, written=written)
         return written
 
-    async def _finish(self, started: StartedBuild, result: BuildResult) -> None:
-        """Report an end, then remove the mark: an end that cannot be reported is found again."""
+    async def _finish(self, started: StartedBuild, result: BuildResult, *, written: bool) -> None:
+        """Report an end, then remove the mark: an end that cannot be reported is found again.
+
+        What is on record is reported, which is another state if the seen one was not written. It
+        may be that of a later build of the push, which is reported when that one ends.
+        """
         if self._reports is not None:
-            await self._reports.send_end(started, result)
+            recorded = None if written else await self._find_result(started)
+            told = recorded or result
+            if told.of == started.of:
+                await self._reports.send_end(started, told)
         await self._ledger.finish(started.of)
+
+    async def _find_result(self, started: StartedBuild) -> BuildResult | None:
+        """Return the result on record; None without one, or if it cannot be read."""
+        try:
+            return await self._ledger.find_result(started)
+        except Reject:
+            return None
 
     async def _write(self, started: StartedBuild, result: BuildResult, *, by_sweep: bool) -> bool:
         if not await self._ledger.record_result(started, result):

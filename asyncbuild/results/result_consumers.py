@@ -182,7 +182,7 @@ class ResultConsumers:
                 failures, hidden = 0, hidden + 1 if turn is Turn.HIDDEN else 0
                 if self._draining and hidden == _DRAIN_HIDDEN_MOST:
                     return
-                if turn is not Turn.FULL:
+                if turn in {Turn.SOME, Turn.HIDDEN}:
                     await self._or_stop(_GATHER_SECONDS)
                 continue
             failures += 1

@@ -13,7 +13,10 @@ from support.result_world import Attempt, Course, ResultWorld, event_of
 from support.result_world_servers import WorldRecords, WorldServices, WorldSqs
 from support.wait import PATIENCE_SECONDS
 
-from asyncbuild.domain.results.build_result import BuildStatus, StartedKind
+from asyncbuild.domain.results.build_result import BuildResult, BuildStatus, StartedKind
+from asyncbuild.domain.results.started_build import StartedBuild
+from asyncbuild.results.facts.attempt_facts import GONE_AFTER
+from asyncbuild.results.recorder import ResultRecorder
 from asyncbuild.results.result_consumers import Turn
 
 _DENIED: Any = {
@@ -275,5 +278,62 @@ def test_a_drain_ends_though_builds_of_others_end_without_a_pause(
         with hearing(), anyio.fail_after(PATIENCE_SECONDS):
             await consumers.run()
         assert world.result_of(ours) is not None
+
+    _run(run())
+
+
+class _Reports:
+    """Reports of ends, kept in order."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[StartedBuild, BuildResult]] = []
+
+    async def send_end(self, started: StartedBuild, result: BuildResult) -> None:
+        """Keep an end."""
+        self.sent.append((started, result))
+
+
+def test_a_build_that_is_gone_is_reported_as_it_is_on_record() -> None:
+    """Its process was killed before the report, and then the build was deleted."""
+
+    async def run() -> None:
+        world, reports = _world(), _Reports()
+        (course,) = await _start(world, "web")
+        assert course.started
+        facts = await world.process().questions.ask(course.started.of)
+        assert facts is not None
+        await world.starts.record_result(course.started, facts.result)
+        recorder = ResultRecorder(world.starts, reports=reports, clock=world.clock)
+        world.advance(GONE_AFTER.total_seconds())
+        assert not await recorder.record_gone(course.started)
+        ((_, told),) = reports.sent
+        assert told.status is BuildStatus.FAILED
+        assert list(world.iter_marks()) == []
+
+    _run(run())
+
+
+def test_of_two_builds_of_a_push_the_later_one_is_reported() -> None:
+    """Also if the other one ends after it: one commit status is about both."""
+
+    async def run() -> None:
+        world, reports = _world(), _Reports()
+        world.check_write = lambda *_: None  # type: ignore[method-assign] # knows one build a push
+        first, second = await _start(world, "web", "web")
+        second.attempts[0].begin += 1
+        second.push = first.push
+        await world.index(second)
+        recorder = ResultRecorder(world.starts, reports=reports, clock=world.clock)
+        process = world.process()
+        for each in (second, first):
+            assert each.started
+            started = await world.starts.find_started(each.started.of)
+            facts = await process.questions.ask(each.started.of)
+            assert started is not None
+            assert facts is not None
+            await recorder.record(started, facts)
+        assert second.started
+        assert [told.of for _, told in reports.sent] == [second.started.of]
+        assert list(world.iter_marks()) == []
 
     _run(run())
