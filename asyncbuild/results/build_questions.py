@@ -18,8 +18,10 @@ from asyncbuild.runtime.tasks import for_each
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
     from types_aiobotocore_codepipeline import CodePipelineClient
+    from types_aiobotocore_codepipeline.type_defs import ListActionExecutionsInputTypeDef
 
 _MOST: Final = 100  # ids of one call (API reference, BatchGetBuilds, BatchGetBuildBatches)
+_PAGES_MOST: Final = 30  # of a hundred actions each: a pipeline has a thousand (quotas)
 _GONE: Final = frozenset({"PipelineExecutionNotFoundException", "PipelineNotFoundException"})
 
 Answer = AttemptFacts | StageError
@@ -116,18 +118,26 @@ class BuildQuestions:
             return facts_of_execution(of, execution, actions, observed_at=observed_at)
 
     async def _find_actions(self, of: StartedId) -> Sequence[Mapping[str, Any]]:
-        """Return the actions of an execution, for its times and what failed.
+        """Return the actions of an execution, for its times, what failed and what was tried again.
 
         Empty if the role may not list them: the state is known all the same.
         """
-        try:
-            with codepipeline_errors(f"list the actions of execution {of.number} of {of.name}"):
-                answer = await self._codepipeline.list_action_executions(
-                    pipelineName=of.name, filter={"pipelineExecutionId": of.number}
-                )
-        except Denied:
-            return []
-        return answer.get("actionExecutionDetails", [])
+        wanted: ListActionExecutionsInputTypeDef = {
+            "pipelineName": of.name,
+            "filter": {"pipelineExecutionId": of.number},
+        }
+        found: list[Mapping[str, Any]] = []
+        for _ in range(_PAGES_MOST):
+            try:
+                with codepipeline_errors(f"list the actions of execution {of.number} of {of.name}"):
+                    answer = await self._codepipeline.list_action_executions(**wanted)
+            except Denied:
+                return []
+            found += answer.get("actionExecutionDetails", [])
+            if not answer.get("nextToken"):
+                break
+            wanted["nextToken"] = answer["nextToken"]
+        return found
 
     async def _ask_in_parts(
         self,

@@ -84,6 +84,7 @@ class CodePipelineStandin(Standin[Run]):
     source_seconds: float = 1.0
     run_seconds: float = 10.0
     token_seconds: float = 300.0
+    actions_a_page: int = _PAGE
     _pipelines: dict[str, Document] = field(default_factory=dict)
     _ends: dict[str, PipelineEnd] = field(default_factory=dict)
 
@@ -112,7 +113,7 @@ class CodePipelineStandin(Standin[Run]):
             case "GetPipelineExecution":
                 return {"pipelineExecution": self._get(members)}
             case "ListActionExecutions":
-                return {"actionExecutionDetails": self._list_actions(members)}
+                return self._page_of_actions(members)
             case _:
                 raise AwsError("UnknownOperationException", f"{operation} has no stand-in")
 
@@ -196,6 +197,13 @@ class CodePipelineStandin(Standin[Run]):
             "status": self.status_of(run),
             "variables": [{"name": key, "resolvedValue": value} for key, value in values.items()],
         }
+
+    def _page_of_actions(self, members: Document) -> Document:
+        begin = int(members.get("nextToken", 0))
+        end = begin + self.actions_a_page
+        actions = self._list_actions(members)
+        more = {"nextToken": str(end)} if end < len(actions) else {}
+        return {"actionExecutionDetails": actions[begin:end], **more}
 
     def _list_actions(self, members: Document) -> list[Document]:
         name = members["pipelineName"]

@@ -2,6 +2,7 @@
 
 from support.codebuild import open_codebuild_client
 from support.codepipeline import open_codepipeline_client
+from support.codepipeline_server import open_codepipeline_standin, pipeline_of
 
 from asyncbuild.domain.results.build_result import BuildStatus, StartedId, StartedKind
 from asyncbuild.local.servers.build_script import Script
@@ -36,6 +37,23 @@ async def test_batches_and_builds_are_asked_for_apart() -> None:
         alone, unknown = await both(lambda: questions.ask(of_batch), lambda: questions.ask(gone))
         assert _status(alone) is BuildStatus.FAILED
         assert unknown is None
+
+
+async def test_all_actions_of_an_execution_are_read() -> None:
+    """Their number tells the attempt: with the newest page alone it could go back."""
+    async with (
+        open_codepipeline_standin() as standin,
+        open_codepipeline_client(standin.endpoint_url) as codepipeline,
+        open_codebuild_client(standin.endpoint_url) as codebuild,  # never asked
+    ):
+        standin.run_seconds, standin.actions_a_page = 0, 1
+        standin.put_pipeline(pipeline := pipeline_of("deploy"))
+        answer = await codepipeline.start_pipeline_execution(name="deploy")
+        of = StartedId(StartedKind.EXECUTION, "deploy", answer["pipelineExecutionId"])
+        facts = await BuildQuestions(codebuild, codepipeline).ask(of)
+        assert _status(facts) is BuildStatus.SUCCEEDED
+        actions = sum(len(stage["actions"]) for stage in pipeline["stages"])
+        assert standin.calls["ListActionExecutions"] == actions > 1
 
 
 def _status(facts: object) -> BuildStatus:
