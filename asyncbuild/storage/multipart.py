@@ -5,8 +5,8 @@ limits how much waits to be sent: the archive's account does, as its producer ta
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,6 +24,7 @@ from asyncbuild.storage.parts import (
     Buffer,
     Piece,
     checksum_of,
+    closing_on_error,
     part_bytes,
 )
 from asyncbuild.storage.single_part import look_at, put_single, put_unless_there
@@ -95,7 +96,7 @@ class Upload:
         async with anyio.create_task_group() as tasks:
             while (part := await self._next_part()) is not None:
                 if self._upload_id is None:
-                    with _closing_on_error(part):
+                    with closing_on_error(part):
                         await self._create()
                 tasks.start_soon(self._send_part, self._next_number(), part)
                 del part  # otherwise the part would be held until the next one, sent or not
@@ -278,15 +279,6 @@ class Upload:
             if found.get("Metadata", {}).get(UPLOAD_KEY) != self._metadata[UPLOAD_KEY]:
                 raise
             return found
-
-
-@contextmanager
-def _closing_on_error(part: Body) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        part.close()
-        raise
 
 
 def etag_of(answer: Mapping[str, Any], doing: str) -> str:

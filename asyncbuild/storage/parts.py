@@ -7,7 +7,8 @@ Limits (S3 user guide, "Amazon S3 multipart upload limits"): at most 10,000 part
 import base64
 import io
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from mmap import MAP_ANONYMOUS, MAP_POPULATE, MAP_PRIVATE, mmap
 from typing import Final
 
@@ -133,6 +134,16 @@ class Body:
             offset += len(piece)
         self._position = end
         return b"".join(found)
+
+
+@contextmanager
+def closing_on_error(body: Body) -> Iterator[None]:
+    """Free the bytes of a body if the block fails."""
+    try:
+        yield
+    except BaseException:
+        body.close()
+        raise
 
 
 def checksum_of(body: Body) -> str:
