@@ -27,7 +27,7 @@ import anyio
 import orjson
 from meter import Meter, Request, counts, open_meter
 from tree_cpu import Cpu
-from world import NAMES, Repositories, Way, Ways
+from world import NAMES, PushWay, PushWays, Repositories
 
 from asyncbuild.local.stack import open_stack
 
@@ -53,7 +53,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Round:
+class RoundSums:
     """Sums of one round for one way."""
 
     cpu: Cpu = field(default_factory=Cpu)
@@ -81,7 +81,7 @@ async def main(options: Options) -> None:
     names = [f"repository-{number:03d}" for number in range(_REPOSITORIES)]
     async with open_stack(names) as stack:
         repositories = await Repositories.create(stack.directory, names, files=options.files)
-        ways = await Ways.create(stack)
+        ways = await PushWays.create(stack)
         found = await measure_cpu(ways, repositories, options)
         if not options.only_cpu:
             calls = await measure_calls(ways, options.calls)
@@ -93,17 +93,19 @@ async def main(options: Options) -> None:
 # --- processor time -------------------------------------------------------------------------------
 
 
-async def measure_cpu(ways: Ways, repositories: Repositories, options: Options) -> dict[str, Any]:
+async def measure_cpu(
+    ways: PushWays, repositories: Repositories, options: Options
+) -> dict[str, Any]:
     """Let both ways work on the same waves in turns; print each round."""
     waves = max(1, options.pushes // (options.rounds * _REPOSITORIES))
-    rounds: dict[str, list[Round]] = {name: [] for name in NAMES}
+    rounds: dict[str, list[RoundSums]] = {name: [] for name in NAMES}
     async with AsyncExitStack() as stack:
         both = [await stack.enter_async_context(ways.open(name)) for name in NAMES]
         for _ in range(_WARM_WAVES):
             await _work(both, await repositories.wave())
         for number in range(options.rounds):
             for name in NAMES:
-                rounds[name].append(Round())
+                rounds[name].append(RoundSums())
             for wave in range(waves):
                 taken = both if (number + wave) % 2 else both[::-1]
                 pushes = await repositories.wave()
@@ -131,11 +133,11 @@ async def measure_cpu(ways: Ways, repositories: Repositories, options: Options) 
     return found
 
 
-async def _work(both: Sequence[Way], pushes: Sequence[Any]) -> dict[str, tuple[Cpu, float]]:
+async def _work(both: Sequence[PushWay], pushes: Sequence[Any]) -> dict[str, tuple[Cpu, float]]:
     return {way.name: await way.work(pushes) for way in both}
 
 
-async def measure_calls(ways: Ways, times: int) -> Mapping[str, float]:
+async def measure_calls(ways: PushWays, times: int) -> Mapping[str, float]:
     """Return and print the processor time of the clients for one request of each kind."""
     script = Path(__file__).with_name("clients.py")
     done = await anyio.run_process(  # the stand-in for CodeBuild answers in this process
@@ -151,7 +153,7 @@ async def measure_calls(ways: Ways, times: int) -> Mapping[str, float]:
 # --- git ------------------------------------------------------------------------------------------
 
 
-async def measure_git(ways: Ways, repositories: Repositories) -> dict[str, Any]:
+async def measure_git(ways: PushWays, repositories: Repositories) -> dict[str, Any]:
     """Count and time the git processes that each way starts; print them by command."""
     programs = ways.stack.directory / "programs"
     programs.mkdir()
@@ -197,7 +199,7 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 async def measure_requests(
-    ways: Ways, repositories: Repositories, calls: Mapping[str, float]
+    ways: PushWays, repositories: Repositories, calls: Mapping[str, float]
 ) -> dict[str, Any]:
     """Count requests and measure the time of pushes behind the proxy."""
     settings = ways.stack.settings
@@ -217,7 +219,7 @@ async def measure_requests(
 
 
 async def _measure_one(
-    way: Way, repositories: Repositories, meter: Meter, calls: Mapping[str, float]
+    way: PushWay, repositories: Repositories, meter: Meter, calls: Mapping[str, float]
 ) -> dict[str, Any]:
     for _ in range(2):
         await way.work(await repositories.wave())
@@ -252,7 +254,7 @@ async def _measure_one(
     return {**tables, **figures}
 
 
-def _before_start(way: Way, requests: Sequence[Request], logged: int) -> int:
+def _before_start(way: PushWay, requests: Sequence[Request], logged: int) -> int:
     """Return the number of requests of a lone push between the end of preparing and its start.
 
     Args:
@@ -270,7 +272,7 @@ def _before_start(way: Way, requests: Sequence[Request], logged: int) -> int:
 
 
 def _tell_requests(
-    way: Way, requests: list[Request], pushes: int, calls: Mapping[str, float]
+    way: PushWay, requests: list[Request], pushes: int, calls: Mapping[str, float]
 ) -> dict[str, Any]:
     """Print the requests a push, and what the clients alone cost for them."""
     by_service = Counter(each.service for each in requests if not each.kind.endswith("empty"))

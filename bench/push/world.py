@@ -99,7 +99,7 @@ class Repositories:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PushWay:
     """One way to work on pushes: a running process, and the queue that it reads."""
 
     name: str
@@ -148,7 +148,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class PushWays:
     """Makes the ways, with caches that last from one run of their processes to the next.
 
     Attributes:
@@ -160,7 +160,7 @@ class Ways:
     queues: Mapping[str, str]
 
     @classmethod
-    async def create(cls, stack: Stack) -> "Ways":
+    async def create(cls, stack: Stack) -> "PushWays":
         """Make the queue of the steps by hand beside that of the service."""
         made = await stack.sqs.create_queue(
             QueueName="by-hand.fifo",
@@ -173,7 +173,7 @@ class Ways:
     @asynccontextmanager
     async def open(
         self, name: str, *, endpoint_url: str = "", path: Path | None = None
-    ) -> AsyncIterator[Way]:
+    ) -> AsyncIterator[PushWay]:
         """Start the process of a way; killed at the end.
 
         Args:
@@ -193,7 +193,7 @@ class Ways:
         async with opened as service:
             if name == "service":
                 await service.wait_logged("service.started")
-            yield Way(name, self.queues[name], service, self.stack)
+            yield PushWay(name, self.queues[name], service, self.stack)
 
     def environment(self, name: str, endpoint_url: str = "") -> dict[str, str]:
         """Return the settings of a way as variables.

@@ -57,7 +57,7 @@ async def test_a_drain_ends_when_both_queues_are_empty(stack: Stack) -> None:
 
 
 async def test_a_missing_queue_of_results_stops_no_push(stack: Stack) -> None:
-    """It is told once; pushes are built, and the drain ends all the same."""
+    """The fault is told once; pushes are built, and the drain ends all the same."""
     missing = stack.settings.queue.url.rpartition("/")[0] + "/no-such-queue"
     variables = environment(stack, results={"url": missing}, queue={"wait_seconds": 1})
     ((push,),) = await make_pushes(stack, repositories=1, pushes=1)

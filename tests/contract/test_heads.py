@@ -286,7 +286,7 @@ async def test_heads_follow_each_other_through_faults(
 async def test_a_server_without_the_condition_gets_heads_all_the_same(
     client: "S3Client", lacks: str
 ) -> None:
-    """It is asked once for what it does not know; then heads are written as they always were."""
+    """The server is asked once for what it does not know; then heads are written as before."""
     prefix = f"{uuid.uuid4()}/"
     asked: list[str] = []
 

@@ -94,7 +94,7 @@ async def test_of_writers_at_the_same_moment_the_newest_state_stays(ledger: Resu
 
 
 async def test_an_unreadable_result_is_replaced(ledger: ResultLedger) -> None:
-    """It would keep every later state out."""
+    """A record that stayed would keep every later state out."""
     started = await _start(ledger)
     keys = LedgerKeys(ledger.prefix)  # type: ignore[attr-defined] # as above
     await ledger._records.replace_record(keys.result(started.record), b"{}")

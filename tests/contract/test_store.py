@@ -796,7 +796,7 @@ async def _put_reusing(store: Store, key: str, content: bytes) -> tuple[StoredAr
 
 @both
 async def test_an_archive_whose_key_is_free_is_one_request(client: "S3Client", key: str) -> None:
-    """Nothing is asked before the write or after it."""
+    """One write, and no question before or after it."""
     tapped = Tapped(client)
     archive, asked = await _put_reusing(store_of(tapped), key, b"bytes")
     assert (tapped.calls, asked, archive.reused) == (["put_object"], 1, False)

@@ -95,7 +95,7 @@ class ResultPlan:
 
 @dataclass(slots=True)
 class ResultReport:
-    """What happened in a run, and the findings in the servers' records."""
+    """Events of a run, and the findings in the servers' records."""
 
     pushes: Findings = field(default_factory=Findings)
     results: ResultFindings = field(default_factory=ResultFindings)

@@ -95,7 +95,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class Course:
-    """Something that was started: its attempts in order, and the entry of the index, if ours.
+    """Build, batch or execution: its attempts in order, and the entry of the index, if ours.
 
     `last_told` is the time of the last change of an execution whose event was not lost.
     """

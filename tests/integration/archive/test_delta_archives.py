@@ -827,7 +827,7 @@ async def test_pointers_are_never_the_base_of_contents(bench: Bench) -> None:
 
 
 async def test_an_archive_that_was_there_is_no_base(bench: Bench) -> None:
-    """It may have its members in another order: a delta of it by our directory would be broken."""
+    """Members may be in another order: a delta of it by our directory would be broken."""
     commit = bench.commit({f"f{n}": _noise(n, 1_000_000) for n in range(6)})
     there = {FINGERPRINT_KEY: "same"}
     await bench.client.put_object(Bucket=BUCKET, Key="there", Body=b"other bytes", Metadata=there)

@@ -183,7 +183,7 @@ class TestFindRecent:
     async def test_a_copy_of_another_user_is_not_taken_for_ours(
         self, codebuild: CodeBuild, standin: CodeBuildStandin
     ) -> None:
-        """It has all our variables; its result would be recorded as that of the push."""
+        """A copy has all our variables; its result would be recorded as that of the push."""
         ours = await codebuild.start(make_request(make_push()), guard=free)
         standin.start_foreign(ours.id)
         assert ours == await codebuild.find_recent("shop", WANTED, since=LONG_AGO)

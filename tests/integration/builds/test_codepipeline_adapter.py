@@ -163,7 +163,7 @@ class TestFindRecent:
     async def test_a_copy_of_another_user_is_not_taken_for_ours(
         self, standin: CodePipelineStandin, pipelines: CodePipeline, clock: Clock
     ) -> None:
-        """It has all our variables; its result would be recorded as that of the push."""
+        """A copy has all our variables; its result would be recorded as that of the push."""
         ours = await pipelines.start(make_hand_over(), guard=_free)
         clock.advance(1)
         copied = {**standin.started[0].request, "clientRequestToken": "by-hand"}

@@ -374,6 +374,6 @@ def test_every_call_of_the_probes_is_in_the_documented_policy() -> None:
 
 
 def test_every_question_is_documented() -> None:
-    """For each probe the docs say what a stand-in for AWS can answer."""
+    """The docs say for each probe what a stand-in for AWS can answer."""
     text = (ROOT / "docs" / "probes.md").read_text()
     assert [name for name in TOLD if name not in text and not name.startswith("source.")] == []

@@ -99,7 +99,7 @@ async def test_reports_have_their_queues_where_there_are_other_hosts(
 async def test_without_hosts_or_results_there_is_no_queue_of_reports(
     ministack: LocalServer, given: dict[str, str]
 ) -> None:
-    """Nothing could be reported there."""
+    """No report could be made there."""
     async with open_stack(ministack, template(SERVICE), **NEEDED, **given) as (_, outputs):
         assert "ReportQueueUrl" not in outputs
 

@@ -73,7 +73,7 @@ async def _find(reader: Reader, source: SourceRepository, *ids: str) -> dict[str
 
 @pytest.mark.parametrize("format_", ["sha1", "sha256"])
 async def test_answers_are_those_of_a_git_for_each_question(tmp_path: Path, format_: str) -> None:
-    """For every kind of object and name."""
+    """Every kind of object and name."""
     source = SourceRepository(tmp_path / "source", object_format=format_)
     commit = source.commit({"d/e f/g\xe4": b"x", ".gitattributes": b"* text\n", "s": b""})
     source.tag("v", commit)
@@ -123,7 +123,7 @@ async def test_a_summary_counts_what_git_lists(tmp_path: Path, format_: str) -> 
 
 
 async def test_a_large_blob_does_not_go_through_a_git_that_stays(tmp_path: Path) -> None:
-    """It would keep other questions waiting, and its bytes in memory."""
+    """A long answer would keep other questions waiting, and its bytes in memory."""
     source = SourceRepository(tmp_path / "source")
     source.commit({"large": bytes(2 * 1024 * 1024)})
     blob = source.git("rev-parse", "main:large")
@@ -240,7 +240,7 @@ async def test_no_answer_is_that_of_another_question(
 
 
 async def test_packs_that_are_gone_are_not_kept_open(tmp_path: Path) -> None:
-    """They would take space that the budget of the disk does not see."""
+    """Deleted packs would take space that the budget of the disk does not see."""
     source = SourceRepository(tmp_path / "source")
     first = source.commit({"a": b"1"})
     source.git("repack", "-q", "-d")
@@ -313,7 +313,7 @@ async def test_all_busy_gits_leave_the_question_to_another(tmp_path: Path) -> No
 
 
 async def test_a_git_that_has_computed_for_long_is_replaced(tmp_path: Path) -> None:
-    """What it has read stays in its memory."""
+    """Contents that it has read stay in its memory."""
     source = SourceRepository(tmp_path / "source")
     commit = source.commit({"a": b"1"})
     asked = [ObjectQuestion(Asks.CONTENTS, commit.encode())] * 5_000
@@ -374,7 +374,7 @@ async def test_nonsense_is_not_believed(
 async def test_a_late_answer_is_none_to_the_next_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same commit may be asked for again, once it is here."""
+    """A commit may be asked for again, once it is here."""
     source = SourceRepository(tmp_path / "source")
     commit = source.commit({"a": b"1"})
     late = tmp_path / "late"

@@ -50,7 +50,7 @@ async def test_a_git_that_only_computes_gets_a_low_priority(work: ProcessKind, s
 
 
 async def test_a_child_that_computes_after_its_git_gets_a_low_priority() -> None:
-    """It is found in the group, though its parent has ended."""
+    """The child is found in the group, though its parent has ended."""
     assert await _run(_IN_AN_ORPHAN, ProcessKind.LOOK_UP) == b"10\n"
 
 

@@ -297,7 +297,7 @@ class TestSeededScripts:
         assert drawn[0] == drawn[1] != drawn[2]
 
     def test_have_their_shares(self) -> None:
-        """Of a thousand builds, about as many end in each way as the shares say."""
+        """A thousand builds: about as many end in each way as the shares say."""
         scripts = SeededScripts(failed=0.2, fault=0.1, timed_out=0.1, stopped=0.1)
         drawn = [scripts.draw(str(number)).status for number in range(1000)]
         assert 150 < drawn.count("FAILED") < 250

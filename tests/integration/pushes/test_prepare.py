@@ -207,7 +207,7 @@ async def test_the_error_of_the_fetch_is_raised_once_the_ledger_has_answered(fir
 
 
 async def test_a_push_received_again_fetches_nothing_before_it_has_to() -> None:
-    """Whatever was done is more likely then; its archive is there already."""
+    """Targets are likely done then, and the archive is there already."""
     site = _Site()
     site.ledger_gate.opened.set()
     await site.do_all()

@@ -281,7 +281,7 @@ async def test_only_a_stale_push_is_looked_up_among_the_forced_ones(place: Place
 
 
 async def test_a_superseded_push_is_recorded_alone(place: Place) -> None:
-    """Nothing is asked about it."""
+    """No request asks about it."""
     place.configure(lanes={"superseded": "skip"})
     a, b, c = place.source.commits(3)
     for old, new in ((None, a), (a, b), (b, c)):

@@ -110,7 +110,7 @@ async def test_a_forge_that_is_away_holds_up_no_other(site: ReportSite) -> None:
 
 
 async def test_a_missing_right_is_told_once_and_its_reports_are_kept(site: ReportSite) -> None:
-    """Nothing more is posted to that repository for an hour; others go on."""
+    """No more is posted to that repository for an hour; others go on."""
     site.forge.ordered.append(ForgeAnswer(403, {"message": "Resource not accessible"}))
     first, second, other = started_build(1), started_build(2), started_build(3, owner="other")
     with hearing() as lines:
@@ -129,7 +129,7 @@ async def test_a_missing_right_is_told_once_and_its_reports_are_kept(site: Repor
 async def test_a_report_is_sent_again_when_the_credential_is_right(
     site: ReportSite, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is listed with its reason, posted although the hour is not over, and gone from the list.
+    """The report is listed with its reason, posted within the hour, and gone from the list.
 
     What cannot be read is refused, and stays.
     """
@@ -239,7 +239,7 @@ async def test_what_a_push_left_out_is_green_until_it_is_built(site: ReportSite)
 async def test_skips_are_reported_by_setting(
     ministack: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is sent if they are not wanted."""
+    """No report is sent if statuses are not wanted."""
     monkeypatch.setenv("STATUS_TOKEN", "status-token")
     wanted = CommitStatusSettings(token="env:STATUS_TOKEN", skipped="none")
     async with open_report_site(ministack, status=wanted) as site:
@@ -249,7 +249,7 @@ async def test_skips_are_reported_by_setting(
 
 
 async def test_a_damaged_record_is_replaced(site: ReportSite) -> None:
-    """It counts as nothing posted."""
+    """A damaged record counts as nothing posted."""
     started = started_build()
     async with site.open_sender() as sender:
         await sender.send_end(started, ended(started))

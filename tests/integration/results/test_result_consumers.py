@@ -101,7 +101,7 @@ async def test_a_build_of_another_is_given_up_after_ten_minutes(site: ResultSite
 async def test_a_round_finds_the_ends_that_no_event_told(
     site: ResultSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What still runs stays marked, for the next round."""
+    """Builds that still run stay marked, for the next round."""
     monkeypatch.setattr(sweeper, "PATIENCE", timedelta(0))
     lost = [await site.start_build(), await site.start_execution("deploy", seconds=0)]
     running = await site.start_build(script=RUNNING)
@@ -154,7 +154,7 @@ async def test_the_end_of_an_execution_is_recorded(site: ResultSite) -> None:
 
 
 async def test_a_malformed_message_becomes_a_dead_letter(site: ResultSite) -> None:
-    """It has the reason, and delays no other; a well-formed one of another kind is deleted."""
+    """The letter has the reason and delays no other; a well-formed other event is deleted."""
     bodies = ["hello", "{}", '{"source":"aws.s3","detail-type":"x"}']
     started = await site.start_build()
     for body in bodies:
@@ -177,7 +177,7 @@ async def test_a_malformed_message_becomes_a_dead_letter(site: ResultSite) -> No
 async def test_a_failing_codebuild_is_told_once_and_asked_again(
     site: ResultSite, code: str
 ) -> None:
-    """Nothing is lost: the message stays until the result is recorded."""
+    """No result is lost: the message stays until the result is recorded."""
     site.builds.fail_next("BatchGetBuilds", AwsError(code, "no"))
     started = await site.start_build()
     await site.tell_end(started)
@@ -208,7 +208,7 @@ async def test_two_services_record_a_doubled_event_once(site: ResultSite) -> Non
 
 
 async def test_a_stop_finishes_what_was_received(site: ResultSite) -> None:
-    """Nothing is received any more, and nothing stays in work."""
+    """Receiving ends, and no message stays in flight."""
     async with site.open_consumers() as consumers:
         consumers.stop()
     started = await site.start_build()

@@ -45,7 +45,7 @@ def _started(outcome: Outcome = BUILD) -> StartedBuild:
 
 
 def test_an_entry_of_the_index_is_read_as_it_was_written() -> None:
-    """It names the record of the push, and the commit that a tag points at."""
+    """An entry names the record of the push, and the commit that a tag points at."""
     started = _started()
     assert started.of == StartedId(StartedKind.BUILD, "shop", "0a1b")
     assert started.record.startswith(KEYS.pushes_of(make_push().repository))

@@ -288,7 +288,7 @@ def test_a_missing_result_is_explained(
 def test_a_record_has_the_result_of_what_it_started(
     started: Mapping[str, Any], result: object
 ) -> None:
-    """Of that and of nothing else; null without one; no field if nothing was started."""
+    """Result of that and of nothing else; null without one; no field if nothing was started."""
     record = with_result(_record(1.0, **started), {_STARTED: _FAILED})
     assert record.get("result", "no field") == result
     told = dumped(record).get("result", "no field")

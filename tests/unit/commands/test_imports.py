@@ -76,7 +76,7 @@ def test_a_question_about_the_command_line_imports_click_alone(arguments: list[s
 
 
 def test_a_template_needs_yaml_alone() -> None:
-    """It is read from the installation."""
+    """The version is read from the installation."""
     _check(_imports("template"), _DECLARING | {"yaml"}, most=55)
 
 
@@ -103,6 +103,6 @@ def test_a_fault_of_the_configuration_is_told_before_aws_is_loaded(command: str)
 
 
 def test_a_probe_of_health_loads_the_configuration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It runs every few seconds, beside the service: without an event loop, without a log."""
+    """Probes run every few seconds beside the service: without an event loop or a log."""
     monkeypatch.setenv("ASYNCBUILD_STATUS__LISTEN", "off")
     _check(_imports("health"), _DECLARING | _CONFIGURING, most=130)

@@ -204,7 +204,7 @@ def test_a_result_waits_for_the_record_of_its_start(service: Mapping[str, Any]) 
 def test_reports_have_a_queue_only_where_there_are_hosts_and_results(
     service: Mapping[str, Any],
 ) -> None:
-    """What is made for commit statuses is made under one condition, and fits what `check` asks."""
+    """Resources for commit statuses are made under one condition, and fits what `check` asks."""
     named = {name for name in service["Resources"] if "Report" in name}
     assert len(named) == 5
     assert {service["Resources"][name]["Condition"] for name in named} == {"WithReports"}

@@ -348,7 +348,7 @@ def test_the_lane_waits_until_the_first_part_is_due(
 
 
 def test_a_part_that_waits_among_several_is_reported_with_its_name() -> None:
-    """It is reported as `PendingTries`: the tally counts the attempts, so the lane must not."""
+    """The part is reported as `PendingTries`: the tally counts attempts, so the lane must not."""
     tally = _tally()
     tally.fail(WEB, Retry("odd"), 0)
     error = tally.verdict(0, parts=2)

@@ -110,7 +110,7 @@ def test_a_small_object_that_is_a_huge_tree_is_given_up() -> None:
 
 
 def test_a_deep_tree_is_given_up() -> None:
-    """Whether or not each of its directories is found near the top, too."""
+    """Depth counts, also if each of its directories is found near the top, too."""
     store = _Store()
     chain = [store.add([])]
     for _ in range(300):
@@ -152,7 +152,7 @@ def test_an_odd_tree_is_left_to_git(content: bytes) -> None:
 
 
 def test_attributes_have_their_whole_paths() -> None:
-    """They are counted once for each path, and read by their ids."""
+    """Equal trees are counted once for each path, and read by their ids."""
     store = _Store()
     below = store.add([(0o100644, b".gitattributes", "2" * 40), (0o100644, b"f", "3" * 40)])
     tree = store.add([(0o100644, b".gitattributes", "1" * 40), (0o40000, b"d", below)])

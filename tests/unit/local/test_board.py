@@ -210,7 +210,7 @@ def test_the_last_line_says_what_passed_and_what_failed() -> None:
 
 
 def test_the_table_has_the_result_of_each_build() -> None:
-    """As a sign before its id; a build without one stands out."""
+    """A sign before its id; a build without one stands out."""
     ends = ["succeeded", "failed", "timed-out", None]
     screen = console()
     screen.print(table_of([Row(PUSH, build="shop:1", result=end) for end in ends]))

@@ -154,7 +154,7 @@ def test_rights_time_and_actions_are_bounded() -> None:
 
 
 def test_the_newest_aws_libraries_are_tested_apart_from_changes() -> None:
-    """What may fail holds up nothing: it has its own times, and neither `.ci/run` nor a push."""
+    """A run that may fail holds up nothing: it has times of its own, and no push starts it."""
     workflow = yaml.safe_load(_NEWER)
     assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
     assert workflow["permissions"] == {"contents": "read"}

@@ -107,7 +107,7 @@ def test_a_build_that_failed(message: str, exit_code: int | None) -> None:
 
 
 def test_a_long_message_is_cut_and_a_hostile_one_made_plain() -> None:
-    """It is the user's text; the exit code at its end is found all the same."""
+    """The message is the user's text; the exit code at its end is found all the same."""
     message = f"Error \x1b[31m{'x' * 9_000}. Reason: exit status 9"
     result = facts_of_build(_failing(message), observed_at=NOW).result
     assert len(result.reason) == REASON_MOST
@@ -140,7 +140,7 @@ def test_parts_that_are_not_over_are_unknown(
 
 
 def test_a_build_that_timed_out_in_the_queue_was_queued_all_its_time() -> None:
-    """It has no other phase."""
+    """A queued build has no other phase."""
     phases = [_phase("SUBMITTED", 0, 1), _phase("QUEUED", 1, 100.25, "TIMED_OUT")]
     build = _build(buildStatus="TIMED_OUT", phases=phases)
     result = facts_of_build(build, observed_at=NOW).result
@@ -186,7 +186,7 @@ def test_attempts_lead_to_each_other() -> None:
 def test_a_failed_build_with_retries_left_may_be_tried_again(
     build: dict[str, Any], after: timedelta, *, expected: bool
 ) -> None:
-    """For a while, until its next attempt would have shown."""
+    """A failure is no end for a while, until its next attempt would have shown."""
     facts = facts_of_build(build, observed_at=NOW)
     assert facts.may_be_retried(BEGUN + timedelta(seconds=100.25) + after) is expected
 
@@ -313,7 +313,7 @@ def test_each_retry_of_a_stage_is_an_attempt(
 
 
 def test_a_build_that_is_gone_is_a_fault() -> None:
-    """Nothing is known of it; its time to live is over."""
+    """No state of it is known; its time to live is over."""
     of = StartedId(StartedKind.BUILD, "web", "0a1b")
     result = result_of_gone(of, None, started_at=BEGUN, now=NOW)
     assert (result.status, result.started_at, result.observed_at) == (BuildStatus.FAULT, BEGUN, NOW)

@@ -1,4 +1,4 @@
-"""Which of two observations of one build counts."""
+"""Choice between two observations of one build."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -50,13 +50,13 @@ def test_the_newer_state_counts(known: BuildResult, seen: BuildResult, *, counts
 
 
 def test_the_first_observation_counts() -> None:
-    """Nothing is known before it."""
+    """No state is known before it."""
     seen = _result(RUNNING)
     assert newest(None, seen) is seen
 
 
 def test_of_two_builds_of_a_push_the_later_one_counts() -> None:
-    """Whatever state they are in, and whichever is seen last."""
+    """Any states, and either of them seen last."""
     other = replace(BUILD, number="0b")
     first = replace(_result(PASSED), started_at=NOW)
     second = replace(_result(RUNNING, of=other), started_at=NOW + timedelta(seconds=9))

@@ -59,7 +59,7 @@ def _keep_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_project_that_may_not_be_asked_for_fails_no_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is told once, however many builds it has; the round is over, and others are recorded."""
+    """The missing right is told once for all builds of the project; others are recorded."""
     _keep_secret(monkeypatch)
 
     async def run() -> None:
@@ -101,7 +101,7 @@ def test_no_right_is_asked_for_to_a_project_of_others(monkeypatch: pytest.Monkey
 def test_a_build_that_cannot_be_understood_repeats_no_round_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such as one of a state that CodeBuild has invented since: five tries, others are recorded."""
+    """A state that CodeBuild has invented since: five tries, others are recorded."""
     ask = WorldServices.batch_get_builds
 
     async def answer(self: WorldServices, *, ids: list[str]) -> Any:  # noqa: ANN401 - as there
@@ -237,7 +237,7 @@ def test_a_build_has_no_result_of_another_build_of_its_push() -> None:
 
 
 def test_a_message_that_says_nothing_spoils_no_other() -> None:
-    """Whatever stands where a name is expected: the message alone is given up."""
+    """Any value where a name is expected: the message alone is given up."""
 
     async def run() -> None:
         world = _world()

@@ -137,7 +137,7 @@ def test_a_failing_call_of_any_kind_loses_no_end() -> None:
 
 
 def test_of_two_processes_the_slower_one_changes_nothing() -> None:
-    """It saw the build run, and writes after the other has recorded the end: it is refused."""
+    """An observation of the running build, written after the end was recorded, is refused."""
 
     async def run() -> None:
         world = _world()

@@ -132,7 +132,7 @@ def test_each_status_of_a_build_is_known(word: str, status: BuildStatus) -> None
     ],
 )
 def test_each_state_of_an_execution_is_known(word: str, status: BuildStatus) -> None:
-    """Those of the user guide, "Detecting changes in pipeline state"."""
+    """States of the user guide, "Detecting changes in pipeline state"."""
     assert _read(execution_event("deploy", "e-1", word)).status is status
 
 
@@ -161,7 +161,7 @@ def test_a_request_for_a_round_is_read() -> None:
     ],
 )
 def test_a_well_formed_event_of_another_kind_asks_for_nothing(message: Any) -> None:  # noqa: ANN401
-    """It is no fault of its sender, and deleted."""
+    """A well-formed event is not a fault of its sender, and deleted."""
     assert isinstance(_read(message), OtherChange)
 
 

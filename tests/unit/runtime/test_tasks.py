@@ -192,7 +192,7 @@ async def test_a_failed_call_is_raised_itself_and_ends_the_others(count: int) ->
 
 @pytest.mark.parametrize("failing", [0, 1])
 async def test_one_of_two_calls_fails(failing: int) -> None:
-    """It is raised itself, and the other one is cancelled."""
+    """The error is raised itself, and the other one is cancelled."""
 
     async def fail() -> int:
         raise Reject("one")

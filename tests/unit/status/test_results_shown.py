@@ -156,7 +156,7 @@ def _ledger(
 
 
 async def test_results_of_other_tasks_are_looked_up(chronicle: Chronicle, clock: Clock) -> None:
-    """Those of builds without an end, at most every ten seconds; failures change nothing."""
+    """Results of builds without an end, at most every ten seconds; failures change nothing."""
     for number in ("1", "2", "unreadable"):
         chronicle.hear(built(event_id=number, build_id=f"web:{number}"))
     chronicle.hear(line("push.ignored", event_id="4", since_push_seconds=1.0))
@@ -262,7 +262,7 @@ def test_durations_of_builds(seconds: float, says: str, coarse: str) -> None:
 
 @pytest.mark.parametrize("status", [*BuildStatus, "of a later version"])
 def test_every_state_has_a_word(chronicle: Chronicle, status: str) -> None:
-    """Of a version that knows more states, too; a place only if something failed."""
+    """Records of a version that knows more states, too; a place only if something failed."""
     chronicle.hear(built())
     chronicle.show_result("web:1", ResultStatus(NOW, status, phase="BUILD"))
     row = _only(chronicle)

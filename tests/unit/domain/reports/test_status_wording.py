@@ -60,7 +60,7 @@ def test_a_description_says_how_a_build_ended(result: BuildResult, words: str) -
 
 
 def test_the_message_of_a_phase_is_told_by_request_alone_and_made_fit_to_be_shown() -> None:
-    """It may be long, and hostile."""
+    """A message may be long, and hostile."""
     failed = result_of(BuildStatus.FAILED, reason="curl -H 'token: s3cret'\x1b[31m" + "x" * 200)
     assert "s3cret" not in describe_result(failed)
     told = describe_result(failed, with_reason=True)
