@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Protocol
 
 from asyncbuild.builds.ledger_keys import LedgerKeys
-from asyncbuild.builds.report_records import posted_record, read_posted
+from asyncbuild.builds.report_records import posted_record, read_posted, read_shown
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import StoredRecord
+from asyncbuild.domain.reports.commit_status import CommitStatus
 from asyncbuild.domain.reports.report import PostedStatus, Report
 
 
@@ -27,10 +28,14 @@ class PostedStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KnownPost:
-    """State that was posted last for a context, None if none was; and the ETag of its record."""
+    """State that was posted last for a context, None if none was; and the ETag of its record.
+
+    `shown` is that status with its words, None in a record that lacks them.
+    """
 
     posted: PostedStatus | None = None
     etag: str = ""
+    shown: CommitStatus | None = None
 
 
 class ReportLedger:
@@ -51,12 +56,13 @@ class ReportLedger:
         if stored is None:
             return KnownPost()
         try:
-            return KnownPost(read_posted(key, stored.body), stored.etag)
+            posted, shown = read_posted(key, stored.body), read_shown(key, stored.body)
+            return KnownPost(posted, stored.etag, shown)
         except Reject:
             return KnownPost(None, stored.etag)
 
-    async def record_posted(self, report: Report, known: KnownPost, *, now: datetime) -> None:
-        """Record that a report was posted, unless another task has recorded one meanwhile.
+    async def record_posted(self, report: Report, known: KnownPost, *, now: datetime) -> bool:
+        """Record that a report was posted; return False if another task has recorded one meanwhile.
 
         Its message group keeps other reports of the context away. Only a task that has lost its
         message to another one can come too late: it must not replace the newer record.
@@ -71,4 +77,4 @@ class ReportLedger:
         """
         key = self._keys.reported(report.repository, report.group)
         body = posted_record(report, posted_at=now)
-        await self._records.replace_stored(key, body, etag=known.etag)
+        return await self._records.replace_stored(key, body, etag=known.etag) is not None

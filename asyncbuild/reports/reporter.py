@@ -16,7 +16,7 @@ from asyncbuild.domain.events.report_events import (
     ReportsOff,
 )
 from asyncbuild.domain.model import Message
-from asyncbuild.domain.reports.report import SENT_AGAIN, Report, is_due, read_report
+from asyncbuild.domain.reports.report import SENT_AGAIN, PostedStatus, Report, is_due, read_report
 from asyncbuild.domain.reports.token_bucket import TokenBucket
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.settling import Done, GiveUp, Hide, Settling, hidden_seconds
@@ -124,7 +124,10 @@ class Reporter:
         place = StatusPlace(report.repository, report.ref, report.commit)
         await found.poster.post(place, report.status)
         self._allowance(found).off_until.pop(report.repository.path, None)
-        await self._ledger.record_posted(report, known, now=self._clock())
+        if not await self._ledger.record_posted(report, known, now=self._clock()):
+            known = await self._ledger.find_posted(report)
+            if known.posted != PostedStatus(report.status.state, report.order):
+                return await self._make_good(report, found, known)
         posted = ReportPosted(
             context=report.status.context,
             state=report.status.state,
@@ -135,6 +138,18 @@ class Reporter:
         )
         emit(posted)
         return Done()
+
+    async def _make_good(self, report: Report, found: HostPoster, known: KnownPost) -> Settling:
+        """Bring the forge up to date after another task has posted for the context meanwhile.
+
+        Which of the two posts came last is not known, so the later state is posted once more.
+        """
+        if is_due(report, known.posted):
+            return Hide(1)
+        if known.shown is not None:
+            place = StatusPlace(report.repository, report.ref, report.commit)
+            await found.poster.post(place, known.shown)
+        return self._pass_over(report, "a later state was posted meanwhile")
 
     def _later(
         self, message: Message, report: Report, found: HostPoster, error: StageError

@@ -1,6 +1,8 @@
 """Reports through a real queue to a forge: what it shows, once, and never backwards."""
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -21,14 +23,20 @@ from asyncbuild.checks.judges.finding import Level
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.commands import report_letters
 from asyncbuild.config.hosts import CommitStatusSettings
-from asyncbuild.domain.reports.commit_status import StatusState
+from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
 from asyncbuild.domain.reports.skipped_target import SkippedTarget
+from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.results.build_result import BuildStatus
+from asyncbuild.domain.results.started_build import StartedBuild
+from asyncbuild.domain.settling import Done
+from asyncbuild.forges.statuses.poster_protocol import StatusPlace, StatusPoster
+from asyncbuild.forges.statuses.status_posters import HostPoster
 from asyncbuild.local.forge.forge_standin import ForgeAnswer
 from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.reports.open_reports import open_reports
 from asyncbuild.reports.report_consumers import ReportConsumers
+from asyncbuild.reports.reporter import FindsPosters, Reporter
 
 
 @pytest.fixture
@@ -292,3 +300,50 @@ async def test_a_report_that_is_not_this_tasks_any_more_is_not_posted(site: Repo
         await queue.delete(held[1])
         await slow._work(held)
     assert site.posted == ["pending"]
+
+
+async def test_a_post_that_another_task_overtakes_is_made_good(site: ReportSite) -> None:
+    """A task stands still before its post; the end is posted by then, and remains."""
+    started = started_build()
+    async with site.open() as opened:
+        await opened.sender.send_start(started)
+        queue = Queue(polls=site.sqs, control=site.sqs, url=site.url, dead_letter_url=None)
+        (message,) = await queue.receive(most=1, wait_seconds=1, visibility_seconds=60)
+        await queue.delete(message)
+        posters = opened.consumers._reporter._posters
+        slow = Reporter(_StandsStill(posters, site, started), site.ledger, monotonic=time.monotonic)
+        settling = await slow.settle(message, slow.read(message))
+    assert settling == Done()
+    assert site.posted == ["success", "pending", "success"]
+    shown = site.status()
+    assert shown is not None
+    assert shown.description == "passed in 1 min"
+
+
+class _StandsStill:
+    """Posters of a task that stands still before each post, until another one has posted an end."""
+
+    def __init__(self, posters: FindsPosters, site: ReportSite, started: StartedBuild) -> None:
+        self._posters = posters
+        self._site = site
+        self._started = started
+
+    def find(self, repository: Repository) -> HostPoster | None:
+        """Return the poster, with the pause before its first post."""
+        found = self._posters.find(repository)
+        return None if found is None else replace(found, poster=self._poster(found.poster))
+
+    def _poster(self, poster: StatusPoster) -> StatusPoster:
+        class Late:
+            overtaken = False
+
+            async def post(late, place: StatusPlace, status: CommitStatus) -> None:  # noqa: N805 - `self` is the outer one
+                """Post, after the other task the first time."""
+                if not late.overtaken:
+                    late.overtaken = True
+                    async with self._site.open_sender() as sender:
+                        await sender.send_end(self._started, ended(self._started))
+                    await self._site.drain()
+                await poster.post(place, status)
+
+        return Late()
