@@ -160,8 +160,20 @@ def test_results_wake_a_service_that_sleeps(
 ) -> None:
     """A push or a result that waits while no task runs counts; a task that runs settles both."""
     alarm = properties(template(SERVICE), name)
-    found = metric_math(alarm["Metrics"], {"visible": visible, "results": results, "cpu": cpu})
-    assert (found >= alarm["Threshold"]) is alarms
+    values = {"visible": visible, "results": results, "reports": None, "cpu": cpu}
+    assert (metric_math(alarm["Metrics"], values) >= alarm["Threshold"]) is alarms
+
+
+@pytest.mark.parametrize(
+    ("reports", "cpu", "alarms"), [(1, None, True), (1, 1, False), (0, None, False)]
+)
+def test_a_report_that_waits_wakes_a_service_that_sleeps(
+    reports: int, cpu: int | None, *, alarms: bool
+) -> None:
+    """Its forge was away when the task ended; else its commit would stay pending until a round."""
+    alarm = properties(template(SERVICE), "WaitingAtZero")
+    values = {"visible": None, "results": None, "reports": reports, "cpu": cpu}
+    assert (metric_math(alarm["Metrics"], values) >= alarm["Threshold"]) is alarms
 
 
 def test_an_idle_service_ends_tasks() -> None:
