@@ -97,13 +97,14 @@ async def measure_cpu(
     ways: PushWays, repositories: Repositories, options: Options
 ) -> dict[str, Any]:
     """Let both ways work on the same waves in turns; print each round."""
-    waves = max(1, options.pushes // (options.rounds * _REPOSITORIES))
+    count = max(1, min(options.rounds, options.pushes // _REPOSITORIES))  # each of a wave at least
+    waves = max(1, options.pushes // (count * _REPOSITORIES))
     rounds: dict[str, list[RoundSums]] = {name: [] for name in NAMES}
     async with AsyncExitStack() as stack:
         both = [await stack.enter_async_context(ways.open(name)) for name in NAMES]
         for _ in range(_WARM_WAVES):
             await _work(both, await repositories.wave())
-        for number in range(options.rounds):
+        for number in range(count):
             for name in NAMES:
                 rounds[name].append(RoundSums())
             for wave in range(waves):
