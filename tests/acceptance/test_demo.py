@@ -204,7 +204,7 @@ async def test_commands_printed_by_keep_work(temporary: Path, repository: Path) 
             shown[name] = done.stdout.decode()
         send_signal(process, signal.SIGINT)
         assert await process.wait() == 0
-    assert "built" in shown["explain shop"]
+    assert "passed" in shown["explain shop"]
     assert "shop" in shown["top"]
     assert "The dead-letter queue is empty" in shown["dead-letters list"]
 
