@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from asyncbuild.builds.ledger_keys import LedgerKeys, slot_of
 from asyncbuild.builds.ledger_records import dump_record, read_record
-from asyncbuild.domain.errors import reading
+from asyncbuild.domain.errors import Reject, reading
+from asyncbuild.domain.git_names import check_commit
 from asyncbuild.domain.model import Outcome, Push
+from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import decode_repository
 from asyncbuild.domain.results.build_result import (
     BuildResult,
@@ -98,6 +100,7 @@ def read_started(key: str, body: bytes, *, keys: LedgerKeys) -> StartedBuild:
         below = keys.pushes_of(started.repository)
         if keys.started(started.of) != key or not started.record.startswith(below):
             raise ValueError
+        _check_names(started)
         return started
 
 
@@ -169,6 +172,19 @@ def _identity_fields(started: StartedBuild) -> dict[str, object]:
 
 def _segments(told: Mapping[str, Any]) -> dict[str, str]:
     return {name: _text(told[name]) for name in ("account", "region", "name")}
+
+
+def _check_names(started: StartedBuild) -> None:
+    """Refuse names that no push has: both go to a forge, the commit as a part of an address.
+
+    Raises:
+        ValueError: The ref or the commit is not one.
+    """
+    try:
+        check_pushed_ref(started.ref)
+        check_commit(started.commit)
+    except Reject as error:
+        raise ValueError from error
 
 
 def _text(value: object) -> str:

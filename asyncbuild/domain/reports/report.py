@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 from asyncbuild.domain.errors import reading
 from asyncbuild.domain.events.event import PushIdentity
 from asyncbuild.domain.foreign_text import to_json
+from asyncbuild.domain.git_names import check_commit
+from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
 from asyncbuild.domain.repository import Repository, decode_repository
 from asyncbuild.domain.times import read_time
@@ -148,8 +150,8 @@ def read_report(document: Mapping[str, Any]) -> Report:
             raise ValueError
         return Report(
             repository=decode_repository(**segments),
-            ref=_text(document["ref"]),
-            commit=_text(document["commit"]),
+            ref=check_pushed_ref(document["ref"]),
+            commit=check_commit(_text(document["commit"])),
             status=CommitStatus(
                 state=StatusState(document["state"]),
                 context=_text(document["context"]),

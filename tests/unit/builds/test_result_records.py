@@ -81,6 +81,10 @@ def test_what_starts_nothing_has_no_entry(verdict: Verdict) -> None:
         ("started_at", "yesterday"),
         ("repository", None),
         ("event_id", None),
+        ("ref", "main"),
+        ("ref", "refs/heads/../x"),
+        ("commit", "0123"),
+        ("commit", "../../" + "0" * 34),
     ],
 )
 def test_an_entry_that_does_not_belong_to_its_key_is_refused(name: str, value: object) -> None:

@@ -111,6 +111,8 @@ def test_a_message_is_read_as_it_was_written(report: Report) -> None:
         ("attempt", True),
         ("pushed_at", "noon"),
         ("commit", None),
+        ("commit", "../../" + "0" * 34),  # it would lead to another address of the forge
+        ("ref", "main"),
         ("repository", "shop"),
         ("context", 7),
     ],
