@@ -8,7 +8,7 @@ from asyncbuild.aws.error_codes import lacks_right
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
 from asyncbuild.config.hosts import HostSettings
 from asyncbuild.domain.errors import Busy, Denied, Outage, StageError
-from asyncbuild.domain.reports.credential_facts import CredentialFacts
+from asyncbuild.domain.reports.credential_facts import AppInstallation, CredentialFacts
 
 _ENDS_SOON: Final = timedelta(days=14)
 # One of these is enough. GitHub, "Scopes for OAuth apps"; GitLab, "Personal access tokens", scopes;
@@ -145,26 +145,24 @@ def _judge_app(host: HostSettings, facts: CredentialFacts) -> Iterator[Finding]:
         )
         return
     for each in facts.installations:
-        subject = f"the installation of {app} on {each.account}"
-        if each.suspended:
-            yield Finding(
-                Level.WARNING,
-                name,
-                f"{subject} is suspended",
-                "no status is posted to repositories there",
-                "resume it, or uninstall it",
-            )
-        elif each.statuses != "write":
-            yield Finding(
-                Level.PROBLEM,
-                name,
-                f"{subject} has the permission statuses: {each.statuses or 'none'}",
-                "no status is posted to repositories there",
-                "accept the App's new permissions there (Settings, GitHub Apps, Review request)",
-                FindingKind.RIGHTS,
-            )
-        else:
-            yield Finding(Level.OK, name, f"{subject} may write commit statuses")
+        yield _judge_installation(f"the installation of {app} on {each.account}", each)
+
+
+def _judge_installation(subject: str, installation: AppInstallation) -> Finding:
+    name, effect = "status.app", "no status is posted to repositories there"
+    if installation.suspended:
+        told = f"{subject} is suspended"
+        return Finding(Level.WARNING, name, told, effect, "resume it, or uninstall it")
+    if installation.statuses == "write":
+        return Finding(Level.OK, name, f"{subject} may write commit statuses")
+    return Finding(
+        Level.PROBLEM,
+        name,
+        f"{subject} has the permission statuses: {installation.statuses or 'none'}",
+        effect,
+        "accept the App's new permissions there (Settings, GitHub Apps, Review request)",
+        FindingKind.RIGHTS,
+    )
 
 
 def _judge_end(host: HostSettings, facts: CredentialFacts, now: datetime) -> Iterator[Finding]:
