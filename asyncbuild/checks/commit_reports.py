@@ -1,6 +1,7 @@
 """Checks of the queue of reports, and of the credentials that post commit statuses."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.finding import Finding
@@ -15,13 +16,13 @@ from asyncbuild.checks.judges.status_credentials import (
     judge_no_secret,
     judge_refusal,
 )
+from asyncbuild.checks.queue_pair import QueuePair, look_at_pair
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
 from asyncbuild.forges.keyring import read_secret
 from asyncbuild.forges.statuses.status_http import open_session
 from asyncbuild.forges.statuses.status_posters import api_url_of
 from asyncbuild.forges.statuses.status_probes import ask_about
-from asyncbuild.queue.sqs import Queue
 from asyncbuild.runtime.clock import Clock, utc_now
 
 
@@ -43,16 +44,14 @@ async def look_at_reports(aws: Aws, settings: Settings) -> AsyncIterator[Finding
         return
     if not hosts:
         yield judge_no_statuses()
-    dead_letter_url = settings.reports.dead_letter_url
-    async with aws.open_sqs(pool=1) as sqs:
-        queue = Queue(polls=sqs, control=sqs, url=url, dead_letter_url=dead_letter_url)
-        for finding in judge_reports_queue(url, await queue.attributes(), settings):
-            yield finding
-        facts = await queue.facts()
-        if facts.dead_letter_arn or dead_letter_url:
-            found = await queue.find_dead_letter_queue(facts)
-            dead_letters = Queue(polls=sqs, control=sqs, url=found)
-            yield judge_reports_dead_letters(found, await dead_letters.attributes())
+    pair = QueuePair(
+        url,
+        settings.reports.dead_letter_url,
+        partial(judge_reports_queue, url, settings=settings),
+        judge_reports_dead_letters,
+    )
+    async for finding in look_at_pair(aws, pair):
+        yield finding
 
 
 async def look_at_statuses(

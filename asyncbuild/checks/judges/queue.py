@@ -1,6 +1,7 @@
 """Judges of the queues' attributes. Pure. Source: SQS API reference, GetQueueAttributes."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
@@ -24,6 +25,57 @@ def retention_days(attributes: Mapping[str, str]) -> int:
     """Return how long a message may wait, in whole days."""
     seconds = attributes.get("MessageRetentionPeriod", _DEFAULT_RETENTION_DAYS * _DAY_SECONDS)
     return int(seconds) // _DAY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveNeeds:
+    """Redrive policy that a queue beside that of pushes needs, and the words about it.
+
+    Attributes:
+        table: Table of the configuration, which is also the first part of the findings' names.
+        least_receives: Least maxReceiveCount.
+        such_as: A good maxReceiveCount.
+        without: Effect of a queue without dead-letter queue.
+        too_few: Effect of a maxReceiveCount that is too small.
+    """
+
+    table: str
+    least_receives: int
+    such_as: int
+    without: str
+    too_few: str
+
+
+def judge_redrive(
+    url: str, facts: QueueFacts, dead_letter_url: str | None, needs: RedriveNeeds
+) -> Iterator[Finding]:
+    """Yield the findings about the redrive policy of a queue beside that of pushes.
+
+    Args:
+        url: URL of the queue.
+        facts: Its attributes.
+        dead_letter_url: The configured dead-letter queue, if any.
+        needs: What it needs.
+    """
+    limit, name = facts.max_receive_count, f"{needs.table}.max-receive-count"
+    if facts.dead_letter_arn is None and not dead_letter_url:
+        yield Finding(
+            Level.PROBLEM,
+            f"{needs.table}.redrive-policy",
+            f"queue {url} has no dead-letter queue",
+            needs.without,
+            f"give it a RedrivePolicy, or set {needs.table}.dead_letter_url",
+        )
+    elif limit is not None and limit < needs.least_receives:
+        yield Finding(
+            Level.WARNING,
+            name,
+            f"maxReceiveCount of queue {url} is {limit}",
+            needs.too_few,
+            f"raise it to {needs.least_receives} or more, such as {needs.such_as}",
+        )
+    elif limit is not None:
+        yield Finding(Level.OK, name, f"maxReceiveCount {limit} is large enough")
 
 
 def judge_queue(url: str, attributes: Mapping[str, str], settings: Settings) -> list[Finding]:

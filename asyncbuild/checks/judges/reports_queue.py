@@ -1,15 +1,22 @@
 """Judges of the queue of reports. Pure. Source: SQS API reference, GetQueueAttributes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
-from asyncbuild.checks.judges.queue import retention_days
+from asyncbuild.checks.judges.queue import RedriveNeeds, judge_redrive, retention_days
 from asyncbuild.config.settings import Settings
 from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of
 
 # A report is tried for two days, at least every ten minutes: some 300 receives.
-_LEAST_RECEIVES: Final = 400
+_REDRIVE: Final = RedriveNeeds(
+    table="reports",
+    least_receives=400,
+    such_as=1000,
+    without="a report that a forge refuses has to go somewhere with its reason",
+    too_few="a report waits two days for a forge that is away, and is received again every ten "
+    "minutes; it would be dead-lettered before, without its reason",
+)
 _LEAST_RETENTION_DAYS: Final = 3
 
 
@@ -26,7 +33,7 @@ def judge_reports_queue(
     facts = facts_of(attributes)
     return [
         _fifo("reports.queue", url, facts),
-        *_redrive(url, facts, settings),
+        *judge_redrive(url, facts, settings.reports.dead_letter_url, _REDRIVE),
         _retention(url, attributes),
     ]
 
@@ -72,31 +79,6 @@ def _fifo(name: str, url: str, facts: QueueFacts) -> Finding:
         "reports about one commit must not overtake each other",
         "make a queue whose name ends in .fifo",
     )
-
-
-def _redrive(url: str, facts: QueueFacts, settings: Settings) -> Iterator[Finding]:
-    limit = facts.max_receive_count
-    if facts.dead_letter_arn is None and not settings.reports.dead_letter_url:
-        yield Finding(
-            Level.PROBLEM,
-            "reports.redrive-policy",
-            f"queue {url} has no dead-letter queue",
-            "a report that a forge refuses has to go somewhere with its reason",
-            "give it a RedrivePolicy, or set reports.dead_letter_url",
-        )
-    elif limit is not None and limit < _LEAST_RECEIVES:
-        yield Finding(
-            Level.WARNING,
-            "reports.max-receive-count",
-            f"maxReceiveCount of queue {url} is {limit}",
-            "a report waits two days for a forge that is away, and is received again every ten "
-            "minutes; it would be dead-lettered before, without its reason",
-            f"raise it to {_LEAST_RECEIVES} or more, such as 1000",
-        )
-    elif limit is not None:
-        yield Finding(
-            Level.OK, "reports.max-receive-count", f"maxReceiveCount {limit} is large enough"
-        )
 
 
 def _retention(url: str, attributes: Mapping[str, str]) -> Finding:

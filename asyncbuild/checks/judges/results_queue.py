@@ -4,13 +4,25 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
-from asyncbuild.checks.judges.queue import judge_encryption, retention_days
+from asyncbuild.checks.judges.queue import (
+    RedriveNeeds,
+    judge_encryption,
+    judge_redrive,
+    retention_days,
+)
 from asyncbuild.config.settings import Settings
 from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of
 
 # A result that comes before its build is in the index is received some fourteen times in ten
 # minutes, and an outage costs receives, too.
-_LEAST_RECEIVES: Final = 30
+_REDRIVE: Final = RedriveNeeds(
+    table="results",
+    least_receives=30,
+    such_as=100,
+    without="a message that is not a result has to go somewhere with its reason",
+    too_few="a result that comes before its build is recorded is received again and again for ten "
+    "minutes, and would be dead-lettered in that time",
+)
 # What expires is found by the next round, but until then `explain` shows no end.
 _LEAST_RETENTION_DAYS: Final = 1
 
@@ -28,7 +40,7 @@ def judge_results_queue(
     facts = facts_of(attributes)
     return [
         _standard("results.queue", url, facts),
-        *_redrive(url, facts, settings),
+        *judge_redrive(url, facts, settings.results.dead_letter_url, _REDRIVE),
         *_retention(url, attributes),
         *judge_encryption("results.encryption", url, attributes),
     ]
@@ -60,31 +72,6 @@ def _standard(name: str, url: str, facts: QueueFacts) -> Finding:
         "a rule for ends of builds gives no message group, and results need no order",
         "make a standard queue",
     )
-
-
-def _redrive(url: str, facts: QueueFacts, settings: Settings) -> Iterator[Finding]:
-    limit = facts.max_receive_count
-    if facts.dead_letter_arn is None and not settings.results.dead_letter_url:
-        yield Finding(
-            Level.PROBLEM,
-            "results.redrive-policy",
-            f"queue {url} has no dead-letter queue",
-            "a message that is not a result has to go somewhere with its reason",
-            "give it a RedrivePolicy, or set results.dead_letter_url",
-        )
-    elif limit is not None and limit < _LEAST_RECEIVES:
-        yield Finding(
-            Level.WARNING,
-            "results.max-receive-count",
-            f"maxReceiveCount of queue {url} is {limit}",
-            "a result that comes before its build is recorded is received again and again for ten "
-            "minutes, and would be dead-lettered in that time",
-            f"raise it to {_LEAST_RECEIVES} or more, such as 100",
-        )
-    elif limit is not None:
-        yield Finding(
-            Level.OK, "results.max-receive-count", f"maxReceiveCount {limit} is large enough"
-        )
 
 
 def _retention(url: str, attributes: Mapping[str, str]) -> Iterator[Finding]:
