@@ -7,6 +7,7 @@ import anyio
 
 from asyncbuild.domain.errors import Kind, StageError
 from asyncbuild.domain.model import Message
+from asyncbuild.queue.sqs import Queue
 
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DRAIN_FAILURES_MOST: Final = 3
@@ -104,3 +105,20 @@ class Polling:
 def pause_seconds(failures: int) -> float:
     """Return the pause after so many failures in a row: 1 s, doubled to 30 s."""
     return min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))
+
+
+async def send_to_dead_letters(queue: Queue, message: Message, *, kind: Kind, reason: str) -> None:
+    """Send a message to the dead-letter queue of its queue, each receive counted as a try.
+
+    Args:
+        queue: The queue.
+        message: The message; the caller deletes it.
+        kind: Kind of the error.
+        reason: The error's text, for people.
+
+    Raises:
+        ConfigError: The queue has no dead-letter queue.
+        StageError: SQS refused, or cannot be reached.
+    """
+    await queue.find_dead_letter_queue(await queue.facts())
+    await queue.dead_letter(message, kind=kind, reason=reason, attempts=message.receive_count)

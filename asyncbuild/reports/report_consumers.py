@@ -17,7 +17,7 @@ from asyncbuild.domain.events.report_events import ReportDeadLettered, ReportRec
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.reports.report import Report
 from asyncbuild.domain.settling import Done, GiveUp, Hide, Settling
-from asyncbuild.queue.polling import Polling
+from asyncbuild.queue.polling import Polling, send_to_dead_letters
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.reports.reporter import Reporter
 from asyncbuild.runtime.clock import Clock, utc_now
@@ -166,10 +166,7 @@ class ReportConsumers:
 
     async def _dead_letter(self, work: _ReportWork, reason: str, kind: Kind) -> None:
         message = work.message
-        await self._queue.find_dead_letter_queue(await self._queue.facts())
-        await self._queue.dead_letter(
-            message, kind=kind, reason=reason, attempts=message.receive_count
-        )
+        await send_to_dead_letters(self._queue, message, kind=kind, reason=reason)
         await self._queue.delete(message)
         repository = work.report.repository.full_name if work.report else ""
         emit(

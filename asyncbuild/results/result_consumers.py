@@ -23,6 +23,7 @@ from asyncbuild.domain.events.result_events import (
 )
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.settling import Done, GiveUp, Hide, hidden_seconds
+from asyncbuild.queue.polling import pause_seconds, send_to_dead_letters
 from asyncbuild.results.facts.result_messages import StateChange
 from asyncbuild.results.result_queue import RECEIVE_MOST, ResultQueue
 from asyncbuild.results.result_worker import (
@@ -37,7 +38,6 @@ from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.tasks import for_each, open_background
 
 VISIBILITY_SECONDS: Final = 60
-_LONGEST_PAUSE_SECONDS: Final = 30.0
 _DRAIN_FAILURES_MOST: Final = 3
 _DRAIN_HIDDEN_MOST: Final = 5  # others' builds may end without a pause: no poll stays empty then
 # A round that fails for one build is repeated so often, and then left to the next request.
@@ -174,7 +174,7 @@ class ResultConsumers:
     async def _consume(self) -> None:
         failures = hidden = 0
         while not self._stopping.is_set():
-            pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))
+            pause = pause_seconds(failures)
             turn = await self.take_turn(retry_in_seconds=pause)
             if turn is Turn.EMPTY and self._draining:
                 return
@@ -226,10 +226,7 @@ class ResultConsumers:
                 await self._dead_letter(each.message, each.settling.reason)
 
     async def _dead_letter(self, message: Message, reason: str) -> None:
-        await self._queue.find_dead_letter_queue(await self._queue.facts())
-        await self._queue.dead_letter(
-            message, kind=Kind.REJECT, reason=reason, attempts=message.receive_count
-        )
+        await send_to_dead_letters(self._queue, message, kind=Kind.REJECT, reason=reason)
         await self._queue.delete_all([message])
         emit(ResultDeadLettered(message_id=message.id, reason=reason))
 
