@@ -3,19 +3,18 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_records import Head
-from asyncbuild.commands.dead_queue import DeadQueue, dead_message_of
+from asyncbuild.commands.dead_queue import DeadQueue, Letter, dead_message_of
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, reading
 from asyncbuild.domain.model import Message, Push
 from asyncbuild.forges.registry import unchecked_reader
-from asyncbuild.forges.webhooks.delivery import KEPT, kept_attributes, showable
+from asyncbuild.forges.webhooks.delivery import KEPT, kept_attributes
 from asyncbuild.forges.webhooks.senders import MessageReader
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.storage.s3 import Store
@@ -25,17 +24,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Letter):
     """One message of the dead-letter queue; `pushes` is empty if its body holds no push."""
 
-    id: str
-    body: str
-    group: str
-    receipt_handle: str
-    sent: datetime
-    reason: str
-    kind: str
-    attempts: str
     pushes: tuple[Push, ...]
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -50,21 +41,14 @@ class DeadLetter:
         push = self.push
         return f"{push.repository.name} {push.branch} {push.commit[:10]}" if push else "no push"
 
-    def document(self) -> dict[str, Any]:
-        """Return the fields that `--json` shows."""
+    def told(self) -> dict[str, Any]:
+        """Return what the body holds, as fields that `--json` shows."""
         push = self.push
         return {
-            "id": self.id,
-            "group": self.group,
-            "dead_since": self.sent,
-            "kind": self.kind,
-            "reason": self.reason,
-            "attempts": self.attempts,
             "repository": push.repository.path if push else None,
             "ref": push.ref if push else None,
             "commit": push.commit if push else None,
             "event_id": push.id if push else None,
-            "body": showable(self.body),
         }
 
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asyncbuild.aws.classify import errors_of
+from asyncbuild.forges.webhooks.delivery import showable
 from asyncbuild.queue.received_message import read_moment
 
 if TYPE_CHECKING:
@@ -20,47 +21,43 @@ _LOOK_SECONDS = 120
 _MOVED_BY_QUEUE = "received too often: the queue's own redrive policy moved it"
 
 
-class Letter(Protocol):
-    """A message of a dead-letter queue, as commands show it."""
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message of a dead-letter queue, as commands show it.
 
-    @property
-    def id(self) -> str:
-        """Id of the message."""
+    `attempts` is the number of tries, and empty if it is not known.
+    """
 
-    @property
-    def body(self) -> str:
-        """Body of the message."""
-
-    @property
-    def group(self) -> str:
-        """Message group."""
-
-    @property
-    def receipt_handle(self) -> str:
-        """Receipt handle of this delivery."""
-
-    @property
-    def sent(self) -> datetime:
-        """When it became a dead letter."""
-
-    @property
-    def kind(self) -> str:
-        """Kind of the error."""
-
-    @property
-    def reason(self) -> str:
-        """Text of the error."""
-
-    @property
-    def attempts(self) -> str:
-        """Number of tries; empty if it is not known."""
+    id: str
+    body: str
+    group: str
+    receipt_handle: str
+    sent: datetime
+    reason: str
+    kind: str
+    attempts: str
 
     @property
     def about(self) -> str:
-        """A few words about the body."""
+        """A few words about the body, for people."""
+        raise NotImplementedError
+
+    def told(self) -> dict[str, Any]:
+        """Return what the body holds, as fields that `--json` shows."""
+        raise NotImplementedError
 
     def document(self) -> dict[str, Any]:
         """Return the fields that `--json` shows."""
+        return {
+            "id": self.id,
+            "group": self.group,
+            "dead_since": self.sent,
+            "kind": self.kind,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            **self.told(),
+            "body": showable(self.body),
+        }
 
 
 @dataclass(frozen=True, slots=True)

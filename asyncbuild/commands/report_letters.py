@@ -4,18 +4,16 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.commands.dead_letters import choose, write_list, write_whole
-from asyncbuild.commands.dead_queue import DeadQueue, dead_message_of
+from asyncbuild.commands.dead_queue import DeadQueue, Letter, dead_message_of
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, Reject, reading
 from asyncbuild.domain.reports.report import SENT_AGAIN, Report, read_report
-from asyncbuild.forges.webhooks.delivery import showable
 from asyncbuild.queue.sqs import Queue
 
 _LISTING: Final = "asyncbuild report"
@@ -23,17 +21,9 @@ _HINT: Final = "`asyncbuild report --again ID...` or `--all` sends them again."
 
 
 @dataclass(frozen=True, slots=True)
-class ReportLetter:
+class ReportLetter(Letter):
     """One message of the dead-letter queue of reports; `report` is None if its body holds none."""
 
-    id: str
-    body: str
-    group: str
-    receipt_handle: str
-    sent: datetime
-    reason: str
-    kind: str
-    attempts: str
     report: Report | None
 
     @property
@@ -44,23 +34,16 @@ class ReportLetter:
         repository, status = self.report.repository.full_name, self.report.status
         return f"{repository} {self.report.commit[:10]} {status.context} {status.state}"
 
-    def document(self) -> dict[str, Any]:
-        """Return the fields that `--json` shows."""
+    def told(self) -> dict[str, Any]:
+        """Return what the body holds, as fields that `--json` shows."""
         report = self.report
         return {
-            "id": self.id,
-            "group": self.group,
-            "dead_since": self.sent,
-            "kind": self.kind,
-            "reason": self.reason,
-            "attempts": self.attempts,
             "repository": report.repository.path if report else None,
             "ref": report.ref if report else None,
             "commit": report.commit if report else None,
             "event_id": report.order.event_id if report else None,
             "context": report.status.context if report else None,
             "state": report.status.state if report else None,
-            "body": showable(self.body),
         }
 
 
