@@ -14,6 +14,7 @@ NAMES = {
     "account": "account.yaml",
     "webhook": "webhook.yaml",
     "dashboard": "dashboard.yaml",
+    "endpoints": "endpoints.yaml",
 }
 
 

@@ -12,6 +12,12 @@ SERVICE = ROOT / "deploy" / "cloudformation.yaml"
 ACCOUNT = ROOT / "deploy" / "account.yaml"
 WEBHOOK = ROOT / "deploy" / "webhook.yaml"
 DASHBOARD = ROOT / "deploy" / "dashboard.yaml"
+ENDPOINTS = ROOT / "deploy" / "endpoints.yaml"
+STACKS = tuple(
+    path
+    for path in sorted((ROOT / "deploy").glob("*.yaml"))
+    if "AWSTemplateFormatVersion" in path.read_text("utf-8")
+)
 
 
 @cache

@@ -2,19 +2,23 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from cfnlint.api import lint
 from support.stacks import (
     ACCOUNT,
     DASHBOARD,
+    ENDPOINTS,
     ROOT,
     SERVICE,
-    WEBHOOK,
+    STACKS,
+    as_list,
     container,
     environment,
     iter_values,
@@ -28,6 +32,7 @@ from asyncbuild import config
 from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.checks.judges.finding import Level
 from asyncbuild.checks.judges.reports_queue import judge_reports_queue
+from asyncbuild.commands.cli import cli
 from asyncbuild.commands.template import NAMES, compact, read
 
 # A template may be this long where it is not read from S3 (CloudFormation quotas).
@@ -52,7 +57,7 @@ def account() -> dict[str, Any]:
 # --- the templates as such ---
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK, DASHBOARD], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", STACKS, ids=lambda path: path.stem)
 def test_cfn_lint_finds_no_fault(path: Path) -> None:
     """All stacks are valid in the standard and the China partition."""
     regions = ["us-east-1", "eu-west-1", "cn-north-1"]
@@ -102,7 +107,7 @@ def test_only_the_task_and_operators_write_to_the_bucket(service: Mapping[str, A
     assert {"Fn::GetAtt": ["TaskRole", "Arn"]} in iter_values(admitted[1])
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, WEBHOOK, DASHBOARD], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", STACKS, ids=lambda path: path.stem)
 def test_no_partition_region_or_account_is_hard_coded(path: Path) -> None:
     """ARNs are made with AWS::Partition, and no Region or account is named outside of texts."""
     stack = template(path)
@@ -110,6 +115,70 @@ def test_no_partition_region_or_account_is_hard_coded(path: Path) -> None:
     assert [
         text for text in texts if re.search(r"arn:aws|\b[0-9]{12}\b|[a-z]-[a-z]+-\d", text)
     ] == []
+
+
+def test_every_stack_is_printed_and_in_the_wheel() -> None:
+    """An installed package can deploy each stack of deploy/."""
+    names = {path.name for path in STACKS}
+    assert set(NAMES.values()) == names
+    offered = cli.commands["template"].params[0].type
+    assert isinstance(offered, click.Choice)
+    assert set(offered.choices) == set(NAMES)
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    included = wheel["targets"]["wheel"]["force-include"]
+    given = {name for name in included if name.startswith("deploy/")}
+    assert given == {f"deploy/{name}" for name in names}
+    assert all(included[name] == f"asyncbuild/{name}" for name in given)
+
+
+# --- the way to AWS ---
+
+
+def test_an_update_never_deletes_endpoints_unasked(service: Mapping[str, Any]) -> None:
+    """A stack that made endpoints keeps its parameter, and with it the update is refused."""
+    (assertion,) = service["Rules"]["EndpointsAreElsewhere"]["Assertions"]
+    assert "RuleCondition" not in service["Rules"]["EndpointsAreElsewhere"]
+    assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "CreateVpcEndpoints"}, "false"]}
+    assert service["Parameters"]["CreateVpcEndpoints"]["Default"] == "false"
+    told = re.search(r"(docs/[\w.]+)", assertion["AssertDescription"])
+    assert told
+    assert "CreateVpcEndpoints=false" in (ROOT / told[1]).read_text()
+    assert of_type(service, "AWS::EC2::VPCEndpoint") == {}
+
+
+def test_endpoints_lead_to_each_service_that_is_called() -> None:
+    """Services of the task's and the execution role's rights have an endpoint each."""
+    stack = template(ENDPOINTS)
+    endpoints = of_type(stack, "AWS::EC2::VPCEndpoint")
+    reached = {
+        each["ServiceName"]["Fn::Sub"].removeprefix("com.amazonaws.${AWS::Region}.")
+        for each in endpoints.values()
+    }
+    roles = [properties(template(SERVICE), name) for name in ("TaskRole", "ExecutionRole")]
+    actions = {
+        action.partition(":")[0]
+        for role in roles
+        for policy in role["Policies"]
+        for statement in statements(policy["PolicyDocument"])
+        for action in as_list(statement["Action"])
+    }
+    # Keys are used by S3 and SQS in the task's name; git has a name of its own; ECR has two.
+    needed = (actions - {"kms", "ecr"}) | {"git-codecommit", "ecr.api", "ecr.dkr"}
+    assert needed <= reached
+    assert reached - needed <= {"codecommit", "events"}
+
+
+def test_endpoints_admit_the_whole_vpc_over_https_alone() -> None:
+    """Private DNS names bind all of the VPC, so others in it need the way, too."""
+    stack = template(ENDPOINTS)
+    ((_, group),) = of_type(stack, "AWS::EC2::SecurityGroup").items()
+    (ingress,) = group["SecurityGroupIngress"]
+    assert (ingress["FromPort"], ingress["ToPort"]) == (443, 443)
+    assert ingress["CidrIp"] == {"Ref": "ClientCidr"}
+    assert "Default" not in stack["Parameters"]["ClientCidr"]
+    for each in of_type(stack, "AWS::EC2::VPCEndpoint").values():
+        if each["VpcEndpointType"] == "Interface":
+            assert each["SecurityGroupIds"] == [{"Ref": "SecurityGroup"}]
 
 
 # --- settings ---
