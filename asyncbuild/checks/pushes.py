@@ -16,7 +16,7 @@ from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.archive_options import check_subtree
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action, Target
-from asyncbuild.domain.rules import asked_changes
+from asyncbuild.domain.rules.route import asked_changes
 
 _EMPTY_BLOB: Final = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 

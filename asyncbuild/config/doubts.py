@@ -17,7 +17,7 @@ from asyncbuild.config.lines import Place
 from asyncbuild.config.routing import RuleSettings, fill_rules
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.model import Action
-from asyncbuild.domain.rules import full_refs
+from asyncbuild.domain.rules.rule_globs import full_refs
 
 _WILD: Final = re.compile(r"[*?\[!]")
 # First parts of refs as git shows them locally; a branch's own name does not have them.

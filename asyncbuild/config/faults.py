@@ -22,7 +22,7 @@ from asyncbuild.config.sections import MIB
 from asyncbuild.config.settings import Settings, names_below, setting_names
 from asyncbuild.config.variables import ENV_PREFIX, FILE_VARIABLE
 from asyncbuild.domain.model import Action
-from asyncbuild.domain.rules import may_share_key
+from asyncbuild.domain.rules.rule_keys import may_share_key
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 TOML_REMEDY = 'text stands in "quotes", a table begins with [its name]; see https://toml.io'

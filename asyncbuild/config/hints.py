@@ -18,7 +18,8 @@ from asyncbuild.domain.archive_options import split_pathspec
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.refs import is_ref_name
 from asyncbuild.domain.repository import decode_host
-from asyncbuild.domain.rules import Rule, full_refs
+from asyncbuild.domain.rules.rule import Rule
+from asyncbuild.domain.rules.rule_globs import full_refs
 
 # StartBuild, environment variables (CodeBuild quotas); CodePipeline API, PipelineVariable, value.
 _VALUE_MOST: Final = {Action.BUILD: 4_096, Action.PIPELINE: 1_000}

@@ -16,7 +16,9 @@ from asyncbuild.domain.archive_options import (
 )
 from asyncbuild.domain.key_template import check_template
 from asyncbuild.domain.model import Action
-from asyncbuild.domain.rules import Rule, key_of, variable_fault
+from asyncbuild.domain.rules.rule import Rule
+from asyncbuild.domain.rules.rule_keys import key_of
+from asyncbuild.domain.rules.rule_variables import variable_fault
 
 
 class AccountSettings(Section):

@@ -29,7 +29,7 @@ from asyncbuild.config.sections import (
     StorageSettings,
 )
 from asyncbuild.config.variables import ENV_PREFIX
-from asyncbuild.domain.rules import Rule
+from asyncbuild.domain.rules.rule import Rule
 
 
 class _RegionSource(EnvSettingsSource):

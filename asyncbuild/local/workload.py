@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from asyncbuild.domain.rules import escape_key
+from asyncbuild.domain.rules.rule_keys import escape_key
 from asyncbuild.local.content import Changes, File, Files, initial_tree, next_changes
 from asyncbuild.local.expected_tree import run_git
 from asyncbuild.local.servers.served import ACCOUNT, REGION

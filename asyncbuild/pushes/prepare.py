@@ -21,7 +21,7 @@ from asyncbuild.domain.key_template import is_own
 from asyncbuild.domain.made_before import is_new, may_be_stored
 from asyncbuild.domain.model import Guard, Nothing, Push, StoredArchive, Target
 from asyncbuild.domain.reports.skipped_target import skipped_targets
-from asyncbuild.domain.rules import asked_changes, route
+from asyncbuild.domain.rules.route import asked_changes, route
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.ancestry import OpensSnapshots
 from asyncbuild.pushes.work import PreparedMessage, PreparedPush, Work

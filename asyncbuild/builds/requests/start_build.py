@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asyncbuild.config.sections import BuildSettings
 from asyncbuild.domain.errors import ConfigError
 from asyncbuild.domain.model import BuildRequest, Push, Target
-from asyncbuild.domain.rules import variable_fault
+from asyncbuild.domain.rules.rule_variables import variable_fault
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild.type_defs import StartBuildInputTypeDef

@@ -9,7 +9,9 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action, Change, Push, Target
 from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import decode_repository
-from asyncbuild.domain.rules import Rule, full_refs, matches, matches_repository, route
+from asyncbuild.domain.rules.route import route
+from asyncbuild.domain.rules.rule import Rule
+from asyncbuild.domain.rules.rule_globs import full_refs, matches, matches_repository
 
 _COMMIT: Final = "0123456789abcdef" * 2 + "01234567"  # made up, for keys that contain one
 _NOWHERE: Final = "000000000000"  # account of a repository that is named without one

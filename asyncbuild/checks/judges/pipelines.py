@@ -9,7 +9,7 @@ from asyncbuild.checks.judges.projects import has_fields
 from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action
-from asyncbuild.domain.rules import Rule
+from asyncbuild.domain.rules.rule import Rule
 
 
 def pipelines_of(settings: Settings) -> tuple[list[tuple[str, Rule]], list[str]]:

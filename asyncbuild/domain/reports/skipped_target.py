@@ -4,7 +4,9 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from asyncbuild.domain.model import Push
-from asyncbuild.domain.rules import Rule, iter_applied, targets_of
+from asyncbuild.domain.rules.route import iter_applied
+from asyncbuild.domain.rules.rule import Rule
+from asyncbuild.domain.rules.targets import targets_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from asyncbuild.domain.errors import Reject, show
 from asyncbuild.domain.git_names import check_repository
 from asyncbuild.domain.repository import Repository, decode_repository, encode_repository
-from asyncbuild.domain.rules import variable_fault
+from asyncbuild.domain.rules.rule_variables import variable_fault
 from asyncbuild.domain.times import read_time
 
 Document = Mapping[str, Any]

@@ -15,7 +15,7 @@ from functools import partial
 from asyncbuild.domain.errors import Reject, show
 from asyncbuild.domain.model import Change, Message, Nothing, Push
 from asyncbuild.domain.repository import ForgeKind, Repository, encode_segment
-from asyncbuild.domain.rules import matches
+from asyncbuild.domain.rules.rule_globs import matches
 from asyncbuild.forges.codecommit import parse
 from asyncbuild.forges.webhooks.delivery import HOST, open_delivery
 from asyncbuild.forges.webhooks.dialect import FRESH_SECONDS, Delivery, Payload, RefChange

@@ -12,7 +12,7 @@ from asyncbuild.config import BuildSettings
 from asyncbuild.domain.errors import ConfigError
 from asyncbuild.domain.model import Action, Target
 from asyncbuild.domain.repository import Repository
-from asyncbuild.domain.rules import OWN_VARIABLES
+from asyncbuild.domain.rules.rule_variables import OWN_VARIABLES
 from asyncbuild.local.servers.aws_json import iter_faults, service_model
 
 START_BUILD = service_model("codebuild").operation_model("StartBuild").input_shape

@@ -16,7 +16,7 @@ from asyncbuild.checks.pushes import run
 from asyncbuild.config import RuleSettings, fill_rules, load
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action
-from asyncbuild.domain.rules import Rule
+from asyncbuild.domain.rules.rule import Rule
 
 _RULES = """
 [[rules]]

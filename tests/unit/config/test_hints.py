@@ -13,7 +13,7 @@ from asyncbuild.config import RuleSettings, default_rules, fill_rules
 from asyncbuild.config.globs import includes_all_repositories
 from asyncbuild.config.hints import Hint, iter_hints
 from asyncbuild.domain.refs import is_ref_name
-from asyncbuild.domain.rules import full_refs, matches
+from asyncbuild.domain.rules.rule_globs import full_refs, matches
 
 HOSTS = ("github.com", "git.acme.example:8443")
 

@@ -16,17 +16,11 @@ from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.domain.key_template import FIELDS, check_template
 from asyncbuild.domain.model import Action, Change, Push, Target
 from asyncbuild.domain.repository import Repository
-from asyncbuild.domain.rules import (
-    Rule,
-    asked_changes,
-    escape_key,
-    key_of,
-    matches,
-    matches_repository,
-    may_share_key,
-    route,
-    variable_fault,
-)
+from asyncbuild.domain.rules.route import asked_changes, route
+from asyncbuild.domain.rules.rule import Rule
+from asyncbuild.domain.rules.rule_globs import matches, matches_repository
+from asyncbuild.domain.rules.rule_keys import escape_key, key_of, may_share_key
+from asyncbuild.domain.rules.rule_variables import variable_fault
 
 _COMMIT = "0123456789abcdef" * 2 + "01234567"
 

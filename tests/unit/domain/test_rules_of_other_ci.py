@@ -18,7 +18,7 @@ from support.stacks import ROOT
 
 from asyncbuild.config import RuleSettings, Settings
 from asyncbuild.config.doubts import doubts
-from asyncbuild.domain.rules import full_refs, matches
+from asyncbuild.domain.rules.rule_globs import full_refs, matches
 
 PAGE = (ROOT / "docs" / "rules.md").read_text()
 

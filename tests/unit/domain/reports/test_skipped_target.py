@@ -5,7 +5,7 @@ from support.codebuild import make_push
 
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.reports.skipped_target import SkippedTarget, skipped_targets
-from asyncbuild.domain.rules import Rule
+from asyncbuild.domain.rules.rule import Rule
 
 _API, _WEB = ("api",), ("web", "libs")
 

@@ -25,7 +25,7 @@ from asyncbuild.domain.requests.push_request import (
     read_request,
 )
 from asyncbuild.domain.requests.request_terms import RequestTerms
-from asyncbuild.domain.rules import OWN_VARIABLES
+from asyncbuild.domain.rules.rule_variables import OWN_VARIABLES
 
 NOON: Final = datetime(2026, 11, 30, 12, tzinfo=UTC)
 SCHEMA: Final = orjson.loads(

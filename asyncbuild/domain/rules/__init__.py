@@ -1,0 +1,1 @@
+"""Rules: which pushes they match, and what they ask for. Pure."""

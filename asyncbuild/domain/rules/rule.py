@@ -1,0 +1,26 @@
+"""Rule: one entry of `[[rules]]`, with the defaults filled in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
+from asyncbuild.domain.model import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of `[[rules]]`, with the defaults filled in."""
+
+    name: str
+    repository: Sequence[str]
+    ref: Sequence[str]
+    action: Action
+    projects: Sequence[str] = ()
+    key: str = "{repository}/{branch}/{commit}.zip"
+    variables: Mapping[str, str] = field(default_factory=dict)
+    pipelines: Sequence[str] = ()
+    source_action: str = ""
+    options: ArchiveOptions = WHOLE
+    changes: tuple[str, ...] = ()  # pathspecs, from the root of the repository
+    final: bool = True
+    reserved: str = ""  # prefix of the ledger's records: no archive's key begins with it
