@@ -27,7 +27,17 @@ TIP: Final = (
 AHEAD_MOST: Final = timedelta(minutes=15)  # of a request's time against its message's
 _REQUIRED: Final = ("repository", "ref", "commit", "source", "time")
 _OPTIONAL: Final = (
-    *("id", "old_commit", "projects", "variables", "reason", "requested_by", "again", "as_push"),
+    *(
+        "id",
+        "old_commit",
+        "projects",
+        "variables",
+        "reason",
+        "requested_by",
+        "again",
+        "as_push",
+        "since",
+    ),
 )
 _FIELDS: Final = ("asyncbuild", "version", *_REQUIRED, *_OPTIONAL)
 
@@ -80,6 +90,7 @@ def dump_request(request: PushRequest) -> bytes:
             "as_push": terms.as_push,
             "source": terms.source,
             "time": request.time,
+            **({} if terms.since is None else {"since": terms.since}),
         },
         utc_z=True,
     )
@@ -101,6 +112,7 @@ def read_request(document: Mapping[str, Any], *, sent: datetime | None = None) -
     commit = _commit(document)
     terms = _terms(document, commit)
     time = fields.read_moment(document, "time")
+    terms = replace(terms, since=_since(document, time, terms))
     if sent is not None and time > sent + AHEAD_MOST:
         raise Reject(
             f"time is {show(document['time'])}, more than {AHEAD_MOST.seconds // 60} minutes after "
@@ -185,6 +197,19 @@ def _terms(document: Mapping[str, Any], commit: str) -> RequestTerms:
             remedy="a push is built by its rules alone: leave as_push out, or the others",
         )
     return replace(terms, as_push=as_push)
+
+
+def _since(document: Mapping[str, Any], time: datetime, terms: RequestTerms) -> datetime | None:
+    if "since" not in document:
+        return None
+    since = fields.read_moment(document, "since")
+    if since > time or not terms.as_push or document["commit"] == TIP:
+        raise Reject(
+            f"since is {show(document['since'])}",
+            remedy="it is for a push that was found: as_push is true, commit is an id, and since "
+            "is not after time",
+        )
+    return since
 
 
 def _digest(document: Mapping[str, Any], source: str) -> str:

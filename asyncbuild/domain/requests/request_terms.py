@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class RequestTerms:
         again: Whether the commit is built although it was built before.
         as_push: Whether the request stands for a push that no event told: then it may be stale,
             covers older pushes of its ref, and becomes the ref's head.
+        since: Time at which the ref was last seen elsewhere, of a push that was found by comparing
+            refs; None for other requests.
     """
 
     source: str
@@ -26,6 +29,7 @@ class RequestTerms:
     variables: Mapping[str, str] = field(default_factory=dict)
     again: bool = False
     as_push: bool = False
+    since: datetime | None = None
 
     @property
     def is_plain(self) -> bool:

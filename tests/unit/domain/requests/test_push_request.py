@@ -181,6 +181,13 @@ FAULTS: Final = [
     ({"variables": {"A": "x" * 5_000}}, "more than 5000 characters", "bucket"),
     ({"as_push": True, "again": True}, "as_push is true together with", "leave as_push out"),
     ({"as_push": True, "projects": ["web"]}, "as_push is true together with", "leave as_push"),
+    ({"since": "2026-11-30T11:00:00Z"}, "since is '2026-11-30T11", "commit is an id"),
+    (
+        {"since": "2026-11-30T12:00:01Z", "as_push": True, "commit": "a" * 40},
+        "since is '2026-11-30T12:00:01Z'",
+        "not after time",
+    ),
+    ({"since": 1, "as_push": True, "commit": "a" * 40}, "since is 1", "RFC 3339"),
     ({"repository": "web"}, "repository is 'web'", "account, region and name"),
     ({"repository": {"account": "1", "region": "2", "name": 3}}, "repository.name is 3", "string"),
     (
@@ -268,6 +275,15 @@ def test_equal_messages_without_id_are_one_request() -> None:
 def test_only_a_plain_tip_stands_for_a_push(changes: dict[str, Any], as_push: bool) -> None:  # noqa: FBT001 - a case
     """A build of a part, or of an old commit, never makes the ref's head."""
     assert read_request(MESSAGE | changes).terms.as_push is as_push
+
+
+def test_a_found_push_keeps_when_its_ref_was_last_elsewhere() -> None:
+    """Without it an older stay at the same commit would count as this push."""
+    found = MESSAGE | {"since": "2026-11-30T11:00:00Z", "as_push": True, "commit": "a" * 40}
+    request = read_request(found)
+    assert request.terms.since == NOON - timedelta(hours=1)
+    assert read_request(orjson.loads(dump_request(request))) == request
+    assert not list(VALIDATOR.iter_errors(found))
 
 
 def test_examples_of_the_documentation_are_read() -> None:

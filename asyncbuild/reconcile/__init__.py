@@ -1,0 +1,1 @@
+"""Rounds over all repositories, which find the pushes whose events never came."""

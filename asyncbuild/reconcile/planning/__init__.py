@@ -1,0 +1,1 @@
+"""Planning of a round: listings, snapshots, and what each ref asks for. Pure."""

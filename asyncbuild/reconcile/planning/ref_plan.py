@@ -1,0 +1,194 @@
+"""Plan of a repository in a round: what its snapshot, its refs now and the ledger ask for. Pure."""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from asyncbuild.domain.movements import Movement, find_settled
+from asyncbuild.domain.repository import Repository
+from asyncbuild.reconcile.planning.ref_lines import differences, replaced, without_tags
+from asyncbuild.reconcile.planning.ref_snapshot import RefSnapshot, WaitingRef
+
+_TAGS: Final = "refs/tags/"
+
+
+class RefFate(StrEnum):
+    """What is done about a ref that differs from the snapshot."""
+
+    DELETED = "deleted"  # it leaves the snapshot
+    UNWANTED = "unwanted"  # no rule asks for anything: the snapshot follows
+    BASELINE = "baseline"  # refs of its kind are looked at for the first time
+    WAITING = "waiting"  # its event may still be on its way
+    SEEN = "seen"  # the ledger knows it there
+    FOUND = "found"  # nothing knows it there: it becomes a push
+
+
+@dataclass(frozen=True, slots=True)
+class RefListing:
+    """Refs of a repository as its server shows them.
+
+    Attributes:
+        time: When the listing began.
+        tags: Whether tags are among them.
+        refs: Lines of `planning/ref_lines.py`.
+    """
+
+    time: datetime
+    tags: bool
+    refs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefDifference:
+    """Ref that is not as the snapshot has it.
+
+    Attributes:
+        ref: Full name.
+        old: Commit in the snapshot; empty for a new ref.
+        commit: Commit now; empty if it was deleted.
+        first_seen: When it was first seen there.
+        since: When it was last seen as in the snapshot.
+    """
+
+    ref: str
+    old: str
+    commit: str
+    first_seen: datetime
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFacts:
+    """Facts of the ledger about refs.
+
+    Attributes:
+        heads: Commit and time of the newest push that was built, by ref; those that were read.
+        movements: Movements by ref since the snapshot; None if records were not read.
+    """
+
+    heads: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
+    movements: Mapping[str, Sequence[Movement]] | None = None
+
+    def knows(self, difference: RefDifference) -> bool:
+        """Return whether a record says what became of the ref at this commit."""
+        commit, time = self.heads.get(difference.ref, ("", difference.since))
+        if commit == difference.commit and time >= difference.since:
+            return True
+        recorded = (self.movements or {}).get(difference.ref, ())
+        return find_settled(difference.commit, recorded) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RefPlan:
+    """One ref that differs, and what is done about it."""
+
+    difference: RefDifference
+    fate: RefFate
+
+
+def take_baseline(listing: RefListing, *, group: str) -> RefSnapshot:
+    """Return the first snapshot of a repository: all that is there counts as known."""
+    return RefSnapshot(listing.time, listing.time, group, listing.tags, listing.refs)
+
+
+def find_differences(snapshot: RefSnapshot, listing: RefListing) -> list[RefDifference]:
+    """Return the refs that are not as the snapshot has them.
+
+    A server that shows no refs at all is not believed: all of them would come back as new ones.
+    """
+    if not listing.refs:
+        return []
+    before = snapshot.refs if listing.tags else without_tags(snapshot.refs)
+    waiting = {(each.ref, each.commit): each for each in snapshot.waiting}
+    found = []
+    for ref, old, commit in differences(before, listing.refs):
+        known = waiting.get((ref, commit))
+        first_seen = known.first_seen if known else listing.time
+        # A ref that waits at another commit was last seen as in the snapshot before that.
+        other = next((each for each in snapshot.waiting if each.ref == ref), None)
+        since = known.since if known else other.since if other else snapshot.time
+        found.append(RefDifference(ref, old, commit, first_seen, since))
+    return found
+
+
+def plan_refs(
+    snapshot: RefSnapshot,
+    listing: RefListing,
+    *,
+    wanted: Callable[[str, str], bool],
+    facts: LedgerFacts,
+    grace: timedelta,
+) -> list[RefPlan]:
+    """Return what is done about each ref that differs.
+
+    Args:
+        snapshot: What the last round saw.
+        listing: What the server shows.
+        wanted: Whether the rules ask for anything when a ref moves to a commit.
+        facts: Facts of the ledger, as far as they were read.
+        grace: How long an event may be on its way.
+    """
+    plans = []
+    for each in find_differences(snapshot, listing):
+        due = listing.time - each.first_seen >= grace
+        if not each.commit:
+            fate = RefFate.DELETED
+        elif each.ref.startswith(_TAGS) and not snapshot.tags:
+            fate = RefFate.BASELINE
+        elif not wanted(each.ref, each.commit):
+            fate = RefFate.UNWANTED
+        elif facts.knows(each):
+            fate = RefFate.SEEN
+        else:
+            fate = RefFate.FOUND if due and facts.movements is not None else RefFate.WAITING
+        plans.append(RefPlan(each, fate))
+    return plans
+
+
+def next_snapshot(
+    snapshot: RefSnapshot, listing: RefListing, plans: Sequence[RefPlan], *, group: str
+) -> RefSnapshot:
+    """Return the snapshot after a round; the same one if nothing is to be written.
+
+    Args:
+        snapshot: What the last round saw.
+        listing: What the server shows.
+        plans: What was done about the refs that differ.
+        group: Message group of the repository; empty if it is not known.
+    """
+    waiting = [each.difference for each in plans if each.fate is RefFate.WAITING]
+    kept = tuple(WaitingRef(each.ref, each.commit, each.first_seen, each.since) for each in waiting)
+    if not listing.refs and snapshot.refs:
+        return replace(snapshot, group=group)
+    refs = replaced(listing.refs, {each.ref: each.old for each in waiting})
+    unchanged = (refs, kept, group, listing.tags) == (
+        *(snapshot.refs, snapshot.waiting, snapshot.group, snapshot.tags),
+    )
+    if unchanged:
+        return snapshot
+    return RefSnapshot(listing.time, snapshot.baseline, group, listing.tags, refs, kept)
+
+
+def found_id(repository: Repository, difference: RefDifference) -> str:
+    """Return the id of the push of a ref that was found: the same for each try to send it."""
+    since = difference.since.isoformat()
+    text = f"{repository.path}\n{difference.ref}\n{difference.commit}\n{since}"
+    return f"found-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def due_refs(plans: Sequence[RefPlan], listing: RefListing, grace: timedelta) -> Collection[str]:
+    """Return the refs that wait, and whose grace is over: for them the ledger's records are read.
+
+    Args:
+        plans: Plans that were made without records.
+        listing: What the server shows.
+        grace: How long an event may be on its way.
+    """
+    return {
+        each.difference.ref
+        for each in plans
+        if each.fate is RefFate.WAITING and listing.time - each.difference.first_seen >= grace
+    }
