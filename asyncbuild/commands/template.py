@@ -12,6 +12,7 @@ from asyncbuild.domain.errors import Fatal
 NAMES = {
     "service": "cloudformation.yaml",
     "account": "account.yaml",
+    "alarms": "alarms.yaml",
     "webhook": "webhook.yaml",
     "dashboard": "dashboard.yaml",
     "endpoints": "endpoints.yaml",

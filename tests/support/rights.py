@@ -34,22 +34,38 @@ GRANTS = {
     ("sqs:SendMessage", "ReportQueue"): "report starts and ends of builds",
     ("sqs:SendMessage", "ReportDeadLetters"): "dead-letter with a reason",
     ("sqs:GetQueueAttributes", "ReportDeadLetters"): "ask how long a message it takes",
+    ("sqs:ReceiveMessage", "ReconcileQueue"): "take rounds that look for missed pushes",
+    ("sqs:DeleteMessage", "ReconcileQueue"): "settle them",
+    ("sqs:ChangeMessageVisibility", "ReconcileQueue"): "hide what is tried again later, release",
+    ("sqs:GetQueueAttributes", "ReconcileQueue"): "see whether the queue is fit",
+    ("sqs:SendMessage", "ReconcileQueue"): "make of a round one message for each repository",
+    ("sqs:SendMessage", "ReconcileDeadLetters"): "dead-letter with a reason",
+    ("sqs:GetQueueAttributes", "ReconcileDeadLetters"): "check that it is FIFO",
+    ("sqs:SendMessage", "Queue"): "send pushes that no event told",
     ("sqs:SendMessage", "DeadLetters"): "dead-letter with a reason",
     ("sqs:GetQueueAttributes", "DeadLetters"): "check that it is FIFO",
     ("s3:PutObject", "archives"): "send them",
+    ("s3:PutObject", "seeds"): "keep packs of mirrors for other tasks",
     ("s3:PutObject", "ledger"): "write records",
     ("s3:GetObject", "archives"): "archives as a source of copies",
+    ("s3:GetObject", "seeds"): "begin a mirror with another task's packs",
     ("s3:GetObject", "ledger"): "read records",
     ("s3:AbortMultipartUpload", "archives"): "leave no parts behind (I7)",
+    ("s3:AbortMultipartUpload", "seeds"): "the same",
     ("s3:DeleteObject", "ledger"): "forget notes about tries, and that a build is unfinished",
     ("s3:ListBucket", "Bucket"): "read the ledger; be told 404, not 403, of what is missing",
     ("codecommit:GitPull", "codecommit"): "fetch",
+    ("codecommit:GetRepository", "codecommit"): "find out a repository's message group",
+    ("codecommit:ListRepositories", "*"): "find repositories to look at",
     ("codebuild:StartBuild", "codebuild"): "build",
+    ("codebuild:StopBuild", "codebuild"): "cancel what a newer push superseded",
+    ("codebuild:StopBuildBatch", "codebuild"): "the same",
     ("codebuild:BatchGetBuilds", "codebuild"): "find out how builds ended; find one (I12)",
     ("codebuild:BatchGetBuildBatches", "codebuild"): "find out how a batch ended",
     ("codebuild:ListBuildsForProject", "codebuild"): "find a build that was started before (I12)",
     ("codepipeline:GetPipeline", "codepipeline"): "see how a pipeline takes its source",
     ("codepipeline:StartPipelineExecution", "codepipeline"): "hand over",
+    ("codepipeline:StopPipelineExecution", "codepipeline"): "cancel what a newer push superseded",
     ("codepipeline:ListPipelineExecutions", "codepipeline"): "find one started before (I12)",
     ("codepipeline:GetPipelineExecution", "codepipeline"): "the same; find out how it ended",
     ("codepipeline:ListActionExecutions", "codepipeline"): "find out which action failed",
@@ -57,6 +73,7 @@ GRANTS = {
     ("s3:GetLifecycleConfiguration", "Bucket"): "asyncbuild check",
     ("s3:GetBucketVersioning", "Bucket"): "the same",
     ("codebuild:BatchGetProjects", "codebuild"): "asyncbuild check",
+    ("events:PutEvents", "events"): "tell how builds ended",
     ("sts:AssumeRole", "PullRoleArns"): "fetch from other accounts",
     ("secretsmanager:GetSecretValue", "SecretArns"): "tokens, keys and webhook secrets of hosts",
     ("kms:Decrypt", "KmsKeyArn"): "a customer managed key",
@@ -89,15 +106,21 @@ NEEDED: dict[str, set[str]] = {
     "s3.complete_multipart_upload": {"s3:PutObject"},
     "s3.abort_multipart_upload": {"s3:AbortMultipartUpload"},
     "codebuild.start_build": {"codebuild:StartBuild"},
+    "codebuild.stop_build": {"codebuild:StopBuild"},
+    "codebuild.stop_build_batch": {"codebuild:StopBuildBatch"},
     "codebuild.batch_get_builds": {"codebuild:BatchGetBuilds"},
     "codebuild.batch_get_build_batches": {"codebuild:BatchGetBuildBatches"},
     "codebuild.batch_get_projects": {"codebuild:BatchGetProjects"},
     "codebuild.list_builds_for_project": {"codebuild:ListBuildsForProject"},
     "codepipeline.get_pipeline": {"codepipeline:GetPipeline"},
     "codepipeline.start_pipeline_execution": {"codepipeline:StartPipelineExecution"},
+    "codepipeline.stop_pipeline_execution": {"codepipeline:StopPipelineExecution"},
     "codepipeline.list_pipeline_executions": {"codepipeline:ListPipelineExecutions"},
     "codepipeline.get_pipeline_execution": {"codepipeline:GetPipelineExecution"},
     "codepipeline.list_action_executions": {"codepipeline:ListActionExecutions"},
+    "codecommit.get_repository": {"codecommit:GetRepository"},
+    "codecommit.list_repositories": {"codecommit:ListRepositories"},
+    "events.put_events": {"events:PutEvents"},
     "secretsmanager.get_secret_value": {"secretsmanager:GetSecretValue"},
     "sts.assume_role": {"sts:AssumeRole"},
     "sts.get_caller_identity": set(),
@@ -135,7 +158,7 @@ class Call:
     Attributes:
         operation: As `NEEDED` has it.
         queue: The queue's name, for SQS.
-        folder: `archives` or `ledger`, for objects.
+        folder: `archives`, `ledger` or `seeds`, for objects.
         source: The same of what is copied from.
         version: Whether a version was named.
         command: Of `asyncbuild`; empty in the tests' own process.
@@ -173,16 +196,17 @@ class Call:
     def _resource(self, action: str) -> str:
         service = action.partition(":")[0]
         if service == "sqs":
-            if "reports" in self.queue:
-                return "ReportDeadLetters" if "dead" in self.queue else "ReportQueue"
-            if "results" in self.queue:
-                return "ResultDeadLetters" if "dead" in self.queue else "ResultQueue"
-            return "DeadLetters" if "dead" in self.queue else "Queue"
+            kinds = ("reconcile", "reports", "results")
+            kind = next((each for each in kinds if each in self.queue), "")
+            prefix = kind.removesuffix("s").title()
+            return prefix + ("DeadLetters" if "dead" in self.queue else "Queue")
         if action == "s3:ListBucket":
             return "Bucket"
         if service == "s3":
             reads = action in {"s3:GetObject", "s3:GetObjectVersion"}
             return (self.source if reads and self.source else self.folder) or "Bucket"
+        if action == "codecommit:ListRepositories":
+            return "*"
         return {"sts": "PullRoleArns", "secretsmanager": "SecretArns"}.get(service, service)
 
 

@@ -12,6 +12,7 @@ SERVICE = ROOT / "deploy" / "cloudformation.yaml"
 ACCOUNT = ROOT / "deploy" / "account.yaml"
 WEBHOOK = ROOT / "deploy" / "webhook.yaml"
 DASHBOARD = ROOT / "deploy" / "dashboard.yaml"
+ALARMS = ROOT / "deploy" / "alarms.yaml"
 ENDPOINTS = ROOT / "deploy" / "endpoints.yaml"
 STACKS = tuple(
     path

@@ -97,10 +97,11 @@ def _command() -> str:
 
 
 def _folder(key: object) -> str:
-    """Return the folder of a key: the policy distinguishes two, among many keys."""
+    """Return the folder of a key: the policy distinguishes three, among many keys."""
     if key is None:
         return ""
-    return "ledger" if str(key).startswith(".asyncbuild/") else "archives"
+    first = str(key).partition("/")[0]
+    return {".asyncbuild": "ledger", "seeds": "seeds"}.get(first, "archives")
 
 
 def _modules() -> list[str]:

@@ -108,7 +108,7 @@ def test_no_event_is_lost_silently(service: Mapping[str, Any], account: Mapping[
     sent = [(service, round_["Target"]) for round_ in rounds]
     for stack in (service, account):
         sent += [(stack, *rule["Targets"]) for rule in all_rules(stack)]
-    assert len(sent) == 6
+    assert len(sent) == 7
     for stack, target in sent:
         name, _ = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
         assert "FifoQueue" not in properties(stack, name)

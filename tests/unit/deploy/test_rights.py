@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore import xform_name
 from botocore.session import get_session
-from support.rights import GRANTS, NEEDED, UNSEEN, Call, compare, granted, read_calls
+from support.rights import GRANTS, NEEDED, UNSEEN, Call, about, compare, granted, read_calls
 from support.stacks import (
     ACCOUNT,
     ROOT,
@@ -44,7 +44,7 @@ def test_task_has_the_declared_rights_and_no_more(service: Mapping[str, Any]) ->
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
 def test_no_role_has_all_rights(path: Path) -> None:
-    """No right ends in a star, and only ECR's token, which has no resource, is granted on all."""
+    """No right ends in a star; all resources are granted only where no narrower one is known."""
     stack = template(path)
     documents = [
         *(role["PolicyDocument"] for role in of_type(stack, "AWS::IAM::ManagedPolicy").values()),
@@ -59,7 +59,7 @@ def test_no_role_has_all_rights(path: Path) -> None:
         actions = as_list(statement["Action"])
         assert not [action for action in actions if "*" in action]
         if "*" in as_list(statement["Resource"]):
-            assert actions == ["ecr:GetAuthorizationToken"]
+            assert actions in (["ecr:GetAuthorizationToken"], ["codecommit:ListRepositories"])
 
 
 @pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
@@ -73,6 +73,37 @@ def test_services_act_for_this_account_only(path: Path) -> None:
             assert {"aws:SourceAccount", "sts:ExternalId"} & set(
                 statement["Condition"]["StringEquals"]
             )
+
+
+def test_operators_ask_and_read_and_write_nothing_to_the_bucket(service: Mapping[str, Any]) -> None:
+    """People send pushes, reports and rounds, and work on dead letters; they take no others."""
+    document = properties(service, "OperatorPolicy")["PolicyDocument"]
+    may = {
+        (action, about(resource))
+        for statement in statements(document)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+    work = {"Queue", "ReconcileQueue", "ReportQueue"}
+    assert {to for action, to in may if action == "sqs:SendMessage"} == work
+    dead = {"DeadLetters", "ResultDeadLetters", "ReconcileDeadLetters", "ReportDeadLetters"}
+    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"):
+        assert {to for each, to in may if each == action} == dead
+    of_bucket = {right for right in may if right[0].startswith("s3:")}
+    assert of_bucket == {("s3:GetObject", "ledger"), ("s3:ListBucket", "Bucket")}
+    assert {action.partition(":")[0] for action, _ in may} == {"sqs", "s3", "codecommit", "kms"}
+
+
+def test_owners_let_the_service_pull_and_find_repositories(account: Mapping[str, Any]) -> None:
+    """The pull role has what the task has on the repositories of its own account, and no more."""
+    (policy,) = properties(account, "PullRole")["Policies"]
+    may = {
+        (action, about(resource))
+        for statement in statements(policy["PolicyDocument"])
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+    assert may == {right for right in GRANTS if right[0].startswith("codecommit:")}
 
 
 def test_queues_and_bucket_refuse_plain_connections(
@@ -116,7 +147,10 @@ def calls_in_source() -> set[str]:
     session = get_session()
     operations = {
         xform_name(operation): f"{name}.{xform_name(operation)}"
-        for name in ("sqs", "s3", "codebuild", "codepipeline", "sts", "secretsmanager")
+        for name in (
+            *("sqs", "s3", "codebuild", "codepipeline", "sts", "secretsmanager"),
+            *("codecommit", "events"),
+        )
         for operation in session.get_service_model(name).operation_names
     }
     sources = [
@@ -191,6 +225,12 @@ def test_rights_on_the_queue_of_results_are_apart() -> None:
     assert report.needs() == {("sqs:SendMessage", "ReportQueue")}
     dead = replace(dead, queue="reports-dead-letters.fifo")
     assert dead.needs() == {("sqs:SendMessage", "ReportDeadLetters")}
+    assert replace(report, queue="reconcile.fifo").needs() == {
+        ("sqs:SendMessage", "ReconcileQueue")
+    }
+    dead = replace(dead, queue="reconcile-dead-letters.fifo")
+    assert dead.needs() == {("sqs:SendMessage", "ReconcileDeadLetters")}
+    assert replace(dead, queue="pushes.fifo").needs() == {("sqs:SendMessage", "Queue")}
 
 
 def test_an_unused_excuse_is_a_fault() -> None:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.stacks import DASHBOARD, ROOT, SERVICE, properties, template
+from support.stacks import ALARMS, DASHBOARD, ROOT, SERVICE, properties, template
 
 from asyncbuild.queue.counters import ConsumerState
 from asyncbuild.status.exporters.emf import _UNITS, NAMESPACE, EmbeddedMetrics
@@ -84,9 +84,9 @@ def test_stack_reads_metrics_that_the_service_writes() -> None:
     shown |= set(re.findall(r'SEARCH\(\'\{asyncbuild,[^}]*\} MetricName=\\"(\w+)\\"', text))
     assert {"ConsumersFree", "Failures", "Results", "UnfinishedBuilds"} <= shown
     assert shown <= set(_UNITS)
-    watched = properties(template(SERVICE), "UnfinishedBuildAlarm")
+    watched = properties(template(ALARMS), "UnfinishedBuildAlarm")
     assert watched["MetricName"] in _UNITS
-    assert watched["Dimensions"] == tracked[0]["Dimensions"]
+    assert [each["Name"] for each in watched["Dimensions"]] == ["queue"]
 
 
 count = st.integers(0, 5_000)
@@ -160,19 +160,21 @@ def test_results_wake_a_service_that_sleeps(
 ) -> None:
     """A push or a result that waits while no task runs counts; a task that runs settles both."""
     alarm = properties(template(SERVICE), name)
-    values = {"visible": visible, "results": results, "reports": None, "cpu": cpu}
+    values = {"visible": visible, "results": results, "reports": None, "rounds": None, "cpu": cpu}
     assert (metric_math(alarm["Metrics"], values) >= alarm["Threshold"]) is alarms
 
 
+@pytest.mark.parametrize("waiting", ["reports", "rounds"])
 @pytest.mark.parametrize(
-    ("reports", "cpu", "alarms"), [(1, None, True), (1, 1, False), (0, None, False)]
+    ("messages", "cpu", "alarms"), [(1, None, True), (1, 1, False), (0, None, False)]
 )
-def test_a_report_that_waits_wakes_a_service_that_sleeps(
-    reports: int, cpu: int | None, *, alarms: bool
+def test_reports_and_rounds_that_wait_wake_a_service_that_sleeps(
+    waiting: str, messages: int, cpu: int | None, *, alarms: bool
 ) -> None:
-    """Its forge was away when the task ended; else its commit would stay pending until a round."""
+    """A report's forge was away when the task ended; a round finds pushes that no event told."""
     alarm = properties(template(SERVICE), "WaitingAtZero")
-    values = {"visible": None, "results": None, "reports": reports, "cpu": cpu}
+    nothing = dict.fromkeys(("visible", "results", "reports", "rounds"))
+    values = {**nothing, waiting: messages, "cpu": cpu}
     assert (metric_math(alarm["Metrics"], values) >= alarm["Threshold"]) is alarms
 
 

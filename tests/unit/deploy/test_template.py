@@ -13,6 +13,7 @@ import pytest
 from cfnlint.api import lint
 from support.stacks import (
     ACCOUNT,
+    ALARMS,
     DASHBOARD,
     ENDPOINTS,
     ROOT,
@@ -265,7 +266,7 @@ def test_a_result_waits_for_the_record_of_its_start(service: Mapping[str, Any]) 
     pauses = [5 * 2**attempt for attempt in range(4)]  # from 5 s to a minute, doubled
     tries = len(pauses) + (600 - sum(pauses)) // 60
     assert limit > 2 * tries
-    alarm = properties(service, "OldestResultAlarm")
+    alarm = properties(template(ALARMS), "OldestResultAlarm")
     assert alarm["Threshold"] > 600  # such a wait is no reason for an alarm
     assert properties(service, "ResultQueue")["MessageRetentionPeriod"] > 86_400
 
@@ -275,7 +276,7 @@ def test_reports_have_a_queue_only_where_there_are_hosts_and_results(
 ) -> None:
     """Resources for commit statuses are made under one condition, and fits what `check` asks."""
     named = {name for name in service["Resources"] if "Report" in name}
-    assert len(named) == 5
+    assert len(named) == 3
     assert {service["Resources"][name]["Condition"] for name in named} == {"WithReports"}
     has_results, has_hosts = service["Conditions"]["WithReports"]["Fn::And"]
     assert has_results == {"Condition": "WithResults"}
@@ -294,6 +295,34 @@ def test_reports_have_a_queue_only_where_there_are_hosts_and_results(
     found = judge_reports_queue("https://x/reports.fifo", told, config.Settings())
     assert {each.level for each in found} == {Level.OK}
     assert properties(service, "ReportDeadLetters")["FifoQueue"] is True
+
+
+def test_rounds_come_to_a_queue_that_tells_them_apart(service: Mapping[str, Any]) -> None:
+    """The Scheduler gives a group, and no deduplication id: the time in the body is one."""
+    target = properties(service, "ReconcileSchedule")["Target"]
+    queue = properties(service, "ReconcileQueue")
+    assert target["Arn"] == {"Fn::GetAtt": ["ReconcileQueue", "Arn"]}
+    assert queue["ContentBasedDeduplication"] is True
+    assert queue["FifoQueue"] is True
+    assert target["SqsParameters"] == {"MessageGroupId": "round"}
+    assert json.loads(target["Input"]) == {
+        "asyncbuild": "reconcile",
+        "version": 1,
+        "time": "<aws.scheduler.scheduled-time>",
+    }
+    assert properties(service, "ReconcileDeadLetters")["FifoQueue"] is True
+    # Rounds that waited through an outage of days would be worked on one after the other.
+    assert queue["MessageRetentionPeriod"] < 86_400
+
+
+def test_seeds_end_when_they_are_no_longer_written(service: Mapping[str, Any]) -> None:
+    """Objects below seeds/ are neither records nor archives, whose rules have other prefixes."""
+    rules = properties(service, "Bucket")["LifecycleConfiguration"]["Rules"]
+    (rule,) = [each for each in rules if each["Id"] == "seeds"]
+    assert rule["Prefix"] == "seeds/"
+    assert rule["ExpirationInDays"] == 30
+    others = [each["Prefix"] for each in rules if each.get("Prefix") and each is not rule]
+    assert not any(prefix.startswith("seeds") for prefix in others)
 
 
 def test_marks_of_unfinished_builds_end(service: Mapping[str, Any]) -> None:
@@ -349,16 +378,68 @@ def test_image_and_task_use_the_services_health_probe(service: Mapping[str, Any]
 # --- alarms ---
 
 
+def _resolve(value: object, service: Mapping[str, Any]) -> object:
+    """Return a name as both stacks give it: what it is in a service's stack of the name `S`."""
+    if isinstance(value, Mapping) and "Fn::Sub" in value:
+        return re.sub(r"\$\{(AWS::StackName|ServiceStack)\}", "S", value["Fn::Sub"])
+    if isinstance(value, Mapping) and "Fn::GetAtt" in value:
+        return _resolve(properties(service, value["Fn::GetAtt"][0])["QueueName"], service)
+    if value == {"Ref": "AlarmTopic"}:
+        topic = _resolve(properties(service, "AlarmTopic")["TopicName"], service)
+        return f"arn:${{AWS::Partition}}:sns:${{AWS::Region}}:${{AWS::AccountId}}:{topic}"
+    return value
+
+
+def test_alarms_beside_the_service_watch_its_queues_and_tell_its_topic(
+    service: Mapping[str, Any],
+) -> None:
+    """The stack of alarms finds queues and topic by their names; CloudWatch would accept any."""
+    queues = {
+        _resolve(each["QueueName"], service)
+        for each in of_type(service, "AWS::SQS::Queue").values()
+    }
+    alarms = of_type(template(ALARMS), "AWS::CloudWatch::Alarm")
+    for name, alarm in alarms.items():
+        assert _resolve(alarm["AlarmName"], service) not in {
+            _resolve(each.get("AlarmName"), service)
+            for each in of_type(service, "AWS::CloudWatch::Alarm").values()
+        }
+        (dimension,) = alarm["Dimensions"]
+        assert _resolve(dimension["Value"], service) in queues, name
+        assert dimension["Name"] == ("queue" if alarm["Namespace"] == "asyncbuild" else "QueueName")
+
+
+def test_rounds_that_stay_away_alarm_before_a_push_is_missed_for_long(
+    service: Mapping[str, Any],
+) -> None:
+    """No value is no round; the window is longer than the slowest round that the stack chooses."""
+    alarm = properties(template(ALARMS), "RoundsStayAwayAlarm")
+    assert alarm["TreatMissingData"] == "breaching"
+    hours = template(ALARMS)["Parameters"]["RoundlessHours"]
+    assert alarm["EvaluationPeriods"] == {"Ref": "RoundlessHours"}
+    assert alarm["Period"] * hours["MaxValue"] <= 7 * 86_400  # CloudWatch, PutMetricAlarm
+    schedule = properties(service, "ReconcileSchedule")["ScheduleExpression"]
+    rates = [each for each in iter_values(schedule) if str(each).startswith("rate(")]
+    slowest = max(int(re.sub(r"\D", "", rate)) for rate in rates)
+    assert rates == ["rate(6 hours)", "rate(1 hour)"]
+    assert hours["Default"] > 2 * slowest
+
+
 def test_every_alarm_is_explained(service: Mapping[str, Any]) -> None:
     """An alarm for people names its heading in docs/operations.md, and the heading is there."""
     operations = (ROOT / "docs" / "operations.md").read_text()
     headings = set(re.findall(r"^#+ (.+)$", operations, re.MULTILINE))
-    alarms = of_type(service, "AWS::CloudWatch::Alarm")
+    alarms = {
+        **of_type(service, "AWS::CloudWatch::Alarm"),
+        **of_type(template(ALARMS), "AWS::CloudWatch::Alarm"),
+    }
+    topic = _resolve({"Ref": "AlarmTopic"}, service)
     named = set()
     for name, alarm in alarms.items():
         if name == "WaitingAtZero":  # starts the first task; notifies no person
             continue
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
+        assert alarm["AlarmActions"] == alarm["OKActions"]
+        assert [_resolve(each, service) for each in alarm["AlarmActions"]] == [topic]
         found = re.search(r'docs/operations\.md, "(.+)"', alarm["AlarmDescription"])
         assert found, name
         named.add(found[1])
@@ -373,20 +454,26 @@ def test_dashboard_is_json_and_shows_what_the_service_has(service: Mapping[str, 
     for name in re.findall(r"\$\{([\w:.]+)\}", text):
         assert name.startswith("AWS::") or name in known
     text = re.sub(r"\$\{(ServiceStack|Alarm)\}", "${AWS::StackName}", text)
+    more = given_names["MoreAlarms"]["Fn::If"][1]["Fn::Sub"][0]
+    text = text.replace("${MoreAlarms}", more.replace("${Alarm}", "${AWS::StackName}"))
     document = json.loads(re.sub(r"\$\{(?!AWS::StackName)[\w:.]+\}", "1", text))
     assert len(document["widgets"]) >= 6
-    given = {
+    alarms_beside = _named(template(ALARMS)["Resources"], "AlarmName")
+    named_alarms = {
+        each["Fn::Sub"].replace("${ServiceStack}", "${AWS::StackName}")
+        for each in (*_named(service["Resources"], "AlarmName"), *alarms_beside)
+    }
+    given = named_alarms | {
         each["Fn::Sub"]
-        for name in ("QueueName", "AlarmName", "ClusterName", "LogGroupName", "MetricName")
+        for name in ("QueueName", "ClusterName", "LogGroupName", "MetricName")
         for each in _named(service["Resources"], name)
         if "Fn::Sub" in each
     }
     shown = set(re.findall(r"/?[\w/]*\$\{AWS::StackName\}[\w.-]*", text))
     assert shown - {"${AWS::StackName}"} <= given
     alarms = {each for each in given if f'"{each}"' in text}
-    named = {each["Fn::Sub"] for each in _named(service["Resources"], "AlarmName")}
     optional = {"inbox", "unfinished-build", "oldest-report", "report-dead-letters"}
-    assert named - alarms == {f"${{AWS::StackName}}-{each}" for each in optional}
+    assert named_alarms - alarms == {f"${{AWS::StackName}}-{each}" for each in optional}
 
 
 def _named(tree: object, name: str) -> list[Any]:
