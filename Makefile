@@ -20,7 +20,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 4)))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos chaos-results hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-delta prove-delta bench-git pin \
+.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos chaos-results hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-warm bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
@@ -44,6 +44,7 @@ help:
 	@echo "make test-newer-aws  what rests on AWS, with the newest aiobotocore: may fail"
 	@echo "make bench        the archive engine against git archive, zip and others"
 	@echo "make bench-push   the cost of a push beside the same steps by hand: CPU, wall, processes, requests   [PUSHES=500]"
+	@echo "make bench-warm   clones of four processes to those of one; cold pushes; with seeds and without   [PUSHES=1000 KILLS=0]"
 	@echo "make bench-delta  delta archives against full ones   [REPOSITORY=path]"
 	@echo "make prove-delta  200 delta archives of a chain, read by every reader   REPOSITORY=path"
 	@echo "make lock         the versions and hashes in deploy/locks, from constraints.txt"
@@ -154,6 +155,10 @@ bench: install servers
 # Two processes work on the same pushes in turns; the last line is one JSON object.
 bench-push: install servers
 	PYTHONPATH=tests $(BIN)/python bench/push --pushes $(or $(PUSHES),500)
+
+# Needs 8 GB of disk while it runs; a quarter of an hour. The last line is one JSON object.
+bench-warm: install servers
+	PYTHONPATH=tests $(BIN)/python bench/warm.py --pushes $(or $(PUSHES),1000) --kills $(or $(KILLS),0)
 
 bench-delta: install
 	$(BIN)/python bench/delta.py $(if $(REPOSITORY),--repository $(REPOSITORY))

@@ -26,7 +26,7 @@ from typing import Any
 import anyio
 import orjson
 from meter import Meter, Request, counts, open_meter
-from tree_cpu import Cpu
+from support.tree_cpu import Cpu
 from world import NAMES, PushWay, PushWays, Repositories
 
 from asyncbuild.local.stack import open_stack

@@ -12,7 +12,7 @@ from random import Random
 import anyio
 import orjson
 from support.service import Service, environment, open_service
-from tree_cpu import Cpu
+from support.tree_cpu import Cpu
 
 from asyncbuild.local.content import module
 from asyncbuild.local.expected_tree import run_git
