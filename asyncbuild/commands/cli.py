@@ -105,7 +105,12 @@ def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: boo
 @cli.command()
 @click.argument(
     "name",
-    type=click.Choice(["service", "account", "webhook", "alarms", "dashboard", "endpoints"]),
+    type=click.Choice(
+        [
+            *("service", "account", "webhook", "alarms", "dashboard", "endpoints"),
+            *("nightly-build", "outcome-notifications"),
+        ]
+    ),
     default="service",
 )
 @click.option("--readable", is_flag=True, help="As YAML with comments; may be too long to deploy.")
@@ -113,7 +118,8 @@ def template(name: str, *, readable: bool) -> None:
     """Print the stack of the service, or one of those beside it.
 
     Beside it: an account with repositories, a host's webhooks, more alarms, a dashboard, VPC
-    endpoints. As one line of JSON, which CloudFormation takes without a bucket for templates.
+    endpoints; examples of builds by the clock and of e-mails about branches that break. As one line
+    of JSON, which CloudFormation takes without a bucket for templates.
     """
     from asyncbuild.commands.template import compact, read
 

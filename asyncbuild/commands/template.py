@@ -16,6 +16,8 @@ NAMES = {
     "webhook": "webhook.yaml",
     "dashboard": "dashboard.yaml",
     "endpoints": "endpoints.yaml",
+    "nightly-build": "nightly-build.yaml",
+    "outcome-notifications": "outcome-notifications.yaml",
 }
 
 

@@ -13,6 +13,8 @@ ACCOUNT = ROOT / "deploy" / "account.yaml"
 WEBHOOK = ROOT / "deploy" / "webhook.yaml"
 DASHBOARD = ROOT / "deploy" / "dashboard.yaml"
 ALARMS = ROOT / "deploy" / "alarms.yaml"
+NIGHTLY = ROOT / "deploy" / "nightly-build.yaml"
+NOTIFICATIONS = ROOT / "deploy" / "outcome-notifications.yaml"
 ENDPOINTS = ROOT / "deploy" / "endpoints.yaml"
 STACKS = tuple(
     path

@@ -15,6 +15,7 @@ from botocore.session import get_session
 from support.rights import GRANTS, NEEDED, UNSEEN, Call, about, compare, granted, read_calls
 from support.stacks import (
     ACCOUNT,
+    NIGHTLY,
     ROOT,
     SERVICE,
     as_list,
@@ -42,7 +43,7 @@ def test_task_has_the_declared_rights_and_no_more(service: Mapping[str, Any]) ->
     assert granted(service) == set(GRANTS)
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, NIGHTLY], ids=lambda path: path.stem)
 def test_no_role_has_all_rights(path: Path) -> None:
     """No right ends in a star; all resources are granted only where no narrower one is known."""
     stack = template(path)
@@ -62,7 +63,7 @@ def test_no_role_has_all_rights(path: Path) -> None:
             assert actions in (["ecr:GetAuthorizationToken"], ["codecommit:ListRepositories"])
 
 
-@pytest.mark.parametrize("path", [SERVICE, ACCOUNT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SERVICE, ACCOUNT, NIGHTLY], ids=lambda path: path.stem)
 def test_services_act_for_this_account_only(path: Path) -> None:
     """Each principal that may assume a role is bound by a condition (confused deputy)."""
     stack = template(path)
