@@ -8,25 +8,32 @@ message is delivered again, it shows what was done already (I12). It also answer
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from asyncbuild.builds.ledger_heads import Heads, HeadStore
 from asyncbuild.builds.ledger_keys import LedgerKeys, slot_of
 from asyncbuild.builds.ledger_records import (
+    FixedTip,
     dump_record,
     nothing_record,
     outcome_record,
+    read_head,
     read_or_explain,
     read_record,
     read_reference,
+    read_tip,
     rejected_record,
+    tip_record,
 )
-from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.errors import Reject, StageError
 from asyncbuild.domain.model import Message, Nothing, Outcome, Push, Target
 from asyncbuild.domain.repository import Repository, decode_repository
 from asyncbuild.runtime.tasks import both, for_each
 
+_HEADS_MOST = 20  # looked at for a group: older versions recorded none
 _TRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -148,6 +155,39 @@ class Ledger(Heads):
         # Earlier versions wrote no repository; an event id may occur in several repositories.
         path = push.repository.path
         return bool(read_record(key, body).get("repository", path) == path)
+
+    async def fix_tip(self, push: Push, commit: str, *, seen_at: datetime) -> Push:
+        """Record what the tip of a request is, unless that is on record; return the push of it.
+
+        So all tries build one commit (I12). The push has the time at which the ref was seen there.
+
+        Args:
+            push: The request.
+            commit: Id of the object that the ref points at.
+            seen_at: When that was seen.
+
+        Raises:
+            Reject: The record cannot be read.
+            StageError: The store refused.
+        """
+        key, fixed = self._keys.tip(push), FixedTip(commit, seen_at)
+        if not await self._records.put_record(key, tip_record(fixed)):
+            body = await self._records.get_record(key)
+            fixed = fixed if body is None else read_tip(key, body)
+        return replace(push, commit=fixed.commit, time=fixed.seen_at)
+
+    async def find_group(self, repository: Repository) -> str:
+        """Return the message group in which pushes of a repository come; empty if none is known."""
+        looked_at = 0
+        async for each in self._records.iter_records(self._keys.heads_of(repository)):
+            stored = await self._records.get_record(each.key)
+            looked_at += 1
+            with suppress(Reject):
+                if stored is not None and (group := read_head(each.key, stored).group):
+                    return group
+            if looked_at == _HEADS_MOST:
+                break
+        return ""
 
     async def find_repeated(self, push: Push) -> str:
         """Return the event under which a push with an equal signed body was settled; empty if none.

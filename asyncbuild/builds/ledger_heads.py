@@ -60,7 +60,9 @@ class Heads:
             return ""
         return head.before if head.event_id == push.id else head.commit
 
-    async def set_head(self, push: Push, known: KnownHead | None = None) -> KnownHead:
+    async def set_head(
+        self, push: Push, known: KnownHead | None = None, *, group: str = ""
+    ) -> KnownHead:
         """Record that `push` was built, and return the head of its ref, by `next_head`.
 
         A refused write is either this one itself, repeated because its answer was lost, or another
@@ -69,6 +71,7 @@ class Heads:
         Args:
             push: The push that was built.
             known: The head as it was read in the same turn; None if it was not read.
+            group: Message group in which the push came.
 
         Raises:
             Retry: Other tasks wrote in between each time.
@@ -77,7 +80,7 @@ class Heads:
         key = self._keys.head(push)
         for _ in range(_TRIES):
             known = known or await self._read_or_replace(push)
-            head = next_head(push, known.newest)
+            head = next_head(push, known.newest, group=group)
             if head is None:
                 return known
             body = head_record(head, ref=push.ref)

@@ -5,6 +5,7 @@ Layout below the prefix:
     push/ACCOUNT/REGION/REPOSITORY/TIME-EVENT/TARGET.json   a record
     once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        its key, if TIME is a delivery's
     head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
+    tip/ACCOUNT/REGION/REPOSITORY/EVENT.json                the commit of a request for a tip
     force/ACCOUNT/REGION/REPOSITORY/EVENT.json              lets it be built after a newer one
     force/EVENT.json                                        the same, as older versions wrote it
     body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook body that was settled
@@ -83,7 +84,15 @@ class LedgerKeys:
     def head(self, push: Push) -> str:
         """Return the key of the newest push built of this push's ref."""
         ref = hashlib.sha256(push.ref.encode()).hexdigest()
-        return f"{self.prefix}head/{push.repository.path}/{ref}.json"
+        return f"{self.heads_of(push.repository)}{ref}.json"
+
+    def heads_of(self, repository: Repository) -> str:
+        """Return the prefix of the keys of the heads of a repository's refs."""
+        return f"{self.prefix}head/{repository.path}/"
+
+    def tip(self, push: Push) -> str:
+        """Return the key of the commit that a request for a ref's tip means."""
+        return f"{self.prefix}tip/{push.repository.path}/{push.id}.json"
 
     def body(self, push: Push) -> str:
         """Return the key under which a signed webhook body was recorded as settled."""

@@ -28,12 +28,15 @@ class Head:
         event_id: Id of the push.
         before: The commit of the newest push before it; empty if there was none, or if a version
             that does not record it wrote the object.
+        group: Message group in which the push came; empty if a version that does not record it
+            wrote the object.
     """
 
     commit: str
     time: datetime
     event_id: str
     before: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,15 @@ class KnownHead:
     etag: str = ""
 
 
-def next_head(push: Push, newest: Head | None) -> Head | None:
+@dataclass(frozen=True, slots=True)
+class FixedTip:
+    """Commit at which the ref of a request was when it was looked up, and that time."""
+
+    commit: str
+    seen_at: datetime
+
+
+def next_head(push: Push, newest: Head | None, *, group: str = "") -> Head | None:
     """Return the head of a ref after `push` was built; None if it stays `newest`.
 
     The head never goes back: an old push that was forced must not make those between it and the
@@ -60,14 +71,15 @@ def next_head(push: Push, newest: Head | None) -> Head | None:
     Args:
         push: The push that was built.
         newest: The newest push of the ref that is on record.
+        group: Message group of the push.
     """
     if newest is None:
-        return Head(push.commit, push.time, push.id)
+        return Head(push.commit, push.time, push.id, group=group)
     if newest.event_id == push.id:
         return None
     if push.time < newest.time and push.old_commit != newest.commit:
         return None
-    return Head(push.commit, push.time, push.id, newest.commit)
+    return Head(push.commit, push.time, push.id, newest.commit, group)
 
 
 def outcome_record(
@@ -135,8 +147,14 @@ def head_record(head: Head, *, ref: str) -> bytes:
             "event_id": head.event_id,
             "ref": ref,
             "before": head.before,
+            "group": head.group,
         }
     )
+
+
+def tip_record(fixed: FixedTip) -> bytes:
+    """Return the record of what the tip of a request is, as `read_tip` reads it."""
+    return dump_record({"commit": fixed.commit, "seen_at": fixed.seen_at})
 
 
 def dump_record(document: Mapping[str, object]) -> bytes:
@@ -182,7 +200,22 @@ def read_head(key: str, body: bytes) -> Head:
             raise ValueError
         if before != "" and not _COMMIT.fullmatch(before):
             raise ValueError
-        return Head(commit, moment, event_id, before)
+        group = document.get("group", "")
+        return Head(commit, moment, event_id, before, group if isinstance(group, str) else "")
+
+
+def read_tip(key: str, body: bytes) -> FixedTip:
+    """Return what the tip of a request is.
+
+    Raises:
+        Reject: The record cannot be read; the reason names the key.
+    """
+    document = read_record(key, body)
+    with reading(f"record {key}", remedy=_MEND):
+        commit, moment = document["commit"], read_time(document["seen_at"])
+        if moment is None or not _COMMIT.fullmatch(commit):
+            raise ValueError
+        return FixedTip(commit, moment)
 
 
 def read_reference(key: str, body: bytes, *, below: str) -> str:
@@ -216,6 +249,25 @@ def _push_fields(push: Push, recorded_at: datetime) -> dict[str, object]:
         "pusher": push.pusher,
         "pushed_at": push.time,
         "recorded_at": recorded_at,
+        **_request_fields(push),
+    }
+
+
+def _request_fields(push: Push) -> dict[str, object]:
+    """Return the terms of a request, as a part of the record; nothing for a push of a forge."""
+    terms = push.terms
+    if terms is None:
+        return {}
+    return {
+        "request": {
+            "source": terms.source,
+            "reason": terms.reason,
+            "requested_by": terms.requested_by,
+            "projects": terms.projects,
+            "variables": tuple(terms.variables),
+            "again": terms.again,
+            "as_push": terms.as_push,
+        }
     }
 
 

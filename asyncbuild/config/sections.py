@@ -208,6 +208,7 @@ class BuildSettings(Section):
     buildspec: str | None = None
     timeout_minutes: int | None = Field(default=None, ge=5, le=2_160)
     queued_timeout_minutes: int | None = Field(default=None, ge=5, le=480)
+    request_variables: Texts = ("*",)
 
 
 class PipelineSettings(Section):

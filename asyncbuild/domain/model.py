@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Protocol
+from typing import Final, Protocol
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
 from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.requests.request_terms import RequestTerms
+
+TIP: Final = "tip"  # commit of a request for what its ref points at, until that is looked up
 
 
 class RefKind(StrEnum):
@@ -23,6 +26,7 @@ class Change(StrEnum):
 
     CREATED = "created"
     UPDATED = "updated"
+    REQUESTED = "requested"  # none that is known: a build was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,9 @@ class Push:
     under which the push is built once (I12). `time` is the time of the push if `timed` is True;
     otherwise the event does not name one, and `time` is when the event arrived, which differs
     between deliveries of the same event. `body_id` is equal for pushes from one signed body of a
-    webhook, under whatever id it is delivered; empty for events without such a body.
+    webhook, under whatever id it is delivered; empty for events without such a body. `terms` are
+    those of the request that it was made of; None for a push that a forge told. The commit of a
+    request may be `TIP` until it is prepared.
     """
 
     id: str
@@ -47,6 +53,7 @@ class Push:
     pusher: str | None = None
     timed: bool = True
     body_id: str = field(default="", compare=False)
+    terms: RequestTerms | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> RefKind:
@@ -57,6 +64,11 @@ class Push:
     def branch(self) -> str:
         """Short name of the ref: `feature/x` of `refs/heads/feature/x`, `v1` of `refs/tags/v1`."""
         return self.ref.split("/", 2)[2]
+
+    @property
+    def joins_order(self) -> bool:
+        """True if it moves its ref; a request may ask for a build beside the order of the ref."""
+        return self.terms is None or self.terms.as_push
 
 
 def trace_id(event_id: str) -> str:

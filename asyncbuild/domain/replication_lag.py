@@ -45,6 +45,8 @@ def may_appear(push: Push, *, tip: str, later: Iterable[Push | Nothing]) -> bool
 
 def _follows(later: Push, push: Push) -> bool:
     """Return whether an event that came later is of a later push, and not an older one's repeat."""
+    if not later.joins_order:
+        return False  # a build of any commit of the ref was asked for
     if later.timed and push.timed and later.time != push.time:
         return later.time > push.time
     return later.commit != push.old_commit

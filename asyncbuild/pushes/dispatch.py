@@ -158,16 +158,18 @@ class Dispatcher:
             case.guard()
             await self._skips.send_skips(case.push, case.prepared.skipped)
 
-    async def _record_start(self, outcome: Outcome, case: PushCase) -> KnownHead:
+    async def _record_start(self, outcome: Outcome, case: PushCase) -> KnownHead | None:
         """Record the head and the index of starts side by side; return the ref's head.
 
         Before the record: a recorded target is done, so no later try would write these.
         """
-        if self._results is None:
-            return await self._ledger.set_head(case.push, case.head)
         async with open_tasks() as tasks:
-            tasks.start_soon(self._results.record_start, case.push, outcome)
-            return await self._ledger.set_head(case.push, case.head)
+            if self._results is not None:
+                tasks.start_soon(self._results.record_start, case.push, outcome)
+            if not case.push.joins_order:
+                return case.head
+            group = case.work.message.group
+            return await self._ledger.set_head(case.push, case.head, group=group)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.prepare import Preparer, PushPreparer
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
+from asyncbuild.pushes.tips import Tips
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, RecordsStarts, ReportsSkips, Work
 from asyncbuild.runtime.emit import about, emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
@@ -78,7 +79,7 @@ class Pipeline:
         self._archives = Archives(mirrors, archiver, store, missing)
         pushes = PushPreparer(self._archives, ledger, settings)
         tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
-        self._preparer = Preparer(pushes, tries)
+        self._preparer = Preparer(pushes, Tips(mirrors, ledger), tries)
         history = History(mirrors, self._archives)
         self._dispatcher = Dispatcher(
             ledger=ledger,

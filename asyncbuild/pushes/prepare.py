@@ -21,9 +21,11 @@ from asyncbuild.domain.key_template import is_own
 from asyncbuild.domain.made_before import is_new, may_be_stored
 from asyncbuild.domain.model import Guard, Nothing, Push, StoredArchive, Target
 from asyncbuild.domain.reports.skipped_target import skipped_targets
+from asyncbuild.domain.requests.request_targets import requested_targets
 from asyncbuild.domain.rules.route import asked_changes, route
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.ancestry import OpensSnapshots
+from asyncbuild.pushes.tips import Tips
 from asyncbuild.pushes.work import PreparedMessage, PreparedPush, Work
 from asyncbuild.runtime.emit import about, stage
 from asyncbuild.runtime.recent import Recent
@@ -100,6 +102,7 @@ class PushPreparer:
         self._archives = archives
         self._ledger = ledger
         self._rules = rules_of(settings)
+        self._request_variables = settings.builds.request_variables
         self._supersedes = settings.lanes.superseded == "skip"
         # Pushes whose preparation failed here: something of them may be done.
         self._failed: Recent[tuple[str, str], None] = Recent(_FAILED_MOST)
@@ -118,7 +121,9 @@ class PushPreparer:
         """
         try:
             unchanged = await self._find_unchanged(work, push)
-            prepared = await self._prepare(work, push, route(push, self._rules, unchanged), guard)
+            routed = route(push, self._rules, unchanged)
+            wanted = requested_targets(push, routed, variables=self._request_variables)
+            prepared = await self._prepare(work, push, wanted, guard)
         except StageError:
             self._failed[push.repository.path, push.id] = None
             raise
@@ -225,7 +230,8 @@ class PushPreparer:
         git is read only if a rule asks. A push may cover older ones of its ref, so its own changes
         may not be all: then it is compared with what was built last.
         """
-        asked = asked_changes(push, self._rules)
+        # A build beside the order is wanted whatever was built last.
+        asked = asked_changes(push, self._rules) if push.joins_order else []
         if not asked:
             return ()
         since = push.old_commit
@@ -243,8 +249,9 @@ class PushPreparer:
 class Preparer:
     """Prepares messages, and tracks which of them may have killed their process."""
 
-    def __init__(self, pushes: PushPreparer, tries: Tries) -> None:
+    def __init__(self, pushes: PushPreparer, tips: Tips, tries: Tries) -> None:
         self._pushes = pushes
+        self._tips = tips
         self._tries = tries
 
     async def prepare(self, work: Work, *, guard: Guard, suspect: bool = False) -> PreparedMessage:
@@ -264,14 +271,17 @@ class Preparer:
             return PreparedMessage(work)
         with about(work.event), stage(PushPrepareStarted()) as ending:
             async with self._tries.open_try(work.message, suspect=suspect):
-                if work.more:
-                    pushes = [await self._prepare_one(work, push, guard) for push in work.pushes]
-                else:
-                    pushes = [await self._pushes.prepare(work, work.event, guard)]
+                work = await self._tips.resolve(work, guard)
+                pushes = await self._prepare_all(work, guard)
             made = [archive for each in pushes for archive in each.archives.values()]
             total = sum(archive.size_bytes for archive in made)
             ending.finished = partial(PushPrepareFinished, bytes=total)
             return PreparedMessage(work, tuple(pushes))
+
+    async def _prepare_all(self, work: Work, guard: Guard) -> list[PreparedPush]:
+        if work.more:
+            return [await self._prepare_one(work, push, guard) for push in work.pushes]
+        return [await self._pushes.prepare(work, push, guard) for push in work.pushes]
 
     async def _prepare_one(self, work: Work, push: Push, guard: Guard) -> PreparedPush:
         """Prepare one of several refs of a message; keep its failure until it is dispatched."""

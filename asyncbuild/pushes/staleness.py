@@ -33,6 +33,8 @@ class Staleness:
         Raises:
             StageError: Ledger or repository could not be read.
         """
+        if push.terms is not None:
+            return await self._look_back_request(work, push)
         before, known = await self._read(push)
         if known is None:
             return None, ""
@@ -40,6 +42,21 @@ class Staleness:
         if not why and self._skip_stale:
             why = await self._why_stale(work, push, known.newest)
         return known, why
+
+    async def _look_back_request(self, work: Work, push: Push) -> tuple[KnownHead | None, str]:
+        """Return the same for a request, which is built whatever was built before it, or a push.
+
+        One that stands for a push asks for nothing if the newest build of the ref is of its commit:
+        the push's own event came first.
+        """
+        if not push.joins_order:
+            return None, ""
+        known = await self._ledger.read_head(push)
+        head = known.newest
+        if head is not None and head.commit == push.commit and head.event_id != push.id:
+            forced = await self._ledger.is_forced(push)
+            return known, "" if forced else f"its commit was built before, as push {head.event_id}"
+        return known, await self._why_stale(work, push, head) if self._skip_stale else ""
 
     async def _read(self, push: Push) -> tuple[str, KnownHead | None]:
         """Return the event that settled an equal body, if any, and the head, if it is needed."""

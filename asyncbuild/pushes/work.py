@@ -6,6 +6,7 @@ from typing import Protocol
 
 from asyncbuild.domain.errors import Reject, StageError
 from asyncbuild.domain.model import (
+    TIP,
     Guard,
     Message,
     Nothing,
@@ -40,9 +41,14 @@ class Work:
 
     @property
     def supersedable_ref(self) -> str | None:
-        """Repository and ref, if a newer push of that ref may cover this message; else None."""
+        """Repository and ref, if a newer push of that ref may cover this message; else None.
+
+        A request for a tip covers none: a server that lags may show an older commit as the tip.
+        """
         push = None if self.more or self.faults else self.push
-        return f"{push.repository.path}:{push.ref}" if push else None
+        if push is None or not push.joins_order or push.commit == TIP:
+            return None
+        return f"{push.repository.path}:{push.ref}"
 
 
 @dataclass(frozen=True, slots=True)

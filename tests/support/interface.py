@@ -220,7 +220,8 @@ async def keys_of_decisions() -> dict[str, object]:
         await ledger.mark_try(message, 2)
         await ledger.take_place("github.com", "20261101T10", 3, message)
         await ledger.remember_body(push)
-        await ledger.set_head(push)
+        await ledger.set_head(push, group="group")
+        await ledger.fix_tip(push, "c" * 40, seen_at=sent)
         for target in (Target(Action.BUILD, "k", "web"), Target(Action.UPLOAD, "k")):
             await ledger.record(push, Outcome(Verdict.BUILT, "rule: r", target))
         bodies = {key: orjson.loads(body) for key, body in sorted(records.kept.items())}

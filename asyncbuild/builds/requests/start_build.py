@@ -21,12 +21,12 @@ EVENT_ID = "EVENT_ID"  # the variable that names the push: how a build is found 
 def token_of(push: Push, project: str) -> str:
     """Return the idempotency token of this push's build: 64 hex digits per event and project.
 
-    EventBridge's ids are unique. The id of a webhook is a header that its sender writes, so there
-    the repository is part of the token. CodeBuild remembers a token for five minutes (API
+    EventBridge's ids are unique. The id of a webhook or of a request is what its sender writes, so
+    there the repository is part of the token. CodeBuild remembers a token for five minutes (API
     reference, StartBuild, idempotencyToken).
     """
     text = f"{push.id}\n{project}"
-    if push.repository.is_foreign:
+    if push.repository.is_foreign or push.terms is not None:
         text += f"\n{push.repository.path}"
     return hashlib.sha256(text.encode()).hexdigest()
 

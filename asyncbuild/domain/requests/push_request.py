@@ -14,16 +14,15 @@ from typing import Any, Final
 from asyncbuild.domain.errors import Reject, show
 from asyncbuild.domain.foreign_text import to_json
 from asyncbuild.domain.git_names import is_commit
+from asyncbuild.domain.model import TIP, Change, Push
 from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.requests import request_fields as fields
 from asyncbuild.domain.requests.request_terms import RequestTerms
 
+OWN_KEY: Final = "asyncbuild"  # which every message of the service's own has, of any kind
 KIND: Final = "push"
 VERSION: Final = 1
-TIP: Final = (
-    "tip"  # in place of a commit: the one that the ref points at when the push has its turn
-)
 AHEAD_MOST: Final = timedelta(minutes=15)  # of a request's time against its message's
 _REQUIRED: Final = ("repository", "ref", "commit", "source", "time")
 _OPTIONAL: Final = (
@@ -39,7 +38,7 @@ _OPTIONAL: Final = (
         "since",
     ),
 )
-_FIELDS: Final = ("asyncbuild", "version", *_REQUIRED, *_OPTIONAL)
+_FIELDS: Final = (OWN_KEY, "version", *_REQUIRED, *_OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,21 @@ class PushRequest:
     terms: RequestTerms
     old_commit: str = ""
 
-
-def is_request(document: Mapping[str, Any]) -> bool:
-    """Return whether a message's JSON object is one of the service's own, of whatever version."""
-    return "asyncbuild" in document
+    @property
+    def push(self) -> Push:
+        """The push that is asked for."""
+        change = Change.CREATED if self.terms.as_push and self.commit != TIP else Change.REQUESTED
+        return Push(
+            id=self.id,
+            repository=self.repository,
+            ref=self.ref,
+            commit=self.commit,
+            change=Change.UPDATED if self.old_commit else change,
+            time=self.time,
+            old_commit=self.old_commit or None,
+            pusher=self.terms.requested_by or None,
+            terms=self.terms,
+        )
 
 
 def dump_request(request: PushRequest) -> bytes:
@@ -75,7 +85,7 @@ def dump_request(request: PushRequest) -> bytes:
     terms = request.terms
     return to_json(
         {
-            "asyncbuild": KIND,
+            OWN_KEY: KIND,
             "version": VERSION,
             "id": request.id,
             "repository": request.repository.segments._asdict(),
@@ -131,7 +141,7 @@ def read_request(document: Mapping[str, Any], *, sent: datetime | None = None) -
 
 
 def _check_kind(document: Mapping[str, Any]) -> None:
-    kind, version = document.get("asyncbuild"), document.get("version")
+    kind, version = document.get(OWN_KEY), document.get("version")
     if kind != KIND:
         raise Reject(
             f"asyncbuild is {show(kind)}, which is no message for the queue of pushes",

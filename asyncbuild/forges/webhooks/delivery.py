@@ -18,6 +18,7 @@ from typing import Any
 from asyncbuild.domain.errors import Reject, reading, show
 from asyncbuild.domain.foreign_json import load_json
 from asyncbuild.domain.model import Message
+from asyncbuild.domain.requests.push_request import OWN_KEY
 from asyncbuild.domain.times import read_time
 from asyncbuild.forges.webhooks.dialect import Delivery
 from asyncbuild.forges.webhooks.dialects import FORGE_HEADERS, SECRET_HEADERS
@@ -29,14 +30,14 @@ SENT = "webhook-sent"  # first arrival of a dead letter that was sent back
 KEPT = (HOST, SENT, *FORGE_HEADERS)
 _SECRET = SECRET_HEADERS | {"authorization"}
 _HEADERS = ("headers", "multiValueHeaders")
-_CODECOMMIT_KEYS = ("detail-type", "Type")
+_TRUSTED_KEYS = ("detail-type", "Type", OWN_KEY)
 
 
 def open_delivery(message: Message) -> Delivery | None:
-    """Return the request in a message; None if the message is an event of CodeCommit.
+    """Return the request in a message; None if it is an event of CodeCommit, or one of our own.
 
-    A message with webhook headers is never taken for an event of CodeCommit, whatever its body
-    says: those are not signed, and the gateway accepts requests from everyone.
+    A message with webhook headers is never taken for one of those, whatever its body says: they
+    are not signed, and the gateway accepts requests from everyone.
 
     Raises:
         Reject: The body is neither a JSON object nor a complete envelope.
@@ -52,7 +53,7 @@ def open_delivery(message: Message) -> Delivery | None:
         return None  # `codecommit.parse` reports its fault
     if any(isinstance(event.get(name), dict) for name in _HEADERS) and "body" in event:
         return _unwrap(event, headers, sent)
-    if not of_webhook and any(name in event for name in _CODECOMMIT_KEYS):
+    if not of_webhook and any(name in event for name in _TRUSTED_KEYS):
         return None
     return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
 

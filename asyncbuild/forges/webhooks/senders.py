@@ -13,8 +13,10 @@ from enum import StrEnum
 from functools import partial
 
 from asyncbuild.domain.errors import Reject, show
+from asyncbuild.domain.foreign_json import read_object
 from asyncbuild.domain.model import Change, Message, Nothing, Push
 from asyncbuild.domain.repository import ForgeKind, Repository, encode_segment
+from asyncbuild.domain.requests.push_request import OWN_KEY, read_request
 from asyncbuild.domain.rules.rule_globs import matches
 from asyncbuild.forges.codecommit import parse
 from asyncbuild.forges.webhooks.delivery import HOST, open_delivery
@@ -82,7 +84,7 @@ class Unverified(Reject):
 
 
 class MessageReader:
-    """Reader of messages: events of CodeCommit, and push payloads of the hosts it is given."""
+    """Reader of messages: events of CodeCommit, requests, and push payloads of given hosts."""
 
     def __init__(self, hosts: Sequence[Host] = ()) -> None:
         self._hosts = tuple(hosts)
@@ -104,7 +106,7 @@ class MessageReader:
                 raise
             raise Unverified(error.reason, remedy=error.remedy) from error
         if delivery is None:
-            return (parse(message.body),)
+            return (self._read_trusted(message),)
         try:
             return self._read(delivery)
         except Reject as error:
@@ -113,6 +115,19 @@ class MessageReader:
             told = Unverified(error.reason, remedy=error.remedy)
             told.host = self._segment_of(delivery)
             raise told from error
+
+    def _read_trusted(self, message: Message) -> Push | Nothing:
+        """Read an event of CodeCommit or a request, which the queue's policy lets in."""
+        document = read_object(message.body, "message body")
+        if OWN_KEY not in document:
+            return parse(message.body)
+        push = read_request(document, sent=message.sent).push
+        if push.repository.is_foreign and not any(h.is_of(push.repository) for h in self._hosts):
+            raise Reject(
+                f"a request for {push.repository.path}, which no [[hosts]] entry has",
+                remedy="add an entry for that host and repository, or correct `repository`",
+            )
+        return push
 
     def _segment_of(self, delivery: Delivery) -> str:
         return next((each.segment for each in self._of_route(delivery)), Unverified.host)

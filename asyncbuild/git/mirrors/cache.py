@@ -173,10 +173,10 @@ class MirrorCache:
         async with self._open(repository, CommitRequest(ref, commit, behind)) as snapshot:
             yield snapshot
 
-    async def find_tip(self, repository: Repository, ref: str) -> frozenset[str]:
-        """Return the ids that the server shows for a ref now; empty if it shows no such ref.
+    async def find_tip(self, repository: Repository, ref: str) -> tuple[str, ...]:
+        """Return the ids that the server shows for a ref now; none if it shows no such ref.
 
-        For an annotated tag there are two: its own id, and that of the object it points at.
+        For an annotated tag there are two: its own id, then that of the object it points at.
 
         Raises:
             StageError: The server could not be asked.

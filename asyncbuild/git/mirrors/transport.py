@@ -167,7 +167,7 @@ class Transfers:
         )
         return answer.decode().strip()
 
-    async def find_ids(self, remote: Remote, ref: str) -> frozenset[str]:
+    async def find_ids(self, remote: Remote, ref: str) -> tuple[str, ...]:
         """Return the ids that a remote shows for a full ref name: its own, and what it peels to."""
         peeled = f"{ref}^{{}}"
         answer = await self._git.run(
@@ -179,9 +179,9 @@ class Transfers:
                 forge=remote.forge,
             )
         )
-        lines = [line.split(b"\t", 1) for line in answer.splitlines()]
-        wanted = {ref.encode(), peeled.encode()}
-        return frozenset(id_.decode() for id_, name in lines if name in wanted)
+        lines = (line.partition(b"\t") for line in answer.splitlines())
+        ids = {name: id_.decode() for id_, _, name in lines}
+        return tuple(ids[name] for name in (ref.encode(), peeled.encode()) if name in ids)
 
     async def list_refs(self, remote: Remote) -> set[str]:
         """Return full names, and `HEAD` if it leads to a commit.

@@ -8,7 +8,8 @@ import pytest
 from support.deployed import open_client, open_stack
 from support.stacks import NIGHTLY, NOTIFICATIONS, properties, template
 
-from asyncbuild.domain.requests.push_request import TIP, read_request
+from asyncbuild.domain.model import TIP
+from asyncbuild.domain.requests.push_request import read_request
 from asyncbuild.local.servers.children import LocalServer
 
 _GROUP: Final = "c5c5b1a7-0d5d-4a4e-9b0f-2f3a4b5c6d7e"

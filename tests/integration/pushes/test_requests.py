@@ -3,127 +3,29 @@
 The clients count, with one try for each call, so a call is a request.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import count
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
 
-import anyio
 import orjson
 import pytest
 from support.events import envelope
 from support.git_http import open_git_server
-from support.hanging import Calls, WatchedAws
+from support.push_place import LEDGER, MAIN, Place, make_place
 from support.repositories import SourceRepository
-from support.wait import PATIENCE_SECONDS
 from support.webhooks import SECRET, ZEROS, headers, payload
 
-from asyncbuild import config
 from asyncbuild.builds.ledger import Ledger
-from asyncbuild.commands.serve import open_consumer
-from asyncbuild.config import ResultSettings, Settings
-from asyncbuild.domain.model import Change, Push
-from asyncbuild.domain.repository import ForgeKind, Repository
-from asyncbuild.local.servers import journal
+from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.storage.s3 import Store
 
 pytestmark = pytest.mark.timeout(300)
 
-MAIN: Final = "refs/heads/main"
-_BESIDE: Final = frozenset({"receive_message", "get_queue_attributes"})
-_LEDGER: Final = ".asyncbuild/ledger/"
-_numbers = count()
-
 # The first archive of a ref in a process looks for an older one to start from.
 _NO_BASE: Final = ["get base", "list base"]
 _START: Final = ["get head", "start_build", "put head", "put push"]
 _PLAIN: Final = ["get push", "put archive", *_START, "delete_message"]
-
-
-@dataclass(slots=True)
-class Place:
-    """A stack, a repository and settings for one test."""
-
-    stack: Stack
-    settings: Settings
-    source: SourceRepository
-
-    @property
-    def name(self) -> str:
-        """Name of the repository, which is its message group."""
-        return self.source.path.name
-
-    def configure(self, **sections: Any) -> None:  # noqa: ANN401 - sections of settings
-        """Change settings."""
-        own = self.settings.model_dump(mode="json", exclude_defaults=True)
-        for name, section in sections.items():
-            own[name] = {**own.get(name, {}), **section} if isinstance(section, dict) else section
-        self.settings = config.load(None, own)
-
-    async def push(self, commit: str, old: str | None = None, *, age_seconds: int = 0) -> Push:
-        """Send the event of a push of main, so old; return the push."""
-        time = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=age_seconds)
-        event = envelope(
-            commitId=commit,
-            oldCommitId=old,
-            event="referenceUpdated" if old else "referenceCreated",
-            repositoryName=self.name,
-        )
-        event["time"] = f"{time:%Y-%m-%dT%H:%M:%SZ}"
-        await self.put(orjson.dumps(event))
-        repository = Repository.of_codecommit(event["account"], event["region"], self.name)
-        return Push(event["id"], repository, MAIN, commit, Change.UPDATED, time, old)
-
-    async def put(self, body: bytes, attributes: Mapping[str, str] | None = None) -> None:
-        """Send a message."""
-        await self.stack.sqs.send_message(
-            QueueUrl=self.settings.queue.url,
-            MessageBody=body.decode(),
-            MessageGroupId=self.name,
-            MessageDeduplicationId=str(next(_numbers)),
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value}
-                for name, value in (attributes or {}).items()
-            },
-        )
-
-    async def drain(self) -> list[str]:
-        """Settle what is in the queue, and return the requests for it."""
-        aws = WatchedAws(self.settings)
-        async with open_consumer(self.settings, aws) as consumer:
-            aws.calls = calls = Calls()
-            with anyio.fail_after(PATIENCE_SECONDS):
-                await consumer.run(drain=True)
-        return [_name(*each) for each in calls.asked if each[0] not in _BESIDE]
-
-    async def end_at(self, call: str, *, after: bool) -> None:
-        """Work until this call, made or not, and end there."""
-        aws = WatchedAws(self.settings)
-        async with open_consumer(self.settings, aws) as consumer:
-            aws.calls = calls = Calls(hangs_at=0, after=after, counted=frozenset({call}))
-            with anyio.fail_after(PATIENCE_SECONDS):
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(consumer.run)
-                    await calls.hung.wait()
-                    await calls.end_polls()
-                    aws.calls = Calls()
-                    tasks.cancel_scope.cancel()
-
-    def built(self) -> list[str]:
-        """Return the commits that were built of the repository, in the order of their builds."""
-        started = [each.variables for each in journal.read(self.stack.journal)]
-        return [each["COMMIT_ID"] for each in started if each["REPOSITORY_NAME"] == self.name]
-
-
-def _name(call: str, parameters: Mapping[str, Any]) -> str:
-    """Return the name of a call, of one about an object with the kind of its key."""
-    key = parameters.get("Key", parameters.get("Prefix"))
-    if key is None:
-        return call
-    kind = key.removeprefix(_LEDGER).partition("/")[0] if key.startswith(_LEDGER) else "archive"
-    return f"{call.partition('_')[0]} {kind}"
 
 
 @pytest.fixture(scope="module")
@@ -136,15 +38,7 @@ async def stack() -> AsyncIterator[Stack]:
 @pytest.fixture
 def place(stack: Stack) -> Place:
     """Return a place with a repository of its own, whose pushes build `web`."""
-    source = SourceRepository(stack.directory / "remotes" / f"web-{next(_numbers)}")
-    own = stack.settings.model_copy(update={"results": ResultSettings()})
-    made = Place(stack, own, source)
-    made.configure(
-        aws={"max_tries": 1},
-        queue={"visibility_timeout_seconds": 30, "wait_seconds": 0, "polls": 1},
-        rules=[{"action": "build", "project": "web"}],
-    )
-    return made
+    return make_place(stack)
 
 
 async def test_a_push_makes_five_requests_to_s3(place: Place) -> None:
@@ -273,7 +167,7 @@ async def test_only_a_stale_push_is_looked_up_among_the_forced_ones(place: Place
     assert await place.drain() == [*asked, "put push", "delete_message"]
     assert place.built() == [b]
     forced = await place.push(a, age_seconds=29)
-    await Ledger(Store(place.stack.s3, place.settings.storage), prefix=_LEDGER).force(forced)
+    await Ledger(Store(place.stack.s3, place.settings.storage), prefix=LEDGER).force(forced)
     asked.insert(-3, "head archive")
     # The head stays: it is read, and not written.
     assert await place.drain() == [*asked, "start_build", "put push", "delete_message"]

@@ -12,7 +12,7 @@ from support.webhooks import message
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.errors import Reject
-from asyncbuild.domain.model import Action, Outcome, Target, Verdict
+from asyncbuild.domain.model import TIP, Action, Outcome, Target, Verdict
 from asyncbuild.domain.repository import Repository
 
 
@@ -160,3 +160,40 @@ async def test_a_body_is_remembered_for_its_repository_under_another_id() -> Non
     elsewhere = replace(again, repository=Repository.of_host("github.com", "evil", "web"))
     assert not await ledger.find_repeated(elsewhere)
     assert not await ledger.find_repeated(replace(again, body_id=""))
+
+
+async def test_group_is_read_both_ways() -> None:
+    """During an upgrade one version writes heads with the group, the other without."""
+    records = Records()
+    ledger = Ledger(records, prefix="ledger/")
+    old, new = make_push(1), replace(make_push(2), ref="refs/heads/other")
+    await ledger.set_head(old)
+    (key,) = records.kept
+    written = orjson.loads(records.kept[key])
+    del written["group"]
+    records.kept[key] = orjson.dumps(written)
+    head = await ledger.head(old)
+    assert head is not None
+    assert head.group == ""
+    assert await ledger.find_group(old.repository) == ""
+    await ledger.set_head(new, group="1234")
+    assert await ledger.find_group(old.repository) == "1234"
+    records.kept[key] = b"{"
+    assert await ledger.find_group(old.repository) == "1234"
+    other = Repository.of_codecommit("123456789012", "eu-west-1", "another")
+    assert await ledger.find_group(other) == ""
+
+
+async def test_tip_of_a_request_is_fixed_once() -> None:
+    """Later tries, of any process, build the commit that the first one saw."""
+    records = Records()
+    ledger = Ledger(records, prefix="ledger/")
+    push = replace(make_push(1), commit=TIP)
+    seen = push.time + timedelta(seconds=3)
+    first = await ledger.fix_tip(push, "a" * 40, seen_at=seen)
+    second = await ledger.fix_tip(push, "b" * 40, seen_at=seen + timedelta(hours=1))
+    assert (first.commit, first.time) == (second.commit, second.time) == ("a" * 40, seen)
+    (key,) = records.kept
+    records.kept[key] = b"{}"
+    with pytest.raises(Reject, match=re.escape(key)):
+        await ledger.fix_tip(push, "b" * 40, seen_at=seen)

@@ -11,7 +11,9 @@ from support.codebuild import make_push
 from asyncbuild.domain.model import Nothing, Push
 from asyncbuild.domain.replication_lag import is_young, may_appear
 from asyncbuild.domain.repository import Repository
+from asyncbuild.domain.requests.request_terms import RequestTerms
 
+FOUND = RequestTerms("reconcile", as_push=True)
 OLD, NEWER, OTHER = "1" * 40, "2" * 40, "3" * 40
 PUSH = replace(make_push(), old_commit=OLD)
 
@@ -83,3 +85,12 @@ def test_events_of_other_refs_and_repositories_decide_nothing(tip: str, *, delet
     ]
     later = [_deletion(each) if deleted else each for each in strangers]
     assert may_appear(PUSH, tip=tip, later=[*later, Nothing("n", "a merge")])
+
+
+def test_a_build_on_request_proves_nothing() -> None:
+    """A later request for another commit of the ref does not say that the ref has moved."""
+    later = replace(_repeat(seconds=-1), commit=NEWER)
+    assert not may_appear(PUSH, tip=NEWER, later=[later])
+    asked = replace(later, terms=RequestTerms("build"))
+    assert may_appear(PUSH, tip=NEWER, later=[asked])
+    assert not may_appear(PUSH, tip=NEWER, later=[replace(asked, terms=FOUND)])

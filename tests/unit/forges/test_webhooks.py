@@ -1,6 +1,7 @@
 """Push payloads of other forges become pushes, ignored events or rejections with a reason."""
 
 import base64
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -864,3 +865,77 @@ def test_one_body_under_two_ids_is_recognised() -> None:
     ]
     assert all(isinstance(each, Push) and each.body_id for each in pushes)
     assert len({each.body_id for each in pushes if isinstance(each, Push)}) == 1
+
+
+_REQUEST: dict[str, Any] = {
+    "asyncbuild": "push",
+    "version": 1,
+    "repository": {"account": "123456789012", "region": "eu-west-1", "name": "web"},
+    "ref": "refs/heads/main",
+    "commit": "tip",
+    "source": "schedule",
+    "time": "2026-11-01T10:23:43Z",
+}
+
+
+def test_a_request_of_a_trusted_sender_is_a_push() -> None:
+    """A message without anything of a webhook comes from who may send to the queue."""
+    push = _one(message(orjson.dumps(_REQUEST)))
+    assert push.terms is not None
+    assert push.terms.source == "schedule"
+
+
+def test_a_request_for_a_host_without_an_entry_is_refused() -> None:
+    """A typing error never fetches from a server that is not configured."""
+    known = {"account": "github.com", "region": "acme", "name": "web"}
+    assert _one(message(orjson.dumps(_REQUEST | {"repository": known}))).terms is not None
+    other = known | {"account": "github.example"}
+    with pytest.raises(Reject, match=r"request for github[.]example/acme/web, which no"):
+        hosts().read(message(orjson.dumps(_REQUEST | {"repository": other})))
+
+
+_BODIES: dict[str, Callable[[ForgeKind], object]] = {
+    "request": lambda _kind: _REQUEST,
+    "request in a payload": lambda kind: payload(kind) | _REQUEST,
+    "payload in a request": lambda kind: _REQUEST | payload(kind),
+    "request that is an envelope": lambda _kind: (
+        _REQUEST | {"headers": {}, "body": json.dumps(_REQUEST)}
+    ),
+    "event of CodeCommit": lambda _kind: envelope(),
+}
+
+
+@pytest.mark.parametrize("secret", [SECRET, "another", None])
+@pytest.mark.parametrize("made", _BODIES)
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("kind", ForgeKind)
+def test_a_webhook_is_never_a_request(
+    kind: ForgeKind, form: str, made: str, secret: str | None
+) -> None:
+    """A gateway lets everyone in: its bodies ask for nothing but signed pushes of their forge."""
+    document = _BODIES[made](kind)
+    if form == "raw":
+        told = delivered(kind, document, secret=secret)
+    else:
+        told = _FORMS[form](kind, document)
+    for reader in (hosts(), hosts(signature=Signature.OFF), MessageReader()):
+        try:
+            events = reader.read(told)
+        except Reject:
+            continue
+        pushes = [each for each in events if isinstance(each, Push)]
+        assert all(each.terms is None and each.repository.is_foreign for each in pushes)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*KEPT, *(name.upper() for name in KEPT)]), st.text(max_size=3), min_size=1
+    )
+)
+def test_one_header_of_a_webhook_is_enough(attributes: dict[str, str]) -> None:
+    """A gateway sets one at least, whatever the request lacks."""
+    told = message(orjson.dumps(_REQUEST), attributes)
+    if {name.lower() for name in attributes} == {"webhook-sent"}:
+        return  # of a dead letter that was sent back, which no gateway sets
+    with contextlib.suppress(Reject):
+        assert all(isinstance(each, Nothing) for each in hosts().read(told))

@@ -15,11 +15,11 @@ from support.hostile import values
 import asyncbuild.domain.requests as package
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.foreign_json import load_json
+from asyncbuild.domain.model import TIP
 from asyncbuild.domain.refs import is_ref_name
 from asyncbuild.domain.repository import Repository, decode_repository
 from asyncbuild.domain.requests.push_request import (
     AHEAD_MOST,
-    TIP,
     PushRequest,
     dump_request,
     read_request,
