@@ -18,6 +18,9 @@ LAMBDA_GB_SECOND, LAMBDA_REQUEST = 0.0000166667, 0.2 / 1e6
 HOURS = 730
 POLLS = 2 * 3 * 60 * HOURS  # of the queue of results by a task: two, of twenty seconds
 ROUNDS = 6 * HOURS  # every ten minutes
+LOOKS = HOURS  # rounds that look for missed pushes, every hour
+LOOK_POLLS = 3 * 60 * HOURS  # of their queue by a task: one, of twenty seconds
+CUSTOM_EVENT = 1.0 / 1e6
 # Until a task is there, and the quarter of an hour that target tracking takes to end an idle one.
 AWAKE_HOURS = 17 / 60
 
@@ -69,9 +72,17 @@ class Organisation:
         rounds = ROUNDS * (S3_WRITE + 3 * SQS_REQUEST)
         return ends + rounds + self.tasks * POLLS * SQS_REQUEST + WATCHING_RESULTS
 
+    def looks(self) -> float:
+        """Return dollars for looking for pushes that no event told.
+
+        A push has its snapshot written and records listed, at most once each.
+        """
+        rounds = LOOKS * self.repositories * sum(dollars for _, _, dollars in LOOK)
+        return rounds + self.pushes * 2 * S3_WRITE + self.tasks * LOOK_POLLS * SQS_REQUEST
+
     def asyncbuild(self) -> float:
         """Return dollars for all of the service."""
-        used = self.fargate() + self.storage() + self.requests() + self.results()
+        used = self.fargate() + self.storage() + self.requests() + self.results() + self.looks()
         return used + WATCHING
 
     def waiting(self, seconds: float) -> float:
@@ -98,6 +109,20 @@ RESULT = (
     ("BatchGetBuilds: of up to 100 builds that end at a time, at most", 1, 0.0),
 )
 
+# What a look at one repository takes in a round, if no ref has moved: name, requests, dollars.
+LOOK = (
+    ("SQS: send (ten in a request), receive, delete", 2.1, 2.1 * SQS_REQUEST),
+    ("S3 read: what the last round saw", 1, S3_READ),
+    ("the git server: a list of refs", 1, 0.0),
+)
+
+# What the events of one end take: name, requests, dollars.
+OUTCOME = (
+    ("event on a bus of your own account", 1, CUSTOM_EVENT),
+    ("S3 read: the ends before", 1, S3_READ),
+    ("S3 write: the end", 1, S3_WRITE),
+)
+
 ORGANISATIONS = (
     Organisation(
         *("small", 20, 2_000, 0.02, 3, 30, 0.5, 1, 21, 1.0),
@@ -122,8 +147,8 @@ def dollars(value: float) -> str:
 def tables() -> tuple[str, ...]:
     """Return the tables of the page, in their order.
 
-    Each organisation with the service's cost, the costs of other ways, the cost of results, and of
-    rounds that wake a service.
+    Each organisation with the service's cost, the costs of other ways, the cost of results, of
+    rounds that wake a service, of looking for missed pushes, and of outcome events.
     """
     first: list[tuple[str, list[str]]] = [
         ("repositories", [f"{each.repositories:,}" for each in ORGANISATIONS]),
@@ -141,6 +166,7 @@ def tables() -> tuple[str, ...]:
         ("S3 storage", [dollars(each.storage()) for each in ORGANISATIONS]),
         ("S3, SQS and pipe requests", [dollars(each.requests()) for each in ORGANISATIONS]),
         ("results of builds, with metrics", [dollars(each.results()) for each in ORGANISATIONS]),
+        ("looking for missed pushes", [dollars(each.looks()) for each in ORGANISATIONS]),
         ("alarms, metrics, dashboard", [dollars(WATCHING) for _ in ORGANISATIONS]),
         (
             "**asyncbuild, a month**",
@@ -181,14 +207,28 @@ def tables() -> tuple[str, ...]:
         ),
     ]
     names = ["", *(each.name for each in ORGANISATIONS)]
-    return _table(names, first), _table(names, second), _results(), _rounds()
+    return (
+        *(_table(names, first), _table(names, second)),
+        *(_thousand(RESULT, "results"), _rounds()),
+        *(_thousand(LOOK, "repositories"), _looks(), _thousand(OUTCOME, "ends")),
+    )
 
 
-def _results() -> str:
-    rows = [(name, [f"{1_000 * count:,}", f"{1_000 * each:.4f}"]) for name, count, each in RESULT]
-    whole = 1_000 * sum(each for _, _, each in RESULT)
-    rows.append(("**1,000 results**", ["", f"**{whole:.4f}**"]))
+def _thousand(parts: tuple[tuple[str, float, float], ...], what: str) -> str:
+    rows = [(name, [f"{1_000 * count:,.0f}", f"{1_000 * each:.4f}"]) for name, count, each in parts]
+    whole = 1_000 * sum(each for _, _, each in parts)
+    rows.append((f"**1,000 {what}**", ["", f"**{whole:.4f}**"]))
     return _table(["", "requests", "dollars"], rows)
+
+
+def _looks() -> str:
+    sizes = (20, 200, 1_000, 10_000)
+    each = sum(dollars for _, _, dollars in LOOK)
+    rows = [
+        (name, [dollars(HOURS / hours * size * each) for size in sizes])
+        for name, hours in (("10 minutes", 1 / 6), ("1 hour", 1), ("6 hours", 6), ("24 hours", 24))
+    ]
+    return _table(["a round every", *(f"{size:,} repositories" for size in sizes)], rows)
 
 
 def _rounds() -> str:

@@ -59,7 +59,6 @@ GRANTS = {
     ("codecommit:ListRepositories", "*"): "find repositories to look at",
     ("codebuild:StartBuild", "codebuild"): "build",
     ("codebuild:StopBuild", "codebuild"): "cancel what a newer push superseded",
-    ("codebuild:StopBuildBatch", "codebuild"): "the same",
     ("codebuild:BatchGetBuilds", "codebuild"): "find out how builds ended; find one (I12)",
     ("codebuild:BatchGetBuildBatches", "codebuild"): "find out how a batch ended",
     ("codebuild:ListBuildsForProject", "codebuild"): "find a build that was started before (I12)",
@@ -91,6 +90,7 @@ NEEDED: dict[str, set[str]] = {
     "sqs.get_queue_attributes": {"sqs:GetQueueAttributes"},
     "sqs.get_queue_url": set(),  # only without queue.dead_letter_url
     "sqs.send_message": {"sqs:SendMessage"},
+    "sqs.send_message_batch": {"sqs:SendMessage"},
     "s3.head_bucket": {"s3:ListBucket"},
     "s3.list_objects_v2": {"s3:ListBucket"},
     "s3.get_bucket_lifecycle_configuration": {"s3:GetLifecycleConfiguration"},
@@ -107,7 +107,6 @@ NEEDED: dict[str, set[str]] = {
     "s3.abort_multipart_upload": {"s3:AbortMultipartUpload"},
     "codebuild.start_build": {"codebuild:StartBuild"},
     "codebuild.stop_build": {"codebuild:StopBuild"},
-    "codebuild.stop_build_batch": {"codebuild:StopBuildBatch"},
     "codebuild.batch_get_builds": {"codebuild:BatchGetBuilds"},
     "codebuild.batch_get_build_batches": {"codebuild:BatchGetBuildBatches"},
     "codebuild.batch_get_projects": {"codebuild:BatchGetProjects"},
