@@ -4,15 +4,14 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.classify import errors_of
-from asyncbuild.aws.error_codes import lacks_right
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.checks.build_results import look_at_results
 from asyncbuild.checks.commit_reports import look_at_reports, look_at_statuses
+from asyncbuild.checks.failed_questions import failed_finding
 from asyncbuild.checks.judges.bucket import BucketFacts, judge_bucket
-from asyncbuild.checks.judges.finding import Finding, FindingKind, Level
+from asyncbuild.checks.judges.finding import Finding, Level
 from asyncbuild.checks.judges.pipelines import judge_missing, judge_pipeline, pipelines_of
 from asyncbuild.checks.judges.pipelines import judge_pattern as judge_pipeline_pattern
 from asyncbuild.checks.judges.projects import judge_pattern, judge_projects, project_names
@@ -29,9 +28,10 @@ from asyncbuild.checks.local_machine import (
     look_at_memory,
     look_at_traces,
 )
+from asyncbuild.checks.owner_accounts import look_at_accounts
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import BadCredentials, Busy, Reject, Retry, StageError
+from asyncbuild.domain.errors import Busy, Reject, StageError
 from asyncbuild.forges.keyring import read_secret
 from asyncbuild.forges.registry import references
 from asyncbuild.queue.sqs import Queue
@@ -41,14 +41,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _LONGEST_PROJECT_BATCH = 100
-# Error codes with which servers that only speak AWS's protocols refuse what they lack.
-_UNKNOWN = frozenset(
-    {
-        *("NotImplemented", "MethodNotAllowed", "501", "405"),
-        *("UnknownOperationException", "UnsupportedOperation"),
-    }
-)
-_AGAIN = "see whether the endpoint can be reached from here, and run the check again"
 
 
 async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
@@ -66,7 +58,7 @@ async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
         ("bucket", look.bucket()),
         ("project", look.projects()),
         ("pipeline", look.pipelines()),
-        ("account", look.accounts()),
+        ("account", look_at_accounts(aws, settings)),
         ("host", look.hosts()),
         ("status", look_at_statuses(aws, settings)),
         ("rights", look.rights()),
@@ -80,20 +72,7 @@ async def _safely(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[
         async for finding in findings:
             yield finding
     except StageError as error:
-        yield _failed(name, error)
-
-
-def _failed(name: str, error: StageError) -> Finding:
-    kind = FindingKind.SETUP
-    if lacks_right(error.code) or isinstance(error, BadCredentials):
-        kind = FindingKind.RIGHTS
-    elif isinstance(error, Retry | Busy):
-        kind = FindingKind.REACH
-    why = "the service needs it to work"
-    if error.code in _UNKNOWN:
-        why = "this server does not know the question, so nothing can be said of it"
-        return Finding(Level.NOTE, name, error.reason, why, error.remedy)
-    return Finding(Level.PROBLEM, name, error.reason, why, error.remedy or _AGAIN, kind)
+        yield failed_finding(name, error)
 
 
 class _Look:
@@ -192,19 +171,6 @@ class _Look:
                 for finding in judge_pipeline(found, rule, bucket=bucket):
                     yield finding
 
-    async def accounts(self) -> AsyncIterator[Finding]:
-        """Yield findings about roles in other accounts: assumes each, which changes nothing."""
-        credentials = AccountCredentials(self._aws, self._settings)
-        for entry in self._settings.accounts:
-            region = next(iter(entry.regions), self._aws.region or "")
-            name = "account.role"
-            try:
-                await credentials.get(entry.account, region)
-            except StageError as error:
-                yield _failed(name, error)
-            else:
-                yield Finding(Level.OK, name, f"role {entry.role_arn} can be assumed")
-
     async def hosts(self) -> AsyncIterator[Finding]:
         """Yield findings about the secrets of other hosts: each is read once, and none is shown."""
         for reference in references(self._settings):
@@ -212,7 +178,7 @@ class _Look:
             try:
                 await read_secret(reference, self._aws)
             except StageError as error:
-                yield _failed(name, error)
+                yield failed_finding(name, error)
             else:
                 yield Finding(Level.OK, name, f"secret {reference} can be read")
         for host in self._settings.hosts:

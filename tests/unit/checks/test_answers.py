@@ -6,7 +6,7 @@ import pytest
 from botocore import exceptions as boto
 
 from asyncbuild.aws.classify import errors_of
-from asyncbuild.checks.gather import _failed
+from asyncbuild.checks.failed_questions import failed_finding
 from asyncbuild.checks.judges.finding import FindingKind, Level
 from asyncbuild.checks.trials import _answer
 from asyncbuild.domain.errors import BadCredentials, Denied, NoPermission, Outage, Retry, StageError
@@ -83,7 +83,7 @@ def test_a_question_that_fails_is_a_finding(
     error: StageError, level: Level, kind: FindingKind
 ) -> None:
     """A missing right is a finding, whichever part of the service it would stop."""
-    found = _failed("bucket", error)
+    found = failed_finding("bucket", error)
     assert (found.level, found.kind) == (level, kind)
 
 
