@@ -63,6 +63,6 @@ async def open_stack(
                 if event["ResourceStatus"].endswith("FAILED")
             ]
             assert made["StackStatus"] == "CREATE_COMPLETE", reasons
-            yield name, {each["OutputKey"]: each["OutputValue"] for each in made["Outputs"]}
+            yield name, {each["OutputKey"]: each["OutputValue"] for each in made.get("Outputs", ())}
         finally:
             await cloudformation.delete_stack(StackName=name)
