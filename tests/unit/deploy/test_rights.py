@@ -88,7 +88,10 @@ def test_operators_ask_and_read_and_write_nothing_to_the_bucket(service: Mapping
     work = {"Queue", "ReconcileQueue", "ReportQueue"}
     assert {to for action, to in may if action == "sqs:SendMessage"} == work
     dead = {"DeadLetters", "ResultDeadLetters", "ReconcileDeadLetters", "ReportDeadLetters"}
-    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"):
+    for action in (
+        *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"),
+        "sqs:GetQueueUrl",  # of a queue's redrive policy, where dead_letter_url is not set
+    ):
         assert {to for each, to in may if each == action} == dead
     of_bucket = {right for right in may if right[0].startswith("s3:")}
     assert of_bucket == {("s3:GetObject", "ledger"), ("s3:ListBucket", "Bucket")}
