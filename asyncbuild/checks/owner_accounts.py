@@ -51,7 +51,7 @@ async def _ask(
     region: str,
     keys: "ReadOnlyCredentials",
 ) -> OwnerAnswers:
-    """Ask CodeCommit in one account; its first Region stands for all, since they share the role.
+    """Ask CodeCommit in the first Region of one account; the others have the same role.
 
     Raises:
         StageError: CodeCommit cannot be reached.
