@@ -50,7 +50,7 @@ class AccountCredentials:
         if role is not None:
             with _errors_of(f"assume {role.role_arn}"):
                 return await self._assumed(role, region).get_frozen_credentials()
-        if account and account != await self._find_own_account(region):
+        if account and account != await self.find_own_account(region):
             raise Retry(
                 f"account {account} is neither this service's own nor one of [[accounts]]",
                 remedy="add an [[accounts]] entry with a role that may pull there",
@@ -100,7 +100,7 @@ class AccountCredentials:
 
         return AioDeferredRefreshableCredentials(refresh, "assume-role")
 
-    async def _find_own_account(self, region: str) -> str:
+    async def find_own_account(self, region: str) -> str:
         """Return the service's own account, asked once; GetCallerIdentity needs no permission."""
         async with self._looking:
             if self._own_account is None:

@@ -111,7 +111,8 @@ class Aws:
         Raises:
             ConfigError: A queue's URL names another Region than calls go to.
         """
-        queues = (self._settings.queue, self._settings.results, self._settings.reports)
+        told = self._settings
+        queues = (told.queue, told.results, told.reports, told.reconcile)
         urls = [url for each in queues for url in (each.url, each.dead_letter_url)]
         for url in filter(None, urls):
             if fault := region_fault(url, self.region):

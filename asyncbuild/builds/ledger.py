@@ -33,6 +33,7 @@ from asyncbuild.domain.model import Message, Nothing, Outcome, Push, Target
 from asyncbuild.domain.repository import Repository, decode_repository
 from asyncbuild.runtime.tasks import both, for_each
 
+_AT_ONCE = 64  # records that are read ahead
 _HEADS_MOST = 20  # looked at for a group: older versions recorded none
 _TRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
@@ -265,10 +266,13 @@ class Ledger(Heads):
         A record that cannot be read has the verdict `unreadable` and the reason.
         """
         prefix, after = self._keys.pushes_of(repository), self._keys.since(repository, since)
-        async for each in self._records.iter_records(prefix, after=after):
-            body = await self._records.get_record(each.key)
-            if body is not None:
-                yield read_or_explain(each.key, body)
+        keys = [each.key async for each in self._records.iter_records(prefix, after=after)]
+        for first in range(0, len(keys), _AT_ONCE):
+            some = keys[first : first + _AT_ONCE]
+            bodies = await for_each(self._records.get_record, some)
+            for key, body in zip(some, bodies, strict=True):
+                if body is not None:
+                    yield read_or_explain(key, body)
 
     async def _mark_once(self, push: Push, slot: str, key: str) -> None:
         """Record the key of a record whose event has no time."""

@@ -17,6 +17,8 @@ Layout below the prefix:
     started/KIND/NAME/ID.json                               which record a build belongs to
     unfinished/KIND/NAME/ID                                 the mark of an unfinished build
     reported/ACCOUNT/REGION/REPOSITORY/DIGEST.json          the commit status that was posted last
+    snapshot/ACCOUNT/REGION/REPOSITORY.json                 its refs as the last round saw them
+    round/reconcile.json                                    the newest round over all repositories
 """
 
 import hashlib
@@ -83,12 +85,35 @@ class LedgerKeys:
 
     def head(self, push: Push) -> str:
         """Return the key of the newest push built of this push's ref."""
-        ref = hashlib.sha256(push.ref.encode()).hexdigest()
-        return f"{self.heads_of(push.repository)}{ref}.json"
+        return self.head_of(push.repository, push.ref)
+
+    def head_of(self, repository: Repository, ref: str) -> str:
+        """Return the key of the newest push built of a ref."""
+        name = hashlib.sha256(ref.encode()).hexdigest()
+        return f"{self.heads_of(repository)}{name}.json"
 
     def heads_of(self, repository: Repository) -> str:
         """Return the prefix of the keys of the heads of a repository's refs."""
-        return f"{self.prefix}head/{repository.path}/"
+        return f"{self.heads}{repository.path}/"
+
+    @property
+    def heads(self) -> str:
+        """Prefix of the keys of all heads."""
+        return f"{self.prefix}head/"
+
+    @property
+    def snapshots(self) -> str:
+        """Prefix of the keys of all snapshots of refs."""
+        return f"{self.prefix}snapshot/"
+
+    def snapshot(self, repository: Repository) -> str:
+        """Return the key of the snapshot of a repository's refs."""
+        return f"{self.snapshots}{repository.path}.json"
+
+    @property
+    def newest_round(self) -> str:
+        """Key of the newest round over all repositories."""
+        return f"{self.prefix}round/reconcile.json"
 
     def tip(self, push: Push) -> str:
         """Return the key of the commit that a request for a ref's tip means."""

@@ -1,9 +1,9 @@
 """Bodies of the ledger's objects as JSON: written and parsed. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -11,10 +11,14 @@ import orjson
 from asyncbuild.domain.errors import Reject, StageError, reading
 from asyncbuild.domain.foreign_text import to_json
 from asyncbuild.domain.model import Message, Nothing, Outcome, Push
+from asyncbuild.domain.movements import FoundMark
 from asyncbuild.domain.times import read_time
 
 _VERSION = 1
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# SQS keeps a message for up to 14 days, and so may a dead letter of an event be sent back.
+_FOUND_KEPT = timedelta(days=30)
+_FOUND_MOST = 8
 _MEND = "delete or correct the object, and send the message back"
 
 
@@ -30,6 +34,8 @@ class Head:
             that does not record it wrote the object.
         group: Message group in which the push came; empty if a version that does not record it
             wrote the object.
+        found: Pushes of the ref that were found by comparing refs, oldest first: their events may
+            still come. Few are kept, and for as long as a message can wait.
     """
 
     commit: str
@@ -37,6 +43,7 @@ class Head:
     event_id: str
     before: str = ""
     group: str = ""
+    found: tuple[FoundMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +81,13 @@ def next_head(push: Push, newest: Head | None, *, group: str = "") -> Head | Non
         group: Message group of the push.
     """
     if newest is None:
-        return Head(push.commit, push.time, push.id, group=group)
+        return Head(push.commit, push.time, push.id, group=group, found=_found(push))
     if newest.event_id == push.id:
         return None
     if push.time < newest.time and push.old_commit != newest.commit:
         return None
-    return Head(push.commit, push.time, push.id, newest.commit, group)
+    found = _found(push, newest.found)
+    return Head(push.commit, push.time, push.id, newest.commit, group, found)
 
 
 def outcome_record(
@@ -106,6 +114,8 @@ def nothing_record(event: Nothing, *, recorded_at: datetime) -> bytes:
         "reason": event.reason,
         "recorded_at": recorded_at,
     }
+    if event.time is not None:
+        document["pushed_at"] = event.time
     if event.repository is not None:
         document["repository"] = event.repository.segments._asdict()
     return dump_record(document)
@@ -148,6 +158,7 @@ def head_record(head: Head, *, ref: str) -> bytes:
             "ref": ref,
             "before": head.before,
             "group": head.group,
+            **({"found": head.found} if head.found else {}),
         }
     )
 
@@ -201,7 +212,28 @@ def read_head(key: str, body: bytes) -> Head:
         if before != "" and not _COMMIT.fullmatch(before):
             raise ValueError
         group = document.get("group", "")
-        return Head(commit, moment, event_id, before, group if isinstance(group, str) else "")
+        found = tuple(_read_mark(each) for each in document.get("found", ()))
+        group = group if isinstance(group, str) else ""
+        return Head(commit, moment, event_id, before, group, found)
+
+
+def _found(push: Push, before: Sequence[FoundMark] = ()) -> tuple[FoundMark, ...]:
+    """Return the found pushes that a head keeps, `push` among them if it is one."""
+    kept = [each for each in before if push.time - each.time <= _FOUND_KEPT]
+    if push.terms is not None and push.terms.since is not None:
+        since, old = push.terms.since, push.old_commit or ""
+        kept.append(FoundMark(push.commit, since, push.time, push.id, old))
+    return tuple(kept[-_FOUND_MOST:])
+
+
+def _read_mark(entry: Mapping[str, Any]) -> FoundMark:
+    commit, old = entry["commit"], entry["old_commit"]
+    since, time = read_time(entry["since"]), read_time(entry["time"])
+    if since is None or time is None or not _COMMIT.fullmatch(commit):
+        raise ValueError
+    if old != "" and not _COMMIT.fullmatch(old):
+        raise ValueError
+    return FoundMark(commit, since, time, str(entry["event_id"]), old)
 
 
 def read_tip(key: str, body: bytes) -> FixedTip:

@@ -17,7 +17,6 @@ from dataclasses import replace
 from functools import partial
 
 import anyio
-from anyio.abc import TaskStatus
 
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
@@ -28,6 +27,8 @@ from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.checks.memory_footprint import excess
+from asyncbuild.commands.consume_all import consume_all
+from asyncbuild.commands.open_repositories import OpenedRepositories, open_repositories
 from asyncbuild.commands.service_switch import ServiceSwitch, listen, stop_when
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError
@@ -36,14 +37,12 @@ from asyncbuild.domain.events.service_events import (
     ServiceStarted,
     ServiceStopped,
 )
-from asyncbuild.forges.registry import open_hosts
-from asyncbuild.forges.remotes import Remotes, signing
-from asyncbuild.git.mirrors.cache import open_mirrors
 from asyncbuild.git.process.version import require_git
 from asyncbuild.pushes.pipeline import Pipeline, Services
 from asyncbuild.queue.consumer import Consumer
 from asyncbuild.queue.polling import Polling
 from asyncbuild.queue.sqs import Queue
+from asyncbuild.reconcile.open_reconcile import open_reconcile
 from asyncbuild.reports.open_reports import OpenedReports, open_reports
 from asyncbuild.reports.report_sender import ReportSender
 from asyncbuild.reports.reported_starts import ReportedStarts
@@ -54,7 +53,6 @@ from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.garbage import rare_collections
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.runtime.signals import ending_signals
-from asyncbuild.runtime.tasks import open_tasks
 from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import open_engine
@@ -62,7 +60,10 @@ from asyncbuild.zip.engine import open_engine
 
 @asynccontextmanager
 async def open_consumer(
-    settings: Settings, aws: Aws, reports: ReportSender | None = None
+    settings: Settings,
+    aws: Aws,
+    reports: ReportSender | None = None,
+    repositories: OpenedRepositories | None = None,
 ) -> AsyncIterator[Consumer]:
     """Open everything between the queue and CodeBuild, in order; close it in reverse.
 
@@ -70,6 +71,7 @@ async def open_consumer(
         settings: All settings.
         aws: Session of the service.
         reports: Reports what is started; None for no reports.
+        repositories: Access to repositories; None to open it here.
 
     Raises:
         ConfigError: A required setting is empty; the queue is not a FIFO queue, or has no
@@ -85,19 +87,17 @@ async def open_consumer(
         codebuild = await enter(aws.open_codebuild(pool=settings.consumers + 2))
         codepipeline = await enter(aws.open_codepipeline(pool=settings.consumers + 2))
         engine = await enter(open_engine(settings.archive))
-        hosts = await enter(open_hosts(settings, aws))
-        credentials = signing(AccountCredentials(aws, settings))
-        remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
-        mirrors = await enter(open_mirrors(settings.git, remotes, forges=settings.forges))
+        if repositories is None:
+            repositories = await enter(open_repositories(settings, aws))
         store = Store(s3, settings.storage)
         services = Services(
-            mirrors=mirrors,
+            mirrors=repositories.mirrors,
             engine=engine,
             budget=MemoryBudget(settings.archive.memory_budget_bytes),
             store=store,
             starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
-            hosts=hosts.reader,
+            hosts=repositories.hosts.reader,
             results=_starts(store, settings, reports),
             skips=reports,
         )
@@ -156,12 +156,15 @@ async def _run(
             await tasks.start(listen, heard, switch)
         async with (
             open_reports(settings, aws) as reports,
-            open_consumer(settings, aws, _sender(reports)) as consumer,
+            open_repositories(settings, aws) as repositories,
+            open_consumer(settings, aws, _sender(reports), repositories) as consumer,
             open_results(settings, aws, _sender(reports)) as results,
+            open_reconcile(settings, aws, repositories.mirrors) as rounds,
             _open_status(settings, aws, consumer, results),
         ):
             others = _others(results, reports)
-            switch.consumers = (consumer, *others)
+            first = () if rounds is None else (rounds.polling,)
+            switch.consumers = (*first, consumer, *others)
             if stop is not None:
                 tasks.start_soon(stop_when, stop, switch)
             emit(
@@ -173,7 +176,7 @@ async def _run(
                 )
             )
             with rare_collections():
-                await _consume(consumer, others, drain=drain)
+                await consume_all(first, consumer, others, drain=drain)
         emit(ServiceStopped())
         tasks.cancel_scope.cancel()
 
@@ -192,30 +195,6 @@ def _others(
     if reports is not None:
         opened.append(reports.consumers.polling)
     return tuple(opened)
-
-
-async def _consume(
-    consumer: Consumer, others: Sequence[ResultConsumers | Polling], *, drain: bool
-) -> None:
-    """Consume pushes, and the other queues beside them; a drain ends when all are empty."""
-    async with open_tasks() as tasks:
-        ended = [await tasks.start(_run_until_end, each) for each in others]
-        await consumer.run(drain=drain)
-        for each, end in zip(others, ended, strict=True):
-            if drain:  # each queue may fill the next one until it is empty
-                each.drain()
-                await end.wait()
-            else:
-                each.stop()
-
-
-async def _run_until_end(
-    consumers: ResultConsumers | Polling, *, task_status: TaskStatus[anyio.Event]
-) -> None:
-    end = anyio.Event()
-    task_status.started(end)
-    await consumers.run()
-    end.set()
 
 
 def _open_status(

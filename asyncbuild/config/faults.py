@@ -68,6 +68,7 @@ def conflicts(settings: Settings) -> list[SettingFault]:
         ("queue", settings.queue),
         ("results", settings.results),
         ("reports", settings.reports),
+        ("reconcile", settings.reconcile),
     ):
         for name, url in (("url", queue.url), ("dead_letter_url", queue.dead_letter_url or "")):
             if fault := region_fault(url, settings.aws.region):
@@ -75,6 +76,7 @@ def conflicts(settings: Settings) -> list[SettingFault]:
                 faults.append(SettingFault(f"{table}.{name}: {fault}", places))
     faults += _results(settings)
     faults += _reports(settings)
+    faults += _reconcile(settings)
     of_keys = (SettingFault(text, (place,)) for text, place in key_faults(settings))
     return [*faults, *_shared_keys(settings), *of_keys]
 
@@ -120,6 +122,23 @@ def _reports(settings: Settings) -> Iterator[SettingFault]:
     if url and not settings.results.url:
         text = "needs results.url: without results no build is seen to end"
         yield SettingFault(f"reports.url = {url!r} {text}", (place, ("results", "url")))
+
+
+def _reconcile(settings: Settings) -> Iterator[SettingFault]:
+    """Yield faults of the queue of rounds: a FIFO queue of its own."""
+    url = settings.reconcile.url
+    place: Place = ("reconcile", "url")
+    if url and not url.endswith(".fifo"):
+        text = "is not a FIFO queue; two rounds must not look at one repository at a time"
+        yield SettingFault(f"reconcile.url = {url!r}: {text}", (place,))
+    others = {"queue": settings.queue.url, "reports": settings.reports.url}
+    for table in (name for name, other in others.items() if url and url == other):
+        text = f"is {table}.url; rounds need a queue of their own"
+        yield SettingFault(f"reconcile.url = {url!r}: {text}", (place, (table, "url")))
+    if url and url == settings.reconcile.dead_letter_url:
+        text = "is the queue of rounds itself, so a dead letter would be received without end"
+        dead_place: Place = ("reconcile", "dead_letter_url")
+        yield SettingFault(f"reconcile.dead_letter_url = {url!r}: {text}", (place, dead_place))
 
 
 def _shared_keys(settings: Settings) -> Iterator[SettingFault]:

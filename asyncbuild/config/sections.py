@@ -115,6 +115,15 @@ class ReportSettings(Section):
     consumers: int = Field(default=2, ge=1, le=100)
 
 
+class ReconcileSettings(Section):
+    """Table `[reconcile]`: the SQS FIFO queue of rounds, which look for pushes no event told."""
+
+    url: QueueUrl = ""
+    dead_letter_url: QueueUrl | None = None
+    consumers: int = Field(default=1, ge=1, le=100)
+    grace_seconds: int = Field(default=600, ge=0, le=36_000)
+
+
 class LaneSettings(Section):
     """Table `[lanes]`: order, attempts and waiting inside one message group."""
 

@@ -22,6 +22,7 @@ from asyncbuild.config.sections import (
     LogSettings,
     PipelineSettings,
     QueueSettings,
+    ReconcileSettings,
     ReportSettings,
     ResultSettings,
     Seconds,
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     results: ResultSettings = ResultSettings()
     reports: ReportSettings = ReportSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
     lanes: LaneSettings = LaneSettings()
     git: GitSettings = GitSettings()
     archive: ArchiveSettings = ArchiveSettings()

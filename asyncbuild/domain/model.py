@@ -106,6 +106,7 @@ class Nothing:
         ref: The ref that was deleted; None for other events.
         unverified: The segment of the `[[hosts]]` entry by which it came without a good signature;
             empty for one that can be trusted.
+        time: When it happened, if the event says so.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Nothing:
     repository: Repository | None = None
     ref: str | None = None
     unverified: str = ""
+    time: datetime | None = None
 
 
 class Action(StrEnum):

@@ -62,7 +62,8 @@ def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields
         return Nothing(identity, "a merge commit that no ref points at", repository)
     ref = _ref(detail)
     if change == "referenceDeleted":
-        return Nothing(identity, f"{ref} was deleted", repository, ref)
+        time = read_time(event.get("time"))
+        return Nothing(identity, f"{ref} was deleted", repository, ref, time=time)
     if not isinstance(change, str) or change not in _CHANGES:
         raise Reject(f"detail.event is {show(change)}, which is not a known change of a reference")
     return Push(

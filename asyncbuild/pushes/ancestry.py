@@ -43,6 +43,20 @@ class History:
         async with self._archives.open_snapshot(work, push) as snapshot:
             return await snapshot.is_ancestor(push.commit, descendant)
 
+    async def contains(self, work: Work, push: Push, ancestor: str) -> bool | None:
+        """Return whether a push's commit contains another; None if the mirror cannot tell.
+
+        Args:
+            work: The message of the push.
+            push: The push.
+            ancestor: Id of the other commit.
+
+        Raises:
+            StageError: As `MirrorCache.open`.
+        """
+        async with self._archives.open_snapshot(work, push) as snapshot:
+            return await snapshot.is_ancestor(ancestor, push.commit)
+
     async def goes_back(self, work: Work, push: Push, built: str) -> bool:
         """Return whether a push whose commit is contained in `built` is nevertheless newer.
 

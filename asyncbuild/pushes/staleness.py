@@ -5,6 +5,7 @@ from asyncbuild.builds.ledger_records import Head, KnownHead
 from asyncbuild.domain.errors import Unreachable
 from asyncbuild.domain.model import Push
 from asyncbuild.pushes.ancestry import History
+from asyncbuild.pushes.found_before import FoundBefore
 from asyncbuild.pushes.work import Work
 from asyncbuild.runtime.tasks import both
 
@@ -23,6 +24,7 @@ class Staleness:
         self._ledger = ledger
         self._history = history
         self._skip_stale = skip_stale
+        self._found = FoundBefore(ledger, history)
 
     async def look_back(self, work: Work, push: Push) -> tuple[KnownHead | None, str]:
         """Return the head of the ref, if it was read, and why this push is not built.
@@ -36,12 +38,17 @@ class Staleness:
         if push.terms is not None:
             return await self._look_back_request(work, push)
         before, known = await self._read(push)
-        if known is None:
-            return None, ""
         why = await self._why_repeated(push, known.newest, before) if before else ""
+        if not why and known.newest is not None and known.newest.found:
+            why = await self._why_told(work, push, known.newest)
         if not why and self._skip_stale:
             why = await self._why_stale(work, push, known.newest)
         return known, why
+
+    async def _why_told(self, work: Work, push: Push, head: Head) -> str:
+        """Return why an event tells nothing new, whatever `lanes.stale` says."""
+        why = await self._found.why_told(work, push, head)
+        return "" if why and await self._ledger.is_forced(push) else why
 
     async def _look_back_request(self, work: Work, push: Push) -> tuple[KnownHead | None, str]:
         """Return the same for a request, which is built whatever was built before it, or a push.
@@ -53,20 +60,27 @@ class Staleness:
             return None, ""
         known = await self._ledger.read_head(push)
         head = known.newest
+        if push.terms is not None and push.terms.since is not None:
+            return known, await self._look_back_found(work, push, head)
         if head is not None and head.commit == push.commit and head.event_id != push.id:
             forced = await self._ledger.is_forced(push)
             return known, "" if forced else f"its commit was built before, as push {head.event_id}"
         return known, await self._why_stale(work, push, head) if self._skip_stale else ""
 
-    async def _read(self, push: Push) -> tuple[str, KnownHead | None]:
-        """Return the event that settled an equal body, if any, and the head, if it is needed."""
+    async def _look_back_found(self, work: Work, push: Push, head: Head | None) -> str:
+        """Return the reason for a push that was found by comparing refs."""
+        if head is not None and head.event_id == push.id:
+            return ""  # an earlier try set the head
+        if why := await self._found.why_settled(push):
+            return "" if await self._ledger.is_forced(push) else why
+        return await self._why_stale(work, push, head) if self._skip_stale else ""
+
+    async def _read(self, push: Push) -> tuple[str, KnownHead]:
+        """Return the event that settled an equal body, if any, and the head."""
         ledger = self._ledger
-        if self._skip_stale and push.body_id:
-            return await both(lambda: ledger.find_repeated(push), lambda: ledger.read_head(push))
-        before = await ledger.find_repeated(push)
-        if not before and not self._skip_stale:
-            return "", None
-        return before, await ledger.read_head(push)
+        if not push.body_id:
+            return "", await ledger.read_head(push)
+        return await both(lambda: ledger.find_repeated(push), lambda: ledger.read_head(push))
 
     async def _why_repeated(self, push: Push, head: Head | None, before: str) -> str:
         """Return why a signed body that was settled as event `before` asks for nothing now.

@@ -43,10 +43,13 @@ class Work:
     def supersedable_ref(self) -> str | None:
         """Repository and ref, if a newer push of that ref may cover this message; else None.
 
-        A request for a tip covers none: a server that lags may show an older commit as the tip.
+        A request for a tip covers none: a server that lags may show an older commit as the tip. A
+        push that was found is not covered: an event that comes late may be older.
         """
         push = None if self.more or self.faults else self.push
         if push is None or not push.joins_order or push.commit == TIP:
+            return None
+        if push.terms is not None and push.terms.since is not None:
             return None
         return f"{push.repository.path}:{push.ref}"
 

@@ -185,7 +185,8 @@ def _nothing(identity: str, payload: Payload, repository: Repository) -> Nothing
         others = ", ".join(payload.others[:5])
         return Nothing(identity, f"{others} is neither a branch nor a tag", repository)
     deleted = ", ".join(each.ref for each in payload.changes[:5])
-    return Nothing(identity, f"{deleted} was deleted", repository, payload.changes[0].ref)
+    ref, time = payload.changes[0].ref, payload.time
+    return Nothing(identity, f"{deleted} was deleted", repository, ref, time=time)
 
 
 def _other_event(delivery: Delivery) -> str:

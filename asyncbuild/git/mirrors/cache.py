@@ -1,7 +1,7 @@
 """Cache of bare mirrors: a commit is fetched once, by one fetch for all waiting pushes."""
 
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +25,7 @@ from asyncbuild.git.formats.error_classes import GitFailed, GitFault, machine_er
 from asyncbuild.git.mirrors.directory import MirrorDirectory
 from asyncbuild.git.mirrors.early_lookup import EarlyLookup
 from asyncbuild.git.mirrors.fetch import Fetcher
+from asyncbuild.git.mirrors.listed_refs import Taker, stream_refs
 from asyncbuild.git.mirrors.locked_fetch import LockedFetch
 from asyncbuild.git.mirrors.maintenance import Upkeep
 from asyncbuild.git.mirrors.mirror_locks import open_for_use
@@ -183,6 +184,22 @@ class MirrorCache:
         """
         check_repository(repository)
         return await self._transfers.find_ids(self._remote(repository), check_ref(ref))
+
+    async def stream_refs(
+        self, repository: Repository, make: Callable[[], Taker], *, tags: bool
+    ) -> Taker:
+        """Return what took the list of the branches that the server shows now, piece by piece.
+
+        Args:
+            repository: The repository.
+            make: Makes what takes the list.
+            tags: Whether tags are listed, too.
+
+        Raises:
+            StageError: The server could not be asked.
+        """
+        check_repository(repository)
+        return await stream_refs(self._git, self._remote(repository), make, tags=tags)
 
     @asynccontextmanager
     async def open_commit(self, repository: Repository, commit: str) -> AsyncIterator[Snapshot]:

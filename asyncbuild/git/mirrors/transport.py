@@ -121,7 +121,7 @@ class Transfers:
                 environment=await target.remote.environment(),
                 descriptors=(target.lock,),
                 work=ProcessKind.FETCH,
-                memory_bytes=_memory(target.remote),
+                memory_bytes=memory_of(target.remote),
                 forge=target.remote.forge,
             )
         )
@@ -151,7 +151,7 @@ class Transfers:
                 stdin="".join(f"{each}\n" for each in refspecs).encode("utf-8", "surrogateescape"),
                 descriptors=(target.lock,),
                 work=ProcessKind.FETCH,
-                memory_bytes=_memory(target.remote),
+                memory_bytes=memory_of(target.remote),
                 forge=target.remote.forge,
             )
         )
@@ -209,7 +209,7 @@ class Transfers:
         )
 
 
-def _memory(remote: Remote) -> int:
+def memory_of(remote: Remote) -> int:
     """Return the memory limit of a git call; none for a repository on this machine.
 
     There the server is git's child, too, and would get its limit.

@@ -19,6 +19,7 @@ import orjson
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.events.push_events import PushBuilt, PushHandedOver
 from asyncbuild.domain.events.queue_events import WebhookUnverified
+from asyncbuild.domain.events.reconcile_events import PushFound, ReconcileFailed, ReconcileRound
 from asyncbuild.domain.events.report_events import ReportDeadLettered, ReportDelayed, ReportPosted
 from asyncbuild.domain.events.result_events import ResultRecorded, ResultsSwept
 from asyncbuild.domain.events.stage_events import StageFailed
@@ -47,6 +48,16 @@ _UNITS: Final = {
     "StatusesPosted": "Count",
     "ReportsDelayed": "Count",
     "ReportsDeadLettered": "Count",
+    "PushesFound": "Count",
+    "RoundsBegun": "Count",
+    "RepositoriesNotLookedAt": "Count",
+}
+_COUNTED: Final = {
+    ReportDelayed: "ReportsDelayed",
+    ReportDeadLettered: "ReportsDeadLettered",
+    PushFound: "PushesFound",
+    ReconcileRound: "RoundsBegun",
+    ReconcileFailed: "RepositoriesNotLookedAt",
 }
 
 
@@ -104,7 +115,7 @@ class EmbeddedMetrics:
         self._unverified = 0
         self._results = _Results()
         self._statuses: Counter[tuple[str, str]] = Counter()  # by state and kind of forge
-        self._reports: Counter[str] = Counter()
+        self._counted: Counter[str] = Counter()
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -122,10 +133,8 @@ class EmbeddedMetrics:
                 self._results.round = event
             case ReportPosted(state=status, forge=forge):
                 self._statuses[status, forge] += 1
-            case ReportDelayed():
-                self._reports["ReportsDelayed"] += 1
-            case ReportDeadLettered():
-                self._reports["ReportsDeadLettered"] += 1
+            case event if name := _COUNTED.get(type(event)):
+                self._counted[name] += 1
             case _:
                 pass
 
@@ -143,8 +152,8 @@ class EmbeddedMetrics:
         failures, self._failures = self._failures, Counter()
         if self._unverified:
             gauges["UnverifiedWebhooks"], self._unverified = self._unverified, 0
-        reports, self._reports = self._reports, Counter()
-        gauges.update(reports)
+        counted, self._counted = self._counted, Counter()
+        gauges.update(counted)
         results, self._results = self._results, _Results()
         lines = [self._line(now, each) for each in (gauges, results.gauges()) if each]
         lines += self._lines(now, "SecondsFromPushToBuild", to_build)

@@ -43,6 +43,7 @@ from asyncbuild.domain.model import Verdict
 from asyncbuild.status.collect import Survey
 from asyncbuild.status.exporters.gauges import InFlightGauges
 from asyncbuild.status.exporters.prometheus_series import SeriesMaker
+from asyncbuild.status.exporters.reconcile_metrics import ReconcileMetrics
 from asyncbuild.status.exporters.report_metrics import ReportMetrics
 from asyncbuild.status.exporters.result_metrics import ResultMetrics
 
@@ -70,6 +71,7 @@ class Metrics:
         self._make_of_queue()
         self._results = ResultMetrics(self._make)
         self._reports = ReportMetrics(self._make)
+        self._reconcile = ReconcileMetrics(self._make)
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -90,6 +92,7 @@ class Metrics:
                 self._count_queue(event)
                 self._results.hear(event)
                 self._reports.hear(event)
+                self._reconcile.hear(event)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition for an `Accept` header: body and content type."""

@@ -161,6 +161,37 @@ def test_reports_need_fifo_queues_of_their_own(tmp_path: Path, table: str, said:
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('url = "https://host/r"', "is not a FIFO queue"),
+        ('url = "https://host/pushes.fifo"', r"is queue\.url"),
+        ('url = "https://host/reports.fifo"', r"is reports\.url"),
+        (
+            'url = "https://host/r.fifo"\ndead_letter_url = "https://host/r.fifo"',
+            "without end",
+        ),
+        (
+            (
+                'url = "https://sqs.eu-west-2.amazonaws.com/123456789012/r.fifo"\n'
+                '[aws]\nregion = "eu-west-1"'
+            ),
+            r"reconcile\.url: .*eu-west-2",
+        ),
+    ],
+)
+def test_rounds_need_a_fifo_queue_of_their_own(tmp_path: Path, table: str, said: str) -> None:
+    """Else rounds would be taken for pushes, or two tasks look at one repository at a time."""
+    path = tmp_path / "config.toml"
+    queues = (
+        '[queue]\nurl = "https://host/pushes.fifo"\n[results]\nurl = "https://host/results"\n'
+        '[reports]\nurl = "https://host/reports.fifo"\n'
+    )
+    path.write_text(f"{queues}[reconcile]\n{table}\n")
+    with pytest.raises(ConfigError, match=said):
+        load(path)
+
+
 def test_an_unused_kms_key_is_refused(tmp_path: Path) -> None:
     """A user who names a KMS key expects it to be used."""
     path = tmp_path / "config.toml"

@@ -197,6 +197,8 @@ def test_every_variable_is_a_setting(
         "ResultDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/results-dead",
         "ReportQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/reports.fifo",
         "ReportDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/reports-dead.fifo",
+        "ReconcileQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/rounds.fifo",
+        "ReconcileDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/rounds-dead.fifo",
         "Bucket": "archives",
         "AWS::Region": "eu-west-1",
         "RulesJson": '[{"action": "build"}]',

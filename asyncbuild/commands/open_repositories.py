@@ -1,0 +1,39 @@
+"""Access to repositories, shared by all that fetch from them: hosts, logins and mirrors."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from asyncbuild.aws.accounts import AccountCredentials
+from asyncbuild.aws.session import Aws
+from asyncbuild.config.settings import Settings
+from asyncbuild.forges.registry import OpenHosts, open_hosts
+from asyncbuild.forges.remotes import Remotes, signing
+from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRepositories:
+    """Access to repositories: the hosts whose webhooks are trusted, and the mirrors."""
+
+    hosts: OpenHosts
+    mirrors: MirrorCache
+
+
+@asynccontextmanager
+async def open_repositories(settings: Settings, aws: Aws) -> AsyncIterator[OpenedRepositories]:
+    """Open the mirrors of all repositories, with the secrets that fetching needs.
+
+    Args:
+        settings: All settings.
+        aws: Session of the service.
+
+    Raises:
+        ConfigError: A secret is missing, or the cache directory cannot be written to.
+    """
+    async with AsyncExitStack() as stack:
+        hosts = await stack.enter_async_context(open_hosts(settings, aws))
+        credentials = signing(AccountCredentials(aws, settings))
+        remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
+        opened = open_mirrors(settings.git, remotes, forges=settings.forges)
+        yield OpenedRepositories(hosts, await stack.enter_async_context(opened))

@@ -1,0 +1,79 @@
+"""Branches and tags that a git server shows, as a stream: some repositories have 100,000."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from asyncbuild.forges.git_remote import Remote
+from asyncbuild.git.mirrors.renamed_repository import follow
+from asyncbuild.git.mirrors.transport import memory_of
+from asyncbuild.git.process.command import Command, Git, ProcessKind
+from asyncbuild.git.process.limits import OutOfMemory
+from asyncbuild.git.process.watchdog import too_slow
+
+# git holds all refs: some tens of megabytes for 100,000. One that needs more is run again.
+_FIRST_BYTES: Final = 96 * 1024 * 1024
+
+
+class TakesOutput(Protocol):
+    """Takes output piece by piece; `reconcile.planning.ref_lines.RefReader` does."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece. Raises StageError."""
+
+
+Taker = TypeVar("Taker", bound=TakesOutput)
+
+
+async def stream_refs(git: Git, remote: Remote, make: Callable[[], Taker], *, tags: bool) -> Taker:
+    """Return what took the list of a remote's branches, piece by piece.
+
+    Servers of protocol v0, such as CodeCommit, send all refs whatever is asked for. A git that runs
+    out of memory is run again with the most that one git may have.
+
+    Args:
+        git: Runs git.
+        remote: The remote.
+        make: Makes what takes the output; called again if the list begins anew. Its `feed` runs in
+            a thread.
+        tags: Whether tags are listed, too.
+
+    Raises:
+        StageError: The server could not be asked, or `feed` raised it.
+    """
+    return await follow(remote, partial(_list, git, make, tags))
+
+
+async def _list(git: Git, make: Callable[[], Taker], tags: bool, remote: Remote) -> Taker:  # noqa: FBT001 - bound above
+    kinds = ["--heads", "--tags"] if tags else ["--heads"]
+    command = Command(
+        ["ls-remote", "--refs", *kinds, "--end-of-options", remote.url],
+        f"list the refs of {remote.name}",
+        environment=await remote.environment(),
+        work=ProcessKind.FETCH,
+        memory_bytes=memory_of(remote) or min(_FIRST_BYTES, git.memory.most_bytes),
+        forge=remote.forge,
+    )
+    try:
+        return await _stream(git, command, make())
+    except OutOfMemory:
+        most = replace(command, memory_bytes=git.memory.most_bytes)
+    try:
+        return await _stream(git, most, make())
+    except OutOfMemory as error:
+        raise git.memory.reject(command.doing, most.memory_bytes) from error
+
+
+async def _stream(git: Git, command: Command, taker: Taker) -> Taker:
+    seconds = git.settings.timeout_seconds
+    with anyio.move_on_after(seconds) as scope:
+        async with git.open_stdout(command) as stdout:
+            async for piece in stdout:
+                await to_thread.run_sync(taker.feed, piece)
+    if scope.cancelled_caught:
+        raise too_slow(command.doing, seconds)
+    return taker
