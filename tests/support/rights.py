@@ -226,7 +226,7 @@ def about(resource: object) -> str:
         case "Fn::If":
             return about(value[1])
         case _:
-            folder = re.fullmatch(r"\$\{Bucket\.Arn\}/(\.?\w+)/\*", str(value))
+            folder = re.fullmatch(r"\$\{Bucket\.Arn\}/(\.?\w+)/(?:ledger/)?\*", str(value))
             if folder:
                 return "ledger" if folder[1] == ".asyncbuild" else folder[1]
             found = re.match(r"\$\{(\w+)\.Arn\}|arn:[^:]+::?Partition\}:(\w+):", str(value))

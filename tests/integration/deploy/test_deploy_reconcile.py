@@ -58,4 +58,4 @@ async def test_people_get_a_policy(ministack: LocalServer) -> None:
             PolicyArn=outputs["OperatorPolicyArn"], VersionId=version
         )
         text = json.dumps(answer["PolicyVersion"]["Document"])
-        assert f"{outputs['BucketName']}/.asyncbuild/*" in text
+        assert f"{outputs['BucketName']}/.asyncbuild/ledger/*" in text
