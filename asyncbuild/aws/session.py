@@ -162,7 +162,7 @@ class Aws:
 
     @asynccontextmanager
     async def open_events(self, *, pool: int) -> "AsyncIterator[EventBridgeClient]":
-        """Open a client for EventBridge, which only the probes use."""
+        """Open a client for EventBridge, for outcome events and probes."""
         async with self._open("events", None, pool=pool) as client:
             yield client
 

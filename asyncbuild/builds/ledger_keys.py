@@ -19,6 +19,8 @@ Layout below the prefix:
     reported/ACCOUNT/REGION/REPOSITORY/DIGEST.json          the commit status that was posted last
     snapshot/ACCOUNT/REGION/REPOSITORY.json                 its refs as the last round saw them
     round/reconcile.json                                    the newest round over all repositories
+    outcome/ACCOUNT/REGION/REPOSITORY/DIGEST.json           the newest ends of a ref and project
+    unsent/TIME-DIGEST.json                                 outcome events that wait to be sent
 """
 
 import hashlib
@@ -185,6 +187,32 @@ class LedgerKeys:
     def reported(self, repository: Repository, group: str) -> str:
         """Return the key of the status that was posted last, of the context that has this group."""
         return f"{self.prefix}reported/{repository.path}/{group}.json"
+
+    def outcome(self, repository: Repository, ref: str, of: StartedId) -> str:
+        """Return the key of the newest ends of a ref and of the project or pipeline of a build.
+
+        Args:
+            repository: The repository.
+            ref: Full name of the ref.
+            of: Any build or batch of the project, or execution of the pipeline.
+        """
+        kind = "pipeline" if of.kind is StartedKind.EXECUTION else "project"
+        digest = hashlib.sha256(f"{ref}\n{kind}\n{of.name}".encode()).hexdigest()
+        return f"{self.prefix}outcome/{repository.path}/{digest}.json"
+
+    @property
+    def all_unsent(self) -> str:
+        """Prefix of the keys of outcome events that wait to be sent, which are in order of time."""
+        return f"{self.prefix}unsent/"
+
+    def unsent(self, event_id: str, *, when: datetime) -> str:
+        """Return the key of outcome events that wait, of a build that ended at `when`.
+
+        Args:
+            event_id: Id of the first of the events.
+            when: When the build ended.
+        """
+        return f"{self.all_unsent}{when.strftime(_TIME)}-{event_id}.json"
 
     @property
     def pushes(self) -> str:

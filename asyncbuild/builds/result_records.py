@@ -55,6 +55,7 @@ def started_by(
         pushed_at=push.time,
         started_at=started_at,
         arn=arn,
+        old_commit=push.old_commit or "",
     )
 
 
@@ -68,6 +69,7 @@ def started_record(started: StartedBuild) -> bytes:
             "pushed_at": started.pushed_at,
             "started_at": started.started_at,
             "arn": started.arn,
+            "old_commit": started.old_commit,
         }
     )
 
@@ -96,6 +98,7 @@ def read_started(key: str, body: bytes, *, keys: LedgerKeys) -> StartedBuild:
             pushed_at=_time(told["pushed_at"]),
             started_at=_time(told["started_at"]),
             arn=_text(told.get("arn", "")),
+            old_commit=_text(told.get("old_commit", "")),
         )
         below = keys.pushes_of(started.repository)
         if keys.started(started.of) != key or not started.record.startswith(below):

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.error_codes import lacks_right
 from asyncbuild.aws.session import Aws
@@ -15,10 +17,12 @@ from asyncbuild.checks.judges.projects import project_names
 from asyncbuild.checks.judges.rights import Trial
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.outcomes.outcome_event import SOURCE
 from asyncbuild.queue.sqs import LOST
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_events import EventBridgeClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
@@ -49,11 +53,13 @@ async def try_rights(aws: Aws, settings: Settings) -> list[Trial]:
         aws.open_sqs(pool=1) as sqs,
         aws.open_s3(pool=1) as s3,
         aws.open_codebuild(pool=1) as codebuild,
+        aws.open_events(pool=1) as events,
     ):
         for action, resource, call, allowed, why in chain(  # each call is made in its turn
             _queue_calls(sqs, settings),
             _bucket_calls(s3, settings),
             _project_calls(codebuild, settings),
+            _bus_calls(events, settings),
         ):
             answer, denied = await _answer(action, resource, call)
             trials.append(Trial(action, resource, answer, allowed, denied, why))
@@ -157,6 +163,37 @@ def _project_calls(codebuild: "CodeBuildClient", settings: Settings) -> Iterator
             _READS | {"ResourceNotFoundException"},
             "a build that was started before is looked up",
         )
+
+
+def _bus_calls(events: "EventBridgeClient", settings: Settings) -> Iterator[_Call]:
+    bus = settings.reports.event_bus
+    if bus:
+        yield (
+            "events:PutEvents",
+            bus,
+            _put_malformed(events, bus),
+            frozenset({"MalformedDetail"}),
+            "outcome events are sent there",
+        )
+
+
+async def _put_malformed(events: "EventBridgeClient", bus: str) -> None:
+    """Send an event whose detail is no JSON: EventBridge refuses it after it looked at the right.
+
+    Source: EventBridge API reference, PutEventsResultEntry, ErrorCode.
+
+    Raises:
+        ClientError: The answer, also if it is only that of the entry.
+    """
+    answer = await events.put_events(
+        Entries=[
+            {"Source": SOURCE, "DetailType": "Check", "Detail": "malformed", "EventBusName": bus}
+        ]
+    )
+    for entry in answer.get("Entries", ()):
+        code, words = entry.get("ErrorCode"), entry.get("ErrorMessage", "")
+        if code:
+            raise ClientError({"Error": {"Code": code, "Message": words}}, "PutEvents")
 
 
 async def try_any_project(codebuild: "CodeBuildClient") -> Trial:

@@ -44,6 +44,7 @@ from asyncbuild.queue.polling import Polling
 from asyncbuild.queue.sqs import Queue
 from asyncbuild.reconcile.open_reconcile import open_reconcile
 from asyncbuild.reports.open_reports import OpenedReports, open_reports
+from asyncbuild.reports.outcomes.open_outcomes import open_outcomes
 from asyncbuild.reports.report_sender import ReportSender
 from asyncbuild.reports.reported_starts import ReportedStarts
 from asyncbuild.results.open_results import OpenedResults, open_results
@@ -158,7 +159,8 @@ async def _run(
             open_reports(settings, aws) as reports,
             open_repositories(settings, aws) as repositories,
             open_consumer(settings, aws, _sender(reports), repositories) as consumer,
-            open_results(settings, aws, _sender(reports)) as results,
+            open_outcomes(settings, aws) as outcomes,
+            open_results(settings, aws, _sender(reports), outcomes) as results,
             open_reconcile(settings, aws, repositories.mirrors) as rounds,
             _open_status(settings, aws, consumer, results),
         ):

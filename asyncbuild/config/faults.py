@@ -16,7 +16,7 @@ from pydantic_settings import SettingsError
 from asyncbuild.config.hosts import SECRET_FIELDS
 from asyncbuild.config.keys import key_faults
 from asyncbuild.config.lines import Place, line_of
-from asyncbuild.config.places import region_fault
+from asyncbuild.config.places import region_fault, region_of_bus
 from asyncbuild.config.routing import fill_rules
 from asyncbuild.config.sections import MIB
 from asyncbuild.config.settings import Settings, names_below, setting_names
@@ -77,6 +77,7 @@ def conflicts(settings: Settings) -> list[SettingFault]:
     faults += _results(settings)
     faults += _reports(settings)
     faults += _reconcile(settings)
+    faults += _event_bus(settings)
     of_keys = (SettingFault(text, (place,)) for text, place in key_faults(settings))
     return [*faults, *_shared_keys(settings), *of_keys]
 
@@ -139,6 +140,22 @@ def _reconcile(settings: Settings) -> Iterator[SettingFault]:
         text = "is the queue of rounds itself, so a dead letter would be received without end"
         dead_place: Place = ("reconcile", "dead_letter_url")
         yield SettingFault(f"reconcile.dead_letter_url = {url!r}: {text}", (place, dead_place))
+
+
+def _event_bus(settings: Settings) -> Iterator[SettingFault]:
+    """Yield faults of the bus of outcome events: it needs results, and is in the same Region."""
+    bus, region = settings.reports.event_bus, settings.aws.region
+    place: Place = ("reports", "event_bus")
+    if bus and not settings.results.url:
+        text = "needs results.url: without results no build is seen to end"
+        yield SettingFault(f"reports.event_bus = {bus!r} {text}", (place, ("results", "url")))
+    named = region_of_bus(bus)
+    if named and region and named != region:
+        text = (
+            f"is in {named}, and calls go to {region}; name a bus there, and send its events on by "
+            "a rule"
+        )
+        yield SettingFault(f"reports.event_bus = {bus!r} {text}", (place, ("aws", "region")))
 
 
 def _shared_keys(settings: Settings) -> Iterator[SettingFault]:

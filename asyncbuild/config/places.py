@@ -21,6 +21,24 @@ _SQS_ARN = re.compile(
     r"(?P<account>\d{12}):(?P<name>[\w-]+(\.fifo)?)"
 )
 
+# EventBridge API reference, PutEventsRequestEntry, EventBusName.
+_BUS = re.compile(
+    rf"(arn:aws[\w-]*:events:(?P<region>{_REGION}):\d{{12}}:event-bus/)?[.\w-]{{1,256}}", re.ASCII
+)
+
+
+def event_bus_fault(name: str) -> str:
+    """Return why a text is not the name or ARN of an event bus; empty if it is one."""
+    if _BUS.fullmatch(name):
+        return ""
+    return 'write the name or the ARN of an event bus, such as "default"'
+
+
+def region_of_bus(name: str) -> str | None:
+    """Return the Region that the ARN of an event bus names; None for a name."""
+    found = _BUS.fullmatch(name)
+    return found["region"] if found else None
+
 
 def queue_fault(url: str) -> str:
     """Return why a text is not the URL of a queue, with the likely URL; empty if it is one."""

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from asyncbuild.config.places import queue_fault, remote_fault
+from asyncbuild.config.places import event_bus_fault, queue_fault, remote_fault
 from asyncbuild.config.secrets import SecretReference
 from asyncbuild.domain.key_template import check_template
 from asyncbuild.domain.reachable import check_entry
@@ -60,6 +60,15 @@ def _checked_queue(url: str) -> str:
 
 
 QueueUrl = Annotated[str, AfterValidator(_checked_queue)]
+
+
+def _checked_bus(name: str) -> str:
+    if name and (fault := event_bus_fault(name)):
+        raise ValueError(fault)
+    return name
+
+
+EventBusName = Annotated[str, AfterValidator(_checked_bus)]
 
 
 def _as_tuple(value: object) -> object:
@@ -108,11 +117,13 @@ class ResultSettings(Section):
 
 
 class ReportSettings(Section):
-    """Table `[reports]`: the SQS FIFO queue with the commit statuses that are to be posted."""
+    """Table `[reports]`: the queue with commit statuses to post, and the bus of outcome events."""
 
     url: QueueUrl = ""
     dead_letter_url: QueueUrl | None = None
     consumers: int = Field(default=2, ge=1, le=100)
+    event_bus: EventBusName = ""
+    event_reasons: bool = False
 
 
 class ReconcileSettings(Section):

@@ -14,8 +14,8 @@ from asyncbuild.domain.reports.report import SKIPPED, Report, ReportOrder, dump_
 from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.reports.status_wording import context_of, describe_result, describe_skip
 from asyncbuild.domain.repository import Repository
-from asyncbuild.domain.results.build_result import BuildResult, StartedId, StartedKind
-from asyncbuild.domain.results.console_links import console_link
+from asyncbuild.domain.results.build_result import BuildResult, StartedKind
+from asyncbuild.domain.results.console_links import console_link, result_link
 from asyncbuild.domain.results.started_build import StartedBuild
 from asyncbuild.runtime.emit import emit
 
@@ -99,7 +99,7 @@ class ReportSender:
             STATE_OF[result.status],
             _context(wanted, started),
             describe_result(result, with_reason=wanted.reasons),
-            console_link(_attempt(started.of, result), started.arn),
+            result_link(started.of, started.arn, result),
         )
         await self.send(_report(started, status, attempt=result.attempt))
 
@@ -124,13 +124,6 @@ class ReportSender:
                 MessageGroupId=report.group,
                 MessageDeduplicationId=report.deduplication_id,
             )
-
-
-def _attempt(of: StartedId, result: BuildResult) -> StartedId:
-    """Return the newest attempt, which has an id of its own if CodeBuild tried a build again."""
-    if of.kind is StartedKind.EXECUTION or not result.attempt_id:
-        return of
-    return StartedId(of.kind, of.name, result.attempt_id.rpartition(":")[2])
 
 
 def _report(started: StartedBuild, status: CommitStatus, *, attempt: int) -> Report:

@@ -8,6 +8,7 @@ from typing import Final
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.config.settings import Settings
+from asyncbuild.reports.outcomes.outcome_sender import OutcomeSender
 from asyncbuild.results.build_questions import BuildQuestions
 from asyncbuild.results.finder import ResultFinder
 from asyncbuild.results.recorder import ReportsEnds, ResultRecorder
@@ -34,6 +35,7 @@ async def open_results(
     settings: Settings,
     aws: Aws,
     reports: ReportsEnds | None = None,
+    outcomes: OutcomeSender | None = None,
     *,
     clock: Clock = utc_now,
 ) -> AsyncIterator[OpenedResults | None]:
@@ -45,6 +47,7 @@ async def open_results(
         settings: Settings of the service.
         aws: Session of the service.
         reports: Reports the ends; None for no reports.
+        outcomes: Sends outcome events; None for none.
         clock: Clock, by which messages and builds are old.
 
     Raises:
@@ -65,9 +68,14 @@ async def open_results(
         ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
         questions = BuildQuestions(codebuild, codepipeline, clock=clock)
         finder = ResultFinder(ledger, questions)
-        recorder = ResultRecorder(ledger, reports=reports, clock=clock)
+        recorder = ResultRecorder(ledger, reports=reports, outcomes=outcomes, clock=clock)
         sweeper = Sweeper(
-            ledger=ledger, questions=questions, finder=finder, recorder=recorder, clock=clock
+            ledger=ledger,
+            questions=questions,
+            finder=finder,
+            recorder=recorder,
+            outcomes=outcomes,
+            clock=clock,
         )
         queue = ResultQueue(
             polls=polls,

@@ -20,12 +20,20 @@ class ReportsEnds(Protocol):
         """Report an end. Raises StageError."""
 
 
+class TellsOutcomes(Protocol):
+    """Tells how builds ended to others; `reports.outcomes.outcome_sender.OutcomeSender` does."""
+
+    async def tell_end(self, started: StartedBuild, result: BuildResult) -> None:
+        """Tell an end, or see to it that it is told later. Raises StageError."""
+
+
 class ResultRecorder:
     """Records results, and removes the marks of builds that have ended.
 
     Args:
         ledger: Results and marks.
         reports: Reports the ends, after they are recorded; None for no reports.
+        outcomes: Tells the ends, after they are recorded; None for no outcome events.
         clock: Clock.
     """
 
@@ -34,10 +42,12 @@ class ResultRecorder:
         ledger: ResultLedger,
         *,
         reports: ReportsEnds | None = None,
+        outcomes: TellsOutcomes | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._ledger = ledger
         self._reports = reports
+        self._outcomes = outcomes
         self._clock = clock
 
     async def record(
@@ -85,12 +95,21 @@ class ResultRecorder:
         What is on record is reported, which is another state if the seen one was not written. It
         may be that of a later build of the push, which is reported when that one ends.
         """
-        if self._reports is not None:
+        if self._reports is not None or self._outcomes is not None:
             recorded = None if written else await self._find_result(started)
             told = recorded or result
             if told.of == started.of:
-                await self._reports.send_end(started, told)
+                await self._tell(started, told)
         await self._ledger.finish(started.of)
+
+    async def _tell(self, started: StartedBuild, told: BuildResult) -> None:
+        """Report an end and tell it to others; a failure of the one does not stop the other."""
+        try:
+            if self._reports is not None:
+                await self._reports.send_end(started, told)
+        finally:
+            if self._outcomes is not None:
+                await self._outcomes.tell_end(started, told)
 
     async def _find_result(self, started: StartedBuild) -> BuildResult | None:
         """Return the result on record; None without one, or if it cannot be read."""

@@ -27,6 +27,13 @@ class AsksManyBuilds(Protocol):
         """Return the states of all of them now; an error takes the place of its answer."""
 
 
+class SendsUnsent(Protocol):
+    """Sends the outcome events that wait; `reports.outcomes.outcome_sender.OutcomeSender` does."""
+
+    async def send_unsent(self) -> None:
+        """Send them, oldest first. Raises no `StageError`."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Looked:
     """One marked build after the round: whether it has ended, was recorded now, or failed.
@@ -51,6 +58,7 @@ class Sweeper:
         questions: Asks for their states.
         finder: Finds their newest attempts.
         recorder: Records their states.
+        outcomes: Sends the outcome events that wait; None for none.
         clock: Clock.
     """
 
@@ -61,12 +69,14 @@ class Sweeper:
         questions: AsksManyBuilds,
         finder: ResultFinder,
         recorder: ResultRecorder,
+        outcomes: SendsUnsent | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._ledger = ledger
         self._questions = questions
         self._finder = finder
         self._recorder = recorder
+        self._outcomes = outcomes
         self._clock = clock
 
     async def sweep(self) -> ResultsSwept:
@@ -82,6 +92,8 @@ class Sweeper:
                 others were.
         """
         begun, now = time.monotonic(), self._clock()
+        if self._outcomes is not None:
+            await self._outcomes.send_unsent()
         marks = await self._ledger.find_unfinished()
         due = [each for each in marks if now - each.since >= PATIENCE]
         answers = await self._questions.ask_all([each.of for each in due])

@@ -2,13 +2,14 @@
 
 Everything between the queue and the bucket is the service's own code. What it calls is modelled
 here: SQS's standard queue, S3's records with ETags, BatchGetBuilds, BatchGetBuildBatches,
-GetPipelineExecution. Each call may be slow, fail, or be the last one of its process. The bucket
-checks each record that is written: it is of a build of ours, true, and never goes back.
+GetPipelineExecution, PutEvents. Each call may be slow, fail, or be the last one of its process. The
+bucket checks each record that is written: it is of a build of ours, true, and never goes back.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from random import Random
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ import anyio.lowlevel
 import orjson
 from support.codebuild import make_push
 from support.result_events import build_event, execution_event, sweep_message
+from support.result_world_outcomes import WorldBus, WorldHistories
 from support.result_world_servers import RefusedCall, WorldRecords, WorldServices, WorldSqs
 
 from asyncbuild.builds.ledger_keys import LedgerKeys
@@ -28,11 +30,15 @@ from asyncbuild.domain.model import (
     Build,
     Execution,
     Outcome,
+    Push,
     Target,
     Verdict,
 )
 from asyncbuild.domain.results.build_result import BuildResult, BuildStatus, StartedId, StartedKind
 from asyncbuild.domain.results.started_build import StartedBuild
+from asyncbuild.reports.outcomes.event_bus import EventBus
+from asyncbuild.reports.outcomes.outcome_ledger import OutcomeLedger
+from asyncbuild.reports.outcomes.outcome_sender import OutcomeSender
 from asyncbuild.results.build_questions import BuildQuestions
 from asyncbuild.results.facts.attempt_facts import GONE_AFTER
 from asyncbuild.results.facts.result_messages import BUILD_STATUSES
@@ -149,10 +155,13 @@ class ResultWorld:
     dead_letters: list[str] = field(default_factory=list)
     kept: dict[str, tuple[bytes, float]] = field(default_factory=dict)
     number: int = 0
+    pushes: int = 0
 
     def __post_init__(self) -> None:
         """Make the ledger by which starts are recorded, without faults."""
         self.keys = LedgerKeys(PREFIX)
+        self.bus = WorldBus(self)
+        self.histories = WorldHistories(self)
         self.starts = ResultLedger(WorldRecords(self, faulty=False), prefix=PREFIX)
 
     def clock(self) -> datetime:
@@ -192,7 +201,8 @@ class ResultWorld:
 
     def own(self, course: Course) -> Course:
         """Make a course one of the service's, whose index is written later."""
-        first, course.push = course.attempts[0], self.next_number()
+        self.pushes += 1
+        first, course.push = course.attempts[0], self.pushes
         name, _, number = first.id.partition(":")
         if course.kind is StartedKind.EXECUTION:
             target = Target(Action.PIPELINE, "k", pipeline=name, rule="r")
@@ -201,7 +211,7 @@ class ResultWorld:
         else:
             target = Target(Action.BUILD, "k", name, rule="r")
             course.outcome = Outcome(Verdict.BUILT, "", target, build=Build(first.id))
-        push = make_push(course.push)
+        push = push_of(course)
         started = started_by(push, course.outcome, keys=self.keys, started_at=self.clock())
         assert started is not None
         course.started = started
@@ -210,7 +220,7 @@ class ResultWorld:
     async def index(self, course: Course) -> None:
         """Write the index of a start, as a dispatch does, or its repetition."""
         assert course.outcome is not None
-        await self.starts.record_start(make_push(course.push), course.outcome)
+        await self.starts.record_start(push_of(course), course.outcome)
         course.indexed = True
 
     def tell(self, body: str, at: float) -> bool:
@@ -261,6 +271,8 @@ class ResultWorld:
 
     def check_write(self, key: str, body: bytes) -> None:
         """Fail if a result is not ours, not true, or older than what it replaces."""
+        if self.histories.check_write(key, body):
+            return
         seen = read_result(key, body)
         owners = [
             each
@@ -308,7 +320,14 @@ class WorldProcess:
         ledger = ResultLedger(records, prefix=PREFIX)
         service = cast("Any", WorldServices(world))
         self.questions = questions = BuildQuestions(service, service, clock=clock)
-        self.recorder = recorder = ResultRecorder(ledger, clock=clock)
+        outcomes = OutcomeSender(
+            OutcomeLedger(records, prefix=PREFIX),
+            EventBus(cast("Any", world.bus), "default"),
+            with_reasons=False,
+            monotonic=lambda: world.now,
+            clock=clock,
+        )
+        self.recorder = recorder = ResultRecorder(ledger, outcomes=outcomes, clock=clock)
         finder = ResultFinder(ledger, questions)
         sqs = cast("Any", WorldSqs(world))
         self.consumers = ResultConsumers(
@@ -319,6 +338,7 @@ class WorldProcess:
                 questions=questions,
                 finder=finder,
                 recorder=recorder,
+                outcomes=outcomes,
                 clock=clock,
             ),
             settings=_SETTINGS,
@@ -331,6 +351,13 @@ class WorldProcess:
             return await self.consumers.take_turn()
         except Killed:
             return None
+
+
+def push_of(course: Course) -> Push:
+    """Return the push of a course: two of one second follow each other, and ids have no order."""
+    push = make_push(course.push)
+    id_ = sha256(push.id.encode()).hexdigest()
+    return replace(push, id=id_, time=_time(BEGIN + course.push // 2))
 
 
 def event_of(course: Course, attempt: Attempt, *, ended: bool) -> str:

@@ -2,6 +2,7 @@
 
 from asyncbuild.domain.events import (
     git_events,
+    outcome_events,
     push_events,
     queue_events,
     reconcile_events,
@@ -16,6 +17,7 @@ __all__ = [
     "EVENTS",
     "PUSH_FIELDS",
     "git_events",
+    "outcome_events",
     "push_events",
     "queue_events",
     "reconcile_events",

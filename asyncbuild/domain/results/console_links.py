@@ -3,7 +3,7 @@
 from typing import Final
 from urllib.parse import quote
 
-from asyncbuild.domain.results.build_result import StartedId, StartedKind
+from asyncbuild.domain.results.build_result import BuildResult, StartedId, StartedKind
 
 CONSOLES: Final = {
     "aws": "console.aws.amazon.com",
@@ -32,6 +32,19 @@ def console_link(of: StartedId, arn: str) -> str:
         kind = "batch" if of.kind is StartedKind.BATCH else "build"
         path = f"codebuild/{account}/projects/{name}/{kind}/{id_}/?region={region}"
     return f"{site}/{path}"
+
+
+def result_link(of: StartedId, arn: str, result: BuildResult) -> str:
+    """Return the address of the newest attempt, which has an id of its own if it was a retry.
+
+    Args:
+        of: What was started.
+        arn: ARN, as `console_link` takes it.
+        result: State of the newest attempt.
+    """
+    if of.kind is not StartedKind.EXECUTION and result.attempt_id:
+        of = StartedId(of.kind, of.name, result.attempt_id.rpartition(":")[2])
+    return console_link(of, arn)
 
 
 def console_host(partition: str, region: str) -> str:

@@ -26,6 +26,8 @@ class StartedBuild:
         pushed_at: When it was pushed.
         started_at: When it was started, by the clock of the service.
         arn: ARN of the build, or of the pipeline.
+        old_commit: Commit of the ref before the push; empty if it is not known, as of entries that
+            older versions wrote.
     """
 
     of: StartedId
@@ -38,6 +40,7 @@ class StartedBuild:
     pushed_at: datetime
     started_at: datetime
     arn: str = ""
+    old_commit: str = ""
 
     @property
     def identity(self) -> PushIdentity:

@@ -42,6 +42,7 @@ from asyncbuild.domain.events.stage_events import (
 from asyncbuild.domain.model import Verdict
 from asyncbuild.status.collect import Survey
 from asyncbuild.status.exporters.gauges import InFlightGauges
+from asyncbuild.status.exporters.outcome_metrics import OutcomeMetrics
 from asyncbuild.status.exporters.prometheus_series import SeriesMaker
 from asyncbuild.status.exporters.reconcile_metrics import ReconcileMetrics
 from asyncbuild.status.exporters.report_metrics import ReportMetrics
@@ -72,6 +73,7 @@ class Metrics:
         self._results = ResultMetrics(self._make)
         self._reports = ReportMetrics(self._make)
         self._reconcile = ReconcileMetrics(self._make)
+        self._outcomes = OutcomeMetrics(self._make)
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -93,6 +95,7 @@ class Metrics:
                 self._results.hear(event)
                 self._reports.hear(event)
                 self._reconcile.hear(event)
+                self._outcomes.hear(event)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition for an `Accept` header: body and content type."""

@@ -214,6 +214,7 @@ class Results(RuleBasedStateMachine):
         assert list(world.iter_marks()) == []
         for course in world.courses:
             self._check_end(course)
+        world.histories.check()
 
     def _settle(self) -> None:
         """Let a process work until no message is left; the hidden ones come again in a minute."""

@@ -28,6 +28,7 @@ from asyncbuild.domain.errors import Kind, Reject
 from asyncbuild.domain.events.catalogue import EVENTS
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.domain.outcomes.outcome_event import DetailType
 from asyncbuild.domain.reports.commit_status import StatusState
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.domain.results.build_result import BuildStatus
@@ -308,6 +309,8 @@ def _every_line() -> Iterator[Emitted]:
                 more |= {"status": BuildStatus.FAILED, "project": reason, "by_sweep": level}
             if event == "report.posted":
                 more |= {"state": StatusState.PENDING, "forge": ForgeKind.GITHUB}
+            if event == "outcome.sent":
+                more |= {"detail_type": DetailType.BROKE}
             yield line(event, level, **more)
 
 
