@@ -10,6 +10,7 @@ from asyncbuild.config.settings import Settings
 from asyncbuild.forges.registry import OpenHosts, open_hosts
 from asyncbuild.forges.remotes import Remotes, signing
 from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
+from asyncbuild.git.seeds.mirror_seeds import CONNECTIONS, MirrorSeeds, open_seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +36,19 @@ async def open_repositories(settings: Settings, aws: Aws) -> AsyncIterator[Opene
         hosts = await stack.enter_async_context(open_hosts(settings, aws))
         credentials = signing(AccountCredentials(aws, settings))
         remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
-        opened = open_mirrors(settings.git, remotes, forges=settings.forges)
+        seeds = await stack.enter_async_context(_open_seeds(settings, aws))
+        opened = open_mirrors(settings.git, remotes, forges=settings.forges, seeds=seeds)
         yield OpenedRepositories(hosts, await stack.enter_async_context(opened))
+
+
+@asynccontextmanager
+async def _open_seeds(settings: Settings, aws: Aws) -> AsyncIterator[MirrorSeeds | None]:
+    """Open the seeds with a client of their own: no push waits for their connections."""
+    if not settings.git.seeds:
+        yield None
+        return
+    async with (
+        aws.open_s3(pool=CONNECTIONS) as client,
+        open_seeds(settings.git, settings.storage, client) as seeds,
+    ):
+        yield seeds

@@ -15,7 +15,7 @@ _OWN = frozenset({"commit", "short_commit"})
 
 def key_faults(settings: Settings) -> Iterator[tuple[str, Place]]:
     """Yield each fault as a text that says what to change, and the setting concerned."""
-    prefix = settings.storage.ledger_prefix
+    reserved = settings.storage.reserved_prefixes
     filled = fill_rules(settings.rules, key=settings.storage.key, project=settings.builds.project)
     told = set()
     for number, (own, rule) in enumerate(zip(settings.rules, filled, strict=True)):
@@ -24,10 +24,11 @@ def key_faults(settings: Settings) -> Iterator[tuple[str, Place]]:
         place: Place = ("rules", number, "key") if own.key else ("storage", "key")
         name = f"rules[{number}].key" if own.key else "storage.key"
         parts = list(Formatter().parse(rule.key))
-        if prefix and parts and parts[0][0].startswith(prefix):
+        if parts and parts[0][0].startswith(reserved):
             text = (
-                f"{name} = {rule.key!r}: records lie below storage.ledger_prefix = {prefix!r}; "
-                "begin the key otherwise"
+                f"{name} = {rule.key!r}: records lie below storage.ledger_prefix = "
+                f"{settings.storage.ledger_prefix!r}, and seeds of mirrors below "
+                f"storage.seed_prefix = {settings.storage.seed_prefix!r}; begin the key otherwise"
             )
         elif _is_shared(settings, {part[1] for part in parts if part[1]}, rule.repository):
             text = (

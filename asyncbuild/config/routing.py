@@ -137,7 +137,7 @@ def default_rules() -> tuple[RuleSettings, ...]:
 
 
 def fill_rules(
-    rules: Iterable[RuleSettings], *, key: str, project: str, reserved: str = ""
+    rules: Iterable[RuleSettings], *, key: str, project: str, reserved: tuple[str, ...] = ()
 ) -> tuple[Rule, ...]:
     """Return `[[rules]]` with the defaults of `[storage]` and `[builds]` filled in.
 
@@ -145,7 +145,7 @@ def fill_rules(
         rules: The entries, in their order.
         key: Default template of keys (`storage.key`).
         project: Default template of projects (`builds.project`).
-        reserved: Prefix of the ledger's records (`storage.ledger_prefix`).
+        reserved: Prefixes that no archive's key may have: those of records and of seeds.
     """
     return tuple(
         Rule(

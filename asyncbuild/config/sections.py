@@ -175,6 +175,11 @@ class GitSettings(Section):
     entries_most: int = Field(default=1_000_000, ge=1, le=100_000_000)
     attribute_bytes_most: int = Field(default=4 * MIB, ge=1, le=GIB)
     attribute_patterns_most: int = Field(default=20_000, ge=1, le=100_000_000)
+    seeds: bool = True
+    seed_min_bytes: int = Field(default=8 * MIB, ge=1, le=1_024 * TIB)
+    seed_share: float = Field(default=0.25, ge=0, le=1_000, allow_inf_nan=False)
+    seed_bytes_per_second: int = Field(default=64 * MIB, ge=0, le=TIB)
+    seed_exclude: Texts = ()
     replication_lag_seconds: float = Field(default=180, ge=0, le=_DAY_SECONDS, allow_inf_nan=False)
     internal: tuple[InternalPlace, ...] = ()
 
@@ -202,13 +207,27 @@ class StorageSettings(Section):
     encryption: Literal["bucket-default", "AES256", "aws:kms"] = "bucket-default"
     kms_key_id: str | None = None
     ledger_prefix: str = ".asyncbuild/ledger/"
+    seed_prefix: str = ".asyncbuild/seeds/"
 
     _key_fields = field_validator("key")(_checked_template)
 
-    @field_validator("ledger_prefix")
+    @field_validator("ledger_prefix", "seed_prefix")
     @classmethod
     def _is_a_folder(cls, prefix: str) -> str:
         return prefix if prefix.endswith("/") or not prefix else prefix + "/"
+
+    @property
+    def reserved_prefixes(self) -> tuple[str, ...]:
+        """Prefixes of records and of seeds, below which no archive lies."""
+        return tuple(filter(None, (self.ledger_prefix, self.seed_prefix)))
+
+    @model_validator(mode="after")
+    def _seeds_have_a_place(self) -> Self:
+        records, seeds = self.ledger_prefix, self.seed_prefix
+        if not seeds or records.startswith(seeds) or (records and seeds.startswith(records)):
+            msg = "seed_prefix must have a value, and neither of the two prefixes lie in the other"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _key_is_used(self) -> Self:

@@ -117,7 +117,7 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
         settings.rules,
         key=settings.storage.key,
         project=settings.builds.project,
-        reserved=settings.storage.ledger_prefix,
+        reserved=settings.storage.reserved_prefixes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -40,6 +41,7 @@ class Description:
     size_bytes: int
     etag: str
     metadata: Mapping[str, str]
+    modified_at: datetime
 
 
 class Ranges:
@@ -200,7 +202,9 @@ class Ranges:
             if error.code in MISSING:
                 return None
             raise
-        return Description(answer["ContentLength"], answer["ETag"], answer["Metadata"])
+        return Description(
+            answer["ContentLength"], answer["ETag"], answer["Metadata"], answer["LastModified"]
+        )
 
     def _where(self, key: str) -> Any:  # noqa: ANN401 - parameters of any call
         return {"Bucket": self._settings.bucket, "Key": key}

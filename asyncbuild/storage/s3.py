@@ -178,10 +178,15 @@ class Store(Ranges):
         stored = await self.read_stored(key)
         return None if stored is None else stored.body
 
-    async def read_stored(self, key: str) -> StoredRecord | None:
+    async def read_stored(self, key: str, *, most_bytes: int = 0) -> StoredRecord | None:
         """Return a small object with its ETag; None if it does not exist.
 
+        Args:
+            key: Key of the object.
+            most_bytes: Bytes that it may have; 0: any number.
+
         Raises:
+            Reject: It is larger.
             StageError: S3 refused.
         """
         doing = f"read {self._name(key)}"
@@ -189,6 +194,8 @@ class Store(Ranges):
             with errors_of(doing):
                 answer = await self._client.get_object(**self._where(key))
                 async with answer["Body"] as stream:
+                    if most_bytes and answer["ContentLength"] > most_bytes:
+                        raise Reject(f"{doing}: it has {answer['ContentLength']} bytes", peer="s3")
                     return StoredRecord(await stream.read(), answer["ETag"])
         except aiohttp.ClientError as error:  # aiobotocore does not translate errors of bodies
             raise unreached(doing, error, "s3") from error

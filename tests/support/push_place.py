@@ -15,7 +15,7 @@ from support.wait import PATIENCE_SECONDS
 
 from asyncbuild import config
 from asyncbuild.commands.serve import open_consumer
-from asyncbuild.config import ResultSettings, Settings
+from asyncbuild.config import ResultSettings, Settings, StorageSettings
 from asyncbuild.domain.model import Change, Push
 from asyncbuild.domain.repository import Repository
 from asyncbuild.local.servers import journal
@@ -108,6 +108,7 @@ def _name(call: str, parameters: Mapping[str, Any]) -> str:
     if key is None:
         return call
     kind = key.removeprefix(LEDGER).partition("/")[0] if key.startswith(LEDGER) else "archive"
+    kind = "seed" if key.startswith(StorageSettings().seed_prefix) else kind
     return f"{call.partition('_')[0]} {kind}"
 
 
@@ -120,5 +121,6 @@ def make_place(stack: Stack) -> Place:
         aws={"max_tries": 1},
         queue={"visibility_timeout_seconds": 30, "wait_seconds": 0, "polls": 1},
         rules=[{"action": "build", "project": "web"}],
+        git={"seeds": False},  # they add requests of first fetches alone
     )
     return made

@@ -45,14 +45,12 @@ GRANTS = {
     ("sqs:SendMessage", "DeadLetters"): "dead-letter with a reason",
     ("sqs:GetQueueAttributes", "DeadLetters"): "check that it is FIFO",
     ("s3:PutObject", "archives"): "send them",
-    ("s3:PutObject", "seeds"): "keep packs of mirrors for other tasks",
-    ("s3:PutObject", "ledger"): "write records",
+    ("s3:PutObject", "ledger"): "write records; keep packs of mirrors for other tasks",
     ("s3:GetObject", "archives"): "archives as a source of copies",
-    ("s3:GetObject", "seeds"): "begin a mirror with another task's packs",
-    ("s3:GetObject", "ledger"): "read records",
+    ("s3:GetObject", "ledger"): "read records; begin a mirror with another task's packs",
     ("s3:AbortMultipartUpload", "archives"): "leave no parts behind (I7)",
-    ("s3:AbortMultipartUpload", "seeds"): "the same",
-    ("s3:DeleteObject", "ledger"): "forget notes about tries, and that a build is unfinished",
+    ("s3:AbortMultipartUpload", "ledger"): "the same of a large pack",
+    ("s3:DeleteObject", "ledger"): "forget tries, that a build is unfinished, and unused packs",
     ("s3:ListBucket", "Bucket"): "read the ledger; be told 404, not 403, of what is missing",
     ("codecommit:GitPull", "codecommit"): "fetch",
     ("codecommit:GetRepository", "codecommit"): "find out a repository's message group",
@@ -159,7 +157,7 @@ class Call:
     Attributes:
         operation: As `NEEDED` has it.
         queue: The queue's name, for SQS.
-        folder: `archives`, `ledger` or `seeds`, for objects.
+        folder: `archives` or `ledger`, for objects; seeds lie beside the ledger.
         source: The same of what is copied from.
         version: Whether a version was named.
         command: Of `asyncbuild`; empty in the tests' own process.

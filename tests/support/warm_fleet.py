@@ -24,12 +24,12 @@ from support.counting_git import CountingGit, GitCounts
 from support.service import Service, environment, open_service, read_dead_letters
 from support.warm_remotes import WarmRemotes
 
-from asyncbuild.config.sections import GitSettings
+from asyncbuild.config.sections import GitSettings, StorageSettings
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
 
-SEED_PREFIX: Final = "seeds/"
+SEED_PREFIX: Final = StorageSettings().seed_prefix
 _SILENCE_SECONDS: Final = 120.0
 _SECONDS_BETWEEN_KILLS: Final = (1.0, 4.0)
 

@@ -8,6 +8,7 @@ from asyncbuild.domain.events import (
     reconcile_events,
     report_events,
     result_events,
+    seed_events,
     service_events,
     stage_events,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "reconcile_events",
     "report_events",
     "result_events",
+    "seed_events",
     "service_events",
     "stage_events",
 ]

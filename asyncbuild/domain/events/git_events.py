@@ -1,5 +1,7 @@
 """Events of mirrors and archives outside the stages of a push."""
 
+from typing import Literal
+
 from asyncbuild.domain.events.event import Event, event
 
 
@@ -43,6 +45,15 @@ class FetchFinished(Event):
     mirror: str
     pushes: int
     duration_seconds: float
+
+
+@event("mirror.made", "info")
+class MirrorMade(Event):
+    """A new mirror: cloned from its server, or begun from a seed."""
+
+    mirror: str
+    source: Literal["clone", "seed"]
+    size_bytes: int
 
 
 @event("mirror.renewed", "warning")

@@ -23,4 +23,4 @@ class Rule:
     options: ArchiveOptions = WHOLE
     changes: tuple[str, ...] = ()  # pathspecs, from the root of the repository
     final: bool = True
-    reserved: str = ""  # prefix of the ledger's records: no archive's key begins with it
+    reserved: tuple[str, ...] = ()  # prefixes of records and seeds: no archive's key has one

@@ -30,6 +30,7 @@ from asyncbuild.git.mirrors.locked_fetch import LockedFetch
 from asyncbuild.git.mirrors.maintenance import Upkeep
 from asyncbuild.git.mirrors.mirror_locks import open_for_use
 from asyncbuild.git.mirrors.renewal import MirrorRenewal, mark_suspect
+from asyncbuild.git.mirrors.seed_source import SeedSource
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest, SharedFetch
 from asyncbuild.git.mirrors.transport import Transfers
 from asyncbuild.git.process.command import Git
@@ -51,6 +52,7 @@ async def open_mirrors(
     *,
     pauses_seconds: Sequence[float] = (),
     forges: int = 1,
+    seeds: SeedSource | None = None,
 ) -> AsyncIterator["MirrorCache"]:
     """Open the cache; at the end, running fetches are cancelled.
 
@@ -59,6 +61,7 @@ async def open_mirrors(
         remotes: Remotes of repositories.
         pauses_seconds: See `lfs.store.Fetched`.
         forges: Number of forges.
+        seeds: Seeds of mirrors; None without any.
 
     Raises:
         ConfigError: The cache directory cannot be written to.
@@ -78,7 +81,7 @@ async def open_mirrors(
             ) from error
         tasks = await stack.enter_async_context(open_background())
         worktrees = Worktrees(reader.unsuspecting(), directory, tasks)
-        resources = CacheResources(git, reader, readers, worktrees, tasks)
+        resources = CacheResources(git, reader, readers, worktrees, tasks, seeds)
         mirrors = MirrorCache(settings, remotes, resources, pauses_seconds=pauses_seconds)
         tasks.start_soon(mirrors.keep_to_budget)
         yield mirrors
@@ -93,6 +96,7 @@ class CacheResources:
     readers: BatchReaders
     worktrees: Worktrees
     tasks: TaskGroup
+    seeds: SeedSource | None = None
 
 
 class MirrorCache:
@@ -128,9 +132,12 @@ class MirrorCache:
             reader,
             open_way=self._upkeep.open_way,
             look_ahead=EarlyLookup(reader, resources.worktrees).look,
+            make_way=self._upkeep.make_way,
+            seeds=resources.seeds,
         )
         self._locked_fetch = LockedFetch(settings, fetcher, self._upkeep)
-        self._renewal = MirrorRenewal(settings, git, self._upkeep)
+        self._seeds = resources.seeds
+        self._renewal = MirrorRenewal(settings, git, self._upkeep, self._seeds)
         self._shared: dict[str, SharedFetch] = {}
         self._verified = Verified()
         self._statistics = MirrorStatistics()
@@ -331,4 +338,10 @@ class MirrorCache:
     ) -> None:
         """Fetch once for all these requests."""
         await self._locked_fetch.fetch(place, self._remote(repository), wishes, repository.path)
-        self._tasks.start_soon(self._upkeep.settle, place)
+        self._tasks.start_soon(self._settle, place)
+
+    async def _settle(self, place: MirrorDirectory) -> None:
+        """Tidy up after a fetch, and let the mirror be written as a seed: in that order."""
+        await self._upkeep.settle(place)
+        if self._seeds is not None:
+            self._seeds.note(place)

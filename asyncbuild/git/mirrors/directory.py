@@ -57,6 +57,11 @@ class MirrorDirectory:
     root: Path
 
     @property
+    def name(self) -> str:
+        """Path of the repository that it mirrors: account, region and name."""
+        return "/".join(self.root.parts[-3:])
+
+    @property
     def repository(self) -> Path:
         """The bare repository."""
         return self.root / "repository.git"

@@ -17,6 +17,12 @@ def delete(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def empty(directory: Path) -> None:
+    """Empty a directory, for another way to fill it."""
+    delete(directory)
+    directory.mkdir()
+
+
 def _allocated(directory: Path) -> Iterator[int]:
     for parent, _, names in os.walk(directory):
         for name in names:

@@ -17,6 +17,7 @@ from anyio import to_thread
 
 from asyncbuild.config.sections import GitSettings
 from asyncbuild.domain.errors import Reject, Unreachable
+from asyncbuild.domain.events.git_events import MirrorMade
 from asyncbuild.domain.git_names import kept_commit, kept_ref, object_format
 from asyncbuild.forges.git_remote import Remote
 from asyncbuild.git.formats.cat_file import Commit
@@ -27,14 +28,18 @@ from asyncbuild.git.mirrors.directory import (
     has_pack,
     read_object_format,
 )
-from asyncbuild.git.mirrors.disk_space import delete
+from asyncbuild.git.mirrors.disk_space import delete, empty
+from asyncbuild.git.mirrors.seed_source import SeedSource
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest
 from asyncbuild.git.mirrors.transport import BRANCHES, FetchTarget, Transfers
 from asyncbuild.git.reader import Reader
+from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.tasks import open_tasks
 
 _DEEPER = (64, 1024)
 _ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
+# Faults of the first fetch into a seed that the seed may have caused. Also unknown words.
+_OF_THE_SEED = frozenset({GitFault.CORRUPT, GitFault.OTHER})
 
 
 class Fetcher:
@@ -47,6 +52,8 @@ class Fetcher:
         open_way: Makes room for a new mirror; called with its place and its staging directory.
         look_ahead: Finds commits in a new mirror while it is made; called with the same and the
             wishes.
+        make_way: Makes room for so many bytes.
+        seeds: Seeds of mirrors; None without any.
     """
 
     def __init__(
@@ -59,9 +66,13 @@ class Fetcher:
         look_ahead: Callable[
             [MirrorDirectory, Path, Sequence[CommitRequest]], Awaitable[Mapping[str, Commit]]
         ],
+        make_way: Callable[[int], Awaitable[None]],
+        seeds: SeedSource | None = None,
     ) -> None:
         self._open_way = open_way
         self._look_ahead = look_ahead
+        self._make_way = make_way
+        self._seeds = seeds
         self._settings = settings
         self._transfers = transfers
         self._reader = reader
@@ -106,11 +117,20 @@ class Fetcher:
         staging = await to_thread.run_sync(place.stage)
         try:
             target = FetchTarget(staging, remote, lock)
-            found = await self._make(place, target, wishes)
+            seeded = await self._take_seed(place, target, wishes)
+            found = {} if seeded else await self._make(place, target, wishes)
             if found is None:
                 return
             async with self._open_way(place, staging):
                 await to_thread.run_sync(place.publish, staging)
+            size = await to_thread.run_sync(place.remembered)
+            emit(
+                MirrorMade(
+                    mirror=place.name,
+                    source="seed" if seeded else "clone",
+                    size_bytes=size.bytes,
+                )
+            )
             for wish in _open(wishes):
                 if wish.commit in found:
                     wish.settle(found[wish.commit])
@@ -118,6 +138,34 @@ class Fetcher:
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(delete, staging)
+
+    async def _take_seed(
+        self, place: MirrorDirectory, target: FetchTarget, wishes: Sequence[CommitRequest]
+    ) -> bool:
+        """Fill an empty directory with a seed and what its server has since; False without one.
+
+        The server is asked in any case: it alone knows whether this service may still read the
+        repository. What it refuses is refused, as of a mirror that is there.
+        """
+        if self._seeds is None:
+            return False
+        formats = {object_format(wish.commit) for wish in _open(wishes)}
+        manifest = await self._seeds.find(place, formats)
+        if manifest is None:
+            return False
+        await self._transfers.init(target, wishes[0].commit)
+        staging, make_way = target.directory, self._make_way
+        if await self._seeds.fill(place, staging, manifest, make_way=make_way):
+            try:
+                await self._fetch_refs_left(target, wishes, self._settings.depth)
+            except GitFailed as error:
+                if error.fault not in _OF_THE_SEED:
+                    raise
+                self._seeds.refuse(place, error.reason)
+            else:
+                return True
+        await to_thread.run_sync(empty, staging)
+        return False
 
     async def _make(
         self, place: MirrorDirectory, target: FetchTarget, wishes: Sequence[CommitRequest]
@@ -164,13 +212,20 @@ class Fetcher:
         self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
     ) -> None:
         """Fetch the refs of all open requests; those whose ref is gone are unreachable."""
+        if await self._fetch_refs_left(target, wishes, depth):
+            await self._settle_present(target.directory, target.remote, wishes)
+
+    async def _fetch_refs_left(
+        self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
+    ) -> bool:
+        """Fetch the refs of all open requests that exist; return False if none does."""
         try:
             await self._fetch_refs(target, wishes, depth)
         except GitFailed as error:
             if not await self._leave_out_gone(error, target.remote, wishes):
-                return
+                return False
             await self._fetch_refs(target, wishes, depth)
-        await self._settle_present(target.directory, target.remote, wishes)
+        return True
 
     async def _leave_out_gone(
         self, error: GitFailed, remote: Remote, wishes: Sequence[CommitRequest]

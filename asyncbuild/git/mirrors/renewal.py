@@ -15,6 +15,7 @@ from asyncbuild.git.mirrors.mirror_locks import (
     open_for_deletion,
     open_for_use,
 )
+from asyncbuild.git.mirrors.seed_source import SeedSource
 from asyncbuild.git.process.command import Git
 from asyncbuild.runtime.emit import emit
 
@@ -26,12 +27,16 @@ class MirrorRenewal:
         settings: `[git]`.
         git: Runs git.
         upkeep: Deletes mirrors.
+        seeds: Seeds of mirrors, which may be the cause; None without any.
     """
 
-    def __init__(self, settings: GitSettings, git: Git, upkeep: Upkeep) -> None:
+    def __init__(
+        self, settings: GitSettings, git: Git, upkeep: Upkeep, seeds: SeedSource | None = None
+    ) -> None:
         self._settings = settings
         self._git = git
         self._upkeep = upkeep
+        self._seeds = seeds
         self._times: Counter[Path] = Counter()
         self._whole: dict[Path, MirrorState] = {}  # states of mirrors that were suspected wrongly
 
@@ -81,6 +86,8 @@ class MirrorRenewal:
                 self._times[place.root] += 1
                 self._whole.pop(place.root, None)
                 emit(MirrorRenewed(mirror=str(place.repository), damage=damage))
+                if self._seeds is not None:
+                    self._seeds.distrust(place)
                 await self._upkeep.remove(place)
 
 

@@ -47,6 +47,7 @@ from asyncbuild.status.exporters.prometheus_series import SeriesMaker
 from asyncbuild.status.exporters.reconcile_metrics import ReconcileMetrics
 from asyncbuild.status.exporters.report_metrics import ReportMetrics
 from asyncbuild.status.exporters.result_metrics import ResultMetrics
+from asyncbuild.status.exporters.seed_metrics import SeedMetrics
 
 # From a small archive to a monorepository: 25 ms to 10 minutes.
 _STAGE_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
@@ -74,6 +75,7 @@ class Metrics:
         self._reports = ReportMetrics(self._make)
         self._reconcile = ReconcileMetrics(self._make)
         self._outcomes = OutcomeMetrics(self._make)
+        self._seeds = SeedMetrics(self._make)
 
     def hear(self, told: Emitted) -> None:
         """Count one event."""
@@ -96,6 +98,7 @@ class Metrics:
                 self._reports.hear(event)
                 self._reconcile.hear(event)
                 self._outcomes.hear(event)
+                self._seeds.hear(event)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition for an `Accept` header: body and content type."""

@@ -62,6 +62,17 @@ async def test_pushes_of_one_process_make_five_requests_each(place: Place) -> No
     assert place.built() == commits
 
 
+async def test_a_push_without_a_mirror_looks_for_a_seed(place: Place) -> None:
+    """One request more, of the first fetch alone; a small mirror is not written as a seed."""
+    place.configure(git={"seeds": True})
+    a, b = place.source.commits(2)
+    await place.push(a)
+    asked = await place.drain()
+    assert sorted(asked) == sorted(["get seed", "get push", *_NO_BASE, *_PLAIN[1:]])
+    await place.push(b, a)
+    assert await place.drain() == ["get push", *_NO_BASE, *_PLAIN[1:]]
+
+
 async def test_results_add_two_requests_after_the_start(place: Place) -> None:
     """Entry of the index and mark of an unfinished build are written beside the head."""
     place.settings = place.settings.model_copy(update={"results": place.stack.settings.results})

@@ -97,11 +97,10 @@ def _command() -> str:
 
 
 def _folder(key: object) -> str:
-    """Return the folder of a key: the policy distinguishes three, among many keys."""
+    """Return the folder of a key: the policy distinguishes two, among many keys."""
     if key is None:
         return ""
-    first = str(key).partition("/")[0]
-    return {".asyncbuild": "ledger", "seeds": "seeds"}.get(first, "archives")
+    return "ledger" if str(key).startswith(".asyncbuild/") else "archives"
 
 
 def _modules() -> list[str]:

@@ -35,6 +35,7 @@ from asyncbuild.checks.judges.finding import Level
 from asyncbuild.checks.judges.reports_queue import judge_reports_queue
 from asyncbuild.commands.cli import cli
 from asyncbuild.commands.template import NAMES, compact, read
+from asyncbuild.git.seeds.plans.seed_due import RENEWAL_AGE
 
 # A template may be this long where it is not read from S3 (CloudFormation quotas).
 MOST_TEMPLATE_BYTES = 51_200
@@ -318,13 +319,13 @@ def test_rounds_come_to_a_queue_that_tells_them_apart(service: Mapping[str, Any]
 
 
 def test_seeds_end_when_they_are_no_longer_written(service: Mapping[str, Any]) -> None:
-    """Objects below seeds/ are neither records nor archives, whose rules have other prefixes."""
+    """Seeds in use are renewed long before they expire, and records below the same live longer."""
     rules = properties(service, "Bucket")["LifecycleConfiguration"]["Rules"]
     (rule,) = [each for each in rules if each["Id"] == "seeds"]
-    assert rule["Prefix"] == "seeds/"
-    assert rule["ExpirationInDays"] == 30
-    others = [each["Prefix"] for each in rules if each.get("Prefix") and each is not rule]
-    assert not any(prefix.startswith("seeds") for prefix in others)
+    storage = config.Settings().storage
+    assert rule["Prefix"] == storage.seed_prefix
+    assert not storage.ledger_prefix.startswith(rule["Prefix"])
+    assert rule["ExpirationInDays"] >= 2 * RENEWAL_AGE.days
 
 
 def test_marks_of_unfinished_builds_end(service: Mapping[str, Any]) -> None:

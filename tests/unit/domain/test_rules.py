@@ -322,9 +322,9 @@ def test_no_key_lies_among_the_records(reserved: str) -> None:
         repository=Repository.of_host("github.com", "evil", name),
         ref=f"refs/heads/{branch or 'x'}/push/1",
     )
-    rule = Rule("r", ("*",), ("refs/heads/*",), Action.UPLOAD, reserved=reserved)
+    rule = Rule("r", ("*",), ("refs/heads/*",), Action.UPLOAD, reserved=(reserved,))
     (target,) = route(push, (rule,))
-    (other,) = route(push, (replace(rule, reserved="elsewhere/"),))
+    (other,) = route(push, (replace(rule, reserved=("elsewhere/",)),))
     assert other.key.startswith(reserved)
     assert target.key == f"!{ord(reserved[0]):02X}{other.key[1:]}"
 

@@ -304,7 +304,7 @@ def _every_line() -> Iterator[Emitted]:
                 "reason": reason,
                 "messages": 0,
             }
-            more |= {"archive_kind": "delta", "peer": "git", "mirror": "a/b/c"}
+            more |= {"archive_kind": "delta", "peer": "git", "mirror": "a/b/c", "source": "seed"}
             if event == "result.recorded":
                 more |= {"status": BuildStatus.FAILED, "project": reason, "by_sweep": level}
             if event == "report.posted":

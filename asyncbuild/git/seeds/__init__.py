@@ -1,0 +1,1 @@
+"""Seeds of mirrors: packs in the bucket, from which a task without a mirror begins one."""
