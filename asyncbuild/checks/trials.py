@@ -86,6 +86,11 @@ def _queue_calls(sqs: "SQSClient", settings: Settings) -> Iterator[_Call]:
             "reports whose status is posted are deleted",
             "what is tried again later is hidden until then",
         ),
+        (
+            settings.reconcile.url,
+            "rounds, and repositories that were looked at, are deleted",
+            "a repository is looked at again when the event of a push has had its time",
+        ),
     ):
         if not url:
             continue

@@ -15,7 +15,7 @@ class OwnerAnswers:
     Attributes:
         account: The account that owns repositories.
         region: Region of the repositories.
-        role: ARN of the role.
+        role: ARN of the role; empty for the service's own, in its own account.
         listing_denied: Error code of ListRepositories that says that the right is missing; empty if
             it was answered.
         lookups: Repositories that GetRepository was asked for, each with such a code.
@@ -36,19 +36,20 @@ def judge_owner(answers: OwnerAnswers, *, needed: bool) -> Finding:
         needed: Whether the service looks for pushes that no event told.
     """
     there = f"repositories of account {answers.account} in {answers.region}"
+    asker = f"role {answers.role}" if answers.role else "this service"
     lacking = _lacking(answers)
     if not lacking:
-        return Finding(
-            Level.OK, _NAME, f"role {answers.role} may list {there}, and read their message groups"
-        )
+        return Finding(Level.OK, _NAME, f"{asker} may list {there}, and read their message groups")
+    stack, template = f"the stack of account {answers.account}", "asyncbuild template account"
+    if not answers.role:
+        stack, template = "the service's stack", "asyncbuild template"
     return Finding(
         Level.WARNING if needed else Level.NOTE,
         _NAME,
-        f"role {answers.role} may not call {lacking} for {there}",
+        f"{asker} may not call {lacking} for {there}",
         _WHY,
-        f"update the stack of account {answers.account} with what `asyncbuild template account` "
-        "prints, which allows codecommit:GetRepository and codecommit:ListRepositories to that "
-        "role",
+        f"update {stack} with what `{template}` prints, which allows codecommit:GetRepository and "
+        "codecommit:ListRepositories",
         FindingKind.RIGHTS,
     )
 

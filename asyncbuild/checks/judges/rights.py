@@ -39,8 +39,8 @@ class Trial:
 # Rights that no harmless call can try, and how they show instead.
 NOT_TRIED: Final = {
     "sqs:ReceiveMessage": "a receive would take messages; the service tells at its start",
-    "sqs:SendMessage": "a message would be sent; the service tells when it cannot report, or "
-    "dead-letter",
+    "sqs:SendMessage": "a message would be sent; the service tells when it cannot report, "
+    "dead-letter, or send a push that it found",
     "s3:DeleteObject": "a delete leaves a marker in a bucket with versions; only notes about tries "
     "and marks of unfinished builds are ever deleted, and the service works without: each round "
     "asks for builds that have ended long since",

@@ -14,7 +14,7 @@ from asyncbuild.checks.owner_accounts import look_at_accounts
 from asyncbuild.config import Settings
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY
 
-NEW, OLD, NARROW, CLOSED = ("1" * 12, "2" * 12, "3" * 12, "4" * 12)
+NEW, OLD, NARROW, CLOSED, OWN = ("1" * 12, "2" * 12, "3" * 12, "4" * 12, "5" * 12)
 REGION: Final = "eu-west-1"
 _DENIED: Final = "AccessDeniedException"
 # Operations of CodeCommit that the role of an account may call, and on which repositories.
@@ -23,6 +23,7 @@ _MAY: Final[Mapping[str, tuple[str, ...]]] = {
     OLD: (),
     NARROW: ("ListRepositories", "shop"),
     CLOSED: ("ListRepositories",),
+    ACCESS_KEY: (),  # the service's own role, of an older stack
 }
 
 
@@ -31,6 +32,9 @@ async def _answer(request: web.Request) -> web.Response:
     target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
     if not target:
         form = await request.post()
+        if form["Action"] == "GetCallerIdentity":
+            told = f"<GetCallerIdentityResult><Account>{OWN}</Account></GetCallerIdentityResult>"
+            return web.Response(content_type="text/xml", text=f"<Response>{told}</Response>")
         account = str(form["RoleArn"]).split(":")[4]
         return web.Response(
             content_type="text/xml",
@@ -67,8 +71,10 @@ async def _open_server() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def _look(endpoint_url: str, *accounts: str) -> list[Finding]:
+async def _look(endpoint_url: str, *accounts: str, rounds: bool = False) -> list[Finding]:
+    queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/reconcile.fifo"
     settings = Settings(
+        reconcile={"url": queue if rounds else ""},
         aws={"region": REGION, "endpoint_url": endpoint_url, "max_tries": 1},
         accounts=[
             {"account": each, "role_arn": f"arn:aws:iam::{each}:role/asyncbuild-pull"}
@@ -84,15 +90,17 @@ def _own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
 
 
-async def test_an_older_stack_is_named_with_its_account_and_remedy() -> None:
-    """One finding for each account; others are looked at all the same."""
+@pytest.mark.parametrize("rounds", [True, False])
+async def test_an_older_stack_is_named_with_its_account_and_remedy(*, rounds: bool) -> None:
+    """One finding for each account; only a service with rounds needs the newer stack."""
     async with _open_server() as url:
-        findings = await _look(url, OLD, NEW)
+        findings = await _look(url, OLD, NEW, rounds=rounds)
     roles = [each for each in findings if each.name == "account.role"]
     assert [each.level for each in roles] == [Level.OK, Level.OK]
-    old, new = [each for each in findings if each.name == "account.repositories"]
+    old, new, *own = [each for each in findings if each.name == "account.repositories"]
     assert new.level is Level.OK
-    assert old.level is Level.WARNING
+    assert old.level is (Level.WARNING if rounds else Level.NOTE)
+    assert len(own) == rounds
     assert f"account {OLD}" in old.what
     assert f"ListRepositories ({_DENIED})" in old.what
     assert f"update the stack of account {OLD}" in old.remedy
@@ -103,9 +111,18 @@ async def test_an_older_stack_is_named_with_its_account_and_remedy() -> None:
 async def test_a_role_for_some_repositories_is_as_it_should_be(account: str, level: Level) -> None:
     """Of the repositories that are listed, the role has to read one at least."""
     async with _open_server() as url:
-        *_, finding = await _look(url, account)
+        _, finding, _ = await _look(url, account, rounds=True)
     assert finding.level is level
     assert ("GetRepository" in finding.what) is (level is Level.WARNING)
+
+
+async def test_the_service_itself_may_lack_the_rights() -> None:
+    """With rounds the own account is asked, too; its remedy is the service's stack."""
+    async with _open_server() as url:
+        (finding,) = await _look(url, rounds=True)
+    assert finding.level is Level.WARNING
+    assert f"account {OWN} in {REGION}" in finding.what
+    assert "update the service's stack with what `asyncbuild template` prints" in finding.remedy
 
 
 async def test_a_server_that_does_not_answer_is_a_finding() -> None:

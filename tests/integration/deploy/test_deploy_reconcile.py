@@ -1,13 +1,14 @@
 """Rounds that look for missed pushes, and people's rights, in the deployed stack."""
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from support.deployed import open_client, open_stack
 from support.stacks import SERVICE, template
 
 from asyncbuild.local.servers.children import LocalServer
+from asyncbuild.reconcile.planning.round_messages import read_order
 
 _NEEDED: Final = {
     "ImageUri": "asyncbuild:1",
@@ -29,11 +30,12 @@ _NEEDED: Final = {
 async def test_a_round_is_sent_to_its_queue(
     ministack: LocalServer, given: dict[str, str], state: str, expression: str
 ) -> None:
-    """The schedule sends to the queue of the stack's output, at a rate that lets tasks sleep."""
+    """The schedule sends what the service reads, to its queue, at a rate that lets tasks sleep."""
     async with (
         open_stack(ministack, template(SERVICE), **_NEEDED, **given) as (name, outputs),
         open_client(ministack, "scheduler") as scheduler,
         open_client(ministack, "sqs") as sqs,
+        open_client(ministack, "ecs") as ecs,
     ):
         schedule = await scheduler.get_schedule(Name=f"{name}-reconcile")
         assert (schedule["State"], schedule["ScheduleExpression"]) == (state, expression)
@@ -42,8 +44,22 @@ async def test_a_round_is_sent_to_its_queue(
         queue = answer["Attributes"]
         assert schedule["Target"]["Arn"] == queue["QueueArn"]
         assert schedule["Target"]["SqsParameters"] == {"MessageGroupId": "round"}
+        order = read_order(
+            schedule["Target"]["Input"].replace(
+                "<aws.scheduler.scheduled-time>", "2022-03-22T18:59:43Z"
+            )
+        )
+        assert order.group == schedule["Target"]["SqsParameters"]["MessageGroupId"]
+        told = await _variables(ecs, name)
+        assert told.get("ASYNCBUILD_RECONCILE__URL", "") == (url if state == "ENABLED" else "")
         dead = json.loads(queue["RedrivePolicy"])["deadLetterTargetArn"]
         assert dead.endswith(f":{name}-reconcile-dead-letters.fifo")
+
+
+async def _variables(ecs: Any, name: str) -> dict[str, str]:  # noqa: ANN401 - a client
+    answer = await ecs.describe_task_definition(taskDefinition=name)
+    (only,) = answer["taskDefinition"]["containerDefinitions"]
+    return {each["name"]: each["value"] for each in only["environment"]}
 
 
 async def test_people_get_a_policy(ministack: LocalServer) -> None:

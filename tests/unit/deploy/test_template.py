@@ -197,6 +197,7 @@ def test_every_variable_is_a_setting(
         "ResultQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/results",
         "ResultDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/results-dead",
         "ReportQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/reports.fifo",
+        "OutcomeBus": "default",
         "ReportDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/reports-dead.fifo",
         "ReconcileQueue": "https://sqs.eu-west-1.amazonaws.com/123456789012/rounds.fifo",
         "ReconcileDeadLetters": "https://sqs.eu-west-1.amazonaws.com/123456789012/rounds-dead.fifo",
@@ -220,6 +221,9 @@ def test_every_variable_is_a_setting(
     assert settings.results.dead_letter_url == resolved["ResultDeadLetters"]
     assert settings.reports.url == resolved["ReportQueue"]
     assert settings.reports.dead_letter_url == resolved["ReportDeadLetters"]
+    assert settings.reports.event_bus == "default"
+    assert settings.reconcile.url == resolved["ReconcileQueue"]
+    assert settings.reconcile.dead_letter_url == resolved["ReconcileDeadLetters"]
     assert settings.storage.bucket == "archives"
     assert settings.git.cache_budget_bytes * 4 == 3 * 50 * config.GIB
     assert [each.account for each in settings.accounts] == ["123456789012"]
