@@ -61,7 +61,9 @@ class HostSettings(Section):
     """Entry of `[[hosts]]`: a host that sends webhooks to the queue, and how to fetch from it."""
 
     host: str
-    kind: Literal["github", "gitlab", "bitbucket", "bitbucket-server"]
+    kind: Literal[
+        "github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "azure-devops"
+    ]
     repository: Texts = ("*",)
     remote: str = ""
     user: str = ""

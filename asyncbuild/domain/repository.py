@@ -24,6 +24,9 @@ class ForgeKind(StrEnum):
     GITLAB = "gitlab"
     BITBUCKET = "bitbucket"
     BITBUCKET_SERVER = "bitbucket-server"
+    GITEA = "gitea"
+    FORGEJO = "forgejo"
+    AZURE_DEVOPS = "azure-devops"
 
 
 @dataclass(frozen=True, slots=True)

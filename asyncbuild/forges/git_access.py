@@ -16,11 +16,17 @@ class GitAccess:
             forge's documentation.
         web_path: Path of a repository below `https://HOST`, without `.git`.
         ssh_port: SSH port where it is not the usual one.
+        suffix: End of a repository's URL.
+        ssh_host: Host that takes SSH; `{host}` is the one of the pages.
+        ssh_path: Path of a repository below that host, without the suffix.
     """
 
     token_user: str
     web_path: str = "/{owner}/{repository}"
     ssh_port: int | None = None
+    suffix: str = ".git"
+    ssh_host: str = "{host}"
+    ssh_path: str = "/{owner}/{repository}"
 
     def template(self, host: str, *, by_ssh: bool) -> str:
         """Return the usual URL of repositories, with the fields `{owner}` and `{repository}`.
@@ -30,10 +36,10 @@ class GitAccess:
             by_ssh: Whether to use SSH in place of HTTPS.
         """
         if not by_ssh:
-            return f"https://{host}{self.web_path}.git"
-        name = host.partition(":")[0]
+            return f"https://{host}{self.web_path}{self.suffix}"
+        name = self.ssh_host.format(host=host.partition(":")[0])
         place = f"{name}:{self.ssh_port}" if self.ssh_port else name
-        return f"ssh://git@{place}/{{owner}}/{{repository}}.git"
+        return f"ssh://git@{place}{self.ssh_path}{self.suffix}"
 
 
 GIT_ACCESS: Final[Mapping[ForgeKind, GitAccess]] = {
@@ -43,5 +49,15 @@ GIT_ACCESS: Final[Mapping[ForgeKind, GitAccess]] = {
     ForgeKind.BITBUCKET: GitAccess("x-token-auth"),
     ForgeKind.BITBUCKET_SERVER: GitAccess(
         "x-token-auth", web_path="/scm/{owner}/{repository}", ssh_port=7999
+    ),
+    ForgeKind.GITEA: GitAccess("x-access-token"),  # accepts any name with a token as the password
+    ForgeKind.FORGEJO: GitAccess("x-access-token"),
+    # Azure DevOps, "Use personal access tokens", accepts any name; "Use SSH keys", the URL.
+    ForgeKind.AZURE_DEVOPS: GitAccess(
+        "x-access-token",
+        web_path="/{owner}/_git/{repository}",
+        suffix="",
+        ssh_host="ssh.{host}",
+        ssh_path="/v3/{owner}/{repository}",
     ),
 }

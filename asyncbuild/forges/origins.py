@@ -78,12 +78,12 @@ def repository_at(host: HostSettings, address: Address) -> Repository | None:
     host's pages name, by HTTPS and by SSH.
     """
     name, _, port = host.host.partition(":")
-    web_path = GIT_ACCESS[ForgeKind(host.kind)].web_path
+    usual = GIT_ACCESS[ForgeKind(host.kind)]
     fields = mark(_FIELDS)
     ways = (
         parse_address(template_of(host).format(host=host.host, **fields)),
-        Address("https", name, int(port) if port else None, web_path.format(**fields)),
-        Address("ssh", name, None, "/{owner}/{repository}".format(**fields)),
+        Address("https", name, int(port) if port else None, usual.web_path.format(**fields)),
+        Address("ssh", usual.ssh_host.format(host=name), None, usual.ssh_path.format(**fields)),
     )
     for way in ways:
         if way is not None and (way.scheme == "ssh") == (address.scheme == "ssh"):

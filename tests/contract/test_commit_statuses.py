@@ -23,9 +23,11 @@ from openapi_schema_validator import OAS30Validator
 from asyncbuild.domain.errors import Busy, ConfigError, Denied, Outage, Reject, Retry, StageError
 from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
 from asyncbuild.domain.repository import Repository
+from asyncbuild.forges.statuses.azure_devops_status import AzureDevOpsStatuses
 from asyncbuild.forges.statuses.bitbucket_server_status import BitbucketServerStatuses
 from asyncbuild.forges.statuses.bitbucket_status import BitbucketStatuses, key_of
 from asyncbuild.forges.statuses.github_status import GitHubCredential, GitHubStatuses
+from asyncbuild.forges.statuses.gitea_status import GiteaStatuses
 from asyncbuild.forges.statuses.gitlab_status import GitLabStatuses
 from asyncbuild.forges.statuses.poster_protocol import StatusPlace, StatusPoster
 from asyncbuild.forges.statuses.status_http import open_session
@@ -43,7 +45,7 @@ PEM = KEY.private_bytes(
 _DESCRIBED = json.loads(
     (Path(__file__).parents[1] / "fixtures/foreign/openapi/github-statuses.json").read_text()
 )
-KINDS = ("github", "github-app", "gitlab", "bitbucket", "data-center")
+KINDS = ("github", "github-app", "gitlab", "bitbucket", "data-center", "gitea", "azure")
 
 
 def is_app(token: str) -> bool:
@@ -75,7 +77,10 @@ class Opened:
     def at(self, context: str) -> CommitContext:
         """Return the name of a status on the forge."""
         key = key_of(context) if self.kind == "bitbucket" else context
-        return CommitContext(self.repository.full_name, COMMIT, key)
+        name = self.repository.full_name
+        if self.kind == "azure" and name.count("/") == 1:  # the main repository of its project
+            name = f"{name}/{self.repository.name}"
+        return CommitContext(name, COMMIT, key)
 
 
 @asynccontextmanager
@@ -103,6 +108,10 @@ def _make(opened: Opened, session: Any) -> StatusPoster:  # noqa: ANN401 - aioht
             return GitLabStatuses(session, f"{url}/gitlab", lambda: TOKEN)
         case "bitbucket":
             return BitbucketStatuses(session, f"{url}/bitbucket", lambda: TOKEN, user="bot")
+        case "gitea":
+            return GiteaStatuses(session, f"{url}/gitea", lambda: TOKEN)
+        case "azure":
+            return AzureDevOpsStatuses(session, f"{url}/azure", lambda: TOKEN)
         case _:
             return BitbucketServerStatuses(session, f"{url}/data-center", lambda: TOKEN)
 
@@ -127,7 +136,8 @@ async def test_a_status_is_shown_as_it_was_posted(kind: str, end: StatusState) -
 @pytest.mark.parametrize("kind", KINDS)
 async def test_groups_in_groups_and_long_contexts(kind: str) -> None:
     """Owners with slashes, names with dots, a context of 200 characters, no link."""
-    owner = "group/sub" if kind == "gitlab" else "acme"
+    owner = "acme/web shop" if kind == "azure" else "acme"
+    owner = "group/sub" if kind == "gitlab" else owner
     async with open_poster(kind) as opened:
         opened.repository = Repository.of_host("git.example.org", owner, "web.shop")
         long = CommitStatus(StatusState.SUCCESS, "ci/" + "x" * 197, "fine")

@@ -103,6 +103,16 @@ _PATHS: dict[ForgeKind, dict[str, tuple[str | int, ...]]] = {
         "key": ("repository", "project", "key"),
         "slug": ("repository", "slug"),
     },
+    ForgeKind.GITEA: {"path": ("repository", "full_name"), "sender": ("sender", "login")},
+    ForgeKind.FORGEJO: {"ref": ("ref",), "page": ("repository", "html_url")},
+    ForgeKind.AZURE_DEVOPS: {
+        "kind": ("eventType",),
+        "ref": ("resource", "refUpdates", 0, "name"),
+        "hash": ("resource", "refUpdates", 0, "newObjectId"),
+        "page": ("resource", "repository", "remoteUrl"),
+        "sender": ("resource", "pushedBy", "uniqueName"),
+        "id": ("id",),
+    },
 }
 
 

@@ -32,12 +32,24 @@ _NAMES = {
     ForgeKind.GITLAB: "gitlab.com",
     ForgeKind.BITBUCKET: "bitbucket.org",
     ForgeKind.BITBUCKET_SERVER: "git.acme.example",
+    ForgeKind.GITEA: "gitea.example.com",
+    ForgeKind.FORGEJO: "forgejo.example.com",
+    ForgeKind.AZURE_DEVOPS: "dev.azure.com",
 }
 _EVENTS = {
     ForgeKind.GITHUB: {"X-GitHub-Event": "push", "X-GitHub-Delivery": DELIVERY},
     ForgeKind.GITLAB: {"X-Gitlab-Event": "Push Hook", "Idempotency-Key": DELIVERY},
     ForgeKind.BITBUCKET: {"X-Event-Key": "repo:push", "X-Request-UUID": DELIVERY},
     ForgeKind.BITBUCKET_SERVER: {"X-Event-Key": "repo:refs_changed", "X-Request-Id": DELIVERY},
+    ForgeKind.GITEA: {
+        **{"X-Gitea-Event": "push", "X-Gitea-Delivery": DELIVERY},
+        **{"X-GitHub-Event": "push", "X-GitHub-Delivery": DELIVERY},
+    },
+    ForgeKind.FORGEJO: {
+        **{"X-Forgejo-Event": "push", "X-Forgejo-Delivery": DELIVERY},
+        **{"X-Gitea-Event": "push", "X-Gitea-Delivery": DELIVERY},
+    },
+    ForgeKind.AZURE_DEVOPS: {},
 }
 
 _SIGNATURES = {
@@ -45,6 +57,9 @@ _SIGNATURES = {
     ForgeKind.GITLAB: "X-Gitlab-Token",
     ForgeKind.BITBUCKET: "X-Hub-Signature",
     ForgeKind.BITBUCKET_SERVER: "X-Hub-Signature",
+    ForgeKind.GITEA: "X-Gitea-Signature",
+    ForgeKind.FORGEJO: "X-Forgejo-Signature",
+    ForgeKind.AZURE_DEVOPS: "Authorization",
 }
 
 
@@ -70,7 +85,15 @@ def headers(kind: ForgeKind, body: bytes, *, secret: str | None = SECRET) -> dic
     """Return the headers that the host sends, signed if there is a secret."""
     if secret is None:
         return _EVENTS[kind]
-    made = secret if kind is ForgeKind.GITLAB else sign_body(secret, body)
+    match kind:
+        case ForgeKind.GITLAB:
+            made = secret
+        case ForgeKind.AZURE_DEVOPS:
+            made = f"Basic {base64.b64encode(f'hooks:{secret}'.encode()).decode()}"
+        case ForgeKind.GITEA | ForgeKind.FORGEJO:
+            made = sign_body(secret, body).removeprefix("sha256=")
+        case _:
+            made = sign_body(secret, body)
     return {**_EVENTS[kind], _SIGNATURES[kind]: made}
 
 

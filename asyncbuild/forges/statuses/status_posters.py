@@ -13,8 +13,10 @@ from asyncbuild.config.hosts import CommitStatusSettings, HostSettings
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.repository import ForgeKind, Repository
 from asyncbuild.forges.keyring import Keyring, open_keyring
+from asyncbuild.forges.statuses.azure_devops_status import AzureDevOpsStatuses
 from asyncbuild.forges.statuses.bitbucket_server_status import BitbucketServerStatuses
 from asyncbuild.forges.statuses.bitbucket_status import BitbucketStatuses
+from asyncbuild.forges.statuses.gitea_status import GiteaStatuses
 from asyncbuild.forges.statuses.gitlab_status import GitLabStatuses
 from asyncbuild.forges.statuses.poster_protocol import StatusPoster
 from asyncbuild.forges.statuses.status_http import open_session
@@ -29,6 +31,9 @@ _API_PATHS: Final = {
     ForgeKind.GITLAB: "/api/v4",
     ForgeKind.BITBUCKET: "/2.0",
     ForgeKind.BITBUCKET_SERVER: "/rest/api/latest",
+    ForgeKind.GITEA: "/api/v1",
+    ForgeKind.FORGEJO: "/api/v1",
+    ForgeKind.AZURE_DEVOPS: "",
 }
 
 
@@ -110,6 +115,10 @@ def _poster(
             return BitbucketStatuses(session, api_url, token, user=wanted.user)
         case ForgeKind.BITBUCKET_SERVER:
             return BitbucketServerStatuses(session, api_url, token)
+        case ForgeKind.GITEA | ForgeKind.FORGEJO:
+            return GiteaStatuses(session, api_url, token)
+        case ForgeKind.AZURE_DEVOPS:
+            return AzureDevOpsStatuses(session, api_url, token)
 
 
 def _github_poster(

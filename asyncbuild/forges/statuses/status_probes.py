@@ -1,7 +1,9 @@
 """Questions to forges about the credentials that post commit statuses. They write nothing."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 
@@ -10,11 +12,13 @@ from asyncbuild.domain.errors import ConfigError, Denied, Retry, reading
 from asyncbuild.domain.reports.credential_facts import AppInstallation, CredentialFacts
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.domain.times import read_time
+from asyncbuild.forges.statuses.azure_devops_status import basic_authorization
 from asyncbuild.forges.statuses.bitbucket_status import authorization
 from asyncbuild.forges.statuses.status_http import PEER, ForgeReply, get_json
 from asyncbuild.forges.statuses.status_posters import api_url_of
 
 _FORBIDDEN: Final = "403"
+_WILD: Final = re.compile(r"[*?\[!]")
 _GITHUB: Final = {"Accept": "application/vnd.github+json"}
 
 
@@ -65,6 +69,28 @@ async def ask_about(
             headers = {"Authorization": f"Bearer {secret}"}
             await get_json(session, f"{url}/repos?limit=1", headers=headers, doing=doing)
             return CredentialFacts()
+        case ForgeKind.GITEA | ForgeKind.FORGEJO:
+            headers = {"Authorization": f"token {secret}"}
+            await get_json(session, f"{url}/user/repos?limit=1", headers=headers, doing=doing)
+            return CredentialFacts()
+        case ForgeKind.AZURE_DEVOPS:
+            return await _ask_azure_devops(session, host, secret, doing)
+
+
+async def _ask_azure_devops(
+    session: aiohttp.ClientSession, host: HostSettings, secret: str, doing: str
+) -> CredentialFacts:
+    """Ask for the repositories of an organization that the entry names; of none if it is a glob.
+
+    REST API 7.1, "Repositories - List". A token that ends is answered by the page of a login.
+    """
+    organization = host.repository[0].partition("/")[0]
+    if _WILD.search(organization):
+        return CredentialFacts()
+    url = f"{api_url_of(host)}/{quote(organization)}/_apis/git/repositories?api-version=7.1"
+    headers = {"Authorization": basic_authorization(secret)}
+    await get_json(session, url, headers=headers, doing=doing)
+    return CredentialFacts()
 
 
 def _by_header(reply: ForgeReply) -> CredentialFacts:

@@ -23,6 +23,10 @@ from asyncbuild.forges.webhooks.payload_fields import (
 )
 
 _REFS_CHANGED = "repo:refs_changed"
+# Of a mirror (Smart Mirroring): what it has taken from its upstream. Beyond a limit of refs it names
+# none of them.
+_SYNCHRONIZED = "mirror:repo_synchronized"
+_PERSONAL = "~"  # begins the key of a user's own project
 
 
 class BitbucketServerWebhook(SignedBody):
@@ -31,7 +35,7 @@ class BitbucketServerWebhook(SignedBody):
     header = "X-Hub-Signature"
     headers = WebhookHeaders(
         event="x-event-key",
-        pushes=frozenset({_REFS_CHANGED}),
+        pushes=frozenset({_REFS_CHANGED, _SYNCHRONIZED}),
         ids=("x-request-id",),
         signatures=("x-hub-signature",),
     )
@@ -39,7 +43,9 @@ class BitbucketServerWebhook(SignedBody):
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
         """Read a payload; see `WebhookDialect`."""
         event = document.get("eventKey")
-        if event == _REFS_CHANGED:
+        if event == _SYNCHRONIZED and not document.get("changes"):
+            return "the mirror took more refs than its event names, or none"
+        if event in {_REFS_CHANGED, _SYNCHRONIZED}:
             return _read_push(document)
         if document.get("test") is True:
             return "the host tried out its webhook"
@@ -51,12 +57,18 @@ def _read_push(document: Mapping[str, Any]) -> Payload:
     return Payload(
         kind=ForgeKind.BITBUCKET_SERVER,
         host="",
-        owner=check_owner(read_text(read_object_field(repository, "project"), "key")),
+        owner=_read_owner(repository),
         name=check_name(read_text(repository, "slug")),
         pusher=find_pusher(document.get("actor"), "name"),
         time=find_iso_time(document.get("date")),
         **read_changes(document, _read_change),
     )
+
+
+def _read_owner(repository: Mapping[str, Any]) -> str:
+    key = read_text(read_object_field(repository, "project"), "key")
+    personal = _PERSONAL if key.startswith(_PERSONAL) else ""
+    return personal + check_owner(key.removeprefix(_PERSONAL))
 
 
 def _read_change(change: Mapping[str, Any]) -> RefChange | str:

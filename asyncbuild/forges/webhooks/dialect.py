@@ -54,6 +54,7 @@ class Payload:
 
     `host` is the host's name, with a port where it differs from the usual one; empty if the payload
     names none. `owner` may have several parts: `group/subgroup`.
+    `identity` is the delivery's id, if the forge writes it into the payload.
     """
 
     kind: ForgeKind
@@ -65,6 +66,7 @@ class Payload:
     others: tuple[str, ...] = ()  # refs that are neither branch nor tag, as text to be shown
     pusher: str | None = None
     time: datetime | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class WebhookHeaders:
 
     Attributes:
         event: Header that names the event. It is not signed, so it is only used to recognize events
-            without a push.
+            without a push. Empty if there is none.
         pushes: Values of that header that mean a push.
         ids: Headers that identify a delivery, the best first.
         shared_ids: Headers that several deliveries share: no identity by themselves.

@@ -34,7 +34,7 @@ class GitHubWebhook(SignedBody):
 
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
         """Read a payload; see `WebhookDialect`. Payloads of GitLab have this shape, too."""
-        if {"ref", "after", "repository"} <= document.keys():
+        if {"ref", "after", "repository"} <= document.keys() and "action" not in document:
             return _read_push(document)
         return "the host tried out its webhook" if "zen" in document else None
 

@@ -21,6 +21,7 @@ Fields = Mapping[str, Any]
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 _OWNER_PART = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-]))*")
 _OWNER_MOST = 100
+_SPACED = re.compile(r"(?<=[^ ]) (?=[^ ])")  # a space between two other characters
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ZEROS = re.compile(r"0{40}|0{64}")
 _PUSHER_MOST = 200
@@ -120,6 +121,18 @@ def check_name(name: str) -> str:
     """Return a repository's name."""
     if not _NAME.fullmatch(name) or name in {".", ".."}:
         raise Reject(f"{show(name)} is not a repository name that is safe to use")
+    return name
+
+
+def check_spaced_owner(owner: str) -> str:
+    """Return an owner as `check_owner` does, of a forge whose names may have spaces inside."""
+    check_owner(_SPACED.sub("_", owner))
+    return owner
+
+
+def check_spaced_name(name: str) -> str:
+    """Return a name as `check_name` does, of a forge whose names may have spaces inside."""
+    check_name(_SPACED.sub("_", name))
     return name
 
 

@@ -26,6 +26,7 @@ from asyncbuild.forges.webhooks.dialects import (
     ID_HEADERS,
     PUSH_EVENTS,
     SHARED_ID_HEADERS,
+    has_shape_of,
     read_payload,
 )
 
@@ -147,8 +148,8 @@ class MessageReader:
 
     def _read(self, delivery: Delivery) -> tuple[Push | Nothing | Reject, ...]:
         document = delivery.document()
-        payload = _other_event(delivery) or read_payload(document)
-        identity = _identity(delivery)
+        payload = _other_event(delivery) or read_payload(document, is_push=_says_push(delivery))
+        identity = _identity(delivery, payload)
         if isinstance(payload, str):
             doubted = self._hosts and not self._is_trusted(delivery)
             unverified = self._segment_of(delivery) if doubted else ""
@@ -170,7 +171,7 @@ class MessageReader:
         name = (delivery.headers.get(HOST) or payload.host).lower()
         path = f"{payload.owner}/{payload.name}"
         for host in self._hosts:
-            known = host.kind is payload.kind and name in {host.host, ""}
+            known = has_shape_of(host.kind, payload) and name in {host.host, ""}
             if known and host.covers(path):
                 return host
         raise Reject(
@@ -199,6 +200,11 @@ def _other_event(delivery: Delivery) -> str:
         if event is not None and event not in pushes:
             return f"event {show(event)} is not a push"
     return ""
+
+
+def _says_push(delivery: Delivery) -> bool:
+    """Return whether a header names the event of a push."""
+    return any(delivery.headers.get(header) in pushes for header, pushes in PUSH_EVENTS.items())
 
 
 def _check_signature(host: Host, delivery: Delivery) -> None:
@@ -250,10 +256,11 @@ def _push(
     )
 
 
-def _identity(delivery: Delivery) -> str:
+def _identity(delivery: Delivery, payload: Payload | str) -> str:
     """Return the delivery's own id, or a hash of its body, shared ids and time of arrival."""
-    for name in ID_HEADERS:
-        told = delivery.headers.get(name, "").strip("{}")
+    own = "" if isinstance(payload, str) else payload.identity
+    for named in (own, *(delivery.headers.get(name, "") for name in ID_HEADERS)):
+        told = named.strip("{}")
         if _EVENT_ID.fullmatch(told):
             return told
     sent = delivery.sent.isoformat() if delivery.sent else ""

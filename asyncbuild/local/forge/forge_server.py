@@ -1,7 +1,7 @@
-"""Server of `ForgeStandin` on loopback: the paths and credentials of four forges.
+"""Server of `ForgeStandin` on loopback: the paths and credentials of each forge.
 
 GitHub is below `/github`, GitLab below `/gitlab`, Bitbucket Cloud below `/bitbucket`, and Bitbucket
-Data Center below `/data-center`.
+Data Center below `/data-center`, Gitea and Forgejo below `/gitea`, Azure DevOps below `/azure`.
 """
 
 import base64
@@ -54,6 +54,14 @@ async def open_forge(
                 "/data-center/projects/{owner}/repos/{name}/commits/{commit}/builds",
                 server.data_center,
             ),
+            web.post("/gitea/repos/{owner}/{name}/statuses/{commit}", server.gitea),
+            web.get("/gitea/user/repos", server.gitea_repositories),
+            web.post(
+                "/azure/{organization}/{project}/_apis/git/repositories/{name}/commits/{commit}"
+                "/statuses",
+                server.azure,
+            ),
+            web.get("/azure/{organization}/_apis/git/repositories", server.azure_repositories),
         ]
     )
     async with open_site(app, port=port) as standin.endpoint_url:
@@ -83,6 +91,25 @@ class _Server:
     async def data_center(self, request: web.Request) -> web.Response:
         """Answer a status of Bitbucket Data Center."""
         return await self._post(request, "key", self._standin.post_bitbucket_server)
+
+    async def gitea(self, request: web.Request) -> web.Response:
+        """Answer a status of Gitea or Forgejo."""
+        return await self._post(request, "context", self._standin.post_gitea)
+
+    async def gitea_repositories(self, request: web.Request) -> web.Response:
+        """Answer the list of repositories of a token of Gitea."""
+        return self._tell(request, {})
+
+    async def azure(self, request: web.Request) -> web.Response:
+        """Answer a status of Azure DevOps."""
+        if request.query.get("api-version") != "7.1":
+            told = {"message": "No api-version was supplied for the request."}
+            return self._respond(ForgeAnswer(400, told))
+        return await self._post(request, "context", self._standin.post_azure)
+
+    async def azure_repositories(self, request: web.Request) -> web.Response:
+        """Answer the list of repositories of an organization of Azure DevOps."""
+        return self._tell(request, {"value": [], "count": 0})
 
     async def installation(self, request: web.Request) -> web.Response:
         """Answer which installation of the App has a repository."""
@@ -178,14 +205,17 @@ class _Server:
         if _credential(request) not in self._standin.tokens:
             return self._respond(ForgeAnswer(401, {"message": "Bad credentials"}))
         names = request.match_info
-        repository = names.get("project") or f"{names['owner']}/{names['name']}"
+        repository = _named(names)
         if not self._standin.knows(repository):
             return self._respond(ForgeAnswer(404, {"message": "Not Found"}))
         try:
             body = orjson.loads(await request.read())
         except ValueError:
             return self._respond(ForgeAnswer(400, {"message": "Problems parsing JSON"}))
-        at = CommitContext(repository, names["commit"], str(body.get(context, "default")))
+        named = body.get(context, "default")
+        if isinstance(named, dict):  # Azure DevOps
+            named = f"{named['genre']}/{named['name']}" if named.get("genre") else named["name"]
+        at = CommitContext(repository, names["commit"], str(named))
         return self._respond(answer(at, body))
 
     def _respond(self, answer: ForgeAnswer) -> web.Response:
@@ -197,6 +227,13 @@ class _Server:
             headers=dict(answer.headers),
             content_type="application/json",
         )
+
+
+def _named(names: Mapping[str, str]) -> str:
+    """Return the full name of the repository in a path."""
+    if "organization" in names:
+        return f"{names['organization']}/{names['project']}/{names['name']}"
+    return names.get("project") or f"{names['owner']}/{names['name']}"
 
 
 def _permissions(statuses: str) -> dict[str, str]:

@@ -15,6 +15,8 @@ REST API, DC = Bitbucket Data Center REST API):
 - What a credential may do: GH, "Scopes for OAuth apps", X-OAuth-Scopes, and "Get the authenticated
   app"; GL, "Personal access tokens API", own token; BC names scopes in the same header as GH.
 - DC, "Store a build status": 204; key, state and url are required, else 400.
+- Gitea and Forgejo, "repoCreateStatus": 201; five states; 404 for a commit that is not known.
+- Azure DevOps, "Statuses - Create": 201; a context with a name is required, else 400.
 """
 
 from collections import Counter, deque
@@ -148,6 +150,28 @@ class ForgeStandin:
         self._keep(at, KeptStatus(_DATA_CENTER[body["state"]], body["description"], body["url"]))
         return ForgeAnswer(204)
 
+    def post_gitea(self, at: CommitContext, body: Mapping[str, Any]) -> ForgeAnswer:
+        """Answer a status posted to Gitea or Forgejo."""
+        states = {**{each.value: each for each in StatusState}, "warning": StatusState.ERROR}
+        state = states.get(str(body.get("state")))
+        if self.commits is not None and at.commit not in self.commits:
+            return ForgeAnswer(404, {"message": f"object does not exist [id: {at.commit}]"})
+        if state is None:
+            return ForgeAnswer(422, {"message": "unknown CommitStatus state"})
+        self._keep(at, KeptStatus(state, body.get("description", ""), body.get("target_url", "")))
+        return ForgeAnswer(201, {"status": body["state"], "context": at.context})
+
+    def post_azure(self, at: CommitContext, body: Mapping[str, Any]) -> ForgeAnswer:
+        """Answer a status posted to Azure DevOps."""
+        state, context = body.get("state"), body.get("context")
+        if state not in _AZURE or not isinstance(context, dict) or not context.get("name"):
+            return ForgeAnswer(400, {"message": "A status needs a state and a context's name."})
+        if self.commits is not None and at.commit not in self.commits:
+            return ForgeAnswer(404, {"message": f"TF401175: {at.commit} could not be resolved."})
+        link = body.get("targetUrl", "")
+        self._keep(at, KeptStatus(_AZURE[state], body.get("description", ""), link))
+        return ForgeAnswer(201, {"state": state, "context": context})
+
     def _keep(self, at: CommitContext, status: KeptStatus) -> None:
         self.statuses[at] = status
         self.history.append((at, status))
@@ -173,6 +197,14 @@ _DATA_CENTER: Final = {
     "FAILED": StatusState.FAILURE,
     "CANCELLED": StatusState.ERROR,
     "UNKNOWN": StatusState.ERROR,
+}
+
+
+_AZURE: Final = {
+    "pending": StatusState.PENDING,
+    "succeeded": StatusState.SUCCESS,
+    "failed": StatusState.FAILURE,
+    "error": StatusState.ERROR,
 }
 
 

@@ -79,6 +79,38 @@ _EXPECTED = {
         old_commit="ecddabb624f6f5ba43816f5926e580a5f680a932",
         pusher="mary",
     ),
+    ForgeKind.GITEA: Push(
+        id=DELIVERY,
+        repository=Repository.of_host("gitea.example.com", "acme", "web"),
+        ref="refs/heads/main",
+        commit="bffeb74224043ba2feb48d137756c8a9331c449a",
+        change=Change.UPDATED,
+        time=SENT,
+        old_commit="28e1879d029cb852e4844d9c718537df08844e03",
+        pusher="mary",
+        timed=False,
+    ),
+    ForgeKind.FORGEJO: Push(
+        id=DELIVERY,
+        repository=Repository.of_host("forgejo.example.com", "acme", "web"),
+        ref="refs/heads/main",
+        commit="cffeb74224043ba2feb48d137756c8a9331c449a",
+        change=Change.UPDATED,
+        time=SENT,
+        old_commit="28e1879d029cb852e4844d9c718537df08844e03",
+        pusher="mary",
+        timed=False,
+    ),
+    ForgeKind.AZURE_DEVOPS: Push(
+        id=DELIVERY,
+        repository=Repository.of_host("dev.azure.com", "acme/Web Platform", "web shop"),
+        ref="refs/heads/main",
+        commit="33b55f7cb7e7e245323987634f960cf4a6e6bc74",
+        change=Change.UPDATED,
+        time=datetime(2026, 11, 1, 10, 23, 43, 330958, tzinfo=UTC),
+        old_commit="aad331d8d3b131fa9ae03cf5e53965b51942618a",
+        pusher="mary",
+    ),
 }
 
 _FORMS: dict[str, Callable[[ForgeKind, object], Message]] = {
@@ -127,8 +159,11 @@ def _set(kind: ForgeKind, ref: str, old: str, new: str) -> dict[str, Any]:
     """Return a payload of that kind about another change."""
     made = payload(kind)
     match kind:
-        case ForgeKind.GITHUB | ForgeKind.GITLAB:
+        case ForgeKind.GITHUB | ForgeKind.GITLAB | ForgeKind.GITEA | ForgeKind.FORGEJO:
             made |= {"ref": ref, "before": old, "after": new}
+        case ForgeKind.AZURE_DEVOPS:
+            update = {"name": ref, "oldObjectId": old, "newObjectId": new}
+            made["resource"]["refUpdates"] = [update]
         case ForgeKind.BITBUCKET:
             name = ref.split("/", 2)[2]
             type_ = "tag" if ref.startswith("refs/tags/") else "branch"
@@ -210,7 +245,7 @@ def test_an_event_that_only_the_header_names() -> None:
 def test_an_ignored_event_says_whether_it_was_signed() -> None:
     """Anyone who knows the address can send a ping; a forge with the secret signs it, too."""
     content = b'{"zen": "Design for failure."}'
-    for kind in ForgeKind:
+    for kind in _HEADERS_OF:
         known = MessageReader([Host("git.example:8443", kind, secrets=lambda: (SECRET,))])
         for secret in (SECRET, "another", None):
             told = {**headers(kind, content, secret=secret), _HEADERS_OF[kind]: "ping"}
@@ -227,12 +262,16 @@ _HEADERS_OF = {
     ForgeKind.GITLAB: "X-Gitlab-Event",
     ForgeKind.BITBUCKET: "X-Event-Key",
     ForgeKind.BITBUCKET_SERVER: "X-Event-Key",
+    ForgeKind.GITEA: "X-Gitea-Event",
+    ForgeKind.FORGEJO: "X-Forgejo-Event",
 }
 _PUSH_EVENTS = {"push", "Push Hook", "Tag Push Hook", "System Hook", "repo:push"}
+_PUSH_EVENTS |= {"repo:refs_changed", "mirror:repo_synchronized"}
 
 
 @given(
-    st.sampled_from(ForgeKind), st.text() | st.sampled_from(["cache_sync", "Job Hook", "repo:fork"])
+    st.sampled_from(list(_HEADERS_OF)),
+    st.text() | st.sampled_from(["cache_sync", "Job Hook", "repo:fork"]),
 )
 def test_the_header_decides_whether_a_push_payload_is_a_push(kind: ForgeKind, event: str) -> None:
     """Any other name of the event makes it ignored, with that name as the reason."""
@@ -249,7 +288,7 @@ def test_the_header_decides_whether_a_push_payload_is_a_push(kind: ForgeKind, ev
 def test_without_the_header_the_payload_decides(kind: ForgeKind) -> None:
     """A gateway may pass on signatures without names of events, and a dead letter has no room."""
     made = delivered(kind, payload(kind))
-    told = {name: value for name, value in made.attributes.items() if name != _HEADERS_OF[kind]}
+    told = {name: value for name, value in made.attributes.items() if "Event" not in name}
     assert _EXPECTED[kind] == _one(message(made.body, told))
 
 
@@ -405,7 +444,7 @@ def test_a_changed_body_is_rejected(kind: ForgeKind) -> None:
 def test_a_missing_signature_is_rejected_if_required(kind: ForgeKind) -> None:
     """Only present signatures are checked where they are optional."""
     unsigned = delivered(kind, payload(kind), secret=None)
-    with pytest.raises(Reject, match="without X-"):
+    with pytest.raises(Reject, match="without (X-|Authorization)"):
         hosts().read(unsigned)
     for signature in (Signature.IF_PRESENT, Signature.OFF):
         assert _one(unsigned, hosts(signature=signature)) == _EXPECTED[kind]
@@ -431,7 +470,8 @@ def test_secrets_are_rotated_without_a_gap(kind: ForgeKind) -> None:
 def test_no_other_header_value_is_a_valid_signature(kind: ForgeKind, told: str) -> None:
     """Values that are not ASCII or not Unicode are drawn, too."""
     raw = orjson.dumps(payload(kind))
-    name = next(name for name in headers(kind, raw) if "Signature" in name or "Token" in name)
+    secrets = ("Signature", "Token", "Authorization")
+    name = next(name for name in headers(kind, raw) if any(each in name for each in secrets))
     if told == headers(kind, raw)[name]:
         return
     with pytest.raises(Reject):
@@ -461,7 +501,7 @@ def test_a_signature_that_a_forge_does_not_make_is_ignored(kind: ForgeKind) -> N
     body = orjson.dumps(payload(kind))
     stray = {name: value for name, value in _EXAMPLE.items() if name != "webhook-id"}
     assert _EXPECTED[kind] == _one(message(body, {**headers(kind, body), **stray}))
-    with pytest.raises(Reject, match="without X-Hub-Signature"):
+    with pytest.raises(Reject, match="without (X-Hub-Signature|Authorization)"):
         hosts().read(message(body, {**headers(kind, body, secret=None), **stray}))
 
 
@@ -470,9 +510,11 @@ def test_a_dead_letter_keeps_the_headers_to_read_it_again() -> None:
     assert (
         *("webhook-host", "webhook-sent", "x-hub-signature-256"),
         *("webhook-signature", "webhook-id", "webhook-timestamp"),
-        *("x-gitlab-token", "x-hub-signature", "x-github-delivery", "idempotency-key"),
-        *("x-request-uuid", "x-request-id", "x-gitlab-event-uuid"),
-        *("x-github-event", "x-gitlab-event", "x-event-key"),
+        *("x-gitlab-token", "x-hub-signature", "x-gitea-signature", "x-forgejo-signature"),
+        *("authorization", "x-github-delivery", "idempotency-key"),
+        *("x-request-uuid", "x-request-id", "x-gitea-delivery", "x-forgejo-delivery"),
+        *("x-gitlab-event-uuid", "x-github-event", "x-gitlab-event", "x-event-key"),
+        *("x-gitea-event", "x-forgejo-event"),
     ) == KEPT
 
 
