@@ -11,17 +11,23 @@ from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.refs import is_ref_name
 from asyncbuild.domain.repository import Repository
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+# Account or host; region or owner; name. A personal project of Bitbucket Data Center begins with
+# `~`, and names of Azure DevOps have spaces inside.
+_SEGMENTS = (
+    re.compile(r"[A-Za-z0-9_.-]{1,100}"),
+    re.compile(r"(?=.{1,100}\Z)~?[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"),
+    re.compile(r"(?=.{1,100}\Z)[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"),
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def check_repository(repository: Repository) -> Repository:
     """Return the repository if each of its three path segments can name a directory."""
-    for part in repository.segments:
-        if not _SEGMENT.fullmatch(part) or part in {".", ".."}:
+    for part, pattern in zip(repository.segments, _SEGMENTS, strict=True):
+        if not pattern.fullmatch(part) or part in {".", ".."}:
             raise Reject(
                 f"repository {_shown(repository.path)}: {_shown(part)} is not a name of 1 to 100 "
-                "of A-Z a-z 0-9 _ . -"
+                "of A-Z a-z 0-9 _ . - and single spaces inside"
             )
     return repository
 

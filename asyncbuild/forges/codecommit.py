@@ -1,8 +1,8 @@
-"""Parser of CodeCommit's events: message body → `Push`, or the reason why it is not one.
+"""Parser of CodeCommit's events: event → `Push`, or the reason why it is not one.
 
-Understands the EventBridge envelope of "CodeCommit Repository State Change" in all its forms, also
-inside an SNS notification. Source: CodeCommit User Guide, "Monitoring CodeCommit events in
-EventBridge". Every value that later reaches a command line, a path or a key is checked here (I11).
+Understands the EventBridge envelope of "CodeCommit Repository State Change" in all its forms.
+Source: CodeCommit User Guide, "Monitoring CodeCommit events in EventBridge". Every value that later
+reaches a command line, a path or a key is checked here (I11).
 """
 
 import re
@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from asyncbuild.domain.errors import Reject, show
-from asyncbuild.domain.foreign_json import read_object
 from asyncbuild.domain.model import Change, Nothing, Push
 from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import Repository
@@ -22,10 +21,10 @@ _UNREFERENCED = "unreferencedMergeCommitCreated"
 _CHANGES = {"referenceCreated": Change.CREATED, "referenceUpdated": Change.UPDATED}
 _PREFIXES = {"branch": "refs/heads/", "tag": "refs/tags/"}
 
-_EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z0-9]+){1,4}")
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # CodeCommit: letters, digits, `.`, `_`, `-`, at most 100 (Quotas in CodeCommit). A leading dash
 # would be legal there, but a command could take it for an option.
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
@@ -34,25 +33,29 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}")
 _Fields = Mapping[str, Any]
 
 
-def parse(body: str | bytes) -> Push | Nothing:
-    """Read one message body.
+def read_event(event: Mapping[str, Any]) -> Push | Nothing:
+    """Read one event of EventBridge.
 
     Returns:
-        A `Push`, or `Nothing` for a well-formed event that asks for no build.
+        A `Push`, or `Nothing` for a well-formed event that asks for no build: other changes of a
+        repository, and events of other kinds or services.
 
     Raises:
-        Reject: The body is not such an event; the reason names the field and its value.
+        Reject: It is not an event; the reason names the field and its value.
     """
-    event = _unwrap(read_object(body, "message body"))
     if "detail-type" not in event:
         raise Reject("message is not an EventBridge event: it has no detail-type")
-    if event["detail-type"] != _DETAIL_TYPE:
-        raise Reject(f'detail-type is {show(event["detail-type"])}, not "{_DETAIL_TYPE}"')
-    detail = event.get("detail")
+    kind, detail = event["detail-type"], event.get("detail")
+    if not isinstance(kind, str):
+        raise Reject(f'detail-type is {show(kind)}, not "{_DETAIL_TYPE}"')
+    identity = match_field(EVENT_ID, event, "id")
+    if kind != _DETAIL_TYPE:
+        return Nothing(identity, f"event {show(kind)} of {show(event.get('source'))} is not a push")
     if not isinstance(detail, dict):
         raise Reject(f"detail is {show(detail)}, not an object")
-    identity = _match(_EVENT_ID, event, "id")
-    repository = _repository(event, detail)
+    repository = read_repository_parts(
+        event.get("account"), event.get("region"), detail.get("repositoryName")
+    )
     return _push(identity, repository, event, detail)
 
 
@@ -70,34 +73,30 @@ def _push(identity: str, repository: Repository, event: _Fields, detail: _Fields
         id=identity,
         repository=repository,
         ref=ref,
-        commit=_match(_COMMIT, detail, "commitId"),
+        commit=match_field(COMMIT, detail, "commitId"),
         change=_CHANGES[change],
-        time=_time(event),
-        old_commit=_match(_COMMIT, detail, "oldCommitId") if detail.get("oldCommitId") else None,
-        pusher=_pusher(detail),
+        time=read_event_time(event, "time"),
+        old_commit=match_field(COMMIT, detail, "oldCommitId")
+        if detail.get("oldCommitId")
+        else None,
+        pusher=find_pusher_arn(detail.get("callerUserArn")),
     )
 
 
-def _unwrap(event: _Fields) -> _Fields:
-    """Return the EventBridge event inside an SNS notification (SNS Developer Guide, JSON formats).
+def read_repository_parts(account: object, region: object, name: object) -> Repository:
+    """Return a repository whose parts are safe to use.
 
-    Other events are returned unchanged.
+    Raises:
+        Reject: One is not, or is missing.
     """
-    if event.get("Type") == "Notification" and "Message" in event and "detail-type" not in event:
-        message = event["Message"]
-        if not isinstance(message, str):
-            raise Reject(f"Message of the SNS notification is {show(message)}, not a string")
-        return read_object(message, "Message of the SNS notification")
-    return event
-
-
-def _repository(event: _Fields, detail: _Fields) -> Repository:
-    account = _match(_ACCOUNT, event, "account")
-    region = _match(_REGION, event, "region")
-    name = _match(_REPOSITORY, detail, "repositoryName")
+    told = {"account": account, "region": region, "repositoryName": name}
+    patterns = (_ACCOUNT, _REGION, _REPOSITORY)
+    parts = [
+        match_field(pattern, told, field) for pattern, field in zip(patterns, told, strict=True)
+    ]
     if name in {".", ".."}:
         _wrong("repositoryName", name)
-    return Repository.of_codecommit(account, region, name)
+    return Repository.of_codecommit(*parts)
 
 
 def _ref(detail: _Fields) -> str:
@@ -113,21 +112,30 @@ def _ref(detail: _Fields) -> str:
     )
 
 
-def _time(event: _Fields) -> datetime:
-    text = event.get("time")
+def read_event_time(event: _Fields, name: str) -> datetime:
+    """Return the time in a field of an event.
+
+    Raises:
+        Reject: It is not an ISO 8601 time.
+    """
+    text = event.get(name)
     time = read_time(text)
     if time is None:
-        raise Reject(f"time is {show(text)}, not an ISO 8601 time")
+        raise Reject(f"{name} is {show(text)}, not an ISO 8601 time")
     return time
 
 
-def _pusher(detail: _Fields) -> str | None:
+def find_pusher_arn(arn: object) -> str | None:
     """Return the pusher, if it is text that may become a variable of the build."""
-    arn = detail.get("callerUserArn")
     return arn if isinstance(arn, str) and arn and arn.isprintable() else None
 
 
-def _match(pattern: re.Pattern[str], fields: _Fields, name: str) -> str:
+def match_field(pattern: re.Pattern[str], fields: _Fields, name: str) -> str:
+    """Return the text of a field that fits a pattern.
+
+    Raises:
+        Reject: It does not fit, or is missing.
+    """
     value = fields.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
         _wrong(name, value)
@@ -145,6 +153,8 @@ _MEANING = {
     "account": "AWS account id of 12 digits",
     "region": "AWS region",
     "repositoryName": "repository name that is safe to use",
+    "commit": "commit id of 40 or 64 hex digits",
+    "eventId": "event id",
     "commitId": "commit id of 40 or 64 hex digits",
     "oldCommitId": "commit id of 40 or 64 hex digits",
 }

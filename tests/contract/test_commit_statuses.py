@@ -26,8 +26,8 @@ from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.statuses.azure_devops_status import AzureDevOpsStatuses
 from asyncbuild.forges.statuses.bitbucket_server_status import BitbucketServerStatuses
 from asyncbuild.forges.statuses.bitbucket_status import BitbucketStatuses, key_of
-from asyncbuild.forges.statuses.github_status import GitHubCredential, GitHubStatuses
 from asyncbuild.forges.statuses.gitea_status import GiteaStatuses
+from asyncbuild.forges.statuses.github_status import GitHubCredential, GitHubStatuses
 from asyncbuild.forges.statuses.gitlab_status import GitLabStatuses
 from asyncbuild.forges.statuses.poster_protocol import StatusPlace, StatusPoster
 from asyncbuild.forges.statuses.status_http import open_session
@@ -94,7 +94,7 @@ async def open_poster(kind: str) -> AsyncIterator[Opened]:
         yield opened
 
 
-def _make(opened: Opened, session: Any) -> StatusPoster:  # noqa: ANN401 - aiohttp's
+def _make(opened: Opened, session: Any) -> StatusPoster:  # noqa: ANN401, PLR0911 - one a forge
     url = opened.forge.endpoint_url
     match opened.kind:
         case "github":

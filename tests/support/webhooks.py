@@ -42,14 +42,18 @@ _EVENTS = {
     ForgeKind.BITBUCKET: {"X-Event-Key": "repo:push", "X-Request-UUID": DELIVERY},
     ForgeKind.BITBUCKET_SERVER: {"X-Event-Key": "repo:refs_changed", "X-Request-Id": DELIVERY},
     ForgeKind.GITEA: {
-        **{"X-Gitea-Event": "push", "X-Gitea-Delivery": DELIVERY},
-        **{"X-GitHub-Event": "push", "X-GitHub-Delivery": DELIVERY},
+        "X-Gitea-Event": "push",
+        "X-Gitea-Delivery": DELIVERY,
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": DELIVERY,
     },
     ForgeKind.FORGEJO: {
-        **{"X-Forgejo-Event": "push", "X-Forgejo-Delivery": DELIVERY},
-        **{"X-Gitea-Event": "push", "X-Gitea-Delivery": DELIVERY},
+        "X-Forgejo-Event": "push",
+        "X-Forgejo-Delivery": DELIVERY,
+        "X-Gitea-Event": "push",
+        "X-Gitea-Delivery": DELIVERY,
     },
-    ForgeKind.AZURE_DEVOPS: {},
+    ForgeKind.AZURE_DEVOPS: {"Service-Hook": "azure-devops"},  # of the gateway
 }
 
 _SIGNATURES = {

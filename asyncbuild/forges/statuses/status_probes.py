@@ -45,52 +45,59 @@ async def ask_about(
         case ForgeKind.GITHUB if wanted.app_id:
             return await _ask_app(session, url, app_id=wanted.app_id, key=secret)
         case ForgeKind.GITHUB:
-            headers = {**_GITHUB, "Authorization": f"Bearer {secret}"}
-            facts = _by_header(
-                await get_json(session, f"{url}/rate_limit", headers=headers, doing=doing)
-            )
-            # Of a fine-grained token GitHub names no scopes, of a classic one perhaps none.
-            return facts if facts.scopes or secret.startswith("ghp_") else CredentialFacts()
+            return await _ask_github(session, url, secret, doing)
         case ForgeKind.GITLAB:
             path = f"{url}/personal_access_tokens/self"
             headers = {"PRIVATE-TOKEN": secret}
             return _of_gitlab(await get_json(session, path, headers=headers, doing=doing), doing)
         case ForgeKind.BITBUCKET:
-            headers = {"Authorization": authorization(secret, wanted.user)}
-            try:
-                return _by_header(
-                    await get_json(session, f"{url}/user", headers=headers, doing=doing)
-                )
-            except Denied as error:
-                if error.code != _FORBIDDEN:
-                    raise
-                return CredentialFacts()  # it is valid, and may not read its own account
+            login = authorization(secret, wanted.user)
+            return await _ask_bitbucket(session, url, login, doing)
         case ForgeKind.BITBUCKET_SERVER:
             headers = {"Authorization": f"Bearer {secret}"}
             await get_json(session, f"{url}/repos?limit=1", headers=headers, doing=doing)
-            return CredentialFacts()
         case ForgeKind.GITEA | ForgeKind.FORGEJO:
             headers = {"Authorization": f"token {secret}"}
             await get_json(session, f"{url}/user/repos?limit=1", headers=headers, doing=doing)
-            return CredentialFacts()
         case ForgeKind.AZURE_DEVOPS:
-            return await _ask_azure_devops(session, host, secret, doing)
+            await _try_azure_devops(session, host, secret, doing)
+    return CredentialFacts()
 
 
-async def _ask_azure_devops(
-    session: aiohttp.ClientSession, host: HostSettings, secret: str, doing: str
+async def _ask_github(
+    session: aiohttp.ClientSession, url: str, token: str, doing: str
 ) -> CredentialFacts:
-    """Ask for the repositories of an organization that the entry names; of none if it is a glob.
+    headers = {**_GITHUB, "Authorization": f"Bearer {token}"}
+    facts = _by_header(await get_json(session, f"{url}/rate_limit", headers=headers, doing=doing))
+    # Of a fine-grained token GitHub names no scopes, of a classic one perhaps none.
+    return facts if facts.scopes or token.startswith("ghp_") else CredentialFacts()
+
+
+async def _ask_bitbucket(
+    session: aiohttp.ClientSession, url: str, login: str, doing: str
+) -> CredentialFacts:
+    headers = {"Authorization": login}
+    try:
+        return _by_header(await get_json(session, f"{url}/user", headers=headers, doing=doing))
+    except Denied as error:
+        if error.code != _FORBIDDEN:
+            raise
+        return CredentialFacts()  # it is valid, and may not read its own account
+
+
+async def _try_azure_devops(
+    session: aiohttp.ClientSession, host: HostSettings, secret: str, doing: str
+) -> None:
+    """Ask for the repositories of an organization that the entry names; for none by a glob.
 
     REST API 7.1, "Repositories - List". A token that ends is answered by the page of a login.
     """
     organization = host.repository[0].partition("/")[0]
     if _WILD.search(organization):
-        return CredentialFacts()
+        return
     url = f"{api_url_of(host)}/{quote(organization)}/_apis/git/repositories?api-version=7.1"
     headers = {"Authorization": basic_authorization(secret)}
     await get_json(session, url, headers=headers, doing=doing)
-    return CredentialFacts()
 
 
 def _by_header(reply: ForgeReply) -> CredentialFacts:

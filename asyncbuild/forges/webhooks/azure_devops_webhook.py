@@ -34,11 +34,11 @@ _BETWEEN: Final = "/_git/"  # between project and repository in a URL
 
 
 class AzureDevOpsWebhook:
-    """Dialect of Azure DevOps. No header names the event; each payload does."""
+    """Dialect of Azure DevOps. No header names the event, each payload does; the gateway adds one."""
 
     headers = WebhookHeaders(
-        event="",
-        pushes=frozenset(),
+        event="service-hook",
+        pushes=frozenset({"azure-devops"}),
         ids=(),
         signatures=(_AUTHORIZATION.lower(),),
         secrets=frozenset({_AUTHORIZATION.lower()}),
@@ -102,7 +102,11 @@ def _place(repository: Mapping[str, Any]) -> tuple[str, str]:
     The owner is organization and project; a project's main repository has the organization alone.
     """
     url = read_text(repository, "remoteUrl")
-    owner, between, name = unquote(urlsplit(url).path).rpartition(_BETWEEN)
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        path = ""
+    owner, between, name = unquote(path).rpartition(_BETWEEN)
     if not between:
         raise Reject(f"remoteUrl is {show(url)}, which has no {_BETWEEN}")
     return owner.strip("/"), name

@@ -23,8 +23,8 @@ from asyncbuild.forges.webhooks.payload_fields import (
 )
 
 _REFS_CHANGED = "repo:refs_changed"
-# Of a mirror (Smart Mirroring): what it has taken from its upstream. Beyond a limit of refs it names
-# none of them.
+# Of a mirror (Smart Mirroring): refs that it has taken from its upstream; none of them beyond a
+# limit.
 _SYNCHRONIZED = "mirror:repo_synchronized"
 _PERSONAL = "~"  # begins the key of a user's own project
 

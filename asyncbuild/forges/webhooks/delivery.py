@@ -20,6 +20,7 @@ from asyncbuild.domain.foreign_json import load_json
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.requests.push_request import OWN_KEY
 from asyncbuild.domain.times import read_time
+from asyncbuild.forges.codecommit_trigger import is_trigger
 from asyncbuild.forges.webhooks.dialect import Delivery
 from asyncbuild.forges.webhooks.dialects import FORGE_HEADERS, SECRET_HEADERS
 
@@ -30,7 +31,7 @@ SENT = "webhook-sent"  # first arrival of a dead letter that was sent back
 KEPT = (HOST, SENT, *FORGE_HEADERS)
 _SECRET = SECRET_HEADERS | {"authorization"}
 _HEADERS = ("headers", "multiValueHeaders")
-_TRUSTED_KEYS = ("detail-type", "Type", OWN_KEY)
+_TRUSTED_KEYS = ("detail-type", "Type", OWN_KEY)  # of EventBridge, SNS, and our own
 
 
 def open_delivery(message: Message) -> Delivery | None:
@@ -53,7 +54,8 @@ def open_delivery(message: Message) -> Delivery | None:
         return None  # `codecommit.parse` reports its fault
     if any(isinstance(event.get(name), dict) for name in _HEADERS) and "body" in event:
         return _unwrap(event, headers, sent)
-    if not of_webhook and any(name in event for name in _TRUSTED_KEYS):
+    is_trusted = any(name in event for name in _TRUSTED_KEYS) or is_trigger(event)
+    if not of_webhook and is_trusted:
         return None
     return Delivery(headers, message.body.encode("utf-8", "surrogatepass"), sent)
 

@@ -75,7 +75,7 @@ class WebhookHeaders:
 
     Attributes:
         event: Header that names the event. It is not signed, so it is only used to recognize events
-            without a push. Empty if there is none.
+            without a push.
         pushes: Values of that header that mean a push.
         ids: Headers that identify a delivery, the best first.
         shared_ids: Headers that several deliveries share: no identity by themselves.

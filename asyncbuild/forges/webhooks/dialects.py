@@ -32,9 +32,10 @@ _BY_SHAPE: Final = (
 )
 # Forges whose payloads have the shape of another one's.
 _SHAPES: Final = {ForgeKind.GITEA: ForgeKind.GITHUB, ForgeKind.FORGEJO: ForgeKind.GITHUB}
-# Objects that name who acted, in payloads of GitHub, Gitea and Bitbucket Cloud: those do not name
-# their event. GitHub's first request of a webhook may have the webhook alone.
-_ACTORS: Final = ("sender", "actor", "hook")
+# Fields of GitHub, Gitea and Bitbucket Cloud, whose payloads do not name their event: who acted,
+# and, also in events of nobody's, what was done.
+_ACTORS: Final = ("sender", "actor")
+_ACTION: Final = "action"
 
 _HEADERS: Final = tuple(each.headers for each in DIALECTS.values())
 ID_HEADERS: Final = tuple(name for each in _HEADERS for name in each.ids)
@@ -43,7 +44,7 @@ SECRET_HEADERS: Final = frozenset(name for each in _HEADERS for name in each.sec
 # Header → the events in it that are pushes; two forges may use one header.
 PUSH_EVENTS: Final = {
     header: frozenset(name for each in _HEADERS if each.event == header for name in each.pushes)
-    for header in dict.fromkeys(each.event for each in _HEADERS if each.event)
+    for header in dict.fromkeys(each.event for each in _HEADERS)
 }
 # The most important first.
 FORGE_HEADERS: Final = tuple(
@@ -81,6 +82,7 @@ def read_payload(document: Mapping[str, Any], *, is_push: bool = False) -> Paylo
         found = DIALECTS[kind].read(document)
         if found is not None:
             return found
-    if not is_push and any(isinstance(document.get(name), dict) for name in _ACTORS):
+    acted = any(isinstance(document.get(name), dict) for name in _ACTORS)
+    if not is_push and (acted or isinstance(document.get(_ACTION), str)):
         return "an event of another kind is not a push"
     raise Reject("message is neither a CodeCommit event nor a push payload of a known host")

@@ -1,7 +1,7 @@
 """Webhooks of Gitea and Forgejo: GitHub's payloads with signatures of their own. Pure.
 
-Both send GitHub's headers beside their own, so a gateway that passes GitHub's on is enough. Sources:
-Gitea Docs, "Webhooks"; Forgejo Docs, "Webhooks": HMAC-SHA256 of the body as 64 hex digits.
+Both send GitHub's headers beside their own, so a gateway that passes GitHub's on is enough.
+Sources: Gitea Docs, "Webhooks"; Forgejo Docs, "Webhooks": HMAC-SHA256 of the body as 64 hex digits.
 """
 
 from collections.abc import Mapping, Sequence

@@ -33,8 +33,13 @@ class GitHubWebhook(SignedBody):
     )
 
     def read(self, document: Mapping[str, Any]) -> Payload | str | None:
-        """Read a payload; see `WebhookDialect`. Payloads of GitLab have this shape, too."""
-        if {"ref", "after", "repository"} <= document.keys() and "action" not in document:
+        """Read a payload; see `WebhookDialect`. Payloads of GitLab have this shape, too.
+
+        `cache_sync` of GitHub Enterprise Server has it as well, but names neither pusher nor
+        commits.
+        """
+        known = document.keys()
+        if {"ref", "after", "repository"} <= known and {"pusher", "commits"} & known:
             return _read_push(document)
         return "the host tried out its webhook" if "zen" in document else None
 

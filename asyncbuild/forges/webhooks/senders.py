@@ -18,7 +18,7 @@ from asyncbuild.domain.model import Change, Message, Nothing, Push
 from asyncbuild.domain.repository import ForgeKind, Repository, encode_segment
 from asyncbuild.domain.requests.push_request import OWN_KEY, read_request
 from asyncbuild.domain.rules.rule_globs import matches
-from asyncbuild.forges.codecommit import parse
+from asyncbuild.forges.codecommit_messages import parse_message
 from asyncbuild.forges.webhooks.delivery import HOST, open_delivery
 from asyncbuild.forges.webhooks.dialect import FRESH_SECONDS, Delivery, Payload, RefChange
 from asyncbuild.forges.webhooks.dialects import (
@@ -107,7 +107,7 @@ class MessageReader:
                 raise
             raise Unverified(error.reason, remedy=error.remedy) from error
         if delivery is None:
-            return (self._read_trusted(message),)
+            return self._read_trusted(message)
         try:
             return self._read(delivery)
         except Reject as error:
@@ -117,18 +117,18 @@ class MessageReader:
             told.host = self._segment_of(delivery)
             raise told from error
 
-    def _read_trusted(self, message: Message) -> Push | Nothing:
+    def _read_trusted(self, message: Message) -> tuple[Push | Nothing | Reject, ...]:
         """Read an event of CodeCommit or a request, which the queue's policy lets in."""
         document = read_object(message.body, "message body")
         if OWN_KEY not in document:
-            return parse(message.body)
+            return parse_message(message.body)
         push = read_request(document, sent=message.sent).push
         if push.repository.is_foreign and not any(h.is_of(push.repository) for h in self._hosts):
             raise Reject(
                 f"a request for {push.repository.path}, which no [[hosts]] entry has",
                 remedy="add an entry for that host and repository, or correct `repository`",
             )
-        return push
+        return (push,)
 
     def _segment_of(self, delivery: Delivery) -> str:
         return next((each.segment for each in self._of_route(delivery)), Unverified.host)

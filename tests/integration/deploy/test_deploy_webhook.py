@@ -36,6 +36,9 @@ _GROUPS = {
     ForgeKind.GITLAB: ("gitlab.com", "15"),
     ForgeKind.BITBUCKET: ("bitbucket.org", "{673a6070-3421-46c9-9d48-90745f7bfe8e}"),
     ForgeKind.BITBUCKET_SERVER: ("git.acme.example", "84"),
+    ForgeKind.GITEA: ("gitea.example.com", "140"),
+    ForgeKind.FORGEJO: ("forgejo.example.com", "140"),
+    ForgeKind.AZURE_DEVOPS: ("dev.azure.com", "278d5cd2-584d-4b63-824a-2ba458937249"),
 }
 
 

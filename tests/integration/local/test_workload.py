@@ -9,7 +9,7 @@ import pytest
 
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Change, Nothing, Push
-from asyncbuild.forges.codecommit import parse
+from asyncbuild.forges.codecommit_messages import parse_message
 from asyncbuild.local.expected_tree import read_tree, run_git
 from asyncbuild.local.replay import Replay, names_of
 from asyncbuild.local.verify import Expects, Pushed, iter_differences
@@ -57,13 +57,14 @@ async def test_pushes_have_their_expectation(pushes: list[Pushed]) -> None:
 
 async def test_events_are_read_by_the_service(pushes: list[Pushed]) -> None:
     """The service's own reader accepts each: created, updated, tag, deleted."""
-    events = [parse(json.dumps(event_of(push))) for push in pushes]
+    events = [parse_message(json.dumps(event_of(push)))[0] for push in pushes]
     changes = [event.change if isinstance(event, Push) else None for event in events]
     assert changes == [
         Change.CREATED, Change.CREATED, Change.CREATED, Change.UPDATED, Change.CREATED, None,
     ]  # fmt: skip
     assert isinstance(events[-1], Nothing)
     for push, event in zip(pushes, events, strict=True):
+        assert not isinstance(event, Reject)
         assert event.id == push.id
         assert event.ref == push.ref
 

@@ -18,7 +18,7 @@ from support.stacks import (
 )
 
 from asyncbuild.domain.model import Push
-from asyncbuild.forges import codecommit as push
+from asyncbuild.forges.codecommit_messages import parse_message
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_rules_match_pushes_only(service: Mapping[str, Any], account: Mapping[st
         branches, both = pattern_of(rule, tags=False), pattern_of(rule, tags=True)
         for detail in ({}, {"event": "referenceCreated", "oldCommitId": None}):
             assert matches(branches, envelope(**detail))
-            assert isinstance(push.parse(body(**detail)), Push)
+            assert isinstance(parse_message(body(**detail))[0], Push)
         assert not matches(branches, envelope(**tag))
         assert matches(both, envelope(**tag))
         deleted = envelope(event="referenceDeleted", commitId=None)

@@ -9,7 +9,22 @@ from asyncbuild.domain.repository import Repository
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "a/b", "../x", "a\n", "a b", "é", "a\x00", "x" * 101, "a\\b", "~", "\uff41"],
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../x",
+        "a\n",
+        "a  b",
+        " a",
+        "é",
+        "a\x00",
+        "x" * 101,
+        "a\\b",
+        "~",
+        "\uff41",
+    ],
 )
 def test_names_that_are_unsafe_as_a_directory_are_rejected(name: str) -> None:
     """Rejected in each of the three places, with the value shown in ASCII."""
@@ -21,7 +36,7 @@ def test_names_that_are_unsafe_as_a_directory_are_rejected(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "a\n", "a b", "é", "a\x00", "x" * 101, "a\\b", "~", "\uff41", "x/" * 60]
+    "name", ["", ".", "a\n", "a  b", "é", "a\x00", "x" * 101, "a\\b", "~", "\uff41", "x/" * 60]
 )
 def test_unsafe_hosts_and_owners_are_rejected(name: str) -> None:
     """Rejected as host and as owner of another forge, too; an owner may have several parts."""

@@ -12,7 +12,14 @@ from support.events import ACCOUNT, REGION, body, envelope
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Change, Nothing, Push
 from asyncbuild.domain.repository import Repository
-from asyncbuild.forges.codecommit import parse
+from asyncbuild.forges.codecommit_messages import parse_message
+
+
+def parse(text: str | bytes) -> Push | Nothing:
+    """Return the only event of a message."""
+    (event,) = parse_message(text)
+    assert not isinstance(event, Reject)
+    return event
 
 
 def _push(text: str) -> Push:
@@ -105,8 +112,8 @@ _WRONG_BODIES = {
     "not an object": "[1]",
     "no detail-type": "{}",
     "which is no event id": orjson.dumps({**envelope(), "id": "a/../b"}).decode(),
-    "detail-type is 'EC2', not \"CodeCommit": orjson.dumps(
-        {**envelope(), "detail-type": "EC2"}
+    "detail-type is ['EC2'], not \"CodeCommit": orjson.dumps(
+        {**envelope(), "detail-type": ["EC2"]}
     ).decode(),
     "detail is 'x', not an object": orjson.dumps({**envelope(), "detail": "x"}).decode(),
     "account is '12'": orjson.dumps({**envelope(), "account": "12"}).decode(),
@@ -169,3 +176,115 @@ def _parse_or_reject(event: dict[str, Any]) -> None:
         parsed = error
     assert isinstance(parsed, Push | Nothing | Reject)
     assert str(parsed)
+
+
+@pytest.mark.parametrize(
+    "kind", ["CodeCommit Pull Request State Change", "CodeCommit Comment on Commit", "ECR", ""]
+)
+def test_events_of_other_kinds_are_nothing_to_do(kind: str) -> None:
+    """A rule may send more than pushes; the reason names the kind."""
+    event = parse(orjson.dumps({**envelope(), "detail-type": kind, "detail": {"x": 1}}))
+    assert isinstance(event, Nothing)
+    assert kind in event.reason
+
+
+# --- triggers -------------------------------------------------------------------------------------
+
+
+def _record(*references: dict[str, Any], **more: object) -> dict[str, Any]:
+    return {
+        "awsRegion": REGION,
+        "codecommit": {"references": references},
+        "eventId": "5a824061-17ca-46a9-bbf9-114edeadbeef",
+        "eventName": "ReferenceChanges",
+        "eventPartNumber": 1,
+        "eventSource": "aws:codecommit",
+        "eventSourceARN": f"arn:aws:codecommit:{REGION}:{ACCOUNT}:web",
+        "eventTime": "2026-11-01T10:23:43.123+0000",
+        "eventTotalParts": 1,
+        "eventTriggerName": "all",
+        "userIdentityARN": f"arn:aws:iam::{ACCOUNT}:user/mary",
+        **more,
+    }
+
+
+def _trigger(*records: dict[str, Any]) -> bytes:
+    return orjson.dumps({"Records": records})
+
+
+@pytest.mark.parametrize("by_sns", [False, True])
+def test_the_references_of_a_trigger_are_pushes(*, by_sns: bool) -> None:
+    """A created tag, an updated branch, a deleted one; each has an id of its own."""
+    text = _trigger(
+        _record(
+            {"commit": "a" * 40, "ref": "refs/heads/main"},
+            {"commit": "b" * 40, "ref": "refs/tags/v1", "created": True},
+            {"commit": "c" * 40, "ref": "refs/heads/old", "deleted": True},
+        )
+    )
+    if by_sns:
+        text = orjson.dumps({"Type": "Notification", "Message": text.decode()})
+    pushed, tagged, deleted = parse_message(text)
+    assert isinstance(pushed, Push)
+    assert isinstance(tagged, Push)
+    assert (pushed.ref, pushed.commit, pushed.change) == (
+        *("refs/heads/main", "a" * 40),
+        Change.UPDATED,
+    )
+    assert pushed.time == datetime(2026, 11, 1, 10, 23, 43, 123000, tzinfo=UTC)
+    assert pushed.repository == Repository.of_codecommit(ACCOUNT, REGION, "web")
+    assert (pushed.old_commit, pushed.pusher) == (None, f"arn:aws:iam::{ACCOUNT}:user/mary")
+    assert (tagged.ref, tagged.change) == ("refs/tags/v1", Change.CREATED)
+    assert isinstance(deleted, Nothing)
+    assert deleted.reason == "refs/heads/old was deleted"
+    assert len({pushed.id, tagged.id, deleted.id}) == 3
+
+
+def test_parts_of_one_trigger_have_ids_of_their_own() -> None:
+    """Its id is the same in each part."""
+    one = {"commit": "a" * 40, "ref": "refs/heads/main"}
+    ids = set()
+    for part in (1, 2):
+        (event,) = parse_message(_trigger(_record(one, eventPartNumber=part, eventTotalParts=2)))
+        assert isinstance(event, Push)
+        ids.add(event.id)
+    assert len(ids) == 2
+
+
+def test_a_trigger_that_is_tried_out_is_nothing_to_do() -> None:
+    """*Test trigger* in the console sends a made-up commit."""
+    event = parse(
+        _trigger(
+            _record(
+                {"commit": "5c4ef1049f1d27de", "ref": "refs/heads/main"},
+                eventName="TriggerEventTest",
+            )
+        )
+    )
+    assert isinstance(event, Nothing)
+    assert "tried out" in event.reason
+
+
+def test_a_faulty_reference_affects_no_other() -> None:
+    """Its reason comes after the events; one alone is a reject."""
+    good = {"commit": "a" * 40, "ref": "refs/heads/main"}
+    bad = {"commit": "--upload-pack=x", "ref": "refs/heads/x"}
+    event, fault = parse_message(_trigger(_record(good, bad)))
+    assert isinstance(event, Push)
+    assert isinstance(fault, Reject)
+    with pytest.raises(Reject, match="commit is '--upload-pack=x'"):
+        parse_message(_trigger(_record(bad)))
+
+
+@given(
+    st.sampled_from(["codecommit", "eventId", "eventSourceARN", "eventTime", "userIdentityARN"]),
+    _json,
+)
+def test_any_value_of_a_triggers_field_is_handled(name: str, value: object) -> None:
+    """Any value makes events or a rejection."""
+    record = {**_record({"commit": "a" * 40, "ref": "refs/heads/main"}), name: value}
+    try:
+        events = parse_message(_trigger(record))
+    except Reject as error:
+        events = (error,)
+    assert all(isinstance(each, Push | Nothing | Reject) for each in events)

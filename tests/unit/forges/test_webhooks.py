@@ -245,10 +245,10 @@ def test_an_event_that_only_the_header_names() -> None:
 def test_an_ignored_event_says_whether_it_was_signed() -> None:
     """Anyone who knows the address can send a ping; a forge with the secret signs it, too."""
     content = b'{"zen": "Design for failure."}'
-    for kind in _HEADERS_OF:
+    for kind, named in _HEADERS_OF.items():
         known = MessageReader([Host("git.example:8443", kind, secrets=lambda: (SECRET,))])
         for secret in (SECRET, "another", None):
-            told = {**headers(kind, content, secret=secret), _HEADERS_OF[kind]: "ping"}
+            told = {**headers(kind, content, secret=secret), named: "ping"}
             (nothing,) = known.read(message(content, told))
             assert isinstance(nothing, Nothing)
             assert nothing.unverified == ("" if secret == SECRET else "git.example..8443")
@@ -444,7 +444,7 @@ def test_a_changed_body_is_rejected(kind: ForgeKind) -> None:
 def test_a_missing_signature_is_rejected_if_required(kind: ForgeKind) -> None:
     """Only present signatures are checked where they are optional."""
     unsigned = delivered(kind, payload(kind), secret=None)
-    with pytest.raises(Reject, match="without (X-|Authorization)"):
+    with pytest.raises(Reject, match=r"without (X-|Authorization)"):
         hosts().read(unsigned)
     for signature in (Signature.IF_PRESENT, Signature.OFF):
         assert _one(unsigned, hosts(signature=signature)) == _EXPECTED[kind]
@@ -501,7 +501,7 @@ def test_a_signature_that_a_forge_does_not_make_is_ignored(kind: ForgeKind) -> N
     body = orjson.dumps(payload(kind))
     stray = {name: value for name, value in _EXAMPLE.items() if name != "webhook-id"}
     assert _EXPECTED[kind] == _one(message(body, {**headers(kind, body), **stray}))
-    with pytest.raises(Reject, match="without (X-Hub-Signature|Authorization)"):
+    with pytest.raises(Reject, match=r"without (X-Hub-Signature|Authorization)"):
         hosts().read(message(body, {**headers(kind, body, secret=None), **stray}))
 
 
@@ -981,3 +981,116 @@ def test_one_header_of_a_webhook_is_enough(attributes: dict[str, str]) -> None:
         return  # of a dead letter that was sent back, which no gateway sets
     with contextlib.suppress(Reject):
         assert all(isinstance(each, Nothing) for each in hosts().read(told))
+
+
+# --- events that only their payload tells apart ---------------------------------------------------
+
+_NAMELESS: dict[str, dict[str, Any]] = {
+    "a created branch of GitHub": {"ref": "x", "ref_type": "branch", "sender": {"login": "mary"}},
+    "a star": {"action": "created", "sender": {"login": "mary"}, "repository": {}},
+    "an advisory, which has no sender": {"action": "published", "security_advisory": {}},
+    "a pull request of Bitbucket Cloud": {"pullrequest": {}, "actor": {}, "repository": {}},
+    "a pull request of Azure DevOps": {
+        "eventType": "git.pullrequest.created",
+        "publisherId": "tfs",
+        "resource": {},
+    },
+    "a build of Azure DevOps": {"eventType": "build.complete", "publisherId": "tfs"},
+    "a cache of GitHub Enterprise": {
+        "ref": "refs/heads/main",
+        "before": "a" * 40,
+        "after": "b" * 40,
+        "repository": payload(ForgeKind.GITHUB)["repository"],
+        "sender": {"login": "mary"},
+    },
+    "a mirror with too many refs": {
+        "eventKey": "mirror:repo_synchronized",
+        "refLimitExceeded": True,
+        "repository": {},
+    },
+}
+
+
+@pytest.mark.parametrize("document", _NAMELESS.values(), ids=list(_NAMELESS))
+def test_events_without_a_name_are_nothing_to_do(document: dict[str, Any]) -> None:
+    """A gateway may leave the header out; such an event is neither a push nor a dead letter."""
+    assert _nothing(message(orjson.dumps(document))).reason
+
+
+@pytest.mark.parametrize("header", ["X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event"])
+def test_a_push_that_lacks_its_fields_is_not_ignored(header: str) -> None:
+    """Its header says that it is a push, so a payload of another shape is a fault."""
+    made = payload(ForgeKind.GITHUB)
+    del made["after"]
+    with pytest.raises(Reject, match="neither"):
+        hosts().read(message(orjson.dumps(made), {header: "push"}))
+
+
+def test_a_mirror_of_bitbucket_data_center_tells_what_it_took() -> None:
+    """The refs of `mirror:repo_synchronized` are pushes as those of `repo:refs_changed`."""
+    kind = ForgeKind.BITBUCKET_SERVER
+    made = {**payload(kind), "eventKey": "mirror:repo_synchronized", "syncType": "INCREMENTAL"}
+    assert _EXPECTED[kind] == _one(delivered(kind, made))
+
+
+def test_a_personal_repository_of_bitbucket_data_center_has_an_owner_with_a_tilde() -> None:
+    """Its project's key begins with one; an owner elsewhere does not."""
+    made = payload(ForgeKind.BITBUCKET_SERVER)
+    made["repository"]["project"] = {"key": "~mary"}
+    push = _one(delivered(ForgeKind.BITBUCKET_SERVER, made))
+    assert push.repository == Repository.of_host("git.acme.example", "~mary", "web")
+    for key in ("~", "~~mary", "ma~ry", "~../x"):
+        made["repository"]["project"] = {"key": key}
+        with pytest.raises(Reject, match="owner"):
+            hosts().read(delivered(ForgeKind.BITBUCKET_SERVER, made))
+
+
+@pytest.mark.parametrize("kind", [ForgeKind.GITEA, ForgeKind.FORGEJO])
+def test_githubs_signature_is_enough_of_gitea(kind: ForgeKind) -> None:
+    """Gitea and Forgejo send it beside their own, which counts where both are."""
+    body = orjson.dumps(payload(kind))
+    of_github = headers(ForgeKind.GITHUB, body)
+    assert _EXPECTED[kind] == _one(message(body, of_github))
+    own = {name: value for name, value in headers(kind, body).items() if "Signature" in name}
+    (name,) = own
+    with pytest.raises(Reject, match="does not fit"):
+        hosts().read(message(body, {**of_github, name: "0" * 64}))
+
+
+@pytest.mark.parametrize(
+    "header", ["Basic", "Basic !", "Bearer secret", "Basic " + base64.b64encode(b"x").decode()]
+)
+def test_a_login_of_another_form_is_not_a_password_of_azure_devops(header: str) -> None:
+    """No password, or not by basic authentication."""
+    body = orjson.dumps(payload(ForgeKind.AZURE_DEVOPS))
+    with pytest.raises(Reject, match="does not fit"):
+        hosts(secrets=("secret", "")).read(message(body, {"Authorization": header}))
+
+
+@pytest.mark.parametrize(
+    ("url", "owner", "name"),
+    [
+        ("https://dev.azure.com/acme/_git/web", "acme", "web"),
+        (
+            "https://dev.azure.com/acme/Web%20Platform/_git/web.shop",
+            "acme/Web Platform",
+            "web.shop",
+        ),
+        ("https://x:1@dev.azure.com/acme/a/b/_git/web", "acme/a/b", "web"),
+    ],
+)
+def test_the_place_of_a_repository_of_azure_devops(url: str, owner: str, name: str) -> None:
+    """The URL tells organization, project and repository."""
+    made = payload(ForgeKind.AZURE_DEVOPS)
+    made["resource"]["repository"]["remoteUrl"] = url
+    push = _one(delivered(ForgeKind.AZURE_DEVOPS, made))
+    assert push.repository == Repository.of_host("dev.azure.com", owner, name)
+
+
+@pytest.mark.parametrize("name", ["..", "%20web", "web%20", "a%20%20b", "a%2Fb", "a%0Ab", "-a%20b"])
+def test_names_of_azure_devops_are_checked(name: str) -> None:
+    """A space is allowed inside, between two other characters; nothing else is new."""
+    made = payload(ForgeKind.AZURE_DEVOPS)
+    made["resource"]["repository"]["remoteUrl"] = f"https://dev.azure.com/acme/p/_git/{name}"
+    with pytest.raises(Reject, match="is not a repository name"):
+        hosts().read(delivered(ForgeKind.AZURE_DEVOPS, made))

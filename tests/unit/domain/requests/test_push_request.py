@@ -201,7 +201,7 @@ FAULTS: Final = [
         "explain --json",
     ),
     (
-        {"repository": {"account": "github.com", "region": "a b", "name": "web"}},
+        {"repository": {"account": "github.com", "region": "a  b", "name": "web"}},
         "is not a name of 1 to 100",
         "",
     ),
