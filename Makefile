@@ -20,7 +20,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 4)))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos chaos-results hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-warm bench-delta prove-delta bench-git pin \
+.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos chaos-results payloads hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-warm bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make fuzz         every reader of foreign input, for half an hour   [SECONDS_EACH_CORE=1800 CORES=2]"
 	@echo "make mutants      small faults put into the pure modules: which of them no test sees   [MUTANTS='*.lane.*' CORES=2]"
 	@echo "make soak         1,000 pushes and 200 malformed messages; memory"
+	@echo "make payloads     webhooks that other projects keep for their tests, each read as what it is   [PAYLOADS=DIR]"
 	@echo "make hostile      500 honest pushes beside ten minutes of attacks   [SECONDS=600 SEED=1]"
 	@echo "make rolling      200 pushes through an older version and this one at once     OLD=commit"
 	@echo "make chaos        5,000 worlds of the queue; 2,000 pushes under kills and faults"
@@ -138,6 +139,10 @@ chaos: install servers
 # quarter of an hour, most of which is the time that a build is left to its event.
 chaos-results: install servers
 	PYTHONPATH=tests $(BIN)/python -m support.chaos_results --kills $(or $(KILLS),30) --seed $(or $(SEED),1)
+
+# Fetches eight projects from GitHub, or reads what an earlier run left in PAYLOADS.
+payloads: install
+	PYTHONPATH=tests $(BIN)/python -m support.foreign_payloads $(PAYLOADS)
 
 hostile: install servers
 	PYTHONPATH=tests $(BIN)/python bench/hostile.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)

@@ -34,7 +34,7 @@ _BETWEEN: Final = "/_git/"  # between project and repository in a URL
 
 
 class AzureDevOpsWebhook:
-    """Dialect of Azure DevOps. No header names the event, each payload does; the gateway adds one."""
+    """Dialect of Azure DevOps. Each payload names its event; the only header is the gateway's."""
 
     headers = WebhookHeaders(
         event="service-hook",

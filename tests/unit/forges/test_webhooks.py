@@ -514,7 +514,7 @@ def test_a_dead_letter_keeps_the_headers_to_read_it_again() -> None:
         *("authorization", "x-github-delivery", "idempotency-key"),
         *("x-request-uuid", "x-request-id", "x-gitea-delivery", "x-forgejo-delivery"),
         *("x-gitlab-event-uuid", "x-github-event", "x-gitlab-event", "x-event-key"),
-        *("x-gitea-event", "x-forgejo-event"),
+        *("x-gitea-event", "x-forgejo-event", "service-hook"),
     ) == KEPT
 
 
