@@ -8,59 +8,40 @@ message is delivered again, it shows what was done already (I12). It also answer
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from asyncbuild.builds.ledger_heads import Heads, HeadStore
 from asyncbuild.builds.ledger_keys import LedgerKeys, slot_of
 from asyncbuild.builds.ledger_records import (
-    FixedTip,
     dump_record,
     nothing_record,
     outcome_record,
-    read_head,
     read_or_explain,
     read_record,
     read_reference,
-    read_tip,
     rejected_record,
-    tip_record,
 )
-from asyncbuild.domain.errors import Reject, StageError
+from asyncbuild.builds.ledger_requests import RequestRecords, RequestStore
+from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.model import Message, Nothing, Outcome, Push, Target
 from asyncbuild.domain.repository import Repository, decode_repository
 from asyncbuild.runtime.tasks import both, for_each
 
 _AT_ONCE = 64  # records that are read ahead
-_HEADS_MOST = 20  # looked at for a group: older versions recorded none
 _TRY = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-class RecordStore(HeadStore, Protocol):
+class RecordStore(RequestStore, Protocol):
     """Store of records; `storage.s3.Store` is one."""
-
-    async def put_record(self, key: str, body: bytes) -> bool:
-        """Write a record unless there is one; return whether it was written."""
-
-    async def replace_record(self, key: str, body: bytes) -> None:
-        """Write a record, replacing what was there."""
-
-    async def get_record(self, key: str) -> bytes | None:
-        """Return the body of a record, or None if there is none."""
 
     async def delete_record(self, key: str) -> None:
         """Delete a record, if it is there."""
-
-    def iter_records(self, prefix: str, *, after: str = "") -> AsyncIterator[Any]:
-        """Yield the records below `prefix` behind `after`, in order of keys, each with a `key`."""
 
     async def list_folders(self, prefix: str) -> list[str]:
         """Return the names that follow `prefix` up to the next slash."""
 
 
-class Ledger(Heads):
+class Ledger(RequestRecords):
     """Reads and writes records below one prefix."""
 
     def __init__(self, records: RecordStore, *, prefix: str) -> None:
@@ -115,6 +96,8 @@ class Ledger(Heads):
         now = datetime.now(UTC)
         key = self._keys.nothing(event, message_id=message.id, when=message.sent or now)
         await self._records.put_record(key, nothing_record(event, recorded_at=now))
+        if event.requested and event.repository is not None:
+            await self._answer(event.repository, event.id, key)
 
     async def record_rejected(
         self, message: Message, push: Push | None, error: StageError, *, attempts: int
@@ -134,6 +117,8 @@ class Ledger(Heads):
             key = self._keys.record(push, "rejected")
         body = rejected_record(message, push, error, attempts=attempts, recorded_at=now)
         await self._records.replace_record(key, body)
+        if push is not None:
+            await self.answer(push)
 
     async def is_rejected(self, push: Push) -> bool:
         """Return whether the push, or a target of it, was given up."""
@@ -156,39 +141,6 @@ class Ledger(Heads):
         # Earlier versions wrote no repository; an event id may occur in several repositories.
         path = push.repository.path
         return bool(read_record(key, body).get("repository", path) == path)
-
-    async def fix_tip(self, push: Push, commit: str, *, seen_at: datetime) -> Push:
-        """Record what the tip of a request is, unless that is on record; return the push of it.
-
-        So all tries build one commit (I12). The push has the time at which the ref was seen there.
-
-        Args:
-            push: The request.
-            commit: Id of the object that the ref points at.
-            seen_at: When that was seen.
-
-        Raises:
-            Reject: The record cannot be read.
-            StageError: The store refused.
-        """
-        key, fixed = self._keys.tip(push), FixedTip(commit, seen_at)
-        if not await self._records.put_record(key, tip_record(fixed)):
-            body = await self._records.get_record(key)
-            fixed = fixed if body is None else read_tip(key, body)
-        return replace(push, commit=fixed.commit, time=fixed.seen_at)
-
-    async def find_group(self, repository: Repository) -> str:
-        """Return the message group in which pushes of a repository come; empty if none is known."""
-        looked_at = 0
-        async for each in self._records.iter_records(self._keys.heads_of(repository)):
-            stored = await self._records.get_record(each.key)
-            looked_at += 1
-            with suppress(Reject):
-                if stored is not None and (group := read_head(each.key, stored).group):
-                    return group
-            if looked_at == _HEADS_MOST:
-                break
-        return ""
 
     async def find_repeated(self, push: Push) -> str:
         """Return the event under which a push with an equal signed body was settled; empty if none.

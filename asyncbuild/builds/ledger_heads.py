@@ -11,6 +11,7 @@ from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.builds.ledger_records import Head, KnownHead, head_record, next_head, read_head
 from asyncbuild.domain.errors import Reject, Retry
 from asyncbuild.domain.model import Push, StoredRecord
+from asyncbuild.domain.repository import Repository
 
 _TRIES: Final = 5  # each but the first is caused by another writer
 
@@ -41,9 +42,15 @@ class Heads:
         """
         return (await self.read_head(push)).newest
 
+    async def find_head(self, repository: Repository, ref: str) -> Head | None:
+        """Return the newest push built of a ref; None if none was. Raises as `head`."""
+        return (await self._read(self._keys.head_of(repository, ref))).newest
+
     async def read_head(self, push: Push) -> KnownHead:
         """Return the head of this push's ref, as `set_head` takes it. Raises as `head`."""
-        key = self._keys.head(push)
+        return await self._read(self._keys.head(push))
+
+    async def _read(self, key: str) -> KnownHead:
         stored = await self._heads.read_stored(key)
         if stored is None:
             return KnownHead()

@@ -6,6 +6,8 @@ Layout below the prefix:
     once/ACCOUNT/REGION/REPOSITORY/EVENT/TARGET.json        its key, if TIME is a delivery's
     head/ACCOUNT/REGION/REPOSITORY/REF.json                 the newest push built of a ref
     tip/ACCOUNT/REGION/REPOSITORY/EVENT.json                the commit of a request for a tip
+    answer/ACCOUNT/REGION/REPOSITORY/EVENT.json             where the records of a request are
+    service/push-messages.json                              since when push messages are read
     force/ACCOUNT/REGION/REPOSITORY/EVENT.json              lets it be built after a newer one
     force/EVENT.json                                        the same, as older versions wrote it
     body/ACCOUNT/REGION/REPOSITORY/DIGEST.json              a webhook body that was settled
@@ -50,8 +52,11 @@ class LedgerKeys:
             push: The push, whose time and id are in the key.
             slot: Name of the target.
         """
-        when = push.time.strftime(_TIME)
-        return f"{self.pushes_of(push.repository)}{when}-{push.id}/{slot}.json"
+        return f"{self.records_of(push)}{slot}.json"
+
+    def records_of(self, push: Push) -> str:
+        """Return the prefix of the keys of a push's records."""
+        return f"{self.pushes_of(push.repository)}{push.time.strftime(_TIME)}-{push.id}/"
 
     def is_record(self, key: str, push: Push, slot: str) -> bool:
         """Return whether `key` is that of the push's record, whatever time it contains.
@@ -120,6 +125,15 @@ class LedgerKeys:
     def tip(self, push: Push) -> str:
         """Return the key of the commit that a request for a ref's tip means."""
         return f"{self.prefix}tip/{push.repository.path}/{push.id}.json"
+
+    def answer(self, repository: Repository, event_id: str) -> str:
+        """Return the key of the object that names the records of a settled request."""
+        return f"{self.prefix}answer/{repository.path}/{event_id}.json"
+
+    @property
+    def reads_requests(self) -> str:
+        """Key of the mark of versions that read push messages."""
+        return f"{self.prefix}service/push-messages.json"
 
     def body(self, push: Push) -> str:
         """Return the key under which a signed webhook body was recorded as settled."""

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from asyncbuild import __version__, config
+from asyncbuild.commands.build.build_command import build
 from asyncbuild.commands.config_option import CONFIG
 from asyncbuild.commands.dead_letter_commands import dead_letters
 from asyncbuild.commands.exit_codes import (
@@ -147,7 +148,7 @@ def _serve(path: Path | None, *, drain: bool) -> None:
         run_to_end(call)
 
 
-for _command in (check, dead_letters, explain, health, report, top):
+for _command in (build, check, dead_letters, explain, health, report, top):
     cli.add_command(_command)
 
 

@@ -16,6 +16,7 @@ import click
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.foreign_text import plain
 
+NOT_BUILT = 3  # `build` alone: its request was settled, and nothing was built
 INTERRUPTED = 130  # as shells count SIGINT; click would say 1
 _EX_IOERR = 74
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})

@@ -12,8 +12,10 @@ from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    suppress,
 )
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 
 import anyio
@@ -25,13 +27,14 @@ from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.result_ledger import ResultLedger
+from asyncbuild.builds.service_mark import ServiceMark
 from asyncbuild.builds.starters import Starters
 from asyncbuild.checks.memory_footprint import excess
 from asyncbuild.commands.consume_all import consume_all
 from asyncbuild.commands.open_repositories import OpenedRepositories, open_repositories
 from asyncbuild.commands.service_switch import ServiceSwitch, listen, stop_when
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import ConfigError
+from asyncbuild.domain.errors import ConfigError, StageError
 from asyncbuild.domain.events.service_events import (
     ServiceMemory,
     ServiceStarted,
@@ -110,6 +113,8 @@ async def open_consumer(
             dead_letter_url=settings.queue.dead_letter_url,
         )
         await _check(queue, settings)
+        with suppress(StageError):  # the next start writes it
+            await ServiceMark(store, prefix=settings.storage.ledger_prefix).write(datetime.now(UTC))
         protection = await enter(open_protection(_agent_uri(settings)))
         hold = protection.hold
         yield Consumer(queue=queue, pipeline=pipeline, settings=settings, hold=hold)

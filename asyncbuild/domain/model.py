@@ -104,6 +104,7 @@ class Nothing:
         reason: Why there is nothing to do.
         repository: The repository of the event, if the event names it.
         ref: The ref that was deleted; None for other events.
+        requested: Whether a request asked for a build, whose sender waits for an answer.
         unverified: The segment of the `[[hosts]]` entry by which it came without a good signature;
             empty for one that can be trusted.
         time: When it happened, if the event says so.
@@ -115,6 +116,7 @@ class Nothing:
     ref: str | None = None
     unverified: str = ""
     time: datetime | None = None
+    requested: bool = False
 
 
 class Action(StrEnum):

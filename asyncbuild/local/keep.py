@@ -13,7 +13,7 @@ from asyncbuild.local.stack import Stack
 
 
 def text_of(cloud: Stack, *, page: str, repository: str) -> str:
-    """Return all addresses, one block of variables, and three commands that work with them.
+    """Return all addresses, one block of variables, and four commands that work with them.
 
     Args:
         cloud: The demo's cloud.
@@ -36,6 +36,7 @@ def text_of(cloud: Stack, *, page: str, repository: str) -> str:
         *([f"unset {' '.join(foreign)}"] if foreign else []),
         f"export {' '.join(f'{name}={shlex.quote(value)}' for name, value in variables.items())}",
         f"{command} explain {shlex.quote(repository)}",
+        f"{command} build {shlex.quote(repository)} --again --wait",
         f"{command} top",
         f"{command} dead-letters list",
         "",

@@ -128,6 +128,7 @@ class Dispatcher:
                     done.append(target)
         if len(done) == len(case.prepared.targets):
             await self._ledger.remember_body(push)
+            await self._ledger.answer(push)
 
     async def _settle_target(self, target: Target, case: PushCase) -> KnownHead | None:
         """Do and record what a target asks for; return the ref's head, if it is known."""
@@ -136,7 +137,8 @@ class Dispatcher:
             rule=target.rule, project=target.project, pipeline=target.pipeline
         )
         with stage(started):
-            outcome = await self._targets.start(target, case)
+            stale = case.stale or await self._staleness.why_done(case.push, target)
+            outcome = await self._targets.start(target, replace(case, stale=stale))
         timings = {**case.prepared.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
         case.guard()

@@ -143,6 +143,7 @@ class Pipeline:
             reason = f"superseded by push {by.push.id} of commit {by.push.commit}"
             await self._ledger.record(work.push, Outcome(Verdict.SUPERSEDED, reason))
             await self._ledger.remember_body(work.push)
+            await self._ledger.answer(work.push)
             with about(work.push):
                 emit(PushSuperseded(by=by.push.id))
 
@@ -168,6 +169,7 @@ class Pipeline:
             error: Why it was given up.
             attempts: Number of counted attempts.
         """
-        for push, why in blame(work.pushes, error):
+        for blamed, why in blame(work.pushes, error):
+            push = None if blamed is None else await self._ledger.find_fixed(blamed)
             await self._ledger.record_rejected(work.message, push, why, attempts=attempts)
             emit(dead_letter_event(work.message.id, push, why, attempts=attempts))

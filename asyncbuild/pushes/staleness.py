@@ -1,13 +1,18 @@
 """Staleness of a push: whether a newer push or the same delivery was built before."""
 
+from dataclasses import replace
+from typing import Final
+
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_records import Head, KnownHead
 from asyncbuild.domain.errors import Unreachable
-from asyncbuild.domain.model import Push
+from asyncbuild.domain.model import Push, Target, Verdict
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.found_before import FoundBefore
 from asyncbuild.pushes.work import Work
 from asyncbuild.runtime.tasks import both
+
+_DONE: Final = frozenset({Verdict.BUILT, Verdict.HANDED_OVER, Verdict.UPLOADED})
 
 
 class Staleness:
@@ -74,6 +79,31 @@ class Staleness:
         if why := await self._found.why_settled(push):
             return "" if await self._ledger.is_forced(push) else why
         return await self._why_stale(work, push, head) if self._skip_stale else ""
+
+    async def why_done(self, push: Push, target: Target) -> str:
+        """Return why a target of a request beside the order is not started; empty if it is.
+
+        The newest push of the ref has done it for the same commit. With variables of its own it is
+        another build.
+
+        Args:
+            push: The push.
+            target: The target.
+
+        Raises:
+            StageError: The ledger could not be read.
+        """
+        terms = push.terms
+        if terms is None or terms.as_push or terms.again or terms.variables:
+            return ""
+        head = await self._ledger.head(push)
+        if head is None or head.commit != push.commit or head.event_id == push.id:
+            return ""
+        before = replace(push, id=head.event_id, time=head.time)
+        record = await self._ledger.find(before, target)
+        if record is None or record.get("verdict") not in _DONE:
+            return ""
+        return f"that was done before, as push {head.event_id}"
 
     async def _read(self, push: Push) -> tuple[str, KnownHead]:
         """Return the event that settled an equal body, if any, and the head."""

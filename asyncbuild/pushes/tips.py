@@ -40,6 +40,7 @@ class Tips:
         ids = await self._mirrors.find_tip(push.repository, push.ref)
         if not ids:
             reason = f"{push.ref} does not exist: it was deleted, or never pushed"
-            return replace(work, event=Nothing(push.id, reason, push.repository, push.ref))
+            nothing = Nothing(push.id, reason, push.repository, push.ref, requested=True)
+            return replace(work, event=nothing)
         guard()
         return replace(work, event=await self._ledger.fix_tip(push, ids[0], seen_at=seen_at))

@@ -186,7 +186,7 @@ def _environment(settings: Settings) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (wording.age, wording.branch, wording.clock, wording.doing, wording.iso)
+    words = (wording.again, wording.age, wording.branch, wording.clock, wording.doing, wording.iso)
     more = (wording.name_of, wording.seconds, wording.size, wording.tone, wording.window)
     others = (wording.gist, wording.peer, wording.state, wording.waits, wording.was)
     ends = (ending.result_length, ending.result_place, ending.result_sign, ending.result_tone)

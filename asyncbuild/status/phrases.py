@@ -6,7 +6,7 @@ from typing import Final
 from rich.filesize import decimal
 
 from asyncbuild.domain.errors import Kind
-from asyncbuild.status.schema import HeldPush, LaneStatus, OutageStatus, Status
+from asyncbuild.status.schema import HeldPush, LaneStatus, OutageStatus, SettledPush, Status
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
@@ -105,6 +105,13 @@ def doing(push: HeldPush) -> str:
             return "is about to archive"
         return _STAGES.get(push.stage, push.stage)
     return _STATES.get(push.state, push.state)
+
+
+def again(row: SettledPush) -> str:
+    """Return the command line that builds a settled push, or one target of it, once more."""
+    target = row.project or row.pipeline
+    parts = ("asyncbuild build", row.repository, row.commit, "--again")
+    return " ".join((*parts, f"--project {target}" if target else "")).rstrip()
 
 
 def tone(push: HeldPush) -> str:

@@ -32,7 +32,7 @@ _VALUES: Final = frozenset(
         *("recorded_at", "etag", "version_id", "size_bytes", "sent_bytes", "copied_bytes"),
         *("directory_offset", "directory_bytes", "number", "fetch", "archive", "start"),
         *("asyncbuild-writer", "asyncbuild-upload"),
-        *("started_at", "ended_at", "observed_at"),
+        *("started_at", "ended_at", "observed_at", "renewed"),
         *("queued_seconds", "provisioning_seconds", "building_seconds"),
     }
 )

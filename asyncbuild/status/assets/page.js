@@ -39,14 +39,16 @@ function replace(id, html) {
   const element = document.getElementById(id);
   if (!element || marked(element)) return false;
   const focused = element.contains(document.activeElement) ? document.activeElement : null;
-  const links = focused ? [...element.querySelectorAll("a, button")] : [];
+  const links = focused ? [...element.querySelectorAll("a, button, summary")] : [];
   const place = links.indexOf(focused);
+  const open = [...element.querySelectorAll("details[open]")].map((each) => each.dataset.key);
   element.innerHTML = html; // escaped by the server, as in the page itself
+  for (const each of element.querySelectorAll("details")) each.open = open.includes(each.dataset.key);
   localise(element);
   if (id === "top") addPause();
   if (id === "lanes") steady(element);
   if (focused) {
-    const now = [...element.querySelectorAll("a, button")];
+    const now = [...element.querySelectorAll("a, button, summary")];
     const same = now.find((each) => focused.href && each.href === focused.href) || now[place];
     if (same) same.focus({ preventScroll: true });
   }

@@ -105,4 +105,4 @@ def test_a_fault_of_the_configuration_is_told_before_aws_is_loaded(command: str)
 def test_a_probe_of_health_loads_the_configuration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes run every few seconds beside the service: without an event loop or a log."""
     monkeypatch.setenv("ASYNCBUILD_STATUS__LISTEN", "off")
-    _check(_imports("health"), _DECLARING | _CONFIGURING, most=130)
+    _check(_imports("health"), _DECLARING | _CONFIGURING, most=140)

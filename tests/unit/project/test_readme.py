@@ -14,7 +14,16 @@ _README = (_ROOT / "README.md").read_text("utf-8")
 def _codes() -> set[int]:
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     of_errors = {each.exit_code for each in classes if issubclass(each, errors.StageError)}
-    return of_errors | {endings.INTERRUPTED, endings._EX_IOERR, 0, 1, 2, 129, 143}
+    return of_errors | {
+        endings.INTERRUPTED,
+        endings._EX_IOERR,
+        endings.NOT_BUILT,
+        0,
+        1,
+        2,
+        129,
+        143,
+    }
 
 
 def test_every_exit_code_is_in_the_table() -> None:
