@@ -28,6 +28,7 @@ from asyncbuild.checks.local_machine import (
     look_at_memory,
     look_at_traces,
 )
+from asyncbuild.checks.missed_pushes import look_at_rounds
 from asyncbuild.checks.outcome_bus import look_at_bus
 from asyncbuild.checks.owner_accounts import look_at_accounts
 from asyncbuild.checks.trials import try_rights
@@ -56,6 +57,7 @@ async def iter_findings(settings: Settings) -> AsyncIterator[Finding]:
         ("queue", look.queue()),
         ("results", look_at_results(aws, settings)),
         ("reports", look_at_reports(aws, settings)),
+        ("reconcile", look_at_rounds(aws, settings)),
         ("reports.event_bus", look_at_bus(aws, settings)),
         ("bucket", look.bucket()),
         ("project", look.projects()),
