@@ -8,10 +8,10 @@ from typing import Any, Final
 import pytest
 
 from asyncbuild.commands.build.build_outcome import (
-    BuildEnd,
+    WaitEnd,
     describe_end,
     describe_record,
-    end_of,
+    wait_end_of,
 )
 from asyncbuild.commands.build.build_watch import PAUSE_MOST_SECONDS, iter_pauses
 from asyncbuild.domain.results.build_result import (
@@ -55,35 +55,35 @@ PASSED, FAILED = BuildStatus.SUCCEEDED, BuildStatus.FAILED
 @pytest.mark.parametrize(
     ("records", "statuses", "end"),
     [
-        ([], {}, BuildEnd.UNFINISHED),
-        ([BUILT], {}, BuildEnd.UNFINISHED),
-        ([BUILT], {"web": BuildStatus.IN_PROGRESS}, BuildEnd.UNFINISHED),
-        ([BUILT], {"web": PASSED}, BuildEnd.PASSED),
-        *(([BUILT], {"web": each}, BuildEnd.FAILED) for each in BuildStatus if each.is_failed),
-        ([BUILT], {"web": BuildStatus.STOPPED}, BuildEnd.FAILED),
-        ([BUILT, LIVE], {"web": PASSED}, BuildEnd.UNFINISHED),
-        ([BUILT, LIVE], {"web": PASSED, "live": PASSED}, BuildEnd.PASSED),
-        ([BUILT, LIVE], {"web": FAILED}, BuildEnd.FAILED),
-        ([BUILT, REJECTED], {"web": PASSED}, BuildEnd.REJECTED),
-        ([BUILT, REJECTED], {"web": FAILED}, BuildEnd.FAILED),
-        ([{"verdict": "unreadable", "reason": "x"}], {}, BuildEnd.REJECTED),
-        ([UPLOADED], {}, BuildEnd.PASSED),
-        ([IGNORED], {}, BuildEnd.NOT_BUILT),
-        ([IGNORED, UPLOADED], {}, BuildEnd.PASSED),
-        ([{"verdict": "superseded", "reason": "by x"}], {}, BuildEnd.NOT_BUILT),
-        ([{"verdict": "stale", "reason": "gone"}], {}, BuildEnd.NOT_BUILT),
+        ([], {}, WaitEnd.UNFINISHED),
+        ([BUILT], {}, WaitEnd.UNFINISHED),
+        ([BUILT], {"web": BuildStatus.IN_PROGRESS}, WaitEnd.UNFINISHED),
+        ([BUILT], {"web": PASSED}, WaitEnd.PASSED),
+        *(([BUILT], {"web": each}, WaitEnd.FAILED) for each in BuildStatus if each.is_failed),
+        ([BUILT], {"web": BuildStatus.STOPPED}, WaitEnd.FAILED),
+        ([BUILT, LIVE], {"web": PASSED}, WaitEnd.UNFINISHED),
+        ([BUILT, LIVE], {"web": PASSED, "live": PASSED}, WaitEnd.PASSED),
+        ([BUILT, LIVE], {"web": FAILED}, WaitEnd.FAILED),
+        ([BUILT, REJECTED], {"web": PASSED}, WaitEnd.REJECTED),
+        ([BUILT, REJECTED], {"web": FAILED}, WaitEnd.FAILED),
+        ([{"verdict": "unreadable", "reason": "x"}], {}, WaitEnd.REJECTED),
+        ([UPLOADED], {}, WaitEnd.PASSED),
+        ([IGNORED], {}, WaitEnd.NOT_BUILT),
+        ([IGNORED, UPLOADED], {}, WaitEnd.PASSED),
+        ([{"verdict": "superseded", "reason": "by x"}], {}, WaitEnd.NOT_BUILT),
+        ([{"verdict": "stale", "reason": "gone"}], {}, WaitEnd.NOT_BUILT),
     ],
 )
 def test_end_is_the_worst_of_all_targets(
-    records: Sequence[Mapping[str, Any]], statuses: Mapping[str, BuildStatus], end: BuildEnd
+    records: Sequence[Mapping[str, Any]], statuses: Mapping[str, BuildStatus], end: WaitEnd
 ) -> None:
     """A script that goes on after a failure would deploy what did not pass."""
-    assert end_of(records, results(**statuses)) is end
+    assert wait_end_of(records, results(**statuses)) is end
 
 
 def test_exit_codes_differ_by_what_to_do() -> None:
     """The documentation promises these."""
-    assert {end.value: end.exit_code for end in BuildEnd} == {
+    assert {end.value: end.exit_code for end in WaitEnd} == {
         "failed": 1,
         "rejected": 65,
         "unfinished": 75,
